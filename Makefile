@@ -1,0 +1,36 @@
+# make demo, make test: each creates .venv on a fresh machine and reuses it afterwards. PYTHON=python3.12 picks another Python.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3 python,$(if $(shell $(name) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 13)' 2>/dev/null && echo yes),$(name))))
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench clean
+
+help: ## print the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## create .venv and install the project with everything its tests need
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; name one with PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## train a small U-Net on generated songs, score it, leave audio and pictures in outputs/
+	$(BIN)/python train.py experiment=demo
+
+test: lint ## style, types and all tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## style and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED) ## what a training step costs, beside peers
+	$(BIN)/python scripts/bench/train_step.py
+
+clean: ## remove .venv; what was trained and cached stays
+	rm -rf $(VENV)

@@ -1,0 +1,144 @@
+"""What a training step costs: waiting for data, STFT, network; beside the same step on a batch in memory and a plain peer.
+
+    python scripts/bench/train_step.py [model=unet ...] [steps=20]
+
+Everything runs interleaved in one process on the same machine, and medians are printed. The plain peer is the U-Net as one
+would first write it, in PyTorch's default contiguous layout, with the same loss and optimizer on ready-made magnitudes; it
+runs no STFT, so the comparison is against the peer's favour. The last line is the same as one JSON object.
+"""
+
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from unbraid.commands.door import CONF
+from unbraid.runs import build
+
+MODELS = ("unet", "unet_noskip")
+
+
+class PlainUNet(nn.Module):
+    """The peer: contiguous layout, one patch size, nothing else."""
+
+    def __init__(self, skips: bool) -> None:
+        super().__init__()
+        self.skips = skips
+        widths = [1, 16, 32, 64, 128, 256, 512]
+        self.down = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(i, o, 5, 2, 2), nn.BatchNorm2d(o), nn.LeakyReLU(0.2)) for i, o in pairwise(widths)
+        )
+        factors = [1] + [2 if skips else 1] * 5
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(i * f, o, 5, 2, 2, 1) for i, o, f in zip(widths[:0:-1], widths[-2::-1], factors, strict=True)
+        )
+        self.norm = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[-2:0:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = []
+        for down in self.down:
+            x = down(x)
+            levels.append(x)
+        for depth, up in enumerate(self.up):
+            x = up(torch.cat([x, levels[-1 - depth]], 1) if self.skips and depth else x)
+            if depth < 5:
+                x = torch.relu(self.norm[depth](x))
+                x = torch.dropout(x, 0.5, self.training) if depth < 3 else x
+        return torch.sigmoid(x)
+
+
+def main() -> None:
+    arguments = dict(word.split("=", 1) for word in sys.argv[1:])
+    models = arguments.pop("model", ",".join(MODELS)).split(",")
+    steps = int(arguments.pop("steps", "20"))
+    if arguments:
+        sys.exit(f"error: unknown argument {next(iter(arguments))}; known: model, steps")
+    torch.set_flush_denormal(True)
+    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"batches of 16 patches of 512 x 128; medians of {steps} interleaved steps\n")
+    print(f"{'model':<14}{'steps/s':>9}{'in memory':>11}{'wait':>9}{'STFTs':>9}{'plain':>9}{'vs plain':>10}")
+    figures = {model: measure(model, steps) for model in models}
+    print(json.dumps(figures))
+
+
+def measure(model: str, steps: int) -> dict[str, float]:
+    """Median seconds of each kind of step, and what follows from them."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", [f"model={model}", "name=bench", "data.chunks_per_track=100000"])
+    OmegaConf.resolve(config)
+    torch.manual_seed(0)
+    task, data = build(config.model), build(config.data)
+    data.prepare_data()
+    data.setup("fit")
+    batches: Iterator[Any] = iter(data.train_dataloader())
+    optimizer = task.configure_optimizers()["optimizer"]
+    separator, memory = task.separator, next(batches)
+
+    def step(batch: Any) -> None:
+        estimate = separator(batch.mixture, batch.peak)
+        learn(optimizer, task.loss(estimate, separator.reference(batch.sources, estimate)))
+
+    plain = PlainUNet(skips=model == "unet")
+    plain_optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
+    inputs, truths = torch.rand(16, 1, 512, 128), torch.rand(16, 1, 512, 128)
+
+    def plain_step() -> None:
+        learn(plain_optimizer, (plain(inputs) * inputs - truths).abs().mean())
+
+    def transforms() -> None:
+        spectrum = separator.stft(memory.mixture)
+        separator.stft(memory.sources)
+        separator.stft.inverse(spectrum, memory.mixture.shape[-1])
+
+    times: dict[str, list[float]] = {"wait": [], "step": [], "memory": [], "stft": [], "plain": []}
+    for number in range(steps + 2):
+        seconds, batch = timed(lambda: next(batches))
+        row = {
+            "wait": seconds,
+            "step": timed(partial(step, batch))[0],
+            "memory": timed(partial(step, memory))[0],
+            "stft": timed(transforms)[0],
+            "plain": timed(plain_step)[0],
+        }
+        for name, value in row.items() if number >= 2 else ():  # the first two warm up
+            times[name].append(value)
+    median = {name: statistics.median(values) for name, values in times.items()}
+    whole = median["wait"] + median["step"]
+    figures = {
+        "steps_per_s": 1 / whole,
+        "in_memory_steps_per_s": 1 / median["memory"],
+        "wait_share": median["wait"] / whole,
+        "stft_share": median["stft"] / whole,
+        "vs_plain": median["plain"] / median["memory"],
+    }
+    print(
+        f"{model:<14}{figures['steps_per_s']:>9.2f}{figures['in_memory_steps_per_s']:>11.2f}{figures['wait_share']:>9.2%}"
+        f"{figures['stft_share']:>9.2%}{1 / median['plain']:>9.2f}{figures['vs_plain']:>9.2f}x"
+    )
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+if __name__ == "__main__":
+    main()

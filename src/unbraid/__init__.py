@@ -1,0 +1,1 @@
+"""unbraid: an experiment framework for autoencoders and music source separation."""

@@ -1,0 +1,135 @@
+"""The way in from the command line: Hydra composes the config, and what goes wrong ends in one sentence and an exit status.
+
+0 is success, 1 is bad input, 130 is Ctrl-C. `HYDRA_FULL_ERROR=1` shows the traceback instead. Nothing heavy is imported here.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from unbraid.errors import InputError, unknown
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+PACKAGE = Path(__file__).parents[1]
+# The wheel carries the configs inside the package; a checkout has them beside src/.
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
+CTRL_C = 130
+
+
+def door(command: Callable[[DictConfig], None]) -> Callable[[], None]:
+    """Make a command-line program of a function of the composed config."""
+
+    @wraps(command)
+    def main() -> None:
+        asked = os.environ.get(FULL_ERROR)
+        try:
+            with _full_error("1"):  # Hydra shall raise what it would otherwise print in its own way
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job(command, asked))()
+        except KeyboardInterrupt:
+            _end("stopped by Ctrl-C", CTRL_C)
+        except Exception as error:
+            sentence = _sentence(error)
+            if asked == "1" or sentence is None:
+                raise
+            _end(f"error: {sentence}", 1)
+
+    return main
+
+
+def _job(command: Callable[[DictConfig], None], asked: str | None) -> Callable[[DictConfig], None]:
+    """One run: leaves no empty folder behind, and alone it ends the program before Hydra can add words of its own."""
+
+    @wraps(command)
+    def run(config: DictConfig) -> None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            with _full_error(asked):
+                command(config)
+        except BaseException as error:
+            _remove_if_empty(folder)
+            sentence = _sentence(error, folder)
+            if sentence is None or asked == "1":
+                raise
+            if HydraConfig.get().mode == RunMode.RUN:
+                _end(f"error: {sentence}", 1)
+            print(f"error in {folder.name}: {sentence}", file=sys.stderr)
+            raise
+
+    return run
+
+
+@contextmanager
+def _full_error(value: str | None) -> Iterator[None]:
+    before = os.environ.pop(FULL_ERROR, None)
+    os.environ |= {} if value is None else {FULL_ERROR: value}
+    try:
+        yield
+    finally:
+        os.environ.pop(FULL_ERROR, None)
+        os.environ |= {} if before is None else {FULL_ERROR: before}
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """The run folder that Hydra has made, and the ones above it up to the working directory."""
+    above = [path for path in folder.parents if path.is_relative_to(Path.cwd()) and path != Path.cwd()]
+    with suppress(OSError):  # the first that is not empty ends it
+        for path in (folder, *above):
+            path.rmdir()
+
+
+def _end(message: str, status: int) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def _sentence(error: BaseException | None, folder: Path | None = None) -> str | None:
+    """What to tell a user, or None where the error is not of their making."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group or 'config'}={name}: there is no such choice; {unknown(name, error.options or [])}"
+    if error is not None and error.__cause__ is not None and (sentence := _sentence(error.__cause__, folder)):
+        return _unknown_key(str(error)) or sentence
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _unknown_key(str(error)) or " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno:
+        return f"{error.filename or folder}: {error.strerror}"
+    return None
+
+
+def _unknown_key(message: str) -> str | None:
+    """From Hydra's words on an override that matches nothing, the key and its nearest known neighbour."""
+    match = re.match(r"Could not override '([^']+)'", message)
+    if match is None:
+        return None
+    known: Any = _compose_without(match[1])
+    parts = match[1].split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(known, DictConfig):
+            return f"{match[1]}: {'.'.join(parts[:depth])} is a single value, it has no keys"
+        if part not in known:
+            return f"{'.'.join(parts[: depth + 1])}: there is no such key; {unknown(part, map(str, known))}"
+        known = known._get_node(part)
+    return None
+
+
+def _compose_without(key: str) -> DictConfig:
+    """The config with the choices of the command line, without its values and without the override in question."""
+    choices = [word for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/]+", word) and not word.startswith(f"{key}=")]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("config", choices)

@@ -1,0 +1,83 @@
+"""The demo data set: songs rendered by the project itself on first use, in the folder layout of MUSDB18-HQ.
+
+The songs of a root lie in a folder named by the options they were rendered with, so another seed or length makes another
+folder and nothing is ever stale. For figures that count take a real data set.
+"""
+
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from unbraid import audio
+from unbraid.data.demo_songs import SAMPLE_RATE, render_song
+from unbraid.data.musdb import FOLDERS, MUSDB18
+from unbraid.data.tracks import Track
+from unbraid.errors import InputError
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class DemoSongs:
+    """A small band playing songs that differ in key, tempo, chords, pattern and voice.
+
+    Args:
+        train: number of training songs.
+        valid: number of validation songs.
+        test: number of test songs.
+        seconds: length of each song.
+        seed: of the songs, which does not change with the seed of a run.
+    """
+
+    train: int
+    valid: int
+    test: int
+    seconds: float
+    seed: int
+
+    def tracks(self, root: Path) -> list[Track]:
+        songs = self._songs(root)
+        if not songs.is_dir():
+            raise InputError(f"{root}: these demo songs are not rendered yet; render them with data.download=true")
+        return MUSDB18().tracks(songs)
+
+    def fetch(self, root: Path) -> None:
+        """Render the songs, in parallel, unless they are there."""
+        songs = self._songs(root)
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(songs.with_suffix(".lock")):
+            if songs.is_dir():
+                return
+            partial = songs.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            try:
+                self._render(partial)
+                partial.rename(songs)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+
+    def _songs(self, root: Path) -> Path:
+        return root / f"v{VERSION}-seed{self.seed}-{self.train}+{self.valid}+{self.test}x{self.seconds:g}s"
+
+    def _render(self, folder: Path) -> None:
+        splits = [split for split in FOLDERS for _ in range(getattr(self, split))]
+        # Forking a process that already runs threads can dead-lock, so workers start afresh.
+        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(splits)), mp_context=get_context("spawn")) as pool:
+            jobs = [
+                pool.submit(_render_to, folder / split / f"song {number:02d}", 1000 * self.seed + number, self.seconds)
+                for number, split in enumerate(splits, start=1)
+            ]
+            for job in tqdm(as_completed(jobs), "rendering the demo songs", len(jobs), unit="song", leave=False):
+                job.result()
+
+
+def _render_to(folder: Path, seed: int, seconds: float) -> None:
+    folder.mkdir(parents=True)
+    for name, samples in render_song(seed, seconds).items():
+        audio.write(folder / f"{name}.wav", samples, SAMPLE_RATE)

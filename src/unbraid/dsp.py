@@ -1,0 +1,91 @@
+"""Signal parts in torch: the short-time Fourier transform with its inverse, and overlap-add of a function over chunks."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class STFT(nn.Module):
+    """Hann-windowed STFT, centred frames, and its exact inverse; float32 under any precision.
+
+    The waveform is padded to a whole number of hops, so that every sample lies under a window and comes back.
+
+    Args:
+        n_fft: window and transform length in samples.
+        hop_length: step between frames in samples; more than `n_fft` would lose samples.
+    """
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, hop_length: int) -> None:
+        super().__init__()
+        if not 0 < hop_length < n_fft:
+            raise ValueError(f"hop_length must lie in [1, n_fft - 1] = [1, {n_fft - 1}], found {hop_length}")
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+
+    def frames(self, samples: int) -> int:
+        """How many frames a waveform of so many samples has."""
+        return -(-samples // self.hop_length) + 1
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Shape: [..., samples] -> complex [..., n_fft // 2 + 1, frames]."""
+        *lead, samples = waveform.shape
+        with torch.autocast(waveform.device.type, enabled=False):
+            spectrum = torch.stft(
+                functional.pad(waveform.float().reshape(-1, samples), (0, -samples % self.hop_length)),
+                self.n_fft, self.hop_length,
+                window=self.window, center=True, pad_mode="constant", return_complex=True,
+            )  # fmt: skip
+        return spectrum.reshape(*lead, *spectrum.shape[1:])
+
+    def inverse(self, spectrum: Tensor, samples: int) -> Tensor:
+        """Shape: complex [..., n_fft // 2 + 1, frames] -> [..., samples]."""
+        *lead, bins, frames = spectrum.shape
+        with torch.autocast(spectrum.device.type, enabled=False):
+            waveform = torch.istft(
+                spectrum.reshape(-1, bins, frames), self.n_fft, self.hop_length,
+                window=self.window, center=True, length=samples,
+            )  # fmt: skip
+        return waveform.reshape(*lead, samples)
+
+
+def fade_window(samples: int, fade: int) -> Tensor:
+    """Ones with linear ramps of `fade` samples; copies shifted by `samples - fade` sum to one."""
+    ramp = (torch.arange(fade) + 0.5) / fade
+    return torch.cat([ramp, torch.ones(samples - 2 * fade), ramp.flip(0)])
+
+
+def overlap_add(function: Callable[[Tensor], Tensor], signal: Tensor, chunk: int, overlap: float, batch_size: int) -> Tensor:
+    """Apply `function` to overlapping chunks of a long signal and cross-fade the results, so that no seam is heard.
+
+    Args:
+        function: maps chunks [n, C, chunk] to [n, ..., chunk].
+        chunk: length of a chunk in samples; a shorter signal is padded with silence.
+        overlap: share of a chunk that is cross-faded with its neighbour, in [0, 0.5].
+        batch_size: how many chunks `function` sees at once.
+
+    Shape:
+        signal [C, samples] -> [..., samples].
+    """
+    if not 0 <= overlap <= 0.5:
+        raise ValueError(f"overlap must lie in [0, 0.5], found {overlap}")
+    samples, fade = signal.shape[-1], int(chunk * overlap)
+    hop = chunk - fade
+    starts = range(0, max(samples - fade, 1), hop)
+    window = fade_window(chunk, fade).to(signal.device)
+    padded = functional.pad(signal, (0, starts[-1] + chunk - samples))
+    total, weight = None, torch.zeros(padded.shape[-1], device=signal.device)
+    for first in range(0, len(starts), batch_size):
+        some = starts[first : first + batch_size]
+        results = function(torch.stack([padded[..., s : s + chunk] for s in some]))
+        if total is None:
+            total = results.new_zeros(*results.shape[1:-1], padded.shape[-1])
+        for start, result in zip(some, results, strict=True):
+            total[..., start : start + chunk] += result * window
+            weight[start : start + chunk] += window
+    assert total is not None
+    # Only the outer ramps of the first and last chunk have no neighbour: dividing by the weight restores them.
+    return (total / weight)[..., :samples]

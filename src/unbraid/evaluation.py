@@ -1,0 +1,156 @@
+"""Score a separator on whole tracks, and leave something to hear and see."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unbraid import audio, pictures
+from unbraid.data.store import StoredTrack
+from unbraid.dsp import STFT
+from unbraid.errors import InputError
+from unbraid.runs import versions, write_json
+from unbraid.scoring.measures import MEASURES, score, summarise
+from unbraid.scoring.oracles import ideal_ratio_mask
+from unbraid.separators import Masking, Separator
+
+Scores = dict[str, dict[str, float | None]]  # target: measure: value
+
+
+class Evaluation:
+    """Separates every track whole, scores it beside the untouched mixture and the ideal ratio mask.
+
+    Args:
+        overlap: share of a chunk that is cross-faded with the next, in [0, 0.5].
+        batch_size: chunks at once.
+        clips: how many tracks, from the first on, leave audio and pictures.
+    """
+
+    def __init__(self, overlap: float, batch_size: int, clips: int) -> None:
+        if not 0 <= overlap <= 0.5:
+            raise InputError(f"evaluation.overlap must lie in [0, 0.5], found {overlap}")
+        if batch_size < 1:
+            raise InputError(f"evaluation.batch_size must be at least 1, found {batch_size}")
+        self.overlap, self.batch_size, self.clips = overlap, batch_size, clips
+
+    def __call__(
+        self, separator: Separator, tracks: Sequence[StoredTrack], targets: Tensor, checkpoint: str, folder: Path
+    ) -> dict[str, Any]:
+        """Score all tracks and write `scores.json`, `audio/` and `pictures/` into the run folder.
+
+        Args:
+            separator: on the device where it shall run.
+            tracks: to score.
+            targets: weights over the tracks' sources [targets, sources].
+            checkpoint: name of the weights, for the record.
+            folder: of the run.
+        """
+        separator.eval()
+        device = next(separator.parameters()).device
+        stft = (separator.stft if isinstance(separator, Masking) else STFT(2048, 512)).to(device)
+        rows: dict[str, dict[str, Scores]] = {"estimate": {}, "mixture": {}, "irm": {}}
+        for number, track in enumerate(tqdm(tracks, "scoring", unit="track", leave=False)):
+            samples = track.tensor().to(device)
+            mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets.to(device), samples[1:])
+            estimates = separator.separate(mixture, self.overlap, self.batch_size)
+            candidates = {
+                "estimate": estimates,
+                "mixture": mixture.expand_as(sources),
+                "irm": ideal_ratio_mask(mixture, sources, stft),
+            }
+            for kind, candidate in candidates.items():
+                rows[kind][track.name] = {
+                    target: score(sources[s], candidate[s], mixture) for s, target in enumerate(separator.targets)
+                }
+            if number < self.clips:
+                _write_audio(folder / "audio" / track.name, separator, mixture, sources, estimates)
+                _draw(folder / "pictures", track.name, separator, stft, mixture, sources)
+        scores = {
+            "protocol": self._protocol(separator, stft, rows["estimate"]),
+            "checkpoint": checkpoint,
+            "summary": _summary(rows["estimate"], separator.targets),
+            "mixture": _summary(rows["mixture"], separator.targets),
+            "oracle": {"irm": _summary(rows["irm"], separator.targets)},
+            "tracks": rows["estimate"],
+        }
+        write_json(folder / "scores.json", scores)
+        return scores
+
+    def _protocol(self, separator: Separator, stft: STFT, tracks: dict[str, Scores]) -> dict[str, Any]:
+        return {
+            "name": "energy_ratios",
+            "measures": {
+                "uSDR": "10 log10 of reference energy over error energy, whole track, all channels",
+                "SI-SDR": "the same after scaling the reference to the estimate, one scale for all channels",
+                "i": "a measure minus the same measure of the untouched mixture",
+            },
+            "targets": separator.targets,
+            "sample_rate": separator.sample_rate,
+            "channels": separator.channels,
+            "window": "whole track",
+            "aggregation": "mean, median and standard deviation over the tracks where the measure is defined",
+            "undefined": {
+                target: sum(track[target]["uSDR"] is None for track in tracks.values()) / len(tracks)
+                for target in separator.targets
+            },
+            "irm": {"n_fft": stft.n_fft, "hop_length": stft.hop_length},
+            "overlap": self.overlap,
+            "versions": versions(),
+        }
+
+
+def _summary(tracks: dict[str, Scores], targets: Sequence[str]) -> dict[str, Any]:
+    return {target: summarise([track[target] for track in tracks.values()]) for target in targets}
+
+
+def _write_audio(folder: Path, separator: Separator, mixture: Tensor, sources: Tensor, estimates: Tensor) -> None:
+    """All files of a track share one gain, so that nothing clips and levels can be compared by ear."""
+    files = {"mixture": mixture, "residual": mixture - estimates.sum(dim=0)}
+    for s, target in enumerate(separator.targets):
+        files |= {f"{target}-estimate": estimates[s], f"{target}-target": sources[s]}
+    gain = 1 / max(1.0, *(float(samples.abs().max()) for samples in files.values()))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, samples in files.items():
+        audio.write(folder / f"{name}.flac", (gain * samples).cpu().numpy(), separator.sample_rate)
+
+
+@torch.inference_mode()
+def _draw(folder: Path, name: str, separator: Separator, stft: STFT, mixture: Tensor, sources: Tensor) -> None:
+    """One picture per target, of the chunk in which the target is loudest."""
+    chunk = separator.chunk_samples
+    for s, target in enumerate(separator.targets):
+        energies = [float(sources[s, :, i : i + chunk].square().sum()) for i in range(0, mixture.shape[-1], chunk)]
+        start = chunk * energies.index(max(energies))
+        piece, truth = _cut(mixture, start, chunk), _cut(sources[s], start, chunk)
+        estimate = separator(piece[None], mixture.abs().max()[None])
+        masks = estimate.masks
+        pictures.spectrograms(
+            folder / f"{name}-{target}.png", f"{name}: {target}",
+            {"mixture": piece, "estimate": estimate.sources[0, s], "target": truth},
+            None if masks is None else masks[0, s].mean(dim=0), stft, separator.sample_rate,
+        )  # fmt: skip
+
+
+def _cut(samples: Tensor, start: int, chunk: int) -> Tensor:
+    piece = samples[:, start : start + chunk]
+    return torch.nn.functional.pad(piece, (0, chunk - piece.shape[-1]))
+
+
+def table(scores: dict[str, Any], measures: Sequence[str] = tuple(MEASURES)) -> str:
+    """Scores beside those of the mixture and of the ideal ratio mask, medians over tracks in dB."""
+    rows = {"this run": scores["summary"], "mixture": scores["mixture"], "ideal ratio mask": scores["oracle"]["irm"]}
+    columns = [column for measure in measures for column in (measure, f"{measure}i")]
+    lines = []
+    for target in scores["summary"]:
+        count = scores["summary"][target][columns[0]]["n"]
+        lines.append(f"{target + f' (median of {count} test tracks, dB)':<42}" + "".join(f"{c:>10}" for c in columns))
+        for row, summary in rows.items():
+            lines.append(f"  {row:<40}" + "".join(_cell(summary[target][column]["median"]) for column in columns))
+    return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    return f"{'undefined' if value is None else f'{value:.2f}':>10}"

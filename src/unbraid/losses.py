@@ -1,0 +1,17 @@
+"""Losses: `loss(estimate, reference)`, both with the fields of `unbraid.separators.Estimate`, to one number."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class MagnitudeL1(nn.Module):
+    """‖M ⊙ X − Y‖₁,₁ between estimated and true magnitudes (Jansson et al., ISMIR 2017).
+
+    Averaged over bins instead of summed, so that the figure does not depend on batch or patch size; Adam's steps are the same.
+    """
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
+        return functional.l1_loss(estimate.magnitudes, reference.magnitudes)

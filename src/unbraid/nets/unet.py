@@ -1,0 +1,105 @@
+"""The U-Net of singing-voice separation (Jansson et al., ISMIR 2017), after Ronneberger et al. 2015.
+
+Strided 5×5 convolutions halve the spectrogram in both directions, transposed ones double it again, and a sigmoid gives the
+mask of ONE target. `skips=False` is the paper's baseline: the same network without skip connections. Everything is local, so
+any number of frames goes through; for music that needs minutes of context take a recurrent net instead.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
+
+from unbraid.errors import InputError
+
+
+class UNet(nn.Module):
+    """Magnitudes to a soft mask of the same shape.
+
+    Args:
+        channels: output channels of the encoder's layers, one stride-2 layer each.
+        audio_channels: channels of the magnitudes (1 mono, 2 stereo).
+        kernel_size: odd size of every kernel in bins and frames.
+        skips: concatenate each encoder output to the decoder's input of the same size.
+        dropout: probability in the first `dropout_layers` layers of the decoder.
+        dropout_layers: how many decoder layers drop out.
+        drop_bin: an STFT has one bin more than halving can use. The paper does not say which one it leaves out; the mask
+            of the bin left out is its neighbour's.
+
+    Shape:
+        [B, C, F, T] -> [B, C, F, T] in [0, 1], where F - 1 is a multiple of `2 ** len(channels)`; T may be any from
+        that number on.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (16, 32, 64, 128, 256, 512),
+        audio_channels: int = 1,
+        kernel_size: int = 5,
+        skips: bool = True,
+        dropout: float = 0.5,
+        dropout_layers: int = 3,
+        drop_bin: Literal["dc", "nyquist"] = "dc",
+    ) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise InputError(f"kernel_size must be odd, found {kernel_size}")
+        self.skips, self.drop_bin, self.stride = skips, drop_bin, 2 ** len(channels)
+        ins = [audio_channels, *channels[:-1]]
+        self.encoder = nn.ModuleList(_down(i, o, kernel_size) for i, o in zip(ins, channels, strict=True))
+        self.decoder = nn.ModuleList()
+        for depth, width in enumerate(reversed(ins)):
+            joined = channels[-1 - depth] * (2 if skips and depth > 0 else 1)
+            last = depth == len(ins) - 1
+            self.decoder.append(_up(joined, width, kernel_size, dropout if depth < dropout_layers else 0.0, last))
+        convert_conv2d_weight_memory_format(self, torch.channels_last)  # faster on CPU, and what tensor cores want
+
+    def forward(self, magnitudes: Tensor) -> Tensor:
+        # b batch, c channel, f bin, t frame
+        x = self._crop(magnitudes).contiguous(memory_format=torch.channels_last)
+        levels = []
+        for down in self.encoder:
+            x = down(x)
+            levels.append(x)
+        for depth, up in enumerate(self.decoder):
+            if self.skips and depth > 0:
+                x = torch.cat([x, levels[-1 - depth]], dim=1)
+            x = up(x)
+        return self._restore(torch.sigmoid(x.float()), magnitudes.shape[-1])
+
+    def _crop(self, magnitudes: Tensor) -> Tensor:
+        """Leave out one bin, and pad the frames to a multiple of the stride with silence."""
+        bins, frames = magnitudes.shape[-2:]
+        if (bins - 1) % self.stride:
+            raise InputError(
+                f"a U-Net of {len(self.encoder)} layers needs an n_fft that is a multiple of {2 * self.stride}, "
+                f"found {2 * (bins - 1)}"
+            )
+        if frames < self.stride:
+            raise InputError(
+                f"the chunk is too short: a U-Net of {len(self.encoder)} layers needs at least {self.stride} frames, "
+                f"found {frames}"
+            )
+        kept = magnitudes[..., 1:, :] if self.drop_bin == "dc" else magnitudes[..., :-1, :]
+        return functional.pad(kept, (0, -frames % self.stride))
+
+    def _restore(self, mask: Tensor, frames: int) -> Tensor:
+        one_bin = (1, 0) if self.drop_bin == "dc" else (0, 1)
+        return functional.pad(mask[..., :frames], (0, 0, *one_bin), mode="replicate")
+
+
+def _down(ins: int, outs: int, kernel_size: int) -> nn.Sequential:
+    convolution = nn.Conv2d(ins, outs, kernel_size, stride=2, padding=kernel_size // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outs), nn.LeakyReLU(0.2, inplace=True))
+
+
+def _up(ins: int, outs: int, kernel_size: int, dropout: float, last: bool) -> nn.Sequential:
+    padding = kernel_size // 2
+    convolution = nn.ConvTranspose2d(ins, outs, kernel_size, stride=2, padding=padding, output_padding=1, bias=last)
+    if last:
+        return nn.Sequential(convolution)
+    layers = [convolution, nn.BatchNorm2d(outs), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Dropout(dropout)) if dropout else nn.Sequential(*layers)

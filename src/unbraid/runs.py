@@ -1,0 +1,228 @@
+"""A run is a folder, and a config is a tree of `_target_`s that is checked before anything is built from it.
+
+Checking binds every key to the signature it is for, both names and types, so that no key is silently ignored. Building takes
+only what the allowlist names.
+"""
+
+import hashlib
+import inspect
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, get_type_hints
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
+
+from unbraid.errors import InputError, unknown
+
+ALLOWED = ("unbraid", "torch.nn", "torch.optim", "torchaudio.models")
+TRAINING_ONLY = ("pytorch_lightning",)
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+HYDRA_KEYS = {"_target_", "_partial_"}
+PACKAGES = (
+    "torch",
+    "torchaudio",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "av",
+    "soundfile",
+    "soxr",
+    "unbraid",
+)
+PATH_KEYS = {"root", "cache_dir"}
+
+
+def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> Callable[..., Any]:
+    """The class or function that a `_target_` names, if the allowlist has it.
+
+    The object's own module counts as well as the name it is asked by, so that `unbraid.audio.os.system` is refused.
+    """
+    if not _is_under(target, allowed):
+        raise InputError(f"{where}._target_: '{target}' may not be built; allowed are names under {', '.join(allowed)}")
+    try:
+        found = resolve_name(target)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise InputError(f"{where}._target_: there is no '{target}'") from error
+    if not callable(found) or not _is_under(getattr(found, "__module__", "") or "", allowed):
+        raise InputError(
+            f"{where}._target_: '{target}' may not be built; it is not a class or function of {', '.join(allowed)}"
+        )
+    return found
+
+
+def _is_under(name: str, packages: Sequence[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def check(config: DictConfig, schema: Callable[..., Any]) -> None:
+    """Bind a whole config, top level to `schema`, every node with a `_target_` to what it names.
+
+    Raises:
+        InputError: a missing value, an unknown key (with the nearest known one), a value of the wrong type, a target that
+            is not allowed.
+    """
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise InputError(f"{missing[0]} has no default and must be given: {missing[0]}=…")
+        tree: Any = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(" ".join(str(error).split())) from error
+    _bind(tree, schema, "")
+    _check_nodes(tree, "")
+
+
+def _check_nodes(value: Any, where: str) -> None:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            _bind(value, resolve(value["_target_"], where), where)
+        elif "_partial_" in value:
+            raise InputError(f"{where}: has _partial_ but no _target_")
+        for key, item in value.items():
+            _check_nodes(item, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _check_nodes(item, f"{where}[{i}]")
+
+
+def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str) -> None:
+    """Names and types of one node against one signature."""
+    parameters = inspect.signature(function).parameters
+    hints = _hints(function)
+    place = f"{where}." if where else ""
+    for key, value in node.items():
+        if key in HYDRA_KEYS:
+            continue
+        if key not in parameters:
+            raise InputError(f"{place}{key}: there is no such key; {unknown(key, parameters)}")
+        if key in hints and not _fits(value, hints[key]):
+            raise InputError(f"{place}{key}: found {value!r}, expected {_spell(parameters[key])}")
+    if not node.get("_partial_"):
+        for name, parameter in parameters.items():
+            if parameter.default is parameter.empty and parameter.kind not in VARIADIC and name not in node:
+                raise InputError(f"{place}{name} is missing, expected {_spell(parameter)}")
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    callable_ = function.__init__ if inspect.isclass(function) else function
+    try:
+        return get_type_hints(inspect.unwrap(callable_))
+    except NameError:  # a library annotates with names that it imports for type checkers only
+        return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a yaml value can stand for a parameter; nodes are checked on their own, and lists stand for tuples."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return True
+    if isinstance(value, bool) and hint in (int, float):
+        return False
+    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        return True
+    return _is(value, hint) or (isinstance(value, list) and _is(tuple(value), hint))
+
+
+def _is(value: Any, hint: Any) -> bool:
+    try:
+        check_type(
+            value, hint,
+            forward_ref_policy=ForwardRefPolicy.IGNORE, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
+        )  # fmt: skip
+    except TypeCheckError:
+        return False
+    return True
+
+
+def _spell(parameter: inspect.Parameter) -> str:
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        return "a value"
+    return inspect.formatannotation(annotation).replace("collections.abc.", "").replace("typing.", "")
+
+
+def build(node: DictConfig | ListConfig, **given: Any) -> Any:
+    """What a checked config node describes, with all that is nested in it; `given` adds arguments no config can name."""
+    return instantiate(node, _convert_="all", **given)
+
+
+def identity(config: DictConfig) -> str:
+    """A hash of the resolved config without the paths in it: the same experiment has the same one on every machine."""
+    tree = OmegaConf.to_container(config, resolve=True)
+    return hashlib.sha256(json.dumps(_without_paths(tree), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_paths(item) for key, item in value.items() if key not in PATH_KEYS}
+    return [_without_paths(item) for item in value] if isinstance(value, list) else value
+
+
+@dataclass
+class Run:
+    """A run folder: `config.yaml` (resolved) and `run.json` (what was run, where, in which state).
+
+    Args:
+        folder: of the run; made if missing.
+        config: of the run.
+        overrides: as typed.
+    """
+
+    folder: Path
+    config: DictConfig
+    overrides: Sequence[str]
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write(self.folder / "config.yaml", OmegaConf.to_yaml(self.config, resolve=True))
+        self._record = {
+            "identity": identity(self.config),
+            "overrides": list(self.overrides),
+            "commit": _commit(),
+            "versions": versions(),
+            "host": platform.node(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        self.mark("running")
+
+    def mark(self, state: str) -> None:
+        """Record the state: running, done, failed or interrupted, with the time."""
+        self._record |= {"state": state, "changed": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        write_json(self.folder / "run.json", self._record)
+
+
+def versions() -> dict[str, str]:
+    """Name and version of each package that a result may depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def _commit() -> str | None:
+    """The project's commit, with `+changes` where the working tree differs; None outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changes else commit
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file that is whole or not there; NaN is refused."""
+    _write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)

@@ -1,0 +1,117 @@
+"""Separators: the one object from mixture waveform to source waveforms that training, scoring and separation share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from unbraid.dsp import STFT, overlap_add
+from unbraid.errors import InputError
+
+
+@dataclass
+class Estimate:
+    """What a separator says of a mixture, or the truth in the same form.
+
+    Shape:
+        sources [B, S, C, T] in the order of the targets; masks and magnitudes [B, S, C, F, frames]; scale [B, 1, 1, 1], the
+        factor from STFT magnitudes to the network's.
+    """
+
+    sources: Tensor
+    masks: Tensor | None = None
+    magnitudes: Tensor | None = None
+    scale: Tensor | None = None
+
+
+class Separator(nn.Module, ABC):
+    """Mixture waveform in, one waveform per target out.
+
+    Args:
+        targets: names of the targets, in the order of the sources.
+        sample_rate: of the waveforms, in Hz.
+        channels: of the waveforms: 1 or 2.
+        chunk_seconds: length in which a long mixture is cut for separation.
+    """
+
+    def __init__(self, targets: Iterable[str], sample_rate: int, channels: int, chunk_seconds: float) -> None:
+        super().__init__()
+        self.targets = list(targets)
+        self.sample_rate, self.channels = sample_rate, channels
+        self.chunk_samples = round(chunk_seconds * sample_rate)
+
+    @abstractmethod
+    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
+        """The sources of a batch of chunks.
+
+        Args:
+            mixture: the chunks.
+            peak: largest absolute sample of the whole track of each chunk; the chunk's own if left out.
+
+        Shape:
+            mixture [B, C, T], peak [B].
+        """
+
+    @abstractmethod
+    def reference(self, sources: Tensor, estimate: Estimate) -> Estimate:
+        """The truth in the form of `estimate`: what a loss compares it with. Shape: sources [B, S, C, T]."""
+
+    @torch.inference_mode()
+    def separate(self, mixture: Tensor, overlap: float = 0.25, batch_size: int = 4) -> Tensor:
+        """A track of any length, in cross-faded chunks. Shape: [C, T] -> [S, C, T]."""
+        peak = mixture.abs().max()
+        return overlap_add(
+            lambda chunks: self(chunks, peak.expand(len(chunks))).sources,
+            mixture, self.chunk_samples, overlap, batch_size,
+        )  # fmt: skip
+
+
+class Masking(Separator):
+    """STFT, one network per target that sees magnitudes and gives a mask, the mixture's phase, inverse STFT.
+
+    Args:
+        net: makes the network of one target: magnitudes [B, C, F, T] to a mask of the same shape.
+        stft: the transform.
+        scaling: how magnitudes come to [0, 1], which the U-Net paper leaves open. `patch`: divided by the largest magnitude
+            of the chunk; `track`: by the largest that the track's peak allows, so that quiet chunks stay quiet.
+    """
+
+    def __init__(
+        self,
+        net: Callable[[], nn.Module],
+        stft: STFT,
+        targets: Iterable[str],
+        sample_rate: int,
+        channels: int,
+        chunk_seconds: float,
+        scaling: Literal["patch", "track"] = "patch",
+    ) -> None:
+        super().__init__(targets, sample_rate, channels, chunk_seconds)
+        if self.chunk_samples < stft.n_fft:
+            raise InputError(
+                f"chunk_seconds={chunk_seconds} is {self.chunk_samples} samples, expected at least n_fft = {stft.n_fft}"
+            )
+        self.stft, self.scaling = stft, scaling
+        self.nets = nn.ModuleList(net() for _ in self.targets)
+
+    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
+        # b batch, s source, c channel, f bin, t frame
+        spectrum = self.stft(mixture)
+        magnitudes = spectrum.abs()
+        scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
+        scaled = magnitudes * scale
+        masks = torch.stack([net(scaled) for net in self.nets], dim=1)
+        sources = self.stft.inverse(masks * spectrum.unsqueeze(1), mixture.shape[-1])
+        return Estimate(sources, masks, masks * scaled.unsqueeze(1), scale)
+
+    def _scale(self, magnitudes: Tensor, peak: Tensor) -> Tensor:
+        largest = magnitudes.amax(dim=(1, 2, 3)) if self.scaling == "patch" else peak * self.stft.window.sum()
+        return 1 / largest.clamp(min=1e-5).view(-1, 1, 1, 1)
+
+    def reference(self, sources: Tensor, estimate: Estimate) -> Estimate:
+        assert estimate.scale is not None
+        magnitudes = self.stft(sources).abs() * estimate.scale.unsqueeze(1)
+        return Estimate(sources, magnitudes=magnitudes, scale=estimate.scale)

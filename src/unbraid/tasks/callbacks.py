@@ -1,0 +1,40 @@
+"""Callbacks that every task shares."""
+
+import csv
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+
+
+class EpochTable(pl.Callback):
+    """`metrics.csv` in the run folder: one row per epoch, written at once, so that a kill loses nothing."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float | int]] = []
+        self.started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = time.monotonic()
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        row: dict[str, float | int] = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "seconds": round(time.monotonic() - self.started, 3),
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        row |= {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
+        self.rows.append(row)
+        self._write(Path(trainer.default_root_dir) / "metrics.csv")
+
+    def _write(self, path: Path) -> None:
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        partial = path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
+            table = csv.DictWriter(file, columns)
+            table.writeheader()
+            table.writerows(self.rows)
+        partial.replace(path)

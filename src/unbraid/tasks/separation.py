@@ -1,0 +1,95 @@
+"""Separation: one training step is a batch of mixture chunks and their true sources."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MeanMetric
+
+from unbraid.errors import InputError
+from unbraid.scoring.measures import usdr
+from unbraid.separators import Separator
+
+
+class Batch(Protocol):
+    """What the task reads of a batch: mixture [B, C, T], sources [B, S, C, T], peak [B] of the whole track."""
+
+    mixture: Tensor
+    sources: Tensor
+    peak: Tensor
+
+
+class SeparationTask(pl.LightningModule):
+    """Trains a separator on chunks and validates it on whole tracks.
+
+    Args:
+        separator: the object that is trained, scored and used.
+        loss: from two `Estimate`s, the separator's and the truth's, to a scalar.
+        optimizer: from parameters to an optimizer.
+        scheduler: from the optimizer to a schedule that is stepped each epoch on `valid/loss`; None keeps the rate.
+    """
+
+    def __init__(
+        self,
+        separator: Separator,
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.separator, self.loss = separator, loss
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.valid_loss = MeanMetric()
+        self.valid_usdr = [MeanMetric() for _ in separator.targets]
+        for target, metric in zip(separator.targets, self.valid_usdr, strict=True):
+            self.add_module(f"valid_usdr_{target}", metric)
+
+    def configure_optimizers(self) -> Any:
+        try:
+            optimizer = self.make_optimizer(self.separator.parameters())
+        except ValueError as error:
+            raise InputError(f"optim.optimizer: {error}") from error
+        if self.make_scheduler is None:
+            return {"optimizer": optimizer}
+        schedule = {"scheduler": self.make_scheduler(optimizer), "monitor": "valid/loss"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        estimate = self.separator(batch.mixture, batch.peak)
+        loss = self.loss(estimate, self.separator.reference(batch.sources, estimate))
+        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.mixture))
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """One whole track (a batch of one), in chunks that touch but do not overlap: the loss and the uSDR of each target."""
+        mixture, sources = batch.mixture[0], batch.sources[0]
+        estimates = [self._validate_chunk(*chunk, batch.peak) for chunk in self._chunks(mixture, sources)]
+        whole = torch.cat(estimates, dim=-1)[..., : mixture.shape[-1]]
+        for metric, reference, estimate in zip(self.valid_usdr, sources, whole, strict=True):
+            value = usdr(reference, estimate)
+            if value is not None:
+                metric.update(value)
+
+    def _chunks(self, mixture: Tensor, sources: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+        """[C, T] and [S, C, T] cut to [1, C, chunk] and [1, S, C, chunk], the last one padded with silence."""
+        chunk = self.separator.chunk_samples
+        for start in range(0, mixture.shape[-1], chunk):
+            missing = (0, max(0, start + chunk - mixture.shape[-1]))
+            yield (
+                functional.pad(mixture[None, ..., start : start + chunk], missing),
+                functional.pad(sources[None, ..., start : start + chunk], missing),
+            )
+
+    def _validate_chunk(self, mixture: Tensor, sources: Tensor, peak: Tensor) -> Tensor:
+        estimate = self.separator(mixture, peak)
+        self.valid_loss.update(self.loss(estimate, self.separator.reference(sources, estimate)))
+        return estimate.sources[0]
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("valid/loss", self.valid_loss, prog_bar=True)
+        for target, metric in zip(self.separator.targets, self.valid_usdr, strict=True):
+            if metric.update_called:
+                self.log(f"valid/uSDR/{target}", metric, prog_bar=True)

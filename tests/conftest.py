@@ -1,0 +1,102 @@
+"""Small data sets that tests make, and the command line called in this process."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+PROJECT = Path(__file__).parents[1]
+RATE = 44100
+STEMS = ("drums", "bass", "other", "vocals")
+# A net that trains in a moment; six layers are what halving 512 bins to 8 takes.
+NARROW = "model.separator.net.channels=[2,2,4,4,4,4]"
+SHORT = ["trainer.max_epochs=1", "data.batch_size=2", "data.chunks_per_track=2", "trainer.accelerator=cpu", NARROW]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """No test reads or fills the user's cache; the demo songs and stored tracks are shared by the whole session."""
+    monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def write_song(folder: Path, seed: int, seconds: float = 3.0, rate: int = RATE) -> dict[str, np.ndarray]:
+    """A folder of wav files as in MUSDB18-HQ: tones and noise, the mixture their exact sum. Returns them as [samples, 2]."""
+    generator = np.random.default_rng(seed)
+    time = np.arange(int(seconds * rate)) / rate
+    song = {}
+    for i, stem in enumerate(STEMS):
+        tone = np.sin(2 * np.pi * (110 * (i + 1) + 5 * seed) * time)[:, None] * [0.1, 0.08]
+        song[stem] = np.rint(32767 * (tone + 0.02 * generator.standard_normal((len(time), 2)))).astype(np.int16)
+    song["mixture"] = sum(song[stem] for stem in STEMS)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, samples in song.items():
+        soundfile.write(folder / f"{name}.wav", samples, rate, subtype="PCM_16")
+    return song
+
+
+def make_root(root: Path) -> Path:
+    for number, split in enumerate(("train", "train", "valid", "test")):
+        write_song(root / split / f"song {number}", seed=number)
+    return root
+
+
+@pytest.fixture(scope="session")
+def songs(tmp_path_factory):
+    """A MUSDB18-HQ root of four songs of 3 s that no test may change."""
+    return make_root(tmp_path_factory.mktemp("songs"))
+
+
+@pytest.fixture
+def own_songs(tmp_path):
+    """The same, for this test to break."""
+    return make_root(tmp_path / "root")
+
+
+def load_train_script():
+    spec = importlib.util.spec_from_file_location("train", PROJECT / "train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd, tmp_path):
+    """Call train.py with arguments from an empty folder; returns exit status, standard output and standard error."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    main = load_train_script()
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        try:
+            main()
+            status = 0
+        except SystemExit as error:
+            status = int(error.code or 0)
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def only_run(work: Path) -> Path:
+    """The one run folder below a working directory."""
+    (run,) = work.glob("outputs/*/*")
+    return run
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(os.path.relpath(path, folder) for path in folder.rglob("*"))
+
+
+@pytest.fixture(scope="session")
+def stem_file() -> Path:
+    """The real stem file that the stempeg wheel carries; found without importing stempeg, which wants ffmpeg."""
+    package = importlib.util.find_spec("stempeg").submodule_search_locations[0]
+    (path,) = (Path(package) / "data").glob("*.stem.mp4")
+    return path

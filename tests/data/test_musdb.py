@@ -1,0 +1,82 @@
+"""Both editions of MUSDB18, recognised by what is there."""
+
+import shutil
+
+import pytest
+
+from tests.conftest import write_song
+from unbraid.data.musdb import MUSDB18, VALIDATION_TRACKS
+from unbraid.errors import InputError
+
+NAMED = "Actions - One Minute Smile"
+
+
+def summary(tracks):
+    return [(track.name, track.split, list(track.sources)) for track in tracks]
+
+
+def test_hq(songs):
+    sources = ["drums", "bass", "other", "vocals"]
+    assert summary(MUSDB18().tracks(songs)) == [
+        ("song 0", "train", sources), ("song 1", "train", sources), ("song 2", "valid", sources), ("song 3", "test", sources),
+    ]  # fmt: skip
+
+
+def test_stems(tmp_path, stem_file):
+    for split, name in (("train", "A"), ("train", NAMED), ("test", "B")):
+        (tmp_path / split).mkdir(exist_ok=True)
+        shutil.copy(stem_file, tmp_path / split / f"{name}.stem.mp4")
+    tracks = MUSDB18().tracks(tmp_path)
+    assert [(track.name, track.split) for track in tracks] == [("A", "train"), (NAMED, "valid"), ("B", "test")]
+    streams = {name: stream.stream for name, stream in tracks[0].sources.items()}
+    assert tracks[0].mixture.stream == 0 and streams == {"drums": 1, "bass": 2, "other": 3, "vocals": 4}
+
+
+def test_the_named_validation_tracks_are_valid_in_train_only(tmp_path):
+    assert len(VALIDATION_TRACKS) == 14
+    for split in ("train", "test"):
+        write_song(tmp_path / split / NAMED, 0, seconds=0.1)
+    assert [track.split for track in MUSDB18().tracks(tmp_path)] == ["valid", "test"]
+
+
+def test_the_validation_tracks_are_those_of_the_musdb_package():
+    import importlib.util
+    from pathlib import Path
+
+    import yaml
+
+    package = Path(importlib.util.find_spec("musdb").submodule_search_locations[0])
+    settings = yaml.safe_load((package / "configs/mus.yaml").read_text())
+    assert set(settings["validation_tracks"]) == VALIDATION_TRACKS
+    assert settings["stem_ids"] == {"mixture": 0, "drums": 1, "bass": 2, "other": 3, "vocals": 4}
+
+
+def test_another_layout_is_named_with_what_was_found(tmp_path):
+    (tmp_path / "Wavfile").mkdir()
+    with pytest.raises(InputError, match=r"is not MUSDB18: expected train/ and test/ .* found Wavfile"):
+        MUSDB18().tracks(tmp_path)
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(InputError, match="found nothing"):
+        MUSDB18().tracks(tmp_path)
+
+
+def test_both_editions_in_one_root_are_refused(own_songs, stem_file):
+    shutil.copy(stem_file, own_songs / "train" / "A.stem.mp4")
+    with pytest.raises(InputError, match="holds both editions"):
+        MUSDB18().tracks(own_songs)
+
+
+def test_a_missing_stem_is_named(own_songs):
+    (own_songs / "train/song 1/bass.wav").unlink()
+    with pytest.raises(InputError, match=r"song 1/bass\.wav: this file of the track is missing"):
+        MUSDB18().tracks(own_songs)
+
+
+def test_download_leaves_a_filled_root_alone_and_says_what_is_missing(songs, tmp_path, monkeypatch):
+    MUSDB18().fetch(songs)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match=r"data\.download=true: the musdb package needs ffmpeg and ffprobe"):
+        MUSDB18().fetch(tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,65 @@
+"""The separation task's arithmetic: what it logs is what one computes from the outside."""
+
+from functools import partial
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from tests.test_separators import Constant
+from unbraid.dsp import STFT
+from unbraid.errors import InputError
+from unbraid.losses import MagnitudeL1
+from unbraid.scoring.measures import usdr
+from unbraid.separators import Masking
+from unbraid.tasks.separation import SeparationTask
+
+
+class Batch(NamedTuple):
+    mixture: torch.Tensor
+    sources: torch.Tensor
+    peak: torch.Tensor
+
+
+def task(mask: float = 0.5, lr: float = 1e-2, **more) -> SeparationTask:
+    separator = Masking(partial(Constant, mask), STFT(1024, 768), ["vocals"], 8192, 1, 11.90625)
+    return SeparationTask(separator, MagnitudeL1(), partial(torch.optim.SGD, lr=lr), **more)
+
+
+def batch(samples: int, share: float = 0.5) -> Batch:
+    mixture = torch.randn(1, 1, samples, generator=torch.Generator().manual_seed(0))
+    return Batch(mixture, share * mixture.unsqueeze(1), mixture.abs().amax(dim=(1, 2)))
+
+
+@pytest.mark.parametrize("samples", [97536, 200_001])
+def test_validation_scores_the_whole_track_with_no_seam(samples):
+    under_test, track = task(mask=0.5), batch(samples, share=0.8)
+    under_test.validation_step(track, 0)
+    expected = usdr(track.sources[0, 0], 0.5 * track.mixture[0])
+    assert under_test.valid_usdr[0].compute().item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_right_mask_has_no_loss():
+    right, wrong = task(mask=0.5), task(mask=0.7)
+    for each in (right, wrong):
+        each.validation_step(batch(97536), 0)
+    assert right.valid_loss.compute() < 1e-7 < wrong.valid_loss.compute()
+
+
+def test_a_silent_target_leaves_the_score_out():
+    under_test = task()
+    under_test.validation_step(batch(97536, share=0.0), 0)
+    assert not under_test.valid_usdr[0].update_called
+
+
+def test_optimizer_and_schedule_are_the_ones_given():
+    made = task(lr=0.25, scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=1)).configure_optimizers()
+    assert made["optimizer"].param_groups[0]["lr"] == 0.25
+    assert isinstance(made["lr_scheduler"]["scheduler"], torch.optim.lr_scheduler.StepLR)
+    assert made["lr_scheduler"]["monitor"] == "valid/loss"
+    assert "lr_scheduler" not in task().configure_optimizers()
+
+
+def test_an_impossible_learning_rate_is_said():
+    with pytest.raises(InputError, match=r"optim\.optimizer: Invalid learning rate: -1"):
+        task(lr=-1).configure_optimizers()

@@ -1,0 +1,96 @@
+"""Reading and writing: what comes out is what went in, and every file that cannot be read is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from unbraid import audio
+from unbraid.errors import InputError
+
+
+def noise(samples: int = 4000, channels: int = 2) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-0.5, 0.5, (channels, samples)).astype(np.float32)
+
+
+def test_a_stem_file_has_five_streams_whose_mixture_is_not_their_sum(stem_file):
+    (mixture, *stems), rate = audio.read(stem_file, range(5))
+    assert rate == 44100
+    assert mixture.shape == (2, 268288) and all(stem.shape == mixture.shape for stem in stems)
+    residual = mixture - sum(stems)
+    assert 0.02 < np.sqrt(np.mean(residual**2)) < 0.04
+    assert np.abs(mixture).max() > 1  # lossy decoding overshoots, and it must survive
+
+
+def test_streams_come_in_the_order_asked_for(stem_file):
+    both, _ = audio.read(stem_file, [4, 1])
+    (vocals,), _ = audio.read(stem_file, [4])
+    assert np.array_equal(both[0], vocals) and not np.array_equal(both[1], vocals)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_written_audio_comes_back_within_half_a_step(tmp_path, suffix):
+    audio.write(tmp_path / f"a.{suffix}", noise(), 8192)
+    (samples,), rate = audio.read(tmp_path / f"a.{suffix}")
+    assert rate == 8192
+    assert np.abs(samples - noise()).max() <= 2**-23
+    assert [path.name for path in tmp_path.iterdir()] == [f"a.{suffix}"]
+
+
+def test_int16_is_written_as_it_is(tmp_path):
+    samples = np.array([[-32768, 0, 1, 32767]], np.int16)
+    audio.write(tmp_path / "a.wav", samples, 44100)
+    assert np.array_equal(soundfile.read(tmp_path / "a.wav", dtype="int16")[0], samples[0])
+
+
+def test_resampling_keeps_a_tone_below_the_new_nyquist_and_removes_one_above():
+    time = np.arange(44100) / 44100
+    tones = np.stack([np.sin(2 * np.pi * f * time) for f in (1000.0, 6000.0)]).astype(np.float32)
+    low, high = audio.resample(tones, 44100, 8192)
+    expected = np.sin(2 * np.pi * 1000 * np.arange(len(low)) / 8192)
+    middle = slice(500, -500)
+    assert len(low) == 8192
+    assert np.abs(low[middle] - expected[middle]).max() < 1e-4
+    assert np.abs(high[middle]).max() < 1e-4
+
+
+def test_channels():
+    stereo = noise(channels=2)
+    assert np.allclose(audio.to_channels(stereo, 1), stereo.mean(0))
+    assert np.array_equal(audio.to_channels(stereo[:1], 2), stereo[[0, 0]])
+    assert np.array_equal(audio.to_channels(noise(channels=6), 2), noise(channels=6)[:2])
+
+
+def broken_files(folder: Path, stem_file: Path) -> dict[str, tuple[Path, str]]:
+    """Files that are no audio, or not all of it, and what is said of each."""
+    soundfile.write(folder / "whole.wav", noise(40000).T, 44100)
+    soundfile.write(folder / "nan.wav", np.array([0.0, np.nan]), 44100, subtype="FLOAT")
+    (folder / "text.wav").write_text("this is not audio")
+    (folder / "empty.wav").touch()
+    (folder / "cut.wav").write_bytes((folder / "whole.wav").read_bytes()[:30000])
+    (folder / "cut.stem.mp4").write_bytes(stem_file.read_bytes()[:400000])
+    return {
+        "missing": (folder / "missing.wav", "no such file"),
+        "text": (folder / "text.wav", "is damaged, truncated or not audio"),
+        "empty": (folder / "empty.wav", "is damaged, truncated or not audio"),
+        "cut wav": (folder / "cut.wav", "is truncated"),
+        "cut mp4": (folder / "cut.stem.mp4", "is damaged, truncated or not audio"),
+        "nan": (folder / "nan.wav", "NaN or infinite"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "empty", "cut wav", "cut mp4", "nan"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, stem_file, kind):
+    path, reason = broken_files(tmp_path, stem_file)[kind]
+    with pytest.raises(InputError) as caught:
+        audio.read(path)
+    assert str(path) in str(caught.value) and reason in str(caught.value)
+
+
+def test_a_stream_that_is_not_there_is_named(tmp_path, stem_file):
+    with pytest.raises(InputError, match="has 5 audio streams, expected at least 7"):
+        audio.read(stem_file, [6])
+    audio.write(tmp_path / "a.wav", noise(), 44100)
+    with pytest.raises(InputError, match="has one audio stream, expected stream 4"):
+        audio.read(tmp_path / "a.wav", [0, 4])

@@ -1,0 +1,104 @@
+"""Every yaml binds to the signature it is for, both ways, in every choice of every group."""
+
+import inspect
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from unbraid.commands.door import CONF
+from unbraid.commands.train import Experiment
+from unbraid.errors import InputError
+from unbraid.runs import VARIADIC, check, identity, resolve
+
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+CHOICES.remove("data=tracks")  # the parent of the others
+
+
+def compose(*overrides: str) -> DictConfig:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", ["name=test", *overrides])
+    if OmegaConf.is_missing(config.data, "root"):
+        config.data.root = "/data"
+    return config
+
+
+def nodes(value, where=""):
+    """Every node with a `_target_`, with the path to it."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            yield where, value
+        for key, item in value.items():
+            yield from nodes(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from nodes(item, where)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_binds_to_what_it_names(choice):
+    check(compose(choice), Experiment)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_option_of_our_own_classes_stands_in_a_yaml(choice):
+    for where, node in nodes(OmegaConf.to_container(compose(choice), resolve=True)):
+        if node["_target_"].startswith("unbraid."):
+            parameters = {
+                name
+                for name, parameter in inspect.signature(resolve(node["_target_"], where)).parameters.items()
+                if parameter.kind not in VARIADIC  # of nn.Module, for networks and losses without options
+            }
+            assert parameters == set(node) - {"_target_", "_partial_"}, where
+
+
+def test_every_top_level_key_is_in_the_schema_and_every_group_has_a_default():
+    assert set(compose()) == set(inspect.signature(Experiment).parameters)
+    assert {*GROUPS} - {"experiment"} <= {*compose()}
+
+
+def test_a_variant_is_three_lines_over_its_parent():
+    lines = [line for line in (CONF / "model/unet_noskip.yaml").read_text().splitlines() if line.strip()]
+    assert len(lines) <= 3
+
+
+def test_no_path_of_a_machine_in_any_yaml():
+    for path in Path(CONF).rglob("*.yaml"):
+        assert not any(word.startswith("/") for word in path.read_text().split() if word not in ("/trainer:",)), path
+
+
+def test_identity_ignores_paths_and_nothing_else():
+    one = compose("data=musdb", "data.root=/a", "data.cache_dir=/c")
+    assert identity(one) == identity(compose("data=musdb", "data.root=/b", "data.cache_dir=/d"))
+    assert identity(one) != identity(compose("data=musdb", "data.root=/a", "seed=1"))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("+model.separator.net.chanels=[1]", "model.separator.net.chanels: there is no such key; did you mean 'channels'?"),
+        ("trainer.max_epochs=abc", "trainer.max_epochs: found 'abc', expected"),
+        ("model.separator.net.channels=abc", "model.separator.net.channels: found 'abc', expected Sequence[int]"),
+        ("model.separator.net.channels=[16,abc]", "model.separator.net.channels: found [16, 'abc']"),
+        ("model.separator.net.skips=3", "model.separator.net.skips: found 3, expected bool"),
+        ("model.separator.scaling=loud", "model.separator.scaling: found 'loud', expected Literal['patch', 'track']"),
+        ("data.batch_size=true", "data.batch_size: found True, expected int"),
+        ("seed=abc", "seed: found 'abc', expected int"),
+        ("+colour=red", "colour: there is no such key"),
+        ("targets.vocals=vocals", "targets: found {'vocals': 'vocals'}, expected dict[str, list[str]]"),
+        ("~model.separator.sample_rate", "model.separator.sample_rate"),
+        ("data=musdb", "data.root has no default and must be given: data.root=…"),
+        ("model._target_=os.system", "model._target_: 'os.system' may not be built"),
+        ("model.loss._target_=unbraid.audio.os.getcwd", "model.loss._target_: 'unbraid.audio.os.getcwd' may not be built"),
+        ("model.loss._target_=unbraid.losses.MagnitudeL3", "model.loss._target_: there is no 'unbraid.losses.MagnitudeL3'"),
+        ("+model.loss._args_=[1]", "model.loss._args_: there is no such key"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_config_is_said_in_one_sentence(override, sentence):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", ["name=test", override])
+    with pytest.raises(InputError) as caught:
+        check(config, Experiment)
+    assert sentence in str(caught.value)

@@ -1,0 +1,71 @@
+"""The transforms are exact, and cutting a signal into chunks leaves no trace."""
+
+import pytest
+import torch
+
+from unbraid.dsp import STFT, fade_window, overlap_add
+
+
+@pytest.mark.parametrize(("n_fft", "hop_length"), [(1024, 768), (1024, 512), (1024, 256), (4096, 1024), (64, 63)])
+@pytest.mark.parametrize("samples", [1, 767, 20000, 49806])
+def test_the_inverse_returns_every_sample(n_fft, hop_length, samples):
+    waveform = torch.randn(2, 1, samples, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    stft = STFT(n_fft, hop_length)
+    spectrum = stft(waveform)
+    assert spectrum.shape == (2, 1, n_fft // 2 + 1, stft.frames(samples))
+    tolerance = 1e-5 if hop_length < n_fft - 1 else 1  # at hop n_fft - 1 a window's edge divides by almost nothing
+    assert (stft.inverse(spectrum, samples) - waveform).abs().max() < tolerance
+
+
+def test_a_patch_of_the_paper_has_128_frames():
+    assert STFT(1024, 768).frames(round(11.90625 * 8192)) == 128
+
+
+def test_a_tone_lies_in_its_bin():
+    time = torch.arange(8192) / 8192
+    magnitudes = STFT(1024, 256)(torch.sin(2 * torch.pi * 1000 * time)).abs()
+    assert (magnitudes[:, 4:-4].argmax(dim=0) == 125).all()  # 1000 Hz at 8 Hz per bin
+
+
+def test_the_transform_stays_in_float32_under_autocast():
+    waveform = torch.randn(1, 4096)
+    with torch.autocast("cpu", torch.bfloat16):
+        spectrum = STFT(1024, 256)(waveform)
+    assert torch.equal(spectrum, STFT(1024, 256)(waveform))
+
+
+@pytest.mark.parametrize("hop_length", [0, 1024, 2000])
+def test_a_hop_that_loses_samples_is_refused(hop_length):
+    with pytest.raises(ValueError, match="hop_length must lie in"):
+        STFT(1024, hop_length)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
+def test_shifted_windows_sum_to_one(overlap):
+    chunk, fade = 1000, int(1000 * overlap)
+    total = torch.zeros(5 * chunk)
+    for start in range(0, 4 * chunk, chunk - fade):
+        total[start : start + chunk] += fade_window(chunk, fade)
+    assert (total[fade : 4 * chunk - fade] - 1).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("samples", [1, 999, 1000, 1001, 12345])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_overlap_add_of_the_identity_is_the_identity(samples, overlap, batch_size):
+    signal = torch.randn(2, samples)
+    result = overlap_add(lambda chunks: chunks, signal, 1000, overlap, batch_size)
+    assert result.shape == signal.shape
+    assert (result - signal).abs().max() < 1e-5
+
+
+def test_overlap_add_carries_the_axes_that_the_function_adds():
+    signal = torch.randn(2, 2500)
+    result = overlap_add(lambda chunks: torch.stack([chunks, -chunks], dim=1), signal, 1000, 0.25, 2)
+    assert result.shape == (2, 2, 2500)
+    assert torch.allclose(result[1], -signal, atol=1e-5)
+
+
+def test_overlap_beyond_half_is_refused():
+    with pytest.raises(ValueError, match="overlap must lie in"):
+        overlap_add(lambda chunks: chunks, torch.zeros(1, 10), 4, 0.6, 1)

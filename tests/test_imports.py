@@ -1,0 +1,74 @@
+"""The import table of docs/design.md: who may import what."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+SOURCE = PROJECT / "src" / "unbraid"
+ANY_UNBRAID = {"unbraid"}
+TABLE = {
+    "errors": set(),
+    "audio": {"av", "numpy", "soundfile", "soxr", "unbraid.errors"},
+    "dsp": {"torch"},
+    "losses": {"torch"},
+    "pictures": {"matplotlib", "torch", "unbraid.dsp"},
+    "nets": {"torch", "torchaudio", "einops", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
+    "separators": {"torch", "unbraid.dsp", "unbraid.errors"},
+    "data": {"torch", "numpy", "filelock", "tqdm", "musdb", "unbraid.audio", "unbraid.dsp", "unbraid.data", "unbraid.errors"},
+    "data.module": {"torch", "pytorch_lightning", "unbraid.data", "unbraid.errors"},
+    "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.scoring"},
+    "tasks": {"torch", "torchmetrics", "pytorch_lightning", "unbraid.separators", "unbraid.scoring", "unbraid.errors"},
+    "runs": {"torch", "omegaconf", "hydra.utils", "typeguard", "unbraid.errors"},
+    "evaluation": {
+        "torch", "tqdm", "unbraid.audio", "unbraid.pictures", "unbraid.data.store", "unbraid.dsp", "unbraid.errors",
+        "unbraid.runs", "unbraid.scoring", "unbraid.separators",
+    },
+    "commands": {"torch", "pytorch_lightning", "hydra", "omegaconf", *ANY_UNBRAID},
+    "commands.door": {"hydra", "omegaconf", "unbraid.errors"},
+}  # fmt: skip
+
+
+def imported(file: Path) -> set[str]:
+    """Every name a file imports, `from a import b` as a.b, wherever in the file the import stands."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def allowed_for(module: str) -> set[str]:
+    while module not in TABLE:
+        module, _, _ = module.rpartition(".")
+        assert module, "every file of src/unbraid needs a row in the table"
+    return TABLE[module]
+
+
+def is_allowed(name: str, allowed: set[str]) -> bool:
+    return name.split(".")[0] in sys.stdlib_module_names or any(name == a or name.startswith(f"{a}.") for a in allowed)
+
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_only_what_the_table_allows(file):
+    module = ".".join(file.relative_to(SOURCE).with_suffix("").parts)
+    assert {name for name in imported(file) if not is_allowed(name, allowed_for(module))} == set()
+
+
+def test_commands_do_not_import_each_other():
+    for file in (SOURCE / "commands").glob("*.py"):
+        others = {name for name in imported(file) if name.startswith("unbraid.commands") and "door" not in name}
+        assert others == set(), file.name
+
+
+def test_doors_are_short_and_import_only_hydra_and_commands():
+    for file in [PROJECT / "train.py", *(PROJECT / "scripts").glob("*.py")]:
+        assert len(file.read_text().splitlines()) <= 25
+        assert {n for n in imported(file) if not is_allowed(n, {"hydra", "omegaconf", "unbraid.commands"})} == set()

@@ -1,0 +1,51 @@
+"""A run folder's records, and that nothing outside the allowlist is ever built."""
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from unbraid.errors import InputError
+from unbraid.runs import ALLOWED, Run, resolve, versions, write_json
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system", "builtins.eval", "subprocess.run", "torch.load", "torch.hub.load", "unbraid.runs.subprocess.run",
+        "unbraid.audio.os.remove", "torch.nn.modules.module.warnings.warn", "unbraid_evil.run", "pytorch_lightning.Trainer",
+        "unbraid.errors", "unbraid.data.store.VERSION",
+    ],
+)  # fmt: skip
+def test_what_the_allowlist_does_not_name_is_refused(target):
+    with pytest.raises(InputError, match="may not be built"):
+        resolve(target, "model", ALLOWED)
+
+
+@pytest.mark.parametrize("target", ["unbraid.nets.unet.UNet", "torch.nn.L1Loss", "torch.optim.Adam"])
+def test_what_it_names_is_found(target):
+    assert resolve(target, "model", ALLOWED).__name__ == target.rpartition(".")[2]
+
+
+def test_a_name_that_is_not_there_is_said():
+    with pytest.raises(InputError, match=r"model\._target_: there is no 'unbraid\.nets\.nothing\.Net'"):
+        resolve("unbraid.nets.nothing.Net", "model")
+
+
+def test_a_run_folder_says_what_was_run(tmp_path):
+    run = Run(tmp_path / "run", OmegaConf.create({"seed": 3, "twice": "${seed}"}), ["seed=3"])
+    run.start()
+    assert OmegaConf.load(run.folder / "config.yaml") == {"seed": 3, "twice": 3}
+    run.mark("done")
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record["overrides"] == ["seed=3"] and record["state"] == "done" and record["versions"] == versions()
+    assert len(record["identity"]) == 16 and {"commit", "host", "started", "changed"} <= set(record)
+    assert sorted(path.name for path in run.folder.iterdir()) == ["config.yaml", "run.json"]
+
+
+def test_json_is_whole_or_not_there_and_never_holds_nan(tmp_path):
+    write_json(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

@@ -1,0 +1,86 @@
+"""Masking: the mixture's phase, the scale of the magnitudes, whole tracks of any length."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from unbraid.dsp import STFT
+from unbraid.errors import InputError
+from unbraid.nets.unet import UNet
+from unbraid.separators import Masking
+
+NARROW = (2, 2, 4, 4, 4, 4)
+
+
+class Constant(nn.Module):
+    """A mask that is the same everywhere."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value))
+
+    def forward(self, magnitudes):
+        self.seen = magnitudes
+        return self.value.expand_as(magnitudes)
+
+
+def masking(net, scaling="patch", targets=("vocals",), channels=1):
+    return Masking(net, STFT(1024, 768), targets, 8192, channels, 11.90625, scaling)
+
+
+@pytest.mark.parametrize("samples", [1000, 97536, 250001])
+def test_a_mask_of_one_returns_the_mixture(samples):
+    mixture = torch.randn(1, samples)
+    separated = masking(partial(Constant, 1.0)).separate(mixture)
+    assert separated.shape == (1, 1, samples)
+    assert (separated[0] - mixture).abs().max() < 1e-5
+
+
+def test_silence_in_gives_silence_out():
+    separator = masking(partial(UNet, NARROW)).eval()
+    assert separator.separate(torch.zeros(1, 100000)).abs().max() == 0
+
+
+@pytest.mark.parametrize("targets", [["vocals"], ["vocals", "drums", "bass"]])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_shapes_and_one_network_per_target(targets, channels):
+    separator = masking(partial(UNet, NARROW, channels), targets=targets, channels=channels)
+    estimate = separator(torch.randn(2, channels, 97536))
+    sources, frames = len(targets), (2, len(targets), channels, 513, 128)
+    assert estimate.sources.shape == (2, sources, channels, 97536)
+    assert estimate.masks.shape == estimate.magnitudes.shape == frames
+    assert len(separator.nets) == sources
+
+
+@pytest.mark.parametrize("scaling", ["patch", "track"])
+def test_the_network_sees_magnitudes_in_0_1_whatever_the_level(scaling):
+    separator = masking(partial(Constant, 1.0), scaling)
+    mixture = torch.randn(2, 1, 97536) * torch.tensor([0.01, 3.0]).view(2, 1, 1)
+    estimate = separator(mixture)
+    seen = separator.nets[0].seen
+    assert seen.min() >= 0 and seen.max() <= 1 + 1e-6
+    if scaling == "patch":
+        assert torch.allclose(seen.amax(dim=(1, 2, 3)), torch.ones(2))
+    assert torch.allclose(separator.reference(mixture.unsqueeze(1), estimate).magnitudes[:, 0], seen, atol=1e-6)
+
+
+def test_track_scaling_keeps_a_quiet_chunk_quiet():
+    separator = masking(partial(Constant, 1.0), "track")
+    separator(0.01 * torch.randn(1, 1, 97536), peak=torch.tensor([1.0]))
+    assert separator.nets[0].seen.max() < 0.02
+
+
+def test_chunks_leave_no_seam():
+    """A whole-track pass and a chunked one agree, where chunks meet too."""
+    torch.manual_seed(0)
+    separator = masking(partial(Constant, 0.3)).eval()
+    mixture = torch.randn(1, 300000)
+    whole = separator(mixture[None]).sources[0]
+    assert (separator.separate(mixture) - whole).abs().max() < 1e-5
+
+
+def test_a_chunk_shorter_than_a_window_is_refused():
+    with pytest.raises(InputError, match=r"chunk_seconds=0\.1 is 819 samples, expected at least n_fft = 1024"):
+        Masking(partial(UNet, NARROW), STFT(1024, 768), ["vocals"], 8192, 1, 0.1)
