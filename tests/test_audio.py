@@ -75,7 +75,7 @@ def broken_files(folder: Path, stem_file: Path) -> dict[str, tuple[Path, str]]:
         "text": (folder / "text.wav", "is damaged, truncated or not audio"),
         "empty": (folder / "empty.wav", "is damaged, truncated or not audio"),
         "cut wav": (folder / "cut.wav", "is truncated"),
-        "cut mp4": (folder / "cut.stem.mp4", "is damaged, truncated or not audio"),
+        "cut mp4": (folder / "cut.stem.mp4", "is truncated: 2.44 s of 6.08 s can be read"),
         "nan": (folder / "nan.wav", "NaN or infinite"),
     }
 

@@ -93,7 +93,7 @@ class Evaluation:
             "window": "whole track",
             "aggregation": "mean, median and standard deviation over the tracks where the measure is defined",
             "undefined": {
-                target: sum(track[target]["uSDR"] is None for track in tracks.values()) / len(tracks)
+                target: {m: sum(track[target][m] is None for track in tracks.values()) / len(tracks) for m in MEASURES}
                 for target in separator.targets
             },
             "irm": {"n_fft": stft.n_fft, "hop_length": stft.hop_length},
@@ -122,21 +122,19 @@ def _draw(folder: Path, name: str, separator: Separator, stft: STFT, mixture: Te
     """One picture per target, of the chunk in which the target is loudest."""
     chunk = separator.chunk_samples
     for s, target in enumerate(separator.targets):
-        energies = [float(sources[s, :, i : i + chunk].square().sum()) for i in range(0, mixture.shape[-1], chunk)]
+        energies = [float(piece.square().sum()) for piece in sources[s].split(chunk, dim=-1)]
         start = chunk * energies.index(max(energies))
-        piece, truth = _cut(mixture, start, chunk), _cut(sources[s], start, chunk)
-        estimate = separator(piece[None], mixture.abs().max()[None])
+        piece, truth = mixture[:, start : start + chunk], sources[s, :, start : start + chunk]
+        length = piece.shape[-1]
+        padded = torch.nn.functional.pad(piece, (0, chunk - length))
+        estimate = separator(padded[None], mixture.abs().max()[None])
         masks = estimate.masks
         pictures.spectrograms(
             folder / f"{name}-{target}.png", f"{name}: {target}",
-            {"mixture": piece, "estimate": estimate.sources[0, s], "target": truth},
-            None if masks is None else masks[0, s].mean(dim=0), stft, separator.sample_rate,
+            {"mixture": piece, "estimate": estimate.sources[0, s, :, :length], "target": truth},
+            None if masks is None else masks[0, s, ..., : stft.frames(length)].mean(dim=0),
+            stft, separator.sample_rate,
         )  # fmt: skip
-
-
-def _cut(samples: Tensor, start: int, chunk: int) -> Tensor:
-    piece = samples[:, start : start + chunk]
-    return torch.nn.functional.pad(piece, (0, chunk - piece.shape[-1]))
 
 
 def table(scores: dict[str, Any], measures: Sequence[str] = tuple(MEASURES)) -> str:

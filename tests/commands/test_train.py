@@ -10,7 +10,7 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 
-from tests.conftest import NARROW, SHORT, files_below, only_run
+from tests.conftest import NARROW, SHORT, files_below, only_run, write_song
 from unbraid import audio
 
 
@@ -129,16 +129,11 @@ def test_without_an_epoch_the_last_weights_are_scored(cli, songs, tmp_path):
     assert load_json(only_run(tmp_path / "work") / "scores.json")["checkpoint"] == "the last weights"
 
 
-def test_the_network_learns(cli, songs, tmp_path):
-    """Tones at four pitches: a narrow U-Net finds the vocals' in seconds."""
-    cli(
-        *musdb(
-            songs,
-            "trainer.max_epochs=30",
-            "data.chunks_per_track=8",
-            "optim.optimizer.lr=3e-3",
-            "model.separator.net.channels=[4,8,8,8,8,8]",
-        )
-    )
+def test_the_network_learns(cli, tmp_path):
+    """Four tones in noise: a narrow U-Net that trains on one song finds its vocals in seconds."""
+    for split in ("train", "valid", "test"):
+        write_song(tmp_path / "songs" / split / "song", seed=0)
+    words = ["data.chunks_per_track=16", "optim.optimizer.lr=3e-3", "model.separator.net.channels=[4,8,8,8,8,8]"]
+    cli(*musdb(tmp_path / "songs", "trainer.max_epochs=15", *words))
     summary = load_json(only_run(tmp_path / "work") / "scores.json")["summary"]["vocals"]
-    assert summary["uSDRi"]["median"] > 3
+    assert summary["uSDRi"]["median"] > 6

@@ -99,11 +99,11 @@ def render_song(seed: int, seconds: float) -> dict[str, np.ndarray]:
 
 def master(stems: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Balances the stems, puts the peak of the song at `PEAK_DBFS` and rounds to integers before summing."""
-    levels_db = {"drums": rng.uniform(2, 4), "bass": rng.uniform(0, 2), "other": rng.uniform(-1, 1), "vocals": 0.0}
+    levels_db = {"drums": rng.uniform(2.5, 4.5), "bass": rng.uniform(-1, 1), "other": rng.uniform(1, 2.5), "vocals": 0.0}
     stems = {name: at_level(tame(stem), levels_db[name]) for name, stem in stems.items()}
     accompaniment = stems["drums"] + stems["bass"] + stems["other"]
     # The voice is set against what it has to be taken out of, so that every song is about as hard.
-    voice_db = rng.uniform(-7.0, -4.3) + 10 * np.log10(np.mean(accompaniment**2))
+    voice_db = rng.uniform(-7.0, -5.0) + 10 * np.log10(np.mean(accompaniment**2))
     stems["vocals"] = at_level(stems["vocals"], voice_db)
     t = (np.arange(accompaniment.shape[1]) / SAMPLE_RATE).astype(np.float32)
     # The first beat may fall on the first sample, and the last bar is cut wherever the song ends.

@@ -86,7 +86,7 @@ class SeparationTask(pl.LightningModule):
     def _validate_chunk(self, mixture: Tensor, sources: Tensor, peak: Tensor) -> Tensor:
         estimate = self.separator(mixture, peak)
         self.valid_loss.update(self.loss(estimate, self.separator.reference(sources, estimate)))
-        return estimate.sources[0]
+        return estimate.sources[0].detach()
 
     def on_validation_epoch_end(self) -> None:
         self.log("valid/loss", self.valid_loss, prog_bar=True)
