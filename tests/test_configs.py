@@ -14,7 +14,6 @@ from unbraid.runs import VARIADIC, check, identity, resolve
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
-CHOICES.remove("data=tracks")  # the parent of the others
 
 
 def compose(*overrides: str) -> DictConfig:

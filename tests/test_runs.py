@@ -43,6 +43,13 @@ def test_a_run_folder_says_what_was_run(tmp_path):
     assert sorted(path.name for path in run.folder.iterdir()) == ["config.yaml", "run.json"]
 
 
+def test_a_run_is_never_overwritten(tmp_path):
+    run = Run(tmp_path, OmegaConf.create({"seed": 3}), [])
+    run.start()
+    with pytest.raises(InputError, match="holds a run already"):
+        run.start()
+
+
 def test_json_is_whole_or_not_there_and_never_holds_nan(tmp_path):
     write_json(tmp_path / "a.json", {"x": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -183,6 +183,9 @@ class Run:
     overrides: Sequence[str]
 
     def start(self) -> None:
+        """Write the records; InputError where the folder holds a run already, which is never overwritten."""
+        if (self.folder / "run.json").exists():
+            raise InputError(f"{self.folder}: holds a run already; choose another hydra.run.dir or remove it")
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(self.folder / "config.yaml", OmegaConf.to_yaml(self.config, resolve=True))
         self._record = {

@@ -124,6 +124,11 @@ def test_a_multirun_goes_on_after_a_bad_run_and_fails_at_the_end(cli, songs, tmp
     assert (tmp_path / "work/sweep/1-unet-musdb-0/scores.json").is_file()
 
 
+def test_processes_of_one_run_inside_a_sweep_are_refused(cli, songs, tmp_path):
+    status, _, err = cli("-m", *musdb(songs), "trainer.devices=2", "seed=0,1")
+    assert status == 1 and "trainer: 2 processes inside a sweep would pair the processes of different runs" in err
+
+
 def test_an_unwritable_output_folder_is_said(cli, songs, tmp_path):
     (tmp_path / "file").touch()
     status, _, err = cli(*musdb(songs, f"hydra.run.dir={tmp_path}/file/run"))

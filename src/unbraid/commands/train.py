@@ -11,14 +11,18 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from unbraid.data.module import MultitrackData
+from unbraid.data.tracks import Split
 from unbraid.errors import InputError
 from unbraid.evaluation import Evaluation, table
 from unbraid.runs import Run, build, check
 from unbraid.tasks.separation import SeparationTask
+
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
 @dataclass
@@ -51,45 +55,48 @@ class Experiment:
 def train(config: DictConfig) -> None:
     """Run one experiment in the folder that Hydra has chosen for it."""
     check(config, Experiment)
-    if not 0 <= config.seed < 2**32:
-        raise InputError(f"seed must lie in [0, 2**32 - 1], found {config.seed}")
+    _set_up_process(config.seed)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    task: SeparationTask = build(config.model)
+    data: MultitrackData = build(config.data)
+    evaluate: Evaluation = build(config.evaluation)
+    trainer = _trainer(config, folder)
+    _try_one_chunk(task, data)
+    data.prepare_data()
+    data.setup("fit")
+    for split in SPLITS:
+        data.split(split)
+
+    if not trainer.is_global_zero:
+        _fit(trainer, task, data)
+        return
+    run = Run(folder, config, HydraConfig.get().overrides.task)
+    run.start()
+    try:
+        print(_introduction(task, data, folder))
+        _fit(trainer, task, data)
+        _score(evaluate, trainer, task, data, folder)
+    except BaseException as error:
+        run.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    run.mark("done")
+
+
+def _set_up_process(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must lie in [0, 2**32 - 1], found {seed}")
     # On CPU, mask and gradient values that fall into denormal numbers make steps several times slower. Worker threads
     # inherit the mode when they start, so it comes before the first operation.
     torch.set_flush_denormal(True)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     # Lightning 2.6.6 asks torch 2.11 in a way that torch announces to end; nothing in a user's hands changes it.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", module="pytorch_lightning")
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-
-    task: SeparationTask = build(config.model)
-    data: MultitrackData = build(config.data)
-    evaluate: Evaluation = build(config.evaluation)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    trainer = _trainer(config, folder)
-    _try_one_chunk(task, data)
-    data.prepare_data()
-    data.setup("fit")
-    for split in ("train", "valid", "test"):
-        data.split(split)
-
-    run = Run(folder, config, HydraConfig.get().overrides.task)
-    if trainer.is_global_zero:
-        run.start()
-    try:
-        _fit(trainer, task, data)
-        if trainer.is_global_zero:
-            _score(evaluate, trainer, task, data, folder)
-    except BaseException as error:
-        if trainer.is_global_zero:
-            run.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-        raise
-    if trainer.is_global_zero:
-        run.mark("done")
+    pl.seed_everything(seed, workers=True, verbose=False)
 
 
 @torch.no_grad()
 def _try_one_chunk(task: SeparationTask, data: MultitrackData) -> None:
-    """Find out before any decoding whether the network takes a chunk of this size, and the data has these targets."""
+    """Find out before any decoding whether the network takes a chunk of this size."""
     separator = task.separator.eval()
     separator(torch.zeros(1, separator.channels, data.chunk_samples))
     separator.train()
@@ -98,11 +105,35 @@ def _try_one_chunk(task: SeparationTask, data: MultitrackData) -> None:
 def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     callbacks = list(build(config.callbacks).values())
     try:
-        return build(config.trainer, default_root_dir=str(folder), callbacks=callbacks)
+        trainer = build(config.trainer, default_root_dir=str(folder), callbacks=callbacks)
     except InstantiationException as error:
         if isinstance(error.__cause__, MisconfigurationException | ModuleNotFoundError | ValueError):
             raise InputError(f"trainer: {error.__cause__}") from error
         raise
+    if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise InputError(
+            f"trainer: {trainer.world_size} processes inside a sweep would pair the processes of different runs; "
+            "start each of these runs by itself"
+        )
+    return trainer
+
+
+def _introduction(task: SeparationTask, data: MultitrackData, folder: Path) -> str:
+    """What is about to be trained, on what, and where it will lie."""
+    separator, chosen = task.separator, HydraConfig.get().runtime.choices
+    millions = sum(parameter.numel() for parameter in separator.parameters()) / 1e6
+    counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)
+    return (
+        f"model   {chosen['model']}: {millions:.2f} M parameters, {' + '.join(separator.targets)}, "
+        f"{separator.sample_rate} Hz, {'mono' if separator.channels == 1 else 'stereo'}\n"
+        f"data    {chosen['data']}: {counts} tracks; {len(data.train_dataloader())} steps an epoch\n"
+        f"run     {_shown(folder)}"
+    )
+
+
+def _shown(path: Path) -> Path:
+    """As short as it can be typed from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _fit(trainer: pl.Trainer, task: SeparationTask, data: MultitrackData) -> None:
@@ -119,5 +150,6 @@ def _score(evaluate: Evaluation, trainer: pl.Trainer, task: SeparationTask, data
     separator = task.separator.to(trainer.strategy.root_device)
     checkpoint = f"checkpoints/{best.name}" if best.exists() else "the last weights"
     scores = evaluate(separator, data.split("test"), data.target_weights(), checkpoint, folder)
-    print(table(scores))
-    print(f"listen: {folder / 'audio'}   look: {folder / 'pictures'}   scores: {folder / 'scores.json'}")
+    print(f"\n{table(scores)}\n")
+    for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():
+        print(f"{verb:<8}{_shown(folder / name)}")

@@ -26,7 +26,8 @@ class EpochTable(pl.Callback):
             "seconds": round(time.monotonic() - self.started, 3),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
-        row |= {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
+        # Names without a stage are for the progress bar.
+        row |= {name: value.item() for name, value in sorted(trainer.callback_metrics.items()) if "/" in name}
         self.rows.append(row)
         self._write(Path(trainer.default_root_dir) / "metrics.csv")
 

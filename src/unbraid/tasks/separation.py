@@ -60,7 +60,9 @@ class SeparationTask(pl.LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         estimate = self.separator(batch.mixture, batch.peak)
         loss = self.loss(estimate, self.separator.reference(batch.sources, estimate))
-        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.mixture))
+        size = len(batch.mixture)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+        self.log("loss", loss, prog_bar=True, on_step=True)  # for the eye, while the epoch runs
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
