@@ -64,6 +64,7 @@ def test_validation_reads_whole_tracks(songs, tmp_path):
     [
         ({"batch_size": 0}, "data.batch_size must be at least 1, found 0"),
         ({"chunks_per_track": 0}, "data.chunks_per_track must be at least 1, found 0"),
+        ({"cache_dir": ""}, "data.cache_dir is empty, expected a folder"),
         ({"root": "/nowhere"}, "data.root=/nowhere: no such folder"),
     ],
 )

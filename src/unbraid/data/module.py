@@ -51,6 +51,8 @@ class MultitrackData(pl.LightningDataModule):
         for name, value in {"batch_size": batch_size, "chunks_per_track": chunks_per_track}.items():
             if value < 1:
                 raise InputError(f"data.{name} must be at least 1, found {value}")
+        if not cache_dir:
+            raise InputError("data.cache_dir is empty, expected a folder; is UNBRAID_CACHE set to nothing?")
         self.layout, self.root, self.download = layout, Path(root).expanduser(), download
         self.targets, self.chunk_samples = targets, round(chunk_seconds * sample_rate)
         self.batch_size, self.chunks_per_track, self.workers, self.seed = batch_size, chunks_per_track, workers, seed
