@@ -5,8 +5,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from unbraid.data.demo_score import CONSONANTS, VOWELS, compose
-from unbraid.data.demo_songs import CONSONANT_SOUNDS, SAMPLE_RATE, STEMS, VOWEL_FORMANTS_HZ, harmonic_sum, render_song
+from unbraid.data.demo_songs.score import CONSONANTS, VOWELS, compose
+from unbraid.data.demo_songs.song import STEMS, render_song
+from unbraid.data.demo_songs.sounds import SAMPLE_RATE, harmonic_sum
+from unbraid.data.demo_songs.voice import CONSONANT_SOUNDS, VOWEL_FORMANTS_HZ
 
 SECONDS = 12.0
 SEEDS = (0, 1, 2, 3)

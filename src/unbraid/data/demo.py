@@ -15,7 +15,8 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from unbraid import audio
-from unbraid.data.demo_songs import SAMPLE_RATE, render_song
+from unbraid.data.demo_songs.song import render_song
+from unbraid.data.demo_songs.sounds import SAMPLE_RATE
 from unbraid.data.musdb import FOLDERS, MUSDB18
 from unbraid.data.tracks import Track
 from unbraid.errors import InputError

@@ -1,7 +1,7 @@
 """Composes the demo songs: key, chords, form, groove and the notes of every part, no sound yet.
 
 The rules are those of a plain pop song in four-four time. A bar has 16 steps. A phrase of the voice takes two bars and
-leaves the last third or so of them free; the lead instrument doubles one phrase, answers the next. `demo_songs` renders
+leaves the last third or so of them free; the lead instrument doubles one phrase, answers the next. `song` renders
 what is written here. All times are in seconds, all pitches in MIDI semitones (69 is 440 Hz).
 """
 

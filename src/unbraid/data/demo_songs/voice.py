@@ -1,0 +1,186 @@
+"""The singers of the demo songs: a source-filter model of the voice (Fant, Acoustic Theory of Speech Production, 1960).
+
+The harmonics of a glottal pulse go through a cascade of moving formants, with noise for breath and consonants.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unbraid.data.demo_songs.score import Phrase, Score
+from unbraid.data.demo_songs.sounds import (
+    HIGHEST_HARMONIC_HZ,
+    HOP,
+    SAMPLE_RATE,
+    Line,
+    frames_for,
+    harmonic_sum,
+    hertz,
+    mix_in,
+    pan,
+    reverberate,
+    shaped_noise,
+    smooth,
+    trace,
+)
+
+VOWEL_FORMANTS_HZ = {
+    "a": (740, 1180, 2550, 3500, 4500),
+    "e": (500, 1850, 2550, 3500, 4500),
+    "i": (300, 2250, 3000, 3650, 4600),
+    "o": (470, 850, 2450, 3400, 4400),
+    "u": (330, 780, 2300, 3350, 4400),
+    "@": (540, 1400, 2450, 3450, 4500),
+}
+# The tract goes on above the formants that vowels move: one resonance each kilohertz.
+UPPER_FORMANTS_HZ = (5300, 6250, 7250, 8250, 9250)
+BANDWIDTHS_HZ = (80, 90, 130, 180, 240, 350, 400, 450, 500, 550)
+
+
+@dataclass(frozen=True)
+class Consonant:
+    """A noise band (centre, width in octaves, level) that begins after `closure` of its time; voicing as a gain."""
+
+    seconds: float
+    voicing: float
+    hz: float = 1000.0
+    octaves: float = 1.0
+    level: float = 0.0
+    closure: float = 0.0
+
+
+CONSONANT_SOUNDS = {
+    "s": Consonant(0.11, 0.0, hz=6500, octaves=0.6, level=0.55),
+    "sh": Consonant(0.11, 0.0, hz=3300, octaves=0.7, level=0.55),
+    "f": Consonant(0.09, 0.0, hz=5000, octaves=1.5, level=0.18),
+    "t": Consonant(0.07, 0.0, hz=4500, octaves=0.9, level=0.9, closure=0.6),
+    "k": Consonant(0.07, 0.0, hz=1900, octaves=0.6, level=0.8, closure=0.6),
+    "p": Consonant(0.07, 0.0, hz=800, octaves=1.0, level=0.7, closure=0.7),
+    "h": Consonant(0.08, 0.0, hz=1500, octaves=1.5, level=0.15),
+    "m": Consonant(0.07, 0.35),
+    "n": Consonant(0.06, 0.4),
+    "l": Consonant(0.05, 0.6),
+    "": Consonant(0.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Singer:
+    """What makes a voice: formants as ratios to the standard ones, source tilt, breath, vibrato (semitones, hertz)."""
+
+    formant_ratios: np.ndarray
+    tilt: float
+    breath: float
+    vibrato: float
+    vibrato_hz: float
+    vibrato_delay: float
+
+
+def choose_singer(rng: np.random.Generator, pitch: float) -> Singer:
+    # Higher voices come from shorter tracts.
+    size = 1.0 + 0.011 * (pitch - 52) + rng.normal(0, 0.03)
+    return Singer(
+        formant_ratios=size * rng.uniform(0.94, 1.06, 5) * np.array([1, 1, 1, 0.98, 0.94]),
+        tilt=rng.uniform(0.65, 1.1),
+        breath=rng.uniform(0.03, 0.14),
+        vibrato=rng.uniform(0.15, 0.6),
+        vibrato_hz=rng.uniform(4.6, 6.4),
+        vibrato_delay=rng.uniform(0.1, 0.4),
+    )
+
+
+def tract(hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
+    """Complex response of the formant cascade; hz `[frames or 1, bins]`, formants `[frames, 10]` to `[frames, bins]`."""
+    hz = hz.astype(np.float32)
+    response = np.ones((len(formants), hz.shape[1]), np.complex64)
+    for centre, bandwidth in zip(formants.T.astype(np.float32), BANDWIDTHS_HZ, strict=True):
+        ratio = hz / centre[:, None]
+        response /= 1 - ratio**2 + 1j * ratio * (np.float32(bandwidth) / centre[:, None])
+    return response
+
+
+def formant_tracks(phrase: Phrase, singer: Singer, line: Line, hz: np.ndarray) -> np.ndarray:
+    """Formants in hertz, `[frames, 10]`: vowel to vowel, diphthongs turning in the second half of their note."""
+    seconds = np.array([note.seconds for note in phrase.notes])
+    turned = line.age > 0.5 * seconds[line.index]
+    ends = [(VOWEL_FORMANTS_HZ[vowels[0]], VOWEL_FORMANTS_HZ[vowels[-1]]) for _, vowels in phrase.syllables]
+    targets = np.array(ends)[line.index, turned.astype(int)] * singer.formant_ratios
+    moving = np.stack([smooth(track, 0.11) for track in targets.T], axis=1)
+    # Singers open the mouth where the first formant would fall below the fundamental.
+    moving[:, 0] = np.maximum(moving[:, 0], 1.05 * hz)
+    upper = np.array(UPPER_FORMANTS_HZ) * singer.formant_ratios.mean() * np.ones((len(hz), 1))
+    return np.concatenate([moving, upper], axis=1)
+
+
+def sing(phrase: Phrase, singer: Singer, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """One phrase, mono `[samples]`, and the second at which it begins: half a second early, for the breath."""
+    begin = phrase.notes[0].start - 0.5
+    frames = frames_for(round((phrase.end + 0.2 - begin) * SAMPLE_RATE))
+    line = trace(phrase.notes, frames, begin)
+    hz = hertz(sung_pitch(line, singer, rng))
+    formants = formant_tracks(phrase, singer, line, hz)
+    voicing, hiss = pronounce(phrase, line, begin)
+    shimmer = 1 + 0.05 * rng.standard_normal(frames)
+    loudness = smooth(voicing * line.velocity * swell(phrase, line), 0.03) * shimmer
+    voice = harmonic_sum(hz, loudness[:, None] * glottal_spectrum(phrase.effort, singer, hz, formants))
+    bins_hz = (np.arange(HOP + 1) * SAMPLE_RATE / (2 * HOP)).astype(np.float32)[None]
+    aspirating = 0.4 * singer.breath * smooth(voicing, 0.04)
+    inhaling = 0.12 * np.exp(-(((line.age + 0.25) / 0.09) ** 2))
+    # Air that streams is weak in the bass; weakest where it streams inwards.
+    air = aspirating[:, None] * np.minimum(1, bins_hz / 800) + inhaling[:, None] * np.minimum(1, (bins_hz / 3000) ** 2)
+    return voice + shaped_noise(air * np.abs(tract(bins_hz, formants)) + hiss, rng), begin
+
+
+def sung_pitch(line: Line, singer: Singer, rng: np.random.Generator) -> np.ndarray:
+    """Portamento, delayed vibrato, a slow drift and the jitter of the vocal folds, in semitones `[frames]`."""
+    depth = singer.vibrato * np.clip((line.age - singer.vibrato_delay) / 0.25, 0, 1)
+    wobble = 1 + 0.05 * smooth(rng.standard_normal(len(line.age)), 0.5)
+    phase = 2 * np.pi * np.cumsum(singer.vibrato_hz * wobble) * HOP / SAMPLE_RATE
+    drift = 0.5 * smooth(rng.standard_normal(len(line.age)), 0.3)
+    jitter = 0.04 * rng.standard_normal(len(line.age))
+    scoop = -0.7 * np.exp(-np.clip(line.age, 0, None) / 0.05)
+    return smooth(line.pitch + scoop, 0.04) + smooth(depth, 0.1) * np.sin(phase) + drift + jitter
+
+
+def swell(phrase: Phrase, line: Line) -> np.ndarray:
+    """Long notes open and close; without it every note would sit at one level like an organ's."""
+    seconds = np.array([note.seconds for note in phrase.notes])[line.index]
+    return 0.7 + 0.3 * np.sin(np.pi * np.clip(line.age / seconds, 0, 1) ** 0.7)
+
+
+def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
+    """Complex harmonic amplitudes at the lips, `[frames, harmonics]`, with most of the level changes evened out."""
+    order = np.arange(1, int(HIGHEST_HARMONIC_HZ / hz.min()) + 1)
+    tilt = singer.tilt + 0.4 * (1 - effort)
+    amplitudes = order.astype(np.float32) ** -tilt * tract(hz[:, None] * order, formants)
+    power = np.sum(np.abs(amplitudes) ** 2, axis=1, keepdims=True)
+    return amplitudes * power**-0.4
+
+
+def pronounce(phrase: Phrase, line: Line, begin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Voicing gain `[frames]` and the spectrum of consonant noise `[frames, HOP + 1]`."""
+    frames_per_second = SAMPLE_RATE / HOP
+    voicing = ((line.age >= 0) & (line.left > 0)).astype(float)
+    hiss = np.zeros((len(voicing), HOP + 1), np.float32)
+    octave = np.log2(np.maximum(np.arange(HOP + 1), 0.5) * SAMPLE_RATE / (2 * HOP))
+    for note, (name, _) in zip(phrase.notes, phrase.syllables, strict=True):
+        sound = CONSONANT_SOUNDS[name]
+        first, release, last = (
+            round((note.start - begin - back * sound.seconds) * frames_per_second) for back in (1, 1 - sound.closure, 0)
+        )
+        voicing[first:last] = sound.voicing
+        band = sound.level * np.exp(-(((octave - np.log2(sound.hz)) / sound.octaves) ** 2))
+        hiss[release:last] += band * np.linspace(1, 0.4, last - release)[:, None]
+    return voicing, hiss
+
+
+def render_vocals(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """The lead voice in the middle, the second voice aside, both into a reverb and a delay in time with the song."""
+    singer = choose_singer(rng, score.style.voice_pitch)
+    track = np.zeros((2, samples), np.float32)
+    side = rng.choice([-1, 1]) * rng.uniform(0.4, 0.8)
+    for phrases, gain, place in ((score.phrases, 1.0, 0.0), (score.backing, rng.uniform(0.3, 0.6), side)):
+        for phrase in phrases:
+            mono, begin = sing(phrase, singer, rng)
+            mix_in(track, pan(np.float32(gain) * mono.astype(np.float32), place), begin)
+    return reverberate(track, rng.uniform(0.5, 1.2), rng.uniform(0.1, 0.2), rng, echo=score.style.time(0, 3))
