@@ -29,7 +29,8 @@ def write_song(folder: Path, seed: int, seconds: float = 3.0, rate: int = RATE) 
     time = np.arange(int(seconds * rate)) / rate
     song = {}
     for i, stem in enumerate(STEMS):
-        tone = np.sin(2 * np.pi * (110 * (i + 1) + 5 * seed) * time)[:, None] * [0.1, 0.08]
+        level = 0.9**seed  # songs differ in loudness
+        tone = np.sin(2 * np.pi * (110 * (i + 1) + 5 * seed) * time)[:, None] * [0.1 * level, 0.08 * level]
         song[stem] = np.rint(32767 * (tone + 0.02 * generator.standard_normal((len(time), 2)))).astype(np.int16)
     song["mixture"] = sum(song[stem] for stem in STEMS)
     folder.mkdir(parents=True, exist_ok=True)

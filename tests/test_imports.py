@@ -21,13 +21,13 @@ TABLE = {
     "data.module": {"torch", "pytorch_lightning", "unbraid.data", "unbraid.errors"},
     "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.scoring"},
     "tasks": {"torch", "torchmetrics", "pytorch_lightning", "unbraid.separators", "unbraid.scoring", "unbraid.errors"},
-    "runs": {"torch", "omegaconf", "hydra.utils", "typeguard", "unbraid.errors"},
+    "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "unbraid.errors"},
     "evaluation": {
         "torch", "tqdm", "unbraid.audio", "unbraid.pictures", "unbraid.data.store", "unbraid.dsp", "unbraid.errors",
         "unbraid.runs", "unbraid.scoring", "unbraid.separators",
     },
     "commands": {"torch", "pytorch_lightning", "hydra", "omegaconf", *ANY_UNBRAID},
-    "commands.door": {"hydra", "omegaconf", "unbraid.errors"},
+    "commands.door": {"hydra", "omegaconf", "unbraid.errors", "unbraid.runs"},
 }  # fmt: skip
 
 

@@ -81,6 +81,22 @@ def test_chunks_leave_no_seam():
     assert (separator.separate(mixture) - whole).abs().max() < 1e-5
 
 
+def test_whole_tracks_are_scaled_by_their_own_peak():
+    """A quiet chunk of a track with a loud one elsewhere is seen as quiet."""
+    separator = masking(partial(Constant, 1.0), "track")
+    mixture = torch.cat([0.01 * torch.randn(1, 97536), torch.ones(1, 97536)], dim=1).flip(-1)
+    separator.separate(mixture, overlap=0.0, batch_size=1)
+    assert separator.nets[0].seen.max() < 0.02  # of the last chunk, the quiet one
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"), [({"targets": []}, "targets: none given"), ({"channels": 3}, "channels must be 1 or 2")]
+)
+def test_what_is_no_separator_is_said(changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        masking(partial(Constant, 1.0), **changes)
+
+
 def test_a_chunk_shorter_than_a_window_is_refused():
     with pytest.raises(InputError, match=r"chunk_seconds=0\.1 is 819 samples, expected at least n_fft = 1024"):
         Masking(partial(UNet, NARROW), STFT(1024, 768), ["vocals"], 8192, 1, 0.1)

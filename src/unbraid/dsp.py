@@ -21,6 +21,8 @@ class STFT(nn.Module):
 
     def __init__(self, n_fft: int, hop_length: int) -> None:
         super().__init__()
+        if n_fft < 2:
+            raise ValueError(f"n_fft must be at least 2, found {n_fft}")
         if not 0 < hop_length < n_fft:
             raise ValueError(f"hop_length must lie in [1, n_fft - 1] = [1, {n_fft - 1}], found {hop_length}")
         self.n_fft, self.hop_length = n_fft, hop_length

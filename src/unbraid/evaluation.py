@@ -31,9 +31,11 @@ class Evaluation:
 
     def __init__(self, overlap: float, batch_size: int, clips: int) -> None:
         if not 0 <= overlap <= 0.5:
-            raise InputError(f"evaluation.overlap must lie in [0, 0.5], found {overlap}")
+            raise InputError(f"overlap must lie in [0, 0.5], found {overlap}")
         if batch_size < 1:
-            raise InputError(f"evaluation.batch_size must be at least 1, found {batch_size}")
+            raise InputError(f"batch_size must be at least 1, found {batch_size}")
+        if clips < 0:
+            raise InputError(f"clips must be at least 0, found {clips}")
         self.overlap, self.batch_size, self.clips = overlap, batch_size, clips
 
     def __call__(
@@ -56,6 +58,8 @@ class Evaluation:
             samples = track.tensor().to(device)
             mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets.to(device), samples[1:])
             estimates = separator.separate(mixture, self.overlap, self.batch_size)
+            if not estimates.isfinite().all():
+                raise InputError(f"{track.name}: the estimates are not numbers; training diverged, try a lower learning rate")
             candidates = {
                 "estimate": estimates,
                 "mixture": mixture.expand_as(sources),

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import json
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,16 +18,20 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, get_type_hints
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
 
 from unbraid.errors import InputError, unknown
 
-ALLOWED = ("unbraid", "torch.nn", "torch.optim", "torchaudio.models")
-TRAINING_ONLY = ("pytorch_lightning",)
+OURS = ("nets", "separators", "dsp", "losses", "tasks", "data", "evaluation")
+ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
+TRAINING_ONLY = ("pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer")
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+# How constructors refuse a value; whatever else they raise is a bug and keeps its traceback.
+NOT_TAKEN = (ValueError, TypeError, RuntimeError, ModuleNotFoundError)
 HYDRA_KEYS = {"_target_", "_partial_"}
 PACKAGES = (
     "torch",
@@ -44,20 +49,19 @@ PATH_KEYS = {"root", "cache_dir"}
 
 
 def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> Callable[..., Any]:
-    """The class or function that a `_target_` names, if the allowlist has it.
+    """The class that a `_target_` names, if the allowlist has it.
 
-    The object's own module counts as well as the name it is asked by, so that `unbraid.audio.os.system` is refused.
+    Only classes with public names are built: what a class does when it is made is to take its arguments. Its own module counts
+    as well as the name it is asked by, so that `unbraid.data.demo.os.system` is refused.
     """
-    if not _is_under(target, allowed):
+    if not isinstance(target, str) or not _is_under(target, allowed) or "._" in target:
         raise InputError(f"{where}._target_: '{target}' may not be built; allowed are names under {', '.join(allowed)}")
     try:
         found = resolve_name(target)
     except (ImportError, ValueError, AttributeError) as error:
         raise InputError(f"{where}._target_: there is no '{target}'") from error
-    if not callable(found) or not _is_under(getattr(found, "__module__", "") or "", allowed):
-        raise InputError(
-            f"{where}._target_: '{target}' may not be built; it is not a class or function of {', '.join(allowed)}"
-        )
+    if not inspect.isclass(found) or not _is_under(found.__module__, allowed):
+        raise InputError(f"{where}._target_: '{target}' may not be built; it is no class of {', '.join(allowed)}")
     return found
 
 
@@ -98,7 +102,8 @@ def _check_nodes(value: Any, where: str) -> None:
 
 def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str) -> None:
     """Names and types of one node against one signature."""
-    parameters = inspect.signature(function).parameters
+    signature = inspect.signature(function).parameters
+    parameters = {name: parameter for name, parameter in signature.items() if parameter.kind not in VARIADIC}
     hints = _hints(function)
     place = f"{where}." if where else ""
     for key, value in node.items():
@@ -110,7 +115,7 @@ def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str) -> 
             raise InputError(f"{place}{key}: found {value!r}, expected {_spell(parameters[key])}")
     if not node.get("_partial_"):
         for name, parameter in parameters.items():
-            if parameter.default is parameter.empty and parameter.kind not in VARIADIC and name not in node:
+            if parameter.default is parameter.empty and name not in node:
                 raise InputError(f"{place}{name} is missing, expected {_spell(parameter)}")
 
 
@@ -125,7 +130,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a yaml value can stand for a parameter; nodes are checked on their own, and lists stand for tuples."""
     if isinstance(value, Mapping) and "_target_" in value:
-        return True
+        return hint not in (bool, int, float, str)
     if isinstance(value, bool) and hint in (int, float):
         return False
     if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
@@ -151,9 +156,29 @@ def _spell(parameter: inspect.Parameter) -> str:
     return inspect.formatannotation(annotation).replace("collections.abc.", "").replace("typing.", "")
 
 
-def build(node: DictConfig | ListConfig, **given: Any) -> Any:
-    """What a checked config node describes, with all that is nested in it; `given` adds arguments no config can name."""
-    return instantiate(node, _convert_="all", **given)
+def build(node: DictConfig, **given: Any) -> Any:
+    """What a checked config node describes, with all that is nested in it; `given` adds arguments no config can name.
+
+    Raises:
+        InputError: a constructor does not take a value, or the node names an argument that is given.
+    """
+    for name in given:
+        if name in node:
+            raise InputError(f"{node._get_full_key(name)}: the program sets it itself, found {node[name]!r}")
+    try:
+        return instantiate(node, _convert_="all", **given)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, NOT_TAKEN):
+            raise InputError(_say_where(node, str(error), str(error.__cause__))) from error
+        raise
+
+
+def _say_where(node: DictConfig, message: str, reason: str) -> str:
+    """A constructor's reason with the key in front: `data.batch_size must …` where it names its argument, else `data: …`."""
+    named = re.search(r"full_key: (\S+)", message)
+    place = named[1] if named else node._get_full_key(None)
+    keys = OmegaConf.select(node._get_root(), place, default={})
+    return f"{place}{'.' if reason.split()[0] in keys else ': '}{reason}"
 
 
 def identity(config: DictConfig) -> str:

@@ -40,6 +40,10 @@ class Separator(nn.Module, ABC):
     def __init__(self, targets: Iterable[str], sample_rate: int, channels: int, chunk_seconds: float) -> None:
         super().__init__()
         self.targets = list(targets)
+        if not self.targets:
+            raise InputError("targets: none given; choose some with targets=vocals, or +targets.NAME=[source, …]")
+        if channels not in (1, 2):
+            raise InputError(f"channels must be 1 or 2, found {channels}")
         self.sample_rate, self.channels = sample_rate, channels
         self.chunk_samples = round(chunk_seconds * sample_rate)
 

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from tests.conftest import PROJECT, SHORT, files_below
+from tests.conftest import PROJECT, SHORT, files_below, only_run
 from tests.data.test_store import break_length, break_rate, break_text, break_truncate
 
 SCRIPT = [sys.executable, str(PROJECT / "train.py")]
@@ -72,6 +72,24 @@ def test_shell_completion_knows_the_choices(cli, monkeypatch):
         (["evaluation.overlap=0.9"], "error: evaluation.overlap must lie in [0, 0.5], found 0.9"),
         (["data.batch_size=0"], "error: data.batch_size must be at least 1, found 0"),
         (["trainer.accelerator=tpu"], "error: trainer: "),
+        (["data.sample_rate=16000"], "error: data.sample_rate: found 16000, expected what model.separator.sample_rate"),
+        (["+data.targets.x=[drums]"], "error: data.targets: found {'x': ['drums']}, expected what targets says"),
+        (["data.targets.vocals=[drums]"], "error: data.targets: is a link, ${targets}; set what it points to"),
+        (["trainer.limit_val_batches=1"], "error: trainer.limit_val_batches: is not in the config, but may be; add it with +"),
+        (["+trainer.callbacks=[]"], "error: trainer.callbacks: the program sets it itself, found []"),
+        (["data.workers=-1"], "error: data.workers must be at least 0, found -1"),
+        (["data.chunk_seconds=-1"], "error: data.chunk_seconds must lie in (0, 600], found -1"),
+        (["model.separator.chunk_seconds=3000"], "error: model.separator.chunk_seconds must lie in (0, 600], found 3000"),
+        (["model.separator.channels=3"], "error: model.separator.channels must be 1 or 2, found 3"),
+        (["model.separator.stft.n_fft=0"], "error: model.separator.stft.n_fft must be at least 2, found 0"),
+        (["model.separator.net.channels=[]"], "error: model.separator: a U-Net's channels must be one positive number"),
+        (["model.separator.net.dropout=2"], "error: model.separator: dropout probability has to be between 0 and 1"),
+        (["~targets.vocals"], "error: model.separator: targets: none given"),
+        (["trainer.accumulate_grad_batches=0"], "error: trainer.accumulate_grad_batches must be at least 1, found 0"),
+        (["data.layout.train=0"], "error: data.layout.train must be at least 1, found 0"),
+        (["data.layout.seconds=0.2"], "error: data.layout.seconds must be at least 1.0, found 0.2"),
+        (["data=null"], "error: Config group override must be a string or a list. Got NoneType"),
+        (["model.loss._target_=5"], "error: model.loss._target_: '5' may not be built"),
         (["trainer=gpu"], "error: trainer: No supported gpu backend found!"),
         (["foo"], "error: "),
     ],
@@ -112,6 +130,23 @@ def test_bad_data_ends_in_one_sentence(cli, own_songs, tmp_path, kind):
     assert files_below(own_songs) == before and files_below(tmp_path / "work") == []
 
 
+def test_a_diverged_run_is_said_and_marked(cli, songs, tmp_path):
+    status, _, err = cli(*musdb(songs, "optim.optimizer.lr=1e30", "trainer.max_epochs=2"))
+    run = only_run(tmp_path / "work")
+    assert status == 1 and "the estimates are not numbers; training diverged" in err and "Traceback" not in err
+    assert not (run / "audio").exists() and '"state": "failed"' in (run / "run.json").read_text()
+
+
+def test_a_monitor_that_is_never_logged_is_said(cli, songs):
+    status, _, err = cli(*musdb(songs, "callbacks.best.monitor=foo"))
+    assert status == 1 and "monitor='foo'" in err and "Traceback" not in err
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    result = subprocess.run(f"'{SCRIPT[0]}' '{SCRIPT[1]}' --help | head -1", shell=True, capture_output=True, text=True)  # noqa: S602
+    assert result.stdout.startswith("unbraid") and result.stderr == ""
+
+
 def test_a_target_the_data_does_not_have_is_said(cli, songs):
     status, _, err = cli(*musdb(songs, "+targets.piano=[piano]"))
     assert status == 1 and "error: targets.piano: the data has no source 'piano'" in err
@@ -121,6 +156,7 @@ def test_a_multirun_goes_on_after_a_bad_run_and_fails_at_the_end(cli, songs, tmp
     status, _, err = cli("-m", *musdb(songs), "hydra.sweep.dir=sweep", "data.batch_size=0,2")
     assert status == 1
     assert "error in 0-unet-musdb-0: data.batch_size must be at least 1, found 0" in err and "Traceback" not in err
+    assert err.strip().endswith("error: not every run of the sweep succeeded")
     assert (tmp_path / "work/sweep/1-unet-musdb-0/scores.json").is_file()
 
 

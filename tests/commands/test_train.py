@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +13,12 @@ import torch
 from omegaconf import OmegaConf
 
 from tests.conftest import SHORT, files_below, only_run, write_song
+from tests.test_separators import Constant, masking
 from unbraid import audio
 from unbraid.commands.door import CONF
+from unbraid.commands.train import _set_up_process, _try_one_chunk
+from unbraid.runs import build
+from unbraid.scoring.measures import usdr
 
 
 def musdb(root, *more):
@@ -122,6 +128,48 @@ def test_a_multirun_gives_each_run_its_folder(cli, songs, tmp_path):
     folders = sorted(path.name for path in (tmp_path / "work/sweep").iterdir() if path.is_dir())
     assert folders == ["0-unet-musdb-0", "1-unet_noskip-musdb-0"]
     assert all((tmp_path / "work/sweep" / folder / "scores.json").is_file() for folder in folders)
+
+
+def test_the_best_weights_are_scored_not_the_last(cli, songs, tmp_path):
+    """With the worst loss called best, the first epoch's weights must be the ones that were scored."""
+    cli(
+        *musdb(
+            songs,
+            "trainer.max_epochs=4",
+            "callbacks.best.monitor=train/loss",
+            "callbacks.best.mode=max",
+            "optim.optimizer.lr=0.1",
+        )
+    )
+    run = only_run(tmp_path / "work")
+    task = build(OmegaConf.load(run / "config.yaml").model)
+    scores = []
+    for name in ("best", "last"):
+        task.load_state_dict(torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"])
+        (mixture,), _ = audio.read(run / "audio/song 3/mixture.flac")
+        (target,), _ = audio.read(run / "audio/song 3/vocals-target.flac")
+        estimate = task.separator.eval().separate(torch.from_numpy(mixture))[0]
+        scores.append(usdr(torch.from_numpy(target), estimate))
+    scored = load_json(run / "scores.json")["tracks"]["song 3"]["vocals"]["uSDR"]
+    assert scored == pytest.approx(scores[0], abs=0.01) and abs(scores[0] - scores[1]) > 0.1
+
+
+def test_trying_a_chunk_leaves_the_network_in_training_mode(songs, tmp_path):
+    separator = masking(partial(Constant, 0.5))
+    _try_one_chunk(SimpleNamespace(separator=separator), SimpleNamespace(chunk_samples=97536))
+    assert separator.training
+
+
+def test_denormal_numbers_are_flushed():
+    torch.set_flush_denormal(False)
+    _set_up_process(0)
+    assert (torch.full((4,), 1e-38) * 1e-2 == 0).all()
+
+
+@pytest.mark.parametrize("words", [["trainer.max_steps=1", "trainer.max_epochs=-1"], ["trainer.check_val_every_n_epoch=2"]])
+def test_a_run_may_end_before_its_first_validation(cli, songs, words):
+    status, _, err = cli(*musdb(songs, "data.chunks_per_track=4", "trainer.max_epochs=2", *words))
+    assert status == 0, err
 
 
 def test_without_an_epoch_the_last_weights_are_scored(cli, songs, tmp_path):

@@ -1,5 +1,8 @@
 """Batches: what is gathered is what lies in the tracks, whoever gathers it."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -62,9 +65,11 @@ def test_validation_reads_whole_tracks(songs, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"batch_size": 0}, "data.batch_size must be at least 1, found 0"),
-        ({"chunks_per_track": 0}, "data.chunks_per_track must be at least 1, found 0"),
-        ({"cache_dir": ""}, "data.cache_dir is empty, expected a folder"),
+        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
+        ({"chunks_per_track": 0}, "chunks_per_track must be at least 1, found 0"),
+        ({"cache_dir": ""}, "cache_dir is empty, expected a folder"),
+        ({"root": ""}, "root is empty, expected a folder"),
+        ({"workers": -1}, "workers must be at least 0, found -1"),
         ({"root": "/nowhere"}, "data.root=/nowhere: no such folder"),
     ],
 )
@@ -74,7 +79,24 @@ def test_what_it_cannot_use_is_said(songs, tmp_path, changes, sentence):
     assert sentence in str(caught.value)
 
 
-def test_an_empty_split_is_named(own_songs, tmp_path):
+def test_an_empty_split_is_named_before_anything_is_decoded(own_songs, tmp_path):
     (own_songs / "valid").rename(own_songs / "other")
     with pytest.raises(InputError, match="has no tracks in its valid split"):
-        module(own_songs, tmp_path / "cache").split("valid")
+        module(own_songs, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_unknown_source_is_named_before_anything_is_decoded(songs, tmp_path):
+    with pytest.raises(InputError, match=r"targets\.x: the data has no source 'piano'"):
+        module(songs, tmp_path / "cache", targets={"x": ["piano"]})
+    assert not (tmp_path / "cache").exists()
+
+
+def test_ranks_validate_on_tracks_of_their_own(songs, tmp_path):
+    data = module(songs, tmp_path)
+    data.tracks = [replace(track, split="valid") for track in data.tracks]
+    seen = []
+    for rank in range(2):
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+        seen.append([track.name for track in data.val_dataloader().dataset.tracks])
+    assert seen == [["song 0", "song 2"], ["song 1", "song 3"]]

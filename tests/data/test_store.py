@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
+from filelock import FileLock
 
-from tests.conftest import write_song
+from tests.conftest import RATE, write_song
 from unbraid import audio
 from unbraid.data import store as store_module
 from unbraid.data.musdb import MUSDB18
@@ -38,6 +40,25 @@ def test_peaks_over_one_survive(stem_file, tmp_path):
     decoded, _ = audio.read(stem_file, [0, 2, 1, 3, 4])  # the mixture, then by name
     assert np.abs(track.tensor().numpy() - np.stack(decoded)).max() <= track.scale / 2 + 1e-7
     assert track.peak > 1
+
+
+def test_stems_may_be_louder_than_the_mixture(tmp_path):
+    song = write_song(tmp_path / "root/train/song", seed=0)
+    soundfile.write(tmp_path / "root/train/song/mixture.wav", song["mixture"] // 8, RATE, subtype="PCM_16")
+    (track,) = open_all(tmp_path / "root", tmp_path / "store")
+    assert np.abs(track.tensor()[2].numpy() - song["drums"].T / 32768).max() <= track.scale / 2 + 1e-7
+
+
+def test_two_runs_wait_for_each_other(songs, tmp_path):
+    track = MUSDB18().tracks(songs)[0]
+    store = Store(tmp_path, 8192, 1)
+    with FileLock(f"{store._entry(track)}.lock"):
+        other = threading.Thread(target=store.open, args=([track], False))
+        other.start()
+        other.join(timeout=0.5)
+        assert other.is_alive() and not store._entry(track).exists()
+    other.join(timeout=30)
+    assert store._entry(track).is_dir()
 
 
 def test_rate_and_channels_are_the_models(songs, tmp_path):

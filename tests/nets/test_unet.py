@@ -83,3 +83,8 @@ def test_what_it_cannot_take_is_said():
         UNet(NARROW)(torch.rand(1, 1, 501, 64))
     with pytest.raises(InputError, match="kernel_size must be odd, found 4"):
         UNet(NARROW, kernel_size=4)
+    for channels in ((), (0, 4), (-1,)):
+        with pytest.raises(InputError, match="channels must be one positive number for each layer"):
+            UNet(channels)
+    with pytest.raises(InputError, match=r"dropout_layers must lie in \[0, 6\], found -3"):
+        UNet(NARROW, dropout_layers=-3)

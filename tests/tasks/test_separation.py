@@ -1,5 +1,6 @@
 """The separation task's arithmetic: what it logs is what one computes from the outside."""
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -46,10 +47,13 @@ def test_the_right_mask_has_no_loss():
     assert right.valid_loss.compute() < 1e-7 < wrong.valid_loss.compute()
 
 
-def test_a_silent_target_leaves_the_score_out():
-    under_test = task()
+def test_a_silent_target_weighs_nothing_but_is_counted_by_every_rank():
+    """A rank whose tracks are all silent must still take part when the ranks gather the score."""
+    under_test = task(mask=0.5)
     under_test.validation_step(batch(97536, share=0.0), 0)
-    assert not under_test.valid_usdr[0].update_called
+    assert under_test.valid_usdr[0].update_called and under_test.valid_usdr[0].compute().isnan()
+    under_test.validation_step(batch(97536, share=0.55), 0)
+    assert under_test.valid_usdr[0].compute().item() == pytest.approx(20 * math.log10(0.55 / 0.05), abs=1e-2)
 
 
 def test_optimizer_and_schedule_are_the_ones_given():
@@ -61,5 +65,7 @@ def test_optimizer_and_schedule_are_the_ones_given():
 
 
 def test_an_impossible_learning_rate_is_said():
-    with pytest.raises(InputError, match=r"optim\.optimizer: Invalid learning rate: -1"):
+    with pytest.raises(InputError, match="optim: Invalid learning rate: -1"):
         task(lr=-1).configure_optimizers()
+    with pytest.raises(InputError, match=r"optim: Factor should be < 1\.0"):
+        task(scheduler=partial(torch.optim.lr_scheduler.ReduceLROnPlateau, factor=2.0)).configure_optimizers()

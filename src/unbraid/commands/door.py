@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ PACKAGE = Path(__file__).parents[1]
 # The wheel carries the configs inside the package; a checkout has them beside src/.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 CTRL_C = 130
+SAID = "said_by_unbraid"  # marks an exception of a sweep that the user has read about
 
 
 def door(command: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -40,11 +42,14 @@ def door(command: Callable[[DictConfig], None]) -> Callable[[], None]:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job(command, asked))()
         except KeyboardInterrupt:
             _end("stopped by Ctrl-C", CTRL_C)
+        except BrokenPipeError:  # the reader of our output has gone, as in `--help | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         except Exception as error:
             sentence = _sentence(error)
             if asked == "1" or sentence is None:
                 raise
-            _end(f"error: {sentence}", 1)
+            _end("error: not every run of the sweep succeeded" if hasattr(error, SAID) else f"error: {sentence}", 1)
 
     return main
 
@@ -66,6 +71,7 @@ def _job(command: Callable[[DictConfig], None], asked: str | None) -> Callable[[
             if HydraConfig.get().mode == RunMode.RUN:
                 _end(f"error: {sentence}", 1)
             print(f"error in {folder.name}: {sentence}", file=sys.stderr)
+            setattr(error, SAID, True)
             raise
 
     return run
@@ -106,8 +112,10 @@ def _sentence(error: BaseException | None, folder: Path | None = None) -> str | 
         return _unknown_key(str(error)) or sentence
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _unknown_key(str(error)) or " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno:
+    if isinstance(error, OSError) and error.errno and (error.filename or folder):
         return f"{error.filename or folder}: {error.strerror}"
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # Hydra's bare word on data=null
+        return str(error)
     return None
 
 
@@ -121,10 +129,22 @@ def _unknown_key(message: str) -> str | None:
     for depth, part in enumerate(parts):
         if not isinstance(known, DictConfig):
             return f"{match[1]}: {'.'.join(parts[:depth])} is a single value, it has no keys"
+        place = ".".join(parts[: depth + 1])
         if part not in known:
-            return f"{'.'.join(parts[: depth + 1])}: there is no such key; {unknown(part, map(str, known))}"
+            if part in _parameters(known):
+                return f"{place}: is not in the config, but may be; add it with +{place}=…"
+            return f"{place}: there is no such key; {unknown(part, map(str, known))}"
         known = known._get_node(part)
+        if known._is_interpolation() and depth + 1 < len(parts):
+            return f"{place}: is a link, {known._value()}; set what it points to"
     return None
+
+
+def _parameters(node: DictConfig) -> set[str]:
+    """What the target of a node takes; this imports it, which only a failing command line has to wait for."""
+    from unbraid.runs import resolve
+
+    return set(signature(resolve(node._target_, "config")).parameters) if "_target_" in node else set()
 
 
 def _compose_without(key: str) -> DictConfig:

@@ -12,17 +12,23 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from unbraid.data.module import MultitrackData
-from unbraid.data.tracks import Split
+from unbraid.data.tracks import SPLITS
 from unbraid.errors import InputError
 from unbraid.evaluation import Evaluation, table
 from unbraid.runs import Run, build, check
 from unbraid.tasks.separation import SeparationTask
 
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+LONGEST_CHUNK_SECONDS = 600
+LINKS = {
+    "data.targets": "targets",
+    "model.separator.targets": "targets",
+    "data.sample_rate": "model.separator.sample_rate",
+    "data.channels": "model.separator.channels",
+}
 
 
 @dataclass
@@ -55,6 +61,7 @@ class Experiment:
 def train(config: DictConfig) -> None:
     """Run one experiment in the folder that Hydra has chosen for it."""
     check(config, Experiment)
+    _check_agreement(config)
     _set_up_process(config.seed)
     folder = Path(HydraConfig.get().runtime.output_dir)
     task: SeparationTask = build(config.model)
@@ -64,8 +71,8 @@ def train(config: DictConfig) -> None:
     _try_one_chunk(task, data)
     data.prepare_data()
     data.setup("fit")
-    for split in SPLITS:
-        data.split(split)
+    if len(data.split("valid")) < trainer.world_size:
+        raise InputError(f"data.root={data.root}: has fewer valid tracks than the {trainer.world_size} processes")
 
     if not trainer.is_global_zero:
         _fit(trainer, task, data)
@@ -94,6 +101,18 @@ def _set_up_process(seed: int) -> None:
     pl.seed_everything(seed, workers=True, verbose=False)
 
 
+def _check_agreement(config: DictConfig) -> None:
+    """Data and separator must agree: the yaml links them, and overriding one end of a link would train on something else."""
+    for link, source in LINKS.items():
+        found, expected = OmegaConf.select(config, link), OmegaConf.select(config, source)
+        if found != expected:
+            raise InputError(f"{link}: found {found}, expected what {source} says, {expected}; set that one instead")
+    for key in ("model.separator.chunk_seconds", "data.chunk_seconds"):
+        seconds = OmegaConf.select(config, key)
+        if not 0 < seconds <= LONGEST_CHUNK_SECONDS:
+            raise InputError(f"{key} must lie in (0, {LONGEST_CHUNK_SECONDS}], found {seconds}")
+
+
 @torch.no_grad()
 def _try_one_chunk(task: SeparationTask, data: MultitrackData) -> None:
     """Find out before any decoding whether the network takes a chunk of this size."""
@@ -103,11 +122,14 @@ def _try_one_chunk(task: SeparationTask, data: MultitrackData) -> None:
 
 
 def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
-    callbacks = list(build(config.callbacks).values())
+    for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
+        if config.trainer[key] is None or config.trainer[key] < 1:
+            raise InputError(f"trainer.{key} must be at least 1, found {config.trainer[key]}")
+    callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     try:
         trainer = build(config.trainer, default_root_dir=str(folder), callbacks=callbacks)
     except InstantiationException as error:
-        if isinstance(error.__cause__, MisconfigurationException | ModuleNotFoundError | ValueError):
+        if isinstance(error.__cause__, MisconfigurationException):
             raise InputError(f"trainer: {error.__cause__}") from error
         raise
     if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -139,6 +161,8 @@ def _shown(path: Path) -> Path:
 def _fit(trainer: pl.Trainer, task: SeparationTask, data: MultitrackData) -> None:
     try:
         trainer.fit(task, data)
+    except MisconfigurationException as error:
+        raise InputError(" ".join(str(error).split())) from error
     except SystemExit as error:  # how Lightning ends after Ctrl-C, with the last checkpoint written
         raise KeyboardInterrupt from error
 

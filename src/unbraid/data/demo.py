@@ -15,10 +15,10 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from unbraid import audio
-from unbraid.data.demo_songs.song import render_song
+from unbraid.data.demo_songs.song import SHORTEST_SECONDS, render_song
 from unbraid.data.demo_songs.sounds import SAMPLE_RATE
-from unbraid.data.musdb import FOLDERS, MUSDB18
-from unbraid.data.tracks import Track
+from unbraid.data.musdb import MUSDB18
+from unbraid.data.tracks import SPLITS, Track
 from unbraid.errors import InputError
 
 VERSION = 1
@@ -42,6 +42,12 @@ class DemoSongs:
     seconds: float
     seed: int
 
+    def __post_init__(self) -> None:
+        least = {"train": 1, "valid": 1, "test": 1, "seconds": SHORTEST_SECONDS, "seed": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise InputError(f"{name} must be at least {bound}, found {getattr(self, name)}")
+
     def tracks(self, root: Path) -> list[Track]:
         songs = self._songs(root)
         if not songs.is_dir():
@@ -52,10 +58,10 @@ class DemoSongs:
         """Render the songs, in parallel, unless they are there."""
         songs = self._songs(root)
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(songs.with_suffix(".lock")):
+        with FileLock(songs.with_name(f"{songs.name}.lock")):
             if songs.is_dir():
                 return
-            partial = songs.with_suffix(".partial")
+            partial = songs.with_name(f"{songs.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             try:
                 self._render(partial)
@@ -67,7 +73,7 @@ class DemoSongs:
         return root / f"v{VERSION}-seed{self.seed}-{self.train}+{self.valid}+{self.test}x{self.seconds:g}s"
 
     def _render(self, folder: Path) -> None:
-        splits = [split for split in FOLDERS for _ in range(getattr(self, split))]
+        splits = [split for split in SPLITS for _ in range(getattr(self, split))]
         # Forking a process that already runs threads can dead-lock, so workers start afresh.
         with ProcessPoolExecutor(min(os.cpu_count() or 1, len(splits)), mp_context=get_context("spawn")) as pool:
             jobs = [

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from unbraid.data.chunks import Batch, ChunkBatches, WholeTracks
 from unbraid.data.sampler import ChunkSampler, EpochSteps
 from unbraid.data.store import Store, StoredTrack
-from unbraid.data.tracks import Layout, Split, target_matrix
+from unbraid.data.tracks import SPLITS, Layout, Split, target_matrix
 from unbraid.errors import InputError
 
 
@@ -48,11 +48,13 @@ class MultitrackData(pl.LightningDataModule):
         seed: int,
     ) -> None:
         super().__init__()
-        for name, value in {"batch_size": batch_size, "chunks_per_track": chunks_per_track}.items():
-            if value < 1:
-                raise InputError(f"data.{name} must be at least 1, found {value}")
-        if not cache_dir:
-            raise InputError("data.cache_dir is empty, expected a folder; is UNBRAID_CACHE set to nothing?")
+        least = {"batch_size": 1, "chunks_per_track": 1, "workers": 0}
+        for name, value in {"batch_size": batch_size, "chunks_per_track": chunks_per_track, "workers": workers}.items():
+            if value < least[name]:
+                raise InputError(f"{name} must be at least {least[name]}, found {value}")
+        for name, folder in {"root": root, "cache_dir": cache_dir}.items():
+            if not folder:
+                raise InputError(f"{name} is empty, expected a folder")
         self.layout, self.root, self.download = layout, Path(root).expanduser(), download
         self.targets, self.chunk_samples = targets, round(chunk_seconds * sample_rate)
         self.batch_size, self.chunks_per_track, self.workers, self.seed = batch_size, chunks_per_track, workers, seed
@@ -60,23 +62,25 @@ class MultitrackData(pl.LightningDataModule):
         self.tracks: list[StoredTrack] = []
 
     def prepare_data(self) -> None:
-        """Fetch the data set if asked to, and fill the store."""
+        """Fetch the data set if asked to, and fill the store; what can be said before decoding is said before."""
         if self.download:
             self.layout.fetch(self.root)
         if not self.root.is_dir():
             raise InputError(f"data.root={self.root}: no such folder")
-        self.store.open(self.layout.tracks(self.root))
+        tracks = self.layout.tracks(self.root)
+        for split in SPLITS:
+            if not any(track.split == split for track in tracks):
+                raise InputError(f"data.root={self.root}: has no tracks in its {split} split")
+        target_matrix(self.targets, sorted(tracks[0].sources))
+        self.store.open(tracks)
 
     def setup(self, stage: str) -> None:
         if not self.tracks:
             self.tracks = self.store.open(self.layout.tracks(self.root), progress=False)
 
     def split(self, split: Split) -> list[StoredTrack]:
-        """The tracks of one split, in a fixed order; InputError where there are none."""
-        tracks = [track for track in self.tracks if track.split == split]
-        if not tracks:
-            raise InputError(f"data.root={self.root}: has no tracks in its {split} split")
-        return tracks
+        """The tracks of one split, in a fixed order."""
+        return [track for track in self.tracks if track.split == split]
 
     def target_weights(self) -> Tensor:
         """Shape: [targets, sources]."""
@@ -92,10 +96,7 @@ class MultitrackData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         rank, world_size = self._ranks()
-        tracks = self.split("valid")
-        if len(tracks) < world_size:
-            raise InputError(f"data.root={self.root}: has {len(tracks)} valid tracks, fewer than the {world_size} processes")
-        return self._loader(WholeTracks(tracks[rank::world_size], self.target_weights()), None)
+        return self._loader(WholeTracks(self.split("valid")[rank::world_size], self.target_weights()), None)
 
     def _loader(self, dataset: ChunkBatches | WholeTracks, steps: EpochSteps | None) -> DataLoader[Batch]:
         return DataLoader(

@@ -7,12 +7,11 @@ Both have `train/` and `test/`; the validation tracks are the 14 of `train/` tha
 import shutil
 from pathlib import Path
 
-from unbraid.data.tracks import AudioStream, Split, Track
+from unbraid.data.tracks import SPLITS, AudioStream, Split, Track
 from unbraid.errors import InputError
 
 SOURCES = ("drums", "bass", "other", "vocals")
 STEM_STREAMS = {"mixture": 0, "drums": 1, "bass": 2, "other": 3, "vocals": 4}
-FOLDERS: tuple[Split, ...] = ("train", "valid", "test")
 VALIDATION_TRACKS = frozenset({
     "ANiMAL - Rockshow",
     "Actions - One Minute Smile",
@@ -35,8 +34,8 @@ class MUSDB18:
     """Either edition, recognised by what lies under the root."""
 
     def tracks(self, root: Path) -> list[Track]:
-        stems = [path for folder in FOLDERS for path in sorted((root / folder).glob("*.stem.mp4"))]
-        songs = [path for folder in FOLDERS for path in sorted((root / folder).glob("*/")) if any(path.glob("*.wav"))]
+        stems = [path for folder in SPLITS for path in sorted((root / folder).glob("*.stem.mp4"))]
+        songs = [path for folder in SPLITS for path in sorted((root / folder).glob("*/")) if any(path.glob("*.wav"))]
         if stems and songs:
             raise InputError(f"{root}: holds both editions of MUSDB18 ({stems[0].name} and {songs[0].name}/), expected one")
         if not stems and not songs:
@@ -64,7 +63,7 @@ class MUSDB18:
 
 
 def _split(path: Path, name: str) -> Split:
-    folder = next(split for split in FOLDERS if split == path.parent.name)
+    folder = next(split for split in SPLITS if split == path.parent.name)
     return "valid" if folder == "train" and name in VALIDATION_TRACKS else folder
 
 

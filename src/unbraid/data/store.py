@@ -44,12 +44,6 @@ class StoredTrack:
         """In samples."""
         return self.samples.shape[-1]
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Mixture and sources between two sample positions as int16, with silence outside the track."""
-        piece = self.samples[..., max(start, 0) : max(min(stop, self.length), 0)]
-        before, after = max(-start, 0), max(stop - max(self.length, start), 0)
-        return np.pad(piece, ((0, 0), (0, 0), (before, after))) if before or after else np.asarray(piece)
-
     def tensor(self) -> Tensor:
         """The whole track, float32. Shape: [1 + sources, channels, samples]."""
         return from_numpy(self.samples.astype(np.float32)) * self.scale

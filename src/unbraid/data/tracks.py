@@ -14,6 +14,7 @@ from torch import Tensor
 from unbraid.errors import InputError, unknown
 
 Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)

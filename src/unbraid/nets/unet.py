@@ -45,8 +45,12 @@ class UNet(nn.Module):
         drop_bin: Literal["dc", "nyquist"] = "dc",
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise InputError(f"kernel_size must be odd, found {kernel_size}")
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise InputError(f"a U-Net's kernel_size must be odd, found {kernel_size}")
+        if not channels or min(channels) < 1:
+            raise InputError(f"a U-Net's channels must be one positive number for each layer, found {list(channels)}")
+        if not 0 <= dropout_layers <= len(channels):
+            raise InputError(f"a U-Net's dropout_layers must lie in [0, {len(channels)}], found {dropout_layers}")
         self.skips, self.drop_bin, self.stride = skips, drop_bin, 2 ** len(channels)
         ins = [audio_channels, *channels[:-1]]
         self.encoder = nn.ModuleList(_down(i, o, kernel_size) for i, o in zip(ins, channels, strict=True))

@@ -1,8 +1,10 @@
 """Callbacks that every task shares."""
 
 import csv
+import math
 import time
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
@@ -12,7 +14,7 @@ class EpochTable(pl.Callback):
     """`metrics.csv` in the run folder: one row per epoch, written at once, so that a kill loses nothing."""
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, float | int]] = []
+        self.rows: list[dict[str, Any]] = []
         self.started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -20,7 +22,7 @@ class EpochTable(pl.Callback):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        row: dict[str, float | int] = {
+        row: dict[str, Any] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "seconds": round(time.monotonic() - self.started, 3),
@@ -28,6 +30,7 @@ class EpochTable(pl.Callback):
         }
         # Names without a stage are for the progress bar.
         row |= {name: value.item() for name, value in sorted(trainer.callback_metrics.items()) if "/" in name}
+        row = {name: "" if math.isnan(value) else value for name, value in row.items()}  # undefined stays empty
         self.rows.append(row)
         self._write(Path(trainer.default_root_dir) / "metrics.csv")
 

@@ -42,20 +42,25 @@ class SeparationTask(pl.LightningModule):
         super().__init__()
         self.separator, self.loss = separator, loss
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.valid_loss = MeanMetric()
-        self.valid_usdr = [MeanMetric() for _ in separator.targets]
+        self.valid_loss = MeanMetric(nan_strategy="disable")  # a loss that is no number must be seen
+        self.valid_usdr = [MeanMetric(nan_strategy="disable") for _ in separator.targets]
         for target, metric in zip(separator.targets, self.valid_usdr, strict=True):
             self.add_module(f"valid_usdr_{target}", metric)
 
     def configure_optimizers(self) -> Any:
         try:
             optimizer = self.make_optimizer(self.separator.parameters())
+            schedule = None if self.make_scheduler is None else self.make_scheduler(optimizer)
         except ValueError as error:
-            raise InputError(f"optim.optimizer: {error}") from error
-        if self.make_scheduler is None:
+            raise InputError(f"optim: {error}") from error
+        if schedule is None:
             return {"optimizer": optimizer}
-        schedule = {"scheduler": self.make_scheduler(optimizer), "monitor": "valid/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        # Stepped after each validation; a run that ends before its first one has nothing to step on.
+        frequency = self.trainer.check_val_every_n_epoch if self._trainer else 1
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "monitor": "valid/loss", "frequency": frequency, "strict": False},
+        }
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         estimate = self.separator(batch.mixture, batch.peak)
@@ -72,8 +77,8 @@ class SeparationTask(pl.LightningModule):
         whole = torch.cat(estimates, dim=-1)[..., : mixture.shape[-1]]
         for metric, reference, estimate in zip(self.valid_usdr, sources, whole, strict=True):
             value = usdr(reference, estimate)
-            if value is not None:
-                metric.update(value)
+            # Every rank updates, so that all of them meet when the metric is gathered; an undefined value weighs nothing.
+            metric.update(0.0 if value is None else value, weight=0.0 if value is None else 1.0)
 
     def _chunks(self, mixture: Tensor, sources: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
         """[C, T] and [S, C, T] cut to [1, C, chunk] and [1, S, C, chunk], the last one padded with silence."""
@@ -93,5 +98,4 @@ class SeparationTask(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.log("valid/loss", self.valid_loss, prog_bar=True)
         for target, metric in zip(self.separator.targets, self.valid_usdr, strict=True):
-            if metric.update_called:
-                self.log(f"valid/uSDR/{target}", metric, prog_bar=True)
+            self.log(f"valid/uSDR/{target}", metric, prog_bar=True)
