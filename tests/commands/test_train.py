@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from functools import partial
 from types import SimpleNamespace
 
@@ -12,7 +14,7 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 
-from tests.conftest import SHORT, files_below, only_run, write_song
+from tests.conftest import PROJECT, SHORT, files_below, only_run, write_song
 from tests.test_separators import Constant, masking
 from unbraid import audio
 from unbraid.commands.door import CONF
@@ -170,6 +172,19 @@ def test_denormal_numbers_are_flushed():
 def test_a_run_may_end_before_its_first_validation(cli, songs, words):
     status, _, err = cli(*musdb(songs, "data.chunks_per_track=4", "trainer.max_epochs=2", *words))
     assert status == 0, err
+
+
+def test_two_processes_train_one_run_even_where_one_validates_silence(tmp_path):
+    for number, split in enumerate(("train", "valid", "valid", "test")):
+        write_song(tmp_path / "songs" / split / f"song {number}", seed=number)
+    silent = tmp_path / "songs/valid/song 2/vocals.wav"
+    soundfile.write(silent, np.zeros((3 * 44100, 2)), 44100)
+    words = musdb(tmp_path / "songs", "trainer.devices=2", "trainer.strategy=ddp", "hydra.run.dir=run")
+    subprocess.run([sys.executable, PROJECT / "train.py", *words], cwd=tmp_path, check=True, timeout=120, capture_output=True)
+    assert load_json(tmp_path / "run/run.json")["state"] == "done"
+    with (tmp_path / "run/metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["valid/uSDR/vocals"]) < 0 < float(row["valid/loss"])
 
 
 def test_without_an_epoch_the_last_weights_are_scored(cli, songs, tmp_path):

@@ -25,10 +25,11 @@ def module(songs, tmp_path, **changes):
 
 
 def test_a_batch_is_cut_from_the_tracks(songs, tmp_path):
-    data = module(songs, tmp_path)
+    data = module(songs, tmp_path, batch_size=16)
     batch = data.train_dataloader().dataset[5]
     indices, starts = data.train_dataloader().dataset.sampler.draw(5)
-    assert batch.mixture.shape == (4, 1, 8192) and batch.sources.shape == (4, 1, 1, 8192)
+    assert set(indices) == {0, 1}
+    assert batch.mixture.shape == (16, 1, 8192) and batch.sources.shape == (16, 1, 1, 8192)
     for i, (index, start) in enumerate(zip(indices, starts, strict=True)):
         track = data.split("train")[index]
         expected = track.tensor()[..., start : start + 8192]
