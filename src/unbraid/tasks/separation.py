@@ -43,7 +43,8 @@ class SeparationTask(pl.LightningModule):
         self.separator, self.loss = separator, loss
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.valid_loss = MeanMetric(nan_strategy="disable")  # a loss that is no number must be seen
-        self.valid_usdr = [MeanMetric(nan_strategy="disable") for _ in separator.targets]
+        # torchmetrics 1.9 drops the weights of this metric where nan_strategy is "disable".
+        self.valid_usdr = [MeanMetric() for _ in separator.targets]
         for target, metric in zip(separator.targets, self.valid_usdr, strict=True):
             self.add_module(f"valid_usdr_{target}", metric)
 
