@@ -11,7 +11,8 @@ SOURCE = PROJECT / "src" / "unbraid"
 ANY_UNBRAID = {"unbraid"}
 TABLE = {
     "errors": set(),
-    "audio": {"av", "numpy", "soundfile", "soxr", "unbraid.errors"},
+    "files": set(),
+    "audio": {"av", "numpy", "soundfile", "soxr", "unbraid.errors", "unbraid.files"},
     "dsp": {"torch"},
     "losses": {"torch"},
     "pictures": {"matplotlib", "torch", "unbraid.dsp"},
@@ -20,8 +21,10 @@ TABLE = {
     "data": {"torch", "numpy", "filelock", "tqdm", "musdb", "unbraid.audio", "unbraid.dsp", "unbraid.data", "unbraid.errors"},
     "data.module": {"torch", "pytorch_lightning", "unbraid.data", "unbraid.errors"},
     "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.scoring"},
-    "tasks": {"torch", "torchmetrics", "pytorch_lightning", "unbraid.separators", "unbraid.scoring", "unbraid.errors"},
-    "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "unbraid.errors"},
+    "tasks": {
+        "torch", "torchmetrics", "pytorch_lightning", "unbraid.separators", "unbraid.scoring", "unbraid.errors", "unbraid.files",
+    },
+    "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "unbraid.errors", "unbraid.files"},
     "evaluation": {
         "torch", "tqdm", "unbraid.audio", "unbraid.pictures", "unbraid.data.store", "unbraid.dsp", "unbraid.errors",
         "unbraid.runs", "unbraid.scoring", "unbraid.separators",

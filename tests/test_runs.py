@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from unbraid.errors import InputError
+from unbraid.files import written_whole
 from unbraid.runs import ALLOWED, Run, resolve, versions, write_json
 
 
@@ -57,3 +58,12 @@ def test_json_is_whole_or_not_there_and_never_holds_nan(tmp_path):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_write_that_fails_keeps_the_file_before(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("before")
+    with pytest.raises(OSError, match="full"), written_whole(path) as partial:
+        partial.write_text("half")
+        raise OSError("full")
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]

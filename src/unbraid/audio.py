@@ -5,7 +5,6 @@ its wheel. Resampling is soxr's very-high-quality setting: 44.1 kHz to 8192 Hz i
 polyphase filter bank like torchaudio's would need 2048 filters of 11,000 taps; soxr factors it and runs 100 times faster.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import soundfile
 import soxr
 
 from unbraid.errors import InputError
+from unbraid.files import written_whole
 
 
 def read(path: Path, streams: Sequence[int] = (0,)) -> tuple[list[np.ndarray], int]:
@@ -127,9 +127,5 @@ def write(path: Path, samples: np.ndarray, rate: int) -> None:
     """
     subtype = "PCM_16" if samples.dtype == np.int16 else "PCM_24"
     values = samples if samples.dtype == np.int16 else np.clip(samples, -1.0, 1.0)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
+    with written_whole(path) as partial:
         soundfile.write(partial, values.T, rate, subtype=subtype)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

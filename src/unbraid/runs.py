@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
 
 from unbraid.errors import InputError, unknown
+from unbraid.files import written_whole
 
 OURS = ("nets", "separators", "dsp", "losses", "tasks", "data", "evaluation")
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
@@ -251,6 +252,5 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(text)

@@ -1,8 +1,10 @@
 """Train: data, separator and task from the config, Trainer.fit, then the best checkpoint scored on the test tracks."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from unbraid.data.tracks import SPLITS
 from unbraid.errors import InputError
 from unbraid.evaluation import Evaluation, table
 from unbraid.runs import Run, build, check
+from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.separation import SeparationTask
 
 LONGEST_CHUNK_SECONDS = 600
@@ -84,7 +87,8 @@ def train(config: DictConfig) -> None:
         _fit(trainer, task, data)
         _score(evaluate, trainer, task, data, folder)
     except BaseException as error:
-        run.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        with suppress(OSError):  # a full disk must not hide its own message
+            run.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
     run.mark("done")
 
@@ -127,7 +131,7 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
             raise InputError(f"trainer.{key} must be at least 1, found {config.trainer[key]}")
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     try:
-        trainer = build(config.trainer, default_root_dir=str(folder), callbacks=callbacks)
+        trainer = build(config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[WholeCheckpoints()])
     except InstantiationException as error:
         if isinstance(error.__cause__, MisconfigurationException):
             raise InputError(f"trainer: {error.__cause__}") from error
@@ -161,10 +165,13 @@ def _shown(path: Path) -> Path:
 def _fit(trainer: pl.Trainer, task: SeparationTask, data: MultitrackData) -> None:
     try:
         trainer.fit(task, data)
-    except MisconfigurationException as error:
-        raise InputError(" ".join(str(error).split())) from error
-    except SystemExit as error:  # how Lightning ends after Ctrl-C, with the last checkpoint written
-        raise KeyboardInterrupt from error
+    except BaseException as error:
+        print(file=sys.stderr)  # what is said next shall not stand in the line of the progress bar
+        if isinstance(error, MisconfigurationException):
+            raise InputError(" ".join(str(error).split())) from error
+        if isinstance(error, SystemExit):  # how Lightning ends after Ctrl-C, with the last checkpoint written
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _score(evaluate: Evaluation, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData, folder: Path) -> None:

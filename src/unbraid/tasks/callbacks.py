@@ -9,6 +9,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 
+from unbraid.files import written_whole
+
 
 class EpochTable(pl.Callback):
     """`metrics.csv` in the run folder: one row per epoch, written at once, so that a kill loses nothing."""
@@ -36,9 +38,7 @@ class EpochTable(pl.Callback):
 
     def _write(self, path: Path) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        partial = path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
+        with written_whole(path) as partial, partial.open("w", newline="") as file:
             table = csv.DictWriter(file, columns)
             table.writeheader()
             table.writerows(self.rows)
-        partial.replace(path)
