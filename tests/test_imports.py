@@ -22,7 +22,8 @@ TABLE = {
     "data.module": {"torch", "pytorch_lightning", "unbraid.data", "unbraid.errors"},
     "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.scoring"},
     "tasks": {
-        "torch", "torchmetrics", "pytorch_lightning", "unbraid.separators", "unbraid.scoring", "unbraid.errors", "unbraid.files",
+        "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
+        "unbraid.separators",
     },
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "unbraid.errors", "unbraid.files"},
     "evaluation": {

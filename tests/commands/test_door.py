@@ -180,7 +180,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_made_file(songs, tmp_path):
     words = musdb(songs, "hydra.run.dir=run", "model.separator.net.channels=[16,32,64,64,64,64]")
     result = subprocess.run([*SCRIPT, *words], cwd=tmp_path, preexec_fn=limit, capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.strip().splitlines()[-1] == f"error: {tmp_path}/run: File too large"
+    assert result.stderr.strip().split("\n")[-1] == f"error: {tmp_path}/run: File too large"
     assert files_below(tmp_path / "run") == ["checkpoints", "config.yaml", "metrics.csv", "run.json"]
     assert '"state": "failed"' in (tmp_path / "run/run.json").read_text()
 
@@ -205,7 +205,7 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_exits_130(songs, tmp_path):
     program.send_signal(signal.SIGINT)
     _, err = program.communicate(timeout=60)
     assert program.returncode == 130
-    assert err.strip().splitlines()[-1] == "stopped by Ctrl-C" and "Traceback" not in err
+    assert err.strip().split("\n")[-1] == "stopped by Ctrl-C" and "Traceback" not in err
     assert torch.load(checkpoint, weights_only=True)["global_step"] > 0
     assert '"state": "interrupted"' in (tmp_path / "run/run.json").read_text()
     assert not [path for path in files_below(tmp_path / "run") if "partial" in path or "tmp" in path]

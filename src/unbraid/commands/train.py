@@ -1,7 +1,6 @@
 """Train: data, separator and task from the config, Trainer.fit, then the best checkpoint scored on the test tracks."""
 
 import logging
-import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -165,13 +164,10 @@ def _shown(path: Path) -> Path:
 def _fit(trainer: pl.Trainer, task: SeparationTask, data: MultitrackData) -> None:
     try:
         trainer.fit(task, data)
-    except BaseException as error:
-        print(file=sys.stderr)  # what is said next shall not stand in the line of the progress bar
-        if isinstance(error, MisconfigurationException):
-            raise InputError(" ".join(str(error).split())) from error
-        if isinstance(error, SystemExit):  # how Lightning ends after Ctrl-C, with the last checkpoint written
-            raise KeyboardInterrupt from error
-        raise
+    except MisconfigurationException as error:
+        raise InputError(" ".join(str(error).split())) from error
+    except SystemExit as error:  # how Lightning ends after Ctrl-C, with the last checkpoint written
+        raise KeyboardInterrupt from error
 
 
 def _score(evaluate: Evaluation, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData, folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 
 from unbraid.files import written_whole
@@ -42,3 +43,15 @@ class EpochTable(pl.Callback):
             table = csv.DictWriter(file, columns)
             table.writeheader()
             table.writerows(self.rows)
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's, except that it ends its line when a run ends early: what is said next stands in a line of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        for bar in (self._val_progress_bar, self._train_progress_bar):
+            if bar is not None:
+                bar.close()
