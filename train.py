@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from unbraid.commands.door import door
 
 
-@door
+@door("config")
 def main(config: DictConfig) -> None:
     from unbraid.commands.train import train  # heavy imports stay out of --help and --cfg
 

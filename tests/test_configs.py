@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.door import CONF
-from unbraid.commands.train import Experiment
+from unbraid.commands.experiment import Experiment
 from unbraid.errors import InputError
 from unbraid.runs import VARIADIC, check, identity, resolve
 

@@ -17,7 +17,7 @@ VOCALS = torch.tensor([[0.0, 0.0, 0.0, 1.0]])
 
 @pytest.fixture
 def tracks(songs, tmp_path):
-    return Store(tmp_path / "store", 8192, 1).open(MUSDB18().tracks(songs), progress=False)
+    return Store(tmp_path / "store", 8192, 1).open(MUSDB18().tracks(songs).tracks, progress=False)
 
 
 def test_dropout_is_off_while_scoring(tracks, tmp_path):
@@ -25,15 +25,13 @@ def test_dropout_is_off_while_scoring(tracks, tmp_path):
         return nn.Sequential(Constant(0.5), nn.Dropout(0.5))
 
     with_dropout, without = masking(dropping).train(), masking(partial(Constant, 0.5))
-    scores = [
-        Evaluation(0.25, 4, 0)(separator, tracks, VOCALS, "none", tmp_path)["tracks"] for separator in (with_dropout, without)
-    ]
+    scores = [Evaluation(0.25, 4, 0)(separator, tracks, VOCALS, tmp_path)["estimate"] for separator in (with_dropout, without)]
     assert scores[0] == scores[1]
 
 
 def test_numbers_that_are_none_are_not_scored(tracks, tmp_path):
     with pytest.raises(InputError, match="song 0: the estimates are not numbers; training diverged"):
-        Evaluation(0.25, 4, 1)(masking(partial(Constant, float("nan"))), tracks, VOCALS, "none", tmp_path / "run")
+        Evaluation(0.25, 4, 1)(masking(partial(Constant, float("nan"))), tracks, VOCALS, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -63,7 +63,7 @@ def test_the_network_sees_magnitudes_in_0_1_whatever_the_level(scaling):
     assert seen.min() >= 0 and seen.max() <= 1 + 1e-6
     if scaling == "patch":
         assert torch.allclose(seen.amax(dim=(1, 2, 3)), torch.ones(2))
-    assert torch.allclose(separator.reference(mixture.unsqueeze(1), estimate).magnitudes[:, 0], seen, atol=1e-6)
+    assert torch.allclose(separator.reference(mixture, mixture.unsqueeze(1), estimate).magnitudes[:, 0], seen, atol=1e-6)
 
 
 def test_track_scaling_keeps_a_quiet_chunk_quiet():

@@ -86,7 +86,7 @@ def measure(model: str, steps: int) -> dict[str, float]:
 
     def step(batch: Any) -> None:
         estimate = separator(batch.mixture, batch.peak)
-        learn(optimizer, task.loss(estimate, separator.reference(batch.sources, estimate)))
+        learn(optimizer, task.loss(estimate, separator.reference(batch.mixture, batch.sources, estimate)))
 
     plain = PlainUNet(skips=model == "unet")
     plain_optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)

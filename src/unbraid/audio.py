@@ -42,6 +42,21 @@ def read(path: Path, streams: Sequence[int] = (0,)) -> tuple[list[np.ndarray], i
     return arrays, rate
 
 
+def seconds(path: Path) -> float:
+    """Length of a file as its header says, without decoding it; 0 where the header does not say."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return float(soundfile.info(path).duration)
+    except soundfile.LibsndfileError:
+        pass
+    try:
+        with av.open(str(path)) as container:
+            return float((container.duration or 0) / av.time_base)
+    except av.FFmpegError as error:
+        raise InputError(f"{path}: is damaged, truncated or not audio: {error.strerror}") from error
+
+
 def _read_soundfile(path: Path, streams: Sequence[int]) -> tuple[list[np.ndarray], int] | None:
     """The file through libsndfile, or None where libsndfile does not know the container."""
     try:

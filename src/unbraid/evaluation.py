@@ -19,6 +19,8 @@ from unbraid.separators import Masking, Separator
 
 Scores = dict[str, dict[str, float | None]]  # target: measure: value
 
+Rows = dict[str, dict[str, Scores]]  # estimate, mixture or irm: track: scores
+
 
 class Evaluation:
     """Separates every track whole, scores it beside the untouched mixture and the ideal ratio mask.
@@ -38,23 +40,20 @@ class Evaluation:
             raise InputError(f"clips must be at least 0, found {clips}")
         self.overlap, self.batch_size, self.clips = overlap, batch_size, clips
 
-    def __call__(
-        self, separator: Separator, tracks: Sequence[StoredTrack], targets: Tensor, checkpoint: str, folder: Path
-    ) -> dict[str, Any]:
-        """Score all tracks and write `scores.json`, `audio/` and `pictures/` into the run folder.
+    def __call__(self, separator: Separator, tracks: Sequence[StoredTrack], targets: Tensor, folder: Path | None) -> Rows:
+        """Score tracks, all of a data set or the share of one process.
 
         Args:
             separator: on the device where it shall run.
             tracks: to score.
             targets: weights over the tracks' sources [targets, sources].
-            checkpoint: name of the weights, for the record.
-            folder: of the run.
+            folder: where the first tracks leave audio and pictures; None: nowhere.
         """
         separator.eval()
         device = next(separator.parameters()).device
-        stft = (separator.stft if isinstance(separator, Masking) else STFT(2048, 512)).to(device)
-        rows: dict[str, dict[str, Scores]] = {"estimate": {}, "mixture": {}, "irm": {}}
-        for number, track in enumerate(tqdm(tracks, "scoring", unit="track", leave=False)):
+        stft = _stft(separator).to(device)
+        rows: Rows = {"estimate": {}, "mixture": {}, "irm": {}}
+        for number, track in enumerate(tqdm(tracks, "scoring", unit="track", leave=False, disable=folder is None)):
             samples = track.tensor().to(device)
             mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets.to(device), samples[1:])
             estimates = separator.separate(mixture, self.overlap, self.batch_size)
@@ -69,11 +68,15 @@ class Evaluation:
                 rows[kind][track.name] = {
                     target: score(sources[s], candidate[s], mixture) for s, target in enumerate(separator.targets)
                 }
-            if number < self.clips:
+            if folder is not None and number < self.clips:
                 _write_audio(folder / "audio" / track.name, separator, mixture, sources, estimates)
                 _draw(folder / "pictures", track.name, separator, stft, mixture, sources)
+        return rows
+
+    def record(self, separator: Separator, rows: Rows, checkpoint: str, folder: Path) -> dict[str, Any]:
+        """Write `scores.json` into the run folder; `checkpoint` names the weights."""
         scores = {
-            "protocol": self._protocol(separator, stft, rows["estimate"]),
+            "protocol": self._protocol(separator, _stft(separator), rows["estimate"]),
             "checkpoint": checkpoint,
             "summary": _summary(rows["estimate"], separator.targets),
             "mixture": _summary(rows["mixture"], separator.targets),
@@ -104,6 +107,18 @@ class Evaluation:
             "overlap": self.overlap,
             "versions": versions(),
         }
+
+
+def merged(parts: Sequence[Rows], tracks: Sequence[StoredTrack]) -> Rows:
+    """The scores of all processes, in the order of the tracks."""
+    return {
+        kind: {track.name: part[kind][track.name] for track in tracks for part in parts if track.name in part[kind]}
+        for kind in parts[0]
+    }
+
+
+def _stft(separator: Separator) -> STFT:
+    return separator.stft if isinstance(separator, Masking) else STFT(2048, 512)
 
 
 def _summary(tracks: dict[str, Scores], targets: Sequence[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Separators: the one object from mixture waveform to source waveforms that training, scoring and separation share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,8 +60,21 @@ class Separator(nn.Module, ABC):
         """
 
     @abstractmethod
-    def reference(self, sources: Tensor, estimate: Estimate) -> Estimate:
-        """The truth in the form of `estimate`: what a loss compares it with. Shape: sources [B, S, C, T]."""
+    def reference(
+        self, mixture: Tensor, sources: Tensor, estimate: Estimate, by_difference: Sequence[bool] | None = None
+    ) -> Estimate:
+        """The truth in the form of `estimate`: what a loss compares it with.
+
+        Args:
+            mixture: of which the estimate was made.
+            sources: the true ones.
+            estimate: of the sources.
+            by_difference: for each target, whether its magnitudes are max(|X| - |Y|, 0), mixture less all but the target;
+                where the target's waveform is but a difference of two recordings (Jansson et al., ISMIR 2017).
+
+        Shape:
+            mixture [B, C, T], sources [B, S, C, T].
+        """
 
     @torch.inference_mode()
     def separate(self, mixture: Tensor, overlap: float = 0.25, batch_size: int = 4) -> Tensor:
@@ -115,7 +128,12 @@ class Masking(Separator):
         largest = magnitudes.amax(dim=(1, 2, 3)) if self.scaling == "patch" else peak * self.stft.window.sum()
         return 1 / largest.clamp(min=1e-5).view(-1, 1, 1, 1)
 
-    def reference(self, sources: Tensor, estimate: Estimate) -> Estimate:
+    def reference(
+        self, mixture: Tensor, sources: Tensor, estimate: Estimate, by_difference: Sequence[bool] | None = None
+    ) -> Estimate:
         assert estimate.scale is not None
-        magnitudes = self.stft(sources).abs() * estimate.scale.unsqueeze(1)
-        return Estimate(sources, magnitudes=magnitudes, scale=estimate.scale)
+        magnitudes = self.stft(sources).abs()
+        for target in (s for s, differs in enumerate(by_difference or ()) if differs):
+            rest = self.stft(mixture - sources[:, target]).abs()
+            magnitudes[:, target] = (self.stft(mixture).abs() - rest).clamp(min=0)
+        return Estimate(sources, magnitudes=magnitudes * estimate.scale.unsqueeze(1), scale=estimate.scale)

@@ -1,22 +1,34 @@
-"""Batches: what is gathered is what lies in the tracks, whoever gathers it."""
+"""Batches: what is gathered is what lies in the tracks, whoever gathers it, and from wherever."""
 
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from tests.data import twins
+from unbraid.data import banks
+from unbraid.data.augmentation import Gain, Polarity
+from unbraid.data.banks import DeviceBank, HostBank, choose
 from unbraid.data.module import MultitrackData
 from unbraid.data.musdb import MUSDB18
+from unbraid.data.pairs import Pairs
+from unbraid.data.sampler import Sampling
+from unbraid.data.singles import Singles
+from unbraid.data.stretch import Stretch
 from unbraid.errors import InputError
 
 VOCALS = {"vocals": ["vocals"]}
+BOTH = VOCALS | {"accompaniment": ["-vocals"]}
 
 
-def module(songs, tmp_path, **changes):
+def module(folder, tmp_path, **changes):
     options = {
-        "layout": MUSDB18(), "root": str(songs), "download": False, "targets": VOCALS, "sample_rate": 8192, "channels": 1,
-        "chunk_seconds": 1.0, "batch_size": 4, "chunks_per_track": 6, "workers": 0, "cache_dir": str(tmp_path), "seed": 0,
+        "layout": MUSDB18(), "root": str(folder), "download": False, "targets": VOCALS, "sample_rate": 8192, "channels": 1,
+        "chunk_seconds": 1.0, "batch_size": 4, "chunks_per_track": 6, "sampling": Sampling("tracks", 0.0, None, 0.1),
+        "augmentation": {}, "copies": [], "residency": "disk", "workers": 0, "decoders": None, "cache_dir": str(tmp_path),
+        "seed": 0,
     }  # fmt: skip
     data = MultitrackData(**(options | changes))
     data.prepare_data()
@@ -24,43 +36,205 @@ def module(songs, tmp_path, **changes):
     return data
 
 
-def test_a_batch_is_cut_from_the_tracks(songs, tmp_path):
-    data = module(songs, tmp_path, batch_size=16)
-    batch = data.train_dataloader().dataset[5]
-    indices, starts = data.train_dataloader().dataset.sampler.draw(5)
-    assert set(indices) == {0, 1}
-    assert batch.mixture.shape == (16, 1, 8192) and batch.sources.shape == (16, 1, 1, 8192)
-    for i, (index, start) in enumerate(zip(indices, starts, strict=True)):
-        track = data.split("train")[index]
-        expected = track.tensor()[..., start : start + 8192]
-        assert torch.allclose(batch.mixture[i], expected[0]) and torch.allclose(batch.sources[i, 0], expected[4])
-        assert batch.peak[i] == pytest.approx(track.peak)
+def batches(data, count=None):
+    """The first batches of an epoch as the network sees them."""
+    return [
+        data.on_after_batch_transfer(chunks) for chunks, _ in zip(data.train_dataloader(), range(count or 10**6), strict=False)
+    ]
 
 
-def test_targets_are_sums(songs, tmp_path):
-    both = module(songs, tmp_path, targets=VOCALS | {"accompaniment": ["-vocals"]}).train_dataloader().dataset[0]
-    assert (both.sources.sum(dim=1) - both.mixture).abs().max() < 1e-3  # the songs' mixtures are their exact sums
-    rest = module(songs, tmp_path, targets={"rest": ["-vocals"]}).train_dataloader().dataset[0]
-    assert torch.allclose(rest.sources[:, 0], both.sources[:, 1], atol=1e-6)
-
-
-def test_workers_do_not_change_the_batches(songs, tmp_path):
-    alone, helped = (list(module(songs, tmp_path, workers=workers).train_dataloader()) for workers in (0, 2))
-    assert len(alone) == 3  # 6 chunks of 2 tracks in batches of 4
-    assert all(
-        torch.equal(a.mixture, b.mixture) and torch.equal(a.sources, b.sources) for a, b in zip(alone, helped, strict=True)
+def same(one, other):
+    return len(one) == len(other) and all(
+        torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x[:3], y[:3], strict=True)
     )
 
 
-def test_a_track_shorter_than_a_chunk_ends_in_silence(songs, tmp_path):
-    batch = module(songs, tmp_path, chunk_seconds=5.0).train_dataloader().dataset[0]
-    assert batch.mixture.shape[-1] == 5 * 8192
-    assert batch.mixture[..., 3 * 8192 :].abs().max() == 0 and batch.mixture[..., : 3 * 8192].abs().max() > 0.1
+def test_a_batch_is_cut_from_the_tracks(songs, tmp_path):
+    data = module(songs, tmp_path, batch_size=12)
+    (batch,), sampler = batches(data), data.sampler()
+    tracks, starts = sampler.draw(0)
+    assert set(tracks[:, 0]) == {0, 1}
+    assert batch.mixture.shape == (12, 1, 8192) and batch.sources.shape == (12, 1, 1, 8192)
+    for i, (track, start) in enumerate(zip(tracks[:, 0], starts[:, 0], strict=True)):
+        stored = data.split("train")[track]
+        expected = stored.tensor()[..., start : start + 8192]
+        assert torch.allclose(batch.mixture[i], expected[0]) and torch.allclose(batch.sources[i, 0], expected[4])
+        assert batch.peak[i] == pytest.approx(stored.peak)
 
 
-def test_validation_reads_whole_tracks(songs, tmp_path):
-    (batch,) = module(songs, tmp_path).val_dataloader()
+@pytest.mark.parametrize("targets", [VOCALS, BOTH, {"x": ["bass", "drums"], "y": ["other"]}])
+def test_targets_are_sums(songs, tmp_path, targets):
+    data = module(songs, tmp_path, targets=targets)
+    everything = batches(module(songs, tmp_path, targets={name: [name] for name in data.sources}))
+    for batch, whole in zip(batches(data), everything, strict=True):
+        assert torch.equal(batch.mixture, whole.mixture)
+        expected = torch.einsum("sr,brcn->bscn", data.target_weights(), whole.sources)
+        assert torch.allclose(batch.sources, expected, atol=1e-6)
+
+
+def test_rows_that_no_target_needs_are_not_read(songs, tmp_path):
+    assert module(songs, tmp_path).rows() == ["mixture", "vocals"]
+    assert module(songs, tmp_path, targets=BOTH).rows() == ["mixture", "bass", "drums", "other", "vocals"]
+    assert module(songs, tmp_path, augmentation={"gain": Gain(1, 1)}).rows() == ["bass", "drums", "other", "vocals"]
+
+
+CASES = {
+    "plain": {},
+    "remix": {"sampling": Sampling("tracks", 0.7, None, 0.1)},
+    "over time": {"sampling": Sampling("time", 0.0, None, 0.1)},
+    "augmented": {"augmentation": {"gain": Gain(0.25, 1.25), "polarity": Polarity(0.5), "none": None}},
+    "quiet skipped": {"sampling": Sampling("tracks", 0.2, -30.0, 0.5)},
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_workers_do_not_change_the_batches(songs, tmp_path, case):
+    alone, helped = (batches(module(songs, tmp_path, workers=workers, **case)) for workers in (0, 2))
+    assert len(alone) == 3  # 6 chunks of 2 tracks in batches of 4
+    assert same(alone, helped)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_place_of_the_samples_does_not_change_the_batches(songs, tmp_path, case, monkeypatch):
+    monkeypatch.setattr(banks, "choose", lambda *_: "device")  # on the CPU the one tensor lies in RAM
+    disk, host = (batches(module(songs, tmp_path, residency=residency, **case)) for residency in ("disk", "host"))
+    monkeypatch.setattr("unbraid.data.module.choose", lambda *_: "device")
+    device = module(songs, tmp_path, **case)
+    assert device.train_dataloader().dataset.bank is None
+    assert same(disk, host) and same(disk, batches(device))
+
+
+def test_a_batch_is_the_same_in_every_run_and_another_for_another_seed(songs, tmp_path):
+    one, again, other = (batches(module(songs, tmp_path, seed=seed, **CASES["augmented"])) for seed in (0, 0, 1))
+    assert same(one, again) and not same(one, other)
+
+
+@pytest.mark.parametrize("case", ["remix", "augmented"])
+def test_the_mixture_is_the_sum_of_what_was_changed(songs, tmp_path, case):
+    targets = {name: [name] for name in ("bass", "drums", "other", "vocals")}
+    for batch in batches(module(songs, tmp_path, targets=targets, **CASES[case])):
+        assert torch.allclose(batch.mixture, batch.sources.sum(dim=1), atol=1e-6)
+        assert (batch.peak >= batch.mixture.abs().amax(dim=(1, 2))).all()
+
+
+def test_each_augmentation_draws_from_a_stream_of_its_own(songs, tmp_path):
+    gain = {"gain": Gain(0.25, 1.25)}
+    alone, beside = (batches(module(songs, tmp_path, augmentation=a)) for a in (gain, {"polarity": Polarity(0.0)} | gain))
+    assert same(alone, beside)
+
+
+@pytest.mark.parametrize("bank", ["host", "device"])
+def test_a_track_shorter_than_a_chunk_ends_in_silence(songs, tmp_path, bank):
+    tracks = module(songs, tmp_path).split("train")
+    chunk, cpu = 5 * 8192, torch.device("cpu")
+    made = HostBank(tracks, ["vocals"], chunk, load=False) if bank == "host" else DeviceBank(tracks, ["vocals"], chunk, cpu)
+    rows = made.gather(torch.tensor([[0], [1]]), torch.zeros(2, 1, dtype=torch.int64))
+    assert rows.shape == (2, 1, 1, chunk) and rows.dtype == torch.int16
+    assert (rows[..., 3 * 8192 :] == 0).all() and np.array_equal(rows[1, 0, 0, : 3 * 8192], tracks[1].samples[4, 0])
+
+
+def test_quiet_chunks_are_skipped(songs, tmp_path):
+    """Vocals of half a track are silent: chunks from there are not drawn."""
+    data = module(songs, tmp_path)
+    tracks = data.split("train")
+    for track in tracks:
+        samples, levels = np.array(track.samples), track.levels()
+        samples[track.row("vocals"), :, : track.length // 2] = 0
+        levels[track.row("vocals"), :15] = -127
+        samples.tofile(track.entry / "samples.i16")
+        levels.tofile(track.entry / "levels.i8")
+    quiet = Sampling("tracks", 0.0, -60.0, 0.0)
+    starts = [module(songs, tmp_path, chunks_per_track=100, sampling=quiet).sampler().draw(step)[1] for step in range(40)]
+    assert min(start.min() for start in starts) >= 0.4 * 8192  # one second from there on has some of the voice
+    assert np.concatenate([module(songs, tmp_path).sampler().draw(step)[1] for step in range(40)]).min() < 1000
+
+
+def test_copies_are_training_tracks(songs, tmp_path):
+    data = module(songs, tmp_path, copies=[Stretch(0.0, 1.5), Stretch(2.0, 1.0)])
+    assert len(data.split("train")) == 6 and len(data.split("valid")) == len(data.split("test")) == 1
+    assert [track.length for track in data.split("train")] == [3 * 8192] * 2 + [2 * 8192] * 2 + [3 * 8192] * 2
+    assert len({track.name for track in data.tracks}) == 8
+
+
+def test_sources_that_do_not_belong_together_are_mixed(tmp_path):
+    root = twins.singles(tmp_path / "root")
+    data = module(root, tmp_path / "cache", layout=Singles(0.2, 0.2), targets={"all": ["piano", "voice"], "voice": ["voice"]})
+    assert data.rows() == data.sources == ["piano", "voice"]
+    for batch in batches(data):
+        assert torch.allclose(batch.mixture, batch.sources[:, 0], atol=1e-6)
+        piano = batch.sources[:, 0] - batch.sources[:, 1]
+        assert all((source.abs().amax(dim=(1, 2)) > 0).all() for source in (piano, batch.sources[:, 1]))
+    (whole, *_) = data.val_dataloader()
+    assert torch.allclose(whole.mixture, whole.sources[:, 0], atol=1e-3)
+
+
+def test_vocals_of_pairs_are_known_by_difference(tmp_path):
+    root = twins.pairs(tmp_path / "root")
+    data = module(root, tmp_path / "cache", layout=Pairs("mixture", "instrumental", None, 0.2, 0.2), targets=BOTH)
+    (batch, *_), (whole, *_) = batches(data), data.val_dataloader()
+    assert batch.by_difference == whole.by_difference == (True, False)
+    assert torch.allclose(batch.mixture, batch.sources.sum(dim=1), atol=1e-3)
+
+
+def test_validation_reads_whole_tracks_without_augmentation(songs, tmp_path):
+    data = module(songs, tmp_path, **CASES["augmented"])
+    (batch,) = data.val_dataloader()
     assert batch.mixture.shape == (1, 1, 3 * 8192)
+    assert torch.equal(data.on_after_batch_transfer(batch).mixture[0], data.split("valid")[0].tensor()[0])
+
+
+def test_ranks_validate_on_tracks_of_their_own(songs, tmp_path):
+    data = module(songs, tmp_path)
+    data.tracks = [replace(track, split="valid") for track in data.tracks]
+    seen = []
+    for rank in range(2):
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2, num_nodes=1, strategy=strategy)
+        seen.append([track.name for track in data.val_dataloader().dataset.tracks])
+    assert seen == [["song 0", "song 2"], ["song 1", "song 3"]]
+
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("asked", "needed", "kind", "processes", "place"),
+    [
+        ("auto", 5 * GB, "cuda", 1, "device"),
+        ("auto", 7 * GB, "cuda", 1, "host"),
+        ("auto", 5 * GB, "cpu", 1, "host"),
+        ("auto", 7 * GB, "cpu", 8, "disk"),
+        ("auto", 11 * GB, "cpu", 1, "disk"),
+        ("disk", 99 * GB, "cpu", 1, "disk"),
+        ("host", 19 * GB, "cuda", 1, "host"),
+        ("device", 9 * GB, "cuda", 1, "device"),
+    ],
+)
+def test_samples_lie_in_the_fastest_place_that_holds_them(asked, needed, kind, processes, place, monkeypatch):
+    monkeypatch.setattr(banks.psutil, "virtual_memory", lambda: SimpleNamespace(available=20 * GB))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GB, 80 * GB))
+    assert choose(asked, needed, torch.device(kind), processes) == place
+
+
+@pytest.mark.parametrize(
+    ("asked", "needed", "kind", "sentence"),
+    [
+        ("host", 21 * GB, "cpu", "residency=host: the samples need 21.0 GB, and 20.0 GB are free; use auto or disk"),
+        ("device", 11 * GB, "cuda", "residency=device: the samples need 11.0 GB, and 10.0 GB are free"),
+        ("device", 1, "cpu", "residency=device: the network runs on cpu, expected a GPU"),
+    ],
+)
+def test_a_place_that_cannot_hold_them_is_said(asked, needed, kind, sentence, monkeypatch):
+    monkeypatch.setattr(banks.psutil, "virtual_memory", lambda: SimpleNamespace(available=20 * GB))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GB, 80 * GB))
+    with pytest.raises(InputError) as caught:
+        choose(asked, needed, torch.device(kind), 1)
+    assert sentence in str(caught.value)
+
+
+def test_the_place_and_the_size_are_said(songs, tmp_path):
+    assert module(songs, tmp_path).residence() == "0.00 GB on disk"
+    assert module(songs, tmp_path, residency="auto").residence() == "0.00 GB in RAM"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +242,7 @@ def test_validation_reads_whole_tracks(songs, tmp_path):
     [
         ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
         ({"chunks_per_track": 0}, "chunks_per_track must be at least 1, found 0"),
+        ({"decoders": 0}, "decoders must be at least 1, found 0"),
         ({"cache_dir": ""}, "cache_dir is empty, expected a folder"),
         ({"root": ""}, "root is empty, expected a folder"),
         ({"workers": -1}, "workers must be at least 0, found -1"),
@@ -93,11 +268,9 @@ def test_an_unknown_source_is_named_before_anything_is_decoded(songs, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_ranks_validate_on_tracks_of_their_own(songs, tmp_path):
-    data = module(songs, tmp_path)
-    data.tracks = [replace(track, split="valid") for track in data.tracks]
-    seen = []
-    for rank in range(2):
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
-        seen.append([track.name for track in data.val_dataloader().dataset.tracks])
-    assert seen == [["song 0", "song 2"], ["song 1", "song 3"]]
+def test_tracks_that_are_left_out_are_said_where_none_remain(tmp_path):
+    root = twins.pairs(tmp_path / "root")
+    for path in (root / "instrumental").iterdir():
+        path.rename(path.with_stem(f"{path.stem} karaoke"))
+    with pytest.raises(InputError, match="holds no pair"):
+        module(root, tmp_path / "cache", layout=Pairs("mixture", "instrumental", None, 0.2, 0.2))

@@ -11,8 +11,8 @@ from unbraid.errors import InputError
 NAMED = "Actions - One Minute Smile"
 
 
-def summary(tracks):
-    return [(track.name, track.split, list(track.sources)) for track in tracks]
+def summary(listing):
+    return [(track.name, track.split, list(track.sources)) for track in listing.tracks]
 
 
 def test_hq(songs):
@@ -26,9 +26,9 @@ def test_stems(tmp_path, stem_file):
     for split, name in (("train", "A"), ("train", NAMED), ("test", "B")):
         (tmp_path / split).mkdir(exist_ok=True)
         shutil.copy(stem_file, tmp_path / split / f"{name}.stem.mp4")
-    tracks = MUSDB18().tracks(tmp_path)
+    tracks = MUSDB18().tracks(tmp_path).tracks
     assert [(track.name, track.split) for track in tracks] == [("A", "train"), (NAMED, "valid"), ("B", "test")]
-    streams = {name: stream.stream for name, stream in tracks[0].sources.items()}
+    streams = {name: stream.stream for name, (stream,) in tracks[0].sources.items()}
     assert tracks[0].mixture.stream == 0 and streams == {"drums": 1, "bass": 2, "other": 3, "vocals": 4}
 
 
@@ -36,7 +36,7 @@ def test_the_named_validation_tracks_are_valid_in_train_only(tmp_path):
     assert len(VALIDATION_TRACKS) == 14
     for split in ("train", "test"):
         write_song(tmp_path / split / NAMED, 0, seconds=0.1)
-    assert [track.split for track in MUSDB18().tracks(tmp_path)] == ["valid", "test"]
+    assert [track.split for track in MUSDB18().tracks(tmp_path).tracks] == ["valid", "test"]
 
 
 def test_the_validation_tracks_are_those_of_the_musdb_package():
@@ -80,3 +80,9 @@ def test_download_leaves_a_filled_root_alone_and_says_what_is_missing(songs, tmp
     with pytest.raises(InputError, match=r"data\.download=true: the musdb package needs ffmpeg and ffprobe"):
         MUSDB18().fetch(tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_root_that_holds_something_else_does_not_count_as_downloaded(tmp_path):
+    (tmp_path / "Wavfile").mkdir()
+    with pytest.raises(InputError, match=r"is not MUSDB18: .* found Wavfile"):
+        MUSDB18().fetch(tmp_path)

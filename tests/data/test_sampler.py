@@ -3,44 +3,158 @@
 import numpy as np
 import pytest
 
-from unbraid.data.sampler import ChunkSampler, EpochSteps
+from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling
+from unbraid.errors import InputError
 
-LENGTHS = [1000, 5000, 300]
-
-
-def draws(step, **changes):
-    return ChunkSampler(**({"seed": 1, "lengths": LENGTHS, "chunk": 400, "batch_size": 8} | changes)).draw(step)
+LENGTHS = [1000, 5000, 300, 2000]
+PLAIN = Sampling("tracks", 0.0, None, 0.0)
 
 
-def test_the_same_step_is_the_same_draw_in_any_order():
-    forward = [draws(step) for step in range(5)]
-    backward = [draws(step) for step in reversed(range(5))][::-1]
-    assert all(np.array_equal(a, b) for a, b in zip(forward, backward, strict=True))
+def sampler(**changes):
+    options = {
+        "seed": 1, "lengths": LENGTHS, "holds": np.ones((4, 2), bool), "chunk": 400, "batch_size": 8, "chunks_per_track": 16,
+        "sampling": PLAIN,
+    }  # fmt: skip
+    return ChunkSampler(**(options | changes))
 
 
-@pytest.mark.parametrize("changes", [{"seed": 2}, {"step": 4}])
-def test_seeds_and_steps_draw_otherwise(changes):
-    changes = dict(changes)
-    assert not np.array_equal(draws(3), draws(changes.pop("step", 3), **changes))
+def epoch(number=0, **changes):
+    """All chunks of an epoch. Shape: [chunks, sources] each."""
+    drawing = sampler(**changes)
+    steps = range(number * drawing.steps_per_epoch, (number + 1) * drawing.steps_per_epoch)
+    return tuple(np.concatenate(part) for part in zip(*(drawing.draw(step) for step in steps), strict=True))
 
 
-def test_ranks_share_what_one_process_would_draw():
-    whole = draws(7, batch_size=8)
-    parts = [draws(7, batch_size=2, rank=rank, world_size=4) for rank in range(4)]
-    assert np.array_equal(np.concatenate(parts, axis=1), np.stack(whole))
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_chunks_lie_inside_their_tracks_and_cover_all_of_it():
-    tracks, starts = draws(0, batch_size=20000)
-    assert set(tracks) == {0, 1, 2}
-    assert starts.min() == 0
-    assert starts[tracks == 0].max() == 600 and starts[tracks == 1].max() > 4500
+ALL = {
+    "plain": PLAIN,
+    "time": Sampling("time", 0.0, None, 0.0),
+    "remix": Sampling("tracks", 1.0, None, 0.0),
+    "half remixed": Sampling("tracks", 0.5, None, 0.0),
+}
+
+
+@pytest.mark.parametrize("sampling", ALL.values(), ids=ALL)
+def test_the_same_step_is_the_same_draw_in_any_order(sampling):
+    drawing, again = sampler(sampling=sampling), sampler(sampling=sampling)
+    backward = {step: again.draw(step) for step in reversed(range(20))}
+    assert all(same(drawing.draw(step), backward[step]) for step in range(20))
+
+
+@pytest.mark.parametrize(("seed", "step"), [(2, 3), (1, 4), (1, 3 + 8)])  # an epoch has 8 steps
+def test_seeds_steps_and_epochs_draw_otherwise(seed, step):
+    assert not same(sampler().draw(3), sampler(seed=seed).draw(step))
+
+
+@pytest.mark.parametrize("sampling", ALL.values(), ids=ALL)
+def test_ranks_share_what_one_process_would_draw(sampling):
+    whole = sampler(sampling=sampling, batch_size=8).draw(5)
+    parts = [sampler(sampling=sampling, batch_size=2, rank=rank, world_size=4).draw(5) for rank in range(4)]
+    assert same([np.concatenate(part) for part in zip(*parts, strict=True)], whole)
+
+
+@pytest.mark.parametrize("over", ["tracks", "time"])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_no_chunk_comes_twice_in_an_epoch_on_any_rank(over, world_size):
+    long = [1000, 5000, 3000, 2000]
+    parts = [
+        epoch(3, lengths=long, sampling=Sampling(over, 0.0, None, 0.0), rank=rank, world_size=world_size, batch_size=4)
+        for rank in range(world_size)
+    ]
+    tracks, starts = (np.concatenate(part)[:, 0] for part in zip(*parts, strict=True))
+    assert len(tracks) == 64 and len({*zip(tracks.tolist(), starts.tolist(), strict=True)}) == 64
+
+
+def test_over_tracks_every_track_has_its_share_in_every_epoch():
+    for number in range(3):
+        tracks, _ = epoch(number)
+        assert np.bincount(tracks[:, 0]).tolist() == [16, 16, 16, 16]
+
+
+def test_over_time_every_position_is_as_likely():
+    tracks, starts = epoch(sampling=Sampling("time", 0.0, None, 0.0), chunks_per_track=500)
+    rooms = np.maximum(np.array(LENGTHS) - 400, 0) + 1
+    assert np.bincount(tracks[:, 0]) / len(tracks) == pytest.approx(rooms / rooms.sum(), abs=0.002)
+    quarters = np.histogram(starts[tracks[:, 0] == 1, 0], 4, (0, 4600))[0]
+    assert quarters.max() - quarters.min() <= 2
+
+
+@pytest.mark.parametrize("sampling", ALL.values(), ids=ALL)
+def test_chunks_lie_inside_their_tracks_and_cover_all_of_them(sampling):
+    tracks, starts = epoch(sampling=sampling, chunks_per_track=400)
+    room = np.maximum(np.array(LENGTHS) - 400, 0)
+    assert (starts >= 0).all() and (starts <= room[tracks]).all()
+    assert starts[tracks == 1].min() < 50 and starts[tracks == 1].max() > 4550
     assert (starts[tracks == 2] == 0).all()  # shorter than a chunk: from its beginning
-    assert np.allclose(np.bincount(tracks) / 20000, 1 / 3, atol=0.02)
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
+def test_a_remix_takes_each_source_from_a_track_of_its_own(probability, expected):
+    sampling = Sampling("tracks", probability, None, 0.0)
+    tracks, starts = epoch(sampling=sampling, lengths=[5000] * 4, chunks_per_track=400)
+    apart = (tracks[:, 0] != tracks[:, 1]) | (starts[:, 0] != starts[:, 1])
+    assert apart.mean() == pytest.approx(expected, abs=0.05)
+    assert set(tracks[:, 1]) == {0, 1, 2, 3}
+
+
+def test_tracks_of_one_source_each_are_always_mixed():
+    holds = np.array([[True, False], [False, True], [True, False], [True, False]])
+    tracks, _ = epoch(holds=holds)
+    assert set(tracks[:, 0]) == {0, 2, 3} and set(tracks[:, 1]) == {1}
+    assert len(tracks) == 3 * 16  # as many as the source with most tracks has
+
+
+def silent_below(position):
+    return lambda tracks, starts: starts[:, 0] < position
+
+
+def test_silent_chunks_are_drawn_again_and_a_share_is_kept():
+    def share(keep):
+        sampling = Sampling("tracks", 0.0, -60.0, keep)
+        _, starts = epoch(sampling=sampling, silent=silent_below(500), lengths=[1400] * 4, chunks_per_track=500)
+        return (starts[:, 0] < 500).mean()
+
+    assert share(1.0) == pytest.approx(0.5, abs=0.01)
+    assert share(0.0) < 0.01
+    # Half of the chunks are silent; of those a share stays, whatever it is drawn again.
+    assert share(0.3) == pytest.approx(0.5 * 0.3, abs=0.03)
+
+
+def test_ranks_draw_again_what_one_process_would():
+    changes = {"sampling": Sampling("tracks", 0.5, -60.0, 0.2), "silent": silent_below(700)}
+    whole = sampler(**changes).draw(5)
+    parts = [sampler(batch_size=2, rank=rank, world_size=4, **changes).draw(5) for rank in range(4)]
+    assert same([np.concatenate(part) for part in zip(*parts, strict=True)], whole)
+
+
+def test_where_all_is_silent_something_is_drawn_all_the_same():
+    tracks, _ = epoch(sampling=Sampling("tracks", 0.0, -60.0, 0.0), silent=silent_below(10**9))
+    assert len(tracks) == 64
+
+
+def test_a_batch_may_be_larger_than_an_epoch():
+    drawing = sampler(batch_size=100, chunks_per_track=1)
+    assert drawing.steps_per_epoch == 1 and drawing.draw(0)[0].shape == (100, 2)
 
 
 def test_epochs_number_their_steps_through():
-    steps = EpochSteps(3)
-    first = list(steps)
-    steps.set_epoch(1)
-    assert (first, list(steps), len(steps)) == ([0, 1, 2], [3, 4, 5], 3)
+    positions = {(0, 0): [0, 1, 2], (1, 0): [3, 4, 5], (1, 2): [5], (1, 3): [6, 7, 8]}
+    for position, steps in positions.items():
+        assert list(EpochSteps(3, lambda position=position: position)) == steps
+    assert len(EpochSteps(3, lambda: (1, 2))) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("tracks", 1.5, None, 0.0), r"remix must lie in \[0, 1\], found 1.5"),
+        (("tracks", 0.0, None, -0.1), r"keep_silent must lie in \[0, 1\], found -0.1"),
+        (("tracks", 0.0, 3.0, 0.0), "skip_below_db must be below 0 dB, found 3.0"),
+    ],
+)
+def test_what_it_cannot_use_is_said(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Sampling(*options)

@@ -1,26 +1,46 @@
 """The store: what was decoded comes back, once, whole or not at all."""
 
+import contextlib
+import hashlib
+import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from filelock import FileLock
 
 from tests.conftest import RATE, write_song
+from tests.data import twins
 from unbraid import audio
+from unbraid.data import fill as fill_module
 from unbraid.data import store as store_module
+from unbraid.data.fill import Order, lock_of
 from unbraid.data.musdb import MUSDB18
+from unbraid.data.pairs import Pairs
 from unbraid.data.store import Store
-from unbraid.data.tracks import AudioStream
+from unbraid.data.stretch import Stretch
+from unbraid.data.tracks import AudioStream, Track
 from unbraid.errors import InputError
 
 
-def open_all(root, folder, rate=44100, channels=2):
-    return Store(folder, rate, channels).open(MUSDB18().tracks(root), progress=False)
+def list_tracks(root):
+    return MUSDB18().tracks(root).tracks
+
+
+def open_all(root, folder, rate=44100, channels=2, decoders=None):
+    return Store(folder, rate, channels, decoders).open(list_tracks(root), progress=False)
+
+
+def entry_of(track, store):
+    return Order(track, store.sample_rate, store.channels, store.folder).entry
 
 
 def test_samples_come_back_within_one_step_of_16_bits(songs, tmp_path):
@@ -31,6 +51,7 @@ def test_samples_come_back_within_one_step_of_16_bits(songs, tmp_path):
         (expected,), _ = audio.read(songs / "train/song 0" / f"{name}.wav")
         assert np.abs(whole[row] - expected).max() <= track.scale / 2 + 1e-7
     assert track.peak == pytest.approx(np.abs(whole[0]).max(), abs=track.scale)
+    assert np.array_equal(track.tensor(["vocals", "mixture"]).numpy(), whole[[4, 0]])
 
 
 def test_peaks_over_one_survive(stem_file, tmp_path):
@@ -49,48 +70,252 @@ def test_stems_may_be_louder_than_the_mixture(tmp_path):
     assert np.abs(track.tensor()[2].numpy() - song["drums"].T / 32768).max() <= track.scale / 2 + 1e-7
 
 
-def test_two_runs_wait_for_each_other(songs, tmp_path):
-    track = MUSDB18().tracks(songs)[0]
-    store = Store(tmp_path, 8192, 1)
-    with FileLock(f"{store._entry(track)}.lock"):
-        other = threading.Thread(target=store.open, args=([track], False))
-        other.start()
-        other.join(timeout=0.5)
-        assert other.is_alive() and not store._entry(track).exists()
-    other.join(timeout=30)
-    assert store._entry(track).is_dir()
-
-
 def test_rate_and_channels_are_the_models(songs, tmp_path):
     track = open_all(songs, tmp_path, rate=8192, channels=1)[0]
-    assert track.samples.shape == (5, 1, 3 * 8192) and track.samples.dtype == np.int16
+    assert track.samples.shape == track.shape == (5, 1, 3 * 8192) and track.samples.dtype == np.int16
+
+
+def test_levels_are_the_loudness_of_each_100_ms(songs, tmp_path):
+    track = open_all(songs, tmp_path, rate=8192, channels=1)[0]
+    levels, whole = track.levels(), track.tensor().numpy()
+    assert levels.shape == (5, 31) and track.blocks == 31  # 819 samples each, and one that is short
+    for row, samples in zip(levels, whole, strict=True):
+        expected = [10 * np.log10(np.mean(samples[0, i * 819 : (i + 1) * 819] ** 2)) for i in range(31)]
+        assert np.abs(row - expected).max() <= 0.51
+
+
+def test_the_mixture_is_the_sum_where_it_has_no_file(songs, tmp_path):
+    track = replace(list_tracks(songs)[0], mixture=None)
+    (stored,) = Store(tmp_path, 8192, 1).open([track], progress=False)
+    whole = stored.tensor()
+    assert stored.rows[0] == "mixture"
+    assert (whole[0] - whole[1:].sum(dim=0)).abs().max() <= 3 * stored.scale
+
+
+def test_a_source_that_is_its_own_mixture_is_stored_once(songs, tmp_path):
+    track = replace(list_tracks(songs)[0], mixture=None, sources={"drums": list_tracks(songs)[0].sources["drums"]})
+    (stored,) = Store(tmp_path, 8192, 1).open([track], progress=False)
+    assert stored.rows == ("drums",) and stored.row("mixture") == 0
+    assert np.array_equal(*stored.tensor().numpy())
+
+
+def test_what_remains_of_a_mixture_is_a_source(tmp_path):
+    root = twins.pairs(tmp_path / "root")
+    pair = Pairs("mixture", "instrumental", None, 0.2, 0.2).tracks(root).tracks[0]
+    (stored,) = Store(tmp_path / "store", 8192, 1).open([pair], progress=False)
+    mixture, accompaniment, vocals = stored.tensor()
+    assert stored.sources == ("accompaniment", "vocals") and stored.remainder == "vocals"
+    assert (mixture - accompaniment - vocals).abs().max() <= 3 * stored.scale
+
+
+def test_a_stretched_copy_is_an_entry_of_its_own(songs, tmp_path):
+    track = list_tracks(songs)[0]
+    copy = replace(track, stretch=Stretch(0.0, 1.5))
+    own, stretched = Store(tmp_path, 8192, 1).open([track, copy], progress=False)
+    whole = stretched.tensor()
+    assert stretched.is_copy and not own.is_copy and own.length == 3 * 8192 and stretched.length == 2 * 8192
+    assert (whole[0] - whole[1:].sum(dim=0)).abs().max() <= 3 * stretched.scale
+
+
+# Once, and never stale
 
 
 def test_a_track_is_decoded_once(songs, tmp_path, monkeypatch):
     first = open_all(songs, tmp_path)
-    monkeypatch.setattr(store_module, "decode", None)  # calling it would raise
+    monkeypatch.setattr(fill_module, "decode", None)  # calling it would raise
     second = open_all(songs, tmp_path)
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(first, second, strict=True))
 
 
-def test_a_changed_file_is_decoded_again(own_songs, tmp_path):
-    before = open_all(own_songs, tmp_path / "store")[0].tensor()
+def test_a_changed_file_is_decoded_again_and_its_old_entry_is_stale(own_songs, tmp_path):
+    store = Store(tmp_path / "store", 8192, 1)
+    before = store.open(list_tracks(own_songs), progress=False)
+    samples = np.array(before[0].samples)
     write_song(own_songs / "train/song 0", seed=77)
-    after = open_all(own_songs, tmp_path / "store")[0].tensor()
-    assert not np.array_equal(before, after)
+    after = store.open(list_tracks(own_songs), progress=False)
+    assert not np.array_equal(samples, after[0].samples)
+    (store.folder / "left behind.partial").mkdir()
+    assert store.stale() == sorted([before[0].entry, store.folder / "left behind.partial"])
+    assert store.clean() == samples.nbytes
+    assert store.stale() == [] and all(track.entry.is_dir() for track in after)
+    assert store.size() == sum(track.samples.nbytes for track in after)
+
+
+def test_entries_of_files_that_are_gone_and_of_older_versions_are_stale(own_songs, tmp_path):
+    gone, older, *_ = open_all(own_songs, tmp_path / "store", 8192, 1)
+    shutil.rmtree(own_songs / "train/song 0")
+    meta = json.loads((older.entry / "meta.json").read_text())
+    (older.entry / "meta.json").write_text(json.dumps(meta | {"version": 1}))
+    assert Store(tmp_path / "store", 8192, 1).stale() == sorted([gone.entry, older.entry])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mixture": None},
+        {"remainder": "more"},
+        {"equal_lengths": False},
+        {"stretch": Stretch(1.0, 1.0)},
+        {"sources": {}},
+    ],
+)
+def test_whatever_changes_the_samples_changes_the_entry(songs, tmp_path, change):
+    track, store = list_tracks(songs)[0], Store(tmp_path, 8192, 1)
+    assert entry_of(track, store) != entry_of(replace(track, **change), store)
+    assert entry_of(track, store) == entry_of(replace(track, name="another", split="test"), store)
 
 
 def test_an_entry_does_not_depend_on_the_order_of_the_sources(songs, tmp_path):
-    track = MUSDB18().tracks(songs)[0]
+    track = list_tracks(songs)[0]
     backwards = replace(track, sources=dict(reversed(track.sources.items())))
     (one,), (other,) = (Store(tmp_path, 8192, 1).open([t], progress=False) for t in (track, backwards))
-    assert one.samples.filename == other.samples.filename
+    assert one.entry == other.entry
+
+
+def test_sources_may_share_files_and_streams(songs, tmp_path):
+    drums = list_tracks(songs)[0].sources["drums"]
+    track = Track("same", "train", {"a": drums, "b": (AudioStream(drums[0].path),)})
+    (stored,) = Store(tmp_path, 44100, 2).open([track], progress=False)
+    assert np.array_equal(stored.samples[stored.row("a")], stored.samples[stored.row("b")])
+
+
+# Whole or not at all
+
+
+def fingerprint_of_all(folder):
+    """A hash of every entry's samples and records; times and locks do not count."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "locks")
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_several_processes_fill_the_same_bytes_as_one(songs, tmp_path):
+    open_all(songs, tmp_path / "one", decoders=1)
+    open_all(songs, tmp_path / "three", decoders=3)
+    assert fingerprint_of_all(tmp_path / "one") == fingerprint_of_all(tmp_path / "three") != {}
+
+
+def test_two_runs_wait_for_each_other(songs, tmp_path):
+    track, store = list_tracks(songs)[0], Store(tmp_path, 8192, 1)
+    with lock_of(entry_of(track, store)):
+        other = threading.Thread(target=store.open, args=([track], False))
+        other.start()
+        other.join(timeout=0.5)
+        assert other.is_alive() and not entry_of(track, store).exists()
+    other.join(timeout=30)
+    assert entry_of(track, store).is_dir()
+
+
+FILLER = """
+import os, signal, sys
+from pathlib import Path
+from unbraid.data.musdb import MUSDB18
+from unbraid.data.store import Store
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    print("ready", flush=True)
+    for decoders in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            Store(Path(sys.argv[2]), 22050, 2, int(decoders)).open(MUSDB18().tracks(Path(sys.argv[1])).tracks, progress=False)
+            os._exit(0)
+        print(pid, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def long_songs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("long")
+    for number in range(6):
+        write_song(root / "train" / f"song {number}", seed=number, seconds=8)
+    return root
+
+
+@pytest.fixture
+def start(long_songs, tmp_path):
+    """Start a process that fills the store with so many decoders; it has all it needs imported. Returns its number."""
+    script = tmp_path / "filler.py"
+    script.write_text(FILLER)
+    words = [sys.executable, script, long_songs, tmp_path / "store"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as filler:
+        assert filler.stdout.readline() == "ready\n"
+
+        def one(decoders):
+            filler.stdin.write(f"{decoders}\n")
+            filler.stdin.flush()
+            return int(filler.stdout.readline())
+
+        yield one
+        filler.stdin.close()
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.01)
+
+
+def has_ended(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_killed_and_concurrent_fills_end_in_the_same_bytes(start, long_songs, tmp_path):
+    """Twenty times a process is killed at some moment, in every third round while another fills the same store."""
+    Store(tmp_path / "expected", 22050, 2, 1).open(list_tracks(long_songs), progress=False)
+    expected, store = fingerprint_of_all(tmp_path / "expected"), tmp_path / "store"
+
+    def entries():
+        return {path: value for path, value in fingerprint_of_all(store).items() if ".partial" not in path}
+
+    killed_at_work = 0
+    for number, moment in enumerate(np.random.default_rng(0).uniform(0.0, 0.5, 20)):
+        concurrent = number % 3 == 2
+        one = start(1 + number % 2)
+        other = start(1) if concurrent else None
+        time.sleep(moment)
+        killed_at_work += not has_ended(one)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+        if concurrent:
+            wait_for(lambda other=other: has_ended(other))
+            assert entries() == expected
+        assert entries().items() <= expected.items()
+        if entries() == expected:  # begin again
+            shutil.rmtree(store)
+    Store(store, 22050, 2, 1).open(list_tracks(long_songs), progress=False)
+    assert fingerprint_of_all(store) == expected  # what was half made is gone too
+    assert killed_at_work >= 5
+
+
+def workers_of(pid):
+    """The decoding processes below a process; none where it has ended."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+    except FileNotFoundError:
+        return []
+
+
+def test_workers_end_with_a_parent_that_is_killed(start):
+    parent, workers = start(2), []
+    wait_for(lambda: workers.extend(workers_of(parent)[len(workers) :]) or len(workers) == 2)
+    os.kill(parent, signal.SIGKILL)
+    wait_for(lambda: all(map(has_ended, workers)))
 
 
 def test_nothing_is_written_beside_the_users_files(own_songs, tmp_path):
     before = sorted(own_songs.rglob("*"))
     open_all(own_songs, tmp_path / "store")
     assert sorted(own_songs.rglob("*")) == before
+
+
+# What it cannot use
 
 
 def break_length(folder):
@@ -103,6 +328,11 @@ def break_rate(folder):
     soundfile.write(folder / "bass.wav", samples, 48000)
 
 
+def break_channels(folder):
+    samples, rate = soundfile.read(folder / "bass.wav")
+    soundfile.write(folder / "bass.wav", np.repeat(samples, 3, axis=1), rate)
+
+
 def break_text(folder):
     (folder / "bass.wav").write_text("not audio")
 
@@ -111,22 +341,37 @@ def break_truncate(folder):
     os.truncate(folder / "bass.wav", 5000)
 
 
+def break_nan(folder):
+    samples, rate = soundfile.read(folder / "bass.wav")
+    samples[100] = np.nan
+    soundfile.write(folder / "bass.wav", samples, rate, subtype="FLOAT")
+
+
 @pytest.mark.parametrize(
     ("break_it", "sentence"),
     [
-        (break_length, "has 132299 samples, but the mixture of 'song 1' has 132300"),
-        (break_rate, "has 48000 Hz, but the mixture of 'song 1' has 44100 Hz"),
+        (break_length, "has 132299 samples, but mixture.wav of 'song 1' has 132300"),
+        (break_rate, "has 48000 Hz, but mixture.wav of 'song 1' has 44100 Hz"),
+        (break_channels, "has 6 channels, but mixture.wav of 'song 1' has 2"),
         (break_text, "is damaged, truncated or not audio"),
         (break_truncate, "is truncated"),
+        (break_nan, "holds NaN or infinite samples"),
     ],
 )
 def test_a_bad_file_is_named_and_leaves_no_entry(own_songs, tmp_path, break_it, sentence):
     break_it(own_songs / "train/song 1")
     with pytest.raises(InputError) as caught:
         open_all(own_songs, tmp_path / "store")
-    assert "song 1/bass.wav" in str(caught.value) and sentence in str(caught.value)
-    left = [path for path in (tmp_path / "store").iterdir() if path.suffix != ".lock"]
-    assert len(left) == 1  # song 0, whole; nothing of song 1
+    assert "song 1/" in str(caught.value) and sentence in str(caught.value)
+    left = [path for path in (tmp_path / "store").iterdir() if path.name != "locks"]
+    assert len(left) == 3 and not any(path.suffix for path in left)  # the other songs, whole; nothing of song 1
+
+
+def test_every_bad_file_is_named(own_songs, tmp_path):
+    for song in ("train/song 0", "test/song 3"):
+        break_text(own_songs / song)
+    with pytest.raises(InputError, match=r"song 3/bass\.wav: .*; .*song 0/bass\.wav: "):
+        open_all(own_songs, tmp_path / "store", decoders=2)  # sentences come back from other processes
 
 
 def test_a_track_without_samples_is_named(tmp_path):
@@ -135,8 +380,29 @@ def test_a_track_without_samples_is_named(tmp_path):
         open_all(tmp_path / "root", tmp_path / "store")
 
 
-def test_sources_may_share_files_and_streams(songs, tmp_path):
-    track = MUSDB18().tracks(songs)[0]
-    same = replace(track, sources={"a": track.sources["drums"], "b": AudioStream(track.sources["drums"].path)})
-    (stored,) = Store(tmp_path, 44100, 2).open([same], progress=False)
-    assert np.array_equal(stored.samples[1], stored.samples[2])
+def test_a_disk_that_is_too_small_is_said_before_it_starts(songs, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 0, 10**6))
+    with pytest.raises(InputError, match=r"the store needs 0\.01 GB for 4 tracks, 0\.00 h, and 0\.00 GB are free; choose"):
+        open_all(songs, tmp_path / "store")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_disk_that_fills_leaves_no_partial_entry(songs, tmp_path, monkeypatch):
+    written = fill_module._write
+
+    def full(order, folder):
+        written(order, folder)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fill_module, "_write", full)
+    with pytest.raises(InputError, match=r"store: cannot be written: No space left on device"):
+        open_all(songs, tmp_path / "store", decoders=1)
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["locks"]
+
+
+def test_the_size_is_said_before_and_the_progress_while_it_fills(songs, tmp_path, capsys):
+    Store(tmp_path, 44100, 2).open(list_tracks(songs))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"decoding 4 tracks, 0.00 h into {tmp_path}: 0.01 GB" in captured.err
+    assert "song 3" in captured.err and "h/s" in captured.err

@@ -31,27 +31,34 @@ CTRL_C = 130
 SAID = "said_by_unbraid"  # marks an exception of a sweep that the user has read about
 
 
-def door(command: Callable[[DictConfig], None]) -> Callable[[], None]:
-    """Make a command-line program of a function of the composed config."""
+def door(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Make a command-line program of a function of a composed config.
 
-    @wraps(command)
-    def main() -> None:
-        asked = os.environ.get(FULL_ERROR)
-        try:
-            with _full_error("1"):  # Hydra shall raise what it would otherwise print in its own way
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job(command, asked))()
-        except KeyboardInterrupt:
-            _end("stopped by Ctrl-C", CTRL_C)
-        except BrokenPipeError:  # the reader of our output has gone, as in `--help | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-        except Exception as error:
-            sentence = _sentence(error)
-            if asked == "1" or sentence is None:
-                raise
-            _end("error: not every run of the sweep succeeded" if hasattr(error, SAID) else f"error: {sentence}", 1)
+    Args:
+        config_name: the yaml directly below `conf/` that the command line starts from.
+    """
 
-    return main
+    def decorate(command: Callable[[DictConfig], None]) -> Callable[[], None]:
+        @wraps(command)
+        def main() -> None:
+            asked = os.environ.get(FULL_ERROR)
+            try:
+                with _full_error("1"):  # Hydra shall raise what it would otherwise print in its own way
+                    hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, asked))()
+            except KeyboardInterrupt:
+                _end("stopped by Ctrl-C", CTRL_C)
+            except BrokenPipeError:  # the reader of our output has gone, as in `--help | head`
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(1)
+            except Exception as error:
+                sentence = _sentence(error, config_name)
+                if asked == "1" or sentence is None:
+                    raise
+                _end("error: not every run of the sweep succeeded" if hasattr(error, SAID) else f"error: {sentence}", 1)
+
+        return main
+
+    return decorate
 
 
 def _job(command: Callable[[DictConfig], None], asked: str | None) -> Callable[[DictConfig], None]:
@@ -65,7 +72,7 @@ def _job(command: Callable[[DictConfig], None], asked: str | None) -> Callable[[
                 command(config)
         except BaseException as error:
             _remove_if_empty(folder)
-            sentence = _sentence(error, folder)
+            sentence = _sentence(error, HydraConfig.get().job.config_name or "config", folder)
             if sentence is None or asked == "1":
                 raise
             if HydraConfig.get().mode == RunMode.RUN:
@@ -90,6 +97,8 @@ def _full_error(value: str | None) -> Iterator[None]:
 
 def _remove_if_empty(folder: Path) -> None:
     """The run folder that Hydra has made, and the ones above it up to the working directory."""
+    if folder == Path.cwd():
+        return
     above = [path for path in folder.parents if path.is_relative_to(Path.cwd()) and path != Path.cwd()]
     with suppress(OSError):  # the first that is not empty ends it
         for path in (folder, *above):
@@ -101,17 +110,17 @@ def _end(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _sentence(error: BaseException | None, folder: Path | None = None) -> str | None:
+def _sentence(error: BaseException | None, config_name: str, folder: Path | None = None) -> str | None:
     """What to tell a user, or None where the error is not of their making."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group or 'config'}={name}: there is no such choice; {unknown(name, error.options or [])}"
-    if error is not None and error.__cause__ is not None and (sentence := _sentence(error.__cause__, folder)):
-        return _unknown_key(str(error)) or sentence
+    if error is not None and error.__cause__ is not None and (sentence := _sentence(error.__cause__, config_name, folder)):
+        return _unknown_key(str(error), config_name) or sentence
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _unknown_key(str(error)) or " ".join(str(error).split())
+        return _unknown_key(str(error), config_name) or " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno and (error.filename or folder):
         return f"{error.filename or folder}: {error.strerror}"
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # Hydra's bare word on data=null
@@ -119,12 +128,12 @@ def _sentence(error: BaseException | None, folder: Path | None = None) -> str | 
     return None
 
 
-def _unknown_key(message: str) -> str | None:
+def _unknown_key(message: str, config_name: str) -> str | None:
     """From Hydra's words on an override that matches nothing, the key and its nearest known neighbour."""
     match = re.match(r"Could not override '([^']+)'", message)
     if match is None:
         return None
-    known: Any = _compose_without(match[1])
+    known: Any = _compose_without(match[1], config_name)
     parts = match[1].split(".")
     for depth, part in enumerate(parts):
         if not isinstance(known, DictConfig):
@@ -147,9 +156,9 @@ def _parameters(node: DictConfig) -> set[str]:
     return set(signature(resolve(node._target_, "config")).parameters) if "_target_" in node else set()
 
 
-def _compose_without(key: str) -> DictConfig:
+def _compose_without(key: str, config_name: str) -> DictConfig:
     """The config with the choices of the command line, without its values and without the override in question."""
     choices = [word for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/]+", word) and not word.startswith(f"{key}=")]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose("config", choices)
+        return hydra.compose(config_name, choices)

@@ -2,9 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,63 +11,30 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from unbraid.commands.experiment import check_experiment
 from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import SPLITS
 from unbraid.errors import InputError
-from unbraid.evaluation import Evaluation, table
-from unbraid.runs import Run, build, check
+from unbraid.evaluation import Evaluation, Rows, merged, table
+from unbraid.runs import Run, build
 from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.separation import SeparationTask
 
-LONGEST_CHUNK_SECONDS = 600
-LINKS = {
-    "data.targets": "targets",
-    "model.separator.targets": "targets",
-    "data.sample_rate": "model.separator.sample_rate",
-    "data.channels": "model.separator.channels",
-}
-
-
-@dataclass
-class Experiment:
-    """The top level of a config, which `unbraid.runs.check` binds like any signature.
-
-    Args:
-        seed: of weights, data order and dropout.
-        name: ends the run folder's name.
-        targets: what to take out of a mixture: each name and the sources it sums.
-        data: a DataModule.
-        model: a task with its separator, network and loss.
-        optim: optimizer and schedule, which the model refers to.
-        trainer: a Lightning Trainer.
-        callbacks: of the Trainer, by name.
-        evaluation: what to score after training.
-    """
-
-    seed: int
-    name: str
-    targets: dict[str, list[str]]
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
-    optim: Mapping[str, Any]
-    trainer: Mapping[str, Any]
-    callbacks: Mapping[str, Any]
-    evaluation: Mapping[str, Any]
+BEST = "best.ckpt"
 
 
 def train(config: DictConfig) -> None:
     """Run one experiment in the folder that Hydra has chosen for it."""
-    check(config, Experiment)
-    _check_agreement(config)
+    check_experiment(config)
     _set_up_process(config.seed)
     folder = Path(HydraConfig.get().runtime.output_dir)
     task: SeparationTask = build(config.model)
     data: MultitrackData = build(config.data)
     evaluate: Evaluation = build(config.evaluation)
-    trainer = _trainer(config, folder)
+    data.trainer = trainer = _trainer(config, folder)
     _try_one_chunk(task, data)
     data.prepare_data()
     data.setup("fit")
@@ -78,13 +43,15 @@ def train(config: DictConfig) -> None:
 
     if not trainer.is_global_zero:
         _fit(trainer, task, data)
+        _test(evaluate, trainer, task, data, None)
         return
     run = Run(folder, config, HydraConfig.get().overrides.task)
     run.start()
     try:
         print(_introduction(task, data, folder))
         _fit(trainer, task, data)
-        _score(evaluate, trainer, task, data, folder)
+        rows = _test(evaluate, trainer, task, data, folder)
+        _report(evaluate.record(task.separator, rows, _weights(trainer), folder), folder)
     except BaseException as error:
         with suppress(OSError):  # a full disk must not hide its own message
             run.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
@@ -93,8 +60,6 @@ def train(config: DictConfig) -> None:
 
 
 def _set_up_process(seed: int) -> None:
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed must lie in [0, 2**32 - 1], found {seed}")
     # On CPU, mask and gradient values that fall into denormal numbers make steps several times slower. Worker threads
     # inherit the mode when they start, so it comes before the first operation.
     torch.set_flush_denormal(True)
@@ -102,18 +67,6 @@ def _set_up_process(seed: int) -> None:
     # Lightning 2.6.6 asks torch 2.11 in a way that torch announces to end; nothing in a user's hands changes it.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", module="pytorch_lightning")
     pl.seed_everything(seed, workers=True, verbose=False)
-
-
-def _check_agreement(config: DictConfig) -> None:
-    """Data and separator must agree: the yaml links them, and overriding one end of a link would train on something else."""
-    for link, source in LINKS.items():
-        found, expected = OmegaConf.select(config, link), OmegaConf.select(config, source)
-        if found != expected:
-            raise InputError(f"{link}: found {found}, expected what {source} says, {expected}; set that one instead")
-    for key in ("model.separator.chunk_seconds", "data.chunk_seconds"):
-        seconds = OmegaConf.select(config, key)
-        if not 0 < seconds <= LONGEST_CHUNK_SECONDS:
-            raise InputError(f"{key} must lie in (0, {LONGEST_CHUNK_SECONDS}], found {seconds}")
 
 
 @torch.no_grad()
@@ -151,8 +104,9 @@ def _introduction(task: SeparationTask, data: MultitrackData, folder: Path) -> s
     return (
         f"model   {chosen['model']}: {millions:.2f} M parameters, {' + '.join(separator.targets)}, "
         f"{separator.sample_rate} Hz, {'mono' if separator.channels == 1 else 'stereo'}\n"
-        f"data    {chosen['data']}: {counts} tracks; {len(data.train_dataloader())} steps an epoch\n"
-        f"run     {_shown(folder)}"
+        f"data    {chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; {data.residence()}\n"
+        + (f"        left out: {data.said_left_out()}\n" if data.left_out else "")
+        + f"run     {_shown(folder)}"
     )
 
 
@@ -170,13 +124,39 @@ def _fit(trainer: pl.Trainer, task: SeparationTask, data: MultitrackData) -> Non
         raise KeyboardInterrupt from error
 
 
-def _score(evaluate: Evaluation, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData, folder: Path) -> None:
-    best = folder / "checkpoints" / "best.ckpt"
-    if best.exists():
+def _weights(trainer: pl.Trainer) -> str:
+    """Which ones are scored, for the record."""
+    return f"checkpoints/{BEST}" if (Path(trainer.default_root_dir) / "checkpoints" / BEST).exists() else "the last weights"
+
+
+def _test(evaluate: Evaluation, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData, folder: Path | None) -> Rows:
+    """Every process scores tracks of its own with the best weights; all of them learn all scores."""
+    trainer.strategy.barrier()  # rank 0 has written the checkpoint
+    if (best := Path(trainer.default_root_dir) / _weights(trainer)).is_file():
         task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
-    separator = task.separator.to(trainer.strategy.root_device)
-    checkpoint = f"checkpoints/{best.name}" if best.exists() else "the last weights"
-    scores = evaluate(separator, data.split("test"), data.target_weights(), checkpoint, folder)
+    separator, tracks = task.separator.to(trainer.strategy.root_device), data.split("test")
+    mine: Rows | InputError
+    try:
+        mine = evaluate(separator, tracks[trainer.global_rank :: trainer.world_size], data.target_weights(), folder)
+    except InputError as error:  # the other processes must hear of it instead of waiting
+        mine = error
+    parts = _gathered(mine, trainer.world_size)
+    for part in parts:
+        if isinstance(part, InputError):
+            raise part
+    return merged(parts, tracks)
+
+
+def _gathered(mine: Any, world_size: int) -> list[Any]:
+    """What each process has."""
+    if world_size == 1:
+        return [mine]
+    parts: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(parts, mine)
+    return parts
+
+
+def _report(scores: dict[str, Any], folder: Path) -> None:
     print(f"\n{table(scores)}\n")
     for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():
         print(f"{verb:<8}{_shown(folder / name)}")

@@ -1,6 +1,11 @@
-"""Batches gathered from the store: random chunks for training, whole tracks for validation and scoring."""
+"""Batches: random chunks for training, whole tracks for validation and scoring.
 
-from collections.abc import Sequence
+A training batch leaves the loader as gathered int16 rows, or as the bare draw where the samples lie on the device, and is
+made a batch of float32 on the device: scaled, augmented, summed to targets.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from unbraid.data.augmentation import Augmentation
+from unbraid.data.banks import Bank, DeviceBank
+from unbraid.data.fill import MIXTURE
 from unbraid.data.sampler import ChunkSampler
 from unbraid.data.store import StoredTrack
 
@@ -15,65 +23,140 @@ from unbraid.data.store import StoredTrack
 class Batch(NamedTuple):
     """Chunks of tracks, or one whole track.
 
+    Args:
+        mixture: of the chunks.
+        sources: the targets.
+        peak: largest absolute sample of the whole track's mixture.
+        by_difference: for each target, whether it is known as a waveform only by what the mixture has more than the rest,
+            so that its magnitudes are those of the mixture less those of the rest.
+
     Shape:
-        mixture [B, C, T], sources [B, targets, C, T], peak [B]: the largest absolute sample of the whole track's mixture.
+        mixture [B, C, T], sources [B, targets, C, T], peak [B], by_difference [targets].
     """
 
     mixture: Tensor
     sources: Tensor
     peak: Tensor
+    by_difference: tuple[bool, ...]
 
 
-class ChunkBatches(Dataset[Batch]):
-    """The batch of each step, gathered by copies out of the memory map; nothing is decoded.
+class Chunks(NamedTuple):
+    """What the loader hands on. Shape: rows int16 [B, R, C, T] or None, tracks and starts [B, R]."""
+
+    step: int
+    rows: Tensor | None
+    tracks: Tensor
+    starts: Tensor
+
+
+class ChunkBatches(Dataset[Chunks]):
+    """The chunks of each step.
 
     Args:
-        tracks: the tracks of the training split.
-        targets: weights over the tracks' sources [targets, sources], from `target_matrix`.
-        sampler: what to gather.
+        sampler: says which.
+        rows: of the bank; a mixture row goes with the first source's draw.
+        bank: gathers them here; None leaves that to the device.
     """
 
-    def __init__(self, tracks: Sequence[StoredTrack], targets: Tensor, sampler: ChunkSampler) -> None:
-        self.tracks, self.sampler = tracks, sampler
-        used = targets.any(dim=0)
-        self.targets = targets[:, used]
-        # Rows that no target needs are never touched: half of the reading when the target is one stem of four.
-        self.rows = [0, *(1 + i for i in torch.nonzero(used).flatten().tolist())]
+    def __init__(self, sampler: ChunkSampler, rows: Sequence[str], bank: Bank | None) -> None:
+        self.sampler, self.bank = sampler, bank
+        sources = [row for row in rows if row != MIXTURE]
+        self.columns = [0 if row == MIXTURE else sources.index(row) for row in rows]
 
-    def __getitem__(self, step: int) -> Batch:
-        indices, starts = self.sampler.draw(step)
-        chunk, channels = self.sampler.chunk, self.tracks[0].samples.shape[1]
-        gathered = np.zeros((len(indices), len(self.rows), channels, chunk), np.int16)
-        for out, index, start in zip(gathered, indices, starts, strict=True):
-            samples = self.tracks[index].samples
-            stop = min(start + chunk, samples.shape[-1])
-            for to, row in enumerate(self.rows):
-                out[to, :, : stop - start] = samples[row, :, start:stop]
-        chosen = [self.tracks[i] for i in indices]
-        return _batch(torch.from_numpy(gathered), chosen, self.targets)
+    def __getitem__(self, step: int) -> Chunks:
+        tracks, starts = (torch.from_numpy(part[:, self.columns]) for part in self.sampler.draw(step))
+        rows = None if self.bank is None else self.bank.gather(tracks, starts)
+        return Chunks(step, rows, tracks, starts)
+
+
+class Mixing:
+    """Makes training batches on the device.
+
+    Args:
+        tracks: of the training split.
+        rows: that are gathered: the mixture and the sources that the targets need; or all sources, of which mixtures are made.
+        targets: weights over the sources among the rows [targets, sources].
+        by_difference: see `Batch`.
+        augmentation: what changes the sources, in this order; the mixture is always their sum.
+        sample_rate: in Hz.
+        seed: of the run.
+        rank: of this process.
+        bank: gathers on the device; None where the loader has done it.
+    """
+
+    def __init__(
+        self,
+        tracks: Sequence[StoredTrack],
+        rows: Sequence[str],
+        targets: Tensor,
+        by_difference: tuple[bool, ...],
+        augmentation: Mapping[str, Augmentation],
+        sample_rate: int,
+        seed: int,
+        rank: int,
+        bank: DeviceBank | None,
+    ) -> None:
+        self.scales, self.peaks = (torch.tensor([getattr(track, of) for track in tracks]) for of in ("scale", "peak"))
+        self.has_mixture, self.targets, self.by_difference = MIXTURE in rows, targets, by_difference
+        self.augmentation, self.sample_rate, self.bank = augmentation, sample_rate, bank
+        self.seed, self.rank = seed, rank
+
+    def __call__(self, chunks: Chunks) -> Batch:
+        # b batch, r row, c channel, n sample
+        if chunks.rows is None:
+            assert self.bank is not None
+            rows = self.bank.gather(chunks.tracks, chunks.starts)
+        else:
+            rows = chunks.rows
+        self.scales, self.peaks = self.scales.to(rows.device), self.peaks.to(rows.device)
+        floats = rows * self.scales[chunks.tracks][..., None, None]
+        peak = self.peaks[chunks.tracks].amax(dim=1)
+        if self.has_mixture:
+            return Batch(floats[:, 0], combine(self.targets, floats[:, 1:]), peak, self.by_difference)
+        for name, augment in self.augmentation.items():
+            floats = augment(floats, self.sample_rate, self._random(name, chunks.step))
+        mixture = floats.sum(dim=1)
+        peak = torch.maximum(peak, mixture.abs().amax(dim=(1, 2)))
+        return Batch(mixture, combine(self.targets, floats), peak, self.by_difference)
+
+    def _random(self, name: str, step: int) -> np.random.Generator:
+        """Counter-based like the sampler's, a stream for each name."""
+        key = [self.seed, zlib.crc32(name.encode()) + 2**32]  # beyond the sampler's streams
+        return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, self.rank]))
 
 
 class WholeTracks(Dataset[Batch]):
-    """One whole track as a batch of one. Arguments as `ChunkBatches`."""
+    """One whole track as a batch of one.
 
-    def __init__(self, tracks: Sequence[StoredTrack], targets: Tensor) -> None:
-        self.tracks, self.targets = tracks, targets
+    Args:
+        tracks: of one split.
+        sources: names of the sources over which targets are weights.
+        targets: weights [targets, sources].
+        by_difference: see `Batch`.
+    """
+
+    def __init__(
+        self, tracks: Sequence[StoredTrack], sources: Sequence[str], targets: Tensor, by_difference: tuple[bool, ...]
+    ) -> None:
+        used = targets.any(dim=0)
+        self.tracks, self.targets, self.by_difference = tracks, targets[:, used], by_difference
+        self.rows = [MIXTURE, *(name for name, needed in zip(sources, used.tolist(), strict=True) if needed)]
 
     def __len__(self) -> int:
         return len(self.tracks)
 
     def __getitem__(self, index: int) -> Batch:
         track = self.tracks[index]
-        return _batch(torch.from_numpy(np.asarray(track.samples).copy())[None], [track], self.targets)
+        samples = track.tensor(self.rows)[None]
+        sources = combine(self.targets, samples[:, 1:])
+        return Batch(samples[:, 0], sources, torch.tensor([track.peak]), self.by_difference)
 
 
-def _batch(gathered: Tensor, tracks: Sequence[StoredTrack], targets: Tensor) -> Batch:
-    # b batch, s target, r source row, c channel, n sample
-    scales = torch.tensor([track.scale for track in tracks])
-    floats = gathered.float().mul_(scales.view(-1, 1, 1, 1))
-    sources = floats[:, 1:] if _is_identity(targets) else torch.einsum("sr,brcn->bscn", targets, floats[:, 1:])
-    return Batch(floats[:, 0], sources, torch.tensor([track.peak for track in tracks]))
-
-
-def _is_identity(targets: Tensor) -> bool:
-    return targets.shape[0] == targets.shape[1] and bool((targets == torch.eye(len(targets))).all())
+def combine(targets: Tensor, sources: Tensor) -> Tensor:
+    """Targets as sums of sources. Shape: [S, R] on the CPU, [B, R, C, T] -> [B, S, C, T]."""
+    if not bool((targets.sum(dim=1) == 1).all()):
+        return torch.einsum("sr,brcn->bscn", targets.to(sources.device), sources)
+    picked = targets.argmax(dim=1).tolist()  # each target is one source: nothing to add
+    if picked == list(range(sources.shape[1])):
+        return sources
+    return sources[:, picked[0]].unsqueeze(1) if len(picked) == 1 else torch.stack([sources[:, p] for p in picked], dim=1)

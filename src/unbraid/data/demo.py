@@ -4,11 +4,8 @@ The songs of a root lie in a folder named by the options they were rendered with
 folder and nothing is ever stale. For figures that count take a real data set.
 """
 
-import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from filelock import FileLock
@@ -18,7 +15,8 @@ from unbraid import audio
 from unbraid.data.demo_songs.song import SHORTEST_SECONDS, render_song
 from unbraid.data.demo_songs.sounds import SAMPLE_RATE
 from unbraid.data.musdb import MUSDB18
-from unbraid.data.tracks import SPLITS, Track
+from unbraid.data.parallel import cores, in_processes
+from unbraid.data.tracks import SPLITS, Listing
 from unbraid.errors import InputError
 
 VERSION = 1
@@ -48,7 +46,7 @@ class DemoSongs:
             if getattr(self, name) < bound:
                 raise InputError(f"{name} must be at least {bound}, found {getattr(self, name)}")
 
-    def tracks(self, root: Path) -> list[Track]:
+    def tracks(self, root: Path) -> Listing:
         songs = self._songs(root)
         if not songs.is_dir():
             raise InputError(f"{root}: these demo songs are not rendered yet; render them with data.download=true")
@@ -74,17 +72,24 @@ class DemoSongs:
 
     def _render(self, folder: Path) -> None:
         splits = [split for split in SPLITS for _ in range(getattr(self, split))]
-        # Forking a process that already runs threads can dead-lock, so workers start afresh.
-        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(splits)), mp_context=get_context("spawn")) as pool:
-            jobs = [
-                pool.submit(_render_to, folder / split / f"song {number:02d}", 1000 * self.seed + number, self.seconds)
-                for number, split in enumerate(splits, start=1)
-            ]
-            for job in tqdm(as_completed(jobs), "rendering the demo songs", len(jobs), unit="song", leave=False):
-                job.result()
+        songs = [
+            _Song(folder / split / f"song {number:02d}", 1000 * self.seed + number, self.seconds)
+            for number, split in enumerate(splits, start=1)
+        ]
+        done = in_processes(_render, songs, min(cores(), len(songs)))
+        for _, refused in tqdm(done, "rendering the demo songs", len(songs), unit="song", leave=False):
+            if isinstance(refused, InputError):
+                raise refused
 
 
-def _render_to(folder: Path, seed: int, seconds: float) -> None:
-    folder.mkdir(parents=True)
-    for name, samples in render_song(seed, seconds).items():
-        audio.write(folder / f"{name}.wav", samples, SAMPLE_RATE)
+@dataclass(frozen=True)
+class _Song:
+    folder: Path
+    seed: int
+    seconds: float
+
+
+def _render(song: _Song) -> None:
+    song.folder.mkdir(parents=True)
+    for name, samples in render_song(song.seed, song.seconds).items():
+        audio.write(song.folder / f"{name}.wav", samples, SAMPLE_RATE)

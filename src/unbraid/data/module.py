@@ -1,16 +1,25 @@
 """The DataModule: from a layout on disk to batches, for every data set alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from unbraid.data.chunks import Batch, ChunkBatches, WholeTracks
-from unbraid.data.sampler import ChunkSampler, EpochSteps
-from unbraid.data.store import Store, StoredTrack
-from unbraid.data.tracks import SPLITS, Layout, Split, target_matrix
+from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
+from unbraid.data.chunks import Batch, ChunkBatches, Chunks, Mixing, WholeTracks
+from unbraid.data.fill import MIXTURE
+from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling
+from unbraid.data.silence import SilentChunks
+from unbraid.data.store import GIGABYTE, Store, StoredTrack
+from unbraid.data.stretch import Stretch
+from unbraid.data.targets import target_matrix
+from unbraid.data.tracks import SPLITS, Layout, Split, Track
 from unbraid.errors import InputError
 
 
@@ -27,7 +36,12 @@ class MultitrackData(pl.LightningDataModule):
         chunk_seconds: length of a training chunk.
         batch_size: chunks per step and process.
         chunks_per_track: how many chunks an epoch draws, times the number of training tracks.
+        sampling: how they are drawn.
+        augmentation: what changes the sources of training chunks, in this order, by name; None leaves one out.
+        copies: of every training track, at other pitches and tempos, rendered into the store.
+        residency: where the training samples lie while a run lasts: `disk`, `host`, `device`, or the fastest that holds them.
         workers: loader processes; 0 gathers in the training process, which is enough for most models.
+        decoders: processes that fill the store; None: as many as there are cores and as memory holds.
         cache_dir: folder of the store.
         seed: of the sampler.
     """
@@ -43,66 +57,213 @@ class MultitrackData(pl.LightningDataModule):
         chunk_seconds: float,
         batch_size: int,
         chunks_per_track: int,
+        sampling: Sampling,
+        augmentation: Mapping[str, Any],
+        copies: Sequence[Stretch],
+        residency: Residency,
         workers: int,
+        decoders: int | None,
         cache_dir: str,
         seed: int,
     ) -> None:
         super().__init__()
-        least = {"batch_size": 1, "chunks_per_track": 1, "workers": 0}
-        for name, value in {"batch_size": batch_size, "chunks_per_track": chunks_per_track, "workers": workers}.items():
-            if value < least[name]:
-                raise InputError(f"{name} must be at least {least[name]}, found {value}")
+        at_least = {"batch_size": (batch_size, 1), "chunks_per_track": (chunks_per_track, 1), "workers": (workers, 0)}
+        for name, (value, least) in (at_least | ({} if decoders is None else {"decoders": (decoders, 1)})).items():
+            if value < least:
+                raise InputError(f"{name} must be at least {least}, found {value}")
         for name, folder in {"root": root, "cache_dir": cache_dir}.items():
             if not folder:
                 raise InputError(f"{name} is empty, expected a folder")
         self.layout, self.root, self.download = layout, Path(root).expanduser(), download
-        self.targets, self.chunk_samples = targets, round(chunk_seconds * sample_rate)
+        self.targets, self.chunk_samples, self.chunk_seconds = targets, round(chunk_seconds * sample_rate), chunk_seconds
         self.batch_size, self.chunks_per_track, self.workers, self.seed = batch_size, chunks_per_track, workers, seed
-        self.store = Store(Path(cache_dir).expanduser() / "store", sample_rate, channels)
+        self.sampling, self.copies, self.residency = sampling, list(copies), residency
+        self.augmentation = {name: augment for name, augment in augmentation.items() if augment is not None}
+        self.cache_dir = Path(cache_dir).expanduser()
+        self.store = Store(self.cache_dir / "store", sample_rate, channels, decoders)
         self.tracks: list[StoredTrack] = []
+        self.left_out: dict[str, str] = {}
+        self.mixing: Mixing | None = None
+
+    # From the disk to the store
 
     def prepare_data(self) -> None:
         """Fetch the data set if asked to, and fill the store; what can be said before decoding is said before."""
         if self.download:
             self.layout.fetch(self.root)
-        if not self.root.is_dir():
-            raise InputError(f"data.root={self.root}: no such folder")
-        tracks = self.layout.tracks(self.root)
-        for split in SPLITS:
-            if not any(track.split == split for track in tracks):
-                raise InputError(f"data.root={self.root}: has no tracks in its {split} split")
-        target_matrix(self.targets, sorted(tracks[0].sources))
-        self.store.open(tracks)
+        self.store.open(self._list(), progress=True)
 
     def setup(self, stage: str) -> None:
-        if not self.tracks:
-            self.tracks = self.store.open(self.layout.tracks(self.root), progress=False)
+        if self.tracks:
+            return
+        stored = self.stored()
+        misaligned = {track.name: "mixture and instrumental are not aligned" for track in stored if not track.aligned}
+        self.left_out |= misaligned
+        self.tracks = [track for track in stored if track.name not in misaligned]
+        self._check_splits(self.tracks)
+
+    def stored(self) -> list[StoredTrack]:
+        """Every track, of every split, with the copies, and with those that are not aligned."""
+        return self.store.open(self._list(), progress=False)
+
+    def _list(self) -> list[Track]:
+        if not self.root.is_dir():
+            raise InputError(f"data.root={self.root}: no such folder")
+        listing = self.layout.tracks(self.root)
+        self.left_out = dict(listing.left_out)
+        self._check_splits(listing.tracks)
+        sources = _sources(listing.tracks)
+        target_matrix(self.targets, sources)
+        for track in listing.tracks:
+            if track.split != "train" and (lacking := {*sources} - {*track.source_names}):
+                raise InputError(f"{track.name}: has no source '{min(lacking)}', which other tracks have")
+        train = [track for track in listing.tracks if track.split == "train"]
+        return listing.tracks + [
+            replace(track, name=f"{track.name} ({copy.name})", stretch=copy) for copy in self.copies for track in train
+        ]
+
+    def _check_splits(self, tracks: Sequence[Track | StoredTrack]) -> None:
+        for split in SPLITS:
+            if not any(track.split == split for track in tracks):
+                reasons = f"; left out: {self.said_left_out()}" if self.left_out else ""
+                raise InputError(f"data.root={self.root}: has no tracks in its {split} split{reasons}")
+
+    def said_left_out(self) -> str:
+        """How many tracks are left out, the first few with the reason."""
+        shown = [f"{name} ({reason})" for name, reason in list(self.left_out.items())[:3]]
+        return f"{len(self.left_out)} tracks: {', '.join(shown)}{', …' if len(self.left_out) > 3 else ''}"
 
     def split(self, split: Split) -> list[StoredTrack]:
         """The tracks of one split, in a fixed order."""
         return [track for track in self.tracks if track.split == split]
 
+    @property
+    def sources(self) -> list[str]:
+        """Of the whole data set, sorted."""
+        return _sources(self.tracks)
+
     def target_weights(self) -> Tensor:
         """Shape: [targets, sources]."""
-        return target_matrix(self.targets, self.tracks[0].sources)
+        return target_matrix(self.targets, self.sources)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        rank, world_size = self._ranks()
-        tracks = self.split("train")
-        lengths = [track.length for track in tracks]
-        sampler = ChunkSampler(self.seed, lengths, self.chunk_samples, self.batch_size, rank, world_size)
-        steps = max(1, self.chunks_per_track * len(tracks) // (self.batch_size * world_size))
-        return self._loader(ChunkBatches(tracks, self.target_weights(), sampler), EpochSteps(steps))
+    def by_difference(self) -> tuple[bool, ...]:
+        """Of each target, see `Batch`."""
+        remainder = [source == self.tracks[0].remainder for source in self.sources]
+        return tuple((weights > 0).tolist() == remainder for weights in self.target_weights())
+
+    # From the store to batches
+
+    def train_dataloader(self) -> DataLoader[Chunks]:
+        tracks, sampler, rows = self.split("train"), self.sampler(), self.rows()
+        place, chunk = self.place(), self.chunk_samples
+        on_device = DeviceBank(tracks, rows, chunk, self._device()) if place == "device" else None
+        bank = None if on_device else HostBank(tracks, rows, chunk, load=place == "host")
+        weights = self.target_weights()[:, [source in rows for source in self.sources]]
+        self.mixing = Mixing(
+            tracks, rows, weights, self.by_difference(), self.augmentation, self.store.sample_rate, self.seed, sampler.rank,
+            on_device,
+        )  # fmt: skip
+        steps = EpochSteps(sampler.steps_per_epoch, self._position)
+        return self._loader(ChunkBatches(sampler, rows, bank), steps, 0 if on_device else self.workers)
+
+    def on_after_batch_transfer(self, batch: Batch | Chunks, dataloader_idx: int = 0) -> Batch:
+        """Makes chunks that have come to the device a batch."""
+        if isinstance(batch, Batch):
+            return batch
+        assert self.mixing is not None
+        return self.mixing(batch)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         rank, world_size = self._ranks()
-        return self._loader(WholeTracks(self.split("valid")[rank::world_size], self.target_weights()), None)
+        tracks = self.split("valid")[rank::world_size]
+        return self._loader(WholeTracks(tracks, self.sources, self.target_weights(), self.by_difference()), None, self.workers)
 
-    def _loader(self, dataset: ChunkBatches | WholeTracks, steps: EpochSteps | None) -> DataLoader[Batch]:
-        return DataLoader(
-            dataset, batch_size=None, sampler=steps, num_workers=self.workers,
-            persistent_workers=self.workers > 0,
+    def sampler(self) -> ChunkSampler:
+        """Of this process."""
+        tracks = self.split("train")
+        sources = [row for row in self.rows() if row != MIXTURE]
+        silent = None
+        if self.sampling.skip_below_db is not None:
+            weights = self.target_weights()[:, [source in sources for source in self.sources]]
+            silent = SilentChunks(
+                tracks, sources, weights, self.chunk_seconds, self.store.sample_rate, self.sampling.skip_below_db
+            )
+        return ChunkSampler(
+            self.seed, [track.length for track in tracks], self._holds(sources), self.chunk_samples,
+            self.batch_size, self.chunks_per_track, self.sampling, silent, *self._ranks(),
         )  # fmt: skip
+
+    def rows(self) -> list[str]:
+        """What is gathered for training: the mixture and what targets need, or all sources where mixtures are made of them."""
+        if self.augmentation or self.sampling.remix or not self._holds(self.sources).all():
+            return self.sources
+        used = self.target_weights().any(dim=0).tolist()
+        return [MIXTURE, *(source for source, needed in zip(self.sources, used, strict=True) if needed)]
+
+    def _holds(self, sources: Sequence[str]) -> np.ndarray:
+        return np.array([[source in track.sources for source in sources] for track in self.split("train")])
+
+    def place(self) -> Residency:
+        """Where the training samples lie."""
+        trainer = self.trainer
+        processes = trainer.world_size // trainer.num_nodes if trainer else 1
+        return choose(self.residency, size(self.split("train"), self.rows()), self._device(), processes)
+
+    def residence(self) -> str:
+        """The same in words."""
+        words = {"disk": "on disk", "host": "in RAM", "device": "in GPU memory"}[self.place()]
+        return f"{size(self.split('train'), self.rows()) / GIGABYTE:.2f} GB {words}"
+
+    def _loader(self, dataset: Dataset[Any], steps: EpochSteps | None, workers: int) -> DataLoader[Any]:
+        pinned = self._device().type == "cuda"
+        return StepLoader(
+            dataset,
+            batch_size=None,
+            sampler=steps,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pinned,
+            collate_fn=_as_it_is,
+        )
+
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _position(self) -> tuple[int, int]:
+        """The epoch, and how many of its steps are done in a run that goes on from a checkpoint.
+
+        Lightning knows both when it asks for the first batch, but tells samplers the epoch only later.
+        """
+        if self.trainer is None:
+            return 0, 0
+        loop: Any = self.trainer.fit_loop
+        epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
+        if not loop.restarting or epochs.ready == epochs.processed:
+            return epochs.processed, 0
+        # A checkpoint that is written as a batch ends comes before the batch is counted as completed; a step that was cut
+        # off is made again.
+        ended = batches.ready == batches.processed == batches.completed + 1
+        return epochs.processed, batches.completed + int(ended)
+
+
+class StepLoader(DataLoader[Any]):
+    """A loader that Lightning may resume in the middle of an epoch: its steps follow from the epoch and from what is done."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """There is nothing to restore."""
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Torch's own collation would make lists of tuples."""
+    return batch
+
+
+def _sources(tracks: Sequence[Track | StoredTrack]) -> list[str]:
+    names = (track.source_names if isinstance(track, Track) else track.sources for track in tracks)
+    return sorted({name for some in names for name in some})

@@ -7,7 +7,7 @@ Both have `train/` and `test/`; the validation tracks are the 14 of `train/` tha
 import shutil
 from pathlib import Path
 
-from unbraid.data.tracks import SPLITS, AudioStream, Split, Track
+from unbraid.data.tracks import SPLITS, AudioStream, Listing, Split, Track
 from unbraid.errors import InputError
 
 SOURCES = ("drums", "bass", "other", "vocals")
@@ -33,7 +33,7 @@ VALIDATION_TRACKS = frozenset({
 class MUSDB18:
     """Either edition, recognised by what lies under the root."""
 
-    def tracks(self, root: Path) -> list[Track]:
+    def tracks(self, root: Path) -> Listing:
         stems = [path for folder in SPLITS for path in sorted((root / folder).glob("*.stem.mp4"))]
         songs = [path for folder in SPLITS for path in sorted((root / folder).glob("*/")) if any(path.glob("*.wav"))]
         if stems and songs:
@@ -44,11 +44,12 @@ class MUSDB18:
                 f"{root}: is not MUSDB18: expected train/ and test/ with *.stem.mp4 files or a folder of wav files "
                 f"per track, found {found}"
             )
-        return [_stem_track(path) for path in stems] + [_wav_track(path) for path in songs]
+        return Listing([_stem_track(path) for path in stems] + [_wav_track(path) for path in songs])
 
     def fetch(self, root: Path) -> None:
         """Download the 7-second edition through the `musdb` package, which needs ffmpeg and a network."""
         if root.is_dir() and any(root.iterdir()):
+            self.tracks(root)  # a folder that holds something else is said, not filled
             return
         if not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
             raise InputError("data.download=true: the musdb package needs ffmpeg and ffprobe on the PATH, and they are missing")
@@ -69,8 +70,8 @@ def _split(path: Path, name: str) -> Split:
 
 def _stem_track(path: Path) -> Track:
     name = path.name.removesuffix(".stem.mp4")
-    streams = {source: AudioStream(path, stream) for source, stream in STEM_STREAMS.items()}
-    return Track(name, _split(path, name), streams.pop("mixture"), streams)
+    sources = {source: (AudioStream(path, STEM_STREAMS[source]),) for source in SOURCES}
+    return Track(name, _split(path, name), sources, AudioStream(path, STEM_STREAMS["mixture"]))
 
 
 def _wav_track(folder: Path) -> Track:
@@ -78,5 +79,5 @@ def _wav_track(folder: Path) -> Track:
     for path in files.values():
         if not path.is_file():
             raise InputError(f"{path}: this file of the track is missing")
-    streams = {source: AudioStream(path) for source, path in files.items()}
-    return Track(folder.name, _split(folder, folder.name), streams.pop("mixture"), streams)
+    sources = {source: (AudioStream(files[source]),) for source in SOURCES}
+    return Track(folder.name, _split(folder, folder.name), sources, AudioStream(files["mixture"]))

@@ -2,57 +2,201 @@
 
 It is counter-based (Philox), so the order of the data does not depend on the number of workers, resuming needs no state,
 and the chunks of all ranks together are those that one process with the whole batch would draw.
+
+An epoch is a deck of slots, dealt without repetition: each slot is a stretch of start positions of its own, so that no two
+chunks of an epoch are the same one, on whichever rank, and every track has its share in every epoch.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from torch.utils.data import Sampler
 
+from unbraid.errors import InputError
+
+# What a stream of random numbers is for: the last word of Philox's counter.
+DECK, POSITION, REMIX, REDRAW = range(4)
+REDRAWS = 8
+Draw = tuple[np.ndarray, np.ndarray]  # track numbers and start positions, [batch, sources] each
+Silent = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of a draw: which of its chunks are, [batch]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How training chunks are drawn.
+
+    Args:
+        over: `tracks`: every track has as many chunks; `time`: every second has.
+        remix: probability that a chunk takes each source from a track of its own.
+        skip_below_db: a chunk in which a target lies below this loudness (RMS, dB of full scale) is drawn again; None: never.
+        keep_silent: share of such chunks that is kept.
+    """
+
+    over: Literal["tracks", "time"]
+    remix: float
+    skip_below_db: float | None
+    keep_silent: float
+
+    def __post_init__(self) -> None:
+        for name in ("remix", "keep_silent"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie in [0, 1], found {getattr(self, name)}")
+        if self.skip_below_db is not None and self.skip_below_db >= 0:
+            raise InputError(f"skip_below_db must be below 0 dB, found {self.skip_below_db}")
+
+
+class Positions:
+    """All start positions of chunks in some tracks, cut into slots.
+
+    Args:
+        tracks: numbers of the tracks.
+        rooms: how many start positions each has.
+        slots: at least so many; `over` tracks, each has the same number.
+        over: see `Sampling`.
+    """
+
+    def __init__(self, tracks: np.ndarray, rooms: np.ndarray, slots: int, over: Literal["tracks", "time"]) -> None:
+        self.tracks, self.rooms, self.over = tracks, rooms, over
+        self.slots_per_track = -(-slots // len(tracks))
+        self.slots = self.slots_per_track * len(tracks)
+        self.ends = np.cumsum(rooms)
+
+    def in_slots(self, slots: np.ndarray, uniform: np.ndarray) -> Draw:
+        """A position within each slot. Shape: [n] each."""
+        if self.over == "time":
+            return self._at(_within(slots, self.slots, np.full(len(slots), self.ends[-1]), uniform))
+        chosen, part = np.divmod(slots, self.slots_per_track)
+        return self.tracks[chosen], _within(part, self.slots_per_track, self.rooms[chosen], uniform)
+
+    def anywhere(self, uniform: np.ndarray) -> Draw:
+        """Shape: uniform [n, 2] -> [n] each."""
+        if self.over == "time":
+            return self._at((uniform[:, 0] * self.ends[-1]).astype(np.int64))
+        chosen = (uniform[:, 0] * len(self.tracks)).astype(np.int64)
+        return self.tracks[chosen], (uniform[:, 1] * self.rooms[chosen]).astype(np.int64)
+
+    def _at(self, positions: np.ndarray) -> Draw:
+        chosen = np.searchsorted(self.ends, positions, side="right")
+        return self.tracks[chosen], positions - (self.ends[chosen] - self.rooms[chosen])
+
+
+def _within(part: np.ndarray, parts: int, room: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """A whole number in the given one of `parts` equal parts of [0, room)."""
+    low, high = part * room // parts, (part + 1) * room // parts
+    return low + (uniform * np.maximum(high - low, 1)).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class ChunkSampler:
-    """Draws chunks uniformly over tracks, then uniformly over the positions in a track.
+    """Draws the chunks of each step.
 
     Args:
         seed: of the whole run.
         lengths: of the tracks, in samples.
+        holds: which source each track has [tracks, sources]; where one lacks some, every source has a track of its own.
         chunk: in samples; of a shorter track the chunk starts at its beginning.
         batch_size: chunks per step and rank.
+        chunks_per_track: an epoch has so many, times the number of tracks.
+        sampling: how they are drawn.
+        silent: tells which chunks of a draw are; needed where `sampling` skips them.
         rank: of this process.
         world_size: how many processes draw.
     """
 
     seed: int
     lengths: Sequence[int]
+    holds: np.ndarray
     chunk: int
     batch_size: int
+    chunks_per_track: int
+    sampling: Sampling
+    silent: Silent | None = None
     rank: int = 0
     world_size: int = 1
+    positions: list[Positions] = field(init=False)
 
-    def draw(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Track numbers and start positions of this rank's batch at `step`, counted over the whole run. Shape: [batch] each."""
-        generator = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
-        uniform = generator.random((self.batch_size * self.world_size, 2))
-        uniform = uniform[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
-        tracks = (uniform[:, 0] * len(self.lengths)).astype(np.int64)
-        room = np.maximum(np.asarray(self.lengths)[tracks] - self.chunk, 0) + 1
-        return tracks, (uniform[:, 1] * room).astype(np.int64)
+    def __post_init__(self) -> None:
+        rooms = np.maximum(np.asarray(self.lengths) - self.chunk, 0) + 1
+        slots = self.chunks_per_track * int(self.holds.sum(axis=0).max())
+        columns = [np.flatnonzero(column) for column in self.holds.T]
+        made = [Positions(tracks, rooms[tracks], slots, self.sampling.over) for tracks in columns]
+        object.__setattr__(self, "positions", made)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        slots = self.chunks_per_track * int(self.holds.sum(axis=0).max())
+        return max(1, slots // (self.batch_size * self.world_size))
+
+    def draw(self, step: int) -> Draw:
+        """Tracks and start positions of this rank's batch at `step`, counted over the whole run. Shape: [batch, sources]."""
+        tracks, starts = self._deal(step)
+        if self.silent is None or self.sampling.skip_below_db is None:
+            return tracks, starts
+        kept = self._mine(self._random(step, REDRAW).random(self.batch_size * self.world_size)) < self.sampling.keep_silent
+        for attempt in range(1, REDRAWS + 1):
+            again = self.silent(tracks, starts) & ~kept
+            if not again.any():
+                break
+            other = self._redraw(step, attempt)
+            tracks, starts = (np.where(again[:, None], new, old) for new, old in zip(other, (tracks, starts), strict=True))
+        return tracks, starts
+
+    def _deal(self, step: int) -> Draw:
+        """The next cards of each source's deck."""
+        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        cards = self._mine(np.arange(self.batch_size * self.world_size)) + step_of_epoch * self.batch_size * self.world_size
+        draws = []
+        for source, positions in enumerate(self.positions):
+            deck = _shuffled(self.seed, source, epoch, positions.slots)
+            uniform = self._mine(self._random(step, POSITION, source).random(self.batch_size * self.world_size))
+            draws.append(positions.in_slots(deck[cards % positions.slots], uniform))
+        return self._remixed(step, 0, draws)
+
+    def _redraw(self, step: int, attempt: int) -> Draw:
+        shape = (self.batch_size * self.world_size, 2)
+        uniforms = [self._random(step, REDRAW, source, attempt).random(shape) for source in range(len(self.positions))]
+        draws = [positions.anywhere(self._mine(u)) for positions, u in zip(self.positions, uniforms, strict=True)]
+        return self._remixed(step, attempt, draws)
+
+    def _remixed(self, step: int, attempt: int, draws: Sequence[Draw]) -> Draw:
+        """Each source from its own draw where a chunk is a remix, all from the first one's where it is not."""
+        tracks, starts = (np.stack(part, axis=1) for part in zip(*draws, strict=True))
+        if not self.holds.all():
+            return tracks, starts
+        uniform = self._random(step, REMIX, 0, attempt).random(self.batch_size * self.world_size)
+        remixed = (self._mine(uniform) < self.sampling.remix)[:, None]
+        return np.where(remixed, tracks, tracks[:, :1]), np.where(remixed, starts, starts[:, :1])
+
+    def _mine(self, of_all_ranks: np.ndarray) -> np.ndarray:
+        return of_all_ranks[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
+
+    def _random(self, step: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, attempt, step, purpose]))
+
+
+@lru_cache(maxsize=32)
+def _shuffled(seed: int, source: int, epoch: int, slots: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=[seed, source], counter=[0, 0, epoch, DECK])).permutation(slots)
 
 
 class EpochSteps(Sampler[int]):
-    """The steps of one epoch, numbered over the whole run. Lightning calls `set_epoch`."""
+    """The steps of one epoch, or what is left of it, numbered over the whole run.
 
-    def __init__(self, steps_per_epoch: int) -> None:
-        self.steps_per_epoch, self.epoch = steps_per_epoch, 0
+    Args:
+        steps_per_epoch: how many.
+        position: tells which epoch it is, and how many of its steps a resumed run has behind it.
+    """
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self, steps_per_epoch: int, position: Callable[[], tuple[int, int]]) -> None:
+        self.steps_per_epoch, self.position = steps_per_epoch, position
 
     def __iter__(self) -> Iterator[int]:
-        first = self.epoch * self.steps_per_epoch
-        return iter(range(first, first + self.steps_per_epoch))
+        epoch, done = self.position()
+        first = epoch * self.steps_per_epoch + done  # where all are done, the next epoch's first
+        return iter(range(first, (first // self.steps_per_epoch + 1) * self.steps_per_epoch))
 
     def __len__(self) -> int:
         return self.steps_per_epoch

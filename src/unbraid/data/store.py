@@ -2,51 +2,98 @@
 
 An entry is a folder named by the hash of everything that its samples depend on (paths, sizes and modification times, rate,
 channels, store version), so it is never stale and many runs share it. It is written under a lock and a temporary name and
-renamed into place: a killed run leaves no entry that is half made.
+renamed into place: a killed run leaves no entry that is half made, and the next one goes on where it stopped.
 """
 
-import hashlib
 import json
+import math
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from filelock import FileLock
+import psutil
 from torch import Tensor, from_numpy
 from tqdm import tqdm
 
 from unbraid import audio
-from unbraid.data.tracks import AudioStream, Split, Track
+from unbraid.data.decoding import streams_of
+from unbraid.data.fill import MIXTURE, VERSION, Order, fill, lock_of
+from unbraid.data.health import Health
+from unbraid.data.parallel import cores, in_processes
+from unbraid.data.tracks import Split, Track
 from unbraid.errors import InputError
 
-VERSION = 1
+GIGABYTE = 1e9
+# Starting a process pays from about two seconds of decoding on.
+SECONDS_WORTH_A_PROCESS = 300
+# Decoded streams, their resampled copies and what examining them needs, at most, per second of one stream.
+BYTES_PER_STREAM_SECOND = 44100 * 2 * 4 * 4
 
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """A track's samples at the store's rate: int16, one scale for all of its sources.
+    """A track's samples at the store's rate: int16, one scale for all of its rows.
 
-    Shape:
-        samples [1 + sources, channels, samples]: the mixture first, then `sources`, sorted by name.
+    Args:
+        name: of the track.
+        split: of the track.
+        entry: its folder.
+        rows: what each row of the samples holds: `mixture` and sources; a source that is its own mixture has one row.
+        shape: of the samples: rows, channels, samples.
+        blocks: of 100 ms, of which the loudness is known.
+        scale: of one step of 16 bits.
+        peak: largest absolute sample of the mixture.
+        remainder: the source that is the mixture less all the others, if one is.
+        aligned: whether it is, which a pair of mixture and instrumental version may not be.
+        is_copy: at another pitch or tempo.
     """
 
     name: str
     split: Split
-    sources: tuple[str, ...]
-    samples: np.ndarray
+    entry: Path
+    rows: tuple[str, ...]
+    shape: tuple[int, int, int]
+    blocks: int
     scale: float
     peak: float
+    remainder: str | None
+    aligned: bool
+    is_copy: bool
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Sorted by name."""
+        return tuple(name for name in self.rows if name != MIXTURE)
 
     @property
     def length(self) -> int:
         """In samples."""
-        return self.samples.shape[-1]
+        return self.shape[-1]
 
-    def tensor(self) -> Tensor:
-        """The whole track, float32. Shape: [1 + sources, channels, samples]."""
-        return from_numpy(self.samples.astype(np.float32)) * self.scale
+    @property
+    def samples(self) -> np.ndarray:
+        """The file, mapped anew with each call: what was read is let go with the array. Shape: [rows, channels, samples]."""
+        return np.memmap(self.entry / "samples.i16", np.int16, mode="r", shape=self.shape)
+
+    def levels(self) -> np.ndarray:
+        """RMS of each 100 ms in dB of full scale. Shape: [rows, blocks]."""
+        return np.fromfile(self.entry / "levels.i8", np.int8).reshape(-1, self.blocks)
+
+    def row(self, name: str) -> int:
+        """The number of the row that holds the mixture or a source."""
+        return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
+
+    def health(self) -> Health:
+        return Health(**json.loads((self.entry / "health.json").read_text()))
+
+    def tensor(self, names: Sequence[str] | None = None) -> Tensor:
+        """The whole track, float32: mixture and sources, or what is named. Shape: [names, channels, samples]."""
+        rows = [self.row(name) for name in names or (MIXTURE, *self.sources)]
+        return from_numpy(np.multiply(self.samples[rows], np.float32(self.scale)))
 
 
 class Store:
@@ -56,88 +103,113 @@ class Store:
         folder: where the entries lie; made if missing, never beside the user's files.
         sample_rate: in Hz.
         channels: 1 or 2.
+        decoders: processes that fill it; None: as many as there are cores and as memory holds.
     """
 
-    def __init__(self, folder: Path, sample_rate: int, channels: int) -> None:
-        self.folder, self.sample_rate, self.channels = folder, sample_rate, channels
+    def __init__(self, folder: Path, sample_rate: int, channels: int, decoders: int | None = None) -> None:
+        self.folder, self.sample_rate, self.channels, self.decoders = folder, sample_rate, channels, decoders
 
     def open(self, tracks: Sequence[Track], progress: bool = True) -> list[StoredTrack]:
-        """All tracks, in order, decoding those that are not in the store yet."""
-        missing = [track for track in tracks if not self._entry(track).is_dir()]
-        quiet = not (progress and missing)
+        """All tracks, in order, decoding those that are not in the store yet.
+
+        Raises:
+            InputError: files cannot be used (all others are in the store then), or the folder cannot hold the samples.
+        """
+        orders = [Order(track, self.sample_rate, self.channels, self.folder) for track in tracks]
+        entries = [order.entry for order in orders]
+        missing = [order for order, entry in zip(orders, entries, strict=True) if not entry.is_dir()]
+        if missing:
+            self._fill(missing, progress)
+        return [_load(track, entry) for track, entry in zip(tracks, entries, strict=True)]
+
+    def _fill(self, orders: list[Order], progress: bool) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for track in tqdm(missing, "decoding into the store", unit="track", disable=quiet, leave=False):
-                self._fill(track)
+            seconds = list(_durations(orders))
+            self._announce(orders, seconds, progress)
+            workers = self._workers(orders, seconds)
+            hours = sum(seconds) / 3600
+            shape = "{desc} {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} h [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+            refused = []
+            with tqdm(total=hours, unit="h", desc="decoding", bar_format=shape, disable=not progress, leave=False) as bar:
+                for number, error in in_processes(fill, orders, workers):
+                    refused += [error] if isinstance(error, InputError) else []
+                    bar.update(seconds[number] / 3600)
+                    bar.set_postfix_str(orders[number].track.name)
         except OSError as error:
             raise InputError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
-        return [self._load(track) for track in tracks]
+        if refused:
+            raise InputError("; ".join(sorted(map(str, refused))))
 
-    def _entry(self, track: Track) -> Path:
-        key = [VERSION, self.sample_rate, self.channels, sorted(track.sources), *map(_fingerprint, _streams(track))]
-        return self.folder / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
+    def _announce(self, orders: list[Order], seconds: list[float], progress: bool) -> None:
+        """The size before it starts; InputError where the disk is too small for it."""
+        rows = [len(order.track.source_names) + 1 for order in orders]
+        size = sum(s * r for s, r in zip(seconds, rows, strict=True)) * self.sample_rate * self.channels * 2
+        free = shutil.disk_usage(self.folder).free
+        what = f"{len(orders)} tracks, {sum(seconds) / 3600:.2f} h"
+        if size > free:
+            raise InputError(
+                f"{self.folder}: the store needs {size / GIGABYTE:.2f} GB for {what}, and {free / GIGABYTE:.2f} GB are free; "
+                "choose another disk with data.cache_dir"
+            )
+        if progress:
+            sizes = f"{size / GIGABYTE:.2f} GB, {free / GIGABYTE:.0f} GB are free"
+            tqdm.write(f"decoding {what} into {self.folder}: {sizes}", file=sys.stderr)
 
-    def _fill(self, track: Track) -> None:
-        entry = self._entry(track)
-        with FileLock(entry.with_suffix(".lock")):
-            if entry.is_dir():  # another run filled it while we waited
-                return
-            partial = entry.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            try:
-                self._write(track, partial)
-                partial.rename(entry)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+    def _workers(self, orders: list[Order], seconds: list[float]) -> int:
+        work = [s * len(streams_of(order.track)) for s, order in zip(seconds, orders, strict=True)]
+        if self.decoders is not None:
+            return min(self.decoders, len(orders))
+        in_memory = int(psutil.virtual_memory().available / (max(*work, 1) * BYTES_PER_STREAM_SECOND))
+        worthwhile = math.ceil(sum(work) / SECONDS_WORTH_A_PROCESS)
+        return max(1, min(cores(), len(orders), worthwhile, in_memory))
 
-    def _write(self, track: Track, folder: Path) -> None:
-        samples = np.stack([self._convert(*stream) for stream in decode(track)])
-        scale = max(float(np.abs(samples).max()), 1e-8) / 32767
-        quantised = np.rint(samples / scale).astype(np.int16)
-        peak = float(np.abs(samples[0]).max())
-        meta = {"scale": scale, "peak": peak, "sources": sorted(track.sources), "shape": quantised.shape}
-        # A plain write: on a full disk it raises, where writing through a memory map would crash the process.
-        with (folder / "samples.i16").open("wb") as file:
-            file.write(quantised.data)
-        (folder / "meta.json").write_text(json.dumps(meta))
+    def size(self) -> int:
+        """In bytes, of all entries at any rate."""
+        return sum(path.stat().st_size for path in self.folder.glob("*/samples.i16"))
 
-    def _convert(self, samples: np.ndarray, rate: int) -> np.ndarray:
-        return audio.resample(audio.to_channels(samples, self.channels), rate, self.sample_rate)
+    def stale(self) -> list[Path]:
+        """Entries of files that have changed or gone, of other versions of the store, and what killed processes left."""
+        return sorted(path for path in self.folder.glob("*") if path.name != "locks" and not _is_current(path))
 
-    def _load(self, track: Track) -> StoredTrack:
-        entry = self._entry(track)
+    def clean(self) -> int:
+        """Drop what is stale; returns how many bytes that were."""
+        before = self.size()
+        for path in self.stale():
+            with lock_of(path):  # another process may be about to finish it
+                if not _is_current(path):
+                    shutil.rmtree(path, ignore_errors=True)
+        return before - self.size()
+
+
+def _durations(orders: Sequence[Order]) -> Iterator[float]:
+    """Seconds of each track by the headers of its files; 0 where they cannot be read, which decoding will say."""
+    for order in orders:
+        try:
+            yield audio.seconds(streams_of(order.track)[0].path)
+        except (InputError, IndexError):
+            yield 0.0
+
+
+def _is_current(entry: Path) -> bool:
+    try:
         meta = json.loads((entry / "meta.json").read_text())
-        samples = np.memmap(entry / "samples.i16", np.int16, mode="r", shape=tuple(meta["shape"]))
-        return StoredTrack(track.name, track.split, tuple(meta["sources"]), samples, meta["scale"], meta["peak"])
+    except (OSError, ValueError):
+        return False
+    return meta.get("version") == VERSION and all(_is_unchanged(*file) for file in meta["files"])
 
 
-def _streams(track: Track) -> list[AudioStream]:
-    """The mixture, then the sources sorted by name."""
-    return [track.mixture, *(stream for _, stream in sorted(track.sources.items()))]
+def _is_unchanged(path: str, size: int, time: int) -> bool:
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return False
+    return (stat.st_size, stat.st_mtime_ns) == (size, time)
 
 
-def _fingerprint(stream: AudioStream) -> list[str | int]:
-    stat = stream.path.stat()
-    return [str(stream.path.resolve()), stat.st_size, stat.st_mtime_ns, stream.stream]
-
-
-def decode(track: Track) -> list[tuple[np.ndarray, int]]:
-    """Mixture and sources as (samples [channels, samples], rate), each file opened once, all of one length and rate."""
-    streams = _streams(track)
-    by_file: dict[Path, list[int]] = {}
-    for stream in dict.fromkeys(streams):
-        by_file.setdefault(stream.path, []).append(stream.stream)
-    decoded: dict[AudioStream, tuple[np.ndarray, int]] = {}
-    for path, indices in by_file.items():
-        arrays, rate = audio.read(path, indices)
-        decoded |= {AudioStream(path, i): (samples, rate) for i, samples in zip(indices, arrays, strict=True)}
-    length, rate = decoded[track.mixture][0].shape[1], decoded[track.mixture][1]
-    if not length:
-        raise InputError(f"{track.mixture.path}: holds no samples")
-    for stream, (samples, own_rate) in decoded.items():
-        if own_rate != rate:
-            raise InputError(f"{stream.path}: has {own_rate} Hz, but the mixture of '{track.name}' has {rate} Hz")
-        if samples.shape[1] != length:
-            raise InputError(f"{stream.path}: has {samples.shape[1]} samples, but the mixture of '{track.name}' has {length}")
-    return [decoded[stream] for stream in streams]
+def _load(track: Track, entry: Path) -> StoredTrack:
+    meta: dict[str, Any] = json.loads((entry / "meta.json").read_text())
+    return StoredTrack(
+        track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["levels"][1],
+        meta["scale"], meta["peak"], track.remainder, meta["aligned"], track.stretch is not None,
+    )  # fmt: skip

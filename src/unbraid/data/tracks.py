@@ -1,16 +1,16 @@
-"""Tracks: where the samples of each source lie, and targets as sums of sources.
+"""Tracks: where the samples of each source lie on disk.
 
-A layout (`musdb`, `demo`, …) has two methods: `tracks(root)` lists what is there, `fetch(root)` makes it be there.
+A layout (`musdb`, `ikala`, …) has two methods: `tracks(root)` lists what is there, `fetch(root)` makes it be there.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-import torch
-from torch import Tensor
-
+from unbraid.data.stretch import Stretch
 from unbraid.errors import InputError, unknown
 
 Split = Literal["train", "valid", "test"]
@@ -19,50 +19,88 @@ SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class AudioStream:
-    """One audio stream of one file."""
+    """One audio stream of one file, or one channel of it."""
 
     path: Path
     stream: int = 0
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
 class Track:
-    """A song: its mixture, which need not be the sum, and its sources by name."""
+    """A song: its sources by name, each the sum of some streams; a source of no streams is silent.
+
+    Args:
+        name: unique within a data set.
+        split: which of `SPLITS`.
+        sources: by name.
+        mixture: where it has samples of its own, which need not be the sum; None: the sum of the sources.
+        remainder: name of one more source, which is the mixture less all the others.
+        equal_lengths: whether another length of a stream is an error; where not, all are cut to the shortest.
+        stretch: of a copy at another pitch or tempo; its mixture is the sum of the stretched sources.
+    """
 
     name: str
     split: Split
-    mixture: AudioStream
-    sources: Mapping[str, AudioStream]
+    sources: Mapping[str, tuple[AudioStream, ...]]
+    mixture: AudioStream | None = None
+    remainder: str | None = None
+    equal_lengths: bool = True
+    stretch: Stretch | None = None
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Of all sources, sorted."""
+        return tuple(sorted({*self.sources, *([self.remainder] if self.remainder else [])}))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies under a root: the tracks, and the names of those that are left out with the reason."""
+
+    tracks: list[Track]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class Layout(Protocol):
     """How a data set lies on disk."""
 
-    def tracks(self, root: Path) -> list[Track]:
+    def tracks(self, root: Path) -> Listing:
         """Every track under `root`, of every split; InputError where `root` holds something else."""
 
     def fetch(self, root: Path) -> None:
         """Make the data set appear under `root`, or raise an InputError that says how to get it."""
 
 
-def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> Tensor:
-    """Targets as weights over sources: `[vocals]` is one source, `[drums, bass]` a sum, `[-vocals]` everything but it.
+Choice = float | list[str]
 
-    Shape: [targets, sources] of zeros and ones.
+
+def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split]:
+    """The split of each id, where a data set has none of its own.
+
+    Args:
+        ids: of the things that may not be torn apart: songs, singers, artists; all that is not chosen is for training.
+        valid: ids of the validation split, or its share. A share is drawn by a hash of the ids: without a seed, independent of
+            the order of files, and with few changes when ids are added.
+        test: the same for the test split.
     """
-    rows = []
-    for target, terms in targets.items():
-        for term in terms:
-            source = term.removeprefix("-")
-            if source not in sources:
-                raise InputError(f"targets.{target}: the data has no source '{source}'; {unknown(source, sources)}")
-        left_out = {term[1:] for term in terms if term.startswith("-")}
-        if left_out and len(left_out) < len(terms):
-            raise InputError(f"targets.{target}: {list(terms)} mixes sources to sum and sources to leave out; use one kind")
-        kept = set(sources) - left_out if left_out else set(terms)
-        if not kept:
-            raise InputError(f"targets.{target}: {list(terms)} leaves no source of {list(sources)}")
-        rows.append([float(source in kept) for source in sources])
-    if not rows:
-        raise InputError("targets: none given; choose some with targets=vocals, or +targets.NAME=[source, …]")
-    return torch.tensor(rows)
+    known = sorted(set(ids))
+    choices: dict[Split, Choice] = {"test": test, "valid": valid}
+    chosen = {split: choice for split, choice in choices.items() if isinstance(choice, list)}
+    for split, names in chosen.items():
+        for name in names:
+            if name not in known:
+                raise InputError(f"{split}: the data has no id '{name}'; {unknown(name, known)}")
+    drawn = sorted(known, key=lambda name: hashlib.sha256(name.encode()).digest())
+    for split, share in choices.items():
+        if isinstance(share, list):
+            continue
+        if not 0 <= share < 1:
+            raise InputError(f"{split} must be a list of ids or a share in [0, 1), found {share}")
+        free = [name for name in drawn if not any(name in names for names in chosen.values())]
+        chosen[split] = free[: math.ceil(share * len(known))]
+    both = sorted({*chosen["test"]} & {*chosen["valid"]})
+    if both:
+        raise InputError(f"valid: the id '{both[0]}' is in test too, expected it in one split")
+    where: dict[str, Split] = {name: split for split, names in chosen.items() for name in names}
+    return {name: where.get(name, "train") for name in known}

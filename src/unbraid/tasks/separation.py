@@ -15,11 +15,12 @@ from unbraid.separators import Separator
 
 
 class Batch(Protocol):
-    """What the task reads of a batch: mixture [B, C, T], sources [B, S, C, T], peak [B] of the whole track."""
+    """What the task reads of a batch: mixture [B, C, T], sources [B, S, C, T], peak of whole tracks [B], by_difference [S]."""
 
     mixture: Tensor
     sources: Tensor
     peak: Tensor
+    by_difference: tuple[bool, ...]
 
 
 class SeparationTask(pl.LightningModule):
@@ -65,7 +66,7 @@ class SeparationTask(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         estimate = self.separator(batch.mixture, batch.peak)
-        loss = self.loss(estimate, self.separator.reference(batch.sources, estimate))
+        loss = self.loss(estimate, self.separator.reference(batch.mixture, batch.sources, estimate, batch.by_difference))
         size = len(batch.mixture)
         self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
         self.log("loss", loss, prog_bar=True, on_step=True)  # for the eye, while the epoch runs
@@ -74,7 +75,7 @@ class SeparationTask(pl.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         """One whole track (a batch of one), in chunks that touch but do not overlap: the loss and the uSDR of each target."""
         mixture, sources = batch.mixture[0], batch.sources[0]
-        estimates = [self._validate_chunk(*chunk, batch.peak) for chunk in self._chunks(mixture, sources)]
+        estimates = [self._validate_chunk(*chunk, batch) for chunk in self._chunks(mixture, sources)]
         whole = torch.cat(estimates, dim=-1)[..., : mixture.shape[-1]]
         for metric, reference, estimate in zip(self.valid_usdr, sources, whole, strict=True):
             value = usdr(reference, estimate)
@@ -91,9 +92,9 @@ class SeparationTask(pl.LightningModule):
                 functional.pad(sources[None, ..., start : start + chunk], missing),
             )
 
-    def _validate_chunk(self, mixture: Tensor, sources: Tensor, peak: Tensor) -> Tensor:
-        estimate = self.separator(mixture, peak)
-        self.valid_loss.update(self.loss(estimate, self.separator.reference(sources, estimate)))
+    def _validate_chunk(self, mixture: Tensor, sources: Tensor, batch: Batch) -> Tensor:
+        estimate = self.separator(mixture, batch.peak)
+        self.valid_loss.update(self.loss(estimate, self.separator.reference(mixture, sources, estimate, batch.by_difference)))
         return estimate.sources[0].detach()
 
     def on_validation_epoch_end(self) -> None:

@@ -1,0 +1,125 @@
+"""Banks: where the samples of the training tracks lie while a run lasts, and how chunks are gathered from there.
+
+On `disk` each chunk is copied out of the memory map and the map let go, so that memory does not grow with the data set; `host`
+has all samples in RAM; `device` has them in the memory of the GPU, where a batch is one indexed operation.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from unbraid.data.store import GIGABYTE, StoredTrack
+from unbraid.errors import InputError
+
+Residency = Literal["auto", "disk", "host", "device"]
+# What `auto` leaves to the network and to everything else.
+SHARE_OF_DEVICE, SHARE_OF_HOST = 0.6, 0.5
+
+
+class Bank(Protocol):
+    """Samples of some rows of some tracks."""
+
+    def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
+        """Chunks, silent beyond the ends of the tracks.
+
+        Shape:
+            tracks, starts [B, R] -> int16 [B, R, channels, chunk], for the R rows of the bank.
+        """
+
+
+class HostBank:
+    """In RAM, or on disk and mapped anew for each chunk.
+
+    Args:
+        tracks: of the training split.
+        names: the rows to gather, mixture or sources; a track that lacks one is never asked for it.
+        chunk: length of a chunk in samples.
+        load: read everything now.
+    """
+
+    def __init__(self, tracks: Sequence[StoredTrack], names: Sequence[str], chunk: int, load: bool) -> None:
+        self.tracks, self.names, self.chunk, self.channels = tracks, names, chunk, tracks[0].shape[1]
+        self.loaded: list[np.ndarray | None] = [_rows(track, names) if load else None for track in tracks]
+
+    def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
+        out = np.zeros((*tracks.shape, self.channels, self.chunk), np.int16)
+        for chunk_out, numbers, positions in zip(out, tracks.tolist(), starts.tolist(), strict=True):
+            files = {number: self._samples(number) for number in numbers}
+            for row, (number, start) in enumerate(zip(numbers, positions, strict=True)):
+                samples, rows = files[number]
+                stop = min(start + self.chunk, samples.shape[-1])
+                chunk_out[row, :, : stop - start] = samples[rows[row], :, start:stop]
+        return torch.from_numpy(out)
+
+    def _samples(self, number: int) -> tuple[np.ndarray, list[int]]:
+        """The samples of a track, and for each name the row that holds it."""
+        loaded, track = self.loaded[number], self.tracks[number]
+        if loaded is not None:
+            return loaded, list(range(len(self.names)))
+        return track.samples, [_row(track, name) for name in self.names]
+
+
+class DeviceBank:
+    """One tensor of all tracks, end to end, in the memory of a device. Arguments as `HostBank`."""
+
+    def __init__(self, tracks: Sequence[StoredTrack], names: Sequence[str], chunk: int, device: torch.device) -> None:
+        spans = [max(track.length, chunk) for track in tracks]  # a chunk of a short track must end in silence
+        offsets = np.cumsum([0, *spans])
+        self.samples = torch.zeros((len(names), tracks[0].shape[1], int(offsets[-1])), dtype=torch.int16, device=device)
+        for track, offset in zip(tracks, offsets.tolist(), strict=False):
+            self.samples[..., offset : offset + track.length] = torch.from_numpy(_rows(track, names)).to(device)
+        self.chunk = chunk
+        self.offsets = torch.from_numpy(offsets).to(device)
+        self.rows = torch.arange(len(names), device=device)
+
+    def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
+        # Every window of the bank as a view: indexing it copies the chunks and nothing else.
+        return self.samples.unfold(-1, self.chunk, 1)[self.rows, :, self.offsets[tracks] + starts]
+
+
+def _row(track: StoredTrack, name: str) -> int:
+    return track.row(name) if name in (*track.rows, "mixture") else -1
+
+
+def _rows(track: StoredTrack, names: Sequence[str]) -> np.ndarray:
+    """Copied to memory; what the track lacks is silent. Shape: [names, channels, samples]."""
+    samples = track.samples
+    rows = [_row(track, name) for name in names]
+    return np.stack([samples[row] if row >= 0 else np.zeros_like(samples[0]) for row in rows])
+
+
+def size(tracks: Sequence[StoredTrack], names: Sequence[str]) -> int:
+    """Bytes of the rows that are needed."""
+    return sum(len(names) * track.shape[1] * track.length * 2 for track in tracks)
+
+
+def choose(asked: Residency, needed: int, device: torch.device, processes: int) -> Residency:
+    """Where samples of `needed` bytes shall lie: what is asked for; for `auto` the first of device, host, disk that holds them.
+
+    Args:
+        asked: by the config.
+        needed: in bytes.
+        device: of the network.
+        processes: of this run on this machine, each of which has samples of its own.
+
+    Raises:
+        InputError: what is asked for cannot hold them.
+    """
+    free = {"host": psutil.virtual_memory().available // processes, "device": 0}
+    if device.type == "cuda":
+        free["device"] = torch.cuda.mem_get_info(device)[0]
+    if asked == "auto":
+        places: tuple[tuple[Residency, float], ...] = (("device", SHARE_OF_DEVICE), ("host", SHARE_OF_HOST))
+        return next((place for place, share in places if needed <= share * free[place]), "disk")
+    if asked == "device" and device.type != "cuda":
+        raise InputError(f"residency=device: the network runs on {device.type}, expected a GPU; use auto, host or disk")
+    if asked != "disk" and needed > free[asked]:
+        raise InputError(
+            f"residency={asked}: the samples need {needed / GIGABYTE:.1f} GB, and {free[asked] / GIGABYTE:.1f} GB are free; "
+            "use auto or disk"
+        )
+    return asked

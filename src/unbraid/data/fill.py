@@ -1,0 +1,134 @@
+"""One entry of the store: a track decoded, resampled and written, whole or not at all. Worker processes import this file,
+so it stays free of torch.
+
+An entry is a folder with `samples.i16` (int16 [rows, channels, samples], one scale for all), `levels.i8` (loudness of each
+row in blocks of 100 ms), `meta.json` and `health.json`.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from unbraid import audio
+from unbraid.data.decoding import Decoded, decode, streams_of
+from unbraid.data.health import examine
+from unbraid.data.tracks import AudioStream, Track
+
+VERSION = 2
+BLOCK_SECONDS = 0.1
+FLOOR_DB = -127
+MIXTURE = "mixture"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to decode, at which rate in Hz and how many channels, and where the entry shall lie."""
+
+    track: Track
+    sample_rate: int
+    channels: int
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """A hash of everything that the samples depend on."""
+        track = self.track
+        structure = {name: [_spell(stream) for stream in streams] for name, streams in track.sources.items()}
+        mixture = None if track.mixture is None else _spell(track.mixture)
+        how = [track.remainder, track.equal_lengths, track.stretch and asdict(track.stretch)]
+        parts = [VERSION, self.sample_rate, self.channels, structure, mixture, how, fingerprints(track)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+    @property
+    def entry(self) -> Path:
+        return self.folder / self.key
+
+
+def _spell(stream: AudioStream) -> list[str | int | None]:
+    return [str(stream.path.resolve()), stream.stream, stream.channel]
+
+
+def fingerprints(track: Track) -> list[list[Any]]:
+    """Path, size and modification time of each file of a track."""
+    paths = sorted({stream.path.resolve() for stream in streams_of(track)})
+    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+
+
+def lock_of(entry: Path) -> FileLock:
+    """The lock under which an entry is made or dropped; a few thousand at most, however many tracks."""
+    locks = entry.parent / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{entry.name[:3]}.lock")
+
+
+def fill(order: Order) -> None:
+    """Make the entry, unless it is there or another process makes it while we wait."""
+    entry = order.entry
+    with lock_of(entry):
+        if entry.is_dir():
+            return
+        partial = entry.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            _write(order, partial)
+            partial.rename(entry)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(order: Order, folder: Path) -> None:
+    track, decoded = order.track, decode(order.track)
+    health = examine(track, decoded)
+    peak, rows = _rows(order, decoded)
+    scale = max(*(max(row.max(), -row.min()) for row in rows.values()), 1e-8) / 32767
+    levels = np.stack([_levels(row, order.sample_rate) for row in rows.values()])
+    # Plain writes: on a full disk they raise, where writing through a memory map would crash the process.
+    with (folder / "samples.i16").open("wb") as file:
+        for row in rows.values():
+            file.write(np.rint(row / scale).astype(np.int16).data)
+    (folder / "levels.i8").write_bytes(levels.tobytes())
+    meta = {
+        "version": VERSION, "scale": float(scale), "peak": float(peak), "rows": list(rows), "levels": levels.shape,
+        "aligned": health.aligned is not False,
+        "shape": [len(rows), *next(iter(rows.values())).shape], "files": fingerprints(track),
+    }  # fmt: skip
+    (folder / "health.json").write_text(json.dumps(asdict(health)))
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def _rows(order: Order, decoded: Decoded) -> tuple[float, dict[str, np.ndarray]]:
+    """The mixture's peak, and the rows at the store's rate: mixture and sources by name.
+
+    A track of one source that is its own mixture has that one row. Sources are released as they are converted.
+    """
+    names = list(decoded.sources)
+    own_mixture = order.track.mixture is not None and order.track.stretch is None
+    rows = {MIXTURE: _convert(order, decoded.mixture, decoded.rate)} if own_mixture else {}
+    rows |= {name: _convert(order, decoded.sources.pop(name), decoded.rate) for name in names}
+    if not own_mixture and len(names) > 1:
+        rows = {MIXTURE: np.sum([*rows.values()], axis=0)} | rows
+    mixture = rows.get(MIXTURE, rows[names[0]])
+    return max(mixture.max(), -mixture.min()), rows
+
+
+def _convert(order: Order, samples: np.ndarray, rate: int) -> np.ndarray:
+    samples = audio.to_channels(samples, order.channels)
+    if order.track.stretch is not None:
+        samples = order.track.stretch(samples, rate)
+    return audio.resample(samples, rate, order.sample_rate)
+
+
+def _levels(row: np.ndarray, rate: int) -> np.ndarray:
+    """RMS of each block in dB of full scale, int8. Shape: [channels, samples] -> [blocks]."""
+    block = round(BLOCK_SECONDS * rate)
+    power = np.square(row).mean(axis=0)
+    starts = np.arange(0, row.shape[1], block)
+    means = np.add.reduceat(power, starts) / np.diff([*starts, row.shape[1]])
+    return np.clip(np.rint(10 * np.log10(np.maximum(means, 1e-13))), FLOOR_DB, 0).astype(np.int8)

@@ -1,0 +1,83 @@
+"""The health report, for the screen and as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+from unbraid.data.health.diagnosis import Entry, Finding
+from unbraid.data.health.examination import Health
+from unbraid.data.tracks import SPLITS
+
+MOST_LINES = 200
+MOST_PER_KIND = 20
+NAME_WIDTH = 34
+HEADER = f"{'track':{NAME_WIDTH}} split  length    rate ch  residual clipped bandwidth  silent"
+
+
+def table(entries: Sequence[Entry], findings: Sequence[Finding]) -> str:
+    """A line per track, totals per split and the warnings by kind, at most 110 columns wide where sentences are short.
+
+    Args:
+        entries: name, split and health of each track; shown by split and name.
+        findings: what `diagnosis.findings` says about them.
+    """
+    ordered = sorted(entries, key=lambda entry: (SPLITS.index(entry[1]), entry[0]))
+    lines = [HEADER, *(_line(*entry) for entry in ordered[:MOST_LINES])]
+    if len(ordered) > MOST_LINES:
+        lines.append(f"and {len(ordered) - MOST_LINES} more tracks")
+    return "\n".join([*lines, "", *_totals(entries), "", *_warnings(findings)])
+
+
+def report(entries: Sequence[Entry], findings: Sequence[Finding]) -> dict[str, Any]:
+    """The same as a dict for JSON, without the fingerprints."""
+    tracks = {
+        name: {"split": split, "aligned": health.aligned, **{k: v for k, v in asdict(health).items() if k != "fingerprint"}}
+        for name, split, health in sorted(entries, key=lambda entry: entry[0])
+    }
+    return {"tracks": tracks, "splits": _hours(entries), "findings": [asdict(finding) for finding in findings]}
+
+
+def _line(name: str, split: str, health: Health) -> str:
+    seconds = round(health.duration_seconds)
+    residual = "-" if health.residual_db is None else f"{health.residual_db:.1f} dB"
+    ceiling = "-" if health.ceiling_hz is None else f"{health.ceiling_hz / 1000:.1f} kHz"
+    return (
+        f"{_cut(name):{NAME_WIDTH}} {split:5} {seconds // 60:4}:{seconds % 60:02} {health.rate:7} {health.channels:2} "
+        f"{residual:>9} {health.clipped_runs:7} {ceiling:>9}  {_silent(health)}"
+    )
+
+
+def _cut(name: str) -> str:
+    """The beginning and the end of a name, for both may tell tracks apart."""
+    half = NAME_WIDTH // 2
+    return name if len(name) <= NAME_WIDTH else f"{name[: half - 1]}…{name[half - NAME_WIDTH :]}"
+
+
+def _silent(health: Health) -> str:
+    """The sources with the greatest silent shares, as many as the line can hold."""
+    shares = sorted(health.silent_share.items(), key=lambda item: (-item[1], item[0]))
+    parts = [f"{name} {100 * share:.0f} %" for name, share in shares if share >= 0.005]
+    return ", ".join(parts[:2]) + (", …" if len(parts) > 2 else "") if parts else "-"
+
+
+def _hours(entries: Sequence[Entry]) -> dict[str, dict[str, float]]:
+    seconds = {split: [health.duration_seconds for _, where, health in entries if where == split] for split in SPLITS}
+    return {split: {"tracks": len(each), "hours": sum(sorted(each)) / 3600} for split, each in seconds.items()}
+
+
+def _totals(entries: Sequence[Entry]) -> list[str]:
+    return [f"{split:5} {total['tracks']:5} tracks {total['hours']:8.2f} h" for split, total in _hours(entries).items()]
+
+
+def _warnings(findings: Sequence[Finding]) -> list[str]:
+    if not findings:
+        return ["nothing to warn of"]
+    lines = []
+    for kind, group in groupby(sorted(findings, key=lambda f: (f.kind, f.track)), key=lambda f: f.kind):
+        found = list(group)
+        lines.append(f"warning: {kind} ({len(found)})")
+        lines += [f"  {_cut(finding.track)}: {finding.sentence}" for finding in found[:MOST_PER_KIND]]
+        if len(found) > MOST_PER_KIND:
+            lines.append(f"  and {len(found) - MOST_PER_KIND} more")
+    return lines

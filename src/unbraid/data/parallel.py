@@ -1,0 +1,64 @@
+"""Work spread over processes that end with their parent, however it ends."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection, get_context, parent_process
+from typing import TypeVar
+
+from unbraid.errors import InputError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_processes(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Iterator[tuple[int, Result | InputError]]:
+    """The number of each item as it is done, with its result, or with the InputError that it ended in.
+
+    Any other exception ends the work: nothing new starts, what runs is waited for. One worker is this process itself.
+    """
+    if workers <= 1:
+        for number, item in enumerate(items):
+            yield number, _result(lambda item=item: function(item))  # type: ignore[misc]
+        return
+    # Forking a process that already runs threads can dead-lock, so workers start afresh.
+    with ProcessPoolExecutor(workers, get_context("spawn"), _live_with_parent) as pool:
+        jobs: dict[Future[Result], int] = {pool.submit(function, item): number for number, item in enumerate(items)}
+        try:
+            for job in as_completed(jobs):
+                yield jobs[job], _result(job.result)
+        except BrokenProcessPool as error:
+            reason = "a worker process was killed, most likely for lack of memory"
+            raise InputError(f"{reason}; let fewer work at once with data.decoders=1") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _result(call: Callable[[], Result]) -> Result | InputError:
+    try:
+        return call()
+    except InputError as error:
+        return error
+
+
+def _live_with_parent() -> None:
+    """Ctrl-C is the parent's to handle; a parent that is killed takes its workers with it, which would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,67 @@
+"""iKala and MIR-1K: which channel is which, and what a split keeps together."""
+
+from itertools import groupby
+
+import numpy as np
+import pytest
+
+from tests.data import twins
+from unbraid.data.ikala import KaraokeChannels
+from unbraid.errors import InputError
+
+
+def test_the_left_channel_is_the_accompaniment_the_right_one_the_voice_and_the_mixture_their_sum(tmp_path):
+    song = twins.decoded(KaraokeChannels(1, 0.25, 0.25).tracks(twins.ikala(tmp_path)), "10161_verse")
+    assert list(song.sources) == ["accompaniment", "vocals"] and song.rate == twins.RATE
+    assert np.array_equal(song.sources["accompaniment"], twins.heard("10161_verse music"))
+    assert np.array_equal(song.sources["vocals"], twins.heard("10161_verse voice"))
+    assert np.array_equal(song.mixture, twins.heard("10161_verse music", "10161_verse voice"))
+
+
+def test_verse_and_chorus_of_a_song_are_in_one_split(tmp_path):
+    splits = twins.splits(KaraokeChannels(1, 0.25, 0.25).tracks(twins.ikala(tmp_path)))
+    assert len(splits) == 8
+    assert sorted(splits.values()) == 2 * ["test"] + 4 * ["train"] + 2 * ["valid"]
+    for _, clips in groupby(sorted(splits), key=lambda name: name.split("_")[0]):
+        assert len({splits[name] for name in clips}) == 1
+
+
+def test_named_songs_and_singers(tmp_path):
+    splits = twins.splits(KaraokeChannels(1, ["21025"], ["45305"]).tracks(twins.ikala(tmp_path / "ikala")))
+    assert {name for name, split in splits.items() if split == "valid"} == {"21025_verse", "21025_chorus"}
+    root = twins.mir1k(tmp_path / "mir1k")
+    assert {
+        name[:3] for name, split in twins.splits(KaraokeChannels(1, [], ["amy"]).tracks(root)).items() if split == "test"
+    } == {"amy"}
+    splits = twins.splits(KaraokeChannels(2, [], ["amy_1"]).tracks(root))
+    assert {name for name, split in splits.items() if split == "test"} == {"amy_1_01", "amy_1_02"}
+
+
+def test_a_mono_file_is_named(tmp_path):
+    twins.write(twins.ikala(tmp_path) / "Wavfile/10161_verse.wav", twins.sound("mono"))
+    with pytest.raises(InputError, match=r"10161_verse\.wav: has 1 channel, expected at least 2"):
+        twins.decoded(KaraokeChannels(1, 0.1, 0.1).tracks(tmp_path), "10161_verse")
+
+
+def test_a_name_with_too_few_parts_is_named(tmp_path):
+    twins.empty(twins.ikala(tmp_path) / "Wavfile/noise.wav")
+    with pytest.raises(InputError, match=r"noise\.wav: its name has 1 parts between '_', expected at least id_parts=2"):
+        KaraokeChannels(2, 0.1, 0.1).tracks(tmp_path)
+
+
+def test_an_id_of_no_parts_is_refused():
+    with pytest.raises(InputError, match=r"^id_parts must be at least 1, found 0"):
+        KaraokeChannels(0, 0.1, 0.1)
+
+
+@pytest.mark.parametrize(("folder", "found"), [("train", "train"), ("Wavfile", "nothing"), ("Wavfile/deep", "deep")])
+def test_another_layout_is_named_with_what_was_found(tmp_path, folder, found):
+    (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(InputError, match=rf"is not iKala or MIR-1K: expected Wavfile/ with wav files, found {found}$"):
+        KaraokeChannels(1, 0.1, 0.1).tracks(tmp_path)
+
+
+def test_fetch_says_where_the_files_must_lie(tmp_path):
+    with pytest.raises(InputError, match=r"iKala is no longer distributed .* Wavfile folder at .*Wavfile$"):
+        KaraokeChannels(1, 0.1, 0.1).fetch(tmp_path / "root")
+    KaraokeChannels(1, 0.1, 0.1).fetch(twins.ikala(tmp_path))

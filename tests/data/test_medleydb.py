@@ -1,0 +1,130 @@
+"""MedleyDB: which stems make the sources, who is left out, and what is said of bad metadata."""
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.data import twins
+from unbraid.data.medleydb import MedleyDB
+from unbraid.errors import InputError
+
+
+@pytest.fixture
+def layout():
+    return MedleyDB("leave_out", 0.3, 0.3)
+
+
+def test_vocals_are_the_sum_of_all_voices_accompaniment_of_all_else_and_the_mixture_is_the_mix(tmp_path, layout):
+    song = twins.decoded(layout.tracks(twins.medleydb(tmp_path)), "Liz_Rain")
+    stem = "Liz_Rain_STEM_{:02d}.wav".format
+    assert np.allclose(song.sources["vocals"], twins.heard(stem(1), stem(4)), atol=1e-7)
+    assert np.allclose(song.sources["accompaniment"], twins.heard(stem(2), stem(3)), atol=1e-7)
+    assert np.array_equal(song.mixture, twins.heard("Liz_Rain mix"))
+
+
+def test_tracks_without_clean_voices_and_instruments_are_left_out_with_the_reason(tmp_path, layout):
+    listing = layout.tracks(twins.medleydb(tmp_path))
+    assert sorted(twins.splits(listing)) == ["Creepoid_Tree", "Liz_Cold", "Liz_Rain", "Meaxic_Step"]
+    assert listing.left_out == {
+        "Live_Stage": "its stems bleed into each other",
+        "Delta_Jazz": "has no vocals",
+        "Choir_Alone": "has no accompaniment",
+        "Mixed_Stem": "Mixed_Stem_STEM_01.wav holds voices and instruments",
+        "Late_Entry": "has no Late_Entry_METADATA.yaml",
+    }
+
+
+def test_bleeding_tracks_can_be_kept(tmp_path):
+    assert "Live_Stage" in twins.splits(MedleyDB("keep", 0.3, 0.3).tracks(twins.medleydb(tmp_path)))
+
+
+def test_an_artist_is_in_one_split(tmp_path, layout):
+    splits = twins.splits(layout.tracks(twins.medleydb(tmp_path)))
+    assert set(splits.values()) == {"train", "valid", "test"} and splits["Liz_Rain"] == splits["Liz_Cold"]
+    splits = twins.splits(MedleyDB("leave_out", ["Meaxic"], ["Liz"]).tracks(tmp_path))
+    assert splits == {"Liz_Rain": "test", "Liz_Cold": "test", "Meaxic_Step": "valid", "Creepoid_Tree": "train"}
+
+
+@pytest.mark.parametrize("place", [".", "Audio", "V1", "V2"])
+def test_tracks_lie_in_the_root_or_a_folder_of_the_editions(tmp_path, layout, place):
+    twins.medleydb_track(tmp_path / place / "Liz_Rain", ["male rapper", "piano"])
+    twins.empty(tmp_path / place / "Liz_Rain/._Liz_Rain_METADATA.yaml")
+    assert list(twins.splits(layout.tracks(tmp_path))) == ["Liz_Rain"]
+
+
+def test_has_bleed_may_be_written_without_quotes(tmp_path, layout):
+    twins.medleydb_track(tmp_path / "Liz_Rain", ["male singer", "piano"], has_bleed=True)
+    assert list(layout.tracks(tmp_path).left_out) == ["Liz_Rain"]
+
+
+STEM = {"filename": "Liz_Rain_STEM_01.wav", "instrument": "piano"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"has_bleed": "maybe"}, "has_bleed is 'maybe', expected 'yes' or 'no'"),
+        ({"has_bleed": 3}, "has_bleed is 3, expected 'yes' or 'no'"),
+        ({"stem_dir": None}, "stem_dir is None, expected the name of a folder"),
+        ({"mix_filename": "gone.wav"}, "mix_filename names"),
+        ({"mix_filename": ["a"]}, "mix_filename is ['a'], expected the name of a file"),
+        ({"stems": ["S01"]}, "stems is ['S01'], expected stems like S01"),
+        ({"stems": {"S01": "piano"}}, "stems.S01 is 'piano', expected filename and instrument"),
+        ({"stems": {"S01": {"filename": "x.wav"}}}, "stems.S01.filename names"),
+        ({"stems": {"S01": {"instrument": "piano"}}}, "has no stems.S01.filename, expected the name of a file"),
+        ({"stems": {"S01": {"filename": STEM["filename"]}}}, "has no stems.S01.instrument, expected an instrument or a list"),
+        ({"stems": {"S01": {**STEM, "instrument": [1]}}}, "stems.S01.instrument is [1], expected an instrument or a list"),
+        ({"stems": {"S01": {**STEM, "instrument": []}}}, "stems.S01.instrument is [], expected an instrument or a list"),
+        ({"stems": {"S01": {**STEM, "instrument": 5}}}, "stems.S01.instrument is 5, expected an instrument or a list"),
+    ],
+)
+def test_bad_metadata_are_said_with_file_and_key(tmp_path, layout, changes, sentence):
+    twins.medleydb_track(tmp_path / "Liz_Rain", ["male singer", "piano"], **changes)
+    with pytest.raises(InputError) as caught:
+        layout.tracks(tmp_path)
+    assert f"Liz_Rain_METADATA.yaml: {sentence}" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["has_bleed", "mix_filename", "stem_dir", "stems"])
+def test_a_missing_key_is_named(tmp_path, layout, key):
+    metadata = twins.medleydb_track(tmp_path / "Liz_Rain", ["male singer", "piano"])
+    del metadata[key]
+    (tmp_path / "Liz_Rain/Liz_Rain_METADATA.yaml").write_text(yaml.safe_dump(metadata))
+    with pytest.raises(InputError, match=rf"Liz_Rain_METADATA\.yaml: has no {key}, expected"):
+        layout.tracks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"a: [", "is not YAML: "),
+        (b"a: \xff", "is not YAML: "),
+        (b"!!python/object/apply:os.getcwd []", "is not YAML: could not determine a constructor"),
+        (b"- a", "found list, expected keys like stems and mix_filename"),
+        (b"", "found NoneType, expected keys like stems and mix_filename"),
+    ],
+)
+def test_a_file_that_is_no_metadata_is_named_in_one_line(tmp_path, layout, data, sentence):
+    twins.medleydb_track(tmp_path / "Liz_Rain", ["male singer", "piano"])
+    (tmp_path / "Liz_Rain/Liz_Rain_METADATA.yaml").write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        layout.tracks(tmp_path)
+    assert f"Liz_Rain_METADATA.yaml: {sentence}" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_track_in_two_places_is_refused(tmp_path, layout):
+    for place in ("V1", "V2"):
+        twins.medleydb_track(tmp_path / place / "Liz_Rain", ["male singer", "piano"])
+    with pytest.raises(InputError, match=r"V2/Liz_Rain: is in .*V1 too, expected each track once"):
+        layout.tracks(tmp_path)
+
+
+def test_another_layout_is_named_with_what_was_found(tmp_path, layout):
+    twins.ikala(tmp_path)
+    with pytest.raises(InputError, match=r"is not MedleyDB: expected folders <Track>/ .* found Wavfile$"):
+        layout.tracks(tmp_path)
+
+
+def test_fetch_says_where_the_files_must_lie(tmp_path, layout):
+    with pytest.raises(InputError, match=r"data\.download=true: MedleyDB is given on request"):
+        layout.fetch(tmp_path / "root")

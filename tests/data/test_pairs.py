@@ -1,0 +1,102 @@
+"""Mixtures and instrumentals belong together by name, whatever else lies in their folders."""
+
+import numpy as np
+import pytest
+
+from tests.data import twins
+from unbraid.data.pairs import Pairs
+from unbraid.errors import InputError
+
+
+def pairs(**options):
+    return Pairs(**{"mixture": "mixture", "instrumental": "instrumental", "pairs": None, "valid": 0.0, "test": 0.0, **options})
+
+
+@pytest.fixture
+def root(tmp_path):
+    return twins.pairs(tmp_path / "root")
+
+
+@pytest.mark.parametrize("name", ["b", "c", "d"])
+def test_vocals_are_the_mixture_less_the_instrumental_of_the_same_name(root, name):
+    song = twins.decoded(pairs().tracks(root), name)
+    assert list(song.sources) == ["accompaniment", "vocals"]
+    assert np.array_equal(song.sources["accompaniment"], twins.heard(f"{name} band"))
+    assert np.allclose(song.sources["vocals"], twins.heard(f"{name} voice"), atol=1e-7)
+    assert np.allclose(song.mixture, twins.heard(f"{name} voice", f"{name} band"), atol=1e-7)
+
+
+def test_files_without_a_partner_are_left_out_with_the_reason(root):
+    listing = pairs(valid=["b"], test=["d"]).tracks(root)
+    assert twins.splits(listing) == {"b": "valid", "c": "train", "d": "test"}
+    assert listing.left_out == {"a": "has no instrumental", "e": "has no mixture"}
+
+
+def test_a_song_without_partner_cannot_be_chosen(root):
+    with pytest.raises(InputError, match="valid: the data has no id 'a'"):
+        pairs(valid=["a"]).tracks(root)
+
+
+def test_the_folders_may_have_other_names(root):
+    (root / "mixture").rename(root / "full")
+    assert len(pairs(mixture="full").tracks(root).tracks) == 3
+    with pytest.raises(InputError, match=r"expected the folders mixture and instrumental, found full, instrumental$"):
+        pairs().tracks(root)
+    with pytest.raises(InputError, match=r"^mixture and instrumental are both 'full', expected two names"):
+        pairs(mixture="full", instrumental="full")
+
+
+def test_no_pair_at_all_is_refused(root):
+    for name in "bcd":
+        (root / f"mixture/{name}.wav").unlink()
+    with pytest.raises(InputError, match="holds no pair, expected files of the same name as mixture and as instrumental"):
+        pairs().tracks(root)
+
+
+def test_a_name_with_two_suffixes_is_refused(root):
+    twins.empty(root / "mixture/b.mp3")
+    with pytest.raises(InputError, match=r"b\.wav: has the same name as b\.mp3"):
+        pairs().tracks(root)
+
+
+def table(*rows):
+    columns = ("track", "split", "mixture", "instrumental")
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl"])
+def test_a_table_of_pairs(root, name):
+    rows = table(
+        ("bee", "train", "mixture/b.wav", "instrumental/b.flac"),
+        ("sea", "test", "mixture/c.wav", "instrumental/c.flac"),
+        ("a", "test", "mixture/a.wav", ""),
+    )
+    twins.manifest(root / name, rows)
+    listing = pairs(pairs=name).tracks(root)
+    assert twins.splits(listing) == {"bee": "train", "sea": "test"} and listing.left_out == {"a": "has no instrumental"}
+    assert np.allclose(twins.decoded(listing, "sea").sources["vocals"], twins.heard("c voice"), atol=1e-7)
+
+
+def test_a_table_without_splits_takes_the_choices(root):
+    rows = [{"track": name, "mixture": f"mixture/{name}.wav", "instrumental": f"instrumental/{name}.flac"} for name in "bcd"]
+    twins.manifest(root / "pairs.csv", rows)
+    assert twins.splits(pairs(pairs="pairs.csv", test=["c"]).tracks(root)) == {"b": "train", "c": "test", "d": "train"}
+
+
+@pytest.mark.parametrize(
+    ("header", "sentence"),
+    [
+        ("track,mixture", r"pairs\.csv: has no column 'instrumental', expected track, mixture, instrumental"),
+        ("track,mixture,instumental", r"pairs\.csv, line 2: there is no use for 'instumental'; did you mean 'instrumental'\?"),
+    ],
+)
+def test_other_columns_are_refused(root, header, sentence):
+    (root / "pairs.csv").write_text(f"{header}\nb,mixture/b.wav{',instrumental/b.flac' * (header.count(',') - 1)}\n")
+    with pytest.raises(InputError, match=sentence):
+        pairs(pairs="pairs.csv").tracks(root)
+
+
+def test_fetch_says_that_there_is_nothing_to_download(root, tmp_path):
+    pairs().fetch(root)
+    with pytest.raises(InputError, match=r"data\.download=true: there is nothing to download"):
+        pairs().fetch(tmp_path / "none")

@@ -1,0 +1,103 @@
+"""Single sources: tracks of one source for training, songs that stay fixed for validation and test."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.data import twins
+from unbraid.data.singles import Singles
+from unbraid.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path):
+    return twins.singles(tmp_path / "root")
+
+
+def files_of(listing, split):
+    return {tuple(stream.path for (stream,) in track.sources.values()) for track in listing.tracks if track.split == split}
+
+
+def test_a_training_file_is_a_track_of_one_source(root):
+    listing = Singles(0.0, 0.0).tracks(root)
+    names = [f"piano - {name}" for name in ("room - take 1", "room - take 2", "take 0")] + [
+        f"voice - take {i}" for i in range(5)
+    ]
+    assert sorted(twins.splits(listing)) == names and set(twins.splits(listing).values()) == {"train"}
+    song = twins.decoded(listing, "piano - room - take 1")
+    assert list(song.sources) == ["piano"] and np.array_equal(song.mixture, twins.heard("piano 1", samples=twins.SAMPLES + 5))
+
+
+def test_each_source_gives_its_share_and_a_file_is_in_one_split(root):
+    listing = Singles(0.2, 0.2).tracks(root)
+    assert [len(files_of(listing, split)) for split in ("train", "valid", "test")] == [4, 1, 1]
+    used = [stream.path for track in listing.tracks for (stream,) in track.sources.values()]
+    assert len(used) == len(set(used)) == 8
+
+
+def test_songs_join_one_file_of_each_source_and_are_cut_to_the_shortest(root):
+    listing = Singles(["take 0"], ["take 3", "room - take 1"]).tracks(root)
+    assert files_of(listing, "test") == {(root / "piano/room/take 1.wav", root / "voice/take 3.wav")}
+    song = twins.decoded(listing, "valid 0001")
+    assert list(song.sources) == ["piano", "voice"] and song.mixture.shape == (1, twins.SAMPLES)
+    assert np.allclose(song.mixture, twins.heard("piano 0", "voice 0"), atol=1e-7)
+    longer = twins.decoded(listing, "test 0001")
+    assert np.array_equal(longer.sources["voice"], twins.heard("voice 3", samples=twins.SAMPLES + 30)[:, : twins.SAMPLES + 5])
+
+
+@pytest.fixture
+def split_root(root, tmp_path):
+    for split in ("train", "test"):
+        shutil.copytree(root, tmp_path / "split" / split)
+    return tmp_path / "split"
+
+
+def test_split_folders_are_the_splits_and_the_shorter_source_begins_again(split_root):
+    listing = Singles(["nobody"], 0.5).tracks(split_root)
+    assert list(twins.splits(listing).values()) == 8 * ["train"] + 5 * ["test"]
+    songs = [track for track in listing.tracks if track.split == "test"]
+    voices = [track.sources["voice"][0].path.name for track in songs]
+    pianos = [track.sources["piano"][0].path.name for track in songs]
+    assert sorted(voices) == [f"take {i}.wav" for i in range(5)] and len(set(pianos[:3])) == 3 and pianos[3:] == pianos[:2]
+    assert voices != sorted(voices)
+
+
+def test_songs_stay_the_same(split_root, tmp_path):
+    shutil.copytree(split_root, tmp_path / "copy")
+    one, two = (
+        [
+            [stream.path.relative_to(root) for (stream,) in track.sources.values()]
+            for track in Singles(0.1, 0.1).tracks(root).tracks
+        ]
+        for root in (split_root, tmp_path / "copy")
+    )
+    assert one == two
+
+
+def test_folders_beside_the_splits_are_left_out(split_root):
+    twins.empty(split_root / "voice/take 9.wav")
+    assert Singles(0.1, 0.1).tracks(split_root).left_out == {"voice": "lies beside the split folders"}
+
+
+def test_a_split_without_a_source_is_named(split_root):
+    shutil.rmtree(split_root / "test/piano")
+    with pytest.raises(InputError, match="the test split has no file of 'piano', expected at least one of each source"):
+        Singles(0.1, 0.1).tracks(split_root)
+
+
+def test_an_unknown_name_is_said(root):
+    with pytest.raises(InputError, match="valid: the data has no file 'take 7'; did you mean 'take"):
+        Singles(["take 7"], 0.0).tracks(root)
+
+
+def test_another_layout_is_named_with_what_was_found(tmp_path):
+    twins.empty(tmp_path / "voice.wav")
+    with pytest.raises(InputError, match=r"expected a folder of audio files for each source, found voice\.wav$"):
+        Singles(0.1, 0.1).tracks(tmp_path)
+
+
+def test_fetch_says_that_there_is_nothing_to_download(root, tmp_path):
+    Singles(0.1, 0.1).fetch(root)
+    with pytest.raises(InputError, match=r"data\.download=true: there is nothing to download"):
+        Singles(0.1, 0.1).fetch(tmp_path / "none")

@@ -1,0 +1,45 @@
+"""Targets as sums of sources."""
+
+import pytest
+import torch
+
+from unbraid.data.targets import target_matrix
+from unbraid.errors import InputError
+
+SOURCES = ("drums", "bass", "other", "vocals")
+
+
+@pytest.mark.parametrize(
+    ("terms", "row"),
+    [
+        (["vocals"], [0, 0, 0, 1]),
+        (["bass", "drums"], [1, 1, 0, 0]),
+        (["-vocals"], [1, 1, 1, 0]),
+        (["-vocals", "-drums"], [0, 1, 1, 0]),
+        (["drums", "bass", "other", "vocals"], [1, 1, 1, 1]),
+    ],
+)
+def test_a_target_is_a_sum_of_sources(terms, row):
+    assert target_matrix({"name": terms}, SOURCES).tolist() == [row]
+
+
+def test_targets_keep_their_order():
+    matrix = target_matrix({"vocals": ["vocals"], "accompaniment": ["-vocals"]}, SOURCES)
+    assert torch.equal(matrix.sum(dim=0), torch.ones(4)) and matrix[0].tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("targets", "sentence"),
+    [
+        ({"voice": ["vocal"]}, "targets.voice: the data has no source 'vocal'; did you mean 'vocals'?"),
+        ({"rest": ["-vocal"]}, "targets.rest: the data has no source 'vocal'"),
+        ({"x": ["drums", "-vocals"]}, "mixes sources to sum and sources to leave out"),
+        ({"x": ["-drums", "-bass", "-other", "-vocals"]}, "leaves no source"),
+        ({"x": []}, "leaves no source"),
+        ({}, "targets: none given"),
+    ],
+)
+def test_what_is_no_target_is_said(targets, sentence):
+    with pytest.raises(InputError) as caught:
+        target_matrix(targets, SOURCES)
+    assert sentence in str(caught.value)

@@ -1,0 +1,136 @@
+"""Small data sets in the layouts of the real ones; what each file holds follows from its name, so tests know every sample."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import yaml
+
+from unbraid.data.decoding import decode
+
+RATE = 8000
+SAMPLES = 400
+
+
+def sound(name: str, samples: int = SAMPLES) -> np.ndarray:
+    """Noise that no other name has, quiet enough for sums of five: int16 `[samples]`."""
+    return np.random.default_rng(zlib.crc32(name.encode())).integers(-6000, 6000, samples).astype(np.int16)
+
+
+def heard(*names: str, samples: int = SAMPLES) -> np.ndarray:
+    """The sum of sounds, as decoded: `[1, samples]`."""
+    return sum(sound(name, samples).astype(np.float32)[None] / 32768 for name in names)
+
+
+def write(path: Path, samples: np.ndarray, rate: int = RATE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate)
+    return path
+
+
+def empty(path: Path) -> Path:
+    """A file for tests of names only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def karaoke(root: Path, names: list[str]) -> Path:
+    """iKala and MIR-1K: `Wavfile/<name>.wav`, accompaniment left and voice right."""
+    for name in names:
+        write(root / "Wavfile" / f"{name}.wav", np.stack([sound(f"{name} music"), sound(f"{name} voice")], axis=1))
+    return root
+
+
+def ikala(root: Path) -> Path:
+    return karaoke(root, [f"{song}_{part}" for song in (10161, 21025, 31047, 45305) for part in ("verse", "chorus")])
+
+
+def mir1k(root: Path) -> Path:
+    return karaoke(root, [f"{s}_{song}_{clip:02d}" for s in ("amy", "bug", "jmzen") for song in (1, 2) for clip in (1, 2)])
+
+
+def medleydb_track(folder: Path, instruments: list, **changes) -> dict:
+    """One track of MedleyDB; `changes` are made to its metadata."""
+    name = folder.name
+    stems = {
+        f"S{i:02d}": {"component": "", "filename": f"{name}_STEM_{i:02d}.wav", "instrument": instrument, "raw": {}}
+        for i, instrument in enumerate(instruments, start=1)
+    }
+    for stem in stems.values():
+        write(folder / f"{name}_STEMS" / stem["filename"], sound(stem["filename"]))
+    write(folder / f"{name}_MIX.wav", sound(f"{name} mix"))
+    metadata = {
+        "artist": name.split("_")[0], "title": name.split("_")[1], "has_bleed": "no", "instrumental": "no",
+        "mix_filename": f"{name}_MIX.wav", "stem_dir": f"{name}_STEMS", "stems": stems,
+    }  # fmt: skip
+    metadata |= changes
+    (folder / f"{name}_METADATA.yaml").write_text(yaml.safe_dump(metadata))
+    return metadata
+
+
+def medleydb(root: Path) -> Path:
+    """Three artists with voices, and one track for each reason to be left out."""
+    band = ["female singer", "acoustic guitar", "drum set", ["male singer", "vocalists"]]
+    for folder in ("V1/Liz_Rain", "V1/Liz_Cold", "V2/Meaxic_Step", "V2/Creepoid_Tree"):
+        medleydb_track(root / folder, band)
+    medleydb_track(root / "V1/Live_Stage", band, has_bleed="yes")
+    medleydb_track(root / "V1/Delta_Jazz", ["trumpet", "piano"], instrumental="yes")
+    medleydb_track(root / "V1/Choir_Alone", ["vocalists"])
+    medleydb_track(root / "V2/Mixed_Stem", [["male singer", "piano"], "piano"])
+    empty(root / "V2/Late_Entry/Late_Entry_STEMS/Late_Entry_STEM_01.wav")
+    return root
+
+
+def stems(root: Path) -> Path:
+    """Split folders and three formats; one track has a mixture of its own, which is not the sum."""
+    for split, track, suffix in (
+        ("train", "one", "wav"),
+        ("train", "two", "flac"),
+        ("valid", "three", "aiff"),
+        ("test", "four", "wav"),
+    ):
+        for stem in ("piano", "voice"):
+            write(root / split / track / f"{stem}.{suffix}", sound(f"{track} {stem}"))
+    write(root / "test/four/mixture.wav", sound("four mixture"))
+    return root
+
+
+def manifest(path: Path, rows: list[dict]) -> Path:
+    """A table of tracks as CSV or JSONL."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        path.write_text("\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]) + "\n")
+    return path
+
+
+def singles(root: Path) -> Path:
+    """Five voices and three pianos, one in a folder of its own, of different lengths."""
+    for i in range(5):
+        write(root / "voice" / f"take {i}.wav", sound(f"voice {i}", SAMPLES + 10 * i))
+    for i in range(3):
+        write(root / "piano" / ("room" if i else ".") / f"take {i}.wav", sound(f"piano {i}", SAMPLES + 5 * i))
+    return root
+
+
+def pairs(root: Path) -> Path:
+    """Mixtures a b c d and instrumentals b c d e: in sorted order every song would meet another one's instrumental."""
+    for name in "abcd":
+        mixture = sound(f"{name} voice") + sound(f"{name} band")
+        write(root / "mixture" / f"{name}.wav", mixture)
+    for name in "bcde":
+        write(root / "instrumental" / f"{name}.flac", sound(f"{name} band"))
+    return root
+
+
+def splits(listing) -> dict[str, str]:
+    return {track.name: track.split for track in listing.tracks}
+
+
+def decoded(listing, name: str):
+    (track,) = (track for track in listing.tracks if track.name == name)
+    return decode(track)
