@@ -12,7 +12,8 @@ ANY_UNBRAID = {"unbraid"}
 TABLE = {
     "errors": set(),
     "files": set(),
-    "audio": {"av", "numpy", "soundfile", "soxr", "unbraid.errors", "unbraid.files"},
+    "memory": {"numpy"},
+    "audio": {"av", "numpy", "soundfile", "soxr", "unbraid.errors", "unbraid.files", "unbraid.memory"},
     "dsp": {"torch"},
     "losses": {"torch"},
     "pictures": {"matplotlib", "torch", "unbraid.dsp"},
@@ -20,7 +21,7 @@ TABLE = {
     "separators": {"torch", "unbraid.dsp", "unbraid.errors"},
     "data": {
         "torch", "numpy", "filelock", "tqdm", "psutil", "musdb", "yaml", "unbraid.audio", "unbraid.dsp", "unbraid.data",
-        "unbraid.errors",
+        "unbraid.errors", "unbraid.memory",
     },
     "data.stretch": {"numpy", "python_stretch", "unbraid.audio", "unbraid.errors"},
     "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.data", "unbraid.errors"},

@@ -80,7 +80,7 @@ def measure(model: str, steps: int) -> dict[str, float]:
     task, data = build(config.model), build(config.data)
     data.prepare_data()
     data.setup("fit")
-    batches: Iterator[Any] = iter(data.train_dataloader())
+    batches: Iterator[Any] = map(data.on_after_batch_transfer, data.train_dataloader())
     optimizer = task.configure_optimizers()["optimizer"]
     separator, memory = task.separator, next(batches)
 

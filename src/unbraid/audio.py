@@ -15,14 +15,16 @@ import soxr
 
 from unbraid.errors import InputError
 from unbraid.files import written_whole
+from unbraid.memory import Recycled
 
 
-def read(path: Path, streams: Sequence[int] = (0,)) -> tuple[list[np.ndarray], int]:
+def read(path: Path, streams: Sequence[int] = (0,), memory: Recycled | None = None) -> tuple[list[np.ndarray], int]:
     """Decode some audio streams of a file in one pass.
 
     Args:
         path: any audio or video file.
         streams: which audio streams, counted among the audio streams only.
+        memory: to take the arrays from.
 
     Returns:
         one float32 array per stream, and their sample rate in Hz. Samples of lossy files may exceed 1.0.
@@ -35,9 +37,9 @@ def read(path: Path, streams: Sequence[int] = (0,)) -> tuple[list[np.ndarray], i
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    arrays, rate = _read_soundfile(path, streams) or _read_av(path, streams)
+    arrays, rate = _read_soundfile(path, streams) or _read_av(path, streams, memory or Recycled(0))
     for samples in arrays:
-        if not np.isfinite(samples).all():
+        if not np.isfinite(samples.sum()):  # NaN and infinity spread to the sum, which needs no copy
             raise InputError(f"{path}: holds NaN or infinite samples")
     return arrays, rate
 
@@ -82,21 +84,39 @@ def _check_wav_is_whole(path: Path, file: soundfile.SoundFile) -> None:
             raise InputError(f"{path}: is truncated: its header announces more samples than the file holds")
 
 
-def _read_av(path: Path, streams: Sequence[int]) -> tuple[list[np.ndarray], int]:
+def _read_av(path: Path, streams: Sequence[int], memory: Recycled) -> tuple[list[np.ndarray], int]:
     try:
         with av.open(str(path)) as container:
             wanted = _pick_streams(path, container, streams)
-            blocks: dict[int, list[np.ndarray]] = {stream.index: [] for stream in wanted}
-            to_float = {s.index: av.AudioResampler(format="fltp", layout=s.layout, rate=s.rate) for s in wanted}
+            decoded = {stream.index: _Samples(stream, memory) for stream in wanted}
             for packet in container.demux(wanted):
-                index = packet.stream.index
+                append = decoded[packet.stream.index].append
                 for frame in packet.decode():
-                    assert isinstance(frame, av.AudioFrame)
-                    blocks[index] += [part.to_ndarray() for part in to_float[index].resample(frame)]
-            arrays = [_join(path, stream, blocks[stream.index]) for stream in wanted]
-            return arrays, wanted[0].rate
+                    append(frame)  # type: ignore[arg-type]
+            return [_whole(path, stream, decoded[stream.index].array()) for stream in wanted], wanted[0].rate
     except av.FFmpegError as error:
         raise InputError(f"{path}: is damaged, truncated or not audio: {error.strerror}") from error
+
+
+class _Samples:
+    """The samples of one stream, in one array that is made once for what the header announces, and grows where it lied."""
+
+    def __init__(self, stream: av.AudioStream, memory: Recycled) -> None:
+        announced = int(_announced_seconds(stream) * stream.rate) + stream.rate
+        self.samples, self.count = memory.take((stream.channels, announced), np.float32), 0
+        self.convert = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+
+    def append(self, frame: av.AudioFrame) -> None:
+        for part in (frame,) if frame.format.name == "fltp" else self.convert.resample(frame):
+            start, self.count = self.count, self.count + part.samples
+            if self.count > self.samples.shape[1]:
+                self.samples = np.concatenate([self.samples, np.empty_like(self.samples)], axis=1)
+            for channel, plane in enumerate(part.planes):
+                self.samples[channel, start : self.count] = np.frombuffer(plane, np.float32, part.samples)  # type: ignore[call-overload]
+
+    def array(self) -> np.ndarray:
+        """Shape: [channels, samples]."""
+        return self.samples[:, : self.count]
 
 
 def _pick_streams(path: Path, container: av.container.InputContainer, streams: Sequence[int]) -> list[av.AudioStream]:
@@ -112,9 +132,13 @@ def _pick_streams(path: Path, container: av.container.InputContainer, streams: S
     return wanted
 
 
-def _join(path: Path, stream: av.AudioStream, blocks: list[np.ndarray]) -> np.ndarray:
-    samples = np.concatenate(blocks, axis=1) if blocks else np.zeros((stream.channels, 0), np.float32)
-    announced = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+def _announced_seconds(stream: av.AudioStream) -> float:
+    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+
+
+def _whole(path: Path, stream: av.AudioStream, samples: np.ndarray) -> np.ndarray:
+    """`samples`, if they are as many as the header announces."""
+    announced = _announced_seconds(stream)
     if samples.shape[1] < (announced - 0.1) * stream.rate:
         seconds = samples.shape[1] / stream.rate
         raise InputError(f"{path}: is truncated: {seconds:.2f} s of {announced:.2f} s can be read")

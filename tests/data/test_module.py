@@ -27,7 +27,7 @@ def module(folder, tmp_path, **changes):
     options = {
         "layout": MUSDB18(), "root": str(folder), "download": False, "targets": VOCALS, "sample_rate": 8192, "channels": 1,
         "chunk_seconds": 1.0, "batch_size": 4, "chunks_per_track": 6, "sampling": Sampling("tracks", 0.0, None, 0.1),
-        "augmentation": {}, "copies": [], "residency": "disk", "workers": 0, "decoders": None, "cache_dir": str(tmp_path),
+        "augmentation": {}, "copies": {}, "residency": "disk", "workers": 0, "decoders": None, "cache_dir": str(tmp_path),
         "seed": 0,
     }  # fmt: skip
     data = MultitrackData(**(options | changes))
@@ -74,8 +74,8 @@ def test_targets_are_sums(songs, tmp_path, targets):
 
 def test_rows_that_no_target_needs_are_not_read(songs, tmp_path):
     assert module(songs, tmp_path).rows() == ["mixture", "vocals"]
-    assert module(songs, tmp_path, targets=BOTH).rows() == ["mixture", "bass", "drums", "other", "vocals"]
-    assert module(songs, tmp_path, augmentation={"gain": Gain(1, 1)}).rows() == ["bass", "drums", "other", "vocals"]
+    assert module(songs, tmp_path, targets=BOTH).rows() == ["mixture", "vocals", "bass", "drums", "other"]
+    assert module(songs, tmp_path, augmentation={"gain": Gain(1, 1)}).rows() == ["vocals", "bass", "drums", "other"]
 
 
 CASES = {
@@ -96,7 +96,6 @@ def test_workers_do_not_change_the_batches(songs, tmp_path, case):
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_place_of_the_samples_does_not_change_the_batches(songs, tmp_path, case, monkeypatch):
-    monkeypatch.setattr(banks, "choose", lambda *_: "device")  # on the CPU the one tensor lies in RAM
     disk, host = (batches(module(songs, tmp_path, residency=residency, **case)) for residency in ("disk", "host"))
     monkeypatch.setattr("unbraid.data.module.choose", lambda *_: "device")
     device = module(songs, tmp_path, **case)
@@ -127,7 +126,11 @@ def test_each_augmentation_draws_from_a_stream_of_its_own(songs, tmp_path):
 def test_a_track_shorter_than_a_chunk_ends_in_silence(songs, tmp_path, bank):
     tracks = module(songs, tmp_path).split("train")
     chunk, cpu = 5 * 8192, torch.device("cpu")
-    made = HostBank(tracks, ["vocals"], chunk, load=False) if bank == "host" else DeviceBank(tracks, ["vocals"], chunk, cpu)
+    made = (
+        HostBank(tracks, ["vocals"], chunk, load=False, scaled=False)
+        if bank == "host"
+        else DeviceBank(tracks, ["vocals"], chunk, cpu)
+    )
     rows = made.gather(torch.tensor([[0], [1]]), torch.zeros(2, 1, dtype=torch.int64))
     assert rows.shape == (2, 1, 1, chunk) and rows.dtype == torch.int16
     assert (rows[..., 3 * 8192 :] == 0).all() and np.array_equal(rows[1, 0, 0, : 3 * 8192], tracks[1].samples[4, 0])
@@ -150,7 +153,7 @@ def test_quiet_chunks_are_skipped(songs, tmp_path):
 
 
 def test_copies_are_training_tracks(songs, tmp_path):
-    data = module(songs, tmp_path, copies=[Stretch(0.0, 1.5), Stretch(2.0, 1.0)])
+    data = module(songs, tmp_path, copies={"slow": Stretch(0.0, 1.5), "high": Stretch(2.0, 1.0), "none": None})
     assert len(data.split("train")) == 6 and len(data.split("valid")) == len(data.split("test")) == 1
     assert [track.length for track in data.split("train")] == [3 * 8192] * 2 + [2 * 8192] * 2 + [3 * 8192] * 2
     assert len({track.name for track in data.tracks}) == 8

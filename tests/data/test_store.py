@@ -54,6 +54,15 @@ def test_samples_come_back_within_one_step_of_16_bits(songs, tmp_path):
     assert np.array_equal(track.tensor(["vocals", "mixture"]).numpy(), whole[[4, 0]])
 
 
+def test_a_stretch_of_a_row_is_read_without_the_rest(songs, tmp_path):
+    track = open_all(songs, tmp_path)[0]
+    read = np.stack([channel.copy() for channel in track.read(2, 1000, 5000)])
+    assert np.array_equal(read, track.samples[2, :, 1000:5000])
+    os.truncate(track.entry / "samples.i16", 10_000)
+    with pytest.raises(InputError, match=r"samples\.i16: is cut off; remove .* and it is made again"):
+        list(track.read(2, 1000, 5000))
+
+
 def test_peaks_over_one_survive(stem_file, tmp_path):
     (tmp_path / "root/train").mkdir(parents=True)
     shutil.copy(stem_file, tmp_path / "root/train/A.stem.mp4")

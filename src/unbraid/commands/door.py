@@ -28,6 +28,8 @@ PACKAGE = Path(__file__).parents[1]
 # The wheel carries the configs inside the package; a checkout has them beside src/.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 CTRL_C = 130
+# Torch reads it once: batches in huge pages cost the kernel a fraction of the time (where the kernel offers them on request).
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 SAID = "said_by_unbraid"  # marks an exception of a sweep that the user has read about
 
 
@@ -42,6 +44,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[
         @wraps(command)
         def main() -> None:
             asked = os.environ.get(FULL_ERROR)
+            os.environ.setdefault(HUGE_PAGES, "1")
             try:
                 with _full_error("1"):  # Hydra shall raise what it would otherwise print in its own way
                     hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, asked))()

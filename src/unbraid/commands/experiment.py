@@ -27,6 +27,7 @@ class Experiment:
         name: ends the run folder's name.
         targets: what to take out of a mixture: each name and the sources it sums.
         augmentation: what changes training chunks, by name.
+        copies: of training tracks at other pitches and tempos, by name.
         data: a DataModule.
         model: a task with its separator, network and loss.
         optim: optimizer and schedule, which the model refers to.
@@ -39,6 +40,7 @@ class Experiment:
     name: str
     targets: dict[str, list[str]]
     augmentation: Mapping[str, Any]
+    copies: Mapping[str, Any]
     data: Mapping[str, Any]
     model: Mapping[str, Any]
     optim: Mapping[str, Any]

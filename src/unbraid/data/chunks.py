@@ -1,7 +1,7 @@
 """Batches: random chunks for training, whole tracks for validation and scoring.
 
-A training batch leaves the loader as gathered int16 rows, or as the bare draw where the samples lie on the device, and is
-made a batch of float32 on the device: scaled, augmented, summed to targets.
+A training batch leaves the loader as gathered rows, or as the bare draw where the samples lie on the device. On the device it
+becomes a batch of float32: scaled, augmented, summed to targets.
 """
 
 import zlib
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 
 class Chunks(NamedTuple):
-    """What the loader hands on. Shape: rows int16 [B, R, C, T] or None, tracks and starts [B, R]."""
+    """What the loader hands on. Shape: rows, see `Bank`, [B, R, C, T] or None, tracks and starts [B, R]."""
 
     step: int
     rows: Tensor | None
@@ -109,10 +109,10 @@ class Mixing:
         else:
             rows = chunks.rows
         self.scales, self.peaks = self.scales.to(rows.device), self.peaks.to(rows.device)
-        floats = rows * self.scales[chunks.tracks][..., None, None]
+        floats = rows if rows.is_floating_point() else rows * self.scales[chunks.tracks][..., None, None]
         peak = self.peaks[chunks.tracks].amax(dim=1)
         if self.has_mixture:
-            return Batch(floats[:, 0], combine(self.targets, floats[:, 1:]), peak, self.by_difference)
+            return Batch(floats[:, 0].contiguous(), combine(self.targets, floats[:, 1:]), peak, self.by_difference)
         for name, augment in self.augmentation.items():
             floats = augment(floats, self.sample_rate, self._random(name, chunks.step))
         mixture = floats.sum(dim=1)
@@ -157,6 +157,6 @@ def combine(targets: Tensor, sources: Tensor) -> Tensor:
     if not bool((targets.sum(dim=1) == 1).all()):
         return torch.einsum("sr,brcn->bscn", targets.to(sources.device), sources)
     picked = targets.argmax(dim=1).tolist()  # each target is one source: nothing to add
-    if picked == list(range(sources.shape[1])):
-        return sources
-    return sources[:, picked[0]].unsqueeze(1) if len(picked) == 1 else torch.stack([sources[:, p] for p in picked], dim=1)
+    if picked == list(range(picked[0], picked[0] + len(picked))):
+        return sources[:, picked[0] : picked[-1] + 1].contiguous()
+    return torch.stack([sources[:, p] for p in picked], dim=1)

@@ -9,6 +9,7 @@ import numpy as np
 from unbraid import audio
 from unbraid.data.tracks import AudioStream, Track
 from unbraid.errors import InputError
+from unbraid.memory import Recycled
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,12 @@ def streams_of(track: Track) -> list[AudioStream]:
     return list(dict.fromkeys([*own, *(stream for _, streams in sorted(track.sources.items()) for stream in streams)]))
 
 
-def decode(track: Track) -> Decoded:
+def decode(track: Track, memory: Recycled | None = None) -> Decoded:
     """Each file is opened once.
+
+    Args:
+        track: to decode.
+        memory: to take the samples from.
 
     Raises:
         InputError: a file cannot be read, or the track's streams differ in rate, or in length where that is an error.
@@ -46,7 +51,7 @@ def decode(track: Track) -> Decoded:
     streams = streams_of(track)
     if not streams:
         raise InputError(f"{track.name}: has neither a mixture nor a source with samples")
-    decoded, rate = _read(track, streams)
+    decoded, rate = _read(track, streams, memory)
     lengths = [samples.shape[1] for samples in decoded.values()]
     length, longest = min(lengths), max(lengths)
     if not length:
@@ -73,7 +78,7 @@ def decode(track: Track) -> Decoded:
     return Decoded(rate, mixture, dict(sorted(sources.items())), (longest - length) / rate)
 
 
-def _read(track: Track, streams: Sequence[AudioStream]) -> tuple[dict[AudioStream, np.ndarray], int]:
+def _read(track: Track, streams: Sequence[AudioStream], memory: Recycled | None) -> tuple[dict[AudioStream, np.ndarray], int]:
     """The samples of each stream [channels, samples] and their common rate in Hz."""
     by_file: dict[Path, list[int]] = {}
     for stream in streams:
@@ -83,7 +88,7 @@ def _read(track: Track, streams: Sequence[AudioStream]) -> tuple[dict[AudioStrea
     whole: dict[tuple[Path, int], np.ndarray] = {}
     rates: dict[int, Path] = {}
     for path, indices in by_file.items():
-        arrays, rate = audio.read(path, indices)
+        arrays, rate = audio.read(path, indices, memory)
         whole |= {(path, index): samples for index, samples in zip(indices, arrays, strict=True)}
         rates.setdefault(rate, path)
     if len(rates) > 1:
@@ -103,6 +108,8 @@ def _channel(samples: np.ndarray, stream: AudioStream) -> np.ndarray:
 
 def _sum(parts: Sequence[np.ndarray], silence: np.ndarray) -> np.ndarray:
     """The sum of parts; a mono part sounds on every channel of the others."""
+    if len(parts) == 1:
+        return parts[0]
     total = np.zeros((max((len(part) for part in parts), default=len(silence)), silence.shape[1]), np.float32)
     for part in parts:
         total += part

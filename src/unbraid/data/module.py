@@ -38,7 +38,7 @@ class MultitrackData(pl.LightningDataModule):
         chunks_per_track: how many chunks an epoch draws, times the number of training tracks.
         sampling: how they are drawn.
         augmentation: what changes the sources of training chunks, in this order, by name; None leaves one out.
-        copies: of every training track, at other pitches and tempos, rendered into the store.
+        copies: of every training track, at other pitches and tempos, rendered into the store; by name, None leaves one out.
         residency: where the training samples lie while a run lasts: `disk`, `host`, `device`, or the fastest that holds them.
         workers: loader processes; 0 gathers in the training process, which is enough for most models.
         decoders: processes that fill the store; None: as many as there are cores and as memory holds.
@@ -59,7 +59,7 @@ class MultitrackData(pl.LightningDataModule):
         chunks_per_track: int,
         sampling: Sampling,
         augmentation: Mapping[str, Any],
-        copies: Sequence[Stretch],
+        copies: Mapping[str, Stretch | None],
         residency: Residency,
         workers: int,
         decoders: int | None,
@@ -77,7 +77,7 @@ class MultitrackData(pl.LightningDataModule):
         self.layout, self.root, self.download = layout, Path(root).expanduser(), download
         self.targets, self.chunk_samples, self.chunk_seconds = targets, round(chunk_seconds * sample_rate), chunk_seconds
         self.batch_size, self.chunks_per_track, self.workers, self.seed = batch_size, chunks_per_track, workers, seed
-        self.sampling, self.copies, self.residency = sampling, list(copies), residency
+        self.sampling, self.copies, self.residency = sampling, [copy for copy in copies.values() if copy is not None], residency
         self.augmentation = {name: augment for name, augment in augmentation.items() if augment is not None}
         self.cache_dir = Path(cache_dir).expanduser()
         self.store = Store(self.cache_dir / "store", sample_rate, channels, decoders)
@@ -146,6 +146,9 @@ class MultitrackData(pl.LightningDataModule):
         """Shape: [targets, sources]."""
         return target_matrix(self.targets, self.sources)
 
+    def _weights_over(self, sources: Sequence[str]) -> Tensor:
+        return self.target_weights()[:, [self.sources.index(source) for source in sources]]
+
     def by_difference(self) -> tuple[bool, ...]:
         """Of each target, see `Batch`."""
         remainder = [source == self.tracks[0].remainder for source in self.sources]
@@ -157,8 +160,8 @@ class MultitrackData(pl.LightningDataModule):
         tracks, sampler, rows = self.split("train"), self.sampler(), self.rows()
         place, chunk = self.place(), self.chunk_samples
         on_device = DeviceBank(tracks, rows, chunk, self._device()) if place == "device" else None
-        bank = None if on_device else HostBank(tracks, rows, chunk, load=place == "host")
-        weights = self.target_weights()[:, [source in rows for source in self.sources]]
+        bank = None if on_device else HostBank(tracks, rows, chunk, place == "host", self._device().type == "cpu")
+        weights = self._weights_over([row for row in rows if row != MIXTURE])
         self.mixing = Mixing(
             tracks, rows, weights, self.by_difference(), self.augmentation, self.store.sample_rate, self.seed, sampler.rank,
             on_device,
@@ -184,7 +187,7 @@ class MultitrackData(pl.LightningDataModule):
         sources = [row for row in self.rows() if row != MIXTURE]
         silent = None
         if self.sampling.skip_below_db is not None:
-            weights = self.target_weights()[:, [source in sources for source in self.sources]]
+            weights = self._weights_over(sources)
             silent = SilentChunks(
                 tracks, sources, weights, self.chunk_seconds, self.store.sample_rate, self.sampling.skip_below_db
             )
@@ -195,10 +198,12 @@ class MultitrackData(pl.LightningDataModule):
 
     def rows(self) -> list[str]:
         """What is gathered for training: the mixture and what targets need, or all sources where mixtures are made of them."""
+        # Those of the targets come first, in the targets' order: targets that are sources are then a view and no copy.
+        weights = self.target_weights()
+        used = list(dict.fromkeys(self.sources[i] for row in weights for i in torch.nonzero(row).flatten().tolist()))
         if self.augmentation or self.sampling.remix or not self._holds(self.sources).all():
-            return self.sources
-        used = self.target_weights().any(dim=0).tolist()
-        return [MIXTURE, *(source for source, needed in zip(self.sources, used, strict=True) if needed)]
+            return [*used, *(source for source in self.sources if source not in used)]
+        return [MIXTURE, *used]
 
     def _holds(self, sources: Sequence[str]) -> np.ndarray:
         return np.array([[source in track.sources for source in sources] for track in self.split("train")])

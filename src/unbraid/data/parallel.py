@@ -2,12 +2,14 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from unbraid.errors import InputError
 
@@ -33,13 +35,14 @@ def in_processes(
         return
     # Forking a process that already runs threads can dead-lock, so workers start afresh.
     with ProcessPoolExecutor(workers, get_context("spawn"), _live_with_parent) as pool:
-        jobs: dict[Future[Result], int] = {pool.submit(function, item): number for number, item in enumerate(items)}
+        with _one_thread_each(), _without_main():
+            jobs: dict[Future[Result], int] = {pool.submit(function, item): number for number, item in enumerate(items)}
         try:
             for job in as_completed(jobs):
                 yield jobs[job], _result(job.result)
         except BrokenProcessPool as error:
             reason = "a worker process was killed, most likely for lack of memory"
-            raise InputError(f"{reason}; let fewer work at once with data.decoders=1") from error
+            raise InputError(f"{reason}; data.decoders=1 needs no other process") from error
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -49,6 +52,31 @@ def _result(call: Callable[[], Result]) -> Result | InputError:
         return call()
     except InputError as error:
         return error
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that start meanwhile leave the cores to each other."""
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ |= dict.fromkeys(before, "1")
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            os.environ |= {} if value is None else {name: value}
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that start meanwhile do not run the user's script once more, which costs seconds where it imports torch."""
+    main = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(hidden)
 
 
 def _live_with_parent() -> None:

@@ -2,7 +2,8 @@
 
 A share of the energy cannot tell it, because music is weak at high frequencies anyway. What gives a cut away is its edge: the
 long-term average spectrum falls by tens of dB within a few hundred Hz and stays down up to Nyquist, where music that merely
-grows dull falls by a few dB per kHz. A filter softer than `EDGE_DB` within `EDGE_HZ` is not seen.
+grows dull falls by a few dB per kHz. A filter softer than `EDGE_DB` within `EDGE_HZ` is not seen, nor an
+edge in the last `EDGE_HZ` below Nyquist.
 """
 
 import numpy as np
@@ -19,7 +20,7 @@ PAUSE_DB = -60.0  # frames this far below the loudest one are left out
 
 
 def ceiling_hz(samples: np.ndarray, rate: int) -> float | None:
-    """The edge in Hz; Nyquist where there is none, None for silence.
+    """The edge in Hz; Nyquist where there is none, None for silence and for a sample or two.
 
     Args:
         samples: `[channels, samples]`; channels take turns, so that opposite phases do not cancel.

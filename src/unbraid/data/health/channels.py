@@ -36,7 +36,7 @@ def bass_share(samples: np.ndarray, rate: int) -> float:
     """
     factor = max(1, rate // LOW_RATE)
     low = decimate(samples, factor)
-    power = np.abs(np.fft.rfft(low)) ** 2
+    power = np.abs(np.fft.rfft(low, max(1, len(low)))) ** 2
     frequencies = np.arange(len(power)) * rate / factor / max(1, len(low))
     total = power[(frequencies >= BASS_HZ[0]) & (frequencies <= 500)].sum()
     bass = power[(frequencies >= BASS_HZ[0]) & (frequencies <= BASS_HZ[1])].sum()

@@ -24,6 +24,8 @@ MOST_SILENT_SHARE = 0.9
 LEAST_CEILING_OF_NYQUIST = 0.75
 # What is subtracted from the mixture makes it louder: nothing has cancelled.
 MOST_REMAINDER_DB = 0.0
+# Encoders add or lose some hundredths of a second; more is another edit of the song.
+MOST_CUT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def _pair(name: str, health: Health) -> Iterator[Finding]:
         if health.correlation < LEAST_CORRELATION:
             sentence = f"the pair does not look like one recording: its correlation is {health.correlation:.2f}"
         yield Finding(name, "misaligned pair", sentence)
+    if health.remainder_db is not None and health.cut_seconds > MOST_CUT_SECONDS:
+        yield Finding(name, "unequal lengths", f"mixture and instrumental differ in length by {health.cut_seconds:.1f} s")
     if health.remainder_db is not None and health.remainder_db > MOST_REMAINDER_DB:
         sentence = f"what is left of the mixture is louder than the mixture, {health.remainder_db:+.1f} dB: nothing cancels"
         yield Finding(name, "remainder", sentence)
@@ -95,6 +99,7 @@ def _duplicates(entries: Sequence[Entry]) -> Iterator[Finding]:
     for match in matches([from_text(health.fingerprint) for _, _, health in entries]):
         (name, split, _), (other, other_split, _) = entries[match.first], entries[match.second]
         kind = "duplicate in a split" if split == other_split else "duplicate across splits"
-        later = f", {match.offset_words * HOP_SECONDS:+.2f} s into it" if match.offset_words else ""
-        sentence = f"in {split} holds the same recording as {other} in {other_split}{later}"
-        yield Finding(name, kind, f"{sentence} ({100 * match.bit_error_rate:.0f} % of the fingerprint differ)")
+        seconds = match.offset_words * HOP_SECONDS
+        begins = f", which begins {abs(seconds):.2f} s {'later' if seconds > 0 else 'earlier'}" if seconds else ""
+        sentence = f"is in {split} and the same recording as {other} in {other_split}{begins}"
+        yield Finding(name, kind, f"{sentence} ({100 * match.bit_error_rate:.0f} % of the bits differ)")

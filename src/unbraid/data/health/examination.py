@@ -29,6 +29,7 @@ class Health:
 
     Args:
         duration_seconds: of the track as decoded.
+        cut_seconds: by which the longest of its files was longer than the shortest, to which all are cut.
         rate: of its files in Hz.
         channels: of the mixture.
         residual_db: mixture less the sum of the sources, relative to the mixture; -150 where they are equal. None where it is
@@ -47,6 +48,7 @@ class Health:
     """
 
     duration_seconds: float
+    cut_seconds: float
     rate: int
     channels: int
     residual_db: float | None
@@ -80,7 +82,7 @@ class Health:
 
 
 def examine(track: Track, decoded: Decoded) -> Health:
-    """Measure a track; takes a sixth of the time that decoding it takes, and 60 MB."""
+    """Measure a track; in about a tenth of the time that decoding takes, and in 40 MB."""
     mixture, rate = decoded.mixture, decoded.rate
     length = mixture.shape[1]
     block = max(1, round(BLOCK_SECONDS * rate))
@@ -89,6 +91,7 @@ def examine(track: Track, decoded: Decoded) -> Health:
     of_channels = powers if _are_channels_of_one(track) else {}
     return Health(
         duration_seconds=length / rate,
+        cut_seconds=decoded.cut_seconds,
         rate=rate,
         channels=len(mixture),
         residual_db=_residual_db(mixture, list(decoded.sources.values())) if _has_own_mixture(track) else None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
+from textwrap import wrap
 from typing import Any
 
 from unbraid.data.health.diagnosis import Entry, Finding
@@ -11,12 +12,13 @@ from unbraid.data.tracks import SPLITS
 
 MOST_LINES = 200
 MOST_PER_KIND = 20
-NAME_WIDTH = 34
+NAME_WIDTH = 30
+WIDTH = 110
 HEADER = f"{'track':{NAME_WIDTH}} split  length    rate ch  residual clipped bandwidth  silent"
 
 
 def table(entries: Sequence[Entry], findings: Sequence[Finding]) -> str:
-    """A line per track, totals per split and the warnings by kind, at most 110 columns wide where sentences are short.
+    """A line per track, totals per split and the warnings by kind, at most `WIDTH` columns wide.
 
     Args:
         entries: name, split and health of each track; shown by split and name.
@@ -42,10 +44,11 @@ def _line(name: str, split: str, health: Health) -> str:
     seconds = round(health.duration_seconds)
     residual = "-" if health.residual_db is None else f"{health.residual_db:.1f} dB"
     ceiling = "-" if health.ceiling_hz is None else f"{health.ceiling_hz / 1000:.1f} kHz"
-    return (
+    line = (
         f"{_cut(name):{NAME_WIDTH}} {split:5} {seconds // 60:4}:{seconds % 60:02} {health.rate:7} {health.channels:2} "
         f"{residual:>9} {health.clipped_runs:7} {ceiling:>9}  {_silent(health)}"
     )
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
 
 
 def _cut(name: str) -> str:
@@ -55,10 +58,9 @@ def _cut(name: str) -> str:
 
 
 def _silent(health: Health) -> str:
-    """The sources with the greatest silent shares, as many as the line can hold."""
+    """The sources that have silence, the most silent first, for the line may be cut."""
     shares = sorted(health.silent_share.items(), key=lambda item: (-item[1], item[0]))
-    parts = [f"{name} {100 * share:.0f} %" for name, share in shares if share >= 0.005]
-    return ", ".join(parts[:2]) + (", …" if len(parts) > 2 else "") if parts else "-"
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares if share >= 0.005) or "-"
 
 
 def _hours(entries: Sequence[Entry]) -> dict[str, dict[str, float]]:
@@ -77,7 +79,9 @@ def _warnings(findings: Sequence[Finding]) -> list[str]:
     for kind, group in groupby(sorted(findings, key=lambda f: (f.kind, f.track)), key=lambda f: f.kind):
         found = list(group)
         lines.append(f"warning: {kind} ({len(found)})")
-        lines += [f"  {_cut(finding.track)}: {finding.sentence}" for finding in found[:MOST_PER_KIND]]
+        for finding in found[:MOST_PER_KIND]:
+            sentence = f"{_cut(finding.track)}: {finding.sentence}"
+            lines += wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="      ")
         if len(found) > MOST_PER_KIND:
             lines.append(f"  and {len(found) - MOST_PER_KIND} more")
     return lines

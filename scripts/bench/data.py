@@ -1,0 +1,305 @@
+"""What training waits for: batches from the store beside the musdb package and soundfile, and the wait in a training step.
+
+    python scripts/bench/data.py [songs=10] [seconds=240]
+
+Needs ffmpeg for the peer (`apt install ffmpeg`) and the packages of the `dev` extra. The songs are made of the real stem file
+that the stempeg wheel carries, repeated to the asked length as stem files, and decoded to wav for the readers of wav. All
+readers draw 16 random chunks of 6 s of 4 stereo sources at 44.1 kHz, every source from a song of its own (the recipe of
+Open-Unmix), and end in one float32 batch of sources and their sum. They take turns in one process; medians are printed. Files
+are in the page cache for everybody. The last line is one JSON object.
+"""
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as train.py does
+
+import hydra
+import numpy as np
+import soundfile
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from unbraid import audio
+from unbraid.commands.door import CONF
+from unbraid.data.musdb import MUSDB18, STEM_STREAMS
+from unbraid.data.store import Store
+from unbraid.runs import build
+
+RATE, BATCH, CHUNK_SECONDS = 44100, 16, 6.0
+CHUNK = round(RATE * CHUNK_SECONDS)
+SOURCES = ("drums", "bass", "other", "vocals")
+STEREO = ["model.separator.sample_rate=44100", "model.separator.channels=2", f"data.chunk_seconds={CHUNK_SECONDS}"]
+RECIPE = ["targets=all", "data.sampling.remix=1", "data.batch_size=16", "data.chunks_per_track=100000", *STEREO]
+
+
+def main() -> None:
+    arguments = {"songs": "10", "seconds": "240"} | dict(word.split("=", 1) for word in sys.argv[1:])
+    if unknown := arguments.keys() - {"songs", "seconds"}:
+        sys.exit(f"error: unknown argument {min(unknown)}; known: songs, seconds")
+    if not shutil.which("ffmpeg"):
+        sys.exit("error: ffmpeg is not on the PATH, and the musdb package cannot read without it: apt install ffmpeg")
+    torch.set_flush_denormal(True)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    with tempfile.TemporaryDirectory() as folder:
+        root = make_songs(Path(folder) / "stems", int(arguments["songs"]), float(arguments["seconds"]))
+        figures = fill(root, Path(folder)) | chunks(root, Path(folder)) | waits(root, Path(folder)) | memory(Path(folder))
+    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+
+
+def make_songs(root: Path, count: int, seconds: float) -> Path:
+    """A MUSDB18 root of stem files of the asked length, copied without decoding."""
+    spec = find_spec("stempeg")
+    assert spec is not None and spec.submodule_search_locations
+    (source,) = (Path(spec.submodule_search_locations[0]) / "data").glob("*.stem.mp4")
+    loops = str(int(seconds / 6))
+    ffmpeg = ["ffmpeg", "-loglevel", "error", "-stream_loop", loops, "-i", str(source), "-map", "0:a", "-c", "copy"]
+    for split in ("train", "valid", "test"):
+        (root / split).mkdir(parents=True)
+        for number in range(count if split == "train" else 1):
+            subprocess.run([*ffmpeg, str(root / split / f"{split} {number}.stem.mp4")], check=True)
+    return root
+
+
+def data_module(root: Path, cache: Path, *words: str) -> Any:
+    choices = [f"data.root={root}", f"data.cache_dir={cache}", "data=musdb", "name=bench", *words]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", choices)
+    OmegaConf.resolve(config)
+    data = build(config.data)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def batches(data: Any) -> Iterator[Any]:
+    return map(data.on_after_batch_transfer, data.train_dataloader())
+
+
+# Filling
+
+
+def fill(root: Path, folder: Path) -> dict[str, float]:
+    """Seconds per track: into the store, and through the musdb package, which keeps nothing."""
+    print("\nreading whole tracks of 5 stereo streams: seconds per track")
+    short = make_songs(folder / "short", 40, 6.0)
+    return {
+        "fill_vs_musdb": fill_one_kind(root, folder / "cache"),
+        "fill_vs_musdb_short_tracks": fill_one_kind(short, folder / "short cache"),
+    }
+
+
+def fill_one_kind(root: Path, cache: Path) -> float:
+    """How many times as fast the store is as the faster way to read through musdb."""
+    import musdb
+
+    tracks = musdb.DB(root=str(root), subsets="train", split="train").tracks[:4]
+    at_once = statistics.median(timed(partial(getattr, track, "stems"))[0] for track in tracks)
+    each = statistics.median(timed(partial(read_each, track))[0] for track in tracks)
+    rows = {"musdb, track.stems": at_once, "musdb, one stem after the other": each}
+    for decoders in (1, None):
+        shutil.rmtree(cache, ignore_errors=True)
+        listed = MUSDB18().tracks(root).tracks
+        store = Store(cache / "store", RATE, 2, decoders)
+        rows[f"store, processes: {decoders or os.cpu_count()}"] = timed(partial(store.open, listed, False))[0] / len(listed)
+    peer, own = min(at_once, each), list(rows.values())[-1]
+    for name, seconds in rows.items():
+        print(f"  {tracks[0].duration:4.0f} s, {name:<34}{seconds:8.2f}{peer / seconds:10.1f} x")
+    return peer / own
+
+
+def read_each(track: Any) -> list[Any]:
+    return [track.audio, *(source.audio for source in track.sources.values())]
+
+
+# Chunks
+
+
+def chunks(root: Path, folder: Path) -> dict[str, float]:
+    """Chunks per second of each reader."""
+    wavs = decode_to_wav(root, folder / "wav")
+    readers: dict[str, Callable[[], Any]] = {}
+    for place in ("disk", "host"):
+        stored = batches(data_module(root, folder / "cache", *RECIPE, f"data.residency={place}"))
+        readers[f"store, {place}"] = partial(next, stored)
+    readers["soundfile, seeking in wav"] = soundfile_reader(wavs)
+    readers["musdb, stem files"] = musdb_reader(root)
+    times: dict[str, list[float]] = {name: [] for name in readers}
+    for turn in range(12):
+        for name, reader in readers.items():
+            if name.startswith("musdb") and turn > 2:
+                continue
+            times[name].append(timed(reader)[0] * (BATCH if name.startswith("musdb") else 1))
+    rates = {name: BATCH / statistics.median(some[1:]) for name, some in times.items()}
+    print(f"\nbatches of {BATCH} x {CHUNK_SECONDS:g} s, 4 stereo sources at {RATE} Hz: chunks per second")
+    for name, rate in rates.items():
+        print(f"  {name:<34}{rate:8.1f}{rates['store, disk'] / rate:10.1f} x slower than the store")
+    own = rates["store, disk"]
+    return {"vs_musdb": own / rates["musdb, stem files"], "vs_soundfile": own / rates["soundfile, seeking in wav"]}
+
+
+def decode_to_wav(root: Path, folder: Path) -> list[dict[str, Path]]:
+    songs = []
+    for path in sorted((root / "train").iterdir()):
+        streams, rate = audio.read(path, [STEM_STREAMS[source] for source in SOURCES])
+        songs.append({source: folder / path.stem / f"{source}.wav" for source in SOURCES})
+        (folder / path.stem).mkdir(parents=True)
+        for file, samples in zip(songs[-1].values(), streams, strict=True):
+            soundfile.write(file, samples.T, rate, subtype="PCM_16")
+    return songs
+
+
+def batch_of(chunk: Callable[[], Tensor], count: int) -> tuple[Tensor, Tensor]:
+    sources = torch.stack([chunk() for _ in range(count)])
+    return sources.sum(dim=1), sources
+
+
+def soundfile_reader(songs: list[dict[str, Path]]) -> Callable[[], Any]:
+    random = np.random.default_rng(0)
+
+    def source(name: str) -> Tensor:
+        with soundfile.SoundFile(songs[random.integers(len(songs))][name]) as file:
+            file.seek(int(random.integers(file.frames - CHUNK)))
+            return torch.from_numpy(file.read(CHUNK, dtype="float32", always_2d=True)).T
+
+    return lambda: batch_of(lambda: torch.stack([source(name) for name in SOURCES]), BATCH)
+
+
+def musdb_reader(root: Path) -> Callable[[], Any]:
+    """One chunk at a time, for it takes seconds; the time is counted for a batch."""
+    import musdb
+
+    random = np.random.default_rng(0)
+    tracks = musdb.DB(root=str(root), subsets="train", split="train").tracks
+
+    def source(name: str) -> Tensor:
+        track = tracks[random.integers(len(tracks))]
+        track.chunk_duration = CHUNK_SECONDS
+        track.chunk_start = random.uniform(0, track.duration - CHUNK_SECONDS)
+        return torch.as_tensor(track.sources[name].audio.T, dtype=torch.float32)
+
+    return lambda: batch_of(lambda: torch.stack([source(name) for name in SOURCES]), 1)
+
+
+# Waiting
+
+
+def waits(root: Path, folder: Path) -> dict[str, float]:
+    """Share of a training step until its batch is there, gathered and mixed."""
+    print("\nshare of a training step until its batch lies ready (gathered, augmented, summed)")
+    print(f"  {'':<44}{'workers=0':>12}{'workers=1':>12}{'step':>10}")
+    figures = {}
+    recipe = ["targets=vocals", "data.sampling.remix=1", "augmentation=gain_swap", "data.batch_size=16", *STEREO]
+    cases = {
+        "unet": ("U-Net, 8192 Hz mono", unet_step(), []),
+        "open_unmix": ("Open-Unmix, 44.1 kHz stereo", open_unmix_step(), ["data.batch_size=16", *STEREO]),
+        "open_unmix_recipe": ("the same with its remix and augmentation", open_unmix_step(), recipe),
+    }
+    for name, (title, step, words) in cases.items():
+        data = [
+            batches(data_module(root, folder / "cache", "data.chunks_per_track=100000", f"data.workers={n}", *words))
+            for n in (0, 1)
+        ]
+        rows: list[list[tuple[float, float]]] = [[], []]
+        for _ in range(7):
+            for stream, row in zip(data, rows, strict=True):
+                start = time.perf_counter()
+                batch = next(stream)
+                ready = time.perf_counter()
+                step(batch)
+                row.append((ready - start, time.perf_counter() - ready))
+        shares = [statistics.median(wait / (wait + work) for wait, work in row[2:]) for row in rows]
+        print(f"  {title:<44}{shares[0]:>12.2%}{shares[1]:>12.2%}{statistics.median(w for _, w in rows[0][2:]):>8.2f} s")
+        figures[f"wait_share_{name}"] = min(shares)
+    return figures
+
+
+def unet_step() -> Callable[[Any], None]:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", ["name=bench"])
+    OmegaConf.resolve(config)
+    task = build(config.model)
+    optimizer = task.configure_optimizers()["optimizer"]
+
+    def step(batch: Any) -> None:
+        estimate = task.separator(batch.mixture, batch.peak)
+        reference = task.separator.reference(batch.mixture, batch.sources, estimate)
+        learn(optimizer, task.loss(estimate, reference))
+
+    return step
+
+
+def open_unmix_step() -> Callable[[Any], None]:
+    """The network of the openunmix package with one target, at its usual size."""
+    from openunmix.model import OpenUnmix
+    from openunmix.transforms import ComplexNorm, make_filterbanks
+
+    stft, _ = make_filterbanks(n_fft=4096, n_hop=1024)
+    encoder = nn.Sequential(stft, ComplexNorm(mono=False))
+    network = OpenUnmix(nb_bins=2049, nb_channels=2, hidden_size=512, max_bin=1487)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-5)
+
+    def step(batch: Any) -> None:
+        with torch.no_grad():
+            mixture, target = encoder(batch.mixture), encoder(batch.sources[:, 0])
+        learn(optimizer, (network(mixture) - target).square().mean())
+
+    return step
+
+
+def learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+# Memory
+
+
+def memory(folder: Path) -> dict[str, float]:
+    """Largest resident memory of a process that draws batches from the disk, with few tracks and with ten times as many."""
+    sizes = {}
+    for count in (6, 60):
+        root = make_songs(folder / f"{count} songs", count, 24.0)
+        data_module(root, folder / f"cache {count}", *RECIPE)
+        words = [sys.executable, __file__, "--memory", str(root), str(folder / f"cache {count}")]
+        sizes[count] = int(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1]) / 1024
+    print("\nresident memory after 100 batches from the disk, residency=disk")
+    for count, size in sizes.items():
+        print(f"  {count:>3} tracks of 30 s {size:12.0f} MB")
+    return {"rss_growth_10x": sizes[60] / sizes[6]}
+
+
+def draw_and_say_memory(root: str, cache: str) -> None:
+    """In a process of its own: its largest resident memory in kB."""
+    stream = batches(data_module(Path(root), Path(cache), *RECIPE, "data.residency=disk"))
+    for _ in range(100):
+        next(stream)
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    print(line.split()[1])
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--memory"]:
+        draw_and_say_memory(*sys.argv[2:])
+    else:
+        main()

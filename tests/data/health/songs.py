@@ -1,0 +1,50 @@
+"""Real-ish music for the tests of the data doctor, rendered once per session, and what encoders do to it."""
+
+import io
+from functools import cache
+
+import numpy as np
+import soundfile
+
+from unbraid.data.demo_songs.song import render_song
+
+RATE = 44100
+
+
+LONG_SECONDS, SHORT_SECONDS = 20.0, 5.0
+
+
+@cache
+def _rendered(seed: int, seconds: float) -> dict[str, np.ndarray]:
+    return {name: samples.astype(np.float32) / 32768 for name, samples in render_song(seed, seconds).items()}
+
+
+def stems(seed: int, seconds: float) -> dict[str, np.ndarray]:
+    """float32 `[2, samples]` by name, the mixture too; songs 0 and 1 may be long."""
+    whole = _rendered(seed, LONG_SECONDS if seed < 2 else SHORT_SECONDS)
+    assert seconds * RATE <= whole["mixture"].shape[1]
+    return {name: samples[:, : round(seconds * RATE)] for name, samples in whole.items()}
+
+
+def song(seed: int, seconds: float) -> np.ndarray:
+    return stems(seed, seconds)["mixture"]
+
+
+def accompaniment(seed: int, seconds: float) -> np.ndarray:
+    return song(seed, seconds) - stems(seed, seconds)["vocals"]
+
+
+def through(samples: np.ndarray, container: str, subtype: str, quality: float) -> np.ndarray:
+    """Encoded and decoded again; 1 is the worst quality."""
+    file = io.BytesIO()
+    soundfile.write(file, samples.T, RATE, format=container, subtype=subtype, compression_level=quality)
+    file.seek(0)
+    return np.ascontiguousarray(soundfile.read(file, dtype="float32", always_2d=True)[0].T)
+
+
+def through_mp3(samples: np.ndarray) -> np.ndarray:
+    return through(samples, "MP3", "MPEG_LAYER_III", 0.7)
+
+
+def through_ogg(samples: np.ndarray) -> np.ndarray:
+    return through(samples, "OGG", "VORBIS", 0.9)
