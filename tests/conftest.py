@@ -57,8 +57,8 @@ def own_songs(tmp_path):
     return make_root(tmp_path / "root")
 
 
-def load_train_script():
-    spec = importlib.util.spec_from_file_location("train", PROJECT / "train.py")
+def load_door(script: str):
+    spec = importlib.util.spec_from_file_location(Path(script).stem, PROJECT / script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.main
@@ -66,16 +66,15 @@ def load_train_script():
 
 @pytest.fixture
 def cli(monkeypatch, capfd, tmp_path):
-    """Call train.py with arguments from an empty folder; returns exit status, standard output and standard error."""
+    """Call train.py, or another door, from an empty folder; returns exit status, standard output and standard error."""
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
-    main = load_train_script()
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    def call(*arguments: str, door: str = "train.py") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [door, *arguments])
         try:
-            main()
+            load_door(door)()
             status = 0
         except SystemExit as error:
             status = int(error.code or 0)

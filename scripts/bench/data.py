@@ -1,6 +1,6 @@
 """What training waits for: batches from the store beside the musdb package and soundfile, and the wait in a training step.
 
-    python scripts/bench/data.py [songs=10] [seconds=240]
+    python scripts/bench/data.py [songs=20] [seconds=120]
 
 Needs ffmpeg for the peer (`apt install ffmpeg`) and the packages of the `dev` extra. The songs are made of the real stem file
 that the stempeg wheel carries, repeated to the asked length as stem files, and decoded to wav for the readers of wav. All
@@ -43,11 +43,12 @@ RATE, BATCH, CHUNK_SECONDS = 44100, 16, 6.0
 CHUNK = round(RATE * CHUNK_SECONDS)
 SOURCES = ("drums", "bass", "other", "vocals")
 STEREO = ["model.separator.sample_rate=44100", "model.separator.channels=2", f"data.chunk_seconds={CHUNK_SECONDS}"]
+FEW = "data.chunks_per_track=400"  # decks of cards of a usual size
 RECIPE = ["targets=all", "data.sampling.remix=1", "data.batch_size=16", "data.chunks_per_track=100000", *STEREO]
 
 
 def main() -> None:
-    arguments = {"songs": "10", "seconds": "240"} | dict(word.split("=", 1) for word in sys.argv[1:])
+    arguments = {"songs": "20", "seconds": "120"} | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - {"songs", "seconds"}:
         sys.exit(f"error: unknown argument {min(unknown)}; known: songs, seconds")
     if not shutil.which("ffmpeg"):
@@ -274,7 +275,7 @@ def memory(folder: Path) -> dict[str, float]:
     sizes = {}
     for count in (6, 60):
         root = make_songs(folder / f"{count} songs", count, 24.0)
-        data_module(root, folder / f"cache {count}", *RECIPE)
+        data_module(root, folder / f"cache {count}", *RECIPE, FEW)
         words = [sys.executable, __file__, "--memory", str(root), str(folder / f"cache {count}")]
         sizes[count] = int(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1]) / 1024
     print("\nresident memory after 100 batches from the disk, residency=disk")
@@ -285,7 +286,7 @@ def memory(folder: Path) -> dict[str, float]:
 
 def draw_and_say_memory(root: str, cache: str) -> None:
     """In a process of its own: its largest resident memory in kB."""
-    stream = batches(data_module(Path(root), Path(cache), *RECIPE, "data.residency=disk"))
+    stream = batches(data_module(Path(root), Path(cache), *RECIPE, FEW, "data.residency=disk"))
     for _ in range(100):
         next(stream)
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

@@ -134,7 +134,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return hint not in (bool, int, float, str)
     if isinstance(value, bool) and hint in (int, float):
         return False
-    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    if any(isinstance(item, Mapping) and "_target_" in item for item in items):
         return True
     return _is(value, hint) or (isinstance(value, list) and _is(tuple(value), hint))
 

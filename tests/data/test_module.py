@@ -222,9 +222,9 @@ def test_samples_lie_in_the_fastest_place_that_holds_them(asked, needed, kind, p
 @pytest.mark.parametrize(
     ("asked", "needed", "kind", "sentence"),
     [
-        ("host", 21 * GB, "cpu", "residency=host: the samples need 21.0 GB, and 20.0 GB are free; use auto or disk"),
-        ("device", 11 * GB, "cuda", "residency=device: the samples need 11.0 GB, and 10.0 GB are free"),
-        ("device", 1, "cpu", "residency=device: the network runs on cpu, expected a GPU"),
+        ("host", 21 * GB, "cpu", "data.residency=host: the samples need 21.0 GB, and 20.0 GB are free; use auto or disk"),
+        ("device", 11 * GB, "cuda", "data.residency=device: the samples need 11.0 GB, and 10.0 GB are free"),
+        ("device", 1, "cpu", "data.residency=device: the network runs on cpu, expected a GPU"),
     ],
 )
 def test_a_place_that_cannot_hold_them_is_said(asked, needed, kind, sentence, monkeypatch):

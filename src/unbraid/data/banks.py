@@ -14,6 +14,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from unbraid.data.fill import MIXTURE
 from unbraid.data.store import GIGABYTE, StoredTrack
 from unbraid.errors import InputError
 from unbraid.memory import Recycled
@@ -49,10 +50,15 @@ class HostBank:
         self.tracks, self.chunk, self.channels = tracks, chunk, tracks[0].shape[1]
         self.rows = [[_row(track, name) for name in names] for track in tracks]
         self.loaded = [_rows(track, names) for track in tracks] if load else None
+        self.has_mixture = MIXTURE in names
         self.dtype, self.memory = np.float32 if scaled else np.int16, Recycled(kept=4)
 
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
-        out = self.memory.take((*tracks.shape, self.channels, self.chunk), self.dtype)
+        batch, rows = tracks.shape
+        if self.has_mixture:  # row by row in memory, so that mixtures and targets are whole tensors without a copy
+            out = self.memory.take((rows, batch, self.channels, self.chunk), self.dtype).swapaxes(0, 1)
+        else:
+            out = self.memory.take((batch, rows, self.channels, self.chunk), self.dtype)
         jobs = zip(out, tracks.tolist(), starts.tolist(), strict=True)
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # reading and scaling need no interpreter
             list(pool.map(self._gather_chunk, jobs))
@@ -94,7 +100,7 @@ class DeviceBank:
 
 
 def _row(track: StoredTrack, name: str) -> int:
-    return track.row(name) if name in (*track.rows, "mixture") else -1
+    return track.row(name) if name in (*track.rows, MIXTURE) else -1
 
 
 def _rows(track: StoredTrack, names: Sequence[str]) -> np.ndarray:
@@ -128,10 +134,10 @@ def choose(asked: Residency, needed: int, device: torch.device, processes: int) 
         places: tuple[tuple[Residency, float], ...] = (("device", SHARE_OF_DEVICE), ("host", SHARE_OF_HOST))
         return next((place for place, share in places if needed <= share * free[place]), "disk")
     if asked == "device" and device.type != "cuda":
-        raise InputError(f"residency=device: the network runs on {device.type}, expected a GPU; use auto, host or disk")
+        raise InputError(f"data.residency=device: the network runs on {device.type}, expected a GPU; use auto, host or disk")
     if asked != "disk" and needed > free[asked]:
         raise InputError(
-            f"residency={asked}: the samples need {needed / GIGABYTE:.1f} GB, and {free[asked] / GIGABYTE:.1f} GB are free; "
-            "use auto or disk"
+            f"data.residency={asked}: the samples need {needed / GIGABYTE:.1f} GB, and {free[asked] / GIGABYTE:.1f} GB are "
+            "free; use auto or disk"
         )
     return asked

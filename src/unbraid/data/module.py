@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
 from unbraid.data.chunks import Batch, ChunkBatches, Chunks, Mixing, WholeTracks
 from unbraid.data.fill import MIXTURE
@@ -58,7 +59,7 @@ class MultitrackData(pl.LightningDataModule):
         batch_size: int,
         chunks_per_track: int,
         sampling: Sampling,
-        augmentation: Mapping[str, Any],
+        augmentation: Mapping[str, Augmentation | None],
         copies: Mapping[str, Stretch | None],
         residency: Residency,
         workers: int,
@@ -96,15 +97,14 @@ class MultitrackData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         if self.tracks:
             return
-        stored = self.stored()
-        misaligned = {track.name: "mixture and instrumental are not aligned" for track in stored if not track.aligned}
-        self.left_out |= misaligned
-        self.tracks = [track for track in stored if track.name not in misaligned]
+        self.tracks = [track for track in self.stored() if track.aligned]
         self._check_splits(self.tracks)
 
     def stored(self) -> list[StoredTrack]:
-        """Every track, of every split, with the copies, and with those that are not aligned."""
-        return self.store.open(self._list(), progress=False)
+        """Every track, of every split, with the copies, and with those that are left out because they are not aligned."""
+        stored = self.store.open(self._list(), progress=False)
+        self.left_out |= {track.name: "mixture and instrumental are not aligned" for track in stored if not track.aligned}
+        return stored
 
     def _list(self) -> list[Track]:
         if not self.root.is_dir():

@@ -1,0 +1,58 @@
+"""Every layout is trained on and scored, as a user types it, on a small data set that lies as the real one does."""
+
+import json
+
+import pytest
+import torch
+
+from tests.conftest import SHORT, only_run
+from tests.data import twins
+
+OWN = ["~targets.vocals", "+targets.voice=[voice]"]
+LAYOUTS = {
+    "ikala": (twins.ikala, ["data=ikala", "targets=vocals_accompaniment", "data.layout.valid=0.25"]),
+    "mir1k": (twins.mir1k, ["data=mir1k", "data.layout.test=[amy]"]),
+    "medleydb": (twins.medleydb, ["data=medleydb", "targets=accompaniment"]),
+    "pairs": (twins.pairs, ["data=pairs"]),
+    "stems": (twins.stems, ["data=stems", *OWN]),
+    "singles": (twins.singles, ["data=singles", *OWN]),
+}
+
+
+@pytest.mark.parametrize(("twin", "words"), LAYOUTS.values(), ids=LAYOUTS)
+def test_every_layout_trains(cli, tmp_path, twin, words):
+    root = twin(tmp_path / "root")
+    before = sorted(root.rglob("*"))
+    status, _, err = cli(*words, f"data.root={root}", *SHORT)
+    assert status == 0, err
+    run = only_run(tmp_path / "work")
+    assert json.loads((run / "run.json").read_text())["state"] == "done"
+    assert json.loads((run / "scores.json").read_text())["tracks"]
+    assert sorted(root.rglob("*")) == before
+
+
+def test_augmentation_remix_and_copies_train(cli, songs, tmp_path):
+    words = ["augmentation=all", "copies=tempo", "data.sampling.remix=0.5", "data.sampling.skip_below_db=-50", "targets=all"]
+    status, out, err = cli("data=musdb", f"data.root={songs}", *SHORT, *words)
+    assert status == 0, err
+    assert "6 train, 1 valid, 1 test tracks; 6 steps an epoch" in out
+    weights = torch.load(only_run(tmp_path / "work") / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["augmentation.gain.low=2"], "augmentation.gain.low must lie in [0, high] = [0, 1.25], found 2"),
+        (["copies.up.semitones=40"], "copies.up.semitones must lie in [-12, 12], found 40"),
+        (["data.sampling.over=songs"], "data.sampling.over: found 'songs', expected Literal['tracks', 'time']"),
+        (["data.sampling.remix=2"], "data.sampling.remix must lie in [0, 1], found 2"),
+        (["data.residency=device"], "data.residency=device: the network runs on cpu, expected a GPU"),
+        (["data.residency=gpu"], "data.residency: found 'gpu'"),
+        (["data.decoders=0"], "data.decoders must be at least 1, found 0"),
+    ],
+)
+def test_what_the_data_engine_cannot_use_is_said(cli, songs, words, sentence):
+    choices = ["data=musdb", f"data.root={songs}", "augmentation=gain_swap", "copies=pitch"]
+    status, _, err = cli(*choices, *SHORT, *words)
+    assert status == 1 and sentence in err

@@ -1,0 +1,116 @@
+"""Preparing a data set: the store is filled, its health is said, and nothing else is left behind."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import RATE, files_below, write_song
+from tests.data import twins
+
+DOOR = "scripts/prepare.py"
+
+
+@pytest.fixture
+def prepare(cli, tmp_path):
+    return partial(cli, f"data.cache_dir={tmp_path / 'cache'}", door=DOOR)
+
+
+def report(tmp_path):
+    (path,) = (tmp_path / "cache/health").iterdir()
+    return json.loads(path.read_text())
+
+
+def test_the_store_is_filled_and_the_report_is_on_screen_and_in_the_cache(prepare, songs, tmp_path):
+    status, out, err = prepare("data=musdb", f"data.root={songs}")
+    assert status == 0 and "decoding 4 tracks" in err
+    for words in ("song 0", "train     2 tracks", "22.1 kHz", "store  ", f"report  {tmp_path}/cache/health/musdb-"):
+        assert words in out
+    assert set(report(tmp_path)["tracks"]) == {"song 0", "song 1", "song 2", "song 3"}
+    assert report(tmp_path)["root"] == str(songs) and report(tmp_path)["left_out"] == {}
+    assert len(list((tmp_path / "cache/store").glob("*/samples.i16"))) == 4
+    assert files_below(tmp_path / "work") == []
+
+
+def test_training_finds_what_was_prepared(prepare, cli, songs, tmp_path):
+    prepare("data=musdb", f"data.root={songs}")
+    _, _, err = prepare("data=musdb", f"data.root={songs}")
+    assert "decoding" not in err
+    words = ["data=musdb", f"data.root={songs}", f"data.cache_dir={tmp_path / 'cache'}", "trainer.max_epochs=0"]
+    status, _, err = cli(*words, "trainer.accelerator=cpu")
+    assert status == 0 and "decoding" not in err
+
+
+def test_another_model_fills_at_its_own_rate(prepare, songs, tmp_path):
+    prepare("data=musdb", f"data.root={songs}")
+    prepare("data=musdb", f"data.root={songs}", "model.separator.sample_rate=16000", "model.separator.chunk_seconds=8")
+    assert len(list((tmp_path / "cache/store").glob("*/samples.i16"))) == 8
+
+
+def test_what_is_stale_is_said_and_dropped_when_asked(prepare, own_songs):
+    prepare("data=musdb", f"data.root={own_songs}")
+    write_song(own_songs / "train/song 0", seed=9)
+    _, out, _ = prepare("data=musdb", f"data.root={own_songs}")
+    assert "1 entries are stale: clean=true drops them" in out
+    status, out, _ = prepare("data=musdb", f"data.root={own_songs}", "clean=true")
+    assert status == 0 and out.startswith("dropped 0.00 GB of stale entries") and "stale: clean" not in out
+
+
+def test_warnings_are_listed(prepare, own_songs, tmp_path):
+    song = write_song(own_songs / "train/song 0", seed=0)
+    silence = np.zeros_like(song["bass"])
+    soundfile.write(own_songs / "train/song 0/bass.wav", silence, RATE, subtype="PCM_16")
+    (own_songs / "test/copy").mkdir()
+    for path in (own_songs / "train/song 1").iterdir():
+        (own_songs / "test/copy" / path.name).write_bytes(path.read_bytes())
+    status, out, _ = prepare("data=musdb", f"data.root={own_songs}")
+    assert status == 0
+    for words in ("warning: residual (1)", "warning: silent source (1)", "bass is silent"):
+        assert words in out
+    kinds = {finding["kind"] for finding in report(tmp_path)["findings"]}
+    assert {"residual", "silent source"} <= kinds
+
+
+def test_a_file_that_cannot_be_used_is_an_error_and_the_rest_is_prepared(prepare, own_songs, tmp_path):
+    (own_songs / "train/song 0/bass.wav").write_text("not audio")
+    status, out, err = prepare("data=musdb", f"data.root={own_songs}")
+    assert status == 1 and "song 0/bass.wav: is damaged" in err and out == ""
+    assert len(list((tmp_path / "cache/store").glob("*/samples.i16"))) == 3
+    assert not (tmp_path / "cache/health").exists()
+
+
+def test_pairs_that_are_not_aligned_are_reported_and_left_out(prepare, cli, tmp_path):
+    generator = np.random.default_rng(0)
+    for name in ("one", "two", "three", "late"):
+        band, voice = generator.standard_normal((2, 8 * 8192)) * 0.05
+        late = np.concatenate([np.zeros(4096 if name == "late" else 0), band])[: len(band)]
+        twins.write(tmp_path / "root/mixture" / f"{name}.wav", band + voice, 8192)
+        twins.write(tmp_path / "root/instrumental" / f"{name}.wav", late, 8192)
+    data = ["data=pairs", f"data.root={tmp_path / 'root'}", "data.layout.valid=[two]", "data.layout.test=[three]"]
+    status, out, _ = prepare(*data)
+    assert status == 0
+    assert "warning: misaligned pair (1)" in out and "+500.0 ms apart" in out
+    assert "left out (1 tracks)\n  late: mixture and instrumental are not aligned" in out
+    _, out, _ = cli(*data, "trainer.max_epochs=0", "trainer.accelerator=cpu")
+    assert "1 train, 1 valid, 1 test tracks" in out and "left out: 1 tracks: late (mixture and" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["data=musdb"], "data.root has no default and must be given"),
+        (["data=musdb", "data.root=/nowhere"], "data.root=/nowhere: no such folder"),
+        (["data=musik"], "data=musik: there is no such choice; did you mean 'musdb'?"),
+        (["claen=true"], "claen: there is no such key; did you mean 'clean'?"),
+        (["clean=maybe"], "clean: found 'maybe', expected bool"),
+        (["seed=-1"], "seed must lie in"),
+        (["data.channels=2"], "data.channels: found 2, expected what model.separator.channels says"),
+    ],
+)
+def test_what_it_cannot_use_is_said_in_one_sentence(prepare, tmp_path, words, sentence):
+    status, out, err = prepare(*words)
+    assert status == 1 and out == ""
+    assert err.count("\n") == 1 and sentence in err
+    assert (tmp_path / "work").is_dir() and not (tmp_path / "cache").exists()
