@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench bench-data clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ lint: $(INSTALLED) ## style and types only
 
 bench: $(INSTALLED) ## what a training step costs, beside peers
 	$(BIN)/python scripts/bench/train_step.py
+
+bench-data: $(INSTALLED) ## how fast data comes, beside peers; needs ffmpeg
+	$(BIN)/python scripts/bench/data.py
 
 clean: ## remove .venv; what was trained and cached stays
 	rm -rf $(VENV)

@@ -100,3 +100,16 @@ def test_what_is_no_separator_is_said(changes, sentence):
 def test_a_chunk_shorter_than_a_window_is_refused():
     with pytest.raises(InputError, match=r"chunk_seconds=0\.1 is 819 samples, expected at least n_fft = 1024"):
         Masking(partial(UNet, NARROW), STFT(1024, 768), ["vocals"], 8192, 1, 0.1)
+
+
+def test_a_target_by_difference_is_what_the_mixtures_magnitudes_have_more():
+    """Jansson et al. 2017: max(|X| - |Y|, 0) for pairs; the other targets are what they are."""
+    separator = masking(partial(Constant, 0.5), targets=("vocals", "accompaniment"))
+    rest, voice = torch.randn(2, 2, 1, separator.chunk_samples)
+    sources = torch.stack([voice, rest], dim=1)
+    estimate = separator(rest + voice)
+    plain = separator.reference(rest + voice, sources, estimate, (False, False)).magnitudes
+    seen = separator.reference(rest + voice, sources, estimate, (True, False)).magnitudes
+    whole, without = (separator.stft(x).abs() * estimate.scale for x in (rest + voice, rest))
+    assert torch.allclose(seen[:, 0], (whole - without).clamp(min=0), atol=1e-5)
+    assert torch.equal(seen[:, 1], plain[:, 1]) and not torch.allclose(seen[:, 0], plain[:, 0], atol=0.01)

@@ -28,7 +28,7 @@ class Recorder(pl.LightningModule):
         return (self.weight - batch.mixture.mean()).square().sum()
 
     def validation_step(self, batch, index):
-        self.log("valid/loss", self.weight.abs().sum())
+        self.log("valid/loss", self.weight.abs().sum(), batch_size=1)
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)

@@ -20,6 +20,7 @@ class Batch(NamedTuple):
     mixture: torch.Tensor
     sources: torch.Tensor
     peak: torch.Tensor
+    by_difference: tuple[bool, ...] = (False,)
 
 
 def task(mask: float = 0.5, lr: float = 1e-2, **more) -> SeparationTask:
