@@ -1,13 +1,20 @@
 """Preparing a data set: the store is filled, its health is said, and nothing else is left behind."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import RATE, files_below, write_song
+from tests.conftest import PROJECT, RATE, files_below, write_song
 from tests.data import twins
 
 DOOR = "scripts/prepare.py"
@@ -79,6 +86,39 @@ def test_a_file_that_cannot_be_used_is_an_error_and_the_rest_is_prepared(prepare
     assert status == 1 and "song 0/bass.wav: is damaged" in err and out == ""
     assert len(list((tmp_path / "cache/store").glob("*/samples.i16"))) == 3
     assert not (tmp_path / "cache/health").exists()
+
+
+def alive_in_group(group):
+    """Command names of the processes in a group that are not only waiting to be collected."""
+    alive = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            name, _, rest = path.read_text().partition(" (")[2].rpartition(") ")
+            state, _, its_group = rest.split()[:3]
+            alive += [name] if int(its_group) == group and state != "Z" else []
+    return alive
+
+
+def test_ctrl_c_leaves_whole_entries_and_no_process(tmp_path):
+    for number in range(8):
+        write_song(tmp_path / "root" / ("train", "valid", "test")[max(0, number - 5)] / f"song {number}", number, seconds=8)
+    words = ["data=musdb", f"data.root={tmp_path / 'root'}", f"data.cache_dir={tmp_path / 'cache'}", "data.decoders=2"]
+    rate = ["model.separator.sample_rate=22050", "model.separator.chunk_seconds=2"]
+    program = subprocess.Popen(
+        [sys.executable, PROJECT / DOOR, *words, *rate], cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "cache/store").glob("*.partial")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(program.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    _, err = program.communicate(timeout=60)
+    assert program.returncode == 130 and err.endswith("stopped by Ctrl-C\n") and "Traceback" not in err
+    left = [path for path in (tmp_path / "cache/store").iterdir() if path.name != "locks"]
+    assert 0 < len(left) < 8 and all((path / "meta.json").is_file() and not path.suffix for path in left)
+    deadline = time.monotonic() + 10  # the last one has to notice that the others are gone
+    while alive_in_group(program.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive_in_group(program.pid) == []
 
 
 def test_pairs_that_are_not_aligned_are_reported_and_left_out(prepare, cli, tmp_path):
