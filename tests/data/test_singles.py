@@ -54,7 +54,7 @@ def split_root(root, tmp_path):
 
 
 def test_split_folders_are_the_splits_and_the_shorter_source_begins_again(split_root):
-    listing = Singles(["nobody"], 0.5).tracks(split_root)
+    listing = Singles(0.9, 0.5).tracks(split_root)
     assert list(twins.splits(listing).values()) == 8 * ["train"] + 5 * ["test"]
     songs = [track for track in listing.tracks if track.split == "test"]
     voices = [track.sources["voice"][0].path.name for track in songs]
@@ -101,3 +101,10 @@ def test_fetch_says_that_there_is_nothing_to_download(root, tmp_path):
     Singles(0.1, 0.1).fetch(root)
     with pytest.raises(InputError, match=r"data\.download=true: there is nothing to download"):
         Singles(0.1, 0.1).fetch(tmp_path / "none")
+
+
+def test_names_for_splits_are_not_ignored_where_there_are_split_folders(tmp_path):
+    for split in ("train", "valid", "test"):
+        twins.singles(tmp_path / split)
+    with pytest.raises(InputError, match=r"valid lists \['take 1'\], but the data has splits of its own"):
+        Singles(["take 1"], 0.1).tracks(tmp_path)

@@ -17,8 +17,8 @@ def root(tmp_path):
     return twins.stems(tmp_path / "root")
 
 
-def test_split_folders_are_the_splits_and_choices_are_not_used(root):
-    assert twins.splits(stems(valid=["nobody"]).tracks(root)) == {
+def test_split_folders_are_the_splits_and_shares_are_not_used(root):
+    assert twins.splits(stems(valid=0.9).tracks(root)) == {
         "one": "train",
         "two": "train",
         "three": "valid",
@@ -120,7 +120,7 @@ def test_a_manifest_in_place_of_folders(root, manifest):
 def test_several_files_of_a_manifest_are_summed_and_its_splits_count(root):
     rows = [{"track": "uno", "split": "valid", "all": ["train/one/piano.wav", "train/one/voice.wav"]}]
     twins.manifest(root / "songs.jsonl", rows)
-    listing = stems(manifest=str(root / "songs.jsonl"), test=["uno"]).tracks(root)
+    listing = stems(manifest=str(root / "songs.jsonl"), test=0.9).tracks(root)
     assert twins.splits(listing) == {"uno": "valid"}
     assert np.allclose(twins.decoded(listing, "uno").sources["all"], twins.heard("one piano", "one voice"), atol=1e-7)
 
@@ -139,3 +139,9 @@ def test_fetch_says_that_there_is_nothing_to_download(root, tmp_path):
     stems().fetch(root)
     with pytest.raises(InputError, match=r"data\.download=true: there is nothing to download"):
         stems().fetch(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("valid", "test"), [(["one"], 0.1), (0.1, ["one"])])
+def test_names_for_splits_are_not_ignored_where_there_are_split_folders(tmp_path, valid, test):
+    with pytest.raises(InputError, match=r"lists \['one'\], but the data has splits of its own"):
+        Stems("mixture", "error", None, valid, test).tracks(twins.stems(tmp_path))

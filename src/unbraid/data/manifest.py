@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unbraid.data.tracks import SPLITS, Choice, Split, split_of
+from unbraid.data.tracks import SPLITS, Choice, Split, refuse_ids, split_of
 from unbraid.errors import InputError, unknown
 
 Cells = dict[str, tuple[str, ...]]
@@ -38,6 +38,8 @@ class Row:
 def splits_of(rows: Sequence[Row], valid: Choice, test: Choice) -> dict[str, Split]:
     """The split of each track: its own, or drawn where rows have none."""
     own = {row.track: row.split for row in rows if row.split}
+    if own:
+        refuse_ids(valid, test)
     return own or split_of([row.track for row in rows], valid, test)
 
 

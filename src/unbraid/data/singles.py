@@ -11,7 +11,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from unbraid.data.folders import audio_files_below, by_name, found_in, must_be_there, split_folders, subfolders
-from unbraid.data.tracks import SPLITS, AudioStream, Choice, Listing, Split, Track, split_of
+from unbraid.data.tracks import SPLITS, AudioStream, Choice, Listing, Split, Track, refuse_ids, split_of
 from unbraid.errors import InputError, unknown
 
 Files = dict[str, dict[str, Path]]  # by source, then by name
@@ -31,6 +31,8 @@ class Singles:
 
     def tracks(self, root: Path) -> Listing:
         folders = split_folders(root)
+        if folders:
+            refuse_ids(self.valid, self.test)
         files = {split: _files(folder) for split, folder in folders.items()} if folders else self._choose(_files(root))
         sources = sorted({source for split in files.values() for source in split})
         if not sources:

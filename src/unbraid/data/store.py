@@ -142,8 +142,9 @@ class Store:
             shape = "{desc} {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} h [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
             refused = []
             with tqdm(total=hours, unit="h", desc="decoding", bar_format=shape, disable=not progress, leave=False) as bar:
-                for number, error in in_processes(fill, orders, workers):
+                for done, (number, error) in enumerate(in_processes(fill, orders, workers), start=1):
                     refused += [error] if isinstance(error, InputError) else []
+                    bar.set_description_str(f"decoding {done}/{len(orders)}", refresh=False)
                     bar.update(seconds[number] / 3600)
                     bar.set_postfix_str(orders[number].track.name)
         except OSError as error:

@@ -75,6 +75,13 @@ class Layout(Protocol):
 Choice = float | list[str]
 
 
+def refuse_ids(valid: Choice, test: Choice) -> None:
+    """For data with splits of its own: what somebody has listed must not be ignored without a word; a share is the default."""
+    for option, choice in (("valid", valid), ("test", test)):
+        if isinstance(choice, list):
+            raise InputError(f"{option} lists {choice}, but the data has splits of its own, expected no list")
+
+
 def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split]:
     """The split of each id, where a data set has none of its own.
 
