@@ -40,6 +40,7 @@ from unbraid.data.store import Store
 from unbraid.runs import build
 
 RATE, BATCH, CHUNK_SECONDS = 44100, 16, 6.0
+CPU = torch.device("cpu")
 CHUNK = round(RATE * CHUNK_SECONDS)
 SOURCES = ("drums", "bass", "other", "vocals")
 STEREO = ["model.separator.sample_rate=44100", "model.separator.channels=2", f"data.chunk_seconds={CHUNK_SECONDS}"]
@@ -58,6 +59,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = make_songs(Path(folder) / "stems", int(arguments["songs"]), float(arguments["seconds"]))
         figures = fill(root, Path(folder)) | chunks(root, Path(folder)) | waits(root, Path(folder)) | memory(Path(folder))
+        if torch.cuda.is_available():
+            figures |= on_device(root, Path(folder), torch.device("cuda"))
     print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
 
 
@@ -228,11 +231,53 @@ def waits(root: Path, folder: Path) -> dict[str, float]:
     return figures
 
 
-def unet_step() -> Callable[[Any], None]:
+def on_device(root: Path, folder: Path, device: torch.device) -> dict[str, float]:
+    """The same with the samples in GPU memory: chunks per second, and the share of a step that is not the network."""
+    cases: dict[str, tuple[str, Callable[[Any], None], list[str]]] = {
+        "unet": ("U-Net, 8192 Hz mono", unet_step(device), []),
+        "open_unmix": ("Open-Unmix, 44.1 kHz stereo", open_unmix_step(device), ["data.batch_size=16", *STEREO]),
+    }
+    print(f"\nsamples in the memory of {torch.cuda.get_device_name(device) if device.type == 'cuda' else device}")
+    figures: dict[str, float] = {}
+    for name, (title, step, words) in cases.items():
+        data = data_module(root, folder / "cache", "data.chunks_per_track=100000", *words)
+        data._device, data.place = (lambda: device), (lambda: "device")  # what a Trainer would say
+        chunks, mixing = iter(data.train_dataloader()), data.on_after_batch_transfer
+
+        def batch(chunks: Iterator[Any] = chunks, mixing: Callable[[Any], Any] = mixing) -> Any:
+            drawn = next(chunks)
+            return mixing(drawn._replace(tracks=drawn.tracks.to(device), starts=drawn.starts.to(device)))
+
+        ready = batch()
+        seconds = {
+            "whole": per_round(lambda step=step, batch=batch: step(batch()), device),  # type: ignore[misc]
+            "network": per_round(partial(step, ready), device),
+            "data": per_round(batch, device),
+        }
+        share, rate = 1 - seconds["network"] / seconds["whole"], BATCH / seconds["data"]
+        print(f"  {title:<44}{rate:>10.0f} chunks/s{share:>10.2%} of a step is not the network")
+        figures |= {f"device_share_{name}": share, f"device_chunks_per_s_{name}": rate}
+    return figures
+
+
+def per_round(function: Callable[[], Any], device: torch.device, rounds: int = 20) -> float:
+    """Seconds of one of many rounds; the device's queue is emptied before the first and after the last."""
+    for _ in range(3):
+        function()
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    for _ in range(rounds):
+        function()
+    wait()
+    return (time.perf_counter() - start) / rounds
+
+
+def unet_step(device: torch.device = CPU) -> Callable[[Any], None]:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", ["name=bench"])
     OmegaConf.resolve(config)
-    task = build(config.model)
+    task = build(config.model).to(device)
     optimizer = task.configure_optimizers()["optimizer"]
 
     def step(batch: Any) -> None:
@@ -243,14 +288,14 @@ def unet_step() -> Callable[[Any], None]:
     return step
 
 
-def open_unmix_step() -> Callable[[Any], None]:
+def open_unmix_step(device: torch.device = CPU) -> Callable[[Any], None]:
     """The network of the openunmix package with one target, at its usual size."""
     from openunmix.model import OpenUnmix
     from openunmix.transforms import ComplexNorm, make_filterbanks
 
     stft, _ = make_filterbanks(n_fft=4096, n_hop=1024)
-    encoder = nn.Sequential(stft, ComplexNorm(mono=False))
-    network = OpenUnmix(nb_bins=2049, nb_channels=2, hidden_size=512, max_bin=1487)
+    encoder = nn.Sequential(stft, ComplexNorm(mono=False)).to(device)
+    network = OpenUnmix(nb_bins=2049, nb_channels=2, hidden_size=512, max_bin=1487).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-5)
 
     def step(batch: Any) -> None:
