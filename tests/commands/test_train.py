@@ -174,8 +174,8 @@ def test_a_run_may_end_before_its_first_validation(cli, songs, words):
     assert status == 0, err
 
 
-def test_two_processes_train_one_run_even_where_one_validates_silence(tmp_path):
-    for number, split in enumerate(("train", "valid", "valid", "test")):
+def test_two_processes_train_and_score_one_run_even_where_one_validates_silence(tmp_path):
+    for number, split in enumerate(("train", "valid", "valid", "test", "test", "test")):
         write_song(tmp_path / "songs" / split / f"song {number}", seed=number)
     silent = tmp_path / "songs/valid/song 2/vocals.wav"
     soundfile.write(silent, np.zeros((3 * 44100, 2)), 44100)
@@ -185,6 +185,8 @@ def test_two_processes_train_one_run_even_where_one_validates_silence(tmp_path):
     with (tmp_path / "run/metrics.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert float(row["valid/uSDR/vocals"]) < 0 < float(row["valid/loss"])
+    scores = load_json(tmp_path / "run/scores.json")  # of both processes, each track once and in order
+    assert list(scores["tracks"]) == ["song 3", "song 4", "song 5"] and scores["summary"]["vocals"]["uSDR"]["n"] == 3
 
 
 def test_without_an_epoch_the_last_weights_are_scored(cli, songs, tmp_path):
