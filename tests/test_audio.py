@@ -60,6 +60,7 @@ def test_channels():
     assert np.allclose(audio.to_channels(stereo, 1), stereo.mean(0))
     assert np.array_equal(audio.to_channels(stereo[:1], 2), stereo[[0, 0]])
     assert np.array_equal(audio.to_channels(noise(channels=6), 2), noise(channels=6)[:2])
+    assert np.allclose(audio.to_channels(noise(channels=6), 1), noise(channels=6)[:2].mean(0))
 
 
 def broken_files(folder: Path, stem_file: Path) -> dict[str, tuple[Path, str]]:

@@ -5,6 +5,7 @@ its wheel. Resampling is soxr's very-high-quality setting: 44.1 kHz to 8192 Hz i
 polyphase filter bank like torchaudio's would need 2048 filters of 11,000 taps; soxr factors it and runs 100 times faster.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def read(path: Path, streams: Sequence[int] = (0,), memory: Recycled | None = No
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: cannot be read, permission is denied")
     arrays, rate = _read_soundfile(path, streams) or _read_av(path, streams, memory or Recycled(0))
     for samples in arrays:
         if not np.isfinite(samples.sum()):  # NaN and infinity spread to the sum, which needs no copy
@@ -153,9 +156,9 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
-    """Make `[c, samples]` have 1 (the mean) or 2 channels (a mono file on both sides, the first two of more)."""
+    """Make `[c, samples]` have 1 (the mean) or 2 channels (a mono file on both sides); of more than two the first two count."""
     if channels == 1:
-        return samples.mean(axis=0, keepdims=True)
+        return samples[:2].mean(axis=0, keepdims=True)
     return np.repeat(samples, 2, axis=0) if len(samples) == 1 else samples[:channels]
 
 

@@ -62,7 +62,7 @@ def test_what_is_stale_is_said_and_dropped_when_asked(prepare, own_songs):
     _, out, _ = prepare("data=musdb", f"data.root={own_songs}")
     assert "1 entries are stale: clean=true drops them" in out
     status, out, _ = prepare("data=musdb", f"data.root={own_songs}", "clean=true")
-    assert status == 0 and out.startswith("dropped 0.00 GB of stale entries") and "stale: clean" not in out
+    assert status == 0 and out.startswith("dropped 0.2 MB of stale entries") and "stale: clean" not in out
 
 
 def test_warnings_are_listed(prepare, own_songs, tmp_path):

@@ -105,3 +105,10 @@ def test_other_files_are_refused(root):
     (root / "latin.csv").write_bytes("track,vocals\nMüller,a.wav\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"latin\.csv, line 2: is not UTF-8"):
         read_manifest(root / "latin.csv")
+
+
+def test_a_key_that_comes_twice_is_said(tmp_path):
+    path = tmp_path / "songs.jsonl"
+    path.write_text('{"track": "a", "voice": "a.wav", "voice": "b.wav"}\n')
+    with pytest.raises(InputError, match=r"songs\.jsonl, line 1: has 2 keys 'voice', expected one"):
+        read_manifest(path)

@@ -15,6 +15,7 @@ from unbraid.data.module import MultitrackData
 from unbraid.data.musdb import MUSDB18
 from unbraid.data.pairs import Pairs
 from unbraid.data.sampler import Sampling
+from unbraid.data.silence import SilentChunks
 from unbraid.data.singles import Singles
 from unbraid.data.stretch import Stretch
 from unbraid.errors import InputError
@@ -224,7 +225,6 @@ def test_samples_lie_in_the_fastest_place_that_holds_them(asked, needed, kind, p
     [
         ("host", 21 * GB, "cpu", "data.residency=host: the samples need 21.0 GB, and 20.0 GB are free; use auto or disk"),
         ("device", 11 * GB, "cuda", "data.residency=device: the samples need 11.0 GB, and 10.0 GB are free"),
-        ("device", 1, "cpu", "data.residency=device: the network runs on cpu, expected a GPU"),
     ],
 )
 def test_a_place_that_cannot_hold_them_is_said(asked, needed, kind, sentence, monkeypatch):
@@ -236,8 +236,8 @@ def test_a_place_that_cannot_hold_them_is_said(asked, needed, kind, sentence, mo
 
 
 def test_the_place_and_the_size_are_said(songs, tmp_path):
-    assert module(songs, tmp_path).residence() == "0.00 GB on disk"
-    assert module(songs, tmp_path, residency="auto").residence() == "0.00 GB in RAM"
+    assert module(songs, tmp_path).residence() == "0.2 MB on disk"
+    assert module(songs, tmp_path, residency="auto").residence() == "0.2 MB in RAM"
 
 
 @pytest.mark.parametrize(
@@ -277,3 +277,42 @@ def test_tracks_that_are_left_out_are_said_where_none_remain(tmp_path):
         path.rename(path.with_stem(f"{path.stem} karaoke"))
     with pytest.raises(InputError, match="holds no pair"):
         module(root, tmp_path / "cache", layout=Pairs("mixture", "instrumental", None, 0.2, 0.2))
+
+
+def test_a_target_is_silent_when_all_of_its_sources_are(songs, tmp_path):
+    track = module(songs, tmp_path).split("train")[0]
+    levels = track.levels()
+    levels[track.row("drums"), :] = -127
+    levels.tofile(track.entry / "levels.i8")
+    draw = np.zeros((1, 2), np.int64), np.zeros((1, 2), np.int64)
+    for targets, silent in (([[1, 1]], False), ([[1, 0]], True), ([[0, 1]], False), ([[1, 0], [0, 1]], True)):
+        chunks = SilentChunks([track], ["drums", "bass"], torch.tensor(targets), 1.0, 8192, -60.0)
+        assert chunks(*draw).tolist() == [silent]
+
+
+def test_ranks_augment_otherwise(songs, tmp_path):
+    data = module(songs, tmp_path, **CASES["augmented"])
+    (first, *_) = data.train_dataloader()
+    one = data.mixing(first)
+    data.mixing.rank = 1
+    assert not torch.equal(one.mixture, data.mixing(first).mixture)
+
+
+def test_a_gpu_that_is_not_there_is_said_before_anything_is_decoded(songs, tmp_path):
+    data = module(songs, tmp_path / "one")
+    data.tracks, data.residency = [], "device"
+    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
+    with pytest.raises(InputError, match=r"data\.residency=device: the network runs on cpu, expected a GPU"):
+        data.prepare_data()
+
+
+def test_an_option_of_the_layout_is_named_in_full(tmp_path):
+    root = twins.pairs(tmp_path / "root")
+    with pytest.raises(InputError, match=r"^data\.layout\.test: the data has no id 'zz'"):
+        module(root, tmp_path / "cache", layout=Pairs("mixture", "instrumental", None, 0.2, ["zz"]))
+
+
+def test_a_root_that_is_a_file_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: is a file"):
+        module(tmp_path / "file", tmp_path / "cache")

@@ -86,3 +86,15 @@ def test_a_root_that_holds_something_else_does_not_count_as_downloaded(tmp_path)
     (tmp_path / "Wavfile").mkdir()
     with pytest.raises(InputError, match=r"is not MUSDB18: .* found Wavfile"):
         MUSDB18().fetch(tmp_path)
+
+
+def test_hidden_files_count_as_nothing_and_folders_without_wav_are_left_out(own_songs, stem_file):
+    (own_songs / "train/._A.stem.mp4").write_text("of macOS")
+    (own_songs / "train/empty").mkdir()
+    listing = MUSDB18().tracks(own_songs)
+    assert len(listing.tracks) == 4 and listing.left_out == {"empty": "holds no wav file"}
+
+
+def test_a_valid_folder_takes_the_place_of_the_named_tracks(own_songs):
+    write_song(own_songs / "train" / NAMED, 0, seconds=0.1)
+    assert [track.split for track in MUSDB18().tracks(own_songs).tracks if track.name == NAMED] == ["train"]

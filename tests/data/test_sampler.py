@@ -158,3 +158,24 @@ def test_epochs_number_their_steps_through():
 def test_what_it_cannot_use_is_said(options, sentence):
     with pytest.raises(InputError, match=sentence):
         Sampling(*options)
+
+
+def test_sources_of_fewer_tracks_repeat_no_chunk_either():
+    holds = np.array([[True, False]] * 3 + [[False, True]] * 2)
+    tracks, starts = epoch(lengths=[5000] * 5, holds=holds, chunks_per_track=5, batch_size=5)
+    assert len(tracks) == 15
+    for source in range(2):
+        assert len({*zip(tracks[:, source].tolist(), starts[:, source].tolist(), strict=True)}) == 15
+
+
+def test_only_the_deck_of_the_last_epoch_is_kept():
+    drawing = sampler()
+    for step in (0, 8, 16, 24):
+        drawing.draw(step)
+    assert {source: epoch for source, (epoch, _) in drawing.decks.items()} == {0: 3, 1: 3}
+
+
+def test_each_redraw_decides_anew_what_is_a_remix():
+    drawing = sampler(sampling=Sampling("tracks", 0.5, None, 0.0), batch_size=64, lengths=[5000] * 4)
+    first, second = (tracks[:, 0] != tracks[:, 1] for tracks, _ in (drawing._redraw(0, attempt) for attempt in (1, 2)))
+    assert not np.array_equal(first, second)

@@ -391,7 +391,7 @@ def test_a_track_without_samples_is_named(tmp_path):
 
 def test_a_disk_that_is_too_small_is_said_before_it_starts(songs, tmp_path, monkeypatch):
     monkeypatch.setattr(store_module.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 0, 10**6))
-    with pytest.raises(InputError, match=r"the store needs 0\.01 GB for 4 tracks, 0\.00 h, and 0\.00 GB are free; choose"):
+    with pytest.raises(InputError, match=r"the store needs 10\.6 MB for 4 tracks, 0\.00 h, and 1\.0 MB are free; choose"):
         open_all(songs, tmp_path / "store")
     assert list((tmp_path / "store").iterdir()) == []
 
@@ -413,5 +413,14 @@ def test_the_size_is_said_before_and_the_progress_while_it_fills(songs, tmp_path
     Store(tmp_path, 44100, 2).open(list_tracks(songs))
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert f"decoding 4 tracks, 0.00 h into {tmp_path}: 0.01 GB" in captured.err
+    assert f"decoding 4 tracks, 0.00 h into {tmp_path}: 10.6 MB, " in captured.err
     assert "song 3" in captured.err and "h/s" in captured.err
+
+
+@pytest.mark.parametrize("name", ["samples.i16", "levels.i8", "meta.json", "health.json"])
+def test_an_entry_that_lost_bytes_is_made_again(songs, tmp_path, name):
+    whole = open_all(songs, tmp_path, 8192, 1)[0]
+    expected = fingerprint_of_all(tmp_path)
+    os.truncate(whole.entry / name, 10)
+    open_all(songs, tmp_path, 8192, 1)
+    assert fingerprint_of_all(tmp_path) == expected

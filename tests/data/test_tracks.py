@@ -54,3 +54,8 @@ def test_the_remainder_is_a_source_too(tmp_path):
     stream = AudioStream(tmp_path / "x.wav")
     assert Track("x", "train", {"b": (stream,), "a": ()}).source_names == ("a", "b")
     assert Track("x", "train", {"b": (stream,)}, stream, remainder="a").source_names == ("a", "b")
+
+
+def test_no_source_is_called_mixture():
+    with pytest.raises(InputError, match="song: a source is called 'mixture', which is the name of their sum; rename it"):
+        Track("song", "train", {"mixture": (), "vocals": ()})

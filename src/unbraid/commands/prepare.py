@@ -4,12 +4,12 @@ import hashlib
 from dataclasses import dataclass
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.data import health
 from unbraid.data.module import MultitrackData
-from unbraid.data.store import GIGABYTE
+from unbraid.data.store import spell_size
 from unbraid.runs import build, write_json
 
 
@@ -29,7 +29,7 @@ def prepare(config: DictConfig) -> None:
     check_experiment(config, Preparation)
     data: MultitrackData = build(config.data)
     if config.clean:
-        print(f"dropped {data.store.clean() / GIGABYTE:.2f} GB of stale entries")
+        print(f"dropped {spell_size(data.store.clean())} of stale entries")
     data.prepare_data()
     entries = [(track.name, track.split, track.health()) for track in data.stored() if not track.is_copy]
     found = health.findings(entries)
@@ -38,14 +38,17 @@ def prepare(config: DictConfig) -> None:
         print(f"\nleft out ({len(data.left_out)} tracks)")
         for name, reason in data.left_out.items():
             print(f"  {name}: {reason}")
-    place = data.cache_dir / "health" / f"{HydraConfig.get().runtime.choices['data']}-{_short_hash(data)}.json"
+    place = data.cache_dir / "health" / f"{HydraConfig.get().runtime.choices['data']}-{_short_hash(config, data)}.json"
     place.parent.mkdir(parents=True, exist_ok=True)
     write_json(place, health.report(entries, found) | {"root": str(data.root), "left_out": data.left_out})
     stale = data.store.stale()
-    print(f"\nstore   {data.store.folder}: {data.store.size() / GIGABYTE:.2f} GB at all rates", end="")
+    print(f"\nstore   {data.store.folder}: {spell_size(data.store.size())} at all rates", end="")
     print(f", {len(stale)} entries are stale: clean=true drops them" if stale else "")
     print(f"report  {place}")
+    data.setup("fit")  # what training would refuse: a split without tracks that can be used
 
 
-def _short_hash(data: MultitrackData) -> str:
-    return hashlib.sha256(str(data.root.resolve()).encode()).hexdigest()[:8]
+def _short_hash(config: DictConfig, data: MultitrackData) -> str:
+    """Of the root and of how it is read."""
+    how = OmegaConf.to_yaml(config.data.layout, resolve=True, sort_keys=True)
+    return hashlib.sha256(f"{data.root.resolve()} {how}".encode()).hexdigest()[:8]

@@ -38,6 +38,7 @@ def train(config: DictConfig) -> None:
     _try_one_chunk(task, data)
     data.prepare_data()
     data.setup("fit")
+    data.place()  # what cannot hold the samples is said before the run has a folder
     if len(data.split("valid")) < trainer.world_size:
         raise InputError(f"data.root={data.root}: has fewer valid tracks than the {trainer.world_size} processes")
 

@@ -14,8 +14,8 @@ import psutil
 import torch
 from torch import Tensor
 
-from unbraid.data.fill import MIXTURE
-from unbraid.data.store import GIGABYTE, StoredTrack
+from unbraid.data.store import StoredTrack, spell_size
+from unbraid.data.tracks import MIXTURE
 from unbraid.errors import InputError
 from unbraid.memory import Recycled
 
@@ -133,11 +133,9 @@ def choose(asked: Residency, needed: int, device: torch.device, processes: int) 
     if asked == "auto":
         places: tuple[tuple[Residency, float], ...] = (("device", SHARE_OF_DEVICE), ("host", SHARE_OF_HOST))
         return next((place for place, share in places if needed <= share * free[place]), "disk")
-    if asked == "device" and device.type != "cuda":
-        raise InputError(f"data.residency=device: the network runs on {device.type}, expected a GPU; use auto, host or disk")
     if asked != "disk" and needed > free[asked]:
         raise InputError(
-            f"data.residency={asked}: the samples need {needed / GIGABYTE:.1f} GB, and {free[asked] / GIGABYTE:.1f} GB are "
+            f"data.residency={asked}: the samples need {spell_size(needed)}, and {spell_size(free[asked])} are "
             "free; use auto or disk"
         )
     return asked

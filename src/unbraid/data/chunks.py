@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 
 from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import Bank, DeviceBank
-from unbraid.data.fill import MIXTURE
 from unbraid.data.sampler import ChunkSampler
 from unbraid.data.store import StoredTrack
+from unbraid.data.tracks import MIXTURE
 
 
 class Batch(NamedTuple):

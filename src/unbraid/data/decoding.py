@@ -46,7 +46,7 @@ def decode(track: Track, memory: Recycled | None = None) -> Decoded:
         memory: to take the samples from.
 
     Raises:
-        InputError: a file cannot be read, or the track's streams differ in rate, or in length where that is an error.
+        InputError: a file cannot be read, or streams of a track that must be of one length differ in rate or length.
     """
     streams = streams_of(track)
     if not streams:
@@ -86,16 +86,16 @@ def _read(track: Track, streams: Sequence[AudioStream], memory: Recycled | None)
         if stream.stream not in indices:
             indices.append(stream.stream)
     whole: dict[tuple[Path, int], np.ndarray] = {}
-    rates: dict[int, Path] = {}
+    rates: dict[Path, int] = {}
     for path, indices in by_file.items():
-        arrays, rate = audio.read(path, indices, memory)
+        arrays, rates[path] = audio.read(path, indices, memory)
         whole |= {(path, index): samples for index, samples in zip(indices, arrays, strict=True)}
-        rates.setdefault(rate, path)
-    if len(rates) > 1:
-        (rate, path), (other_rate, other_path) = list(rates.items())[:2]
-        raise InputError(f"{other_path}: has {other_rate} Hz, but {path.name} of '{track.name}' has {rate} Hz")
-    decoded = {stream: _channel(whole[stream.path, stream.stream], stream) for stream in streams}
-    return decoded, next(iter(rates))
+    highest, first = max(rates.values()), streams[0].path
+    for path, rate in rates.items():
+        if track.equal_lengths and rate != rates[first]:
+            raise InputError(f"{path}: has {rate} Hz, but {first.name} of '{track.name}' has {rates[first]} Hz")
+    whole = {(path, index): audio.resample(samples, rates[path], highest) for (path, index), samples in whole.items()}
+    return {stream: _channel(whole[stream.path, stream.stream], stream) for stream in streams}, highest
 
 
 def _channel(samples: np.ndarray, stream: AudioStream) -> np.ndarray:

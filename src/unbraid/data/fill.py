@@ -19,7 +19,7 @@ from filelock import FileLock
 from unbraid import audio
 from unbraid.data.decoding import Decoded, decode, streams_of
 from unbraid.data.health import examine
-from unbraid.data.tracks import AudioStream, Track
+from unbraid.data.tracks import MIXTURE, AudioStream, Track
 from unbraid.memory import Recycled
 
 VERSION = 2
@@ -27,7 +27,6 @@ BLOCK_SECONDS = 0.1
 FLOOR_DB = -127
 CACHED = 1 << 16  # samples
 MEMORY = Recycled(kept=8)  # of this process, for one track after the other; a stem file has five streams
-MIXTURE = "mixture"
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,16 @@ class Order:
         how = [track.remainder, track.equal_lengths, track.stretch and asdict(track.stretch)]
         parts = [VERSION, self.sample_rate, self.channels, structure, mixture, how, fingerprints(track)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+    @property
+    def has_one_row(self) -> bool:
+        """Whether the track's only source is its mixture too."""
+        return len(self.track.source_names) == 1 and not self.has_own_mixture
+
+    @property
+    def has_own_mixture(self) -> bool:
+        """A stretched mixture would not be the sum of the stretched sources."""
+        return self.track.mixture is not None and self.track.stretch is None
 
     @property
     def entry(self) -> Path:
@@ -75,8 +84,9 @@ def fill(order: Order) -> None:
     """Make the entry, unless it is there or another process makes it while we wait."""
     entry = order.entry
     with lock_of(entry):
-        if entry.is_dir():
+        if is_whole(entry):
             return
+        drop(entry)
         partial = entry.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -85,6 +95,23 @@ def fill(order: Order) -> None:
             partial.rename(entry)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def is_whole(entry: Path) -> bool:
+    """Whether an entry is there as it was written; a power cut may have left less on the disk."""
+    try:
+        meta = json.loads((entry / "meta.json").read_text())
+        return all((entry / name).stat().st_size == size for name, size in meta["sizes"].items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def drop(entry: Path) -> None:
+    """Take an entry away, under another name first: killed on the way, nothing is left that looks like one."""
+    doomed = entry.with_suffix(".partial")
+    shutil.rmtree(doomed, ignore_errors=True)
+    if entry.is_dir():
+        shutil.rmtree(entry.rename(doomed), ignore_errors=True)
 
 
 def _write(order: Order, folder: Path) -> None:
@@ -98,12 +125,13 @@ def _write(order: Order, folder: Path) -> None:
         for block in _quantised(rows.values(), scale):
             file.write(block.data)
     (folder / "levels.i8").write_bytes(levels.tobytes())
+    (folder / "health.json").write_text(json.dumps(asdict(health)))
     meta = {
-        "version": VERSION, "scale": float(scale), "peak": float(peak), "rows": list(rows), "levels": levels.shape,
+        "version": VERSION, "scale": float(scale), "peak": float(peak), "rows": list(rows), "blocks": levels.shape[1],
         "aligned": health.aligned is not False,
         "shape": [len(rows), *next(iter(rows.values())).shape], "files": fingerprints(track),
     }  # fmt: skip
-    (folder / "health.json").write_text(json.dumps(asdict(health)))
+    meta["sizes"] = {path.name: path.stat().st_size for path in folder.iterdir()}
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
@@ -113,10 +141,9 @@ def _rows(order: Order, decoded: Decoded) -> tuple[float, dict[str, np.ndarray]]
     A track of one source that is its own mixture has that one row. Sources are released as they are converted.
     """
     names = list(decoded.sources)
-    own_mixture = order.track.mixture is not None and order.track.stretch is None
-    rows = {MIXTURE: _convert(order, decoded.mixture, decoded.rate)} if own_mixture else {}
+    rows = {MIXTURE: _convert(order, decoded.mixture, decoded.rate)} if order.has_own_mixture else {}
     rows |= {name: _convert(order, decoded.sources.pop(name), decoded.rate) for name in names}
-    if not own_mixture and len(names) > 1:
+    if MIXTURE not in rows and not order.has_one_row:
         rows = {MIXTURE: np.sum([*rows.values()], axis=0)} | rows
     mixture = rows.get(MIXTURE, rows[names[0]])
     return max(mixture.max(), -mixture.min()), rows

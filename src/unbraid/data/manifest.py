@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,20 @@ def _jsonl_lines(path: Path, text: str) -> Iterator[tuple[str, Cells]]:
     for number, line in ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()):
         where = f"{path}, line {number}"
         try:
-            value = json.loads(line)
+            value = json.loads(line, object_pairs_hook=partial(_once, where))
         except json.JSONDecodeError as error:
             raise InputError(f"{where}: is not JSON: {error.msg}") from error
         if not isinstance(value, dict):
             raise InputError(f'{where}: found {line.strip()[:40]}, expected an object {{"track": …}}')
         yield where, {name: _strings(cell, name, where) for name, cell in value.items()}
+
+
+def _once(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{where}: has {names.count(name)} keys '{name}', expected one")
+    return dict(pairs)
 
 
 def _strings(cell: Any, name: str, where: str) -> tuple[str, ...]:

@@ -14,13 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
 from unbraid.data.chunks import Batch, ChunkBatches, Chunks, Mixing, WholeTracks
-from unbraid.data.fill import MIXTURE
 from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling
 from unbraid.data.silence import SilentChunks
-from unbraid.data.store import GIGABYTE, Store, StoredTrack
+from unbraid.data.store import Store, StoredTrack, spell_size
 from unbraid.data.stretch import Stretch
 from unbraid.data.targets import target_matrix
-from unbraid.data.tracks import SPLITS, Layout, Split, Track
+from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Split, Track
 from unbraid.errors import InputError
 
 
@@ -85,11 +84,16 @@ class MultitrackData(pl.LightningDataModule):
         self.tracks: list[StoredTrack] = []
         self.left_out: dict[str, str] = {}
         self.mixing: Mixing | None = None
+        self.placed: Residency | None = None
 
     # From the disk to the store
 
     def prepare_data(self) -> None:
         """Fetch the data set if asked to, and fill the store; what can be said before decoding is said before."""
+        if self.tracks:
+            return
+        if self.trainer and self.residency == "device" and self._device().type != "cuda":
+            raise InputError(f"data.residency=device: the network runs on {self._device().type}, expected a GPU; use auto")
         if self.download:
             self.layout.fetch(self.root)
         self.store.open(self._list(), progress=True)
@@ -108,8 +112,11 @@ class MultitrackData(pl.LightningDataModule):
 
     def _list(self) -> list[Track]:
         if not self.root.is_dir():
-            raise InputError(f"data.root={self.root}: no such folder")
-        listing = self.layout.tracks(self.root)
+            raise InputError(f"data.root={self.root}: {'is a file' if self.root.exists() else 'no such folder'}")
+        try:
+            listing = self.layout.tracks(self.root)
+        except InputError as error:
+            raise InputError(self._with_key(str(error))) from error
         self.left_out = dict(listing.left_out)
         self._check_splits(listing.tracks)
         sources = _sources(listing.tracks)
@@ -121,6 +128,11 @@ class MultitrackData(pl.LightningDataModule):
         return listing.tracks + [
             replace(track, name=f"{track.name} ({copy.name})", stretch=copy) for copy in self.copies for track in train
         ]
+
+    def _with_key(self, reason: str) -> str:
+        """A layout's sentence, the whole key in front where it begins with the name of an option."""
+        options = vars(self.layout) if hasattr(self.layout, "__dict__") else {}
+        return f"data.layout.{reason}" if reason.replace(":", " ").split()[0] in options else reason
 
     def _check_splits(self, tracks: Sequence[Track | StoredTrack]) -> None:
         for split in SPLITS:
@@ -209,15 +221,16 @@ class MultitrackData(pl.LightningDataModule):
         return np.array([[source in track.sources for source in sources] for track in self.split("train")])
 
     def place(self) -> Residency:
-        """Where the training samples lie."""
-        trainer = self.trainer
-        processes = trainer.world_size // trainer.num_nodes if trainer else 1
-        return choose(self.residency, size(self.split("train"), self.rows()), self._device(), processes)
+        """Where the training samples lie; chosen once, for what is free changes with every answer."""
+        if self.placed is None:
+            processes = self.trainer.world_size // self.trainer.num_nodes if self.trainer else 1
+            self.placed = choose(self.residency, size(self.split("train"), self.rows()), self._device(), processes)
+        return self.placed
 
     def residence(self) -> str:
         """The same in words."""
         words = {"disk": "on disk", "host": "in RAM", "device": "in GPU memory"}[self.place()]
-        return f"{size(self.split('train'), self.rows()) / GIGABYTE:.2f} GB {words}"
+        return f"{spell_size(size(self.split('train'), self.rows()))} {words}"
 
     def _loader(self, dataset: Dataset[Any], steps: EpochSteps | None, workers: int) -> DataLoader[Any]:
         pinned = self._device().type == "cuda"

@@ -1,12 +1,13 @@
 """MUSDB18: the compressed edition (`*.stem.mp4`) and the HQ edition (a folder of wav files per track).
 
 Both have `train/` and `test/`; the validation tracks are the 14 of `train/` that the `musdb` package names, or those of a
-`valid/` folder where there is one. Source: Rafii et al. 2017, doi 10.5281/zenodo.1117372 and 10.5281/zenodo.3338373.
+`valid/` folder where there is one, and only those. Source: Rafii et al. 2017, doi 10.5281/zenodo.1117372 and 10.5281/zenodo.3338373.
 """
 
 import shutil
 from pathlib import Path
 
+from unbraid.data.folders import audio_files, found_in, split_folders, subfolders
 from unbraid.data.tracks import SPLITS, AudioStream, Listing, Split, Track
 from unbraid.errors import InputError
 
@@ -34,17 +35,20 @@ class MUSDB18:
     """Either edition, recognised by what lies under the root."""
 
     def tracks(self, root: Path) -> Listing:
-        stems = [path for folder in SPLITS for path in sorted((root / folder).glob("*.stem.mp4"))]
-        songs = [path for folder in SPLITS for path in sorted((root / folder).glob("*/")) if any(path.glob("*.wav"))]
+        splits = split_folders(root)
+        stems = [path for folder in splits.values() for path in audio_files(folder) if path.name.endswith(".stem.mp4")]
+        folders = [path for folder in splits.values() for path in subfolders(folder)]
+        songs = [path for path in folders if any(file.suffix == ".wav" for file in audio_files(path))]
         if stems and songs:
             raise InputError(f"{root}: holds both editions of MUSDB18 ({stems[0].name} and {songs[0].name}/), expected one")
         if not stems and not songs:
-            found = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
             raise InputError(
                 f"{root}: is not MUSDB18: expected train/ and test/ with *.stem.mp4 files or a folder of wav files "
-                f"per track, found {found}"
+                f"per track, found {found_in(root)}"
             )
-        return Listing([_stem_track(path) for path in stems] + [_wav_track(path) for path in songs])
+        named = frozenset() if "valid" in splits else VALIDATION_TRACKS
+        tracks = [_stem_track(path, named) for path in stems] + [_wav_track(path, named) for path in songs]
+        return Listing(tracks, {path.name: "holds no wav file" for path in folders if path not in songs})
 
     def fetch(self, root: Path) -> None:
         """Download the 7-second edition through the `musdb` package, which needs ffmpeg and a network."""
@@ -63,21 +67,21 @@ class MUSDB18:
             raise InputError(f"data.download=true: the 7-second edition of MUSDB18 cannot be downloaded: {error}") from error
 
 
-def _split(path: Path, name: str) -> Split:
+def _split(path: Path, name: str, named_valid: frozenset[str]) -> Split:
     folder = next(split for split in SPLITS if split == path.parent.name)
-    return "valid" if folder == "train" and name in VALIDATION_TRACKS else folder
+    return "valid" if folder == "train" and name in named_valid else folder
 
 
-def _stem_track(path: Path) -> Track:
+def _stem_track(path: Path, named_valid: frozenset[str]) -> Track:
     name = path.name.removesuffix(".stem.mp4")
     sources = {source: (AudioStream(path, STEM_STREAMS[source]),) for source in SOURCES}
-    return Track(name, _split(path, name), sources, AudioStream(path, STEM_STREAMS["mixture"]))
+    return Track(name, _split(path, name, named_valid), sources, AudioStream(path, STEM_STREAMS["mixture"]))
 
 
-def _wav_track(folder: Path) -> Track:
+def _wav_track(folder: Path, named_valid: frozenset[str]) -> Track:
     files = {source: folder / f"{source}.wav" for source in ("mixture", *SOURCES)}
     for path in files.values():
         if not path.is_file():
             raise InputError(f"{path}: this file of the track is missing")
     sources = {source: (AudioStream(files[source]),) for source in SOURCES}
-    return Track(folder.name, _split(folder, folder.name), sources, AudioStream(files["mixture"]))
+    return Track(folder.name, _split(folder, folder.name, named_valid), sources, AudioStream(files["mixture"]))

@@ -4,12 +4,12 @@ It is counter-based (Philox), so the order of the data does not depend on the nu
 and the chunks of all ranks together are those that one process with the whole batch would draw.
 
 An epoch is a deck of slots, dealt without repetition: each slot is a stretch of start positions of its own, so that no two
-chunks of an epoch are the same one, on whichever rank, and every track has its share in every epoch.
+chunks of an epoch are the same one, on whichever rank, and every track has its share in every epoch (but for the cards that no
+longer fill a batch). Chunks that are drawn again because they are silent come from anywhere.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -117,6 +117,7 @@ class ChunkSampler:
     rank: int = 0
     world_size: int = 1
     positions: list[Positions] = field(init=False)
+    decks: dict[int, tuple[int, np.ndarray]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         rooms = np.maximum(np.asarray(self.lengths) - self.chunk, 0) + 1
@@ -150,10 +151,19 @@ class ChunkSampler:
         cards = self._mine(np.arange(self.batch_size * self.world_size)) + step_of_epoch * self.batch_size * self.world_size
         draws = []
         for source, positions in enumerate(self.positions):
-            deck = _shuffled(self.seed, source, epoch, positions.slots)
+            deck = self._deck(epoch, source)
             uniform = self._mine(self._random(step, POSITION, source).random(self.batch_size * self.world_size))
             draws.append(positions.in_slots(deck[cards % positions.slots], uniform))
         return self._remixed(step, 0, draws)
+
+    def _deck(self, epoch: int, source: int) -> np.ndarray:
+        """The slots of a source in the order of an epoch; only the last one is kept."""
+        held, deck = self.decks.get(source, (-1, np.empty(0)))
+        if held != epoch:
+            random = np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, 0, epoch, DECK]))
+            deck = random.permutation(self.positions[source].slots)
+            self.decks[source] = (epoch, deck)
+        return deck
 
     def _redraw(self, step: int, attempt: int) -> Draw:
         shape = (self.batch_size * self.world_size, 2)
@@ -175,11 +185,6 @@ class ChunkSampler:
 
     def _random(self, step: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, attempt, step, purpose]))
-
-
-@lru_cache(maxsize=32)
-def _shuffled(seed: int, source: int, epoch: int, slots: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(key=[seed, source], counter=[0, 0, epoch, DECK])).permutation(slots)
 
 
 class EpochSteps(Sampler[int]):

@@ -26,7 +26,7 @@ class SilentChunks:
         below_db: float,
     ) -> None:  # fmt: skip
         self.tracks, self.sources, self.uses = tracks, sources, targets.numpy() > 0
-        self.blocks, self.per_block = max(1, round(chunk_seconds / BLOCK_SECONDS)), BLOCK_SECONDS * sample_rate
+        self.blocks, self.per_block = max(1, round(chunk_seconds / BLOCK_SECONDS)), round(BLOCK_SECONDS * sample_rate)
         self.below_db = below_db
 
     def __call__(self, tracks: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -44,6 +44,6 @@ class SilentChunks:
     def _mean(self, levels: np.ndarray, rows: tuple[str, ...], source: str, start: int) -> float:
         if source not in rows:
             return FLOOR_DB
-        first = int(start / self.per_block)
+        first = start // self.per_block
         decibels = levels[rows.index(source), first : first + self.blocks].astype(np.float64)
         return float(10 * np.log10(np.mean(10 ** (decibels / 10))))

@@ -21,17 +21,22 @@ from tqdm import tqdm
 
 from unbraid import audio
 from unbraid.data.decoding import streams_of
-from unbraid.data.fill import MIXTURE, VERSION, Order, fill, lock_of
+from unbraid.data.fill import VERSION, Order, drop, fill, is_whole, lock_of
 from unbraid.data.health import Health
 from unbraid.data.parallel import cores, in_processes
-from unbraid.data.tracks import Split, Track
+from unbraid.data.tracks import MIXTURE, Split, Track
 from unbraid.errors import InputError
 
-GIGABYTE = 1e9
 # Starting a process pays from about two seconds of decoding on.
 SECONDS_WORTH_A_PROCESS = 300
 # Decoded streams, their resampled copies and what examining them needs, at most, per second of one stream.
 BYTES_PER_STREAM_SECOND = 44100 * 2 * 4 * 4
+
+
+def spell_size(size: int) -> str:
+    """Bytes in the unit that reads best."""
+    unit, factor = ("GB", 1e9) if size >= 1e9 else ("MB", 1e6)
+    return f"{size / factor:.1f} {unit}"
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class Store:
         """
         orders = [Order(track, self.sample_rate, self.channels, self.folder) for track in tracks]
         entries = [order.entry for order in orders]
-        missing = [order for order, entry in zip(orders, entries, strict=True) if not entry.is_dir()]
+        missing = [order for order, entry in zip(orders, entries, strict=True) if not is_whole(entry)]
         if missing:
             self._fill(missing, progress)
         return [_load(track, entry) for track, entry in zip(tracks, entries, strict=True)]
@@ -145,7 +150,7 @@ class Store:
                 for done, (number, error) in enumerate(in_processes(fill, orders, workers), start=1):
                     refused += [error] if isinstance(error, InputError) else []
                     bar.set_description_str(f"decoding {done}/{len(orders)}", refresh=False)
-                    bar.update(seconds[number] / 3600)
+                    bar.update(min(seconds[number] / 3600, hours - bar.n))  # sums of fractions may exceed their total
                     bar.set_postfix_str(orders[number].track.name)
         except OSError as error:
             raise InputError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
@@ -154,17 +159,17 @@ class Store:
 
     def _announce(self, orders: list[Order], seconds: list[float], progress: bool) -> None:
         """The size before it starts; InputError where the disk is too small for it."""
-        rows = [len(order.track.source_names) + 1 for order in orders]
-        size = sum(s * r for s, r in zip(seconds, rows, strict=True)) * self.sample_rate * self.channels * 2
+        rows = [len({*order.track.source_names, MIXTURE} - ({MIXTURE} if order.has_one_row else set())) for order in orders]
+        size = round(sum(s * r for s, r in zip(seconds, rows, strict=True)) * self.sample_rate * self.channels * 2)
         free = shutil.disk_usage(self.folder).free
         what = f"{len(orders)} tracks, {sum(seconds) / 3600:.2f} h"
         if size > free:
             raise InputError(
-                f"{self.folder}: the store needs {size / GIGABYTE:.2f} GB for {what}, and {free / GIGABYTE:.2f} GB are free; "
+                f"{self.folder}: the store needs {spell_size(size)} for {what}, and {spell_size(free)} are free; "
                 "choose another disk with data.cache_dir"
             )
         if progress:
-            sizes = f"{size / GIGABYTE:.2f} GB, {free / GIGABYTE:.0f} GB are free"
+            sizes = f"{spell_size(size)}, {spell_size(free)} are free"
             tqdm.write(f"decoding {what} into {self.folder}: {sizes}", file=sys.stderr)
 
     def _workers(self, orders: list[Order], seconds: list[float]) -> int:
@@ -189,7 +194,7 @@ class Store:
         for path in self.stale():
             with lock_of(path):  # another process may be about to finish it
                 if not _is_current(path):
-                    shutil.rmtree(path, ignore_errors=True)
+                    drop(path)
         return before - self.size()
 
 
@@ -197,7 +202,7 @@ def _durations(orders: Sequence[Order]) -> Iterator[float]:
     """Seconds of each track by the headers of its files; 0 where they cannot be read, which decoding will say."""
     for order in orders:
         try:
-            yield audio.seconds(streams_of(order.track)[0].path)
+            yield audio.seconds(streams_of(order.track)[0].path) / (order.track.stretch.tempo if order.track.stretch else 1)
         except (InputError, IndexError):
             yield 0.0
 
@@ -221,6 +226,6 @@ def _is_unchanged(path: str, size: int, time: int) -> bool:
 def _load(track: Track, entry: Path) -> StoredTrack:
     meta: dict[str, Any] = json.loads((entry / "meta.json").read_text())
     return StoredTrack(
-        track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["levels"][1],
+        track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["blocks"],
         meta["scale"], meta["peak"], track.remainder, meta["aligned"], track.stretch is not None,
     )  # fmt: skip

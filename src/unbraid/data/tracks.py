@@ -15,6 +15,7 @@ from unbraid.errors import InputError, unknown
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+MIXTURE = "mixture"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Track:
     remainder: str | None = None
     equal_lengths: bool = True
     stretch: Stretch | None = None
+
+    def __post_init__(self) -> None:
+        if MIXTURE in self.source_names:
+            raise InputError(f"{self.name}: a source is called '{MIXTURE}', which is the name of their sum; rename it")
 
     @property
     def source_names(self) -> tuple[str, ...]:
