@@ -1,7 +1,8 @@
 """MUSDB18: the compressed edition (`*.stem.mp4`) and the HQ edition (a folder of wav files per track).
 
 Both have `train/` and `test/`; the validation tracks are the 14 of `train/` that the `musdb` package names, or those of a
-`valid/` folder where there is one, and only those. Source: Rafii et al. 2017, doi 10.5281/zenodo.1117372 and 10.5281/zenodo.3338373.
+`valid/` folder where there is one, and only those. Source: Rafii et al. 2017, doi 10.5281/zenodo.1117372 and
+10.5281/zenodo.3338373.
 """
 
 import shutil
