@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -82,6 +83,11 @@ def cli(monkeypatch, capfd, tmp_path):
         return status, captured.out, captured.err
 
     return call
+
+
+def hear_ctrl_c() -> None:
+    """For a process that tests start: Ctrl-C reaches it also where the tests run in the background, deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def only_run(work: Path) -> Path:

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from tests.conftest import PROJECT, SHORT, files_below, only_run
+from tests.conftest import PROJECT, SHORT, files_below, hear_ctrl_c, only_run
 from tests.data.test_store import break_length, break_rate, break_text, break_truncate
 
 SCRIPT = [sys.executable, str(PROJECT / "train.py")]
@@ -200,7 +200,9 @@ def test_a_full_disk_under_the_store_is_said(songs, tmp_path):
 
 def test_ctrl_c_keeps_the_last_checkpoint_and_exits_130(songs, tmp_path):
     words = musdb(songs, "hydra.run.dir=run", "trainer.max_epochs=100000", "callbacks.early_stopping.patience=100000")
-    program = subprocess.Popen([*SCRIPT, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    program = subprocess.Popen(
+        [*SCRIPT, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    )
     checkpoint, deadline = tmp_path / "run/checkpoints/last.ckpt", time.monotonic() + 60
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import PROJECT, RATE, files_below, write_song
+from tests.conftest import PROJECT, RATE, files_below, hear_ctrl_c, write_song
 from tests.data import twins
 
 DOOR = "scripts/prepare.py"
@@ -105,8 +105,9 @@ def test_ctrl_c_leaves_whole_entries_and_no_process(tmp_path):
     words = ["data=musdb", f"data.root={tmp_path / 'root'}", f"data.cache_dir={tmp_path / 'cache'}", "data.decoders=2"]
     rate = ["model.separator.sample_rate=22050", "model.separator.chunk_seconds=2"]
     program = subprocess.Popen(
-        [sys.executable, PROJECT / DOOR, *words, *rate], cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, PROJECT / DOOR, *words, *rate],
+        cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list((tmp_path / "cache/store").glob("*.partial")) and time.monotonic() < deadline:
         time.sleep(0.005)
