@@ -95,7 +95,8 @@ def _read_av(path: Path, streams: Sequence[int], memory: Recycled) -> tuple[list
             for packet in container.demux(wanted):
                 append = decoded[packet.stream.index].append
                 for frame in packet.decode():
-                    append(frame)  # type: ignore[arg-type]
+                    assert isinstance(frame, av.AudioFrame)
+                    append(frame)
             return [_whole(path, stream, decoded[stream.index].array()) for stream in wanted], wanted[0].rate
     except av.FFmpegError as error:
         raise InputError(f"{path}: is damaged, truncated or not audio: {error.strerror}") from error
@@ -114,7 +115,7 @@ class _Samples:
             start, self.count = self.count, self.count + part.samples
             if self.count > self.samples.shape[1]:
                 self.samples = np.concatenate([self.samples, np.empty_like(self.samples)], axis=1)
-            for channel, plane in enumerate(part.planes):
+            for channel, plane in enumerate(part.planes):  # each is a buffer, which its type stub does not say
                 self.samples[channel, start : self.count] = np.frombuffer(plane, np.float32, part.samples)  # type: ignore[call-overload]
 
     def array(self) -> np.ndarray:

@@ -86,9 +86,8 @@ def fill(order: Order) -> None:
     with lock_of(entry):
         if is_whole(entry):
             return
-        drop(entry)
+        drop(entry)  # and what a killed process left beside it
         partial = entry.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
             _write(order, partial)

@@ -81,6 +81,7 @@ class MultitrackData(pl.LightningDataModule):
         self.augmentation = {name: augment for name, augment in augmentation.items() if augment is not None}
         self.cache_dir = Path(cache_dir).expanduser()
         self.store = Store(self.cache_dir / "store", sample_rate, channels, decoders)
+        self.opened: list[StoredTrack] | None = None
         self.tracks: list[StoredTrack] = []
         self.left_out: dict[str, str] = {}
         self.mixing: Mixing | None = None
@@ -90,13 +91,11 @@ class MultitrackData(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Fetch the data set if asked to, and fill the store; what can be said before decoding is said before."""
-        if self.tracks:
-            return
         if self.trainer and self.residency == "device" and self._device().type != "cuda":
             raise InputError(f"data.residency=device: the network runs on {self._device().type}, expected a GPU; use auto")
-        if self.download:
+        if self.opened is None and self.download:
             self.layout.fetch(self.root)
-        self.store.open(self._list(), progress=True)
+        self._open(progress=True)
 
     def setup(self, stage: str) -> None:
         if self.tracks:
@@ -106,9 +105,14 @@ class MultitrackData(pl.LightningDataModule):
 
     def stored(self) -> list[StoredTrack]:
         """Every track, of every split, with the copies, and with those that are left out because they are not aligned."""
-        stored = self.store.open(self._list(), progress=False)
-        self.left_out |= {track.name: "mixture and instrumental are not aligned" for track in stored if not track.aligned}
-        return stored
+        return self._open(progress=False)
+
+    def _open(self, progress: bool) -> list[StoredTrack]:
+        if self.opened is None:  # Lightning asks again for what a command has asked for
+            self.opened = self.store.open(self._list(), progress)
+            apart = (track.name for track in self.opened if not track.aligned)
+            self.left_out |= dict.fromkeys(apart, "mixture and instrumental are not aligned")
+        return self.opened
 
     def _list(self) -> list[Track]:
         if not self.root.is_dir():

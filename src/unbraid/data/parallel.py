@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import connection, get_context, parent_process
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ def in_processes(
     """
     if workers <= 1:
         for number, item in enumerate(items):
-            yield number, _result(lambda item=item: function(item))  # type: ignore[misc]
+            yield number, _result(partial(function, item))
         return
     # Forking a process that already runs threads can dead-lock, so workers start afresh.
     with ProcessPoolExecutor(workers, get_context("spawn"), _live_with_parent) as pool:

@@ -121,22 +121,30 @@ class ChunkSampler:
 
     def __post_init__(self) -> None:
         rooms = np.maximum(np.asarray(self.lengths) - self.chunk, 0) + 1
-        slots = self.chunks_per_track * int(self.holds.sum(axis=0).max())
         columns = [np.flatnonzero(column) for column in self.holds.T]
-        made = [Positions(tracks, rooms[tracks], slots, self.sampling.over) for tracks in columns]
+        made = [Positions(tracks, rooms[tracks], self._slots, self.sampling.over) for tracks in columns]
         object.__setattr__(self, "positions", made)
 
     @property
     def steps_per_epoch(self) -> int:
-        slots = self.chunks_per_track * int(self.holds.sum(axis=0).max())
-        return max(1, slots // (self.batch_size * self.world_size))
+        return max(1, self._slots // self._chunks_per_step)
+
+    @property
+    def _slots(self) -> int:
+        """Chunks of an epoch, before they are dealt in whole batches."""
+        return self.chunks_per_track * int(self.holds.sum(axis=0).max())
+
+    @property
+    def _chunks_per_step(self) -> int:
+        """Of all ranks."""
+        return self.batch_size * self.world_size
 
     def draw(self, step: int) -> Draw:
         """Tracks and start positions of this rank's batch at `step`, counted over the whole run. Shape: [batch, sources]."""
         tracks, starts = self._deal(step)
         if self.silent is None or self.sampling.skip_below_db is None:
             return tracks, starts
-        kept = self._mine(self._random(step, REDRAW).random(self.batch_size * self.world_size)) < self.sampling.keep_silent
+        kept = self._uniform(step, REDRAW) < self.sampling.keep_silent
         for attempt in range(1, REDRAWS + 1):
             again = self.silent(tracks, starts) & ~kept
             if not again.any():
@@ -148,27 +156,26 @@ class ChunkSampler:
     def _deal(self, step: int) -> Draw:
         """The next cards of each source's deck."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
-        cards = self._mine(np.arange(self.batch_size * self.world_size)) + step_of_epoch * self.batch_size * self.world_size
+        cards = self._mine(np.arange(self._chunks_per_step)) + step_of_epoch * self._chunks_per_step
         draws = []
         for source, positions in enumerate(self.positions):
             deck = self._deck(epoch, source)
-            uniform = self._mine(self._random(step, POSITION, source).random(self.batch_size * self.world_size))
-            draws.append(positions.in_slots(deck[cards % positions.slots], uniform))
+            draws.append(positions.in_slots(deck[cards % positions.slots], self._uniform(step, POSITION, source)))
         return self._remixed(step, 0, draws)
 
     def _deck(self, epoch: int, source: int) -> np.ndarray:
         """The slots of a source in the order of an epoch; only the last one is kept."""
         held, deck = self.decks.get(source, (-1, np.empty(0)))
         if held != epoch:
-            random = np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, 0, epoch, DECK]))
-            deck = random.permutation(self.positions[source].slots)
+            deck = self._random(epoch, DECK, source).permutation(self.positions[source].slots)
             self.decks[source] = (epoch, deck)
         return deck
 
     def _redraw(self, step: int, attempt: int) -> Draw:
-        shape = (self.batch_size * self.world_size, 2)
-        uniforms = [self._random(step, REDRAW, source, attempt).random(shape) for source in range(len(self.positions))]
-        draws = [positions.anywhere(self._mine(u)) for positions, u in zip(self.positions, uniforms, strict=True)]
+        draws = [
+            positions.anywhere(self._uniform(step, REDRAW, source, attempt, 2))
+            for source, positions in enumerate(self.positions)
+        ]
         return self._remixed(step, attempt, draws)
 
     def _remixed(self, step: int, attempt: int, draws: Sequence[Draw]) -> Draw:
@@ -176,15 +183,19 @@ class ChunkSampler:
         tracks, starts = (np.stack(part, axis=1) for part in zip(*draws, strict=True))
         if not self.holds.all():
             return tracks, starts
-        uniform = self._random(step, REMIX, 0, attempt).random(self.batch_size * self.world_size)
-        remixed = (self._mine(uniform) < self.sampling.remix)[:, None]
+        remixed = (self._uniform(step, REMIX, 0, attempt) < self.sampling.remix)[:, None]
         return np.where(remixed, tracks, tracks[:, :1]), np.where(remixed, starts, starts[:, :1])
 
     def _mine(self, of_all_ranks: np.ndarray) -> np.ndarray:
         return of_all_ranks[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
-    def _random(self, step: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:
-        return np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, attempt, step, purpose]))
+    def _uniform(self, step: int, purpose: int, source: int = 0, attempt: int = 0, *width: int) -> np.ndarray:
+        """This rank's share of what is drawn for all of them. Shape: [batch, *width]."""
+        return self._mine(self._random(step, purpose, source, attempt).random((self._chunks_per_step, *width)))
+
+    def _random(self, count: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:
+        """For a step, or for the epoch of a deck."""
+        return np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, attempt, count, purpose]))
 
 
 class EpochSteps(Sampler[int]):

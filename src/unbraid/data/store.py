@@ -90,7 +90,7 @@ class StoredTrack:
         with (self.entry / "samples.i16").open("rb", buffering=0) as file:
             for channel in range(self.shape[1]):
                 file.seek(2 * ((row * self.shape[1] + channel) * self.length + start))
-                if file.readinto(samples) != samples.nbytes:  # type: ignore[arg-type]
+                if file.readinto(samples.data) != samples.nbytes:
                     raise InputError(f"{file.name}: is cut off; remove {self.entry} and it is made again")
                 yield samples
 
@@ -159,7 +159,7 @@ class Store:
 
     def _announce(self, orders: list[Order], seconds: list[float], progress: bool) -> None:
         """The size before it starts; InputError where the disk is too small for it."""
-        rows = [len({*order.track.source_names, MIXTURE} - ({MIXTURE} if order.has_one_row else set())) for order in orders]
+        rows = [1 if order.has_one_row else 1 + len(order.track.source_names) for order in orders]
         size = round(sum(s * r for s, r in zip(seconds, rows, strict=True)) * self.sample_rate * self.channels * 2)
         free = shutil.disk_usage(self.folder).free
         what = f"{len(orders)} tracks, {sum(seconds) / 3600:.2f} h"
