@@ -25,7 +25,7 @@ TABLE = {
     },
     "data.stretch": {"numpy", "python_stretch", "unbraid.audio", "unbraid.errors"},
     "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.data", "unbraid.errors"},
-    "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.scoring"},
+    "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},
     "tasks": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
         "unbraid.separators",

@@ -27,7 +27,7 @@ from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError,
 from unbraid.errors import InputError, unknown
 from unbraid.files import written_whole
 
-OURS = ("nets", "separators", "dsp", "losses", "tasks", "data", "evaluation")
+OURS = ("nets", "separators", "dsp", "losses", "tasks", "data", "scoring", "evaluation")
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
 TRAINING_ONLY = ("pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer")
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

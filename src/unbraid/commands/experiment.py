@@ -33,7 +33,8 @@ class Experiment:
         optim: optimizer and schedule, which the model refers to.
         trainer: a Lightning Trainer.
         callbacks: of the Trainer, by name.
-        evaluation: what to score after training.
+        protocol: under which the test tracks are scored after training.
+        evaluation: how they are separated.
     """
 
     seed: int
@@ -46,6 +47,7 @@ class Experiment:
     optim: Mapping[str, Any]
     trainer: Mapping[str, Any]
     callbacks: Mapping[str, Any]
+    protocol: Mapping[str, Any]
     evaluation: Mapping[str, Any]
 
 

@@ -1,0 +1,97 @@
+"""From the scores of windows to those of tracks, of a data set, and to a table; scores under two protocols never share one."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unbraid.errors import InputError
+from unbraid.scoring.protocols import Frames, Protocol
+from unbraid.scoring.track_records import TrackScores
+
+TrackValues = dict[str, dict[str, float | None]]  # source: measure: value
+Summary = dict[str, dict[str, dict[str, float | int | None]]]  # source: measure: statistic: value
+
+
+def of_track(frames: Frames, protocol: Protocol) -> TrackValues:
+    """The windows of a track as one value, over those that are defined; None where none is."""
+    aggregate = statistics.median if protocol.frames == "median" else statistics.fmean
+    values: TrackValues = {}
+    for source, measures in frames.items():
+        values[source] = {}
+        for measure, windows in measures.items():
+            defined = [value for value in windows if value is not None]
+            values[source][measure] = aggregate(defined) if defined else None
+    return values
+
+
+def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
+    """Statistics over the tracks in which a measure is defined, and the share of all windows in which it is not."""
+    values = [of_track(track.frames, protocol) for track in tracks]
+    summary: Summary = {}
+    for source, measures in tracks[0].frames.items() if tracks else ():
+        summary[source] = {}
+        for measure in measures:
+            pairs = [(v[source][measure], t.samples) for v, t in zip(values, tracks, strict=True)]
+            windows = [value for track in tracks for value in track.frames[source][measure]]
+            summary[source][measure] = _statistics([(v, n) for v, n in pairs if v is not None]) | {
+                "undefined": sum(value is None for value in windows) / len(windows)
+            }
+    return summary
+
+
+def _statistics(pairs: Sequence[tuple[float, int]]) -> dict[str, float | int | None]:
+    values, samples = [value for value, _ in pairs], [count for _, count in pairs]
+    if not values:
+        return {"mean": None, "median": None, "std": None, "length_weighted": None, "n": 0}
+    return {
+        "mean": statistics.fmean(values),
+        "median": statistics.median(values),
+        "std": statistics.pstdev(values),
+        "length_weighted": statistics.fmean(values, samples),
+        "n": len(values),
+    }
+
+
+def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
+    """InputError where protocols differ.
+
+    Args:
+        records: of the protocols, by what their scores are of.
+    """
+    first, *others = records
+    for other in others:
+        one, two = records[first], records[other]
+        for key in dict.fromkeys([*one, *two]):
+            if one.get(key) != two.get(key):
+                found = f"{key} is {one.get(key)} for {first} and {two.get(key)} for {other}"
+                raise InputError(f"scores under two protocols do not compare: {found}")
+
+
+def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int) -> str:
+    """The protocol's own figure of each measure, source by source, with the share of windows that are undefined.
+
+    Args:
+        rows: summaries, by what they are of.
+        protocol: its record.
+        tracks: how many there are.
+    """
+    words = {"median": "median", "mean": "mean", "length_weighted": "mean weighted by length"}[protocol["tracks"]]
+    windows = f", {protocol['frames']} of windows" if protocol["window_seconds"] else ""
+    lines = []
+    for source in next(iter(rows.values())):
+        measures = [m for m, value in next(iter(rows.values()))[source].items() if value["undefined"] != 1]
+        lines.append(
+            f"{f'{source} ({words} of {tracks} test tracks{windows}, dB)':<54}"
+            + "".join(f"{m:>9}" for m in measures)
+            + "  undefined"
+        )
+        for label, summary in rows.items():
+            if source in summary:
+                cells = "".join(_cell(summary[source][measure][protocol["tracks"]]) for measure in measures)
+                share = max((summary[source][m]["undefined"] or 0 for m in measures), default=1)
+                lines.append(f"  {label:<52}{cells}{share:>11.1%}")
+    return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    return f"{'-' if value is None else f'{value:.2f}':>9}"

@@ -1,0 +1,77 @@
+"""Scores of one track on disk, in museval's own format, which its `EvalStore` reads as it reads its own.
+
+Undefined is NaN here and only here, because that format has it so.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unbraid.errors import InputError
+from unbraid.files import written_whole
+from unbraid.scoring.protocols import Frames
+
+
+@dataclass(frozen=True)
+class TrackScores:
+    """Of one track.
+
+    Args:
+        frames: the scores.
+        samples: length of the track, at the protocol's rate.
+        silent: sources whose reference is silent throughout.
+    """
+
+    frames: Frames
+    samples: int
+    silent: tuple[str, ...]
+
+
+def record_path(folder: Path, track: str) -> Path:
+    """Where a track's scores lie, as museval looks for them."""
+    if "/" in track or track.startswith("."):
+        raise InputError(f"{track}: a track's scores are filed by its name, which may neither hold / nor begin with a dot")
+    return folder / "test" / f"{track}.json"
+
+
+def write_track(path: Path, scores: TrackScores, protocol: dict[str, Any], origin: str) -> None:
+    """File the scores; `origin` says whose estimates they are of."""
+    whole = scores.samples / protocol["sample_rate"]
+    duration = min(protocol["window_seconds"] or whole, whole)
+    hop = protocol["hop_seconds"] or duration
+    targets = [
+        {
+            "name": source,
+            "frames": [{"time": i * hop, "duration": duration, "metrics": metrics} for i, metrics in _by_window(rows)],
+        }
+        for source, rows in scores.frames.items()
+    ]
+    record = {"targets": targets, "protocol": protocol, "origin": origin, "samples": scores.samples, "silent": scores.silent}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _by_window(measures: dict[str, list[float | None]]) -> list[tuple[int, dict[str, float]]]:
+    windows = zip(*measures.values(), strict=True)
+    return [
+        (number, {m: math.nan if value is None else value for m, value in zip(measures, values, strict=True)})
+        for number, values in enumerate(windows)
+    ]
+
+
+def read_track(path: Path, protocol: dict[str, Any], origin: str) -> TrackScores | None:
+    """What was filed; None where it was not, or under another protocol, or of other estimates."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):  # not there, or not whole
+        return None
+    if not isinstance(record, dict) or record.get("protocol") != protocol or record.get("origin") != origin:
+        return None
+    frames: Frames = {}
+    for target in record["targets"]:
+        rows = [frame["metrics"] for frame in target["frames"]]
+        frames[target["name"]] = {m: [None if math.isnan(row[m]) else row[m] for row in rows] for m in rows[0]}
+    return TrackScores(frames, record["samples"], tuple(record["silent"]))
