@@ -31,11 +31,16 @@ TABLE = {
         "unbraid.separators",
     },
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "unbraid.errors", "unbraid.files"},
-    "evaluation": {
-        "torch", "tqdm", "unbraid.audio", "unbraid.pictures", "unbraid.data.store", "unbraid.dsp", "unbraid.errors",
-        "unbraid.runs", "unbraid.scoring", "unbraid.separators",
+    "estimates": {"numpy", "unbraid.audio", "unbraid.data.folders", "unbraid.errors"},
+    "subjects": {
+        "torch", "numpy", "unbraid.audio", "unbraid.data.store", "unbraid.data.tracks", "unbraid.dsp", "unbraid.errors",
+        "unbraid.estimates", "unbraid.scoring", "unbraid.separators",
     },
-    "commands": {"torch", "pytorch_lightning", "hydra", "omegaconf", *ANY_UNBRAID},
+    "evaluation": {
+        "torch", "filelock", "unbraid.audio", "unbraid.pictures", "unbraid.data.store", "unbraid.dsp", "unbraid.errors",
+        "unbraid.runs", "unbraid.scoring", "unbraid.separators", "unbraid.subjects",
+    },
+    "commands": {"torch", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
     "commands.door": {"hydra", "omegaconf", "unbraid.errors", "unbraid.runs"},
 }  # fmt: skip
 

@@ -1,29 +1,33 @@
-"""Score a separator on whole tracks, and leave something to hear and see."""
+"""Whole tracks scored under a protocol, each once, and something left to hear and see."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
-from tqdm import tqdm
 
 from unbraid import audio, pictures
 from unbraid.data.store import StoredTrack
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.runs import versions, write_json
-from unbraid.scoring.measures import MEASURES, score, summarise
-from unbraid.scoring.oracles import ideal_ratio_mask
+from unbraid.scoring.protocols import Protocol, Scene, with_improvements
+from unbraid.scoring.tables import Summary, of_track, refuse_mixed, summarise, table
+from unbraid.scoring.track_records import TrackScores, read_track, record_path, write_track
 from unbraid.separators import Masking, Separator
+from unbraid.subjects import Oracle, Separated, Subject
 
-Scores = dict[str, dict[str, float | None]]  # target: measure: value
-
-Rows = dict[str, dict[str, Scores]]  # estimate, mixture or irm: track: scores
+ESTIMATE, MIXED, BEST_MASK = "estimate", "mixture", "irm"
+WORDS = {MIXED: "mixture", BEST_MASK: "ideal ratio mask"}
 
 
 class Evaluation:
-    """Separates every track whole, scores it beside the untouched mixture and the ideal ratio mask.
+    """How tracks are separated to be scored.
 
     Args:
         overlap: share of a chunk that is cross-faded with the next, in [0, 0.5].
@@ -40,89 +44,176 @@ class Evaluation:
             raise InputError(f"clips must be at least 0, found {clips}")
         self.overlap, self.batch_size, self.clips = overlap, batch_size, clips
 
-    def __call__(self, separator: Separator, tracks: Sequence[StoredTrack], targets: Tensor, folder: Path | None) -> Rows:
-        """Score tracks, all of a data set or the share of one process.
+    def of(self, separator: Separator, weights: str, heard: Sequence[StoredTrack], protocol: Protocol) -> Separated:
+        """A separator as a subject, see there."""
+        by_name = {track.name: track for track in heard}
+        return Separated(separator.eval(), weights, by_name, protocol.format[0], self.overlap, self.batch_size)
+
+    def leave_clips(self, subject: Separated, targets: Tensor, folder: Path) -> None:
+        """Audio and pictures of the first tracks, at the separator's rate.
 
         Args:
-            separator: on the device where it shall run.
-            tracks: to score.
+            subject: whose tracks they are.
             targets: weights over the tracks' sources [targets, sources].
-            folder: where the first tracks leave audio and pictures; None: nowhere.
+            folder: of the run.
         """
-        separator.eval()
-        device = next(separator.parameters()).device
-        stft = _stft(separator).to(device)
-        rows: Rows = {"estimate": {}, "mixture": {}, "irm": {}}
-        for number, track in enumerate(tqdm(tracks, "scoring", unit="track", leave=False, disable=folder is None)):
+        separator = subject.separator
+        device, stft = next(separator.parameters()).device, stft_for(separator)
+        for track in list(subject.heard.values())[: self.clips]:
             samples = track.tensor().to(device)
             mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets.to(device), samples[1:])
-            estimates = separator.separate(mixture, self.overlap, self.batch_size)
-            if not estimates.isfinite().all():
-                raise InputError(f"{track.name}: the estimates are not numbers; training diverged, try a lower learning rate")
-            candidates = {
-                "estimate": estimates,
-                "mixture": mixture.expand_as(sources),
-                "irm": ideal_ratio_mask(mixture, sources, stft),
-            }
-            for kind, candidate in candidates.items():
-                rows[kind][track.name] = {
-                    target: score(sources[s], candidate[s], mixture) for s, target in enumerate(separator.targets)
-                }
-            if folder is not None and number < self.clips:
-                _write_audio(folder / "audio" / track.name, separator, mixture, sources, estimates)
-                _draw(folder / "pictures", track.name, separator, stft, mixture, sources)
-        return rows
+            _write_audio(folder / "audio" / track.name, separator, mixture, sources, subject.separate(track.name))
+            _draw(folder / "pictures", track.name, separator, stft.to(device), mixture, sources)
 
-    def record(self, separator: Separator, rows: Rows, checkpoint: str, folder: Path) -> dict[str, Any]:
-        """Write `scores.json` into the run folder; `checkpoint` names the weights."""
-        scores = {
-            "protocol": self._protocol(separator, _stft(separator), rows["estimate"]),
-            "checkpoint": checkpoint,
-            "summary": _summary(rows["estimate"], separator.targets),
-            "mixture": _summary(rows["mixture"], separator.targets),
-            "oracle": {"irm": _summary(rows["irm"], separator.targets)},
-            "tracks": rows["estimate"],
+
+def stft_for(separator: Separator | None, sample_rate: int | None = None) -> STFT:
+    """Of the masks that oracles make: the separator's where it has one at this rate."""
+    if isinstance(separator, Masking) and sample_rate in (None, separator.sample_rate):
+        return separator.stft
+    return STFT(2048, 512)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores tracks under one protocol, and files what it finds; what is filed already is not scored again.
+
+    Args:
+        protocol: with its rate and channels.
+        scene: what is scored together.
+        targets: weights over the tracks' sources [targets, sources].
+        tracks: all of them, at the protocol's rate and channels.
+        folder: where scores of estimates are filed, as `<row>/test/<track>.json`.
+        shared: where those of mixture and oracles are, which do not depend on a run.
+        device: where scores are computed.
+    """
+
+    protocol: Protocol
+    scene: Scene
+    targets: Tensor
+    tracks: Sequence[StoredTrack]
+    folder: Path
+    shared: Path
+    device: torch.device
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The protocol's."""
+        return self.protocol.record(self.scene)
+
+    def check_folder(self) -> None:
+        """InputError where the folder holds scores under another protocol of this name."""
+        path = self.folder / "scores.json"
+        if path.is_file():
+            try:
+                refuse_mixed({f"{path}": json.loads(path.read_text())["protocol"], "this command": self.record})
+            except InputError as error:
+                raise InputError(f"protocol {self.protocol.name}: {error}; give yours a name with protocol.name=…") from error
+
+    def filed(self, row: str, subject: Subject, track: StoredTrack) -> TrackScores | None:
+        """What was found before, if it still holds."""
+        return read_track(self._path(row, subject, track), self.record, subject.origin(track))
+
+    def score(self, rows: Mapping[str, Subject], track: StoredTrack, wait: bool) -> bool:
+        """File the scores of a track that are not filed yet.
+
+        Args:
+            rows: what is scored, by the name of its row.
+            track: one of the tracks.
+            wait: for another process that is at this track; otherwise leave it to that one.
+
+        Returns:
+            Whether all of them are filed now.
+        """
+        paths = [self._path(row, subject, track) for row, subject in rows.items()]
+        lock = paths[0].parents[1] / "locks" / f"{paths[0].stem}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=-1 if wait else 0):
+                missing = [row for row, subject in rows.items() if self.filed(row, subject, track) is None]
+                if missing:
+                    self._score({row: rows[row] for row in missing}, track)
+        except Timeout:
+            return False
+        return True
+
+    def _score(self, rows: Mapping[str, Subject], track: StoredTrack) -> None:
+        samples = track.tensor().to(self.device)
+        mixture, sources = samples[0], samples[1:]
+        references = self.scene.references(sources)
+        silent = [name for name, reference in zip(self.scene.names, references, strict=True) if not reference.any()]
+        targets = references[: len(self.targets)]
+        for row, subject in rows.items():
+            estimates = self.scene.estimates(subject(track, mixture, targets).to(self.device), mixture)
+            frames = self.protocol.score(references, estimates, self.scene.names)
+            scores = TrackScores(frames, track.length, tuple(silent))
+            write_track(self._path(row, subject, track), scores, self.record, subject.origin(track))
+
+    def _path(self, row: str, subject: Subject, track: StoredTrack) -> Path:
+        if row == ESTIMATE:
+            return record_path(self.folder / row, track.name)
+        digest = hashlib.sha256(json.dumps([self.record, subject.origin(track)]).encode()).hexdigest()[:16]
+        return self.shared / self.protocol.name / row / f"{digest}.json"
+
+    def scores(self, rows: Mapping[str, Subject], checkpoint: str) -> dict[str, Any]:
+        """All that `scores.json` holds, from what is filed; `checkpoint` says whose scores they are."""
+        found = {row: [self._read(row, subject, track) for track in self.tracks] for row, subject in rows.items()}
+        mixture = found[MIXED]
+        better = {
+            row: [
+                replace(own, frames=with_improvements(own.frames, mixed.frames))
+                for own, mixed in zip(scores, mixture, strict=True)
+            ]
+            for row, scores in found.items()
         }
-        write_json(folder / "scores.json", scores)
-        return scores
-
-    def _protocol(self, separator: Separator, stft: STFT, tracks: dict[str, Scores]) -> dict[str, Any]:
+        summaries = {row: summarise(scores, self.protocol) for row, scores in better.items()}
+        names = [track.name for track in self.tracks]
         return {
-            "name": "energy_ratios",
-            "measures": {
-                "uSDR": "10 log10 of reference energy over error energy, whole track, all channels",
-                "SI-SDR": "the same after scaling the reference to the estimate, one scale for all channels",
-                "i": "a measure minus the same measure of the untouched mixture",
-            },
-            "targets": separator.targets,
-            "sample_rate": separator.sample_rate,
-            "channels": separator.channels,
-            "window": "whole track",
-            "aggregation": "mean, median and standard deviation over the tracks where the measure is defined",
-            "undefined": {
-                target: {m: sum(track[target][m] is None for track in tracks.values()) / len(tracks) for m in MEASURES}
-                for target in separator.targets
-            },
-            "irm": {"n_fft": stft.n_fft, "hop_length": stft.hop_length},
-            "overlap": self.overlap,
+            "protocol": self.record,
+            "checkpoint": checkpoint,
+            "summary": summaries.pop(ESTIMATE),
+            "mixture": summaries.pop(MIXED),
+            "oracle": summaries,
+            "tracks": {name: of_track(own.frames, self.protocol) for name, own in zip(names, better[ESTIMATE], strict=True)},
+            "silent": {name: list(own.silent) for name, own in zip(names, mixture, strict=True) if own.silent},
+            "settings": {row: subject.settings for row, subject in rows.items()},
             "versions": versions(),
         }
 
-
-def merged(parts: Sequence[Rows], tracks: Sequence[StoredTrack]) -> Rows:
-    """The scores of all processes, in the order of the tracks."""
-    return {
-        kind: {track.name: part[kind][track.name] for track in tracks for part in parts if track.name in part[kind]}
-        for kind in parts[0]
-    }
+    def _read(self, row: str, subject: Subject, track: StoredTrack) -> TrackScores:
+        scores = self.filed(row, subject, track)
+        assert scores is not None
+        return scores
 
 
-def _stft(separator: Separator) -> STFT:
-    return separator.stft if isinstance(separator, Masking) else STFT(2048, 512)
+def baselines(stft: STFT) -> dict[str, Subject]:
+    """The rows that stand beside every estimate."""
+    return {MIXED: Oracle(MIXED, stft), BEST_MASK: Oracle(BEST_MASK, stft)}
 
 
-def _summary(tracks: dict[str, Scores], targets: Sequence[str]) -> dict[str, Any]:
-    return {target: summarise([track[target] for track in tracks.values()]) for target in targets}
+def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Scores as a table, between those of others and those of mixture and oracles.
+
+    Args:
+        scores: what `Scorer.scores` gives.
+        label: what they are of.
+        beside: other scores, by what they are of; InputError where their protocol is another.
+    """
+    others = dict(beside or {})
+    refuse_mixed({label: scores["protocol"]} | {name: other["protocol"] for name, other in others.items()})
+    rows: dict[str, Summary] = {label: scores["summary"]} | {name: other["summary"] for name, other in others.items()}
+    rows |= {WORDS[MIXED]: scores["mixture"]} | {WORDS.get(name, name): oracle for name, oracle in scores["oracle"].items()}
+    lines = [table(rows, scores["protocol"], len(scores["tracks"]))]
+    for track, sources in scores["silent"].items():
+        lines.append(
+            f"undefined: {track}, where {' and '.join(sources)} {'is' if len(sources) == 1 else 'are'} silent throughout"
+        )
+    return "\n".join(lines)
+
+
+def write_scores(folder: Path, scores: Mapping[str, Any]) -> None:
+    """`scores.json`, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "scores.json", scores)
 
 
 def _write_audio(folder: Path, separator: Separator, mixture: Tensor, sources: Tensor, estimates: Tensor) -> None:
@@ -154,20 +245,3 @@ def _draw(folder: Path, name: str, separator: Separator, stft: STFT, mixture: Te
             None if masks is None else masks[0, s, ..., : stft.frames(length)].mean(dim=0),
             stft, separator.sample_rate,
         )  # fmt: skip
-
-
-def table(scores: dict[str, Any], measures: Sequence[str] = tuple(MEASURES)) -> str:
-    """Scores beside those of the mixture and of the ideal ratio mask, medians over tracks in dB."""
-    rows = {"this run": scores["summary"], "mixture": scores["mixture"], "ideal ratio mask": scores["oracle"]["irm"]}
-    columns = [column for measure in measures for column in (measure, f"{measure}i")]
-    lines = []
-    for target in scores["summary"]:
-        count = scores["summary"][target][columns[0]]["n"]
-        lines.append(f"{target + f' (median of {count} test tracks, dB)':<42}" + "".join(f"{c:>10}" for c in columns))
-        for row, summary in rows.items():
-            lines.append(f"  {row:<40}" + "".join(_cell(summary[target][column]["median"]) for column in columns))
-    return "\n".join(lines)
-
-
-def _cell(value: float | None) -> str:
-    return f"{'undefined' if value is None else f'{value:.2f}':>10}"

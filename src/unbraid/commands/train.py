@@ -13,13 +13,16 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from tqdm import tqdm
 
 from unbraid.commands.experiment import check_experiment
 from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import SPLITS
 from unbraid.errors import InputError
-from unbraid.evaluation import Evaluation, Rows, merged, table
+from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
 from unbraid.runs import Run, build
+from unbraid.scoring.protocols import Protocol
+from unbraid.subjects import Subject, fingerprint
 from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.separation import SeparationTask
 
@@ -33,7 +36,8 @@ def train(config: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     task: SeparationTask = build(config.model)
     data: MultitrackData = build(config.data)
-    evaluate: Evaluation = build(config.evaluation)
+    protocol: Protocol = build(config.protocol)
+    evaluation: Evaluation = build(config.evaluation)
     data.trainer = trainer = _trainer(config, folder)
     _try_one_chunk(task, data)
     data.prepare_data()
@@ -42,17 +46,17 @@ def train(config: DictConfig) -> None:
     if len(data.split("valid")) < trainer.world_size:
         raise InputError(f"data.root={data.root}: has fewer valid tracks than the {trainer.world_size} processes")
 
+    scorer = _scorer(protocol, trainer, task, data, folder)  # so is what cannot be scored
     if not trainer.is_global_zero:
         _fit(trainer, task, data)
-        _test(evaluate, trainer, task, data, None)
+        _test(evaluation, scorer, trainer, task, data)
         return
     run = Run(folder, config, HydraConfig.get().overrides.task)
     run.start()
     try:
         print(_introduction(task, data, folder))
         _fit(trainer, task, data)
-        rows = _test(evaluate, trainer, task, data, folder)
-        _report(evaluate.record(task.separator, rows, _weights(trainer), folder), folder)
+        _report(_test(evaluation, scorer, trainer, task, data), folder)
     except BaseException as error:
         with suppress(OSError):  # a full disk must not hide its own message
             run.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
@@ -125,27 +129,41 @@ def _fit(trainer: pl.Trainer, task: SeparationTask, data: MultitrackData) -> Non
         raise KeyboardInterrupt from error
 
 
-def _weights(trainer: pl.Trainer) -> str:
-    """Which ones are scored, for the record."""
-    return f"checkpoints/{BEST}" if (Path(trainer.default_root_dir) / "checkpoints" / BEST).exists() else "the last weights"
+def _scorer(protocol: Protocol, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData, folder: Path) -> Scorer:
+    separator, weights = task.separator, data.target_weights()
+    at = protocol.at(separator.sample_rate, separator.channels)
+    tracks = data.whole("test", *at.format, progress=trainer.is_global_zero)
+    return Scorer(
+        at, at.scene(separator.targets, weights), weights, tracks,
+        folder / "scores" / at.name, data.cache_dir / "baselines", trainer.strategy.root_device,
+    )  # fmt: skip
 
 
-def _test(evaluate: Evaluation, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData, folder: Path | None) -> Rows:
-    """Every process scores tracks of its own with the best weights; all of them learn all scores."""
+def _test(
+    evaluation: Evaluation, scorer: Scorer, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData
+) -> dict[str, Any]:
+    """All test tracks scored with the best weights, each by one of the processes."""
     trainer.strategy.barrier()  # rank 0 has written the checkpoint
-    if (best := Path(trainer.default_root_dir) / _weights(trainer)).is_file():
+    folder, weights = Path(trainer.default_root_dir), "the last weights"
+    if (best := folder / "checkpoints" / BEST).is_file():
         task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
-    separator, tracks = task.separator.to(trainer.strategy.root_device), data.split("test")
-    mine: Rows | InputError
+        weights = f"checkpoints/{BEST}"
+    origin = f"{weights} {fingerprint(best)}" if best.is_file() else f"{weights} of {folder}"
+    subject = evaluation.of(task.separator.to(trainer.strategy.root_device), origin, data.split("test"), scorer.protocol)
+    rows: dict[str, Subject] = {ESTIMATE: subject} | baselines(stft_for(task.separator, scorer.protocol.sample_rate))
+    mine = scorer.tracks[trainer.global_rank :: trainer.world_size]
+    error: InputError | None = None
     try:
-        mine = evaluate(separator, tracks[trainer.global_rank :: trainer.world_size], data.target_weights(), folder)
-    except InputError as error:  # the other processes must hear of it instead of waiting
-        mine = error
-    parts = _gathered(mine, trainer.world_size)
-    for part in parts:
-        if isinstance(part, InputError):
-            raise part
-    return merged(parts, tracks)
+        for track in tqdm(mine, "scoring", unit="track", leave=False, disable=not trainer.is_global_zero):
+            scorer.score(rows, track, wait=True)
+        if trainer.is_global_zero:
+            evaluation.leave_clips(subject, data.target_weights(), folder)
+    except InputError as caught:  # the other processes must hear of it instead of waiting
+        error = caught
+    for found in _gathered(error, trainer.world_size):
+        if found:
+            raise found
+    return scorer.scores(rows, weights)
 
 
 def _gathered(mine: Any, world_size: int) -> list[Any]:
@@ -158,6 +176,7 @@ def _gathered(mine: Any, world_size: int) -> list[Any]:
 
 
 def _report(scores: dict[str, Any], folder: Path) -> None:
-    print(f"\n{table(scores)}\n")
+    write_scores(folder, scores)
+    print(f"\n{report(scores, 'this run')}\n")
     for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():
         print(f"{verb:<8}{_shown(folder / name)}")

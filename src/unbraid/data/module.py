@@ -83,6 +83,7 @@ class MultitrackData(pl.LightningDataModule):
         self.store = Store(self.cache_dir / "store", sample_rate, channels, decoders)
         self.opened: list[StoredTrack] | None = None
         self.tracks: list[StoredTrack] = []
+        self.names: list[str] = []
         self.left_out: dict[str, str] = {}
         self.mixing: Mixing | None = None
         self.placed: Residency | None = None
@@ -100,30 +101,49 @@ class MultitrackData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         if self.tracks:
             return
-        self.tracks = [track for track in self.stored() if track.aligned]
-        self._check_splits(self.tracks)
+        self.tracks = self._aligned(self.stored())
+        self._check_splits(self.tracks, SPLITS)
 
     def stored(self) -> list[StoredTrack]:
         """Every track, of every split, with the copies, and with those that are left out because they are not aligned."""
         return self._open(progress=False)
 
+    def whole(self, split: Split, sample_rate: int, channels: int, progress: bool = False) -> list[StoredTrack]:
+        """The tracks of one split at any rate, to score them; the other splits are not decoded for it.
+
+        Raises:
+            InputError: see `prepare_data`; or the split has no tracks.
+        """
+        if self.download:
+            self.layout.fetch(self.root)
+        tracks = [track for track in self._list([split]) if track.split == split and track.stretch is None]
+        stored = self._aligned(Store(self.store.folder, sample_rate, channels, self.store.decoders).open(tracks, progress))
+        self._check_splits(stored, [split])
+        return stored
+
     def _open(self, progress: bool) -> list[StoredTrack]:
         if self.opened is None:  # Lightning asks again for what a command has asked for
-            self.opened = self.store.open(self._list(), progress)
-            apart = (track.name for track in self.opened if not track.aligned)
-            self.left_out |= dict.fromkeys(apart, "mixture and instrumental are not aligned")
+            self.opened = self.store.open(self._list(SPLITS), progress)
+            self._aligned(self.opened)
         return self.opened
 
-    def _list(self) -> list[Track]:
+    def _aligned(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
+        """Without the pairs that are not, which count as left out."""
+        apart = (track.name for track in tracks if not track.aligned)
+        self.left_out |= dict.fromkeys(apart, "mixture and instrumental are not aligned")
+        return [track for track in tracks if track.aligned]
+
+    def _list(self, splits: Sequence[Split]) -> list[Track]:
+        """All tracks of the data set, with the copies, of which these splits must not be empty."""
         if not self.root.is_dir():
             raise InputError(f"data.root={self.root}: {'is a file' if self.root.exists() else 'no such folder'}")
         try:
             listing = self.layout.tracks(self.root)
         except InputError as error:
             raise InputError(self._with_key(str(error))) from error
-        self.left_out = dict(listing.left_out)
-        self._check_splits(listing.tracks)
-        sources = _sources(listing.tracks)
+        self.left_out |= listing.left_out
+        self._check_splits(listing.tracks, splits)
+        self.names = sources = _sources(listing.tracks)
         target_matrix(self.targets, sources)
         for track in listing.tracks:
             if track.split != "train" and (lacking := {*sources} - {*track.source_names}):
@@ -138,8 +158,8 @@ class MultitrackData(pl.LightningDataModule):
         options = vars(self.layout) if hasattr(self.layout, "__dict__") else {}
         return f"data.layout.{reason}" if reason.replace(":", " ").split()[0] in options else reason
 
-    def _check_splits(self, tracks: Sequence[Track | StoredTrack]) -> None:
-        for split in SPLITS:
+    def _check_splits(self, tracks: Sequence[Track | StoredTrack], splits: Sequence[Split]) -> None:
+        for split in splits:
             if not any(track.split == split for track in tracks):
                 reasons = f"; left out: {self.said_left_out()}" if self.left_out else ""
                 raise InputError(f"data.root={self.root}: has no tracks in its {split} split{reasons}")
@@ -155,8 +175,8 @@ class MultitrackData(pl.LightningDataModule):
 
     @property
     def sources(self) -> list[str]:
-        """Of the whole data set, sorted."""
-        return _sources(self.tracks)
+        """Of the whole data set, sorted; known once it has been listed."""
+        return self.names
 
     def target_weights(self) -> Tensor:
         """Shape: [targets, sources]."""
@@ -286,6 +306,5 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _sources(tracks: Sequence[Track | StoredTrack]) -> list[str]:
-    names = (track.source_names if isinstance(track, Track) else track.sources for track in tracks)
-    return sorted({name for some in names for name in some})
+def _sources(tracks: Sequence[Track]) -> list[str]:
+    return sorted({name for track in tracks for name in track.source_names})

@@ -113,6 +113,12 @@ class Protocol:
         return replace(self, sample_rate=self.sample_rate or sample_rate, channels=self.channels or channels)
 
     @property
+    def format(self) -> tuple[int, int]:
+        """Rate in Hz and channels, of a protocol that has them."""
+        assert self.sample_rate is not None and self.channels is not None
+        return self.sample_rate, self.channels
+
+    @property
     def measures(self) -> tuple[str, ...]:
         """What `score` gives."""
         return BSS_EVAL if self.measure == "bss_eval" else tuple(ENERGY_RATIOS)
@@ -160,8 +166,8 @@ class Protocol:
         if self.measure == "energy_ratios":
             pairs = zip(names, reference, estimate, strict=True)
             return {name: {m: [f(true, made)] for m, f in ENERGY_RATIOS.items()} for name, true, made in pairs}
-        assert self.version is not None and self.taps is not None and self.sample_rate is not None
-        window, hop = (None if s is None else round(s * self.sample_rate) for s in (self.window_seconds, self.hop_seconds))
+        assert self.version is not None and self.taps is not None
+        window, hop = (None if s is None else round(s * self.format[0]) for s in (self.window_seconds, self.hop_seconds))
         filters, kind = VERSIONS[self.version]
         scores = bss_eval(reference, estimate, window, hop, self.taps, filters, kind, self.silence)
         columns = (scores.sdr, scores.isr, scores.sir, scores.sar)
@@ -193,9 +199,10 @@ def with_improvements(frames: Frames, mixture: Frames) -> Frames:
     """With what is gained over the untouched mixture, window by window: NSDR, uSDRi, SI-SDRi."""
     better: Frames = {}
     for source, measures in frames.items():
-        better[source] = dict(measures)
-        for measure, name in IMPROVEMENTS.items():
-            if measure in measures:
-                pairs = zip(measures[measure], mixture[source][measure], strict=True)
+        better[source] = {}
+        for measure, values in measures.items():
+            better[source][measure] = values
+            if name := IMPROVEMENTS.get(measure):
+                pairs = zip(values, mixture[source][measure], strict=True)
                 better[source][name] = [None if a is None or b is None else a - b for a, b in pairs]
     return better

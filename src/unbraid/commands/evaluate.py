@@ -1,0 +1,275 @@
+"""Evaluate: the test tracks of a data set scored under a protocol, for a run, for separated files, or for an oracle."""
+
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
+from multiprocessing import current_process
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
+from yaml import YAMLError
+
+from unbraid.commands.experiment import Experiment, check_experiment
+from unbraid.data.module import MultitrackData
+from unbraid.data.parallel import in_processes
+from unbraid.data.tracks import Split
+from unbraid.dsp import STFT
+from unbraid.errors import InputError, unknown
+from unbraid.estimates import EstimateFolder
+from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
+from unbraid.runs import build
+from unbraid.scoring.oracles import ORACLES
+from unbraid.scoring.protocols import Protocol
+from unbraid.separators import Separator
+from unbraid.subjects import Collected, Oracle, Separated, Subject, fingerprint
+
+SUBJECTS = ("run", "estimates", "oracle")
+# What may be typed beside run=; the rest is the run's own.
+BESIDE_RUN = (
+    "run",
+    "checkpoint",
+    "estimates",
+    "oracle",
+    "output",
+    "processes",
+    "beside",
+    "protocol",
+    "evaluation",
+    "data",
+    "trainer",
+)
+SPLIT: Split = "test"
+
+
+@dataclass
+class Assessment(Experiment):
+    """An experiment whose test tracks are scored, with what is scored.
+
+    Args:
+        run: folder of a trained run.
+        checkpoint: of the run: best, last or a file.
+        estimates: folder of separated files.
+        oracle: name of an oracle.
+        output: folder for the scores.
+        processes: that score at the same time.
+        beside: `scores.json` of others.
+    """
+
+    run: str | None = None
+    checkpoint: str = "best"
+    estimates: str | None = None
+    oracle: str | None = None
+    output: str | None = None
+    processes: int = 1
+    beside: list[str] = field(default_factory=list)
+
+
+def evaluate(config: DictConfig) -> None:
+    """Score what is not scored yet, then print the table and write `scores.json`."""
+    typed = [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
+    config = _with_run(config, typed)
+    check_experiment(config, Assessment)
+    _check_subject(config)
+    config.output = str(_output(config))
+    session = _session(OmegaConf.to_yaml(config, resolve=True))
+    others = _beside(config.beside)
+    scorer, rows = session.scorer, session.rows
+    scorer.check_folder()
+    filed = [track for track in scorer.tracks if all(scorer.filed(row, s, track) for row, s in rows.items())]
+    what = f"{' + '.join(scorer.scene.names)}, {len(scorer.tracks)} tracks"
+    print(f"protocol {scorer.protocol.name}: {what}, {len(filed)} of them scored before")
+    _score(session, [number for number, track in enumerate(scorer.tracks) if track not in filed], config.processes)
+    scores = scorer.scores(rows, str(session.checkpoint) if session.subject_is_run else session.label)
+    write_scores(scorer.folder, scores)
+    session.leave_clips()
+    print(f"\n{report(scores, session.label, others)}\n\nscores  {scorer.folder / 'scores.json'}")
+    print(f"tracks  {scorer.folder / ESTIMATE / 'test'}")
+
+
+def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
+    """The config of a run, with the data, protocol and evaluation that were typed."""
+    if config.run is None:
+        return config
+    for key in typed:
+        if key.split(".")[0].split("/")[0] not in BESIDE_RUN:
+            raise InputError(f"{key}: is the run's own, it cannot be set beside run={config.run}")
+    own = _own_config(Path(config.run))
+    for key in ("data", *(str(k) for k in own if k not in BESIDE_RUN)):
+        if key not in own:
+            raise InputError(f"{config.run}/config.yaml: has no {key}, it is not the config of a run")
+        if key not in config:
+            raise InputError(f"{config.run}/config.yaml: {key}: there is no such key; {unknown(key, map(str, config))}")
+        if key != "data" or "data" not in typed:
+            typed_below = {word: OmegaConf.select(config, word) for word in typed if word.startswith(f"{key}.")}
+            config[key] = own[key]
+            for word, value in typed_below.items():
+                OmegaConf.update(config, word, value)
+    return config
+
+
+def _own_config(run: Path) -> DictConfig:
+    path = run / "config.yaml"
+    if not run.is_dir():
+        raise InputError(f"run={run}: {'is a file, expected the folder of a run' if run.exists() else 'no such folder'}")
+    if not path.is_file():
+        found = ", ".join(sorted(p.name for p in run.iterdir())[:5]) or "nothing"
+        raise InputError(f"run={run}: has no config.yaml, found {found}; expected the folder of a run")
+    try:
+        own = OmegaConf.load(path)
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise InputError(f"{path}: is not a config: {' '.join(str(error).split())}") from error
+    if not isinstance(own, DictConfig):
+        raise InputError(f"{path}: is not the config of a run")
+    return own
+
+
+def _check_subject(config: DictConfig) -> None:
+    given = [key for key in SUBJECTS if config[key] is not None]
+    if not given:
+        raise InputError("nothing to score; give run=FOLDER, estimates=FOLDER or oracle=NAME")
+    if config.estimates is not None and config.oracle is not None:
+        raise InputError("estimates and oracle are both given, expected one of them")
+    if config.oracle is not None and config.oracle not in ORACLES:
+        raise InputError(f"oracle={config.oracle}: there is no such oracle; {unknown(config.oracle, ORACLES)}")
+    if config.processes < 1:
+        raise InputError(f"processes must be at least 1, found {config.processes}")
+
+
+def _beside(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for path in map(Path, paths):
+        try:
+            scores = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"beside={path}: is no scores.json: {error}") from error
+        if not isinstance(scores, dict) or not {"protocol", "summary"} <= {*scores}:
+            raise InputError(f"beside={path}: is no scores.json: it has no protocol and summary")
+        found[str(path)] = scores
+    return found
+
+
+def _score(session: "Session", numbers: Sequence[int], processes: int) -> None:
+    """Those that another command is at come last."""
+    with tqdm(total=len(numbers), desc="scoring", unit="track", leave=False) as bar:
+        for wait in (False, True):
+            left = []
+            function = partial(score_track, session.config, wait)
+            for place, done in in_processes(function, numbers, min(processes, len(numbers))):
+                if isinstance(done, InputError):
+                    raise done
+                if done:
+                    bar.update()
+                else:
+                    left.append(numbers[place])
+            numbers = left
+
+
+def score_track(config: str, wait: bool, number: int) -> bool:
+    """One track, in this process or another; whether it is scored now."""
+    session = _session(config)
+    return session.scorer.score(session.rows, session.scorer.tracks[number], wait)
+
+
+@lru_cache(maxsize=1)
+def _session(config: str) -> "Session":
+    return Session(config)
+
+
+class Session:
+    """What a process needs to score tracks, made from a config that has been checked.
+
+    Args:
+        config: as yaml.
+    """
+
+    def __init__(self, config: str) -> None:
+        torch.set_flush_denormal(True)
+        self.config = config
+        self.node: Any = OmegaConf.create(config)
+        self.data: MultitrackData = build(self.node.data)
+        self.evaluation: Evaluation = build(self.node.evaluation)
+        self.subject_is_run = self.node.estimates is None and self.node.oracle is None
+        self.label = (
+            Path(self.node.run).name if self.subject_is_run else self.node.oracle or f"estimates in {self.node.estimates}"
+        )
+
+    @cached_property
+    def device(self) -> torch.device:
+        """A GPU of its own for each process, as far as there are some."""
+        if self.node.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+            return torch.device("cpu")
+        number = current_process().name.rpartition("-")[2]  # SpawnProcess-1, or MainProcess
+        return torch.device("cuda", (int(number) - 1 if number.isdigit() else 0) % torch.cuda.device_count())
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        separator, protocol = self.node.model.separator, build(self.node.protocol)
+        assert isinstance(protocol, Protocol)
+        at = protocol.at(separator.sample_rate, separator.channels)
+        tracks = self.data.whole(SPLIT, *at.format, progress=True)
+        weights = self.data.target_weights()
+        scene = at.scene([*self.node.targets], weights)
+        return Scorer(at, scene, weights, tracks, Path(self.node.output), self.data.cache_dir / "baselines", self.device)
+
+    @cached_property
+    def rows(self) -> dict[str, Subject]:
+        stft = stft_for(self.separator if self.subject_is_run else None, self.scorer.protocol.sample_rate)
+        return {ESTIMATE: self._subject(stft)} | baselines(stft)
+
+    def _subject(self, stft: STFT) -> Subject:
+        if self.node.oracle is not None:
+            return Oracle(self.node.oracle, stft)
+        rate, _ = self.scorer.protocol.format
+        if self.node.estimates is not None:
+            files = EstimateFolder(Path(self.node.estimates).expanduser(), [*self.node.targets])
+            files.check([track.name for track in self.scorer.tracks])
+            return Collected(files, rate)
+        heard = self.data.whole(SPLIT, self.separator.sample_rate, self.separator.channels, progress=True)
+        return self.evaluation.of(self.separator, fingerprint(self.checkpoint), heard, self.scorer.protocol)
+
+    @cached_property
+    def checkpoint(self) -> Path:
+        """InputError where it is not there."""
+        run, asked = Path(self.node.run), self.node.checkpoint
+        path = run / "checkpoints" / f"{asked}.ckpt" if asked in ("best", "last") else Path(asked).expanduser()
+        if not path.is_file():
+            found = ", ".join(sorted(p.name for p in run.glob("checkpoints/*.ckpt"))) or "none"
+            raise InputError(f"checkpoint={asked}: {path} is not there; checkpoints of the run: {found}")
+        return path
+
+    @cached_property
+    def separator(self) -> Separator:
+        """With the weights of the checkpoint; InputError where they cannot be used."""
+        task = build(self.node.model)
+        try:
+            state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")["state_dict"]
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{self.checkpoint}: is damaged or no checkpoint of a run") from error
+        try:
+            task.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError(f"{self.checkpoint}: is of another model than {self.node.run}/config.yaml describes") from error
+        return task.separator.to(self.device).eval()
+
+    def leave_clips(self) -> None:
+        """Audio and pictures beside the scores, if they were asked for."""
+        subject = self.rows[ESTIMATE]
+        if isinstance(subject, Separated):
+            self.evaluation.leave_clips(subject, self.scorer.targets, self.scorer.folder)
+
+
+def _output(config: DictConfig) -> Path:
+    """Where scores go; the same for the same subject, so that a second call goes on."""
+    if config.output is not None:
+        return Path(config.output).expanduser()
+    what = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)
+    if config.run is not None:
+        return Path(config.run) / "scores" / "-".join(filter(None, [config.protocol.name, what]))
+    return Path("outputs/scores") / f"{config.protocol.name}-{HydraConfig.get().runtime.choices['data']}-{what}"
