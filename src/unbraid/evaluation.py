@@ -141,9 +141,8 @@ class Scorer:
         mixture, sources = samples[0], samples[1:]
         references = self.scene.references(sources)
         silent = [name for name, reference in zip(self.scene.names, references, strict=True) if not reference.any()]
-        targets = references[: len(self.targets)]
         for row, subject in rows.items():
-            estimates = self.scene.estimates(subject(track, mixture, targets).to(self.device), mixture)
+            estimates = subject(track, self.scene, mixture, references)
             frames = self.protocol.score(references, estimates, self.scene.names)
             scores = TrackScores(frames, track.length, tuple(silent))
             write_track(self._path(row, subject, track), scores, self.record, subject.origin(track))
@@ -151,7 +150,8 @@ class Scorer:
     def _path(self, row: str, subject: Subject, track: StoredTrack) -> Path:
         if row == ESTIMATE:
             return record_path(self.folder / row, track.name)
-        digest = hashlib.sha256(json.dumps([self.record, subject.origin(track)]).encode()).hexdigest()[:16]
+        what = [self.record, subject.origin(track), versions()["unbraid"]]
+        digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
         return self.shared / self.protocol.name / row / f"{digest}.json"
 
     def scores(self, rows: Mapping[str, Subject], checkpoint: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is scored: a separator, an oracle, or a folder of files; each makes estimates of a track's targets."""
+"""What is scored: a separator, an oracle, or a folder of files; each makes estimates of the sources of a track."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -18,11 +18,12 @@ from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.estimates import EstimateFolder
 from unbraid.scoring.oracles import ORACLES
+from unbraid.scoring.protocols import Scene
 from unbraid.separators import Separator
 
 
 class Subject(ABC):
-    """Makes estimates of the targets of a track."""
+    """Makes estimates of the sources of a track that are scored together."""
 
     @property
     def settings(self) -> dict[str, float]:
@@ -34,10 +35,10 @@ class Subject(ABC):
         """What its estimates of a track depend on: as long as it stays the same, so do they."""
 
     @abstractmethod
-    def __call__(self, track: StoredTrack, mixture: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, track: StoredTrack, scene: Scene, mixture: Tensor, references: Tensor) -> Tensor:
         """Estimates at the rate and with the channels of the track.
 
-        Shape: [C, T], [targets, C, T] -> [targets, C, T].
+        Shape: [C, T], [names, C, T] -> [names, C, T].
         """
 
 
@@ -68,8 +69,12 @@ class Separated(Subject):
     def origin(self, track: StoredTrack) -> str:
         return f"{self.weights}, {self.heard[track.name].entry.name}, {self.settings}"
 
-    def __call__(self, track: StoredTrack, mixture: Tensor, targets: Tensor) -> Tensor:
-        estimates = self.separate(track.name)
+    def __call__(self, track: StoredTrack, scene: Scene, mixture: Tensor, references: Tensor) -> Tensor:
+        return scene.estimates(self._at_rate(track.name, mixture), mixture)
+
+    def _at_rate(self, name: str, mixture: Tensor) -> Tensor:
+        """Shape: [targets, C, T], as the mixture."""
+        estimates = self.separate(name)
         rate = self.separator.sample_rate
         if (rate, estimates.shape[1:]) == (self.sample_rate, mixture.shape):
             return estimates
@@ -109,8 +114,8 @@ class Oracle(Subject):
     def origin(self, track: StoredTrack) -> str:
         return f"{self.name}, {track.entry.name}, {self.settings}"
 
-    def __call__(self, track: StoredTrack, mixture: Tensor, targets: Tensor) -> Tensor:
-        return ORACLES[self.name](mixture, targets, self.stft.to(mixture.device))
+    def __call__(self, track: StoredTrack, scene: Scene, mixture: Tensor, references: Tensor) -> Tensor:
+        return ORACLES[self.name](mixture, references, self.stft.to(mixture.device))
 
 
 @dataclass(frozen=True)
@@ -128,8 +133,9 @@ class Collected(Subject):
     def origin(self, track: StoredTrack) -> str:
         return f"files {self.files.fingerprint(track.name)}, {track.entry.name}"
 
-    def __call__(self, track: StoredTrack, mixture: Tensor, targets: Tensor) -> Tensor:
-        return torch.from_numpy(self.files.read(track.name, self.sample_rate, *mixture.shape)).to(mixture.device)
+    def __call__(self, track: StoredTrack, scene: Scene, mixture: Tensor, references: Tensor) -> Tensor:
+        estimates = torch.from_numpy(self.files.read(track.name, self.sample_rate, *mixture.shape))
+        return scene.estimates(estimates.to(mixture.device), mixture)
 
 
 def fingerprint(path: Path) -> str:

@@ -27,6 +27,7 @@ from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, 
 from unbraid.runs import build
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
+from unbraid.scoring.tables import refuse_mixed
 from unbraid.separators import Separator
 from unbraid.subjects import Collected, Oracle, Separated, Subject, fingerprint
 
@@ -80,8 +81,10 @@ def evaluate(config: DictConfig) -> None:
     config.output = str(_output(config))
     session = _session(OmegaConf.to_yaml(config, resolve=True))
     others = _beside(config.beside)
-    scorer, rows = session.scorer, session.rows
+    scorer = session.scorer
+    refuse_mixed({session.label: scorer.record} | {name: other["protocol"] for name, other in others.items()})
     scorer.check_folder()
+    rows = session.rows
     filed = [track for track in scorer.tracks if all(scorer.filed(row, s, track) for row, s in rows.items())]
     what = f"{' + '.join(scorer.scene.names)}, {len(scorer.tracks)} tracks"
     print(f"protocol {scorer.protocol.name}: {what}, {len(filed)} of them scored before")
@@ -157,7 +160,7 @@ def _beside(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
 
 def _score(session: "Session", numbers: Sequence[int], processes: int) -> None:
     """Those that another command is at come last."""
-    with tqdm(total=len(numbers), desc="scoring", unit="track", leave=False) as bar:
+    with tqdm(total=len(numbers), desc="scoring", unit="track", leave=False, disable=not numbers) as bar:
         for wait in (False, True):
             left = []
             function = partial(score_track, session.config, wait)

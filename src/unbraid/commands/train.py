@@ -144,11 +144,11 @@ def _test(
 ) -> dict[str, Any]:
     """All test tracks scored with the best weights, each by one of the processes."""
     trainer.strategy.barrier()  # rank 0 has written the checkpoint
-    folder, weights = Path(trainer.default_root_dir), "the last weights"
+    folder = Path(trainer.default_root_dir)
+    weights, origin = "the last weights", f"the last weights of {folder}"
     if (best := folder / "checkpoints" / BEST).is_file():
         task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
-        weights = f"checkpoints/{BEST}"
-    origin = f"{weights} {fingerprint(best)}" if best.is_file() else f"{weights} of {folder}"
+        weights, origin = f"checkpoints/{BEST}", fingerprint(best)
     subject = evaluation.of(task.separator.to(trainer.strategy.root_device), origin, data.split("test"), scorer.protocol)
     rows: dict[str, Subject] = {ESTIMATE: subject} | baselines(stft_for(task.separator, scorer.protocol.sample_rate))
     mine = scorer.tracks[trainer.global_rank :: trainer.world_size]

@@ -77,19 +77,19 @@ def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int)
     """
     words = {"median": "median", "mean": "mean", "length_weighted": "mean weighted by length"}[protocol["tracks"]]
     windows = f", {protocol['frames']} of windows" if protocol["window_seconds"] else ""
+    first = next(iter(rows.values()))
+    headings = {source: f"{source} ({words} of {tracks} test tracks{windows}, dB)" for source in first}
+    width = max(len(text) for text in [*headings.values(), *(f"  {label}" for label in rows)]) + 2
     lines = []
-    for source in next(iter(rows.values())):
-        measures = [m for m, value in next(iter(rows.values()))[source].items() if value["undefined"] != 1]
-        lines.append(
-            f"{f'{source} ({words} of {tracks} test tracks{windows}, dB)':<54}"
-            + "".join(f"{m:>9}" for m in measures)
-            + "  undefined"
-        )
+    for source, heading in headings.items():
+        measures = [measure for measure, values in first[source].items() if values["undefined"] != 1]
+        over_all = "G" if protocol["tracks"] == "length_weighted" else ""  # the field's GNSDR, GSIR, GSAR
+        lines.append(f"{heading:<{width}}" + "".join(f"{over_all + measure:>9}" for measure in measures) + "  undefined")
         for label, summary in rows.items():
             if source in summary:
                 cells = "".join(_cell(summary[source][measure][protocol["tracks"]]) for measure in measures)
-                share = max((summary[source][m]["undefined"] or 0 for m in measures), default=1)
-                lines.append(f"  {label:<52}{cells}{share:>11.1%}")
+                share = max((summary[source][measure]["undefined"] or 0 for measure in measures), default=1)
+                lines.append(f"{f'  {label}':<{width}}{cells}{share:>11.1%}")
     return "\n".join(lines)
 
 
