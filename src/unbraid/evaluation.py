@@ -124,8 +124,8 @@ class Scorer:
         Returns:
             Whether all of them are filed now.
         """
-        paths = [self._path(row, subject, track) for row, subject in rows.items()]
-        lock = paths[0].parents[1] / "locks" / f"{paths[0].stem}.lock"
+        whose = f"{record_path(self.folder.resolve(), track.name)}"
+        lock = self.shared / "locks" / f"{hashlib.sha256(whose.encode()).hexdigest()[:16]}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(lock, timeout=-1 if wait else 0):

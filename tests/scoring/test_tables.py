@@ -1,0 +1,126 @@
+"""From windows to tracks to a figure, by hand and by museval; tables that refuse to mix."""
+
+import json
+import shutil
+
+import pytest
+
+from unbraid.errors import InputError
+from unbraid.scoring.protocols import Protocol, Scene
+from unbraid.scoring.tables import of_track, refuse_mixed, summarise, table
+from unbraid.scoring.track_records import TrackScores, read_track, record_path, write_track
+
+BSS = ("SDR", "ISR", "SIR", "SAR")
+
+
+def protocol(frames="median", tracks="median") -> Protocol:
+    return Protocol("mine", "bss_eval", "v4", None, 100, 1, 1.0, 1.0, 512, frames, tracks, "any")
+
+
+def scores(*values: float | None, samples: int = 400) -> TrackScores:
+    """A track with one source, its measures shifted copies of each other."""
+    frames = {m: [None if v is None else v + shift for v in values] for shift, m in enumerate(BSS)}
+    return TrackScores({"vocals": frames}, samples, ())
+
+
+def record(of: Protocol) -> dict:
+    return json.loads(json.dumps(of.record(Scene(("vocals",), None, False))))
+
+
+TRACKS = {
+    "a song": scores(1.0, None, 4.0, 9.0),
+    "another": scores(-2.0, 6.0, samples=200),
+    "third": scores(None, None, samples=50),
+}
+
+
+def test_windows_become_tracks_over_those_that_are_defined():
+    track = TRACKS["a song"].frames
+    assert of_track(track, protocol("median"))["vocals"]["SDR"] == 4.0
+    assert of_track(track, protocol("mean"))["vocals"]["SDR"] == pytest.approx(14 / 3)
+    assert of_track(TRACKS["third"].frames, protocol())["vocals"]["SDR"] is None
+
+
+def test_tracks_become_one_figure_and_what_is_undefined_is_counted():
+    sdr = summarise([*TRACKS.values()], protocol())["vocals"]["SDR"]
+    assert sdr == pytest.approx(
+        {"mean": 3.0, "median": 3.0, "std": 1.0, "length_weighted": (4 * 400 + 2 * 200) / 600, "n": 2, "undefined": 3 / 8}
+    )
+    nothing = summarise([TRACKS["third"]], protocol())["vocals"]["SDR"]
+    assert nothing == {"mean": None, "median": None, "std": None, "length_weighted": None, "n": 0, "undefined": 1.0}
+
+
+@pytest.mark.skipif(
+    not (shutil.which("ffmpeg") and shutil.which("ffprobe")), reason="museval cannot be imported without ffmpeg"
+)
+@pytest.mark.parametrize("frames", ["median", "mean"])
+@pytest.mark.parametrize("tracks", ["median", "mean"])
+def test_musevals_aggregate_over_our_files_is_ours(tmp_path, frames, tracks):
+    import museval
+    from jsonschema import validate
+
+    one = protocol(frames, tracks)
+    for name, track in TRACKS.items():
+        write_track(record_path(tmp_path, name), track, record(one), "origin")
+    store = museval.EvalStore(frames_agg=frames, tracks_agg=tracks)
+    store.add_eval_dir(tmp_path)
+    theirs = store.agg_frames_tracks_scores()
+    ours = summarise([*TRACKS.values()], one)["vocals"]
+    assert len(store.df["track"].unique()) == 3
+    for measure in BSS:
+        assert theirs["vocals", measure] == pytest.approx(ours[measure][tracks])
+
+    track = museval.TrackStore("a song", frames_agg=frames)
+    written = json.loads(record_path(tmp_path, "a song").read_text())
+    validate(written, track.schema)
+    track.scores = written
+    assert f"{of_track(TRACKS['a song'].frames, one)['vocals']['SDR']:.3f}" in repr(track)
+
+
+def test_a_record_is_read_back_as_it_was(tmp_path):
+    path = record_path(tmp_path, "a song")
+    write_track(path, TRACKS["a song"], record(protocol()), "origin")
+    assert read_track(path, record(protocol()), "origin") == TRACKS["a song"]
+    frame = json.loads(path.read_text())["targets"][0]["frames"][3]
+    assert (frame["time"], frame["duration"]) == (3.0, 1.0)
+
+
+def test_a_record_of_something_else_is_none(tmp_path):
+    path = record_path(tmp_path, "a song")
+    assert read_track(path, record(protocol()), "origin") is None
+    write_track(path, TRACKS["a song"], record(protocol()), "origin")
+    assert read_track(path, record(protocol("mean")), "origin") is None
+    assert read_track(path, record(protocol()), "another") is None
+    path.write_text(path.read_text()[:-50])
+    assert read_track(path, record(protocol()), "origin") is None
+    path.write_text("[]")
+    assert read_track(path, record(protocol()), "origin") is None
+
+
+@pytest.mark.parametrize("name", ["../song", "a/b", ".hidden"])
+def test_a_track_that_would_be_filed_elsewhere_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="may neither hold / nor begin with a dot"):
+        record_path(tmp_path, name)
+
+
+def test_two_protocols_in_one_table_are_refused():
+    refuse_mixed({"one": record(protocol()), "two": record(protocol())})
+    with pytest.raises(InputError, match="do not compare: frames is median for one and mean for two"):
+        refuse_mixed({"one": record(protocol()), "two": record(protocol("mean"))})
+    with pytest.raises(InputError, match="novel is None for one and 1 for two"):
+        refuse_mixed({"one": record(protocol()), "two": record(protocol()) | {"novel": 1}})
+
+
+def test_the_table():
+    rows = {"mine": summarise([*TRACKS.values()], protocol()), "nothing": summarise([TRACKS["third"]], protocol())}
+    assert table(rows, record(protocol()), 3).splitlines() == [
+        "vocals (median of 3 test tracks, median of windows, dB)        SDR      ISR      SIR      SAR  undefined",
+        "  mine                                                        3.00     4.00     5.00     6.00      37.5%",
+        "  nothing                                                        -        -        -        -     100.0%",
+    ]
+
+
+def test_the_table_of_means_weighted_by_length():
+    weighted = protocol(tracks="length_weighted")
+    text = table({"mine": summarise([*TRACKS.values()], weighted)}, record(weighted), 3)
+    assert "mean weighted by length of 3 test tracks" in text and "GSDR" in text and "3.33" in text

@@ -1,0 +1,98 @@
+"""Files of any tool: where they are found, and what is said of those that do not fit."""
+
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from unbraid.errors import InputError
+from unbraid.estimates import EstimateFolder
+
+TRACK = "A song. Live"
+
+
+def write(path, samples=100, rate=8000, channels=1, value=0.1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.full((samples, channels), value), rate)
+
+
+@pytest.mark.parametrize(
+    "place", ["{track}/vocals.wav", "test/{track}/vocals.flac", "vocals/{track}.wav", "{track}/Vocals.WAV"]
+)
+def test_files_are_found_where_tools_leave_them(tmp_path, place):
+    path = tmp_path / place.format(track=TRACK)
+    write(path, value=0.25)
+    (path.parent / f"._{path.name}").write_bytes(b"macOS")
+    (path.parent / "notes.txt").write_text("vocals")
+    folder = EstimateFolder(tmp_path, ["vocals"])
+    folder.check([TRACK])
+    assert folder.read(TRACK, 8000, 1, 100) == pytest.approx(np.full((1, 1, 100), 0.25), abs=1e-3)
+
+
+def test_targets_come_in_their_order(tmp_path):
+    for value, target in enumerate(("vocals", "drums", "bass"), start=1):
+        write(tmp_path / TRACK / f"{target}.wav", value=value / 10)
+    read = EstimateFolder(tmp_path, ["bass", "vocals"]).read(TRACK, 8000, 1, 100)
+    assert read[:, 0, 0] == pytest.approx([0.3, 0.1], abs=1e-3)
+
+
+def test_the_fingerprint_tells_files_apart(tmp_path):
+    path = tmp_path / TRACK / "vocals.wav"
+    write(path)
+    folder = EstimateFolder(tmp_path, ["vocals"])
+    before = folder.fingerprint(TRACK)
+    assert folder.fingerprint(TRACK) == before
+    os.utime(path, (0, 0))
+    assert folder.fingerprint(TRACK) != before
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        ({"samples": 88}, "vocals.wav: has 88 samples, 12 fewer than the reference"),
+        ({"samples": 103}, "vocals.wav: has 103 samples, 3 more than the reference"),
+        ({"rate": 16000}, "vocals.wav: has 16000 Hz, expected 8000 Hz"),
+        ({"channels": 2}, "vocals.wav: has 2 channels, expected 1"),
+    ],
+)
+def test_what_does_not_fit_the_reference_is_said(tmp_path, made, sentence):
+    write(tmp_path / TRACK / "vocals.wav", **made)
+    with pytest.raises(InputError, match=sentence):
+        EstimateFolder(tmp_path, ["vocals"]).read(TRACK, 8000, 1, 100)
+
+
+def test_numbers_that_are_none_are_said(tmp_path):
+    (tmp_path / TRACK).mkdir()
+    soundfile.write(tmp_path / TRACK / "vocals.wav", np.full(100, np.nan), 8000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"vocals.wav: holds NaN or infinite samples"):
+        EstimateFolder(tmp_path, ["vocals"]).read(TRACK, 8000, 1, 100)
+
+
+def test_a_target_that_is_not_there_is_said_with_what_is(tmp_path):
+    write(tmp_path / TRACK / "voice.wav")
+    with pytest.raises(InputError, match=rf"{TRACK}: has no estimate of vocals in .*; expected .*vocals.wav .*found voice.wav"):
+        EstimateFolder(tmp_path, ["vocals"]).check([TRACK])
+    with pytest.raises(InputError, match="found nothing"):
+        EstimateFolder(tmp_path, ["vocals"]).check(["another"])
+
+
+def test_two_files_for_one_target_are_refused(tmp_path):
+    write(tmp_path / TRACK / "vocals.wav")
+    write(tmp_path / TRACK / "vocals.flac")
+    with pytest.raises(InputError, match=r"vocals.flac and vocals.wav are both estimates of vocals, expected one"):
+        EstimateFolder(tmp_path, ["vocals"]).check([TRACK])
+
+
+@pytest.mark.parametrize("name", ["../song", "a/b", ".hidden"])
+def test_a_track_outside_the_folder_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="may neither hold / nor begin with a dot"):
+        EstimateFolder(tmp_path, ["vocals"]).check([name])
+
+
+def test_a_folder_that_is_none_is_said(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        EstimateFolder(tmp_path / "nowhere", ["vocals"])
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file, expected a folder"):
+        EstimateFolder(tmp_path / "file", ["vocals"])
