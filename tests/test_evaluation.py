@@ -1,38 +1,138 @@
-"""Scoring whole tracks: in evaluation mode, and never from numbers that are none."""
+"""Scoring whole tracks: in evaluation mode, each track once, and never from numbers that are none."""
 
+import os
+from dataclasses import replace
 from functools import partial
 
 import pytest
+import soundfile
 import torch
+from filelock import FileLock
 from torch import nn
 
+from tests.scoring.test_protocols import protocol
 from tests.test_separators import Constant, masking
 from unbraid.data.musdb import MUSDB18
 from unbraid.data.store import Store
+from unbraid.dsp import STFT
 from unbraid.errors import InputError
-from unbraid.evaluation import Evaluation
+from unbraid.evaluation import ESTIMATE, MIXED, Evaluation, Scorer, baselines, report, write_scores
+from unbraid.scoring.measures import usdr
 
 VOCALS = torch.tensor([[0.0, 0.0, 0.0, 1.0]])
 
 
+def opened(root, tmp_path, rate, channels):
+    tracks = [track for track in MUSDB18().tracks(root).tracks if track.split == "test"]
+    return Store(tmp_path / "store", rate, channels).open(tracks, progress=False)
+
+
 @pytest.fixture
-def tracks(songs, tmp_path):
-    return Store(tmp_path / "store", 8192, 1).open(MUSDB18().tracks(songs).tracks, progress=False)
+def scorer(songs, tmp_path):
+    """Of the test songs at 8192 Hz, mono."""
+    one = replace(protocol("energy_ratios"), sample_rate=8192)
+    scene = one.scene(["vocals"], VOCALS)
+    tracks = opened(songs, tmp_path, 8192, 1)
+    return Scorer(one, scene, VOCALS, tracks, tmp_path / "out", tmp_path / "shared", torch.device("cpu"))
 
 
-def test_dropout_is_off_while_scoring(tracks, tmp_path):
+def rows(scorer, net, evaluation=None, heard=None):
+    evaluation = evaluation or Evaluation(0.25, 4, 0)
+    subject = evaluation.of(masking(net), "weights", heard or scorer.tracks, scorer.protocol)
+    return {ESTIMATE: subject} | baselines(STFT(1024, 768))
+
+
+def test_dropout_is_off_while_scoring(scorer):
     def dropping() -> nn.Module:
         return nn.Sequential(Constant(0.5), nn.Dropout(0.5))
 
-    with_dropout, without = masking(dropping).train(), masking(partial(Constant, 0.5))
-    scores = [Evaluation(0.25, 4, 0)(separator, tracks, VOCALS, tmp_path)["estimate"] for separator in (with_dropout, without)]
-    assert scores[0] == scores[1]
+    values = []
+    for number, net in enumerate((dropping, partial(Constant, 0.5))):
+        mine = replace(scorer, folder=scorer.folder / str(number))
+        subjects = rows(mine, net)
+        assert mine.score(subjects, mine.tracks[0], wait=True)
+        values.append(mine.scores(subjects, "weights")["tracks"])
+    assert values[0] == values[1]
 
 
-def test_numbers_that_are_none_are_not_scored(tracks, tmp_path):
-    with pytest.raises(InputError, match="song 0: the estimates are not numbers; training diverged"):
-        Evaluation(0.25, 4, 1)(masking(partial(Constant, float("nan"))), tracks, VOCALS, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+def test_numbers_that_are_none_are_not_scored(scorer):
+    with pytest.raises(InputError, match="song 3: the estimates are not numbers; training diverged"):
+        scorer.score(rows(scorer, partial(Constant, float("nan"))), scorer.tracks[0], wait=True)
+    assert not scorer.folder.exists()
+
+
+def test_a_track_is_scored_once_and_again_where_its_estimate_changes(scorer):
+    subjects, track = rows(scorer, partial(Constant, 0.5)), scorer.tracks[0]
+    path = scorer.folder / "estimate/test/song 3.json"
+    scorer.score(subjects, track, wait=True)
+    os.utime(path, (0, 0))
+    scorer.score(subjects, track, wait=True)
+    assert path.stat().st_mtime == 0
+    for changed in (replace(subjects[ESTIMATE], weights="others"), replace(subjects[ESTIMATE], overlap=0.1)):
+        scorer.score(subjects | {ESTIMATE: changed}, track, wait=True)
+        assert path.stat().st_mtime > 0
+        os.utime(path, (0, 0))
+    other = replace(scorer, protocol=replace(scorer.protocol, tracks="mean"))
+    assert other.filed(ESTIMATE, subjects[ESTIMATE], track) is None
+
+
+def test_mixture_and_oracles_are_scored_once_for_all_runs(scorer):
+    subjects = rows(scorer, partial(Constant, 0.5))
+    scorer.score(subjects, scorer.tracks[0], wait=True)
+    another = replace(scorer, folder=scorer.folder / "another")
+    assert another.filed(MIXED, subjects[MIXED], scorer.tracks[0]) is not None
+    assert another.filed(ESTIMATE, subjects[ESTIMATE], scorer.tracks[0]) is None
+
+
+def test_a_track_that_another_process_is_at_is_left_to_it(scorer):
+    subjects, track = rows(scorer, partial(Constant, 0.5)), scorer.tracks[0]
+    scorer.score(subjects, track, wait=True)
+    (lock,) = (scorer.shared / "locks").iterdir()
+    with FileLock(lock):
+        assert not scorer.score(subjects, track, wait=False)
+    assert scorer.score(subjects, track, wait=False)
+
+
+def test_another_rate_and_more_channels_than_the_networks(songs, tmp_path):
+    """Scored at 44.1 kHz in stereo what was heard at 8192 Hz in mono: a mask of one gives back the mixture's mean, dull."""
+    one = replace(protocol("musdb18_mdx"))
+    tracks, heard = opened(songs, tmp_path, 44100, 2), opened(songs, tmp_path, 8192, 1)
+    scorer = Scorer(one, one.scene(["vocals"], VOCALS), VOCALS, tracks, tmp_path / "out", tmp_path / "sh", torch.device("cpu"))
+    subject = rows(scorer, partial(Constant, 1.0), heard=heard)[ESTIMATE]
+    mixture = tracks[0].tensor(["mixture"])[0]
+    (estimate,) = subject(tracks[0], scorer.scene, mixture, mixture[None])
+    assert estimate.shape == mixture.shape
+    low = torch.fft.rfft(mixture.mean(dim=0))
+    low[int(3500 / 44100 * mixture.shape[1]) :] = 0
+    made = torch.fft.rfft(estimate[1])
+    made[int(3500 / 44100 * mixture.shape[1]) :] = 0
+    assert usdr(torch.fft.irfft(low)[None], torch.fft.irfft(made)[None]) > 25
+    assert torch.equal(estimate[0], estimate[1])
+
+
+def test_a_silent_reference_is_named_and_counted(own_songs, tmp_path):
+    path = own_songs / "test/song 3/vocals.wav"
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, 0 * samples, rate)
+    one = replace(protocol("musdb18"), sample_rate=8192, channels=1)
+    tracks = opened(own_songs, tmp_path, 8192, 1)
+    scorer = Scorer(one, one.scene(["vocals"], VOCALS), VOCALS, tracks, tmp_path / "o", tmp_path / "s", torch.device("cpu"))
+    subjects = rows(scorer, partial(Constant, 0.5))
+    scorer.score(subjects, tracks[0], wait=True)
+    scores = scorer.scores(subjects, "weights")
+    assert scores["silent"] == {"song 3": ["vocals"]}
+    assert scores["tracks"]["song 3"]["vocals"]["SDR"] is None
+    assert scores["summary"]["vocals"]["SDR"]["n"] == 0 and scores["summary"]["vocals"]["SDR"]["undefined"] == 1
+    assert "undefined: song 3, where vocals is silent throughout" in report(scores, "mine")
+
+
+def test_another_protocol_of_the_same_name_does_not_overwrite_scores(scorer):
+    subjects = rows(scorer, partial(Constant, 0.5))
+    scorer.score(subjects, scorer.tracks[0], wait=True)
+    write_scores(scorer.folder, scorer.scores(subjects, "weights"))
+    scorer.check_folder()
+    with pytest.raises(InputError, match=r"tracks is median for .*scores.json and mean for .*protocol.name=…"):
+        replace(scorer, protocol=replace(scorer.protocol, tracks="mean")).check_folder()
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_the_records_of_a_run_agree(cli, songs, tmp_path):
     assert "valid/uSDR/vocals" in rows[0] and "valid/uSDR/accompaniment" in rows[0]
     assert OmegaConf.load(run / "config.yaml").data.root == str(songs)
     assert scores["checkpoint"] == "checkpoints/best.ckpt"
-    assert scores["protocol"]["sample_rate"] == 8192 and scores["protocol"]["targets"] == ["vocals", "accompaniment"]
+    assert scores["protocol"]["sample_rate"] == 8192 and scores["protocol"]["together"] == ["vocals", "accompaniment"]
     for target in ("vocals", "accompaniment"):
         own, mixture = scores["summary"][target], scores["mixture"][target]
         assert own["uSDR"]["n"] == 1 and mixture["uSDRi"]["median"] == 0

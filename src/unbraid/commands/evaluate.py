@@ -79,6 +79,7 @@ def evaluate(config: DictConfig) -> None:
     check_experiment(config, Assessment)
     _check_subject(config)
     config.output = str(_output(config))
+    _session.cache_clear()  # files may have changed since this process scored them last
     session = _session(OmegaConf.to_yaml(config, resolve=True))
     others = _beside(config.beside)
     scorer = session.scorer
