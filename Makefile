@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench bench-data clean
+.PHONY: help install demo test lint bench bench-data bench-scoring clean
 
 help: ## print the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## create .venv and install the project with everything its tests need
 
@@ -34,6 +34,9 @@ bench: $(INSTALLED) ## what a training step costs, beside peers
 
 bench-data: $(INSTALLED) ## how fast data comes, beside peers; needs ffmpeg
 	$(BIN)/python scripts/bench/data.py
+
+bench-scoring: $(INSTALLED) ## how fast and how exact scores are, beside museval and mir_eval
+	$(BIN)/python scripts/bench/scoring.py
 
 clean: ## remove .venv; what was trained and cached stays
 	rm -rf $(VENV)

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from unbraid.scoring.measures import score, si_sdr, summarise, usdr
+from unbraid.dsp import STFT
+from unbraid.scoring.measures import log_spectral_distance, si_sdr, usdr
 
 
 @pytest.fixture
@@ -46,14 +47,26 @@ def test_a_silent_estimate_is_undefined_only_where_it_has_no_scale(signal):
     assert si_sdr(signal, 0 * signal) is None
 
 
-def test_the_mixture_improves_on_itself_by_nothing(signal):
-    mixture = signal + torch.randn(signal.shape, generator=torch.Generator().manual_seed(1))
-    scores = score(signal, mixture, mixture)
-    assert scores["uSDRi"] == scores["SI-SDRi"] == 0
-    assert scores["uSDR"] == usdr(signal, mixture)
+STFT_ = STFT(512, 128)
 
 
-def test_the_summary_counts_only_what_is_defined():
-    summary = summarise([{"uSDR": value} for value in (1.0, None, 2.0, 6.0)])
-    assert summary["uSDR"] == {"mean": 3.0, "median": 2.0, "std": pytest.approx(math.sqrt(14 / 3)), "n": 3}
-    assert summarise([{"uSDR": None}])["uSDR"] == {"mean": None, "median": None, "std": None, "n": 0}
+@pytest.mark.parametrize("decibels", [-6, 0, 20])
+def test_the_log_spectral_distance_of_a_gain_is_the_gain(signal, decibels):
+    assert log_spectral_distance(signal, 10 ** (decibels / 20) * signal, STFT_) == pytest.approx(abs(decibels), abs=0.01)
+
+
+def test_the_log_spectral_distance_of_two_bands_is_their_root_mean_square(signal):
+    """Half of the bins 10 dB louder: the square root of half of a hundred."""
+    spectrum = torch.fft.rfft(signal)
+    spectrum[:, spectrum.shape[1] // 2 :] *= 10**0.5
+    assert log_spectral_distance(signal, torch.fft.irfft(spectrum), STFT_) == pytest.approx(math.sqrt(50), rel=0.02)
+
+
+def test_silence_is_at_no_distance_from_silence_and_at_a_finite_one_from_sound(signal):
+    assert log_spectral_distance(0 * signal, 0 * signal, STFT_) == 0
+    assert 50 < log_spectral_distance(signal, 0 * signal, STFT_) <= 100
+    assert 50 < log_spectral_distance(0 * signal, signal, STFT_) <= 100
+
+
+def test_the_log_spectral_distance_does_not_hear_phases(signal):
+    assert log_spectral_distance(signal, -signal, STFT_) == 0

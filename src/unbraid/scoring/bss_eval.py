@@ -29,6 +29,7 @@ TAPS = 512
 BLOCK = 2**13  # samples of a transform
 MEMORY = 2**23  # bytes of samples at once: arrays of this size are used again by the allocator
 EPSILON = torch.finfo(torch.float64).eps
+DEPENDENT = 1e-13  # share of a channel's energy that other channels leave, from which on rounding made it
 
 Pair = tuple[int, int]  # number of a source, number of an estimate
 
@@ -159,16 +160,41 @@ def _filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[Pai
     sources, channels, _ = reference.shape
     count = sources * channels
     correlations = _correlations(reference, estimate, taps)
-    gram, cross = _gram(correlations[:count], taps), correlations[count:].permute(1, 2, 0)
+    among, cross = correlations[:count], correlations[count:].permute(1, 2, 0)
     fitted = cross.new_zeros(count, taps, count + channels * len(pairs))
-    fitted[..., :count] = _solve(gram, cross)
+    fitted[..., :count] = _fit(among, cross)
     for true in range(sources):
         own = slice(true * channels, (true + 1) * channels)
-        made = _solve(gram[own, :, own], cross[own]).unflatten(-1, (sources, channels))
+        made = _fit(among[own, own], cross[own]).unflatten(-1, (sources, channels))
         for number, (source, tried) in enumerate(pairs):
             if source == true:
                 fitted[own, :, count + number * channels :][..., :channels] = made[:, :, tried]
     return fitted
+
+
+def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
+    """Filters that fit best. Shape: [I, I, taps], [I, taps, signals] -> [I, taps, signals]."""
+    kept = _independent(correlations[..., 0])
+    fitted = torch.zeros_like(cross)
+    if kept:
+        fitted[kept] = _solve(_gram(correlations[kept][:, kept]), cross[kept])
+    return fitted
+
+
+def _independent(products: Tensor) -> list[int]:
+    """References without those that are sums of others, sample by sample: a channel that is the copy of another, as in many
+    recordings, or silence. Filters gain nothing from them, and their matrix is singular with them.
+
+    Args:
+        products: of all references with each other, without delay. Shape: [I, I].
+    """
+    kept: list[int] = []
+    rest = products.cpu().clone()
+    for channel in range(len(rest)):
+        if rest[channel, channel] > DEPENDENT * products[channel, channel]:
+            kept.append(channel)
+            rest -= torch.outer(rest[channel], rest[channel]) / rest[channel, channel].clone()
+    return kept
 
 
 def _correlations(reference: Tensor, estimate: Tensor, taps: int) -> Tensor:
@@ -210,9 +236,9 @@ def _spectra(blocks: Tensor, size: int) -> Tensor:
     return torch.fft.rfft(blocks, size).permute(2, 0, 1).contiguous()
 
 
-def _gram(correlations: Tensor, taps: int) -> Tensor:
+def _gram(correlations: Tensor) -> Tensor:
     """Inner products of all references, delayed by 0 to taps - 1. Shape: [I, I, taps] -> [I, taps, I, taps]."""
-    count = len(correlations)
+    count, _, taps = correlations.shape
     by_lag = torch.cat([correlations.flip(-1)[..., :-1], correlations.transpose(0, 1)], dim=-1)  # from 1 - taps to taps - 1
     gram = correlations.new_empty(count, taps, count, taps)
     for first in range(count):
@@ -223,10 +249,9 @@ def _gram(correlations: Tensor, taps: int) -> Tensor:
 
 
 def _solve(gram: Tensor, cross: Tensor) -> Tensor:
-    """Filters that fit best; where references depend on each other, one set of them.
+    """Cholesky, where the matrix is not positive LU, where it is singular least squares.
 
-    Cholesky, where the matrix is not positive LU, where it is singular least squares. Each is called for one matrix: torch 2.11
-    hangs on batches of LU on CPU.
+    Each is called for one matrix: torch 2.11 hangs on batches of LU on CPU.
 
     Shape: [I, taps, I, taps], [I, taps, signals] -> [I, taps, signals].
     """

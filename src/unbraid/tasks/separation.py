@@ -72,8 +72,11 @@ class SeparationTask(pl.LightningModule):
         self.log("loss", loss, prog_bar=True, on_step=True)  # for the eye, while the epoch runs
         return loss
 
-    def validation_step(self, batch: Batch, index: int) -> None:
-        """One whole track (a batch of one), in chunks that touch but do not overlap: the loss and the uSDR of each target."""
+    def validation_step(self, batch: Batch, index: int) -> Tensor:
+        """One whole track (a batch of one), in chunks that touch but do not overlap: the loss and the uSDR of each target.
+
+        Shape: the estimates, for callbacks, [S, C, T].
+        """
         mixture, sources = batch.mixture[0], batch.sources[0]
         estimates = [self._validate_chunk(*chunk, batch) for chunk in self._chunks(mixture, sources)]
         whole = torch.cat(estimates, dim=-1)[..., : mixture.shape[-1]]
@@ -81,6 +84,7 @@ class SeparationTask(pl.LightningModule):
             value = usdr(reference, estimate)
             # Every rank updates, so that all of them meet when the metric is gathered; an undefined value weighs nothing.
             metric.update(0.0 if value is None else value, weight=0.0 if value is None else 1.0)
+        return whole
 
     def _chunks(self, mixture: Tensor, sources: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
         """[C, T] and [S, C, T] cut to [1, C, chunk] and [1, S, C, chunk], the last one padded with silence."""
