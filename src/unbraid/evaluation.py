@@ -145,7 +145,7 @@ class Scorer:
             estimates = subject(track, self.scene, mixture, references)
             frames = self.protocol.score(references, estimates, self.scene.names)
             scores = TrackScores(frames, track.length, tuple(silent))
-            write_track(self._path(row, subject, track), scores, self.record, subject.origin(track))
+            write_track(self._path(row, subject, track), scores, self.record, subject.origin(track), versions())
 
     def _path(self, row: str, subject: Subject, track: StoredTrack) -> Path:
         if row == ESTIMATE:

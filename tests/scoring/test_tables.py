@@ -10,6 +10,7 @@ from unbraid.scoring.protocols import Protocol, Scene
 from unbraid.scoring.tables import of_track, refuse_mixed, summarise, table
 from unbraid.scoring.track_records import TrackScores, read_track, record_path, write_track
 
+VERSIONS = {"torch": "2.11.0"}
 BSS = ("SDR", "ISR", "SIR", "SAR")
 
 
@@ -61,7 +62,7 @@ def test_musevals_aggregate_over_our_files_is_ours(tmp_path, frames, tracks):
 
     one = protocol(frames, tracks)
     for name, track in TRACKS.items():
-        write_track(record_path(tmp_path, name), track, record(one), "origin")
+        write_track(record_path(tmp_path, name), track, record(one), "origin", VERSIONS)
     store = museval.EvalStore(frames_agg=frames, tracks_agg=tracks)
     store.add_eval_dir(tmp_path)
     theirs = store.agg_frames_tracks_scores()
@@ -79,8 +80,9 @@ def test_musevals_aggregate_over_our_files_is_ours(tmp_path, frames, tracks):
 
 def test_a_record_is_read_back_as_it_was(tmp_path):
     path = record_path(tmp_path, "a song")
-    write_track(path, TRACKS["a song"], record(protocol()), "origin")
+    write_track(path, TRACKS["a song"], record(protocol()), "origin", VERSIONS)
     assert read_track(path, record(protocol()), "origin") == TRACKS["a song"]
+    assert json.loads(path.read_text())["versions"] == VERSIONS
     frame = json.loads(path.read_text())["targets"][0]["frames"][3]
     assert (frame["time"], frame["duration"]) == (3.0, 1.0)
 
@@ -88,7 +90,7 @@ def test_a_record_is_read_back_as_it_was(tmp_path):
 def test_a_record_of_something_else_is_none(tmp_path):
     path = record_path(tmp_path, "a song")
     assert read_track(path, record(protocol()), "origin") is None
-    write_track(path, TRACKS["a song"], record(protocol()), "origin")
+    write_track(path, TRACKS["a song"], record(protocol()), "origin", VERSIONS)
     assert read_track(path, record(protocol("mean")), "origin") is None
     assert read_track(path, record(protocol()), "another") is None
     path.write_text(path.read_text()[:-50])

@@ -5,6 +5,7 @@ Undefined is NaN here and only here, because that format has it so.
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,10 @@ def record_path(folder: Path, track: str) -> Path:
     return folder / "test" / f"{track}.json"
 
 
-def write_track(path: Path, scores: TrackScores, protocol: dict[str, Any], origin: str) -> None:
-    """File the scores; `origin` says whose estimates they are of."""
+def write_track(
+    path: Path, scores: TrackScores, protocol: dict[str, Any], origin: str, versions: Mapping[str, str]
+) -> None:  # fmt: skip
+    """File the scores; `origin` says whose estimates they are of, `versions` of which packages they depend on."""
     whole = scores.samples / protocol["sample_rate"]
     duration = min(protocol["window_seconds"] or whole, whole)
     hop = protocol["hop_seconds"] or duration
@@ -48,7 +51,10 @@ def write_track(path: Path, scores: TrackScores, protocol: dict[str, Any], origi
         }
         for source, rows in scores.frames.items()
     ]
-    record = {"targets": targets, "protocol": protocol, "origin": origin, "samples": scores.samples, "silent": scores.silent}
+    record = {
+        "targets": targets, "protocol": protocol, "origin": origin, "samples": scores.samples, "silent": scores.silent,
+        "versions": versions,
+    }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")
