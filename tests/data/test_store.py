@@ -72,6 +72,18 @@ def test_peaks_over_one_survive(stem_file, tmp_path):
     assert track.peak > 1
 
 
+@pytest.mark.parametrize("peak", [32767, -32768, 16384, 100])
+def test_what_has_16_bits_is_stored_as_it_is(tmp_path, peak):
+    """Loud or quiet: so scores of it are those of the files themselves."""
+    song = {name: samples // 64 for name, samples in write_song(tmp_path / "root/train/song", seed=0, seconds=1).items()}
+    song["mixture"][500] = peak
+    for name, samples in song.items():
+        soundfile.write(tmp_path / f"root/train/song/{name}.wav", samples, RATE, subtype="PCM_16")
+    (track,) = open_all(tmp_path / "root", tmp_path / "store")
+    for row, name in enumerate(("mixture", "bass", "drums", "other", "vocals")):
+        assert np.array_equal(track.tensor()[row].numpy(), song[name].T.astype(np.float32) / 32768)
+
+
 def test_stems_may_be_louder_than_the_mixture(tmp_path):
     song = write_song(tmp_path / "root/train/song", seed=0)
     soundfile.write(tmp_path / "root/train/song/mixture.wav", song["mixture"] // 8, RATE, subtype="PCM_16")

@@ -7,6 +7,7 @@ row in blocks of 100 ms), `meta.json` and `health.json`.
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from unbraid.data.health import examine
 from unbraid.data.tracks import MIXTURE, AudioStream, Track
 from unbraid.memory import Recycled
 
-VERSION = 2
+VERSION = 3
 BLOCK_SECONDS = 0.1
 FLOOR_DB = -127
 CACHED = 1 << 16  # samples
@@ -117,7 +118,7 @@ def _write(order: Order, folder: Path) -> None:
     track, decoded = order.track, decode(order.track, MEMORY)
     health = examine(track, decoded)
     peak, rows = _rows(order, decoded)
-    scale = max(*(max(row.max(), -row.min()) for row in rows.values()), 1e-8) / 32767
+    scale = _scale(rows.values())
     levels = np.stack([_levels(row, order.sample_rate) for row in rows.values()])
     # Plain writes: on a full disk they raise, where writing through a memory map would crash the process.
     with (folder / "samples.i16").open("wb") as file:
@@ -126,7 +127,7 @@ def _write(order: Order, folder: Path) -> None:
     (folder / "levels.i8").write_bytes(levels.tobytes())
     (folder / "health.json").write_text(json.dumps(asdict(health)))
     meta = {
-        "version": VERSION, "scale": float(scale), "peak": float(peak), "rows": list(rows), "blocks": levels.shape[1],
+        "version": VERSION, "scale": scale, "peak": float(peak), "rows": list(rows), "blocks": levels.shape[1],
         "aligned": health.aligned is not False,
         "shape": [len(rows), *next(iter(rows.values())).shape], "files": fingerprints(track),
     }  # fmt: skip
@@ -153,6 +154,12 @@ def _convert(order: Order, samples: np.ndarray, rate: int) -> np.ndarray:
     if order.track.stretch is not None:
         samples = order.track.stretch(samples, rate)
     return audio.resample(samples, rate, order.sample_rate)
+
+
+def _scale(rows: Iterable[np.ndarray]) -> float:
+    """The smallest power of two that holds all samples in 16 bits: what has 16 bits already is stored as it is."""
+    step = max(1e-8 / 32767, *(max(float(row.max()) / 32767, float(-row.min()) / 32768) for row in rows))
+    return 2.0 ** math.ceil(math.log2(step))
 
 
 def _quantised(rows: Iterable[np.ndarray], scale: float) -> Iterator[np.ndarray]:
