@@ -84,6 +84,13 @@ def test_mixture_and_oracles_are_scored_once_for_all_runs(scorer):
     assert another.filed(ESTIMATE, subjects[ESTIMATE], scorer.tracks[0]) is None
 
 
+def test_what_lies_in_the_cache_of_another_machine_is_scored_here(scorer):
+    subjects = rows(scorer, partial(Constant, 0.5))
+    scorer.score(subjects, scorer.tracks[0], wait=True)
+    elsewhere = replace(scorer, shared=scorer.shared / "elsewhere")
+    assert elsewhere.scores(subjects, "weights") == scorer.scores(subjects, "weights")
+
+
 def test_a_track_that_another_process_is_at_is_left_to_it(scorer):
     subjects, track = rows(scorer, partial(Constant, 0.5)), scorer.tracks[0]
     scorer.score(subjects, track, wait=True)

@@ -103,9 +103,9 @@ class Scorer:
     def check_folder(self) -> None:
         """InputError where the folder holds scores under another protocol of this name."""
         path = self.folder / "scores.json"
-        if path.is_file():
+        if path.is_file() and (there := read_scores(path)):
             try:
-                refuse_mixed({f"{path}": json.loads(path.read_text())["protocol"], "this command": self.record})
+                refuse_mixed({f"{path}": there["protocol"], "this command": self.record})
             except InputError as error:
                 raise InputError(f"protocol {self.protocol.name}: {error}; give yours a name with protocol.name=…") from error
 
@@ -155,7 +155,9 @@ class Scorer:
         return self.shared / self.protocol.name / row / f"{digest}.json"
 
     def scores(self, rows: Mapping[str, Subject], checkpoint: str) -> dict[str, Any]:
-        """All that `scores.json` holds, from what is filed; `checkpoint` says whose scores they are."""
+        """All that `scores.json` holds; `checkpoint` says whose scores they are."""
+        for track in self.tracks:  # what is not filed here may lie in the cache of another machine
+            self.score(rows, track, wait=True)
         found = {row: [self._read(row, subject, track) for track in self.tracks] for row, subject in rows.items()}
         mixture = found[MIXED]
         better = {
@@ -208,6 +210,15 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
             f"undefined: {track}, where {' and '.join(sources)} {'is' if len(sources) == 1 else 'are'} silent throughout"
         )
     return "\n".join(lines)
+
+
+def read_scores(path: Path) -> dict[str, Any] | None:
+    """A `scores.json`; None where it is none."""
+    try:
+        scores = json.loads(path.read_text())
+    except ValueError:
+        return None
+    return scores if isinstance(scores, dict) and {"protocol", "summary"} <= {*scores} else None
 
 
 def write_scores(folder: Path, scores: Mapping[str, Any]) -> None:

@@ -202,8 +202,8 @@ def test_rows_of_others_stand_beside_and_another_protocol_does_not(cli, run):
         (["run={run}", "data.root=/nowhere"], "data.root=/nowhere: no such folder"),
         (["run={run}", "estimates=nowhere"], "estimates=nowhere: no such folder"),
         (["run={run}", "estimates={run}/audio"], "song 3: has no estimate of vocals in"),
-        (["run={run}", "beside=[nowhere]"], "beside=nowhere: is no scores.json"),
-        (["run={run}", "beside=[{run}/run.json]"], "is no scores.json: it has no protocol and summary"),
+        (["run={run}", "beside=[nowhere]"], "beside=nowhere: no such file"),
+        (["run={run}", "beside=[{run}/run.json]"], "run.json: is no scores.json"),
         (["run={run}", "protocol=musdb18", "protocol.tapps=3"], "protocol.tapps: there is no such key; did you mean 'taps'?"),
         (["run={run}", "protocol=musdb18", "protocol.taps=-3"], "protocol.taps must be above 0"),
         (["run={run}", "output={run}/run.json"], "run.json"),
@@ -265,6 +265,14 @@ def test_a_config_that_would_build_anything_does_not(cli, run):
     config.write_text("a: [")
     status, _, err = cli(f"run={run}", door=DOOR)
     assert status == 1 and "config.yaml: is not a config" in err
+
+
+def test_scores_that_were_cut_off_are_made_again(cli, run):
+    cli(f"run={run}", door=DOOR)
+    path = run / "scores/energy_ratios/scores.json"
+    whole = load(path)
+    path.write_text("{")
+    assert cli(f"run={run}", door=DOOR)[0] == 0 and load(path) == whole
 
 
 def test_a_changed_protocol_needs_a_name_of_its_own(cli, run):

@@ -1,6 +1,5 @@
 """Evaluate: the test tracks of a data set scored under a protocol, for a run, for separated files, or for an oracle."""
 
-import json
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from unbraid.data.tracks import Split
 from unbraid.dsp import STFT
 from unbraid.errors import InputError, unknown
 from unbraid.estimates import EstimateFolder
-from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
+from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, read_scores, report, stft_for, write_scores
 from unbraid.runs import build
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
@@ -149,12 +148,11 @@ def _check_subject(config: DictConfig) -> None:
 def _beside(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for path in map(Path, paths):
-        try:
-            scores = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"beside={path}: is no scores.json: {error}") from error
-        if not isinstance(scores, dict) or not {"protocol", "summary"} <= {*scores}:
-            raise InputError(f"beside={path}: is no scores.json: it has no protocol and summary")
+        if not path.is_file():
+            raise InputError(f"beside={path}: no such file")
+        scores = read_scores(path)
+        if scores is None:
+            raise InputError(f"beside={path}: is no scores.json")
         found[str(path)] = scores
     return found
 

@@ -132,9 +132,9 @@ def _fit(trainer: pl.Trainer, task: SeparationTask, data: MultitrackData) -> Non
 def _scorer(protocol: Protocol, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData, folder: Path) -> Scorer:
     separator, weights = task.separator, data.target_weights()
     at = protocol.at(separator.sample_rate, separator.channels)
-    tracks = data.whole("test", *at.format, progress=trainer.is_global_zero)
+    scene = at.scene(separator.targets, weights)  # said before more is decoded
     return Scorer(
-        at, at.scene(separator.targets, weights), weights, tracks,
+        at, scene, weights, data.whole("test", *at.format, progress=trainer.is_global_zero),
         folder / "scores" / at.name, data.cache_dir / "baselines", trainer.strategy.root_device,
     )  # fmt: skip
 
@@ -142,7 +142,7 @@ def _scorer(protocol: Protocol, trainer: pl.Trainer, task: SeparationTask, data:
 def _test(
     evaluation: Evaluation, scorer: Scorer, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData
 ) -> dict[str, Any]:
-    """All test tracks scored with the best weights, each by one of the processes."""
+    """All test tracks scored with the best weights, each by one of the processes; the first one has the scores."""
     trainer.strategy.barrier()  # rank 0 has written the checkpoint
     folder = Path(trainer.default_root_dir)
     weights, origin = "the last weights", f"the last weights of {folder}"
@@ -163,7 +163,7 @@ def _test(
     for found in _gathered(error, trainer.world_size):
         if found:
             raise found
-    return scorer.scores(rows, weights)
+    return scorer.scores(rows, weights) if trainer.is_global_zero else {}
 
 
 def _gathered(mine: Any, world_size: int) -> list[Any]:
