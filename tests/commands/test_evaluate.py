@@ -167,9 +167,12 @@ def test_a_run_on_another_data_set(cli, run, tmp_path):
     write_song(tmp_path / "other/one/song 7", seed=7)
     write_song(tmp_path / "other/test/song 8", seed=8)
     shutil.rmtree(tmp_path / "other/one")
-    status, out, err = cli(f"run={run}", "data=stems", f"data.root={tmp_path / 'other'}", "output=other", door=DOOR)
+    cli(f"run={run}", door=DOOR)
+    own = (run / "scores/energy_ratios/scores.json").read_text()
+    status, out, err = cli(f"run={run}", "data=stems", f"data.root={tmp_path / 'other'}", door=DOOR)
     assert status == 0, err
-    assert [*load("other/scores.json")["tracks"]] == ["song 8"] and "1 tracks" in out
+    assert [*load(run / "scores/energy_ratios-stems/scores.json")["tracks"]] == ["song 8"] and "1 tracks" in out
+    assert (run / "scores/energy_ratios/scores.json").read_text() == own
 
 
 def test_rows_of_others_stand_beside_and_another_protocol_does_not(cli, run):
@@ -196,6 +199,7 @@ def test_rows_of_others_stand_beside_and_another_protocol_does_not(cli, run):
             ["run={run}", "checkpoint=wurst"],
             "checkpoint=wurst: wurst is not there; checkpoints of the run: best.ckpt, last.ckpt",
         ),
+        (["run={run}", "checkpoint={run}/metrics.csv"], "metrics.csv: is damaged or no checkpoint of a run"),
         (["run={run}", "oracle=irm", "estimates=x"], "estimates and oracle are both given, expected one of them"),
         (["oracle=imr"], "oracle=imr: there is no such oracle; did you mean 'irm'?"),
         (["run={run}", "processes=0"], "processes must be at least 1, found 0"),

@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache, partial
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -77,7 +78,7 @@ def evaluate(config: DictConfig) -> None:
     config = _with_run(config, typed)
     check_experiment(config, Assessment)
     _check_subject(config)
-    config.output = str(_output(config))
+    config.output = str(_output(config, other_data="data" in typed))
     _session.cache_clear()  # files may have changed since this process scored them last
     session = _session(OmegaConf.to_yaml(config, resolve=True))
     others = _beside(config.beside)
@@ -250,6 +251,8 @@ class Session:
     def separator(self) -> Separator:
         """With the weights of the checkpoint; InputError where they cannot be used."""
         task = build(self.node.model)
+        if not is_zipfile(self.checkpoint):  # as all checkpoints are; torch stumbles over other files in many ways
+            raise InputError(f"{self.checkpoint}: is damaged or no checkpoint of a run")
         try:
             state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")["state_dict"]
         except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
@@ -267,11 +270,11 @@ class Session:
             self.evaluation.leave_clips(subject, self.scorer.targets, self.scorer.folder)
 
 
-def _output(config: DictConfig) -> Path:
+def _output(config: DictConfig, other_data: bool) -> Path:
     """Where scores go; the same for the same subject, so that a second call goes on."""
     if config.output is not None:
         return Path(config.output).expanduser()
     what = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)
-    if config.run is not None:
-        return Path(config.run) / "scores" / "-".join(filter(None, [config.protocol.name, what]))
-    return Path("outputs/scores") / f"{config.protocol.name}-{HydraConfig.get().runtime.choices['data']}-{what}"
+    data = HydraConfig.get().runtime.choices["data"] if config.run is None or other_data else None
+    folder = Path("outputs") if config.run is None else Path(config.run)
+    return folder / "scores" / "-".join(filter(None, [config.protocol.name, data, what]))
