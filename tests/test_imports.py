@@ -14,7 +14,9 @@ TABLE = {
     "files": set(),
     "memory": {"numpy"},
     "audio": {"av", "numpy", "soundfile", "soxr", "unbraid.errors", "unbraid.files", "unbraid.memory"},
-    "dsp": {"torch"},
+    "dsp": {"torch", "torchaudio"},
+    "features": {"torch", "unbraid.dsp", "unbraid.errors"},
+    "corruptions": {"torch", "unbraid.errors"},
     "losses": {"torch"},
     "pictures": {"matplotlib", "torch", "unbraid.dsp"},
     "nets": {"torch", "torchaudio", "einops", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
@@ -25,10 +27,15 @@ TABLE = {
     },
     "data.stretch": {"numpy", "python_stretch", "unbraid.audio", "unbraid.errors"},
     "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.data", "unbraid.errors"},
+    "data.digits": {"torch", "numpy", "pytorch_lightning", "sklearn", "unbraid.data", "unbraid.errors"},
     "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},
     "tasks": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
         "unbraid.separators", "unbraid.tasks",
+    },
+    "tasks.reconstruction": {
+        "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
+        "unbraid.nets.pca", "unbraid.tasks",
     },
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "unbraid.errors", "unbraid.files"},
     "estimates": {"numpy", "unbraid.audio", "unbraid.data.folders", "unbraid.errors"},
@@ -39,6 +46,10 @@ TABLE = {
     "evaluation": {
         "torch", "filelock", "unbraid.audio", "unbraid.pictures", "unbraid.data.store", "unbraid.dsp", "unbraid.errors",
         "unbraid.runs", "unbraid.scoring", "unbraid.separators", "unbraid.subjects",
+    },
+    "reconstructions": {
+        "torch", "tqdm", "unbraid.audio", "unbraid.pictures", "unbraid.dsp", "unbraid.errors", "unbraid.features",
+        "unbraid.nets.autoencoders", "unbraid.nets.pca", "unbraid.runs", "unbraid.tasks.reconstruction",
     },
     "commands": {"torch", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
     "commands.door": {"hydra", "omegaconf", "unbraid.errors", "unbraid.runs"},

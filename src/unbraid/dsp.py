@@ -1,8 +1,9 @@
-"""Signal parts in torch: the short-time Fourier transform with its inverse, and overlap-add of a function over chunks."""
+"""Signal parts in torch: the short-time Fourier transform and its inverse, Griffin-Lim, overlap-add of a function over chunks."""
 
 from collections.abc import Callable
 
 import torch
+import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -52,6 +53,41 @@ class STFT(nn.Module):
                 window=self.window, center=True, length=samples,
             )  # fmt: skip
         return waveform.reshape(*lead, samples)
+
+
+def griffin_lim(magnitudes: Tensor, stft: STFT, samples: int, iterations: int = 32, momentum: float = 0.99) -> Tensor:
+    """A waveform whose STFT has about these magnitudes (Griffin & Lim 1984, fast version of Perraudin et al. 2013).
+
+    torchaudio's, on the frames of our STFT; phases start at zero, so that the result is the same every time.
+
+    Args:
+        magnitudes: of `stft`.
+        stft: the transform; the better, the more its windows overlap.
+        samples: length of the waveform.
+        iterations: at least 1.
+        momentum: of the fast version, in [0, 1); 0 is Griffin and Lim's own.
+
+    Shape:
+        [..., n_fft // 2 + 1, frames] -> [..., samples].
+    """
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1, found {iterations}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1), found {momentum}")
+    whole = -(-samples // stft.hop_length) * stft.hop_length
+    with torch.autocast(magnitudes.device.type, enabled=False):
+        waveform = torchaudio.functional.griffinlim(
+            magnitudes.float(), stft.window, stft.n_fft, stft.hop_length, stft.n_fft, 1.0, iterations, momentum, whole, False,
+        )  # fmt: skip
+    return waveform[..., :samples]
+
+
+def spectral_convergence(magnitudes: Tensor, waveform: Tensor, stft: STFT) -> float:
+    """How far a waveform's magnitudes are from the given ones, in dB of these: 20 log10(‖M − |STFT(w)|‖ / ‖M‖).
+
+    Shape: [..., F, frames], [..., samples].
+    """
+    return float(20 * torch.log10((stft(waveform).abs() - magnitudes).norm() / magnitudes.norm()))
 
 
 def fade_window(samples: int, fade: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Losses: `loss(estimate, reference)`, both with the fields of `unbraid.separators.Estimate`, to one number."""
+"""Losses: `loss(estimate, reference)` to one number; of separations both have the fields of `unbraid.separators.Estimate`."""
 
 from typing import Any
 
@@ -15,3 +15,11 @@ class MagnitudeL1(nn.Module):
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
         return functional.l1_loss(estimate.magnitudes, reference.magnitudes)
+
+
+class SquaredError(nn.Module):
+    """‖x − x̂‖², the mean over items: what an autoencoder is trained on and judged by."""
+
+    def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
+        """Shape: [N, D] both -> scalar."""
+        return functional.mse_loss(estimate, reference, reduction="sum") / len(reference)

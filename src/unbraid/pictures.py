@@ -1,14 +1,16 @@
-"""Pictures of a separation: spectrograms side by side."""
+"""Pictures: spectrograms side by side, items over their reconstructions, codes as points of a plane, curves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from unbraid.dsp import STFT
 
 FLOOR_DB = -80
+COLOURS = colormaps["tab10"]
 
 
 def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: Tensor | None, stft: STFT, rate: int) -> None:
@@ -42,3 +44,55 @@ def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: 
     figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
+
+
+def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
+    """Draw rows of small images under each other, on one scale.
+
+    Args:
+        path: of the PNG.
+        shown: each [n, H, W], first row of pixels or lowest bin first, by the name of the row.
+        colours: a colour map of matplotlib.
+    """
+    n = max(len(images) for images in shown.values())
+    height, width = next(iter(shown.values())).shape[1:]
+    images_of_pixels = colours == "gray_r"
+    figure = Figure(figsize=(1.2 + n * (0.8 if images_of_pixels else 1.0), 1.0 * len(shown) * max(1, min(2, height / width))))
+    axes = figure.subplots(len(shown), n, squeeze=False)
+    first = next(iter(shown.values()))
+    low, high = float(first.min()), float(first.max())
+    for line, (name, images) in zip(axes, shown.items(), strict=True):
+        for axis, image in zip(line, images, strict=False):
+            axis.imshow(
+                image.cpu().numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto" if not images_of_pixels else "equal",
+                origin="upper" if images_of_pixels else "lower", interpolation="nearest",
+            )  # fmt: skip
+        for axis in line:
+            axis.set(xticks=[], yticks=[], frame_on=False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    _save(figure, path)
+
+
+def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[str], axes: tuple[str, str]) -> None:
+    """Draw points of a plane, coloured by label.
+
+    Args:
+        path: of the PNG.
+        points: [n, 2].
+        labels: of each point.
+        order: of the labels.
+        axes: names of both.
+    """
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axis = figure.subplots()
+    for number, label in enumerate(order):
+        mine = points[[one == label for one in labels]].cpu().numpy()
+        axis.scatter(mine[:, 0], mine[:, 1], s=8, alpha=0.7, label=label, color=COLOURS(number % COLOURS.N), linewidths=0)
+    axis.set(xlabel=axes[0], ylabel=axes[1])
+    axis.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90, bbox_inches="tight")

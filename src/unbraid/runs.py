@@ -27,7 +27,10 @@ from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError,
 from unbraid.errors import InputError, unknown
 from unbraid.files import written_whole
 
-OURS = ("nets", "separators", "dsp", "losses", "tasks", "data", "scoring", "evaluation")
+OURS = (
+    "nets", "separators", "features", "corruptions", "dsp", "losses", "tasks", "data", "scoring", "evaluation",
+    "reconstructions",
+)  # fmt: skip
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
 TRAINING_ONLY = ("pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer")
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

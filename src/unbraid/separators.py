@@ -137,3 +137,19 @@ class Masking(Separator):
             rest = self.stft(mixture - sources[:, target]).abs()
             magnitudes[:, target] = (self.stft(mixture).abs() - rest).clamp(min=0)
         return Estimate(sources, magnitudes=magnitudes * estimate.scale.unsqueeze(1), scale=estimate.scale)
+
+
+class Mapping(Masking):
+    """As `Masking`, except that each network gives the magnitudes of its target themselves; the phase is the mixture's.
+
+    A denoising autoencoder is one: the accompaniment is the noise (Grais & Plumbley, GlobalSIP 2017).
+    """
+
+    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
+        spectrum = self.stft(mixture)
+        magnitudes = spectrum.abs()
+        scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
+        found = torch.stack([net(magnitudes * scale) for net in self.nets], dim=1)
+        phase = torch.polar(torch.ones_like(magnitudes), spectrum.angle())
+        sources = self.stft.inverse((found / scale.unsqueeze(1)).float() * phase.unsqueeze(1), mixture.shape[-1])
+        return Estimate(sources, magnitudes=found, scale=scale)

@@ -11,10 +11,21 @@ from unbraid.runs import check
 
 LONGEST_CHUNK_SECONDS = 600
 LINKS = {
-    "data.targets": "targets",
-    "model.separator.targets": "targets",
-    "data.sample_rate": "model.separator.sample_rate",
-    "data.channels": "model.separator.channels",
+    "data.targets": ("targets",),
+    "model.separator.targets": ("targets",),
+    "data.sample_rate": ("features.sample_rate", "model.separator.sample_rate"),
+    "data.channels": ("features.channels", "model.separator.channels"),
+    "features.size": ("data.size",),
+}
+# Where each choice is made use of: one that no model or data set refers to would be ignored.
+USED = {
+    "features": "model.features",
+    "corruption": "model.corruption",
+    "targets": "data.targets",
+    "augmentation": "data.augmentation",
+    "copies": "data.copies",
+    "optim": "model.optimizer",
+    "protocol": "model.separator",
 }
 
 
@@ -25,30 +36,34 @@ class Experiment:
     Args:
         seed: of weights, data order and dropout.
         name: ends the run folder's name.
+        data: a DataModule.
+        model: a task with its separator, or with features and autoencoder, and loss.
+        trainer: a Lightning Trainer.
+        callbacks: of the Trainer, by name.
+        evaluation: how the best weights are tested.
+        features: what an autoencoder rebuilds.
+        corruption: of its input.
         targets: what to take out of a mixture: each name and the sources it sums.
         augmentation: what changes training chunks, by name.
         copies: of training tracks at other pitches and tempos, by name.
-        data: a DataModule.
-        model: a task with its separator, network and loss.
         optim: optimizer and schedule, which the model refers to.
-        trainer: a Lightning Trainer.
-        callbacks: of the Trainer, by name.
         protocol: under which the test tracks are scored after training.
-        evaluation: how they are separated.
     """
 
     seed: int
     name: str
-    targets: dict[str, list[str]]
-    augmentation: Mapping[str, Any]
-    copies: Mapping[str, Any]
     data: Mapping[str, Any]
     model: Mapping[str, Any]
-    optim: Mapping[str, Any]
     trainer: Mapping[str, Any]
     callbacks: Mapping[str, Any]
-    protocol: Mapping[str, Any]
     evaluation: Mapping[str, Any]
+    features: Mapping[str, Any] | None = None
+    corruption: Mapping[str, Any] | None = None
+    targets: dict[str, list[str]] | None = None
+    augmentation: Mapping[str, Any] | None = None
+    copies: Mapping[str, Any] | None = None
+    optim: Mapping[str, Any] | None = None
+    protocol: Mapping[str, Any] | None = None
 
 
 def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) -> None:
@@ -59,13 +74,19 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
             run would train on something else.
     """
     check(config, schema)
-    for link, source in LINKS.items():
-        found, expected = OmegaConf.select(config, link), OmegaConf.select(config, source)
-        if found != expected:
+    for choice, place in USED.items():
+        if config.get(choice) is not None and OmegaConf.select(config, place) is None:
+            raise InputError(f"{choice}: the model and the data that are chosen make no use of it; set {choice}=null")
+    if config.get("features") is None and "features" in config.model:
+        raise InputError("features: the model rebuilds some and none are given; choose features=spectra or features=pixels")
+    for link, sources in LINKS.items():
+        found = OmegaConf.select(config, link)
+        source, expected = next(((s, e) for s in sources if (e := OmegaConf.select(config, s)) is not None), ("", found))
+        if found is not None and found != expected:
             raise InputError(f"{link}: found {found}, expected what {source} says, {expected}; set that one instead")
-    for key in ("model.separator.chunk_seconds", "data.chunk_seconds"):
+    for key in ("model.separator.chunk_seconds", "features.chunk_seconds", "data.chunk_seconds"):
         seconds = OmegaConf.select(config, key)
-        if not 0 < seconds <= LONGEST_CHUNK_SECONDS:
+        if seconds is not None and not 0 < seconds <= LONGEST_CHUNK_SECONDS:
             raise InputError(f"{key} must lie in (0, {LONGEST_CHUNK_SECONDS}], found {seconds}")
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed must lie in [0, 2**32 - 1], found {config.seed}")

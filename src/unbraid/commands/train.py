@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,18 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
 
 from unbraid.commands.experiment import check_experiment
+from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import SPLITS
 from unbraid.errors import InputError
 from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
+from unbraid.reconstructions import Reconstructions
+from unbraid.reconstructions import report as report_reconstructions
 from unbraid.runs import Run, build
 from unbraid.scoring.protocols import Protocol
 from unbraid.subjects import Subject, fingerprint
 from unbraid.tasks.checkpoints import WholeCheckpoints
+from unbraid.tasks.reconstruction import ReconstructionTask
 from unbraid.tasks.separation import SeparationTask
 
 BEST = "best.ckpt"
@@ -34,34 +39,173 @@ def train(config: DictConfig) -> None:
     check_experiment(config)
     _set_up_process(config.seed)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    task: SeparationTask = build(config.model)
-    data: MultitrackData = build(config.data)
-    protocol: Protocol = build(config.protocol)
-    evaluation: Evaluation = build(config.evaluation)
+    task: SeparationTask | ReconstructionTask = build(config.model)
+    data: MultitrackData | Digits = build(config.data)
     data.trainer = trainer = _trainer(config, folder)
-    _try_one_chunk(task, data)
-    data.prepare_data()
-    data.setup("fit")
-    data.place()  # what cannot hold the samples is said before the run has a folder
-    if len(data.split("valid")) < trainer.world_size:
-        raise InputError(f"data.root={data.root}: has fewer valid tracks than the {trainer.world_size} processes")
-
-    scorer = _scorer(protocol, trainer, task, data, folder)  # so is what cannot be scored
+    course: Course
+    if isinstance(task, SeparationTask):
+        course = Separation(config, trainer, task, data, folder)
+    else:
+        course = Reconstruction(config, trainer, task, data, folder)
+    course.prepare()  # what cannot be trained or scored is said before the run has a folder
     if not trainer.is_global_zero:
         _fit(trainer, task, data)
-        _test(evaluation, scorer, trainer, task, data)
+        course.test()
         return
     run = Run(folder, config, HydraConfig.get().overrides.task)
     run.start()
     try:
-        print(_introduction(task, data, folder))
+        print(f"{course.introduction()}\nrun     {_shown(folder)}")
         _fit(trainer, task, data)
-        _report(_test(evaluation, scorer, trainer, task, data), folder)
+        _report(course.test(), folder)
     except BaseException as error:
         with suppress(OSError):  # a full disk must not hide its own message
             run.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
     run.mark("done")
+
+
+class Course(ABC):
+    """What depends on what is learnt: how it is made ready, introduced and tested."""
+
+    def __init__(self, config: DictConfig, trainer: pl.Trainer, folder: Path) -> None:
+        self.chosen = HydraConfig.get().runtime.choices
+        self.config, self.trainer, self.folder = config, trainer, folder
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Data and all that is needed to test; InputError for what can be said before training."""
+
+    @abstractmethod
+    def introduction(self) -> str:
+        """What is about to be trained, and on what."""
+
+    @abstractmethod
+    def test(self) -> dict[str, Any]:
+        """What `scores.json` holds; audio and pictures are left in the run folder. Nothing on other processes than the first."""
+
+    def best_weights(self, task: pl.LightningModule) -> tuple[str, str]:
+        """Load them; where they come from, for the reader and for the record."""
+        self.trainer.strategy.barrier()  # rank 0 has written the checkpoint
+        if (best := self.folder / "checkpoints" / BEST).is_file():
+            task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+            return f"checkpoints/{BEST}", fingerprint(best)
+        return "the last weights", f"the last weights of {self.folder}"
+
+    def prepare_tracks(self, data: MultitrackData) -> None:
+        """Decoded, and placed where they lie while the run lasts."""
+        data.prepare_data()
+        data.setup("fit")
+        data.place()
+        if len(data.split("valid")) < self.trainer.world_size:
+            raise InputError(f"data.root={data.root}: has fewer valid tracks than the {self.trainer.world_size} processes")
+
+    def introduced_tracks(self, data: MultitrackData) -> str:
+        counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)
+        return (
+            f"data    {self.chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; {data.residence()}"
+            + (f"\n        left out: {data.said_left_out()}" if data.left_out else "")
+        )
+
+
+class Separation(Course):
+    """A separator, scored on whole test tracks under a protocol."""
+
+    def __init__(
+        self, config: DictConfig, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData | Digits, folder: Path
+    ) -> None:
+        super().__init__(config, trainer, folder)
+        if not isinstance(data, MultitrackData):
+            raise InputError(f"data={self.chosen['data']}: has no mixtures; model={self.chosen['model']} takes them apart")
+        self.task, self.data = task, data
+        self.protocol: Protocol = build(config.protocol)
+        self.evaluation: Evaluation = build(config.evaluation)
+        self.scorer: Scorer
+
+    def prepare(self) -> None:
+        self._try_one_chunk()
+        self.prepare_tracks(self.data)
+        separator, weights = self.task.separator, self.data.target_weights()
+        at = self.protocol.at(separator.sample_rate, separator.channels)
+        scene = at.scene(separator.targets, weights)  # said before more is decoded
+        self.scorer = Scorer(
+            at, scene, weights, self.data.whole("test", *at.format, progress=self.trainer.is_global_zero),
+            self.folder / "scores" / at.name, self.data.cache_dir / "baselines", self.trainer.strategy.root_device,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def _try_one_chunk(self) -> None:
+        """Find out before any decoding whether the network takes a chunk of this size."""
+        separator = self.task.separator.eval()
+        separator(torch.zeros(1, separator.channels, self.data.chunk_samples))
+        separator.train()
+
+    def introduction(self) -> str:
+        separator = self.task.separator
+        return (
+            f"model   {self.chosen['model']}: {_millions(separator)} M parameters, {' + '.join(separator.targets)}, "
+            f"{separator.sample_rate} Hz, {'mono' if separator.channels == 1 else 'stereo'}\n{self.introduced_tracks(self.data)}"
+        )
+
+    def test(self) -> dict[str, Any]:
+        """Each track is scored by one of the processes."""
+        task, data, trainer, scorer = self.task, self.data, self.trainer, self.scorer
+        weights, origin = self.best_weights(task)
+        separator = task.separator.to(trainer.strategy.root_device)
+        subject = self.evaluation.of(separator, origin, data.split("test"), scorer.protocol)
+        rows: dict[str, Subject] = {ESTIMATE: subject} | baselines(stft_for(task.separator, scorer.protocol.sample_rate))
+        mine = scorer.tracks[trainer.global_rank :: trainer.world_size]
+        error: InputError | None = None
+        try:
+            for track in tqdm(mine, "scoring", unit="track", leave=False, disable=not trainer.is_global_zero):
+                scorer.score(rows, track, wait=True)
+            if trainer.is_global_zero:
+                self.evaluation.leave_clips(subject, data.target_weights(), self.folder)
+        except InputError as caught:  # the other processes must hear of it instead of waiting
+            error = caught
+        for found in _gathered(error, trainer.world_size):
+            if found:
+                raise found
+        return scorer.scores(rows, weights) if trainer.is_global_zero else {}
+
+
+class Reconstruction(Course):
+    """An autoencoder, judged by what it rebuilds of the test data."""
+
+    def __init__(
+        self, config: DictConfig, trainer: pl.Trainer, task: ReconstructionTask, data: MultitrackData | Digits, folder: Path
+    ) -> None:
+        super().__init__(config, trainer, folder)
+        if data.kind != task.features.kind:
+            raise InputError(f"features: are made of {task.features.kind}, and data={self.chosen['data']} has {data.kind}")
+        self.task, self.data = task, data
+        self.reconstructions: Reconstructions = build(config.evaluation)
+
+    def prepare(self) -> None:
+        if isinstance(self.data, MultitrackData):
+            self.prepare_tracks(self.data)
+        else:
+            self.data.prepare_data()
+            self.data.setup("fit")
+
+    def introduction(self) -> str:
+        data, net = self.data, self.task.net
+        said = self.introduced_tracks(data) if isinstance(data, MultitrackData) else f"data    {data.summary()}"
+        return (
+            f"model   {self.chosen['model']}: {_millions(net)} M parameters, a code of {net.code_size} for "
+            f"{' x '.join(map(str, self.task.item_shape))} numbers\n{said}"
+        )
+
+    def test(self) -> dict[str, Any]:
+        weights, _ = self.best_weights(self.task)
+        if not self.trainer.is_global_zero:
+            return {}
+        task = self.task.to(self.trainer.strategy.root_device).eval()
+        return self.reconstructions.scores(task, self.data, self.folder) | {"checkpoint": weights}
+
+
+def _millions(net: torch.nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in net.parameters()) / 1e6:.2f}"
 
 
 def _set_up_process(seed: int) -> None:
@@ -72,14 +216,6 @@ def _set_up_process(seed: int) -> None:
     # Lightning 2.6.6 asks torch 2.11 in a way that torch announces to end; nothing in a user's hands changes it.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", module="pytorch_lightning")
     pl.seed_everything(seed, workers=True, verbose=False)
-
-
-@torch.no_grad()
-def _try_one_chunk(task: SeparationTask, data: MultitrackData) -> None:
-    """Find out before any decoding whether the network takes a chunk of this size."""
-    separator = task.separator.eval()
-    separator(torch.zeros(1, separator.channels, data.chunk_samples))
-    separator.train()
 
 
 def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
@@ -101,69 +237,18 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     return trainer
 
 
-def _introduction(task: SeparationTask, data: MultitrackData, folder: Path) -> str:
-    """What is about to be trained, on what, and where it will lie."""
-    separator, chosen = task.separator, HydraConfig.get().runtime.choices
-    millions = sum(parameter.numel() for parameter in separator.parameters()) / 1e6
-    counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)
-    return (
-        f"model   {chosen['model']}: {millions:.2f} M parameters, {' + '.join(separator.targets)}, "
-        f"{separator.sample_rate} Hz, {'mono' if separator.channels == 1 else 'stereo'}\n"
-        f"data    {chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; {data.residence()}\n"
-        + (f"        left out: {data.said_left_out()}\n" if data.left_out else "")
-        + f"run     {_shown(folder)}"
-    )
-
-
 def _shown(path: Path) -> Path:
     """As short as it can be typed from here."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _fit(trainer: pl.Trainer, task: SeparationTask, data: MultitrackData) -> None:
+def _fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule) -> None:
     try:
         trainer.fit(task, data)
     except MisconfigurationException as error:
         raise InputError(" ".join(str(error).split())) from error
     except SystemExit as error:  # how Lightning ends after Ctrl-C, with the last checkpoint written
         raise KeyboardInterrupt from error
-
-
-def _scorer(protocol: Protocol, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData, folder: Path) -> Scorer:
-    separator, weights = task.separator, data.target_weights()
-    at = protocol.at(separator.sample_rate, separator.channels)
-    scene = at.scene(separator.targets, weights)  # said before more is decoded
-    return Scorer(
-        at, scene, weights, data.whole("test", *at.format, progress=trainer.is_global_zero),
-        folder / "scores" / at.name, data.cache_dir / "baselines", trainer.strategy.root_device,
-    )  # fmt: skip
-
-
-def _test(
-    evaluation: Evaluation, scorer: Scorer, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData
-) -> dict[str, Any]:
-    """All test tracks scored with the best weights, each by one of the processes; the first one has the scores."""
-    trainer.strategy.barrier()  # rank 0 has written the checkpoint
-    folder = Path(trainer.default_root_dir)
-    weights, origin = "the last weights", f"the last weights of {folder}"
-    if (best := folder / "checkpoints" / BEST).is_file():
-        task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
-        weights, origin = f"checkpoints/{BEST}", fingerprint(best)
-    subject = evaluation.of(task.separator.to(trainer.strategy.root_device), origin, data.split("test"), scorer.protocol)
-    rows: dict[str, Subject] = {ESTIMATE: subject} | baselines(stft_for(task.separator, scorer.protocol.sample_rate))
-    mine = scorer.tracks[trainer.global_rank :: trainer.world_size]
-    error: InputError | None = None
-    try:
-        for track in tqdm(mine, "scoring", unit="track", leave=False, disable=not trainer.is_global_zero):
-            scorer.score(rows, track, wait=True)
-        if trainer.is_global_zero:
-            evaluation.leave_clips(subject, data.target_weights(), folder)
-    except InputError as caught:  # the other processes must hear of it instead of waiting
-        error = caught
-    for found in _gathered(error, trainer.world_size):
-        if found:
-            raise found
-    return scorer.scores(rows, weights) if trainer.is_global_zero else {}
 
 
 def _gathered(mine: Any, world_size: int) -> list[Any]:
@@ -177,6 +262,8 @@ def _gathered(mine: Any, world_size: int) -> list[Any]:
 
 def _report(scores: dict[str, Any], folder: Path) -> None:
     write_scores(folder, scores)
-    print(f"\n{report(scores, 'this run')}\n")
+    say = report if "mixture" in scores else report_reconstructions
+    print(f"\n{say(scores, 'this run')}\n")
     for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():
-        print(f"{verb:<8}{_shown(folder / name)}")
+        if (folder / name).exists():
+            print(f"{verb:<8}{_shown(folder / name)}")

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
 from unbraid.data.chunks import Batch, ChunkBatches, Chunks, Mixing, WholeTracks
-from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling
+from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling, epoch_position
 from unbraid.data.silence import SilentChunks
 from unbraid.data.store import Store, StoredTrack, spell_size
 from unbraid.data.stretch import Stretch
@@ -45,6 +45,8 @@ class MultitrackData(pl.LightningDataModule):
         cache_dir: folder of the store.
         seed: of the sampler.
     """
+
+    kind = "audio"
 
     def __init__(
         self,
@@ -202,7 +204,7 @@ class MultitrackData(pl.LightningDataModule):
             tracks, rows, weights, self.by_difference(), self.augmentation, self.store.sample_rate, self.seed, sampler.rank,
             on_device,
         )  # fmt: skip
-        steps = EpochSteps(sampler.steps_per_epoch, self._position)
+        steps = EpochSteps(sampler.steps_per_epoch, lambda: epoch_position(self.trainer))
         return self._loader(ChunkBatches(sampler, rows, bank), steps, 0 if on_device else self.workers)
 
     def on_after_batch_transfer(self, batch: Batch | Chunks, dataloader_idx: int = 0) -> Batch:
@@ -216,6 +218,15 @@ class MultitrackData(pl.LightningDataModule):
         rank, world_size = self._ranks()
         tracks = self.split("valid")[rank::world_size]
         return self._loader(WholeTracks(tracks, self.sources, self.target_weights(), self.by_difference()), None, self.workers)
+
+    def in_order(self, split: Split) -> DataLoader[Batch]:
+        """Every track of a split, whole, a batch each."""
+        dataset = WholeTracks(self.split(split), self.sources, self.target_weights(), self.by_difference())
+        return self._loader(dataset, None, self.workers)
+
+    def labels(self) -> list[str]:
+        """Of what a batch has for each track: the targets."""
+        return list(self.targets)
 
     def sampler(self) -> ChunkSampler:
         """Of this process."""
@@ -273,22 +284,6 @@ class MultitrackData(pl.LightningDataModule):
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def _position(self) -> tuple[int, int]:
-        """The epoch, and how many of its steps are done in a run that goes on from a checkpoint.
-
-        Lightning knows both when it asks for the first batch, but tells samplers the epoch only later.
-        """
-        if self.trainer is None:
-            return 0, 0
-        loop: Any = self.trainer.fit_loop
-        epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
-        if not loop.restarting or epochs.ready == epochs.processed:
-            return epochs.processed, 0
-        # A checkpoint that is written as a batch ends comes before the batch is counted as completed; a step that was cut
-        # off is made again.
-        ended = batches.ready == batches.processed == batches.completed + 1
-        return epochs.processed, batches.completed + int(ended)
 
 
 class StepLoader(DataLoader[Any]):

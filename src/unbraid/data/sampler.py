@@ -10,7 +10,7 @@ longer fill a batch). Chunks that are drawn again because they are silent come f
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -216,3 +216,23 @@ class EpochSteps(Sampler[int]):
 
     def __len__(self) -> int:
         return self.steps_per_epoch
+
+
+def epoch_position(trainer: Any) -> tuple[int, int]:
+    """The epoch, and how many of its steps are done in a run that goes on from a checkpoint.
+
+    Lightning knows both when it asks for the first batch, but tells samplers the epoch only later.
+
+    Args:
+        trainer: Lightning's; None outside of training.
+    """
+    if trainer is None:
+        return 0, 0
+    loop = trainer.fit_loop
+    epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
+    if not loop.restarting or epochs.ready == epochs.processed:
+        return epochs.processed, 0
+    # A checkpoint that is written as a batch ends comes before the batch is counted as completed; a step that was cut
+    # off is made again.
+    ended = batches.ready == batches.processed == batches.completed + 1
+    return epochs.processed, batches.completed + int(ended)

@@ -29,8 +29,9 @@ class EpochTable(pl.Callback):
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "seconds": round(time.monotonic() - self.started, 3),
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
+        for optimizer in trainer.optimizers:  # none where the weights have a closed form
+            row["lr"] = optimizer.param_groups[0]["lr"]
         # Names without a stage are for the progress bar.
         row |= {name: value.item() for name, value in sorted(trainer.callback_metrics.items()) if "/" in name}
         row = {name: "" if math.isnan(value) else value for name, value in row.items()}  # undefined stays empty

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanMetric
 
-from unbraid.errors import InputError
 from unbraid.scoring.measures import usdr
 from unbraid.separators import Separator
+from unbraid.tasks.optimization import configured
 
 
 class Batch(Protocol):
@@ -50,19 +50,7 @@ class SeparationTask(pl.LightningModule):
             self.add_module(f"valid_usdr_{target}", metric)
 
     def configure_optimizers(self) -> Any:
-        try:
-            optimizer = self.make_optimizer(self.separator.parameters())
-            schedule = None if self.make_scheduler is None else self.make_scheduler(optimizer)
-        except ValueError as error:
-            raise InputError(f"optim: {error}") from error
-        if schedule is None:
-            return {"optimizer": optimizer}
-        # Stepped after each validation; a run that ends before its first one has nothing to step on.
-        frequency = self.trainer.check_val_every_n_epoch if self._trainer else 1
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "monitor": "valid/loss", "frequency": frequency, "strict": False},
-        }
+        return configured(self, self.make_optimizer, self.make_scheduler, self.separator.parameters())
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         estimate = self.separator(batch.mixture, batch.peak)

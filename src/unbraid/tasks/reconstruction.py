@@ -1,0 +1,167 @@
+"""Reconstruction: one training step rebuilds a batch of items, whole ones from what corruption has left of them."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from unbraid.errors import InputError
+from unbraid.features import Features
+from unbraid.nets.autoencoders import Autoencoder, VariationalAutoencoder, divergence
+from unbraid.nets.pca import PCA
+from unbraid.tasks.optimization import configured
+
+Corruption = Callable[[Tensor, torch.Generator], Tensor]
+VALIDATION = 2**31  # beyond the steps of a run: what validation corrupts is the same in every epoch
+
+
+class ReconstructionTask(pl.LightningModule):
+    """Trains an autoencoder to rebuild clean items from corrupted ones.
+
+    Args:
+        features: makes items of the data.
+        net: from the size of a vector, or the shape of a patch, to an autoencoder of such items.
+        corruption: of the input.
+        loss: from rebuilt and clean vectors to a scalar.
+        optimizer: from parameters to an optimizer.
+        scheduler: from the optimizer to a schedule that is stepped each epoch on `valid/loss`; None keeps the rate.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        net: Callable[[Any], Autoencoder],
+        corruption: Corruption,
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None,
+        scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.features, self.corruption, self.loss = features, corruption, loss
+        made_of: Any = getattr(net, "func", net)  # the class in a partial
+        self.net = net(features.vector_size if made_of.takes == "vectors" else features.shape)
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.valid_loss = MeanMetric(nan_strategy="disable")
+
+    def configure_optimizers(self) -> Any:
+        assert self.make_optimizer is not None
+        return configured(self, self.make_optimizer, self.make_scheduler, self.net.parameters())
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """Of what the network takes."""
+        return (self.features.vector_size,) if self.net.takes == "vectors" else self.features.shape
+
+    def as_items(self, patches: Tensor) -> Tensor:
+        """In the form the network takes. Shape: [N, C, H, W] -> the same, or [M, D]."""
+        return self.features.vectors(patches) if self.net.takes == "vectors" else patches
+
+    def as_vectors(self, items: Tensor) -> Tensor:
+        """From the form the network gives. Shape: [N, C, H, W] or [M, D] -> [M, D]."""
+        return items if self.net.takes == "vectors" else self.features.vectors(items)
+
+    def rebuild(self, patches: Tensor) -> Tensor:
+        """Shape: [N, C, H, W] -> [N, C, H, W]."""
+        rebuilt = self.net(self.as_items(patches))
+        return self.features.patches(rebuilt) if self.net.takes == "vectors" else rebuilt
+
+    def corrupt(self, patches: Tensor, step: int) -> Tensor:
+        """The input of a step, a function of seed, step and rank."""
+        generator = torch.Generator(patches.device)
+        # Seeds are hashed by none of torch's generators: far apart, so that streams of ranks and steps differ.
+        generator.manual_seed((torch.initial_seed() * 1_000_003 + step) * 4_099 + self.global_rank & 2**63 - 1)
+        return self.corruption(patches, generator)
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        clean, _ = self.features.items(batch)
+        loss = self.training_loss(self.as_items(self.corrupt(clean, self.global_step)), self.features.vectors(clean))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(clean))
+        self.log("loss", loss, prog_bar=True, on_step=True)
+        return loss
+
+    def training_loss(self, items: Tensor, clean: Tensor) -> Tensor:
+        """Of what the network sees, and the clean vectors."""
+        return self.loss(self.as_vectors(self.net(items)), clean)
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        clean, _ = self.features.items(batch)
+        rebuilt = self.as_vectors(self.net(self.as_items(self.corrupt(clean, VALIDATION + index))))
+        vectors = self.features.vectors(clean)
+        self.valid_loss.update(self.loss(rebuilt, vectors).expand(len(vectors)))  # a mean over vectors, not over batches
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("valid/loss", self.valid_loss, prog_bar=True)
+
+
+class VariationalTask(ReconstructionTask):
+    """Trains a variational autoencoder: squared error plus the divergence of codes from the standard normal.
+
+    Args:
+        kl_weight: of the divergence, 1 for an output of unit variance.
+        kl_warmup_epochs: in which that weight rises from 0.
+        others: as `ReconstructionTask`.
+    """
+
+    net: VariationalAutoencoder
+
+    def __init__(
+        self,
+        features: Features,
+        net: Callable[[Any], Autoencoder],
+        corruption: Corruption,
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        kl_weight: float,
+        kl_warmup_epochs: int,
+        scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+    ) -> None:
+        super().__init__(features, net, corruption, loss, optimizer, scheduler)
+        for name, value in {"kl_weight": kl_weight, "kl_warmup_epochs": kl_warmup_epochs}.items():
+            if value < 0:
+                raise InputError(f"{name} must be at least 0, found {value}")
+        self.kl_weight, self.kl_warmup_epochs = kl_weight, kl_warmup_epochs
+
+    def weight(self) -> float:
+        """Of the divergence in this epoch."""
+        return self.kl_weight * min(1.0, (self.current_epoch + 1) / (self.kl_warmup_epochs + 1))
+
+    def training_loss(self, items: Tensor, clean: Tensor) -> Tensor:
+        mean, log_variance = self.net.infer(items)
+        divergences = divergence(mean, log_variance).mean()
+        self.log("train/KL", divergences, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(clean))
+        return self.loss(self.net.decode(self.net.draw(mean, log_variance)), clean) + self.weight() * divergences
+
+
+class ClosedFormTask(ReconstructionTask):
+    """Fits PCA: one pass over an epoch of the training data, no gradient. Arguments as `ReconstructionTask`."""
+
+    net: PCA
+
+    def __init__(self, features: Features, net: Callable[[Any], Autoencoder], corruption: Corruption, loss: nn.Module) -> None:
+        super().__init__(features, net, corruption, loss, None)
+        self.automatic_optimization = False
+
+    def configure_optimizers(self) -> None:
+        return None
+
+    def training_step(self, batch: Any, index: int) -> None:  # type: ignore[override]
+        self.net.add(self.features.vectors(self.corrupt(self.features.items(batch)[0], index)))
+
+    def on_validation_start(self) -> None:
+        """The training data of the epoch has passed: of every process, so that all have the same components."""
+        net, strategy = self.net, self.trainer.strategy
+        if self.trainer.world_size > 1:
+            parts = [strategy.all_gather(part) for part in (torch.tensor(net.count), net.centre, net.scatter)]
+            net.reset()
+            for count, centre, scatter in zip(*parts, strict=True):
+                net.merge(float(count), centre, scatter)
+        net.solve()
+        self.trainer.should_stop = True
+
+    def on_fit_end(self) -> None:
+        """Lightning writes checkpoints after optimizer steps, of which there were none."""
+        self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "checkpoints" / "best.ckpt")
