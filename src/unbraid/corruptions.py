@@ -1,7 +1,7 @@
 """Corruptions: what spoils the input of a denoising autoencoder (Vincent et al., JMLR 2010).
 
-Each takes items [N, C, H, W], images or patches of a spectrogram [N, C, bins, frames], and gives new ones; all chance comes from
-the generator. Where the noise is other music, a denoising autoencoder is a separator: `unbraid.separators.Mapping`.
+Each takes items [N, C, H, W], images or patches of a spectrogram [N, C, bins, frames], and gives new ones; all chance comes
+from the generator. Where the noise is other music, a denoising autoencoder is a separator: `unbraid.separators.Mapping`.
 """
 
 from dataclasses import dataclass

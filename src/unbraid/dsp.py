@@ -1,4 +1,4 @@
-"""Signal parts in torch: the short-time Fourier transform and its inverse, Griffin-Lim, overlap-add of a function over chunks."""
+"""Signal parts in torch: short-time Fourier transform and inverse, Griffin-Lim, overlap-add of a function over chunks."""
 
 from collections.abc import Callable
 

@@ -23,3 +23,13 @@ class SquaredError(nn.Module):
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
         """Shape: [N, D] both -> scalar."""
         return functional.mse_loss(estimate, reference, reduction="sum") / len(reference)
+
+
+class BinCrossEntropy(nn.Module):
+    """Cross-entropy of every bin that has a class (Ronneberger et al., MICCAI 2015, unweighted)."""
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Shape: logits [B, classes, F, T] and labels [B, F, T], negative where there is none -> scalar."""
+        known = reference.labels >= 0
+        total = functional.cross_entropy(estimate.logits, reference.labels, reduction="sum")
+        return total / known.sum().clamp(min=1)

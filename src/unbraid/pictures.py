@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from torch import Tensor
 
 from unbraid.dsp import STFT
@@ -96,3 +97,31 @@ def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[s
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90, bbox_inches="tight")
+
+
+def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[int, Path]) -> None:
+    """Draw error by size of the code, and under it what a run of each size has rebuilt.
+
+    Args:
+        path: of the PNG.
+        table: rows with `code size`, `error`, its `deviation`, and `PCA`.
+        shown: a picture of a run for each size.
+    """
+    strips = {size: imread(picture) for size, picture in shown.items() if picture.is_file()}
+    heights = [3.2, *(8 * strip.shape[0] / strip.shape[1] for strip in strips.values())]
+    figure = Figure(figsize=(8, sum(heights) + 0.4 * len(heights)), layout="constrained")
+    curve, *others = figure.subplots(1 + len(strips), 1, height_ratios=heights, squeeze=False)[:, 0]
+    sizes = [row["code size"] for row in table]
+    curve.errorbar(
+        sizes, [row["error"] for row in table], [row["deviation"] for row in table], marker="o", capsize=3, label="autoencoder"
+    )
+    curve.plot(sizes, [row["PCA"] for row in table], marker="s", label="PCA")
+    curve.set_xscale("log", base=2)
+    curve.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    curve.set(xlabel="size of the code", ylabel="squared error on test data", ylim=(0, None))
+    curve.legend(frameon=False)
+    for axis, (size, strip) in zip(others, strips.items(), strict=True):
+        axis.imshow(strip)
+        axis.set_axis_off()
+        axis.set_title(f"a code of {size}", fontsize=10)
+    _save(figure, path)

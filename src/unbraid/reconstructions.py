@@ -102,7 +102,7 @@ class Reconstructions:
         loader: Any = data.in_order("test")
         names = [track.name for track in getattr(loader.dataset, "tracks", ())]
         for index, batch in enumerate(tqdm(loader, "testing", leave=False)):
-            moved = type(batch)(*(part.to(task.device) if isinstance(part, Tensor) else part for part in batch))
+            moved = on_device(batch, task.device)
             clean, labels = task.features.items(moved)
             spoilt = task.corrupt(clean, TEST + index)
             made = {"rebuilt": task.rebuild(spoilt), "corrupted": spoilt}
@@ -162,6 +162,11 @@ def rebuilt_spectrum(task: ReconstructionTask, spectrum: Tensor) -> Tensor:
     return task.features.join(task.rebuild(task.features.cut(spectrum)), spectrum.shape[-1])
 
 
+def on_device(batch: Any, device: torch.device) -> Any:
+    """A batch, which is a named tuple, with its tensors moved."""
+    return type(batch)(*(part.to(device) if isinstance(part, Tensor) else part for part in batch))
+
+
 def is_corrupting(task: ReconstructionTask) -> bool:
     probe = torch.rand(1, *task.features.shape, device=task.device)
     return not torch.equal(task.corrupt(probe, TEST), probe)
@@ -176,7 +181,7 @@ def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
     share = task.net.code_size / (1 if task.net.takes == "vectors" else task.features.vectors_per_patch)
     linear = PCA(size, max(1, min(size, round(share)))).to(task.device)
     for batch in tqdm(data.in_order("train"), "fitting PCA", leave=False):
-        moved = type(batch)(*(part.to(task.device) if isinstance(part, Tensor) else part for part in batch))
+        moved = on_device(batch, task.device)
         linear.add(task.features.vectors(task.features.items(moved)[0]))
     linear.solve()
     return linear

@@ -7,6 +7,7 @@ only what the allowlist names.
 import hashlib
 import inspect
 import json
+import pickle
 import platform
 import re
 import subprocess
@@ -17,12 +18,16 @@ from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, get_type_hints
+from zipfile import is_zipfile
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
+from yaml import YAMLError
 
 from unbraid.errors import InputError, unknown
 from unbraid.files import written_whole
@@ -232,6 +237,50 @@ class Run:
         """Record the state: running, done, failed or interrupted, with the time."""
         self._record |= {"state": state, "changed": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_json(self.folder / "run.json", self._record)
+
+
+def own_config(folder: Path) -> DictConfig:
+    """The config of a run, as it was resolved; InputError where the folder holds none."""
+    path = folder / "config.yaml"
+    if not folder.is_dir():
+        raise InputError(f"run={folder}: {'is a file, expected the folder of a run' if folder.exists() else 'no such folder'}")
+    if not path.is_file():
+        found = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
+        raise InputError(f"run={folder}: has no config.yaml, found {found}; expected the folder of a run")
+    try:
+        own = OmegaConf.load(path)
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise InputError(f"{path}: is not a config: {' '.join(str(error).split())}") from error
+    if not isinstance(own, DictConfig):
+        raise InputError(f"{path}: is not the config of a run")
+    return own
+
+
+def checkpoint_path(run: Path, asked: str) -> Path:
+    """Of a run: `best`, `last`, or a file; InputError where it is not there."""
+    path = run / "checkpoints" / f"{asked}.ckpt" if asked in ("best", "last") else Path(asked).expanduser()
+    if not path.is_file():
+        found = ", ".join(sorted(p.name for p in run.glob("checkpoints/*.ckpt"))) or "none"
+        raise InputError(f"checkpoint={asked}: {path} is not there; checkpoints of the run: {found}")
+    return path
+
+
+def load_weights(task: nn.Module, checkpoint: Path, run: Path) -> None:
+    """Those of a checkpoint into the task that the run's config describes; nothing but tensors is ever unpickled.
+
+    Raises:
+        InputError: the file is damaged, no checkpoint, or of another model.
+    """
+    if not is_zipfile(checkpoint):  # as all checkpoints are; torch stumbles over other files in many ways
+        raise InputError(f"{checkpoint}: is damaged or no checkpoint of a run")
+    try:
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{checkpoint}: is damaged or no checkpoint of a run") from error
+    try:
+        task.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{checkpoint}: is of another model than {run}/config.yaml describes") from error
 
 
 def versions() -> dict[str, str]:

@@ -2,14 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from unbraid.dsp import STFT, overlap_add
 from unbraid.errors import InputError
+
+IGNORED = -100  # the label of bins in which nothing sounds; what cross-entropy leaves out
+SILENT = 1e-8  # energy of a bin: 16-bit rounding alone makes more
 
 
 @dataclass
@@ -18,13 +22,15 @@ class Estimate:
 
     Shape:
         sources [B, S, C, T] in the order of the targets; masks and magnitudes [B, S, C, F, frames]; scale [B, 1, 1, 1], the
-        factor from STFT magnitudes to the network's.
+        factor from STFT magnitudes to the network's. Of a segmentation: logits [B, classes, F, frames], labels [B, F, frames].
     """
 
     sources: Tensor
     masks: Tensor | None = None
     magnitudes: Tensor | None = None
     scale: Tensor | None = None
+    logits: Tensor | None = None
+    labels: Tensor | None = None
 
 
 class Separator(nn.Module, ABC):
@@ -112,7 +118,10 @@ class Masking(Separator):
                 f"chunk_seconds={chunk_seconds} is {self.chunk_samples} samples, expected at least n_fft = {stft.n_fft}"
             )
         self.stft, self.scaling = stft, scaling
-        self.nets = nn.ModuleList(net() for _ in self.targets)
+        self.nets = nn.ModuleList(self._networks(net))
+
+    def _networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
+        return [net() for _ in self.targets]
 
     def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
         # b batch, s source, c channel, f bin, t frame
@@ -153,3 +162,55 @@ class Mapping(Masking):
         phase = torch.polar(torch.ones_like(magnitudes), spectrum.angle())
         sources = self.stft.inverse((found / scale.unsqueeze(1)).float() * phase.unsqueeze(1), mixture.shape[-1])
         return Estimate(sources, magnitudes=found, scale=scale)
+
+
+class Segmenting(Masking):
+    """Decides for every bin which source is the loudest; the masks follow from that.
+
+    The classes are the targets and, last, the rest of the mixture; one network decides between them, for all channels.
+
+    Args:
+        net: from the number of classes to a network: magnitudes [B, C, F, T] to logits [B, classes, F, T].
+        hard: masks are 1 for the likeliest class and 0 for the others; or else they are the probabilities.
+        others: as `Masking`.
+    """
+
+    def __init__(
+        self,
+        net: Callable[[int], nn.Module],
+        stft: STFT,
+        targets: Iterable[str],
+        sample_rate: int,
+        channels: int,
+        chunk_seconds: float,
+        hard: bool,
+        scaling: Literal["patch", "track"] = "patch",
+    ) -> None:
+        super().__init__(net, stft, targets, sample_rate, channels, chunk_seconds, scaling)  # type: ignore[arg-type]
+        self.hard = hard
+
+    def _networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
+        return [net(len(self.targets) + 1)]
+
+    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
+        # b batch, s class, c channel, f bin, t frame
+        spectrum = self.stft(mixture)
+        magnitudes = spectrum.abs()
+        scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
+        logits = self.nets[0](magnitudes * scale)
+        if self.hard:
+            masks = functional.one_hot(logits.argmax(dim=1), logits.shape[1]).movedim(-1, 1).float()
+        else:
+            masks = logits.softmax(dim=1)
+        masks = masks[:, : len(self.targets), None].expand(-1, -1, self.channels, -1, -1)
+        sources = self.stft.inverse(masks * spectrum.unsqueeze(1), mixture.shape[-1])
+        return Estimate(sources, masks, masks * (magnitudes * scale).unsqueeze(1), scale, logits)
+
+    def reference(
+        self, mixture: Tensor, sources: Tensor, estimate: Estimate, by_difference: Sequence[bool] | None = None
+    ) -> Estimate:
+        rest = mixture - sources.sum(dim=1)
+        energies = self.stft(torch.cat([sources, rest[:, None]], dim=1)).abs().square().sum(dim=2)
+        labels = energies.argmax(dim=1)
+        labels[energies.amax(dim=1) < SILENT] = IGNORED
+        return replace(super().reference(mixture, sources, estimate, by_difference), labels=labels)

@@ -1,20 +1,16 @@
 """Evaluate: the test tracks of a data set scored under a protocol, for a run, for separated files, or for an oracle."""
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
-from yaml import YAMLError
 
 from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.data.module import MultitrackData
@@ -24,7 +20,7 @@ from unbraid.dsp import STFT
 from unbraid.errors import InputError, unknown
 from unbraid.estimates import EstimateFolder
 from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, read_scores, report, stft_for, write_scores
-from unbraid.runs import build
+from unbraid.runs import build, checkpoint_path, load_weights, own_config
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.tables import refuse_mixed
@@ -104,7 +100,9 @@ def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
     for key in typed:
         if key.split(".")[0].split("/")[0] not in BESIDE_RUN:
             raise InputError(f"{key}: is the run's own, it cannot be set beside run={config.run}")
-    own = _own_config(Path(config.run))
+    own = own_config(Path(config.run))
+    if own.get("features") is not None:
+        raise InputError(f"run={config.run}: rebuilds its input; expected a run that separates. Its scores are in scores.json")
     for key in ("data", *(str(k) for k in own if k not in BESIDE_RUN)):
         if key not in own:
             raise InputError(f"{config.run}/config.yaml: has no {key}, it is not the config of a run")
@@ -116,22 +114,6 @@ def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
             for word, value in typed_below.items():
                 OmegaConf.update(config, word, value)
     return config
-
-
-def _own_config(run: Path) -> DictConfig:
-    path = run / "config.yaml"
-    if not run.is_dir():
-        raise InputError(f"run={run}: {'is a file, expected the folder of a run' if run.exists() else 'no such folder'}")
-    if not path.is_file():
-        found = ", ".join(sorted(p.name for p in run.iterdir())[:5]) or "nothing"
-        raise InputError(f"run={run}: has no config.yaml, found {found}; expected the folder of a run")
-    try:
-        own = OmegaConf.load(path)
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise InputError(f"{path}: is not a config: {' '.join(str(error).split())}") from error
-    if not isinstance(own, DictConfig):
-        raise InputError(f"{path}: is not the config of a run")
-    return own
 
 
 def _check_subject(config: DictConfig) -> None:
@@ -240,27 +222,13 @@ class Session:
     @cached_property
     def checkpoint(self) -> Path:
         """InputError where it is not there."""
-        run, asked = Path(self.node.run), self.node.checkpoint
-        path = run / "checkpoints" / f"{asked}.ckpt" if asked in ("best", "last") else Path(asked).expanduser()
-        if not path.is_file():
-            found = ", ".join(sorted(p.name for p in run.glob("checkpoints/*.ckpt"))) or "none"
-            raise InputError(f"checkpoint={asked}: {path} is not there; checkpoints of the run: {found}")
-        return path
+        return checkpoint_path(Path(self.node.run), self.node.checkpoint)
 
     @cached_property
     def separator(self) -> Separator:
         """With the weights of the checkpoint; InputError where they cannot be used."""
         task = build(self.node.model)
-        if not is_zipfile(self.checkpoint):  # as all checkpoints are; torch stumbles over other files in many ways
-            raise InputError(f"{self.checkpoint}: is damaged or no checkpoint of a run")
-        try:
-            state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")["state_dict"]
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{self.checkpoint}: is damaged or no checkpoint of a run") from error
-        try:
-            task.load_state_dict(state)
-        except RuntimeError as error:
-            raise InputError(f"{self.checkpoint}: is of another model than {self.node.run}/config.yaml describes") from error
+        load_weights(task, self.checkpoint, Path(self.node.run))
         return task.separator.to(self.device).eval()
 
     def leave_clips(self) -> None:

@@ -22,13 +22,14 @@ from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import SPLITS
 from unbraid.errors import InputError
 from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
-from unbraid.reconstructions import Reconstructions
+from unbraid.reconstructions import Reconstructions, on_device
 from unbraid.reconstructions import report as report_reconstructions
 from unbraid.runs import Run, build
 from unbraid.scoring.protocols import Protocol
 from unbraid.subjects import Subject, fingerprint
 from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.reconstruction import ReconstructionTask
+from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
 
 BEST = "best.ckpt"
@@ -144,7 +145,8 @@ class Separation(Course):
         separator = self.task.separator
         return (
             f"model   {self.chosen['model']}: {_millions(separator)} M parameters, {' + '.join(separator.targets)}, "
-            f"{separator.sample_rate} Hz, {'mono' if separator.channels == 1 else 'stereo'}\n{self.introduced_tracks(self.data)}"
+            f"{separator.sample_rate} Hz, {'mono' if separator.channels == 1 else 'stereo'}\n"
+            f"{self.introduced_tracks(self.data)}"
         )
 
     def test(self) -> dict[str, Any]:
@@ -166,7 +168,20 @@ class Separation(Course):
         for found in _gathered(error, trainer.world_size):
             if found:
                 raise found
-        return scorer.scores(rows, weights) if trainer.is_global_zero else {}
+        return scorer.scores(rows, weights) | self._segmentation() if trainer.is_global_zero else {}
+
+    def _segmentation(self) -> dict[str, Any]:
+        """Where bins were given classes: how many rightly, in each test track."""
+        if not isinstance(self.task, SegmentationTask):
+            return {}
+        device, tracks = self.trainer.strategy.root_device, self.data.split("test")
+        batches = self.data.in_order("test")
+        return {
+            "segmentation": {
+                track.name: self.task.segmentation(on_device(batch, device))
+                for track, batch in zip(tracks, batches, strict=True)
+            }
+        }
 
 
 class Reconstruction(Course):
@@ -264,6 +279,11 @@ def _report(scores: dict[str, Any], folder: Path) -> None:
     write_scores(folder, scores)
     say = report if "mixture" in scores else report_reconstructions
     print(f"\n{say(scores, 'this run')}\n")
+    if found := list(scores.get("segmentation", {}).values()):
+        means = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
+        print(
+            f"classes of bins: accuracy {means['accuracy']:.3f}, mean IoU {means['mIoU']:.3f} (mean of {len(found)} test tracks)\n"
+        )
     for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():
         if (folder / name).exists():
             print(f"{verb:<8}{_shown(folder / name)}")

@@ -7,7 +7,7 @@ take `unbraid.nets.convolutional`.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -101,10 +101,11 @@ class DenseAutoencoder(Autoencoder):
 
     def decoder_layers(self) -> list[tuple[Tensor, Tensor]]:
         """Weight [out, in] and bias [out] of each layer up; of a tied network the weights are views of the encoder's."""
-        if isinstance(self.decoder, nn.ParameterList):
-            weights = [layer.weight.T for layer in self.encoder][::-1]
-            return list(zip(weights, self.decoder, strict=True))
-        return [(layer.weight, layer.bias) for layer in self.decoder]
+        if self.tied:
+            layers: Any = zip([*self.encoder][::-1], self.decoder, strict=True)
+            return [(layer.weight.T, bias) for layer, bias in layers]
+        layers = self.decoder
+        return [(layer.weight, layer.bias) for layer in layers]
 
 
 class VariationalAutoencoder(DenseAutoencoder):

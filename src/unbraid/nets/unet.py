@@ -15,6 +15,8 @@ from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from unbraid.errors import InputError
 
+DropBin = Literal["dc", "nyquist"]
+
 
 class UNet(nn.Module):
     """Magnitudes to a soft mask of the same shape.
@@ -42,7 +44,7 @@ class UNet(nn.Module):
         skips: bool = True,
         dropout: float = 0.5,
         dropout_layers: int = 3,
-        drop_bin: Literal["dc", "nyquist"] = "dc",
+        drop_bin: DropBin = "dc",
     ) -> None:
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
@@ -51,7 +53,7 @@ class UNet(nn.Module):
             raise InputError(f"a U-Net's channels must be one positive number for each layer, found {list(channels)}")
         if not 0 <= dropout_layers <= len(channels):
             raise InputError(f"a U-Net's dropout_layers must lie in [0, {len(channels)}], found {dropout_layers}")
-        self.skips, self.drop_bin, self.stride = skips, drop_bin, 2 ** len(channels)
+        self.skips, self.drop_bin = skips, drop_bin
         ins = [audio_channels, *channels[:-1]]
         self.encoder = nn.ModuleList(_down(i, o, kernel_size) for i, o in zip(ins, channels, strict=True))
         self.decoder = nn.ModuleList()
@@ -63,7 +65,7 @@ class UNet(nn.Module):
 
     def forward(self, magnitudes: Tensor) -> Tensor:
         # b batch, c channel, f bin, t frame
-        x = self._crop(magnitudes).contiguous(memory_format=torch.channels_last)
+        x = crop(magnitudes, len(self.encoder), self.drop_bin).contiguous(memory_format=torch.channels_last)
         levels = []
         for down in self.encoder:
             x = down(x)
@@ -72,27 +74,30 @@ class UNet(nn.Module):
             if self.skips and depth > 0:
                 x = torch.cat([x, levels[-1 - depth]], dim=1)
             x = up(x)
-        return self._restore(torch.sigmoid(x.float()), magnitudes.shape[-1])
+        return restore(torch.sigmoid(x.float()), magnitudes.shape[-1], self.drop_bin)
 
-    def _crop(self, magnitudes: Tensor) -> Tensor:
-        """Leave out one bin, and pad the frames to a multiple of the stride with silence."""
-        bins, frames = magnitudes.shape[-2:]
-        if (bins - 1) % self.stride:
-            raise InputError(
-                f"a U-Net of {len(self.encoder)} layers needs an n_fft that is a multiple of {2 * self.stride}, "
-                f"found {2 * (bins - 1)}"
-            )
-        if frames < self.stride:
-            raise InputError(
-                f"the chunk is too short: a U-Net of {len(self.encoder)} layers needs at least {self.stride} frames, "
-                f"found {frames}"
-            )
-        kept = magnitudes[..., 1:, :] if self.drop_bin == "dc" else magnitudes[..., :-1, :]
-        return functional.pad(kept, (0, -frames % self.stride))
 
-    def _restore(self, mask: Tensor, frames: int) -> Tensor:
-        one_bin = (1, 0) if self.drop_bin == "dc" else (0, 1)
-        return functional.pad(mask[..., :frames], (0, 0, *one_bin), mode="replicate")
+def crop(magnitudes: Tensor, levels: int, drop_bin: DropBin) -> Tensor:
+    """Leave out one bin, and pad the frames with silence until `levels` halvings leave nothing over.
+
+    Shape: [B, C, F, T] -> [B, C, F - 1, T or more].
+    """
+    bins, frames = magnitudes.shape[-2:]
+    stride = 2**levels
+    if (bins - 1) % stride:
+        raise InputError(
+            f"a U-Net of {levels} layers needs an n_fft that is a multiple of {2 * stride}, found {2 * (bins - 1)}"
+        )
+    if frames < stride:
+        raise InputError(f"the chunk is too short: a U-Net of {levels} layers needs at least {stride} frames, found {frames}")
+    kept = magnitudes[..., 1:, :] if drop_bin == "dc" else magnitudes[..., :-1, :]
+    return functional.pad(kept, (0, -frames % stride))
+
+
+def restore(values: Tensor, frames: int, drop_bin: DropBin) -> Tensor:
+    """The inverse of `crop`; the bin that was left out has its neighbour's values."""
+    one_bin = (1, 0) if drop_bin == "dc" else (0, 1)
+    return functional.pad(values[..., :frames], (0, 0, *one_bin), mode="replicate")
 
 
 def _down(ins: int, outs: int, kernel_size: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torchmetrics import MeanMetric
 
 from unbraid.scoring.measures import usdr
-from unbraid.separators import Separator
+from unbraid.separators import Estimate, Separator
 from unbraid.tasks.optimization import configured
 
 
@@ -66,7 +66,7 @@ class SeparationTask(pl.LightningModule):
         Shape: the estimates, for callbacks, [S, C, T].
         """
         mixture, sources = batch.mixture[0], batch.sources[0]
-        estimates = [self._validate_chunk(*chunk, batch) for chunk in self._chunks(mixture, sources)]
+        estimates = [self._validate_chunk(*chunk, batch) for chunk in self.chunks(mixture, sources)]
         whole = torch.cat(estimates, dim=-1)[..., : mixture.shape[-1]]
         for metric, reference, estimate in zip(self.valid_usdr, sources, whole, strict=True):
             value = usdr(reference, estimate)
@@ -74,7 +74,7 @@ class SeparationTask(pl.LightningModule):
             metric.update(0.0 if value is None else value, weight=0.0 if value is None else 1.0)
         return whole
 
-    def _chunks(self, mixture: Tensor, sources: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+    def chunks(self, mixture: Tensor, sources: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
         """[C, T] and [S, C, T] cut to [1, C, chunk] and [1, S, C, chunk], the last one padded with silence."""
         chunk = self.separator.chunk_samples
         for start in range(0, mixture.shape[-1], chunk):
@@ -86,8 +86,13 @@ class SeparationTask(pl.LightningModule):
 
     def _validate_chunk(self, mixture: Tensor, sources: Tensor, batch: Batch) -> Tensor:
         estimate = self.separator(mixture, batch.peak)
-        self.valid_loss.update(self.loss(estimate, self.separator.reference(mixture, sources, estimate, batch.by_difference)))
+        reference = self.separator.reference(mixture, sources, estimate, batch.by_difference)
+        self.valid_loss.update(self.loss(estimate, reference))
+        self.observe(estimate, reference)
         return estimate.sources[0].detach()
+
+    def observe(self, estimate: Estimate, reference: Estimate) -> None:
+        """What else a task wants to know of a validation chunk."""
 
     def on_validation_epoch_end(self) -> None:
         self.log("valid/loss", self.valid_loss, prog_bar=True)
