@@ -1,0 +1,16 @@
+"""Find what an autoencoder was not trained on: `python scripts/anomaly.py run=outputs/… input=song.wav`."""
+
+from omegaconf import DictConfig
+
+from unbraid.commands.door import door
+
+
+@door("anomaly")
+def main(config: DictConfig) -> None:
+    from unbraid.commands.anomaly import search  # heavy imports stay out of --help and --cfg
+
+    search(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Anomalies: where a sound is unlike what an autoencoder was trained on, and disturbances planted at known times to test that.
+
+A frame is strange if it is rebuilt badly, or if its code lies where no code of normal frames does: a dropout is rebuilt very well.
+Both are measured in units of a quantile of normal frames, and the larger counts, so that a score above 1 is beyond it.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.errors import InputError, unknown
+from unbraid.features import Spectra
+from unbraid.nets.pca import PCA
+from unbraid.tasks.reconstruction import ReconstructionTask
+
+KINDS = {"clicks": 0.3, "dropout": 0.4, "hum": 1.0, "wrong_instrument": 1.0}  # seconds
+APART_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """What is wrong from `start` to `stop`, in seconds."""
+
+    start: float
+    stop: float
+    kind: str
+
+
+class Detector:
+    """Scores frames against what normal frames are like.
+
+    Args:
+        task: a trained autoencoder.
+        smooth_seconds: over which errors and distances are averaged.
+    """
+
+    def __init__(self, task: ReconstructionTask, smooth_seconds: float) -> None:
+        assert isinstance(task.features, Spectra)
+        self.task, self.features = task, task.features
+        self.width = max(1, round(smooth_seconds * self.features.sample_rate / self.features.stft.hop_length))
+        self.limits = torch.ones(2)
+        self.codes: PCA | None = None
+
+    @torch.inference_mode()
+    def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
+        """Learn where normal codes lie, then how large errors and distances of unseen normal sounds are.
+
+        Args:
+            train: waveforms [C, samples].
+            valid: others.
+            quantile: of the normal frames, that a score of 1 stands for.
+        """
+        for waveform in train:
+            codes = self._codes(waveform)
+            if self.codes is None:
+                size = codes.shape[1]
+                self.codes = PCA(size, min(size, 32))
+            self.codes.add(codes)
+        assert self.codes is not None
+        self.codes.solve()
+        both = torch.cat([self._raw(waveform) for waveform in valid], dim=1)
+        self.limits = torch.stack([values.quantile(quantile) for values in both]).clamp(min=1e-12)
+
+    @torch.inference_mode()
+    def scores(self, waveform: Tensor) -> Tensor:
+        """Error and code distance of each frame in units of their limits. Shape: [C, samples] -> [2, frames]."""
+        return self._raw(waveform) / self.limits[:, None]
+
+    @property
+    def seconds_per_frame(self) -> float:
+        return self.features.stft.hop_length / self.features.sample_rate
+
+    def _raw(self, waveform: Tensor) -> Tensor:
+        spectrum = self.features.analyse(waveform[None])
+        frames = spectrum.shape[-1]
+        rebuilt = self.features.join(self.task.rebuild(self.features.cut(spectrum)), frames)
+        errors = (rebuilt - spectrum[0]).square().sum(dim=(0, 1))
+        assert self.codes is not None
+        components = self.codes.encode(self._codes(waveform))
+        deviations = self.codes.variances[: self.codes.code_size].sqrt()
+        known = deviations > 1e-3 * deviations[0]
+        distances = (components[:, known] / deviations[known]).square().sum(dim=1)
+        return torch.stack([smoothed(errors, self.width), smoothed(self._by_frame(distances, frames), self.width)])
+
+    def _codes(self, waveform: Tensor) -> Tensor:
+        """Of frames, channel by channel in a patch, or of patches. Shape: [C, samples] -> [N, numbers]."""
+        patches = self.features.cut(self.features.analyse(waveform[None]))
+        return self.task.net.encode(self.task.as_items(patches)).flatten(start_dim=1)
+
+    def _by_frame(self, distances: Tensor, frames: int) -> Tensor:
+        """The larger of the channels' distances in each frame; of a patch the same in all its frames."""
+        c, _, w = self.features.shape
+        if self.task.net.takes == "patches":
+            return distances.repeat_interleave(w)[:frames]
+        return distances.view(-1, c, w).amax(dim=1).flatten()[:frames]
+
+
+def smoothed(values: Tensor, width: int) -> Tensor:
+    """The mean of `width` neighbours, of fewer at the ends. Shape: [n]."""
+    sums = torch.nn.functional.pad(values.double().cumsum(0), (1, 0))
+    centre = torch.arange(len(values))
+    low, high = (centre - (width - 1) // 2).clamp(min=0), (centre + width // 2 + 1).clamp(max=len(values))
+    return ((sums[high] - sums[low]) / (high - low)).float()
+
+
+def intervals(scores: Tensor, seconds_per_frame: float, longest_gap_seconds: float) -> list[tuple[float, float, float]]:
+    """Stretches above 1 with their largest score; a shorter gap than the given one does not divide them. Shape: [frames]."""
+    found: list[tuple[float, float, float]] = []
+    for frame in torch.nonzero(scores > 1).flatten().tolist():
+        start, stop, score = frame * seconds_per_frame, (frame + 1) * seconds_per_frame, float(scores[frame])
+        if found and start - found[-1][1] <= longest_gap_seconds:
+            found[-1] = (found[-1][0], stop, max(found[-1][2], score))
+        else:
+            found.append((start, stop, score))
+    return found
+
+
+def labelled(anomalies: Sequence[Anomaly], frames: int, seconds_per_frame: float) -> np.ndarray:
+    """Which frames lie in an anomaly. Shape: bool [frames]."""
+    times = np.arange(frames) * seconds_per_frame
+    return np.array([any(a.start <= time < a.stop for a in anomalies) for time in times], dtype=bool)
+
+
+def auroc(scores: np.ndarray, labels: np.ndarray) -> float | None:
+    """Chance that a labelled frame scores higher than another one; None where all frames are of one kind. Shape: [n] each."""
+    if labels.all() or not labels.any():
+        return None
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    first = np.searchsorted(ordered, scores, side="left")
+    last = np.searchsorted(ordered, scores, side="right")
+    ranks = (first + last + 1) / 2  # the mean rank of equal scores
+    positives, negatives = int(labels.sum()), int((~labels).sum())
+    return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def read_labels(path: Path) -> list[Anomaly]:
+    """A CSV with the columns start and stop in seconds and, where it has one, kind; InputError where it is none."""
+    if not path.is_file():
+        raise InputError(f"labels={path}: no such file")
+    try:
+        with path.open(newline="") as file:
+            table = csv.DictReader(file)
+            if not {"start", "stop"} <= {*(table.fieldnames or ())}:
+                raise InputError(f"{path}: has the columns {table.fieldnames or 'none'}, expected start and stop")
+            rows = [(float(row["start"]), float(row["stop"]), row.get("kind") or "") for row in table]
+    except (ValueError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: start and stop must be seconds: {error}") from error
+    for line, (start, stop, _) in enumerate(rows, start=2):
+        if not 0 <= start < stop:
+            raise InputError(f"{path}, line {line}: starts at {start} s and stops at {stop} s")
+    return [Anomaly(*row) for row in rows]
+
+
+def write_labels(path: Path, anomalies: Sequence[Anomaly]) -> None:
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["start", "stop", "kind"])
+        table.writerows((f"{a.start:.4f}", f"{a.stop:.4f}", a.kind) for a in anomalies)
+
+
+def plant(
+    samples: np.ndarray, kinds: Sequence[str], random: np.random.Generator, sample_rate: int
+) -> tuple[np.ndarray, list[Anomaly]]:
+    """Disturb a sound at random places, one for each kind, half a second and more from each other and from the ends.
+
+    Args:
+        samples: float32; those outside the anomalies stay as they are.
+        kinds: of `KINDS`, each as often as wanted.
+        random: says where and how.
+        sample_rate: in Hz.
+
+    Shape:
+        samples [C, n] -> [C, n].
+
+    Raises:
+        InputError: a kind is unknown, or the sound is too short.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InputError(f"plant: there is no anomaly '{kind}'; {unknown(kind, KINDS)}")
+    seconds = samples.shape[1] / sample_rate
+    spare = seconds - sum(KINDS[kind] for kind in kinds) - APART_SECONDS * (len(kinds) + 1)
+    if spare < 0:
+        raise InputError(f"plant: {seconds:.1f} s are too short for {len(kinds)} anomalies, expected {seconds - spare:.1f} s")
+    out = samples.copy()
+    level = float(np.sqrt(np.mean(samples**2)))
+    gaps = np.diff(np.sort(random.uniform(0, spare, len(kinds))), prepend=0)
+    time, found = 0.0, []
+    for kind, gap in zip(random.permutation(list(kinds)).tolist(), gaps, strict=True):
+        start = time + APART_SECONDS + float(gap)
+        time = start + KINDS[kind]
+        first, last = round(start * sample_rate), round(time * sample_rate)
+        out[:, first:last] = _disturbed(kind, samples[:, first:last], level, random, sample_rate)
+        found.append(Anomaly(first / sample_rate, last / sample_rate, kind))
+    return out, found
+
+
+def _disturbed(kind: str, samples: np.ndarray, level: float, random: np.random.Generator, rate: int) -> np.ndarray:
+    n = samples.shape[1]
+    t = np.arange(n) / rate
+    if kind == "dropout":
+        return np.zeros_like(samples)
+    if kind == "clicks":
+        clicks = np.zeros(n)
+        clicks[random.choice(n, max(1, n // round(0.01 * rate)), replace=False)] = 1
+        return (samples + 8 * level * clicks * random.choice([-1, 1], n)).astype(np.float32)
+    if kind == "hum":
+        hum = sum(np.sin(2 * np.pi * 50 * h * t) / np.sqrt(h) for h in range(1, 20, 2) if 50 * h < rate / 2)
+        return (samples + level * hum).astype(np.float32)
+    notes = random.uniform(500, 900, 4)[np.minimum((4 * t / t[-1]).astype(int), 3)]
+    phase = 2 * np.pi * np.cumsum(notes) / rate
+    orders = [ratio for ratio in (1, 1.41, 2.76, 3.93, 5.4) if 900 * ratio < rate / 2]
+    bell = sum(np.sin(ratio * phase) for ratio in orders) / len(orders)
+    return (0.3 * samples + 3 * level * bell).astype(np.float32)

@@ -1,0 +1,107 @@
+"""Anomaly: where sounds are unlike what an autoencoder was trained on."""
+
+import csv
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from unbraid import audio, pictures
+from unbraid.anomalies import Anomaly, Detector, auroc, intervals, labelled, plant, read_labels, write_labels
+from unbraid.commands.trained import Sound, Trained, Use
+from unbraid.errors import InputError
+from unbraid.files import written_whole
+
+
+@dataclass
+class Search(Use):
+    """See `Use`; output is a folder.
+
+    Args:
+        labels: CSV of true anomalies (start, stop in seconds), where one file is searched.
+        plant: kinds of anomalies to put into the sounds before they are searched, for a test.
+        quantile: of normal frames, in (0, 1): what lies above is flagged.
+        smooth_seconds: over which errors are averaged.
+        gap_seconds: shorter pauses do not divide a flagged interval.
+        seed: of what is planted.
+    """
+
+    labels: str | None = None
+    plant: list[str] = field(default_factory=list)
+    quantile: float = 0.999
+    smooth_seconds: float = 0.1
+    gap_seconds: float = 0.2
+    seed: int = 0
+
+
+def search(config: DictConfig) -> None:
+    """For each sound a picture, a table of flagged intervals and, where there are labels, the area under the ROC curve."""
+    trained = Trained(config, Search)
+    _check(config)
+    trained.spectra()
+    labels = None if config.labels is None else read_labels(Path(config.labels).expanduser())
+    torch.set_flush_denormal(True)
+    detector = Detector(trained.task, config.smooth_seconds)
+    valid = [sound.waveform for sound in trained.of_split("valid")]
+    detector.fit((sound.waveform for sound in trained.of_split("train")), valid, config.quantile)
+    folder = Path(config.output).expanduser() if config.output else trained.folder / "anomalies"
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"{'sound':<32}{'flagged':>9}{'seconds':>9}{'AUROC':>8}")
+    values, truths = [], []
+    for sound in trained.sounds():
+        if labels is not None and values:
+            raise InputError(f"labels={config.labels}: are of one sound, and there are several; choose one file as input")
+        sound, known = _planted(sound, config, folder, detector) if config.plant else (sound, labels)
+        scores = detector.scores(sound.waveform)
+        worst = scores.amax(dim=0)
+        found = intervals(worst, detector.seconds_per_frame, config.gap_seconds)
+        _write(folder, sound, found)
+        truth = None if known is None else labelled(known, len(worst), detector.seconds_per_frame)
+        area = None if truth is None else auroc(worst.numpy(), truth)
+        spans = [] if known is None else [(a.start, a.stop, a.kind) for a in known]
+        title = f"{sound.name}: {sound.label}"
+        pictures.anomalies(folder / f"{_stem(sound)}.png", title, scores, detector.seconds_per_frame, found, spans)
+        shown = "–" if area is None else f"{area:.3f}"
+        print(f"{title[:31]:<32}{len(found):>9}{sum(stop - start for start, stop, _ in found):>9.2f}{shown:>8}")
+        values.append(worst.numpy())
+        truths.append(truth)
+    if len(values) > 1 and all(truth is not None for truth in truths):
+        area = auroc(np.concatenate(values), np.concatenate([truth for truth in truths if truth is not None]))
+        print(f"{'all':<50}{'–' if area is None else f'{area:.3f}':>8}")
+    print(f"\nlook    {folder}")
+
+
+def _check(config: DictConfig) -> None:
+    if not 0 < config.quantile < 1:
+        raise InputError(f"quantile must lie between 0 and 1, found {config.quantile}")
+    for name in ("smooth_seconds", "gap_seconds"):
+        if not 0 <= config[name] <= 60:
+            raise InputError(f"{name} must lie in [0, 60], found {config[name]}")
+    if config.labels is not None and (config.plant or config.split):
+        raise InputError("labels: are of one input file, expected neither plant nor split beside them")
+    if config.seed < 0:
+        raise InputError(f"seed must be at least 0, found {config.seed}")
+
+
+def _planted(sound: Sound, config: DictConfig, folder: Path, detector: Detector) -> tuple[Sound, list[Anomaly]]:
+    """Disturbed; what was done to it and how it sounds is left in the folder. The same whatever else is searched."""
+    random = np.random.default_rng([config.seed, zlib.crc32(_stem(sound).encode())])
+    rate = detector.features.sample_rate
+    samples, known = plant(sound.waveform.numpy(), list(config.plant), random, rate)
+    write_labels(folder / f"{_stem(sound)}-planted.csv", known)
+    audio.write(folder / f"{_stem(sound)}-planted.flac", samples / max(1.0, float(np.abs(samples).max())), rate)
+    return sound._replace(waveform=torch.from_numpy(samples)), known
+
+
+def _stem(sound: Sound) -> str:
+    return f"{sound.name}-{Path(sound.label).stem}" if sound.label != sound.name else sound.name
+
+
+def _write(folder: Path, sound: Sound, found: list[tuple[float, float, float]]) -> None:
+    with written_whole(folder / f"{_stem(sound)}.csv") as partial, partial.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["start", "stop", "score"])
+        table.writerows((f"{start:.4f}", f"{stop:.4f}", f"{score:.3f}") for start, stop, score in found)
