@@ -1,0 +1,157 @@
+"""Autoencoders of vectors, and PCA as their linear limit."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA as SklearnPCA
+from torch import nn
+
+from unbraid.errors import InputError
+from unbraid.losses import SquaredError
+from unbraid.nets.autoencoders import DenseAutoencoder, FrameAutoencoder, VariationalAutoencoder, divergence
+from unbraid.nets.pca import LARGEST, PCA
+
+
+def data(n=500, size=12, seed=0):
+    """Points that lie mostly in some directions of a plane of three, off the origin."""
+    generator = torch.Generator().manual_seed(seed)
+    spread = torch.tensor([4.0, 3.0, 2.0, *[0.3] * (size - 3)])
+    turn = torch.linalg.qr(torch.randn(size, size, generator=generator))[0]
+    return (torch.randn(n, size, generator=generator) * spread) @ turn + 1
+
+
+def fitted(items, code, batch=64):
+    pca = PCA(items.shape[1], code)
+    for part in items.split(batch):
+        pca.add(part)
+    pca.solve()
+    return pca
+
+
+def largest_angle(first, second):
+    """Between the subspaces that rows span, in degrees."""
+    a, b = (torch.linalg.qr(rows.double().T)[0] for rows in (first, second))
+    return float(torch.rad2deg(torch.linalg.svdvals(a.T @ b).clamp(max=1).min().acos()))
+
+
+def test_pca_is_scikit_learns_however_the_data_is_cut():
+    items = data()
+    theirs = SklearnPCA(3, svd_solver="full").fit(items.numpy())
+    for batch in (1, 7, 500):
+        ours = fitted(items, 3, batch)
+        assert largest_angle(ours.components, torch.from_numpy(theirs.components_)) < 1e-2
+        np.testing.assert_allclose(ours(items).numpy(), theirs.inverse_transform(theirs.transform(items.numpy())), atol=1e-4)
+
+
+def test_parts_of_the_data_that_are_merged_give_the_whole():
+    items = data()
+    whole, first, second = PCA(12, 2), PCA(12, 2), PCA(12, 2)
+    whole.add(items)
+    first.add(items[:123])
+    second.add(items[123:])
+    first.merge(second.count, second.centre, second.scatter)
+    torch.testing.assert_close(first.scatter, whole.scatter)
+    torch.testing.assert_close(first.centre, whole.centre)
+
+
+def test_all_components_rebuild_everything():
+    items = data()
+    torch.testing.assert_close(fitted(items, 12)(items), items, atol=1e-4, rtol=0)
+
+
+def test_a_linear_autoencoder_that_is_trained_out_spans_the_space_of_pca():
+    torch.manual_seed(0)
+    items = data()
+    net, loss = DenseAutoencoder(12, 3), SquaredError()
+    optimizer = torch.optim.LBFGS(net.parameters(), max_iter=300, line_search_fn="strong_wolfe", tolerance_grad=1e-9)
+
+    def closure():
+        optimizer.zero_grad()
+        value = loss(net(items), items)
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    pca = fitted(items, 3)
+    assert largest_angle(net.decoder[0].weight.detach().T, pca.components) < 2
+    assert loss(net(items), items).item() == pytest.approx(loss(pca(items), items).item(), rel=0.01)
+
+
+def test_tied_weights_are_the_same_numbers_and_stay_so(tmp_path):
+    torch.manual_seed(0)
+    net = DenseAutoencoder(12, 3, hidden=[8, 6], tied=True)
+
+    def check(net):
+        layers = net.decoder_layers()
+        for layer, (weight, _) in zip(net.encoder, layers[::-1], strict=True):
+            assert weight.data_ptr() == layer.weight.data_ptr()
+            assert torch.equal(weight, layer.weight.T)
+
+    check(net)
+    before = net.encoder[0].weight.detach().clone()
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    for _ in range(5):
+        optimizer.zero_grad()
+        SquaredError()(net(data()), data()).backward()
+        optimizer.step()
+    check(net)
+    assert not torch.equal(net.encoder[0].weight, before)
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    again = DenseAutoencoder(12, 3, hidden=[8, 6], tied=True)
+    again.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))
+    check(again)
+    torch.testing.assert_close(again(data()), net(data()))
+    untied = DenseAutoencoder(12, 3, hidden=[8, 6])
+    weights = sum(w.numel() for w in net.parameters()) - sum(w.numel() for w in untied.parameters())
+    assert weights == -(12 * 8 + 8 * 6 + 6 * 3)
+
+
+def test_the_deep_net_has_the_papers_layers():
+    net = DenseAutoencoder(784, 30, hidden=[1000, 500, 250])
+    layers = [m for m in net.modules() if isinstance(m, nn.Linear)]
+    assert [m.in_features for m in layers] == [784, 1000, 500, 250, 30, 250, 500, 1000]
+    assert net.encode(torch.rand(2, 784)).shape == (2, 30)
+
+
+def test_a_hidden_unit_is_what_its_activation_makes_of_it():
+    net = DenseAutoencoder(4, 2, code_activation="sigmoid")
+    items = torch.randn(3, 4)
+    torch.testing.assert_close(net.encode(items), torch.sigmoid(items @ net.encoder[0].weight.T + net.encoder[0].bias))
+
+
+def test_divergence_of_gaussians_worked_by_hand():
+    assert divergence(torch.zeros(1, 3), torch.zeros(1, 3)).item() == 0
+    # 0.5 * (mean² + variance - 1 - ln variance) with mean 2 and variance e
+    assert divergence(torch.tensor([[2.0]]), torch.tensor([[1.0]])).item() == pytest.approx(0.5 * (4 + np.e - 1 - 1))
+
+
+def test_drawn_codes_have_the_mean_and_variance_that_were_inferred():
+    torch.manual_seed(0)
+    net = VariationalAutoencoder(6, 2, hidden=[4])
+    drawn = net.draw(torch.full((20000, 2), 3.0), torch.full((20000, 2), float(np.log(4.0))))
+    assert drawn.mean().item() == pytest.approx(3, abs=0.05)
+    assert drawn.var().item() == pytest.approx(4, rel=0.05)
+    mean, _ = net.infer(torch.ones(1, 6))
+    torch.testing.assert_close(net.encode(torch.ones(1, 6)), mean)
+
+
+def test_frames_are_rebuilt_one_by_one():
+    net = FrameAutoencoder(5, 2, hidden=[4])
+    magnitudes = torch.rand(2, 1, 5, 7)
+    torch.testing.assert_close(net(magnitudes)[..., 3], net.net(magnitudes[..., 3]))
+    assert (net(magnitudes) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: DenseAutoencoder(8, 9), r"code must lie in \[1, 8\].*found 9"),
+        (lambda: DenseAutoencoder(8, 0), r"code must lie in \[1, 8\].*found 0"),
+        (lambda: PCA(8, 9), r"code must lie in \[1, 8\]"),
+        (lambda: DenseAutoencoder(8, 2, hidden=[4, 0]), r"hidden must be widths of at least 1, found \[4, 0\]"),
+        (lambda: PCA(LARGEST + 1, 2), f"at most {LARGEST} numbers, found {LARGEST + 1}"),
+    ],
+)
+def test_what_cannot_be_built_is_said(make, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make()

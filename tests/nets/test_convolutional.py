@@ -1,0 +1,98 @@
+"""The convolutional autoencoder, and the arithmetic of its ways up."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from unbraid.errors import InputError
+from unbraid.nets.convolutional import ConvolutionalAutoencoder, bed_of_nails, max_unpool
+
+WAYS = [("max_pool", up) for up in ("transposed", "max_unpool", "nearest", "bilinear", "bed_of_nails")]
+WAYS += [("stride", up) for up in ("transposed", "nearest", "bilinear", "bed_of_nails")]
+TWO = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+
+
+def test_unpooling_puts_every_maximum_back_and_zeros_elsewhere():
+    x = torch.randn(2, 3, 8, 6)
+    pooled, places = functional.max_pool2d(x, 2, return_indices=True)
+    back = max_unpool(pooled, places)
+    cells = x.unflatten(2, (4, 2)).unflatten(4, (3, 2))
+    is_maximum = (cells == cells.amax(dim=(3, 5), keepdim=True)).reshape(x.shape)
+    assert torch.equal(back, torch.where(is_maximum, x, 0))
+    assert int((back != 0).sum()) == pooled.numel()
+
+
+def test_transposed_convolution_worked_by_hand():
+    kernel = torch.tensor([[[[1.0, 10.0], [100.0, 1000.0]]]])
+    one = functional.conv_transpose2d(TWO, kernel, stride=1, padding=0)
+    assert one.tolist() == [[[[1, 12, 20], [103, 1234, 2040], [300, 3400, 4000]]]]
+    two = functional.conv_transpose2d(TWO, kernel, stride=2, padding=1)
+    # Stride 2 lays four scaled kernels side by side; padding 1 takes the outer ring away.
+    assert two.tolist() == [[[[1000, 200], [30, 4]]]]
+
+
+def test_bed_of_nails_nearest_and_bilinear_worked_by_hand():
+    assert bed_of_nails(TWO).tolist() == [[[[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]]]
+    seen = {}
+    for up in ("nearest", "bilinear"):
+        net = ConvolutionalAutoencoder((1, 4, 4), [1], kernel_size=1, up=up, normalise=False)
+        torch.nn.init.ones_(net.decoder[0].weight)
+        torch.nn.init.zeros_(net.decoder[0].bias)
+        seen[up] = net.decode(TWO)[0, 0]
+    assert seen["nearest"].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+    row = torch.tensor([0.0, 0.25, 0.75, 1.0])
+    torch.testing.assert_close(seen["bilinear"], 1 + row[None, :] + 2 * row[:, None])
+
+
+@pytest.mark.parametrize(("down", "up"), WAYS)
+def test_every_way_gives_patches_of_the_same_shape_and_learns(down, up):
+    torch.manual_seed(0)
+    net = ConvolutionalAutoencoder((2, 16, 8), [8, 8], down=down, up=up)
+    items = torch.rand(4, 2, 16, 8)
+    assert net.encode(items).shape == (4, *net.code_shape) == (4, 8, 4, 2)
+    assert net.code_size == 64
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = functional.mse_loss(net(items), items)
+        loss.backward()
+        assert all(parameter.grad is not None for parameter in net.parameters())
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 3
+    if up != "max_unpool":
+        net.eval()
+        torch.testing.assert_close(net.decode(net.encode(items)), net(items))
+
+
+def test_decoders_are_compared_with_the_same_encoder():
+    encoders = []
+    for _, up in WAYS[:5]:
+        torch.manual_seed(0)
+        encoders.append(ConvolutionalAutoencoder((1, 8, 8), [4, 4], up=up).encoder.state_dict())
+    for other in encoders[1:]:
+        assert all(torch.equal(other[name], value) for name, value in encoders[0].items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"shape": (1, 28, 28), "channels": [4, 4, 4]}, "height of 28 cannot be; the nearest that can: 24 and 32"),
+        ({"shape": (1, 32, 3), "channels": [4, 4]}, "width of 3 cannot be; the nearest that can: 4"),
+        ({"kernel_size": 4}, "kernel_size must be odd, found 4"),
+        ({"up": "sideways"}, "up must be one of transposed, .*found sideways"),
+        ({"down": "sideways"}, "down must be one of stride, max_pool, found sideways"),
+        ({"down": "stride", "up": "max_unpool"}, "up=max_unpool needs down=max_pool.*found down=stride"),
+        ({"channels": []}, "channels must be one positive number"),
+    ],
+)
+def test_what_cannot_be_built_is_said(arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        ConvolutionalAutoencoder(**({"shape": (1, 8, 8), "channels": [4]} | arguments))
+
+
+def test_a_code_without_positions_cannot_be_unpooled():
+    net = ConvolutionalAutoencoder((1, 8, 8), [4], up="max_unpool")
+    with pytest.raises(InputError, match="positions of the maxima"):
+        net.decode(torch.zeros(1, 4, 4, 4))
