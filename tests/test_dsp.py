@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unbraid.dsp import STFT, fade_window, overlap_add
+from unbraid.dsp import STFT, fade_window, griffin_lim, overlap_add, spectral_convergence
 
 
 @pytest.mark.parametrize(("n_fft", "hop_length"), [(1024, 768), (1024, 512), (1024, 256), (4096, 1024), (64, 63)])
@@ -69,3 +69,34 @@ def test_overlap_add_carries_the_axes_that_the_function_adds():
 def test_overlap_beyond_half_is_refused():
     with pytest.raises(ValueError, match="overlap must lie in"):
         overlap_add(lambda chunks: chunks, torch.zeros(1, 10), 4, 0.6, 1)
+
+
+def chord():
+    t = torch.arange(8192 * 2) / 8192
+    return sum(torch.sin(2 * torch.pi * hz * t) * (-t * decay).exp() for hz, decay in ((220, 1), (277, 2), (330, 3), (1205, 5)))
+
+
+def test_griffin_lim_comes_closer_with_every_ten_iterations():
+    stft = STFT(1024, 256)
+    magnitudes = stft(chord()).abs()
+    found = [spectral_convergence(magnitudes, griffin_lim(magnitudes, stft, 16384, n), stft) for n in (1, 10, 20, 30, 40)]
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < -15
+
+
+def test_griffin_lim_keeps_length_and_silence_and_is_the_same_every_time():
+    stft = STFT(64, 16)
+    magnitudes = stft(torch.rand(2, 1003)).abs()
+    waveform = griffin_lim(magnitudes, stft, 1003)
+    assert waveform.shape == (2, 1003)
+    assert torch.equal(waveform, griffin_lim(magnitudes, stft, 1003))
+    assert not griffin_lim(torch.zeros_like(magnitudes), stft, 1003).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"), [({"iterations": 0}, "at least 1, found 0"), ({"momentum": 1.0}, "found 1.0")]
+)
+def test_griffin_lim_refuses_settings_out_of_range(settings, sentence):
+    stft = STFT(64, 16)
+    with pytest.raises(ValueError, match=sentence):
+        griffin_lim(torch.zeros(33, 10), stft, 100, **settings)

@@ -1,6 +1,6 @@
-"""Anomalies: where a sound is unlike what an autoencoder was trained on, and disturbances planted at known times to test that.
+"""Anomalies: where a sound is unlike what an autoencoder was trained on; and disturbances to test that.
 
-A frame is strange if it is rebuilt badly, or if its code lies where no code of normal frames does: a dropout is rebuilt very well.
+A frame is strange if it is rebuilt badly, or if its code lies where no code of normal frames does: a dropout is rebuilt well.
 Both are measured in units of a quantile of normal frames, and the larger counts, so that a score above 1 is beyond it.
 """
 

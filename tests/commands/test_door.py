@@ -25,8 +25,8 @@ def test_help_lists_the_groups(cli):
     status, out, _ = cli("--help")
     assert status == 0
     for group in (
-        "data: demo, ikala, medleydb, mir1k, musdb, pairs, singles, stems",
-        "model: unet, unet_noskip",
+        "data: demo, digits, ikala, medleydb, mir1k, musdb, pairs, singles, stems",
+        "model: ae, conv_ae, deep_ae, denoising_ae, pca, unet, unet_noskip, unet_segmentation, vae",
         "targets: accompaniment, all, vocals",
         "trainer: auto, cpu, ddp",
     ):
@@ -49,13 +49,13 @@ def test_shell_completion_knows_the_choices(cli, monkeypatch):
     monkeypatch.setenv("COMP_LINE", "python train.py model=")
     monkeypatch.setenv("COMP_POINT", "22")
     status, out, _ = cli("-sc", "query=bash")
-    assert status == 0 and out.split() == ["model=unet", "model=unet_noskip"]
+    assert status == 0 and {"model=unet", "model=unet_noskip", "model=pca"} <= {*out.split()}
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["model=unett"], "error: model=unett: there is no such choice; did you mean 'unet'? known: unet, unet_noskip"),
+        (["model=unett"], "error: model=unett: there is no such choice; did you mean 'unet'? known: ae, conv_ae,"),
         (["data=musdb18"], "error: data=musdb18: there is no such choice; did you mean 'musdb'?"),
         (["trainer.max_epoch=3"], "error: trainer.max_epoch: there is no such key; did you mean 'max_epochs'?"),
         (["modell=unet"], "error: modell: there is no such key; did you mean 'model'?"),

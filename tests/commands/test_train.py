@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from tests.conftest import PROJECT, SHORT, files_below, only_run, write_song
 from tests.test_separators import Constant, masking
 from unbraid import audio
 from unbraid.commands.door import CONF
-from unbraid.commands.train import _set_up_process, _try_one_chunk
+from unbraid.commands.train import _set_up_process, try_one_chunk
 from unbraid.runs import build
 from unbraid.scoring.measures import usdr
 
@@ -122,7 +121,7 @@ def test_every_model_trains_on_the_demo_songs(cli, model, tmp_path):
         f"model={model}", "data.layout.train=1", "data.layout.valid=1", "data.layout.test=1", "data.layout.seconds=4",
         "trainer.accelerator=cpu", "trainer.max_steps=2", "data.batch_size=2", "data.chunks_per_track=4",
     )  # fmt: skip
-    assert status == 0 and "ideal ratio mask" in out
+    assert status == 0 and ("ideal ratio mask" in out or "squared error" in out)
     assert load_json(only_run(tmp_path / "work") / "run.json")["state"] == "done"
 
 
@@ -160,7 +159,7 @@ def test_the_best_weights_are_scored_not_the_last(cli, songs, tmp_path):
 
 def test_trying_a_chunk_leaves_the_network_in_training_mode(songs, tmp_path):
     separator = masking(partial(Constant, 0.5))
-    _try_one_chunk(SimpleNamespace(separator=separator), SimpleNamespace(chunk_samples=97536))
+    try_one_chunk(separator, 97536)
     assert separator.training
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA as SklearnPCA
+from sklearn import decomposition
 from torch import nn
 
 from unbraid.errors import InputError
@@ -36,7 +36,7 @@ def largest_angle(first, second):
 
 def test_pca_is_scikit_learns_however_the_data_is_cut():
     items = data()
-    theirs = SklearnPCA(3, svd_solver="full").fit(items.numpy())
+    theirs = decomposition.PCA(3, svd_solver="full").fit(items.numpy())
     for batch in (1, 7, 500):
         ours = fitted(items, 3, batch)
         assert largest_angle(ours.components, torch.from_numpy(theirs.components_)) < 1e-2

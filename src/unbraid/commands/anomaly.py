@@ -50,7 +50,8 @@ def search(config: DictConfig) -> None:
     folder = Path(config.output).expanduser() if config.output else trained.folder / "anomalies"
     folder.mkdir(parents=True, exist_ok=True)
     print(f"{'sound':<32}{'flagged':>9}{'seconds':>9}{'AUROC':>8}")
-    values, truths = [], []
+    values: list[np.ndarray] = []
+    truths: list[np.ndarray | None] = []
     for sound in trained.sounds():
         if labels is not None and values:
             raise InputError(f"labels={config.labels}: are of one sound, and there are several; choose one file as input")

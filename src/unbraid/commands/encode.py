@@ -91,7 +91,7 @@ def _write_parquet(path: Path, codes: np.ndarray, rows: list[Row]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
     columns |= {f"code_{n}": codes[:, n] for n in range(codes.shape[1])}
     with written_whole(path) as partial:
         parquet.write_table(pa.table(columns), partial)

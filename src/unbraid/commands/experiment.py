@@ -73,6 +73,11 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         InputError: see `unbraid.runs.check`; or one end of a link between data and separator was overridden, so that the
             run would train on something else.
     """
+    if "separator" in config.get("model", {}) and "targets" not in config.get("data", {}):
+        raise InputError(
+            "data: has no mixtures for the model to take apart; choose other data, or an autoencoder such as model=ae, "
+            "with corruption=gaussian to make it a denoising one"
+        )
     check(config, schema)
     for choice, place in USED.items():
         if config.get(choice) is not None and OmegaConf.select(config, place) is None:

@@ -26,6 +26,7 @@ from unbraid.reconstructions import Reconstructions, on_device
 from unbraid.reconstructions import report as report_reconstructions
 from unbraid.runs import Run, build
 from unbraid.scoring.protocols import Protocol
+from unbraid.separators import Separator
 from unbraid.subjects import Subject, fingerprint
 from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.reconstruction import ReconstructionTask
@@ -83,7 +84,7 @@ class Course(ABC):
 
     @abstractmethod
     def test(self) -> dict[str, Any]:
-        """What `scores.json` holds; audio and pictures are left in the run folder. Nothing on other processes than the first."""
+        """What `scores.json` holds, with audio and pictures in the run folder; nothing on other processes than the first."""
 
     def best_weights(self, task: pl.LightningModule) -> tuple[str, str]:
         """Load them; where they come from, for the reader and for the record."""
@@ -104,8 +105,8 @@ class Course(ABC):
     def introduced_tracks(self, data: MultitrackData) -> str:
         counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)
         return (
-            f"data    {self.chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; {data.residence()}"
-            + (f"\n        left out: {data.said_left_out()}" if data.left_out else "")
+            f"data    {self.chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; "
+            f"{data.residence()}" + (f"\n        left out: {data.said_left_out()}" if data.left_out else "")
         )
 
 
@@ -116,15 +117,14 @@ class Separation(Course):
         self, config: DictConfig, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData | Digits, folder: Path
     ) -> None:
         super().__init__(config, trainer, folder)
-        if not isinstance(data, MultitrackData):
-            raise InputError(f"data={self.chosen['data']}: has no mixtures; model={self.chosen['model']} takes them apart")
+        assert isinstance(data, MultitrackData)  # see check_experiment
         self.task, self.data = task, data
         self.protocol: Protocol = build(config.protocol)
         self.evaluation: Evaluation = build(config.evaluation)
         self.scorer: Scorer
 
     def prepare(self) -> None:
-        self._try_one_chunk()
+        try_one_chunk(self.task.separator, self.data.chunk_samples)
         self.prepare_tracks(self.data)
         separator, weights = self.task.separator, self.data.target_weights()
         at = self.protocol.at(separator.sample_rate, separator.channels)
@@ -133,13 +133,6 @@ class Separation(Course):
             at, scene, weights, self.data.whole("test", *at.format, progress=self.trainer.is_global_zero),
             self.folder / "scores" / at.name, self.data.cache_dir / "baselines", self.trainer.strategy.root_device,
         )  # fmt: skip
-
-    @torch.no_grad()
-    def _try_one_chunk(self) -> None:
-        """Find out before any decoding whether the network takes a chunk of this size."""
-        separator = self.task.separator.eval()
-        separator(torch.zeros(1, separator.channels, self.data.chunk_samples))
-        separator.train()
 
     def introduction(self) -> str:
         separator = self.task.separator
@@ -182,6 +175,14 @@ class Separation(Course):
                 for track, batch in zip(tracks, batches, strict=True)
             }
         }
+
+
+@torch.no_grad()
+def try_one_chunk(separator: Separator, samples: int) -> None:
+    """Find out before any decoding whether the network takes a chunk of this size."""
+    separator.eval()
+    separator(torch.zeros(1, separator.channels, samples))
+    separator.train()
 
 
 class Reconstruction(Course):
@@ -281,9 +282,7 @@ def _report(scores: dict[str, Any], folder: Path) -> None:
     print(f"\n{say(scores, 'this run')}\n")
     if found := list(scores.get("segmentation", {}).values()):
         means = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
-        print(
-            f"classes of bins: accuracy {means['accuracy']:.3f}, mean IoU {means['mIoU']:.3f} (mean of {len(found)} test tracks)\n"
-        )
+        print(f"classes of bins: accuracy {means['accuracy']:.3f}, mean IoU {means['mIoU']:.3f}\n")
     for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():
         if (folder / name).exists():
             print(f"{verb:<8}{_shown(folder / name)}")

@@ -145,8 +145,8 @@ class ClosedFormTask(ReconstructionTask):
         super().__init__(features, net, corruption, loss, None)
         self.automatic_optimization = False
 
-    def configure_optimizers(self) -> None:
-        return None
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return []
 
     def training_step(self, batch: Any, index: int) -> None:  # type: ignore[override]
         self.net.add(self.features.vectors(self.corrupt(self.features.items(batch)[0], index)))

@@ -1,0 +1,232 @@
+"""Autoencoders from the command line: trained, tested, encoded with, listened with."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from tests.conftest import load_door, only_run
+
+DIGITS = ["data=digits", "data.size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu"]
+SMALL = ["features.chunk_seconds=0.109375", "data.batch_size=2", "data.chunks_per_track=2"]  # 8 frames
+SMALL += ["trainer.max_epochs=1", "trainer.accelerator=cpu"]
+
+
+def scores_of(run):
+    return json.loads((run / "scores.json").read_text())
+
+
+def sound(songs, *more):
+    return ["data=musdb", f"data.root={songs}", *SMALL, *more]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["model=ae"], ["model=deep_ae", "model.net.tied=true"], ["model=vae"], ["model=pca"], ["model=conv_ae"]],
+    ids=lambda words: words[0],
+)
+def test_every_autoencoder_rebuilds_digits_and_sound(cli, songs, tmp_path, words):
+    status, out, err = cli(*words, *DIGITS)
+    assert status == 0, err
+    run = only_run(tmp_path / "work")
+    assert (run / "checkpoints/best.ckpt").is_file()
+    assert {"reconstructions.png", "codes.png"} <= {path.name for path in (run / "pictures").iterdir()}
+    assert ((run / "pictures/samples.png").is_file()) == (words[0] == "model=vae")
+    assert scores_of(run)["summary"]["images"]["error"]["n"] == 359
+    status, out, err = cli(*words, *sound(songs, "hydra.run.dir=sound", "targets=vocals_accompaniment"))
+    assert status == 0, err
+    scores = scores_of(tmp_path / "work/sound")
+    assert set(scores["summary"]) == {"vocals", "accompaniment"}
+    assert ("pca" in scores) == (words[0] != "model=pca")
+    assert sorted(path.name for path in (tmp_path / "work/sound/audio/song 3").iterdir()) == [
+        f"{source}-{name}.flac" for source in ("accompaniment", "vocals") for name in ("input", "rebuilt")
+    ]
+    assert "left out" not in out
+
+
+def test_pca_is_as_good_as_the_pca_beside_an_autoencoder(cli, tmp_path):
+    assert cli("model=pca", "model.net.code=5", *DIGITS, "data.batch_size=1294", "hydra.run.dir=pca")[0] == 0
+    assert cli("model=ae", "model.net.code=5", *DIGITS, "hydra.run.dir=ae")[0] == 0
+    work = tmp_path / "work"
+    own = scores_of(work / "pca")["summary"]["images"]["error"]["mean"]
+    assert own == pytest.approx(scores_of(work / "ae")["pca"]["images"]["error"]["mean"], rel=1e-4)
+
+
+def test_the_same_seed_gives_the_same_errors(cli, tmp_path):
+    for name in ("one", "two"):
+        assert cli("model=vae", "corruption=gaussian", *DIGITS, f"hydra.run.dir={name}")[0] == 0
+    one, two = (scores_of(tmp_path / "work" / name) for name in ("one", "two"))
+    assert one["summary"] == two["summary"]
+
+
+@pytest.mark.parametrize("corruption", ["gaussian", "salt_and_pepper", "masking", "strokes"])
+def test_a_denoising_autoencoder_improves_what_it_was_not_trained_on(cli, tmp_path, corruption):
+    words = ["model=ae", "model.net.code=16", f"corruption={corruption}", *DIGITS, "trainer.max_epochs=15"]
+    assert cli(*words, "optim.optimizer.lr=5e-3")[0] == 0
+    scores = scores_of(only_run(tmp_path / "work"))
+    snr = {row: scores[row]["images"]["SNR"]["mean"] for row in ("summary", "corrupted")}
+    assert snr["summary"] > snr["corrupted"] + 1
+
+
+@pytest.mark.parametrize("model", ["denoising_ae", "unet_segmentation"])
+def test_they_are_separators_in_the_table_of_the_others(cli, songs, tmp_path, model):
+    small = ["model.separator.net.channels=[2,2]"] if model == "unet_segmentation" else ["model.separator.net.hidden=[8]"]
+    words = [f"model={model}", "data=musdb", f"data.root={songs}", "data.batch_size=2", "data.chunks_per_track=2", *small]
+    status, out, err = cli(*words, "trainer.max_epochs=1", "trainer.accelerator=cpu", "targets=vocals_accompaniment")
+    assert status == 0, err
+    scores = scores_of(only_run(tmp_path / "work"))
+    assert scores["protocol"]["name"] == "energy_ratios"
+    assert set(scores["summary"]) == {"vocals", "accompaniment"}
+    assert ("segmentation" in scores) == ("classes of bins" in out) == (model == "unet_segmentation")
+
+
+def test_griffin_lim_can_be_heard_instead_of_the_inputs_phase(cli, songs, tmp_path):
+    words = sound(songs, "model=pca", "targets=mixture")
+    assert cli(*words, "hydra.run.dir=input", "model.net.code=256")[0] == 0
+    assert cli(*words, "hydra.run.dir=gl", "evaluation.phase=griffin_lim", "evaluation.iterations=4")[0] == 0
+    heard = [soundfile.read(tmp_path / f"work/{name}/audio/song 3/mixture-rebuilt.flac")[0] for name in ("input", "gl")]
+    true = soundfile.read(tmp_path / "work/input/audio/song 3/mixture-input.flac")[0]
+    assert np.abs(heard[0] - true).max() < 0.05  # all components and the true phase
+    assert not np.array_equal(heard[0], heard[1])
+
+
+def test_codes_of_a_file_and_of_a_split(cli, songs, tmp_path):
+    assert cli("model=ae", "model.net.code=3", *sound(songs, "hydra.run.dir=run"))[0] == 0
+    file = next((songs / "test").iterdir()) / "vocals.wav"
+    status, _, err = cli("run=run", f"input={file}", "output=x/codes.npy", door="scripts/encode.py")
+    assert status == 0, err
+    codes = np.load(tmp_path / "work/x/codes.npy")
+    rows = list(csv.DictReader((tmp_path / "work/x/codes.csv").open()))
+    assert codes.shape == (len(rows), 3) == (3 * 8192 // 128 + 1, 3)
+    assert float(rows[-1]["seconds"]) == pytest.approx(3.0)
+    assert cli("run=run", "split=test", "output=codes.parquet", door="scripts/encode.py")[0] == 0
+    from pyarrow import parquet
+
+    table = parquet.read_table(tmp_path / "work/codes.parquet")
+    assert table.column_names == ["name", "label", "seconds", "code_0", "code_1", "code_2"]
+    np.testing.assert_allclose(table["code_1"].to_numpy(), codes[:, 1], atol=0.05)  # the store is rounded to 16 bits
+
+
+def test_codes_of_images_have_their_labels(cli, tmp_path):
+    assert cli("model=ae", "model.net.code=3", *DIGITS, "hydra.run.dir=run")[0] == 0
+    assert cli("run=run", "split=valid", "output=codes.npy", door="scripts/encode.py")[0] == 0
+    rows = list(csv.DictReader((tmp_path / "work/codes.csv").open()))
+    assert np.load(tmp_path / "work/codes.npy").shape == (144, 3)
+    assert {row["label"] for row in rows} == {str(digit) for digit in range(10)}
+
+
+def test_anomalies_are_searched_with_labels_and_planted(cli, songs, tmp_path):
+    assert cli("model=pca", "model.net.code=8", "targets=mixture", *sound(songs, "hydra.run.dir=run"))[0] == 0
+    work = tmp_path / "work"
+    words = ["run=run", "split=test", "plant=[wrong_instrument]", "output=found"]
+    status, _, err = cli(*words, door="scripts/anomaly.py")
+    assert status == 0, err
+    planted = list(csv.DictReader((work / "found/song 3-mixture-planted.csv").open()))
+    assert [row["kind"] for row in planted] == ["wrong_instrument"]
+    flagged = list(csv.DictReader((work / "found/song 3-mixture.csv").open()))
+    assert any(
+        float(row["start"]) < float(planted[0]["stop"]) and float(row["stop"]) > float(planted[0]["start"]) for row in flagged
+    )
+    assert (work / "found/song 3-mixture.png").is_file()
+    file, labels = work / "found/song 3-mixture-planted.flac", work / "found/song 3-mixture-planted.csv"
+    status, out, err = cli("run=run", f"input='{file}'", f"labels='{labels}'", "output=again", door="scripts/anomaly.py")
+    assert status == 0, err
+    assert float(out.splitlines()[1].split()[-1]) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["model=ae", "model.net.code=65", *DIGITS], "code must lie in [1, 64], the size of an item, found 65"),
+        (["model=conv_ae", "model.net.up=sideways", *DIGITS], "model.net.up: found 'sideways', expected"),
+        (["model=conv_ae", "model.net.channels=[2,2,2,2]", *DIGITS], "their height of 8 cannot be; the nearest that can: 16"),
+        (["model=ae", "corruption=masking", "corruption.share=2", *DIGITS], "share must lie in [0, 1], found 2"),
+        (["model=ae", "data=digits", "data.root=/nowhere"], "data.root=/nowhere: no such folder"),
+        (["model=unet", "data=digits"], "data: has no mixtures for the model to take apart"),
+        (["model=ae", "data=demo", "features=pixels", "features.size=8"], "data.sample_rate"),
+        (["model=unet", "corruption=gaussian"], "corruption: the model and the data that are chosen make no use of it"),
+        (["model=ae", "targets=vocals", *DIGITS], "targets: the model and the data that are chosen make no use of it"),
+        (["model=ae", "protocol=musdb18", *DIGITS], "protocol: the model and the data that are chosen make no use of it"),
+        (["model=ae", "evaluation.momentum=1", *DIGITS], "momentum must lie in [0, 1), found 1"),
+        (["model=ae", "evaluation.examples=0", *DIGITS], "examples must be at least 1, found 0"),
+        (["model=vae", "model.kl_weight=-1", *DIGITS], "kl_weight must be at least 0, found -1"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_one_sentence(cli, tmp_path, words, sentence):
+    status, _, err = cli(*words)
+    assert status == 1
+    assert sentence in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "work/outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "run has no default and must be given"),
+        (["run=run"], "expected one of input=FILE and split=NAME, found none"),
+        (["run=run", "split=test", "input=x.wav"], "found both"),
+        (["run=run", "split=tests"], "split=tests: there is no such split; did you mean 'test'?"),
+        (["run=nowhere", "split=test"], "run=nowhere: no such folder"),
+        (["run=run", "input=x.wav"], "was trained on images"),
+        (["run=run", "split=test", "checkpoint=run/metrics.csv"], "is damaged or no checkpoint of a run"),
+        (["run=run", "split=test", "output=codes.txt"], "expected a name that ends in .npy or .parquet"),
+    ],
+)
+def test_what_cannot_be_encoded_is_said_in_one_sentence(cli, trained_on_digits, words, sentence):
+    status, _, err = cli(*(word.replace("=run", f"={trained_on_digits}") for word in words), door="scripts/encode.py")
+    assert status == 1
+    assert sentence in err
+
+
+def test_what_cannot_be_searched_is_said_in_one_sentence(cli, songs, tmp_path):
+    assert cli("model=pca", "targets=mixture", *sound(songs, "hydra.run.dir=run"))[0] == 0
+    (tmp_path / "work/bad.csv").write_text("start,stop\n2,1\n")
+    for words, sentence in [
+        (["split=test", "quantile=1"], "quantile must lie between 0 and 1, found 1"),
+        (["split=test", "smooth_seconds=-1"], "smooth_seconds must lie in [0, 60], found -1"),
+        (["split=test", "seed=-1"], "seed must be at least 0, found -1"),
+        (["split=test", "plant=[thunder]"], "plant: there is no anomaly 'thunder'"),
+        (["split=test", "plant=[hum,hum,hum]"], "plant: 3.0 s are too short for 3 anomalies, expected 5.0 s"),
+        (["split=test", "labels=bad.csv"], "labels: are of one input file"),
+        (["input=bad.csv"], "bad.csv: is damaged, truncated or not audio"),
+        (["input=bad.csv", "labels=bad.csv"], "bad.csv, line 2: starts at 2.0 s and stops at 1.0 s"),
+        (["input=bad.csv", "labels=none.csv"], "labels=none.csv: no such file"),
+    ]:
+        status, _, err = cli("run=run", *words, door="scripts/anomaly.py")
+        assert (status, sentence in err) == (1, True), err
+
+
+def test_a_run_that_rebuilds_is_not_evaluated_as_a_separation(cli, trained_on_digits):
+    status, _, err = cli(f"run={trained_on_digits}", door="scripts/evaluate.py")
+    assert status == 1
+    assert "rebuilds its input; expected a run that separates" in err
+
+
+def test_a_sweep_over_code_sizes_ends_in_one_picture(cli, tmp_path):
+    words = ["experiment=hinton2006", "hydra.sweeper.params={model.net.code:'2,3'}", "model.net.hidden=[8]", "data.size=8"]
+    status, out, err = cli("-m", *words, "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "seed=0,1")
+    assert status == 0, err
+    (sweep,) = (tmp_path / "work/outputs").glob("*/*-sweep")
+    rows = list(csv.DictReader((sweep / "code_sizes.csv").open()))
+    assert [(row["code size"], row["runs"]) for row in rows] == [("2", "2"), ("3", "2")]
+    assert (sweep / "code_sizes.png").is_file()
+    assert "mean of 2 runs" in out
+
+
+@pytest.fixture(scope="module")
+def trained_on_digits(tmp_path_factory):
+    """A run folder."""
+
+    folder = tmp_path_factory.mktemp("digits") / "trained"
+    before, sys.argv = sys.argv, ["train.py", "model=ae", *DIGITS, f"hydra.run.dir={folder}"]
+    try:
+        load_door("train.py")()
+    finally:
+        sys.argv = before
+    assert torch.load(folder / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    return folder

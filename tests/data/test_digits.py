@@ -1,0 +1,105 @@
+"""Digits: the bundled ones and MNIST's files."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from unbraid.data.digits import IMAGES, LABELS, Digits, ShuffledBatches, read_idx
+from unbraid.errors import InputError
+
+
+def digits(root=None, **changed):
+    data = Digits(**({"root": root, "size": 28, "valid": 0.1, "batch_size": 64, "seed": 0} | changed))
+    data.setup("fit")
+    return data
+
+
+def idx(path, values, magic=None):
+    values = np.asarray(values, np.uint8)
+    data = struct.pack(f">{1 + values.ndim}I", magic or 2048 + values.ndim, *values.shape) + values.tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    random = np.random.default_rng(0)
+    for part, n, zipped in (("train", 20, ".gz"), ("t10k", 5, "")):
+        idx(tmp_path / f"{part}-images-idx3-ubyte{zipped}", random.integers(0, 256, (n, 28, 28)))
+        idx(tmp_path / f"{part}-labels-idx1-ubyte{zipped}", np.arange(n) % 10)
+    return tmp_path
+
+
+def test_bundled_digits_are_split_the_same_way_for_every_seed():
+    one, two = digits(), digits(seed=1)
+    assert {split: len(images.labels) for split, images in one.splits.items()} == {"train": 1294, "valid": 144, "test": 359}
+    for split in ("train", "valid", "test"):
+        assert torch.equal(one.splits[split].pixels, two.splits[split].pixels)
+    pixels = torch.cat([images.pixels for images in one.splits.values()])
+    assert pixels.shape == (1797, 1, 28, 28)
+    assert (float(pixels.min()), float(pixels.max())) == (0, 1)
+    assert len(torch.unique(pixels.flatten(1), dim=0)) == 1797  # no image in two splits
+
+
+def test_the_order_is_a_function_of_seed_and_epoch_and_ranks_share_it():
+    images = digits(size=8).splits["train"]
+    whole = ShuffledBatches(images, 64, 0, 0, 1)
+    assert torch.equal(whole[5].labels, ShuffledBatches(images, 64, 0, 0, 1)[5].labels)
+    assert not torch.equal(whole[5].labels, whole[5 + len(whole)].labels)
+    assert not torch.equal(whole[5].labels, ShuffledBatches(images, 64, 1, 0, 1)[5].labels)
+    ranks = [ShuffledBatches(images, 32, 0, rank, 2)[5].pixels for rank in range(2)]
+    assert torch.equal(torch.cat(ranks), whole[5].pixels)
+    seen = torch.cat([whole[step].pixels for step in range(len(whole))])
+    assert len(torch.unique(seen.flatten(1), dim=0)) == len(whole) * 64
+
+
+def test_mnists_files_are_read_plain_and_zipped(mnist):
+    data = digits(mnist, valid=0.2)
+    assert data.summary() == "MNIST: 16 train, 4 valid, 5 test images of 28 x 28; 1 steps an epoch"
+    raw = read_idx(mnist / "t10k-images-idx3-ubyte", IMAGES)
+    torch.testing.assert_close(data.splits["test"].pixels[:, 0], torch.from_numpy(raw / 255).float())
+    assert data.splits["test"].labels.tolist() == [0, 1, 2, 3, 4]
+    (batch,) = data.in_order("test")
+    assert torch.equal(batch.labels, data.splits["test"].labels)
+    assert digits(mnist, valid=0.2, size=14).splits["test"].pixels.shape == (5, 1, 14, 14)
+
+
+def test_broken_files_are_refused(mnist):
+    labels = mnist / "t10k-labels-idx1-ubyte"
+    whole = labels.read_bytes()
+    cases = {
+        whole[:-1]: "has 4 bytes of data, expected 5 as its header says",
+        whole + b"x": "has 6 bytes of data, expected 5",
+        whole[:3]: "has 3 bytes, expected an IDX header of 8",
+        struct.pack(">I", IMAGES) + whole[4:]: f"has the magic number {IMAGES}, expected {LABELS}",
+        whole[:-1] + b"\x0b": "has the label 11, expected digits from 0 to 9",
+        struct.pack(">2I", LABELS, 4) + whole[8:12]: "has 4 labels, and t10k-images-idx3-ubyte has 5 images",
+    }
+    for data, sentence in cases.items():
+        labels.write_bytes(data)
+        with pytest.raises(InputError, match=sentence):
+            digits(mnist)
+    labels.unlink()
+    with pytest.raises(InputError, match="has no t10k-labels-idx1-ubyte"):
+        digits(mnist)
+    (mnist / "train-images-idx3-ubyte.gz").write_bytes(b"no gzip at all")
+    with pytest.raises(InputError, match="cannot be read"):
+        digits(mnist)
+    with pytest.raises(InputError, match="no such folder"):
+        digits(mnist / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"size": 3}, r"size must lie in \[4, 256\] pixels, found 3"),
+        ({"valid": 0.0}, "valid must lie between 0 and 1, found 0.0"),
+        ({"valid": 0.0001}, "leaves a split of the 1438 training images empty"),
+        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changed, sentence):
+    with pytest.raises(InputError, match=sentence):
+        digits(**changed)
