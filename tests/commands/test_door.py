@@ -27,7 +27,7 @@ def test_help_lists_the_groups(cli):
     for group in (
         "data: demo, digits, ikala, medleydb, mir1k, musdb, pairs, singles, stems",
         "model: ae, conv_ae, deep_ae, denoising_ae, pca, unet, unet_noskip, unet_segmentation, vae",
-        "targets: accompaniment, all, vocals",
+        "targets: accompaniment, all, mixture, vocals",
         "trainer: auto, cpu, ddp",
     ):
         assert group in out
