@@ -1,10 +1,11 @@
 """Anomalies: where a sound is unlike what an autoencoder was trained on; and disturbances to test that.
 
-A frame is strange if it is rebuilt badly, or if its code lies where no code of normal frames does: a dropout is rebuilt well.
-Both are measured in units of a quantile of normal frames, and the larger counts, so that a score above 1 is beyond it.
+A frame is judged by its error profile: the logarithms of the errors in each octave. Where that lies far from the profiles of
+normal frames something is wrong, be the error too large (a foreign sound) or too small (a dropout is rebuilt very well).
 """
 
 import csv
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,68 +37,53 @@ class Detector:
 
     Args:
         task: a trained autoencoder.
-        smooth_seconds: over which errors and distances are averaged.
+        smooth_seconds: over which errors are averaged.
     """
 
     def __init__(self, task: ReconstructionTask, smooth_seconds: float) -> None:
         assert isinstance(task.features, Spectra)
         self.task, self.features = task, task.features
         self.width = max(1, round(smooth_seconds * self.features.sample_rate / self.features.stft.hop_length))
-        self.limits = torch.ones(2)
-        self.codes: PCA | None = None
+        bins = self.features.vector_size
+        self.octave = torch.arange(bins).clamp(min=2).log2().floor().long() - 1  # of each bin; below the fourth they are one
+        self.octave.clamp_(max=max(0, round(math.log2(bins)) - 2))  # what is left at the top is none of its own
 
     @torch.inference_mode()
     def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
-        """Learn where normal codes lie, then how large errors and distances of unseen normal sounds are.
+        """Learn normal profiles, and how far from them those of unseen normal sounds lie.
 
         Args:
             train: waveforms [C, samples].
             valid: others.
-            quantile: of the normal frames, that a score of 1 stands for.
+            quantile: of the distances of normal frames, that a score of 1 stands for.
         """
-        for waveform in train:
-            codes = self._codes(waveform)
-            if self.codes is None:
-                size = codes.shape[1]
-                self.codes = PCA(size, min(size, 32))
-            self.codes.add(codes)
-        assert self.codes is not None
-        self.codes.solve()
-        both = torch.cat([self._raw(waveform) for waveform in valid], dim=1)
-        self.limits = torch.stack([values.quantile(quantile) for values in both]).clamp(min=1e-12)
+        errors = torch.cat([self._errors(waveform) for waveform in train])
+        self.floor = (0.01 * errors.mean(dim=0)).clamp(min=1e-12)  # silence has no logarithm
+        self.normal = PCA(errors.shape[1], errors.shape[1])
+        self.normal.add((errors + self.floor).log10())
+        self.normal.solve()
+        self.limit = 1.0
+        self.limit = max(float(torch.cat([self.scores(waveform) for waveform in valid]).quantile(quantile)), 1e-12)
 
     @torch.inference_mode()
     def scores(self, waveform: Tensor) -> Tensor:
-        """Error and code distance of each frame in units of their limits. Shape: [C, samples] -> [2, frames]."""
-        return self._raw(waveform) / self.limits[:, None]
+        """How far each frame's profile lies from normal ones (Mahalanobis), 1 being the limit. Shape: [C, n] -> [frames]."""
+        components = self.normal.encode((self._errors(waveform) + self.floor).log10())
+        deviations = self.normal.variances.sqrt()
+        known = deviations > 1e-3 * deviations[0]
+        return (components[:, known] / deviations[known]).norm(dim=1) / self.limit
 
     @property
     def seconds_per_frame(self) -> float:
         return self.features.stft.hop_length / self.features.sample_rate
 
-    def _raw(self, waveform: Tensor) -> Tensor:
+    def _errors(self, waveform: Tensor) -> Tensor:
+        """Squared error in each octave, averaged over channels, bins and neighbours. Shape: [C, n] -> [frames, octaves]."""
         spectrum = self.features.analyse(waveform[None])
-        frames = spectrum.shape[-1]
-        rebuilt = self.features.join(self.task.rebuild(self.features.cut(spectrum)), frames)
-        errors = (rebuilt - spectrum[0]).square().sum(dim=(0, 1))
-        assert self.codes is not None
-        components = self.codes.encode(self._codes(waveform))
-        deviations = self.codes.variances[: self.codes.code_size].sqrt()
-        known = deviations > 1e-3 * deviations[0]
-        distances = (components[:, known] / deviations[known]).square().sum(dim=1)
-        return torch.stack([smoothed(errors, self.width), smoothed(self._by_frame(distances, frames), self.width)])
-
-    def _codes(self, waveform: Tensor) -> Tensor:
-        """Of frames, channel by channel in a patch, or of patches. Shape: [C, samples] -> [N, numbers]."""
-        patches = self.features.cut(self.features.analyse(waveform[None]))
-        return self.task.net.encode(self.task.as_items(patches)).flatten(start_dim=1)
-
-    def _by_frame(self, distances: Tensor, frames: int) -> Tensor:
-        """The larger of the channels' distances in each frame; of a patch the same in all its frames."""
-        c, _, w = self.features.shape
-        if self.task.net.takes == "patches":
-            return distances.repeat_interleave(w)[:frames]
-        return distances.view(-1, c, w).amax(dim=1).flatten()[:frames]
+        rebuilt = self.features.join(self.task.rebuild(self.features.cut(spectrum)), spectrum.shape[-1])
+        errors = (rebuilt - spectrum[0]).square().mean(dim=0)
+        octaves = [errors[self.octave == octave].mean(dim=0) for octave in range(int(self.octave[-1]) + 1)]
+        return torch.stack([smoothed(octave, self.width) for octave in octaves], dim=1)
 
 
 def smoothed(values: Tensor, width: int) -> Tensor:

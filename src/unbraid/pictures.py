@@ -140,23 +140,22 @@ def anomalies(
     Args:
         path: of the PNG.
         title: of the picture.
-        scores: error and code distance [2, frames] in units of their limits.
+        scores: [frames] in units of the limit.
         seconds_per_frame: of the scores.
         flagged: start and stop in seconds, and a score.
         known: start and stop in seconds, and what it is.
     """
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     axis = figure.subplots()
-    times = [frame * seconds_per_frame for frame in range(scores.shape[1])]
-    for values, name in zip(scores.clamp(min=1e-3), ("error", "distance of the code"), strict=True):
-        axis.plot(times, values.cpu().numpy(), linewidth=1, label=name)
+    times = [frame * seconds_per_frame for frame in range(len(scores))]
+    axis.plot(times, scores.cpu().numpy(), linewidth=1, label="error profile")
     axis.axhline(1, color="black", linewidth=0.8, linestyle="--", label="limit")
     for number, (start, stop, _) in enumerate(flagged):
         axis.axvspan(start, stop, color="tab:red", alpha=0.2, linewidth=0, label=None if number else "flagged")
     for start, stop, kind in known:
-        axis.hlines(axis.get_ylim()[1], start, stop, color="tab:green", linewidth=6)
+        axis.axvspan(start, stop, ymin=0.96, color="tab:green", linewidth=0)
         axis.annotate(kind, ((start + stop) / 2, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
-    axis.set(xlabel="time (s)", ylabel="share of the limit", yscale="log", xlim=(0, times[-1] if times[-1] else 1))
+    axis.set(xlabel="time (s)", ylabel="distance (1: the limit)", ylim=(0, None), xlim=(0, times[-1] if times[-1] else 1))
     axis.set_title(title, pad=18, fontsize=10)
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     _save(figure, path)

@@ -138,6 +138,17 @@ def test_anomalies_are_searched_with_labels_and_planted(cli, songs, tmp_path):
     assert float(out.splitlines()[1].split()[-1]) > 0.9
 
 
+def test_planted_anomalies_are_found_in_the_demo_songs(cli):
+    """PCA fits at once, so that this is quick; docs/autoencoders.md has the figures of a network."""
+    words = ["model=pca", "model.net.code=32", "targets=mixture", "evaluation.clips=0"]
+    assert cli(*words, "trainer.accelerator=cpu", "hydra.run.dir=run")[0] == 0
+    words = ["run=run", "split=test", "plant=[clicks,dropout,hum,wrong_instrument]"]
+    status, out, err = cli(*words, door="scripts/anomaly.py")
+    assert status == 0, err
+    area = next(line for line in out.splitlines() if line.startswith("all"))
+    assert float(area.split()[-1]) >= 0.95
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -31,8 +31,8 @@ class Search(Use):
 
     labels: str | None = None
     plant: list[str] = field(default_factory=list)
-    quantile: float = 0.999
-    smooth_seconds: float = 0.1
+    quantile: float = 0.99
+    smooth_seconds: float = 0.3
     gap_seconds: float = 0.2
     seed: int = 0
 
@@ -57,17 +57,16 @@ def search(config: DictConfig) -> None:
             raise InputError(f"labels={config.labels}: are of one sound, and there are several; choose one file as input")
         sound, known = _planted(sound, config, folder, detector) if config.plant else (sound, labels)
         scores = detector.scores(sound.waveform)
-        worst = scores.amax(dim=0)
-        found = intervals(worst, detector.seconds_per_frame, config.gap_seconds)
+        found = intervals(scores, detector.seconds_per_frame, config.gap_seconds)
         _write(folder, sound, found)
-        truth = None if known is None else labelled(known, len(worst), detector.seconds_per_frame)
-        area = None if truth is None else auroc(worst.numpy(), truth)
+        truth = None if known is None else labelled(known, len(scores), detector.seconds_per_frame)
+        area = None if truth is None else auroc(scores.numpy(), truth)
         spans = [] if known is None else [(a.start, a.stop, a.kind) for a in known]
         title = f"{sound.name}: {sound.label}"
         pictures.anomalies(folder / f"{_stem(sound)}.png", title, scores, detector.seconds_per_frame, found, spans)
         shown = "–" if area is None else f"{area:.3f}"
         print(f"{title[:31]:<32}{len(found):>9}{sum(stop - start for start, stop, _ in found):>9.2f}{shown:>8}")
-        values.append(worst.numpy())
+        values.append(scores.numpy())
         truths.append(truth)
     if len(values) > 1 and all(truth is not None for truth in truths):
         area = auroc(np.concatenate(values), np.concatenate([truth for truth in truths if truth is not None]))
