@@ -1,16 +1,19 @@
 """What a training step costs: waiting for data, STFT, network; beside the same step on a batch in memory and a plain peer.
 
-    python scripts/bench/train_step.py [model=unet ...] [steps=20]
+    python scripts/bench/train_step.py [model=unet,deep_ae] [steps=20]
 
-Everything runs interleaved in one process on the same machine, and medians are printed. The plain peer is the U-Net as one
-would first write it, in PyTorch's default contiguous layout, with the same loss and optimizer on ready-made magnitudes; it
-runs no STFT, so the comparison is against the peer's favour. The last line is the same as one JSON object.
+Everything runs interleaved in one process on the same machine, and medians are printed. The plain peer of a separator is the
+U-Net as one would first write it, in PyTorch's default contiguous layout, with the same loss and optimizer on ready-made
+magnitudes; it runs no STFT, so the comparison is against the peer's favour. That of an autoencoder is the same network, loss
+and optimizer in a bare loop on the items of one batch in memory; beside it the task's step on that batch (STFT, corruption)
+and a whole `Trainer.fit` (data and Lightning as well). The last line is the same as one JSON object.
 """
 
 import json
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,14 +21,18 @@ from itertools import pairwise
 from typing import Any
 
 import hydra
+import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from unbraid.commands.door import CONF
 from unbraid.runs import build
+from unbraid.tasks.callbacks import EpochTable
 
-MODELS = ("unet", "unet_noskip")
+SEPARATORS = ("unet", "unet_noskip")
+AUTOENCODERS = ("ae", "deep_ae", "conv_ae")
+DATA = {"digits": ["data=digits"], "demo": ["data=demo", "targets=mixture", "data.chunks_per_track=200"]}
 
 
 class PlainUNet(nn.Module):
@@ -59,15 +66,24 @@ class PlainUNet(nn.Module):
 
 def main() -> None:
     arguments = dict(word.split("=", 1) for word in sys.argv[1:])
-    models = arguments.pop("model", ",".join(MODELS)).split(",")
+    models = arguments.pop("model", ",".join(SEPARATORS + AUTOENCODERS)).split(",")
     steps = int(arguments.pop("steps", "20"))
-    if arguments:
-        sys.exit(f"error: unknown argument {next(iter(arguments))}; known: model, steps")
+    if arguments or not {*models} <= {*SEPARATORS, *AUTOENCODERS}:
+        known = f"model, of {', '.join(SEPARATORS + AUTOENCODERS)}, and steps"
+        sys.exit(f"error: found {' '.join(sys.argv[1:])}; known: {known}")
     torch.set_flush_denormal(True)
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"batches of 16 patches of 512 x 128; medians of {steps} interleaved steps\n")
-    print(f"{'model':<14}{'steps/s':>9}{'in memory':>11}{'wait':>9}{'STFTs':>9}{'plain':>9}{'vs plain':>10}")
-    figures = {model: measure(model, steps) for model in models}
+    figures: dict[str, dict[str, float]] = {}
+    if separators := [model for model in models if model in SEPARATORS]:
+        print(f"\nbatches of 16 patches of 512 x 128; medians of {steps} interleaved steps\n")
+        print(f"{'model':<14}{'steps/s':>9}{'in memory':>11}{'wait':>9}{'STFTs':>9}{'plain':>9}{'vs plain':>10}")
+        figures |= {model: measure(model, steps) for model in separators}
+    if autoencoders := [model for model in models if model in AUTOENCODERS]:
+        print(f"\nfit beside a bare loop; medians of 9 interleaved rounds of {2 * steps} steps\n")
+        print(f"{'':<18}{'steps/s':>13}{'':>22}{'against the bare loop':>26}")
+        print(f"{'model':<10}{'data':<8}{'fit':>13}{'in memory':>11}{'bare loop':>11}{'fit':>10}{'in memory':>16}")
+        for model in autoencoders:
+            figures |= {f"{model}, {data}": measure_autoencoder(model, data, 2 * steps) for data in DATA}
     print(json.dumps(figures))
 
 
@@ -125,6 +141,65 @@ def measure(model: str, steps: int) -> dict[str, float]:
         f"{model:<14}{figures['steps_per_s']:>9.2f}{figures['in_memory_steps_per_s']:>11.2f}{figures['wait_share']:>9.2%}"
         f"{figures['stft_share']:>9.2%}{1 / median['plain']:>9.2f}{figures['vs_plain']:>9.2f}x"
     )
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+class Clock(pl.Callback):
+    """Seconds from the end of one step to that of the next one in its epoch."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.last: float | None = None
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.last = None
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        now = time.perf_counter()
+        if self.last is not None:
+            self.times.append(now - self.last)
+        self.last = now
+
+
+def measure_autoencoder(model: str, data: str, steps: int) -> dict[str, float]:
+    """Steps per second of fit and of the bare loop: medians of rounds that take turns; and of the rounds' own ratios."""
+    words = [f"model={model}", *DATA[data], "trainer=cpu", "name=bench", f"trainer.max_steps={steps}"]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", words)
+    OmegaConf.resolve(config)
+    torch.manual_seed(0)
+    task, module = build(config.model), build(config.data)
+    step_task, bare = build(config.model), build(config.model).net
+    make_optimizer = build(config.optim.optimizer)
+    module.prepare_data()
+    module.setup("fit")
+    batch = module.on_after_batch_transfer(next(iter(module.train_dataloader())), 0)
+    items = task.as_items(task.features.items(batch)[0])
+    optimizer, bare_optimizer = make_optimizer(step_task.parameters()), make_optimizer(bare.parameters())
+
+    def step() -> None:
+        clean, _ = step_task.features.items(batch)
+        corrupted = step_task.as_items(step_task.corrupt(clean, 0))
+        learn(optimizer, step_task.training_loss(corrupted, step_task.features.vectors(clean)))
+
+    def bare_step() -> None:
+        learn(bare_optimizer, task.loss(task.as_vectors(bare(items)), task.as_vectors(items)))
+
+    rounds = []
+    for _ in range(10):
+        clock = Clock()
+        quiet = {"enable_progress_bar": False, "enable_checkpointing": False}
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = build(config.trainer, default_root_dir=folder, callbacks=[clock, EpochTable()], **quiet)
+            trainer.fit(task, module)
+        turns = [(timed(step)[0], timed(bare_step)[0]) for _ in range(steps)]
+        rounds.append((statistics.median(clock.times), *map(statistics.median, zip(*turns, strict=True))))
+    rounds = rounds[1:]  # the first one warms up
+    fit, memory, alone = (statistics.median(times) for times in zip(*rounds, strict=True))
+    ratios = [statistics.median(row[2] / row[kind] for row in rounds) for kind in (0, 1)]
+    print(f"{model:<10}{data:<8}{1 / fit:>13.1f}{1 / memory:>11.1f}{1 / alone:>11.1f}{ratios[0]:>10.3f}{ratios[1]:>16.3f}")
+    figures = {"steps_per_s": 1 / fit, "in_memory_steps_per_s": 1 / memory, "bare_steps_per_s": 1 / alone}
+    figures |= {"fit_vs_bare": ratios[0], "in_memory_vs_bare": ratios[1]}
     return {name: round(value, 4) for name, value in figures.items()}
 
 

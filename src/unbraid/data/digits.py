@@ -115,15 +115,18 @@ class ShuffledBatches(Dataset[Images]):
         self.images, self.seed, self.rank = images, seed, rank
         self.batch_size = min(batch_size, max(1, len(images.labels) // world_size))
         self.per_step = self.batch_size * world_size
+        self.order = (-1, np.arange(0))  # of an epoch, kept while it lasts
 
     def __len__(self) -> int:
         return max(1, len(self.images.labels) // self.per_step)
 
     def __getitem__(self, step: int) -> Images:
         epoch, part = divmod(step, len(self))
-        random = np.random.Generator(np.random.Philox(key=[self.seed, 0], counter=[0, 0, epoch, 0]))
+        if self.order[0] != epoch:
+            random = np.random.Generator(np.random.Philox(key=[self.seed, 0], counter=[0, 0, epoch, 0]))
+            self.order = (epoch, random.permutation(len(self.images.labels)))
         start = part * self.per_step + self.rank * self.batch_size
-        chosen = torch.from_numpy(random.permutation(len(self.images.labels))[start : start + self.batch_size])
+        chosen = torch.from_numpy(self.order[1][start : start + self.batch_size])
         return Images(self.images.pixels[chosen], self.images.labels[chosen])
 
 

@@ -47,10 +47,21 @@ class EpochTable(pl.Callback):
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's, except that it ends its line when a run ends early: what is said next stands in a line of its own."""
+    """Lightning's with the loss of the last step; it ends its line when a run ends early, so that what is said next has one."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.last: Any = None  # what the last step returned
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.last = outputs
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        loss = {"loss": self.last["loss"].item()} if self.last else {}  # moved only when it is shown
+        return super().get_metrics(trainer, pl_module) | loss
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         for bar in (self._val_progress_bar, self._train_progress_bar):

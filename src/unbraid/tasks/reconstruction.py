@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -13,13 +12,13 @@ from unbraid.errors import InputError
 from unbraid.features import Features
 from unbraid.nets.autoencoders import Autoencoder, VariationalAutoencoder, divergence
 from unbraid.nets.pca import PCA
-from unbraid.tasks.optimization import configured
+from unbraid.tasks.task import Task
 
 Corruption = Callable[[Tensor, torch.Generator], Tensor]
 VALIDATION = 2**31  # beyond the steps of a run: what validation corrupts is the same in every epoch
 
 
-class ReconstructionTask(pl.LightningModule):
+class ReconstructionTask(Task):
     """Trains an autoencoder to rebuild clean items from corrupted ones.
 
     Args:
@@ -27,8 +26,8 @@ class ReconstructionTask(pl.LightningModule):
         net: from the size of a vector, or the shape of a patch, to an autoencoder of such items.
         corruption: of the input.
         loss: from rebuilt and clean vectors to a scalar.
-        optimizer: from parameters to an optimizer.
-        scheduler: from the optimizer to a schedule that is stepped each epoch on `valid/loss`; None keeps the rate.
+        optimizer: see `Task`.
+        scheduler: see `Task`.
     """
 
     def __init__(
@@ -40,16 +39,11 @@ class ReconstructionTask(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None,
         scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, scheduler)
         self.features, self.corruption, self.loss = features, corruption, loss
         made_of: Any = getattr(net, "func", net)  # the class in a partial
         self.net = net(features.vector_size if made_of.takes == "vectors" else features.shape)
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.valid_loss = MeanMetric(nan_strategy="disable")
-
-    def configure_optimizers(self) -> Any:
-        assert self.make_optimizer is not None
-        return configured(self, self.make_optimizer, self.make_scheduler, self.net.parameters())
 
     @property
     def item_shape(self) -> tuple[int, ...]:
@@ -79,8 +73,7 @@ class ReconstructionTask(pl.LightningModule):
     def training_step(self, batch: Any, index: int) -> Tensor:
         clean, _ = self.features.items(batch)
         loss = self.training_loss(self.as_items(self.corrupt(clean, self.global_step)), self.features.vectors(clean))
-        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(clean))
-        self.log("loss", loss, prog_bar=True, on_step=True)
+        self.note("loss", loss)
         return loss
 
     def training_loss(self, items: Tensor, clean: Tensor) -> Tensor:
@@ -132,7 +125,7 @@ class VariationalTask(ReconstructionTask):
     def training_loss(self, items: Tensor, clean: Tensor) -> Tensor:
         mean, log_variance = self.net.infer(items)
         divergences = divergence(mean, log_variance).mean()
-        self.log("train/KL", divergences, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(clean))
+        self.note("KL", divergences)
         return self.loss(self.net.decode(self.net.draw(mean, log_variance)), clean) + self.weight() * divergences
 
 
@@ -144,9 +137,6 @@ class ClosedFormTask(ReconstructionTask):
     def __init__(self, features: Features, net: Callable[[Any], Autoencoder], corruption: Corruption, loss: nn.Module) -> None:
         super().__init__(features, net, corruption, loss, None)
         self.automatic_optimization = False
-
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return []
 
     def training_step(self, batch: Any, index: int) -> None:  # type: ignore[override]
         self.net.add(self.features.vectors(self.corrupt(self.features.items(batch)[0], index)))

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,7 +10,7 @@ from torchmetrics import MeanMetric
 
 from unbraid.scoring.measures import usdr
 from unbraid.separators import Estimate, Separator
-from unbraid.tasks.optimization import configured
+from unbraid.tasks.task import Task
 
 
 class Batch(Protocol):
@@ -23,14 +22,14 @@ class Batch(Protocol):
     by_difference: tuple[bool, ...]
 
 
-class SeparationTask(pl.LightningModule):
+class SeparationTask(Task):
     """Trains a separator on chunks and validates it on whole tracks.
 
     Args:
         separator: the object that is trained, scored and used.
         loss: from two `Estimate`s, the separator's and the truth's, to a scalar.
-        optimizer: from parameters to an optimizer.
-        scheduler: from the optimizer to a schedule that is stepped each epoch on `valid/loss`; None keeps the rate.
+        optimizer: see `Task`.
+        scheduler: see `Task`.
     """
 
     def __init__(
@@ -40,24 +39,18 @@ class SeparationTask(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, scheduler)
         self.separator, self.loss = separator, loss
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.valid_loss = MeanMetric(nan_strategy="disable")  # a loss that is no number must be seen
         # torchmetrics 1.9 drops the weights of this metric where nan_strategy is "disable".
         self.valid_usdr = [MeanMetric() for _ in separator.targets]
         for target, metric in zip(separator.targets, self.valid_usdr, strict=True):
             self.add_module(f"valid_usdr_{target}", metric)
 
-    def configure_optimizers(self) -> Any:
-        return configured(self, self.make_optimizer, self.make_scheduler, self.separator.parameters())
-
     def training_step(self, batch: Batch, index: int) -> Tensor:
         estimate = self.separator(batch.mixture, batch.peak)
         loss = self.loss(estimate, self.separator.reference(batch.mixture, batch.sources, estimate, batch.by_difference))
-        size = len(batch.mixture)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
-        self.log("loss", loss, prog_bar=True, on_step=True)  # for the eye, while the epoch runs
+        self.note("loss", loss)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> Tensor:
