@@ -33,6 +33,7 @@ TABLE = {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
         "unbraid.separators", "unbraid.tasks",
     },
+    "tasks.pretraining": {"pytorch_lightning", "torch", "tqdm", "unbraid.errors", "unbraid.nets.autoencoders"},
     "tasks.reconstruction": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
         "unbraid.nets.pca", "unbraid.tasks",

@@ -1,4 +1,4 @@
-"""Masking: the mixture's phase, the scale of the magnitudes, whole tracks of any length."""
+"""Separators: the mixture's phase, the scale of the magnitudes, decisions, whole tracks of any length."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from torch import nn
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.nets.unet import UNet
-from unbraid.separators import Masking
+from unbraid.separators import Mapping, Masking, Segmenting
 
 NARROW = (2, 2, 4, 4, 4, 4)
 
@@ -113,3 +113,76 @@ def test_a_target_by_difference_is_what_the_mixtures_magnitudes_have_more():
     whole, without = (separator.stft(x).abs() * estimate.scale for x in (rest + voice, rest))
     assert torch.allclose(seen[:, 0], (whole - without).clamp(min=0), atol=1e-5)
     assert torch.equal(seen[:, 1], plain[:, 1]) and not torch.allclose(seen[:, 0], plain[:, 0], atol=0.01)
+
+
+@pytest.mark.parametrize("samples", [1000, 97536, 250001])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_map_that_changes_nothing_returns_the_mixture(samples, channels):
+    """Whatever the level: what the network gives is scaled back."""
+    mixture = 0.01 * torch.randn(channels, samples)
+    separator = Mapping(nn.Identity, STFT(1024, 768), ["vocals"], 8192, channels, 11.90625)
+    (vocals,) = separator.separate(mixture)
+    assert vocals.shape == mixture.shape
+    assert (vocals - mixture).abs().max() < 1e-6
+
+
+def test_a_map_gives_magnitudes_and_no_mask():
+    separator = Mapping(partial(nn.Hardtanh, 0.0, 0.25), STFT(1024, 768), ["a", "b"], 8192, 1, 11.90625)
+    estimate = separator(torch.randn(2, 1, 97536))
+    assert estimate.masks is None
+    assert estimate.magnitudes.shape == (2, 2, 1, 513, 128)
+    assert estimate.magnitudes.max() == 0.25
+
+
+class Lowest(nn.Module):
+    """Gives the lowest bins to the first class and every other class the next ones; sees them in [-1, 1] of certainty."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, magnitudes):
+        b, _, f, t = magnitudes.shape
+        owner = torch.arange(f) * self.classes // f
+        return (2.0 * (owner == torch.arange(self.classes)[:, None]) - 1)[None, :, :, None].expand(b, -1, f, t)
+
+
+def segmenting(hard, channels=1, targets=("bass", "vocals")):
+    return Segmenting(Lowest, STFT(1024, 768), targets, 8192, channels, 11.90625, hard)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_hard_classes_divide_the_mixture(channels):
+    separator = segmenting(True, channels)
+    mixture = torch.randn(2, channels, 97536)
+    estimate = separator(mixture)
+    assert estimate.sources.shape == (2, 2, channels, 97536)
+    assert {*estimate.masks.unique().tolist()} == {0.0, 1.0}
+    assert estimate.masks[:, 0, :, :171].all() and not estimate.masks[:, 0, :, 171:].any()
+    assert estimate.masks.sum(dim=1).amax() == 1  # what is in no target is the rest
+    spectra = separator.stft(mixture) * (torch.arange(513) < 342).float()[:, None]
+    below = separator.stft.inverse(spectra, 97536)
+    assert torch.allclose(estimate.sources.sum(dim=1), below, atol=1e-5)
+
+
+def test_soft_classes_are_the_probabilities():
+    masks = segmenting(False)(torch.randn(1, 1, 97536)).masks
+    likely, unlikely = (torch.tensor([1.0, -1.0, -1.0]).softmax(dim=0)[:2]).tolist()
+    assert torch.allclose(masks[:, 0, :, :171], torch.tensor(likely)) and torch.allclose(
+        masks[:, 1, :, :171], torch.tensor(unlikely)
+    )
+
+
+def test_a_bin_is_labelled_with_its_loudest_source():
+    separator = segmenting(True)
+    time = torch.arange(97536) / 8192
+    low, high = (torch.sin(2 * torch.pi * hertz * time)[None, None] for hertz in (400, 1600))  # bins 50 and 200
+    other = 0.5 * torch.sin(2 * torch.pi * 2400 * time)[None, None]  # bin 300
+    mixture = low + high + other
+    labels = separator.reference(mixture, torch.stack([low, high], dim=1), separator(mixture)).labels
+    assert labels.shape == (1, 513, 128)
+    inside = labels[0, :, 2:-2]
+    assert [inside[bin_].unique().tolist() for bin_ in (50, 200, 300)] == [[0], [1], [2]]
+    silence = torch.zeros(1, 1, 97536)
+    labels = separator.reference(silence, torch.zeros(1, 2, 1, 97536), separator(silence)).labels
+    assert (labels < 0).all()

@@ -72,6 +72,16 @@ def test_a_denoising_autoencoder_improves_what_it_was_not_trained_on(cli, tmp_pa
     assert snr["summary"] > snr["corrupted"] + 1
 
 
+@pytest.mark.parametrize(("corruption", "count"), [("time_mask", 1), ("frequency_mask", 8)])
+def test_masks_of_spectrograms_are_filled_in(cli, songs, tmp_path, corruption, count):
+    words = sound(songs, "model=conv_ae", f"corruption={corruption}", "targets=mixture", f"corruption.count={count}")
+    status, _, err = cli(*words, "data.chunks_per_track=40", "trainer.max_epochs=3", "evaluation.clips=0")
+    assert status == 0, err
+    scores = scores_of(only_run(tmp_path / "work"))
+    snr = {row: scores[row]["mixture"]["SNR"]["mean"] for row in ("summary", "corrupted")}
+    assert snr["summary"] > snr["corrupted"] + 1
+
+
 @pytest.mark.parametrize("model", ["denoising_ae", "unet_segmentation"])
 def test_they_are_separators_in_the_table_of_the_others(cli, songs, tmp_path, model):
     small = ["model.separator.net.channels=[2,2]"] if model == "unet_segmentation" else ["model.separator.net.hidden=[8]"]
@@ -165,6 +175,7 @@ def test_planted_anomalies_are_found_in_the_demo_songs(cli):
         (["model=ae", "evaluation.momentum=1", *DIGITS], "momentum must lie in [0, 1), found 1"),
         (["model=ae", "evaluation.examples=0", *DIGITS], "examples must be at least 1, found 0"),
         (["model=vae", "model.kl_weight=-1", *DIGITS], "kl_weight must be at least 0, found -1"),
+        (["model=pca", "trainer.devices=2", "trainer.strategy=ddp", *DIGITS], "pca is fitted by 1 process, found 2"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_sentence(cli, tmp_path, words, sentence):

@@ -29,7 +29,7 @@ from unbraid.scoring.protocols import Protocol
 from unbraid.separators import Separator
 from unbraid.subjects import Subject, fingerprint
 from unbraid.tasks.checkpoints import WholeCheckpoints
-from unbraid.tasks.reconstruction import ReconstructionTask
+from unbraid.tasks.reconstruction import ClosedFormTask, ReconstructionTask
 from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
 
@@ -194,6 +194,8 @@ class Reconstruction(Course):
         super().__init__(config, trainer, folder)
         if data.kind != task.features.kind:
             raise InputError(f"features: are made of {task.features.kind}, and data={self.chosen['data']} has {data.kind}")
+        if isinstance(task, ClosedFormTask) and trainer.world_size > 1:
+            raise InputError(f"trainer.devices: {self.chosen['model']} is fitted by 1 process, found {trainer.world_size}")
         self.task, self.data = task, data
         self.reconstructions: Reconstructions = build(config.evaluation)
 

@@ -89,8 +89,9 @@ class DenseAutoencoder(Autoencoder):
         self.down: list[Activation] = [*[activation] * len(hidden), code_activation]
         self.up: list[Activation] = [*[activation] * len(hidden), output]
 
-    def encode(self, items: Tensor) -> Tensor:
-        for layer, name in zip(self.encoder, self.down, strict=True):
+    def encode(self, items: Tensor, depth: int | None = None) -> Tensor:
+        """The code, or what the `depth` lowest layers make. Shape: [N, size] -> [N, width]."""
+        for layer, name in [*zip(self.encoder, self.down, strict=True)][:depth]:
             items = activate(layer(items), name)
         return items
 
@@ -98,6 +99,17 @@ class DenseAutoencoder(Autoencoder):
         for (weight, bias), name in zip(self.decoder_layers(), self.up, strict=True):
             code = activate(functional.linear(code, weight, bias), name)
         return code
+
+    def layer(self, depth: int) -> list[nn.Parameter]:
+        """What belongs to one layer, 0 the lowest, on its way down and up."""
+        up = self.decoder[-1 - depth]
+        return [*self.encoder[depth].parameters(), *([up] if isinstance(up, nn.Parameter) else up.parameters())]
+
+    def rebuild_layer(self, items: Tensor, depth: int) -> Tensor:
+        """Down and up one layer alone, 0 the lowest. Shape: [N, width] -> [N, width]."""
+        code = activate(self.encoder[depth](items), self.down[depth])
+        weight, bias = self.decoder_layers()[-1 - depth]
+        return activate(functional.linear(code, weight, bias), self.up[-1 - depth])
 
     def decoder_layers(self) -> list[tuple[Tensor, Tensor]]:
         """Weight [out, in] and bias [out] of each layer up; of a tied network the weights are views of the encoder's."""

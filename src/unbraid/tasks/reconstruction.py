@@ -130,7 +130,7 @@ class VariationalTask(ReconstructionTask):
 
 
 class ClosedFormTask(ReconstructionTask):
-    """Fits PCA: one pass over an epoch of the training data, no gradient. Arguments as `ReconstructionTask`."""
+    """Fits PCA in one process: a pass over an epoch of the training data, no gradient. Arguments as `ReconstructionTask`."""
 
     net: PCA
 
@@ -142,14 +142,8 @@ class ClosedFormTask(ReconstructionTask):
         self.net.add(self.features.vectors(self.corrupt(self.features.items(batch)[0], index)))
 
     def on_validation_start(self) -> None:
-        """The training data of the epoch has passed: of every process, so that all have the same components."""
-        net, strategy = self.net, self.trainer.strategy
-        if self.trainer.world_size > 1:
-            parts = [strategy.all_gather(part) for part in (torch.tensor(net.count), net.centre, net.scatter)]
-            net.reset()
-            for count, centre, scatter in zip(*parts, strict=True):
-                net.merge(float(count), centre, scatter)
-        net.solve()
+        """The training data of the epoch has passed."""
+        self.net.solve()
         self.trainer.should_stop = True
 
     def on_fit_end(self) -> None:

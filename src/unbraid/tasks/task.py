@@ -54,5 +54,6 @@ class Task(pl.LightningModule):
         trainer = self.trainer
         if trainer.is_last_batch or trainer.should_stop or self.global_step == trainer.max_steps:
             for name, values in self.noted.items():
-                self.log(f"train/{name}", torch.stack(values).mean(), on_step=False, on_epoch=True, sync_dist=True)
+                mean = torch.stack(values).mean()
+                self.log(f"train/{name}", mean, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
             self.noted.clear()

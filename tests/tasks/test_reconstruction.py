@@ -1,0 +1,137 @@
+"""Tasks that rebuild: what they train on, layer by layer too."""
+
+from types import SimpleNamespace
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from unbraid.corruptions import Nothing
+from unbraid.data.digits import Digits
+from unbraid.errors import InputError
+from unbraid.features import Pixels
+from unbraid.losses import SquaredError
+from unbraid.nets.autoencoders import DenseAutoencoder, VariationalAutoencoder, divergence
+from unbraid.nets.convolutional import ConvolutionalAutoencoder
+from unbraid.tasks.pretraining import GreedyPretraining
+from unbraid.tasks.reconstruction import ReconstructionTask, VariationalTask
+
+
+def task_of(net):
+    torch.manual_seed(0)
+    return ReconstructionTask(Pixels(8), net, Nothing(), SquaredError(), lambda parameters: torch.optim.Adam(parameters, 1e-2))
+
+
+def deep(size, tied=False):
+    return DenseAutoencoder(size, 4, [32, 16], tied=tied)
+
+
+deep.takes = "vectors"
+
+
+def fit(task, tmp_path, callbacks=(), **trainer):
+    data = Digits(root=None, size=8, valid=0.1, batch_size=64, seed=0)
+    data.trainer = made = pl.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path, callbacks=[*callbacks], **trainer,
+    )  # fmt: skip
+    data.prepare_data()
+    data.setup("fit")
+    made.fit(task, data)
+    return made
+
+
+class Noted(pl.Callback):
+    """What each training step returned."""
+
+    def __init__(self):
+        self.losses = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(outputs["loss"].item())
+
+
+@pytest.mark.parametrize("steps", [-1, 7])
+def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(tmp_path, steps):
+    """Of one that ends early too."""
+    noted = Noted()
+    trainer = fit(task_of(deep), tmp_path, [noted], max_steps=steps)
+    assert len(noted.losses) == (20 if steps < 0 else steps)
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(sum(noted.losses) / len(noted.losses))
+
+
+def test_the_divergence_counts_more_with_every_epoch_of_the_warm_up():
+    task = VariationalTask(
+        Pixels(8), variational, Nothing(), SquaredError(), torch.optim.Adam, kl_weight=2.0, kl_warmup_epochs=3
+    )  # fmt: skip
+    weights = []
+    for epoch in range(5):
+        task._trainer = SimpleNamespace(current_epoch=epoch)
+        weights.append(task.weight())
+    assert weights == [0.5, 1.0, 1.5, 2.0, 2.0]
+    items = torch.rand(16, 64)
+    task.note = lambda name, value: None
+    task.net.draw = lambda mean, log_variance: mean
+    mean, log_variance = task.net.infer(items)
+    expected = SquaredError()(task.net.decode(mean), items) + 2.0 * divergence(mean, log_variance).mean()
+    assert torch.isclose(task.training_loss(items, items), expected)
+
+
+def variational(size):
+    return VariationalAutoencoder(size, 2, [16])
+
+
+variational.takes = "vectors"
+
+
+def test_a_layer_alone_is_a_shallow_autoencoder():
+    net = DenseAutoencoder(6, 3, activation="relu", code_activation="sigmoid", output="tanh")
+    items = torch.randn(5, 6)
+    assert torch.equal(net.rebuild_layer(items, 0), net(items))
+    assert torch.equal(net.encode(items, 0), items)
+    net = deep(6)
+    assert torch.equal(net.encode(items, 3), net.encode(items))
+    below = net.encode(items, 2)
+    assert torch.equal(net.rebuild_layer(below, 2), torch.nn.functional.elu(net.decoder[0](net.encode(items))))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_pretraining_teaches_every_layer_to_rebuild_what_comes_from_below(tmp_path, tied):
+    def net(size):
+        return deep(size, tied)
+
+    net.takes = "vectors"
+    errors = {}
+
+    class Look(pl.Callback):
+        def __init__(self, name):
+            self.name = name
+
+        @torch.no_grad()
+        def on_fit_start(self, trainer, pl_module):
+            net, items = pl_module.net, trainer.datamodule.splits["valid"].pixels.flatten(1)
+            below = [net.encode(items, depth) for depth in range(3)]
+            errors[self.name] = [
+                float((net.rebuild_layer(values, depth) - values).square().sum() / (values - values.mean(0)).square().sum())
+                for depth, values in enumerate(below)
+            ]
+
+    fit(task_of(net), tmp_path, [Look("before"), GreedyPretraining(5), Look("after")])
+    assert all(after < 0.75 < before for before, after in zip(errors["before"], errors["after"], strict=True))
+
+
+def test_pretraining_is_for_dense_layers(tmp_path):
+    def net(shape):
+        return ConvolutionalAutoencoder(shape, [4, 4])
+
+    net.takes = "patches"
+    with pytest.raises(InputError, match="is for autoencoders of dense layers"):
+        fit(task_of(net), tmp_path, [GreedyPretraining(1)])
+    with pytest.raises(InputError, match="must be at least 1, found 0"):
+        GreedyPretraining(0)
+
+
+def test_a_run_that_goes_on_is_not_pretrained_again(tmp_path):
+    task = task_of(deep)
+    GreedyPretraining(1).on_fit_start(SimpleNamespace(ckpt_path="last.ckpt"), task)
+    torch.testing.assert_close(task.state_dict(), task_of(deep).state_dict())
