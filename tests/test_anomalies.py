@@ -1,12 +1,16 @@
 """Anomalies: planted, scored, found."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from unbraid.anomalies import KINDS, Anomaly, auroc, intervals, labelled, plant, read_labels, smoothed, write_labels
+from unbraid.anomalies import KINDS, Anomaly, Detector, auroc, intervals, labelled, plant, read_labels, smoothed, write_labels
+from unbraid.dsp import STFT
 from unbraid.errors import InputError
+from unbraid.features import Spectra
 
 RATE = 8192
 
@@ -74,3 +78,30 @@ def test_labels_that_are_none_are_refused(tmp_path, text, sentence):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(InputError, match=sentence):
         read_labels(tmp_path / "labels.csv")
+
+
+def detector():
+    """Of a task that rebuilds nothing: the errors are the magnitudes' squares."""
+    features = Spectra(RATE, 1, 1.0, STFT(512, 256), 256, "linear", -80.0)
+    task = SimpleNamespace(features=features, rebuild=torch.zeros_like)
+    return Detector(task, smooth_seconds=0.1)
+
+
+def test_a_tone_is_an_error_in_its_own_octave():
+    searched = detector()
+    places = []
+    for bin_number in (2, 6, 12, 24, 48, 96, 192):
+        tone = torch.sin(2 * torch.pi * bin_number * torch.arange(2 * RATE) / 512)[None]
+        profile = searched._errors(tone)[20:-20].mean(dim=0)
+        places.append(int(profile.argmax()))
+        assert profile.sort().values[-2] < 1e-2 * profile.max()
+    assert places == list(range(7))
+
+
+def test_silence_is_unlike_noise_and_scored():
+    searched = detector()
+    noise = [torch.from_numpy(song()[:1]), torch.from_numpy(song()[1:])]
+    searched.fit(noise[:1], noise[1:], quantile=0.99)
+    scores = searched.scores(torch.zeros(1, RATE))
+    assert scores.isfinite().all() and (scores > 1).all()
+    assert (searched.scores(noise[1]) > 1).float().mean() == pytest.approx(0.01, abs=0.01)

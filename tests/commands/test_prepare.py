@@ -155,3 +155,7 @@ def test_what_it_cannot_use_is_said_in_one_sentence(prepare, tmp_path, words, se
     assert status == 1 and out == ""
     assert err.count("\n") == 1 and sentence in err
     assert (tmp_path / "work").is_dir() and not (tmp_path / "cache").exists()
+
+
+def test_data_without_tracks_needs_no_preparing(cli):
+    assert cli("data=digits", door=DOOR) == (1, "", "error: data=digits: has no tracks to decode; train on it at once\n")

@@ -10,6 +10,7 @@ from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.data import health
 from unbraid.data.module import MultitrackData
 from unbraid.data.store import spell_size
+from unbraid.errors import InputError
 from unbraid.runs import build, write_json
 
 
@@ -26,6 +27,9 @@ class Preparation(Experiment):
 
 def prepare(config: DictConfig) -> None:
     """Decode what the store lacks, print the health report and write it to the cache."""
+    chosen = HydraConfig.get().runtime.choices["data"]
+    if "layout" not in config.data:
+        raise InputError(f"data={chosen}: has no tracks to decode; train on it at once")
     check_experiment(config, Preparation)
     data: MultitrackData = build(config.data)
     if config.clean:
@@ -38,7 +42,7 @@ def prepare(config: DictConfig) -> None:
         print(f"\nleft out ({len(data.left_out)} tracks)")
         for name, reason in data.left_out.items():
             print(f"  {name}: {reason}")
-    place = data.cache_dir / "health" / f"{HydraConfig.get().runtime.choices['data']}-{_short_hash(config, data)}.json"
+    place = data.cache_dir / "health" / f"{chosen}-{_short_hash(config, data)}.json"
     place.parent.mkdir(parents=True, exist_ok=True)
     write_json(place, health.report(entries, found) | {"root": str(data.root), "left_out": data.left_out})
     stale = data.store.stale()
