@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchaudio
 
 from unbraid.dsp import STFT, fade_window, griffin_lim, overlap_add, spectral_convergence
 
@@ -100,3 +101,31 @@ def test_griffin_lim_refuses_settings_out_of_range(settings, sentence):
     stft = STFT(64, 16)
     with pytest.raises(ValueError, match=sentence):
         griffin_lim(torch.zeros(33, 10), stft, 100, **settings)
+
+
+def test_windows_that_overlap_well_need_no_silence_at_the_end():
+    assert STFT(4096, 1024).frames(10 * 1024 + 1023) == 11
+    assert STFT(1024, 512).frames(10 * 512 + 1) == 12
+
+
+def test_edges_are_silent_or_reflected():
+    waveform = torch.randn(1, 5000)
+    silent, reflected = STFT(1024, 256)(waveform), STFT(1024, 256, "reflection")(waveform)
+    torch.testing.assert_close(reflected, torch.stft(waveform, 1024, 256, window=torch.hann_window(1024), return_complex=True))
+    assert torch.equal(silent[..., 2:-2], reflected[..., 2:-2]) and not torch.equal(silent[..., 0], reflected[..., 0])
+
+
+def test_griffin_lim_from_the_true_phases_stays_there():
+    waveform = torch.randn(1, 8000)
+    stft = STFT(512, 128)
+    spectrum = stft(waveform)
+    found = griffin_lim(spectrum.abs(), stft, 8000, 5, start=spectrum.angle())
+    torch.testing.assert_close(found, waveform, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.99])
+def test_griffin_lim_is_torchaudios(momentum):
+    stft = STFT(512, 128, "reflection")
+    magnitudes = stft(torch.randn(1, 64 * 128, generator=torch.Generator().manual_seed(0))).abs()
+    peer = torchaudio.functional.griffinlim(magnitudes, stft.window, 512, 128, 512, 1.0, 4, momentum, 64 * 128, False)
+    torch.testing.assert_close(griffin_lim(magnitudes, stft, 64 * 128, 4, momentum), peer, atol=1e-3, rtol=1e-3)

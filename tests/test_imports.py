@@ -20,7 +20,9 @@ TABLE = {
     "losses": {"torch"},
     "pictures": {"matplotlib", "torch", "unbraid.dsp"},
     "nets": {"torch", "torchaudio", "einops", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
-    "separators": {"torch", "unbraid.dsp", "unbraid.errors"},
+    "separators": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
+    "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
+    "wiener": {"torch"},
     "data": {
         "torch", "numpy", "filelock", "tqdm", "psutil", "musdb", "yaml", "unbraid.audio", "unbraid.dsp", "unbraid.data",
         "unbraid.errors", "unbraid.memory",

@@ -9,6 +9,7 @@ from torch import nn
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.nets.unet import UNet
+from unbraid.phases import MixturePhase
 from unbraid.separators import Mapping, Masking, Segmenting
 
 NARROW = (2, 2, 4, 4, 4, 4)
@@ -27,7 +28,7 @@ class Constant(nn.Module):
 
 
 def masking(net, scaling="patch", targets=("vocals",), channels=1):
-    return Masking(net, STFT(1024, 768), targets, 8192, channels, 11.90625, scaling)
+    return Masking(net, STFT(1024, 768), targets, 8192, channels, 11.90625, MixturePhase(), scaling)
 
 
 @pytest.mark.parametrize("samples", [1000, 97536, 250001])
@@ -99,7 +100,7 @@ def test_what_is_no_separator_is_said(changes, sentence):
 
 def test_a_chunk_shorter_than_a_window_is_refused():
     with pytest.raises(InputError, match=r"chunk_seconds=0\.1 is 819 samples, expected at least n_fft = 1024"):
-        Masking(partial(UNet, NARROW), STFT(1024, 768), ["vocals"], 8192, 1, 0.1)
+        Masking(partial(UNet, NARROW), STFT(1024, 768), ["vocals"], 8192, 1, 0.1, MixturePhase())
 
 
 def test_a_target_by_difference_is_what_the_mixtures_magnitudes_have_more():
@@ -120,14 +121,14 @@ def test_a_target_by_difference_is_what_the_mixtures_magnitudes_have_more():
 def test_a_map_that_changes_nothing_returns_the_mixture(samples, channels):
     """Whatever the level: what the network gives is scaled back."""
     mixture = 0.01 * torch.randn(channels, samples)
-    separator = Mapping(nn.Identity, STFT(1024, 768), ["vocals"], 8192, channels, 11.90625)
+    separator = Mapping(nn.Identity, STFT(1024, 768), ["vocals"], 8192, channels, 11.90625, MixturePhase())
     (vocals,) = separator.separate(mixture)
     assert vocals.shape == mixture.shape
     assert (vocals - mixture).abs().max() < 1e-6
 
 
 def test_a_map_gives_magnitudes_and_no_mask():
-    separator = Mapping(partial(nn.Hardtanh, 0.0, 0.25), STFT(1024, 768), ["a", "b"], 8192, 1, 11.90625)
+    separator = Mapping(partial(nn.Hardtanh, 0.0, 0.25), STFT(1024, 768), ["a", "b"], 8192, 1, 11.90625, MixturePhase())
     estimate = separator(torch.randn(2, 1, 97536))
     assert estimate.masks is None
     assert estimate.magnitudes.shape == (2, 2, 1, 513, 128)
@@ -148,7 +149,7 @@ class Lowest(nn.Module):
 
 
 def segmenting(hard, channels=1, targets=("bass", "vocals")):
-    return Segmenting(Lowest, STFT(1024, 768), targets, 8192, channels, 11.90625, hard)
+    return Segmenting(Lowest, STFT(1024, 768), targets, 8192, channels, 11.90625, MixturePhase(), hard)
 
 
 @pytest.mark.parametrize("channels", [1, 2])

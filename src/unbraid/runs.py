@@ -33,7 +33,7 @@ from unbraid.errors import InputError, unknown
 from unbraid.files import written_whole
 
 OURS = (
-    "nets", "separators", "features", "corruptions", "dsp", "losses", "tasks", "data", "scoring", "evaluation",
+    "nets", "separators", "phases", "features", "corruptions", "dsp", "losses", "tasks", "data", "scoring", "evaluation",
     "reconstructions",
 )  # fmt: skip
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")

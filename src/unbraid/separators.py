@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -11,26 +11,51 @@ from torch.nn import functional
 
 from unbraid.dsp import STFT, overlap_add
 from unbraid.errors import InputError
+from unbraid.phases import Phase
 
 IGNORED = -100  # the label of bins in which nothing sounds; what cross-entropy leaves out
 SILENT = 1e-8  # energy of a bin: 16-bit rounding alone makes more
 
 
-@dataclass
 class Estimate:
     """What a separator says of a mixture, or the truth in the same form.
 
+    Args:
+        sources: in the order of the targets; or what makes them, which is called when they are asked for: a loss of magnitudes
+            needs none.
+        masks: of each target.
+        magnitudes: of each target, in the network's scale.
+        scale: the factor from STFT magnitudes to the network's.
+        logits: of classes, the targets and the rest.
+        labels: the class of each bin, negative where it has none.
+        embeddings: of each bin, of unit norm.
+        weights: of each bin in a loss of embeddings.
+
     Shape:
-        sources [B, S, C, T] in the order of the targets; masks and magnitudes [B, S, C, F, frames]; scale [B, 1, 1, 1], the
-        factor from STFT magnitudes to the network's. Of a segmentation: logits [B, classes, F, frames], labels [B, F, frames].
+        sources [B, S, C, T]; masks and magnitudes [B, S, C, F, frames]; scale [B, 1, 1, 1]; logits [B, classes, F, frames];
+        labels [B, F, frames]; embeddings [B, D, F, frames]; weights [B, F, frames].
     """
 
-    sources: Tensor
-    masks: Tensor | None = None
-    magnitudes: Tensor | None = None
-    scale: Tensor | None = None
-    logits: Tensor | None = None
-    labels: Tensor | None = None
+    def __init__(
+        self,
+        sources: Tensor | Callable[[], Tensor],
+        masks: Tensor | None = None,
+        magnitudes: Tensor | None = None,
+        scale: Tensor | None = None,
+        logits: Tensor | None = None,
+        labels: Tensor | None = None,
+        embeddings: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
+        self._sources = sources
+        self.masks, self.magnitudes, self.scale = masks, magnitudes, scale
+        self.logits, self.labels, self.embeddings, self.weights = logits, labels, embeddings, weights
+
+    @property
+    def sources(self) -> Tensor:
+        if not isinstance(self._sources, Tensor):
+            self._sources = self._sources()
+        return self._sources
 
 
 class Separator(nn.Module, ABC):
@@ -93,13 +118,20 @@ class Separator(nn.Module, ABC):
 
 
 class Masking(Separator):
-    """STFT, one network per target that sees magnitudes and gives a mask, the mixture's phase, inverse STFT.
+    """STFT, one network per target that sees magnitudes and gives a mask, a phase, inverse STFT.
+
+    What is heard may be refined (`phase`, `mask_max`, `mask_power`, `consistency`); training sees the plain masks.
 
     Args:
-        net: makes the network of one target: magnitudes [B, C, F, T] to a mask of the same shape.
+        net: makes the network of one target: magnitudes [B, C, F, T] to a mask of the same shape, real or complex.
         stft: the transform.
-        scaling: how magnitudes come to [0, 1], which the U-Net paper leaves open. `patch`: divided by the largest magnitude
-            of the chunk; `track`: by the largest that the track's peak allows, so that quiet chunks stay quiet.
+        phase: how masked spectra come to sound.
+        scaling: how magnitudes come to the network. `patch`: divided by the largest magnitude of the chunk; `track`: by the
+            largest that the track's peak allows, so that quiet chunks stay quiet (the U-Net paper leaves it open); `none`: as
+            they are.
+        mask_max: larger masks are clamped.
+        mask_power: the power that masks are raised to; above 1 there is less of what is doubtful.
+        consistency: what the sources lack of the mixture is given to them in equal parts, so that they sum to it.
     """
 
     def __init__(
@@ -110,30 +142,70 @@ class Masking(Separator):
         sample_rate: int,
         channels: int,
         chunk_seconds: float,
-        scaling: Literal["patch", "track"] = "patch",
+        phase: Phase,
+        scaling: Literal["patch", "track", "none"] = "patch",
+        mask_max: float | None = None,
+        mask_power: float = 1.0,
+        consistency: bool = False,
     ) -> None:
         super().__init__(targets, sample_rate, channels, chunk_seconds)
         if self.chunk_samples < stft.n_fft:
             raise InputError(
                 f"chunk_seconds={chunk_seconds} is {self.chunk_samples} samples, expected at least n_fft = {stft.n_fft}"
             )
-        self.stft, self.scaling = stft, scaling
-        self.nets = nn.ModuleList(self._networks(net))
+        if mask_max is not None and mask_max <= 0:
+            raise InputError(f"mask_max must be above 0, found {mask_max}")
+        if mask_power <= 0:
+            raise InputError(f"mask_power must be above 0, found {mask_power}")
+        if consistency and len(self.targets) == 1:
+            raise InputError(f"consistency: one target cannot sum to the mixture, found {self.targets[0]}; give all of them")
+        self.stft, self.scaling, self.phase = stft, scaling, phase
+        self.mask_max, self.mask_power, self.consistency = mask_max, mask_power, consistency
+        self.nets = nn.ModuleList(self.networks(net))
 
-    def _networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
+    def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
         return [net() for _ in self.targets]
+
+    def ask(self, magnitudes: Tensor) -> dict[str, Tensor]:
+        """What the networks say of scaled magnitudes: fields of an `Estimate`, `masks` or `magnitudes` among them."""
+        return {"masks": torch.stack([net(magnitudes) for net in self.nets], dim=1)}
 
     def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
         # b batch, s source, c channel, f bin, t frame
         spectrum = self.stft(mixture)
         magnitudes = spectrum.abs()
         scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
-        scaled = magnitudes * scale
-        masks = torch.stack([net(scaled) for net in self.nets], dim=1)
-        sources = self.stft.inverse(masks * spectrum.unsqueeze(1), mixture.shape[-1])
-        return Estimate(sources, masks, masks * scaled.unsqueeze(1), scale)
+        said = self.ask(magnitudes * scale)
+        if "masks" in said:
+            said.setdefault("magnitudes", said["masks"].abs() * (magnitudes * scale).unsqueeze(1))
+        return Estimate(partial(self._sound, mixture, spectrum, scale, said), scale=scale, **said)
+
+    def _sound(self, mixture: Tensor, spectrum: Tensor, scale: Tensor, said: dict[str, Tensor]) -> Tensor:
+        """Waveforms of what the networks said."""
+        samples = mixture.shape[-1]
+        if "masks" in said:
+            spectra = (said["masks"] if self.training else self.refine(said["masks"])) * spectrum.unsqueeze(1)
+        else:
+            phase = torch.polar(torch.ones_like(spectrum.real), spectrum.angle())
+            spectra = (said["magnitudes"] / scale.unsqueeze(1)).float() * phase.unsqueeze(1)
+        if self.training:
+            return self.stft.inverse(spectra, samples)
+        sources = self.phase(spectra, spectrum, self.stft, samples)
+        if self.consistency:
+            sources = sources + (mixture - sources.sum(dim=1)).unsqueeze(1) / len(self.targets)
+        return sources
+
+    def refine(self, masks: Tensor) -> Tensor:
+        """Clamped and raised to a power; of complex masks the absolute values are."""
+        if self.mask_max is None and self.mask_power == 1:
+            return masks
+        size = masks.abs()
+        wanted = (size if self.mask_max is None else size.clamp(max=self.mask_max)) ** self.mask_power
+        return masks * (wanted / size.clamp(min=1e-12)) if masks.is_complex() else wanted
 
     def _scale(self, magnitudes: Tensor, peak: Tensor) -> Tensor:
+        if self.scaling == "none":
+            return magnitudes.new_ones(len(magnitudes), 1, 1, 1)
         largest = magnitudes.amax(dim=(1, 2, 3)) if self.scaling == "patch" else peak * self.stft.window.sum()
         return 1 / largest.clamp(min=1e-5).view(-1, 1, 1, 1)
 
@@ -149,28 +221,45 @@ class Masking(Separator):
 
 
 class Mapping(Masking):
-    """As `Masking`, except that each network gives the magnitudes of its target themselves; the phase is the mixture's.
+    """As `Masking`, except that each network gives the magnitudes of its target themselves.
 
     A denoising autoencoder is one: the accompaniment is the noise (Grais & Plumbley, GlobalSIP 2017).
     """
 
-    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
-        spectrum = self.stft(mixture)
-        magnitudes = spectrum.abs()
-        scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
-        found = torch.stack([net(magnitudes * scale) for net in self.nets], dim=1)
-        phase = torch.polar(torch.ones_like(magnitudes), spectrum.angle())
-        sources = self.stft.inverse((found / scale.unsqueeze(1)).float() * phase.unsqueeze(1), mixture.shape[-1])
-        return Estimate(sources, magnitudes=found, scale=scale)
+    def ask(self, magnitudes: Tensor) -> dict[str, Tensor]:
+        return {"magnitudes": torch.stack([net(magnitudes) for net in self.nets], dim=1)}
 
 
-class Segmenting(Masking):
-    """Decides for every bin which source is the loudest; the masks follow from that.
-
-    The classes are the targets and, last, the rest of the mixture; one network decides between them, for all channels.
+class JointMasking(Masking):
+    """As `Masking`, with one network for all targets, the rest of the mixture being one more.
 
     Args:
-        net: from the number of classes to a network: magnitudes [B, C, F, T] to logits [B, classes, F, T].
+        net: from the number of targets, the rest among them, to a network: magnitudes [B, C, F, T] to masks
+            [B, S + 1, C or 1, F, T], or to a dict of `masks` and other fields of an `Estimate`.
+        others: as `Masking`.
+    """
+
+    def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
+        return [net(len(self.targets) + 1)]
+
+    def ask(self, magnitudes: Tensor) -> dict[str, Tensor]:
+        said = self.nets[0](magnitudes)
+        said = said if isinstance(said, dict) else {"masks": said}
+        masks = said["masks"][:, : len(self.targets)].expand(-1, -1, self.channels, -1, -1)
+        return said | {"masks": masks}
+
+    def energies(self, mixture: Tensor, sources: Tensor) -> Tensor:
+        """Of each target and of the rest, over the channels. Shape: [B, C, T], [B, S, C, T] -> [B, S + 1, F, frames]."""
+        rest = mixture - sources.sum(dim=1)
+        return self.stft(torch.cat([sources, rest[:, None]], dim=1)).abs().square().sum(dim=2)
+
+
+class Segmenting(JointMasking):
+    """Decides for every bin which source is the loudest; the masks follow from that.
+
+    Args:
+        net: from the number of classes, the targets and the rest, to a network: magnitudes [B, C, F, T] to logits
+            [B, classes, F, T].
         hard: masks are 1 for the likeliest class and 0 for the others; or else they are the probabilities.
         others: as `Masking`.
     """
@@ -183,34 +272,34 @@ class Segmenting(Masking):
         sample_rate: int,
         channels: int,
         chunk_seconds: float,
+        phase: Phase,
         hard: bool,
-        scaling: Literal["patch", "track"] = "patch",
+        scaling: Literal["patch", "track", "none"] = "patch",
+        mask_max: float | None = None,
+        mask_power: float = 1.0,
+        consistency: bool = False,
     ) -> None:
-        super().__init__(net, stft, targets, sample_rate, channels, chunk_seconds, scaling)  # type: ignore[arg-type]
+        super().__init__(
+            net,  # type: ignore[arg-type]
+            stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_max, mask_power, consistency,
+        )  # fmt: skip
         self.hard = hard
 
-    def _networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
-        return [net(len(self.targets) + 1)]
-
-    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
-        # b batch, s class, c channel, f bin, t frame
-        spectrum = self.stft(mixture)
-        magnitudes = spectrum.abs()
-        scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
-        logits = self.nets[0](magnitudes * scale)
+    def ask(self, magnitudes: Tensor) -> dict[str, Tensor]:
+        logits = self.nets[0](magnitudes)
         if self.hard:
             masks = functional.one_hot(logits.argmax(dim=1), logits.shape[1]).movedim(-1, 1).float()
         else:
             masks = logits.softmax(dim=1)
         masks = masks[:, : len(self.targets), None].expand(-1, -1, self.channels, -1, -1)
-        sources = self.stft.inverse(masks * spectrum.unsqueeze(1), mixture.shape[-1])
-        return Estimate(sources, masks, masks * (magnitudes * scale).unsqueeze(1), scale, logits)
+        return {"masks": masks, "logits": logits}
 
     def reference(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, by_difference: Sequence[bool] | None = None
     ) -> Estimate:
-        rest = mixture - sources.sum(dim=1)
-        energies = self.stft(torch.cat([sources, rest[:, None]], dim=1)).abs().square().sum(dim=2)
+        energies = self.energies(mixture, sources)
         labels = energies.argmax(dim=1)
         labels[energies.amax(dim=1) < SILENT] = IGNORED
-        return replace(super().reference(mixture, sources, estimate, by_difference), labels=labels)
+        truth = super().reference(mixture, sources, estimate, by_difference)
+        truth.labels = labels
+        return truth

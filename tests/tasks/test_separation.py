@@ -11,6 +11,7 @@ from tests.test_separators import Constant
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.losses import MagnitudeL1
+from unbraid.phases import MixturePhase
 from unbraid.scoring.measures import usdr
 from unbraid.separators import Masking
 from unbraid.tasks.separation import SeparationTask
@@ -24,7 +25,7 @@ class Batch(NamedTuple):
 
 
 def task(mask: float = 0.5, lr: float = 1e-2, **more) -> SeparationTask:
-    separator = Masking(partial(Constant, mask), STFT(1024, 768), ["vocals"], 8192, 1, 11.90625)
+    separator = Masking(partial(Constant, mask), STFT(1024, 768), ["vocals"], 8192, 1, 11.90625, MixturePhase())
     return SeparationTask(separator, MagnitudeL1(), partial(torch.optim.SGD, lr=lr), **more)
 
 

@@ -21,6 +21,7 @@ LINKS = {
 USED = {
     "features": "model.features",
     "corruption": "model.corruption",
+    "phase": "model.separator.phase",
     "targets": "data.targets",
     "augmentation": "data.augmentation",
     "copies": "data.copies",
@@ -43,6 +44,7 @@ class Experiment:
         evaluation: how the best weights are tested.
         features: what an autoencoder rebuilds.
         corruption: of its input.
+        phase: how masked spectra come to sound.
         targets: what to take out of a mixture: each name and the sources it sums.
         augmentation: what changes training chunks, by name.
         copies: of training tracks at other pitches and tempos, by name.
@@ -59,6 +61,7 @@ class Experiment:
     evaluation: Mapping[str, Any]
     features: Mapping[str, Any] | None = None
     corruption: Mapping[str, Any] | None = None
+    phase: Mapping[str, Any] | None = None
     targets: dict[str, list[str]] | None = None
     augmentation: Mapping[str, Any] | None = None
     copies: Mapping[str, Any] | None = None
