@@ -20,7 +20,7 @@ TABLE = {
     "losses": {"torch"},
     "pictures": {"matplotlib", "torch", "unbraid.dsp"},
     "nets": {"torch", "torchaudio", "einops", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
-    "separators": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
+    "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
     "wiener": {"torch"},
     "data": {

@@ -2,9 +2,12 @@
 
 import math
 
+import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
-from unbraid.losses import BinCrossEntropy, MagnitudeL1, SquaredError
+from unbraid.losses import BinCrossEntropy, Chimera, DeepClustering, MagnitudeL1, SquaredError
 from unbraid.separators import Estimate
 
 
@@ -29,3 +32,69 @@ def test_cross_entropy_is_of_the_bins_that_have_a_class():
     assert math.isclose(loss.item(), (sure + unsure) / 2, rel_tol=1e-6)
     silent = Estimate(torch.empty(0), logits=logits, labels=torch.full_like(labels, -100))
     assert BinCrossEntropy()(silent, silent) == 0
+
+
+def embedded(seed=0, items=2, bins=6, frames=5, classes=3, size=4):
+    random = torch.Generator().manual_seed(seed)
+    embeddings = functional.normalize(torch.randn(items, size, bins, frames, generator=random), dim=1).requires_grad_()
+    labels = torch.randint(classes, (items, bins, frames), generator=random)
+    weights = (torch.rand(items, bins, frames, generator=random) > 0.3).float()
+    nothing = torch.empty(0)
+    return Estimate(nothing, embeddings=embeddings), Estimate(nothing, labels=labels, weights=weights)
+
+
+def pairs(estimate, reference):
+    """V, Y and who has a say of the first item: one row for each bin."""
+    v = estimate.embeddings[0].flatten(1).T.double()
+    y = functional.one_hot(reference.labels[0].flatten(), 3).double()
+    return v, y, reference.weights[0].flatten().bool()
+
+
+def test_deep_clustering_is_the_distance_of_the_affinities():
+    estimate, reference = embedded(items=1)
+    v, y, heard = pairs(estimate, reference)
+    v, y = v[heard], y[heard]
+    expected = (v @ v.T - y @ y.T).square().sum() / len(v) ** 2
+    assert float(DeepClustering("classic")(estimate, reference)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_whitened_deep_clustering_is_its_formula():
+    estimate, reference = embedded(items=1)
+    v, y, heard = pairs(estimate, reference)
+    v, y = v[heard], y[heard]
+    explained = torch.linalg.inv(v.T @ v) @ v.T @ y @ torch.linalg.inv(y.T @ y) @ y.T @ v
+    expected = 1 - explained.trace() / v.shape[1]
+    assert float(DeepClustering("whitened")(estimate, reference)) == pytest.approx(float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["classic", "whitened"])
+def test_deep_clustering_has_gradients_and_no_say_of_silence(kind):
+    estimate, reference = embedded()
+    loss = DeepClustering(kind)
+    loss(estimate, reference).backward()
+    silent = (reference.weights == 0).unsqueeze(1).expand_as(estimate.embeddings)
+    gradient = estimate.embeddings.grad
+    assert (gradient[silent] == 0).all() and (gradient[~silent] != 0).any()
+    all_silent = Estimate(torch.empty(0), labels=reference.labels, weights=torch.zeros_like(reference.weights))
+    assert loss(estimate, all_silent).isfinite()
+
+
+def test_embeddings_that_are_the_classes_have_no_loss():
+    _, reference = embedded()
+    perfect = Estimate(torch.empty(0), embeddings=functional.one_hot(reference.labels, 4).permute(0, 3, 1, 2).float())
+    assert float(DeepClustering("classic")(perfect, reference)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 1.0])
+def test_chimera_weighs_clustering_and_masks(alpha):
+    def fixed(value):
+        return lambda *_: torch.tensor(value)
+
+    loss = Chimera(nn.Identity(), nn.Identity(), alpha)
+    loss.clustering.forward, loss.inference.forward = fixed(2.0), fixed(5.0)
+    assert float(loss(None, None)) == pytest.approx(alpha * 2 + (1 - alpha) * 5)
+
+
+def test_alpha_out_of_range_is_said():
+    with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\], found 1.5"):
+        Chimera(nn.Identity(), nn.Identity(), 1.5)

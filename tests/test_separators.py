@@ -10,7 +10,7 @@ from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.nets.unet import UNet
 from unbraid.phases import MixturePhase
-from unbraid.separators import Mapping, Masking, Segmenting
+from unbraid.separators import Clustering, Mapping, Masking, Segmenting
 
 NARROW = (2, 2, 4, 4, 4, 4)
 
@@ -187,3 +187,56 @@ def test_a_bin_is_labelled_with_its_loudest_source():
     silence = torch.zeros(1, 1, 97536)
     labels = separator.reference(silence, torch.zeros(1, 2, 1, 97536), separator(silence)).labels
     assert (labels < 0).all()
+
+
+class TwoPlaces(nn.Module):
+    """Masks that err a little, embeddings that do not: bins below 171 are in one place, those above in another."""
+
+    def __init__(self, sources: int) -> None:
+        super().__init__()
+        self.sources = sources
+
+    def gather(self, values):
+        return values
+
+    spread = gather
+
+    def forward(self, magnitudes):
+        b, _, f, t = magnitudes.shape
+        low = (torch.arange(f) < 171).float()[:, None].expand(f, t)
+        mistaken = low.clone()
+        mistaken[160:180] = 1 - mistaken[160:180]
+        masks = torch.stack([mistaken, 1 - mistaken])
+        embeddings = torch.stack([low, 1 - low]) + 0.01 * torch.rand(2, f, t, generator=torch.Generator().manual_seed(0))
+        return {"masks": masks[None, :, None].expand(b, -1, -1, -1, -1).clone(), "embeddings": embeddings.expand(b, -1, -1, -1)}
+
+
+def clustering(masks_from, channels=1):
+    stft = STFT(1024, 768)
+    return Clustering(TwoPlaces, stft, ["low"], 8192, channels, 11.90625, MixturePhase(), masks_from, silent_db=40.0).eval()
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_clusters_find_the_sources_by_their_names(channels):
+    mixture = torch.randn(2, channels, 97536)
+    from_head, from_clusters = (clustering(kind, channels)(mixture) for kind in ("head", "clusters"))
+    assert from_head.masks.shape == from_clusters.masks.shape == (2, 1, channels, 513, 128)
+    assert from_clusters.masks[..., :171, :].all() and not from_clusters.masks[..., 171:, :].any()
+    assert not from_head.masks[..., 160:171, :].any()
+    assert torch.equal(clustering("clusters", channels)(mixture).masks, from_clusters.masks)
+
+
+def test_training_asks_for_no_clusters():
+    separator = clustering("clusters").train()
+    assert not separator(torch.randn(1, 1, 97536)).masks[..., 160:171, :].any()
+
+
+def test_quiet_bins_have_no_say():
+    separator = clustering("head")
+    time = torch.arange(97536) / 8192
+    loud, quiet = (gain * torch.sin(2 * torch.pi * hertz * time)[None, None] for gain, hertz in ((1, 400), (0.001, 1600)))
+    truth = separator.reference(loud + quiet, loud[None], separator(loud + quiet))
+    assert truth.weights[0, 50, 2:-2].all() and not truth.weights[0, 200, 2:-2].any()
+    assert (truth.labels[0, 50, 2:-2] == 0).all() and (truth.labels[0, 200, 2:-2] == 1).all()
+    with pytest.raises(InputError, match="silent_db must be above 0, found 0"):
+        Clustering(TwoPlaces, STFT(1024, 768), ["low"], 8192, 1, 11.9, MixturePhase(), "head", silent_db=0)

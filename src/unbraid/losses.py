@@ -1,7 +1,8 @@
 """Losses: `loss(estimate, reference)` to one number; of separations both have the fields of `unbraid.separators.Estimate`."""
 
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,3 +34,57 @@ class BinCrossEntropy(nn.Module):
         known = reference.labels >= 0
         total = functional.cross_entropy(estimate.logits, reference.labels, reduction="sum")
         return total / known.sum().clamp(min=1)
+
+
+class DeepClustering(nn.Module):
+    """‖V Vᵀ − Y Yᵀ‖² of embeddings V and classes Y, a mean over pairs of bins, without their affinities (Hershey et al. 2016).
+
+    With N bins that have a say this takes N D² steps instead of N². `whitened` is D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), the loss
+    of k-means on whitened embeddings (Wang, Le Roux & Hershey, ICASSP 2018), over D.
+
+    Args:
+        kind: `classic` or `whitened`.
+    """
+
+    def __init__(self, kind: Literal["classic", "whitened"]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Shape: embeddings [B, D, F, T]; labels and weights [B, F, T] -> scalar."""
+        embeddings = estimate.embeddings.flatten(start_dim=2).transpose(1, 2).float()  # [B, N, D]
+        labels, weights = reference.labels.flatten(start_dim=1), reference.weights.flatten(start_dim=1)
+        v = embeddings * weights.sqrt().unsqueeze(-1)
+        y = functional.one_hot(labels).to(v) * weights.sqrt().unsqueeze(-1)
+        vv, vy, yy = v.mT @ v, v.mT @ y, y.mT @ y
+        if self.kind == "classic":
+            pairs = weights.sum(dim=1).square().clamp(min=1)
+            return ((vv.square().sum((1, 2)) - 2 * vy.square().sum((1, 2)) + yy.square().sum((1, 2))) / pairs).mean()
+        size = vv.shape[-1]
+        # Cholesky: batches of LU factors hang on some processors. Classes without bins have a row of zeros in vy.
+        steady = vv + 1e-4 * weights.sum(dim=1).clamp(min=1).view(-1, 1, 1) / size * torch.eye(size).to(vv)
+        inner = torch.cholesky_solve(vy, torch.linalg.cholesky(steady)).mul(vy).sum(dim=1)
+        return (1 - (inner / yy.diagonal(dim1=1, dim2=2).clamp(min=1)).sum(dim=1) / size).mean()
+
+
+class Chimera(nn.Module):
+    """α · deep clustering + (1 − α) · mask inference (Luo et al., ICASSP 2017).
+
+    Both are means, the one over pairs of bins and the other over bins, which is the paper's sum over
+    bins of both, divided by their number. Public codes differ between α = 0.1 and 0.9.
+
+    Args:
+        clustering: loss of the embeddings.
+        inference: loss of the masks.
+        alpha: weight of the clustering, in [0, 1].
+    """
+
+    def __init__(self, clustering: nn.Module, inference: nn.Module, alpha: float) -> None:
+        super().__init__()
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must lie in [0, 1], found {alpha}")
+        self.clustering, self.inference, self.alpha = clustering, inference, alpha
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Shape: as the two losses -> scalar."""
+        return self.alpha * self.clustering(estimate, reference) + (1 - self.alpha) * self.inference(estimate, reference)
