@@ -55,7 +55,7 @@ def test_every_option_of_our_own_classes_stands_in_a_yaml(choice):
                 if parameter.kind not in VARIADIC  # of nn.Module, for networks and losses without options
             }
             # What a task tells its network of the features: the one thing no yaml can say for every data set.
-            given = {"size", "shape", "classes"} - set(node) if node.get("_partial_") else set()
+            given = {"size", "shape", "classes", "sources"} - set(node) if node.get("_partial_") else set()
             assert parameters - given == set(node) - {"_target_", "_partial_"}, where
 
 

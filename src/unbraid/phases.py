@@ -5,6 +5,7 @@ sources of a stereo mixture, whose positions it finds out. The mixture's phase i
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -33,6 +34,7 @@ class Phase(ABC):
         """
 
 
+@dataclass(frozen=True)
 class MixturePhase(Phase):
     """The spectra as they are."""
 
@@ -40,6 +42,7 @@ class MixturePhase(Phase):
         return stft.inverse(spectra, samples)
 
 
+@dataclass(frozen=True)
 class GriffinLim(Phase):
     """A phase that fits the magnitudes (Griffin & Lim 1984; fast version: Perraudin et al., WASPAA 2013).
 
@@ -50,12 +53,16 @@ class GriffinLim(Phase):
         seed: of random phases.
     """
 
-    def __init__(self, iterations: int, momentum: float, start: Literal["mixture", "random"], seed: int) -> None:
-        if iterations < 1:
-            raise InputError(f"iterations must be at least 1, found {iterations}")
-        if not 0 <= momentum < 1:
-            raise InputError(f"momentum must lie in [0, 1), found {momentum}")
-        self.iterations, self.momentum, self.start, self.seed = iterations, momentum, start, seed
+    iterations: int
+    momentum: float
+    start: Literal["mixture", "random"]
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise InputError(f"iterations must be at least 1, found {self.iterations}")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"momentum must lie in [0, 1), found {self.momentum}")
 
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
         angles = spectra.angle()
@@ -65,6 +72,7 @@ class GriffinLim(Phase):
         return griffin_lim(spectra.abs(), stft, samples, self.iterations, self.momentum, angles)
 
 
+@dataclass(frozen=True)
 class Wiener(Phase):
     """The multichannel Wiener filter, see `unbraid.wiener`.
 
@@ -75,12 +83,16 @@ class Wiener(Phase):
         window_frames: each stretch of so many frames is filtered by itself, so that memory stays flat and sources may move.
     """
 
-    def __init__(self, iterations: int, softmask: bool, residual: bool, window_frames: int) -> None:
-        if iterations < 0:
-            raise InputError(f"iterations must be at least 0, found {iterations}")
-        if window_frames < 1:
-            raise InputError(f"window_frames must be at least 1, found {window_frames}")
-        self.iterations, self.softmask, self.residual, self.window_frames = iterations, softmask, residual, window_frames
+    iterations: int
+    softmask: bool
+    residual: bool
+    window_frames: int
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0:
+            raise InputError(f"iterations must be at least 0, found {self.iterations}")
+        if self.window_frames < 1:
+            raise InputError(f"window_frames must be at least 1, found {self.window_frames}")
 
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
         sources = spectra.shape[1]

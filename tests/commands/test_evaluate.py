@@ -300,3 +300,12 @@ def test_clips_are_left_where_they_are_asked_for(cli, run):
     cli(f"run={run}", "evaluation.clips=1", door=DOOR)
     folder = run / "scores/energy_ratios"
     assert {path.name for path in folder.iterdir()} == {"audio", "estimate", "pictures", "scores.json"}
+
+
+def test_the_phase_may_be_another_than_in_training(cli, run):
+    status, _, _ = cli(f"run={run}", "phase=griffin_lim", "phase.iterations=2", door=DOOR)
+    scores = load(run / "scores/energy_ratios/scores.json")
+    assert status == 0 and scores["settings"]["estimate"]["phase"].startswith("GriffinLim(iterations=2,")
+    assert scores["tracks"] != load(run / "scores.json")["tracks"]
+    cli(f"run={run}", door=DOOR)  # the run's own again
+    assert load(run / "scores/energy_ratios/scores.json")["tracks"] == load(run / "scores.json")["tracks"]

@@ -38,6 +38,7 @@ BESIDE_RUN = (
     "processes",
     "beside",
     "protocol",
+    "phase",
     "evaluation",
     "data",
     "trainer",
@@ -94,7 +95,7 @@ def evaluate(config: DictConfig) -> None:
 
 
 def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """The config of a run, with the data, protocol and evaluation that were typed."""
+    """The config of a run, with the data, protocol, phase and evaluation that were typed."""
     if config.run is None:
         return config
     for key in typed:
@@ -113,6 +114,12 @@ def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
             config[key] = own[key]
             for word, value in typed_below.items():
                 OmegaConf.update(config, word, value)
+    if any(word.split(".")[0] == "phase" for word in typed):
+        if OmegaConf.select(config, "model.separator.phase") is None:
+            raise InputError(f"phase: the model of run={config.run} makes no use of it")
+        config.model.separator.phase = config.phase
+    else:
+        config.phase = own.get("phase")
     return config
 
 
