@@ -34,7 +34,7 @@ from unbraid.files import written_whole
 
 OURS = (
     "nets", "separators", "phases", "features", "corruptions", "dsp", "losses", "tasks", "data", "scoring", "evaluation",
-    "reconstructions",
+    "reconstructions", "reference",
 )  # fmt: skip
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
 TRAINING_ONLY = ("pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer")
