@@ -56,7 +56,7 @@ def train(config: DictConfig) -> None:
         _fit(trainer, task, data)
         course.test()
         return
-    run = Run(folder, config, HydraConfig.get().overrides.task)
+    run = Run(folder, config, HydraConfig.get().overrides.task, {key: course.chosen[key] for key in ("model", "data")})
     run.start()
     try:
         print(f"{course.introduction()}\nrun     {_shown(folder)}")
