@@ -5,7 +5,9 @@ import json
 from tests.conftest import SHORT, only_run
 from tests.data import twins
 
-RECIPE = ["experiment=jansson2017_ikala", *SHORT]
+QUICK = "protocol.taps=8"
+CHUNK = "model.separator.chunk_seconds=5.90625"  # 64 frames
+RECIPE = ["experiment=jansson2017_ikala", QUICK, *SHORT, CHUNK]
 PREFIX = "distance to reference (Jansson et al., ISMIR 2017, iKala): "
 
 
@@ -25,7 +27,7 @@ def test_a_run_says_its_distance_and_so_does_its_evaluation(cli, tmp_path):
         assert record["distances"][target]["NSDR"]["distance"] == found - figure
     assert record["model"] == "unet_noskip"
 
-    status, out, err = cli(f"run={run}", "protocol=ikala_nsdr", door="scripts/evaluate.py")
+    status, out, err = cli(f"run={run}", "protocol=ikala_nsdr", QUICK, door="scripts/evaluate.py")
     assert status == 0, err
     assert PREFIX in out and load(run / "scores/ikala_nsdr/scores.json")["reference"] == record
     status, out, err = cli(f"run={run}", door="scripts/evaluate.py")
@@ -38,7 +40,7 @@ def test_training_on_pairs_and_scoring_every_clip_is_compared(cli, tmp_path):
     assert status == 0, err
     assert "no distance to reference (Jansson et al., ISMIR 2017, iKala): reference is for data=ikala, found data=pairs" in out
     run, root = only_run(tmp_path / "work"), twins.ikala(tmp_path / "ikala")
-    every = ["data=ikala", f"data.root={root}", "data.layout.test=0.999", "data.layout.valid=0", "protocol=ikala_nsdr"]
+    every = ["data=ikala", f"data.root={root}", "data.layout.test=0.999", "data.layout.valid=0", "protocol=ikala_nsdr", QUICK]
     status, out, err = cli(f"run={run}", *every, door="scripts/evaluate.py")
     assert status == 0, err
     assert f"{PREFIX}vocals NSDR " in out
@@ -48,6 +50,6 @@ def test_training_on_pairs_and_scoring_every_clip_is_compared(cli, tmp_path):
 
 def test_an_oracle_has_no_distance(cli, tmp_path):
     root = twins.ikala(tmp_path / "root")
-    words = ["experiment=jansson2017_ikala", f"data.root={root}"]
+    words = ["experiment=jansson2017_ikala", f"data.root={root}", QUICK]
     status, out, err = cli(*words, "oracle=irm", door="scripts/evaluate.py")
     assert status == 0 and "reference" not in out, err
