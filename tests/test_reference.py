@@ -86,7 +86,7 @@ def test_a_figure_that_is_no_number_is_refused():
 def test_an_autoencoder_has_no_use_for_a_reference():
     config = compose("experiment=jansson2017_ikala", "model=ae")
     config.protocol = None
-    with pytest.raises(InputError, match="reference: the model and the data .* make no use of it; set reference=null"):
+    with pytest.raises(InputError, match=r"reference: the model and the data .* make no use of it; set reference=null"):
         check_experiment(config)
 
 
