@@ -8,12 +8,13 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.door import CONF
-from unbraid.commands.experiment import Experiment
+from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.errors import InputError
 from unbraid.runs import VARIADIC, check, identity, resolve
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if "\nreference:" in path.read_text())
 
 # What a choice cannot be without.
 WITH = {"data=digits": ["model=ae"], "features=pixels": ["model=ae", "data=digits"], "evaluation=reconstruction": ["model=ae"]}
@@ -64,6 +65,18 @@ def test_every_top_level_key_is_in_the_schema_and_every_group_has_a_default():
     known = set(inspect.signature(Experiment).parameters)
     assert known - optional <= set(compose()) <= known
     assert {*GROUPS} - {"experiment"} <= {*compose(), *compose("model=ae")}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_of_the_data_protocol_and_models_that_its_reference_names(recipe):
+    config = compose(f"experiment={recipe}")
+    check_experiment(config)
+    assert config.protocol.name == config.reference.protocol and config.protocol.tracks == config.reference.statistic
+    assert {*config.targets} == {target for figures in config.reference.figures.values() for target in figures}
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra.compose("config", [f"experiment={recipe}"], return_hydra_config=True)
+    chosen = composed.hydra.runtime.choices
+    assert chosen.data == config.reference.data and chosen.model in config.reference.figures
 
 
 def test_a_variant_is_three_lines_over_its_parent():

@@ -34,7 +34,7 @@ from unbraid.files import written_whole
 
 OURS = (
     "nets", "separators", "phases", "features", "corruptions", "dsp", "losses", "tasks", "data", "scoring", "evaluation",
-    "reconstructions",
+    "reconstructions", "reference",
 )  # fmt: skip
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
 TRAINING_ONLY = ("pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer")
@@ -211,11 +211,13 @@ class Run:
         folder: of the run; made if missing.
         config: of the run.
         overrides: as typed.
+        choices: which model and which data, by name.
     """
 
     folder: Path
     config: DictConfig
     overrides: Sequence[str]
+    choices: Mapping[str, str]
 
     def start(self) -> None:
         """Write the records; InputError where the folder holds a run already, which is never overwritten."""
@@ -226,6 +228,7 @@ class Run:
         self._record = {
             "identity": identity(self.config),
             "overrides": list(self.overrides),
+            "choices": dict(self.choices),
             "commit": _commit(),
             "versions": versions(),
             "host": platform.node(),
@@ -254,6 +257,15 @@ def own_config(folder: Path) -> DictConfig:
     if not isinstance(own, DictConfig):
         raise InputError(f"{path}: is not the config of a run")
     return own
+
+
+def own_choices(folder: Path) -> dict[str, str]:
+    """Which model and which data a run is of; nothing where it left no such record."""
+    try:
+        choices = json.loads((folder / "run.json").read_text())["choices"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return dict(choices)
 
 
 def checkpoint_path(run: Path, asked: str) -> Path:

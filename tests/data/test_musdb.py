@@ -68,6 +68,16 @@ def test_both_editions_in_one_root_are_refused(own_songs, stem_file):
         MUSDB18().tracks(own_songs)
 
 
+def test_an_edition_that_was_asked_for_is_the_only_one_that_will_do(songs, tmp_path, stem_file):
+    (tmp_path / "test").mkdir()
+    shutil.copy(stem_file, tmp_path / "test" / "A.stem.mp4")
+    assert len(MUSDB18("hq").tracks(songs).tracks) == 4 and len(MUSDB18("stems").tracks(tmp_path).tracks) == 1
+    with pytest.raises(InputError, match=r"holds the edition hq \(song 0/\), expected data\.layout\.edition=stems"):
+        MUSDB18("stems").tracks(songs)
+    with pytest.raises(InputError, match=r"holds the edition stems \(A\.stem\.mp4\), expected data\.layout\.edition=hq"):
+        MUSDB18("hq").tracks(tmp_path)
+
+
 def test_a_missing_stem_is_named(own_songs):
     (own_songs / "train/song 1/bass.wav").unlink()
     with pytest.raises(InputError, match=r"song 1/bass\.wav: this file of the track is missing"):

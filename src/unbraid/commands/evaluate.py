@@ -20,7 +20,8 @@ from unbraid.dsp import STFT
 from unbraid.errors import InputError, unknown
 from unbraid.estimates import EstimateFolder
 from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, read_scores, report, stft_for, write_scores
-from unbraid.runs import build, checkpoint_path, load_weights, own_config
+from unbraid.reference import Reference, said
+from unbraid.runs import build, checkpoint_path, load_weights, own_choices, own_config
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.tables import refuse_mixed
@@ -88,9 +89,13 @@ def evaluate(config: DictConfig) -> None:
     print(f"protocol {scorer.protocol.name}: {what}, {len(filed)} of them scored before")
     _score(session, [number for number, track in enumerate(scorer.tracks) if track not in filed], config.processes)
     scores = scorer.scores(rows, str(session.checkpoint) if session.subject_is_run else session.label)
+    scores |= _compared(config, scores, other_data="data" in typed)
     write_scores(scorer.folder, scores)
     session.leave_clips()
-    print(f"\n{report(scores, session.label, others)}\n\nscores  {scorer.folder / 'scores.json'}")
+    print(f"\n{report(scores, session.label, others)}\n")
+    if "reference" in scores:
+        print(f"{said(scores['reference'])}\n")
+    print(f"scores  {scorer.folder / 'scores.json'}")
     print(f"tracks  {scorer.folder / ESTIMATE / 'test'}")
 
 
@@ -243,6 +248,17 @@ class Session:
         subject = self.rows[ESTIMATE]
         if isinstance(subject, Separated):
             self.evaluation.leave_clips(subject, self.scorer.targets, self.scorer.folder)
+
+
+def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
+    """With published figures, where the run or the experiment has some; an oracle has none."""
+    if config.reference is None or config.oracle is not None:
+        return {}
+    typed = HydraConfig.get().runtime.choices
+    own = typed if config.run is None else own_choices(Path(config.run))
+    data = typed["data"] if other_data else own.get("data", "unknown")
+    reference: Reference = build(config.reference)
+    return {"reference": reference.compare(scores, data, own.get("model", "unknown"))}
 
 
 def _output(config: DictConfig, other_data: bool) -> Path:

@@ -27,6 +27,7 @@ USED = {
     "copies": "data.copies",
     "optim": "model.optimizer",
     "protocol": "model.separator",
+    "reference": "model.separator",
 }
 
 
@@ -50,6 +51,7 @@ class Experiment:
         copies: of training tracks at other pitches and tempos, by name.
         optim: optimizer and schedule, which the model refers to.
         protocol: under which the test tracks are scored after training.
+        reference: published figures that the scores are compared with.
     """
 
     seed: int
@@ -67,6 +69,7 @@ class Experiment:
     copies: Mapping[str, Any] | None = None
     optim: Mapping[str, Any] | None = None
     protocol: Mapping[str, Any] | None = None
+    reference: Mapping[str, Any] | None = None
 
 
 def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) -> None:

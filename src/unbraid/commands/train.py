@@ -3,6 +3,7 @@
 import logging
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from unbraid.errors import InputError
 from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
 from unbraid.reconstructions import Reconstructions, on_device
 from unbraid.reconstructions import report as report_reconstructions
+from unbraid.reference import Reference, said
 from unbraid.runs import Run, build
 from unbraid.scoring.protocols import Protocol
 from unbraid.separators import Separator
@@ -54,7 +56,7 @@ def train(config: DictConfig) -> None:
         _fit(trainer, task, data)
         course.test()
         return
-    run = Run(folder, config, HydraConfig.get().overrides.task)
+    run = Run(folder, config, HydraConfig.get().overrides.task, {key: course.chosen[key] for key in ("model", "data")})
     run.start()
     try:
         print(f"{course.introduction()}\nrun     {_shown(folder)}")
@@ -121,6 +123,7 @@ class Separation(Course):
         self.task, self.data = task, data
         self.protocol: Protocol = build(config.protocol)
         self.evaluation: Evaluation = build(config.evaluation)
+        self.reference: Reference | None = None if config.reference is None else build(config.reference)
         self.scorer: Scorer
 
     def prepare(self) -> None:
@@ -161,7 +164,16 @@ class Separation(Course):
         for found in _gathered(error, trainer.world_size):
             if found:
                 raise found
-        return scorer.scores(rows, weights) | self._segmentation() if trainer.is_global_zero else {}
+        if not trainer.is_global_zero:
+            return {}
+        scores = scorer.scores(rows, weights)
+        return scores | self._compared(scores) | self._segmentation()
+
+    def _compared(self, scores: Mapping[str, Any]) -> dict[str, Any]:
+        """With published figures, where the experiment has some."""
+        if self.reference is None:
+            return {}
+        return {"reference": self.reference.compare(scores, self.chosen["data"], self.chosen["model"])}
 
     def _segmentation(self) -> dict[str, Any]:
         """Where bins were given classes: how many rightly, in each test track."""
@@ -282,6 +294,8 @@ def _report(scores: dict[str, Any], folder: Path) -> None:
     write_scores(folder, scores)
     say = report if "mixture" in scores else report_reconstructions
     print(f"\n{say(scores, 'this run')}\n")
+    if "reference" in scores:
+        print(f"{said(scores['reference'])}\n")
     if found := list(scores.get("segmentation", {}).values()):
         means = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
         print(f"classes of bins: accuracy {means['accuracy']:.3f}, mean IoU {means['mIoU']:.3f}\n")

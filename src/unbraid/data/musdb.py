@@ -6,7 +6,9 @@ Both have `train/` and `test/`; the validation tracks are the 14 of `train/` tha
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from unbraid.data.folders import audio_files, found_in, split_folders, subfolders
 from unbraid.data.tracks import SPLITS, AudioStream, Listing, Split, Track
@@ -32,8 +34,15 @@ VALIDATION_TRACKS = frozenset({
 })  # fmt: skip
 
 
+@dataclass(frozen=True)
 class MUSDB18:
-    """Either edition, recognised by what lies under the root."""
+    """Either edition, recognised by what lies under the root.
+
+    Args:
+        edition: the only one that will do: the compressed stems, or HQ.
+    """
+
+    edition: Literal["stems", "hq"] | None = None
 
     def tracks(self, root: Path) -> Listing:
         splits = split_folders(root)
@@ -47,6 +56,9 @@ class MUSDB18:
                 f"{root}: is not MUSDB18: expected train/ and test/ with *.stem.mp4 files or a folder of wav files "
                 f"per track, found {found_in(root)}"
             )
+        found, example = ("stems", stems[0].name) if stems else ("hq", f"{songs[0].name}/")
+        if self.edition not in (None, found):
+            raise InputError(f"{root}: holds the edition {found} ({example}), expected data.layout.edition={self.edition}")
         named = frozenset() if "valid" in splits else VALIDATION_TRACKS
         tracks = [_stem_track(path, named) for path in stems] + [_wav_track(path, named) for path in songs]
         return Listing(tracks, {path.name: "holds no wav file" for path in folders if path not in songs})
