@@ -21,6 +21,7 @@ TABLE = {
     "pictures": {"matplotlib", "torch", "unbraid.dsp"},
     "nets": {"torch", "torchaudio", "einops", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "separators": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
+    "pretrained": {"torch", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.separators"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
     "wiener": {"torch"},
     "data": {

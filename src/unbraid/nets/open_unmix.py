@@ -7,6 +7,9 @@ input and output is not done to every frame: it is folded into the weights besid
 For short chunks, or where the music must be heard no later than it sounds, take `causal`, or a convolutional net.
 """
 
+import re
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -112,3 +115,16 @@ class OpenUnmix(nn.Module):
             self.fc3(x), norm.running_mean, norm.running_var, norm.weight * scale, norm.bias * scale + mean,
             norm.training, norm.momentum or 0.0, norm.eps,
         )  # fmt: skip
+
+
+def options_of(state: Mapping[str, Tensor]) -> dict[str, int | bool]:
+    """The arguments of the `OpenUnmix` whose state this is; KeyError where it is of no such network."""
+    bins = len(state["output_mean"])
+    return {
+        "bins": bins,
+        "audio_channels": len(state["bn3.weight"]) // bins,
+        "max_bin": len(state["input_mean"]),
+        "hidden": len(state["bn1.weight"]),
+        "layers": sum(re.fullmatch(r"lstm\.weight_ih_l\d+", name) is not None for name in state),
+        "causal": "lstm.weight_ih_l0_reverse" not in state,
+    }
