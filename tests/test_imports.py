@@ -26,7 +26,7 @@ TABLE = {
     "wiener": {"torch"},
     "data": {
         "torch", "numpy", "filelock", "tqdm", "psutil", "musdb", "yaml", "unbraid.audio", "unbraid.dsp", "unbraid.data",
-        "unbraid.errors", "unbraid.memory",
+        "unbraid.errors", "unbraid.files", "unbraid.memory",
     },
     "data.stretch": {"numpy", "python_stretch", "unbraid.audio", "unbraid.errors"},
     "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.data", "unbraid.errors"},

@@ -143,12 +143,12 @@ class Separation(Course):
     def start_from_statistics(self) -> None:
         """Networks that whiten their input begin with what the training mixtures are on average."""
         separator = self.task.separator
-        nets = [net for net in separator.modules() if hasattr(net, "start_from")]
-        if nets and isinstance(separator, Masking):
+        starts = [start for net in separator.modules() if (start := getattr(net, "start_from", None))]
+        if starts and isinstance(separator, Masking):
             folder, progress = self.data.cache_dir / "statistics", self.trainer.is_global_zero
             found = statistics(self.data.split("train"), separator.stft, folder, progress)
-            for net in nets:
-                net.start_from(*found)
+            for start in starts:
+                start(*found)
 
     def introduction(self) -> str:
         separator = self.task.separator
