@@ -1,4 +1,4 @@
-"""Write a trained separator as other software loads it: `python scripts/export.py run=outputs/… format=openunmix output=folder`."""
+"""A trained separator for other software: `python scripts/export.py run=outputs/… format=openunmix output=folder`."""
 
 from omegaconf import DictConfig
 
