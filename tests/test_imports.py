@@ -21,11 +21,12 @@ TABLE = {
     "pictures": {"matplotlib", "torch", "unbraid.dsp"},
     "nets": {"torch", "torchaudio", "einops", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
+    "pretrained": {"torch", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.separators"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
     "wiener": {"torch"},
     "data": {
         "torch", "numpy", "filelock", "tqdm", "psutil", "musdb", "yaml", "unbraid.audio", "unbraid.dsp", "unbraid.data",
-        "unbraid.errors", "unbraid.memory",
+        "unbraid.errors", "unbraid.files", "unbraid.memory",
     },
     "data.stretch": {"numpy", "python_stretch", "unbraid.audio", "unbraid.errors"},
     "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.data", "unbraid.errors"},

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from unbraid.losses import BinCrossEntropy, Chimera, DeepClustering, MagnitudeL1, SquaredError
+from unbraid.losses import BinCrossEntropy, Chimera, DeepClustering, MagnitudeL1, MagnitudeMSE, SquaredError
 from unbraid.separators import Estimate
 
 
@@ -16,6 +16,13 @@ def test_magnitude_l1_of_equal_magnitudes_is_zero_and_of_a_shift_is_the_shift():
     truth, shifted = (Estimate(torch.empty(0), magnitudes=m) for m in (magnitudes, magnitudes + 0.25))
     assert MagnitudeL1()(truth, truth) == 0
     assert torch.isclose(MagnitudeL1()(shifted, truth), torch.tensor(0.25))
+
+
+def test_magnitude_mse_of_a_shift_is_its_square():
+    magnitudes = torch.rand(2, 1, 1, 5, 7)
+    truth, shifted = (Estimate(torch.empty(0), magnitudes=m) for m in (magnitudes, magnitudes + 0.25))
+    assert MagnitudeMSE()(truth, truth) == 0
+    assert torch.isclose(MagnitudeMSE()(shifted, truth), torch.tensor(0.0625))
 
 
 def test_squared_error_is_summed_over_an_item_and_averaged_over_items():

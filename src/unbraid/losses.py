@@ -88,3 +88,11 @@ class Chimera(nn.Module):
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Shape: as the two losses -> scalar."""
         return self.alpha * self.clustering(estimate, reference) + (1 - self.alpha) * self.inference(estimate, reference)
+
+
+class MagnitudeMSE(nn.Module):
+    """The mean of (M ⊙ X − Y)² over all bins: what Open-Unmix is trained on (Stöter et al., JOSS 2019)."""
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
+        return functional.mse_loss(estimate.magnitudes, reference.magnitudes)

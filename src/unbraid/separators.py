@@ -169,16 +169,18 @@ class Masking(Separator):
 
     def ask(self, magnitudes: Tensor) -> dict[str, Tensor]:
         """What the networks say of scaled magnitudes: fields of an `Estimate`, `masks` or `magnitudes` among them."""
-        return {"masks": torch.stack([net(magnitudes) for net in self.nets], dim=1)}
+        masks = [net(magnitudes) for net in self.nets]
+        return {"masks": torch.stack(masks, dim=1) if len(masks) > 1 else masks[0].unsqueeze(1)}  # a view of one is no copy
 
     def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
         # b batch, s source, c channel, f bin, t frame
         spectrum = self.stft(mixture)
         magnitudes = spectrum.abs()
         scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
-        said = self.ask(magnitudes * scale)
+        scaled = magnitudes * scale
+        said = self.ask(scaled)
         if "masks" in said:
-            said.setdefault("magnitudes", said["masks"].abs() * (magnitudes * scale).unsqueeze(1))
+            said.setdefault("magnitudes", said["masks"].abs() * scaled.unsqueeze(1))
         return Estimate(partial(self._sound, mixture, spectrum, scale, said), scale=scale, **said)
 
     def _sound(self, mixture: Tensor, spectrum: Tensor, scale: Tensor, said: dict[str, Tensor]) -> Tensor:

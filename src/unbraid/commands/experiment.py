@@ -43,6 +43,7 @@ class Experiment:
         trainer: a Lightning Trainer.
         callbacks: of the Trainer, by name.
         evaluation: how the best weights are tested.
+        init: published weights to start from, or a folder with some.
         features: what an autoencoder rebuilds.
         corruption: of its input.
         phase: how masked spectra come to sound.
@@ -61,6 +62,7 @@ class Experiment:
     trainer: Mapping[str, Any]
     callbacks: Mapping[str, Any]
     evaluation: Mapping[str, Any]
+    init: str | None = None
     features: Mapping[str, Any] | None = None
     corruption: Mapping[str, Any] | None = None
     phase: Mapping[str, Any] | None = None
@@ -85,6 +87,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
             "with corruption=gaussian to make it a denoising one"
         )
     check(config, schema)
+    if config.get("init") is not None and "separator" not in config.model:
+        raise InputError(f"init={config.init}: there are no published weights of autoencoders; set init=null")
     for choice, place in USED.items():
         if config.get(choice) is not None and OmegaConf.select(config, place) is None:
             raise InputError(f"{choice}: the model and the data that are chosen make no use of it; set {choice}=null")

@@ -20,15 +20,17 @@ from tqdm import tqdm
 from unbraid.commands.experiment import check_experiment
 from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
+from unbraid.data.statistics import statistics
 from unbraid.data.tracks import SPLITS
 from unbraid.errors import InputError
 from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
+from unbraid.pretrained import load_published
 from unbraid.reconstructions import Reconstructions, on_device
 from unbraid.reconstructions import report as report_reconstructions
 from unbraid.reference import Reference, said
 from unbraid.runs import Run, build
 from unbraid.scoring.protocols import Protocol
-from unbraid.separators import Separator
+from unbraid.separators import Masking, Separator
 from unbraid.subjects import Subject, fingerprint
 from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.reconstruction import ClosedFormTask, ReconstructionTask
@@ -128,7 +130,11 @@ class Separation(Course):
 
     def prepare(self) -> None:
         try_one_chunk(self.task.separator, self.data.chunk_samples)
+        if self.config.init is not None:
+            load_published(self.task.separator, self.config.init)
         self.prepare_tracks(self.data)
+        if self.config.init is None:
+            self.start_from_statistics()
         separator, weights = self.task.separator, self.data.target_weights()
         at = self.protocol.at(separator.sample_rate, separator.channels)
         scene = at.scene(separator.targets, weights)  # said before more is decoded
@@ -136,6 +142,16 @@ class Separation(Course):
             at, scene, weights, self.data.whole("test", *at.format, progress=self.trainer.is_global_zero),
             self.folder / "scores" / at.name, self.data.cache_dir / "baselines", self.trainer.strategy.root_device,
         )  # fmt: skip
+
+    def start_from_statistics(self) -> None:
+        """Networks that whiten their input begin with what the training mixtures are on average."""
+        separator = self.task.separator
+        starts = [start for net in separator.modules() if (start := getattr(net, "start_from", None))]
+        if starts and isinstance(separator, Masking):
+            folder, progress = self.data.cache_dir / "statistics", self.trainer.is_global_zero
+            found = statistics(self.data.split("train"), separator.stft, folder, progress)
+            for start in starts:
+                start(*found)
 
     def introduction(self) -> str:
         separator = self.task.separator

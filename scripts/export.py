@@ -1,0 +1,16 @@
+"""A trained separator for other software: `python scripts/export.py run=outputs/… format=openunmix output=folder`."""
+
+from omegaconf import DictConfig
+
+from unbraid.commands.door import door
+
+
+@door("export")
+def main(config: DictConfig) -> None:
+    from unbraid.commands.export import export  # heavy imports stay out of --help and --cfg
+
+    export(config)
+
+
+if __name__ == "__main__":
+    main()

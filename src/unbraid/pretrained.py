@@ -1,0 +1,113 @@
+"""Weights that others have trained: published ones, fetched once into torch's own cache, and folders of such files.
+
+Those of Open-Unmix (Stöter et al., JOSS 2019), a file for each target: `umx` was trained on MUSDB18, `umxhq` on MUSDB18-HQ,
+`umxl` on more that is not public, and it is for non-commercial use only.
+"""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from unbraid.errors import InputError, unknown
+from unbraid.nets.open_unmix import OpenUnmix, options_of
+from unbraid.separators import Separator
+
+RECORDS = "https://zenodo.org/records/{}/files/{}"
+# The end of a name is the beginning of the file's SHA-256.
+PUBLISHED = {
+    "umx": (3370486, ("bass-646024d3", "drums-5a48008b", "other-f8e132cc", "vocals-c8df74a5")),
+    "umxhq": (3370489, ("bass-8d85a5bd", "drums-9619578f", "other-b52fbbf7", "vocals-b62c91ce")),
+    "umxl": (5069601, ("bass-2ca1ce51", "drums-69e0ebd4", "other-c8c5b3e6", "vocals-bccbd9aa")),
+}
+# What a torch file that is none, or not whole, or holds more than tensors, ends in.
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError)
+
+
+def load_published(separator: Separator, init: str) -> None:
+    """Weights into the networks of a separator, target by target.
+
+    Args:
+        separator: of Open-Unmix networks.
+        init: one of `PUBLISHED`, or a folder with `<target>.pth` or `<target>-<hash>.pth`.
+
+    Raises:
+        InputError: there are none for this model or for a target, the file cannot be fetched or read, or its shapes differ.
+    """
+    nets = [net for net in separator.modules() if isinstance(net, OpenUnmix)]
+    if len(nets) != len(separator.targets):
+        raise InputError(f"init={init}: is of Open-Unmix; choose model=open_unmix, or set init=null")
+    folder = Path(init).expanduser()
+    for target, net in zip(separator.targets, nets, strict=True):
+        if init in PUBLISHED:
+            state = _fetched(init, target)
+        elif folder.is_dir():
+            state = _read(_file_of(folder, target))
+        else:
+            raise InputError(f"init={init}: is no folder and no published model; {unknown(init, PUBLISHED)}")
+        _fill(net, state, f"init={init}: {target}")
+
+
+def _fetched(name: str, target: str) -> Mapping[str, Tensor]:
+    record, stems = PUBLISHED[name]
+    files = {stem.partition("-")[0]: f"{stem}.pth" for stem in stems}
+    if target not in files:
+        raise InputError(f"init={name}: has no weights of '{target}'; it has {', '.join(files)}")
+    url, cache = RECORDS.format(record, files[target]), Path(torch.hub.get_dir()) / "checkpoints"
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, check_hash=True)
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error
+        raise InputError(
+            f"init={name}: {files[target]} cannot be fetched ({reason}); get it from {url} and put it into {cache}"
+        ) from error
+    except UNREADABLE as error:
+        raise InputError(f"{cache / files[target]}: is damaged; remove it, and it is fetched again from {url}") from error
+
+
+def _file_of(folder: Path, target: str) -> Path:
+    if (exact := folder / f"{target}.pth").is_file():
+        return exact
+    names = {path: re.fullmatch(r"(.+?)(-[0-9a-f]{8,})?", path.stem) for path in sorted(folder.glob("*.pth"))}
+    targets = {match[1]: path for path, match in names.items() if match}
+    if target not in targets:
+        raise InputError(f"init={folder}: has no {target}.pth; it has weights of {', '.join(targets) or 'nothing'}")
+    return targets[target]
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except UNREADABLE as error:
+        raise InputError(f"{path}: is damaged or no file of weights") from error
+
+
+def _fill(net: OpenUnmix, state: Mapping[str, Tensor], where: str) -> None:
+    """Old files hold transforms and rates beside the network's own tensors, which are left aside."""
+    own = net.state_dict()
+    parts = {name.partition(".")[0] for name in own}
+    given = {name: tensor for name, tensor in state.items() if name.partition(".")[0] in parts}
+    for name in own | given:
+        found, expected = (_shape(tensors.get(name)) for tensors in (given, own))
+        if found != expected:
+            raise InputError(f"{where}: {name} is {found}, expected {expected}; {_advice(given, net)}")
+    net.load_state_dict(given)
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "not there" if tensor is None else str(list(tensor.shape))
+
+
+def _advice(given: Mapping[str, Tensor], net: nn.Module) -> str:
+    """The keys under which the model would be that of the weights."""
+    try:
+        wanted = options_of(given)
+    except KeyError:
+        return "these are not the weights of an Open-Unmix network"
+    own = options_of(net.state_dict())
+    places = {"audio_channels": "model.separator.channels"}
+    keys = [(places.get(k, f"model.separator.net.{k}"), value) for k, value in wanted.items() if value != own[k]]
+    return "set " + " ".join(f"{key}={str(value).lower()}" for key, value in keys)

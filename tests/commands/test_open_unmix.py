@@ -1,0 +1,133 @@
+"""Open-Unmix from the command line: trained from statistics or from weights, exported, and heard in the openunmix package."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from openunmix.utils import load_separator
+
+from tests.conftest import files_below, load_door, make_root
+from tests.test_configs import compose
+from unbraid.runs import build, own_config
+
+DOOR = "scripts/export.py"
+NET = [
+    "model=open_unmix", "model.separator.sample_rate=8000", "model.separator.stft.n_fft=512",
+    "model.separator.stft.hop_length=128", "model.separator.net.bins=257", "model.separator.net.max_bin=200",
+    "model.separator.net.hidden=8", "model.separator.chunk_seconds=1.0", "targets=vocals_accompaniment",
+]  # fmt: skip
+SHORT = ["trainer.max_epochs=1", "data.batch_size=2", "data.chunks_per_track=2", "trainer.accelerator=cpu"]
+# A rate of 0: what is trained is what it started from.
+SHORT += ["evaluation.clips=0", "optim.optimizer.lr=0"]
+
+
+def words(root, *more):
+    return [*NET, "data=musdb", f"data.root={root}", *SHORT, *more]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run, and the folder it was exported to."""
+    folder = tmp_path_factory.mktemp("open_unmix")
+    make_root(folder / "songs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNBRAID_CACHE", str(folder / "cache"))
+        patch.setattr(sys, "argv", ["train.py", *words(folder / "songs", f"hydra.run.dir={folder / 'run'}")])
+        load_door("train.py")()
+        patch.setattr(sys, "argv", [DOOR, f"run={folder / 'run'}", f"output={folder / 'exported'}"])
+        load_door(DOOR)()
+    return folder
+
+
+def test_training_starts_from_statistics(trained):
+    (path,) = (trained / "cache/statistics").glob("*.npz")
+    mean = torch.from_numpy(np.load(path)["mean"]).float()
+    state = torch.load(trained / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    for net in range(2):
+        assert torch.equal(state[f"separator.nets.{net}.input_mean"], -mean[:200])
+    assert len(mean) == 257 and mean.max() > 1e-3
+
+
+def test_init_takes_the_place_of_statistics(cli, songs, trained, tmp_path):
+    exported = trained / "exported"
+    status, _, err = cli(*words(songs, f"init={exported}", "hydra.run.dir=run"))
+    assert status == 0, err
+    state = torch.load(tmp_path / "work/run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    for number, target in enumerate(("vocals", "accompaniment")):
+        given = torch.load(exported / f"{target}.pth", weights_only=True)
+        assert all(
+            torch.equal(value, state[f"separator.nets.{number}.{name}"])
+            for name, value in given.items()
+            if not name.startswith("bn")  # statistics of batches move
+        )
+    status, _, err = cli(*words(songs, f"init={exported}", "model.separator.net.hidden=6"))
+    assert status == 1 and "fc1.weight is [8, 400], expected [6, 400]; set model.separator.net.hidden=8" in err
+    status, _, err = cli("model=ae", "data=digits", "init=umx")
+    assert status == 1 and "init=umx: there are no published weights of autoencoders" in err
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+@torch.no_grad()
+def test_the_package_loads_what_is_exported_and_says_the_same(trained, iterations):
+    assert files_below(trained / "exported") == [
+        "accompaniment.json", "accompaniment.pth", "separator.json", "vocals.json", "vocals.pth",
+    ]  # fmt: skip
+    theirs = load_separator(str(trained / "exported"), ["vocals", "accompaniment"], niter=iterations).eval()
+    own = own_config(trained / "run")
+    own.model.separator.phase = {
+        "_target_": "unbraid.phases.Wiener", "iterations": iterations, "softmask": False, "residual": False,
+        "window_frames": 300,
+    }  # fmt: skip
+    task = build(own.model)
+    task.load_state_dict(torch.load(trained / "run/checkpoints/best.ckpt", weights_only=True)["state_dict"])
+    mixture = 0.1 * torch.randn(1, 2, 20_011)
+    sources, expected = task.eval().separator(mixture).sources, theirs(mixture)
+    assert expected.shape == sources.shape and expected.abs().max() > 0.01
+    assert (sources - expected).abs().max() < 1e-4
+    assert theirs.sample_rate == json.loads((trained / "exported/separator.json").read_text())["sample_rate"] == 8000
+
+
+def refused(cli, *more):
+    status, _, err = cli(*more, door=DOOR)
+    assert status == 1
+    return err
+
+
+def test_an_output_that_is_there_stays_as_it_is(cli, trained, tmp_path):
+    (tmp_path / "work/there").mkdir()
+    assert "output=there: is there already" in refused(cli, f"run={trained / 'run'}", "output=there")
+    assert files_below(tmp_path / "work") == ["there"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("open_unmix.OpenUnmix", "unet.UNet"), None),
+        (("layers: 3", "layers: 2"), "model.separator.net.layers is 2, and the openunmix package knows only 3"),
+        (("causal: false", "causal: true"), "model.separator.net.causal is True, and the openunmix package knows only False"),
+        (("edges: reflection", "edges: silence"), "stft.edges is silence, and the openunmix package knows only reflection"),
+        (("mask_max: null", "mask_max: 1.0"), "mask_max is 1.0, and the openunmix package knows only None"),
+    ],
+)
+def test_what_the_package_cannot_load_is_not_exported(cli, trained, tmp_path, change, sentence):
+    run = Path(shutil.copytree(trained / "run", tmp_path / "run"))
+    config = (run / "config.yaml").read_text()
+    assert config.count(change[0]) == 1
+    (run / "config.yaml").write_text(config.replace(*change))
+    said = refused(cli, f"run={run}", "output=new")
+    assert (sentence or "there is no such key") in said
+    assert not (tmp_path / "work/new").exists()
+
+
+def test_another_model_and_no_run_are_refused(cli, tmp_path):
+    assert "run has no default" in refused(cli)
+    assert "format: found 'onnx', expected" in refused(cli, "run=x", "format=onnx")
+    (tmp_path / "work/unet").mkdir()
+    OmegaConf.save(compose("model=unet"), tmp_path / "work/unet/config.yaml", resolve=True)
+    assert "run=unet: is no run of model=open_unmix" in refused(cli, "run=unet")
+    assert files_below(tmp_path / "work") == ["unet", "unet/config.yaml"]

@@ -1,0 +1,141 @@
+"""Published weights: fetched once, fitted tensor by tensor, and what is said where that cannot be."""
+
+from functools import partial
+from pathlib import Path
+from urllib.error import URLError
+
+import openunmix
+import pytest
+import torch
+
+from unbraid.dsp import STFT
+from unbraid.errors import InputError
+from unbraid.nets.open_unmix import OpenUnmix, options_of
+from unbraid.nets.unet import UNet
+from unbraid.phases import MixturePhase
+from unbraid.pretrained import PUBLISHED, RECORDS, load_published
+from unbraid.separators import Masking
+
+SMALL = {"bins": 33, "audio_channels": 1, "max_bin": 20, "hidden": 8, "layers": 2, "causal": False}
+MORE = {"stft.window": torch.ones(64), "transform.0.window": torch.ones(64), "sample_rate": torch.tensor(44100.0)}
+
+
+def separator(targets=("vocals",), net=OpenUnmix, **options):
+    made = partial(net, **(SMALL | options)) if net is OpenUnmix else net
+    return Masking(made, STFT(64, 16), targets, 8000, 1, 1.0, MixturePhase(), "none")
+
+
+def weights(seed, **options):
+    torch.manual_seed(seed)
+    return OpenUnmix(**(SMALL | options)).state_dict() | MORE
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.save(weights(1), tmp_path / "vocals.pth")
+    torch.save(weights(2), tmp_path / "drums-0123abcd.pth")
+    return tmp_path
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """Torch's cache in an empty folder, and what is fetched into it from a network that always has small weights."""
+    fetched = []
+
+    def fetch(url, path, hash_prefix=None, progress=True):
+        fetched.append((url, hash_prefix))
+        torch.save(weights(len(fetched)), path)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    return fetched
+
+
+def same(net, state):
+    return all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+def test_files_of_a_folder_by_target_with_or_without_a_hash(folder):
+    made = separator(["drums", "vocals"])
+    load_published(made, str(folder))
+    assert same(made.nets[0], weights(2)) and same(made.nets[1], weights(1)) and not same(made.nets[0], weights(1))
+
+
+def test_published_files_are_those_of_the_package():
+    source = Path(openunmix.__file__).read_text()
+    urls = [RECORDS.format(record, f"{stem}.pth") for record, stems in PUBLISHED.values() for stem in stems]
+    assert len(urls) == 12 and all(f'"{url}"' in source for url in urls)
+
+
+def test_published_files_are_fetched_once_with_their_hash(asked):
+    made = separator(["drums", "vocals"])
+    load_published(made, "umxhq")
+    load_published(separator(["vocals"]), "umxhq")
+    assert asked == [
+        ("https://zenodo.org/records/3370489/files/drums-9619578f.pth", "9619578f"),
+        ("https://zenodo.org/records/3370489/files/vocals-b62c91ce.pth", "b62c91ce"),
+    ]
+    assert same(made.nets[0], weights(1)) and same(made.nets[1], weights(2))
+
+
+def test_without_a_network_it_is_said_where_to_get_the_file_and_where_to_put_it(asked, tmp_path, monkeypatch):
+    def fetch(*_, **__):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    with pytest.raises(InputError) as caught:
+        load_published(separator(), "umx")
+    place, url = tmp_path / "torch/hub/checkpoints", "https://zenodo.org/records/3370486/files/vocals-c8df74a5.pth"
+    assert str(caught.value) == (
+        "init=umx: vocals-c8df74a5.pth cannot be fetched (Name or service not known); "
+        f"get it from {url} and put it into {place}"
+    )
+    torch.save(weights(7), place / "vocals-c8df74a5.pth")
+    made = separator()
+    load_published(made, "umx")
+    assert same(made.nets[0], weights(7))
+    (place / "vocals-c8df74a5.pth").write_bytes(b"no weights")
+    with pytest.raises(InputError, match=r"vocals-c8df74a5.pth: is damaged; remove it"):
+        load_published(made, "umx")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"hidden": 6}, "fc1.weight is [8, 20], expected [6, 20]; set model.separator.net.hidden=8"),
+        ({"max_bin": None}, "input_mean is [20], expected [33]; set model.separator.net.max_bin=20"),
+        ({"layers": 3}, "lstm.weight_ih_l2 is not there, expected [16, 8]; set model.separator.net.layers=2"),
+        ({"layers": 1}, "lstm.weight_ih_l1 is [16, 8], expected not there; set model.separator.net.layers=2"),
+        ({"causal": True}, "lstm.weight_ih_l0 is [16, 8], expected [32, 8]; set model.separator.net.causal=false"),
+        ({"audio_channels": 2}, "fc1.weight is [8, 20], expected [8, 40]; set model.separator.channels=1"),
+        (
+            {"bins": 65, "hidden": 6},
+            "output_scale is [33], expected [65]; set model.separator.net.bins=33 model.separator.net.hidden=8",
+        ),
+    ],
+)
+def test_of_another_shape_the_first_tensor_is_named_and_the_keys_to_change(folder, options, sentence):
+    with pytest.raises(InputError) as caught:
+        load_published(separator(**options), str(folder))
+    assert str(caught.value) == f"init={folder}: vocals: {sentence}"
+
+
+def test_what_is_not_there_or_not_weights_is_said(folder):
+    torch.save({"state_dict": {}}, folder / "bass.pth")
+    (folder / "other.pth").write_bytes(b"")
+    for made, init, sentence in (
+        (separator(["piano"]), "umxl", "init=umxl: has no weights of 'piano'; it has bass, drums, other, vocals"),
+        (separator(["piano"]), str(folder), "has no piano.pth; it has weights of bass, drums, other, vocals"),
+        (separator(["bass"]), str(folder), "these are not the weights of an Open-Unmix network"),
+        (separator(["other"]), str(folder), "other.pth: is damaged or no file of weights"),
+        (separator(), "umxq", "init=umxq: is no folder and no published model; did you mean 'umx"),
+        (separator(net=partial(UNet, (2, 2), dropout_layers=0)), "umx", "init=umx: is of Open-Unmix; choose model=open_unmix"),
+    ):
+        with pytest.raises(InputError) as caught:
+            load_published(made, init)
+        assert sentence in str(caught.value)
+
+
+def test_options_are_read_from_weights():
+    for options in (SMALL, SMALL | {"causal": True, "layers": 1, "audio_channels": 2}):
+        assert options_of(OpenUnmix(**options).state_dict()) == options
