@@ -77,6 +77,9 @@ class HDemucs(nn.Module):
             emb_smooth, kernel_size, time_stride, stride, context, context_enc, norm_starts, norm_groups, dconv_depth,
             dconv_comp, dconv_attn, dconv_lstm, dconv_init,
         )  # fmt: skip
+        for layer in self.net.time_encoder:
+            if layer.empty:  # has a norm that is never used, which processes that share gradients would wait for
+                layer.norm1.requires_grad_(False)
 
     def forward(self, mixture: Tensor) -> Tensor:
         if mixture.shape[-1] < self.n_fft:
