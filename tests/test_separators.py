@@ -10,7 +10,7 @@ from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.nets.unet import UNet
 from unbraid.phases import MixturePhase
-from unbraid.separators import Mapping, Masking, Segmenting
+from unbraid.separators import Direct, Mapping, Masking, Segmenting
 
 NARROW = (2, 2, 4, 4, 4, 4)
 
@@ -187,3 +187,32 @@ def test_a_bin_is_labelled_with_its_loudest_source():
     silence = torch.zeros(1, 1, 97536)
     labels = separator.reference(silence, torch.zeros(1, 2, 1, 97536), separator(silence)).labels
     assert (labels < 0).all()
+
+
+class Shares(nn.Module):
+    """Gives every source its share of the mixture."""
+
+    def __init__(self, sources):
+        super().__init__()
+        self.shares = nn.Parameter(torch.arange(1.0, sources + 1))
+
+    def forward(self, mixture):
+        return self.shares[:, None, None] * mixture[:, None]
+
+
+@pytest.mark.parametrize("samples", [700, 2000, 5003])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_direct_separator_is_its_network_told_how_many_targets(samples, channels):
+    separator = Direct(Shares, ["vocals", "drums", "bass"], 1000, channels, 2.0)
+    mixture = torch.randn(channels, samples)
+    estimate = separator(mixture[None])
+    expected = torch.stack([mixture, 2 * mixture, 3 * mixture])
+    assert torch.equal(estimate.sources[0], expected)
+    assert estimate.masks is None and estimate.magnitudes is None
+    assert torch.allclose(separator.separate(mixture), expected, atol=1e-5)
+
+
+def test_the_truth_of_a_direct_separator_is_the_sources():
+    separator = Direct(Shares, ["vocals"], 1000, 1, 2.0)
+    mixture, sources = torch.randn(2, 1, 2000), torch.randn(2, 1, 1, 2000)
+    assert torch.equal(separator.reference(mixture, sources, separator(mixture), (True,)).sources, sources)
