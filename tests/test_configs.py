@@ -55,7 +55,7 @@ def test_every_option_of_our_own_classes_stands_in_a_yaml(choice):
                 for name, parameter in inspect.signature(resolve(node["_target_"], where)).parameters.items()
                 if parameter.kind not in VARIADIC  # of nn.Module, for networks and losses without options
             }
-            # What a task tells its network of the features: the one thing no yaml can say for every data set.
+            # What a task or a separator tells its network of features and targets: what no yaml can say for all of them.
             given = {"size", "shape", "classes", "sources"} - set(node) if node.get("_partial_") else set()
             assert parameters - given == set(node) - {"_target_", "_partial_"}, where
 

@@ -17,11 +17,11 @@ TABLE = {
     "dsp": {"torch", "torchaudio"},
     "features": {"torch", "unbraid.dsp", "unbraid.errors"},
     "corruptions": {"torch", "unbraid.errors"},
-    "losses": {"torch"},
+    "losses": {"torch", "unbraid.errors"},
     "pictures": {"matplotlib", "torch", "unbraid.dsp"},
-    "nets": {"torch", "torchaudio", "einops", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
     "pretrained": {"torch", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.separators"},
+    "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
     "wiener": {"torch"},
     "data": {

@@ -2,12 +2,27 @@
 
 import math
 
+import bs_roformer
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
-from unbraid.losses import BinCrossEntropy, Chimera, DeepClustering, MagnitudeL1, MagnitudeMSE, SquaredError
+from unbraid.errors import InputError
+from unbraid.losses import (
+    SISDR,
+    BinCrossEntropy,
+    Chimera,
+    DeepClustering,
+    MagnitudeL1,
+    MagnitudeMSE,
+    MultiResolutionSTFT,
+    SquaredError,
+    WaveformL1,
+    WaveformMSE,
+    WeightedSum,
+)
 from unbraid.separators import Estimate
 
 
@@ -105,3 +120,74 @@ def test_chimera_weighs_clustering_and_masks(alpha):
 def test_alpha_out_of_range_is_said():
     with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\], found 1.5"):
         Chimera(nn.Identity(), nn.Identity(), 1.5)
+
+
+def waveforms(seed, shape=(2, 3, 2, 4000)):
+    return Estimate(torch.randn(shape, generator=torch.Generator().manual_seed(seed)))
+
+
+@pytest.mark.parametrize("loss", [WaveformL1(), WaveformMSE(), MultiResolutionSTFT()])
+def test_losses_of_waveforms_are_zero_for_the_truth_alone(loss):
+    truth, other = waveforms(0), waveforms(1)
+    assert loss(truth, truth) == 0 < loss(other, truth)
+
+
+def test_losses_of_waveforms_are_means_over_samples():
+    truth = waveforms(0)
+    louder = Estimate(truth.sources + 0.5)
+    assert torch.isclose(WaveformL1()(louder, truth), torch.tensor(0.5))
+    assert torch.isclose(WaveformMSE()(louder, truth), torch.tensor(0.25))
+
+
+def test_si_sdr_does_not_hear_the_level():
+    truth = waveforms(0)
+    noisy = Estimate(truth.sources + 0.1 * waveforms(1).sources)
+    assert SISDR()(noisy, truth).item() == pytest.approx(-20, abs=0.2)
+    for level in (0.1, 7.0):
+        assert torch.isclose(SISDR()(Estimate(level * noisy.sources), truth), SISDR()(noisy, truth), atol=1e-3)
+    assert SISDR()(truth, truth) < -80
+
+
+def test_si_sdr_is_torchmetrics_of_channels_in_a_row():
+    truth, estimate = waveforms(0), Estimate(0.3 * waveforms(0).sources + waveforms(1).sources)
+    theirs = scale_invariant_signal_distortion_ratio(estimate.sources.flatten(2), truth.sources.flatten(2))
+    assert torch.isclose(SISDR()(estimate, truth), -theirs.mean(), atol=1e-4)
+
+
+def test_si_sdr_of_silence_is_a_number_that_asks_for_silence():
+    silence, loud = Estimate(torch.zeros(1, 1, 1, 400)), torch.ones(1, 1, 1, 400, requires_grad=True)
+    loss = SISDR()(Estimate(loud), silence)
+    loss.backward()
+    assert loss.isfinite() and (loud.grad > 0).all()
+
+
+def test_multi_resolution_stft_is_the_bs_roformers_own_loss():
+    torch.manual_seed(0)
+    sizes = (1024, 256, 64)
+    package = bs_roformer.BSRoformer(
+        8, depth=1, stereo=True, num_stems=2, dim_head=4, heads=2, stft_n_fft=256, stft_win_length=256, stft_hop_length=100,
+        freqs_per_bands=(29, 100), multi_stft_resolutions_window_sizes=sizes, multi_stft_hop_size=50,
+        multi_stft_resolution_loss_weight=0.7,
+    ).eval()  # fmt: skip
+    mixture, truth = torch.randn(2, 2, 2000), waveforms(2, (2, 2, 2, 2000))
+    ours = MultiResolutionSTFT(sizes, hop_length=50, n_fft=256, weight=0.7)(Estimate(package(mixture)), truth)
+    assert torch.isclose(ours, package(mixture, target=truth.sources), rtol=1e-5)
+
+
+def test_windows_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match=r"window_sizes must all be larger than hop_length=147.*found \[4096, 128\]"):
+        MultiResolutionSTFT([4096, 128])
+    with pytest.raises(InputError, match="window_sizes: 4096 needs chunks of more than 2048 samples, found 2000"):
+        MultiResolutionSTFT()(waveforms(0, (1, 1, 1, 2000)), waveforms(1, (1, 1, 1, 2000)))
+
+
+def test_a_weighted_sum_is_one():
+    truth, estimate = waveforms(0), waveforms(1)
+    parts = {"level": WaveformL1(), "shape": SISDR()}
+    total = WeightedSum(parts, {"shape": 0.1, "level": 2.0})(estimate, truth)
+    assert torch.isclose(total, 2 * parts["level"](estimate, truth) + 0.1 * parts["shape"](estimate, truth))
+
+
+def test_weights_without_a_loss_are_refused():
+    with pytest.raises(InputError, match="weights must name the losses, level, found levle"):
+        WeightedSum({"level": WaveformL1()}, {"levle": 1.0})

@@ -10,7 +10,7 @@ from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.nets.unet import UNet
 from unbraid.phases import MixturePhase
-from unbraid.separators import Clustering, Mapping, Masking, Segmenting
+from unbraid.separators import Clustering, Direct, JointMasking, Mapping, Masking, Segmenting
 
 NARROW = (2, 2, 4, 4, 4, 4)
 
@@ -40,14 +40,14 @@ def test_a_mask_of_one_returns_the_mixture(samples):
 
 
 def test_silence_in_gives_silence_out():
-    separator = masking(partial(UNet, NARROW)).eval()
+    separator = masking(partial(UNet, None, NARROW)).eval()
     assert separator.separate(torch.zeros(1, 100000)).abs().max() == 0
 
 
 @pytest.mark.parametrize("targets", [["vocals"], ["vocals", "drums", "bass"]])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_shapes_and_one_network_per_target(targets, channels):
-    separator = masking(partial(UNet, NARROW, channels), targets=targets, channels=channels)
+    separator = masking(partial(UNet, None, NARROW, channels), targets=targets, channels=channels)
     estimate = separator(torch.randn(2, channels, 97536))
     sources, frames = len(targets), (2, len(targets), channels, 513, 128)
     assert estimate.sources.shape == (2, sources, channels, 97536)
@@ -100,7 +100,7 @@ def test_what_is_no_separator_is_said(changes, sentence):
 
 def test_a_chunk_shorter_than_a_window_is_refused():
     with pytest.raises(InputError, match=r"chunk_seconds=0\.1 is 819 samples, expected at least n_fft = 1024"):
-        Masking(partial(UNet, NARROW), STFT(1024, 768), ["vocals"], 8192, 1, 0.1, MixturePhase())
+        Masking(partial(UNet, None, NARROW), STFT(1024, 768), ["vocals"], 8192, 1, 0.1, MixturePhase())
 
 
 def test_a_target_by_difference_is_what_the_mixtures_magnitudes_have_more():
@@ -240,3 +240,40 @@ def test_quiet_bins_have_no_say():
     assert (truth.labels[0, 50, 2:-2] == 0).all() and (truth.labels[0, 200, 2:-2] == 1).all()
     with pytest.raises(InputError, match="silent_db must be above 0, found 0"):
         Clustering(TwoPlaces, STFT(1024, 768), ["low"], 8192, 1, 11.9, MixturePhase(), "head", silent_db=0)
+
+
+class Shares(nn.Module):
+    """Gives every source its share of the mixture."""
+
+    def __init__(self, sources):
+        super().__init__()
+        self.shares = nn.Parameter(torch.arange(1.0, sources + 1))
+
+    def forward(self, mixture):
+        return self.shares[:, None, None] * mixture[:, None]
+
+
+@pytest.mark.parametrize("samples", [700, 2000, 5003])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_direct_separator_is_its_network_told_how_many_targets(samples, channels):
+    separator = Direct(Shares, ["vocals", "drums", "bass"], 1000, channels, 2.0)
+    mixture = torch.randn(channels, samples)
+    estimate = separator(mixture[None])
+    expected = torch.stack([mixture, 2 * mixture, 3 * mixture])
+    assert torch.equal(estimate.sources[0], expected)
+    assert estimate.masks is None and estimate.magnitudes is None
+    assert torch.allclose(separator.separate(mixture), expected, atol=1e-5)
+
+
+def test_the_truth_of_a_direct_separator_is_the_sources():
+    separator = Direct(Shares, ["vocals"], 1000, 1, 2.0)
+    mixture, sources = torch.randn(2, 1, 2000), torch.randn(2, 1, 1, 2000)
+    assert torch.equal(separator.reference(mixture, sources, separator(mixture), (True,)).sources, sources)
+
+
+def test_one_u_net_divides_the_mixture_among_targets_and_the_rest():
+    net = partial(UNet, channels=NARROW, audio_channels=2, masks="softmax")
+    separator = JointMasking(net, STFT(1024, 768), ["vocals", "drums"], 8192, 2, 11.90625, MixturePhase()).eval()
+    estimate = separator(torch.randn(1, 2, 97536))
+    assert estimate.masks.shape == (1, 2, 2, 513, 128) and len(separator.nets) == 1
+    assert estimate.masks.sum(dim=1).min() > 0 and estimate.masks.sum(dim=1).max() < 1

@@ -1,10 +1,13 @@
 """Losses: `loss(estimate, reference)` to one number; of separations both have the fields of `unbraid.separators.Estimate`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from unbraid.errors import InputError
 
 
 class MagnitudeL1(nn.Module):
@@ -96,3 +99,101 @@ class MagnitudeMSE(nn.Module):
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
         return functional.mse_loss(estimate.magnitudes, reference.magnitudes)
+
+
+class WaveformL1(nn.Module):
+    """|x̂ − x| of waveforms, the mean over samples (Défossez et al., 2019)."""
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Shape: sources [B, S, C, T] of both -> scalar."""
+        return functional.l1_loss(estimate.sources, reference.sources)
+
+
+class WaveformMSE(nn.Module):
+    """(x̂ − x)² of waveforms, the mean over samples."""
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Shape: sources [B, S, C, T] of both -> scalar."""
+        return functional.mse_loss(estimate.sources, reference.sources)
+
+
+class SISDR(nn.Module):
+    """Negative scale-invariant SDR in dB, the mean over sources (Le Roux et al., ICASSP 2019).
+
+    One scale serves all channels. The level of an estimate is left open: scores that see it, such as uSDR, say nothing of a
+    network that was trained on this alone. Energies have 1e-7 added, so that silence is no infinity.
+    """
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Shape: sources [B, S, C, T] of both -> scalar."""
+        heard, true = estimate.sources.float().flatten(2), reference.sources.float().flatten(2)
+        tiny = 1e-7
+        scale = ((heard * true).sum(-1, keepdim=True) + tiny) / (true.square().sum(-1, keepdim=True) + tiny)
+        target = scale * true
+        ratio = (target.square().sum(-1) + tiny) / ((heard - target).square().sum(-1) + tiny)
+        return -10 * ratio.log10().mean()
+
+
+class MultiResolutionSTFT(nn.Module):
+    """L1 of waveforms and of their complex spectra, at several window sizes (Lu et al., ICASSP 2024; Gusó et al. 2022).
+
+    Args:
+        window_sizes: of Hann windows, in samples.
+        hop_length: step between frames in samples, the same for all sizes.
+        n_fft: length of the transforms in samples; smaller windows are filled up with zeros, larger ones have their own.
+        weight: of the sum of all spectra's L1; that of the waveforms is 1.
+    """
+
+    def __init__(
+        self,
+        window_sizes: Sequence[int] = (4096, 2048, 1024, 512, 256),
+        hop_length: int = 147,
+        n_fft: int = 2048,
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not window_sizes or min(window_sizes) <= hop_length or hop_length < 1:
+            raise InputError(
+                f"window_sizes must all be larger than hop_length={hop_length}, which is 1 or more, found {list(window_sizes)}"
+            )
+        self.hop_length, self.n_fft, self.weight = hop_length, n_fft, weight
+        self.sizes = list(window_sizes)
+        for size in self.sizes:
+            self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Shape: sources [B, S, C, T] of both, T above half the largest window -> scalar."""
+        with torch.autocast(estimate.sources.device.type, enabled=False):
+            pair = torch.stack([estimate.sources.float(), reference.sources.float()])
+            loss = functional.l1_loss(*pair)
+            for size in self.sizes:
+                loss = loss + self.weight * functional.l1_loss(*self._spectra(pair, size))
+        return loss
+
+    def _spectra(self, pair: Tensor, size: int) -> Tensor:
+        samples, n_fft = pair.shape[-1], max(size, self.n_fft)
+        if samples <= n_fft // 2:
+            raise InputError(f"window_sizes: {n_fft} needs chunks of more than {n_fft // 2} samples, found {samples}")
+        window = self.get_buffer(f"window_{size}")
+        spectra = torch.stft(pair.reshape(-1, samples), n_fft, self.hop_length, size, window, return_complex=True)
+        return spectra.unflatten(0, (2, -1))
+
+
+class WeightedSum(nn.Module):
+    """Several losses as one.
+
+    Args:
+        losses: by names of one's own.
+        weights: of each, by the same names.
+    """
+
+    def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
+        super().__init__()
+        if not losses or {*losses} != {*weights}:
+            raise InputError(f"weights must name the losses, {', '.join(sorted(losses))}, found {', '.join(sorted(weights))}")
+        self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Shape: what each of the losses takes -> scalar."""
+        each = [self.weights[name] * loss(estimate, reference) for name, loss in self.losses.items()]
+        return torch.stack(each).sum()

@@ -118,6 +118,37 @@ class Separator(nn.Module, ABC):
         )  # fmt: skip
 
 
+class Direct(Separator):
+    """A network from the mixture's waveform to those of all targets; what transforms it takes are its own.
+
+    Args:
+        net: from the number of targets to a network: mixture [B, C, T] to sources [B, S, C, T].
+        targets: see `Separator`.
+        sample_rate: see `Separator`.
+        channels: see `Separator`.
+        chunk_seconds: see `Separator`.
+    """
+
+    def __init__(
+        self,
+        net: Callable[[int], nn.Module],
+        targets: Iterable[str],
+        sample_rate: int,
+        channels: int,
+        chunk_seconds: float,
+    ) -> None:
+        super().__init__(targets, sample_rate, channels, chunk_seconds)
+        self.net = net(len(self.targets))
+
+    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
+        return Estimate(self.net(mixture).float())
+
+    def reference(
+        self, mixture: Tensor, sources: Tensor, estimate: Estimate, by_difference: Sequence[bool] | None = None
+    ) -> Estimate:
+        return Estimate(sources)
+
+
 class Masking(Separator):
     """STFT, one network per target that sees magnitudes and gives a mask, a phase, inverse STFT.
 

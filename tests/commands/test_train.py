@@ -13,7 +13,7 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 
-from tests.conftest import PROJECT, SHORT, files_below, only_run, write_song
+from tests.conftest import NARROW, PROJECT, SHORT, files_below, only_run, write_song
 from tests.test_separators import Constant, masking
 from unbraid import audio
 from unbraid.commands.door import CONF
@@ -115,10 +115,22 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(cli, songs, tmp_path):
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+NET = "model.separator.net"
+SECOND = "model.separator.chunk_seconds=1"
+ROFORMER = [SECOND, f"{NET}.dim=8", f"{NET}.depth=1", f"{NET}.dim_head=4", f"{NET}.heads=2"]
+TINY = {  # of models that are slow at their own size
+    "hdemucs": [SECOND, f"{NET}.channels=4", f"{NET}.n_fft=1024", f"{NET}.depth=5"],
+    "conv_tasnet": [SECOND, f"{NET}.enc_num_feats=8", f"{NET}.msk_num_hidden_feats=8", f"{NET}.msk_num_layers=2"],
+    "unet_44khz": [NARROW, "model.separator.chunk_seconds=1.5"],
+}
+TINY |= dict.fromkeys(("bs_roformer", "bs_roformer_large", "mel_band_roformer", "mel_band_roformer_large"), ROFORMER)
+
+
 @pytest.mark.parametrize("model", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
 def test_every_model_trains_on_the_demo_songs(cli, model, tmp_path):
     status, out, _ = cli(
-        f"model={model}", "data.layout.train=1", "data.layout.valid=1", "data.layout.test=1", "data.layout.seconds=4",
+        f"model={model}", *TINY.get(model, ()),
+        "data.layout.train=1", "data.layout.valid=1", "data.layout.test=1", "data.layout.seconds=4",
         "trainer.accelerator=cpu", "trainer.max_steps=2", "data.batch_size=2", "data.chunks_per_track=4",
     )  # fmt: skip
     assert status == 0 and ("ideal ratio mask" in out or "squared error" in out)

@@ -42,14 +42,14 @@ def test_there_is_no_pooling_and_dropout_is_in_the_first_three_decoder_layers():
 @pytest.mark.parametrize("frames", [64, 65, 127, 128, 200])
 @pytest.mark.parametrize("audio_channels", [1, 2])
 def test_the_mask_has_the_shape_of_the_magnitudes_and_lies_in_0_1(frames, audio_channels):
-    mask = UNet(NARROW, audio_channels)(torch.rand(2, audio_channels, 513, frames))
+    mask = UNet(None, NARROW, audio_channels)(torch.rand(2, audio_channels, 513, frames))
     assert mask.shape == (2, audio_channels, 513, frames)
     assert mask.min() >= 0 and mask.max() <= 1
 
 
 @pytest.mark.parametrize(("drop_bin", "edge", "neighbour"), [("dc", 0, 1), ("nyquist", -1, -2)])
 def test_the_bin_left_out_is_not_seen_and_takes_its_neighbours_mask(drop_bin, edge, neighbour):
-    net = UNet(NARROW, drop_bin=drop_bin).eval()
+    net = UNet(None, NARROW, drop_bin=drop_bin).eval()
     magnitudes = torch.rand(1, 1, 513, 64)
     mask = net(magnitudes)
     assert torch.equal(mask[:, :, edge], mask[:, :, neighbour])
@@ -59,7 +59,7 @@ def test_the_bin_left_out_is_not_seen_and_takes_its_neighbours_mask(drop_bin, ed
 
 def test_without_skips_nothing_bypasses_the_bottleneck():
     def output_range(skips: bool) -> float:
-        net = UNet(NARROW, skips=skips).eval()
+        net = UNet(None, NARROW, skips=skips).eval()
         with torch.no_grad():
             for parameter in net.encoder[-1].parameters():
                 parameter.zero_()  # the bottleneck says nothing
@@ -71,20 +71,72 @@ def test_without_skips_nothing_bypasses_the_bottleneck():
 
 
 def test_every_weight_gets_a_gradient():
-    net = UNet(NARROW)
+    net = UNet(None, NARROW)
     net(torch.rand(2, 1, 513, 64)).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
 def test_what_it_cannot_take_is_said():
     with pytest.raises(InputError, match="needs at least 64 frames, found 63"):
-        UNet(NARROW)(torch.rand(1, 1, 513, 63))
+        UNet(None, NARROW)(torch.rand(1, 1, 513, 63))
     with pytest.raises(InputError, match="n_fft that is a multiple of 128, found 1000"):
-        UNet(NARROW)(torch.rand(1, 1, 501, 64))
+        UNet(None, NARROW)(torch.rand(1, 1, 501, 64))
     with pytest.raises(InputError, match="kernel_size must be odd, found 4"):
-        UNet(NARROW, kernel_size=4)
+        UNet(None, NARROW, kernel_size=4)
     for channels in ((), (0, 4), (-1,)):
         with pytest.raises(InputError, match="channels must be one positive number for each layer"):
-            UNet(channels)
+            UNet(channels=channels)
     with pytest.raises(InputError, match=r"dropout_layers must lie in \[0, 6\], found -3"):
-        UNet(NARROW, dropout_layers=-3)
+        UNet(None, NARROW, dropout_layers=-3)
+    with pytest.raises(InputError, match="masks=softmax is over several sources, and there is one"):
+        UNet(masks="softmax")
+    for name, known in (("up", "transposed, nearest, bilinear"), ("masks", "sigmoid, softmax")):
+        with pytest.raises(InputError, match=f"a U-Net's {name} must be one of {known}, found max_unpool"):
+            UNet(**{name: "max_unpool"})
+
+
+@pytest.mark.parametrize("up", ["nearest", "bilinear"])
+@pytest.mark.parametrize("skips", [True, False])
+def test_interpolation_doubles_with_as_many_weights(up, skips):
+    net = UNet(None, NARROW, skips=skips, up=up)
+    assert count(net) == count(UNet(None, NARROW, skips=skips))
+    assert not [m for m in net.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert net(torch.rand(2, 1, 513, 70)).shape == (2, 1, 513, 70)
+
+
+def test_interpolation_leaves_no_checkerboard():
+    """Where the input is flat the mask is, but at the edges; transposed kernels draw a grid."""
+
+    def roughness(up: str) -> float:
+        torch.manual_seed(0)
+        net = UNet(None, (4, 8), skips=False, dropout_layers=0, up=up).eval()
+        return float(net(torch.full((1, 1, 257, 256), 0.5))[..., 64:192, 64:192].std())
+
+    assert roughness("nearest") < 1e-6 < roughness("transposed")
+
+
+@pytest.mark.parametrize("audio_channels", [1, 2])
+def test_softmax_masks_of_all_sources_sum_to_one(audio_channels):
+    masks = UNet(3, NARROW, audio_channels, masks="softmax")(torch.rand(2, audio_channels, 513, 100))
+    assert masks.shape == (2, 3, audio_channels, 513, 100)
+    assert torch.allclose(masks.sum(dim=1), torch.ones(()), atol=1e-6) and masks.std() > 0
+
+
+def test_sigmoid_masks_of_sources_are_those_of_nets_that_share_all_but_the_last_layer():
+    many, one = UNet(2, NARROW, 2).eval(), UNet(None, NARROW, 2).eval()
+    magnitudes = torch.rand(1, 2, 513, 64)
+    masks = many(magnitudes)
+    for source in range(2):
+        own = many.state_dict()
+        for name in ("decoder.5.0.weight", "decoder.5.0.bias"):
+            own[name] = own[name].unflatten(-1 if "bias" in name else 1, (2, 2)).select(0 if "bias" in name else 1, source)
+        one.load_state_dict(own)
+        assert torch.allclose(masks[:, source], one(magnitudes), atol=1e-6)
+
+
+def test_names_of_the_weights_are_those_of_old_checkpoints():
+    names = set(UNet(None, NARROW).state_dict())
+    for depth in range(6):
+        norm = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+        assert {f"encoder.{depth}.0.weight"} | {f"encoder.{depth}.1.{n}" for n in norm} <= names
+    assert {"decoder.5.0.weight", "decoder.5.0.bias", "decoder.0.1.weight"} <= names and "decoder.0.0.bias" not in names

@@ -1,12 +1,13 @@
 """The U-Net of singing-voice separation (Jansson et al., ISMIR 2017), after Ronneberger et al. 2015.
 
 Strided 5×5 convolutions halve the spectrogram in both directions, transposed ones double it again, and a sigmoid gives the
-mask of ONE target. `skips=False` is the paper's baseline: the same network without skip connections. Everything is local, so
-any number of frames goes through; for music that needs minutes of context take a recurrent net instead.
+mask of ONE target. `skips=False` is the paper's baseline: the same network without skip connections. Told a number of sources,
+one network gives the masks of all of them. Everything is local, so any number of frames goes through; for music that needs
+minutes of context take a recurrent net instead.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,18 @@ from torch.nn import functional
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from unbraid.errors import InputError
+from unbraid.nets.convolutional import doubling, widened
 
 DropBin = Literal["dc", "nyquist"]
+Masks = Literal["sigmoid", "softmax"]
+Up = Literal["transposed", "nearest", "bilinear"]
 
 
 class UNet(nn.Module):
-    """Magnitudes to a soft mask of the same shape.
+    """Magnitudes to a soft mask of the same shape, or to the masks of several sources.
 
     Args:
+        sources: how many have masks; None: one, without an axis of its own.
         channels: output channels of the encoder's layers, one stride-2 layer each.
         audio_channels: channels of the magnitudes (1 mono, 2 stereo).
         kernel_size: odd size of every kernel in bins and frames.
@@ -30,14 +35,18 @@ class UNet(nn.Module):
         dropout_layers: how many decoder layers drop out.
         drop_bin: an STFT has one bin more than halving can use. The paper does not say which one it leaves out; the mask
             of the bin left out is its neighbour's.
+        up: `transposed` convolutions double the size, as the paper's do; or convolutions of what `nearest` or `bilinear`
+            interpolation has doubled, which leave no checkerboard (Odena, Dumoulin & Olah, 2016).
+        masks: `sigmoid`: each by itself; `softmax`: those of all sources sum to one.
 
     Shape:
-        [B, C, F, T] -> [B, C, F, T] in [0, 1], where F - 1 is a multiple of `2 ** len(channels)`; T may be any from
-        that number on.
+        [B, C, F, T] -> [B, C, F, T] or [B, S, C, F, T] in [0, 1], where F - 1 is a multiple of `2 ** len(channels)`; T may be
+        any from that number on.
     """
 
     def __init__(
         self,
+        sources: int | None = None,
         channels: Sequence[int] = (16, 32, 64, 128, 256, 512),
         audio_channels: int = 1,
         kernel_size: int = 5,
@@ -45,6 +54,8 @@ class UNet(nn.Module):
         dropout: float = 0.5,
         dropout_layers: int = 3,
         drop_bin: DropBin = "dc",
+        up: Up = "transposed",
+        masks: Masks = "sigmoid",
     ) -> None:
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
@@ -53,18 +64,23 @@ class UNet(nn.Module):
             raise InputError(f"a U-Net's channels must be one positive number for each layer, found {list(channels)}")
         if not 0 <= dropout_layers <= len(channels):
             raise InputError(f"a U-Net's dropout_layers must lie in [0, {len(channels)}], found {dropout_layers}")
-        self.skips, self.drop_bin = skips, drop_bin
+        for name, value, known in (("up", up, get_args(Up)), ("masks", masks, get_args(Masks))):
+            if value not in known:
+                raise InputError(f"a U-Net's {name} must be one of {', '.join(known)}, found {value}")
+        if masks == "softmax" and (sources or 1) < 2:
+            raise InputError("masks=softmax is over several sources, and there is one; take a separator of all targets at once")
+        self.sources, self.skips, self.drop_bin, self.up, self.masks = sources, skips, drop_bin, up, masks
         ins = [audio_channels, *channels[:-1]]
         self.encoder = nn.ModuleList(_down(i, o, kernel_size) for i, o in zip(ins, channels, strict=True))
         self.decoder = nn.ModuleList()
-        for depth, width in enumerate(reversed(ins)):
+        for depth, width in enumerate([*ins[:0:-1], audio_channels * (sources or 1)]):
             joined = channels[-1 - depth] * (2 if skips and depth > 0 else 1)
             last = depth == len(ins) - 1
-            self.decoder.append(_up(joined, width, kernel_size, dropout if depth < dropout_layers else 0.0, last))
+            self.decoder.append(_up(joined, width, kernel_size, dropout if depth < dropout_layers else 0.0, last, up))
         convert_conv2d_weight_memory_format(self, torch.channels_last)  # faster on CPU, and what tensor cores want
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        # b batch, c channel, f bin, t frame
+        # b batch, s source, c channel, f bin, t frame
         x = crop(magnitudes, len(self.encoder), self.drop_bin).contiguous(memory_format=torch.channels_last)
         levels = []
         for down in self.encoder:
@@ -73,8 +89,10 @@ class UNet(nn.Module):
         for depth, up in enumerate(self.decoder):
             if self.skips and depth > 0:
                 x = torch.cat([x, levels[-1 - depth]], dim=1)
-            x = up(x)
-        return restore(torch.sigmoid(x.float()), magnitudes.shape[-1], self.drop_bin)
+            x = up(widened(x, self.up))
+        x = restore(x.float(), magnitudes.shape[-1], self.drop_bin)
+        x = x if self.sources is None else x.unflatten(1, (self.sources, -1))
+        return x.softmax(dim=1) if self.masks == "softmax" else torch.sigmoid(x)
 
 
 def crop(magnitudes: Tensor, levels: int, drop_bin: DropBin) -> Tensor:
@@ -105,9 +123,8 @@ def _down(ins: int, outs: int, kernel_size: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outs), nn.LeakyReLU(0.2, inplace=True))
 
 
-def _up(ins: int, outs: int, kernel_size: int, dropout: float, last: bool) -> nn.Sequential:
-    padding = kernel_size // 2
-    convolution = nn.ConvTranspose2d(ins, outs, kernel_size, stride=2, padding=padding, output_padding=1, bias=last)
+def _up(ins: int, outs: int, kernel_size: int, dropout: float, last: bool, up: Up) -> nn.Sequential:
+    convolution = doubling(ins, outs, kernel_size, up, bias=last)
     if last:
         return nn.Sequential(convolution)
     layers = [convolution, nn.BatchNorm2d(outs), nn.ReLU(inplace=True)]

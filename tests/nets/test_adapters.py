@@ -1,0 +1,158 @@
+"""Networks of other libraries: the same numbers, every sample, and a sentence where they cannot."""
+
+import sys
+from functools import partial
+
+import bs_roformer
+import pytest
+import torch
+import torchaudio
+
+from unbraid.errors import InputError
+from unbraid.nets.adapters import BSRoformer, ConvTasNet, HDemucs, MelBandRoformer
+
+SMALL = {"dim": 8, "depth": 2, "dim_head": 4, "heads": 2, "hop_length": 100}
+NETS = {
+    "hdemucs": partial(HDemucs, channels=4, n_fft=1024, depth=5),
+    "conv_tasnet": partial(
+        ConvTasNet, enc_num_feats=8, msk_num_feats=8, msk_num_hidden_feats=8, msk_num_layers=2, msk_num_stacks=1
+    ),
+    "bs_roformer": partial(BSRoformer, **SMALL, n_fft=256, freqs_per_bands=[29, 100]),
+    "mel_band_roformer": partial(MelBandRoformer, **SMALL, n_fft=512, num_bands=8),
+}
+
+
+def small(name: str, sources: int, channels: int = 2):
+    torch.manual_seed(0)
+    return NETS[name](sources, **({} if name == "conv_tasnet" else {"audio_channels": channels})).eval()
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(("samples", "sources", "channels"), [(1200, 1, 2), (1303, 3, 1)])
+def test_every_sample_comes_back_for_every_source(name, samples, sources, channels):
+    estimates = small(name, sources, channels)(torch.randn(2, channels, samples))
+    assert estimates.shape == (2, sources, channels, samples)
+    assert estimates.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_items_of_a_batch_do_not_see_each_other(name):
+    net, mixtures = small(name, 2), torch.randn(2, 2, 1200)
+    assert torch.allclose(net(mixtures)[1:], net(mixtures[1:]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_gradients_reach_all_that_the_library_trains(name):
+    net = small(name, 2).train()
+    net(torch.randn(2, 2, 1303)).square().sum().backward()
+    deaf = [key for key, p in net.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert deaf == []
+
+
+def test_hdemucs_is_torchaudios():
+    adapter = small("hdemucs", 4)
+    theirs = torchaudio.models.HDemucs(["drums", "bass", "other", "vocals"], nfft=1024, depth=5, channels=4).eval()
+    theirs.load_state_dict(adapter.net.state_dict())
+    mixture = torch.randn(1, 2, 1303)
+    assert torch.equal(adapter(mixture), theirs(mixture))
+
+
+def test_the_published_hdemucs_fits_by_name():
+    """torchaudio.pipelines.HDEMUCS_HIGH_MUSDB is made by `hdemucs_high`."""
+    with torch.device("meta"):
+        theirs = torchaudio.models.hdemucs_high(["drums", "bass", "other", "vocals"]).state_dict()
+        ours = HDemucs(4).state_dict()
+    assert {name: value.shape for name, value in ours.items()} == {f"net.{name}": v.shape for name, v in theirs.items()}
+
+
+def test_conv_tasnet_is_torchaudios_on_each_channel():
+    adapter = small("conv_tasnet", 2)
+    theirs = torchaudio.models.ConvTasNet(2, 16, 8, 3, 8, 8, 2, 1).eval()
+    theirs.load_state_dict(adapter.net.state_dict())
+    mixture = torch.randn(3, 2, 1201)
+    for channel in range(2):
+        assert torch.allclose(adapter(mixture)[:, :, channel], theirs(mixture[:, channel : channel + 1]), atol=1e-6)
+
+
+PACKAGE = {"depth": 2, "dim_head": 4, "heads": 2, "stft_hop_length": 100, "num_residual_streams": 1, "stereo": True}
+PACKAGE |= {"num_stems": 2, "time_transformer_depth": 1, "freq_transformer_depth": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        (
+            "bs_roformer",
+            partial(bs_roformer.BSRoformer, 8, **PACKAGE, stft_n_fft=256, stft_win_length=256, freqs_per_bands=(29, 100)),
+        ),
+        (
+            "mel_band_roformer",
+            partial(
+                bs_roformer.MelBandRoformer, 8, **PACKAGE, stft_n_fft=512, stft_win_length=512, num_bands=8,
+                linear_transformer_depth=0, add_value_residual=False,
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_roformers_are_the_packages_and_lose_no_sample(name, make):
+    adapter, theirs = small(name, 2), make().eval()
+    theirs.load_state_dict(adapter.net.state_dict())
+    whole, part = torch.randn(1, 2, 1200), torch.randn(1, 2, 1250)
+    assert torch.equal(adapter(whole), theirs(whole))
+    assert theirs(part).shape[-1] == 1200 and adapter(part).shape[-1] == 1250
+
+
+def test_the_published_roformers_have_the_published_sizes():
+    """72.2 million (Lu et al. 2023) and 84.2 million (Wang, Lu & Won 2024, table of L = 6)."""
+
+    def millions(net):
+        return round(sum(p.numel() for p in net.parameters()) / 1e6, 1)
+
+    with torch.device("meta"):
+        assert millions(BSRoformer(1)) == 72.2
+    assert millions(MelBandRoformer(1)) == 84.2
+
+
+@pytest.mark.parametrize("name", ["bs_roformer", "mel_band_roformer"])
+def test_under_autocast_masks_are_complex_in_float32(name):
+    net, mixture = small(name, 2), torch.randn(1, 2, 1200)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        estimates = net(mixture)
+    assert estimates.dtype == torch.float32
+    assert torch.allclose(estimates, net(mixture), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "sentence"),
+    [
+        ("hdemucs", 1023, "n_fft = 1024 needs at least as many samples, found 1023"),
+        ("bs_roformer", 128, "n_fft = 256 needs more than 128 samples, found 128"),
+        ("mel_band_roformer", 256, "n_fft = 512 needs more than 256 samples, found 256"),
+    ],
+)
+def test_chunks_that_are_too_short_are_refused(name, samples, sentence):
+    with pytest.raises(InputError, match=f"the chunk is too short: {sentence}"):
+        small(name, 1)(torch.zeros(1, 2, samples))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (partial(BSRoformer, 1, n_fft=512), "n_fft // 2 \\+ 1 = 257, found 62 whose sum is 1025"),
+        (partial(MelBandRoformer, 1, n_fft=256), "num_bands=60 of n_fft=256 at 44100 Hz leave bins in no band"),
+        (partial(ConvTasNet, 1, enc_kernel_size=7), "enc_kernel_size must be even, found 7"),
+        (partial(ConvTasNet, 1, msk_kernel_size=4), "msk_kernel_size must be odd, found 4"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Empty filters")
+def test_settings_that_do_not_fit_are_refused(make, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make()
+
+
+@pytest.mark.parametrize("name", ["bs_roformer", "mel_band_roformer"])
+def test_a_missing_package_is_named_with_the_command_that_installs_it(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bs_roformer", None)
+    sentence = rf"model={name} needs the package bs-roformer: pip install 'unbraid\[roformer\]'"
+    with pytest.raises(InputError, match=sentence):
+        small(name, 1)
