@@ -4,9 +4,10 @@
 
 Everything runs interleaved in one process on the same machine, and medians are printed. The plain peer of a separator is the
 U-Net as one would first write it, in PyTorch's default contiguous layout, with the same loss and optimizer on ready-made
-magnitudes; it runs no STFT, so the comparison is against the peer's favour. That of an autoencoder is the same network, loss
-and optimizer in a bare loop on the items of one batch in memory; beside it the task's step on that batch (STFT, corruption)
-and a whole `Trainer.fit` (data and Lightning as well). The last line is the same as one JSON object.
+magnitudes; it runs no STFT, so the comparison is against the peer's favour. That of `open_unmix` is the openunmix package's
+own modules, transforms too, with the same loss and Adam in a bare loop on the same batch in memory. That of an autoencoder is
+the same network, loss and optimizer in a bare loop on the items of one batch in memory; beside it the task's step on that
+batch (STFT, corruption) and a whole `Trainer.fit` (data and Lightning as well). The last line is the same as one JSON object.
 """
 
 import json
@@ -21,16 +22,19 @@ from itertools import pairwise
 from typing import Any
 
 import hydra
+import openunmix.model as package
 import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
+from torch.nn import functional
 
 from unbraid.commands.door import CONF
 from unbraid.runs import build
 from unbraid.tasks.callbacks import EpochTable
 
 SEPARATORS = ("unet", "unet_noskip")
+RECURRENT = ("open_unmix",)
 AUTOENCODERS = ("ae", "deep_ae", "conv_ae")
 DATA = {"digits": ["data=digits"], "demo": ["data=demo", "targets=mixture", "data.chunks_per_track=200"]}
 
@@ -66,10 +70,11 @@ class PlainUNet(nn.Module):
 
 def main() -> None:
     arguments = dict(word.split("=", 1) for word in sys.argv[1:])
-    models = arguments.pop("model", ",".join(SEPARATORS + AUTOENCODERS)).split(",")
+    every = SEPARATORS + RECURRENT + AUTOENCODERS
+    models = arguments.pop("model", ",".join(every)).split(",")
     steps = int(arguments.pop("steps", "20"))
-    if arguments or not {*models} <= {*SEPARATORS, *AUTOENCODERS}:
-        known = f"model, of {', '.join(SEPARATORS + AUTOENCODERS)}, and steps"
+    if arguments or not {*models} <= {*every}:
+        known = f"model, of {', '.join(every)}, and steps"
         sys.exit(f"error: found {' '.join(sys.argv[1:])}; known: {known}")
     torch.set_flush_denormal(True)
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
@@ -78,6 +83,8 @@ def main() -> None:
         print(f"\nbatches of 16 patches of 512 x 128; medians of {steps} interleaved steps\n")
         print(f"{'model':<14}{'steps/s':>9}{'in memory':>11}{'wait':>9}{'STFTs':>9}{'plain':>9}{'vs plain':>10}")
         figures |= {model: measure(model, steps) for model in separators}
+    if "open_unmix" in models:
+        figures |= {"open_unmix": measure_open_unmix(steps)}
     if autoencoders := [model for model in models if model in AUTOENCODERS]:
         print(f"\nfit beside a bare loop; medians of 9 interleaved rounds of {2 * steps} steps\n")
         print(f"{'':<18}{'steps/s':>13}{'':>22}{'against the bare loop':>26}")
@@ -89,21 +96,7 @@ def main() -> None:
 
 def measure(model: str, steps: int) -> dict[str, float]:
     """Median seconds of each kind of step, and what follows from them."""
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", [f"model={model}", "name=bench", "data.chunks_per_track=100000"])
-    OmegaConf.resolve(config)
-    torch.manual_seed(0)
-    task, data = build(config.model), build(config.data)
-    data.prepare_data()
-    data.setup("fit")
-    batches: Iterator[Any] = map(data.on_after_batch_transfer, data.train_dataloader())
-    optimizer = task.configure_optimizers()["optimizer"]
-    separator, memory = task.separator, next(batches)
-
-    def step(batch: Any) -> None:
-        estimate = separator(batch.mixture, batch.peak)
-        learn(optimizer, task.loss(estimate, separator.reference(batch.mixture, batch.sources, estimate)))
-
+    separator, batches, memory, step = made_ready(model)
     plain = PlainUNet(skips=model == "unet")
     plain_optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
     inputs, truths = torch.rand(16, 1, 512, 128), torch.rand(16, 1, 512, 128)
@@ -141,6 +134,55 @@ def measure(model: str, steps: int) -> dict[str, float]:
         f"{model:<14}{figures['steps_per_s']:>9.2f}{figures['in_memory_steps_per_s']:>11.2f}{figures['wait_share']:>9.2%}"
         f"{figures['stft_share']:>9.2%}{1 / median['plain']:>9.2f}{figures['vs_plain']:>9.2f}x"
     )
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def made_ready(model: str) -> tuple[Any, Iterator[Any], Any, Callable[[Any], None]]:
+    """A separator, batches, one that stays in memory, and a training step on a batch."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", [f"model={model}", "name=bench", "data.chunks_per_track=100000"])
+    OmegaConf.resolve(config)
+    torch.manual_seed(0)
+    task, data = build(config.model), build(config.data)
+    data.prepare_data()
+    data.setup("fit")
+    batches: Iterator[Any] = map(data.on_after_batch_transfer, data.train_dataloader())
+    optimizer, separator = task.configure_optimizers()["optimizer"], task.separator
+
+    def step(batch: Any) -> None:
+        estimate = separator(batch.mixture, batch.peak)
+        learn(optimizer, task.loss(estimate, separator.reference(batch.mixture, batch.sources, estimate)))
+
+    return separator, batches, next(batches), step
+
+
+def measure_open_unmix(steps: int) -> dict[str, float]:
+    """Median seconds of our steps and of the package's, in turns, and the median of their ratios."""
+    separator, batches, memory, step = made_ready("open_unmix")
+    (net,), stft = separator.nets, separator.stft
+    peer = package.OpenUnmix(net.bins, net.audio_channels, net.hidden, net.layers, net.causal, max_bin=net.max_bin)
+    encode = nn.Sequential(package.make_filterbanks(stft.n_fft, stft.hop_length, center=True)[0], package.ComplexNorm())
+    optimizer = torch.optim.Adam(peer.parameters(), lr=1e-3, weight_decay=1e-5)
+
+    def peer_step() -> None:
+        learn(optimizer, functional.mse_loss(peer(encode(memory.mixture)), encode(memory.sources[:, 0])))
+
+    rows = []
+    for _ in range(steps + 1):
+        wait, batch = timed(lambda: next(batches))
+        rows.append((wait, *(timed(one)[0] for one in (partial(step, batch), partial(step, memory), peer_step))))
+    rows = rows[1:]  # the first one warms up
+    wait, whole, ours, theirs = (statistics.median(times) for times in zip(*rows, strict=True))
+    figures = {
+        "steps_per_s": 1 / (wait + whole),
+        "in_memory_steps_per_s": 1 / ours,
+        "openunmix_steps_per_s": 1 / theirs,
+        "wait_share": wait / (wait + whole),
+        "vs_openunmix": statistics.median(row[3] / row[2] for row in rows),
+    }
+    print(f"\nopen_unmix beside the openunmix package; batches of 16 chunks of 6 s, medians of {steps} interleaved steps\n")
+    print(f"{'steps/s':>9}{'in memory':>11}{'package':>9}{'wait':>9}{'vs package':>12}")
+    print("{:>9.3f}{:>11.3f}{:>9.3f}{:>9.2%}{:>11.2f}x".format(*figures.values()))
     return {name: round(value, 4) for name, value in figures.items()}
 
 
