@@ -20,7 +20,9 @@ TABLE = {
     "losses": {"torch", "unbraid.errors"},
     "pictures": {"matplotlib", "torch", "unbraid.dsp"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
-    "pretrained": {"torch", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.separators"},
+    "pretrained": {
+        "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix", "unbraid.separators",
+    },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
     "wiener": {"torch"},

@@ -7,14 +7,16 @@ from urllib.error import URLError
 import openunmix
 import pytest
 import torch
+import torchaudio
 
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
+from unbraid.nets.adapters import HDemucs
 from unbraid.nets.open_unmix import OpenUnmix, options_of
 from unbraid.nets.unet import UNet
 from unbraid.phases import MixturePhase
 from unbraid.pretrained import PUBLISHED, RECORDS, load_published
-from unbraid.separators import Masking
+from unbraid.separators import Direct, Masking
 
 SMALL = {"bins": 33, "audio_channels": 1, "max_bin": 20, "hidden": 8, "layers": 2, "causal": False}
 MORE = {"stft.window": torch.ones(64), "transform.0.window": torch.ones(64), "sample_rate": torch.tensor(44100.0)}
@@ -129,7 +131,11 @@ def test_what_is_not_there_or_not_weights_is_said(folder):
         (separator(["bass"]), str(folder), "these are not the weights of an Open-Unmix network"),
         (separator(["other"]), str(folder), "other.pth: is damaged or no file of weights"),
         (separator(), "umxq", "init=umxq: is no folder and no published model; did you mean 'umx"),
-        (separator(net=partial(UNet, (2, 2), dropout_layers=0)), "umx", "init=umx: is of Open-Unmix; choose model=open_unmix"),
+        (
+            separator(net=partial(UNet, channels=(2, 2), dropout_layers=0)),
+            "umx",
+            "init=umx: is of Open-Unmix; choose model=open_unmix",
+        ),
     ):
         with pytest.raises(InputError) as caught:
             load_published(made, init)
@@ -139,3 +145,54 @@ def test_what_is_not_there_or_not_weights_is_said(folder):
 def test_options_are_read_from_weights():
     for options in (SMALL, SMALL | {"causal": True, "layers": 1, "audio_channels": 2}):
         assert options_of(OpenUnmix(**options).state_dict()) == options
+
+
+TINY = {"audio_channels": 1, "channels": 4, "n_fft": 1024, "depth": 5}
+
+
+class Bundle:
+    """torchaudio's pipeline with a small network, or without a way to it."""
+
+    def __init__(self, reason=None):
+        torch.manual_seed(0)
+        self.reason, self.net = reason, HDemucs(4, **TINY).net.eval()
+
+    def get_model(self):
+        if self.reason:
+            raise URLError(self.reason)
+        return self.net
+
+
+def demucs(*targets, **options):
+    return Direct(partial(HDemucs, **(TINY | options)), targets, 8000, 1, 1.0).eval()
+
+
+@pytest.mark.parametrize("targets", [["vocals"], ["vocals", "drums"], ["drums", "bass", "other", "vocals"]])
+def test_hybrid_demucs_keeps_the_targets_in_their_order(targets, monkeypatch):
+    bundle = Bundle()
+    monkeypatch.setattr(torchaudio.pipelines, "HDEMUCS_HIGH_MUSDB", bundle)
+    made = demucs(*targets)
+    load_published(made, "hdemucs_high_musdb")
+    mixture = torch.randn(1, 1, 4096)
+    with torch.inference_mode():
+        numbers = [("drums", "bass", "other", "vocals").index(target) for target in targets]
+        torch.testing.assert_close(made(mixture).sources, bundle.net(mixture)[:, numbers], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("made", "reason", "sentence"),
+    [
+        (lambda: separator(), None, "is of Hybrid Demucs; choose model=hdemucs"),
+        (lambda: demucs("choir"), None, "has no weights of 'choir'; it has drums, bass, other, vocals"),
+        (lambda: demucs("vocals", channels=8), None, r"freq_encoder\.0\.\S+ is \[4\S.*, expected \[8"),
+        (
+            lambda: demucs("vocals"),
+            "no route",
+            r"cannot be fetched \(no route\); get it from https://\S+/hdemucs_high_trained.pt",
+        ),
+    ],
+)
+def test_what_keeps_hybrid_demucs_from_starting_is_said(made, reason, sentence, monkeypatch):
+    monkeypatch.setattr(torchaudio.pipelines, "HDEMUCS_HIGH_MUSDB", Bundle(reason))
+    with pytest.raises(InputError, match=sentence):
+        load_published(made(), "hdemucs_high_musdb")

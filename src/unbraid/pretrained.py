@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torchaudio
 from torch import Tensor, nn
 
 from unbraid.errors import InputError, unknown
+from unbraid.nets.adapters import HDemucs
 from unbraid.nets.open_unmix import OpenUnmix, options_of
 from unbraid.separators import Separator
 
@@ -23,6 +25,9 @@ PUBLISHED = {
     "umxhq": (3370489, ("bass-8d85a5bd", "drums-9619578f", "other-b52fbbf7", "vocals-b62c91ce")),
     "umxl": (5069601, ("bass-2ca1ce51", "drums-69e0ebd4", "other-c8c5b3e6", "vocals-bccbd9aa")),
 }
+# torchaudio's, of MUSDB18-HQ and 150 songs more; one network for all sources, in this order.
+HDEMUCS, HDEMUCS_SOURCES = "hdemucs_high_musdb", ("drums", "bass", "other", "vocals")
+HDEMUCS_FILE = "models/hdemucs_high_trained.pt"
 # What a torch file that is none, or not whole, or holds more than tensors, ends in.
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError)
 
@@ -31,12 +36,16 @@ def load_published(separator: Separator, init: str) -> None:
     """Weights into the networks of a separator, target by target.
 
     Args:
-        separator: of Open-Unmix networks.
-        init: one of `PUBLISHED`, or a folder with `<target>.pth` or `<target>-<hash>.pth`.
+        separator: of Open-Unmix networks, or of Hybrid Demucs.
+        init: one of `PUBLISHED`, or a folder with `<target>.pth` or `<target>-<hash>.pth`; for Hybrid Demucs
+            `hdemucs_high_musdb`.
 
     Raises:
         InputError: there are none for this model or for a target, the file cannot be fetched or read, or its shapes differ.
     """
+    if init == HDEMUCS:
+        _load_hdemucs(separator)
+        return
     nets = [net for net in separator.modules() if isinstance(net, OpenUnmix)]
     if len(nets) != len(separator.targets):
         raise InputError(f"init={init}: is of Open-Unmix; choose model=open_unmix, or set init=null")
@@ -47,8 +56,49 @@ def load_published(separator: Separator, init: str) -> None:
         elif folder.is_dir():
             state = _read(_file_of(folder, target))
         else:
-            raise InputError(f"init={init}: is no folder and no published model; {unknown(init, PUBLISHED)}")
+            raise InputError(f"init={init}: is no folder and no published model; {unknown(init, [*PUBLISHED, HDEMUCS])}")
         _fill(net, state, f"init={init}: {target}")
+
+
+def _load_hdemucs(separator: Separator) -> None:
+    """Through torchaudio's pipeline; the last layers keep the rows of the targets alone, in their order."""
+    found = next((module for module in separator.modules() if isinstance(module, HDemucs)), None)
+    if found is None:
+        raise InputError(f"init={HDEMUCS}: is of Hybrid Demucs; choose model=hdemucs, or set init=null")
+    for target in separator.targets:
+        if target not in HDEMUCS_SOURCES:
+            raise InputError(f"init={HDEMUCS}: has no weights of '{target}'; it has {', '.join(HDEMUCS_SOURCES)}")
+    bundle = torchaudio.pipelines.HDEMUCS_HIGH_MUSDB
+    try:
+        state = bundle.get_model().state_dict()
+    except OSError as error:
+        place = Path(torch.hub.get_dir()) / "torchaudio" / HDEMUCS_FILE
+        raise InputError(
+            f"init={HDEMUCS}: {place.name} cannot be fetched ({getattr(error, 'reason', None) or error}); get it from "
+            f"https://download.pytorch.org/torchaudio/{HDEMUCS_FILE} and put it into {place.parent}"
+        ) from error
+    numbers = torch.tensor([HDEMUCS_SOURCES.index(target) for target in separator.targets])
+    own = found.net.state_dict()
+    for name in own | state:
+        given, expected = state.get(name), own.get(name)
+        if given is not None and name in _last_layers(state):
+            axis = 1 if name.endswith("weight") else 0  # transposed convolutions have their outputs second
+            given = given.unflatten(axis, (len(HDEMUCS_SOURCES), -1)).index_select(axis, numbers).flatten(axis, axis + 1)
+        if _shape(given) != _shape(expected):
+            shapes = f"{name} is {_shape(given)}, expected {_shape(expected)}"
+            raise InputError(f"init={HDEMUCS}: {shapes}; the weights have the sizes of conf/model/hdemucs.yaml")
+        assert given is not None
+        state[name] = given
+    found.net.load_state_dict(state)
+
+
+def _last_layers(state: Mapping[str, Tensor]) -> set[str]:
+    """The names of what makes the sources: the last transposed convolution of either decoder."""
+    names: set[str] = set()
+    for decoder in ("freq_decoder", "time_decoder"):
+        last = max(int(name.split(".")[1]) for name in state if name.startswith(decoder))
+        names |= {f"{decoder}.{last}.conv_tr.{kind}" for kind in ("weight", "bias")}
+    return names
 
 
 def _fetched(name: str, target: str) -> Mapping[str, Tensor]:
