@@ -60,7 +60,12 @@ class ConvolutionalAutoencoder(Autoencoder):
         )
         self.decoder = nn.ModuleList()
         for i, o in zip(channels[::-1], ins[::-1], strict=True):
-            convolution = doubling(i, o, kernel_size, up, bias=True)
+            doubling = up == "transposed"
+            convolution: nn.Module = (
+                nn.ConvTranspose2d(i, o, kernel_size, 2, kernel_size // 2, output_padding=1)
+                if doubling
+                else nn.Conv2d(i, o, kernel_size, 1, kernel_size // 2)
+            )
             last = len(self.decoder) == levels - 1
             self.decoder.append(convolution if last else _layer(convolution, normalise))
         convert_conv2d_weight_memory_format(self, torch.channels_last)
@@ -97,13 +102,6 @@ class ConvolutionalAutoencoder(Autoencoder):
                 x = bed_of_nails(x)
             x = layer(widened(x, self.up))
         return x
-
-
-def doubling(ins: int, outs: int, kernel_size: int, up: Up, bias: bool) -> nn.Conv2d | nn.ConvTranspose2d:
-    """The convolution of a level that doubles both directions: by itself if `transposed`, else of what is doubled before it."""
-    if up == "transposed":
-        return nn.ConvTranspose2d(ins, outs, kernel_size, 2, kernel_size // 2, output_padding=1, bias=bias)
-    return nn.Conv2d(ins, outs, kernel_size, 1, kernel_size // 2, bias=bias)
 
 
 def widened(x: Tensor, up: Up) -> Tensor:

@@ -15,7 +15,8 @@ from torch.nn import functional
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from unbraid.errors import InputError
-from unbraid.nets.convolutional import doubling, widened
+from unbraid.nets.convolutional import widened
+from unbraid.nets.halving import Doubling, Halving
 
 DropBin = Literal["dc", "nyquist"]
 Masks = Literal["sigmoid", "softmax"]
@@ -119,12 +120,15 @@ def restore(values: Tensor, frames: int, drop_bin: DropBin) -> Tensor:
 
 
 def _down(ins: int, outs: int, kernel_size: int) -> nn.Sequential:
-    convolution = nn.Conv2d(ins, outs, kernel_size, stride=2, padding=kernel_size // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outs), nn.LeakyReLU(0.2, inplace=True))
+    return nn.Sequential(Halving(ins, outs, kernel_size), nn.BatchNorm2d(outs), nn.LeakyReLU(0.2, inplace=True))
 
 
 def _up(ins: int, outs: int, kernel_size: int, dropout: float, last: bool, up: Up) -> nn.Sequential:
-    convolution = doubling(ins, outs, kernel_size, up, bias=last)
+    convolution = (
+        Doubling(ins, outs, kernel_size, last)
+        if up == "transposed"
+        else nn.Conv2d(ins, outs, kernel_size, padding=kernel_size // 2, bias=last)
+    )
     if last:
         return nn.Sequential(convolution)
     layers = [convolution, nn.BatchNorm2d(outs), nn.ReLU(inplace=True)]

@@ -1,0 +1,56 @@
+"""Convolutions in another form: torch's own numbers, whichever way they come about."""
+
+import pytest
+import torch
+from torch import nn
+
+from unbraid.nets import halving
+from unbraid.nets.halving import Doubling, Halving, overlapped, windows_of
+
+
+def same(module: nn.Module, own: type[nn.Module], x: torch.Tensor) -> None:
+    """Values and gradients of our form and of torch's, which also runs outside of training."""
+    x, weights = x.requires_grad_(), tuple(module.parameters())
+    ours, theirs = module.train()(x), own.forward(module, x)
+    assert ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-5)
+    assert torch.equal(module.eval()(x), theirs)
+    pull = torch.randn_like(theirs)
+    for one, other in zip(*(torch.autograd.grad(y, (x, *weights), pull) for y in (ours, theirs)), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 7])
+@pytest.mark.parametrize("pixels", [(16, 4), (2, 8), (5, 4), (3, 3), (40, 40)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_halving_is_a_convolution_of_stride_two(size, pixels, layout):
+    torch.manual_seed(0)
+    same(Halving(6, 9, size).to(memory_format=layout), nn.Conv2d, torch.randn(2, 6, *pixels).to(memory_format=layout))
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 7])
+@pytest.mark.parametrize("outs", [1, 4, 9])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("pixels", [(8, 2), (5, 3), (20, 20)])
+def test_doubling_is_a_transposed_convolution(size, outs, bias, pixels):
+    torch.manual_seed(0)
+    layer = Doubling(6, outs, size, bias).to(memory_format=torch.channels_last)
+    same(layer, nn.ConvTranspose2d, torch.randn(2, 6, *pixels).to(memory_format=torch.channels_last))
+
+
+def test_windows_and_their_sum_are_adjoint():
+    x, windows = torch.randn(2, 6, 4, 3, dtype=torch.float64), torch.randn(2, 3, 2, 5, 5, 3, dtype=torch.float64)
+    assert torch.isclose((windows_of(x, 5) * windows).sum(), (x * overlapped(windows)).sum())
+
+
+def test_the_other_forms_run_where_they_pay(monkeypatch):
+    """Else the tests above would compare torch with itself."""
+    called = []
+    for name in ("windows_of", "overlapped"):
+        function = getattr(halving, name)
+        monkeypatch.setattr(halving, name, lambda *a, f=function, n=name: called.append(n) or f(*a))
+    Halving(2, 9, 5)(torch.rand(1, 2, 16, 16))
+    Doubling(2, 9, 5, False)(torch.rand(1, 2, 8, 8))
+    assert called == ["windows_of", "overlapped"]
+    Halving(2, 9, 5)(torch.rand(1, 2, 18, 16))
+    Doubling(2, 9, 5, False)(torch.rand(1, 2, 9, 8))
+    assert len(called) == 2
