@@ -85,11 +85,18 @@ def test_decoders_are_compared_with_the_same_encoder():
         ({"down": "sideways"}, "down must be one of stride, max_pool, found sideways"),
         ({"down": "stride", "up": "max_unpool"}, "up=max_unpool needs down=max_pool.*found down=stride"),
         ({"channels": []}, "channels must be one positive number"),
+        ({"channels": [5]}, "channels: the last one must be at most 4, .* as wide as a patch of 64, found 5"),
+        ({"shape": (2, 8, 4), "channels": [1, 33]}, "channels: the last one must be at most 32, .* patch of 64, found 33"),
     ],
 )
 def test_what_cannot_be_built_is_said(arguments, sentence):
     with pytest.raises(InputError, match=sentence):
         ConvolutionalAutoencoder(**({"shape": (1, 8, 8), "channels": [4]} | arguments))
+
+
+def test_a_code_may_be_as_wide_as_its_item_and_is_narrower_unless_asked():
+    assert ConvolutionalAutoencoder((1, 8, 8), [4]).code_size == 64
+    assert ConvolutionalAutoencoder((1, 28, 28)).code_size == 28 * 28 / 2
 
 
 def test_a_code_without_positions_cannot_be_unpooled():
