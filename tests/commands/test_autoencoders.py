@@ -148,6 +148,32 @@ def test_anomalies_are_searched_with_labels_and_planted(cli, songs, tmp_path):
     assert float(out.splitlines()[1].split()[-1]) > 0.9
 
 
+def test_files_of_the_same_name_in_two_folders_are_kept_apart(cli, songs, tmp_path):
+    assert cli("model=pca", "model.net.code=8", "targets=mixture", *sound(songs, "hydra.run.dir=run"))[0] == 0
+    work = tmp_path / "work"
+    for number, folder in enumerate(("a", "b")):
+        (work / "in" / folder).mkdir(parents=True)
+        samples = 0.1 * np.random.default_rng(number).standard_normal(12000 * (number + 1))
+        soundfile.write(work / "in" / folder / "mix.flac", samples, 12000)
+    (work / "in/a/mix.flac").replace(work / "in/b/mix.wav")  # one name twice
+    status, _, err = cli("run=run", "input=in", door="scripts/anomaly.py")
+    assert status == 1
+    assert "mix.wav: has the same name as b/mix.flac" in err
+    (work / "in/b/mix.wav").replace(work / "in/a/mix.flac")
+    status, out, err = cli("run=run", "input=in", "output=found", door="scripts/anomaly.py")
+    assert status == 0, err
+    assert [line.split("  ")[0] for line in out.splitlines()[1:3]] == ["a - mix", "b - mix"]
+    assert sorted(path.name for path in (work / "found").iterdir()) == [f"{n} - mix.{s}" for n in "ab" for s in ("csv", "png")]
+    assert cli("run=run", "input=in", "output=codes.npy", door="scripts/encode.py")[0] == 0
+    rows = list(csv.DictReader((work / "codes.csv").open()))
+    counts = [sum(row["name"] == name for row in rows) for name in ("a - mix", "b - mix")]
+    assert counts[0] + counts[1] == len(rows)
+    assert counts[1] > 1.9 * counts[0]
+    assert {row["label"] for row in rows} == {""}
+    assert cli("run=run", "input=in/a/mix.flac", "output=one", door="scripts/anomaly.py")[0] == 0
+    assert sorted(path.name for path in (work / "one").iterdir()) == ["mix.csv", "mix.png"]
+
+
 def test_planted_anomalies_are_found_in_the_demo_songs(cli):
     """PCA fits at once, so that this is quick; docs/autoencoders.md has the figures of a network."""
     words = ["model=pca", "model.net.code=32", "targets=mixture", "evaluation.clips=0"]

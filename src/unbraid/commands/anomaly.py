@@ -62,7 +62,7 @@ def search(config: DictConfig) -> None:
         truth = None if known is None else labelled(known, len(scores), detector.seconds_per_frame)
         area = None if truth is None else auroc(scores.numpy(), truth)
         spans = [] if known is None else [(a.start, a.stop, a.kind) for a in known]
-        title = f"{sound.name}: {sound.label}"
+        title = f"{sound.name}: {sound.label}" if sound.label else sound.name
         pictures.anomalies(folder / f"{_stem(sound)}.png", title, scores, detector.seconds_per_frame, found, spans)
         shown = "–" if area is None else f"{area:.3f}"
         print(f"{title[:31]:<32}{len(found):>9}{sum(stop - start for start, stop, _ in found):>9.2f}{shown:>8}")
@@ -97,7 +97,7 @@ def _planted(sound: Sound, config: DictConfig, folder: Path, detector: Detector)
 
 
 def _stem(sound: Sound) -> str:
-    return f"{sound.name}-{Path(sound.label).stem}" if sound.label != sound.name else sound.name
+    return f"{sound.name}-{sound.label}" if sound.label else sound.name
 
 
 def _write(folder: Path, sound: Sound, found: list[tuple[float, float, float]]) -> None:
