@@ -106,6 +106,8 @@ class Reconstructions:
             clean, labels = task.features.items(moved)
             spoilt = task.corrupt(clean, TEST + index)
             made = {"rebuilt": task.rebuild(spoilt), "corrupted": spoilt}
+            if not made["rebuilt"].isfinite().all():
+                raise InputError("the network rebuilds test data as what are no numbers: its training has diverged")
             if linear:
                 made["pca"] = task.features.patches(linear(task.features.vectors(spoilt)))
             made = {row: made[row] for row in rows}

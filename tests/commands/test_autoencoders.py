@@ -174,6 +174,32 @@ def test_files_of_the_same_name_in_two_folders_are_kept_apart(cli, songs, tmp_pa
     assert sorted(path.name for path in (work / "one").iterdir()) == ["mix.csv", "mix.png"]
 
 
+def test_a_training_that_diverges_ends_in_one_sentence(cli, songs, tmp_path):
+    diverging = ["trainer.max_epochs=3", "optim.optimizer.lr=1e30"]
+    status, _, err = cli("model=ae", *DIGITS, *diverging)
+    assert status == 1
+    (said,) = err.strip().splitlines()
+    assert "train/loss of epoch 0 is " in said
+    assert "no number, and training ends; a lower optim.optimizer.lr" in said
+    assert "there is no checkpoint" in said
+    run = only_run(tmp_path / "work")
+    assert not (run / "checkpoints").exists()
+    assert json.loads((run / "run.json").read_text())["state"] == "failed"
+    status, _, err = cli("model=ae", *DIGITS, "optim.optimizer.lr=1e30", "+trainer.limit_train_batches=1", "hydra.run.dir=step")
+    assert status == 1
+    assert len(err.strip().splitlines()) == 1
+    assert "valid/loss of epoch 0 is " in err
+    status, _, err = cli("model=ae", *DIGITS, "optim.optimizer.lr=1e30", "trainer.max_steps=1", "hydra.run.dir=no-epoch")
+    assert status == 1
+    assert "the network rebuilds test data as what are no numbers: its training has diverged" in err
+    words = ["model=denoising_ae", "data=musdb", f"data.root={songs}", "data.batch_size=2", "data.chunks_per_track=2"]
+    words += ["trainer.accelerator=cpu", "targets=vocals", "model.separator.net.hidden=[8]", "hydra.run.dir=separator"]
+    status, _, err = cli(*words, *diverging)
+    assert status == 1
+    assert "/loss of epoch " in err.splitlines()[-1]
+    assert " no number, and training ends" in err.splitlines()[-1]
+
+
 def test_planted_anomalies_are_found_in_the_demo_songs(cli):
     """PCA fits at once, so that this is quick; docs/autoencoders.md has the figures of a network."""
     words = ["model=pca", "model.net.code=32", "targets=mixture", "evaluation.clips=0"]
@@ -201,7 +227,9 @@ def test_planted_anomalies_are_found_in_the_demo_songs(cli):
         (["model=ae", "protocol=musdb18", *DIGITS], "protocol: the model and the data that are chosen make no use of it"),
         (["model=ae", "evaluation.momentum=1", *DIGITS], "momentum must lie in [0, 1), found 1"),
         (["model=ae", "evaluation.examples=0", *DIGITS], "examples must be at least 1, found 0"),
-        (["model=vae", "model.kl_weight=-1", *DIGITS], "kl_weight must be at least 0, found -1"),
+        (["model=vae", "model.kl_weight=-1", *DIGITS], "kl_weight must be a number of at least 0, found -1"),
+        (["model=vae", "model.kl_weight=nan", *DIGITS], "kl_weight must be a number of at least 0, found nan"),
+        (["model=ae", "corruption=gaussian", "corruption.deviation=inf", *DIGITS], "deviation must be a number of at least 0"),
         (["model=pca", "trainer.devices=2", "trainer.strategy=ddp", *DIGITS], "pca is fitted by 1 process, found 2"),
     ],
 )

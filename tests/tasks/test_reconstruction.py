@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from unbraid.corruptions import Nothing
 from unbraid.data.digits import Digits
@@ -13,6 +14,7 @@ from unbraid.features import Pixels
 from unbraid.losses import SquaredError
 from unbraid.nets.autoencoders import DenseAutoencoder, VariationalAutoencoder, divergence
 from unbraid.nets.convolutional import ConvolutionalAutoencoder
+from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.pretraining import GreedyPretraining
 from unbraid.tasks.reconstruction import ReconstructionTask, VariationalTask
 
@@ -32,8 +34,9 @@ deep.takes = "vectors"
 def fit(task, tmp_path, callbacks=(), **trainer):
     data = Digits(root=None, size=8, valid=0.1, batch_size=64, seed=0)
     data.trainer = made = pl.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path, callbacks=[*callbacks], **trainer,
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        default_root_dir=tmp_path, callbacks=[*callbacks],
+        **({"max_epochs": 1, "enable_checkpointing": "plugins" in trainer} | trainer),
     )  # fmt: skip
     data.prepare_data()
     data.setup("fit")
@@ -58,6 +61,24 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(tmp_path, steps):
     trainer = fit(task_of(deep), tmp_path, [noted], max_steps=steps)
     assert len(noted.losses) == (20 if steps < 0 else steps)
     assert trainer.callback_metrics["train/loss"].item() == pytest.approx(sum(noted.losses) / len(noted.losses))
+
+
+def test_checkpoints_of_before_survive_a_training_that_diverges(tmp_path):
+    """Also where it goes wrong between two validations, and an exception makes a checkpoint."""
+
+    class Break(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                torch.nn.init.constant_(pl_module.net.encoder[0].weight, torch.nan)
+
+    best = ModelCheckpoint(tmp_path, "best", monitor="valid/loss", enable_version_counter=False)
+    last = ModelCheckpoint(tmp_path, "last", save_on_exception=True, enable_version_counter=False)
+    with pytest.raises(InputError, match=r"train/loss of epoch 1 is nan.*holds best\.ckpt and last\.ckpt of an earlier epoch"):
+        fit(task_of(deep), tmp_path, [Break(), best, last], max_epochs=3, plugins=[WholeCheckpoints()])
+    for name in ("best", "last"):
+        state = torch.load(tmp_path / f"{name}.ckpt", weights_only=True)
+        assert state["epoch"] == 0
+        assert all(weights.isfinite().all() for weights in state["state_dict"].values())
 
 
 def test_the_divergence_counts_more_with_every_epoch_of_the_warm_up():

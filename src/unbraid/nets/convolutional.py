@@ -149,6 +149,6 @@ def _check(shape: Sequence[int], channels: Sequence[int], kernel_size: int, down
     widest = cell**2 * shape[0]
     if channels[-1] > widest:
         raise InputError(
-            f"channels: the last one must be at most {widest}, with which the code is as wide as a patch of {math.prod(shape)}, "
+            f"channels: the last one must be at most {widest}, with which a code is as wide as a patch of {math.prod(shape)}, "
             f"found {channels[-1]}: a wider one need not learn anything"
         )

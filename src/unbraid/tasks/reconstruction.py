@@ -1,5 +1,6 @@
 """Reconstruction: one training step rebuilds a batch of items, whole ones from what corruption has left of them."""
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,8 @@ class VariationalTask(ReconstructionTask):
     ) -> None:
         super().__init__(features, net, corruption, loss, optimizer, scheduler)
         for name, value in {"kl_weight": kl_weight, "kl_warmup_epochs": kl_warmup_epochs}.items():
-            if value < 0:
-                raise InputError(f"{name} must be at least 0, found {value}")
+            if not 0 <= value < math.inf:
+                raise InputError(f"{name} must be a number of at least 0, found {value}")
         self.kl_weight, self.kl_warmup_epochs = kl_weight, kl_warmup_epochs
 
     def weight(self) -> float:
