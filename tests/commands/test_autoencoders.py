@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from tests.conftest import load_door, only_run
+from unbraid.commands.code_sizes import why
 
 DIGITS = ["data=digits", "data.size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu"]
 SMALL = ["features.chunk_seconds=0.109375", "data.batch_size=2", "data.chunks_per_track=2"]  # 8 frames
@@ -293,6 +294,25 @@ def test_a_sweep_over_code_sizes_ends_in_one_picture(cli, tmp_path):
     assert [(row["code size"], row["runs"]) for row in rows] == [("2", "2"), ("3", "2")]
     assert (sweep / "code_sizes.png").is_file()
     assert "mean of 2 runs" in out
+    assert "why PCA wins at 2, 3: the bundled digits are images of 8 x 8" in out
+    assert all(float(row["PCA"]) < float(row["error"]) for row in rows)
+
+
+def test_why_pca_wins_is_said_of_the_bundled_digits_only(tmp_path):
+    rows = [{"code size": size, "error": 4.0, "PCA": linear} for size, linear in ((2, 24.8), (16, 3.5), (30, 0.8))]
+    found = {2: [tmp_path / "scores.json"]}
+
+    def said(data, rows=rows):
+        (tmp_path / "config.yaml").write_text(data)
+        return " ".join(why(rows, found))
+
+    bundled = "data: {_target_: unbraid.data.digits.Digits, root: null}"
+    assert "why PCA wins at 16, 30" in said(bundled)
+    assert "64 true dimensions" in said(bundled)
+    assert "1,300 training images" in said(bundled)
+    assert said(bundled, rows[:1]) == ""
+    assert "the paper's claim" in said("data: {_target_: unbraid.data.digits.Digits, root: mnist}")
+    assert said("data: {_target_: unbraid.data.demo.DemoData}") == ""
 
 
 @pytest.fixture(scope="module")
