@@ -49,12 +49,18 @@ def test_every_autoencoder_rebuilds_digits_and_sound(cli, songs, tmp_path, words
     assert "left out" not in out
 
 
-def test_pca_is_as_good_as_the_pca_beside_an_autoencoder(cli, tmp_path):
-    assert cli("model=pca", "model.net.code=5", *DIGITS, "data.batch_size=1294", "hydra.run.dir=pca")[0] == 0
-    assert cli("model=ae", "model.net.code=5", *DIGITS, "hydra.run.dir=ae")[0] == 0
+@pytest.mark.parametrize("corruption", ["none", "salt_and_pepper"])
+def test_pca_is_the_pca_beside_an_autoencoder(cli, songs, tmp_path, corruption):
+    """All training data count, on sound too, and what corrupts them does not."""
     work = tmp_path / "work"
-    own = scores_of(work / "pca")["summary"]["images"]["error"]["mean"]
-    assert own == pytest.approx(scores_of(work / "ae")["pca"]["images"]["error"]["mean"], rel=1e-4)
+    for items, words in (("images", DIGITS), ("mixture", sound(songs, "targets=mixture", "evaluation.clips=0"))):
+        means = []
+        for model, row in (("pca", "summary"), ("ae", "pca")):
+            folder = f"{items}-{model}"
+            words_of_model = [f"model={model}", "model.net.code=5", f"corruption={corruption}", f"hydra.run.dir={folder}"]
+            assert cli(*words_of_model, *words)[0] == 0
+            means.append(scores_of(work / folder)[row][items]["error"]["mean"])
+        assert means[0] == pytest.approx(means[1], rel=1e-6)
 
 
 def test_the_same_seed_gives_the_same_errors(cli, tmp_path):
