@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from unbraid.corruptions import Nothing
-from unbraid.data.digits import Digits
+from unbraid.data.digits import Digits, ShuffledBatches
 from unbraid.errors import InputError
 from unbraid.features import Pixels
 from unbraid.losses import SquaredError
@@ -139,6 +139,24 @@ def test_pretraining_teaches_every_layer_to_rebuild_what_comes_from_below(tmp_pa
 
     fit(task_of(net), tmp_path, [Look("before"), GreedyPretraining(5), Look("after")])
     assert all(after < 0.75 < before for before, after in zip(errors["before"], errors["after"], strict=True))
+
+
+def test_every_epoch_of_pretraining_has_its_own_order_and_the_same_in_every_run(tmp_path, monkeypatch):
+    seen = []
+
+    def noted(self, step, take=ShuffledBatches.__getitem__):
+        batch = take(self, step)
+        seen.append(batch.pixels.sum(dim=(1, 2, 3)).tolist())
+        return batch
+
+    monkeypatch.setattr(ShuffledBatches, "__getitem__", noted)
+    runs = []
+    for _ in range(2):
+        seen.clear()
+        fit(task_of(deep), tmp_path, [GreedyPretraining(2)], limit_train_batches=0)
+        runs.append([tuple(sum(seen[first : first + 20], [])) for first in range(0, len(seen), 20)])
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == len(set(runs[0])) == 2 * 3
 
 
 def test_pretraining_is_for_dense_layers(tmp_path):
