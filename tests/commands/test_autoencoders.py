@@ -256,7 +256,7 @@ def test_what_cannot_be_trained_is_said_in_one_sentence(cli, tmp_path, words, se
         (["run=run", "split=test", "input=x.wav"], "found both"),
         (["run=run", "split=tests"], "split=tests: there is no such split; did you mean 'test'?"),
         (["run=nowhere", "split=test"], "run=nowhere: no such folder"),
-        (["run=run", "input=x.wav"], "was trained on images"),
+        (["run=run", "input=x.wav"], "was trained on images, and input is sound; choose split=test"),
         (["run=run", "split=test", "checkpoint=run/metrics.csv"], "is damaged or no checkpoint of a run"),
         (["run=run", "split=test", "output=codes.txt"], "expected a name that ends in .npy or .parquet"),
     ],
@@ -267,9 +267,19 @@ def test_what_cannot_be_encoded_is_said_in_one_sentence(cli, trained_on_digits, 
     assert sentence in err
 
 
+def test_a_run_on_images_is_not_searched(cli, trained_on_digits):
+    for words in (["split=test"], ["input=x.wav"]):
+        status, _, err = cli(f"run={trained_on_digits}", *words, door="scripts/anomaly.py")
+        assert status == 1
+        assert "was trained on images, expected a run that was trained on sound" in err
+        assert "choose" not in err
+
+
 def test_what_cannot_be_searched_is_said_in_one_sentence(cli, songs, tmp_path):
     assert cli("model=pca", "targets=mixture", *sound(songs, "hydra.run.dir=run"))[0] == 0
     (tmp_path / "work/bad.csv").write_text("start,stop\n2,1\n")
+    (tmp_path / "work/late.csv").write_text("start,stop\n1,2\n2.5,3.5\n")
+    song = next((songs / "test").iterdir()) / "mixture.wav"
     for words, sentence in [
         (["split=test", "quantile=1"], "quantile must lie between 0 and 1, found 1"),
         (["split=test", "smooth_seconds=-1"], "smooth_seconds must lie in [0, 60], found -1"),
@@ -279,6 +289,7 @@ def test_what_cannot_be_searched_is_said_in_one_sentence(cli, songs, tmp_path):
         (["split=test", "labels=bad.csv"], "labels: are of one input file"),
         (["input=bad.csv"], "bad.csv: is damaged, truncated or not audio"),
         (["input=bad.csv", "labels=bad.csv"], "bad.csv, line 2: starts at 2.0 s and stops at 1.0 s"),
+        ([f"input='{song}'", "labels=late.csv"], "has an anomaly from 2.5 to 3.5 s, and mixture ends at 3.00 s"),
         (["input=bad.csv", "labels=none.csv"], "labels=none.csv: no such file"),
     ]:
         status, _, err = cli("run=run", *words, door="scripts/anomaly.py")

@@ -31,6 +31,28 @@ def test_transposed_convolution_worked_by_hand():
     assert two.tolist() == [[[[1000, 200], [30, 4]]]]
 
 
+def test_the_transposed_layer_worked_by_hand():
+    net = ConvolutionalAutoencoder((1, 4, 4), [1], kernel_size=3, up="transposed", normalise=False)
+    with torch.no_grad():
+        net.decoder[0].weight.copy_(torch.outer(torch.tensor([1.0, 10, 100]), torch.tensor([2.0, 3, 5])))
+        net.decoder[0].bias.zero_()
+    # Along one axis r0 r1 become b r0, c r0 + a r1, b r1, c r1 with a kernel a b c; here along the rows, then the columns.
+    rows = [[3, 5 + 4, 6, 10], [9, 15 + 8, 12, 20]]
+    first, second = torch.tensor(rows)
+    assert net.decode(TWO)[0, 0].tolist() == [
+        row.tolist() for row in (10 * first, 100 * first + second, 10 * second, 100 * second)
+    ]
+
+
+def test_every_level_is_unpooled_to_its_own_places():
+    net = ConvolutionalAutoencoder((1, 8, 8), [1, 1], kernel_size=1, up="max_unpool", normalise=False)
+    for name, parameter in net.named_parameters():
+        torch.nn.init.constant_(parameter, float(name.endswith("weight")))
+    x = 1 + torch.randperm(64, generator=torch.Generator().manual_seed(0)).float().view(1, 1, 8, 8)
+    largest = functional.max_pool2d(x, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    assert torch.equal(net(x), torch.where(x == largest, x, 0))
+
+
 def test_bed_of_nails_nearest_and_bilinear_worked_by_hand():
     assert bed_of_nails(TWO).tolist() == [[[[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]]]
     seen = {}

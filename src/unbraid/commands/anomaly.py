@@ -2,6 +2,7 @@
 
 import csv
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def search(config: DictConfig) -> None:
     for sound in trained.sounds():
         if labels is not None and values:
             raise InputError(f"labels={config.labels}: are of one sound, and there are several; choose one file as input")
+        if labels is not None:
+            _check_labels(labels, sound, detector, config.labels)
         sound, known = _planted(sound, config, folder, detector) if config.plant else (sound, labels)
         scores = detector.scores(sound.waveform)
         found = intervals(scores, detector.seconds_per_frame, config.gap_seconds)
@@ -84,6 +87,17 @@ def _check(config: DictConfig) -> None:
         raise InputError("labels: are of one input file, expected neither plant nor split beside them")
     if config.seed < 0:
         raise InputError(f"seed must be at least 0, found {config.seed}")
+
+
+def _check_labels(labels: Sequence[Anomaly], sound: Sound, detector: Detector, path: str) -> None:
+    """InputError where one lies beyond the end of the sound, by more than rounding."""
+    seconds = sound.waveform.shape[-1] / detector.features.sample_rate
+    for label in labels:
+        if label.stop > seconds + detector.seconds_per_frame:
+            raise InputError(
+                f"labels={path}: has an anomaly from {label.start:g} to {label.stop:g} s, "
+                f"and {sound.name} ends at {seconds:.2f} s"
+            )
 
 
 def _planted(sound: Sound, config: DictConfig, folder: Path, detector: Detector) -> tuple[Sound, list[Anomaly]]:

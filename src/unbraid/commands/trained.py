@@ -114,7 +114,7 @@ class Trained:
         """The features; InputError where they are of images."""
         features = self.task.features
         if not isinstance(features, Spectra):
-            raise InputError(f"run={self.folder}: was trained on images, and input is sound; choose split=test")
+            raise InputError(f"run={self.folder}: was trained on images, expected a run that was trained on sound")
         return features
 
 
