@@ -39,9 +39,8 @@ def test_the_transposed_layer_worked_by_hand():
     # Along one axis r0 r1 become b r0, c r0 + a r1, b r1, c r1 with a kernel a b c; here along the rows, then the columns.
     rows = [[3, 5 + 4, 6, 10], [9, 15 + 8, 12, 20]]
     first, second = torch.tensor(rows)
-    assert net.decode(TWO)[0, 0].tolist() == [
-        row.tolist() for row in (10 * first, 100 * first + second, 10 * second, 100 * second)
-    ]
+    expected = torch.stack([10 * first, 100 * first + second, 10 * second, 100 * second])
+    assert torch.equal(net.decode(TWO)[0, 0], expected.float())
 
 
 def test_every_level_is_unpooled_to_its_own_places():
