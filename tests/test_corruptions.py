@@ -57,7 +57,10 @@ def test_masks_are_stretches_of_at_most_the_given_length(corruption, axis):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: Gaussian(-0.1), "deviation must be at least 0, found -0.1"),
+        (lambda: Gaussian(-0.1), "deviation must be a number of at least 0, found -0.1"),
+        (lambda: Gaussian(float("nan")), "deviation must be a number of at least 0, found nan"),
+        (lambda: Gaussian(float("inf")), "deviation must be a number of at least 0, found inf"),
+        (lambda: ZeroMasking(float("nan")), r"share must lie in \[0, 1\], found nan"),
         (lambda: ZeroMasking(1.5), r"share must lie in \[0, 1\], found 1.5"),
         (lambda: SaltAndPepper(-1), r"share must lie in \[0, 1\], found -1"),
         (lambda: Strokes(0, 1), "count must be at least 1, found 0"),

@@ -63,7 +63,9 @@ def test_an_image_is_a_vector():
     [
         ({"bins": 34}, r"bins must lie in \[1, 33\].*found 34"),
         ({"channels": 3}, "channels must be 1 or 2, found 3"),
-        ({"floor_db": 0.0}, "floor_db must be below 0 dB, found 0.0"),
+        ({"floor_db": 0.0}, "floor_db must be a number below 0 dB, found 0.0"),
+        ({"floor_db": float("nan")}, "floor_db must be a number below 0 dB, found nan"),
+        ({"floor_db": float("-inf")}, "floor_db must be a number below 0 dB, found -inf"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changed, sentence):

@@ -41,7 +41,7 @@ TABLE = {
     "tasks.pretraining": {"pytorch_lightning", "torch", "tqdm", "unbraid.errors", "unbraid.nets.autoencoders"},
     "tasks.reconstruction": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
-        "unbraid.nets.pca", "unbraid.tasks",
+        "unbraid.nets.pca", "unbraid.tasks", "tqdm",
     },
     "reference": {"unbraid.errors"},
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},

@@ -4,6 +4,7 @@ Each takes items [N, C, H, W], images or patches of a spectrogram [N, C, bins, f
 from the generator. Where the noise is other music, a denoising autoencoder is a separator: `unbraid.separators.Mapping`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,8 +33,8 @@ class Gaussian:
     deviation: float
 
     def __post_init__(self) -> None:
-        if self.deviation < 0:
-            raise InputError(f"deviation must be at least 0, found {self.deviation}")
+        if not 0 <= self.deviation < math.inf:
+            raise InputError(f"deviation must be a number of at least 0, found {self.deviation}")
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
         return items + self.deviation * torch.randn(items.shape, generator=generator, device=items.device)

@@ -3,6 +3,7 @@
 Networks see patches [N, C, H, W] or vectors [M, D]; a vector is a frame of a spectrogram or a whole image.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
@@ -92,8 +93,8 @@ class Spectra(Features):
             raise InputError(f"bins must lie in [1, {stft.n_fft // 2 + 1}], those of n_fft={stft.n_fft}, found {bins}")
         if channels not in (1, 2):
             raise InputError(f"channels must be 1 or 2, found {channels}")
-        if floor_db >= 0:
-            raise InputError(f"floor_db must be below 0 dB, found {floor_db}")
+        if not -math.inf < floor_db < 0:
+            raise InputError(f"floor_db must be a number below 0 dB, found {floor_db}")
         self.sample_rate, self.channels, self.stft = sample_rate, channels, stft
         self.magnitude, self.floor_db = magnitude, floor_db
         self.shape, self.vector_size = (channels, bins, stft.frames(round(chunk_seconds * sample_rate))), bins

@@ -19,7 +19,7 @@ from unbraid.features import Features, Spectra
 from unbraid.nets.autoencoders import VariationalAutoencoder
 from unbraid.nets.pca import LARGEST, PCA
 from unbraid.runs import versions
-from unbraid.tasks.reconstruction import ReconstructionTask
+from unbraid.tasks.reconstruction import ReconstructionTask, fit
 
 TEST = 2**31 + 2**30  # what corruption does to test data is its own, see ReconstructionTask.corrupt
 MEASURES = ("error", "SNR")
@@ -106,6 +106,8 @@ class Reconstructions:
             clean, labels = task.features.items(moved)
             spoilt = task.corrupt(clean, TEST + index)
             made = {"rebuilt": task.rebuild(spoilt), "corrupted": spoilt}
+            if not made["rebuilt"].isfinite().all():
+                raise InputError("the network rebuilds test data as what are no numbers: its training has diverged")
             if linear:
                 made["pca"] = task.features.patches(linear(task.features.vectors(spoilt)))
             made = {row: made[row] for row in rows}
@@ -172,7 +174,6 @@ def is_corrupting(task: ReconstructionTask) -> bool:
     return not torch.equal(task.corrupt(probe, TEST), probe)
 
 
-@torch.no_grad()
 def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
     """PCA of the training data with as many numbers for each vector as the code has; None where the network is one itself."""
     size = task.features.vector_size
@@ -180,10 +181,7 @@ def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
         return None
     share = task.net.code_size / (1 if task.net.takes == "vectors" else task.features.vectors_per_patch)
     linear = PCA(size, max(1, min(size, round(share)))).to(task.device)
-    for batch in tqdm(data.in_order("train"), "fitting PCA", leave=False):
-        moved = on_device(batch, task.device)
-        linear.add(task.features.vectors(task.features.items(moved)[0]))
-    linear.solve()
+    fit(linear, task.features, data.in_order("train"), lambda batch: on_device(batch, task.device))
     return linear
 
 

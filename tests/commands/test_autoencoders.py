@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from tests.conftest import load_door, only_run
+from unbraid.commands.code_sizes import why
 
 DIGITS = ["data=digits", "data.size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu"]
 SMALL = ["features.chunk_seconds=0.109375", "data.batch_size=2", "data.chunks_per_track=2"]  # 8 frames
@@ -48,12 +49,18 @@ def test_every_autoencoder_rebuilds_digits_and_sound(cli, songs, tmp_path, words
     assert "left out" not in out
 
 
-def test_pca_is_as_good_as_the_pca_beside_an_autoencoder(cli, tmp_path):
-    assert cli("model=pca", "model.net.code=5", *DIGITS, "data.batch_size=1294", "hydra.run.dir=pca")[0] == 0
-    assert cli("model=ae", "model.net.code=5", *DIGITS, "hydra.run.dir=ae")[0] == 0
+@pytest.mark.parametrize("corruption", ["none", "salt_and_pepper"])
+def test_pca_is_the_pca_beside_an_autoencoder(cli, songs, tmp_path, corruption):
+    """All training data count, on sound too, and what corrupts them does not."""
     work = tmp_path / "work"
-    own = scores_of(work / "pca")["summary"]["images"]["error"]["mean"]
-    assert own == pytest.approx(scores_of(work / "ae")["pca"]["images"]["error"]["mean"], rel=1e-4)
+    for items, words in (("images", DIGITS), ("mixture", sound(songs, "targets=mixture", "evaluation.clips=0"))):
+        means = []
+        for model, row in (("pca", "summary"), ("ae", "pca")):
+            folder = f"{items}-{model}"
+            words_of_model = [f"model={model}", "model.net.code=5", f"corruption={corruption}", f"hydra.run.dir={folder}"]
+            assert cli(*words_of_model, *words)[0] == 0
+            means.append(scores_of(work / folder)[row][items]["error"]["mean"])
+        assert means[0] == pytest.approx(means[1], rel=1e-6)
 
 
 def test_the_same_seed_gives_the_same_errors(cli, tmp_path):
@@ -148,6 +155,58 @@ def test_anomalies_are_searched_with_labels_and_planted(cli, songs, tmp_path):
     assert float(out.splitlines()[1].split()[-1]) > 0.9
 
 
+def test_files_of_the_same_name_in_two_folders_are_kept_apart(cli, songs, tmp_path):
+    assert cli("model=pca", "model.net.code=8", "targets=mixture", *sound(songs, "hydra.run.dir=run"))[0] == 0
+    work = tmp_path / "work"
+    for number, folder in enumerate(("a", "b")):
+        (work / "in" / folder).mkdir(parents=True)
+        samples = 0.1 * np.random.default_rng(number).standard_normal(12000 * (number + 1))
+        soundfile.write(work / "in" / folder / "mix.flac", samples, 12000)
+    (work / "in/a/mix.flac").replace(work / "in/b/mix.wav")  # one name twice
+    status, _, err = cli("run=run", "input=in", door="scripts/anomaly.py")
+    assert status == 1
+    assert "mix.wav: has the same name as b/mix.flac" in err
+    (work / "in/b/mix.wav").replace(work / "in/a/mix.flac")
+    status, out, err = cli("run=run", "input=in", "output=found", door="scripts/anomaly.py")
+    assert status == 0, err
+    assert [line.split("  ")[0] for line in out.splitlines()[1:3]] == ["a - mix", "b - mix"]
+    assert sorted(path.name for path in (work / "found").iterdir()) == [f"{n} - mix.{s}" for n in "ab" for s in ("csv", "png")]
+    assert cli("run=run", "input=in", "output=codes.npy", door="scripts/encode.py")[0] == 0
+    rows = list(csv.DictReader((work / "codes.csv").open()))
+    counts = [sum(row["name"] == name for row in rows) for name in ("a - mix", "b - mix")]
+    assert counts[0] + counts[1] == len(rows)
+    assert counts[1] > 1.9 * counts[0]
+    assert {row["label"] for row in rows} == {""}
+    assert cli("run=run", "input=in/a/mix.flac", "output=one", door="scripts/anomaly.py")[0] == 0
+    assert sorted(path.name for path in (work / "one").iterdir()) == ["mix.csv", "mix.png"]
+
+
+def test_a_training_that_diverges_ends_in_one_sentence(cli, songs, tmp_path):
+    diverging = ["trainer.max_epochs=3", "optim.optimizer.lr=1e30"]
+    status, _, err = cli("model=ae", *DIGITS, *diverging)
+    assert status == 1
+    (said,) = err.strip().splitlines()
+    assert "train/loss of epoch 0 is " in said
+    assert "no number, and training ends; a lower optim.optimizer.lr" in said
+    assert "there is no checkpoint" in said
+    run = only_run(tmp_path / "work")
+    assert not (run / "checkpoints").exists()
+    assert json.loads((run / "run.json").read_text())["state"] == "failed"
+    status, _, err = cli("model=ae", *DIGITS, "optim.optimizer.lr=1e30", "+trainer.limit_train_batches=1", "hydra.run.dir=step")
+    assert status == 1
+    assert len(err.strip().splitlines()) == 1
+    assert "valid/loss of epoch 0 is " in err
+    status, _, err = cli("model=ae", *DIGITS, "optim.optimizer.lr=1e30", "trainer.max_steps=1", "hydra.run.dir=no-epoch")
+    assert status == 1
+    assert "the network rebuilds test data as what are no numbers: its training has diverged" in err
+    words = ["model=denoising_ae", "data=musdb", f"data.root={songs}", "data.batch_size=2", "data.chunks_per_track=2"]
+    words += ["trainer.accelerator=cpu", "targets=vocals", "model.separator.net.hidden=[8]", "hydra.run.dir=separator"]
+    status, _, err = cli(*words, *diverging)
+    assert status == 1
+    assert "/loss of epoch " in err.splitlines()[-1]
+    assert " no number, and training ends" in err.splitlines()[-1]
+
+
 def test_planted_anomalies_are_found_in_the_demo_songs(cli):
     """PCA fits at once, so that this is quick; docs/autoencoders.md has the figures of a network."""
     words = ["model=pca", "model.net.code=32", "targets=mixture", "evaluation.clips=0"]
@@ -165,6 +224,7 @@ def test_planted_anomalies_are_found_in_the_demo_songs(cli):
         (["model=ae", "model.net.code=65", *DIGITS], "code must lie in [1, 64], the size of an item, found 65"),
         (["model=conv_ae", "model.net.up=sideways", *DIGITS], "model.net.up: found 'sideways', expected"),
         (["model=conv_ae", "model.net.channels=[2,2,2,2]", *DIGITS], "their height of 8 cannot be; the nearest that can: 16"),
+        (["model=conv_ae", "model.net.channels=[16,32]", *DIGITS], "the last one must be at most 16"),
         (["model=ae", "corruption=masking", "corruption.share=2", *DIGITS], "share must lie in [0, 1], found 2"),
         (["model=ae", "data=digits", "data.root=/nowhere"], "data.root=/nowhere: no such folder"),
         (["model=unet", "data=digits"], "data: has no mixtures for the model to take apart"),
@@ -174,7 +234,9 @@ def test_planted_anomalies_are_found_in_the_demo_songs(cli):
         (["model=ae", "protocol=musdb18", *DIGITS], "protocol: the model and the data that are chosen make no use of it"),
         (["model=ae", "evaluation.momentum=1", *DIGITS], "momentum must lie in [0, 1), found 1"),
         (["model=ae", "evaluation.examples=0", *DIGITS], "examples must be at least 1, found 0"),
-        (["model=vae", "model.kl_weight=-1", *DIGITS], "kl_weight must be at least 0, found -1"),
+        (["model=vae", "model.kl_weight=-1", *DIGITS], "kl_weight must be a number of at least 0, found -1"),
+        (["model=vae", "model.kl_weight=nan", *DIGITS], "kl_weight must be a number of at least 0, found nan"),
+        (["model=ae", "corruption=gaussian", "corruption.deviation=inf", *DIGITS], "deviation must be a number of at least 0"),
         (["model=pca", "trainer.devices=2", "trainer.strategy=ddp", *DIGITS], "pca is fitted by 1 process, found 2"),
     ],
 )
@@ -194,7 +256,7 @@ def test_what_cannot_be_trained_is_said_in_one_sentence(cli, tmp_path, words, se
         (["run=run", "split=test", "input=x.wav"], "found both"),
         (["run=run", "split=tests"], "split=tests: there is no such split; did you mean 'test'?"),
         (["run=nowhere", "split=test"], "run=nowhere: no such folder"),
-        (["run=run", "input=x.wav"], "was trained on images"),
+        (["run=run", "input=x.wav"], "was trained on images, and input is sound; choose split=test"),
         (["run=run", "split=test", "checkpoint=run/metrics.csv"], "is damaged or no checkpoint of a run"),
         (["run=run", "split=test", "output=codes.txt"], "expected a name that ends in .npy or .parquet"),
     ],
@@ -205,9 +267,19 @@ def test_what_cannot_be_encoded_is_said_in_one_sentence(cli, trained_on_digits, 
     assert sentence in err
 
 
+def test_a_run_on_images_is_not_searched(cli, trained_on_digits):
+    for words in (["split=test"], ["input=x.wav"]):
+        status, _, err = cli(f"run={trained_on_digits}", *words, door="scripts/anomaly.py")
+        assert status == 1
+        assert "was trained on images, expected a run that was trained on sound" in err
+        assert "choose" not in err
+
+
 def test_what_cannot_be_searched_is_said_in_one_sentence(cli, songs, tmp_path):
     assert cli("model=pca", "targets=mixture", *sound(songs, "hydra.run.dir=run"))[0] == 0
     (tmp_path / "work/bad.csv").write_text("start,stop\n2,1\n")
+    (tmp_path / "work/late.csv").write_text("start,stop\n1,2\n2.5,3.5\n")
+    song = next((songs / "test").iterdir()) / "mixture.wav"
     for words, sentence in [
         (["split=test", "quantile=1"], "quantile must lie between 0 and 1, found 1"),
         (["split=test", "smooth_seconds=-1"], "smooth_seconds must lie in [0, 60], found -1"),
@@ -217,6 +289,7 @@ def test_what_cannot_be_searched_is_said_in_one_sentence(cli, songs, tmp_path):
         (["split=test", "labels=bad.csv"], "labels: are of one input file"),
         (["input=bad.csv"], "bad.csv: is damaged, truncated or not audio"),
         (["input=bad.csv", "labels=bad.csv"], "bad.csv, line 2: starts at 2.0 s and stops at 1.0 s"),
+        ([f"input='{song}'", "labels=late.csv"], "has an anomaly from 2.5 to 3.5 s, and mixture ends at 3.00 s"),
         (["input=bad.csv", "labels=none.csv"], "labels=none.csv: no such file"),
     ]:
         status, _, err = cli("run=run", *words, door="scripts/anomaly.py")
@@ -238,6 +311,25 @@ def test_a_sweep_over_code_sizes_ends_in_one_picture(cli, tmp_path):
     assert [(row["code size"], row["runs"]) for row in rows] == [("2", "2"), ("3", "2")]
     assert (sweep / "code_sizes.png").is_file()
     assert "mean of 2 runs" in out
+    assert "why PCA wins at 2, 3: the bundled digits are images of 8 x 8" in out
+    assert all(float(row["PCA"]) < float(row["error"]) for row in rows)
+
+
+def test_why_pca_wins_is_said_of_the_bundled_digits_only(tmp_path):
+    rows = [{"code size": size, "error": 4.0, "PCA": linear} for size, linear in ((2, 24.8), (16, 3.5), (30, 0.8))]
+    found = {2: [tmp_path / "scores.json"]}
+
+    def said(data, rows=rows):
+        (tmp_path / "config.yaml").write_text(data)
+        return " ".join(why(rows, found))
+
+    bundled = "data: {_target_: unbraid.data.digits.Digits, root: null}"
+    assert "why PCA wins at 16, 30" in said(bundled)
+    assert "64 true dimensions" in said(bundled)
+    assert "1,300 training images" in said(bundled)
+    assert said(bundled, rows[:1]) == ""
+    assert "the paper's claim" in said("data: {_target_: unbraid.data.digits.Digits, root: mnist}")
+    assert said("data: {_target_: unbraid.data.demo.DemoData}") == ""
 
 
 @pytest.fixture(scope="module")

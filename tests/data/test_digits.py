@@ -84,8 +84,14 @@ def test_broken_files_are_refused(mnist):
     labels.unlink()
     with pytest.raises(InputError, match="has no t10k-labels-idx1-ubyte"):
         digits(mnist)
-    (mnist / "train-images-idx3-ubyte.gz").write_bytes(b"no gzip at all")
-    with pytest.raises(InputError, match="cannot be read"):
+    images = mnist / "train-images-idx3-ubyte.gz"
+    whole = images.read_bytes()
+    for damaged in (b"no gzip at all", whole[:-100], whole[:200] + bytes(50) + whole[250:], whole[:10] + b"\xff" + whole[11:]):
+        images.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz: cannot be read"):
+            digits(mnist)
+    idx(images, np.zeros((20, 0, 28)))
+    with pytest.raises(InputError, match="holds 20 x 0 x 28 bytes as its header says, expected at least one"):
         digits(mnist)
     with pytest.raises(InputError, match="no such folder"):
         digits(mnist / "nowhere")

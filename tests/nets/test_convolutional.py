@@ -31,6 +31,27 @@ def test_transposed_convolution_worked_by_hand():
     assert two.tolist() == [[[[1000, 200], [30, 4]]]]
 
 
+def test_the_transposed_layer_worked_by_hand():
+    net = ConvolutionalAutoencoder((1, 4, 4), [1], kernel_size=3, up="transposed", normalise=False)
+    with torch.no_grad():
+        net.decoder[0].weight.copy_(torch.outer(torch.tensor([1.0, 10, 100]), torch.tensor([2.0, 3, 5])))
+        net.decoder[0].bias.zero_()
+    # Along one axis r0 r1 become b r0, c r0 + a r1, b r1, c r1 with a kernel a b c; here along the rows, then the columns.
+    rows = [[3, 5 + 4, 6, 10], [9, 15 + 8, 12, 20]]
+    first, second = torch.tensor(rows)
+    expected = torch.stack([10 * first, 100 * first + second, 10 * second, 100 * second])
+    assert torch.equal(net.decode(TWO)[0, 0], expected.float())
+
+
+def test_every_level_is_unpooled_to_its_own_places():
+    net = ConvolutionalAutoencoder((1, 8, 8), [1, 1], kernel_size=1, up="max_unpool", normalise=False)
+    for name, parameter in net.named_parameters():
+        torch.nn.init.constant_(parameter, float(name.endswith("weight")))
+    x = 1 + torch.randperm(64, generator=torch.Generator().manual_seed(0)).float().view(1, 1, 8, 8)
+    largest = functional.max_pool2d(x, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    assert torch.equal(net(x), torch.where(x == largest, x, 0))
+
+
 def test_bed_of_nails_nearest_and_bilinear_worked_by_hand():
     assert bed_of_nails(TWO).tolist() == [[[[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]]]
     seen = {}
@@ -85,11 +106,18 @@ def test_decoders_are_compared_with_the_same_encoder():
         ({"down": "sideways"}, "down must be one of stride, max_pool, found sideways"),
         ({"down": "stride", "up": "max_unpool"}, "up=max_unpool needs down=max_pool.*found down=stride"),
         ({"channels": []}, "channels must be one positive number"),
+        ({"channels": [5]}, "channels: the last one must be at most 4, .* as wide as a patch of 64, found 5"),
+        ({"shape": (2, 8, 4), "channels": [1, 33]}, "channels: the last one must be at most 32, .* patch of 64, found 33"),
     ],
 )
 def test_what_cannot_be_built_is_said(arguments, sentence):
     with pytest.raises(InputError, match=sentence):
         ConvolutionalAutoencoder(**({"shape": (1, 8, 8), "channels": [4]} | arguments))
+
+
+def test_a_code_may_be_as_wide_as_its_item_and_is_narrower_unless_asked():
+    assert ConvolutionalAutoencoder((1, 8, 8), [4]).code_size == 64
+    assert ConvolutionalAutoencoder((1, 28, 28)).code_size == 28 * 28 / 2
 
 
 def test_a_code_without_positions_cannot_be_unpooled():

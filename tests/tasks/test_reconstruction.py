@@ -1,18 +1,21 @@
 """Tasks that rebuild: what they train on, layer by layer too."""
 
+from itertools import chain
 from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from unbraid.corruptions import Nothing
-from unbraid.data.digits import Digits
+from unbraid.data.digits import Digits, ShuffledBatches
 from unbraid.errors import InputError
 from unbraid.features import Pixels
 from unbraid.losses import SquaredError
 from unbraid.nets.autoencoders import DenseAutoencoder, VariationalAutoencoder, divergence
 from unbraid.nets.convolutional import ConvolutionalAutoencoder
+from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.pretraining import GreedyPretraining
 from unbraid.tasks.reconstruction import ReconstructionTask, VariationalTask
 
@@ -32,8 +35,9 @@ deep.takes = "vectors"
 def fit(task, tmp_path, callbacks=(), **trainer):
     data = Digits(root=None, size=8, valid=0.1, batch_size=64, seed=0)
     data.trainer = made = pl.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path, callbacks=[*callbacks], **trainer,
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        default_root_dir=tmp_path, callbacks=[*callbacks],
+        **({"max_epochs": 1, "enable_checkpointing": "plugins" in trainer} | trainer),
     )  # fmt: skip
     data.prepare_data()
     data.setup("fit")
@@ -58,6 +62,24 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(tmp_path, steps):
     trainer = fit(task_of(deep), tmp_path, [noted], max_steps=steps)
     assert len(noted.losses) == (20 if steps < 0 else steps)
     assert trainer.callback_metrics["train/loss"].item() == pytest.approx(sum(noted.losses) / len(noted.losses))
+
+
+def test_checkpoints_of_before_survive_a_training_that_diverges(tmp_path):
+    """Also where it goes wrong between two validations, and an exception makes a checkpoint."""
+
+    class Break(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                torch.nn.init.constant_(pl_module.net.encoder[0].weight, torch.nan)
+
+    best = ModelCheckpoint(tmp_path, "best", monitor="valid/loss", enable_version_counter=False)
+    last = ModelCheckpoint(tmp_path, "last", save_on_exception=True, enable_version_counter=False)
+    with pytest.raises(InputError, match=r"train/loss of epoch 1 is nan.*holds best\.ckpt and last\.ckpt of an earlier epoch"):
+        fit(task_of(deep), tmp_path, [Break(), best, last], max_epochs=3, plugins=[WholeCheckpoints()])
+    for name in ("best", "last"):
+        state = torch.load(tmp_path / f"{name}.ckpt", weights_only=True)
+        assert state["epoch"] == 0
+        assert all(weights.isfinite().all() for weights in state["state_dict"].values())
 
 
 def test_the_divergence_counts_more_with_every_epoch_of_the_warm_up():
@@ -118,6 +140,24 @@ def test_pretraining_teaches_every_layer_to_rebuild_what_comes_from_below(tmp_pa
 
     fit(task_of(net), tmp_path, [Look("before"), GreedyPretraining(5), Look("after")])
     assert all(after < 0.75 < before for before, after in zip(errors["before"], errors["after"], strict=True))
+
+
+def test_every_epoch_of_pretraining_has_its_own_order_and_the_same_in_every_run(tmp_path, monkeypatch):
+    seen = []
+
+    def noted(self, step, take=ShuffledBatches.__getitem__):
+        batch = take(self, step)
+        seen.append(batch.pixels.sum(dim=(1, 2, 3)).tolist())
+        return batch
+
+    monkeypatch.setattr(ShuffledBatches, "__getitem__", noted)
+    runs = []
+    for _ in range(2):
+        seen.clear()
+        fit(task_of(deep), tmp_path, [GreedyPretraining(2)], limit_train_batches=0)
+        runs.append([tuple(chain(*seen[first : first + 20])) for first in range(0, len(seen), 20)])
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == len(set(runs[0])) == 2 * 3
 
 
 def test_pretraining_is_for_dense_layers(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def search(config: DictConfig) -> None:
     for sound in trained.sounds():
         if labels is not None and values:
             raise InputError(f"labels={config.labels}: are of one sound, and there are several; choose one file as input")
+        if labels is not None:
+            _check_labels(labels, sound, detector, config.labels)
         sound, known = _planted(sound, config, folder, detector) if config.plant else (sound, labels)
         scores = detector.scores(sound.waveform)
         found = intervals(scores, detector.seconds_per_frame, config.gap_seconds)
@@ -62,7 +65,7 @@ def search(config: DictConfig) -> None:
         truth = None if known is None else labelled(known, len(scores), detector.seconds_per_frame)
         area = None if truth is None else auroc(scores.numpy(), truth)
         spans = [] if known is None else [(a.start, a.stop, a.kind) for a in known]
-        title = f"{sound.name}: {sound.label}"
+        title = f"{sound.name}: {sound.label}" if sound.label else sound.name
         pictures.anomalies(folder / f"{_stem(sound)}.png", title, scores, detector.seconds_per_frame, found, spans)
         shown = "–" if area is None else f"{area:.3f}"
         print(f"{title[:31]:<32}{len(found):>9}{sum(stop - start for start, stop, _ in found):>9.2f}{shown:>8}")
@@ -86,6 +89,17 @@ def _check(config: DictConfig) -> None:
         raise InputError(f"seed must be at least 0, found {config.seed}")
 
 
+def _check_labels(labels: Sequence[Anomaly], sound: Sound, detector: Detector, path: str) -> None:
+    """InputError where one lies beyond the end of the sound, by more than rounding."""
+    seconds = sound.waveform.shape[-1] / detector.features.sample_rate
+    for label in labels:
+        if label.stop > seconds + detector.seconds_per_frame:
+            raise InputError(
+                f"labels={path}: has an anomaly from {label.start:g} to {label.stop:g} s, "
+                f"and {sound.name} ends at {seconds:.2f} s"
+            )
+
+
 def _planted(sound: Sound, config: DictConfig, folder: Path, detector: Detector) -> tuple[Sound, list[Anomaly]]:
     """Disturbed; what was done to it and how it sounds is left in the folder. The same whatever else is searched."""
     random = np.random.default_rng([config.seed, zlib.crc32(_stem(sound).encode())])
@@ -97,7 +111,7 @@ def _planted(sound: Sound, config: DictConfig, folder: Path, detector: Detector)
 
 
 def _stem(sound: Sound) -> str:
-    return f"{sound.name}-{Path(sound.label).stem}" if sound.label != sound.name else sound.name
+    return f"{sound.name}-{sound.label}" if sound.label else sound.name
 
 
 def _write(folder: Path, sound: Sound, found: list[tuple[float, float, float]]) -> None:

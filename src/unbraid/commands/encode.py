@@ -29,7 +29,10 @@ def encode(config: DictConfig) -> None:
         raise InputError(f"output={path}: expected a name that ends in .npy or .parquet")
     if path.suffix == ".parquet":
         _need_parquet()
-    codes, rows = _of_images(trained) if trained.task.features.kind == "images" and trained.split else _of_sounds(trained)
+    images = trained.task.features.kind == "images"
+    if images and not trained.split:
+        raise InputError(f"run={trained.folder}: was trained on images, and input is sound; choose split=test")
+    codes, rows = _of_images(trained) if images else _of_sounds(trained)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
         with written_whole(path) as partial, partial.open("wb") as file:

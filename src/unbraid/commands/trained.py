@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unbraid import audio
 from unbraid.data.digits import Digits
-from unbraid.data.folders import audio_files_below
+from unbraid.data.folders import audio_files_below, by_name
 from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import SPLITS, Split
 from unbraid.errors import InputError, unknown
@@ -40,7 +40,10 @@ class Use:
 
 
 class Sound(NamedTuple):
-    """Something that is heard whole: its name, what it is, and its waveform [C, samples] at the rate of the features."""
+    """Something that is heard whole, with its waveform [C, samples] at the rate of the features.
+
+    `name` is a track's, or that of an input file below its folder; `label` the source's, empty where it is a file.
+    """
 
     name: str
     label: str
@@ -89,12 +92,12 @@ class Trained:
         """Of the input, or of the split: every source of every track."""
         features = self.spectra()
         if self.input is not None:
-            for path in _files(self.input):
+            for name, path in _files(self.input).items():
                 (samples,), rate = audio.read(path)
                 if not samples.size:
                     raise InputError(f"{path}: holds no samples")
                 there = audio.to_channels(audio.resample(samples, rate, features.sample_rate), features.channels)
-                yield Sound(path.stem, path.name, torch.from_numpy(there))
+                yield Sound(name, "", torch.from_numpy(there))
         else:
             assert self.split is not None
             yield from self.of_split(self.split)
@@ -111,7 +114,7 @@ class Trained:
         """The features; InputError where they are of images."""
         features = self.task.features
         if not isinstance(features, Spectra):
-            raise InputError(f"run={self.folder}: was trained on images, and input is sound; choose split=test")
+            raise InputError(f"run={self.folder}: was trained on images, expected a run that was trained on sound")
         return features
 
 
@@ -127,10 +130,11 @@ class _Node:
     data: dict[str, Any]
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path) -> dict[str, Path]:
+    """By names that tell them apart."""
     if path.is_dir():
         found = audio_files_below(path)
         if not found:
             raise InputError(f"input={path}: holds no audio files")
-        return found
-    return [path]
+        return by_name(found, path)
+    return {path.stem: path}

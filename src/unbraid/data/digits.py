@@ -4,7 +4,9 @@ scikit-learn's bundled ones (8 x 8, 1,797 of them), or MNIST's IDX files (LeCun,
 """
 
 import gzip
+import math
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,13 +190,13 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
     """The bytes of an IDX file, plain or gzip: images [n, height, width] or labels [n].
 
     Raises:
-        InputError: another magic number, or not as many bytes as the header says.
+        InputError: another magic number, or not as many bytes as the header says, or none.
     """
     open_: Callable[..., gzip.GzipFile] = gzip.open if path.suffix == ".gz" else open  # type: ignore[assignment]
     try:
         with open_(path, "rb") as file:
             data = file.read()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     dimensions = magic % 256
     header = 4 * (1 + dimensions)
@@ -205,10 +207,11 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
         raise InputError(
             f"{path}: has the magic number {found}, expected {magic}, that of IDX {'images' if dimensions == 3 else 'labels'}"
         )
-    if len(data) - header != np.prod(shape, dtype=np.int64):
-        raise InputError(
-            f"{path}: has {len(data) - header} bytes of data, expected {' x '.join(map(str, shape))} as its header says"
-        )
+    said = " x ".join(map(str, shape))
+    if len(data) - header != math.prod(shape):
+        raise InputError(f"{path}: has {len(data) - header} bytes of data, expected {said} as its header says")
+    if not math.prod(shape):
+        raise InputError(f"{path}: holds {said} bytes as its header says, expected at least one in each direction")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 

@@ -4,6 +4,7 @@ Unpooling with the positions of the maxima is Noh, Hong & Han's (ICCV 2015), the
 Dumoulin & Visin (2016). A decoder that is told where the maxima were has more to go by than the code: compare it with care.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -24,7 +25,7 @@ class ConvolutionalAutoencoder(Autoencoder):
 
     Args:
         shape: of a patch, (C, H, W); H and W are multiples of `2 ** len(channels)`.
-        channels: of each level, which halves both directions.
+        channels: of each level, which halves both directions; the last are the code's, which is no wider than a patch.
         kernel_size: odd, of every convolution.
         down: `stride`: the convolution itself leaves out every other position; `max_pool`: the largest of four is kept.
         up: `transposed` convolution with stride 2; or a convolution after `max_unpool`, each value where the maximum was;
@@ -40,7 +41,7 @@ class ConvolutionalAutoencoder(Autoencoder):
     def __init__(
         self,
         shape: Sequence[int],
-        channels: Sequence[int] = (16, 32),
+        channels: Sequence[int] = (32, 8),
         kernel_size: int = 3,
         down: Down = "max_pool",
         up: Up = "transposed",
@@ -52,7 +53,7 @@ class ConvolutionalAutoencoder(Autoencoder):
         self.up, self.pools = up, down == "max_pool"
         levels = len(channels)
         self.code_shape = (channels[-1], h >> levels, w >> levels)
-        self.code_size = self.code_shape[0] * self.code_shape[1] * self.code_shape[2]
+        self.code_size = math.prod(self.code_shape)
         ins = [c, *channels[:-1]]
         self.encoder = nn.ModuleList(
             _layer(nn.Conv2d(i, o, kernel_size, 2 if down == "stride" else 1, kernel_size // 2), normalise)
@@ -150,3 +151,9 @@ def _check(shape: Sequence[int], channels: Sequence[int], kernel_size: int, down
                 f"channels: {len(channels)} levels halve patches {len(channels)} times, and their {name} of {size} cannot be; "
                 f"the nearest that can: {nearest}"
             )
+    widest = cell**2 * shape[0]
+    if channels[-1] > widest:
+        raise InputError(
+            f"channels: the last one must be at most {widest}, with which a code is as wide as a patch of {math.prod(shape)}, "
+            f"found {channels[-1]}: a wider one need not learn anything"
+        )

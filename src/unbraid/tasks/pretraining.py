@@ -1,5 +1,6 @@
 """Layers of a deep autoencoder trained one by one before they are trained together."""
 
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -43,7 +44,10 @@ class GreedyPretraining(pl.Callback):
         loader = data.train_dataloader()
         optimizer = task.make_optimizer(net.layer(depth))
         name = f"pre-training layer {depth + 1} of {len(net.encoder)}"
-        for _ in tqdm(range(self.epochs), name, unit="epoch", leave=False, disable=not trainer.is_global_zero):
+        epochs = range(depth * self.epochs, (depth + 1) * self.epochs)
+        for epoch in tqdm(epochs, name, unit="epoch", leave=False, disable=not trainer.is_global_zero):
+            # Each has an order of its own, which is a function of this number. The trainer counts none of them.
+            loader.sampler.position = partial(_start_of, epoch)
             for batch in loader:
                 there = data.on_after_batch_transfer(trainer.strategy.batch_to_device(batch), 0)
                 with torch.no_grad():
@@ -51,3 +55,8 @@ class GreedyPretraining(pl.Callback):
                 optimizer.zero_grad()
                 functional.mse_loss(net.rebuild_layer(items, depth), items).backward()
                 optimizer.step()
+
+
+def _start_of(epoch: int) -> tuple[int, int]:
+    """As `unbraid.data.sampler.epoch_position`."""
+    return epoch, 0

@@ -1,5 +1,6 @@
 """Reconstruction: one training step rebuilds a batch of items, whole ones from what corruption has left of them."""
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
+from tqdm import tqdm
 
 from unbraid.errors import InputError
 from unbraid.features import Features
@@ -114,8 +116,8 @@ class VariationalTask(ReconstructionTask):
     ) -> None:
         super().__init__(features, net, corruption, loss, optimizer, scheduler)
         for name, value in {"kl_weight": kl_weight, "kl_warmup_epochs": kl_warmup_epochs}.items():
-            if value < 0:
-                raise InputError(f"{name} must be at least 0, found {value}")
+            if not 0 <= value < math.inf:
+                raise InputError(f"{name} must be a number of at least 0, found {value}")
         self.kl_weight, self.kl_warmup_epochs = kl_weight, kl_warmup_epochs
 
     def weight(self) -> float:
@@ -130,7 +132,11 @@ class VariationalTask(ReconstructionTask):
 
 
 class ClosedFormTask(ReconstructionTask):
-    """Fits PCA in one process: a pass over an epoch of the training data, no gradient. Arguments as `ReconstructionTask`."""
+    """Fits PCA in one process: one pass over the whole training data, no gradient. Arguments as `ReconstructionTask`.
+
+    It is fitted on clean data, whatever the corruption: PCA has no input apart from its target, and the directions in which
+    clean data vary are those to keep of a corrupted input.
+    """
 
     net: PCA
 
@@ -139,13 +145,26 @@ class ClosedFormTask(ReconstructionTask):
         self.automatic_optimization = False
 
     def training_step(self, batch: Any, index: int) -> None:  # type: ignore[override]
-        self.net.add(self.features.vectors(self.corrupt(self.features.items(batch)[0], index)))
-
-    def on_validation_start(self) -> None:
-        """The training data of the epoch has passed."""
-        self.net.solve()
+        """The first one is all: batches are drawn at random, without those that fill none."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        fit(self.net, self.features, data.in_order("train"), self.trainer.strategy.batch_to_device)
         self.trainer.should_stop = True
 
     def on_fit_end(self) -> None:
         """Lightning writes checkpoints after optimizer steps, of which there were none."""
         self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "checkpoints" / "best.ckpt")
+
+
+@torch.no_grad()
+def fit(net: PCA, features: Features, batches: Iterable[Any], move: Callable[[Any], Any]) -> None:
+    """Fit to clean data.
+
+    Args:
+        net: of vectors.
+        features: makes them of the data.
+        batches: of the data set.
+        move: brings a batch to the device of the network.
+    """
+    for batch in tqdm(batches, "fitting PCA", leave=False):
+        net.add(features.vectors(features.items(move(batch))[0]))
+    net.solve()

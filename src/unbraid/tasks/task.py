@@ -1,7 +1,9 @@
 """What all tasks share: optimizer and schedule, and what an epoch's steps say on average."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -57,3 +59,21 @@ class Task(pl.LightningModule):
                 mean = torch.stack(values).mean()
                 self.log(f"train/{name}", mean, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
             self.noted.clear()
+
+    def on_train_epoch_end(self) -> None:
+        """InputError where a loss has become no number: before the epoch's checkpoints, and on all processes at once."""
+        trainer = self.trainer
+        for name in ("train/loss", "valid/loss"):
+            value = float(trainer.callback_metrics.get(name, 0.0))
+            if not math.isfinite(value):
+                kept = " and ".join(sorted({Path(path).name for path in _written(trainer)}))
+                raise InputError(
+                    f"{name} of epoch {trainer.current_epoch} is {value}, no number, and training ends; "
+                    + ("a lower optim.optimizer.lr or a trainer.gradient_clip_val may help; " if trainer.optimizers else "")
+                    + (f"checkpoints/ still holds {kept} of an earlier epoch" if kept else "there is no checkpoint")
+                )
+
+
+def _written(trainer: pl.Trainer) -> list[str]:
+    paths = [getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks]
+    return [path for path in paths if path]
