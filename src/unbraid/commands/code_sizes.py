@@ -67,5 +67,5 @@ def why(rows: Sequence[dict[str, Any]], found: Mapping[int, Sequence[Path]]) -> 
     return [
         "",
         f"why PCA wins at {', '.join(lost)}: the bundled digits are images of 8 x 8 with 64 true dimensions; so many",
-        "components keep most of them, and some 1,300 training images are few for a deep network; MNIST (data.root=) has more of both",
+        "components keep most of them, and some 1,300 training images are few for a deep network; MNIST (data.root=) has more",
     ]
