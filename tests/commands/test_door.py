@@ -26,7 +26,7 @@ def test_help_lists_the_groups(cli):
     assert status == 0
     for group in (
         "data: demo, digits, ikala, medleydb, mir1k, musdb, pairs, singles, stems",
-        "model: ae, conv_ae, deep_ae, denoising_ae, pca, unet, unet_noskip, unet_segmentation, vae",
+        "model: ae, conv_ae, deep_ae, denoising_ae, open_unmix, pca, unet, unet_noskip, unet_segmentation, vae",
         "targets: accompaniment, all, mixture, vocals",
         "trainer: auto, cpu, ddp",
     ):

@@ -19,7 +19,7 @@ DOOR = "scripts/export.py"
 NET = [
     "model=open_unmix", "model.separator.sample_rate=8000", "model.separator.stft.n_fft=512",
     "model.separator.stft.hop_length=128", "model.separator.net.bins=257", "model.separator.net.max_bin=200",
-    "model.separator.net.hidden=8", "model.separator.chunk_seconds=1.0", "targets=vocals_accompaniment",
+    "model.separator.net.hidden=8", "model.separator.chunk_seconds=1.0",
 ]  # fmt: skip
 SHORT = ["trainer.max_epochs=1", "data.batch_size=2", "data.chunks_per_track=2", "trainer.accelerator=cpu"]
 # A rate of 0: what is trained is what it started from.
@@ -27,7 +27,7 @@ SHORT += ["evaluation.clips=0", "optim.optimizer.lr=0"]
 
 
 def words(root, *more):
-    return [*NET, "data=musdb", f"data.root={root}", *SHORT, *more]
+    return [*NET, "targets=vocals_accompaniment", "data=musdb", f"data.root={root}", *SHORT, *more]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,18 @@ def test_init_takes_the_place_of_statistics(cli, songs, trained, tmp_path):
     assert status == 1 and "fc1.weight is [8, 400], expected [6, 400]; set model.separator.net.hidden=8" in err
     status, _, err = cli("model=ae", "data=digits", "init=umx")
     assert status == 1 and "init=umx: there are no published weights of autoencoders" in err
+
+
+def test_weights_are_scored_without_training(cli, trained, songs, tmp_path):
+    status, out, err = cli(*words(songs, f"init={trained / 'exported'}", "trainer.max_epochs=0", "hydra.run.dir=run"))
+    assert status == 0 and "this run" in out, err
+    assert json.loads((tmp_path / "work/run/scores.json").read_text())["checkpoint"] == "the last weights"
+
+
+def test_one_target_without_the_residual_is_refused_before_training(cli, songs, tmp_path):
+    status, _, err = cli(*NET, "targets=vocals", "phase=wiener", "data=musdb", f"data.root={songs}")
+    assert status == 1 and "phase=wiener: one target alone has nothing to be told from; set phase.residual=true" in err
+    assert files_below(tmp_path / "work") == []
 
 
 @pytest.mark.parametrize("iterations", [0, 1])

@@ -207,9 +207,9 @@ class Separation(Course):
 
 @torch.no_grad()
 def try_one_chunk(separator: Separator, samples: int) -> None:
-    """Find out before any decoding whether the network takes a chunk of this size."""
+    """Find out before any decoding whether the network takes a chunk of this size, and the phase its sources."""
     separator.eval()
-    separator(torch.zeros(1, separator.channels, samples))
+    _ = separator(torch.zeros(1, separator.channels, samples)).sources
     separator.train()
 
 
