@@ -94,7 +94,7 @@ class _Windows(torch.autograd.Function):
         return windows_of(x, size)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return overlapped(gradient), None
 
 
@@ -105,5 +105,5 @@ class _Overlapped(torch.autograd.Function):
         return overlapped(windows)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return windows_of(gradient, ctx.size)
