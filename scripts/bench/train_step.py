@@ -5,7 +5,8 @@
 Everything runs interleaved in one process on the same machine, and medians are printed. The plain peer of a separator is the
 U-Net as one would first write it, in PyTorch's default contiguous layout, with the same loss and optimizer on ready-made
 magnitudes; it runs no STFT, so the comparison is against the peer's favour. That of `open_unmix` is the openunmix package's
-own modules, transforms too, with the same loss and Adam in a bare loop on the same batch in memory. That of an autoencoder is
+own modules, transforms too, with the same loss and Adam in a bare loop on the same batch in memory, and with a batch that is
+read from stem files through musdb (this needs ffmpeg). That of an autoencoder is
 the same network, loss and optimizer in a bare loop on the items of one batch in memory; beside it the task's step on that
 batch (STFT, corruption) and a whole `Trainer.fit` (data and Lightning as well). The last line is the same as one JSON object.
 """
@@ -19,12 +20,14 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import hydra
 import openunmix.model as package
 import pytorch_lightning as pl
 import torch
+from data import make_songs, musdb_reader
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,6 +38,7 @@ from unbraid.tasks.callbacks import EpochTable
 
 SEPARATORS = ("unet", "unet_noskip")
 RECURRENT = ("open_unmix",)
+BATCH = 16
 AUTOENCODERS = ("ae", "deep_ae", "conv_ae")
 DATA = {"digits": ["data=digits"], "demo": ["data=demo", "targets=mixture", "data.chunks_per_track=200"]}
 
@@ -137,10 +141,10 @@ def measure(model: str, steps: int) -> dict[str, float]:
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def made_ready(model: str) -> tuple[Any, Iterator[Any], Any, Callable[[Any], None]]:
+def made_ready(model: str, *words: str) -> tuple[Any, Iterator[Any], Any, Callable[[Any], None]]:
     """A separator, batches, one that stays in memory, and a training step on a batch."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", [f"model={model}", "name=bench", "data.chunks_per_track=100000"])
+        config = hydra.compose("config", [f"model={model}", "name=bench", "data.chunks_per_track=100000", *words])
     OmegaConf.resolve(config)
     torch.manual_seed(0)
     task, data = build(config.model), build(config.data)
@@ -157,8 +161,19 @@ def made_ready(model: str) -> tuple[Any, Iterator[Any], Any, Callable[[Any], Non
 
 
 def measure_open_unmix(steps: int) -> dict[str, float]:
-    """Median seconds of our steps and of the package's, in turns, and the median of their ratios."""
-    separator, batches, memory, step = made_ready("open_unmix")
+    """Median seconds of our steps and of the package's, in turns, and the median of their ratios.
+
+    Both train on the same stem files, songs of 60 s: ours come from the store, the package's through musdb as its own data set has
+    them, one excerpt of one source after the other, timed by the chunk.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = make_songs(Path(folder) / "stems", 4, 60)
+        files = ["data=musdb", f"data.root={root}", f"data.cache_dir={folder}/cache"]
+        return beside_package(steps, musdb_reader(root), [*files, "data.sampling.remix=1.0", "augmentation=gain_swap"])
+
+
+def beside_package(steps: int, read_chunk: Callable[[], Any], words: list[str]) -> dict[str, float]:
+    separator, batches, memory, step = made_ready("open_unmix", *words)
     (net,), stft = separator.nets, separator.stft
     peer = package.OpenUnmix(net.bins, net.audio_channels, net.hidden, net.layers, net.causal, max_bin=net.max_bin)
     encode = nn.Sequential(package.make_filterbanks(stft.n_fft, stft.hop_length, center=True)[0], package.ComplexNorm())
@@ -170,19 +185,22 @@ def measure_open_unmix(steps: int) -> dict[str, float]:
     rows = []
     for _ in range(steps + 1):
         wait, batch = timed(lambda: next(batches))
-        rows.append((wait, *(timed(one)[0] for one in (partial(step, batch), partial(step, memory), peer_step))))
+        reading = BATCH * timed(read_chunk)[0]
+        rows.append((wait, *(timed(one)[0] for one in (partial(step, batch), partial(step, memory), peer_step)), reading))
     rows = rows[1:]  # the first one warms up
-    wait, whole, ours, theirs = (statistics.median(times) for times in zip(*rows, strict=True))
+    wait, whole, ours, theirs, reading = (statistics.median(times) for times in zip(*rows, strict=True))
     figures = {
         "steps_per_s": 1 / (wait + whole),
         "in_memory_steps_per_s": 1 / ours,
         "openunmix_steps_per_s": 1 / theirs,
+        "openunmix_with_loading_steps_per_s": 1 / (theirs + reading),
         "wait_share": wait / (wait + whole),
         "vs_openunmix": statistics.median(row[3] / row[2] for row in rows),
+        "vs_openunmix_with_loading": (theirs + reading) / (wait + whole),
     }
     print(f"\nopen_unmix beside the openunmix package; batches of 16 chunks of 6 s, medians of {steps} interleaved steps\n")
-    print(f"{'steps/s':>9}{'in memory':>11}{'package':>9}{'wait':>9}{'vs package':>12}")
-    print("{:>9.3f}{:>11.3f}{:>9.3f}{:>9.2%}{:>11.2f}x".format(*figures.values()))
+    print(f"{'steps/s':>9}{'in memory':>11}{'package':>9}{'and musdb':>11}{'wait':>9}{'vs package':>12}{'and musdb':>11}")
+    print("{:>9.3f}{:>11.3f}{:>9.3f}{:>11.3f}{:>9.2%}{:>11.2f}x{:>10.2f}x".format(*figures.values()))
     return {name: round(value, 4) for name, value in figures.items()}
 
 
