@@ -64,6 +64,6 @@ def why(rows: Sequence[dict[str, Any]], found: Mapping[int, Sequence[Path]]) -> 
     if not lost:
         return []
     return [
-        f"\nwhy PCA wins at {', '.join(lost)}: the bundled digits are images of 8 x 8 with 64 true dimensions: some",
-        "components keep most of it, and 1,300 training images are few for a deep network; MNIST's files (data.root=) have more of both",
+        f"\nwhy PCA wins at {', '.join(lost)}: the bundled digits are images of 8 x 8, so that they have 64 true dimensions,",
+        "and some 1,300 training images are few for a deep network; MNIST's files (data.root=) have more of both",
     ]
