@@ -163,7 +163,7 @@ def made_ready(model: str, *words: str) -> tuple[Any, Iterator[Any], Any, Callab
 def measure_open_unmix(steps: int) -> dict[str, float]:
     """Median seconds of our steps and of the package's, in turns, and the median of their ratios.
 
-    Both train on the same stem files, songs of 60 s: ours come from the store, the package's through musdb as its own data set has
+    Both train on the same stem files, songs of 60 s: ours through the store, the package through musdb as its own data set has
     them, one excerpt of one source after the other, timed by the chunk.
     """
     with tempfile.TemporaryDirectory() as folder:

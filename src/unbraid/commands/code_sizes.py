@@ -57,15 +57,13 @@ def why(rows: Sequence[dict[str, Any]], found: Mapping[int, Sequence[Path]]) -> 
         return []
     if data.root is not None:
         return [
-            "",
-            "on MNIST the autoencoder wins at a code of 30 too, with an error of 3.00 against 13.87:",
+            "\non MNIST the autoencoder wins at a code of 30 too, with an error of 3.00 against 13.87:",
             "the paper's claim (Hinton & Salakhutdinov, Science 2006)",
         ]
     lost = [str(row["code size"]) for row in rows if row["PCA"] < row["error"]]
     if not lost:
         return []
     return [
-        "",
-        f"why PCA wins at {', '.join(lost)}: the bundled digits are images of 8 x 8 with 64 true dimensions; so many",
-        "components keep most of them, and some 1,300 training images are few for a deep network; MNIST (data.root=) has more",
+        f"\nwhy PCA wins at {', '.join(lost)}: the bundled digits are images of 8 x 8, so that they have 64 true dimensions,",
+        "and some 1,300 training images are few for a deep network; MNIST's files (data.root=) have more of both",
     ]
