@@ -191,3 +191,12 @@ def test_a_weighted_sum_is_one():
 def test_weights_without_a_loss_are_refused():
     with pytest.raises(InputError, match="weights must name the losses, level, found levle"):
         WeightedSum({"level": WaveformL1()}, {"levle": 1.0})
+
+
+@pytest.mark.parametrize("kind", ["classic", "whitened"])
+def test_deep_clustering_is_in_float32_under_autocast(kind):
+    estimate, reference = embedded()
+    loss = DeepClustering(kind)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = loss(estimate, reference)
+    assert torch.equal(inside, loss(estimate, reference))

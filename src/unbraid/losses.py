@@ -54,11 +54,15 @@ class DeepClustering(nn.Module):
         self.kind = kind
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Shape: embeddings [B, D, F, T]; labels and weights [B, F, T] -> scalar."""
-        embeddings = estimate.embeddings.flatten(start_dim=2).transpose(1, 2).float()  # [B, N, D]
-        labels, weights = reference.labels.flatten(start_dim=1), reference.weights.flatten(start_dim=1)
-        v = embeddings * weights.sqrt().unsqueeze(-1)
-        y = functional.one_hot(labels).to(v) * weights.sqrt().unsqueeze(-1)
+        """Shape: embeddings [B, D, F, T]; labels and weights [B, F, T] -> scalar. In float32 under any precision."""
+        with torch.autocast(estimate.embeddings.device.type, enabled=False):
+            return self._distance(estimate.embeddings.float(), reference.labels, reference.weights)
+
+    def _distance(self, embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        weights = weights.flatten(start_dim=1)  # [B, N]
+        share = weights.sqrt().unsqueeze(-1)
+        v = embeddings.flatten(start_dim=2).transpose(1, 2) * share  # [B, N, D]
+        y = functional.one_hot(labels.flatten(start_dim=1)).to(v) * share
         vv, vy, yy = v.mT @ v, v.mT @ y, y.mT @ y
         if self.kind == "classic":
             pairs = weights.sum(dim=1).square().clamp(min=1)
