@@ -157,6 +157,9 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 class FrameAutoencoder(nn.Module):
     """An autoencoder applied to every frame of magnitudes, to stand where a separator wants a network.
 
+    It works on the magnitudes' square roots, in which quiet bins count too, and what it gives is squared. With rectifiers at its
+    end instead, most bins of most sources being silent, it soon gives nothing but silence, and no gradient leads back.
+
     Args:
         net: arguments as `DenseAutoencoder`, of which `size` is the number of bins.
 
@@ -168,12 +171,12 @@ class FrameAutoencoder(nn.Module):
         self, size: int, code: int, hidden: Sequence[int] = (), activation: Activation = "elu", tied: bool = False
     ) -> None:
         super().__init__()
-        self.net = DenseAutoencoder(size, code, hidden, activation, output="relu", tied=tied)
+        self.net = DenseAutoencoder(size, code, hidden, activation, output="linear", tied=tied)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
         # b batch, c channel, f bin, t frame
         b, c, f, t = magnitudes.shape
-        frames = self.net(magnitudes.transpose(-1, -2).reshape(-1, f))
+        frames = self.net(magnitudes.sqrt().transpose(-1, -2).reshape(-1, f)).square()
         return frames.view(b, c, t, f).transpose(-1, -2)
 
 
