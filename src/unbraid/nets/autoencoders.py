@@ -157,8 +157,8 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 class FrameAutoencoder(nn.Module):
     """An autoencoder applied to every frame of magnitudes, to stand where a separator wants a network.
 
-    It works on the magnitudes' square roots, in which quiet bins count too, and what it gives is squared. With rectifiers at its
-    end instead, most bins of most sources being silent, it soon gives nothing but silence, and no gradient leads back.
+    It works on the magnitudes' square roots, in which quiet bins count too, and what it gives is squared. With rectifiers at
+    its end instead, most bins of most sources being silent, it soon gives nothing but silence, and no gradient leads back.
 
     Args:
         net: arguments as `DenseAutoencoder`, of which `size` is the number of bins.
