@@ -277,3 +277,9 @@ def test_one_u_net_divides_the_mixture_among_targets_and_the_rest():
     estimate = separator(torch.randn(1, 2, 97536))
     assert estimate.masks.shape == (1, 2, 2, 513, 128) and len(separator.nets) == 1
     assert estimate.masks.sum(dim=1).min() > 0 and estimate.masks.sum(dim=1).max() < 1
+
+
+@pytest.mark.parametrize("options", [{"mask_max": 0.5}, {"mask_power": 2.0}])
+def test_what_has_no_masks_takes_no_options_of_masks(options):
+    with pytest.raises(InputError, match="these networks give magnitudes and no masks"):
+        Mapping(nn.Identity, STFT(1024, 768), ["vocals"], 8192, 1, 11.90625, MixturePhase(), **options)

@@ -260,6 +260,11 @@ class Mapping(Masking):
     A denoising autoencoder is one: the accompaniment is the noise (Grais & Plumbley, GlobalSIP 2017).
     """
 
+    def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
+        if self.mask_max is not None or self.mask_power != 1:
+            raise InputError("mask_max and mask_power: these networks give magnitudes and no masks; expected null and 1")
+        return super().networks(net)
+
     def ask(self, magnitudes: Tensor) -> dict[str, Tensor]:
         return {"magnitudes": torch.stack([net(magnitudes) for net in self.nets], dim=1)}
 
