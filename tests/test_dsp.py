@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchaudio
 
-from unbraid.dsp import STFT, fade_window, griffin_lim, overlap_add, spectral_convergence
+from unbraid.dsp import STFT, fade_window, griffin_lim, magnitudes_of, overlap_add, spectral_convergence
 
 
 @pytest.mark.parametrize(("n_fft", "hop_length"), [(1024, 768), (1024, 512), (1024, 256), (4096, 1024), (64, 63)])
@@ -129,3 +129,14 @@ def test_griffin_lim_is_torchaudios(momentum):
     magnitudes = stft(torch.randn(1, 64 * 128, generator=torch.Generator().manual_seed(0))).abs()
     peer = torchaudio.functional.griffinlim(magnitudes, stft.window, 512, 128, 512, 1.0, 4, momentum, 64 * 128, False)
     torch.testing.assert_close(griffin_lim(magnitudes, stft, 64 * 128, 4, momentum), peer, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_magnitudes_are_absolute_values_with_a_finite_gradient_in_silence(learning: bool) -> None:
+    spectrum = torch.randn(3, 5, 7, dtype=torch.complex64)
+    spectrum[0] = 0
+    spectrum.requires_grad_(learning)
+    torch.testing.assert_close(magnitudes_of(spectrum), spectrum.abs())
+    if learning:
+        magnitudes_of(spectrum).sum().backward()
+        assert spectrum.grad is not None and spectrum.grad.isfinite().all()

@@ -1,6 +1,6 @@
 """What a training step costs: waiting for data, STFT, network; beside the same step on a batch in memory and a plain peer.
 
-    python scripts/bench/train_step.py [model=unet,deep_ae] [steps=20]
+    python scripts/bench/train_step.py [model=unet,deep_ae] [steps=20] [precision=bf16-mixed]
 
 Everything runs interleaved in one process on the same machine, and medians are printed. The plain peer of a separator is the
 U-Net as one would first write it, in PyTorch's default contiguous layout, with the same loss and optimizer on ready-made
@@ -8,7 +8,10 @@ magnitudes; it runs no STFT, so the comparison is against the peer's favour. Tha
 own modules, transforms too, with the same loss and Adam in a bare loop on the same batch in memory, and with a batch that is
 read from stem files through musdb (this needs ffmpeg). That of an autoencoder is
 the same network, loss and optimizer in a bare loop on the items of one batch in memory; beside it the task's step on that
-batch (STFT, corruption) and a whole `Trainer.fit` (data and Lightning as well). The last line is the same as one JSON object.
+batch (STFT, corruption) and a whole `Trainer.fit` (data and Lightning as well). The other separators have no peer.
+
+`precision=bf16-mixed` is for separators on processors that multiply in bfloat16 (AMX): our steps are taken in it, those of the
+plain peer both in it and in float32, and those of the package in float32. The last line is the same as one JSON object.
 """
 
 import json
@@ -18,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -36,8 +40,16 @@ from unbraid.commands.door import CONF
 from unbraid.runs import build
 from unbraid.tasks.callbacks import EpochTable
 
-SEPARATORS = ("unet", "unet_noskip")
-RECURRENT = ("open_unmix",)
+BESIDE_PLAIN = ("unet", "unet_noskip")
+BESIDE_PACKAGE = ("open_unmix",)
+ALONE = {  # with how many chunks a CPU takes at once
+    "chimera": 16, "chimera_small": 16, "denoising_ae": 16, "unet_segmentation": 16, "unet_softmax": 16, "unet_44khz": 16,
+    "conv_tasnet": 2, "hdemucs": 2, "bs_roformer": 1, "mel_band_roformer": 1,
+}  # fmt: skip
+PRECISIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "32-true": nullcontext,
+    "bf16-mixed": partial(torch.autocast, "cpu", torch.bfloat16),
+}
 BATCH = 16
 AUTOENCODERS = ("ae", "deep_ae", "conv_ae")
 DATA = {"digits": ["data=digits"], "demo": ["data=demo", "targets=mixture", "data.chunks_per_track=200"]}
@@ -74,21 +86,27 @@ class PlainUNet(nn.Module):
 
 def main() -> None:
     arguments = dict(word.split("=", 1) for word in sys.argv[1:])
-    every = SEPARATORS + RECURRENT + AUTOENCODERS
-    models = arguments.pop("model", ",".join(every)).split(",")
-    steps = int(arguments.pop("steps", "20"))
-    if arguments or not {*models} <= {*every}:
-        known = f"model, of {', '.join(every)}, and steps"
+    every = (*BESIDE_PLAIN, *BESIDE_PACKAGE, *AUTOENCODERS, *ALONE)
+    models = arguments.pop("model", ",".join(every[: -len(ALONE)])).split(",")
+    steps, precision = int(arguments.pop("steps", "20")), arguments.pop("precision", "32-true")
+    if arguments or not {*models} <= {*every} or precision not in PRECISIONS:
+        known = f"model, of {', '.join(every)}; steps; precision, of {', '.join(PRECISIONS)}"
         sys.exit(f"error: found {' '.join(sys.argv[1:])}; known: {known}")
     torch.set_flush_denormal(True)
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     figures: dict[str, dict[str, float]] = {}
-    if separators := [model for model in models if model in SEPARATORS]:
-        print(f"\nbatches of 16 patches of 512 x 128; medians of {steps} interleaved steps\n")
-        print(f"{'model':<14}{'steps/s':>9}{'in memory':>11}{'wait':>9}{'STFTs':>9}{'plain':>9}{'vs plain':>10}")
-        figures |= {model: measure(model, steps) for model in separators}
+    if beside_plain := [model for model in models if model in BESIDE_PLAIN]:
+        print(f"\nbatches of 16 patches of 512 x 128, {precision}; medians of {steps} interleaved steps\n")
+        print(
+            f"{'model':<14}{'steps/s':>9}{'in memory':>11}{'wait':>9}{'STFTs':>9}{'plain':>9}{'vs plain':>10}{'in float32':>12}"
+        )
+        figures |= {model: measure(model, steps, precision) for model in beside_plain}
     if "open_unmix" in models:
-        figures |= {"open_unmix": measure_open_unmix(steps)}
+        figures |= {"open_unmix": measure_open_unmix(steps, precision)}
+    if alone := [model for model in models if model in ALONE]:
+        print(f"\ntraining on the demo songs, {precision}; medians of {steps} steps\n")
+        print(f"{'model':<20}{'M parameters':>13}{'chunks':>8}{'seconds':>9}{'steps/s':>9}{'in memory':>11}{'wait':>9}")
+        figures |= {model: measure_alone(model, steps, precision) for model in alone}
     if autoencoders := [model for model in models if model in AUTOENCODERS]:
         print(f"\nfit beside a bare loop; medians of 9 interleaved rounds of {2 * steps} steps\n")
         print(f"{'':<18}{'steps/s':>13}{'':>22}{'against the bare loop':>26}")
@@ -98,22 +116,24 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def measure(model: str, steps: int) -> dict[str, float]:
+def measure(model: str, steps: int, precision: str) -> dict[str, float]:
     """Median seconds of each kind of step, and what follows from them."""
-    separator, batches, memory, step = made_ready(model)
+    separator, batches, memory, step = made_ready(model, precision)
     plain = PlainUNet(skips=model == "unet")
     plain_optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
     inputs, truths = torch.rand(16, 1, 512, 128), torch.rand(16, 1, 512, 128)
 
-    def plain_step() -> None:
-        learn(plain_optimizer, (plain(inputs) * inputs - truths).abs().mean())
+    def plain_step(precision: str) -> None:
+        with PRECISIONS[precision]():
+            loss = (plain(inputs) * inputs - truths).abs().mean()
+        learn(plain_optimizer, loss)
 
     def transforms() -> None:
         spectrum = separator.stft(memory.mixture)
         separator.stft(memory.sources)
         separator.stft.inverse(spectrum, memory.mixture.shape[-1])
 
-    times: dict[str, list[float]] = {"wait": [], "step": [], "memory": [], "stft": [], "plain": []}
+    times: dict[str, list[float]] = {"wait": [], "step": [], "memory": [], "stft": [], "plain": [], "float32": []}
     for number in range(steps + 2):
         seconds, batch = timed(lambda: next(batches))
         row = {
@@ -121,8 +141,9 @@ def measure(model: str, steps: int) -> dict[str, float]:
             "step": timed(partial(step, batch))[0],
             "memory": timed(partial(step, memory))[0],
             "stft": timed(transforms)[0],
-            "plain": timed(plain_step)[0],
+            "plain": timed(partial(plain_step, precision))[0],
         }
+        row["float32"] = row["plain"] if precision == "32-true" else timed(partial(plain_step, "32-true"))[0]
         for name, value in row.items() if number >= 2 else ():  # the first two warm up
             times[name].append(value)
     median = {name: statistics.median(values) for name, values in times.items()}
@@ -133,15 +154,17 @@ def measure(model: str, steps: int) -> dict[str, float]:
         "wait_share": median["wait"] / whole,
         "stft_share": median["stft"] / whole,
         "vs_plain": median["plain"] / median["memory"],
+        "vs_plain_float32": median["float32"] / median["memory"],
     }
     print(
         f"{model:<14}{figures['steps_per_s']:>9.2f}{figures['in_memory_steps_per_s']:>11.2f}{figures['wait_share']:>9.2%}"
         f"{figures['stft_share']:>9.2%}{1 / median['plain']:>9.2f}{figures['vs_plain']:>9.2f}x"
+        f"{figures['vs_plain_float32']:>11.2f}x"
     )
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def made_ready(model: str, *words: str) -> tuple[Any, Iterator[Any], Any, Callable[[Any], None]]:
+def made_ready(model: str, precision: str, *words: str) -> tuple[Any, Iterator[Any], Any, Callable[[Any], None]]:
     """A separator, batches, one that stays in memory, and a training step on a batch."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", [f"model={model}", "name=bench", "data.chunks_per_track=100000", *words])
@@ -154,13 +177,39 @@ def made_ready(model: str, *words: str) -> tuple[Any, Iterator[Any], Any, Callab
     optimizer, separator = task.configure_optimizers()["optimizer"], task.separator
 
     def step(batch: Any) -> None:
-        estimate = separator(batch.mixture, batch.peak)
-        learn(optimizer, task.loss(estimate, separator.reference(batch.mixture, batch.sources, estimate)))
+        with PRECISIONS[precision]():
+            estimate = separator(batch.mixture, batch.peak)
+            loss = task.loss(estimate, separator.reference(batch.mixture, batch.sources, estimate))
+        learn(optimizer, loss)
 
     return separator, batches, next(batches), step
 
 
-def measure_open_unmix(steps: int) -> dict[str, float]:
+def measure_alone(model: str, steps: int, precision: str) -> dict[str, float]:
+    """Median seconds of the steps of a model that has no peer, after one to warm up."""
+    separator, batches, memory, step = made_ready(model, precision, f"data.batch_size={ALONE[model]}")
+    rows = []
+    for _ in range(steps + 1):
+        wait, batch = timed(lambda: next(batches))
+        rows.append((wait, timed(partial(step, batch))[0], timed(partial(step, memory))[0]))
+    wait, whole, ours = (statistics.median(times) for times in zip(*rows[1:], strict=True))
+    figures = {
+        "parameters": sum(parameter.numel() for parameter in separator.parameters()),
+        "chunks": ALONE[model],
+        "chunk_seconds": separator.chunk_samples / separator.sample_rate,
+        "steps_per_s": 1 / (wait + whole),
+        "in_memory_steps_per_s": 1 / ours,
+        "wait_share": wait / (wait + whole),
+    }
+    print(
+        f"{model:<20}{figures['parameters'] / 1e6:>13.2f}{ALONE[model]:>8}{figures['chunk_seconds']:>9.2f}"
+        f"{figures['steps_per_s']:>9.3f}{figures['in_memory_steps_per_s']:>11.3f}{figures['wait_share']:>9.2%}",
+        flush=True,
+    )
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def measure_open_unmix(steps: int, precision: str) -> dict[str, float]:
     """Median seconds of our steps and of the package's, in turns, and the median of their ratios.
 
     Both train on the same stem files, songs of 60 s: ours through the store, the package through musdb as its own data set has
@@ -169,11 +218,13 @@ def measure_open_unmix(steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         root = make_songs(Path(folder) / "stems", 4, 60)
         files = ["data=musdb", f"data.root={root}", f"data.cache_dir={folder}/cache"]
-        return beside_package(steps, musdb_reader(root), [*files, "data.sampling.remix=1.0", "augmentation=gain_swap"])
+        return beside_package(
+            steps, precision, musdb_reader(root), [*files, "data.sampling.remix=1.0", "augmentation=gain_swap"]
+        )
 
 
-def beside_package(steps: int, read_chunk: Callable[[], Any], words: list[str]) -> dict[str, float]:
-    separator, batches, memory, step = made_ready("open_unmix", *words)
+def beside_package(steps: int, precision: str, read_chunk: Callable[[], Any], words: list[str]) -> dict[str, float]:
+    separator, batches, memory, step = made_ready("open_unmix", precision, *words)
     (net,), stft = separator.nets, separator.stft
     peer = package.OpenUnmix(net.bins, net.audio_channels, net.hidden, net.layers, net.causal, max_bin=net.max_bin)
     encode = nn.Sequential(package.make_filterbanks(stft.n_fft, stft.hop_length, center=True)[0], package.ComplexNorm())
@@ -198,7 +249,7 @@ def beside_package(steps: int, read_chunk: Callable[[], Any], words: list[str]) 
         "vs_openunmix": statistics.median(row[3] / row[2] for row in rows),
         "vs_openunmix_with_loading": (theirs + reading) / (wait + whole),
     }
-    print(f"\nopen_unmix beside the openunmix package; batches of 16 chunks of 6 s, medians of {steps} interleaved steps\n")
+    print(f"\nopen_unmix, {precision}, beside the openunmix package; 16 chunks of 6 s; medians of {steps} interleaved steps\n")
     print(f"{'steps/s':>9}{'in memory':>11}{'package':>9}{'and musdb':>11}{'wait':>9}{'vs package':>12}{'and musdb':>11}")
     print("{:>9.3f}{:>11.3f}{:>9.3f}{:>11.3f}{:>9.2%}{:>11.2f}x{:>10.2f}x".format(*figures.values()))
     return {name: round(value, 4) for name, value in figures.items()}

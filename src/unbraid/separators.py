@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.dsp import STFT, overlap_add
+from unbraid.dsp import STFT, magnitudes_of, overlap_add
 from unbraid.errors import InputError
 from unbraid.phases import Phase
 
@@ -155,7 +155,7 @@ class Masking(Separator):
     What is heard may be refined (`phase`, `mask_max`, `mask_power`, `consistency`); training sees the plain masks.
 
     Args:
-        net: makes the network of one target: magnitudes [B, C, F, T] to a mask of the same shape, real or complex.
+        net: makes the network of one target: magnitudes [B, C, F, T] to a mask of that shape, complex, or real and 0 or more.
         stft: the transform.
         phase: how masked spectra come to sound.
         scaling: how magnitudes come to the network. `patch`: divided by the largest magnitude of the chunk; `track`: by the
@@ -206,12 +206,13 @@ class Masking(Separator):
     def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
         # b batch, s source, c channel, f bin, t frame
         spectrum = self.stft(mixture)
-        magnitudes = spectrum.abs()
+        magnitudes = magnitudes_of(spectrum)
         scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
         scaled = magnitudes * scale
         said = self.ask(scaled)
         if "masks" in said:
-            said.setdefault("magnitudes", said["masks"].abs() * scaled.unsqueeze(1))
+            masks = said["masks"]
+            said.setdefault("magnitudes", (masks.abs() if masks.is_complex() else masks) * scaled.unsqueeze(1))
         return Estimate(partial(self._sound, mixture, spectrum, scale, said), scale=scale, **said)
 
     def _sound(self, mixture: Tensor, spectrum: Tensor, scale: Tensor, said: dict[str, Tensor]) -> Tensor:
@@ -247,10 +248,10 @@ class Masking(Separator):
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, by_difference: Sequence[bool] | None = None
     ) -> Estimate:
         assert estimate.scale is not None
-        magnitudes = self.stft(sources).abs()
+        magnitudes = magnitudes_of(self.stft(sources))
         for target in (s for s, differs in enumerate(by_difference or ()) if differs):
-            rest = self.stft(mixture - sources[:, target]).abs()
-            magnitudes[:, target] = (self.stft(mixture).abs() - rest).clamp(min=0)
+            rest = magnitudes_of(self.stft(mixture - sources[:, target]))
+            magnitudes[:, target] = (magnitudes_of(self.stft(mixture)) - rest).clamp(min=0)
         return Estimate(sources, magnitudes=magnitudes * estimate.scale.unsqueeze(1), scale=estimate.scale)
 
 
@@ -290,7 +291,7 @@ class JointMasking(Masking):
     def energies(self, mixture: Tensor, sources: Tensor) -> Tensor:
         """Of each target and of the rest, over the channels. Shape: [B, C, T], [B, S, C, T] -> [B, S + 1, F, frames]."""
         rest = mixture - sources.sum(dim=1)
-        return self.stft(torch.cat([sources, rest[:, None]], dim=1)).abs().square().sum(dim=2)
+        return magnitudes_of(self.stft(torch.cat([sources, rest[:, None]], dim=1))).square().sum(dim=2)
 
 
 class Segmenting(JointMasking):
