@@ -395,7 +395,9 @@ class Clustering(JointMasking):
 
     def _cluster(self, embeddings: Tensor, likely: Tensor) -> Tensor:
         """Which bin is in which cluster. Shape: [D, F, frames], classes [F, frames] -> 0 or 1 [S + 1, F, frames]."""
-        points, classes = embeddings.flatten(start_dim=1).T.cpu(), likely.flatten().cpu()
+        if not embeddings.isfinite().all():  # left to whom such estimates reach, who says that training diverged
+            return embeddings.new_full((len(self.targets) + 1, *likely.shape), torch.nan)
+        points, classes = embeddings.detach().flatten(start_dim=1).T.cpu(), likely.flatten().cpu()
         present = classes.unique()
         start = torch.stack([points[classes == number].mean(dim=0) for number in present])
         fitted = KMeans(len(present), init=start.numpy(), n_init=1).fit(points.numpy())
