@@ -121,3 +121,12 @@ def test_the_words_of_a_card_that_train_one_target_do(recipe):
     spectra = torch.ones(1, len(config.targets), 2, 2049, 4, dtype=torch.complex64)
     stft = build(config.model.separator.stft)
     assert build(config.phase)(spectra, spectra[:, 0], stft, 3072).shape == (1, 1, 2, 3072)
+
+
+def test_the_index_says_how_every_recipe_meets_other_data():
+    """Keys of a layout that a recipe sets are no keys of another one."""
+    index = (PROJECT / "docs/recipes/README.md").read_text()
+    (without,) = re.findall(r"`'(~data[^`]*)'`", index)
+    for recipe in RECIPES:
+        sets_a_layout = "layout" in OmegaConf.load(PROJECT / f"conf/experiment/{recipe}.yaml").get("data", {})
+        check_experiment(compose(f"experiment={recipe}", "data=demo", *([without] if sets_a_layout else [])))
