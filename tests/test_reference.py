@@ -123,6 +123,14 @@ def test_the_words_of_a_card_that_train_one_target_do(recipe):
     assert build(config.phase)(spectra, spectra[:, 0], stft, 3072).shape == (1, 1, 2, 3072)
 
 
+@pytest.mark.parametrize("recipe", ["umx_musdb18", "umxhq_musdb18hq"])
+def test_a_card_says_in_what_pieces_tracks_are_separated(recipe):
+    config = compose(f"experiment={recipe}")
+    card = (PROJECT / f"docs/recipes/{recipe}.md").read_text()
+    ((seconds, share),) = re.findall(r"in chunks of (\S+) s, .* (\S+) % of which is cross-faded", card)
+    assert (float(seconds), float(share)) == (config.model.separator.chunk_seconds, 100 * config.evaluation.overlap)
+
+
 def test_the_index_says_how_every_recipe_meets_other_data():
     """Keys of a layout that a recipe sets are no keys of another one."""
     index = (PROJECT / "docs/recipes/README.md").read_text()
