@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from tests.conftest import PROJECT
@@ -11,6 +12,7 @@ from tests.test_configs import RECIPES, compose
 from unbraid.commands.experiment import check_experiment
 from unbraid.errors import InputError
 from unbraid.reference import Reference, said
+from unbraid.runs import build
 
 FIGURES = {"unet": {"vocals": {"NSDR": 11.094, "SIR": 23.96}, "accompaniment": {"NSDR": 14.435, "SIR": 21.832}}}
 REFERENCE = Reference("Jansson et al., ISMIR 2017", "ikala", "ikala_nsdr", "mean", FIGURES)
@@ -108,3 +110,31 @@ def test_a_card_begins_with_its_command_and_stands_in_the_index(recipe):
     first = (PROJECT / f"docs/recipes/{recipe}.md").read_text().splitlines()[0]
     assert re.fullmatch(rf"    python train\.py experiment={recipe} data\.root=R", first)
     assert f"[{recipe}]({recipe}.md)" in (PROJECT / "docs/recipes/README.md").read_text()
+
+
+@pytest.mark.parametrize("recipe", ["umx_musdb18", "umxhq_musdb18hq"])
+def test_the_words_of_a_card_that_train_one_target_do(recipe):
+    """A Wiener filter has nothing to tell one target from unless it is told to."""
+    (words,) = re.findall(r"`(targets=[^`]*)` trains one", (PROJECT / f"docs/recipes/{recipe}.md").read_text())
+    config = compose(f"experiment={recipe}", *words.split())
+    check_experiment(config)
+    spectra = torch.ones(1, len(config.targets), 2, 2049, 4, dtype=torch.complex64)
+    stft = build(config.model.separator.stft)
+    assert build(config.phase)(spectra, spectra[:, 0], stft, 3072).shape == (1, 1, 2, 3072)
+
+
+@pytest.mark.parametrize("recipe", ["umx_musdb18", "umxhq_musdb18hq"])
+def test_a_card_says_in_what_pieces_tracks_are_separated(recipe):
+    config = compose(f"experiment={recipe}")
+    card = (PROJECT / f"docs/recipes/{recipe}.md").read_text()
+    ((seconds, share),) = re.findall(r"in chunks of (\S+) s, .* (\S+) % of which is cross-faded", card)
+    assert (float(seconds), float(share)) == (config.model.separator.chunk_seconds, 100 * config.evaluation.overlap)
+
+
+def test_the_index_says_how_every_recipe_meets_other_data():
+    """Keys of a layout that a recipe sets are no keys of another one."""
+    index = (PROJECT / "docs/recipes/README.md").read_text()
+    (without,) = re.findall(r"`'(~data[^`]*)'`", index)
+    for recipe in RECIPES:
+        sets_a_layout = "layout" in OmegaConf.load(PROJECT / f"conf/experiment/{recipe}.yaml").get("data", {})
+        check_experiment(compose(f"experiment={recipe}", "data=demo", *([without] if sets_a_layout else [])))

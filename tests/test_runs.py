@@ -1,13 +1,14 @@
 """A run folder's records, and that nothing outside the allowlist is ever built."""
 
 import json
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from unbraid.errors import InputError
 from unbraid.files import written_whole
-from unbraid.runs import ALLOWED, Run, own_choices, resolve, versions, write_json
+from unbraid.runs import ALLOWED, Run, check, own_choices, resolve, versions, write_json
 
 CHOICES = {"model": "unet", "data": "demo"}
 
@@ -34,6 +35,18 @@ def test_what_it_names_is_found(target):
 def test_a_name_that_is_not_there_is_said():
     with pytest.raises(InputError, match=r"model\._target_: there is no 'unbraid\.nets\.nothing\.Net'"):
         resolve("unbraid.nets.nothing.Net", "model")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_what_is_no_finite_number_stands_nowhere_in_a_config(value):
+    """Each of a constructor's own bounds would let one of them through."""
+
+    def schema(sampling: dict[str, Any], gains: list[float]) -> None: ...
+
+    with pytest.raises(InputError, match=f"sampling.skip_below_db: found {value}, expected a finite number"):
+        check(OmegaConf.create({"sampling": {"skip_below_db": float(value)}, "gains": [0.5]}), schema)
+    with pytest.raises(InputError, match=rf"gains\[1\]: found {value}, expected a finite number"):
+        check(OmegaConf.create({"sampling": {"skip_below_db": None}, "gains": [0.5, float(value)]}), schema)
 
 
 def test_a_run_folder_says_what_was_run(tmp_path):

@@ -195,6 +195,7 @@ class TwoPlaces(nn.Module):
     def __init__(self, sources: int) -> None:
         super().__init__()
         self.sources = sources
+        self.shift = nn.Parameter(torch.zeros(()))
 
     def gather(self, values):
         return values
@@ -208,6 +209,7 @@ class TwoPlaces(nn.Module):
         mistaken[160:180] = 1 - mistaken[160:180]
         masks = torch.stack([mistaken, 1 - mistaken])
         embeddings = torch.stack([low, 1 - low]) + 0.01 * torch.rand(2, f, t, generator=torch.Generator().manual_seed(0))
+        embeddings = embeddings + self.shift
         return {"masks": masks[None, :, None].expand(b, -1, -1, -1, -1).clone(), "embeddings": embeddings.expand(b, -1, -1, -1)}
 
 
@@ -229,6 +231,20 @@ def test_clusters_find_the_sources_by_their_names(channels):
 def test_training_asks_for_no_clusters():
     separator = clustering("clusters").train()
     assert not separator(torch.randn(1, 1, 97536)).masks[..., 160:171, :].any()
+
+
+def test_clusters_need_no_inference_mode():
+    separator, mixture = clustering("clusters"), torch.randn(1, 1, 97536)
+    with torch.inference_mode():
+        masks = separator(mixture).masks
+    assert torch.equal(separator(mixture).masks, masks)
+
+
+def test_of_embeddings_that_are_no_numbers_there_are_no_clusters():
+    """So that validation and scoring say that training diverged, as of any other separator."""
+    separator = clustering("clusters")
+    separator.nets[0].shift.data.fill_(torch.nan)
+    assert separator.separate(torch.randn(1, 97536)).isnan().all()
 
 
 def test_quiet_bins_have_no_say():

@@ -7,6 +7,7 @@ only what the allowlist names.
 import hashlib
 import inspect
 import json
+import math
 import pickle
 import platform
 import re
@@ -82,8 +83,8 @@ def check(config: DictConfig, schema: Callable[..., Any]) -> None:
     """Bind a whole config, top level to `schema`, every node with a `_target_` to what it names.
 
     Raises:
-        InputError: a missing value, an unknown key (with the nearest known one), a value of the wrong type, a target that
-            is not allowed.
+        InputError: a missing value, an unknown key (with the nearest known one), a value of the wrong type, NaN or infinity,
+            a target that is not allowed.
     """
     try:
         missing = sorted(OmegaConf.missing_keys(config))
@@ -107,6 +108,8 @@ def _check_nodes(value: Any, where: str) -> None:
     elif isinstance(value, list):
         for i, item in enumerate(value):
             _check_nodes(item, f"{where}[{i}]")
+    elif isinstance(value, float) and not math.isfinite(value):  # NaN passes every `value < bound` of a constructor
+        raise InputError(f"{where}: found {value}, expected a finite number")
 
 
 def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str) -> None:

@@ -79,6 +79,11 @@ class Separator(nn.Module, ABC):
         self.sample_rate, self.channels = sample_rate, channels
         self.chunk_samples = round(chunk_seconds * sample_rate)
 
+    @property
+    def sound(self) -> dict[str, float | str | None]:
+        """By which options, that training does not see, its estimates come to sound."""
+        return {}
+
     @abstractmethod
     def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
         """The sources of a batch of chunks.
@@ -194,6 +199,11 @@ class Masking(Separator):
         self.stft, self.scaling, self.phase = stft, scaling, phase
         self.mask_max, self.mask_power, self.consistency = mask_max, mask_power, consistency
         self.nets = nn.ModuleList(self.networks(net))
+
+    @property
+    def sound(self) -> dict[str, float | str | None]:
+        options = {"mask_max": self.mask_max, "mask_power": self.mask_power, "consistency": self.consistency}
+        return {"phase": str(self.phase), **options}
 
     def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
         return [net() for _ in self.targets]
@@ -381,6 +391,10 @@ class Clustering(JointMasking):
             raise InputError(f"silent_db must be above 0, found {silent_db}")
         self.masks_from, self.silent_db = masks_from, silent_db
 
+    @property
+    def sound(self) -> dict[str, float | str | None]:
+        return {**super().sound, "masks_from": self.masks_from}
+
     def ask(self, magnitudes: Tensor) -> dict[str, Tensor]:
         said = self.nets[0](magnitudes)
         if self.masks_from == "clusters" and not self.training:
@@ -396,7 +410,9 @@ class Clustering(JointMasking):
 
     def _cluster(self, embeddings: Tensor, likely: Tensor) -> Tensor:
         """Which bin is in which cluster. Shape: [D, F, frames], classes [F, frames] -> 0 or 1 [S + 1, F, frames]."""
-        points, classes = embeddings.flatten(start_dim=1).T.cpu(), likely.flatten().cpu()
+        if not embeddings.isfinite().all():  # left to whom such estimates reach, who says that training diverged
+            return embeddings.new_full((len(self.targets) + 1, *likely.shape), torch.nan)
+        points, classes = embeddings.detach().flatten(start_dim=1).T.cpu(), likely.flatten().cpu()
         present = classes.unique()
         start = torch.stack([points[classes == number].mean(dim=0) for number in present])
         fitted = KMeans(len(present), init=start.numpy(), n_init=1).fit(points.numpy())

@@ -19,14 +19,14 @@ from unbraid.errors import InputError
 from unbraid.estimates import EstimateFolder
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Scene
-from unbraid.separators import Masking, Separator
+from unbraid.separators import Separator
 
 
 class Subject(ABC):
     """Makes estimates of the sources of a track that are scored together."""
 
     @property
-    def settings(self) -> dict[str, float | str]:
+    def settings(self) -> dict[str, float | str | None]:
         """What else the estimates depend on, for the record."""
         return {}
 
@@ -63,9 +63,8 @@ class Separated(Subject):
     batch_size: int
 
     @property
-    def settings(self) -> dict[str, float | str]:
-        phase = {"phase": str(self.separator.phase)} if isinstance(self.separator, Masking) else {}
-        return {"overlap": self.overlap, **phase}
+    def settings(self) -> dict[str, float | str | None]:
+        return {"overlap": self.overlap, **self.separator.sound}
 
     def origin(self, track: StoredTrack) -> str:
         return f"{self.weights}, {self.heard[track.name].entry.name}, {self.settings}"
@@ -109,7 +108,7 @@ class Oracle(Subject):
     stft: STFT
 
     @property
-    def settings(self) -> dict[str, float | str]:
+    def settings(self) -> dict[str, float | str | None]:
         return {} if self.name == "mixture" else {"n_fft": self.stft.n_fft, "hop_length": self.stft.hop_length}
 
     def origin(self, track: StoredTrack) -> str:

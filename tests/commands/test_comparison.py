@@ -19,8 +19,8 @@ def leave(folder, number, overrides, value, protocol="ikala_nsdr"):
     (run / "scores.json").write_text(json.dumps({"protocol": {"name": protocol, "tracks": "mean"}, "summary": summary}))
 
 
-def end(folder):
-    Comparison(["NSDR", "SIR"]).on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
+def end(folder, measures=("NSDR", "SIR")):
+    Comparison(measures).on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
 
 
 def test_seeds_of_a_choice_are_one_row(tmp_path, capsys):
@@ -48,3 +48,17 @@ def test_two_protocols_share_no_table(tmp_path):
 def test_a_sweep_without_scores_says_nothing(tmp_path, capsys):
     end(tmp_path)
     assert capsys.readouterr().out == "" and not list(tmp_path.iterdir())
+
+
+def test_of_a_protocol_without_these_measures_its_own_are_shown(tmp_path, capsys):
+    leave(tmp_path, 0, ["model=a"], 1.0)
+    end(tmp_path, ["uSDR"])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:3]] == [
+        ["vocals", "(dB)", "NSDR", "runs"], ["model=a", "1.00", "±", "0.00", "1"],
+    ]  # fmt: skip
+
+
+def test_runs_without_a_figure_make_no_table(tmp_path, capsys):
+    leave(tmp_path, 0, ["model=a"], None)
+    end(tmp_path)
+    assert capsys.readouterr().out == "" and not (tmp_path / "comparison.csv").exists()

@@ -131,6 +131,14 @@ def test_bad_data_ends_in_one_sentence(cli, own_songs, tmp_path, kind):
     assert files_below(own_songs) == before and files_below(tmp_path / "work") == []
 
 
+@pytest.mark.parametrize("precision", ["16", "16-mixed", "16-true"])
+def test_half_precision_that_overflows_is_refused(cli, songs, tmp_path, precision):
+    """As long as a loss that is no number ends a run, a step that a scaler would skip does, too."""
+    status, _, err = cli(*musdb(songs, f"trainer.precision={precision}"))
+    assert status == 1 and files_below(tmp_path / "work") == []
+    assert err == f"error: trainer.precision: found {precision}, in which gradients overflow; expected bf16-mixed or 32-true\n"
+
+
 def test_a_diverged_run_is_said_and_marked(cli, songs, tmp_path):
     status, _, err = cli(*musdb(songs, "optim.optimizer.lr=1e30", "trainer.max_epochs=2"))
     run = only_run(tmp_path / "work")

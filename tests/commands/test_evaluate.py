@@ -309,3 +309,43 @@ def test_the_phase_may_be_another_than_in_training(cli, run):
     assert scores["tracks"] != load(run / "scores.json")["tracks"]
     cli(f"run={run}", door=DOOR)  # the run's own again
     assert load(run / "scores/energy_ratios/scores.json")["tracks"] == load(run / "scores.json")["tracks"]
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "value"),
+    [("model.separator.mask_power=2", "mask_power", 2), ("model.separator.mask_max=0.3", "mask_max", 0.3)],
+)
+def test_masks_may_come_to_sound_in_another_way_than_in_training(cli, run, word, name, value):
+    status, _, err = cli(f"run={run}", word, door=DOOR)
+    assert status == 0, err
+    scores = load(run / "scores/energy_ratios/scores.json")
+    assert scores["settings"]["estimate"][name] == value
+    assert scores["tracks"] != load(run / "scores.json")["tracks"]
+    cli(f"run={run}", door=DOOR)  # the run's own again
+    assert load(run / "scores/energy_ratios/scores.json")["tracks"] == load(run / "scores.json")["tracks"]
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("model.separator.consistency=true", "consistency: one target cannot sum to the mixture"),
+        ("+model.separator.masks_from=clusters", "model.separator.masks_from: there is no such key"),
+        ("model.separator.scaling=track", "model.separator.scaling: is the run's own, it cannot be set beside run="),
+    ],
+)
+def test_what_the_model_of_a_run_cannot_do_is_said(cli, run, word, sentence):
+    status, _, err = cli(f"run={run}", word, door=DOOR)
+    assert status == 1 and sentence in err and len(err.strip().splitlines()) == 1
+
+
+def test_masks_may_come_from_clusters_after_training(cli, songs):
+    net = ["hidden=4", "layers=1", "mel_bands=8", "embedding=2"]
+    words = ["model=chimera_small", *(f"model.separator.net.{word}" for word in net), *SHORT[:-1], "evaluation.clips=0"]
+    status, _, err = cli("data=musdb", f"data.root={songs}", *words, "hydra.run.dir=run", door="train.py")
+    assert status == 0, err
+    status, _, err = cli("run=run", "+model.separator.masks_from=clusters", door=DOOR)
+    assert status == 0, err
+    found = [
+        load(path)["settings"]["estimate"]["masks_from"] for path in ("run/scores.json", "run/scores/energy_ratios/scores.json")
+    ]
+    assert found == ["head", "clusters"]

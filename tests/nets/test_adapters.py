@@ -126,6 +126,8 @@ def test_under_autocast_masks_are_complex_in_float32(name):
     ("name", "samples", "sentence"),
     [
         ("hdemucs", 1023, "n_fft = 1024 needs at least as many samples, found 1023"),
+        ("conv_tasnet", 3, "enc_kernel_size = 16 needs at least as many samples, found 3"),
+        ("conv_tasnet", 0, "enc_kernel_size = 16 needs at least as many samples, found 0"),
         ("bs_roformer", 128, "n_fft = 256 needs more than 128 samples, found 128"),
         ("mel_band_roformer", 256, "n_fft = 512 needs more than 256 samples, found 256"),
     ],

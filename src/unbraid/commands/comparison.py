@@ -20,7 +20,7 @@ class Comparison(Callback):
     """When a sweep of separators ends, prints a table and leaves it as `comparison.csv` in its folder.
 
     Args:
-        measures: that are shown, in this order.
+        measures: that are shown, in this order; where the protocol has none of them, all of its own are.
     """
 
     def __init__(self, measures: Sequence[str]) -> None:
@@ -36,24 +36,19 @@ class Comparison(Callback):
         choices: dict[str, list[dict[str, Any]]] = {}
         for run, one in scores.items():
             choices.setdefault(choice_of(run), []).append(one)
-        rows = [row for choice, found in choices.items() for row in self._rows(choice, found)]
+        measures = self._measures([*scores.values()])
+        rows = [row for choice, found in choices.items() for row in _rows(choice, found, measures)]
+        if not rows:
+            return
         with written_whole(folder / "comparison.csv") as partial, partial.open("w", newline="") as file:
             table = csv.DictWriter(file, COLUMNS)
             table.writeheader()
             table.writerows(rows)
         print(f"\n{self._table(rows)}\n\ntable   {folder / 'comparison.csv'}")
 
-    def _rows(self, choice: str, scores: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One for each target and measure; a measure that is undefined in all tracks of a run leaves that run out."""
-        statistic = scores[0]["protocol"]["tracks"]
-        rows = []
-        for target in scores[0]["summary"]:
-            for measure in self.measures:
-                values = [one["summary"][target].get(measure, {}).get(statistic) for one in scores]
-                if defined := [value for value in values if value is not None]:
-                    found = (choice, target, measure, fmean(defined), pstdev(defined), len(defined))
-                    rows.append(dict(zip(COLUMNS, found, strict=True)))
-        return rows
+    def _measures(self, scores: Sequence[dict[str, Any]]) -> list[str]:
+        found = dict.fromkeys(measure for one in scores for target in one["summary"].values() for measure in target)
+        return [measure for measure in self.measures if measure in found] or [*found]
 
     def _table(self, rows: Sequence[dict[str, Any]]) -> str:
         width = max(len(row["choice"]) for row in rows) + 2
@@ -67,6 +62,19 @@ class Comparison(Callback):
                 figures = "".join(_spread(cells.get(measure)) for measure in shown)
                 lines.append(f"{choice:<{width}}{figures}{max(row['runs'] for row in cells.values()):>7}")
         return "\n".join(lines)
+
+
+def _rows(choice: str, scores: Sequence[dict[str, Any]], measures: Sequence[str]) -> list[dict[str, Any]]:
+    """One for each target and measure; a measure that is undefined in all tracks of a run leaves that run out."""
+    statistic = scores[0]["protocol"]["tracks"]
+    rows = []
+    for target in scores[0]["summary"]:
+        for measure in measures:
+            values = [one["summary"][target].get(measure, {}).get(statistic) for one in scores]
+            if defined := [value for value in values if value is not None]:
+                found = (choice, target, measure, fmean(defined), pstdev(defined), len(defined))
+                rows.append(dict(zip(COLUMNS, found, strict=True)))
+    return rows
 
 
 def _spread(row: dict[str, Any] | None) -> str:

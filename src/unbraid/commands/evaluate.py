@@ -44,6 +44,7 @@ BESIDE_RUN = (
     "data",
     "trainer",
 )
+SOUND = tuple(f"model.separator.{name}" for name in ("mask_max", "mask_power", "consistency", "masks_from"))
 SPLIT: Split = "test"
 
 
@@ -100,11 +101,11 @@ def evaluate(config: DictConfig) -> None:
 
 
 def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """The config of a run, with the data, protocol, phase and evaluation that were typed."""
+    """The config of a run, with the data, protocol, phase, options of masks and evaluation that were typed."""
     if config.run is None:
         return config
     for key in typed:
-        if key.split(".")[0].split("/")[0] not in BESIDE_RUN:
+        if key.split(".")[0].split("/")[0] not in BESIDE_RUN and key not in SOUND:
             raise InputError(f"{key}: is the run's own, it cannot be set beside run={config.run}")
     own = own_config(Path(config.run))
     if own.get("features") is not None:
@@ -118,7 +119,7 @@ def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
             typed_below = {word: OmegaConf.select(config, word) for word in typed if word.startswith(f"{key}.")}
             config[key] = own[key]
             for word, value in typed_below.items():
-                OmegaConf.update(config, word, value)
+                OmegaConf.update(config, word, value, force_add=True)  # what the model does not know is said by check
     if any(word.split(".")[0] == "phase" for word in typed):
         if OmegaConf.select(config, "model.separator.phase") is None:
             raise InputError(f"phase: the model of run={config.run} makes no use of it")

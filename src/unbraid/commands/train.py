@@ -268,6 +268,9 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
         if config.trainer[key] is None or config.trainer[key] < 1:
             raise InputError(f"trainer.{key} must be at least 1, found {config.trainer[key]}")
+    precision = str(config.trainer.precision)
+    if "16" in precision and not precision.startswith("bf16"):  # an overflow would be taken for a training that diverged
+        raise InputError(f"trainer.precision: found {precision}, in which gradients overflow; expected bf16-mixed or 32-true")
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     try:
         trainer = build(config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[WholeCheckpoints()])

@@ -104,7 +104,10 @@ class ConvTasNet(nn.Module):
         msk_activate: what makes the masks.
 
     Shape:
-        [B, C, T] -> [B, S, C, T].
+        [B, C, T] -> [B, S, C, T], T from `enc_kernel_size` on.
+
+    Raises:
+        InputError: the convolutions' sizes do not suit them, or a chunk is too short.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class ConvTasNet(nn.Module):
             raise InputError(f"a Conv-TasNet's enc_kernel_size must be even, found {enc_kernel_size}")
         if msk_kernel_size < 1 or msk_kernel_size % 2 == 0:
             raise InputError(f"a Conv-TasNet's msk_kernel_size must be odd, found {msk_kernel_size}")
+        self.window = enc_kernel_size
         self.net = torchaudio.models.ConvTasNet(
             sources, enc_kernel_size, enc_num_feats, msk_kernel_size, msk_num_feats, msk_num_hidden_feats, msk_num_layers,
             msk_num_stacks, msk_activate,
@@ -132,6 +136,10 @@ class ConvTasNet(nn.Module):
     def forward(self, mixture: Tensor) -> Tensor:
         # b batch, s source, c channel, n sample
         b, c, n = mixture.shape
+        if n < self.window:
+            raise InputError(
+                f"the chunk is too short: enc_kernel_size = {self.window} needs at least as many samples, found {n}"
+            )
         return self.net(mixture.reshape(b * c, 1, n)).unflatten(0, (b, c)).movedim(1, 2)
 
 
