@@ -125,11 +125,21 @@ def test_of_another_shape_the_first_tensor_is_named_and_the_keys_to_change(folde
 def test_what_is_not_there_or_not_weights_is_said(folder):
     torch.save({"state_dict": {}}, folder / "bass.pth")
     (folder / "other.pth").write_bytes(b"")
+    torch.save(torch.zeros(3), folder / "tensor.pth")
+    torch.save({name: value for name, value in weights(1).items() if name != "fc2.weight"}, folder / "part.pth")
+    torch.save(weights(1) | {"fc2.weight": "words"}, folder / "words.pth")
     for made, init, sentence in (
         (separator(["piano"]), "umxl", "init=umxl: has no weights of 'piano'; it has bass, drums, other, vocals"),
-        (separator(["piano"]), str(folder), "has no piano.pth; it has weights of bass, drums, other, vocals"),
+        (
+            separator(["piano"]),
+            str(folder),
+            "has no piano.pth; it has weights of bass, drums, other, part, tensor, vocals, words",
+        ),
         (separator(["bass"]), str(folder), "these are not the weights of an Open-Unmix network"),
         (separator(["other"]), str(folder), "other.pth: is damaged or no file of weights"),
+        (separator(["tensor"]), str(folder), "tensor.pth: is no file of weights; expected tensors by name, found a Tensor"),
+        (separator(["part"]), str(folder), "part: fc2.weight is not there, expected [8, 16]; the file is not whole"),
+        (separator(["words"]), str(folder), "words: fc2.weight is not there, expected [8, 16]; the file is not whole"),
         (separator(), "umxq", "init=umxq: is no folder and no published model; did you mean 'umx"),
         (
             separator(net=partial(UNet, channels=(2, 2), dropout_layers=0)),

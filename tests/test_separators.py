@@ -9,7 +9,7 @@ from torch import nn
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.nets.unet import UNet
-from unbraid.phases import MixturePhase
+from unbraid.phases import GriffinLim, MixturePhase
 from unbraid.separators import Clustering, Direct, JointMasking, Mapping, Masking, Segmenting
 
 NARROW = (2, 2, 4, 4, 4, 4)
@@ -80,6 +80,23 @@ def test_chunks_leave_no_seam():
     mixture = torch.randn(1, 300000)
     whole = separator(mixture[None]).sources[0]
     assert (separator.separate(mixture) - whole).abs().max() < 1e-5
+
+
+def test_chunks_overlap_by_a_quarter():
+    separator, heard = masking(partial(Constant, 0.3)).eval(), []
+    separator.register_forward_pre_hook(lambda _, chunks: heard.append(chunks[0]))
+    chunk = separator.chunk_samples
+    separator.separate(torch.arange(2.5 * chunk)[None], batch_size=1)
+    starts = [int(chunks[0, 0, 0]) for chunks in heard]
+    assert starts == [0, chunk * 3 // 4, chunk * 6 // 4]
+
+
+def test_training_hears_the_masks_and_the_mixtures_phase_alone():
+    separator = masking(partial(Constant, 0.5))
+    separator.phase, separator.mask_max, separator.consistency = GriffinLim(3, 0.0, "random", 0), 0.1, True
+    mixture = torch.randn(1, 1, separator.chunk_samples)
+    torch.testing.assert_close(separator.train()(mixture).sources[:, 0], 0.5 * mixture, atol=1e-5, rtol=0)
+    assert (separator.eval()(mixture).sources[:, 0] - 0.5 * mixture).abs().max() > 0.1
 
 
 def test_whole_tracks_are_scaled_by_their_own_peak():
@@ -247,13 +264,19 @@ def test_of_embeddings_that_are_no_numbers_there_are_no_clusters():
     assert separator.separate(torch.randn(1, 97536)).isnan().all()
 
 
-def test_quiet_bins_have_no_say():
+@pytest.mark.parametrize(("level", "have"), [(-60, False), (-41, False), (-39, True)])  # silent_db is 40
+def test_quiet_bins_have_no_say(level, have):
     separator = clustering("head")
     time = torch.arange(97536) / 8192
-    loud, quiet = (gain * torch.sin(2 * torch.pi * hertz * time)[None, None] for gain, hertz in ((1, 400), (0.001, 1600)))
+    loud, quiet = (
+        10 ** (db / 20) * torch.sin(2 * torch.pi * hertz * time)[None, None] for db, hertz in ((0, 400), (level, 1600))
+    )
     truth = separator.reference(loud + quiet, loud[None], separator(loud + quiet))
-    assert truth.weights[0, 50, 2:-2].all() and not truth.weights[0, 200, 2:-2].any()
+    assert truth.weights[0, 50, 2:-2].all() and (truth.weights[0, 200, 2:-2] == have).all()
     assert (truth.labels[0, 50, 2:-2] == 0).all() and (truth.labels[0, 200, 2:-2] == 1).all()
+
+
+def test_what_is_no_silence_is_said():
     with pytest.raises(InputError, match="silent_db must be above 0, found 0"):
         Clustering(TwoPlaces, STFT(1024, 768), ["low"], 8192, 1, 11.9, MixturePhase(), "head", silent_db=0)
 

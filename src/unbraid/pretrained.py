@@ -130,16 +130,19 @@ def _file_of(folder: Path, target: str) -> Path:
 
 def _read(path: Path) -> Mapping[str, Tensor]:
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
+        state = torch.load(path, weights_only=True, map_location="cpu")
     except UNREADABLE as error:
         raise InputError(f"{path}: is damaged or no file of weights") from error
+    if not isinstance(state, Mapping):
+        raise InputError(f"{path}: is no file of weights; expected tensors by name, found a {type(state).__name__}")
+    return state
 
 
 def _fill(net: OpenUnmix, state: Mapping[str, Tensor], where: str) -> None:
     """Old files hold transforms and rates beside the network's own tensors, which are left aside."""
     own = net.state_dict()
     parts = {name.partition(".")[0] for name in own}
-    given = {name: tensor for name, tensor in state.items() if name.partition(".")[0] in parts}
+    given = {name: tensor for name, tensor in state.items() if name.partition(".")[0] in parts and isinstance(tensor, Tensor)}
     for name in own | given:
         found, expected = (_shape(tensors.get(name)) for tensors in (given, own))
         if found != expected:
@@ -160,4 +163,6 @@ def _advice(given: Mapping[str, Tensor], net: nn.Module) -> str:
     own = options_of(net.state_dict())
     places = {"audio_channels": "model.separator.channels"}
     keys = [(places.get(k, f"model.separator.net.{k}"), value) for k, value in wanted.items() if value != own[k]]
+    if not keys:
+        return "the file is not whole"
     return "set " + " ".join(f"{key}={str(value).lower()}" for key, value in keys)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from openunmix.model import OpenUnmix
 from openunmix.utils import load_separator
 
 from tests.conftest import files_below, load_door, make_root
@@ -143,3 +144,15 @@ def test_another_model_and_no_run_are_refused(cli, tmp_path):
     OmegaConf.save(compose("model=unet"), tmp_path / "work/unet/config.yaml", resolve=True)
     assert "run=unet: is no run of model=open_unmix" in refused(cli, "run=unet")
     assert files_below(tmp_path / "work") == ["unet", "unet/config.yaml"]
+
+
+def test_the_model_is_trained_as_the_package_trains():
+    """Its own defaults of the network, and of its train.py: Stöter et al., JOSS 2019."""
+    config = compose("model=open_unmix")
+    (net,) = build(config.model).separator.nets
+    package = OpenUnmix(nb_bins=2049, nb_channels=2, max_bin=1487)
+    assert net.lstm.dropout == package.lstm.dropout == 0.4 and net.hidden == package.hidden_size
+    assert [parameter.shape for parameter in net.parameters()] == [parameter.shape for parameter in package.parameters()]
+    assert (config.optim.optimizer.lr, config.optim.optimizer.weight_decay) == (1e-3, 1e-5)
+    assert (config.optim.scheduler.factor, config.optim.scheduler.patience, config.optim.scheduler.cooldown) == (0.3, 80, 10)
+    assert config.callbacks.early_stopping.patience == 140

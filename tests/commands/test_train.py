@@ -18,8 +18,11 @@ from tests.test_separators import Constant, masking
 from unbraid import audio
 from unbraid.commands.door import CONF
 from unbraid.commands.train import _set_up_process, try_one_chunk
+from unbraid.errors import InputError
+from unbraid.nets.adapters import ConvTasNet
 from unbraid.runs import build
 from unbraid.scoring.measures import usdr
+from unbraid.separators import Direct
 
 
 def musdb(root, *more):
@@ -173,6 +176,12 @@ def test_trying_a_chunk_leaves_the_network_in_training_mode(songs, tmp_path):
     separator = masking(partial(Constant, 0.5))
     try_one_chunk(separator, 97536)
     assert separator.training
+
+
+def test_a_network_whose_sizes_do_not_go_together_is_said_before_any_training():
+    net = partial(ConvTasNet, msk_num_stacks=0)
+    with pytest.raises(InputError, match=r"model\.separator\.net: its sizes do not suit chunks of 800 samples: prelu"):
+        try_one_chunk(Direct(net, ["vocals"], 8000, 1, 0.1), 800)
 
 
 def test_denormal_numbers_are_flushed():

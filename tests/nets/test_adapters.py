@@ -142,6 +142,8 @@ def test_chunks_that_are_too_short_are_refused(name, samples, sentence):
     [
         (partial(BSRoformer, 1, n_fft=512), "n_fft // 2 \\+ 1 = 257, found 62 whose sum is 1025"),
         (partial(MelBandRoformer, 1, n_fft=256), "num_bands=60 of n_fft=256 at 44100 Hz leave bins in no band"),
+        (partial(MelBandRoformer, 1, num_residual_streams=0), "cannot be made with these arguments: .*must be greater than 0"),
+        (partial(HDemucs, 1, channels=0), "HDemucs cannot be made with these arguments: ValueError: input_size"),
         (partial(ConvTasNet, 1, enc_kernel_size=7), "enc_kernel_size must be even, found 7"),
         (partial(ConvTasNet, 1, msk_kernel_size=4), "msk_kernel_size must be odd, found 4"),
     ],

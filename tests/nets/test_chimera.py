@@ -27,6 +27,22 @@ def test_the_mask_head_of_the_first_layout_hangs_on_the_embeddings_and_that_of_t
         assert (net.embed.weight.grad is not None) == expected
 
 
+def test_levels_are_heard_from_80_db_below_the_loudest_on():
+    net, heard = Chimera(2, **SMALL), []
+    net.body.register_forward_pre_hook(lambda _, features: heard.append(features[0]))
+    for magnitude in (1.0, 1e-2, 1e-4, 1e-9):
+        net(torch.full((1, 1, 65, 3), magnitude))
+    assert [round(float(features.mean()), 5) for features in heard] == [1.0, 0.0, -1.0, -1.0]
+
+
+def test_the_mask_head_of_the_first_layout_sees_embeddings_between_minus_1_and_1():
+    net, seen = Chimera(2, **SMALL), []
+    net.mask.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net.embed.weight.data *= 100
+    net(torch.rand(1, 1, 65, 3))
+    assert 0.9 < seen[0].abs().max() <= 1
+
+
 def test_every_bin_lies_under_some_band_and_gathered_energy_is_none_lost():
     net = Chimera(2, mel_bands=40, **SMALL)
     assert (net.bands.sum(dim=0) > 0).all()

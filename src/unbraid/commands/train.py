@@ -209,7 +209,11 @@ class Separation(Course):
 def try_one_chunk(separator: Separator, samples: int) -> None:
     """Find out before any decoding whether the network takes a chunk of this size, and the phase its sources."""
     separator.eval()
-    _ = separator(torch.zeros(1, separator.channels, samples)).sources
+    try:
+        _ = separator(torch.zeros(1, separator.channels, samples)).sources
+    except (RuntimeError, TypeError) as error:  # a library's network of sizes that do not go together
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"model.separator.net: its sizes do not suit chunks of {samples} samples: {reason}") from error
     separator.train()
 
 

@@ -72,7 +72,8 @@ class HDemucs(nn.Module):
     ) -> None:
         super().__init__()
         self.n_fft = n_fft
-        self.net = torchaudio.models.HDemucs(
+        self.net = _made(
+            torchaudio.models.HDemucs,
             [f"source {s}" for s in range(sources)], audio_channels, channels, growth, n_fft, depth, freq_emb, emb_scale,
             emb_smooth, kernel_size, time_stride, stride, context, context_enc, norm_starts, norm_groups, dconv_depth,
             dconv_comp, dconv_attn, dconv_lstm, dconv_init,
@@ -128,7 +129,8 @@ class ConvTasNet(nn.Module):
         if msk_kernel_size < 1 or msk_kernel_size % 2 == 0:
             raise InputError(f"a Conv-TasNet's msk_kernel_size must be odd, found {msk_kernel_size}")
         self.window = enc_kernel_size
-        self.net = torchaudio.models.ConvTasNet(
+        self.net = _made(
+            torchaudio.models.ConvTasNet,
             sources, enc_kernel_size, enc_num_feats, msk_kernel_size, msk_num_feats, msk_num_hidden_feats, msk_num_layers,
             msk_num_stacks, msk_activate,
         )  # fmt: skip
@@ -210,8 +212,8 @@ class BSRoformer(nn.Module):
                 f"{len(freqs_per_bands)} whose sum is {sum(freqs_per_bands)}"
             )
         self.n_fft, self.hop_length = n_fft, hop_length
-        self.net = _of_package("BSRoformer", "bs_roformer")(
-            dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
+        self.net = _made(
+            _of_package("BSRoformer", "bs_roformer"), dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
             time_transformer_depth=time_transformer_depth, freq_transformer_depth=freq_transformer_depth,
             freqs_per_bands=tuple(freqs_per_bands), dim_head=dim_head, heads=heads, attn_dropout=attn_dropout,
             ff_dropout=ff_dropout, flash_attn=flash_attn, num_residual_streams=num_residual_streams,
@@ -289,24 +291,31 @@ class MelBandRoformer(nn.Module):
         super().__init__()
         make = _of_package("MelBandRoformer", "mel_band_roformer")
         self.n_fft, self.hop_length = n_fft, hop_length
-        try:
-            self.net = make(
-                dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
-                time_transformer_depth=time_transformer_depth, freq_transformer_depth=freq_transformer_depth,
-                linear_transformer_depth=linear_transformer_depth, num_bands=num_bands, dim_head=dim_head, heads=heads,
-                attn_dropout=attn_dropout, ff_dropout=ff_dropout, flash_attn=flash_attn, sample_rate=sample_rate,
-                stft_n_fft=n_fft, stft_hop_length=hop_length, stft_win_length=n_fft, stft_normalized=normalized,
-                zero_dc=zero_dc, mask_estimator_depth=mask_estimator_depth, add_value_residual=add_value_residual,
-                num_residual_streams=num_residual_streams, num_residual_fracs=num_residual_fracs, use_pope=use_pope,
-            )  # fmt: skip
-        except AssertionError as error:
-            raise InputError(
-                f"num_bands={num_bands} of n_fft={n_fft} at {sample_rate} Hz leave bins in no band ({error}); take fewer bands"
-            ) from error
+        self.net = _made(
+            make, dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
+            time_transformer_depth=time_transformer_depth, freq_transformer_depth=freq_transformer_depth,
+            linear_transformer_depth=linear_transformer_depth, num_bands=num_bands, dim_head=dim_head, heads=heads,
+            attn_dropout=attn_dropout, ff_dropout=ff_dropout, flash_attn=flash_attn, sample_rate=sample_rate,
+            stft_n_fft=n_fft, stft_hop_length=hop_length, stft_win_length=n_fft, stft_normalized=normalized,
+            zero_dc=zero_dc, mask_estimator_depth=mask_estimator_depth, add_value_residual=add_value_residual,
+            num_residual_streams=num_residual_streams, num_residual_fracs=num_residual_fracs, use_pope=use_pope,
+        )  # fmt: skip
         _masks_in_float32(self.net)
 
     def forward(self, mixture: Tensor) -> Tensor:
         return _all_samples(self.net, mixture, self.n_fft, self.hop_length)
+
+
+def _made(make: Any, *arguments: Any, **options: Any) -> Any:
+    """A library's network; InputError where it does not take the arguments, which libraries refuse or stumble over."""
+    try:
+        return make(*arguments, **options)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        if "covered" in reason and "num_bands" in options:  # what the package says of bins in no band
+            transform = f"n_fft={options['stft_n_fft']} at {options['sample_rate']} Hz"
+            reason = f"num_bands={options['num_bands']} of {transform} leave bins in no band; take fewer bands"
+        raise InputError(f"{make.__name__} cannot be made with these arguments: {reason}") from error
 
 
 def _of_package(name: str, model: str) -> Any:
