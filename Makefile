@@ -21,8 +21,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## train a small U-Net on generated songs, score it, leave audio and pictures in outputs/
 	$(BIN)/python train.py experiment=demo
 
-test: lint ## style, types and all tests
-	$(BIN)/python -m pytest
+test: lint ## style, types and all tests, a process for each core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(INSTALLED) ## style and types only
 	$(BIN)/ruff check .
