@@ -65,7 +65,17 @@ def test_a_run_is_never_overwritten(tmp_path):
     run = Run(tmp_path, OmegaConf.create({"seed": 3}), [], {})
     run.start()
     with pytest.raises(InputError, match="holds a run already"):
+        Run(tmp_path, OmegaConf.create({"seed": 4}), [], {}).start()
+    run.mark("done")
+    with pytest.raises(InputError, match="holds a run already"):
         run.start()
+
+
+def test_a_run_that_did_not_end_goes_on_under_its_first_records(tmp_path):
+    Run(tmp_path, OmegaConf.create({"seed": 3}), ["seed=3"], {}).start()
+    Run(tmp_path, OmegaConf.create({"seed": 3}), ["other=words"], {}).start()
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["overrides"] == ["seed=3"] and record["state"] == "running"
 
 
 def test_json_is_whole_or_not_there_and_never_holds_nan(tmp_path):

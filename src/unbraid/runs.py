@@ -223,12 +223,18 @@ class Run:
     choices: Mapping[str, str]
 
     def start(self) -> None:
-        """Write the records; InputError where the folder holds a run already, which is never overwritten."""
-        if (self.folder / "run.json").exists():
+        """Write the records; those of the same run that has not come to its end are kept.
+
+        Raises:
+            InputError: the folder holds another run already, or one that is done: these are never overwritten.
+        """
+        begun = self._begun()
+        if begun is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write(self.folder / "config.yaml", OmegaConf.to_yaml(self.config, resolve=True))
+        elif begun.get("identity") != identity(self.config) or begun.get("state") == "done":
             raise InputError(f"{self.folder}: holds a run already; choose another hydra.run.dir or remove it")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _write(self.folder / "config.yaml", OmegaConf.to_yaml(self.config, resolve=True))
-        self._record = {
+        self._record = begun or {
             "identity": identity(self.config),
             "overrides": list(self.overrides),
             "choices": dict(self.choices),
@@ -238,6 +244,14 @@ class Run:
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         self.mark("running")
+
+    def _begun(self) -> dict[str, Any] | None:
+        """The record of the run that the folder holds; an empty one where it cannot be read."""
+        path = self.folder / "run.json"
+        try:
+            return dict(json.loads(path.read_text())) if path.exists() else None
+        except (ValueError, TypeError):
+            return {}
 
     def mark(self, state: str) -> None:
         """Record the state: running, done, failed or interrupted, with the time."""

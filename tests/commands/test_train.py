@@ -41,7 +41,7 @@ def test_the_main_job_leaves_scores_audio_and_pictures(cli, songs, tmp_path):
     assert files_below(run) == [
         "audio", "audio/song 3", "audio/song 3/mixture.flac", "audio/song 3/residual.flac",
         "audio/song 3/vocals-estimate.flac", "audio/song 3/vocals-target.flac",
-        "checkpoints", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        "checkpoints", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt",
         "config.yaml", "metrics.csv", "pictures", "pictures/song 3-vocals.png", "run.json", "scores",
         "scores.json", "scores/energy_ratios", "scores/energy_ratios/estimate", "scores/energy_ratios/estimate/test",
         "scores/energy_ratios/estimate/test/song 3.json",

@@ -1,10 +1,12 @@
 """The way in from the command line: Hydra composes the config, and what goes wrong ends in one sentence and an exit status.
 
-0 is success, 1 is bad input, 130 is Ctrl-C. `HYDRA_FULL_ERROR=1` shows the traceback instead. Nothing heavy is imported here.
+0 is success, 1 is bad input, 130 is Ctrl-C, and 128 plus its number any other signal that asks a run to end.
+`HYDRA_FULL_ERROR=1` shows the traceback instead. Nothing heavy is imported here.
 """
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +29,6 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 PACKAGE = Path(__file__).parents[1]
 # The wheel carries the configs inside the package; a checkout has them beside src/.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
-CTRL_C = 130
 # Torch reads it once: batches in huge pages cost the kernel a fraction of the time (where the kernel offers them on request).
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 SAID = "said_by_unbraid"  # marks an exception of a sweep that the user has read about
@@ -48,8 +49,9 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[
             try:
                 with _full_error("1"):  # Hydra shall raise what it would otherwise print in its own way
                     hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, asked))()
-            except KeyboardInterrupt:
-                _end("stopped by Ctrl-C", CTRL_C)
+            except KeyboardInterrupt as error:
+                signum = getattr(error, "signum", signal.SIGINT)
+                _end(f"stopped by {'Ctrl-C' if signum == signal.SIGINT else signal.Signals(signum).name}", 128 + signum)
             except BrokenPipeError:  # the reader of our output has gone, as in `--help | head`
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 sys.exit(1)

@@ -33,7 +33,9 @@ from unbraid.scoring.protocols import Protocol
 from unbraid.separators import Masking, Separator
 from unbraid.subjects import Subject, fingerprint
 from unbraid.tasks.checkpoints import WholeCheckpoints
+from unbraid.tasks.interruption import interruptible
 from unbraid.tasks.reconstruction import ClosedFormTask, ReconstructionTask
+from unbraid.tasks.resumption import LAST, latest
 from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
 
@@ -41,7 +43,12 @@ BEST = "best.ckpt"
 
 
 def train(config: DictConfig) -> None:
-    """Run one experiment in the folder that Hydra has chosen for it."""
+    """Run one experiment in the folder that Hydra has chosen for it, or go on with it where that folder holds its beginning."""
+    with interruptible():
+        _train(config)
+
+
+def _train(config: DictConfig) -> None:
     check_experiment(config)
     _set_up_process(config.seed)
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -55,14 +62,14 @@ def train(config: DictConfig) -> None:
         course = Reconstruction(config, trainer, task, data, folder)
     course.prepare()  # what cannot be trained or scored is said before the run has a folder
     if not trainer.is_global_zero:
-        _fit(trainer, task, data)
+        _fit(trainer, task, data, folder)
         course.test()
         return
     run = Run(folder, config, HydraConfig.get().overrides.task, {key: course.chosen[key] for key in ("model", "data")})
     run.start()
     try:
         print(f"{course.introduction()}\nrun     {_shown(folder)}")
-        _fit(trainer, task, data)
+        _fit(trainer, task, data, folder)
         _report(course.test(), folder)
     except BaseException as error:
         with suppress(OSError):  # a full disk must not hide its own message
@@ -295,13 +302,21 @@ def _shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule) -> None:
+def _fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
+    checkpoint = latest(folder)
+    if checkpoint and trainer.is_global_zero:
+        said = "" if checkpoint.name == LAST else f"; {LAST} is damaged"
+        # It is where the run has begun.
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", module="pytorch_lightning")
+        print(f"        goes on from checkpoints/{checkpoint.name}{said}")
     try:
-        trainer.fit(task, data)
+        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     except MisconfigurationException as error:
         raise InputError(" ".join(str(error).split())) from error
-    except SystemExit as error:  # how Lightning ends after Ctrl-C, with the last checkpoint written
-        raise KeyboardInterrupt from error
+    except SystemExit as error:  # how Lightning ends after a KeyboardInterrupt
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
 
 
 def _gathered(mine: Any, world_size: int) -> list[Any]:
