@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ class ProgressBar(TQDMProgressBar):
     def __init__(self) -> None:
         super().__init__()
         self.last: Any = None  # what the last step returned
+        if os.environ.get("TQDM_DISABLE"):  # which Lightning does not ask for
+            self.disable()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
