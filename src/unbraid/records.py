@@ -34,7 +34,7 @@ CARRIED = ("commit", "code", "versions", "host", "started")  # of each session o
 
 
 class BusyError(InputError):
-    """Another process trains in the folder."""
+    """Another process is at the run."""
 
 
 def identity(config: DictConfig) -> str:
@@ -45,7 +45,8 @@ def identity(config: DictConfig) -> str:
 
 def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A tree of values without paths and without how a run is started."""
-    return {key: _without_paths(value) for key, value in tree.items() if key not in OUTSIDE}
+    kept: dict[str, Any] = _without_paths({key: value for key, value in tree.items() if key not in OUTSIDE})
+    return kept
 
 
 def inside(words: Sequence[str]) -> list[str]:
@@ -120,14 +121,19 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While this process trains in the folder; `BusyError` where another one does."""
+        """While this process trains in the folder; `BusyError` where another one does, or has come to the end of it."""
         with (self.folder / LOCK).open("a") as file:
             if not _lock(file):
                 raise BusyError(f"{self.folder}: another process is at this run")
+            self.record = read_record(self.folder) or self.record  # another process may have been at it a moment ago
+            if self.state in ENDED:
+                raise BusyError(f"{self.folder}: another process has done this run meanwhile")
             for partial in self.folder.rglob(".partial-*"):  # of a process that was killed
                 partial.unlink()
             self._begin_session()
             yield
+            if self.state in ENDED:  # nobody will want it any more
+                (self.folder / LOCK).unlink()
 
     def _begin_session(self) -> None:
         """The record of the process that goes on now; those of processes before it are kept."""

@@ -44,13 +44,17 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[
     def decorate(command: Callable[[DictConfig], None]) -> Callable[[], None]:
         @wraps(command)
         def main() -> None:
+            failed_runs.clear()
             asked = os.environ.get(FULL_ERROR)
             os.environ.setdefault(HUGE_PAGES, "1")
             # Hydra shall raise what it would otherwise print in its own way.
             with _one_sentence(config_name, asked=asked), _full_error("1"):
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, asked))()
             if failed_runs:
-                _end(f"error: {len(failed_runs)} runs of the sweep did not succeed: {', '.join(failed_runs)}", 1)
+                _end(
+                    f"error: of the sweep's runs did not succeed: {', '.join(failed_runs)}; the same command tries these again",
+                    1,
+                )
 
         return main
 
