@@ -51,10 +51,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[
             with _one_sentence(config_name, asked=asked), _full_error("1"):
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, asked))()
             if failed_runs:
-                _end(
-                    f"error: of the sweep's runs did not succeed: {', '.join(failed_runs)}; the same command tries these again",
-                    1,
-                )
+                _end(f"error: did not succeed: {', '.join(failed_runs)}; the same command tries again", 1)
 
         return main
 
