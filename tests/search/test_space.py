@@ -11,7 +11,7 @@ from unbraid.search.space import Space
 
 def space(*words, **conditions):
     parser = OverridesParser.create()
-    return Space(parser.parse_overrides([*words]), conditions, parser)
+    return Space(parser.parse_overrides([*words]), [f"{key} if {text}" for key, text in conditions.items()], parser)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_a_range_is_listed_to_its_end():
         (["x=range(1,1)"], {}, "x=range(1,1): "),
         (["x=tag(log,interval(0,1))"], {}, "x=tag(log,interval(0,1)): "),
         (["x=tag(log,range(1,9,2))"], {}, "x=tag(log,range(1,9,2)): "),
-        (["x=1,2"], {"y": "x=1"}, "hydra.sweeper.conditions.y: is not searched; "),
-        (["x=1,2"], {"x": "kind=a"}, "hydra.sweeper.conditions.x: 'kind' is neither searched nor given; "),
-        (["x=1,2", "kind=a,b"], {"x": "kind"}, "hydra.sweeper.conditions.x: found 'kind', expected other=value"),
+        (["x=1,2"], {"y": "x=1"}, "hydra.sweeper.conditions: 'y' is not searched; known: x"),
+        (["x=1,2"], {"x": "kind=a"}, "hydra.sweeper.conditions: 'kind' is neither searched nor given; "),
+        (["x=1,2", "kind=a,b"], {"x": "kind"}, "hydra.sweeper.conditions: found 'kind', expected other=value"),
         (["x=1,2", "kind=a,b"], {"x": "kind=interval(0,1)"}, "expected other=value"),
         (["x=1,2", "y=1,2"], {"x": "y=1", "y": "x=1"}, "hydra.sweeper.conditions: x -> y -> x is a circle"),
     ],
@@ -108,3 +108,10 @@ def test_what_cannot_be_searched_is_said(words, conditions, sentence):
 def test_an_interval_has_no_grid():
     with pytest.raises(InputError, match=r"x: has no list of values, as hydra\.sweeper\.sampler=grid needs"):
         next(space("x=interval(0,1)").grid())
+
+
+@pytest.mark.parametrize("conditions", [["x=1"], ["x if y=1", "x if y=2"]])
+def test_a_condition_has_a_form_and_a_key_has_one(conditions):
+    parser = OverridesParser.create()
+    with pytest.raises(InputError, match=f"conditions: found '{conditions[-1]}', expected 'key if other=value', one for a key"):
+        Space(parser.parse_overrides(["x=1,2", "y=1,2"]), conditions, parser)

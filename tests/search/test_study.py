@@ -21,7 +21,7 @@ def begin(tmp_path):
 
     def begin(*words, seed=0, path=tmp_path / "study", **options):
         own = OmegaConf.to_container(OmegaConf.load(CONF / "sweeper/optuna.yaml").hydra.sweeper) | {"trials": 4} | options
-        return Search(Options(**own), Space(parser.parse_overrides([*words] or ["x=interval(0,1)"]), {}, parser), seed, path)
+        return Search(Options(**own), Space(parser.parse_overrides([*words] or ["x=interval(0,1)"]), [], parser), seed, path)
 
     return begin
 

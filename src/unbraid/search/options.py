@@ -33,7 +33,7 @@ class Options:
         warmup_epochs: of each run before the median prunes it.
         storage: the file of the study; None: one in the sweep's folder.
         params: overrides as on the command line, which goes before them.
-        conditions: keys that are suggested only where another override has a value, `other=value` or `other=a,b`.
+        conditions: `key if other=value`, or `other=a,b`: the key is suggested only where the other override has such a value.
     """
 
     objective: str = MISSING
@@ -46,7 +46,7 @@ class Options:
     warmup_epochs: int = MISSING
     storage: str | None = MISSING
     params: dict[str, str] = field(default_factory=dict)
-    conditions: dict[str, str] = field(default_factory=dict)
+    conditions: list[str] = field(default_factory=list)
 
     def check(self) -> None:
         """InputError for what the types do not exclude."""

@@ -1,7 +1,7 @@
 """What is searched, from Hydra's own grammar of overrides: choices, ranges, intervals, globs, and conditions between them."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -20,6 +20,7 @@ from optuna.trial import Trial
 from unbraid.errors import InputError, unknown
 
 LOG = "log"
+CONDITIONS = "hydra.sweeper.conditions"
 Value = str | int | float
 
 
@@ -71,14 +72,14 @@ class Space:
 
     Args:
         overrides: the later of two with the same key counts.
-        conditions: by key, `other=value` or `other=a,b`.
+        conditions: `key if other=value`, or `other=a,b`; one for a key.
         parser: of Hydra.
 
     Raises:
         InputError: nothing is searched; values that cannot be suggested; a condition that can never be told.
     """
 
-    def __init__(self, overrides: Sequence[Override], conditions: Mapping[str, str], parser: OverridesParser) -> None:
+    def __init__(self, overrides: Sequence[Override], conditions: Sequence[str], parser: OverridesParser) -> None:
         found = {_key(one): one for one in overrides}
         searched = {key: one for key, one in found.items() if one.is_sweep_override()}
         if not searched:
@@ -86,9 +87,7 @@ class Space:
                 "there is nothing to search: no override is a choice such as model=unet,unet_noskip, a range or an interval"
             )
         self.fixed = {key: one for key, one in found.items() if key not in searched}
-        self.conditions = {key: _condition(key, text, found, parser) for key, text in conditions.items()}
-        if strangers := [key for key in conditions if key not in searched]:
-            raise InputError(f"hydra.sweeper.conditions.{strangers[0]}: is not searched; {unknown(strangers[0], searched)}")
+        self.conditions = {key: _condition(text, found, parser) for key, text in _by_key(conditions, searched).items()}
         parameters = {key: Parameter(key, one.get_key_element(), _distribution(one)) for key, one in searched.items()}
         self.parameters = [parameters[key] for key in self._in_order(searched)]
 
@@ -148,7 +147,7 @@ class Space:
             chain = [key]
             while (condition := self.conditions.get(chain[-1])) and condition.other in keys:
                 if condition.other in chain:
-                    raise InputError(f"hydra.sweeper.conditions: {' -> '.join([*chain, condition.other])} is a circle")
+                    raise InputError(f"{CONDITIONS}: {' -> '.join([*chain, condition.other])} is a circle")
                 chain.append(condition.other)
             ordered += [one for one in reversed(chain) if one not in ordered]
         return ordered
@@ -163,13 +162,24 @@ def _spelled(override: Override) -> str:
     return str(Override._get_value_element_as_str(value))  # as in the values of choices
 
 
-def _condition(key: str, text: str, known: Mapping[str, Override], parser: OverridesParser) -> Condition:
-    place = f"hydra.sweeper.conditions.{key}"
+def _by_key(conditions: Sequence[str], searched: Collection[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in conditions:
+        key, word, text = one.partition(" if ")
+        if not word or key in found:
+            raise InputError(f"{CONDITIONS}: found '{one}', expected 'key if other=value', one for a key")
+        if key not in searched:
+            raise InputError(f"{CONDITIONS}: '{key}' is not searched; {unknown(key, searched)}")
+        found[key] = text
+    return found
+
+
+def _condition(text: str, known: Mapping[str, Override], parser: OverridesParser) -> Condition:
     other = parser.parse_override(text) if "=" in text else None
     if other is None or not (other.is_choice_sweep() or not other.is_sweep_override()):
-        raise InputError(f"{place}: found '{text}', expected other=value")
+        raise InputError(f"{CONDITIONS}: found '{text}', expected other=value")
     if _key(other) not in known:
-        raise InputError(f"{place}: '{_key(other)}' is neither searched nor given; {unknown(_key(other), known)}")
+        raise InputError(f"{CONDITIONS}: '{_key(other)}' is neither searched nor given; {unknown(_key(other), known)}")
     values = other.sweep_string_iterator() if other.is_choice_sweep() else [_spelled(other)]
     return Condition(_key(other), frozenset(values))
 
