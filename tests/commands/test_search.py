@@ -2,15 +2,18 @@
 
 import csv
 import json
+import os
+import re
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, load_door
 from unbraid.commands.train import train_frozen
 from unbraid.errors import InputError
 from unbraid.launchers import Local
@@ -208,3 +211,33 @@ def test_a_search_goes_on_after_kills_of_a_run_and_of_itself(cli, here, sweep):
     assert states(sweep) == ["done", "done"] and [epochs(sweep / n) for n in "01"] == [100, 100]
     assert "goes on from checkpoints/last.ckpt" in out and "trials  2 done" in out
     assert len(read_record(sweep / "0")["earlier"]) == 1
+
+
+def search_here(commands: Path) -> None:
+    """What one of several commands does in its process, as soon as all of them are there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Local, "run", run_here)
+        patch.setattr(Reconstructions, "_draw", lambda *_: None)
+        (commands / str(os.getpid())).touch()
+        while len([*commands.iterdir()]) < 2:
+            time.sleep(0.01)
+        load_door("train.py")()
+
+
+def test_two_commands_at_once_share_the_trials(sweep, tmp_path):
+    (commands := tmp_path / "commands").mkdir()
+    sweep.parent.mkdir()
+    code = f"from pathlib import Path; from tests.commands.test_search import search_here; search_here(Path({str(commands)!r}))"
+    words = [*PCA, "model.net.code=2,3,4,5,6,7"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(PROJECT), *sys.path])}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *words], cwd=sweep.parent, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    outs = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    told = [re.findall(r"^trial (\d):", out, re.MULTILINE) for out in outs]
+    assert sorted(told[0] + told[1]) == [*"012345"] == sorted(runs_begun(sweep))
+    assert states(sweep) == ["done"] * 6 and [row["state"] for row in table(sweep)] == ["done"] * 6

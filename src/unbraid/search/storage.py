@@ -61,8 +61,11 @@ def stored(path: Path) -> JournalStorage:
     """What a file holds, which is made if it is missing; InputError where it is something else."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        if path.exists() and (line := path.open("rb").readline()) and "op_code" not in json.loads(line):
-            raise ValueError("no operation of a journal")
+        if path.exists():
+            with path.open("rb") as file:
+                line = file.readline()
+            if line and "op_code" not in json.loads(line):
+                raise ValueError("no operation of a journal")
         return JournalStorage(JournalFileBackend(str(path), WriteLock(path)))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged, or not the storage of a search") from error
