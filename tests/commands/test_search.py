@@ -92,19 +92,19 @@ def test_more_trials_go_on_and_another_search_is_refused(cli, here, sweep):
 
 
 def test_a_hopeless_run_ends_early_and_that_is_its_end(cli, here, sweep):
-    words = [*AE, RATES, "trainer.max_epochs=4", "hydra.sweeper.pruner=median"]
+    words = [*AE, "optim.optimizer.lr=1e-2,1e-7,2e-2", "trainer.max_epochs=4", "hydra.sweeper.pruner=median"]
     words += ["hydra.sweeper.startup_trials=1", "hydra.sweeper.warmup_epochs=1"]
     status, out, err = cli(*words)
     assert status == 0, err
-    assert states(sweep) == ["done", "pruned"] and [epochs(sweep / n) for n in "01"] == [4, 2]
-    assert not (sweep / "1/scores.json").exists() and "trials  1 done, 1 pruned" in out
-    assert [row["state"] for row in table(sweep)] == ["done", "pruned"] and read(sweep)[-1]["state"] == "pruned"
-    assert cli(*words)[0] == 0 and runs_begun(sweep) == ["0", "1"]
+    assert states(sweep) == ["done", "pruned", "done"] and [epochs(sweep / n) for n in "012"] == [4, 2, 4]
+    assert not (sweep / "1/scores.json").exists() and "trials  2 done, 1 pruned" in out
+    assert [row["state"] for row in table(sweep)] == states(sweep) and read(sweep)[4]["state"] == "pruned"
+    assert cli(*words)[0] == 0 and runs_begun(sweep) == [*"012"]
     # killed when its last checkpoint was written, and before it could say so
     record = json.loads((sweep / "1/run.json").read_text())
     (sweep / "1/run.json").write_text(json.dumps(record | {"state": "running"}))
     train_frozen(sweep / "1")
-    assert states(sweep) == ["done", "pruned"] and epochs(sweep / "1") == 2
+    assert states(sweep) == ["done", "pruned", "done"] and epochs(sweep / "1") == 2
 
 
 def test_a_trial_that_fails_does_not_end_the_search_and_is_tried_again(cli, here, sweep):

@@ -67,7 +67,7 @@ class Pruning(pl.Callback):
         reported = self.trial.study.get_trials(deepcopy=False)[self.number].intermediate_values
         if math.isfinite(value) and epoch not in reported:  # a run that goes on repeats epochs
             self.trial.report(value.item(), epoch)
-        return self.trial.should_prune() and epoch + 1 != trainer.max_epochs
+        return bool(self.trial.should_prune()) and epoch + 1 != trainer.max_epochs  # NumPy's is no plain Python in a checkpoint
 
     def _find(self) -> "Trial":
         from optuna.trial import Trial  # where a run of a search is only scored, Optuna need not be installed
