@@ -57,7 +57,7 @@ class Course(ABC):
         """Train and test, on each process."""
         if self.trainer.is_global_zero:
             print(f"{self.introduction()}\nrun     {shown(self.folder)}", flush=True)
-        _fit(self.trainer, self.task, self.data, self.folder)
+        fit(self.trainer, self.task, self.data, self.folder)
         scores = self.test()
         if self.trainer.is_global_zero:
             _report(scores, self.folder)
@@ -284,7 +284,7 @@ def shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
+def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
     checkpoint = latest(folder)
     if checkpoint and trainer.is_global_zero:
         said = "" if checkpoint.name == LAST else f"; {LAST} is damaged"

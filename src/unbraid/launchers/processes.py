@@ -1,5 +1,6 @@
 """A run in a process of its own, which ends when the one that has started it does."""
 
+import math
 import os
 import signal
 import subprocess
@@ -44,3 +45,12 @@ def _end_with_input() -> None:
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def duration(seconds: float) -> str:
+    """For people."""
+    if seconds == math.inf:
+        return "no limit"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
