@@ -1,13 +1,11 @@
 """Sweeps as a user types them: what runs, what is skipped, what is said."""
 
 import json
-import os
-import random
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +16,6 @@ from unbraid.ledger import read
 AUTOENCODER = [
     "model=deep_ae", "data=digits", "features=pixels", "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=512",
 ]  # fmt: skip
-TRAIN = [sys.executable, PROJECT / "train.py"]
 
 
 def states(sweep: Path) -> dict[str, str]:
@@ -145,60 +142,18 @@ def test_a_run_that_was_cut_off_goes_on_in_its_folder(cli, tmp_path):
     assert len(list((tmp_path / "work").glob("outputs/*/*"))) == 4
 
 
-class Sweep:
-    """A command in a process group of its own, to be killed."""
-
-    def __init__(self, words, cwd):
-        self.process = subprocess.Popen(
-            [*TRAIN, *words], cwd=cwd, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-    def end(self):
-        out, _ = self.process.communicate(timeout=300)
-        return self.process.returncode, out
-
-
-def pids_at(folder: Path) -> list[int]:
-    """Processes that run a frozen folder below this one."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"unbraid.commands.train" in words and any(word.startswith(str(folder).encode()) for word in words):
-            found.append(int(path.parent.name))
-    return found
+def bench(tmp_path: Path, *words: str) -> dict[str, Any]:
+    script = [sys.executable, PROJECT / "scripts/bench/sweep.py", *words]
+    result = subprocess.run(script, cwd=tmp_path, check=True, capture_output=True, text=True)
+    return dict(json.loads(result.stdout.splitlines()[-1]))
 
 
 @pytest.mark.slow
-def test_twelve_runs_survive_kills_of_all_kinds(tmp_path):
-    """Of the sweep and of runs, at random moments, until all are done: none done twice, all as undisturbed."""
-    chance = random.Random(7)
-    words = ["-m", *AUTOENCODER, "trainer.max_epochs=20", "seed=range(12)", "launcher.cpu_slots=2", "hydra.sweep.dir=sweep"]
-    weights = {}
-    for name in ("undisturbed", "killed"):
-        (tmp_path / name).mkdir()
-        for attempt in range(40):
-            sweep = Sweep(words, tmp_path / name)
-            if name == "undisturbed" or attempt > 12:
-                assert sweep.end()[0] == 0
-                break
-            time.sleep(chance.uniform(6, 16))
-            victims = pids_at(tmp_path / name / "sweep") if chance.random() < 0.5 else [sweep.process.pid]
-            for pid in victims[:1]:
-                os.kill(pid, signal.SIGKILL)
-            if victims[:1] != [sweep.process.pid]:
-                time.sleep(chance.uniform(0, 5))
-                sweep.process.kill()
-            sweep.process.communicate()
-            if [*states(tmp_path / name / "sweep").values()].count("done") == 12:
-                break
-        folder = tmp_path / name / "sweep"
-        assert [*states(folder).values()] == ["done"] * 12
-        weights[name] = [torch.load(path, weights_only=True)["state_dict"] for path in sorted(folder.glob("*/*/last.ckpt"))]
-        dones = [line["run"] for line in read(folder)[1:] if line["state"] == "done"]
-        assert len(dones) == len({*dones})
-    assert len(weights["killed"]) == 12
-    for one, other in zip(*weights.values(), strict=True):
-        assert all(torch.equal(one[key], other[key]) for key in one)
+def test_twelve_runs_survive_kills_of_the_sweep_and_of_single_runs(tmp_path):
+    found = bench(tmp_path, "only=sweep")
+    assert found["kills_survived"] >= 5 and found["rerun_arms"] == 0 and found["arms_equal"] == 12
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_twenty_random_moments_ends_bit_for_bit_as_one_that_is_not(tmp_path):
+    assert bench(tmp_path, "only=run", "rounds=20")["rounds_equal"] == 20

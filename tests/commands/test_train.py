@@ -211,6 +211,25 @@ def test_two_processes_train_and_score_one_run_even_where_one_validates_silence(
     assert list(scores["tracks"]) == ["song 3", "song 4", "song 5"] and scores["summary"]["vocals"]["uSDR"]["n"] == 3
 
 
+def test_the_batches_of_two_processes_are_that_of_one(tmp_path):
+    """The same gradient, a tenth of which Adam keeps in its first step; of a net without batch norm."""
+    for number, split in enumerate(("train", "train", "valid", "valid", "test", "test")):
+        write_song(tmp_path / "songs" / split / f"song {number}", seed=number)
+    gradients = []
+    for devices in (1, 2):
+        words = ["model=conv_tasnet", "data=musdb", f"data.root={tmp_path / 'songs'}", *TINY["conv_tasnet"]]
+        words += ["trainer=cpu", "trainer.max_steps=1", f"trainer.devices={devices}", f"hydra.run.dir=run{devices}"]
+        words += ["data.chunks_per_track=4", f"data.batch_size={4 // devices}"]
+        subprocess.run(
+            [sys.executable, PROJECT / "train.py", *words], cwd=tmp_path, check=True, timeout=120, capture_output=True
+        )
+        state = torch.load(tmp_path / f"run{devices}/checkpoints/last.ckpt", weights_only=True)["optimizer_states"][0]["state"]
+        gradients.append([10 * values["exp_avg"] for values in state.values()])
+    assert sum(gradient.abs().sum() for gradient in gradients[0]) > 0
+    for one, two in zip(*gradients, strict=True):
+        assert (one - two).abs().max() < 1e-6
+
+
 def test_without_an_epoch_the_last_weights_are_scored(cli, songs, tmp_path):
     status, _, _ = cli(*musdb(songs, "trainer.max_epochs=0"))
     assert status == 0
