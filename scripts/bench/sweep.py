@@ -4,8 +4,8 @@
 
 `slots`: eight equal runs of one thread each, on one slot and then on two; and from their records the gap between the end of a
 run and the start of the next one on its slot, which is mostly imports. `sweep`: twelve runs on two slots; the sweep and single
-runs are killed at random moments and the same command typed again, until all are done; then their weights are compared with those
-of a sweep that nobody disturbed. `run`: the same of one U-Net, `rounds` times, killed at a random step amid an epoch.
+runs are killed at random moments and the same command typed again, until all are done; then their weights are compared with
+those of a sweep that nobody disturbed. `run`: the same of one U-Net, `rounds` times, killed at a random step amid an epoch.
 
 Where nothing is chosen, all three. The last line is one JSON object.
 """
