@@ -200,6 +200,13 @@ def test_a_run_that_another_command_is_at_comes_last(tmp_path):
     assert notes.begun == [(1, "cpu 0"), (0, "cpu 0")]
 
 
+def test_a_run_that_another_command_took_a_moment_before_is_left_to_it(tmp_path, monkeypatch):
+    notes, answers = Notes(), iter([False, True, True, False, False])
+    monkeypatch.setattr(Arm, "is_busy", lambda arm: next(answers))
+    launcher().run(arms_of(tmp_path, [{"record": {"state": "running"}}]), notes)
+    assert [row[0] for row in notes.begun] == [0, 0] and len(notes.over) == 1
+
+
 def test_ctrl_c_tells_the_runs_to_stop_and_waits_for_them(tmp_path):
     arms = arms_of(tmp_path, [{"seconds": 60}] * 3)
 
