@@ -15,7 +15,7 @@ from unbraid.nets.adapters import HDemucs
 from unbraid.nets.open_unmix import OpenUnmix, options_of
 from unbraid.nets.unet import UNet
 from unbraid.phases import MixturePhase
-from unbraid.pretrained import PUBLISHED, RECORDS, load_published
+from unbraid.pretrained import HDEMUCS_FILE, HDEMUCS_SOURCES, PUBLISHED, RATE, RECORDS, load_published
 from unbraid.separators import Direct, Masking
 
 SMALL = {"bins": 33, "audio_channels": 1, "max_bin": 20, "hidden": 8, "layers": 2, "causal": False}
@@ -194,18 +194,24 @@ TINY = {"audio_channels": 1, "channels": 4, "n_fft": 1024, "depth": 5}
 class Bundle:
     """torchaudio's pipeline with a small network, or without a way to it."""
 
-    def __init__(self, reason=None):
+    def __init__(self, error=None):
         torch.manual_seed(0)
-        self.reason, self.net = reason, HDemucs(4, **TINY).net.eval()
+        self.error, self.net = error, HDemucs(4, **TINY).net.eval()
 
     def get_model(self):
-        if self.reason:
-            raise URLError(self.reason)
+        if self.error:
+            raise self.error
         return self.net
 
 
 def demucs(*targets, rate=44100, **options):
     return Direct(partial(HDemucs, **(TINY | options)), targets, rate, 1, 1.0).eval()
+
+
+def test_torchaudios_file_sources_and_rate_are_those_of_its_pipeline():
+    bundle = torchaudio.pipelines.HDEMUCS_HIGH_MUSDB
+    assert bundle._model_path == HDEMUCS_FILE and bundle.sample_rate == RATE
+    assert tuple(bundle._model_factory_func.keywords["sources"]) == HDEMUCS_SOURCES
 
 
 @pytest.mark.parametrize("targets", [["vocals"], ["vocals", "drums"], ["drums", "bass", "other", "vocals"]])
@@ -221,7 +227,7 @@ def test_hybrid_demucs_keeps_the_targets_in_their_order(targets, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("made", "reason", "sentence"),
+    ("made", "error", "sentence"),
     [
         (lambda: separator(), None, "is of Hybrid Demucs; choose model=hdemucs"),
         (lambda: demucs("vocals", rate=48000), None, "is of 44100 Hz, found a separator of 48000"),
@@ -229,12 +235,13 @@ def test_hybrid_demucs_keeps_the_targets_in_their_order(targets, monkeypatch):
         (lambda: demucs("vocals", channels=8), None, r"freq_encoder\.0\.\S+ is \[4\S.*, expected \[8"),
         (
             lambda: demucs("vocals"),
-            "no route",
-            r"cannot be fetched \(no route\); get it from https://\S+/hdemucs_high_trained.pt",
+            URLError("no route"),
+            r"cannot be fetched \(no route\); get it from https://\S+/hdemucs_high_musdbhq_only\.pt and put it into \S+/models",
         ),
+        (lambda: demucs("vocals"), EOFError(), r"hdemucs_high_musdbhq_only\.pt: is damaged; remove it"),
     ],
 )
-def test_what_keeps_hybrid_demucs_from_starting_is_said(made, reason, sentence, monkeypatch):
-    monkeypatch.setattr(torchaudio.pipelines, "HDEMUCS_HIGH_MUSDB", Bundle(reason))
+def test_what_keeps_hybrid_demucs_from_starting_is_said(made, error, sentence, monkeypatch):
+    monkeypatch.setattr(torchaudio.pipelines, "HDEMUCS_HIGH_MUSDB", Bundle(error))
     with pytest.raises(InputError, match=sentence):
         load_published(made(), "hdemucs_high_musdb")

@@ -27,9 +27,9 @@ PUBLISHED = {
     "umxl": (5069601, ("bass-2ca1ce51", "drums-69e0ebd4", "other-c8c5b3e6", "vocals-bccbd9aa")),
 }
 RATE = 44100  # Hz, of all that is published
-# torchaudio's, of MUSDB18-HQ and 150 songs more; one network for all sources, in this order.
+# torchaudio's, trained on MUSDB18-HQ; one network for all sources, in this order.
 HDEMUCS, HDEMUCS_SOURCES = "hdemucs_high_musdb", ("drums", "bass", "other", "vocals")
-HDEMUCS_FILE = "models/hdemucs_high_trained.pt"
+HDEMUCS_FILE = "models/hdemucs_high_musdbhq_only.pt"
 # What a torch file that is none, or not whole, or holds more than tensors, ends in.
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError)
 
@@ -81,15 +81,19 @@ def _load_hdemucs(separator: Separator) -> None:
         if target not in HDEMUCS_SOURCES:
             raise InputError(f"init={HDEMUCS}: has no weights of '{target}'; it has {', '.join(HDEMUCS_SOURCES)}")
     _check_rate(separator, RATE, HDEMUCS)
-    bundle = torchaudio.pipelines.HDEMUCS_HIGH_MUSDB
+    place, url = (
+        Path(torch.hub.get_dir()) / "torchaudio" / HDEMUCS_FILE,
+        f"https://download.pytorch.org/torchaudio/{HDEMUCS_FILE}",
+    )
     try:
-        state = bundle.get_model().state_dict()
+        state = torchaudio.pipelines.HDEMUCS_HIGH_MUSDB.get_model().state_dict()
     except OSError as error:
-        place = Path(torch.hub.get_dir()) / "torchaudio" / HDEMUCS_FILE
+        reason = getattr(error, "reason", None) or error
         raise InputError(
-            f"init={HDEMUCS}: {place.name} cannot be fetched ({getattr(error, 'reason', None) or error}); get it from "
-            f"https://download.pytorch.org/torchaudio/{HDEMUCS_FILE} and put it into {place.parent}"
+            f"init={HDEMUCS}: {place.name} cannot be fetched ({reason}); get it from {url} and put it into {place.parent}"
         ) from error
+    except UNREADABLE as error:
+        raise InputError(f"{place}: is damaged; remove it, and it is fetched again from {url}") from error
     numbers = torch.tensor([HDEMUCS_SOURCES.index(target) for target in separator.targets])
     own = found.net.state_dict()
     for name in own | state:
