@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench bench-data bench-scoring clean
+.PHONY: help install demo test test-slow lint bench bench-data bench-scoring clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ demo: $(INSTALLED) ## train a small U-Net on generated songs, score it, leave au
 
 test: lint ## style, types and all tests, a process for each core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+test-slow: $(INSTALLED) ## the tests that take minutes: runs that are ended again and again
+	$(BIN)/python -m pytest -m slow
 
 lint: $(INSTALLED) ## style and types only
 	$(BIN)/ruff check .

@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from unbraid.commands.door import CONF
 from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.errors import InputError
-from unbraid.runs import VARIADIC, check, identity, resolve
+from unbraid.records import identity
+from unbraid.runs import VARIADIC, check, resolve
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from unbraid.errors import InputError
 from unbraid.files import written_whole
-from unbraid.runs import ALLOWED, Run, check, own_choices, resolve, versions, write_json
+from unbraid.runs import ALLOWED, check, resolve, write_json
 
 CHOICES = {"model": "unet", "data": "demo"}
 
@@ -47,25 +47,6 @@ def test_what_is_no_finite_number_stands_nowhere_in_a_config(value):
         check(OmegaConf.create({"sampling": {"skip_below_db": float(value)}, "gains": [0.5]}), schema)
     with pytest.raises(InputError, match=rf"gains\[1\]: found {value}, expected a finite number"):
         check(OmegaConf.create({"sampling": {"skip_below_db": None}, "gains": [0.5, float(value)]}), schema)
-
-
-def test_a_run_folder_says_what_was_run(tmp_path):
-    run = Run(tmp_path / "run", OmegaConf.create({"seed": 3, "twice": "${seed}"}), ["seed=3"], CHOICES)
-    run.start()
-    assert OmegaConf.load(run.folder / "config.yaml") == {"seed": 3, "twice": 3}
-    run.mark("done")
-    record = json.loads((run.folder / "run.json").read_text())
-    assert record["overrides"] == ["seed=3"] and record["state"] == "done" and record["versions"] == versions()
-    assert own_choices(run.folder) == CHOICES and own_choices(tmp_path) == {}
-    assert len(record["identity"]) == 16 and {"commit", "host", "started", "changed"} <= set(record)
-    assert sorted(path.name for path in run.folder.iterdir()) == ["config.yaml", "run.json"]
-
-
-def test_a_run_is_never_overwritten(tmp_path):
-    run = Run(tmp_path, OmegaConf.create({"seed": 3}), [], {})
-    run.start()
-    with pytest.raises(InputError, match="holds a run already"):
-        run.start()
 
 
 def test_json_is_whole_or_not_there_and_never_holds_nan(tmp_path):

@@ -1,4 +1,5 @@
-"""The one exception for what a user gave and we cannot use, and the 'did you mean' of its sentences.
+"""The one exception for what a user gave and we cannot use, the 'did you mean' of its sentences, and the one for a run that is
+asked to end.
 
 Anything else that is raised is a bug of ours and keeps its traceback.
 """
@@ -9,6 +10,18 @@ from difflib import get_close_matches
 
 class InputError(ValueError):
     """A file, key or value the user gave cannot be used; the message is one sentence that says which, found and expected."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asks the process to end.
+
+    Args:
+        signum: which.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
 
 
 def unknown(name: str, known: Iterable[str]) -> str:

@@ -1,20 +1,16 @@
-"""A run is a folder, and a config is a tree of `_target_`s that is checked before anything is built from it.
+"""A config is a tree of `_target_`s that is checked before anything is built from it; and what a trained run is rebuilt from.
 
 Checking binds every key to the signature it is for, both names and types, so that no key is silently ignored. Building takes
 only what the allowlist names.
 """
 
-import hashlib
 import inspect
 import json
 import math
 import pickle
 import platform
 import re
-import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
@@ -38,7 +34,7 @@ OURS = (
     "reconstructions", "reference",
 )  # fmt: skip
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
-TRAINING_ONLY = ("pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer")
+TRAINING_ONLY = ("unbraid.launchers", "pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer")
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # How constructors refuse a value; whatever else they raise is a bug and keeps its traceback.
 NOT_TAKEN = (ValueError, TypeError, RuntimeError, ModuleNotFoundError)
@@ -55,7 +51,6 @@ PACKAGES = (
     "soxr",
     "unbraid",
 )
-PATH_KEYS = {"root", "cache_dir"}
 
 
 def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> Callable[..., Any]:
@@ -194,57 +189,6 @@ def _say_where(node: DictConfig, message: str, reason: str) -> str:
     return f"{place}{'.' if reason.split()[0] in keys else ': '}{reason}"
 
 
-def identity(config: DictConfig) -> str:
-    """A hash of the resolved config without the paths in it: the same experiment has the same one on every machine."""
-    tree = OmegaConf.to_container(config, resolve=True)
-    return hashlib.sha256(json.dumps(_without_paths(tree), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_paths(item) for key, item in value.items() if key not in PATH_KEYS}
-    return [_without_paths(item) for item in value] if isinstance(value, list) else value
-
-
-@dataclass
-class Run:
-    """A run folder: `config.yaml` (resolved) and `run.json` (what was run, where, in which state).
-
-    Args:
-        folder: of the run; made if missing.
-        config: of the run.
-        overrides: as typed.
-        choices: which model and which data, by name.
-    """
-
-    folder: Path
-    config: DictConfig
-    overrides: Sequence[str]
-    choices: Mapping[str, str]
-
-    def start(self) -> None:
-        """Write the records; InputError where the folder holds a run already, which is never overwritten."""
-        if (self.folder / "run.json").exists():
-            raise InputError(f"{self.folder}: holds a run already; choose another hydra.run.dir or remove it")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _write(self.folder / "config.yaml", OmegaConf.to_yaml(self.config, resolve=True))
-        self._record = {
-            "identity": identity(self.config),
-            "overrides": list(self.overrides),
-            "choices": dict(self.choices),
-            "commit": _commit(),
-            "versions": versions(),
-            "host": platform.node(),
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        }
-        self.mark("running")
-
-    def mark(self, state: str) -> None:
-        """Record the state: running, done, failed or interrupted, with the time."""
-        self._record |= {"state": state, "changed": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        write_json(self.folder / "run.json", self._record)
-
-
 def own_config(folder: Path) -> DictConfig:
     """The config of a run, as it was resolved; InputError where the folder holds none."""
     path = folder / "config.yaml"
@@ -303,22 +247,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def _commit() -> str | None:
-    """The project's commit, with `+changes` where the working tree differs; None outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{commit}+changes" if changes else commit
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file that is whole or not there; NaN is refused."""
-    _write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with written_whole(path) as partial:
         partial.write_text(text)

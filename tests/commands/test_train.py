@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from tests.conftest import NARROW, PROJECT, SHORT, files_below, only_run, write_song
 from tests.test_separators import Constant, masking
 from unbraid import audio
+from unbraid.commands.courses import set_up_process, try_one_chunk
 from unbraid.commands.door import CONF
-from unbraid.commands.train import _set_up_process, try_one_chunk
 from unbraid.errors import InputError
 from unbraid.nets.adapters import ConvTasNet
 from unbraid.runs import build
@@ -41,7 +41,7 @@ def test_the_main_job_leaves_scores_audio_and_pictures(cli, songs, tmp_path):
     assert files_below(run) == [
         "audio", "audio/song 3", "audio/song 3/mixture.flac", "audio/song 3/residual.flac",
         "audio/song 3/vocals-estimate.flac", "audio/song 3/vocals-target.flac",
-        "checkpoints", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        "checkpoints", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt",
         "config.yaml", "metrics.csv", "pictures", "pictures/song 3-vocals.png", "run.json", "scores",
         "scores.json", "scores/energy_ratios", "scores/energy_ratios/estimate", "scores/energy_ratios/estimate/test",
         "scores/energy_ratios/estimate/test/song 3.json",
@@ -186,7 +186,7 @@ def test_a_network_whose_sizes_do_not_go_together_is_said_before_any_training():
 
 def test_denormal_numbers_are_flushed():
     torch.set_flush_denormal(False)
-    _set_up_process(0)
+    set_up_process(0)
     assert (torch.full((4,), 1e-38) * 1e-2 == 0).all()
 
 

@@ -18,6 +18,7 @@ from unbraid.nets.convolutional import ConvolutionalAutoencoder
 from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.pretraining import GreedyPretraining
 from unbraid.tasks.reconstruction import ReconstructionTask, VariationalTask
+from unbraid.tasks.resumption import LastCheckpoint
 
 
 def task_of(net):
@@ -72,12 +73,12 @@ def test_checkpoints_of_before_survive_a_training_that_diverges(tmp_path):
             if trainer.current_epoch == 1:
                 torch.nn.init.constant_(pl_module.net.encoder[0].weight, torch.nan)
 
-    best = ModelCheckpoint(tmp_path, "best", monitor="valid/loss", enable_version_counter=False)
-    last = ModelCheckpoint(tmp_path, "last", save_on_exception=True, enable_version_counter=False)
+    best = ModelCheckpoint(filename="best", monitor="valid/loss", enable_version_counter=False)
+    last = LastCheckpoint(minutes=10)
     with pytest.raises(InputError, match=r"train/loss of epoch 1 is nan.*holds best\.ckpt and last\.ckpt of an earlier epoch"):
         fit(task_of(deep), tmp_path, [Break(), best, last], max_epochs=3, plugins=[WholeCheckpoints()])
     for name in ("best", "last"):
-        state = torch.load(tmp_path / f"{name}.ckpt", weights_only=True)
+        state = torch.load(tmp_path / f"checkpoints/{name}.ckpt", weights_only=True)
         assert state["epoch"] == 0
         assert all(weights.isfinite().all() for weights in state["state_dict"].values())
 

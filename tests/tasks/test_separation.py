@@ -59,11 +59,13 @@ def test_a_silent_target_weighs_nothing_but_is_counted_by_every_rank():
 
 
 def test_optimizer_and_schedule_are_the_ones_given():
-    made = task(lr=0.25, scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=1)).configure_optimizers()
-    assert made["optimizer"].param_groups[0]["lr"] == 0.25
-    assert isinstance(made["lr_scheduler"]["scheduler"], torch.optim.lr_scheduler.StepLR)
-    assert made["lr_scheduler"]["monitor"] == "valid/loss"
-    assert "lr_scheduler" not in task().configure_optimizers()
+    made = task(lr=0.25, scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=1))
+    optimizer = made.configure_optimizers()
+    assert isinstance(optimizer, torch.optim.SGD) and optimizer.param_groups[0]["lr"] == 0.25
+    assert isinstance(made.schedule, torch.optim.lr_scheduler.StepLR) and made.schedule.optimizer is optimizer
+    task_without = task()
+    task_without.configure_optimizers()
+    assert task_without.schedule is None
 
 
 def test_an_impossible_learning_rate_is_said():

@@ -1,10 +1,13 @@
 """The way in from the command line: Hydra composes the config, and what goes wrong ends in one sentence and an exit status.
 
-0 is success, 1 is bad input, 130 is Ctrl-C. `HYDRA_FULL_ERROR=1` shows the traceback instead. Nothing heavy is imported here.
+0 is success, 1 is bad input, 130 is Ctrl-C, and 128 plus its number any other signal that asks a run to end.
+`HYDRA_FULL_ERROR=1` shows the traceback instead. Nothing heavy is imported here.
+A process that goes on with a run folder, as those of a sweep do, comes in by `frozen`, and ends in the same ways.
 """
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +20,6 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,10 +29,9 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 PACKAGE = Path(__file__).parents[1]
 # The wheel carries the configs inside the package; a checkout has them beside src/.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
-CTRL_C = 130
 # Torch reads it once: batches in huge pages cost the kernel a fraction of the time (where the kernel offers them on request).
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
-SAID = "said_by_unbraid"  # marks an exception of a sweep that the user has read about
+failed_runs: list[str] = []  # of the sweep of this process: those the user has read about
 
 
 def door(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -43,25 +44,42 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[
     def decorate(command: Callable[[DictConfig], None]) -> Callable[[], None]:
         @wraps(command)
         def main() -> None:
+            failed_runs.clear()
             asked = os.environ.get(FULL_ERROR)
             os.environ.setdefault(HUGE_PAGES, "1")
-            try:
-                with _full_error("1"):  # Hydra shall raise what it would otherwise print in its own way
-                    hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, asked))()
-            except KeyboardInterrupt:
-                _end("stopped by Ctrl-C", CTRL_C)
-            except BrokenPipeError:  # the reader of our output has gone, as in `--help | head`
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                sys.exit(1)
-            except Exception as error:
-                sentence = _sentence(error, config_name)
-                if asked == "1" or sentence is None:
-                    raise
-                _end("error: not every run of the sweep succeeded" if hasattr(error, SAID) else f"error: {sentence}", 1)
+            # Hydra shall raise what it would otherwise print in its own way.
+            with _one_sentence(config_name, asked=asked), _full_error("1"):
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, asked))()
+            if failed_runs:
+                _end(f"error: did not succeed: {', '.join(failed_runs)}; the same command tries again", 1)
 
         return main
 
     return decorate
+
+
+def frozen(command: Callable[[Path], None], folder: str) -> None:
+    """Go on with a run folder, whose config is composed already."""
+    with _one_sentence("config", Path(folder), os.environ.get(FULL_ERROR)):
+        command(Path(folder))
+
+
+@contextmanager
+def _one_sentence(config_name: str, folder: Path | None = None, asked: str | None = None) -> Iterator[None]:
+    """Whatever ends the block early ends the program, with the exit status that it stands for."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        signum = getattr(error, "signum", signal.SIGINT)
+        _end(f"stopped by {'Ctrl-C' if signum == signal.SIGINT else signal.Signals(signum).name}", 128 + signum)
+    except BrokenPipeError:  # the reader of our output has gone, as in `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        said = sentence(error, config_name, folder)
+        if asked == "1" or said is None:
+            raise
+        _end(f"error: {said}", 1)
 
 
 def _job(command: Callable[[DictConfig], None], asked: str | None) -> Callable[[DictConfig], None]:
@@ -75,14 +93,10 @@ def _job(command: Callable[[DictConfig], None], asked: str | None) -> Callable[[
                 command(config)
         except BaseException as error:
             _remove_if_empty(folder)
-            sentence = _sentence(error, HydraConfig.get().job.config_name or "config", folder)
-            if sentence is None or asked == "1":
+            said = sentence(error, HydraConfig.get().job.config_name or "config", folder)
+            if said is None or asked == "1":
                 raise
-            if HydraConfig.get().mode == RunMode.RUN:
-                _end(f"error: {sentence}", 1)
-            print(f"error in {folder.name}: {sentence}", file=sys.stderr)
-            setattr(error, SAID, True)
-            raise
+            _end(f"error: {said}", 1)
 
     return run
 
@@ -113,15 +127,15 @@ def _end(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _sentence(error: BaseException | None, config_name: str, folder: Path | None = None) -> str | None:
+def sentence(error: BaseException | None, config_name: str, folder: Path | None = None) -> str | None:
     """What to tell a user, or None where the error is not of their making."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group or 'config'}={name}: there is no such choice; {unknown(name, error.options or [])}"
-    if error is not None and error.__cause__ is not None and (sentence := _sentence(error.__cause__, config_name, folder)):
-        return _unknown_key(str(error), config_name) or sentence
+    if error is not None and error.__cause__ is not None and (said := sentence(error.__cause__, config_name, folder)):
+        return _unknown_key(str(error), config_name) or said
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _unknown_key(str(error), config_name) or " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno and (error.filename or folder):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -53,6 +53,9 @@ class Experiment:
         optim: optimizer and schedule, which the model refers to.
         protocol: under which the test tracks are scored after training.
         reference: published figures that the scores are compared with.
+        resume: `auto`: the same experiment that was cut off goes on; `never`: it starts anew.
+        plan: only say what the runs of a sweep would take.
+        launcher: where the runs of a sweep run.
     """
 
     seed: int
@@ -72,6 +75,9 @@ class Experiment:
     optim: Mapping[str, Any] | None = None
     protocol: Mapping[str, Any] | None = None
     reference: Mapping[str, Any] | None = None
+    resume: Literal["auto", "never"] = "auto"
+    plan: bool = False
+    launcher: Mapping[str, Any] | None = None
 
 
 def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) -> None:

@@ -1,327 +1,129 @@
-"""Train: data, separator and task from the config, Trainer.fit, then the best checkpoint scored on the test tracks."""
+"""Train: one experiment, in this process, in several, or from a folder that holds it already."""
 
-import logging
-import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from signal import SIGINT
 
-import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
-from hydra.types import RunMode
 from omegaconf import DictConfig
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from tqdm import tqdm
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from unbraid.commands.courses import ready, shown
+from unbraid.commands.door import frozen, sentence
 from unbraid.commands.experiment import check_experiment
-from unbraid.data.digits import Digits
-from unbraid.data.module import MultitrackData
-from unbraid.data.statistics import statistics
-from unbraid.data.tracks import SPLITS
+from unbraid.commands.plan import planned
 from unbraid.errors import InputError
-from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
-from unbraid.pretrained import load_published
-from unbraid.reconstructions import Reconstructions, on_device
-from unbraid.reconstructions import report as report_reconstructions
-from unbraid.reference import Reference, said
-from unbraid.runs import Run, build
-from unbraid.scoring.protocols import Protocol
-from unbraid.separators import Masking, Separator
-from unbraid.subjects import Subject, fingerprint
-from unbraid.tasks.checkpoints import WholeCheckpoints
-from unbraid.tasks.reconstruction import ClosedFormTask, ReconstructionTask
-from unbraid.tasks.segmentation import SegmentationTask
-from unbraid.tasks.separation import SeparationTask
+from unbraid.launchers.processes import live_with_parent, start
+from unbraid.records import ENDED, Run, code, identity, inside, is_held, read_record
+from unbraid.tasks.interruption import interruptible
 
-BEST = "best.ckpt"
+CHOICES = ("model", "data")
 
 
 def train(config: DictConfig) -> None:
-    """Run one experiment in the folder that Hydra has chosen for it."""
-    check_experiment(config)
-    _set_up_process(config.seed)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    task: SeparationTask | ReconstructionTask = build(config.model)
-    data: MultitrackData | Digits = build(config.data)
-    data.trainer = trainer = _trainer(config, folder)
-    course: Course
-    if isinstance(task, SeparationTask):
-        course = Separation(config, trainer, task, data, folder)
-    else:
-        course = Reconstruction(config, trainer, task, data, folder)
-    course.prepare()  # what cannot be trained or scored is said before the run has a folder
-    if not trainer.is_global_zero:
-        _fit(trainer, task, data)
-        course.test()
-        return
-    run = Run(folder, config, HydraConfig.get().overrides.task, {key: course.chosen[key] for key in ("model", "data")})
-    run.start()
-    try:
-        print(f"{course.introduction()}\nrun     {_shown(folder)}")
-        _fit(trainer, task, data)
-        _report(course.test(), folder)
-    except BaseException as error:
-        with suppress(OSError):  # a full disk must not hide its own message
-            run.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-        raise
-    run.mark("done")
-
-
-class Course(ABC):
-    """What depends on what is learnt: how it is made ready, introduced and tested."""
-
-    def __init__(self, config: DictConfig, trainer: pl.Trainer, folder: Path) -> None:
-        self.chosen = HydraConfig.get().runtime.choices
-        self.config, self.trainer, self.folder = config, trainer, folder
-
-    @abstractmethod
-    def prepare(self) -> None:
-        """Data and all that is needed to test; InputError for what can be said before training."""
-
-    @abstractmethod
-    def introduction(self) -> str:
-        """What is about to be trained, and on what."""
-
-    @abstractmethod
-    def test(self) -> dict[str, Any]:
-        """What `scores.json` holds, with audio and pictures in the run folder; nothing on other processes than the first."""
-
-    def best_weights(self, task: pl.LightningModule) -> tuple[str, str]:
-        """Load them; where they come from, for the reader and for the record."""
-        self.trainer.strategy.barrier()  # rank 0 has written the checkpoint
-        if (best := self.folder / "checkpoints" / BEST).is_file():
-            task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
-            return f"checkpoints/{BEST}", fingerprint(best)
-        return "the last weights", f"the last weights of {self.folder}"
-
-    def prepare_tracks(self, data: MultitrackData) -> None:
-        """Decoded, and placed where they lie while the run lasts."""
-        data.prepare_data()
-        data.setup("fit")
-        data.place()
-        if len(data.split("valid")) < self.trainer.world_size:
-            raise InputError(f"data.root={data.root}: has fewer valid tracks than the {self.trainer.world_size} processes")
-
-    def introduced_tracks(self, data: MultitrackData) -> str:
-        counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)
-        return (
-            f"data    {self.chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; "
-            f"{data.residence()}" + (f"\n        left out: {data.said_left_out()}" if data.left_out else "")
-        )
-
-
-class Separation(Course):
-    """A separator, scored on whole test tracks under a protocol."""
-
-    def __init__(
-        self, config: DictConfig, trainer: pl.Trainer, task: SeparationTask, data: MultitrackData | Digits, folder: Path
-    ) -> None:
-        super().__init__(config, trainer, folder)
-        assert isinstance(data, MultitrackData)  # see check_experiment
-        self.task, self.data = task, data
-        self.protocol: Protocol = build(config.protocol)
-        self.evaluation: Evaluation = build(config.evaluation)
-        self.reference: Reference | None = None if config.reference is None else build(config.reference)
-        self.scorer: Scorer
-
-    def prepare(self) -> None:
-        try_one_chunk(self.task.separator, self.data.chunk_samples)
-        if self.config.init is not None:
-            load_published(self.task.separator, self.config.init)
-        self.prepare_tracks(self.data)
-        if self.config.init is None:
-            self.start_from_statistics()
-        separator, weights = self.task.separator, self.data.target_weights()
-        at = self.protocol.at(separator.sample_rate, separator.channels)
-        scene = at.scene(separator.targets, weights)  # said before more is decoded
-        self.scorer = Scorer(
-            at, scene, weights, self.data.whole("test", *at.format, progress=self.trainer.is_global_zero),
-            self.folder / "scores" / at.name, self.data.cache_dir / "baselines", self.trainer.strategy.root_device,
-        )  # fmt: skip
-
-    def start_from_statistics(self) -> None:
-        """Networks that whiten their input begin with what the training mixtures are on average."""
-        separator = self.task.separator
-        starts = [start for net in separator.modules() if (start := getattr(net, "start_from", None))]
-        if starts and isinstance(separator, Masking):
-            folder, progress = self.data.cache_dir / "statistics", self.trainer.is_global_zero
-            found = statistics(self.data.split("train"), separator.stft, folder, progress)
-            for start in starts:
-                start(*found)
-
-    def introduction(self) -> str:
-        separator = self.task.separator
-        return (
-            f"model   {self.chosen['model']}: {_millions(separator)} M parameters, {' + '.join(separator.targets)}, "
-            f"{separator.sample_rate} Hz, {'mono' if separator.channels == 1 else 'stereo'}\n"
-            f"{self.introduced_tracks(self.data)}"
-        )
-
-    def test(self) -> dict[str, Any]:
-        """Each track is scored by one of the processes."""
-        task, data, trainer, scorer = self.task, self.data, self.trainer, self.scorer
-        weights, origin = self.best_weights(task)
-        separator = task.separator.to(trainer.strategy.root_device)
-        subject = self.evaluation.of(separator, origin, data.split("test"), scorer.protocol)
-        rows: dict[str, Subject] = {ESTIMATE: subject} | baselines(stft_for(task.separator, scorer.protocol.sample_rate))
-        mine = scorer.tracks[trainer.global_rank :: trainer.world_size]
-        error: InputError | None = None
-        try:
-            for track in tqdm(mine, "scoring", unit="track", leave=False, disable=not trainer.is_global_zero):
-                scorer.score(rows, track, wait=True)
-            if trainer.is_global_zero:
-                self.evaluation.leave_clips(subject, data.target_weights(), self.folder)
-        except InputError as caught:  # the other processes must hear of it instead of waiting
-            error = caught
-        for found in _gathered(error, trainer.world_size):
-            if found:
-                raise found
-        if not trainer.is_global_zero:
-            return {}
-        scores = scorer.scores(rows, weights)
-        return scores | self._compared(scores) | self._segmentation()
-
-    def _compared(self, scores: Mapping[str, Any]) -> dict[str, Any]:
-        """With published figures, where the experiment has some."""
-        if self.reference is None:
-            return {}
-        return {"reference": self.reference.compare(scores, self.chosen["data"], self.chosen["model"])}
-
-    def _segmentation(self) -> dict[str, Any]:
-        """Where bins were given classes: how many rightly, in each test track."""
-        if not isinstance(self.task, SegmentationTask):
-            return {}
-        device, tracks = self.trainer.strategy.root_device, self.data.split("test")
-        batches = self.data.in_order("test")
-        return {
-            "segmentation": {
-                track.name: self.task.segmentation(on_device(batch, device))
-                for track, batch in zip(tracks, batches, strict=True)
-            }
-        }
-
-
-@torch.no_grad()
-def try_one_chunk(separator: Separator, samples: int) -> None:
-    """Find out before any decoding whether the network takes a chunk of this size, and the phase its sources."""
-    separator.eval()
-    try:
-        _ = separator(torch.zeros(1, separator.channels, samples)).sources
-    except (RuntimeError, TypeError) as error:  # a library's network of sizes that do not go together
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"model.separator.net: its sizes do not suit chunks of {samples} samples: {reason}") from error
-    separator.train()
-
-
-class Reconstruction(Course):
-    """An autoencoder, judged by what it rebuilds of the test data."""
-
-    def __init__(
-        self, config: DictConfig, trainer: pl.Trainer, task: ReconstructionTask, data: MultitrackData | Digits, folder: Path
-    ) -> None:
-        super().__init__(config, trainer, folder)
-        if data.kind != task.features.kind:
-            raise InputError(f"features: are made of {task.features.kind}, and data={self.chosen['data']} has {data.kind}")
-        if isinstance(task, ClosedFormTask) and trainer.world_size > 1:
-            raise InputError(f"trainer.devices: {self.chosen['model']} is fitted by 1 process, found {trainer.world_size}")
-        self.task, self.data = task, data
-        self.reconstructions: Reconstructions = build(config.evaluation)
-
-    def prepare(self) -> None:
-        if isinstance(self.data, MultitrackData):
-            self.prepare_tracks(self.data)
+    """Run one experiment in the folder that Hydra has chosen for it, or in that of the same one that was cut off."""
+    with interruptible():
+        check_experiment(config)
+        chosen = HydraConfig.get()
+        words = [*chosen.overrides.task]
+        if typed := next((word for word in words if word.startswith("launcher")), None):
+            raise InputError(f"{typed}: is for sweeps, of one run too; add -m, as in: python train.py -m …")
+        folder, choices = Path(chosen.runtime.output_dir), {key: chosen.runtime.choices[key] for key in CHOICES}
+        run = Run(folder, config, inside(words), choices)
+        if config.plan:
+            print(planned([run]))
         else:
-            self.data.prepare_data()
-            self.data.setup("fit")
-
-    def introduction(self) -> str:
-        data, net = self.data, self.task.net
-        said = self.introduced_tracks(data) if isinstance(data, MultitrackData) else f"data    {data.summary()}"
-        return (
-            f"model   {self.chosen['model']}: {_millions(net)} M parameters, a code of {net.code_size} for "
-            f"{' x '.join(map(str, self.task.item_shape))} numbers\n{said}"
-        )
-
-    def test(self) -> dict[str, Any]:
-        weights, _ = self.best_weights(self.task)
-        if not self.trainer.is_global_zero:
-            return {}
-        task = self.task.to(self.trainer.strategy.root_device).eval()
-        return self.reconstructions.scores(task, self.data, self.folder) | {"checkpoint": weights}
+            _train(run, any(word.startswith("hydra.run.dir=") for word in chosen.overrides.hydra))
 
 
-def _millions(net: torch.nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in net.parameters()) / 1e6:.2f}"
-
-
-def _set_up_process(seed: int) -> None:
-    # On CPU, mask and gradient values that fall into denormal numbers make steps several times slower. Worker threads
-    # inherit the mode when they start, so it comes before the first operation.
-    torch.set_flush_denormal(True)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    # Lightning 2.6.6 asks torch 2.11 in a way that torch announces to end; nothing in a user's hands changes it.
-    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", module="pytorch_lightning")
-    pl.seed_everything(seed, workers=True, verbose=False)
-
-
-def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
-    for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
-        if config.trainer[key] is None or config.trainer[key] < 1:
-            raise InputError(f"trainer.{key} must be at least 1, found {config.trainer[key]}")
-    precision = str(config.trainer.precision)
-    if "16" in precision and not precision.startswith("bf16"):  # an overflow would be taken for a training that diverged
-        raise InputError(f"trainer.precision: found {precision}, in which gradients overflow; expected bf16-mixed or 32-true")
-    callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
-    try:
-        trainer = build(config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[WholeCheckpoints()])
-    except InstantiationException as error:
-        if isinstance(error.__cause__, MisconfigurationException):
-            raise InputError(f"trainer: {error.__cause__}") from error
-        raise
-    if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
+def _train(run: Run, pinned: bool) -> None:
+    """In this process and those it starts; `pinned`: the folder was named, and is no other's."""
+    if run.config.resume == "auto" and not pinned:
+        run = _cut_off(run) or run
+    course = ready(run)  # what cannot be trained or scored is said before the run has a folder
+    if course.starts_processes:
+        _in_processes_of_its_own(run)
+        return
+    if course.trainer.world_size > 1 and not pinned:
         raise InputError(
-            f"trainer: {trainer.world_size} processes inside a sweep would pair the processes of different runs; "
-            "start each of these runs by itself"
+            "hydra.run.dir: processes that another program starts, such as srun or torchrun, need one folder; name it"
         )
-    return trainer
+    if not course.trainer.is_global_zero:
+        course.run()
+        return
+    run.freeze()
+    with _recorded(run):
+        course.run()
 
 
-def _shown(path: Path) -> Path:
-    """As short as it can be typed from here."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+def train_frozen(folder: Path) -> None:
+    """Run the experiment that a folder holds, from where it is; on each process of it."""
+    run = Run.frozen(folder)
+    with interruptible():
+        if rank_zero_only.rank:  # type: ignore[attr-defined]  # Lightning knows it from the environment
+            ready(run).run()
+        else:
+            with _recorded(run):
+                check_experiment(run.config)
+                ready(run).run()
 
 
-def _fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule) -> None:
-    try:
-        trainer.fit(task, data)
-    except MisconfigurationException as error:
-        raise InputError(" ".join(str(error).split())) from error
-    except SystemExit as error:  # how Lightning ends after Ctrl-C, with the last checkpoint written
-        raise KeyboardInterrupt from error
+@contextmanager
+def _recorded(run: Run) -> Iterator[None]:
+    """Nobody else is at the run meanwhile, and its record says how it ended."""
+    with run.held():
+        run.mark("running")
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            with suppress(OSError):  # a full disk must not hide its own message
+                run.mark("interrupted" if stopped else "failed", None if stopped else _reason(error, run.folder))
+            raise
+        run.mark("done")
 
 
-def _gathered(mine: Any, world_size: int) -> list[Any]:
-    """What each process has."""
-    if world_size == 1:
-        return [mine]
-    parts: list[Any] = [None] * world_size
-    torch.distributed.all_gather_object(parts, mine)
-    return parts
+def _reason(error: BaseException, folder: Path) -> str:
+    return sentence(error, "config", folder) or f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
-def _report(scores: dict[str, Any], folder: Path) -> None:
-    write_scores(folder, scores)
-    say = report if "mixture" in scores else report_reconstructions
-    print(f"\n{say(scores, 'this run')}\n")
-    if "reference" in scores:
-        print(f"{said(scores['reference'])}\n")
-    if found := list(scores.get("segmentation", {}).values()):
-        means = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
-        print(f"classes of bins: accuracy {means['accuracy']:.3f}, mean IoU {means['mIoU']:.3f}\n")
-    for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():
-        if (folder / name).exists():
-            print(f"{verb:<8}{_shown(folder / name)}")
+def _cut_off(run: Run) -> Run | None:
+    """The latest run of the same experiment and the same code that has not come to its end and that nobody is at."""
+    own, found = identity(run.config), []
+    for path in run.folder.parent.parent.glob("*/*/run.json"):
+        record = read_record(path.parent)
+        if record and record["identity"] == own and record["state"] not in ENDED and record.get("code") == code():
+            found.append((record["changed"], path.parent))
+    folder = next((folder for _, folder in sorted(found, reverse=True) if not is_held(folder)), None)
+    if folder is None:
+        return None
+    print(f"goes on with {shown(folder)}, which was cut off; resume=never starts anew")
+    with suppress(OSError):  # made by Hydra a moment ago
+        run.folder.rmdir()
+    return Run(folder, run.config, run.overrides, run.choices, read_record(folder) or {})
+
+
+def _in_processes_of_its_own(run: Run) -> None:
+    """Each process reads the frozen config; none composes one of its own from the command line, the clock and a sweeper."""
+    run.freeze()
+    process = start(run.folder)
+    while True:
+        try:
+            status = process.wait()
+            break
+        except KeyboardInterrupt as error:  # it ends in its own way
+            process.send_signal(getattr(error, "signum", SIGINT))
+    if status:
+        sys.exit(status if status > 0 else 128 - status)
+
+
+def main() -> None:
+    """`python -m unbraid.commands.train FOLDER`: go on with a frozen run."""
+    live_with_parent(sys.argv)
+    frozen(train_frozen, sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

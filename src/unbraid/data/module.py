@@ -1,5 +1,6 @@
 """The DataModule: from a layout on disk to batches, for every data set alike."""
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -277,6 +278,7 @@ class MultitrackData(pl.LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=pinned,
             collate_fn=_as_it_is,
+            worker_init_fn=_ignore_signals,
         )
 
     def _device(self) -> torch.device:
@@ -287,7 +289,11 @@ class MultitrackData(pl.LightningDataModule):
 
 
 class StepLoader(DataLoader[Any]):
-    """A loader that Lightning may resume in the middle of an epoch: its steps follow from the epoch and from what is done."""
+    """A loader that Lightning may resume in the middle of an epoch: its steps follow from the epoch and from what is done.
+
+    Its workers outlive signals that ask the run to end, which terminals and clusters send to them too: the step that needs
+    their batches is still made.
+    """
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -299,6 +305,12 @@ class StepLoader(DataLoader[Any]):
 def _as_it_is(batch: Any) -> Any:
     """Torch's own collation would make lists of tuples."""
     return batch
+
+
+def _ignore_signals(worker: int) -> None:
+    """A loader ends its workers in another way, and they end by themselves when it is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _sources(tracks: Sequence[Track]) -> list[str]:

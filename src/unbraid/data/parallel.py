@@ -14,13 +14,15 @@ from typing import Any, TypeVar
 
 from unbraid.errors import InputError
 
+CORES = "UNBRAID_CORES"  # set for each run of a sweep
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many this process may use; runs that share a machine are told."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(there, int(os.environ.get(CORES, there)))
 
 
 def in_processes(

@@ -1,8 +1,10 @@
-"""How checkpoints come to disk."""
+"""How checkpoints come to disk, and which of them is whole."""
 
 import io
+import pickle
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
@@ -15,6 +17,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     Weights that are no numbers are not written, so that those before them stay.
 
+    `storage_options` may be the path at which the checkpoint that is replaced is kept.
+
     Lightning's own goes through the system's temporary folder and, from another disk, copies over the old checkpoint.
     """
 
@@ -26,3 +30,17 @@ class WholeCheckpoints(TorchCheckpointIO):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with written_whole(Path(path)) as partial:
             partial.write_bytes(buffer.getbuffer())
+            if storage_options is not None and Path(path).exists():  # only now that the new one is whole
+                Path(path).replace(storage_options)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether all bytes of a checkpoint are those that were written; nothing but tensors and plain Python is unpickled."""
+    try:
+        with ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return False
+        torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    except (OSError, BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+        return False
+    return True

@@ -69,7 +69,7 @@ class ReconstructionTask(Task):
         """The input of a step, a function of seed, step and rank."""
         generator = torch.Generator(patches.device)
         # Seeds are hashed by none of torch's generators: far apart, so that streams of ranks and steps differ.
-        generator.manual_seed((torch.initial_seed() * 1_000_003 + step) * 4_099 + self.global_rank & 2**63 - 1)
+        generator.manual_seed((self.seed * 1_000_003 + step) * 4_099 + self.global_rank & 2**63 - 1)
         return self.corruption(patches, generator)
 
     def training_step(self, batch: Any, index: int) -> Tensor:

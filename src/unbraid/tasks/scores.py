@@ -30,8 +30,15 @@ class ValidationScores(pl.Callback):
         self.protocol, self.every_n_epochs = protocol, every_n_epochs
         self.tracks: list[TrackScores] = []
         self.seconds, self.since = 0.0, time.monotonic()
+        self.spent = 0.0  # since the last scores, before the checkpoint that the run goes on from
         self.logged: dict[str, float] = {}
         self.scene: Scene | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"logged": self.logged, "seconds": time.monotonic() - self.since}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.logged, self.spent = state_dict["logged"], state_dict["seconds"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """InputError where the protocol does not fit the run, before it trains."""
@@ -45,7 +52,7 @@ class ValidationScores(pl.Callback):
                 f"but while training at the network's {own[0]} Hz with {own[1]}; set both to null"
             )
         self.scene = self.protocol.scene(separator.targets, weights)
-        self.since = time.monotonic()
+        self.since = time.monotonic() - self.spent
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         return (trainer.current_epoch + 1) % self.every_n_epochs == 0

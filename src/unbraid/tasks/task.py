@@ -1,8 +1,9 @@
-"""What all tasks share: optimizer and schedule, and what an epoch's steps say on average."""
+"""What all tasks share: optimizer and schedule, what an epoch's steps say on average, and what is random in a step."""
 
+import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from torch import Tensor, nn
 
 from unbraid.errors import InputError
 
+KEY = "task"  # of what is added to Lightning's checkpoints
+
 
 class Task(pl.LightningModule):
     """Trains all of its parameters.
 
     Args:
         optimizer: from parameters to an optimizer; None where nothing is trained by gradient.
-        scheduler: from the optimizer to a schedule that is stepped after each validation on `valid/loss`; None keeps the rate.
+        scheduler: from the optimizer to a schedule that is stepped after each epoch that ends in a validation, on
+            `valid/loss` where it wants a measure; None keeps the rate.
     """
 
     def __init__(
@@ -28,7 +32,10 @@ class Task(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.schedule: Any = None
+        self.schedule_state: dict[str, Any] | None = None  # of the checkpoint that the run goes on from
         self.noted: dict[str, list[Tensor]] = defaultdict(list)
+        self.seed = torch.initial_seed()  # the run's; steps have seeds of their own
 
     def configure_optimizers(self) -> Any:
         """InputError where optimizer or schedule do not take a value."""
@@ -36,17 +43,15 @@ class Task(pl.LightningModule):
             return []
         try:
             optimizer = self.make_optimizer(self.parameters())
-            schedule = None if self.make_scheduler is None else self.make_scheduler(optimizer)
+            self.schedule = None if self.make_scheduler is None else self.make_scheduler(optimizer)
         except ValueError as error:
             raise InputError(f"optim: {error}") from error
-        if schedule is None:
-            return {"optimizer": optimizer}
-        # A run that ends before its first validation has nothing to step on.
-        frequency = self.trainer.check_val_every_n_epoch if self._trainer else 1
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "monitor": "valid/loss", "frequency": frequency, "strict": False},
-        }
+        return optimizer
+
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
+        """What a step draws at random, as in dropout, is a function of seed, epoch, batch and rank, without a state."""
+        counters = f"{self.seed} {self.current_epoch} {index} {self.global_rank}".encode()
+        torch.manual_seed(int.from_bytes(hashlib.blake2b(counters, digest_size=8).digest()))
 
     def note(self, name: str, value: Tensor) -> None:
         """Of a training step; `train/name` is the mean of an epoch. Lightning's own log in every step takes a millisecond."""
@@ -56,24 +61,50 @@ class Task(pl.LightningModule):
         trainer = self.trainer
         if trainer.is_last_batch or trainer.should_stop or self.global_step == trainer.max_steps:
             for name, values in self.noted.items():
-                mean = torch.stack(values).mean()
+                mean = torch.stack([value.to(self.device) for value in values]).mean()
                 self.log(f"train/{name}", mean, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
             self.noted.clear()
 
     def on_train_epoch_end(self) -> None:
-        """InputError where a loss has become no number: before the epoch's checkpoints, and on all processes at once."""
+        """The schedule is stepped here, before checkpoints are written: Lightning steps it after them, and not at all in an
+        epoch that goes on from one.
+
+        InputError where a loss has become no number: before the epoch's checkpoints, and on all processes at once.
+        """
         trainer = self.trainer
         for name in ("train/loss", "valid/loss"):
             value = float(trainer.callback_metrics.get(name, 0.0))
             if not math.isfinite(value):
-                kept = " and ".join(sorted({Path(path).name for path in _written(trainer)}))
+                kept = " and ".join(sorted(path.name for path in Path(trainer.default_root_dir).glob("checkpoints/*.ckpt")))
                 raise InputError(
                     f"{name} of epoch {trainer.current_epoch} is {value}, no number, and training ends; "
                     + ("a lower optim.optimizer.lr or a trainer.gradient_clip_val may help; " if trainer.optimizers else "")
                     + (f"checkpoints/ still holds {kept} of an earlier epoch" if kept else "there is no checkpoint")
                 )
 
+        if self.schedule is not None and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
+            self._step_schedule(trainer.callback_metrics)
 
-def _written(trainer: pl.Trainer) -> list[str]:
-    paths = [getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks]
-    return [path for path in paths if path]
+    def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
+        if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.schedule.step()
+        elif "valid/loss" in metrics:  # a run that ends early may have had no validation
+            self.schedule.step(metrics["valid/loss"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """With what the steps of the epoch so far have noted, in each process. Shape of a name's values: [processes, steps]."""
+        noted: dict[str, Any] = {name: self.all_gather(torch.stack(values)) for name, values in self.noted.items()}
+        checkpoint[KEY] = {
+            "schedule": self.schedule and self.schedule.state_dict(),
+            "noted": {name: values.reshape(self.trainer.world_size, -1) for name, values in noted.items()},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The schedule is there once the optimizer is, see `on_train_start`."""
+        own = checkpoint[KEY]
+        self.schedule_state = own["schedule"]
+        self.noted |= {name: list(values[self.global_rank]) for name, values in own["noted"].items()}
+
+    def on_train_start(self) -> None:
+        if self.schedule_state is not None:
+            self.schedule.load_state_dict(self.schedule_state)

@@ -1,0 +1,141 @@
+"""What a sweep shows while it runs: a live table in a terminal, a line for each event elsewhere; both enter the ledger."""
+
+import csv
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from unbraid.launchers.arms import Arm
+from unbraid.ledger import Ledger
+from unbraid.records import ENDED, Run, State, read_record
+
+REFRESH_SECONDS = 1.0
+COLUMNS = ("run", "state", "on", "done", "loss", "best", "left", "score")
+
+
+class Board:
+    """The `Watch` of a sweep.
+
+    Args:
+        runs: those that are started, with their arms.
+        ledger: of the sweep.
+    """
+
+    def __init__(self, runs: Sequence[tuple[Arm, Run]], ledger: Ledger) -> None:
+        self.configs = {arm: run.config for arm, run in runs}
+        self.ledger = ledger
+        self.places: dict[Arm, str] = {}
+        self.said: dict[Arm, tuple[State, str]] = {}
+        self.began: dict[Arm, float] = {}
+        self.console = Console()
+        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self.shown = 0.0
+
+    def __enter__(self) -> "Board":
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live:
+            self.live.update(self._table(), refresh=True)
+            self.live.stop()
+        states = [state for state, _ in self.said.values()]
+        counts = {state: states.count(state) for state in dict.fromkeys(states)}
+        left = len(self.configs) - len(states)
+        said = [f"{count} {state}" for state, count in counts.items()] + [f"{left} not started"] * bool(left)
+        print(f"sweep   {', '.join(said)}")
+
+    def started(self, arm: Arm, where: str) -> None:
+        self.places[arm], self.began[arm] = where, time.monotonic()
+        self.said.pop(arm, None)
+        self.ledger.note(arm.folder, {**(read_record(arm.folder) or {}), "state": "running"}, where=where)
+        self._say(f"started {arm.folder.name} on {where}")
+
+    def ended(self, arm: Arm, state: State, error: str | None) -> None:
+        where = self.places.pop(arm, None)
+        found = main_score(arm.folder) if state in ENDED else {}
+        words = error or "".join(f"{name} {value:.2f}" for name, value in found.items())
+        self.said[arm] = state, words
+        self.ledger.note(arm.folder, {**(read_record(arm.folder) or {}), "state": state}, where=where, score=found)
+        took = f" after {_duration(time.monotonic() - self.began[arm])}" if arm in self.began else ""
+        self._say(f"{state:<7} {arm.folder.name}{took}{': ' if words else ''}{words}")
+
+    def tick(self) -> None:
+        if self.live and time.monotonic() - self.shown > REFRESH_SECONDS:
+            self.live.update(self._table(), refresh=True)
+            self.shown = time.monotonic()
+
+    def _say(self, line: str) -> None:
+        if self.live is None:
+            print(line, flush=True)
+
+    def _table(self) -> Table:
+        """Of the runs that have a state, and the number of those that wait."""
+        table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
+        waiting = 0
+        for arm, config in self.configs.items():
+            if arm in self.places:
+                table.add_row(arm.folder.name, "running", self.places[arm], *progress(arm.folder, config), "")
+            elif arm in self.said:
+                state, words = self.said[arm]
+                done, loss, best, _ = progress(arm.folder, config)
+                table.add_row(arm.folder.name, state, "", done, loss, best, "", words)
+            else:
+                waiting += 1
+        if waiting:
+            table.add_row(f"{waiting} waiting")
+        return table
+
+
+def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:
+    """How far a run is: what is done, the last loss, the best one, and the time that is left if it goes on to its end.
+
+    Losses are those of the validation where there was one.
+    """
+    try:
+        with (folder / "metrics.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        rows = []
+    if not rows:
+        return "", "", "", ""
+    losses = [float(row[name]) for row in rows if (name := _loss_of(row))]
+    epochs, steps = int(rows[-1]["epoch"]) + 1, int(rows[-1]["step"])
+    limits = config.trainer.max_epochs, config.trainer.max_steps
+    share = max((done / limit for done, limit in zip((epochs, steps), limits, strict=True) if limit and limit > 0), default=1.0)
+    seconds = sum(float(row["seconds"]) for row in rows) * (1 / share - 1)
+    shown = (f"{losses[-1]:.4g}", f"{min(losses):.4g}") if losses else ("", "")
+    return f"epoch {epochs}, {share:.0%}", *shown, _duration(seconds)
+
+
+def _loss_of(row: dict[str, str]) -> str | None:
+    return next((name for name in ("valid/loss", "train/loss") if row.get(name)), None)
+
+
+def main_score(folder: Path) -> dict[str, float]:
+    """The first measure of the first target in `scores.json`, by name; empty where there is none."""
+    try:
+        scores: dict[str, Any] = json.loads((folder / "scores.json").read_text())
+    except FileNotFoundError:
+        return {}
+    statistic = scores.get("protocol", {}).get("tracks", "mean")
+    for target, measures in scores["summary"].items():
+        for measure, values in measures.items():
+            if values.get(statistic) is not None:
+                return {f"{target} {measure}": values[statistic]}
+    return {}
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

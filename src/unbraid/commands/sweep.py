@@ -1,0 +1,148 @@
+"""A sweep: its runs frozen in their folders, handed to a launcher, and written into the ledger.
+
+The same command again finds the same sweep: it skips what is done, goes on with what was cut off and tries again what failed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from unbraid.commands.board import Board
+from unbraid.commands.door import failed_runs
+from unbraid.commands.experiment import check_experiment
+from unbraid.commands.plan import planned
+from unbraid.errors import InputError
+from unbraid.launchers.arms import Arm, Launcher
+from unbraid.ledger import NAME, Ledger, read
+from unbraid.records import ENDED, PATH_KEYS, Run, code, digest, inside, plain, read_record
+from unbraid.runs import build
+
+CHOICES = ("model", "data")
+NOT_OF_A_SWEEP = ("trials", "parallel", "storage")  # of a sweeper: how far and where, not what
+
+
+def identity_of(config: DictConfig) -> str:
+    """Of a sweep: what its runs have in common and what they are swept over, without paths and without how they are started."""
+    common = {key: value for key, value in _tree(config).items() if key != "hydra"}
+    swept = [word for word in inside(config.hydra.overrides.task) if word.split("=")[0].split(".")[-1] not in PATH_KEYS]
+    sweeper = {key: value for key, value in _tree(config.hydra.sweeper).items() if key not in NOT_OF_A_SWEEP}
+    return digest([plain(common), sorted(swept), sweeper])
+
+
+def _tree(config: DictConfig) -> dict[str, Any]:
+    tree: Any = OmegaConf.to_container(config, resolve=False)
+    return dict(tree)
+
+
+def settle(config: DictConfig) -> None:
+    """Lead a sweep to the folder that it has already, where it was begun before and no other folder is named."""
+    chosen = config.hydra.overrides.hydra
+    if config.resume != "auto" or config.plan or any(word.startswith("hydra.sweep.dir=") for word in chosen):
+        return
+    own, folder = identity_of(config), Path(config.hydra.sweep.dir)
+    found = [path.parent for path in folder.parent.parent.glob(f"*/*/{NAME}") if read(path.parent)[0]["sweep"] == own]
+    if found:
+        with open_dict(config):
+            config.hydra.sweep.dir = str(max(found, key=lambda path: (path / NAME).stat().st_mtime))
+
+
+@dataclass
+class Job:
+    """What Hydra and we call a run."""
+
+    run: Run
+    result: JobReturn
+    arm: Arm
+
+
+def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
+    """Run these, numbered from `first`; what is wrong with any of them is said before one starts.
+
+    A run that fails does not end the sweep: it is in `door.failed_runs`, and the folder says why.
+
+    Raises:
+        InputError: a run cannot be, or not by this launcher; or the folder is that of another sweep.
+    """
+    jobs = [_job(config, loader, words, number) for number, words in enumerate(job_overrides, first)]
+    launcher: Launcher = _checked(config, jobs)
+    if config.plan:
+        print(planned([job.run for job in jobs]))
+        return [job.result for job in jobs]
+    folder = Path(config.hydra.sweep.dir)
+    ledger = Ledger(folder, identity_of(config))
+    ledger.open()
+    left = [job for job in jobs if not _is_done(job.run)]
+    for job in left:
+        job.run.freeze()
+    print(_introduction(folder, launcher, jobs, left))
+    if left:
+        with Board([(job.arm, job.run) for job in left], ledger) as board:
+            launcher.run([job.arm for job in left], board)
+    failed_runs.extend(job.run.folder.name for job in left if (read_record(job.run.folder) or {}).get("state") not in ENDED)
+    return [job.result for job in jobs]
+
+
+def _job(config: DictConfig, loader: ConfigLoader, words: Sequence[str], number: int) -> Job:
+    """Compose one, as Hydra does."""
+    composed = loader.load_sweep_config(config, list(words))
+    with open_dict(composed):
+        composed.hydra.job.id = composed.hydra.job.num = number
+    HydraConfig.instance().set_config(composed)
+    folder = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir)
+    tree = _tree(composed)
+    del tree["hydra"]
+    own = OmegaConf.create(tree)
+    OmegaConf.resolve(own)  # `hydra:` means this job now, and the next one soon
+    run = Run(folder, own, inside(words), {key: composed.hydra.runtime.choices[key] for key in CHOICES})
+    result = JobReturn(overrides=list(words), cfg=own, hydra_cfg=composed, working_dir=str(folder), status=JobStatus.COMPLETED)
+    result.return_value = None
+    return Job(run, result, _arm(number, run))
+
+
+def _arm(number: int, run: Run) -> Arm:
+    trainer = run.config.trainer
+    on_gpu = {"cpu": False, "gpu": True, "cuda": True}.get(str(trainer.accelerator))
+    devices = len(trainer.devices) if OmegaConf.is_list(trainer.devices) else trainer.devices
+    return Arm(number, run.folder, None if devices in ("auto", -1) else int(devices), int(trainer.num_nodes), on_gpu)
+
+
+def _checked(config: DictConfig, jobs: Sequence[Job]) -> Launcher:
+    """What runs them."""
+    folders = [job.run.folder for job in jobs]
+    if len({*folders}) < len(folders):
+        raise InputError(
+            f"hydra.sweep.subdir: found {config.hydra.sweep.subdir}, which is the same for several runs of the sweep"
+        )
+    for job in jobs:
+        try:
+            check_experiment(job.run.config)
+        except InputError as error:
+            raise InputError(f"{job.run.folder.name}: {error}; nothing was started") from error
+    launcher: Launcher = build(config.launcher)
+    for job in jobs:
+        if refusal := launcher.refusal(job.arm):
+            raise InputError(f"{job.run.folder.name}: {refusal}; nothing was started")
+    return launcher
+
+
+def _is_done(run: Run) -> bool:
+    """Whether the folder holds this run at its end; where it holds another one, `Run.freeze` says so."""
+    record = read_record(run.folder)
+    return record is not None and record["identity"] == run.identity and record["state"] in ENDED
+
+
+def _introduction(folder: Path, launcher: Launcher, jobs: Sequence[Job], left: Sequence[Job]) -> str:
+    places = f", {launcher.introduction([job.arm for job in left])}" if left else ""
+    done = [job for job in jobs if job not in left]
+    said = f"sweep   {folder}: {len(jobs)} run{'s' if len(jobs) > 1 else ''}{places}"
+    if done:
+        others = sum((read_record(job.run.folder) or {}).get("code") != code() for job in done)
+        source = f", {others} of them with other source code than this" if others else ""
+        said += f"\n        {len(done)} done before{source}; resume=never starts anew"
+    return said

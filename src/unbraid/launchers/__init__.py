@@ -1,0 +1,5 @@
+"""Where the runs of a sweep run: each as fresh processes that read a frozen run folder, whatever starts them."""
+
+from unbraid.launchers.local import Local
+
+__all__ = ["Local"]

@@ -1,0 +1,149 @@
+"""One machine: a queue of runs, a slot for each, a process of its own for each."""
+
+import os
+import subprocess
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from signal import SIGINT, SIGKILL
+
+from unbraid.data.parallel import cores
+from unbraid.errors import InputError
+from unbraid.launchers.arms import Arm, Launcher, Watch
+from unbraid.launchers.processes import start
+from unbraid.launchers.slots import Slot, gpus_here, slots
+
+POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 120  # with runs that are told to stop: a checkpoint is written at the end of the batch
+FAULTS = 2  # of a GPU, after which it gets no more runs
+FAULTY = ("CUDA error", "CUDA driver", "No CUDA", "NVML", "ECC error", "cudaGetDeviceCount", "unspecified launch failure")
+
+
+@dataclass
+class Running:
+    """A run and the place it has."""
+
+    arm: Arm
+    slot: Slot
+    process: "subprocess.Popen[bytes]"
+
+
+class Local(Launcher):
+    """Runs of a sweep side by side on this machine.
+
+    Args:
+        gpus: ids of the GPUs to use; `auto`: all that this process sees; an empty list: none.
+        gpus_per_run: of a run that trains on several.
+        runs_per_gpu: that share one.
+        cpu_slots: runs at once where no GPU is used.
+        fail_fast: after so many runs that failed with the same words, no other is started; None: all are.
+    """
+
+    def __init__(
+        self, gpus: str | list[int], gpus_per_run: int, runs_per_gpu: int, cpu_slots: int, fail_fast: int | None
+    ) -> None:
+        counts = {"gpus_per_run": gpus_per_run, "runs_per_gpu": runs_per_gpu, "cpu_slots": cpu_slots}
+        for name, value in (counts | ({} if fail_fast is None else {"fail_fast": fail_fast})).items():
+            if value < 1:
+                raise InputError(f"launcher.{name} must be at least 1, found {value}")
+        if isinstance(gpus, str) and gpus != "auto":
+            raise InputError(f"launcher.gpus: found '{gpus}', expected auto or a list such as [0,1]")
+        if not isinstance(gpus, str) and (len({*gpus}) < len(gpus) or any(gpu < 0 for gpu in gpus)):
+            raise InputError(f"launcher.gpus: found {[*gpus]}, expected each GPU once, numbered from 0")
+        self.gpus = gpus_here() if isinstance(gpus, str) else [str(gpu) for gpu in gpus]
+        if self.gpus and gpus_per_run > len(self.gpus):
+            raise InputError(f"launcher.gpus_per_run: found {gpus_per_run}, and there are {len(self.gpus)} GPUs")
+        self.gpus_per_run, self.fail_fast = gpus_per_run, fail_fast
+        self.slots = slots(self.gpus, gpus_per_run, runs_per_gpu, cpu_slots, cores())
+        self.faults: Counter[str] = Counter()
+
+    def refusal(self, arm: Arm) -> str | None:
+        if arm.nodes > 1:
+            return f"trainer.num_nodes={arm.nodes}: launcher=local has one machine; launcher=slurm has more"
+        if arm.on_gpu and not self.gpus:
+            return "trainer.accelerator=gpu: there is no GPU here; choose trainer=cpu"
+        if self.gpus and arm.on_gpu is not False and arm.devices not in (None, self.gpus_per_run):
+            return f"trainer.devices={arm.devices}: a run has launcher.gpus_per_run={self.gpus_per_run}; make them equal"
+        return None
+
+    def introduction(self, arms: Sequence[Arm]) -> str:
+        used, threads = min(len(self.slots), len(arms)), self.slots[0].threads
+        kind = f"GPU{'s' if len(self.gpus) > 1 else ''} {','.join(self.gpus)}" if self.gpus else "the CPU"
+        return f"{used} at once on {kind}, {threads} thread{'s' if threads > 1 else ''} each"
+
+    def run(self, arms: Sequence[Arm], watch: Watch) -> None:
+        """Until all have ended; Ctrl-C stops them first, each with a checkpoint."""
+        waiting, running, errors = deque(arms), list[Running](), Counter[str]()
+        try:
+            while running or (waiting and not self._stops(errors)):
+                if not self._stops(errors):
+                    self._start(waiting, running, watch)
+                watch.tick()
+                time.sleep(POLL_SECONDS)
+                for one in [one for one in running if one.process.poll() is not None]:
+                    running.remove(one)
+                    self._end(one, waiting, errors, watch)
+        except BaseException:
+            _stop(running, watch)
+            raise
+        reason = f"{self.fail_fast} runs failed with the same words" if self._usable() else "every GPU has failed"
+        for arm in waiting:
+            watch.ended(arm, "queued", f"not started: {reason}")
+
+    def _stops(self, errors: Counter[str]) -> bool:
+        """Whether no more runs are started."""
+        return not self._usable() or (self.fail_fast is not None and max(errors.values(), default=0) >= self.fail_fast)
+
+    def _usable(self) -> list[Slot]:
+        return [slot for slot in self.slots if all(self.faults[gpu] < FAULTS for gpu in slot.gpus)]
+
+    def _start(self, waiting: "deque[Arm]", running: list[Running], watch: Watch) -> None:
+        """As many as there are free slots for; an arm that another process is at comes last."""
+        taken = {one.slot for one in running}
+        for slot in self._usable():
+            if slot in taken:
+                continue
+            arm = next((arm for arm in waiting if not arm.is_busy()), None)
+            if arm is None:
+                return
+            if (held := slot.take()) is None:
+                continue
+            waiting.remove(arm)
+            if arm.ending()[0] == "done":  # by another command, meanwhile
+                watch.ended(arm, *arm.ending())
+            else:
+                with (arm.folder / "log.txt").open("ab") as log:
+                    running.append(Running(arm, slot, start(arm.folder, slot.environment(), held, log)))
+                watch.started(arm, slot.name)
+            for descriptor in held:  # the run holds them from now on
+                os.close(descriptor)
+
+    def _end(self, one: Running, waiting: "deque[Arm]", errors: Counter[str], watch: Watch) -> None:
+        state, error = one.arm.ending()
+        if state == "failed" and error and any(word in error for word in FAULTY) and one.slot.gpus:
+            self.faults.update(one.slot.gpus)
+            if self._usable():
+                waiting.append(one.arm)
+        elif state == "failed":
+            errors[error or ""] += 1
+        watch.ended(one.arm, state, error)
+
+
+def _stop(running: Sequence[Running], watch: Watch) -> None:
+    """Tell them to stop, and wait until they have; who presses Ctrl-C again does not wait."""
+    for one in running:
+        with suppress(ProcessLookupError):
+            one.process.send_signal(SIGINT)
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        for one in running:
+            with suppress(subprocess.TimeoutExpired):
+                one.process.wait(max(0.0, deadline - time.monotonic()))
+    finally:
+        for one in running:
+            if one.process.poll() is None:
+                one.process.send_signal(SIGKILL)
+                one.process.wait()
+            watch.ended(one.arm, *one.arm.ending())

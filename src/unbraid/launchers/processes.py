@@ -1,0 +1,46 @@
+"""A run in a process of its own, which ends when the one that has started it does."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+WITH_PARENT = "with-parent"
+
+
+def command(folder: Path) -> list[str]:
+    """What runs a frozen folder, in a process that has nothing of the command line, the clock or a sweeper."""
+    return [sys.executable, "-m", "unbraid.commands.train", str(folder.absolute())]
+
+
+def start(
+    folder: Path, environment: Mapping[str, str] | None = None, held: Sequence[int] = (), log: IO[bytes] | None = None
+) -> "subprocess.Popen[bytes]":
+    """Run a frozen folder in a session of its own, so that Ctrl-C is the caller's to pass on.
+
+    Args:
+        folder: of the run.
+        environment: of the process; None: this one's.
+        held: file descriptors that it keeps while it lives.
+        log: where its output goes; None: where this one's does.
+    """
+    return subprocess.Popen(
+        [*command(folder), WITH_PARENT], env=environment, pass_fds=held, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=log, stderr=None if log is None else subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def live_with_parent(arguments: Sequence[str]) -> None:
+    """Where the arguments ask for it: end, with a checkpoint, when whoever started this process is gone, however it went."""
+    if arguments[-1] == WITH_PARENT:
+        threading.Thread(target=_end_with_input, daemon=True).start()
+
+
+def _end_with_input() -> None:
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,210 @@
+"""What a run folder says of itself: `config.yaml`, what is run, and `run.json`, how far it has come.
+
+Whoever trains in a folder holds its lock, which the kernel lets go however the process ends. So a record that says `running`
+while nobody holds the lock is that of a run that was killed.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+
+from unbraid.errors import InputError
+from unbraid.files import written_whole
+from unbraid.runs import own_config, versions, write_json
+
+State = Literal["queued", "running", "interrupted", "failed", "pruned", "done"]
+ENDED = ("pruned", "done")  # nothing is left to do
+LOCK = ".lock"
+PATH_KEYS = {"root", "cache_dir"}
+# How a run is started, not what it is.
+OUTSIDE = {"launcher", "resume", "plan", "sweeper", "search"}
+CARRIED = ("commit", "code", "versions", "host", "started")  # of each session of a run
+
+
+class BusyError(InputError):
+    """Another process is at the run."""
+
+
+def identity(config: DictConfig) -> str:
+    """A hash of the resolved config without paths and without how it is started: the same on every machine."""
+    tree: Any = OmegaConf.to_container(config, resolve=True)
+    return digest(plain(tree))
+
+
+def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree of values without paths and without how a run is started."""
+    kept: dict[str, Any] = _without_paths({key: value for key, value in tree.items() if key not in OUTSIDE})
+    return kept
+
+
+def inside(words: Sequence[str]) -> list[str]:
+    """Those overrides that say what a run is."""
+    return [word for word in words if re.split(r"[=./@]", word.lstrip("+~"))[0] not in OUTSIDE]
+
+
+def digest(value: Any) -> str:
+    """Of plain data, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_paths(item) for key, item in value.items() if key not in PATH_KEYS}
+    return [_without_paths(item) for item in value] if isinstance(value, list) else value
+
+
+@dataclass
+class Run:
+    """A run folder.
+
+    Args:
+        folder: of the run; made if missing.
+        config: of the run.
+        overrides: as typed.
+        choices: which model and which data, by name.
+    """
+
+    folder: Path
+    config: DictConfig
+    overrides: Sequence[str]
+    choices: Mapping[str, str]
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def frozen(cls, folder: Path) -> "Run":
+        """The run that a folder holds; InputError where it holds none."""
+        record = read_record(folder)
+        if record is None:
+            raise InputError(f"{folder}: has no run.json, expected the folder of a run")
+        return cls(folder, own_config(folder), record["overrides"], record["choices"], record)
+
+    @property
+    def identity(self) -> str:
+        """Of the config."""
+        return identity(self.config)
+
+    @property
+    def state(self) -> State | None:
+        """As recorded; None before there is a record."""
+        found: State | None = self.record.get("state")
+        return found
+
+    def freeze(self) -> None:
+        """Write the records, or find those of the same run, which is not done: then it will go on.
+
+        Raises:
+            InputError: the folder holds another run, or one that is done; neither is ever overwritten.
+        """
+        own = self.identity
+        if there := read_record(self.folder):
+            if there["identity"] != own or there["state"] in ENDED:
+                raise InputError(f"{self.folder}: holds a run already; choose another hydra.run.dir or remove it")
+            self.record = there
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with written_whole(self.folder / "config.yaml") as partial:  # the paths may be others than before
+            partial.write_text(OmegaConf.to_yaml(self.config, resolve=True))
+        if not there:
+            self.record = {"identity": own, "overrides": list(self.overrides), "choices": dict(self.choices)}
+            self.mark("queued")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While this process trains in the folder; `BusyError` where another one does, or has come to the end of it."""
+        with (self.folder / LOCK).open("a") as file:
+            if not _lock(file):
+                raise BusyError(f"{self.folder}: another process is at this run")
+            self.record = read_record(self.folder) or self.record  # another process may have been at it a moment ago
+            if self.state in ENDED:
+                raise BusyError(f"{self.folder}: another process has done this run meanwhile")
+            for partial in self.folder.rglob(".partial-*"):  # of a process that was killed
+                partial.unlink()
+            self._begin_session()
+            yield
+            if self.state in ENDED:  # nobody will want it any more
+                (self.folder / LOCK).unlink()
+
+    def _begin_session(self) -> None:
+        """The record of the process that goes on now; those of processes before it are kept."""
+        before = {key: self.record[key] for key in CARRIED if key in self.record}
+        if before:
+            self.record["earlier"] = [*self.record.get("earlier", []), before]
+        self.record |= {
+            "commit": _commit(),
+            "code": code(),
+            "versions": versions(),
+            "host": platform.node(),
+            "started": _now(),
+        }
+
+    def mark(self, state: State, error: str | None = None) -> None:
+        """Record the state with the time, and the sentence that a run has failed with."""
+        self.record = {key: value for key, value in self.record.items() if key != "error"}
+        self.record |= {"state": state, "changed": _now()} | ({} if error is None else {"error": error})
+        write_json(self.folder / "run.json", self.record)
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What `run.json` says; None where there is none."""
+    try:
+        record = json.loads((folder / "run.json").read_text())
+    except OSError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{folder / 'run.json'}: is no record of a run") from error
+    if not isinstance(record, dict) or not {"identity", "overrides", "choices", "state"} <= {*record}:
+        raise InputError(f"{folder / 'run.json'}: is no record of a run, or of an older unbraid")
+    return record
+
+
+def is_held(folder: Path) -> bool:
+    """Whether another process trains in the folder, on whichever machine."""
+    try:
+        with (folder / LOCK).open("a") as file:
+            return not _lock(file)
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether this process has it from now on. Forked workers of a loader do not inherit this kind, and outlive a kill."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # whichever a file system says
+        return False
+    return True
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def code() -> str:
+    """A hash of the package's own source, committed or not."""
+    package = Path(__file__).parent
+    files = sorted(package.rglob("*.py"))
+    return digest({str(path.relative_to(package)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
+
+
+def _commit() -> str | None:
+    """The project's commit, with `+changes` where the working tree differs; None outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    quiet = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # many runs ask at once
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = [*git, "status", "--porcelain", "-uno"]
+        changes = subprocess.run(status, capture_output=True, text=True, check=True, env=quiet).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changes else commit
