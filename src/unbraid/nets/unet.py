@@ -75,9 +75,9 @@ class UNet(nn.Module):
         self.encoder = nn.ModuleList(_down(i, o, kernel_size) for i, o in zip(ins, channels, strict=True))
         self.decoder = nn.ModuleList()
         for depth, width in enumerate([*ins[:0:-1], audio_channels * (sources or 1)]):
-            joined = channels[-1 - depth] * (2 if skips and depth > 0 else 1)
+            heard = channels[-1 - depth] * (2 if skips and depth > 0 else 1)
             last = depth == len(ins) - 1
-            self.decoder.append(_up(joined, width, kernel_size, dropout if depth < dropout_layers else 0.0, last, up))
+            self.decoder.append(_up(heard, width, kernel_size, dropout if depth < dropout_layers else 0.0, last, up))
         convert_conv2d_weight_memory_format(self, torch.channels_last)  # faster on CPU, and what tensor cores want
 
     def forward(self, magnitudes: Tensor) -> Tensor:
