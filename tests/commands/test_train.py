@@ -19,6 +19,7 @@ from unbraid import audio
 from unbraid.commands.courses import set_up_process, try_one_chunk
 from unbraid.commands.door import CONF
 from unbraid.errors import InputError
+from unbraid.losses import MagnitudeL1, WaveformL1
 from unbraid.nets.adapters import ConvTasNet
 from unbraid.runs import build
 from unbraid.scoring.measures import usdr
@@ -174,14 +175,14 @@ def test_the_best_weights_are_scored_not_the_last(cli, songs, tmp_path):
 
 def test_trying_a_chunk_leaves_the_network_in_training_mode(songs, tmp_path):
     separator = masking(partial(Constant, 0.5))
-    try_one_chunk(separator, 97536)
+    try_one_chunk(separator, MagnitudeL1(), 97536)
     assert separator.training
 
 
 def test_a_network_whose_sizes_do_not_go_together_is_said_before_any_training():
     net = partial(ConvTasNet, msk_num_stacks=0)
     with pytest.raises(InputError, match=r"model\.separator\.net: its sizes do not suit chunks of 800 samples: prelu"):
-        try_one_chunk(Direct(net, ["vocals"], 8000, 1, 0.1), 800)
+        try_one_chunk(Direct(net, ["vocals"], 8000, 1, 0.1), WaveformL1(), 800)
 
 
 def test_denormal_numbers_are_flushed():

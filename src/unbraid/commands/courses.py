@@ -117,7 +117,7 @@ class Separation(Course):
         self.scorer: Scorer
 
     def prepare(self) -> None:
-        try_one_chunk(self.task.separator, self.data.chunk_samples)
+        try_one_chunk(self.task.separator, self.task.loss, self.data.chunk_samples)
         if self.config.init is not None:
             load_published(self.task.separator, self.config.init)
         self.prepare_tracks(self.data)
@@ -194,14 +194,17 @@ class Separation(Course):
 
 
 @torch.no_grad()
-def try_one_chunk(separator: Separator, samples: int) -> None:
-    """Find out before any decoding whether the network takes a chunk of this size, and the phase its sources."""
+def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> None:
+    """Find out before any decoding whether the network takes a chunk of this size, the phase its sources, and the loss both."""
     separator.eval()
+    mixture = torch.zeros(1, separator.channels, samples)
     try:
-        _ = separator(torch.zeros(1, separator.channels, samples)).sources
+        estimate = separator(mixture)
+        sources = estimate.sources
     except (RuntimeError, TypeError) as error:  # a library's network of sizes that do not go together
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"model.separator.net: its sizes do not suit chunks of {samples} samples: {reason}") from error
+    loss(estimate, separator.reference(mixture, sources, estimate))
     separator.train()
 
 
