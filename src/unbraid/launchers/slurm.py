@@ -17,7 +17,7 @@ from unbraid.errors import InputError, unknown
 from unbraid.launchers.arms import Arm, Launcher, Watch
 from unbraid.launchers.processes import PROGRAM
 from unbraid.launchers.queue import Job, Options, jobs, need_slurm, partitions, submit
-from unbraid.records import ENDED, State
+from unbraid.records import ENDED, State, read_record
 
 PATIENCE_SECONDS = 600  # with a Slurm that does not answer
 LONGEST_ARRAY = 1000  # Slurm's own limit, where no administrator has changed it
@@ -85,10 +85,12 @@ class Slurm(Launcher):
         if requeues < 0 or poll_seconds <= 0:
             raise InputError(f"requeues must be at least 0 and poll_seconds above 0, found {requeues} and {poll_seconds}")
         if timeout_min is not None and 60 * timeout_min <= signal_seconds:
-            raise InputError(f"timeout_min={timeout_min} leaves no time before signal_seconds={signal_seconds}")
+            raise InputError(f"timeout_min of {timeout_min} leaves no time before signal_seconds of {signal_seconds}")
         for name in options:
             if name in OURS or re.fullmatch(r"[a-z][a-z-]*", name) is None:
-                raise InputError(f"options: found {name}, expected the long name of an option of sbatch that is not set anyway")
+                raise InputError(
+                    f"options may not have {name}: expected long names of options of sbatch that are not set anyway"
+                )
         need_slurm()
         self.partition, self.with_gpus = _chosen(partition)
         self.cpus_per_task, self.gpu_type, self.max_parallel, self.requeues = cpus_per_task, gpu_type, max_parallel, requeues
@@ -193,7 +195,7 @@ def _chosen(partition: str | None) -> tuple[str, bool]:
     names = [next(iter(there))] if partition is None else partition.split(",")
     for name in names:
         if name not in there:
-            raise InputError(f"partition: there is no {name} in this Slurm; {unknown(name, there)}")
+            raise InputError(f"partition {name} is not in this Slurm; {unknown(name, there)}")
     return ",".join(names), any(there[name] for name in names)
 
 
@@ -235,9 +237,9 @@ def _ending(arm: Arm, name: str, job: Job | None) -> tuple[State, str | None]:
     state, error = arm.ending()
     if state in ENDED:
         return state, error
-    if job is None:
-        return ("failed", error) if state == "failed" else ("interrupted", f"job {name} is no longer in Slurm's queue")
-    if job.state in ENDINGS:
+    if job is None and (read_record(arm.folder) or {}).get("state") != "failed":
+        return "interrupted", f"job {name} is no longer in Slurm's queue"
+    if job is not None and job.state in ENDINGS:
         return "interrupted", f"job {name} {ENDINGS[job.state]}"
     return state, error or "was told to end, and not queued again; see its log.txt"
 
