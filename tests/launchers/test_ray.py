@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import psutil
@@ -178,6 +179,7 @@ def test_four_runs_on_two_devices(songs, tmp_path):
         devices = dict(devices_below(psutil.Process(process.pid)))
         assert len({*devices.values()}) == len(devices)
         seen |= {*devices.items()}
+        time.sleep(0.2)
     runs = [tmp_path / f"sweep/{seed}-unet-musdb-{seed}" for seed in range(4)]
     assert process.wait() == 0 and all((run / "scores.json").exists() for run in runs)
     assert {run for run, _ in seen} == {*map(str, runs)} and {device for _, device in seen} == {"0", "1"}

@@ -18,7 +18,7 @@ RUN = [
     "trainer=cpu", "trainer.max_epochs=null", "trainer.max_steps=4", "data.batch_size=2", "data.chunks_per_track=4",
     "launcher=slurm", "launcher.cpus_per_task=1", "launcher.poll_seconds=0.5", "hydra.sweep.dir=sweep",
 ]  # fmt: skip
-LONG = ["trainer.max_steps=300", "data.chunks_per_track=40"]
+LONG = ["trainer.max_steps=200", "data.chunks_per_track=20"]
 
 
 @pytest.fixture(scope="module")
@@ -84,33 +84,36 @@ def test_a_sweep_of_six_runs(sweep, tmp_path):
     assert status == 0 and "6 done before" in out
 
 
-def test_a_run_on_two_machines(sweep, tmp_path):
-    status, out = finished(sweep("seed=0", "trainer.strategy=ddp", "trainer.num_nodes=2", "data.batch_size=1"))
+def tell_that_time_is_up(environment, run):
+    """As Slurm does before the time limit, once the run has trained for an epoch."""
+    wait_for(lambda: has_trained(run), 120)
+    ask(environment, "scancel", "--signal=USR1", "--jobname=unbraid-sweep", "--state=RUNNING")
+    wait_for(lambda: state(run) == "interrupted")
+    assert (run / "checkpoints/last.ckpt").exists() and not [*run.glob("hpc_ckpt*")]
+
+
+def test_a_run_on_two_machines_that_is_queued_again(sweep, environment, tmp_path):
+    process = sweep("seed=0", "trainer.strategy=ddp", "trainer.num_nodes=2", *LONG, "data.batch_size=1")
     run = tmp_path / "sweep/0-unet-demo-0"
-    assert status == 0, out
-    assert state(run) == "done" and "MEMBER: 2/2" in (run / "log.txt").read_text()
+    tell_that_time_is_up(environment, run)
+    status, out = finished(process)
+    assert status == 0 and "waits in the queue again" in out, out
+    log = (run / "log.txt").read_text()
+    assert state(run) == "done" and log.count("MEMBER: 2/2") == 2 and "goes on from checkpoints/last.ckpt" in log
     assert json.loads((run / "scores.json").read_text())["summary"]["vocals"]["uSDR"]["n"] == 1
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["resumption"]["processes"] == 2
 
 
 def test_a_job_whose_time_is_up_goes_on_in_the_next_as_if_it_had_not_ended(sweep, environment, tmp_path):
-    process = sweep("seed=0,1", "launcher.max_parallel=1", *LONG)
-    run, other = tmp_path / "sweep/0-unet-demo-0", tmp_path / "sweep/1-unet-demo-1"
-    wait_for(lambda: has_trained(run), 120)
-    ask(environment, "scancel", "--signal=USR1", "--jobname=unbraid-sweep", "--state=RUNNING")
-    wait_for(lambda: state(run) == "interrupted")
-    assert (run / "checkpoints/last.ckpt").exists() and not [*run.glob("hpc_ckpt*")]
-    wait_for(lambda: has_trained(other), 120)
+    process, undisturbed = sweep("seed=0", *LONG), sweep("seed=0", *LONG, "hydra.sweep.dir=undisturbed")
+    run = tmp_path / "sweep/0-unet-demo-0"
+    tell_that_time_is_up(environment, run)
     process.kill()  # its jobs do not mind
-    status, out = finished(sweep("seed=0,1", *LONG))
-    assert status == 0 and ("in Slurm's queue already" in out or "done before" in out), out
-    assert "goes on from checkpoints/last.ckpt" in (run / "log.txt").read_text() and state(other) == "done"
-    undisturbed = tmp_path / "undisturbed"
-    subprocess.run(
-        [sys.executable, str(PROJECT / "train.py"), "-m", *(word for word in RUN if "launcher" not in word), *LONG, "seed=0",
-         f"hydra.sweep.dir={undisturbed}"], cwd=tmp_path, env=environment, check=True,
-    )  # fmt: skip
-    first, second = weights(run), weights(undisturbed / "0-unet-demo-0")
+    status, out = finished(sweep("seed=0", *LONG))
+    assert status == 0 and ("in Slurm's queue already" in out or "1 done before" in out), out
+    assert len([*tmp_path.glob("sweep/slurm/*.sh")]) == 1  # nothing was submitted again
+    assert "goes on from checkpoints/last.ckpt" in (run / "log.txt").read_text() and finished(undisturbed)[0] == 0
+    first, second = weights(run), weights(tmp_path / "undisturbed/0-unet-demo-0")
     assert {*first} == {*second} and all(torch.equal(first[name], second[name]) for name in first)
 
 
