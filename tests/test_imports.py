@@ -60,6 +60,7 @@ TABLE = {
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},
     "launchers": {"unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
+    "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "commands.board": {"omegaconf", "rich", "unbraid.launchers", "unbraid.ledger", "unbraid.records"},
     "commands.encode": {"torch", "numpy", "omegaconf", "pyarrow", *ANY_UNBRAID},
     "reconstructions": {
