@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from signal import SIGTERM
 from types import SimpleNamespace
 
 import psutil
@@ -143,14 +144,14 @@ def test_ctrl_c_stops_all_runs(ray, tmp_path):
 def test_a_task_is_its_run(tmp_path, monkeypatch, stopped):
     asked, signals = {}, []
 
-    def wait():
+    def poll():
         if stopped and not signals:
             raise KeyboardInterrupt
         return 3
 
     def start(folder, environment, log):
         asked.update(environment, folder=folder)
-        return SimpleNamespace(wait=wait, send_signal=signals.append)
+        return SimpleNamespace(poll=poll, wait=poll, send_signal=signals.append, returncode=3)
 
     monkeypatch.setattr(module, "start", start)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
@@ -161,7 +162,7 @@ def test_a_task_is_its_run(tmp_path, monkeypatch, stopped):
             run_here(str(tmp_path / "run"), "/", 2)
     else:
         assert run_here(str(tmp_path / "run"), "/", 2) == 3
-    assert len(signals) == stopped and os.getcwd() == "/"  # noqa: PTH109  # what the task changes
+    assert signals == [SIGTERM] * stopped and os.getcwd() == "/"  # noqa: PTH109  # what the task changes
     assert (asked["CUDA_VISIBLE_DEVICES"], asked["OMP_NUM_THREADS"], asked["folder"]) == ("1", "2", tmp_path / "run")
 
 

@@ -7,9 +7,10 @@ The machines of a cluster need the same project, the same Python and a disk that
 import importlib.util
 import logging
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGTERM
 from typing import Any
 
 from unbraid.data.parallel import CORES, cores
@@ -124,11 +125,13 @@ def run_here(folder: str, working: str, threads: int) -> int:
     with (Path(folder) / "log.txt").open("ab") as log:
         process = start(Path(folder), os.environ | limits | given, log=log)
     try:
-        return process.wait()
+        while process.poll() is None:  # Ray cannot interrupt one long wait
+            time.sleep(POLL_SECONDS)
     except BaseException:
-        process.send_signal(SIGINT)
+        process.send_signal(SIGTERM)  # processes of Ray are deaf to SIGINT, and so are those they start
         process.wait()
         raise
+    return process.returncode
 
 
 def _end(ray: Any, task: Any, arm: Arm, watch: Watch) -> None:
