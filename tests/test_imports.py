@@ -43,6 +43,7 @@ TABLE = {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
         "unbraid.nets.pca", "unbraid.tasks", "tqdm",
     },
+    "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "reference": {"unbraid.errors"},
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},
     "estimates": {"numpy", "unbraid.audio", "unbraid.data.folders", "unbraid.errors"},
@@ -60,7 +61,6 @@ TABLE = {
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},
     "launchers": {"unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
-    "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "commands.board": {"omegaconf", "rich", "unbraid.launchers", "unbraid.ledger", "unbraid.records"},
     "commands.encode": {"torch", "numpy", "omegaconf", "pyarrow", *ANY_UNBRAID},
     "reconstructions": {
