@@ -43,6 +43,7 @@ TABLE = {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
         "unbraid.nets.pca", "unbraid.tasks", "tqdm",
     },
+    "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "reference": {"unbraid.errors"},
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},
     "estimates": {"numpy", "unbraid.audio", "unbraid.data.folders", "unbraid.errors"},

@@ -171,7 +171,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 def is_held(folder: Path) -> bool:
     """Whether another process trains in the folder, on whichever machine."""
     try:
-        with (folder / LOCK).open("a") as file:
+        with (folder / LOCK).open("r+") as file:
             return not _lock(file)
     except FileNotFoundError:
         return False

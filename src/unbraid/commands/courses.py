@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
 
@@ -274,12 +275,19 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
         raise InputError(f"trainer.precision: found {precision}, in which gradients overflow; expected bf16-mixed or 32-true")
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     try:
-        trainer = build(config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[WholeCheckpoints()])
+        trainer = build(
+            config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[WholeCheckpoints(), *_cluster()]
+        )
     except InstantiationException as error:
         if isinstance(error.__cause__, MisconfigurationException):
             raise InputError(f"trainer: {error.__cause__}") from error
         raise
     return trainer
+
+
+def _cluster() -> list[SLURMEnvironment]:
+    """Where Slurm has started this process: Lightning learns of the others from it, and leaves signals to `LastCheckpoint`."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect() else []
 
 
 def shown(path: Path) -> Path:

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+PROGRAM = (sys.executable, "-m", "unbraid.commands.train")
 WITH_PARENT = "with-parent"
 
 
 def command(folder: Path) -> list[str]:
     """What runs a frozen folder, in a process that has nothing of the command line, the clock or a sweeper."""
-    return [sys.executable, "-m", "unbraid.commands.train", str(folder.absolute())]
+    return [*PROGRAM, str(folder.absolute())]
 
 
 def start(
