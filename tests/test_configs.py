@@ -12,6 +12,7 @@ from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.errors import InputError
 from unbraid.records import identity
 from unbraid.runs import VARIADIC, check, resolve
+from unbraid.search.options import Options
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
@@ -65,7 +66,16 @@ def test_every_top_level_key_is_in_the_schema_and_every_group_has_a_default():
     optional = {name for name, one in inspect.signature(Experiment).parameters.items() if one.default is None}
     known = set(inspect.signature(Experiment).parameters)
     assert known - optional <= set(compose()) <= known
-    assert {*GROUPS} - {"experiment"} <= {*compose(), *compose("model=ae")}
+    assert {*GROUPS} - {"experiment", "sweeper"} <= {*compose(), *compose("model=ae")}
+
+
+def test_every_option_of_a_search_stands_in_its_yaml_and_is_one():
+    own = OmegaConf.load(CONF / "sweeper/optuna.yaml").hydra.sweeper
+    assert {*own} == {*inspect.signature(Options).parameters}
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra.compose("config", ["sweeper=optuna"], return_hydra_config=True).hydra.sweeper
+    assert composed._target_ == "hydra_plugins.unbraid_optuna.SearchSweeper" and composed.trials == own.trials
+    Options(**OmegaConf.to_container(own)).check()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -95,6 +105,12 @@ def test_identity_ignores_paths_and_nothing_else():
     one = compose("data=musdb", "data.root=/a", "data.cache_dir=/c")
     assert identity(one) == identity(compose("data=musdb", "data.root=/b", "data.cache_dir=/d"))
     assert identity(one) != identity(compose("data=musdb", "data.root=/a", "seed=1"))
+
+
+def test_a_run_of_a_search_is_the_same_experiment():
+    asked = "+search={_target_:unbraid.tasks.pruning.Pruning,storage:s,trial:3,objective:valid/loss}"
+    check(compose(asked), Experiment)
+    assert identity(compose(asked)) == identity(compose())
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,13 @@ TABLE = {
     "launchers": {"unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "commands.plan": {"rich", "unbraid.errors", "unbraid.launchers.processes", "unbraid.records"},
     "commands.board": {"omegaconf", "rich", "unbraid.launchers", "unbraid.ledger", "unbraid.records"},
+    "search": {
+        "optuna", "hydra", "omegaconf", "filelock", "unbraid.errors", "unbraid.files", "unbraid.records", "unbraid.search",
+    },
+    "search.options": {"omegaconf.MISSING", "unbraid.errors"},  # Hydra reads it at every start
+    "tasks.pruning": {
+        "pytorch_lightning", "optuna", "unbraid.errors", "unbraid.search.options", "unbraid.search.storage", "unbraid.tasks",
+    },
     "commands.encode": {"torch", "numpy", "omegaconf", "pyarrow", *ANY_UNBRAID},
     "reconstructions": {
         "torch", "tqdm", "unbraid.audio", "unbraid.pictures", "unbraid.dsp", "unbraid.errors", "unbraid.features",
@@ -111,6 +118,13 @@ def test_commands_do_not_import_each_other():
     for file in (SOURCE / "commands").glob("*.py"):
         others = {name for name in imported(file) if name.startswith("unbraid.commands") and name.split(".")[2] not in GROUND}
         assert others == set(), file.name
+
+
+def test_the_sweeper_is_a_thin_plugin():
+    """Of Hydra: that it brings nothing heavy to every start is seen in tests/commands/test_door.py."""
+    names = imported(SOURCE.parent / "hydra_plugins/unbraid_optuna.py")
+    allowed = {"hydra", "omegaconf", "unbraid.commands", "unbraid.errors", "unbraid.records", "unbraid.search"}
+    assert {name for name in names if not is_allowed(name, allowed)} == set()
 
 
 def test_doors_are_short_and_import_only_hydra_and_commands():

@@ -37,7 +37,7 @@ def test_help_lists_the_groups(cli):
 def test_composing_imports_nothing_heavy():
     code = f"""if True:
         import atexit, runpy, sys
-        heavy = ("torch", "numpy", "matplotlib")
+        heavy = ("torch", "numpy", "matplotlib", "optuna")
         atexit.register(lambda: print("HEAVY", [name for name in heavy if name in sys.modules]))
         sys.argv = ["train.py", "--cfg", "job"]
         runpy.run_path({str(PROJECT / "train.py")!r}, run_name="__main__")

@@ -24,13 +24,14 @@ from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, 
 from unbraid.pretrained import load_published
 from unbraid.reconstructions import Reconstructions, on_device
 from unbraid.reconstructions import report as report_reconstructions
-from unbraid.records import Run
+from unbraid.records import Run, State
 from unbraid.reference import Reference, said
 from unbraid.runs import build
 from unbraid.scoring.protocols import Protocol
 from unbraid.separators import Masking, Separator
 from unbraid.subjects import Subject, fingerprint
 from unbraid.tasks.checkpoints import WholeCheckpoints
+from unbraid.tasks.pruning import was_pruned
 from unbraid.tasks.reconstruction import ClosedFormTask, ReconstructionTask
 from unbraid.tasks.resumption import LAST, latest
 from unbraid.tasks.segmentation import SegmentationTask
@@ -54,14 +55,17 @@ class Course(ABC):
         environment = getattr(self.trainer.strategy, "cluster_environment", None)
         return self.trainer.world_size > 1 and environment is not None and not environment.creates_processes_externally
 
-    def run(self) -> None:
-        """Train and test, on each process."""
+    def run(self) -> State:
+        """Train and test, on each process; how it ended."""
         if self.trainer.is_global_zero:
             print(f"{self.introduction()}\nrun     {shown(self.folder)}", flush=True)
         fit(self.trainer, self.task, self.data, self.folder)
+        if was_pruned(self.trainer):
+            return "pruned"
         scores = self.test()
         if self.trainer.is_global_zero:
             _report(scores, self.folder)
+        return "done"
 
     @abstractmethod
     def prepare(self) -> None:
@@ -274,6 +278,8 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     if "16" in precision and not precision.startswith("bf16"):  # an overflow would be taken for a training that diverged
         raise InputError(f"trainer.precision: found {precision}, in which gradients overflow; expected bf16-mixed or 32-true")
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
+    if config.get("search") is not None:
+        callbacks.append(build(config.search))
     try:
         trainer = build(
             config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[WholeCheckpoints(), *_cluster()]

@@ -158,7 +158,7 @@ def _unknown_key(message: str, config_name: str) -> str | None:
             return f"{match[1]}: {'.'.join(parts[:depth])} is a single value, it has no keys"
         place = ".".join(parts[: depth + 1])
         if part not in known:
-            if part in _parameters(known):
+            if parts[0] != "hydra" and part in _parameters(known):
                 return f"{place}: is not in the config, but may be; add it with +{place}=…"
             return f"{place}: there is no such key; {unknown(part, map(str, known))}"
         known = known._get_node(part)
@@ -175,8 +175,9 @@ def _parameters(node: DictConfig) -> set[str]:
 
 
 def _compose_without(key: str, config_name: str) -> DictConfig:
-    """The config with the choices of the command line, without its values and without the override in question."""
-    choices = [word for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/]+", word) and not word.startswith(f"{key}=")]
+    """The config with the first choices of the command line, without its values and without the override in question."""
+    words = [word.split(",")[0] for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/,]+", word)]
+    choices = [word for word in words if not word.startswith(f"{key}=")]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(config_name, choices)
+        return hydra.compose(config_name, choices, return_hydra_config=key.startswith("hydra."))

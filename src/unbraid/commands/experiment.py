@@ -56,6 +56,7 @@ class Experiment:
         resume: `auto`: the same experiment that was cut off goes on; `never`: it starts anew.
         plan: only say what the runs of a sweep would take.
         launcher: where the runs of a sweep run.
+        search: the callback that tells a study how the run goes; `sweeper=optuna` adds it.
     """
 
     seed: int
@@ -78,6 +79,7 @@ class Experiment:
     resume: Literal["auto", "never"] = "auto"
     plan: bool = False
     launcher: Mapping[str, Any] | None = None
+    search: Mapping[str, Any] | None = None
 
 
 def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) -> None:

@@ -82,7 +82,7 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
     Raises:
         InputError: a run cannot be, or not by this launcher; or the folder is that of another sweep.
     """
-    jobs = [_job(config, loader, words, number) for number, words in enumerate(job_overrides, first)]
+    jobs = [job_of(config, loader, words, number) for number, words in enumerate(job_overrides, first)]
     launcher: Launcher = _checked(config, jobs)
     if config.plan:
         shutil.rmtree(config.hydra.sweep.dir)  # which `settle` has made for what Hydra leaves
@@ -102,7 +102,7 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
     return [job.result for job in jobs]
 
 
-def _job(config: DictConfig, loader: ConfigLoader, words: Sequence[str], number: int) -> Job:
+def job_of(config: DictConfig, loader: ConfigLoader, words: Sequence[str], number: int) -> Job:
     """Compose one, as Hydra does."""
     composed = loader.load_sweep_config(config, list(words))
     with open_dict(composed):

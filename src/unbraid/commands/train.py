@@ -1,8 +1,8 @@
 """Train: one experiment, in this process, in several, or from a folder that holds it already."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGINT
 
@@ -10,13 +10,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from unbraid.commands.courses import ready, shown
+from unbraid.commands.courses import Course, ready, shown
 from unbraid.commands.door import frozen, sentence
 from unbraid.commands.experiment import check_experiment
 from unbraid.commands.plan import plan
 from unbraid.errors import InputError
 from unbraid.launchers.processes import live_with_parent, start
-from unbraid.records import ENDED, Run, code, identity, inside, is_held, read_record
+from unbraid.records import ENDED, Run, State, code, identity, inside, is_held, read_record
 from unbraid.tasks.interruption import interruptible
 
 CHOICES = ("model", "data")
@@ -28,7 +28,7 @@ def train(config: DictConfig) -> None:
         check_experiment(config)
         chosen = HydraConfig.get()
         words = [*chosen.overrides.task]
-        if typed := next((word for word in words if word.startswith("launcher")), None):
+        if typed := next((word for word in words if word.startswith(("launcher", "sweeper"))), None):
             raise InputError(f"{typed}: is for sweeps, of one run too; add -m, as in: python train.py -m …")
         folder, choices = Path(chosen.runtime.output_dir), {key: chosen.runtime.choices[key] for key in CHOICES}
         run = Run(folder, config, inside(words), choices)
@@ -54,8 +54,7 @@ def _train(run: Run, pinned: bool) -> None:
         course.run()
         return
     run.freeze()
-    with _recorded(run):
-        course.run()
+    _recorded(run, course.run)
 
 
 def train_frozen(folder: Path) -> None:
@@ -65,24 +64,26 @@ def train_frozen(folder: Path) -> None:
         if rank_zero_only.rank:  # type: ignore[attr-defined]  # Lightning knows it from the environment
             ready(run).run()
         else:
-            with _recorded(run):
-                check_experiment(run.config)
-                ready(run).run()
+            _recorded(run, lambda: _checked(run).run())
 
 
-@contextmanager
-def _recorded(run: Run) -> Iterator[None]:
+def _checked(run: Run) -> Course:
+    check_experiment(run.config)
+    return ready(run)
+
+
+def _recorded(run: Run, work: Callable[[], State]) -> None:
     """Nobody else is at the run meanwhile, and its record says how it ended."""
     with run.held():
         run.mark("running")
         try:
-            yield
+            state = work()
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt)
             with suppress(OSError):  # a full disk must not hide its own message
                 run.mark("interrupted" if stopped else "failed", None if stopped else _reason(error, run.folder))
             raise
-        run.mark("done")
+        run.mark(state)
 
 
 def _reason(error: BaseException, folder: Path) -> str:

@@ -1,0 +1,54 @@
+"""The objective of a trial, read from the folder of its run: the same under every launcher."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+from unbraid.errors import InputError, unknown
+from unbraid.search.options import OBJECTIVE, SCORED
+
+
+class UndefinedError(InputError):
+    """The run has the objective, but not one number of it."""
+
+
+def objective_of(folder: Path, name: str, direction: str) -> float:
+    """Of a run that is done: the best value over its epochs, or a score of its test data.
+
+    Raises:
+        InputError: the run has no such objective; known ones are listed.
+        UndefinedError: it has no number of it.
+    """
+    return _score(folder, name) if name.startswith(SCORED) else _best_epoch(folder, name, direction)
+
+
+def _best_epoch(folder: Path, name: str, direction: str) -> float:
+    path = folder / "metrics.csv"
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        rows = []
+    if not rows or name not in rows[0]:
+        raise InputError(f"{OBJECTIVE}={name}: is no column of {path}; {unknown(name, rows[0] if rows else ())}")
+    values = [value for row in rows if row[name] and math.isfinite(value := float(row[name]))]
+    if not values:
+        raise UndefinedError(f"{OBJECTIVE}={name}: has no value in any epoch of {path}")
+    return min(values) if direction == "minimize" else max(values)
+
+
+def _score(folder: Path, name: str) -> float:
+    path = folder / "scores.json"
+    scores = json.loads(path.read_text())
+    statistic = scores["protocol"].get("tracks", "mean")  # autoencoders have no protocol of tracks
+    known = {
+        f"{SCORED}{measure}/{target}": figures[statistic]
+        for target, measures in scores["summary"].items()
+        for measure, figures in measures.items()
+    }
+    if name not in known:
+        raise InputError(f"{OBJECTIVE}={name}: is no score of {path}; {unknown(name, known)}")
+    if known[name] is None:
+        raise UndefinedError(f"{OBJECTIVE}={name}: is undefined in {path}")
+    return float(known[name])
