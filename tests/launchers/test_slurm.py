@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from unbraid.commands.courses import cluster
 from unbraid.errors import InputError
 from unbraid.launchers import slurm
 from unbraid.launchers.arms import Arm
@@ -301,3 +302,11 @@ def test_a_sweep_starts_by_the_choice_of_the_launcher(commands, cli, tmp_path):
     assert not [*(tmp_path / "work/sweep").glob("*/run.json")]
     status, _, error = cli("launcher=slurm", "launcher.partition=big", "seed=0,1")
     assert status == 1 and "launcher.partition big is not in this Slurm; known: cpu" in error
+
+
+def test_lightning_leaves_signals_of_slurm_to_us(monkeypatch):
+    assert cluster() == []
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
+    (found,) = cluster()
+    assert not found.auto_requeue and found.creates_processes_externally and found.world_size() == 2

@@ -282,7 +282,7 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
         callbacks.append(build(config.search))
     try:
         trainer = build(
-            config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[WholeCheckpoints(), *_cluster()]
+            config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[WholeCheckpoints(), *cluster()]
         )
     except InstantiationException as error:
         if isinstance(error.__cause__, MisconfigurationException):
@@ -291,7 +291,7 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     return trainer
 
 
-def _cluster() -> list[SLURMEnvironment]:
+def cluster() -> list[SLURMEnvironment]:
     """Where Slurm has started this process: Lightning learns of the others from it, and leaves signals to `LastCheckpoint`."""
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect() else []
 
