@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench bench-data bench-scoring clean
+.PHONY: help install demo test test-slow slurm test-slurm test-ray lint bench bench-data bench-scoring clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -26,6 +26,17 @@ test: lint ## style, types and all tests, a process for each core
 
 test-slow: $(INSTALLED) ## the tests that take minutes: runs that are ended again and again
 	$(BIN)/python -m pytest -m slow
+
+slurm: ## install Slurm; Debian or Ubuntu, as root
+	dpkg -s slurmctld slurmd slurm-client munge >/dev/null 2>&1 || { apt-get update --quiet=2 && \
+		DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends slurmctld slurmd slurm-client munge; }
+
+test-slurm: $(INSTALLED) slurm ## sweeps by a Slurm of two nodes that lives meanwhile on this machine; as root
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm
+
+test-ray: $(INSTALLED) ## a sweep by a Ray, which it installs, in a network that has only loopback
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray]'
+	OMP_NUM_THREADS=1 unshare --net --map-root-user sh -c 'ip link set lo up && exec $(BIN)/python -m pytest -m ray tests/launchers'
 
 lint: $(INSTALLED) ## style and types only
 	$(BIN)/ruff check .

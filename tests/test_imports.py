@@ -43,6 +43,7 @@ TABLE = {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
         "unbraid.nets.pca", "unbraid.tasks", "tqdm",
     },
+    "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "reference": {"unbraid.errors"},
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},
     "estimates": {"numpy", "unbraid.audio", "unbraid.data.folders", "unbraid.errors"},
@@ -60,6 +61,7 @@ TABLE = {
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},
     "launchers": {"unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
+    "commands.plan": {"rich", "unbraid.errors", "unbraid.launchers.processes", "unbraid.records"},
     "commands.board": {"omegaconf", "rich", "unbraid.launchers", "unbraid.ledger", "unbraid.records"},
     "search": {
         "optuna", "hydra", "omegaconf", "filelock", "unbraid.errors", "unbraid.files", "unbraid.records", "unbraid.search",

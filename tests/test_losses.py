@@ -200,3 +200,18 @@ def test_deep_clustering_is_in_float32_under_autocast(kind):
     with torch.autocast("cpu", torch.bfloat16):
         inside = loss(estimate, reference)
     assert torch.equal(inside, loss(estimate, reference))
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (MagnitudeL1(), "magnitudes"),
+        (MagnitudeMSE(), "magnitudes"),
+        (BinCrossEntropy(), "logits"),
+        (DeepClustering("classic"), "embeddings"),
+    ],
+)
+def test_a_loss_of_what_the_separator_does_not_give_is_said(loss, name):
+    waveforms = Estimate(torch.zeros(1, 1, 1, 8))
+    with pytest.raises(InputError, match=f"model.loss: is of {name}, and this separator has none"):
+        loss(waveforms, waveforms)

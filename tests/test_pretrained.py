@@ -15,16 +15,16 @@ from unbraid.nets.adapters import HDemucs
 from unbraid.nets.open_unmix import OpenUnmix, options_of
 from unbraid.nets.unet import UNet
 from unbraid.phases import MixturePhase
-from unbraid.pretrained import PUBLISHED, RECORDS, load_published
+from unbraid.pretrained import HDEMUCS_FILE, HDEMUCS_SOURCES, PUBLISHED, RATE, RECORDS, load_published
 from unbraid.separators import Direct, Masking
 
 SMALL = {"bins": 33, "audio_channels": 1, "max_bin": 20, "hidden": 8, "layers": 2, "causal": False}
 MORE = {"stft.window": torch.ones(64), "transform.0.window": torch.ones(64), "sample_rate": torch.tensor(44100.0)}
 
 
-def separator(targets=("vocals",), net=OpenUnmix, **options):
+def separator(targets=("vocals",), net=OpenUnmix, rate=44100, **options):
     made = partial(net, **(SMALL | options)) if net is OpenUnmix else net
-    return Masking(made, STFT(64, 16), targets, 8000, 1, 1.0, MixturePhase(), "none")
+    return Masking(made, STFT(64, 16), targets, rate, 1, 1.0, MixturePhase(), "none")
 
 
 def weights(seed, **options):
@@ -122,6 +122,37 @@ def test_of_another_shape_the_first_tensor_is_named_and_the_keys_to_change(folde
     assert str(caught.value) == f"init={folder}: vocals: {sentence}"
 
 
+@pytest.mark.parametrize("said", ["in the file", "beside it", "nowhere"])
+def test_weights_of_another_rate_are_refused_before_any_is_taken(folder, said):
+    state = weights(3) if said == "in the file" else {k: v for k, v in weights(3).items() if k != "sample_rate"}
+    torch.save(state, folder / "vocals.pth")
+    if said == "beside it":
+        (folder / "separator.json").write_text('{"sample_rate": 44100.0, "nfft": 64}')
+    load_published(separator(), str(folder))
+    made = separator(rate=8192)
+    if said == "nowhere":
+        load_published(made, str(folder))
+        assert same(made.nets[0], weights(3))
+        return
+    sentence = "is of 44100 Hz, found a separator of 8192; set model.separator.sample_rate=44100"
+    with pytest.raises(InputError, match=sentence):
+        load_published(made, str(folder))
+    assert not same(made.nets[0], weights(3))
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[44100]", '{"nfft": 64}', '{"sample_rate": "fast"}', '{"sample_rate": null}'])
+def test_a_folder_that_does_not_say_its_rate_rightly_is_said(folder, text):
+    (folder / "separator.json").write_text(text)
+    with pytest.raises(InputError, match=r"separator\.json: expected JSON with a number as sample_rate"):
+        load_published(separator(), str(folder))
+
+
+def test_published_weights_of_another_rate_are_not_fetched(asked):
+    with pytest.raises(InputError, match="init=umx: is of 44100 Hz, found a separator of 48000"):
+        load_published(separator(rate=48000), "umx")
+    assert asked == []
+
+
 def test_what_is_not_there_or_not_weights_is_said(folder):
     torch.save({"state_dict": {}}, folder / "bass.pth")
     (folder / "other.pth").write_bytes(b"")
@@ -163,18 +194,24 @@ TINY = {"audio_channels": 1, "channels": 4, "n_fft": 1024, "depth": 5}
 class Bundle:
     """torchaudio's pipeline with a small network, or without a way to it."""
 
-    def __init__(self, reason=None):
+    def __init__(self, error=None):
         torch.manual_seed(0)
-        self.reason, self.net = reason, HDemucs(4, **TINY).net.eval()
+        self.error, self.net = error, HDemucs(4, **TINY).net.eval()
 
     def get_model(self):
-        if self.reason:
-            raise URLError(self.reason)
+        if self.error:
+            raise self.error
         return self.net
 
 
-def demucs(*targets, **options):
-    return Direct(partial(HDemucs, **(TINY | options)), targets, 8000, 1, 1.0).eval()
+def demucs(*targets, rate=44100, **options):
+    return Direct(partial(HDemucs, **(TINY | options)), targets, rate, 1, 1.0).eval()
+
+
+def test_torchaudios_file_sources_and_rate_are_those_of_its_pipeline():
+    bundle = torchaudio.pipelines.HDEMUCS_HIGH_MUSDB
+    assert bundle._model_path == HDEMUCS_FILE and bundle.sample_rate == RATE
+    assert tuple(bundle._model_factory_func.keywords["sources"]) == HDEMUCS_SOURCES
 
 
 @pytest.mark.parametrize("targets", [["vocals"], ["vocals", "drums"], ["drums", "bass", "other", "vocals"]])
@@ -190,19 +227,21 @@ def test_hybrid_demucs_keeps_the_targets_in_their_order(targets, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("made", "reason", "sentence"),
+    ("made", "error", "sentence"),
     [
         (lambda: separator(), None, "is of Hybrid Demucs; choose model=hdemucs"),
+        (lambda: demucs("vocals", rate=48000), None, "is of 44100 Hz, found a separator of 48000"),
         (lambda: demucs("choir"), None, "has no weights of 'choir'; it has drums, bass, other, vocals"),
         (lambda: demucs("vocals", channels=8), None, r"freq_encoder\.0\.\S+ is \[4\S.*, expected \[8"),
         (
             lambda: demucs("vocals"),
-            "no route",
-            r"cannot be fetched \(no route\); get it from https://\S+/hdemucs_high_trained.pt",
+            URLError("no route"),
+            r"cannot be fetched \(no route\); get it from https://\S+/hdemucs_high_musdbhq_only\.pt and put it into \S+/models",
         ),
+        (lambda: demucs("vocals"), EOFError(), r"hdemucs_high_musdbhq_only\.pt: is damaged; remove it"),
     ],
 )
-def test_what_keeps_hybrid_demucs_from_starting_is_said(made, reason, sentence, monkeypatch):
-    monkeypatch.setattr(torchaudio.pipelines, "HDEMUCS_HIGH_MUSDB", Bundle(reason))
+def test_what_keeps_hybrid_demucs_from_starting_is_said(made, error, sentence, monkeypatch):
+    monkeypatch.setattr(torchaudio.pipelines, "HDEMUCS_HIGH_MUSDB", Bundle(error))
     with pytest.raises(InputError, match=sentence):
         load_published(made(), "hdemucs_high_musdb")

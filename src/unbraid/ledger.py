@@ -72,3 +72,12 @@ def read(folder: Path) -> list[dict[str, Any]]:
     if not found or not isinstance(found[0], dict) or not {"version", "sweep"} <= {*found[0]}:
         raise InputError(f"{folder / NAME}: is no ledger of a sweep; choose another hydra.sweep.dir")
     return found
+
+
+def sweep_of(folder: Path) -> str | None:
+    """The identity of the sweep that a folder holds; None where it holds none that can be read."""
+    try:
+        found = read(folder)
+    except InputError:
+        return None
+    return str(found[0]["sweep"]) if found else None

@@ -10,6 +10,13 @@ from torch.nn import functional
 from unbraid.errors import InputError
 
 
+def given(estimate: Any, name: str) -> Tensor:
+    """A field of an estimate; InputError where the separator has none."""
+    if (value := getattr(estimate, name)) is None:
+        raise InputError(f"model.loss: is of {name}, and this separator has none; choose a loss of what it gives")
+    return value
+
+
 class MagnitudeL1(nn.Module):
     """‖M ⊙ X − Y‖₁,₁ between estimated and true magnitudes (Jansson et al., ISMIR 2017).
 
@@ -18,7 +25,7 @@ class MagnitudeL1(nn.Module):
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
-        return functional.l1_loss(estimate.magnitudes, reference.magnitudes)
+        return functional.l1_loss(given(estimate, "magnitudes"), reference.magnitudes)
 
 
 class SquaredError(nn.Module):
@@ -34,8 +41,8 @@ class BinCrossEntropy(nn.Module):
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Shape: logits [B, classes, F, T] and labels [B, F, T], negative where there is none -> scalar."""
-        known = reference.labels >= 0
-        total = functional.cross_entropy(estimate.logits, reference.labels, reduction="sum")
+        logits, known = given(estimate, "logits"), reference.labels >= 0
+        total = functional.cross_entropy(logits, reference.labels, reduction="sum")
         return total / known.sum().clamp(min=1)
 
 
@@ -55,8 +62,9 @@ class DeepClustering(nn.Module):
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Shape: embeddings [B, D, F, T]; labels and weights [B, F, T] -> scalar. In float32 under any precision."""
-        with torch.autocast(estimate.embeddings.device.type, enabled=False):
-            return self._distance(estimate.embeddings.float(), reference.labels, reference.weights)
+        embeddings = given(estimate, "embeddings")
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self._distance(embeddings.float(), reference.labels, reference.weights)
 
     def _distance(self, embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         weights = weights.flatten(start_dim=1)  # [B, N]
@@ -102,7 +110,7 @@ class MagnitudeMSE(nn.Module):
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
-        return functional.mse_loss(estimate.magnitudes, reference.magnitudes)
+        return functional.mse_loss(given(estimate, "magnitudes"), reference.magnitudes)
 
 
 class WaveformL1(nn.Module):

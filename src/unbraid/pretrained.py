@@ -4,6 +4,7 @@ Those of Open-Unmix (Stöter et al., JOSS 2019), a file for each target: `umx` w
 `umxl` on more that is not public, and it is for non-commercial use only.
 """
 
+import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -25,9 +26,10 @@ PUBLISHED = {
     "umxhq": (3370489, ("bass-8d85a5bd", "drums-9619578f", "other-b52fbbf7", "vocals-b62c91ce")),
     "umxl": (5069601, ("bass-2ca1ce51", "drums-69e0ebd4", "other-c8c5b3e6", "vocals-bccbd9aa")),
 }
-# torchaudio's, of MUSDB18-HQ and 150 songs more; one network for all sources, in this order.
+RATE = 44100  # Hz, of all that is published
+# torchaudio's, trained on MUSDB18-HQ; one network for all sources, in this order.
 HDEMUCS, HDEMUCS_SOURCES = "hdemucs_high_musdb", ("drums", "bass", "other", "vocals")
-HDEMUCS_FILE = "models/hdemucs_high_trained.pt"
+HDEMUCS_FILE = "models/hdemucs_high_musdbhq_only.pt"
 # What a torch file that is none, or not whole, or holds more than tensors, ends in.
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError)
 
@@ -41,7 +43,8 @@ def load_published(separator: Separator, init: str) -> None:
             `hdemucs_high_musdb`.
 
     Raises:
-        InputError: there are none for this model or for a target, the file cannot be fetched or read, or its shapes differ.
+        InputError: there are none for this model or for a target, the file cannot be fetched or read, or its shapes or the
+            sample rate differ.
     """
     if init == HDEMUCS:
         _load_hdemucs(separator)
@@ -52,12 +55,21 @@ def load_published(separator: Separator, init: str) -> None:
     folder = Path(init).expanduser()
     for target, net in zip(separator.targets, nets, strict=True):
         if init in PUBLISHED:
+            _check_rate(separator, RATE, init)
             state = _fetched(init, target)
         elif folder.is_dir():
             state = _read(_file_of(folder, target))
+            _check_rate(separator, _rate_of(folder, state), init)
         else:
             raise InputError(f"init={init}: is no folder and no published model; {unknown(init, [*PUBLISHED, HDEMUCS])}")
         _fill(net, state, f"init={init}: {target}")
+
+
+def _check_rate(separator: Separator, rate: int | None, init: str) -> None:
+    """The same bins are other frequencies at another rate."""
+    own = separator.sample_rate
+    if rate not in (None, own):
+        raise InputError(f"init={init}: is of {rate} Hz, found a separator of {own}; set model.separator.sample_rate={rate}")
 
 
 def _load_hdemucs(separator: Separator) -> None:
@@ -68,15 +80,20 @@ def _load_hdemucs(separator: Separator) -> None:
     for target in separator.targets:
         if target not in HDEMUCS_SOURCES:
             raise InputError(f"init={HDEMUCS}: has no weights of '{target}'; it has {', '.join(HDEMUCS_SOURCES)}")
-    bundle = torchaudio.pipelines.HDEMUCS_HIGH_MUSDB
+    _check_rate(separator, RATE, HDEMUCS)
+    place, url = (
+        Path(torch.hub.get_dir()) / "torchaudio" / HDEMUCS_FILE,
+        f"https://download.pytorch.org/torchaudio/{HDEMUCS_FILE}",
+    )
     try:
-        state = bundle.get_model().state_dict()
+        state = torchaudio.pipelines.HDEMUCS_HIGH_MUSDB.get_model().state_dict()
     except OSError as error:
-        place = Path(torch.hub.get_dir()) / "torchaudio" / HDEMUCS_FILE
+        reason = getattr(error, "reason", None) or error
         raise InputError(
-            f"init={HDEMUCS}: {place.name} cannot be fetched ({getattr(error, 'reason', None) or error}); get it from "
-            f"https://download.pytorch.org/torchaudio/{HDEMUCS_FILE} and put it into {place.parent}"
+            f"init={HDEMUCS}: {place.name} cannot be fetched ({reason}); get it from {url} and put it into {place.parent}"
         ) from error
+    except UNREADABLE as error:
+        raise InputError(f"{place}: is damaged; remove it, and it is fetched again from {url}") from error
     numbers = torch.tensor([HDEMUCS_SOURCES.index(target) for target in separator.targets])
     own = found.net.state_dict()
     for name in own | state:
@@ -136,6 +153,16 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     if not isinstance(state, Mapping):
         raise InputError(f"{path}: is no file of weights; expected tensors by name, found a {type(state).__name__}")
     return state
+
+
+def _rate_of(folder: Path, state: Mapping[str, Tensor]) -> int | None:
+    """In Hz, from `separator.json` beside the weights or, in old files, among them; None where neither says it."""
+    if not (path := folder / "separator.json").is_file():
+        return int(state["sample_rate"]) if isinstance(state.get("sample_rate"), Tensor) else None
+    try:
+        return int(json.loads(path.read_text())["sample_rate"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: expected JSON with a number as sample_rate") from error
 
 
 def _fill(net: OpenUnmix, state: Mapping[str, Tensor], where: str) -> None:

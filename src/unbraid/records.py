@@ -11,10 +11,10 @@ import os
 import platform
 import re
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -171,7 +171,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 def is_held(folder: Path) -> bool:
     """Whether another process trains in the folder, on whichever machine."""
     try:
-        with (folder / LOCK).open("a") as file:
+        with (folder / LOCK).open("r+") as file:
             return not _lock(file)
     except FileNotFoundError:
         return False
@@ -187,7 +187,7 @@ def _lock(file: IO[str]) -> bool:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
 def code() -> str:

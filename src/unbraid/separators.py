@@ -173,7 +173,7 @@ class Masking(Separator):
 
     def __init__(
         self,
-        net: Callable[[], nn.Module],
+        net: Callable[..., nn.Module],
         stft: STFT,
         targets: Iterable[str],
         sample_rate: int,
@@ -295,8 +295,11 @@ class JointMasking(Masking):
     def ask(self, magnitudes: Tensor) -> dict[str, Tensor]:
         said = self.nets[0](magnitudes)
         said = said if isinstance(said, dict) else {"masks": said}
-        masks = said["masks"][:, : len(self.targets)].expand(-1, -1, self.channels, -1, -1)
-        return said | {"masks": masks}
+        return said | {"masks": self.of_targets(said["masks"])}
+
+    def of_targets(self, masks: Tensor) -> Tensor:
+        """Without that of the rest, for every channel. Shape: [B, S + 1, C or 1, F, T] -> [B, S, C, F, T]."""
+        return masks[:, : len(self.targets)].expand(-1, -1, self.channels, -1, -1)
 
     def energies(self, mixture: Tensor, sources: Tensor) -> Tensor:
         """Of each target and of the rest, over the channels. Shape: [B, C, T], [B, S, C, T] -> [B, S + 1, F, frames]."""
@@ -330,9 +333,8 @@ class Segmenting(JointMasking):
         consistency: bool = False,
     ) -> None:
         super().__init__(
-            net,  # type: ignore[arg-type]
-            stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_max, mask_power, consistency,
-        )  # fmt: skip
+            net, stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_max, mask_power, consistency
+        )
         self.hard = hard
 
     def ask(self, magnitudes: Tensor) -> dict[str, Tensor]:
@@ -341,8 +343,7 @@ class Segmenting(JointMasking):
             masks = functional.one_hot(logits.argmax(dim=1), logits.shape[1]).movedim(-1, 1).float()
         else:
             masks = logits.softmax(dim=1)
-        masks = masks[:, : len(self.targets), None].expand(-1, -1, self.channels, -1, -1)
-        return {"masks": masks, "logits": logits}
+        return {"masks": self.of_targets(masks.unsqueeze(2)), "logits": logits}
 
     def reference(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, by_difference: Sequence[bool] | None = None
@@ -384,9 +385,8 @@ class Clustering(JointMasking):
         consistency: bool = False,
     ) -> None:
         super().__init__(
-            net,  # type: ignore[arg-type]
-            stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_max, mask_power, consistency,
-        )  # fmt: skip
+            net, stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_max, mask_power, consistency
+        )
         if silent_db <= 0:
             raise InputError(f"silent_db must be above 0, found {silent_db}")
         self.masks_from, self.silent_db = masks_from, silent_db
@@ -401,8 +401,7 @@ class Clustering(JointMasking):
             likely = self._net.gather(said["masks"][:, :, 0]).argmax(dim=1)
             found = torch.stack([self._cluster(*one) for one in zip(said["embeddings"], likely, strict=True)])
             said["masks"] = self._net.spread(found).unsqueeze(2)
-        masks = said["masks"][:, : len(self.targets)].expand(-1, -1, self.channels, -1, -1)
-        return said | {"masks": masks}
+        return said | {"masks": self.of_targets(said["masks"])}
 
     @property
     def _net(self) -> Any:

@@ -19,6 +19,7 @@ from unbraid import audio
 from unbraid.commands.courses import set_up_process, try_one_chunk
 from unbraid.commands.door import CONF
 from unbraid.errors import InputError
+from unbraid.losses import MagnitudeL1, WaveformL1
 from unbraid.nets.adapters import ConvTasNet
 from unbraid.runs import build
 from unbraid.scoring.measures import usdr
@@ -174,14 +175,14 @@ def test_the_best_weights_are_scored_not_the_last(cli, songs, tmp_path):
 
 def test_trying_a_chunk_leaves_the_network_in_training_mode(songs, tmp_path):
     separator = masking(partial(Constant, 0.5))
-    try_one_chunk(separator, 97536)
+    try_one_chunk(separator, MagnitudeL1(), 97536)
     assert separator.training
 
 
 def test_a_network_whose_sizes_do_not_go_together_is_said_before_any_training():
     net = partial(ConvTasNet, msk_num_stacks=0)
     with pytest.raises(InputError, match=r"model\.separator\.net: its sizes do not suit chunks of 800 samples: prelu"):
-        try_one_chunk(Direct(net, ["vocals"], 8000, 1, 0.1), 800)
+        try_one_chunk(Direct(net, ["vocals"], 8000, 1, 0.1), WaveformL1(), 800)
 
 
 def test_denormal_numbers_are_flushed():
@@ -209,6 +210,25 @@ def test_two_processes_train_and_score_one_run_even_where_one_validates_silence(
     assert float(row["valid/uSDR/vocals"]) < 0 < float(row["valid/loss"])
     scores = load_json(tmp_path / "run/scores.json")  # of both processes, each track once and in order
     assert list(scores["tracks"]) == ["song 3", "song 4", "song 5"] and scores["summary"]["vocals"]["uSDR"]["n"] == 3
+
+
+def test_the_batches_of_two_processes_are_that_of_one(tmp_path):
+    """The same gradient, a tenth of which Adam keeps in its first step; of a net without batch norm."""
+    for number, split in enumerate(("train", "train", "valid", "valid", "test", "test")):
+        write_song(tmp_path / "songs" / split / f"song {number}", seed=number)
+    gradients = []
+    for devices in (1, 2):
+        words = ["model=conv_tasnet", "data=musdb", f"data.root={tmp_path / 'songs'}", *TINY["conv_tasnet"]]
+        words += ["trainer=cpu", "trainer.max_steps=1", f"trainer.devices={devices}", f"hydra.run.dir=run{devices}"]
+        words += ["data.chunks_per_track=4", f"data.batch_size={4 // devices}"]
+        subprocess.run(
+            [sys.executable, PROJECT / "train.py", *words], cwd=tmp_path, check=True, timeout=120, capture_output=True
+        )
+        state = torch.load(tmp_path / f"run{devices}/checkpoints/last.ckpt", weights_only=True)["optimizer_states"][0]["state"]
+        gradients.append([10 * values["exp_avg"] for values in state.values()])
+    assert sum(gradient.abs().sum() for gradient in gradients[0]) > 0
+    for one, two in zip(*gradients, strict=True):
+        assert (one - two).abs().max() < 1e-6
 
 
 def test_without_an_epoch_the_last_weights_are_scored(cli, songs, tmp_path):

@@ -166,3 +166,8 @@ def test_a_gradient_leads_back_wherever_an_autoencoder_of_frames_has_gone():
     assert (found >= 0).all()
     (found - 2).abs().sum().backward()
     assert (net.net.decoder[-1].bias.grad != 0).all()
+
+
+def test_frames_of_another_transform_are_said():
+    with pytest.raises(InputError, match=r"for 5 bins \(n_fft=8\), found 9; set its size to 9"):
+        FrameAutoencoder(5, 2)(torch.rand(1, 1, 9, 3))

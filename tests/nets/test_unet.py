@@ -76,6 +76,27 @@ def test_every_weight_gets_a_gradient():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
+@pytest.mark.parametrize("skips", [True, False])
+def test_in_training_it_is_the_network_of_torchs_own_layers(skips):
+    """Outputs and gradients, of maps small enough for every form of `unbraid.nets.halving`."""
+    torch.manual_seed(0)
+    net, x = UNet(None, (6, 8, 10, 12), 2, skips=skips, dropout=0.0), torch.rand(3, 2, 65, 32)
+    levels = [x[:, :, 1:]]
+    for convolution, norm, activation in net.encoder:
+        levels.append(activation(norm(nn.Conv2d.forward(convolution, levels[-1]))))
+    y = levels.pop()
+    for depth, (convolution, *rest) in enumerate(net.decoder):
+        y = nn.ConvTranspose2d.forward(convolution, torch.cat([y, levels.pop()], dim=1) if skips and depth else y)
+        for layer in rest:
+            y = layer(y)
+    expected = torch.sigmoid(torch.cat([y[:, :, :1], y], dim=2))
+    mask = net(x)
+    assert torch.allclose(mask, expected, atol=1e-5) and mask.std() > 1e-3
+    wanted, found = (torch.autograd.grad((one * x).sum(), [*net.parameters()]) for one in (expected, mask))
+    for (name, _), want, gradient in zip(net.named_parameters(), wanted, found, strict=True):
+        assert (want - gradient).abs().max() < 1e-4 * max(1, want.abs().max()), name
+
+
 def test_what_it_cannot_take_is_said():
     with pytest.raises(InputError, match="needs at least 64 frames, found 63"):
         UNet(None, NARROW)(torch.rand(1, 1, 513, 63))

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from unbraid.launchers.arms import Arm
+from unbraid.launchers.processes import duration
 from unbraid.ledger import Ledger
 from unbraid.records import ENDED, Run, State, read_record
 
@@ -66,7 +67,7 @@ class Board:
         words = error or "".join(f"{name} {value:.2f}" for name, value in found.items())
         self.said[arm] = state, words
         self.ledger.note(arm.folder, {**(read_record(arm.folder) or {}), "state": state}, where=where, score=found)
-        took = f" after {_duration(time.monotonic() - self.began[arm])}" if arm in self.began else ""
+        took = f" after {duration(time.monotonic() - self.began[arm])}" if arm in self.began else ""
         self._say(f"{state:<7} {arm.folder.name}{took}{': ' if words else ''}{words}")
 
     def tick(self) -> None:
@@ -114,7 +115,7 @@ def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:
     share = max((done / limit for done, limit in zip((epochs, steps), limits, strict=True) if limit and limit > 0), default=1.0)
     seconds = sum(float(row["seconds"]) for row in rows) * (1 / share - 1)
     shown = (f"{losses[-1]:.4g}", f"{min(losses):.4g}") if losses else ("", "")
-    return f"epoch {epochs}, {share:.0%}", *shown, _duration(seconds)
+    return f"epoch {epochs}, {share:.0%}", *shown, duration(seconds)
 
 
 def _loss_of(row: dict[str, str]) -> str | None:
@@ -133,9 +134,3 @@ def main_score(folder: Path) -> dict[str, float]:
             if values.get(statistic) is not None:
                 return {f"{target} {measure}": values[statistic]}
     return {}
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

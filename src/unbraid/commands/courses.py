@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
 
@@ -58,7 +59,7 @@ class Course(ABC):
         """Train and test, on each process; how it ended."""
         if self.trainer.is_global_zero:
             print(f"{self.introduction()}\nrun     {shown(self.folder)}", flush=True)
-        _fit(self.trainer, self.task, self.data, self.folder)
+        fit(self.trainer, self.task, self.data, self.folder)
         if was_pruned(self.trainer):
             return "pruned"
         scores = self.test()
@@ -121,7 +122,7 @@ class Separation(Course):
         self.scorer: Scorer
 
     def prepare(self) -> None:
-        try_one_chunk(self.task.separator, self.data.chunk_samples)
+        try_one_chunk(self.task.separator, self.task.loss, self.data.chunk_samples)
         if self.config.init is not None:
             load_published(self.task.separator, self.config.init)
         self.prepare_tracks(self.data)
@@ -198,14 +199,17 @@ class Separation(Course):
 
 
 @torch.no_grad()
-def try_one_chunk(separator: Separator, samples: int) -> None:
-    """Find out before any decoding whether the network takes a chunk of this size, and the phase its sources."""
+def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> None:
+    """Find out before any decoding whether the network takes a chunk of this size, the phase its sources, and the loss both."""
     separator.eval()
+    mixture = torch.zeros(1, separator.channels, samples)
     try:
-        _ = separator(torch.zeros(1, separator.channels, samples)).sources
+        estimate = separator(mixture)
+        sources = estimate.sources
     except (RuntimeError, TypeError) as error:  # a library's network of sizes that do not go together
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"model.separator.net: its sizes do not suit chunks of {samples} samples: {reason}") from error
+    loss(estimate, separator.reference(mixture, sources, estimate))
     separator.train()
 
 
@@ -277,7 +281,9 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     if config.get("search") is not None:
         callbacks.append(build(config.search))
     try:
-        trainer = build(config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[WholeCheckpoints()])
+        trainer = build(
+            config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[WholeCheckpoints(), *cluster()]
+        )
     except InstantiationException as error:
         if isinstance(error.__cause__, MisconfigurationException):
             raise InputError(f"trainer: {error.__cause__}") from error
@@ -285,12 +291,17 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     return trainer
 
 
+def cluster() -> list[SLURMEnvironment]:
+    """Where Slurm has started this process: Lightning learns of the others from it, and leaves signals to `LastCheckpoint`."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect() else []
+
+
 def shown(path: Path) -> Path:
     """As short as it can be typed from here."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
+def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
     checkpoint = latest(folder)
     if checkpoint and trainer.is_global_zero:
         said = "" if checkpoint.name == LAST else f"; {LAST} is damaged"

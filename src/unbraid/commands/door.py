@@ -92,11 +92,12 @@ def _job(command: Callable[[DictConfig], None], asked: str | None) -> Callable[[
             with _full_error(asked):
                 command(config)
         except BaseException as error:
-            _remove_if_empty(folder)
             said = sentence(error, HydraConfig.get().job.config_name or "config", folder)
             if said is None or asked == "1":
                 raise
             _end(f"error: {said}", 1)
+        finally:
+            _remove_if_empty(folder)
 
     return run
 

@@ -3,6 +3,8 @@
 The same command again finds the same sweep: it skips what is done, goes on with what was cut off and tries again what failed.
 """
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from unbraid.commands.board import Board
 from unbraid.commands.door import failed_runs
 from unbraid.commands.experiment import check_experiment
-from unbraid.commands.plan import planned
+from unbraid.commands.plan import plan
 from unbraid.errors import InputError
 from unbraid.launchers.arms import Arm, Launcher
-from unbraid.ledger import NAME, Ledger, read
+from unbraid.ledger import NAME, Ledger, sweep_of
 from unbraid.records import ENDED, PATH_KEYS, Run, code, digest, inside, plain, read_record
 from unbraid.runs import build
 
@@ -41,15 +43,26 @@ def _tree(config: DictConfig) -> dict[str, Any]:
 
 
 def settle(config: DictConfig) -> None:
-    """Lead a sweep to the folder that it has already, where it was begun before and no other folder is named."""
-    chosen = config.hydra.overrides.hydra
-    if config.resume != "auto" or config.plan or any(word.startswith("hydra.sweep.dir=") for word in chosen):
-        return
-    own, folder = identity_of(config), Path(config.hydra.sweep.dir)
-    found = [path.parent for path in folder.parent.parent.glob(f"*/*/{NAME}") if read(path.parent)[0]["sweep"] == own]
-    if found:
-        with open_dict(config):
-            config.hydra.sweep.dir = str(max(found, key=lambda path: (path / NAME).stat().st_mtime))
+    """Lead a sweep to the folder that it has already, where it was begun before and no other folder is named.
+
+    One that is only planned gets none.
+    """
+    named = any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra)
+    if config.plan:
+        _lead(config, Path(tempfile.mkdtemp()))
+    elif config.resume == "auto" and not named:
+        own, folder = identity_of(config), Path(config.hydra.sweep.dir)
+        found = [path for path in folder.parent.parent.glob(f"*/*/{NAME}") if sweep_of(path.parent) == own]
+        if found:
+            _lead(config, max(found, key=lambda path: path.stat().st_mtime).parent)
+
+
+def _lead(config: DictConfig, folder: Path) -> None:
+    """The sweeper reads it here; what Hydra composes for each run starts from the overrides."""
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    with open_dict(config):
+        config.hydra.sweep.dir = str(folder)
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
 
 
 @dataclass
@@ -72,7 +85,8 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
     jobs = [job_of(config, loader, words, number) for number, words in enumerate(job_overrides, first)]
     launcher: Launcher = _checked(config, jobs)
     if config.plan:
-        print(planned([job.run for job in jobs]))
+        shutil.rmtree(config.hydra.sweep.dir)  # which `settle` has made for what Hydra leaves
+        plan([job.run for job in jobs])
         return [job.result for job in jobs]
     folder = Path(config.hydra.sweep.dir)
     ledger = Ledger(folder, identity_of(config))

@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from unbraid.commands.courses import Course, ready, shown
 from unbraid.commands.door import frozen, sentence
 from unbraid.commands.experiment import check_experiment
-from unbraid.commands.plan import planned
+from unbraid.commands.plan import plan
 from unbraid.errors import InputError
 from unbraid.launchers.processes import live_with_parent, start
 from unbraid.records import ENDED, Run, State, code, identity, inside, is_held, read_record
@@ -33,7 +33,7 @@ def train(config: DictConfig) -> None:
         folder, choices = Path(chosen.runtime.output_dir), {key: chosen.runtime.choices[key] for key in CHOICES}
         run = Run(folder, config, inside(words), choices)
         if config.plan:
-            print(planned([run]))
+            plan([run])
         else:
             _train(run, any(word.startswith("hydra.run.dir=") for word in chosen.overrides.hydra))
 

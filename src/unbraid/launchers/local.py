@@ -121,6 +121,9 @@ class Local(Launcher):
                 os.close(descriptor)
 
     def _end(self, one: Running, waiting: "deque[Arm]", errors: Counter[str], watch: Watch) -> None:
+        if one.arm.is_busy():  # another command came first by a moment
+            waiting.append(one.arm)
+            return
         state, error = one.arm.ending()
         if state == "failed" and error and any(word in error for word in FAULTY) and one.slot.gpus:
             self.faults.update(one.slot.gpus)

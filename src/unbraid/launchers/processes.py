@@ -1,5 +1,6 @@
 """A run in a process of its own, which ends when the one that has started it does."""
 
+import math
 import os
 import signal
 import subprocess
@@ -9,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+PROGRAM = (sys.executable, "-m", "unbraid.commands.train")
 WITH_PARENT = "with-parent"
 
 
 def command(folder: Path) -> list[str]:
     """What runs a frozen folder, in a process that has nothing of the command line, the clock or a sweeper."""
-    return [sys.executable, "-m", "unbraid.commands.train", str(folder.absolute())]
+    return [*PROGRAM, str(folder.absolute())]
 
 
 def start(
@@ -44,3 +46,12 @@ def _end_with_input() -> None:
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def duration(seconds: float) -> str:
+    """For people."""
+    if seconds == math.inf:
+        return "no limit"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

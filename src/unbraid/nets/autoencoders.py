@@ -171,11 +171,14 @@ class FrameAutoencoder(nn.Module):
         self, size: int, code: int, hidden: Sequence[int] = (), activation: Activation = "elu", tied: bool = False
     ) -> None:
         super().__init__()
+        self.size = size
         self.net = DenseAutoencoder(size, code, hidden, activation, output="linear", tied=tied)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
         # b batch, c channel, f bin, t frame
         b, c, f, t = magnitudes.shape
+        if f != self.size:
+            raise InputError(f"the network is for {self.size} bins (n_fft={2 * self.size - 2}), found {f}; set its size to {f}")
         frames = self.net(magnitudes.sqrt().transpose(-1, -2).reshape(-1, f)).square()
         return frames.view(b, c, t, f).transpose(-1, -2)
 

@@ -16,7 +16,7 @@ from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from unbraid.errors import InputError
 from unbraid.nets.convolutional import widened
-from unbraid.nets.halving import Doubling, Halving
+from unbraid.nets.halving import Doubling, Dropout, Halving, joined
 
 DropBin = Literal["dc", "nyquist"]
 Masks = Literal["sigmoid", "softmax"]
@@ -75,9 +75,9 @@ class UNet(nn.Module):
         self.encoder = nn.ModuleList(_down(i, o, kernel_size) for i, o in zip(ins, channels, strict=True))
         self.decoder = nn.ModuleList()
         for depth, width in enumerate([*ins[:0:-1], audio_channels * (sources or 1)]):
-            joined = channels[-1 - depth] * (2 if skips and depth > 0 else 1)
+            heard = channels[-1 - depth] * (2 if skips and depth > 0 else 1)
             last = depth == len(ins) - 1
-            self.decoder.append(_up(joined, width, kernel_size, dropout if depth < dropout_layers else 0.0, last, up))
+            self.decoder.append(_up(heard, width, kernel_size, dropout if depth < dropout_layers else 0.0, last, up))
         convert_conv2d_weight_memory_format(self, torch.channels_last)  # faster on CPU, and what tensor cores want
 
     def forward(self, magnitudes: Tensor) -> Tensor:
@@ -88,9 +88,8 @@ class UNet(nn.Module):
             x = down(x)
             levels.append(x)
         for depth, up in enumerate(self.decoder):
-            if self.skips and depth > 0:
-                x = torch.cat([x, levels[-1 - depth]], dim=1)
-            x = up(widened(x, self.up))
+            maps = [x, levels[-1 - depth]] if self.skips and depth > 0 else [x]
+            x = up(maps if self.up == "transposed" else widened(joined(maps), self.up))
         x = restore(x.float(), magnitudes.shape[-1], self.drop_bin)
         x = x if self.sources is None else x.unflatten(1, (self.sources, -1))
         return x.softmax(dim=1) if self.masks == "softmax" else torch.sigmoid(x)
@@ -132,4 +131,4 @@ def _up(ins: int, outs: int, kernel_size: int, dropout: float, last: bool, up: U
     if last:
         return nn.Sequential(convolution)
     layers = [convolution, nn.BatchNorm2d(outs), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Dropout(dropout)) if dropout else nn.Sequential(*layers)
+    return nn.Sequential(*layers, Dropout(dropout)) if dropout else nn.Sequential(*layers)
