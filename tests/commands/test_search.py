@@ -180,10 +180,12 @@ def test_the_package_that_is_missing_is_named(cli, sweep, monkeypatch):
     assert status == 1 and err == "error: sweeper=optuna needs the package optuna: pip install 'unbraid[optuna]'\n"
 
 
-def test_a_plan_begins_nothing(cli, sweep):
+def test_a_plan_is_of_a_trial_that_could_be_and_begins_nothing(cli, sweep, monkeypatch):
+    found = []
+    monkeypatch.setattr("unbraid.commands.sweep.plan", found.extend)
     status, _, err = cli(*PCA, "model.net.code=2,3", "plan=true")
     assert status == 0, err
-    assert not [*sweep.glob("*")]
+    assert [run.config.model.net.code for run in found] == [2] and not sweep.exists()
 
 
 def wait_for(found, process, seconds=240):
