@@ -133,6 +133,7 @@ class Search:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if len(found) == most:
                 break
+            # A lock over NFS is one of processes, and would not stop this one from taking its own again.
             if trial.number not in self.claims and (lock := _taken(lock_of(self.path, str(trial.number)))):
                 found.append(Claim(Trial(self.study, trial._trial_id), lock))
         return found
