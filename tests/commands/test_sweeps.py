@@ -49,8 +49,12 @@ def test_the_same_command_again_runs_what_is_not_done(cli, tmp_path):
     assert "1 done before; resume=never starts anew" in out
     assert sorted(starts(sweep)) == ["0-deep_ae-digits-0", "1-deep_ae-digits-1", "1-deep_ae-digits-1"]
 
+    lines = (sweep / "ledger.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not ("1-deep_ae" in line and '"state": "done"' in line)]
+    (sweep / "ledger.jsonl").write_text("".join(kept))  # as if the sweep had been killed before it could note the end
     status, out, _ = cli(*words)
     assert status == 0 and "2 runs\n        2 done before" in out and len(starts(sweep)) == 3
+    assert (read(sweep)[-1]["run"], read(sweep)[-1]["state"]) == ("1-deep_ae-digits-1", "done") and read(sweep)[-1]["score"]
 
 
 def test_a_sweep_starts_anew_where_it_is_told_to(cli, tmp_path):

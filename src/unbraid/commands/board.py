@@ -47,6 +47,7 @@ class Board:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.live:
+            self.live.vertical_overflow = "visible"
             self.live.update(self._table(), refresh=True)
             self.live.stop()
         states = [state for state, _ in self.said.values()]
@@ -80,20 +81,16 @@ class Board:
             print(line, flush=True)
 
     def _table(self) -> Table:
-        """Of the runs that have a state, and the number of those that wait."""
+        """Of the runs that have a state, and the number of those that wait: running ones first, as a screen has an end."""
         table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
-        waiting = 0
-        for arm, config in self.configs.items():
-            if arm in self.places:
-                table.add_row(arm.folder.name, "running", self.places[arm], *progress(arm.folder, config), "")
-            elif arm in self.said:
-                state, words = self.said[arm]
-                done, loss, best, _ = progress(arm.folder, config)
-                table.add_row(arm.folder.name, state, "", done, loss, best, "", words)
-            else:
-                waiting += 1
-        if waiting:
+        for arm, place in self.places.items():
+            table.add_row(arm.folder.name, "running", place, *progress(arm.folder, self.configs[arm]), "")
+        if waiting := len(self.configs) - len(self.places) - len(self.said):
             table.add_row(f"{waiting} waiting")
+        for arm in sorted(self.said, key=lambda arm: arm.number):
+            state, words = self.said[arm]
+            done, loss, best, _ = progress(arm.folder, self.configs[arm])
+            table.add_row(arm.folder.name, state, "", done, loss, best, "", words)
         return table
 
 

@@ -3,6 +3,7 @@
 The same command again finds the same sweep: it skips what is done, goes on with what was cut off and tries again what failed.
 """
 
+import atexit
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from unbraid.commands.board import Board
+from unbraid.commands.board import Board, main_score
 from unbraid.commands.door import failed_runs
 from unbraid.commands.experiment import check_experiment
 from unbraid.commands.plan import plan
 from unbraid.errors import InputError
 from unbraid.launchers.arms import Arm, Launcher
-from unbraid.ledger import NAME, Ledger, sweep_of
+from unbraid.ledger import NAME, Ledger, read, sweep_of
 from unbraid.records import ENDED, PATH_KEYS, Run, code, digest, inside, plain, read_record
 from unbraid.runs import build
 
@@ -49,7 +50,9 @@ def settle(config: DictConfig) -> None:
     """
     named = any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra)
     if config.plan:
-        _lead(config, Path(tempfile.mkdtemp()))
+        scratch = tempfile.mkdtemp()  # for what Hydra leaves
+        atexit.register(shutil.rmtree, scratch)
+        _lead(config, Path(scratch))
     elif config.resume == "auto" and not named:
         own, folder = identity_of(config), Path(config.hydra.sweep.dir)
         found = [path for path in folder.parent.parent.glob(f"*/*/{NAME}") if sweep_of(path.parent) == own]
@@ -85,13 +88,13 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
     jobs = [job_of(config, loader, words, number) for number, words in enumerate(job_overrides, first)]
     launcher: Launcher = _checked(config, jobs)
     if config.plan:
-        shutil.rmtree(config.hydra.sweep.dir)  # which `settle` has made for what Hydra leaves
         plan([job.run for job in jobs])
         return [job.result for job in jobs]
     folder = Path(config.hydra.sweep.dir)
     ledger = Ledger(folder, identity_of(config))
     ledger.open()
     left = [job for job in jobs if not _is_done(job.run)]
+    _catch_up(ledger, [job.run.folder for job in jobs if job not in left])
     for job in left:
         job.run.freeze()
     print(_introduction(folder, launcher, jobs, left))
@@ -143,6 +146,14 @@ def _checked(config: DictConfig, jobs: Sequence[Job]) -> Launcher:
         if refusal := launcher.refusal(job.arm):
             raise InputError(f"{job.run.folder.name}: {refusal}; nothing was started")
     return launcher
+
+
+def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
+    """Note what has been done while the command that started it was dead."""
+    noted = {line["run"] for line in read(ledger.folder)[1:] if line["state"] in ENDED}
+    for folder in done:
+        if folder.name not in noted and (record := read_record(folder)):
+            ledger.note(folder, record, score=main_score(folder))
 
 
 def _is_done(run: Run) -> bool:
