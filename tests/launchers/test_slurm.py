@@ -304,7 +304,7 @@ def test_a_sweep_starts_by_the_choice_of_the_launcher(commands, cli, tmp_path):
     assert status == 1 and "launcher.partition big is not in this Slurm; known: cpu" in error
 
 
-def test_lightning_leaves_signals_of_slurm_to_us(monkeypatch):
+def test_lightning_leaves_signals_of_slurm_to_us(commands, monkeypatch):
     assert cluster() == []
     monkeypatch.setenv("SLURM_NTASKS", "2")
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
