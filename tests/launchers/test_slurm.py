@@ -260,9 +260,16 @@ def test_a_run_that_another_process_is_at_is_waited_for(commands, monkeypatch, t
     busy = iter([True, True, False])
     monkeypatch.setattr(Arm, "is_busy", lambda arm: next(busy))
     queue = Queue(monkeypatch, [], [job(1, "COMPLETED")])
-    notes = Notes(lambda number: mark(arm, "done"))
+    submitted = []
+
+    def tick(number):
+        submitted.append(len(queue.scripts))
+        if number == 1:
+            mark(arm, "done")
+
+    notes = Notes(tick)
     launcher().run([arm], notes)
-    assert len(queue.scripts) == 1 and notes == [(0, "done", None)]
+    assert submitted == [0, 0, 1] and notes == [(0, "done", None)]
 
 
 def test_who_stops_watching_leaves_the_jobs(commands, monkeypatch, tmp_path, capsys):
@@ -304,7 +311,7 @@ def test_a_sweep_starts_by_the_choice_of_the_launcher(commands, cli, tmp_path):
     assert status == 1 and "launcher.partition big is not in this Slurm; known: cpu" in error
 
 
-def test_lightning_leaves_signals_of_slurm_to_us(monkeypatch):
+def test_lightning_leaves_signals_of_slurm_to_us(commands, monkeypatch):
     assert cluster() == []
     monkeypatch.setenv("SLURM_NTASKS", "2")
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
