@@ -1,9 +1,10 @@
-"""What a run folder says of itself: `config.yaml`, what is run, and `run.json`, how far it has come.
+"""What a run folder says of itself: `config.yaml`, what is run, `run.json`, how far it has come, and what it has measured.
 
 Whoever trains in a folder holds its lock, which the kernel lets go however the process ends. So a record that says `running`
 while nobody holds the lock is that of a run that was killed.
 """
 
+import csv
 import fcntl
 import hashlib
 import json
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -52,6 +54,11 @@ def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
 def inside(words: Sequence[str]) -> list[str]:
     """Those overrides that say what a run is."""
     return [word for word in words if re.split(r"[=./@]", word.lstrip("+~"))[0] not in OUTSIDE]
+
+
+def inside_anywhere(words: Sequence[str]) -> list[str]:
+    """Those of them that are no paths, in an order of their own: the same on every machine."""
+    return sorted(word for word in inside(words) if word.lstrip("+~").split("=")[0].split(".")[-1] not in PATH_KEYS)
 
 
 def digest(value: Any) -> str:
@@ -168,6 +175,25 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
+def epochs(folder: Path) -> list[dict[str, str]]:
+    """The rows of `metrics.csv`, one for each epoch; none before the first has ended."""
+    try:
+        with (folder / "metrics.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+
+
+def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
+    """Of each target and measure of a `scores.json`, in the statistic of its protocol; None where it is undefined."""
+    statistic = scores.get("protocol", {}).get("tracks", "mean")  # autoencoders have no protocol of tracks
+    return {
+        (target, measure): values.get(statistic)
+        for target, measures in scores["summary"].items()
+        for measure, values in measures.items()
+    }
+
+
 def is_held(folder: Path) -> bool:
     """Whether another process trains in the folder, on whichever machine."""
     try:
@@ -190,6 +216,7 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
+@cache
 def code() -> str:
     """A hash of the package's own source, committed or not."""
     package = Path(__file__).parent

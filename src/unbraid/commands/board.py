@@ -1,12 +1,10 @@
 """What a sweep shows while it runs: a live table in a terminal, a line for each event elsewhere; both enter the ledger."""
 
-import csv
 import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -16,7 +14,7 @@ from rich.table import Table
 from unbraid.launchers.arms import Arm
 from unbraid.launchers.processes import duration
 from unbraid.ledger import Ledger
-from unbraid.records import ENDED, Run, State, read_record
+from unbraid.records import ENDED, Run, State, epochs, figures, read_record
 
 REFRESH_SECONDS = 1.0
 COLUMNS = ("run", "state", "on", "done", "loss", "best", "left", "score")
@@ -99,20 +97,16 @@ def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:
 
     Losses are those of the validation where there was one.
     """
-    try:
-        with (folder / "metrics.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        rows = []
+    rows = epochs(folder)
     if not rows:
         return "", "", "", ""
     losses = [float(row[name]) for row in rows if (name := _loss_of(row))]
-    epochs, steps = int(rows[-1]["epoch"]) + 1, int(rows[-1]["step"])
+    epoch, step = int(rows[-1]["epoch"]) + 1, int(rows[-1]["step"])
     limits = config.trainer.max_epochs, config.trainer.max_steps
-    share = max((done / limit for done, limit in zip((epochs, steps), limits, strict=True) if limit and limit > 0), default=1.0)
+    share = max((done / limit for done, limit in zip((epoch, step), limits, strict=True) if limit and limit > 0), default=1.0)
     seconds = sum(float(row["seconds"]) for row in rows) * (1 / share - 1)
     shown = (f"{losses[-1]:.4g}", f"{min(losses):.4g}") if losses else ("", "")
-    return f"epoch {epochs}, {share:.0%}", *shown, duration(seconds)
+    return f"epoch {epoch}, {share:.0%}", *shown, duration(seconds)
 
 
 def _loss_of(row: dict[str, str]) -> str | None:
@@ -122,12 +116,7 @@ def _loss_of(row: dict[str, str]) -> str | None:
 def main_score(folder: Path) -> dict[str, float]:
     """The first measure of the first target in `scores.json`, by name; empty where there is none."""
     try:
-        scores: dict[str, Any] = json.loads((folder / "scores.json").read_text())
+        found = figures(json.loads((folder / "scores.json").read_text()))
     except FileNotFoundError:
         return {}
-    statistic = scores.get("protocol", {}).get("tracks", "mean")
-    for target, measures in scores["summary"].items():
-        for measure, values in measures.items():
-            if values.get(statistic) is not None:
-                return {f"{target} {measure}": values[statistic]}
-    return {}
+    return next(({f"{target} {measure}": value} for (target, measure), value in found.items() if value is not None), {})

@@ -113,3 +113,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
             raise InputError(f"{key} must lie in (0, {LONGEST_CHUNK_SECONDS}], found {seconds}")
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed must lie in [0, 2**32 - 1], found {config.seed}")
+
+
+def choices_of(hydra: Any) -> dict[str, str]:
+    """Which model and which data were chosen, by name, as Hydra's own part of a config says."""
+    return {key: hydra.runtime.choices[key] for key in ("model", "data")}

@@ -51,7 +51,7 @@ def probe(folder: Path) -> None:
     config.callbacks = {}
     course = ready(replace(run, config=config))
     clock = Clock()
-    course.trainer.callbacks.append(clock)  # type: ignore[attr-defined]
+    course.trainer.callbacks.append(clock)  # type: ignore[attr-defined]  # a part of the Trainer sets it
     fit(course.trainer, course.task, course.data, folder)
     print(json.dumps(_found(course, clock, run)))
 

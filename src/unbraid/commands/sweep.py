@@ -18,24 +18,22 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unbraid.commands.board import Board, main_score
 from unbraid.commands.door import failed_runs
-from unbraid.commands.experiment import check_experiment
+from unbraid.commands.experiment import check_experiment, choices_of
 from unbraid.commands.plan import plan
 from unbraid.errors import InputError
 from unbraid.launchers.arms import Arm, Launcher
 from unbraid.ledger import NAME, Ledger, read, sweep_of
-from unbraid.records import ENDED, PATH_KEYS, Run, code, digest, inside, plain, read_record
+from unbraid.records import ENDED, Run, code, digest, inside, inside_anywhere, plain, read_record
 from unbraid.runs import build
 
-CHOICES = ("model", "data")
 NOT_OF_A_SWEEP = ("trials", "parallel", "storage")  # of a sweeper: how far and where, not what
 
 
 def identity_of(config: DictConfig) -> str:
     """Of a sweep: what its runs have in common and what they are swept over, without paths and without how they are started."""
     common = {key: value for key, value in _tree(config).items() if key != "hydra"}
-    swept = [word for word in inside(config.hydra.overrides.task) if word.split("=")[0].split(".")[-1] not in PATH_KEYS]
     sweeper = {key: value for key, value in _tree(config.hydra.sweeper).items() if key not in NOT_OF_A_SWEEP}
-    return digest([plain(common), sorted(swept), sweeper])
+    return digest([plain(common), inside_anywhere(config.hydra.overrides.task), sweeper])
 
 
 def _tree(config: DictConfig) -> dict[str, Any]:
@@ -93,11 +91,13 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
     folder = Path(config.hydra.sweep.dir)
     ledger = Ledger(folder, identity_of(config))
     ledger.open()
-    left = [job for job in jobs if not _is_done(job.run)]
-    _catch_up(ledger, [job.run.folder for job in jobs if job not in left])
+    done, left = list[Job](), list[Job]()
+    for job in jobs:
+        (done if _is_done(job.run) else left).append(job)
+    _catch_up(ledger, [job.run.folder for job in done])
     for job in left:
         job.run.freeze()
-    print(_introduction(folder, launcher, jobs, left))
+    print(_introduction(folder, launcher, done, left))
     if left:
         with Board([(job.arm, job.run) for job in left], ledger) as board:
             launcher.run([job.arm for job in left], board)
@@ -116,7 +116,7 @@ def job_of(config: DictConfig, loader: ConfigLoader, words: Sequence[str], numbe
     del tree["hydra"]
     own = OmegaConf.create(tree)
     OmegaConf.resolve(own)  # `hydra:` means this job now, and the next one soon
-    run = Run(folder, own, inside(words), {key: composed.hydra.runtime.choices[key] for key in CHOICES})
+    run = Run(folder, own, inside(words), choices_of(composed.hydra))
     result = JobReturn(overrides=list(words), cfg=own, hydra_cfg=composed, working_dir=str(folder), status=JobStatus.COMPLETED)
     result.return_value = None
     return Job(run, result, _arm(number, run))
@@ -162,10 +162,10 @@ def _is_done(run: Run) -> bool:
     return record is not None and record["identity"] == run.identity and record["state"] in ENDED
 
 
-def _introduction(folder: Path, launcher: Launcher, jobs: Sequence[Job], left: Sequence[Job]) -> str:
+def _introduction(folder: Path, launcher: Launcher, done: Sequence[Job], left: Sequence[Job]) -> str:
     places = f", {launcher.introduction([job.arm for job in left])}" if left else ""
-    done = [job for job in jobs if job not in left]
-    said = f"sweep   {folder}: {len(jobs)} run{'s' if len(jobs) > 1 else ''}{places}"
+    count = len(done) + len(left)
+    said = f"sweep   {folder}: {count} run{'s' if count > 1 else ''}{places}"
     if done:
         others = sum((read_record(job.run.folder) or {}).get("code") != code() for job in done)
         source = f", {others} of them with other source code than this" if others else ""

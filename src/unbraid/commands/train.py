@@ -12,14 +12,12 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from unbraid.commands.courses import Course, ready, shown
 from unbraid.commands.door import frozen, sentence
-from unbraid.commands.experiment import check_experiment
+from unbraid.commands.experiment import check_experiment, choices_of
 from unbraid.commands.plan import plan
 from unbraid.errors import InputError
 from unbraid.launchers.processes import live_with_parent, start
 from unbraid.records import ENDED, Run, State, code, identity, inside, is_held, read_record
 from unbraid.tasks.interruption import interruptible
-
-CHOICES = ("model", "data")
 
 
 def train(config: DictConfig) -> None:
@@ -30,8 +28,7 @@ def train(config: DictConfig) -> None:
         words = [*chosen.overrides.task]
         if typed := next((word for word in words if word.startswith(("launcher", "sweeper"))), None):
             raise InputError(f"{typed}: is for sweeps, of one run too; add -m, as in: python train.py -m …")
-        folder, choices = Path(chosen.runtime.output_dir), {key: chosen.runtime.choices[key] for key in CHOICES}
-        run = Run(folder, config, inside(words), choices)
+        run = Run(Path(chosen.runtime.output_dir), config, inside(words), choices_of(chosen))
         if config.plan:
             plan([run])
         else:

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from unbraid.records import State, is_held, read_record
 
+PATIENCE_SECONDS = 120  # with runs that are told to stop: a checkpoint is written at the end of the batch
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -26,6 +28,15 @@ class Arm:
     devices: int | None
     nodes: int
     on_gpu: bool | None
+
+    @property
+    def processes(self) -> int:
+        """On each machine, of a run that says how many."""
+        return self.devices or 1
+
+    def gpus(self, there_are: bool) -> int:
+        """How many it needs on each machine: one for each process, or none."""
+        return self.processes if self.on_gpu or (self.on_gpu is None and there_are) else 0
 
     def ending(self) -> tuple[State, str | None]:
         """How far it is now that its process has ended: a run that was killed says that it is running."""

@@ -11,12 +11,11 @@ from signal import SIGINT, SIGKILL
 
 from unbraid.data.parallel import cores
 from unbraid.errors import InputError
-from unbraid.launchers.arms import Arm, Launcher, Watch
+from unbraid.launchers.arms import PATIENCE_SECONDS, Arm, Launcher, Watch
 from unbraid.launchers.processes import start
 from unbraid.launchers.slots import Slot, gpus_here, slots
 
 POLL_SECONDS = 0.2
-PATIENCE_SECONDS = 120  # with runs that are told to stop: a checkpoint is written at the end of the batch
 FAULTS = 2  # of a GPU, after which it gets no more runs
 FAULTY = ("CUDA error", "CUDA driver", "No CUDA", "NVML", "ECC error", "cudaGetDeviceCount", "unspecified launch failure")
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from unbraid.data.parallel import CORES
+
 PROGRAM = (sys.executable, "-m", "unbraid.commands.train")
 WITH_PARENT = "with-parent"
 
@@ -34,6 +36,19 @@ def start(
         [*command(folder), WITH_PARENT], env=environment, pass_fds=held, start_new_session=True,
         stdin=subprocess.PIPE, stdout=log, stderr=None if log is None else subprocess.STDOUT,
     )  # fmt: skip
+
+
+def shared(threads: int) -> dict[str, str]:
+    """What the environment tells a run that has so many threads of a machine, and writes to a log.
+
+    Its progress bars are off: each of their states would be a line.
+    """
+    return {"OMP_NUM_THREADS": str(threads), CORES: str(threads), "TQDM_DISABLE": "1"}
+
+
+def outside_slurm() -> dict[str, str]:
+    """This process's environment without what an allocation of Slurm has put there, which is of no other job."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
 
 
 def live_with_parent(arguments: Sequence[str]) -> None:

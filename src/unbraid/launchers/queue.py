@@ -1,6 +1,5 @@
 """What Slurm's own commands say, without its accounting: `sbatch`, `squeue` and `sinfo`."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unbraid.errors import InputError
+from unbraid.launchers.processes import outside_slurm
 
 ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")
 FORMAT = "%F|%K|%T|%r|%B|%o"  # array, index, state, why it waits, machine, script; the last may hold anything
@@ -90,8 +90,7 @@ def partitions() -> dict[str, bool]:
 
 def _ask(*command: str, environment: Mapping[str, str] | None = None) -> str:
     # Inside an allocation Slurm's commands would take what that one was given for what is asked for now.
-    own = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
-    done = subprocess.run(command, env=own | {**(environment or {})}, capture_output=True, text=True)
+    done = subprocess.run(command, env=outside_slurm() | {**(environment or {})}, capture_output=True, text=True)
     if done.returncode:
         raise InputError(f"{command[0]} refuses: {said(done.stderr.splitlines())}")
     return done.stdout

@@ -13,15 +13,14 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import Any
 
-from unbraid.data.parallel import CORES, cores
+from unbraid.data.parallel import cores
 from unbraid.errors import InputError
-from unbraid.launchers.arms import Arm, Launcher, Watch
-from unbraid.launchers.processes import start
+from unbraid.launchers.arms import PATIENCE_SECONDS, Arm, Launcher, Watch
+from unbraid.launchers.processes import shared, start
 from unbraid.launchers.slots import gpus_here
 from unbraid.records import ENDED, read_record
 
 POLL_SECONDS = 0.5
-PATIENCE_SECONDS = 120  # with runs that are told to stop: a checkpoint is written at the end of the batch
 
 
 class Ray(Launcher):
@@ -105,9 +104,8 @@ class Ray(Launcher):
 
     def _needs(self, arm: Arm, machines: Sequence[dict[str, float]]) -> dict[str, int]:
         """What a task must be given; InputError where no machine has it, and Ray would wait for one for ever."""
-        processes, there = arm.devices or 1, any(machine.get("GPU") for machine in machines)
-        on_gpu = there if arm.on_gpu is None else arm.on_gpu
-        need = {"num_cpus": processes * self.cpus_per_process, "num_gpus": processes if on_gpu else 0}
+        gpus = arm.gpus(any(machine.get("GPU") for machine in machines))
+        need = {"num_cpus": arm.processes * self.cpus_per_process, "num_gpus": gpus}
         if not any(need["num_cpus"] <= one.get("CPU", 0) and need["num_gpus"] <= one.get("GPU", 0) for one in machines):
             asked = f"{need['num_gpus']} GPUs and {need['num_cpus']} cores"
             raise InputError(f"{arm.folder.name}: asks for {asked}, which no machine of this Ray has; nothing was started")
@@ -120,10 +118,9 @@ def run_here(folder: str, working: str, threads: int) -> int:
     It ends with the process that Ray runs this in, whichever way that one goes.
     """
     os.chdir(working)
-    limits = {"OMP_NUM_THREADS": str(threads), CORES: str(threads), "TQDM_DISABLE": "1"}
     given = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
     with (Path(folder) / "log.txt").open("ab") as log:
-        process = start(Path(folder), os.environ | limits | given, log=log)
+        process = start(Path(folder), os.environ | shared(threads) | given, log=log)
     try:
         while process.poll() is None:  # Ray cannot interrupt one long wait
             time.sleep(POLL_SECONDS)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unbraid.data.parallel import CORES
 from unbraid.errors import InputError
+from unbraid.launchers.processes import outside_slurm, shared
 
 LOCKS = "UNBRAID_LOCKS"  # another folder for them
 
@@ -39,15 +39,9 @@ class Slot:
 
     def environment(self) -> dict[str, str]:
         """What a process must be told to see nothing but the slot."""
-        # Inside an allocation of Slurm, Lightning would take the run for one that Slurm has started.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        return inherited | {
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-            "CUDA_VISIBLE_DEVICES": ",".join(self.gpus),
-            "OMP_NUM_THREADS": str(self.threads),
-            CORES: str(self.threads),
-            "TQDM_DISABLE": "1",  # a bar in a log file is a line for each of its states
-        }
+        # Inside an allocation, Lightning would take the run for one that Slurm has started.
+        seen = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
+        return outside_slurm() | seen | shared(self.threads)
 
     def take(self) -> list[int] | None:
         """File descriptors that hold it, for the run to inherit; None where another run on this machine has it."""

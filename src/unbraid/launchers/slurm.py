@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from unbraid.data.parallel import CORES
 from unbraid.errors import InputError, unknown
 from unbraid.launchers.arms import Arm, Launcher, Watch
-from unbraid.launchers.processes import PROGRAM
+from unbraid.launchers.processes import PROGRAM, shared
 from unbraid.launchers.queue import Job, Options, jobs, need_slurm, partitions, submit
 from unbraid.records import ENDED, State, read_record
 
@@ -147,9 +146,7 @@ class Slurm(Launcher):
 
     def _kind(self, arm: Arm) -> tuple[str, int, int, int]:
         """Folder of the sweep, machines, processes and GPUs on each of them."""
-        processes = arm.devices or 1
-        on_gpu = self.with_gpus if arm.on_gpu is None else arm.on_gpu
-        return str(arm.folder.parent.resolve()), arm.nodes, processes, processes if on_gpu else 0
+        return str(arm.folder.parent.resolve()), arm.nodes, arm.processes, arm.gpus(self.with_gpus)
 
     def _submit_array(self, sweep: Path, arms: Sequence[Arm], nodes: int, processes: int, gpus: int) -> str:
         script, listed = self._written(sweep, [arm.folder.name for arm in arms])
@@ -166,11 +163,8 @@ class Slurm(Launcher):
             "export": "ALL",
             "requeue": True,
         }
-        threads = str(self.cpus_per_task)
         try:
-            return submit(
-                script, {**self.options, **options}, {"OMP_NUM_THREADS": threads, CORES: threads, "TQDM_DISABLE": "1"}
-            )
+            return submit(script, {**self.options, **options}, shared(self.cpus_per_task))
         except InputError:
             script.unlink()
             listed.unlink()

@@ -1,11 +1,11 @@
 """The objective of a trial, read from the folder of its run: the same under every launcher."""
 
-import csv
 import json
 import math
 from pathlib import Path
 
 from unbraid.errors import InputError, unknown
+from unbraid.records import epochs, figures
 from unbraid.search.options import OBJECTIVE, SCORED
 
 
@@ -24,12 +24,7 @@ def objective_of(folder: Path, name: str, direction: str) -> float:
 
 
 def _best_epoch(folder: Path, name: str, direction: str) -> float:
-    path = folder / "metrics.csv"
-    try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        rows = []
+    path, rows = folder / "metrics.csv", epochs(folder)
     if not rows or name not in rows[0]:
         raise InputError(f"{OBJECTIVE}={name}: is no column of {path}; {unknown(name, rows[0] if rows else ())}")
     values = [value for row in rows if row[name] and math.isfinite(value := float(row[name]))]
@@ -40,15 +35,10 @@ def _best_epoch(folder: Path, name: str, direction: str) -> float:
 
 def _score(folder: Path, name: str) -> float:
     path = folder / "scores.json"
-    scores = json.loads(path.read_text())
-    statistic = scores["protocol"].get("tracks", "mean")  # autoencoders have no protocol of tracks
-    known = {
-        f"{SCORED}{measure}/{target}": figures[statistic]
-        for target, measures in scores["summary"].items()
-        for measure, figures in measures.items()
-    }
+    found = figures(json.loads(path.read_text()))
+    known = {f"{SCORED}{measure}/{target}": value for (target, measure), value in found.items()}
     if name not in known:
         raise InputError(f"{OBJECTIVE}={name}: is no score of {path}; {unknown(name, known)}")
-    if known[name] is None:
+    if (value := known[name]) is None:
         raise UndefinedError(f"{OBJECTIVE}={name}: is undefined in {path}")
-    return float(known[name])
+    return float(value)

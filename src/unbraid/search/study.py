@@ -19,7 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from unbraid.errors import InputError
-from unbraid.records import PATH_KEYS, inside
+from unbraid.records import inside_anywhere
 from unbraid.search.options import Options
 from unbraid.search.space import Space
 from unbraid.search.storage import AGREED, NAME, load, lock_of, stored
@@ -113,9 +113,12 @@ class Search:
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
     def _agreed(self) -> dict[str, Any]:
-        words = [str(one.input_line) for key, one in self.space.fixed.items() if key.split(".")[-1] not in PATH_KEYS]
         own = {"version": VERSION} | {name: getattr(self.options, name) for name in OF_THE_STUDY}
-        return own | {"seed": self.seed, "space": self.space.described(), "fixed overrides": sorted(inside(words))}
+        return own | {
+            "seed": self.seed,
+            "space": self.space.described(),
+            "fixed overrides": inside_anywhere(self.space.fixed_overrides()),
+        }
 
     def _sampler(self, number: int) -> BaseSampler:
         return SAMPLERS[self.options.sampler](random.Random(f"{self.seed} {number}").getrandbits(32))

@@ -52,7 +52,7 @@ class Pruning(pl.Callback):
 
     def _error(self, trainer: pl.Trainer) -> str | None:
         """Where the objective is not logged, and will not be."""
-        found, callbacks = trainer.callback_metrics, trainer.callbacks  # type: ignore[attr-defined]
+        found, callbacks = trainer.callback_metrics, _callbacks(trainer)
         comes = any(isinstance(callback, ValidationScores) and not callback.logged for callback in callbacks)
         if self.objective in found or "valid/loss" not in found or comes:
             return None
@@ -83,4 +83,9 @@ class Pruning(pl.Callback):
 
 def was_pruned(trainer: pl.Trainer) -> bool:
     """Whether training ended because it was hopeless."""
-    return any(isinstance(callback, Pruning) and callback.pruned for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    return any(isinstance(callback, Pruning) and callback.pruned for callback in _callbacks(trainer))
+
+
+def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
+    found: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a part of the Trainer sets it
+    return found
