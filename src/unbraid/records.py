@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -173,6 +173,26 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     if not isinstance(record, dict) or not {"identity", "overrides", "choices", "state"} <= {*record}:
         raise InputError(f"{folder / 'run.json'}: is no record of a run, or of an older unbraid")
     return record
+
+
+def unfinished(paths: Iterable[Path], wanted: str) -> list[Path]:
+    """Folders of runs of this identity and this source that have not come to their end, the latest first.
+
+    What is no record, as of an older version or of something else, is passed over.
+
+    Args:
+        paths: of records.
+        wanted: the identity.
+    """
+    found = []
+    for path in paths:
+        try:
+            record = read_record(path.parent) or {}
+        except InputError:
+            continue
+        if record.get("identity") == wanted and record["state"] not in ENDED and record.get("code") == code():
+            found.append((record["changed"], path.parent))
+    return [folder for _, folder in sorted(found, reverse=True)]
 
 
 def epochs(folder: Path) -> list[dict[str, str]]:

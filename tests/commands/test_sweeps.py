@@ -146,6 +146,14 @@ def test_a_run_that_was_cut_off_goes_on_in_its_folder(cli, tmp_path):
     assert len(list((tmp_path / "work").glob("outputs/*/*"))) == 4
 
 
+@pytest.mark.parametrize("text", ['{"state": "done", "commit": "x"}', "none", "[]"])
+def test_what_is_no_record_of_a_run_is_no_hindrance(cli, tmp_path, text):
+    (tmp_path / "work/outputs/a/b").mkdir(parents=True)
+    (tmp_path / "work/outputs/a/b/run.json").write_text(text)
+    status, _, err = cli(*AUTOENCODER, "data.batch_size=0")
+    assert status == 1 and err == "error: data.batch_size must be at least 1, found 0\n"
+
+
 def bench(tmp_path: Path, *words: str) -> dict[str, Any]:
     script = [sys.executable, PROJECT / "scripts/bench/sweep.py", *words]
     result = subprocess.run(script, cwd=tmp_path, check=True, capture_output=True, text=True)

@@ -16,7 +16,7 @@ from unbraid.commands.experiment import check_experiment, choices_of
 from unbraid.commands.plan import plan
 from unbraid.errors import InputError
 from unbraid.launchers.processes import live_with_parent, start
-from unbraid.records import ENDED, Run, State, code, identity, inside, is_held, read_record
+from unbraid.records import Run, State, inside, is_held, read_record, unfinished
 from unbraid.tasks.interruption import interruptible
 
 
@@ -89,12 +89,8 @@ def _reason(error: BaseException, folder: Path) -> str:
 
 def _cut_off(run: Run) -> Run | None:
     """The latest run of the same experiment and the same code that has not come to its end and that nobody is at."""
-    own, found = identity(run.config), []
-    for path in run.folder.parent.parent.glob("*/*/run.json"):
-        record = read_record(path.parent)
-        if record and record["identity"] == own and record["state"] not in ENDED and record.get("code") == code():
-            found.append((record["changed"], path.parent))
-    folder = next((folder for _, folder in sorted(found, reverse=True) if not is_held(folder)), None)
+    found = unfinished(run.folder.parent.parent.glob("*/*/run.json"), run.identity)
+    folder = next((folder for folder in found if not is_held(folder)), None)
     if folder is None:
         return None
     print(f"goes on with {shown(folder)}, which was cut off; resume=never starts anew")
