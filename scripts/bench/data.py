@@ -282,7 +282,7 @@ def unet_step(device: torch.device = CPU) -> Callable[[Any], None]:
         config = hydra.compose("config", ["name=bench"])
     OmegaConf.resolve(config)
     task = build(config.model).to(device)
-    optimizer = task.configure_optimizers()["optimizer"]
+    optimizer = task.configure_optimizers()
 
     def step(batch: Any) -> None:
         estimate = task.separator(batch.mixture, batch.peak)

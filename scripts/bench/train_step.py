@@ -174,7 +174,7 @@ def made_ready(model: str, precision: str, *words: str) -> tuple[Any, Iterator[A
     data.prepare_data()
     data.setup("fit")
     batches: Iterator[Any] = map(data.on_after_batch_transfer, data.train_dataloader())
-    optimizer, separator = task.configure_optimizers()["optimizer"], task.separator
+    optimizer, separator = task.configure_optimizers(), task.separator
 
     def step(batch: Any) -> None:
         with PRECISIONS[precision]():
