@@ -18,12 +18,23 @@ TABLE = {
     "features": {"torch", "unbraid.dsp", "unbraid.errors"},
     "corruptions": {"torch", "unbraid.errors"},
     "losses": {"torch", "unbraid.errors"},
+    "synthesis": {"torch", "torchaudio"},
+    "pitch": {"torch", "numpy", "torchcrepe", "librosa", "unbraid.audio", "unbraid.errors"},
+    "controls": {
+        "torch", "numpy", "tqdm", "unbraid.data.parallel", "unbraid.data.store", "unbraid.errors", "unbraid.files",
+        "unbraid.pitch", "unbraid.synthesis",
+    },
+    "resyntheses": {
+        "torch", "unbraid.audio", "unbraid.controls", "unbraid.dsp", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pictures",
+        "unbraid.runs", "unbraid.synthesis",
+    },
     "pictures": {"matplotlib", "torch", "unbraid.dsp"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
     "pretrained": {
         "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix", "unbraid.separators",
     },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
+    "nets.ddsp": {"torch", "unbraid.synthesis"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
     "wiener": {"torch"},
     "data": {
@@ -43,6 +54,7 @@ TABLE = {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
         "unbraid.nets.pca", "unbraid.tasks", "tqdm",
     },
+    "tasks.synthesis": {"torch", "torchmetrics", "unbraid.nets.ddsp", "unbraid.tasks"},
     "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "reference": {"unbraid.errors"},
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},

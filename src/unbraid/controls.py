@@ -112,9 +112,7 @@ def controls_of(
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = tuple(sources)
-    orders = [
-        _Order(track, names, extraction, folder / f"{extraction.key(track.entry.name, names)}.npy") for track in tracks
-    ]
+    orders = [_Order(track, names, extraction, folder / f"{extraction.key(track.entry.name, names)}.npy") for track in tracks]
     missing = [order for order in orders if not order.path.is_file()]
     done = in_processes(_find, missing, min(cores(), len(missing)))
     for _, refused in tqdm(done, "finding pitch", len(missing), unit="track", disable=not progress or not missing, leave=False):

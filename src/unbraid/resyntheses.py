@@ -82,8 +82,8 @@ def measures(
 ) -> dict[str, float | None]:
     """How far a sound is from the one it shall be, with pitch and loudness found again in it.
 
-    `f0 error (cents)` and `loudness error (dB)` are medians of absolute differences, over the points that are voiced in both, and
-    over those where the true sound is more than silence; `voiced` is the share of its voiced points that are so in both.
+    `f0 error (cents)` and `loudness error (dB)` are medians of absolute differences, over the points that are voiced in both,
+    and over those where the true sound is more than silence; `voiced` is the share of its voiced points that are so in both.
     """
     again = features(played.cpu())
     true = features.voiced(controls)

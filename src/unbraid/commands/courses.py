@@ -298,8 +298,8 @@ class Synthesis(Course):
         known = self.task.net.training_range
         (target,) = self.data.targets
         return (
-            f"model   {self.chosen['model']}: {_millions(self.task.net)} M parameters, {target} from MIDI pitch {known.lowest:.0f} "
-            f"to {known.highest:.0f}, {self.features.sample_rate} Hz\n{self.introduced_tracks(self.data)}"
+            f"model   {self.chosen['model']}: {_millions(self.task.net)} M parameters, {target} from MIDI pitch "
+            f"{known.lowest:.0f} to {known.highest:.0f}, {self.features.sample_rate} Hz\n{self.introduced_tracks(self.data)}"
         )
 
     def test(self) -> dict[str, Any]:

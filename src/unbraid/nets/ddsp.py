@@ -7,6 +7,7 @@ the better instrument.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -70,7 +71,7 @@ def positive(x: Tensor) -> Tensor:
 def mlp(inputs: int, hidden: int, layers: int) -> nn.Sequential:
     """Dense layers, each with layer norm and leaky ReLU."""
     sizes = [inputs, *[hidden] * layers]
-    parts = [[nn.Linear(a, b), nn.LayerNorm(b), nn.LeakyReLU()] for a, b in zip(sizes, sizes[1:], strict=False)]
+    parts = [[nn.Linear(a, b), nn.LayerNorm(b), nn.LeakyReLU()] for a, b in pairwise(sizes)]
     return nn.Sequential(*(part for group in parts for part in group))
 
 
@@ -156,7 +157,7 @@ class Instrument(nn.Module):
 
         The first call of a sound gives one stretch less than it is given points.
 
-        Shape: f0, loudness [B, F], coefficients [B, F, 30] -> [B, F * hop_length] or a hop less, and what was asked for, [B, F].
+        Shape: f0, loudness [B, F], coefficients [B, F, 30] -> [B, F * hop_length] or a hop less, and what was asked for [B, F].
         """
         new = self.decode(f0, loudness, state, coefficients)
         if state.f0 is not None and state.sounding is not None:

@@ -1,7 +1,7 @@
 """Renders monophonic leads: a voice and two instruments of different timbre, each with a melody of its own.
 
-The reed has a cylindrical bore, in which odd harmonics prevail, the string a wooden body with fixed resonances. Both are brighter
-the louder they are played, are the same instruments in every track, and play legato or detached, with vibrato or without.
+The reed has a cylindrical bore, in which odd harmonics prevail, the string a wooden body with fixed resonances. Both are
+brighter the louder they are played, are the same in every track, and play legato or detached, with vibrato or without.
 """
 
 from collections.abc import Callable
