@@ -60,11 +60,8 @@ def test_every_option_of_our_own_classes_stands_in_a_yaml(choice):
                 if parameter.kind not in VARIADIC  # of nn.Module, for networks and losses without options
             }
             # What a task or a separator tells its network of features and targets: what no yaml can say for all of them.
-            given = (
-                {"size", "shape", "classes", "sources", "sample_rate", "hop_length"} - set(node)
-                if node.get("_partial_")
-                else set()
-            )
+            told = {"size", "shape", "classes", "sources", "sample_rate", "hop_length"}
+            given = told - set(node) if node.get("_partial_") else set()
             assert parameters - given == set(node) - {"_target_", "_partial_"}, where
 
 

@@ -1,6 +1,7 @@
 """Truths about the synthesiser, and about what is heard of a sound."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -101,7 +102,7 @@ def test_pieces_are_the_whole():
 
     def play(cuts: list[int]) -> torch.Tensor:
         noise, parts, end, filter_tail, room_tail = torch.Generator().manual_seed(7), [], None, None, None
-        for start, stop in zip(cuts, cuts[1:], strict=False):
+        for start, stop in pairwise(cuts):
             tone, end = oscillators(f0[:, start : stop + 1], amplitudes[:, start : stop + 1], HOP, RATE, end)
             white = white_noise(f0, (stop - start) * HOP, noise)
             air, filter_tail = filtered_noise(bands[:, start:stop], white, filter_tail)
