@@ -246,10 +246,10 @@ class Masking(Separator):
 
     @property
     def reach(self) -> int | None:
-        frames = [int(net.reach) for net in self.nets if hasattr(net, "reach")]
+        frames: list[Any] = [net.reach for net in self.nets if hasattr(net, "reach")]
         if not isinstance(self.phase, MixturePhase) or len(frames) < len(self.nets):
             return None
-        return self.stft.hop_length * max(frames) + self.stft.n_fft
+        return self.stft.hop_length * int(max(frames)) + self.stft.n_fft
 
     def level(self, mixture: Tensor) -> Tensor | None:
         if self.scaling == "none":
