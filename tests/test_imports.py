@@ -24,6 +24,13 @@ TABLE = {
         "torch", "numpy", "tqdm", "unbraid.data.parallel", "unbraid.data.store", "unbraid.errors", "unbraid.files",
         "unbraid.pitch", "unbraid.synthesis",
     },
+    "instruments": {
+        "torch", "omegaconf", "unbraid.controls", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pitch", "unbraid.runs",
+    },
+    "transfer": {
+        "torch", "numpy", "unbraid.controls", "unbraid.errors", "unbraid.instruments", "unbraid.nets.ddsp",
+        "unbraid.resyntheses", "unbraid.synthesis",
+    },
     "resyntheses": {
         "torch", "unbraid.audio", "unbraid.controls", "unbraid.dsp", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pictures",
         "unbraid.runs", "unbraid.synthesis",
@@ -76,7 +83,8 @@ TABLE = {
     },
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
-        "torch", "omegaconf", "unbraid.errors", "unbraid.runs", "unbraid.separation", "unbraid.separators",
+        "torch", "omegaconf", "unbraid.errors", "unbraid.instruments", "unbraid.runs", "unbraid.separation",
+        "unbraid.separators",
     },
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},

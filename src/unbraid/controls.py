@@ -52,8 +52,8 @@ class Extraction:
     ) -> None:
         if channels != 1:
             raise InputError(f"channels must be 1, for one voice has one pitch, found {channels}")
-        if not 1 <= frames_per_second <= sample_rate / 8:
-            raise InputError(f"frames_per_second must lie in [1, sample_rate / 8], found {frames_per_second}")
+        if not 1 <= frames_per_second <= sample_rate / 16:
+            raise InputError(f"frames_per_second must lie in [1, {sample_rate // 16}], found {frames_per_second}")
         if not 0 < voicing < 1:
             raise InputError(f"voicing must lie between 0 and 1, found {voicing}")
         self.sample_rate, self.channels, self.pitch, self.voicing = sample_rate, channels, pitch, voicing

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from unbraid.errors import InputError
+from unbraid.instruments import Player, is_instrument, load_player
 from unbraid.runs import build, check, checkpoint_path, load_weights, own_config
 from unbraid.separation import Model, Way, at_rate, level_of, streamed
 from unbraid.separators import Separator
@@ -86,8 +87,8 @@ class Loaded:
         return dict(zip(self.targets, found, strict=True))
 
 
-def load(path: str | Path, checkpoint: str = "best") -> Loaded:
-    """A trained separator.
+def load(path: str | Path, checkpoint: str = "best") -> Loaded | Player:
+    """A trained separator, or an instrument.
 
     Args:
         path: of a run folder, or of a checkpoint in one.
@@ -100,6 +101,18 @@ def load(path: str | Path, checkpoint: str = "best") -> Loaded:
     if path.is_file() and path.suffix == ".ckpt":
         path, checkpoint = path.absolute().parent.parent, str(path)
     config = own_config(path)
+    return load_player(config, path, checkpoint) if is_instrument(config) else _loaded(config, path, checkpoint)
+
+
+def load_separator(path: str | Path, checkpoint: str = "best") -> Loaded:
+    """As `load`; InputError where it is an instrument."""
+    loaded = load(path, checkpoint)
+    if not isinstance(loaded, Loaded):
+        raise InputError(f"run={path}: has an instrument and no separator; expected a run that separates")
+    return loaded
+
+
+def _loaded(config: DictConfig, path: Path, checkpoint: str) -> Loaded:
     separator = build_separator(config, path)
     load_weights(separator, checkpoint_path(path, checkpoint), path, part="separator")
     return Loaded(separator.eval(), path, config)

@@ -6,7 +6,7 @@ the better instrument.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -46,8 +46,10 @@ class Training(NamedTuple):
 
 @dataclass
 class Playing:
-    """Between two pieces of one sound: what the network remembers, where its oscillators stand and what rings on."""
+    """Between two pieces of one sound: what the network remembers, where its oscillators stand and what rings on; without the
+    room if it is `dry`."""
 
+    dry: bool = False
     noise: torch.Generator | None = None
     hidden: Tensor | None = None
     timbre: Tensor | None = None
@@ -55,7 +57,7 @@ class Playing:
     sounding: Sounding | None = None
     turns: Tensor | None = None
     air: Tensor | None = None
-    room: Tensor | None = field(default=None)
+    room: Tensor | None = None
 
 
 def semitones(hz: Tensor) -> Tensor:
@@ -152,14 +154,18 @@ class Instrument(nn.Module):
             raise ValueError("the instrument has a latent, which is made from a waveform, and none is given")
         return mfccs(waveform, self.sample_rate, self.hop_length, MFCCS)
 
-    def play(self, f0: Tensor, loudness: Tensor, state: Playing, coefficients: Tensor | None = None) -> tuple[Tensor, Sounding]:
+    def play(
+        self, f0: Tensor, loudness: Tensor, state: Playing, coefficients: Tensor | None = None, gate: Tensor | None = None
+    ) -> tuple[Tensor, Sounding]:
         """The sound up to the last of these control points; `state`, which is changed, holds what goes on after it.
 
-        The first call of a sound gives one stretch less than it is given points.
+        The first call of a sound gives one stretch less than it is given points. `gate` scales what sounds at each point.
 
-        Shape: f0, loudness [B, F], coefficients [B, F, 30] -> [B, F * hop_length] or a hop less, and what was asked for [B, F].
+        Shape: f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length] or a hop less, and what was asked for [B, F].
         """
         new = self.decode(f0, loudness, state, coefficients)
+        if gate is not None:
+            new = new._replace(amplitude=new.amplitude * gate, noise=new.noise * gate[..., None])
         if state.f0 is not None and state.sounding is not None:
             f0 = torch.cat([state.f0, f0], dim=1)
             whole = Sounding(*(torch.cat(pair, dim=1) for pair in zip(state.sounding, new, strict=True)))
@@ -172,36 +178,41 @@ class Instrument(nn.Module):
         noise = white_noise(tone, tone.shape[1], state.noise)
         air, state.air = filtered_noise(whole.noise[:, :-1], noise, state.air)
         sound = tone + air
-        if self.room is None:
+        if self.room is None or state.dry:
             return sound, new
         echo, state.room = convolve(sound, self.room, state.room)
         return sound + echo, new
 
     @torch.no_grad()
     def perform(
-        self, f0: Tensor, loudness: Tensor, coefficients: Tensor | None = None, points: int = 1000, seed: int = 0
-    ) -> Iterator[tuple[Tensor, Sounding]]:
+        self, f0: Tensor, loudness: Tensor, coefficients: Tensor | None = None, gate: Tensor | None = None,
+        points: int = 1000, seed: int = 0, dry: bool = False,
+    ) -> Iterator[tuple[Tensor, Sounding]]:  # fmt: skip
         """A sound of any length, piece by piece in memory that does not grow; the pieces are the sound made whole.
 
         Args:
             f0: in Hz.
             loudness: in dB.
             coefficients: see `coefficients`.
+            gate: scales what sounds.
             points: control points of a piece.
             seed: of the noise.
+            dry: without the room.
 
         Shape:
             [F] and [F, 30] -> samples, together F * hop_length, and what was asked for [1, points, …], together F.
         """
-        state = Playing(torch.Generator(f0.device).manual_seed(seed))
+        state = Playing(dry, torch.Generator(f0.device).manual_seed(seed))
+
+        def piece(start: int, stop: int) -> tuple[Tensor, Sounding]:
+            optional = (None if part is None else part[None, start:stop] for part in (coefficients, gate))
+            sound, sounding = self.play(f0[None, start:stop], loudness[None, start:stop], state, *optional)
+            return sound[0], sounding
+
         for start in range(0, len(f0), points):
-            part = slice(start, start + points)
-            some = None if coefficients is None else coefficients[None, part]
-            sound, sounding = self.play(f0[None, part], loudness[None, part], state, some)
-            yield sound[0], sounding
-        last = None if coefficients is None else coefficients[None, -1:]
-        sound, sounding = self.play(f0[None, -1:], loudness[None, -1:], state, last)  # the last point lasts a hop, too
-        yield sound[0], Sounding(*(part[:, :0] for part in sounding))
+            yield piece(start, start + points)
+        sound, sounding = piece(len(f0) - 1, len(f0))  # the last point lasts a hop, too
+        yield sound, Sounding(*(part[:, :0] for part in sounding))
 
     def decode(self, f0: Tensor, loudness: Tensor, state: Playing, coefficients: Tensor | None = None) -> Sounding:
         """Shape: f0, loudness [B, F], coefficients [B, F, 30]."""
