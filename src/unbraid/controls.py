@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
 from unbraid.data.parallel import cores, in_processes
@@ -19,6 +20,7 @@ from unbraid.pitch import Pitch
 from unbraid.synthesis import loudness
 
 VERSION = 1
+SHORTEST_SECONDS = 0.04  # of a pitch: what is shorter is chance
 SOUNDING_DB = 60.0  # below the loudest moment: what is fainter is silence, whatever pitch is found in it
 
 
@@ -68,16 +70,20 @@ class Extraction:
         return Controls(torch.from_numpy(hz), heard, torch.from_numpy(periodicity))
 
     def voiced(self, controls: Controls) -> Tensor:
-        """Where there is a pitch. Shape: bool [F]."""
-        return (controls.periodicity >= self.voicing) & sounding(controls.loudness)
+        """Where there is a pitch, for longer than a moment. Shape: bool [F]."""
+        there = ((controls.periodicity >= self.voicing) & sounding(controls.loudness)).float()[None]
+        width = 2 * round(SHORTEST_SECONDS * self.sample_rate / self.hop_length / 2) + 1
+        narrow = 1 - functional.max_pool1d(1 - there, width, 1, width // 2)
+        return functional.max_pool1d(narrow, width, 1, width // 2)[0] > 0
 
     def settled(self, controls: Controls) -> Controls:
         """With the pitch of what lies beside it wherever there is none, on a line from note to note."""
-        there = self.voiced(controls).nonzero().flatten().numpy()
+        voiced = self.voiced(controls)
+        there = voiced.nonzero().flatten().numpy()
         if not len(there):
             return controls._replace(f0=torch.full_like(controls.f0, 440.0))
         logs = np.interp(np.arange(len(controls.f0)), there, controls.f0.log2().numpy()[there])
-        return controls._replace(f0=torch.from_numpy(2**logs).float())
+        return controls._replace(f0=controls.f0.where(voiced, torch.from_numpy(2**logs).float()))
 
     def key(self, entry: str, sources: Sequence[str]) -> str:
         """A hash of everything that controls depend on."""

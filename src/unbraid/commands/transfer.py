@@ -149,10 +149,11 @@ def _kept(points: int, player: Player, output: Path) -> Iterator[_Kept]:
 
 def _said(player: Player, heard: Heard, asked: Moved, output: Path) -> str:
     voiced = player.features.voiced(heard.controls)
+    share = voiced_share(heard.controls, player.features)
     before, after = (float(semitones(hz[voiced]).median()) for hz in (heard.controls.f0, asked.f0))
     known = player.instrument.training_range
     return (
-        f"voice   {voiced_share(heard.controls, player.features):.0%} of what sounds is voiced, median pitch {before:.1f} (MIDI)\n"
+        f"voice   {share:.0%} of what sounds is voiced, median pitch {before:.1f} (MIDI)\n"
         f"played  {asked.shift:+g} semitones, median pitch {after:.1f}; trained on {known.lowest:.1f} to {known.highest:.1f}\n"
         f"output  {output}, with its control curves as .png and .npz"
     )

@@ -161,7 +161,7 @@ class Instrument(nn.Module):
 
         The first call of a sound gives one stretch less than it is given points. `gate` scales what sounds at each point.
 
-        Shape: f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length] or a hop less, and what was asked for [B, F].
+        Shape: f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length] or a hop less, and what was asked for.
         """
         new = self.decode(f0, loudness, state, coefficients)
         if gate is not None:
