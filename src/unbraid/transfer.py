@@ -125,19 +125,19 @@ def moved(controls: Controls, features: Extraction, training: Training, manner: 
     Raises:
         InputError: the pitch would lie outside 20 to 4000 Hz.
     """
-    voiced, there = features.voiced(controls), sounding(controls.loudness)
+    voiced = features.voiced(controls)
     f0 = features.settled(controls).f0
     shift = automatic_shift(float(semitones(f0[voiced]).median()), training) if manner.shift == "auto" else manner.shift
     f0 = f0 * 2 ** (shift / 12)
     check_pitch(f0, f"shift={shift:g}")
     level = controls.loudness
-    gate = (level > level.max() - manner.silence_db).float()
+    there = level > level.max() - manner.silence_db
     if manner.loudness == "match":
         mean, deviation = float(level[there].mean()), max(float(level[there].std(correction=0)), 1.0)
         factor = min(max(training.loudness_deviation / deviation, DULLEST), LIVELIEST)
         level = ((level - mean) * factor + training.loudness_mean).clamp(min=FLOOR_DB)
-    opened = torch.nn.functional.avg_pool1d(gate[None], GATE_POINTS, 1, GATE_POINTS // 2, count_include_pad=False)[0]
-    return Moved(f0, level.where(gate > 0, FLOOR_DB), opened, shift)
+    opened = torch.nn.functional.avg_pool1d(there.float()[None], GATE_POINTS, 1, GATE_POINTS // 2, count_include_pad=False)[0]
+    return Moved(f0, level.where(there, FLOOR_DB), opened, shift)
 
 
 def automatic_shift(median: float, training: Training) -> float:
