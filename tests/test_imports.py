@@ -29,7 +29,7 @@ TABLE = {
     },
     "transfer": {
         "torch", "numpy", "unbraid.controls", "unbraid.errors", "unbraid.instruments", "unbraid.nets.ddsp",
-        "unbraid.resyntheses", "unbraid.synthesis",
+        "unbraid.synthesis",
     },
     "resyntheses": {
         "torch", "unbraid.audio", "unbraid.controls", "unbraid.dsp", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pictures",

@@ -105,12 +105,20 @@ def test_a_shift_out_of_all_hearing_is_refused():
 
 def test_silence_and_several_voices_are_refused_with_their_share_of_voice():
     features, controls = player().features, voice_controls()
-    check_voice(controls, features, "input=x.wav")
+    check_voice(controls, features, 0.65, "input=x.wav")
     with pytest.raises(InputError, match=r"input=x.wav: is silent, 0% of it is voiced"):
-        check_voice(controls._replace(loudness=torch.full((400,), -100.0)), features, "input=x.wav")
+        check_voice(controls._replace(loudness=torch.full((400,), -100.0)), features, 0.65, "input=x.wav")
     unsure = controls._replace(periodicity=torch.where(torch.arange(400) < 40, 0.9, 0.2))
     with pytest.raises(InputError, match=r"input=x.wav: 10% of what sounds in it is voiced, expected one voice"):
-        check_voice(unsure._replace(loudness=torch.full((400,), -20.0)), features, "input=x.wav")
+        check_voice(unsure._replace(loudness=torch.full((400,), -20.0)), features, 0.65, "input=x.wav")
+
+
+def test_how_much_must_be_voiced_can_be_said():
+    features, controls = player().features, voice_controls()
+    share = controls._replace(loudness=torch.full((400,), -20.0), periodicity=(torch.arange(400) < 40).float())
+    check_voice(share, features, 0.1, "input=x.wav")
+    with pytest.raises(InputError, match=r"least_voiced must lie in \[0, 1\], found 2"):
+        check_voice(share, features, 2.0, "input=x.wav")
 
 
 @pytest.mark.parametrize(

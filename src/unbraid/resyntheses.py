@@ -17,6 +17,7 @@ from unbraid.nets.ddsp import Instrument, Sounding, Training, semitones
 from unbraid.runs import versions
 from unbraid.synthesis import a_weighting_db, audible, oscillators
 
+LEAST_VOICED = 0.5  # of what sounds in training data
 MEASURES = ("loss", "f0 error (cents)", "loudness error (dB)", "voiced")
 
 
@@ -157,9 +158,6 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
         )
     low, middle, high = (float(pitches.quantile(q)) for q in (0.02, 0.5, 0.98))
     return Training(low, middle, high, float(levels.mean()), max(1.0, float(levels.std())))
-
-
-LEAST_VOICED = 0.4
 
 
 def _leave(

@@ -15,7 +15,6 @@ from unbraid.controls import Controls, Extraction, sounding
 from unbraid.errors import InputError
 from unbraid.instruments import Player, check_pitch
 from unbraid.nets.ddsp import Instrument, Sounding, Training, semitones
-from unbraid.resyntheses import LEAST_VOICED
 from unbraid.synthesis import FLOOR_DB
 
 PIECE, AROUND = 2400, 120  # control points that are heard at once, and beside these, which is more than any window reaches
@@ -108,14 +107,16 @@ def voiced_share(controls: Controls, features: Extraction) -> float:
     return float((features.voiced(controls) & there).sum() / there.sum().clamp(min=1))
 
 
-def check_voice(controls: Controls, features: Extraction, name: str) -> None:
-    """InputError where there is no single voice to follow."""
+def check_voice(controls: Controls, features: Extraction, least: float, name: str) -> None:
+    """InputError where there is no single voice to follow: where less than a share of what sounds has a pitch."""
+    if not 0 <= least <= 1:
+        raise InputError(f"least_voiced must lie in [0, 1], found {least}")
     if not sounding(controls.loudness).any():
         raise InputError(f"{name}: is silent, 0% of it is voiced; expected one voice")
-    if (share := voiced_share(controls, features)) < LEAST_VOICED:
+    if (share := voiced_share(controls, features)) < least:
         raise InputError(
             f"{name}: {share:.0%} of what sounds in it is voiced, expected one voice at a time, of which at least "
-            f"{LEAST_VOICED:.0%} is; separate it first, or lower features.voicing"
+            f"{least:.0%} is; separate it first, or lower least_voiced"
         )
 
 

@@ -96,7 +96,7 @@ def refused(cli, run, source, *words) -> str:
 
 def test_what_is_no_voice_leaves_nothing_behind(cli, run, tmp_path):
     band, silence = tmp_path / "band.wav", tmp_path / "silence.wav"
-    soundfile.write(band, render_song(3, 4.0)["mixture"].T, SAMPLE_RATE)
+    soundfile.write(band, render_song(5, 4.0)["mixture"].T, SAMPLE_RATE)
     soundfile.write(silence, np.zeros(30000), SAMPLE_RATE)
     assert "of what sounds in it is voiced, expected one voice at a time" in refused(cli, run, band)
     assert "is silent, 0% of it is voiced" in refused(cli, run, silence)

@@ -38,12 +38,14 @@ class Transfer:
         checkpoint: of the run: best, last or a file.
         input: an audio file with one voice.
         output: an audio file; its control curves lie beside it as .png and .npz.
+        least_voiced: share of what sounds in the input that must have a pitch; of a band less has.
     """
 
     run: str | None
     checkpoint: str
     input: str | None
     output: str | None
+    least_voiced: float
     shift: float | Literal["auto"]
     loudness: Literal["match", "keep"]
     silence_db: float
@@ -75,7 +77,7 @@ def transfer(config: DictConfig) -> None:
         with opened(source) as file:
             mono = (audio.to_channels(block, 1) for block in file)
             heard = listen(player, (block[0] for block in audio.resampled(mono, file.rate, player.sample_rate)))
-        check_voice(heard.controls, player.features, f"input={source}")
+        check_voice(heard.controls, player.features, config.least_voiced, f"input={source}")
         asked = moved(heard.controls, player.features, player.instrument.training_range, manner)
         output.parent.mkdir(parents=True, exist_ok=True)
         _write(player, heard, asked, manner, output)
