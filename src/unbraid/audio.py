@@ -6,7 +6,7 @@ polyphase filter bank like torchaudio's would need 2048 filters of 11,000 taps; 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -154,6 +154,20 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     if rate == new_rate:
         return samples
     return np.ascontiguousarray(soxr.resample(samples.T, rate, new_rate, quality="VHQ").T)
+
+
+def resampled(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
+    """As `resample`, of a signal that comes in blocks [channels, n]."""
+    if rate == new_rate:
+        yield from blocks
+        return
+    stream = None
+    for block in blocks:
+        stream = stream or soxr.ResampleStream(rate, new_rate, len(block), dtype="float32", quality="VHQ")
+        if (some := stream.resample_chunk(np.ascontiguousarray(block.T))).size:
+            yield np.ascontiguousarray(some.T)
+    if stream is not None:
+        yield np.ascontiguousarray(stream.resample_chunk(np.zeros((0, len(block)), np.float32), last=True).T)
 
 
 def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
