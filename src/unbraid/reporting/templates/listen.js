@@ -130,7 +130,7 @@ const files = (row) => (residual && row.residual?.audio ? row.residual : row);
 const say = (words) => (element("hint").textContent = words);
 
 function clock(seconds) {
-  const tenths = Math.floor(seconds * 10 + 1e-6);
+  const tenths = Math.round(seconds * 10);
   return `${Math.floor(tenths / 600)}:${String(Math.floor(tenths / 10) % 60).padStart(2, "0")}.${tenths % 10}`;
 }
 
@@ -183,6 +183,7 @@ function mark(from, to) {
   if (to - from < SHORTEST_LOOP) return;
   deck.loop = { from, to };
   deck.looping = true;
+  deck.wrap();
   paint();
 }
 
