@@ -33,6 +33,7 @@ TABLE = {
     "data.stretch": {"numpy", "python_stretch", "unbraid.audio", "unbraid.errors"},
     "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.data", "unbraid.errors"},
     "data.digits": {"torch", "numpy", "pytorch_lightning", "sklearn", "unbraid.data", "unbraid.errors"},
+    "scoring.significance": {"numpy", "scipy"},
     "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},
     "tasks": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
@@ -61,6 +62,14 @@ TABLE = {
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
         "torch", "omegaconf", "unbraid.errors", "unbraid.runs", "unbraid.separation", "unbraid.separators",
+    },
+    "reporting": {"numpy", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.reporting", "unbraid.scoring"},
+    "reporting.arms": {
+        "numpy", "yaml", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.scoring.tables",
+    },
+    "reporting.page": {"numpy", "jinja2", "plotly", "unbraid.errors", "unbraid.reporting", "unbraid.runs"},
+    "reporting.listening": {
+        "torch", "numpy", "unbraid.audio", "unbraid.dsp", "unbraid.errors", "unbraid.pictures", "unbraid.reporting",
     },
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.image import imread
+from matplotlib.image import imread, imsave
 from torch import Tensor
+from torch.nn import functional
 
 from unbraid.dsp import STFT
 
@@ -159,3 +160,23 @@ def anomalies(
     axis.set_title(title, pad=18, fontsize=10)
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     _save(figure, path)
+
+
+def strip(path: Path, waveform: Tensor, stft: STFT, loudest: float, columns: int, rows: int) -> None:
+    """Draw a spectrogram without axes, for a player to show under its cursor: all of its width is all of the time.
+
+    Args:
+        path: of the PNG, of at most `columns` × `rows` pixels; each is the loudest of the bins that it stands for.
+        waveform: [C, T]; the mean of the channels is drawn.
+        stft: the transform.
+        loudest: the magnitude that is drawn brightest.
+        columns: at most so many, of time.
+        rows: at most so many, of frequency.
+    """
+    magnitudes = stft(waveform.mean(dim=0)).abs()[None]
+    size = min(rows, magnitudes.shape[1]), min(columns, magnitudes.shape[2])
+    pooled = functional.adaptive_max_pool2d(magnitudes, size)[0]
+    decibels = 20 * (pooled / (loudest or 1.0)).clamp(min=1e-9).log10()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shades = colormaps["magma"].resampled(48)  # so many compress well
+    imsave(path, decibels.cpu().numpy(), vmin=FLOOR_DB, vmax=0, cmap=shades, origin="lower")
