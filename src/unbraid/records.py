@@ -30,8 +30,8 @@ State = Literal["queued", "running", "interrupted", "failed", "pruned", "done"]
 ENDED = ("pruned", "done")  # nothing is left to do
 LOCK = ".lock"
 PATH_KEYS = {"root", "cache_dir"}
-# How a run is started, not what it is.
-OUTSIDE = {"launcher", "resume", "plan", "sweeper", "search"}
+# How a run is started and followed, not what it is.
+OUTSIDE = {"launcher", "resume", "plan", "sweeper", "search", "logger"}
 CARRIED = ("commit", "code", "versions", "host", "started")  # of each session of a run
 
 
