@@ -18,7 +18,7 @@ TABLE = {
     "features": {"torch", "unbraid.dsp", "unbraid.errors"},
     "corruptions": {"torch", "unbraid.errors"},
     "losses": {"torch", "unbraid.errors"},
-    "pictures": {"matplotlib", "torch", "unbraid.dsp"},
+    "pictures": {"matplotlib", "torch", "unbraid.dsp", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
     "pretrained": {
         "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix", "unbraid.separators",
@@ -44,6 +44,12 @@ TABLE = {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
         "unbraid.nets.pca", "unbraid.tasks", "tqdm",
     },
+    "loggers": {"torch", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
+    "loggers.telling": {"torch", "pytorch_lightning", "unbraid.loggers", "unbraid.tasks.callbacks"},
+    "loggers.tensorboard_events": {
+        "torch", "tensorboard", "numpy", "matplotlib", "unbraid.audio", "unbraid.loggers", "unbraid.records",
+    },
+    "loggers.wandb_page": {"wandb", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
     "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "reference": {"unbraid.errors"},
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},
