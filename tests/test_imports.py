@@ -84,6 +84,7 @@ TABLE = {
         "unbraid.nets.autoencoders", "unbraid.nets.pca", "unbraid.runs", "unbraid.tasks.reconstruction",
     },
     "commands": {"torch", "numpy", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
+    "commands.console": {"omegaconf", "unbraid.commands.door", "unbraid.errors"},
     "commands.door": {"hydra", "omegaconf", "unbraid.errors", "unbraid.runs"},
 }  # fmt: skip
 

@@ -338,3 +338,66 @@ def test_a_disk_that_is_full_leaves_nothing_behind(run, tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1 and err.splitlines()[-1].endswith("File too large")
     assert files_below(tmp_path / "work") == []
+
+
+def damaged(folder, stem_file, seeds):
+    """Files of many kinds, each damaged in a way of its own."""
+    (mixture,), rate = audio.read(stem_file)
+    short = mixture[:, :20_000].T
+    whole = {"mp4": stem_file.read_bytes()}
+    for name, options in {
+        "wav": {}, "f.wav": {"subtype": "FLOAT"}, "flac": {}, "mp3": {}, "ogg": {}, "aiff": {}, "au": {}, "w64": {}, "caf": {},
+    }.items():  # fmt: skip
+        soundfile.write(folder / f"whole.{name}", short, rate, **options)
+        whole[name] = (folder / f"whole.{name}").read_bytes()
+        (folder / f"whole.{name}").unlink()
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        name = [*whole][seed % len(whole)]
+        data = bytearray(whole[name])
+        match random.integers(5):
+            case 0:  # truncated
+                data = data[: random.integers(len(data))]
+            case 1:  # bits of the header
+                for place in random.integers(0, 100, 5):
+                    data[place] ^= 1 << random.integers(8)
+            case 2:  # bits anywhere
+                for place in random.integers(0, len(data), 50):
+                    data[place] ^= 1 << random.integers(8)
+            case 3:  # under the name of another kind, with its head
+                name = [*whole][random.integers(len(whole))]
+                data[:40] = whole[name][:40]
+            case 4:  # a stretch is missing, or another's
+                start = random.integers(len(data))
+                data[start : start + 3000] = random.bytes(random.integers(6000))
+        path = folder / f"{seed}.{name}"
+        path.write_bytes(data)
+        yield path
+
+
+def survives(cli, run, tmp_path, stem_file, seeds):
+    """Each ends in a sentence or in a result that is whole; how many do which."""
+    results = 0
+    for path in damaged(tmp_path, stem_file, seeds):
+        status, _, err = cli(f"run={run}", f"input={path}", "output=out", door=DOOR)
+        left = files_below(tmp_path / "work")
+        if status == 0:
+            stems = [soundfile.info(stem) for stem in (tmp_path / "work/out").rglob("*.wav")]
+            assert len(stems) == 4 and len({stem.frames for stem in stems}) == 1 and stems[0].frames > 0, path.name
+            assert not any(".partial" in name for name in left)
+            shutil.rmtree(tmp_path / "work/out")
+            results += 1
+        else:
+            assert status == 1 and err.splitlines()[-1].startswith(f"error: {path}: "), (path.name, err)
+            assert "Traceback" not in err and left == [], path.name
+        path.unlink()
+    return results
+
+
+def test_damaged_files_end_in_a_sentence_or_a_result(cli, run, tmp_path, stem_file):
+    assert 5 < survives(cli, run, tmp_path, stem_file, range(30)) < 25
+
+
+@pytest.mark.slow
+def test_three_hundred_damaged_files_end_in_a_sentence_or_a_result(cli, run, tmp_path, stem_file):
+    assert 50 < survives(cli, run, tmp_path, stem_file, range(1000, 1300)) < 250
