@@ -20,8 +20,13 @@ TABLE = {
     "losses": {"torch", "unbraid.errors"},
     "pictures": {"matplotlib", "torch", "unbraid.dsp"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
+    "foreign": {
+        "torch", "omegaconf", "yaml", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separators",
+    },
     "pretrained": {
-        "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix", "unbraid.separators",
+        "safetensors", "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix",
+        "unbraid.separators",
     },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
@@ -64,7 +69,8 @@ TABLE = {
     },
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
-        "torch", "omegaconf", "unbraid.errors", "unbraid.runs", "unbraid.separation", "unbraid.separators",
+        "torch", "omegaconf", "unbraid.errors", "unbraid.foreign", "unbraid.pretrained", "unbraid.runs",
+        "unbraid.separation", "unbraid.separators",
     },
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},

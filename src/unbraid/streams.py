@@ -15,7 +15,7 @@ import av
 import numpy as np
 import soundfile
 
-from unbraid.audio import announced_seconds, check_wav_is_whole
+from unbraid.audio import announced_seconds, audio_streams, check_wav_is_whole
 from unbraid.errors import InputError
 
 BLOCK = 2**15  # samples
@@ -127,10 +127,11 @@ class _FFmpeg(AbstractContextManager["_FFmpeg"]):
             self.container = av.open(str(path))
         except (av.FFmpegError, ValueError) as error:
             raise self._damaged(error) from error
-        if not self.container.streams.audio:
+        try:
+            self.stream = audio_streams(path, self.container)[0]
+        except InputError:
             self.container.close()
-            raise InputError(f"{path}: has no audio stream")
-        self.stream = self.container.streams.audio[0]
+            raise
         self.rate, self.channels = self.stream.rate or 0, self.stream.channels
         self.seconds = announced_seconds(self.stream)
         found = {name.lower(): value for name, value in (self.stream.metadata | self.container.metadata).items()}
