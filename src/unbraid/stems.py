@@ -95,7 +95,9 @@ class _Staged:
             for stems in stretches:
                 for name, file in files.items():
                     self.channels, new = stems[name].shape
-                    self.peak = max(self.peak, float(np.abs(stems[name]).max()))
+                    if not np.isfinite(loudest := float(np.abs(stems[name]).max())):
+                        raise InputError(f"{name}: the estimates are not numbers; training diverged, or precision is too low")
+                    self.peak = max(self.peak, loudest)
                     file.write(np.ascontiguousarray(stems[name].T, dtype=np.float32).data)
                 self.samples += new
                 heard(new)

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from tests.conftest import PROJECT, files_below, hear_ctrl_c, make_run
 from unbraid import audio
@@ -217,6 +218,7 @@ def test_files_that_are_there_stay_as_they_are(separate, tmp_path):
         ("cut.wav", "is truncated: its header announces more samples than the file holds"),
         ("cut.mp4", "is truncated: 2.44 s of 6.08 s can be read"),
         ("nan.wav", "holds NaN or infinite samples"),
+        ("huge.wav", "holds NaN or infinite samples, or some beyond 1e+06"),
         ("missing.wav", "no such file"),
         ("picture.png", "has no audio stream"),
         ("still.mp4", "has no audio stream"),
@@ -239,6 +241,8 @@ def test_what_is_no_sound_is_said_and_leaves_nothing(separate, tmp_path, stem_fi
             path.write_bytes(stem_file.read_bytes()[:400_000])
         case "nan.wav":
             soundfile.write(path, np.r_[np.zeros(99_999), np.nan], RATE, subtype="FLOAT")
+        case "huge.wav":
+            soundfile.write(path, np.full(1000, 1e30), RATE, subtype="FLOAT")
         case "picture.png":
             path.write_bytes(b"\x89PNG\r\n\x1a\n")
         case "still.mp4":
@@ -286,6 +290,17 @@ def test_what_cannot_be_done_is_said_in_one_sentence(separate, tmp_path, words, 
     status, _, err = separate(*words)
     assert status == 1 and sentence in err and err.count("\n") == 1, err
     assert files_below(tmp_path / "work") == ["x.wav"]
+
+
+def test_estimates_that_are_no_numbers_are_said(cli, tmp_path):
+    song(tmp_path / "x.wav", 0.1)
+    run = make_run(tmp_path / "run", *SMALL)
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["state_dict"]["separator.nets.0.decoder.2.0.bias"] += torch.nan
+    torch.save(checkpoint, run / "checkpoints/best.ckpt")
+    status, _, err = cli(f"run={run}", f"input={tmp_path / 'x.wav'}", door=DOOR)
+    assert status == 1 and "vocals: the estimates are not numbers" in err
+    assert files_below(tmp_path / "work") == []
 
 
 def test_names_that_stems_have_already_are_refused(cli, tmp_path):
