@@ -20,8 +20,13 @@ TABLE = {
     "losses": {"torch", "unbraid.errors"},
     "pictures": {"matplotlib", "torch", "unbraid.dsp", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
+    "foreign": {
+        "torch", "omegaconf", "yaml", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separators",
+    },
     "pretrained": {
-        "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix", "unbraid.separators",
+        "safetensors", "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix",
+        "unbraid.separators",
     },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
@@ -65,9 +70,14 @@ TABLE = {
     "anomalies": {
         "torch", "numpy", "unbraid.errors", "unbraid.features", "unbraid.nets.pca", "unbraid.tasks.reconstruction",
     },
+    "streams": {"av", "numpy", "soundfile", "unbraid.audio", "unbraid.errors"},
+    "stems": {
+        "numpy", "unbraid.errors", "unbraid.files", "unbraid.loading", "unbraid.separation", "unbraid.streams",
+    },
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
-        "torch", "omegaconf", "unbraid.errors", "unbraid.runs", "unbraid.separation", "unbraid.separators",
+        "torch", "omegaconf", "unbraid.errors", "unbraid.foreign", "unbraid.pretrained", "unbraid.runs",
+        "unbraid.separation", "unbraid.separators",
     },
     "reporting": {"numpy", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.reporting", "unbraid.scoring"},
     "reporting.arms": {
@@ -95,6 +105,7 @@ TABLE = {
         "unbraid.nets.autoencoders", "unbraid.nets.pca", "unbraid.runs", "unbraid.tasks.reconstruction",
     },
     "commands": {"torch", "numpy", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
+    "commands.console": {"omegaconf", "unbraid.commands.door", "unbraid.errors"},
     "commands.door": {"hydra", "omegaconf", "unbraid.errors", "unbraid.runs"},
 }  # fmt: skip
 

@@ -94,6 +94,11 @@ class Separator(nn.Module, ABC):
         """How many samples on either side an estimate follows from; None where from all there are."""
         return None
 
+    @property
+    def shortest(self) -> int:
+        """In samples, of what it can hear at once."""
+        return self.chunk_samples
+
     def level(self, mixture: Tensor) -> Tensor | None:
         """What the network's input is divided by, of a track the largest of its chunks; None where it is not divided.
 
@@ -245,11 +250,15 @@ class Masking(Separator):
         return self.stft.hop_length * max(getattr(net, "stride", 1) for net in self.nets)
 
     @property
+    def shortest(self) -> int:
+        return max(self.stft.n_fft, self.grid)
+
+    @property
     def reach(self) -> int | None:
-        frames = [int(net.reach) for net in self.nets if hasattr(net, "reach")]
+        frames: list[Any] = [net.reach for net in self.nets if hasattr(net, "reach")]
         if not isinstance(self.phase, MixturePhase) or len(frames) < len(self.nets):
             return None
-        return self.stft.hop_length * max(frames) + self.stft.n_fft
+        return self.stft.hop_length * int(max(frames)) + self.stft.n_fft
 
     def level(self, mixture: Tensor) -> Tensor | None:
         if self.scaling == "none":
