@@ -18,7 +18,7 @@ TABLE = {
     "features": {"torch", "unbraid.dsp", "unbraid.errors"},
     "corruptions": {"torch", "unbraid.errors"},
     "losses": {"torch", "unbraid.errors"},
-    "pictures": {"matplotlib", "torch", "unbraid.dsp"},
+    "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
     "pretrained": {
         "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix", "unbraid.separators",
