@@ -39,7 +39,7 @@ function boxes() {
     pointpos: 0, marker: { color: style(arm).colour, size: 5, symbol: style(arm).symbol }, line: { width: 1.5 },
     fillcolor: translucent(style(arm).colour), hovertemplate: "%{text}<br>%{y:.2f} dB<extra>%{fullData.name}</extra>",
   }));
-  return [traces, layout({ yaxis: { title: { text: `${measure()} (dB)` } }, height: 420 })];
+  return [traces, layout({ xaxis: { type: "category" }, yaxis: { title: { text: `${measure()} (dB)` } }, height: 420 })];
 }
 
 function heat() {
