@@ -18,7 +18,7 @@ TABLE = {
     "features": {"torch", "unbraid.dsp", "unbraid.errors"},
     "corruptions": {"torch", "unbraid.errors"},
     "losses": {"torch", "unbraid.errors"},
-    "pictures": {"matplotlib", "torch", "unbraid.dsp", "unbraid.files"},
+    "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
     "foreign": {
         "torch", "omegaconf", "yaml", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",

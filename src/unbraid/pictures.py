@@ -6,7 +6,8 @@ from typing import Literal
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.image import imread, imsave
+from matplotlib.image import imread
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,6 +15,7 @@ from unbraid.dsp import STFT
 from unbraid.files import written_whole
 
 FLOOR_DB = -80
+SHADES = 48  # of a strip: so many compress well
 COLOURS = colormaps["tab10"]
 
 
@@ -179,6 +181,8 @@ def strip(path: Path, waveform: Tensor, stft: STFT, loudest: float, columns: int
     size = min(rows, magnitudes.shape[1]), min(columns, magnitudes.shape[2])
     pooled = functional.adaptive_max_pool2d(magnitudes, size)[0]
     decibels = 20 * (pooled / (loudest or 1.0)).clamp(min=1e-9).log10()
+    shades = ((1 - decibels / FLOOR_DB).clamp(0, 1) * (SHADES - 1)).round().byte().flipud()  # high frequencies on top
+    image = Image.fromarray(shades.cpu().numpy())
+    image.putpalette((colormaps["magma"].resampled(SHADES)(range(SHADES))[:, :3] * 255).round().astype("uint8").tobytes())
     path.parent.mkdir(parents=True, exist_ok=True)
-    shades = colormaps["magma"].resampled(48)  # so many compress well
-    imsave(path, decibels.cpu().numpy(), vmin=FLOOR_DB, vmax=0, cmap=shades, origin="lower")
+    image.save(path, compress_level=3)

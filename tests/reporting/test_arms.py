@@ -78,6 +78,14 @@ def test_an_arm_is_named_after_what_was_typed_for_it_alone(tmp_path, words, name
     ]  # only where all were told one thing, its value is enough
 
 
+def test_where_all_were_told_one_value_its_last_name_says_enough(tmp_path):
+    for number, word in enumerate(["optim.optimizer.lr=1e-3", "+optim.optimizer.lr=1e-4"]):
+        run = leave_run(tmp_path, number, "net", 0, [1.0], lr=number)
+        record = json.loads((run / "run.json").read_text()) | {"overrides": [word, "seed=0"]}
+        (run / "run.json").write_text(json.dumps(record))
+    assert [arm.name for arm in arms(tmp_path)] == ["lr=1e-3", "lr=1e-4"]
+
+
 def test_arms_of_other_values_that_nobody_typed_are_told_apart_by_their_folders(tmp_path):
     leave_run(tmp_path, 0, "net", 0, [1.0], lr=1e-3)
     leave_run(tmp_path, 1, "net", 0, [1.0], lr=1e-4)

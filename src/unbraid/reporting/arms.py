@@ -253,14 +253,22 @@ def _what_is_no_seed(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def _names(firsts: Sequence[Result]) -> list[str]:
-    """What was typed for each and not for all of them; the value only, where all were told one thing."""
+    """What was typed for each and not for all of them; `unet` and `lr=1e-3` do, where all were told one thing."""
     typed = [[word for word in run.words if _key(word) not in NOT_OF_AN_ARM] for run in firsts]
     common = set.intersection(*map(set, typed)) if len(typed) > 1 else set(typed[0]) - {f"model={firsts[0].model}"}
     own = [[word for word in words if word not in common and _key(word).split(".")[-1] not in PATH_KEYS] for words in typed]
     if all(len(words) == 1 for words in own) and len({_key(words[0]) for words in own}) == 1:
-        own = [[words[0].partition("=")[2]] for words in own]
+        own = [[_short(words[0])] for words in own]
     names = [" ".join(words) or run.model for words, run in zip(own, firsts, strict=True)]
     return [name if names.count(name) == 1 else f"{name} ({run.folder.name})" for name, run in zip(names, firsts, strict=True)]
+
+
+def _short(word: str) -> str:
+    """The value of a choice; of a dotted key its last name too."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        return word
+    return value if "." not in key else f"{key.rpartition('.')[2]}={value}"
 
 
 def _key(word: str) -> str:

@@ -177,7 +177,7 @@ class _Writer:
         pictures.strip(
             self.folder / picture, torch.from_numpy(samples), _stft(sound.rate), self.brightest, COLUMNS, ROWS
         )  # fmt: skip
-        return {"audio": flac.as_posix(), "picture": picture.as_posix(), "kHz": f"{sound.rate / 2000:g}"}
+        return {"audio": flac.as_posix(), "picture": picture.as_posix(), "kHz": f"{sound.rate / 2000:.3g}"}
 
 
 def _rows(

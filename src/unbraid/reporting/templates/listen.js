@@ -333,6 +333,7 @@ function showBlind(on) {
   element("rows").hidden = on;
   element("gone").hidden = on || !song().missing.length;
   element("duel").hidden = !on;
+  element("votes").hidden = !on && !votes.length;
   element("blind").setAttribute("aria-pressed", on);
 }
 

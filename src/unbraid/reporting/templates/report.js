@@ -39,7 +39,7 @@ function boxes() {
     pointpos: 0, marker: { color: style(arm).colour, size: 5, symbol: style(arm).symbol }, line: { width: 1.5 },
     fillcolor: translucent(style(arm).colour), hovertemplate: "%{text}<br>%{y:.2f} dB<extra>%{fullData.name}</extra>",
   }));
-  return [traces, layout({ yaxis: { title: { text: `${measure()} (dB)` } }, height: 420 })];
+  return [traces, layout({ xaxis: { type: "category" }, yaxis: { title: { text: `${measure()} (dB)` } }, height: 420 })];
 }
 
 function heat() {
@@ -83,9 +83,10 @@ function against(costs, label) {
     marker: { size: 10, color: known.map((arm) => style(arm).colour), symbol: known.map((arm) => style(arm).symbol) },
     cliponaxis: false, hovertemplate: "%{text}<br>%{x:.4s}, %{y:.2f} dB<extra></extra>",
   };
-  const empty = known.length ? [] : [{ text: "not recorded", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }];
-  const wide = Math.max(...trace.x) >= 10 * Math.min(...trace.x);
-  const x = { title: { text: label }, ...(wide ? { type: "log", dtick: "D2" } : { type: "linear", rangemode: "tozero" }) };
+  const empty = known.length > 0 ? [] : [{ text: "not recorded", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }];
+  const [least, most] = [Math.min(...trace.x), Math.max(...trace.x)];
+  const log = { type: "log", dtick: "D2", range: [Math.log10(least) - 0.3, Math.log10(most) + 0.3] };
+  const x = { title: { text: label }, ...(most >= 10 * least ? log : { range: [0, 1.3 * most] }) }; // with room for names
   return [[trace], layout({ height: 380, annotations: empty, xaxis: x, yaxis: { title: { text: `${measure()} (dB)` } } })];
 }
 
