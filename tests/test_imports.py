@@ -35,10 +35,15 @@ TABLE = {
         "torch", "unbraid.audio", "unbraid.controls", "unbraid.dsp", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pictures",
         "unbraid.runs", "unbraid.synthesis",
     },
-    "pictures": {"matplotlib", "torch", "unbraid.dsp"},
+    "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
+    "foreign": {
+        "torch", "omegaconf", "yaml", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separators",
+    },
     "pretrained": {
-        "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix", "unbraid.separators",
+        "safetensors", "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix",
+        "unbraid.separators",
     },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "nets.ddsp": {"torch", "unbraid.synthesis"},
@@ -51,6 +56,7 @@ TABLE = {
     "data.stretch": {"numpy", "python_stretch", "unbraid.audio", "unbraid.errors"},
     "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.data", "unbraid.errors"},
     "data.digits": {"torch", "numpy", "pytorch_lightning", "sklearn", "unbraid.data", "unbraid.errors"},
+    "scoring.significance": {"numpy", "scipy"},
     "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},
     "tasks": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
@@ -62,6 +68,12 @@ TABLE = {
         "unbraid.nets.pca", "unbraid.tasks", "tqdm",
     },
     "tasks.synthesis": {"torch", "torchmetrics", "unbraid.nets.ddsp", "unbraid.tasks"},
+    "loggers": {"torch", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
+    "loggers.telling": {"torch", "pytorch_lightning", "unbraid.loggers", "unbraid.tasks.callbacks"},
+    "loggers.tensorboard_events": {
+        "torch", "tensorboard", "numpy", "matplotlib", "unbraid.audio", "unbraid.loggers", "unbraid.records",
+    },
+    "loggers.wandb_page": {"wandb", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
     "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "reference": {"unbraid.errors"},
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},
@@ -83,8 +95,16 @@ TABLE = {
     },
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
-        "torch", "omegaconf", "unbraid.errors", "unbraid.instruments", "unbraid.runs", "unbraid.separation",
-        "unbraid.separators",
+        "torch", "omegaconf", "unbraid.errors", "unbraid.foreign", "unbraid.instruments", "unbraid.pretrained",
+        "unbraid.runs", "unbraid.separation", "unbraid.separators",
+    },
+    "reporting": {"numpy", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.reporting", "unbraid.scoring"},
+    "reporting.arms": {
+        "numpy", "yaml", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.scoring.tables",
+    },
+    "reporting.page": {"numpy", "jinja2", "plotly", "unbraid.errors", "unbraid.reporting", "unbraid.runs"},
+    "reporting.listening": {
+        "torch", "numpy", "unbraid.audio", "unbraid.dsp", "unbraid.errors", "unbraid.pictures", "unbraid.reporting",
     },
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},
@@ -104,6 +124,7 @@ TABLE = {
         "unbraid.nets.autoencoders", "unbraid.nets.pca", "unbraid.runs", "unbraid.tasks.reconstruction",
     },
     "commands": {"torch", "numpy", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
+    "commands.console": {"omegaconf", "unbraid.commands.door", "unbraid.errors"},
     "commands.door": {"hydra", "omegaconf", "unbraid.errors", "unbraid.runs"},
 }  # fmt: skip
 

@@ -13,14 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from unbraid.errors import InputError
+from unbraid.foreign import OPENUNMIX, fill_translated, openunmix_separator, read_translation
 from unbraid.instruments import Player, is_instrument, load_player
-from unbraid.runs import build, check, checkpoint_path, load_weights, own_config
+from unbraid.pretrained import read_weights
+from unbraid.runs import build, check, checkpoint_path, fill, load_weights, own_config, read_config
 from unbraid.separation import Model, Way, at_rate, level_of, streamed
 from unbraid.separators import Separator
 
 BUILT = (
     "unbraid.nets", "unbraid.separators", "unbraid.phases", "unbraid.dsp", "torch.nn", "torchaudio.models",
 )  # fmt: skip
+PUBLISHED_WEIGHTS = "model.safetensors"
 FORBIDDEN = re.compile(r"[/\\\x00-\x1f]|^\.|^$")  # in names that files are called by
 
 
@@ -91,13 +94,18 @@ def load(path: str | Path, checkpoint: str = "best") -> Loaded | Player:
     """A trained separator, or an instrument.
 
     Args:
-        path: of a run folder, or of a checkpoint in one.
+        path: of a run folder, a checkpoint in one, what `scripts/publish.py` has written, a folder of the openunmix package,
+            or a yaml file that translates the names of a state dict, see `unbraid.foreign`.
         checkpoint: of a run folder: best, last or a file.
 
     Raises:
         InputError: there is nothing of the kind, the config names what may not be built, or the weights are of another model.
     """
     path = Path(path).expanduser()
+    if (path / OPENUNMIX).is_file():
+        return Loaded(_named(openunmix_separator(path), path).eval(), path)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return _translated(path)
     if path.is_file() and path.suffix == ".ckpt":
         path, checkpoint = path.absolute().parent.parent, str(path)
     config = own_config(path)
@@ -114,7 +122,18 @@ def load_separator(path: str | Path, checkpoint: str = "best") -> Loaded:
 
 def _loaded(config: DictConfig, path: Path, checkpoint: str) -> Loaded:
     separator = build_separator(config, path)
-    load_weights(separator, checkpoint_path(path, checkpoint), path, part="separator")
+    if (weights := path / PUBLISHED_WEIGHTS).is_file():
+        fill(separator, read_weights(weights), f"{weights}: is of another model than {path}/config.yaml describes")
+    else:
+        load_weights(separator, checkpoint_path(path, checkpoint), path, part="separator")
+    return Loaded(separator.eval(), path, config)
+
+
+def _translated(path: Path) -> Loaded:
+    translation = read_translation(path)
+    config = read_config(path.parent / translation.config)
+    separator = build_separator(config, path.parent)
+    fill_translated(separator, path, translation)
     return Loaded(separator.eval(), path, config)
 
 
@@ -127,9 +146,14 @@ def build_separator(config: DictConfig, folder: Path) -> Separator:
     separator = build(node)
     if not isinstance(separator, Separator):
         raise InputError(f"{folder}/config.yaml: model.separator is a {type(separator).__name__}, expected a separator")
+    return _named(separator, folder)
+
+
+def _named(separator: Separator, folder: Path) -> Separator:
+    """Whose targets are no paths; InputError where one is."""
     for target in separator.targets:
         if FORBIDDEN.search(target):
-            raise InputError(f"{folder}/config.yaml: {target!r} is no name of a target: files are called by it")
+            raise InputError(f"{folder}: {target!r} is no name of a target: files are called by it")
     return separator
 
 

@@ -58,7 +58,8 @@ class Resyntheses:
                 row: measures(heard[row], sound, controls, loss, features) for row in ("resynthesis", "constant spectrum")
             }
             if number < self.clips:
-                _leave(folder, name, heard, controls, asked, features)
+                _leave_audio(folder / "audio" / name, heard, features)
+                _draw(folder / "pictures", name, heard, controls, asked, features)
         rows = {row: {source: _summary([one[row] for one in found.values()])} for row in ("resynthesis", "constant spectrum")}
         return {
             "protocol": {"name": "resynthesis", "loss": type(loss).__name__, "pitch": repr(features.pitch)},
@@ -67,6 +68,19 @@ class Resyntheses:
             "tracks": {name: {source: one["resynthesis"]} for name, one in found.items()},
             "versions": versions(),
         }
+
+    @torch.no_grad()
+    def leave_clips(
+        self, instrument: Instrument, chosen: Mapping[str, tuple[Tensor, Controls]], features: Extraction, folder: Path
+    ) -> None:
+        """Sounds played again as the instrument is now, on its device; a folder for each of them, by its name."""
+        device = instrument.training_data.device
+        for name, (sound, controls) in chosen.items():
+            there = Controls(*(curve.to(device) for curve in controls))
+            heard, asked = render(instrument, there, sound.to(device))
+            both = {"input": sound, "resynthesis": heard.cpu()}
+            _leave_audio(folder / name, both, features)
+            _draw(folder / name, name, both, controls, Sounding(*(part.cpu() for part in asked)), features)
 
 
 def render(instrument: Instrument, controls: Controls, sound: Tensor | None = None) -> tuple[Tensor, Sounding]:
@@ -160,17 +174,19 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
     return Training(low, middle, high, float(levels.mean()), max(1.0, float(levels.std())))
 
 
-def _leave(
+def _leave_audio(folder: Path, heard: Mapping[str, Tensor], features: Extraction) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for row, sound in heard.items():
+        audio.write(folder / f"{row}.flac", sound[None].cpu().numpy(), features.sample_rate)
+
+
+def _draw(
     folder: Path, name: str, heard: Mapping[str, Tensor], controls: Controls, asked: Sounding, features: Extraction
 ) -> None:
-    (folder / "audio" / name).mkdir(parents=True, exist_ok=True)
-    for row, sound in heard.items():
-        audio.write(folder / "audio" / name / f"{row}.flac", sound[None].cpu().numpy(), features.sample_rate)
     shown = {row: sound[None] for row, sound in heard.items()}
-    stft = STFT(1024, 256)
-    pictures.spectrograms(folder / "pictures" / f"{name}.png", name, shown, None, stft, features.sample_rate)
+    pictures.spectrograms(folder / f"{name}.png", name, shown, None, STFT(1024, 256), features.sample_rate)
     seconds = features.hop_length / features.sample_rate
-    pictures.controls(folder / "pictures" / f"{name} controls.png", name, curves(controls, asked), seconds)
+    pictures.controls(folder / f"{name} controls.png", name, curves(controls, asked), seconds)
 
 
 def curves(controls: Controls, asked: Sounding) -> dict[str, Tensor]:

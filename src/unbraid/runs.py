@@ -34,7 +34,10 @@ OURS = (
     "reconstructions", "reference", "controls", "pitch", "resyntheses",
 )  # fmt: skip
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
-TRAINING_ONLY = ("unbraid.launchers", "pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer")
+TRAINING_ONLY = (
+    "unbraid.launchers", "unbraid.loggers", "pytorch_lightning.trainer", "pytorch_lightning.callbacks",
+    "pytorch_lightning.Trainer",
+)  # fmt: skip
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # How constructors refuse a value; whatever else they raise is a bug and keeps its traceback.
 NOT_TAKEN = (ValueError, TypeError, RuntimeError, ModuleNotFoundError)
@@ -195,16 +198,21 @@ def _say_where(node: DictConfig, message: str, reason: str) -> str:
 
 
 def own_config(folder: Path) -> DictConfig:
-    """The config of a run, as it was resolved; InputError where the folder holds none, or one that is yet to be resolved.
-
-    A stranger's could name a resolver, which is code that runs when a value is looked at.
-    """
+    """The config of a run, see `read_config`; InputError where the folder holds none."""
     path = folder / "config.yaml"
     if not folder.is_dir():
         raise InputError(f"run={folder}: {'is a file, expected the folder of a run' if folder.exists() else 'no such folder'}")
     if not path.is_file():
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
         raise InputError(f"run={folder}: has no config.yaml, found {found}; expected the folder of a run")
+    return read_config(path)
+
+
+def read_config(path: Path) -> DictConfig:
+    """The config of a run, as it was resolved; InputError where the file is none, or one that is yet to be resolved.
+
+    A stranger's could name a resolver, which is code that runs when a value is looked at.
+    """
     try:
         own = OmegaConf.load(path)
     except (OSError, YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:

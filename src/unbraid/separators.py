@@ -94,6 +94,11 @@ class Separator(nn.Module, ABC):
         """How many samples on either side an estimate follows from; None where from all there are."""
         return None
 
+    @property
+    def shortest(self) -> int:
+        """In samples, of what it can hear at once."""
+        return self.chunk_samples
+
     def level(self, mixture: Tensor) -> Tensor | None:
         """What the network's input is divided by, of a track the largest of its chunks; None where it is not divided.
 
@@ -243,6 +248,10 @@ class Masking(Separator):
     @property
     def grid(self) -> int:
         return self.stft.hop_length * max(getattr(net, "stride", 1) for net in self.nets)
+
+    @property
+    def shortest(self) -> int:
+        return max(self.stft.n_fft, self.grid)
 
     @property
     def reach(self) -> int | None:

@@ -82,7 +82,7 @@ def separate(config: DictConfig) -> None:
         for track, path in inputs.items():
             try:
                 with _progress(track, path) as heard:
-                    said = write_stems(loaded, path, outputs[track], form, way, heard)
+                    said = write_stems(loaded, path, outputs[track], form, way, heard, config.overwrite)
             except (InputError, OSError) as error:
                 if len(inputs) == 1:
                     raise
