@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -100,7 +100,7 @@ def _write(player: Player, heard: Heard, asked: Moved, manner: Manner, output: P
             pictures.controls(picture, output.name, shown, every * seconds)
 
 
-def _heard(sound: torch.Tensor, bar: "tqdm[None]", rate: int) -> np.ndarray:
+def _heard(sound: torch.Tensor, bar: "tqdm[Any]", rate: int) -> np.ndarray:
     bar.update(len(sound) / rate)
     return sound.numpy()[None]
 
