@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow slurm test-slurm test-ray lint bench bench-data bench-scoring clean
+.PHONY: help install demo test test-slow slurm test-slurm test-ray lint bench bench-data bench-scoring bench-synthesis clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ bench-data: $(INSTALLED) ## how fast data comes, beside peers; needs ffmpeg
 
 bench-scoring: $(INSTALLED) ## how fast and how exact scores are, beside museval and mir_eval
 	$(BIN)/python scripts/bench/scoring.py
+
+bench-synthesis: $(INSTALLED) ## how fast instruments play and learn, beside peers
+	$(BIN)/python scripts/bench/synthesis.py
 
 clean: ## remove .venv; what was trained and cached stays
 	rm -rf $(VENV)

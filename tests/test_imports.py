@@ -67,7 +67,7 @@ TABLE = {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
         "unbraid.nets.pca", "unbraid.tasks", "tqdm",
     },
-    "tasks.synthesis": {"torch", "torchmetrics", "unbraid.nets.ddsp", "unbraid.tasks"},
+    "tasks.synthesis": {"torch", "torchmetrics", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.tasks"},
     "loggers": {"torch", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
     "loggers.telling": {"torch", "pytorch_lightning", "unbraid.loggers", "unbraid.tasks.callbacks"},
     "loggers.tensorboard_events": {

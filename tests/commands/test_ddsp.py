@@ -115,6 +115,9 @@ def test_what_cannot_be_asked_is_said_in_one_sentence(cli, run, voice, songs, tm
     assert status == 1 and "expected a name that ends in .wav" in err
     status, _, err = cli(f"run={run}", "output=o.wav", door="scripts/transfer.py")
     assert status == 1 and "input has no default and must be given" in err
+    for door in ("scripts/encode.py", "scripts/anomaly.py"):
+        status, _, err = cli(f"run={run}", f"input={voice}", door=door)
+        assert status == 1 and "has no autoencoder" in err
     status, _, err = cli(f"run={run}", f"input={voice}", door="scripts/separate.py")
     assert status == 1 and "has an instrument and no separator" in err
 
@@ -128,14 +131,14 @@ def test_what_cannot_be_asked_is_said_in_one_sentence(cli, run, voice, songs, tm
         (["data.sample_rate=8000"], "data.sample_rate: found 8000, expected what features.sample_rate says, 16000"),
         (["features.channels=2"], "channels must be 1"),
         (["pitch.lowest_hz=5"], "lowest_hz must lie in [32, 1975] Hz, found 5"),
-        (["data=digits", "~targets"], ""),
+        (["data=digits"], "data: has no sound that an instrument could learn from"),
+        (["features=spectra", "pitch=null"], "features: an instrument is played by pitch and loudness, found audio"),
+        (["init=umxhq"], "there are no published weights of autoencoders and instruments"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_there_is_a_run(cli, tmp_path, words, sentence):
-    small = [
-        word for word in SMALL if not (words[0] == "data=digits" and word.startswith(("data", "pitch", "features", "model.")))
-    ]
-    status, _, err = cli(*small, *words)
+    kept = [word for word in SMALL if not word.startswith(("data", "pitch", "features"))]
+    status, _, err = cli(*(kept if words[0] in ("data=digits", "features=spectra") else SMALL), *words)
     assert status == 1 and sentence in err and len(err.strip().splitlines()) == 1, err
     assert files_below(tmp_path / "work") == []
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.errors import InputError
+from unbraid.instruments import is_instrument
 from unbraid.runs import check
 
 LONGEST_CHUNK_SECONDS = 600
@@ -99,9 +100,11 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
             "data: has no mixtures for the model to take apart; choose other data, or an autoencoder such as model=ae, "
             "with corruption=gaussian to make it a denoising one"
         )
+    if is_instrument(config) and "targets" not in config.get("data", {}):
+        raise InputError("data: has no sound that an instrument could learn from; choose other data, such as data=demo_leads")
     check(config, schema)
     if config.get("init") is not None and "separator" not in config.model:
-        raise InputError(f"init={config.init}: there are no published weights of autoencoders; set init=null")
+        raise InputError(f"init={config.init}: there are no published weights of autoencoders and instruments; set init=null")
     for choice, place in USED.items():
         if config.get(choice) is not None and OmegaConf.select(config, place) is None:
             raise InputError(f"{choice}: the model and the data that are chosen make no use of it; set {choice}=null")

@@ -16,6 +16,7 @@ from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import SPLITS, Split
 from unbraid.errors import InputError, unknown
 from unbraid.features import Spectra
+from unbraid.instruments import is_instrument
 from unbraid.runs import build, check, checkpoint_path, load_weights, own_config
 from unbraid.tasks.reconstruction import ReconstructionTask
 
@@ -71,7 +72,7 @@ class Trained:
             raise InputError(f"split={config.split}: there is no such split; {unknown(config.split, SPLITS)}")
         self.folder = Path(config.run).expanduser()
         self.own: Any = own_config(self.folder)
-        if self.own.get("features") is None:
+        if self.own.get("features") is None or is_instrument(self.own):
             raise InputError(f"run={self.folder}: has no autoencoder, expected a run of model=ae, deep_ae, vae, conv_ae or pca")
         self.checkpoint = checkpoint_path(self.folder, config.checkpoint)
         _check_targets(self.own)

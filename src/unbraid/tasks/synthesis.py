@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
+from unbraid.errors import InputError
 from unbraid.nets.ddsp import Instrument
 from unbraid.tasks.task import Task
 
@@ -40,6 +41,10 @@ class SynthesisTask(Task):
         scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
+        if not hasattr(features, "hop_length"):
+            raise InputError(
+                f"features: an instrument is played by pitch and loudness, found {features.kind}; use features=controls"
+            )
         self.features, self.loss = features, loss
         self.net = net(sample_rate=features.sample_rate, hop_length=features.hop_length)
         self.valid_loss = MeanMetric(nan_strategy="disable")
