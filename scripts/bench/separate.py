@@ -6,8 +6,8 @@
 weights, four targets of full size, in turns in one process; the ratio of medians of seconds on the clock, and that of seconds
 of processors, which other work on the machine does not change as much. `real_time_factor`: seconds of sound for each second on
 the clock, of every model of conf/model that separates (models=unet,…: of some), on a clip, after one that is not counted.
-`rss_60min_over_6min`: the largest memory that `scripts/separate.py` has held on stereo files of the longer length over that of the
-shorter one, and `peak_gb`, the larger of both; the package, which is no program, is given a song of one and of three minutes.
+`rss_60min_over_6min`: the largest memory that `scripts/separate.py` has held on stereo files of the longer length over that of
+the shorter one, and `peak_gb`, the larger of both; the package, which is no program, has a song of one and of three minutes.
 
 Weights are random, which costs no more and no less. minutes=0 leaves memory out. The last line is one JSON object.
 """
@@ -101,7 +101,7 @@ def beside_openunmix(folder: Path, seconds: float, rounds: int) -> dict[str, flo
         times.append((*timed(lambda: theirs(mixture[None])), *timed(lambda: ours.separate(mixture, RATE))))
     their_clock, their_cpu, our_clock, our_cpu = (statistics.median(column) for column in zip(*times, strict=True))
     print(f"a song of {seconds:g} s, 4 targets, one iteration of the Wiener filter; medians of {rounds} rounds in turns")
-    print(f"  openunmix {package.__package__}, whole   {their_clock:7.1f} s   {their_cpu:7.1f} s of processors")
+    print(f"  openunmix, whole song  {their_clock:7.1f} s   {their_cpu:7.1f} s of processors")
     print(f"  unbraid, chunks        {our_clock:7.1f} s   {our_cpu:7.1f} s of processors")
     print(f"  {their_clock / our_clock:.2f} times as fast, {their_cpu / our_cpu:.2f} by processors\n")
     return {"vs_openunmix": their_clock / our_clock, "vs_openunmix_processors": their_cpu / our_cpu}
@@ -129,7 +129,7 @@ def separating_models() -> list[str]:
 
 def config_of_any(model: str) -> Any:
     """Autoencoders have no targets, and need data of their own."""
-    text = OmegaConf.load(CONF / "model" / f"{model}.yaml")
+    text: Any = OmegaConf.load(CONF / "model" / f"{model}.yaml")
     parents = [parent for parent in text.get("defaults", []) if isinstance(parent, str) and parent != "_self_"]
     if any("autoencoder@" in parent or "reconstruction@" in parent for parent in parents):
         return {}
@@ -173,14 +173,17 @@ def memory(folder: Path, models: list[str], minutes: list[float]) -> dict[str, A
     }
 
 
+# What the kernel says of a process counts that which started it, too, until it is another program: so a small one starts it.
+SMALL = """if True:
+    import resource, subprocess, sys
+    subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20)
+"""
+
+
 def peak_of(command: list[str]) -> float:
     """The largest memory that a process has held, in GB."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if status:
-        sys.exit(f"error: {' '.join(command)} ended with {process.returncode}")
-    return usage.ru_maxrss / 2**20
+    return float(subprocess.run([sys.executable, "-c", SMALL, *command], capture_output=True, text=True, check=True).stdout)
 
 
 def hold_package(seconds: float) -> None:
