@@ -34,7 +34,10 @@ OURS = (
     "reconstructions", "reference",
 )  # fmt: skip
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
-TRAINING_ONLY = ("unbraid.launchers", "pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer")
+TRAINING_ONLY = (
+    "unbraid.launchers", "unbraid.loggers", "pytorch_lightning.trainer", "pytorch_lightning.callbacks",
+    "pytorch_lightning.Trainer",
+)  # fmt: skip
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # How constructors refuse a value; whatever else they raise is a bug and keeps its traceback.
 NOT_TAKEN = (ValueError, TypeError, RuntimeError, ModuleNotFoundError)
