@@ -48,7 +48,7 @@ TABLE = {
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "nets.ddsp": {"torch", "unbraid.synthesis"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
-    "wiener": {"torch"},
+    "wiener": {"torch", "unbraid.dsp"},
     "data": {
         "torch", "numpy", "filelock", "tqdm", "psutil", "musdb", "yaml", "unbraid.audio", "unbraid.dsp", "unbraid.data",
         "unbraid.errors", "unbraid.files", "unbraid.memory",
