@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unbraid.dsp import STFT
+from unbraid.files import written_whole
 
 FLOOR_DB = -80
 SHADES = 48  # of a strip: so many compress well
@@ -46,8 +48,7 @@ def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: 
         figure.colorbar(image, ax=axis, label=unit)
     axes[0].set_ylabel("frequency (kHz)")
     figure.suptitle(title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
+    _save(figure, path, None)
 
 
 def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
@@ -97,9 +98,10 @@ def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[s
     _save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, cut: Literal["tight"] | None = "tight") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90, bbox_inches="tight")
+    with written_whole(path) as partial:
+        figure.savefig(partial, dpi=90, bbox_inches=cut)
 
 
 def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[int, Path]) -> None:
