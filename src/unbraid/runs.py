@@ -189,7 +189,7 @@ def _say_where(node: DictConfig, message: str, reason: str) -> str:
     named = re.search(r"full_key: (\S+)", message)
     place = named[1] if named else node._get_full_key(None)
     keys = OmegaConf.select(node._get_root(), place, default={})
-    return f"{place}{'.' if reason.split()[0] in keys else ': '}{reason}"
+    return f"{place}{'.' if reason.split()[0].rstrip(':') in keys else ': '}{reason}"
 
 
 def own_config(folder: Path) -> DictConfig:
