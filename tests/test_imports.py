@@ -18,10 +18,15 @@ TABLE = {
     "features": {"torch", "unbraid.dsp", "unbraid.errors"},
     "corruptions": {"torch", "unbraid.errors"},
     "losses": {"torch", "unbraid.errors"},
-    "pictures": {"matplotlib", "torch", "unbraid.dsp", "unbraid.files"},
+    "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
+    "foreign": {
+        "torch", "omegaconf", "yaml", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separators",
+    },
     "pretrained": {
-        "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix", "unbraid.separators",
+        "safetensors", "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix",
+        "unbraid.separators",
     },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
@@ -33,6 +38,7 @@ TABLE = {
     "data.stretch": {"numpy", "python_stretch", "unbraid.audio", "unbraid.errors"},
     "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.data", "unbraid.errors"},
     "data.digits": {"torch", "numpy", "pytorch_lightning", "sklearn", "unbraid.data", "unbraid.errors"},
+    "scoring.significance": {"numpy", "scipy"},
     "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},
     "tasks": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
@@ -64,6 +70,23 @@ TABLE = {
     "anomalies": {
         "torch", "numpy", "unbraid.errors", "unbraid.features", "unbraid.nets.pca", "unbraid.tasks.reconstruction",
     },
+    "streams": {"av", "numpy", "soundfile", "unbraid.audio", "unbraid.errors"},
+    "stems": {
+        "numpy", "unbraid.errors", "unbraid.files", "unbraid.loading", "unbraid.separation", "unbraid.streams",
+    },
+    "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
+    "loading": {
+        "torch", "omegaconf", "unbraid.errors", "unbraid.foreign", "unbraid.pretrained", "unbraid.runs",
+        "unbraid.separation", "unbraid.separators",
+    },
+    "reporting": {"numpy", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.reporting", "unbraid.scoring"},
+    "reporting.arms": {
+        "numpy", "yaml", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.scoring.tables",
+    },
+    "reporting.page": {"numpy", "jinja2", "plotly", "unbraid.errors", "unbraid.reporting", "unbraid.runs"},
+    "reporting.listening": {
+        "torch", "numpy", "unbraid.audio", "unbraid.dsp", "unbraid.errors", "unbraid.pictures", "unbraid.reporting",
+    },
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},
     "launchers": {"unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
@@ -83,6 +106,7 @@ TABLE = {
     },
     "commands": {"torch", "numpy", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
     "commands.dashboard": {"omegaconf", "wandb", "wandb_workspaces", *ANY_UNBRAID},
+    "commands.console": {"omegaconf", "unbraid.commands.door", "unbraid.errors"},
     "commands.door": {"hydra", "omegaconf", "unbraid.errors", "unbraid.runs"},
 }  # fmt: skip
 

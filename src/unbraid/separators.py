@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from unbraid.dsp import STFT, magnitudes_of, overlap_add
 from unbraid.errors import InputError
-from unbraid.phases import Phase
+from unbraid.phases import MixturePhase, Phase
 
 IGNORED = -100  # the label of bins in which nothing sounds; what cross-entropy leaves out
 SILENT = 1e-8  # energy of a bin: 16-bit rounding alone makes more
@@ -84,17 +84,45 @@ class Separator(nn.Module, ABC):
         """By which options, that training does not see, its estimates come to sound."""
         return {}
 
+    @property
+    def grid(self) -> int:
+        """In samples: a chunk that starts on a multiple of it is seen as the whole track is."""
+        return 1
+
+    @property
+    def reach(self) -> int | None:
+        """How many samples on either side an estimate follows from; None where from all there are."""
+        return None
+
+    @property
+    def shortest(self) -> int:
+        """In samples, of what it can hear at once."""
+        return self.chunk_samples
+
+    def level(self, mixture: Tensor) -> Tensor | None:
+        """What the network's input is divided by, of a track the largest of its chunks; None where it is not divided.
+
+        Shape: [B, C, T] -> [B].
+        """
+        return None
+
     @abstractmethod
-    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
+    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
         """The sources of a batch of chunks.
 
         Args:
             mixture: the chunks.
             peak: largest absolute sample of the whole track of each chunk; the chunk's own if left out.
+            level: of the whole track, see `level`; what follows from the chunk and its peak if left out.
 
         Shape:
-            mixture [B, C, T], peak [B].
+            mixture [B, C, T], peak [B], level [B].
         """
+
+    @torch.inference_mode()
+    def sources(self, mixture: Tensor, level: Tensor | None = None) -> Tensor:
+        """The waveforms alone, without gradients. Shape: [B, C, T] -> [B, S, C, T]."""
+        return self(mixture, level=level).sources
 
     @abstractmethod
     def reference(
@@ -145,7 +173,11 @@ class Direct(Separator):
         super().__init__(targets, sample_rate, channels, chunk_seconds)
         self.net = net(len(self.targets))
 
-    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
+    @property
+    def grid(self) -> int:
+        return int(getattr(self.net, "stride", 1))
+
+    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
         return Estimate(self.net(mixture).float())
 
     def reference(
@@ -213,11 +245,33 @@ class Masking(Separator):
         masks = [net(magnitudes) for net in self.nets]
         return {"masks": torch.stack(masks, dim=1) if len(masks) > 1 else masks[0].unsqueeze(1)}  # a view of one is no copy
 
-    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
+    @property
+    def grid(self) -> int:
+        return self.stft.hop_length * max(getattr(net, "stride", 1) for net in self.nets)
+
+    @property
+    def shortest(self) -> int:
+        return max(self.stft.n_fft, self.grid)
+
+    @property
+    def reach(self) -> int | None:
+        frames: list[Any] = [net.reach for net in self.nets if hasattr(net, "reach")]
+        if not isinstance(self.phase, MixturePhase) or len(frames) < len(self.nets):
+            return None
+        return self.stft.hop_length * int(max(frames)) + self.stft.n_fft
+
+    def level(self, mixture: Tensor) -> Tensor | None:
+        if self.scaling == "none":
+            return None
+        if self.scaling == "track":
+            return mixture.abs().amax(dim=(1, 2)) * self.stft.window.sum()
+        return magnitudes_of(self.stft(mixture)).amax(dim=(1, 2, 3))
+
+    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
         # b batch, s source, c channel, f bin, t frame
         spectrum = self.stft(mixture)
         magnitudes = magnitudes_of(spectrum)
-        scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
+        scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak, level)
         scaled = magnitudes * scale
         said = self.ask(scaled)
         if "masks" in said:
@@ -248,10 +302,13 @@ class Masking(Separator):
         wanted = (size if self.mask_max is None else size.clamp(max=self.mask_max)) ** self.mask_power
         return masks * (wanted / size.clamp(min=1e-12)) if masks.is_complex() else wanted
 
-    def _scale(self, magnitudes: Tensor, peak: Tensor) -> Tensor:
+    def _scale(self, magnitudes: Tensor, peak: Tensor, level: Tensor | None) -> Tensor:
         if self.scaling == "none":
             return magnitudes.new_ones(len(magnitudes), 1, 1, 1)
-        largest = magnitudes.amax(dim=(1, 2, 3)) if self.scaling == "patch" else peak * self.stft.window.sum()
+        if level is not None:
+            largest = level
+        else:
+            largest = magnitudes.amax(dim=(1, 2, 3)) if self.scaling == "patch" else peak * self.stft.window.sum()
         return 1 / largest.clamp(min=1e-5).view(-1, 1, 1, 1)
 
     def reference(

@@ -1,6 +1,7 @@
 """What training comes to: data, separator or autoencoder, Trainer.fit, then the best checkpoint tested."""
 
 import logging
+import resource
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -77,11 +78,22 @@ class Course(ABC):
         fit(self.trainer, self.task, self.data, self.folder)
         if was_pruned(self.trainer):
             return "pruned"
+        cost = self.cost()
         scores = self.test()
         if self.trainer.is_global_zero:
-            _report(scores, self.folder)
+            _report(scores | {"cost": cost}, self.folder)
             self.loggers.result(scores)
         return "done"
+
+    def cost(self) -> dict[str, Any]:
+        """What training has taken, beside the time that `metrics.csv` has: memory in bytes, at its highest."""
+        device = self.trainer.strategy.root_device
+        return {
+            "parameters": sum(parameter.numel() for parameter in self.task.parameters()),
+            "memory": peak_memory(device),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "devices": self.trainer.world_size,
+        }
 
     def about(self) -> About:
         """What loggers are told of the run, which has a record."""
@@ -288,6 +300,13 @@ class Reconstruction(Course):
             return {}
         task = self.task.to(self.trainer.strategy.root_device).eval()
         return self.reconstructions.scores(task, self.data, self.folder) | {"checkpoint": weights}
+
+
+def peak_memory(device: torch.device) -> int:
+    """In bytes, of this process since it began: of the GPU, or of RAM where it has none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _millions(net: torch.nn.Module) -> str:

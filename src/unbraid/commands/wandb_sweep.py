@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unbraid.search.space import Parameter, Space
 
 TOLD = "logger=[csv,wandb]"  # unless something else was typed
+INSTALLED = ["unbraid", "train"]
 NO_PART_OF_A_RUN = ("launcher", "sweeper", "search", "plan", "resume")
 
 
@@ -114,17 +115,19 @@ def _examples(space: "Space") -> Iterator[list[str]]:
 
 def described(space: "Space", asked: Any) -> dict[str, Any]:
     """As W&B wants it."""
-    fixed = space.fixed_overrides()
+    script, fixed = CONF.parent / "train.py", space.fixed_overrides()
+    # Where the package is installed there is no checkout with a train.py, and `unbraid train` is the same.
+    program, start = (os.path.relpath(script), ["${interpreter}", "${program}"]) if script.is_file() else ("unbraid", INSTALLED)
     told = [] if any(_key(word) == "logger" for word in fixed) else [TOLD]
     own: dict[str, Any] = {"project": asked.project} | ({"entity": asked.entity} if asked.entity else {})
     return {
-        "program": os.path.relpath(CONF.parent / "train.py"),
+        "program": program,
         "method": asked.method,
         **own,
         **({"run_cap": asked.trials} if asked.trials else {}),
         "metric": {"name": asked.objective, "goal": asked.direction},
         "parameters": {one.typed: parameter(one, asked.method) for one in space.parameters},
-        "command": ["${env}", "${interpreter}", "${program}", *told, *fixed, "${args_no_hyphens}"],
+        "command": ["${env}", *start, *told, *fixed, "${args_no_hyphens}"],
     }
 
 
