@@ -151,8 +151,9 @@ def in_turn(rows: dict[str, Callable[[], Any]], rounds: int, device: torch.devic
                 torch.cuda.synchronize()
             if number:  # the first one warms up
                 taken[name].append((time.perf_counter() - clock, time.process_time() - processor))
-    clock, processor = ({name: statistics.median(pair[n] for pair in both) for name, both in taken.items()} for n in (0, 1))
-    return {name: (clock[name], processor[name]) for name in taken}
+    return {
+        name: (statistics.median(a for a, _ in both), statistics.median(b for _, b in both)) for name, both in taken.items()
+    }
 
 
 class Watch(pl.Callback):
