@@ -48,7 +48,7 @@ TABLE = {
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "nets.ddsp": {"torch", "unbraid.synthesis"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
-    "wiener": {"torch"},
+    "wiener": {"torch", "unbraid.dsp"},
     "data": {
         "torch", "numpy", "filelock", "tqdm", "psutil", "musdb", "yaml", "unbraid.audio", "unbraid.dsp", "unbraid.data",
         "unbraid.errors", "unbraid.files", "unbraid.memory",
@@ -124,6 +124,7 @@ TABLE = {
         "unbraid.nets.autoencoders", "unbraid.nets.pca", "unbraid.runs", "unbraid.tasks.reconstruction",
     },
     "commands": {"torch", "numpy", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
+    "commands.dashboard": {"omegaconf", "wandb", "wandb_workspaces", *ANY_UNBRAID},
     "commands.console": {"omegaconf", "unbraid.commands.door", "unbraid.errors"},
     "commands.door": {"hydra", "omegaconf", "unbraid.errors", "unbraid.runs"},
 }  # fmt: skip
@@ -174,6 +175,8 @@ def test_the_sweeper_is_a_thin_plugin():
     names = imported(SOURCE.parent / "hydra_plugins/unbraid_optuna.py")
     allowed = {"hydra", "omegaconf", "unbraid.commands", "unbraid.errors", "unbraid.records", "unbraid.search"}
     assert {name for name in names if not is_allowed(name, allowed)} == set()
+    names = imported(SOURCE.parent / "hydra_plugins/unbraid_words.py")
+    assert {name for name in names if not is_allowed(name, {"hydra", "omegaconf"})} == set()
 
 
 def test_doors_are_short_and_import_only_hydra_and_commands():

@@ -152,8 +152,7 @@ def in_turn(rows: dict[str, Callable[[], Any]], rounds: int, device: torch.devic
             if number:  # the first one warms up
                 taken[name].append((time.perf_counter() - clock, time.process_time() - processor))
     return {
-        name: (statistics.median(wall for wall, _ in both), statistics.median(own for _, own in both))
-        for name, both in taken.items()
+        name: (statistics.median(a for a, _ in both), statistics.median(b for _, b in both)) for name, both in taken.items()
     }
 
 
