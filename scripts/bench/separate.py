@@ -152,12 +152,12 @@ def speeds(folder: Path, models: str, seconds: float) -> dict[str, float]:
 
 
 def memory(folder: Path, models: list[str], minutes: list[float]) -> dict[str, Any]:
-    peaks = {}
+    peaks, block = {}, song(20).T.numpy()
     for length in minutes:
         path = folder / f"{length:g}.wav"
         with soundfile.SoundFile(path, "w", RATE, 2, "PCM_16") as file:
             for _ in range(round(3 * length)):
-                file.write(song(20).T.numpy())
+                file.write(block)
         for model in models:
             words = [f"run={make_run(folder / model, model)}", f"input={path}", f"output={folder / 'out'}", "overwrite=true"]
             peaks[model, length] = peak_of([sys.executable, str(DOOR), *words, "device=cpu"])

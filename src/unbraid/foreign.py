@@ -27,7 +27,7 @@ from unbraid.errors import InputError, unknown
 from unbraid.nets.open_unmix import OpenUnmix, options_of
 from unbraid.phases import MixturePhase, Wiener
 from unbraid.pretrained import load_published, read_weights, weights_file
-from unbraid.runs import check, fill
+from unbraid.runs import check, fill, read_yaml
 from unbraid.separators import Masking
 
 OPENUNMIX = "separator.json"
@@ -75,7 +75,9 @@ class Translation:
 def read_translation(path: Path) -> Translation:
     """InputError where the file is none, or names files outside its folder."""
     try:
-        said = safe_load(path.read_text())
+        said = safe_load(read_yaml(path))
+    except InputError:
+        raise
     except (OSError, YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no yaml file: {' '.join(str(error).split())}") from error
     if not isinstance(said, dict):

@@ -18,13 +18,14 @@ from typing import Any, get_type_hints
 from zipfile import is_zipfile
 
 import torch
+import yaml
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
-from yaml import YAMLError
+from yaml import AliasToken, YAMLError
 
 from unbraid.errors import InputError, unknown
 from unbraid.files import written_whole
@@ -214,7 +215,9 @@ def read_config(path: Path) -> DictConfig:
     A stranger's could name a resolver, which is code that runs when a value is looked at.
     """
     try:
-        own = OmegaConf.load(path)
+        own = OmegaConf.create(read_yaml(path))
+    except InputError:
+        raise
     except (OSError, YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not a config: {' '.join(str(error).split())}") from error
     if not isinstance(own, DictConfig):
@@ -222,6 +225,14 @@ def read_config(path: Path) -> DictConfig:
     if link := _link(OmegaConf.to_container(own)):
         raise InputError(f"{path}: holds {link!r}, expected the values of a run, in which nothing is left to look up")
     return own
+
+
+def read_yaml(path: Path) -> str:
+    """The text of a file without aliases: of a few lines of such, each of many of the next, no memory would hold the values."""
+    text = path.read_text()
+    if any(isinstance(token, AliasToken) for token in yaml.scan(text)):
+        raise InputError(f"{path}: has aliases, which no config has that was written by unbraid")
+    return text
 
 
 def _link(value: Any) -> str | None:

@@ -5,7 +5,7 @@ they will be in, and nothing is held in memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -138,7 +138,7 @@ def write_stems(
     device, folder = loaded.on(way), next(iter(outputs.values())).parent
     with opened(path) as blocks:
         level = level_of(loaded.model, at_rate(loaded.model, blocks, blocks.rate), device)
-    with _folder(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as place:
+    with _made(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as place:
         staged = _Staged(Path(place), [*outputs])
         with opened(path) as blocks:
             rate, channels, tags = blocks.rate, blocks.channels, blocks.tags if form.tags else {}
@@ -166,21 +166,18 @@ def _write(
                 write_blocks(partials[target], blocks, rate, staged.channels, staged.samples, form.bits, of_stem)
 
 
-class _folder:  # noqa: N801
-    """Makes a folder, and removes what it has made where the block fails."""
-
-    def __init__(self, folder: Path) -> None:
-        self.made = [path for path in (folder, *folder.parents) if not path.exists()]
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            for path in self.made:
-                if path.is_dir() and not any(path.iterdir()):
-                    path.rmdir()
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """A folder that is there; where the block fails, what was made of it is removed again."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            if not any(path.iterdir()):
+                path.rmdir()
+        raise
 
 
 def _said(path: Path, channels: int, gain: float) -> str | None:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import resource
 import shutil
 import signal
@@ -17,6 +18,7 @@ import torch
 
 from tests.conftest import PROJECT, files_below, hear_ctrl_c, make_run
 from unbraid import audio
+from unbraid.commands.separate import progress
 from unbraid.streams import opened
 
 DOOR = "scripts/separate.py"
@@ -207,6 +209,19 @@ def test_files_that_are_there_stay_as_they_are(separate, tmp_path):
     assert files_below(place) == ["drums.wav"] and (place / "drums.wav").read_text() == "mine"
     assert separate(f"input={tmp_path / 'song.wav'}", "overwrite=true")[0] == 0
     assert soundfile.info(place / "drums.wav").frames == round(0.3 * RATE)
+
+
+def test_a_terminal_sees_how_many_seconds_are_done_and_how_fast(tmp_path, monkeypatch):
+    song(tmp_path / "x.wav", 3.0)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    with progress("x", tmp_path / "x.wav") as heard:
+        for _ in range(4):
+            time.sleep(0.11)
+            heard(RATE, RATE // 2)
+    assert re.search(r"x \|.*\| 2 of 3 s, +\d+\.\d+ s/s", terminal.getvalue())
 
 
 @pytest.mark.parametrize(
