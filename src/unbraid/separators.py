@@ -217,7 +217,7 @@ class Masking(Separator):
         # b batch, s source, c channel, f bin, t frame
         spectrum = self.stft(mixture)
         magnitudes = magnitudes_of(spectrum)
-        scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
+        scale = self.scale_of(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
         scaled = magnitudes * scale
         said = self.ask(scaled)
         if "masks" in said:
@@ -235,10 +235,13 @@ class Masking(Separator):
             spectra = (said["magnitudes"] / scale.unsqueeze(1)).float() * phase.unsqueeze(1)
         if self.training:
             return self.stft.inverse(spectra, samples)
-        sources = self.phase(spectra, spectrum, self.stft, samples)
-        if self.consistency:
-            sources = sources + (mixture - sources.sum(dim=1)).unsqueeze(1) / len(self.targets)
-        return sources
+        return self.consistent(mixture, self.phase(spectra, spectrum, self.stft, samples))
+
+    def consistent(self, mixture: Tensor, sources: Tensor) -> Tensor:
+        """With their share of what they lack of the mixture, if they shall sum to it."""
+        if not self.consistency:
+            return sources
+        return sources + (mixture - sources.sum(dim=1)).unsqueeze(1) / len(self.targets)
 
     def refine(self, masks: Tensor) -> Tensor:
         """Clamped and raised to a power; of complex masks the absolute values are."""
@@ -248,7 +251,8 @@ class Masking(Separator):
         wanted = (size if self.mask_max is None else size.clamp(max=self.mask_max)) ** self.mask_power
         return masks * (wanted / size.clamp(min=1e-12)) if masks.is_complex() else wanted
 
-    def _scale(self, magnitudes: Tensor, peak: Tensor) -> Tensor:
+    def scale_of(self, magnitudes: Tensor, peak: Tensor) -> Tensor:
+        """The factor to the network's magnitudes. Shape: [B, C, F, T], [B] -> [B, 1, 1, 1]."""
         if self.scaling == "none":
             return magnitudes.new_ones(len(magnitudes), 1, 1, 1)
         largest = magnitudes.amax(dim=(1, 2, 3)) if self.scaling == "patch" else peak * self.stft.window.sum()
