@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from omegaconf import OmegaConf
+
+from unbraid.runs import build
 
 PROJECT = Path(__file__).parents[1]
 RATE = 44100
@@ -106,3 +110,15 @@ def stem_file() -> Path:
     package = importlib.util.find_spec("stempeg").submodule_search_locations[0]
     (path,) = (Path(package) / "data").glob("*.stem.mp4")
     return path
+
+
+def make_run(folder: Path, *overrides: str) -> Path:
+    """The folder of a run that was never trained: config and checkpoint."""
+    from tests.test_configs import compose  # which imports this module
+
+    config = compose(*overrides)
+    task = build(config.model) if "separator" in config.model else None
+    (folder / "checkpoints").mkdir(parents=True)
+    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    torch.save({"state_dict": task.state_dict() if task else {}}, folder / "checkpoints/best.ckpt")
+    return folder

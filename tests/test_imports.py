@@ -58,6 +58,14 @@ TABLE = {
     "anomalies": {
         "torch", "numpy", "unbraid.errors", "unbraid.features", "unbraid.nets.pca", "unbraid.tasks.reconstruction",
     },
+    "streams": {"av", "numpy", "soundfile", "unbraid.audio", "unbraid.errors"},
+    "stems": {
+        "numpy", "unbraid.errors", "unbraid.files", "unbraid.loading", "unbraid.separation", "unbraid.streams",
+    },
+    "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
+    "loading": {
+        "torch", "omegaconf", "unbraid.errors", "unbraid.runs", "unbraid.separation", "unbraid.separators",
+    },
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},
     "launchers": {"unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from threading import Timer
 
 import pytest
 from omegaconf import OmegaConf
@@ -90,6 +91,17 @@ def test_one_process_at_a_time_until_it_is_killed(tmp_path):
     (tmp_path / ".partial-1-run.json").write_text("{")
     with run.held():
         assert not (tmp_path / ".partial-1-run.json").exists()
+
+
+def test_who_asks_whether_a_run_is_held_stands_in_nobodys_way(tmp_path):
+    """To ask is to have the lock for a moment, here a long one."""
+    run = run_of(tmp_path)
+    run.freeze()
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        Timer(0.2, other.kill).start()
+        with run.held():
+            pass
 
 
 def test_what_another_process_has_done_meanwhile_is_not_done_again(tmp_path):

@@ -1,1 +1,17 @@
 """unbraid: an experiment framework for autoencoders and music source separation."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unbraid.loading import load as load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    """`unbraid.load`, which brings torch along when it is asked for and not before."""
+    if name != "load":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from unbraid.loading import load
+
+    return load

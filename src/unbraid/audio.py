@@ -6,7 +6,7 @@ polyphase filter bank like torchaudio's would need 2048 filters of 11,000 taps; 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -66,7 +66,7 @@ def _read_soundfile(path: Path, streams: Sequence[int]) -> tuple[list[np.ndarray
     """The file through libsndfile, or None where libsndfile does not know the container."""
     try:
         with soundfile.SoundFile(path) as file:
-            _check_wav_is_whole(path, file)
+            check_wav_is_whole(path, file)
             samples, rate = file.read(dtype="float32", always_2d=True), file.samplerate
             announced = file.frames
     except soundfile.LibsndfileError:
@@ -78,8 +78,8 @@ def _read_soundfile(path: Path, streams: Sequence[int]) -> tuple[list[np.ndarray
     return [np.ascontiguousarray(samples.T)], rate
 
 
-def _check_wav_is_whole(path: Path, file: soundfile.SoundFile) -> None:
-    """libsndfile shortens a cut-off wav without a word, except in its log, where the header's size stands."""
+def check_wav_is_whole(path: Path, file: soundfile.SoundFile) -> None:
+    """InputError where it is not: libsndfile shortens it without a word, except in its log, where the header's size stands."""
     if file.format not in ("WAV", "WAVEX"):
         return
     for line in file.extra_info.splitlines():
@@ -106,7 +106,7 @@ class _Samples:
     """The samples of one stream, in one array that is made once for what the header announces, and grows where it lied."""
 
     def __init__(self, stream: av.AudioStream, memory: Recycled) -> None:
-        announced = int(_announced_seconds(stream) * stream.rate) + stream.rate
+        announced = int(announced_seconds(stream) * stream.rate) + stream.rate
         self.samples, self.count = memory.take((stream.channels, announced), np.float32), 0
         self.convert = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
 
@@ -136,13 +136,14 @@ def _pick_streams(path: Path, container: av.container.InputContainer, streams: S
     return wanted
 
 
-def _announced_seconds(stream: av.AudioStream) -> float:
+def announced_seconds(stream: av.AudioStream) -> float:
+    """As the container's header has it; 0 where it does not say."""
     return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
 
 
 def _whole(path: Path, stream: av.AudioStream, samples: np.ndarray) -> np.ndarray:
     """`samples`, if they are as many as the header announces."""
-    announced = _announced_seconds(stream)
+    announced = announced_seconds(stream)
     if samples.shape[1] < (announced - 0.1) * stream.rate:
         seconds = samples.shape[1] / stream.rate
         raise InputError(f"{path}: is truncated: {seconds:.2f} s of {announced:.2f} s can be read")
@@ -154,6 +155,20 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     if rate == new_rate:
         return samples
     return np.ascontiguousarray(soxr.resample(samples.T, rate, new_rate, quality="VHQ").T)
+
+
+def resampled(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
+    """As `resample`, of a signal that comes in blocks [channels, n]."""
+    if rate == new_rate:
+        yield from blocks
+        return
+    stream = None
+    for block in blocks:
+        stream = stream or soxr.ResampleStream(rate, new_rate, len(block), dtype="float32", quality="VHQ")
+        if (some := stream.resample_chunk(np.ascontiguousarray(block.T))).size:
+            yield np.ascontiguousarray(some.T)
+    if stream is not None:
+        yield np.ascontiguousarray(stream.resample_chunk(np.zeros((0, len(block)), np.float32), last=True).T)
 
 
 def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, after a kill and after a power cut."""
 
 import os
 from collections.abc import Iterator
@@ -7,11 +7,27 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to: it becomes `path` when the block ends well, and is removed when it does not."""
+def written_whole(path: Path, new: bool = False) -> Iterator[Path]:
+    """A name beside `path` to write to: it becomes `path` when the block ends well, and is removed when it does not.
+
+    Args:
+        path: replaced if it is there.
+        new: not replaced, but `FileExistsError`, even where another process comes first by a moment.
+    """
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
-        partial.replace(path)
+        _settled(partial)
+        path.hardlink_to(partial) if new else partial.replace(path)
+        _settled(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _settled(path: Path) -> None:
+    """What lies at the path is on the disk itself, before anything builds on it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -5,6 +5,7 @@ import os
 import platform
 import time
 from dataclasses import dataclass
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,7 @@ class Ledger:
         path = self.folder / NAME
         found = read(self.folder)
         if not found:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with written_whole(path) as partial:
-                partial.write_text(json.dumps({"version": VERSION, "sweep": self.sweep}) + "\n")
+            self._begin(path)
         elif found[0].get("version") != VERSION:
             raise InputError(
                 f"{path}: is of version {found[0].get('version')}, expected {VERSION}; choose another hydra.sweep.dir"
@@ -46,21 +45,38 @@ class Ledger:
         elif found[0].get("sweep") != self.sweep:
             raise InputError(f"{path}: belongs to another sweep; choose another hydra.sweep.dir")
 
+    def _begin(self, path: Path) -> None:
+        """With its first line in it from the first moment, and only once: two commands may come here together."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with written_whole(path, new=True) as partial:
+                partial.write_text(json.dumps({"version": VERSION, "sweep": self.sweep}) + "\n")
+        except FileExistsError:
+            self.open()
+
     def note(self, run: Path, record: dict[str, Any], **more: Any) -> None:
         """One event, with what the record of the run says of it."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": platform.node(), "run": run.name}
         line |= {key: record[key] for key in ("identity", "overrides", "state", "error") if key in record}
-        descriptor = os.open(self.folder / NAME, os.O_WRONLY | os.O_APPEND)
-        try:  # one call, so that lines of several processes do not mix
-            os.write(descriptor, (json.dumps(line | more) + "\n").encode())
-        finally:
-            os.close(descriptor)
+        _append(self.folder / NAME, json.dumps(line | more) + "\n")
+
+
+def _append(path: Path, line: str) -> None:
+    """In one call, so that lines of several processes do not mix; OSError that names the file where the disk is full."""
+    try:
+        with path.open("ab+", buffering=0) as file:
+            file.seek(-1, os.SEEK_END)
+            text = (line if file.read(1) == b"\n" else f"\n{line}").encode()  # a full disk had room for a part of the last one
+            if file.write(text) < len(text):
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
     """All lines, the first of which says what they are, less those that a full disk has cut off; empty without a ledger."""
     try:
-        lines = (folder / NAME).read_text().splitlines()
+        lines = (folder / NAME).read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
     found = []

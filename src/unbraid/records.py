@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from unbraid.runs import own_config, versions, write_json
 State = Literal["queued", "running", "interrupted", "failed", "pruned", "done"]
 ENDED = ("pruned", "done")  # nothing is left to do
 LOCK = ".lock"
+TRIES = 5
 PATH_KEYS = {"root", "cache_dir"}
 # How a run is started, not what it is.
 OUTSIDE = {"launcher", "resume", "plan", "sweeper", "search"}
@@ -54,6 +56,11 @@ def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
 def inside(words: Sequence[str]) -> list[str]:
     """Those overrides that say what a run is."""
     return [word for word in words if re.split(r"[=./@]", word.lstrip("+~"))[0] not in OUTSIDE]
+
+
+def outside(words: Sequence[str]) -> set[str]:
+    """The others: those that say how a run is started."""
+    return {*words} - {*inside(words)}
 
 
 def inside_anywhere(words: Sequence[str]) -> list[str]:
@@ -130,7 +137,11 @@ class Run:
     def held(self) -> Iterator[None]:
         """While this process trains in the folder; `BusyError` where another one does, or has come to the end of it."""
         with (self.folder / LOCK).open("a") as file:
-            if not _lock(file):
+            for _ in range(TRIES):  # who only asks whether it is held has it for a moment
+                if _lock(file):
+                    break
+                time.sleep(0.1)
+            else:
                 raise BusyError(f"{self.folder}: another process is at this run")
             self.record = read_record(self.folder) or self.record  # another process may have been at it a moment ago
             if self.state in ENDED:

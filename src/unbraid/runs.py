@@ -22,7 +22,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import nn
+from torch import Tensor, nn
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
 from yaml import YAMLError
 
@@ -74,8 +74,13 @@ def _is_under(name: str, packages: Sequence[str]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-def check(config: DictConfig, schema: Callable[..., Any]) -> None:
+def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> None:
     """Bind a whole config, top level to `schema`, every node with a `_target_` to what it names.
+
+    Args:
+        config: as composed.
+        schema: of its top level.
+        allowed: packages whose classes may be named.
 
     Raises:
         InputError: a missing value, an unknown key (with the nearest known one), a value of the wrong type, NaN or infinity,
@@ -89,20 +94,20 @@ def check(config: DictConfig, schema: Callable[..., Any]) -> None:
     except OmegaConfBaseException as error:
         raise InputError(" ".join(str(error).split())) from error
     _bind(tree, schema, "")
-    _check_nodes(tree, "")
+    _check_nodes(tree, "", allowed)
 
 
-def _check_nodes(value: Any, where: str) -> None:
+def _check_nodes(value: Any, where: str, allowed: Sequence[str]) -> None:
     if isinstance(value, Mapping):
         if "_target_" in value:
-            _bind(value, resolve(value["_target_"], where), where)
+            _bind(value, resolve(value["_target_"], where, allowed), where)
         elif "_partial_" in value:
             raise InputError(f"{where}: has _partial_ but no _target_")
         for key, item in value.items():
-            _check_nodes(item, f"{where}.{key}".lstrip("."))
+            _check_nodes(item, f"{where}.{key}".lstrip("."), allowed)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            _check_nodes(item, f"{where}[{i}]")
+            _check_nodes(item, f"{where}[{i}]", allowed)
     elif isinstance(value, float) and not math.isfinite(value):  # NaN passes every `value < bound` of a constructor
         raise InputError(f"{where}: found {value}, expected a finite number")
 
@@ -186,11 +191,14 @@ def _say_where(node: DictConfig, message: str, reason: str) -> str:
     named = re.search(r"full_key: (\S+)", message)
     place = named[1] if named else node._get_full_key(None)
     keys = OmegaConf.select(node._get_root(), place, default={})
-    return f"{place}{'.' if reason.split()[0] in keys else ': '}{reason}"
+    return f"{place}{'.' if reason.split()[0].rstrip(':') in keys else ': '}{reason}"
 
 
 def own_config(folder: Path) -> DictConfig:
-    """The config of a run, as it was resolved; InputError where the folder holds none."""
+    """The config of a run, as it was resolved; InputError where the folder holds none, or one that is yet to be resolved.
+
+    A stranger's could name a resolver, which is code that runs when a value is looked at.
+    """
     path = folder / "config.yaml"
     if not folder.is_dir():
         raise InputError(f"run={folder}: {'is a file, expected the folder of a run' if folder.exists() else 'no such folder'}")
@@ -199,11 +207,21 @@ def own_config(folder: Path) -> DictConfig:
         raise InputError(f"run={folder}: has no config.yaml, found {found}; expected the folder of a run")
     try:
         own = OmegaConf.load(path)
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not a config: {' '.join(str(error).split())}") from error
     if not isinstance(own, DictConfig):
         raise InputError(f"{path}: is not the config of a run")
+    if link := _link(OmegaConf.to_container(own)):
+        raise InputError(f"{path}: holds {link!r}, expected the values of a run, in which nothing is left to look up")
     return own
+
+
+def _link(value: Any) -> str | None:
+    """The first interpolation among the strings of a tree."""
+    if isinstance(value, str):
+        return value if "${" in value else None
+    items = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return next((found for item in items if (found := _link(item))), None)
 
 
 def own_choices(folder: Path) -> dict[str, str]:
@@ -224,22 +242,43 @@ def checkpoint_path(run: Path, asked: str) -> Path:
     return path
 
 
-def load_weights(task: nn.Module, checkpoint: Path, run: Path) -> None:
+def load_weights(module: nn.Module, checkpoint: Path, run: Path, part: str = "") -> None:
     """Those of a checkpoint into the task that the run's config describes; nothing but tensors is ever unpickled.
+
+    Args:
+        module: the task, or a part of it.
+        checkpoint: of the run.
+        run: its folder.
+        part: which part of the task; empty: all of it.
 
     Raises:
         InputError: the file is damaged, no checkpoint, or of another model.
     """
+    state = tensors_of(checkpoint)
+    if part:
+        state = {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
+    fill(module, state, f"{checkpoint}: is of another model than {run}/config.yaml describes")
+
+
+def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, by name; InputError where it is damaged or none."""
     if not is_zipfile(checkpoint):  # as all checkpoints are; torch stumbles over other files in many ways
         raise InputError(f"{checkpoint}: is damaged or no checkpoint of a run")
     try:
         state = torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"]
+        if any(not isinstance(name, str) for name in state):
+            raise TypeError
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{checkpoint}: is damaged or no checkpoint of a run") from error
+    return dict(state)
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], otherwise: str) -> None:
+    """All tensors of a module and no others; InputError, in the words given, where names or shapes differ."""
     try:
-        task.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{checkpoint}: is of another model than {run}/config.yaml describes") from error
+        module.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise InputError(otherwise) from error
 
 
 def versions() -> dict[str, str]:

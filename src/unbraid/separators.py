@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from unbraid.dsp import STFT, magnitudes_of, overlap_add
 from unbraid.errors import InputError
-from unbraid.phases import Phase
+from unbraid.phases import MixturePhase, Phase
 
+Scaling = Literal["patch", "track", "none"]
 IGNORED = -100  # the label of bins in which nothing sounds; what cross-entropy leaves out
 SILENT = 1e-8  # energy of a bin: 16-bit rounding alone makes more
 
@@ -84,17 +85,40 @@ class Separator(nn.Module, ABC):
         """By which options, that training does not see, its estimates come to sound."""
         return {}
 
+    @property
+    def grid(self) -> int:
+        """In samples: a chunk that starts on a multiple of it is seen as the whole track is."""
+        return 1
+
+    @property
+    def reach(self) -> int | None:
+        """How many samples on either side an estimate follows from; None where from all there are."""
+        return None
+
+    def level(self, mixture: Tensor) -> Tensor | None:
+        """What the network's input is divided by, of a track the largest of its chunks; None where it is not divided.
+
+        Shape: [B, C, T] -> [B].
+        """
+        return None
+
     @abstractmethod
-    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
+    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
         """The sources of a batch of chunks.
 
         Args:
             mixture: the chunks.
             peak: largest absolute sample of the whole track of each chunk; the chunk's own if left out.
+            level: of the whole track, see `level`; what follows from the chunk and its peak if left out.
 
         Shape:
-            mixture [B, C, T], peak [B].
+            mixture [B, C, T], peak [B], level [B].
         """
+
+    @torch.inference_mode()
+    def sources(self, mixture: Tensor, level: Tensor | None = None) -> Tensor:
+        """The waveforms alone, without gradients. Shape: [B, C, T] -> [B, S, C, T]."""
+        return self(mixture, level=level).sources
 
     @abstractmethod
     def reference(
@@ -145,7 +169,11 @@ class Direct(Separator):
         super().__init__(targets, sample_rate, channels, chunk_seconds)
         self.net = net(len(self.targets))
 
-    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
+    @property
+    def grid(self) -> int:
+        return int(getattr(self.net, "stride", 1))
+
+    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
         return Estimate(self.net(mixture).float())
 
     def reference(
@@ -180,7 +208,7 @@ class Masking(Separator):
         channels: int,
         chunk_seconds: float,
         phase: Phase,
-        scaling: Literal["patch", "track", "none"] = "patch",
+        scaling: Scaling = "patch",
         mask_max: float | None = None,
         mask_power: float = 1.0,
         consistency: bool = False,
@@ -213,11 +241,25 @@ class Masking(Separator):
         masks = [net(magnitudes) for net in self.nets]
         return {"masks": torch.stack(masks, dim=1) if len(masks) > 1 else masks[0].unsqueeze(1)}  # a view of one is no copy
 
-    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
+    @property
+    def grid(self) -> int:
+        return self.stft.hop_length * max(getattr(net, "stride", 1) for net in self.nets)
+
+    @property
+    def reach(self) -> int | None:
+        frames: list[Any] = [net.reach for net in self.nets if hasattr(net, "reach")]
+        if not isinstance(self.phase, MixturePhase) or len(frames) < len(self.nets):
+            return None
+        return self.stft.hop_length * int(max(frames)) + self.stft.n_fft
+
+    def level(self, mixture: Tensor) -> Tensor | None:
+        return level_of(mixture, self.stft, self.scaling)
+
+    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
         # b batch, s source, c channel, f bin, t frame
         spectrum = self.stft(mixture)
         magnitudes = magnitudes_of(spectrum)
-        scale = self.scale_of(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
+        scale = self.scale_of(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak, level)
         scaled = magnitudes * scale
         said = self.ask(scaled)
         if "masks" in said:
@@ -251,11 +293,14 @@ class Masking(Separator):
         wanted = (size if self.mask_max is None else size.clamp(max=self.mask_max)) ** self.mask_power
         return masks * (wanted / size.clamp(min=1e-12)) if masks.is_complex() else wanted
 
-    def scale_of(self, magnitudes: Tensor, peak: Tensor) -> Tensor:
-        """The factor to the network's magnitudes. Shape: [B, C, F, T], [B] -> [B, 1, 1, 1]."""
+    def scale_of(self, magnitudes: Tensor, peak: Tensor, level: Tensor | None) -> Tensor:
+        """The factor to the network's magnitudes. Shape: [B, C, F, T], peak [B], level [B] -> [B, 1, 1, 1]."""
         if self.scaling == "none":
             return magnitudes.new_ones(len(magnitudes), 1, 1, 1)
-        largest = magnitudes.amax(dim=(1, 2, 3)) if self.scaling == "patch" else peak * self.stft.window.sum()
+        if level is not None:
+            largest = level
+        else:
+            largest = magnitudes.amax(dim=(1, 2, 3)) if self.scaling == "patch" else peak * self.stft.window.sum()
         return 1 / largest.clamp(min=1e-5).view(-1, 1, 1, 1)
 
     def reference(
@@ -267,6 +312,15 @@ class Masking(Separator):
             rest = magnitudes_of(self.stft(mixture - sources[:, target]))
             magnitudes[:, target] = (magnitudes_of(self.stft(mixture)) - rest).clamp(min=0)
         return Estimate(sources, magnitudes=magnitudes * estimate.scale.unsqueeze(1), scale=estimate.scale)
+
+
+def level_of(mixture: Tensor, stft: STFT, scaling: Scaling) -> Tensor | None:
+    """See `Separator.level`. Shape: [B, C, T] -> [B]."""
+    if scaling == "none":
+        return None
+    if scaling == "track":
+        return mixture.abs().amax(dim=(1, 2)) * stft.window.sum()
+    return magnitudes_of(stft(mixture)).amax(dim=(1, 2, 3))
 
 
 class Mapping(Masking):
@@ -331,7 +385,7 @@ class Segmenting(JointMasking):
         chunk_seconds: float,
         phase: Phase,
         hard: bool,
-        scaling: Literal["patch", "track", "none"] = "patch",
+        scaling: Scaling = "patch",
         mask_max: float | None = None,
         mask_power: float = 1.0,
         consistency: bool = False,
@@ -383,7 +437,7 @@ class Clustering(JointMasking):
         phase: Phase,
         masks_from: Literal["head", "clusters"],
         silent_db: float,
-        scaling: Literal["patch", "track", "none"] = "patch",
+        scaling: Scaling = "patch",
         mask_max: float | None = None,
         mask_power: float = 1.0,
         consistency: bool = False,

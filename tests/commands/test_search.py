@@ -153,7 +153,7 @@ def test_what_no_trial_can_be_is_said_before_there_is_a_study(cli, sweep):
         (["optim.optimizer.lr=interval(0,1)"], "optim.optimizer.lr: has no list of values, as hydra.sweeper."),
         (["model.net.codes=3"], "model.net.codes: there is no such key; did you mean 'code'?"),
         (['hydra.sweeper.conditions=["seed if model=ae"]'], "hydra.sweeper.conditions: 'seed' is not searched; known: optim."),
-        (["launcher.gpus=[0,0]"], "launcher: launcher.gpus: found [0, 0], expected each GPU once"),
+        (["launcher.gpus=[0,0]"], "launcher.gpus: found [0, 0], expected each GPU once"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_searched_is_said_in_one_sentence(cli, here, sweep, words, sentence):

@@ -77,12 +77,29 @@ def test_a_sweep_starts_anew_where_it_is_told_to(cli, tmp_path):
         (["seed=0,1", "launcher=lokal"], "launcher=lokal: there is no such choice; did you mean 'local'?"),
         (["seed=0,1", "hydra.sweep.subdir=same"], "hydra.sweep.subdir: found same, which is the same for several runs"),
         (["seed=0,1", "resume=maybe"], "resume"),
+        (["seed=0,1", "resume=auto,never"], "resume=auto: is how the runs of a sweep are started, the same for all; found"),
+        (["seed=0,1", "launcher.cpu_slots=1,2"], "launcher.cpu_slots=1: is how the runs of a sweep are started"),
+        (["seed=range(0)"], "the sweep has no runs: one of its overrides sweeps over nothing"),
+        (["seed=0", "trainer.devices=foo"], "trainer.devices: found foo, expected auto, how many, or a list of ids"),
+        (["seed=0", "trainer.devices=null"], "trainer.devices: found None, expected "),
+        (["seed=0", "trainer.num_nodes=null"], "trainer.num_nodes: found None, expected int"),
+        (["seed=0", "trainer.num_nodes=two"], "trainer.num_nodes: found 'two', expected int"),
+        (
+            ["seed=0", "++hydra.run.dir=here"],
+            "++hydra.run.dir=here: is for a single run; the folder of a",
+        ),
     ],
 )
 def test_what_is_wrong_with_any_run_is_said_before_one_starts(cli, tmp_path, words, said):
     status, _, err = cli("-m", *AUTOENCODER, *words)
     assert status == 1 and said in err and err.startswith("error: ") and len(err.splitlines()) == 1
-    assert not list((tmp_path / "work").glob("**/run.json")) and not list((tmp_path / "work").glob("**/ledger.jsonl"))
+    assert files_below(tmp_path / "work") == [] and not (tmp_path / "work/outputs").exists()
+
+
+def test_the_folder_of_a_sweep_is_of_no_single_run(cli, tmp_path):
+    status, _, err = cli(*AUTOENCODER, "hydra.sweep.dir=there")
+    assert status == 1 and err == "error: hydra.sweep.dir=there: is for sweeps; the folder of a single run is hydra.run.dir=…\n"
+    assert files_below(tmp_path / "work") == []
 
 
 def test_a_launcher_without_a_sweep_is_said(cli, tmp_path):

@@ -122,6 +122,25 @@ def test_as_many_at_once_as_there_are_slots(tmp_path, options, devices, at_once)
     assert most_at_once(times(tmp_path)) == dict.fromkeys(devices, at_once)
 
 
+def test_runs_on_the_cpu_leave_the_gpus_to_others(tmp_path):
+    """And do not wait for them."""
+    one = launcher([0, 1], cpu_slots=2)
+    on_gpu, on_cpu = (arms_of(tmp_path / name, [{"seconds": 0.3}] * 4, want) for name, want in (("a", None), ("b", False)))
+    said = one.introduction([*on_gpu, *on_cpu])
+    assert said.startswith("2 at once on GPUs 0,1, ") and "; 2 at once on the CPU, " in said
+    assert "CPU" not in one.introduction(on_gpu) and "GPU" not in one.introduction(on_cpu)
+    one.run([*on_gpu, *on_cpu], Notes())
+    assert most_at_once(times(tmp_path / "a")) == {"0": 1, "1": 1} and most_at_once(times(tmp_path / "b")) == {"": 2}
+
+
+def test_runs_on_the_cpu_go_on_when_every_gpu_has_failed(tmp_path):
+    fault, notes = {"record": {"state": "failed", "error": "RuntimeError: CUDA error: ECC"}}, Notes()
+    arms = [*arms_of(tmp_path / "a", [fault] * 3), *arms_of(tmp_path / "b", [{"seconds": 0.5}, {}], False)]
+    launcher([0]).run(arms, notes)
+    ended = [(state, error) for _, state, error in notes.over]
+    assert ended.count(("done", None)) == 2 and ended.count(("queued", "not started: every GPU has failed")) == 2
+
+
 def test_cores_are_divided(monkeypatch):
     assert [slot.threads for slot in slots(["0", "1"], 1, 1, 1, cores=9)] == [4, 4]
     assert [slot.threads for slot in slots([], 1, 1, 4, cores=2)] == [1] * 4
@@ -226,13 +245,13 @@ def test_ctrl_c_tells_the_runs_to_stop_and_waits_for_them(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"gpus": "all"}, "launcher.gpus: found 'all', expected auto or a list"),
-        ({"gpus": [0, 0]}, r"launcher.gpus: found \[0, 0\], expected each GPU once"),
+        ({"gpus": "all"}, "gpus: found 'all', expected auto or a list"),
+        ({"gpus": [0, 0]}, r"gpus: found \[0, 0\], expected each GPU once"),
         ({"gpus": [-1]}, "numbered from 0"),
-        ({"gpus": [0], "gpus_per_run": 2}, "launcher.gpus_per_run: found 2, and there are 1 GPUs"),
-        ({"runs_per_gpu": 0}, "launcher.runs_per_gpu must be at least 1, found 0"),
-        ({"cpu_slots": 0}, "launcher.cpu_slots must be at least 1, found 0"),
-        ({"fail_fast": 0}, "launcher.fail_fast must be at least 1, found 0"),
+        ({"gpus": [0], "gpus_per_run": 2}, "gpus_per_run: found 2, and there are 1 GPUs"),
+        ({"runs_per_gpu": 0}, "runs_per_gpu must be at least 1, found 0"),
+        ({"cpu_slots": 0}, "cpu_slots must be at least 1, found 0"),
+        ({"fail_fast": 0}, "fail_fast must be at least 1, found 0"),
     ],
 )
 def test_what_it_cannot_be_is_said(options, words):

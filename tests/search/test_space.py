@@ -87,6 +87,7 @@ def test_a_range_is_listed_to_its_end():
         (["x=1", "y=[1,2]"], {}, "there is nothing to search"),
         (["x=tag(loud,interval(0,1))"], {}, "x=tag(loud,interval(0,1)): there is no tag 'loud'; known: log"),
         (["x=tag(log,choice(1,2))"], {}, "choices have no logarithm"),
+        (["launcher.cpu_slots=1,2"], {}, "launcher.cpu_slots=1,2: is how runs are started, the same for all trials"),
         (["x=shuffle(a,b)"], {}, "x=shuffle(a,b): a search has no order that could be shuffled"),
         (["x=interval(1,0)"], {}, "x=interval(1,0): "),
         (["x=range(1,1)"], {}, "x=range(1,1): "),

@@ -97,7 +97,7 @@ def _job(command: Callable[[DictConfig], None], asked: str | None) -> Callable[[
                 raise
             _end(f"error: {said}", 1)
         finally:
-            _remove_if_empty(folder)
+            remove_if_empty(folder)
 
     return run
 
@@ -113,7 +113,7 @@ def _full_error(value: str | None) -> Iterator[None]:
         os.environ |= {} if before is None else {FULL_ERROR: before}
 
 
-def _remove_if_empty(folder: Path) -> None:
+def remove_if_empty(folder: Path) -> None:
     """The run folder that Hydra has made, and the ones above it up to the working directory."""
     if folder == Path.cwd():
         return

@@ -115,6 +115,12 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         raise InputError(f"seed must lie in [0, 2**32 - 1], found {config.seed}")
 
 
+def named(hydra: Any, key: str) -> str | None:
+    """The override that sets a key of Hydra's own, if there is one; as typed, since what it refers to may not be known yet."""
+    words: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
+    return next((word for word in words if word.lstrip("+").startswith(f"{key}=")), None)
+
+
 def choices_of(hydra: Any) -> dict[str, str]:
     """Which model and which data were chosen, by name, as Hydra's own part of a config says."""
     return {key: hydra.runtime.choices[key] for key in ("model", "data")}

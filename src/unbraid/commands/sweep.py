@@ -4,9 +4,11 @@ The same command again finds the same sweep: it skips what is done, goes on with
 """
 
 import atexit
+import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,13 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unbraid.commands.board import Board, main_score
-from unbraid.commands.door import failed_runs
-from unbraid.commands.experiment import check_experiment, choices_of
+from unbraid.commands.door import failed_runs, remove_if_empty
+from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.plan import plan
 from unbraid.errors import InputError
 from unbraid.launchers.arms import Arm, Launcher
 from unbraid.ledger import NAME, Ledger, read, sweep_of
-from unbraid.records import ENDED, Run, code, digest, inside, inside_anywhere, plain, read_record
+from unbraid.records import ENDED, Run, code, digest, inside, inside_anywhere, outside, plain, read_record
 from unbraid.runs import build
 
 NOT_OF_A_SWEEP = ("trials", "parallel", "storage")  # of a sweeper: how far and where, not what
@@ -46,12 +48,13 @@ def settle(config: DictConfig) -> None:
 
     One that is only planned gets none.
     """
-    named = any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra)
+    if word := named(config.hydra, "hydra.run.dir"):
+        raise InputError(f"{word}: is for a single run; the folder of a sweep is hydra.sweep.dir=…")
     if config.plan:
         scratch = tempfile.mkdtemp()  # for what Hydra leaves
         atexit.register(shutil.rmtree, scratch)
         _lead(config, Path(scratch))
-    elif config.resume == "auto" and not named:
+    elif config.resume == "auto" and not named(config.hydra, "hydra.sweep.dir"):
         own, folder = identity_of(config), Path(config.hydra.sweep.dir)
         found = [path for path in folder.parent.parent.glob(f"*/*/{NAME}") if sweep_of(path.parent) == own]
         if found:
@@ -72,7 +75,18 @@ class Job:
 
     run: Run
     result: JobReturn
-    arm: Arm
+    number: int
+
+    @property
+    def arm(self) -> Arm:
+        """What a launcher must know of it.
+
+        Raises:
+            InputError: `trainer.devices` says nothing.
+        """
+        trainer = self.run.config.trainer
+        on_gpu = {"cpu": False, "gpu": True, "cuda": True}.get(str(trainer.accelerator))
+        return Arm(self.number, self.run.folder, _processes(trainer.devices), int(trainer.num_nodes), on_gpu)
 
 
 def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
@@ -83,12 +97,14 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
     Raises:
         InputError: a run cannot be, or not by this launcher; or the folder is that of another sweep.
     """
-    jobs = [job_of(config, loader, words, number) for number, words in enumerate(job_overrides, first)]
-    launcher: Launcher = _checked(config, jobs)
+    folder = Path(config.hydra.sweep.dir)
+    with _nothing_left(folder):
+        _same_for_all(job_overrides)
+        jobs = [job_of(config, loader, words, number) for number, words in enumerate(job_overrides, first)]
+        launcher = _checked(config, jobs)
     if config.plan:
         plan([job.run for job in jobs])
         return [job.result for job in jobs]
-    folder = Path(config.hydra.sweep.dir)
     ledger = Ledger(folder, identity_of(config))
     ledger.open()
     done, left = list[Job](), list[Job]()
@@ -105,6 +121,29 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
     return [job.result for job in jobs]
 
 
+@contextmanager
+def _nothing_left(folder: Path) -> Iterator[None]:
+    """Of a sweep that is refused: Hydra has made a folder for it a moment ago, with a file of its own."""
+    try:
+        yield
+    except InputError:
+        if {path.name for path in folder.glob("*")} == {"multirun.yaml"}:
+            (folder / "multirun.yaml").unlink()
+            remove_if_empty(folder.absolute())
+        raise
+
+
+def _same_for_all(job_overrides: Sequence[Sequence[str]]) -> None:
+    """See that there are runs, and that they differ in what they are only."""
+    if not job_overrides:
+        raise InputError("the sweep has no runs: one of its overrides sweeps over nothing")
+    first, *others = (outside(words) for words in job_overrides)
+    for other in others:
+        if different := sorted(first ^ other):
+            found, too = different[0], ", ".join(different[1:])
+            raise InputError(f"{found}: is how the runs of a sweep are started, the same for all; found {too} too")
+
+
 def job_of(config: DictConfig, loader: ConfigLoader, words: Sequence[str], number: int) -> Job:
     """Compose one, as Hydra does."""
     composed = loader.load_sweep_config(config, list(words))
@@ -119,14 +158,18 @@ def job_of(config: DictConfig, loader: ConfigLoader, words: Sequence[str], numbe
     run = Run(folder, own, inside(words), choices_of(composed.hydra))
     result = JobReturn(overrides=list(words), cfg=own, hydra_cfg=composed, working_dir=str(folder), status=JobStatus.COMPLETED)
     result.return_value = None
-    return Job(run, result, _arm(number, run))
+    return Job(run, result, number)
 
 
-def _arm(number: int, run: Run) -> Arm:
-    trainer = run.config.trainer
-    on_gpu = {"cpu": False, "gpu": True, "cuda": True}.get(str(trainer.accelerator))
-    devices = len(trainer.devices) if OmegaConf.is_list(trainer.devices) else trainer.devices
-    return Arm(number, run.folder, None if devices in ("auto", -1) else int(devices), int(trainer.num_nodes), on_gpu)
+def _processes(devices: Any) -> int | None:
+    """How many Lightning makes of `trainer.devices`; None: as many as it is given."""
+    if OmegaConf.is_list(devices):
+        return len(devices)
+    if devices == "auto" or str(devices) == "-1":
+        return None
+    if not re.fullmatch(r"\d+(,\d+)*,?", str(devices)):
+        raise InputError(f"trainer.devices: found {devices}, expected auto, how many, or a list of ids")
+    return len(str(devices).strip(",").split(",")) if "," in str(devices) else int(devices)
 
 
 def _checked(config: DictConfig, jobs: Sequence[Job]) -> Launcher:
@@ -136,15 +179,17 @@ def _checked(config: DictConfig, jobs: Sequence[Job]) -> Launcher:
         raise InputError(
             f"hydra.sweep.subdir: found {config.hydra.sweep.subdir}, which is the same for several runs of the sweep"
         )
+    arms = list[Arm]()
     for job in jobs:
         try:
             check_experiment(job.run.config)
+            arms.append(job.arm)
         except InputError as error:
             raise InputError(f"{job.run.folder.name}: {error}; nothing was started") from error
     launcher: Launcher = build(config.launcher)
-    for job in jobs:
-        if refusal := launcher.refusal(job.arm):
-            raise InputError(f"{job.run.folder.name}: {refusal}; nothing was started")
+    for arm in arms:
+        if refusal := launcher.refusal(arm):
+            raise InputError(f"{arm.folder.name}: {refusal}; nothing was started")
     return launcher
 
 

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from unbraid.commands.courses import Course, ready, shown
 from unbraid.commands.door import frozen, sentence
-from unbraid.commands.experiment import check_experiment, choices_of
+from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.plan import plan
 from unbraid.errors import InputError
 from unbraid.launchers.processes import live_with_parent, start
@@ -28,11 +28,13 @@ def train(config: DictConfig) -> None:
         words = [*chosen.overrides.task]
         if typed := next((word for word in words if word.startswith(("launcher", "sweeper"))), None):
             raise InputError(f"{typed}: is for sweeps, of one run too; add -m, as in: python train.py -m …")
+        if typed := named(chosen, "hydra.sweep.dir"):
+            raise InputError(f"{typed}: is for sweeps; the folder of a single run is hydra.run.dir=…")
         run = Run(Path(chosen.runtime.output_dir), config, inside(words), choices_of(chosen))
         if config.plan:
             plan([run])
         else:
-            _train(run, any(word.startswith("hydra.run.dir=") for word in chosen.overrides.hydra))
+            _train(run, named(chosen, "hydra.run.dir") is not None)
 
 
 def _train(run: Run, pinned: bool) -> None:

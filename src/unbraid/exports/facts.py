@@ -2,53 +2,77 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from typeguard import TypeCheckError, check_type
+
+from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.runs import versions
-from unbraid.separators import Masking, Separator
-
-NEEDED = {"sample_rate": int, "channels": int, "chunk_samples": int, "targets": list}
+from unbraid.separators import Masking, Scaling, Separator
 
 
-def facts(separator: Separator, model: str) -> dict[str, Any]:
-    """Plain data.
+@dataclass(frozen=True)
+class Facts:
+    """Each is written as JSON under its own name.
 
     Args:
-        separator: that is exported.
+        sample_rate: of all waveforms, in Hz.
+        channels: of all waveforms.
+        targets: names of the sources, in their order.
+        chunk_samples: length of a chunk that suits the network.
+        grid: in samples; see `Separator.grid`.
+        reach: in samples; see `Separator.reach`.
+        stft: of the masks, where the separator has some.
+        scaling: what magnitudes are divided by; see `Masking`.
+        settings: how masks come to sound.
         model: name of the choice on the command line.
+        unbraid: version that has written the file.
     """
-    stft = separator.stft if isinstance(separator, Masking) else None
-    return {
-        "sample_rate": separator.sample_rate,
-        "channels": separator.channels,
-        "targets": separator.targets,
-        "chunk_samples": separator.chunk_samples,
-        "stft": None if stft is None else {"n_fft": stft.n_fft, "hop_length": stft.hop_length, "edges": stft.edges},
-        "settings": separator.sound,
-        "model": model,
-        "unbraid": versions()["unbraid"],
-    }
+
+    sample_rate: int
+    channels: int
+    targets: list[str]
+    chunk_samples: int
+    grid: int
+    reach: int | None
+    stft: dict[str, int | str] | None
+    scaling: Scaling
+    settings: dict[str, float | str | None]
+    model: str
+    unbraid: str
 
 
-def read_facts(found: Mapping[str, str], path: Path) -> dict[str, Any]:
+def facts_of(separator: Separator, model: str) -> Facts:
+    """Of a separator; `model` is the name of the choice on the command line."""
+    masking = separator if isinstance(separator, Masking) else None
+    return Facts(
+        separator.sample_rate, separator.channels, separator.targets, separator.chunk_samples, separator.grid, separator.reach,
+        None if masking is None else _plain(masking.stft), "none" if masking is None else masking.scaling, separator.sound,
+        model, versions()["unbraid"],
+    )  # fmt: skip
+
+
+def _plain(stft: STFT) -> dict[str, int | str]:
+    return {"n_fft": stft.n_fft, "hop_length": stft.hop_length, "edges": stft.edges}
+
+
+def read_facts(found: Mapping[str, str], path: Path) -> Facts:
     """Those of a file; InputError where they are missing or not what they should be."""
-    said: dict[str, Any] = {}
-    for key, kind in NEEDED.items():
+    hints, said = get_type_hints(Facts), dict[str, Any]()
+    for field in fields(Facts):
+        if field.name not in found:
+            raise InputError(f"{path}: does not say its {field.name}; expected a file that scripts/export.py has written")
         try:
-            said[key] = json.loads(found[key])
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{path}: does not say its {key}; expected a file that scripts/export.py has written") from error
-        if type(said[key]) is not kind:
-            raise InputError(f"{path}: its {key} is {found[key]}, expected {'a list' if kind is list else 'a whole number'}")
-    if not said["targets"] or not all(_is_name(target) for target in said["targets"]):
-        raise InputError(f"{path}: its targets are {found['targets']}, expected names")
-    if min(said["sample_rate"], said["chunk_samples"]) < 1:
-        raise InputError(f"{path}: its sample_rate and chunk_samples must be above 0")
-    return said
-
-
-def _is_name(value: Any) -> bool:
-    """They become names of files."""
-    return isinstance(value, str) and value not in ("", ".", "..") and not {"/", "\\", "\0"} & {*value}
+            said[field.name] = json.loads(found[field.name])
+            check_type(said[field.name], hints[field.name])
+        except (ValueError, RecursionError, TypeCheckError) as error:
+            raise InputError(f"{path}: its {field.name} is {found[field.name]}, expected {field.type}") from error
+    numbers = {key: said[key] for key in ("sample_rate", "chunk_samples", "grid")} | {"reach": said["reach"] or 1}
+    if wrong := next((key for key, value in numbers.items() if value < 1), None):
+        raise InputError(f"{path}: its {wrong} is {said[wrong]}, expected a number above 0")
+    if said["stft"] is not None and {*said["stft"]} != {"n_fft", "hop_length", "edges"}:
+        raise InputError(f"{path}: its stft is {found['stft']}, expected n_fft, hop_length and edges")
+    return Facts(**said)

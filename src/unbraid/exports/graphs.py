@@ -22,29 +22,38 @@ COMPLEX_INSIDE = (HDemucs, BSRoformer, MelBandRoformer)  # with transforms of th
 
 
 class Whole(nn.Module):
-    """A separator from tensor to tensor. Shape: mixture [B, C, T], peak [B] -> [B, S, C, T]."""
+    """A separator from tensor to tensor; see `RealMasking`. Shape: mixture [B, C, T], level [B] -> [B, S, C, T]."""
 
     def __init__(self, separator: Separator) -> None:
         super().__init__()
         self.separator = separator
 
-    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Tensor:
-        return self.separator(mixture, peak).sources
+    def forward(self, mixture: Tensor, level: Tensor | None = None) -> Tensor:
+        if level is None:
+            return self.separator(mixture).sources
+        return self.separator(mixture, level=_or_own(level, self.separator.level(mixture))).sources
 
 
 class RealMasking(nn.Module):
-    """What a `Masking` says, its spectra being pairs of real numbers. Shape: mixture [B, C, T], peak [B] -> [B, S, C, T]."""
+    """What a `Masking` says, its spectra being pairs of real numbers.
+
+    The level is that of `Separator.level`, of the whole track that a chunk is of; 0 stands for the chunk's own.
+
+    Shape: mixture [B, C, T], level [B] -> [B, S, C, T].
+    """
 
     def __init__(self, separator: Masking) -> None:
         super().__init__()
         self.separator = separator
 
-    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Tensor:
+    def forward(self, mixture: Tensor, level: Tensor | None = None) -> Tensor:
         # b batch, s source, c channel, f bin, t frame, p real and imaginary part
         separator = self.separator
         pairs = torch.view_as_real(separator.stft(mixture))
         magnitudes = pairs.square().sum(dim=-1).sqrt()
-        scale = separator.scale_of(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak)
+        scale = separator.scale_of(magnitudes, mixture.abs().amax(dim=(1, 2)), None)
+        if level is not None:
+            scale = separator.scale_of(magnitudes, level, _or_own(level, 1 / scale.flatten()))
         said = separator.ask(magnitudes * scale)
         if "masks" in said:
             spectra = separator.refine(_real(said["masks"])).unsqueeze(-1) * pairs.unsqueeze(1)
@@ -98,11 +107,11 @@ def check_graph(separator: Separator) -> None:
 
 
 def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]:
-    """Noise for the inputs of a graph, by name: the track's peak is one only where the separator asks for it."""
+    """Noise for the inputs of a graph, by name; there is a level only where magnitudes are divided by one."""
     generator = torch.Generator().manual_seed(samples)
     mixture = LOUDNESS * torch.randn(batch, separator.channels, samples, generator=generator)
-    asks = isinstance(separator, Masking) and separator.scaling == "track"
-    return {"mixture": mixture} | ({"peak": 2 * mixture.abs().amax(dim=(1, 2))} if asks else {})
+    level = separator.level(mixture)
+    return {"mixture": mixture} | ({} if level is None else {"level": 1.5 * level})
 
 
 def any_size(inputs: dict[str, Tensor]) -> dict[str, dict[int, Any]]:
@@ -134,6 +143,10 @@ def _overlapped(frames: Tensor, n_fft: int, hop: int) -> Tensor:
     """Their sum, each a hop after the one before. Shape: [N, n_fft, frames] -> [N, samples]."""
     length = (frames.shape[-1] - 1) * hop + n_fft
     return functional.fold(frames, (1, length), (1, n_fft), stride=(1, hop))[:, 0, 0]
+
+
+def _or_own(level: Tensor, own: Tensor | None) -> Tensor:
+    return level if own is None else torch.where(level > 0, level, own)
 
 
 def _real(masks: Tensor) -> Tensor:

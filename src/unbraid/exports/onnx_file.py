@@ -6,6 +6,7 @@ operators of onnxruntime itself.
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unbraid.dsp import STFT
 from unbraid.errors import InputError
-from unbraid.exports.facts import facts, read_facts
+from unbraid.exports.facts import facts_of, read_facts
 from unbraid.exports.graphs import any_size, example, in_real_numbers, reason
-from unbraid.separators import Estimate, Separator
+from unbraid.separators import Estimate, Separator, level_of
 
 OPSET = 20  # the first with an inverse DFT over any axis
 
@@ -37,7 +39,7 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
     graph = in_real_numbers(separator.eval()).eval()
     inputs = example(separator, 2, separator.chunk_samples)
     program = _traced(graph, inputs)
-    program.model.metadata_props.update({key: json.dumps(value) for key, value in facts(separator, model).items()})
+    program.model.metadata_props.update({key: json.dumps(value) for key, value in asdict(facts_of(separator, model)).items()})
     program.save(path)
 
 
@@ -81,14 +83,28 @@ class OnnxSeparator(Separator):
             raise InputError(f"run={path}: no such file")
         session = _session(path)
         said = read_facts(session.get_modelmeta().custom_metadata_map, path)
-        super().__init__(said["targets"], said["sample_rate"], said["channels"], said["chunk_samples"] / said["sample_rate"])
-        self.session = session
+        super().__init__(said.targets, said.sample_rate, said.channels, said.chunk_samples / said.sample_rate)
+        self.session, self.said = session, said
+        self.stft = None if said.stft is None else STFT(**said.stft)
         self.inputs = [one.name for one in session.get_inputs()]
-        if (self.inputs, len(session.get_outputs())) not in ((["mixture"], 1), (["mixture", "peak"], 1)):
-            raise InputError(f"{path}: its inputs are {', '.join(self.inputs)}, expected mixture, or mixture and peak")
+        if (self.inputs, len(session.get_outputs())) not in ((["mixture"], 1), (["mixture", "level"], 1)):
+            raise InputError(f"{path}: its inputs are {', '.join(self.inputs)}, expected mixture, or mixture and level")
 
-    def forward(self, mixture: Tensor, peak: Tensor | None = None) -> Estimate:
-        given = {"mixture": mixture, "peak": mixture.abs().amax(dim=(1, 2)) if peak is None else peak}
+    @property
+    def grid(self) -> int:
+        return self.said.grid
+
+    @property
+    def reach(self) -> int | None:
+        return self.said.reach
+
+    def level(self, mixture: Tensor) -> Tensor | None:
+        return None if self.stft is None else level_of(mixture, self.stft, self.said.scaling)
+
+    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
+        if level is None and peak is not None and self.said.scaling == "track" and self.stft is not None:
+            level = peak * self.stft.window.sum()
+        given = {"mixture": mixture, "level": mixture.new_zeros(len(mixture)) if level is None else level}
         (sources,) = self.session.run(None, {name: given[name].float().cpu().numpy() for name in self.inputs})
         return Estimate(torch.from_numpy(sources).to(mixture.device))
 

@@ -7,12 +7,13 @@ Such files are written here and never read: torch evaluates expressions that the
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from unbraid.errors import InputError
-from unbraid.exports.facts import facts
+from unbraid.exports.facts import facts_of
 from unbraid.exports.graphs import Whole, any_size, check_graph, example, reason
 from unbraid.separators import Separator
 
@@ -32,4 +33,4 @@ def write_program(separator: Separator, path: Path, model: str) -> None:
             program = torch.export.export(Whole(separator.eval()), (), inputs, dynamic_shapes=any_size(inputs))
     except Exception as error:  # torch's own kinds, around whatever went wrong
         raise InputError(f"cannot be written as a program: {reason(error)}") from error
-    torch.export.save(program, path, extra_files={FACTS: json.dumps(facts(separator, model))})
+    torch.export.save(program, path, extra_files={FACTS: json.dumps(asdict(facts_of(separator, model)))})

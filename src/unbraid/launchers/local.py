@@ -36,7 +36,7 @@ class Local(Launcher):
         gpus: ids of the GPUs to use; `auto`: all that this process sees; an empty list: none.
         gpus_per_run: of a run that trains on several.
         runs_per_gpu: that share one.
-        cpu_slots: runs at once where no GPU is used.
+        cpu_slots: runs at once that use no GPU.
         fail_fast: after so many runs that failed with the same words, no other is started; None: all are.
     """
 
@@ -46,16 +46,17 @@ class Local(Launcher):
         counts = {"gpus_per_run": gpus_per_run, "runs_per_gpu": runs_per_gpu, "cpu_slots": cpu_slots}
         for name, value in (counts | ({} if fail_fast is None else {"fail_fast": fail_fast})).items():
             if value < 1:
-                raise InputError(f"launcher.{name} must be at least 1, found {value}")
+                raise InputError(f"{name} must be at least 1, found {value}")
         if isinstance(gpus, str) and gpus != "auto":
-            raise InputError(f"launcher.gpus: found '{gpus}', expected auto or a list such as [0,1]")
+            raise InputError(f"gpus: found '{gpus}', expected auto or a list such as [0,1]")
         if not isinstance(gpus, str) and (len({*gpus}) < len(gpus) or any(gpu < 0 for gpu in gpus)):
-            raise InputError(f"launcher.gpus: found {[*gpus]}, expected each GPU once, numbered from 0")
+            raise InputError(f"gpus: found {[*gpus]}, expected each GPU once, numbered from 0")
         self.gpus = gpus_here() if isinstance(gpus, str) else [str(gpu) for gpu in gpus]
         if self.gpus and gpus_per_run > len(self.gpus):
-            raise InputError(f"launcher.gpus_per_run: found {gpus_per_run}, and there are {len(self.gpus)} GPUs")
+            raise InputError(f"gpus_per_run: found {gpus_per_run}, and there are {len(self.gpus)} GPUs")
         self.gpus_per_run, self.fail_fast = gpus_per_run, fail_fast
-        self.slots = slots(self.gpus, gpus_per_run, runs_per_gpu, cpu_slots, cores())
+        of_cpu = slots([], gpus_per_run, runs_per_gpu, cpu_slots, cores())
+        self.slots = [*slots(self.gpus, gpus_per_run, runs_per_gpu, cpu_slots, cores()), *of_cpu] if self.gpus else of_cpu
         self.faults: Counter[str] = Counter()
 
     def refusal(self, arm: Arm) -> str | None:
@@ -68,16 +69,24 @@ class Local(Launcher):
         return None
 
     def introduction(self, arms: Sequence[Arm]) -> str:
-        used, threads = min(len(self.slots), len(arms)), self.slots[0].threads
-        kind = f"GPU{'s' if len(self.gpus) > 1 else ''} {','.join(self.gpus)}" if self.gpus else "the CPU"
-        return f"{used} at once on {kind}, {threads} thread{'s' if threads > 1 else ''} each"
+        on_gpus = sum(self._wants_gpus(arm) for arm in arms)
+        places = []
+        for count, kind in ((on_gpus, True), (len(arms) - on_gpus, False)):
+            if own := [slot for slot in self.slots if bool(slot.gpus) is kind and count]:
+                threads, gpus = own[0].threads, [gpu for slot in own if not slot.share for gpu in slot.gpus]
+                where = f"GPU{'s' if len(gpus) > 1 else ''} {','.join(gpus)}" if kind else "the CPU"
+                places.append(f"{min(len(own), count)} at once on {where}, {threads} thread{'s' if threads > 1 else ''} each")
+        return "; ".join(places)
+
+    def _wants_gpus(self, arm: Arm) -> bool:
+        return arm.gpus(bool(self.gpus)) > 0
 
     def run(self, arms: Sequence[Arm], watch: Watch) -> None:
         """Until all have ended; Ctrl-C stops them first, each with a checkpoint."""
         waiting, running, errors = deque(arms), list[Running](), Counter[str]()
         try:
-            while running or (waiting and not self._stops(errors)):
-                if not self._stops(errors):
+            while running or not self._stops(waiting, errors):
+                if not self._stops(waiting, errors):
                     self._start(waiting, running, watch)
                 watch.tick()
                 time.sleep(POLL_SECONDS)
@@ -87,27 +96,30 @@ class Local(Launcher):
         except BaseException:
             _stop(running, watch)
             raise
-        reason = f"{self.fail_fast} runs failed with the same words" if self._usable() else "every GPU has failed"
         for arm in waiting:
+            reason = f"{self.fail_fast} runs failed with the same words" if self._has_place(arm) else "every GPU has failed"
             watch.ended(arm, "queued", f"not started: {reason}")
 
-    def _stops(self, errors: Counter[str]) -> bool:
+    def _stops(self, waiting: "deque[Arm]", errors: Counter[str]) -> bool:
         """Whether no more runs are started."""
-        return not self._usable() or (self.fail_fast is not None and max(errors.values(), default=0) >= self.fail_fast)
+        failed_fast = self.fail_fast is not None and max(errors.values(), default=0) >= self.fail_fast
+        return failed_fast or not any(self._has_place(arm) for arm in waiting)
 
-    def _usable(self) -> list[Slot]:
-        return [slot for slot in self.slots if all(self.faults[gpu] < FAULTS for gpu in slot.gpus)]
+    def _has_place(self, arm: Arm) -> bool:
+        return any(self._fits(slot, arm) for slot in self.slots)
+
+    def _fits(self, slot: Slot, arm: Arm) -> bool:
+        """Those that train on the CPU leave the GPUs to others; a GPU that fails again and again gets nothing."""
+        return self._wants_gpus(arm) is bool(slot.gpus) and all(self.faults[gpu] < FAULTS for gpu in slot.gpus)
 
     def _start(self, waiting: "deque[Arm]", running: list[Running], watch: Watch) -> None:
         """As many as there are free slots for; an arm that another process is at comes last."""
         taken = {one.slot for one in running}
-        for slot in self._usable():
+        for slot in self.slots:
             if slot in taken:
                 continue
-            arm = next((arm for arm in waiting if not arm.is_busy()), None)
-            if arm is None:
-                return
-            if (held := slot.take()) is None:
+            arms = (arm for arm in waiting if self._fits(slot, arm) and not arm.is_busy())
+            if (arm := next(arms, None)) is None or (held := slot.take()) is None:
                 continue
             waiting.remove(arm)
             if arm.ending()[0] == "done":  # by another command, meanwhile
@@ -126,7 +138,7 @@ class Local(Launcher):
         state, error = one.arm.ending()
         if state == "failed" and error and any(word in error for word in FAULTY) and one.slot.gpus:
             self.faults.update(one.slot.gpus)
-            if self._usable():
+            if self._has_place(one.arm):
                 waiting.append(one.arm)
         elif state == "failed":
             errors[error or ""] += 1

@@ -71,7 +71,7 @@ class HDemucs(nn.Module):
         dconv_init: float = 1e-4,
     ) -> None:
         super().__init__()
-        self.n_fft = n_fft
+        self.n_fft, self.stride = n_fft, n_fft // 4  # in samples, of frames and of the waveform at the bottom
         self.net = _made(
             torchaudio.models.HDemucs,
             [f"source {s}" for s in range(sources)], audio_channels, channels, growth, n_fft, depth, freq_emb, emb_scale,
@@ -128,7 +128,7 @@ class ConvTasNet(nn.Module):
             raise InputError(f"a Conv-TasNet's enc_kernel_size must be even, found {enc_kernel_size}")
         if msk_kernel_size < 1 or msk_kernel_size % 2 == 0:
             raise InputError(f"a Conv-TasNet's msk_kernel_size must be odd, found {msk_kernel_size}")
-        self.window = enc_kernel_size
+        self.window, self.stride = enc_kernel_size, enc_kernel_size // 2
         self.net = _made(
             torchaudio.models.ConvTasNet,
             sources, enc_kernel_size, enc_num_feats, msk_kernel_size, msk_num_feats, msk_num_hidden_feats, msk_num_layers,
@@ -211,7 +211,7 @@ class BSRoformer(nn.Module):
                 f"freqs_per_bands must be two or more positive numbers whose sum is n_fft // 2 + 1 = {bins}, found "
                 f"{len(freqs_per_bands)} whose sum is {sum(freqs_per_bands)}"
             )
-        self.n_fft, self.hop_length = n_fft, hop_length
+        self.n_fft, self.hop_length, self.stride = n_fft, hop_length, hop_length
         self.net = _made(
             _of_package("BSRoformer", "bs_roformer"), dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
             time_transformer_depth=time_transformer_depth, freq_transformer_depth=freq_transformer_depth,
@@ -290,7 +290,7 @@ class MelBandRoformer(nn.Module):
     ) -> None:
         super().__init__()
         make = _of_package("MelBandRoformer", "mel_band_roformer")
-        self.n_fft, self.hop_length = n_fft, hop_length
+        self.n_fft, self.hop_length, self.stride = n_fft, hop_length, hop_length
         self.net = _made(
             make, dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
             time_transformer_depth=time_transformer_depth, freq_transformer_depth=freq_transformer_depth,

@@ -171,7 +171,7 @@ class FrameAutoencoder(nn.Module):
         self, size: int, code: int, hidden: Sequence[int] = (), activation: Activation = "elu", tied: bool = False
     ) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.reach = size, 0  # no frame hears another
         self.net = DenseAutoencoder(size, code, hidden, activation, output="linear", tied=tied)
 
     def forward(self, magnitudes: Tensor) -> Tensor:

@@ -72,6 +72,9 @@ class UNet(nn.Module):
         if masks == "softmax" and (sources or 1) < 2:
             raise InputError("masks=softmax is over several sources, and there is one; take a separator of all targets at once")
         self.sources, self.skips, self.drop_bin, self.up, self.masks = sources, skips, drop_bin, up, masks
+        self.stride = 2 ** len(channels)  # in frames, of the map at the bottom
+        wider = 0 if up == "transposed" else 2  # interpolation reaches that much farther
+        self.reach = (2 * (kernel_size // 2) + wider) * (self.stride - 1)  # frames on either side that a frame's mask hears
         ins = [audio_channels, *channels[:-1]]
         self.encoder = nn.ModuleList(_down(i, o, kernel_size) for i, o in zip(ins, channels, strict=True))
         self.decoder = nn.ModuleList()

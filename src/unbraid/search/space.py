@@ -18,6 +18,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from unbraid.errors import InputError, unknown
+from unbraid.records import outside
 
 LOG = "log"
 CONDITIONS = "hydra.sweeper.conditions"
@@ -86,6 +87,8 @@ class Space:
             raise InputError(
                 "there is nothing to search: no override is a choice such as model=unet,unet_noskip, a range or an interval"
             )
+        if words := outside([one.input_line or "" for one in searched.values()]):
+            raise InputError(f"{min(words)}: is how runs are started, the same for all trials")
         self.fixed = {key: one for key, one in found.items() if key not in searched}
         self.conditions = {key: _condition(text, found, parser) for key, text in _by_key(conditions, searched).items()}
         parameters = {key: Parameter(key, one.get_key_element(), _distribution(one)) for key, one in searched.items()}

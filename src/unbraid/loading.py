@@ -1,0 +1,125 @@
+"""`unbraid.load`: what was trained, as a library uses it; nothing that a stranger's files say is run.
+
+Tensors are read as tensors, and a model is rebuilt from networks, separators and transforms alone.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from unbraid.errors import InputError
+from unbraid.runs import build, check, checkpoint_path, load_weights, own_config
+from unbraid.separation import Model, Way, at_rate, level_of, streamed
+from unbraid.separators import Separator
+
+BUILT = (
+    "unbraid.nets", "unbraid.separators", "unbraid.phases", "unbraid.dsp", "torch.nn", "torchaudio.models",
+)  # fmt: skip
+FORBIDDEN = re.compile(r"[/\\\x00-\x1f]|^\.|^$")  # in names that files are called by
+
+
+@dataclass
+class Loaded:
+    """A separator with its weights.
+
+    Args:
+        model: mixtures to sources.
+        folder: that it came from.
+        config: of the run; None where it has none.
+    """
+
+    model: Model
+    folder: Path
+    config: DictConfig | None = None
+
+    @property
+    def targets(self) -> list[str]:
+        """The names of the sources, in their order."""
+        return self.model.targets
+
+    @property
+    def sample_rate(self) -> int:
+        """At which the model hears, in Hz."""
+        return self.model.sample_rate
+
+    def on(self, way: Way) -> torch.device:
+        """Where it runs, from now on; InputError where there is no such device."""
+        name = way.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(name)
+            if isinstance(self.model, torch.nn.Module):
+                self.model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device={name}: {str(error).splitlines()[0]}") from error
+        return device
+
+    def separate(self, waveform: Tensor, sample_rate: int, way: Way | None = None) -> dict[str, Tensor]:
+        """The sources of a waveform, by name, at its own rate, as long as it is.
+
+        Args:
+            waveform: of any length; of more than two channels the first two count.
+            sample_rate: of the waveform, in Hz.
+            way: chunks, overlap and the rest, see `Way`.
+
+        Shape:
+            [C, T] -> [C, T] each, on the CPU.
+
+        Raises:
+            InputError: the waveform has another shape, no samples, or samples that are no numbers.
+        """
+        if waveform.ndim != 2 or not waveform.numel():
+            raise InputError(f"waveform: expected the shape [channels, samples], found {list(waveform.shape)}")
+        if not torch.isfinite(waveform).all():
+            raise InputError("waveform: holds NaN or infinite samples")
+        if sample_rate < 1:
+            raise InputError(f"sample_rate must be at least 1 Hz, found {sample_rate}")
+        way = way or Way()
+        device, blocks = self.on(way), [waveform.float().cpu().numpy()]
+        level = level_of(self.model, at_rate(self.model, blocks, sample_rate), device)
+        stretches = [sources for _, sources in streamed(self.model, blocks, sample_rate, way, level, device)]
+        found = torch.cat([torch.from_numpy(stretch) for stretch in stretches], dim=-1)
+        return dict(zip(self.targets, found, strict=True))
+
+
+def load(path: str | Path, checkpoint: str = "best") -> Loaded:
+    """A trained separator.
+
+    Args:
+        path: of a run folder, or of a checkpoint in one.
+        checkpoint: of a run folder: best, last or a file.
+
+    Raises:
+        InputError: there is nothing of the kind, the config names what may not be built, or the weights are of another model.
+    """
+    path = Path(path).expanduser()
+    if path.is_file() and path.suffix == ".ckpt":
+        path, checkpoint = path.absolute().parent.parent, str(path)
+    config = own_config(path)
+    separator = build_separator(config, path)
+    load_weights(separator, checkpoint_path(path, checkpoint), path, part="separator")
+    return Loaded(separator.eval(), path, config)
+
+
+def build_separator(config: DictConfig, folder: Path) -> Separator:
+    """The separator that the config of a run describes, without its weights, however hostile the config."""
+    node: Any = OmegaConf.select(config, "model.separator")
+    if not isinstance(node, DictConfig):
+        raise InputError(f"run={folder}: has no separator; expected a run that separates")
+    check(OmegaConf.create({"model": {"separator": node}}), _Top, BUILT)
+    separator = build(node)
+    if not isinstance(separator, Separator):
+        raise InputError(f"{folder}/config.yaml: model.separator is a {type(separator).__name__}, expected a separator")
+    for target in separator.targets:
+        if FORBIDDEN.search(target):
+            raise InputError(f"{folder}/config.yaml: {target!r} is no name of a target: files are called by it")
+    return separator
+
+
+@dataclass
+class _Top:
+    model: dict[str, Any]

@@ -1,0 +1,311 @@
+"""Separation of signals of any length in memory that does not grow: chunks that overlap, each heard with what is around it.
+
+Of every chunk its ends are heard and thrown away, since what lies beyond them is not known there; between two chunks a short
+stretch is cross-faded. Chunks start on the grid of the network, and their magnitudes are divided by what those of the whole
+signal are. So the estimate of a network that hears only so far is that of the whole signal in one piece, as far as floats go;
+that of a recurrent network comes as near as the overlap is long.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unbraid import audio
+from unbraid.errors import InputError
+
+Precision = Literal["32", "bf16"]
+Blocks = Iterable[np.ndarray]  # consecutive stretches [channels, samples] of one signal, float32
+
+
+class Model(Protocol):
+    """What a separator says of itself here; see `unbraid.separators.Separator`."""
+
+    targets: list[str]
+    sample_rate: int
+    channels: int
+    chunk_samples: int
+
+    @property
+    def grid(self) -> int: ...
+
+    @property
+    def reach(self) -> int | None: ...
+
+    def level(self, mixture: Tensor) -> Tensor | None: ...
+
+    def sources(self, mixture: Tensor, level: Tensor | None = None) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a long signal is separated.
+
+    Args:
+        chunk_seconds: of what the network hears at once; None: what suits it.
+        overlap: share of a chunk that the next one hears too, in [0, 0.75]; None: what suits the network.
+        batch_size: chunks at once; None: as many as are shorter than 48 s together.
+        shifts: the mean of so many estimates, each of the chunk a little later.
+        precision: `bf16`: where torch's autocast allows it.
+        device: `cpu`, `cuda`, …; None: a GPU where there is one.
+    """
+
+    chunk_seconds: float | None = None
+    overlap: float | None = None
+    batch_size: int | None = None
+    shifts: int = 1
+    precision: Precision = "32"
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.chunk_seconds is not None and self.chunk_seconds <= 0:
+            raise InputError(f"chunk_seconds must be above 0, found {self.chunk_seconds}")
+        if self.overlap is not None and not 0 <= self.overlap <= MOST:
+            raise InputError(f"overlap must lie in [0, {MOST}], found {self.overlap}")
+        for name in ("batch_size", "shifts"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, found {value}")
+
+
+MOST = 0.75
+USUAL = 0.25  # overlap
+FADED = 0.25  # of the overlap, in its middle
+SHORT_FADE = 512  # samples, where what is faded is the same on both sides
+SHIFT_SECONDS = 0.5  # the longest
+BATCH_SECONDS = 48
+LEVEL_SAMPLES = 2**18  # of a block that levels are taken of
+
+
+class Cut(NamedTuple):
+    """In samples of the network's rate."""
+
+    chunk: int
+    overlap: int
+    fade: int
+    least: int  # shorter signals are filled up with silence
+
+    @property
+    def hop(self) -> int:
+        return self.chunk - self.overlap
+
+    @property
+    def context(self) -> int:
+        """What is thrown away at the end of a chunk that has a next one."""
+        return (self.overlap - self.fade) // 2
+
+    @property
+    def lead(self) -> int:
+        """What is thrown away at the beginning of a chunk that has one before it."""
+        return self.overlap - self.fade - self.context
+
+
+def cut_for(model: Model, way: Way) -> Cut:
+    """On the model's grid; the overlap is twice the model's reach where that is known, or a share of the chunk."""
+    grid, asked = model.grid, None if way.chunk_seconds is None else round(way.chunk_seconds * model.sample_rate)
+    if way.overlap is None and model.reach is not None:
+        overlap = _up(2 * model.reach + SHORT_FADE, grid)
+        chunk = max(asked or max(round(overlap / USUAL), model.chunk_samples), overlap + grid)
+        return Cut(overlap + _up(chunk - overlap, grid), overlap, SHORT_FADE, model.chunk_samples)
+    share = USUAL if way.overlap is None else way.overlap
+    chunk = max(asked or model.chunk_samples, 1)
+    hop = max(round(chunk * (1 - share)) // grid, 1) * grid
+    overlap = max(chunk - hop, 0)
+    return Cut(hop + overlap, overlap, int(FADED * overlap), min(model.chunk_samples, chunk))
+
+
+def _up(samples: int, grid: int) -> int:
+    return -(-samples // grid) * grid
+
+
+class Chunk(NamedTuple):
+    """What is heard at once [C, n], and what of the estimate is kept."""
+
+    samples: Tensor
+    keep: slice
+    last: bool
+
+
+def chunks(blocks: Iterable[Tensor], cut: Cut, grid: int) -> Iterator[Chunk]:
+    """A signal in chunks that start on the grid. The last one reaches back as far as it must to be as long as the others.
+
+    Args:
+        blocks: of the signal.
+        cut: how long, and how far apart.
+        grid: that chunks start on.
+
+    Shape:
+        blocks [C, n].
+    """
+    held, start, begin, kept = None, 0, 0, 0  # `held` begins at sample `begin` of the signal; estimates are kept up to `kept`
+    for block in blocks:
+        held = block if held is None else torch.cat([held, block], dim=-1)
+        while begin + held.shape[-1] > start + cut.chunk:
+            samples = held[:, start - begin : start - begin + cut.chunk]
+            yield Chunk(samples, slice(cut.lead if start else 0, cut.chunk - cut.context), False)
+            kept, start = start + cut.chunk - cut.context, start + cut.hop
+            drop = max(start - cut.hop - begin, 0)  # the last chunk may start after the one before it
+            held, begin = held[:, drop:], begin + drop
+    if held is None:
+        return
+    end = begin + held.shape[-1]
+    if start:
+        start = _up(max(end - cut.chunk, 0), grid)
+    keep = slice(kept - cut.fade - start if kept else 0, end - start)
+    samples = held[:, start - begin :]
+    yield Chunk(functional.pad(samples, (0, max(cut.least - samples.shape[-1], 0))), keep, True)
+
+
+def joined(estimates: Iterable[tuple[Tensor, Chunk]], fade: int) -> Iterator[Tensor]:
+    """The estimates of chunks as one signal, cross-faded where they meet. Shape: [S, C, n] -> [S, C, m]."""
+    before: Tensor | None = None
+    for estimate, chunk in estimates:
+        kept = estimate[..., chunk.keep]
+        if before is not None and fade:
+            ramp = (torch.arange(fade, device=kept.device) + 0.5) / fade
+            kept = torch.cat([before + (kept[..., :fade] - before) * ramp, kept[..., fade:]], dim=-1)
+        if chunk.last:
+            yield kept
+        else:
+            yield kept[..., : kept.shape[-1] - fade]
+            before = kept[..., kept.shape[-1] - fade :]
+
+
+def level_of(model: Model, blocks: Iterable[Tensor], device: torch.device) -> Tensor | None:
+    """What the magnitudes of a signal are divided by, at the model's rate; None where they are not. Shape: [C, n] -> [1]."""
+    found: Tensor | None = None
+    cut = Cut(_up(LEVEL_SAMPLES, model.grid), 0, 0, model.chunk_samples)
+    for chunk in chunks(blocks, cut, model.grid):
+        level = model.level(chunk.samples.unsqueeze(0).to(device))
+        if level is None:
+            return None
+        found = level if found is None else torch.maximum(found, level)
+    return found
+
+
+def separated(model: Model, blocks: Iterable[Tensor], way: Way, level: Tensor | None, device: torch.device) -> Iterator[Tensor]:
+    """The sources of a signal, stretch by stretch.
+
+    Args:
+        model: on the device.
+        blocks: of the signal, at the model's rate and channels.
+        way: how.
+        level: of the whole signal, see `level_of`.
+        device: of the model.
+
+    Shape:
+        [C, n] each -> [S, C, m] each; together as long as the signal.
+    """
+    cut = cut_for(model, way)
+    hear = _Hearing(model, way, level, device)
+    batch_size = way.batch_size or max(BATCH_SECONDS * model.sample_rate // cut.chunk, 1)
+    yield from joined(_estimates(chunks(blocks, cut, model.grid), hear, batch_size), cut.fade)
+
+
+def _estimates(pieces: Iterator[Chunk], hear: Callable[[Tensor], Tensor], batch_size: int) -> Iterator[tuple[Tensor, Chunk]]:
+    while batch := list(islice(pieces, batch_size)):
+        equal = [piece for piece in batch if piece.samples.shape == batch[0].samples.shape]
+        for some in (equal, batch[len(equal) :]):  # only the last of all is of another length
+            if some:
+                yield from zip(hear(torch.stack([piece.samples for piece in some])), some, strict=True)
+
+
+class _Hearing:
+    """A model on batches of chunks. What is digital silence has silent sources, and is not sent through the network."""
+
+    def __init__(self, model: Model, way: Way, level: Tensor | None, device: torch.device) -> None:
+        self.model, self.way, self.level, self.device = model, way, level, device
+
+    def __call__(self, mixtures: Tensor) -> Tensor:
+        """Shape: [B, C, T] -> [B, S, C, T]."""
+        sounds = mixtures.flatten(1).any(dim=1)
+        b, c, n = mixtures.shape
+        if sounds.all():
+            return self._mean(mixtures.to(self.device)).cpu()
+        sources = torch.zeros(b, len(self.model.targets), c, n)
+        if sounds.any():
+            sources[sounds] = self._mean(mixtures[sounds].to(self.device)).cpu()
+        return sources
+
+    def _mean(self, mixtures: Tensor) -> Tensor:
+        """Over the shifts."""
+        samples, longest = mixtures.shape[-1], round(SHIFT_SECONDS * self.model.sample_rate)
+        total = None
+        for number in range(self.way.shifts):
+            shift = number * longest // self.way.shifts
+            sources = self._sources(functional.pad(mixtures, (shift, 0)))[..., shift : shift + samples]
+            total = sources if total is None else total + sources
+        assert total is not None
+        return total / self.way.shifts
+
+    def _sources(self, mixtures: Tensor) -> Tensor:
+        level = None if self.level is None else self.level.expand(len(mixtures))
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.way.precision == "bf16"):
+            return self.model.sources(mixtures, level).float()
+
+
+class _Heard:
+    """The mixture, kept until its sources come."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self.blocks, self.kept, self.waiting = blocks, deque[np.ndarray](), 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self.blocks:
+            self.kept.append(block)
+            self.waiting += block.shape[1]
+            yield block
+
+    def take(self, samples: int) -> np.ndarray:
+        parts, self.waiting = [], self.waiting - samples
+        while samples:
+            block = self.kept.popleft()
+            parts.append(block[:, :samples])
+            if block.shape[1] > samples:
+                self.kept.appendleft(block[:, samples:])
+            samples -= parts[-1].shape[1]
+        return np.concatenate(parts, axis=1)
+
+
+def at_rate(model: Model, blocks: Blocks, rate: int) -> Iterator[Tensor]:
+    """A signal as the model hears it. Shape: [c, n] -> [C, m]."""
+    heard = (audio.to_channels(block, model.channels) for block in blocks)
+    return map(torch.from_numpy, audio.resampled(heard, rate, model.sample_rate))
+
+
+def streamed(
+    model: Model, blocks: Blocks, rate: int, way: Way, level: Tensor | None, device: torch.device
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Stretches of a signal and of its sources, at its own rate and with its own channels, the first two where it has more.
+
+    Args:
+        model: on the device.
+        blocks: of the signal.
+        rate: of the signal in Hz.
+        way: how.
+        level: of the whole signal, see `level_of`.
+        device: of the model.
+
+    Shape:
+        [c, n] each -> [c, m] and [S, c, m] each; together as long as the signal.
+    """
+    heard = _Heard(block[:2] for block in blocks)
+    sources = separated(model, at_rate(model, heard, rate), way, level, device)
+    flat = (stretch.flatten(0, 1).numpy() for stretch in sources)
+    for stretch in audio.resampled(flat, model.sample_rate, rate):
+        stretch = stretch[:, : heard.waiting]  # lengths are rounded
+        if stretch.size:
+            yield _beside(heard.take(stretch.shape[1]), stretch, len(model.targets))
+    if heard.waiting:
+        missing = np.zeros((len(model.targets) * model.channels, heard.waiting), np.float32)
+        yield _beside(heard.take(heard.waiting), missing, len(model.targets))
+
+
+def _beside(mixture: np.ndarray, flat: np.ndarray, sources: int) -> tuple[np.ndarray, np.ndarray]:
+    each = flat.reshape(sources, -1, flat.shape[1])
+    return mixture, np.stack([audio.to_channels(source, len(mixture)) for source in each])

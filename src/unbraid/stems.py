@@ -1,0 +1,181 @@
+"""One audio file taken apart into files: decoded, separated and staged as it comes, then written with one gain for all.
+
+Only when all is separated is it known how loud the loudest stem is. So stems wait on the disk as floats, below the folder that
+they will be in, and nothing is held in memory.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import numpy as np
+
+from unbraid.errors import InputError
+from unbraid.files import written_whole
+from unbraid.loading import Loaded
+from unbraid.separation import Way, at_rate, level_of, streamed
+from unbraid.streams import BLOCK, SUFFIXES, Bits, opened, write_blocks, write_streams
+
+MIXTURE, VOCALS, ACCOMPANIMENT, RESIDUAL = "mixture", "vocals", "accompaniment", "residual"
+STEM_FILE = "stem.mp4"
+USUAL_ORDER = (MIXTURE, "drums", "bass", "other", VOCALS)  # of the streams of stem files
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is written.
+
+    Args:
+        format: one of `SUFFIXES`; `stem.mp4` has all stems in one file, the mixture first.
+        bits: of a sample of wav and flac; 32: floats, in wav.
+        residual: what the sources leave of the mixture, too.
+        accompaniment: the sum of all that is not vocals, too.
+        peaks: louder than the format can hold: `scale`: all stems of a file are made quieter; `clip`: they are clipped.
+        tags: title, artist and so on are copied.
+    """
+
+    format: str
+    bits: Bits
+    residual: bool
+    accompaniment: bool
+    peaks: Literal["scale", "clip"]
+    tags: bool
+
+    def __post_init__(self) -> None:
+        if self.format not in SUFFIXES:
+            raise InputError(f"format={self.format}: expected one of {', '.join(SUFFIXES)}")
+        if self.bits not in (16, 24, 32) or (self.bits == 32 and self.format == "flac"):
+            raise InputError(f"bits={self.bits}: expected 16 or 24, or 32 of wav")
+
+    @property
+    def together(self) -> bool:
+        """In one file."""
+        return self.format == STEM_FILE
+
+    @property
+    def unbounded(self) -> bool:
+        """Samples may lie outside [-1, 1]."""
+        return self.format == "wav" and self.bits == 32
+
+    def names(self, targets: Sequence[str]) -> list[str]:
+        """Of the stems of a model with these targets; InputError where one of them would have two meanings."""
+        more = [name for name, wanted in ((ACCOMPANIMENT, self.accompaniment), (RESIDUAL, self.residual)) if wanted]
+        for name in more:
+            if name in targets:
+                raise InputError(f"{name}=true: the model has a target of that name already")
+        if self.accompaniment and VOCALS not in targets:
+            raise InputError(f"accompaniment=true: is all but vocals, and the model's targets are {', '.join(targets)}")
+        if not self.together:
+            return [*targets, *more]
+        usual = [name for name in USUAL_ORDER if name in targets]
+        return [MIXTURE, *usual, *(name for name in targets if name not in usual), *more]
+
+    def stems(self, mixture: np.ndarray, sources: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All that may be asked for by name. Shape: [C, n], [C, n] each -> [C, n] each."""
+        residual = mixture - np.sum([*sources.values()], axis=0)
+        others = [source for name, source in sources.items() if name != VOCALS]
+        rest = np.sum(others, axis=0) if others else residual
+        return {MIXTURE: mixture, RESIDUAL: residual, ACCOMPANIMENT: rest, **sources}
+
+
+class _Staged:
+    """Stems on the disk, as floats."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.paths = {name: folder / str(number) for number, name in enumerate(names)}
+        self.channels, self.samples, self.peak = 0, 0, 0.0
+
+    def fill(self, stretches: Iterator[dict[str, np.ndarray]], heard: Callable[[int], None]) -> None:
+        """`heard` is told how many samples more have come."""
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(path.open("wb")) for name, path in self.paths.items()}
+            for stems in stretches:
+                for name, file in files.items():
+                    self.channels, new = stems[name].shape
+                    self.peak = max(self.peak, float(np.abs(stems[name]).max()))
+                    file.write(np.ascontiguousarray(stems[name].T, dtype=np.float32).data)
+                self.samples += new
+                heard(new)
+
+    def blocks(self, name: str, gain: float) -> Iterator[np.ndarray]:
+        """Shape: [C, n] each."""
+        with self.paths[name].open("rb") as file:
+            while data := file.read(4 * self.channels * BLOCK):
+                yield gain * np.frombuffer(data, np.float32).reshape(-1, self.channels).T
+
+
+def write_stems(
+    loaded: Loaded, path: Path, outputs: Mapping[str, Path], form: Form, way: Way, heard: Callable[[int, int], None]
+) -> str | None:
+    """Take a file apart.
+
+    Args:
+        loaded: by what.
+        path: of the file.
+        outputs: where the stems go, by name; of a stem file the same place for all. Written whole or not at all.
+        form: what is written.
+        way: how it is separated.
+        heard: is told the rate in Hz, and how many samples more are done.
+
+    Returns:
+        What the user should know of it.
+
+    Raises:
+        InputError: see `unbraid.streams`.
+    """
+    device, folder = loaded.on(way), next(iter(outputs.values())).parent
+    with opened(path) as blocks:
+        level = level_of(loaded.model, at_rate(loaded.model, blocks, blocks.rate), device)
+    with _folder(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as place:
+        staged = _Staged(Path(place), [*outputs])
+        with opened(path) as blocks:
+            rate, channels, tags = blocks.rate, blocks.channels, blocks.tags if form.tags else {}
+            stretches = streamed(loaded.model, blocks, rate, way, level, device)
+            named = ((mixture, dict(zip(loaded.targets, sources, strict=True))) for mixture, sources in stretches)
+            staged.fill((form.stems(*stretch) for stretch in named), lambda samples: heard(rate, samples))
+        gain = 1 / staged.peak if staged.peak > 1 and form.peaks == "scale" and not form.unbounded else 1.0
+        _write(staged, outputs, rate, gain, form, tags)
+    return _said(path, channels, gain)
+
+
+def _write(staged: _Staged, outputs: Mapping[str, Path], rate: int, gain: float, form: Form, tags: dict[str, str]) -> None:
+    with ExitStack() as stack:
+        partials = {target: stack.enter_context(written_whole(target)) for target in dict.fromkeys(outputs.values())}
+        if form.together:
+            (partial,) = partials.values()
+            streams = [staged.blocks(name, gain) for name in outputs]
+            write_streams(partial, streams, [*outputs], rate, staged.channels, tags)
+        else:
+            for name, target in outputs.items():
+                of_stem = tags | ({"title": f"{tags['title']} ({name})"} if "title" in tags else {})
+                blocks = staged.blocks(name, gain)
+                write_blocks(partials[target], blocks, rate, staged.channels, staged.samples, form.bits, of_stem)
+
+
+class _folder:  # noqa: N801
+    """Makes a folder, and removes what it has made where the block fails."""
+
+    def __init__(self, folder: Path) -> None:
+        self.made = [path for path in (folder, *folder.parents) if not path.exists()]
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            for path in self.made:
+                if path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
+
+
+def _said(path: Path, channels: int, gain: float) -> str | None:
+    said = []
+    if channels > 2:
+        said.append(f"has {channels} channels; the first two, front left and right, are separated, and stems have two")
+    if gain < 1:
+        said.append(f"its loudest stem would be clipped; all its stems are {-20 * np.log10(gain):.1f} dB quieter")
+    return f"{path}: {'; '.join(said)}" if said else None

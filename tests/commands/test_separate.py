@@ -1,0 +1,340 @@
+"""scripts/separate.py: stems of files of every kind, and one sentence with nothing left behind for what is none."""
+
+import io
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import PROJECT, files_below, hear_ctrl_c, make_run
+from unbraid import audio
+from unbraid.streams import opened
+
+DOOR = "scripts/separate.py"
+RATE = 44100
+# A net of a moment, whose estimates depend on what it hears.
+SMALL = [
+    "model=unet", "model.separator.net.channels=[2,2,4]", "model.separator.stft.n_fft=256",
+    "model.separator.stft.hop_length=192", "model.separator.chunk_seconds=1.0", "targets=all",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("separate") / "run", *SMALL)
+
+
+@pytest.fixture
+def separate(cli, run):
+    return lambda *words: cli(f"run={run}", *words, door=DOOR)
+
+
+def song(path, seconds=1.5, rate=RATE, channels=2, **options):
+    time = np.arange(round(seconds * rate)) / rate
+    tone = 0.2 * np.sin(2 * np.pi * rate / 100 * time) + 0.01 * np.random.default_rng(0).standard_normal((channels, len(time)))
+    soundfile.write(path, tone.T, rate, **options)
+    return tone
+
+
+def read(path):
+    (samples,), rate = audio.read(path)
+    return samples, rate
+
+
+def test_stems_are_as_long_as_the_song_and_sum_to_it_with_the_residual(separate, tmp_path):
+    tone = song(tmp_path / "my song.wav")
+    status, out, err = separate(f"input={tmp_path}/my song.wav", "residual=true", "accompaniment=true", "bits=32")
+    assert status == 0, err
+    names = ["accompaniment", "bass", "drums", "other", "residual", "vocals"]
+    assert files_below(tmp_path / "work") == ["separated", "separated/my song", *(f"separated/my song/{n}.wav" for n in names)]
+    assert "separated/my song: vocals.wav, drums.wav" in out
+    stems = {name: read(tmp_path / f"work/separated/my song/{name}.wav")[0] for name in names}
+    assert all(stem.shape == tone.shape for stem in stems.values())
+    assert np.abs(stems["vocals"] + stems["accompaniment"] + stems["residual"] - tone).max() < 1e-4
+    assert np.abs(stems["accompaniment"] - stems["bass"] - stems["drums"] - stems["other"]).max() < 1e-4
+    assert np.abs(stems["vocals"]).max() > 0.01
+
+
+def versions(folder, stem_file):
+    """The real stem file, and the same song in other forms."""
+    (mixture,), rate = audio.read(stem_file)
+    soundfile.write(folder / "a.mp3", mixture.T, rate)
+    soundfile.write(folder / "b.ogg", mixture.T, rate)
+    soundfile.write(folder / "c.wav", audio.resample(audio.to_channels(mixture, 1), rate, 8000).T, 8000, subtype="PCM_U8")
+    soundfile.write(folder / "d.wav", np.tile(mixture, (3, 1)).T, rate, subtype="PCM_24")
+    soundfile.write(folder / "e.flac", mixture.T, rate)
+    soundfile.write(folder / "f.wav", mixture.T, rate, subtype="DOUBLE")
+    with av.open(str(folder / "g.m4a"), "w") as file:
+        stream = file.add_stream("aac", rate=rate, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(mixture, format="fltp", layout="stereo")
+        frame.sample_rate = rate
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    shutil.copy(stem_file, folder / "h.stem.mp4")
+    for name, wanted in (("i", 1000), ("j", 192_000)):
+        soundfile.write(folder / f"{name}.wav", audio.resample(mixture[:, :rate], rate, wanted).T, wanted)
+
+
+def test_every_kind_of_file_goes_through_and_keeps_rate_and_length(separate, tmp_path, stem_file):
+    (tmp_path / "songs").mkdir()
+    versions(tmp_path / "songs", stem_file)
+    status, out, err = separate(f"input={tmp_path / 'songs'}", "output=out", "bits=32", "residual=true")
+    assert status == 0, err
+    for path in sorted((tmp_path / "songs").iterdir()):
+        with opened(path) as blocks:
+            rate, channels, samples = blocks.rate, min(blocks.channels, 2), sum(block.shape[1] for block in blocks)
+        found = [soundfile.info(stem) for stem in (tmp_path / "work/out" / path.name.split(".")[0]).iterdir()]
+        assert len(found) == 5
+        assert {(one.samplerate, one.channels, one.frames) for one in found} == {(rate, channels, samples)}, path.name
+    assert "d.wav: has 6 channels; the first two, front left and right, are separated" in out
+
+
+@pytest.mark.parametrize("form", ["wav", "flac", "mp3", "ogg"])
+def test_every_format_is_written_with_tags(separate, tmp_path, form):
+    tone = song(tmp_path / "song.wav")
+    with soundfile.SoundFile(tmp_path / "song.flac", "w", RATE, 2) as file:
+        file.title, file.artist = "Song", "Künstlerin"
+        file.write(tone.T)
+    status, _, err = separate(f"input={tmp_path / 'song.flac'}", f"format={form}", "name=%target of %track")
+    assert status == 0, err
+    path = tmp_path / f"work/separated/vocals of song.{form}"
+    with opened(path) as blocks:
+        assert blocks.tags["title"] == "Song (vocals)" and blocks.tags["artist"] == "Künstlerin"
+        assert sum(block.shape[1] for block in blocks) == tone.shape[1]
+    assert separate(f"input={tmp_path / 'song.flac'}", "output=bare", "tags=false")[0] == 0
+    with opened(tmp_path / "work/bare/song/vocals.wav") as blocks:
+        assert "artist" not in blocks.tags
+
+
+@pytest.mark.parametrize(("form", "bits", "subtype"), [("wav", 16, "PCM_16"), ("wav", 24, "PCM_24"), ("flac", 16, "PCM_16")])
+def test_samples_have_the_bits_that_were_asked_for(separate, tmp_path, form, bits, subtype):
+    song(tmp_path / "song.wav")
+    assert separate(f"input={tmp_path / 'song.wav'}", f"format={form}", f"bits={bits}")[0] == 0
+    assert soundfile.info(tmp_path / f"work/separated/song/bass.{form}").subtype == subtype
+
+
+def test_a_stem_file_has_mixture_and_stems_in_the_usual_order(separate, tmp_path, stem_file):
+    status, _, err = separate(f"input={stem_file}", "format=stem.mp4", "name=x")
+    assert status == 0, err
+    assert files_below(tmp_path / "work") == ["separated", "separated/x.stem.mp4"]
+    streams, rate = audio.read(tmp_path / "work/separated/x.stem.mp4", range(5))
+    (mixture,), _ = audio.read(stem_file)
+    samples = mixture.shape[1]
+    assert rate == RATE and all(0 <= stream.shape[1] - samples < 1024 for stream in streams)
+    gain = np.vdot(streams[0][:, :samples], mixture) / np.vdot(mixture, mixture)
+    assert np.abs(streams[0][:, 5000:-5000] - gain * mixture[:, 5000 : streams[0].shape[1] - 5000]).std() < 0.01
+    with av.open(str(tmp_path / "work/separated/x.stem.mp4")) as file:
+        assert [stream.metadata["handler_name"] for stream in file.streams] == ["mixture", "drums", "bass", "other", "vocals"]
+
+
+def test_silence_in_gives_silence_out(separate, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros((50_001, 2)), RATE)
+    assert separate(f"input={tmp_path / 'silence.wav'}")[0] == 0
+    for path in (tmp_path / "work/separated/silence").iterdir():
+        samples, _ = read(path)
+        assert samples.shape == (2, 50_001) and not samples.any()
+
+
+def test_what_would_be_clipped_is_made_quieter_by_one_gain(separate, tmp_path):
+    tone = 3 * song(tmp_path / "song.wav") / 0.2
+    soundfile.write(tmp_path / "loud.wav", tone.T, RATE, subtype="FLOAT")
+    words = [f"input={tmp_path / 'loud.wav'}", "residual=true"]
+    status, out, _ = separate(*words, "output=scaled")
+    assert status == 0 and "its loudest stem would be clipped; all its stems are" in out
+    assert "quieter" not in separate(*words, "output=clipped", "peaks=clip")[1]
+    assert "quieter" not in separate(*words, "output=floats", "bits=32")[1]
+    folders = {name: tmp_path / f"work/{name}/loud" for name in ("scaled", "clipped", "floats")}
+    loudest = {name: max(np.abs(read(path)[0]).max() for path in folder.iterdir()) for name, folder in folders.items()}
+    assert loudest["floats"] > 1.2 and 0.99 < loudest["scaled"] <= 1
+    for path in folders["floats"].iterdir():
+        exact, scaled, clipped = (
+            read(folder / path.name)[0] for folder in (path.parent, folders["scaled"], folders["clipped"])
+        )
+        assert np.abs(scaled - exact / loudest["floats"]).max() < 1e-6
+        assert np.abs(clipped - exact.clip(-1, 1)).max() < 1e-6
+
+
+def test_standard_input(separate, tmp_path, monkeypatch):
+    tone = song(tmp_path / "song.flac")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((tmp_path / "song.flac").read_bytes())))
+    status, _, err = separate("input=-")
+    assert status == 0, err
+    assert read(tmp_path / "work/separated/stdin/vocals.wav")[0].shape == tone.shape
+
+
+def test_files_folders_and_patterns(separate, tmp_path):
+    for name in ("a/x.wav", "a/b/x.wav", "c1.wav", "c2.wav", "[d].wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        song(tmp_path / name, 0.2)
+    asked = f"input=['{tmp_path}/a','{tmp_path}/c*.wav','{tmp_path}/[d].wav']"
+    status, _, err = separate(asked, "name=%track-%target")
+    assert status == 0, err
+    names = [name for name in files_below(tmp_path / "work/separated") if "vocals" in name]
+    assert names == ["[d]-vocals.wav", "b - x-vocals.wav", "c1-vocals.wav", "c2-vocals.wav", "x-vocals.wav"]
+    assert "same name as" in separate(f"input=['{tmp_path}/a','{tmp_path}/a/x.wav']", "output=o")[2]
+    assert "there are no such files" in separate(f"input={tmp_path}/z*.wav")[2]
+    (tmp_path / "empty").mkdir()
+    assert "holds no audio files" in separate(f"input={tmp_path}/empty")[2]
+
+
+def test_a_broken_input_among_others_is_named_and_the_others_go_on(separate, tmp_path):
+    for name in "ac":
+        song(tmp_path / f"songs {name}.wav", 0.3)
+    (tmp_path / "songs b.wav").write_text("no sound")
+    status, _, err = separate(f"input={tmp_path}/songs *.wav")
+    assert status == 1
+    assert "songs b.wav: is damaged, truncated or not audio" in err
+    assert "error: 1 of 3 inputs could not be separated: songs b" in err
+    assert sorted(path.name for path in (tmp_path / "work/separated").iterdir()) == ["songs a", "songs c"]
+
+
+def test_files_that_are_there_stay_as_they_are(separate, tmp_path):
+    song(tmp_path / "song.wav", 0.3)
+    place = tmp_path / "work/separated/song"
+    place.mkdir(parents=True)
+    (place / "drums.wav").write_text("mine")
+    status, _, err = separate(f"input={tmp_path / 'song.wav'}")
+    assert status == 1 and "drums.wav: is there already; set overwrite=true" in err
+    assert files_below(place) == ["drums.wav"] and (place / "drums.wav").read_text() == "mine"
+    assert separate(f"input={tmp_path / 'song.wav'}", "overwrite=true")[0] == 0
+    assert soundfile.info(place / "drums.wav").frames == round(0.3 * RATE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("text.wav", "is damaged, truncated or not audio"),
+        ("empty.wav", "is damaged, truncated or not audio"),
+        ("none.wav", "holds no samples"),
+        ("cut.wav", "is truncated: its header announces more samples than the file holds"),
+        ("cut.mp4", "is truncated: 2.44 s of 6.08 s can be read"),
+        ("nan.wav", "holds NaN or infinite samples"),
+        ("missing.wav", "no such file"),
+        ("picture.png", "has no audio stream"),
+        ("still.mp4", "has no audio stream"),
+        ("slow.wav", "has 10 Hz, expected 1000 to 768000"),
+    ],
+)
+def test_what_is_no_sound_is_said_and_leaves_nothing(separate, tmp_path, stem_file, kind, sentence):
+    path = tmp_path / kind
+    match kind:
+        case "text.wav":
+            path.write_text("no sound")
+        case "empty.wav":
+            path.touch()
+        case "none.wav":
+            soundfile.write(path, np.zeros((0, 2)), RATE)
+        case "cut.wav":
+            song(path)
+            path.write_bytes(path.read_bytes()[:90_000])
+        case "cut.mp4":
+            path.write_bytes(stem_file.read_bytes()[:400_000])
+        case "nan.wav":
+            soundfile.write(path, np.r_[np.zeros(99_999), np.nan], RATE, subtype="FLOAT")
+        case "picture.png":
+            path.write_bytes(b"\x89PNG\r\n\x1a\n")
+        case "still.mp4":
+            with av.open(str(path), "w") as file:
+                stream = file.add_stream("mpeg4", rate=1, width=16, height=16, pix_fmt="yuv420p")
+                file.mux(stream.encode(av.VideoFrame(16, 16, "yuv420p")))
+                file.mux(stream.encode(None))
+        case "slow.wav":
+            soundfile.write(path, np.zeros(50), 10)
+    status, out, err = separate(f"input={path}")
+    assert status == 1 and out == ""
+    assert err.startswith(f"error: {path}: ") and sentence in err and err.count("\n") == 1
+    assert files_below(tmp_path / "work") == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read all files")
+def test_a_file_without_rights_is_said(separate, tmp_path):
+    song(tmp_path / "song.wav")
+    (tmp_path / "song.wav").chmod(0)
+    assert "cannot be read, permission is denied" in separate(f"input={tmp_path / 'song.wav'}")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "input has no default and must be given: input=FILE"),
+        (["input=x.wav", "run=null"], "run has no default and must be given: run=FOLDER"),
+        (["input=x.wav", "run=nowhere"], "run=nowhere: no such folder"),
+        (["input=x.wav", "format=aiff"], "format=aiff: expected one of wav, flac, mp3, ogg, stem.mp4"),
+        (["input=x.wav", "format=flac", "bits=32"], "bits=32: expected 16 or 24, or 32 of wav"),
+        (["input=x.wav", "bits=8"], "bits: found 8, expected"),
+        (["input=x.wav", "overlap=abc"], "overlap: found 'abc'"),
+        (["input=x.wav", "overlap=0.9"], "overlap must lie in [0, 0.75], found 0.9"),
+        (["input=x.wav", "precision=16"], "precision: found 16"),
+        (["input=x.wav", "device=abacus"], "device=abacus: "),
+        (["input=x.wav", "name=%track"], "expected %track and %target in name"),
+        (["input=x.wav", "name=%trakc-%target"], "there is no %trakc; did you mean 'track'?"),
+        (["input=x.wav", "name=100%"], "expected %track and %target as names, and %% for a percent sign"),
+        (["input=x.wav", "format=stem.mp4", "name=%target"], "expected a name without %target"),
+        (["input=x.wav", "chunk=3"], "chunk: there is no such key; did you mean"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(separate, tmp_path, words, sentence):
+    song(tmp_path / "work/x.wav", 0.1)
+    status, _, err = separate(*words)
+    assert status == 1 and sentence in err and err.count("\n") == 1, err
+    assert files_below(tmp_path / "work") == ["x.wav"]
+
+
+def test_names_that_stems_have_already_are_refused(cli, tmp_path):
+    song(tmp_path / "x.wav", 0.1)
+    run = make_run(tmp_path / "run", *SMALL, "targets=vocals_accompaniment")
+    words = [f"run={run}", f"input={tmp_path / 'x.wav'}", "accompaniment=true"]
+    assert "accompaniment=true: the model has a target of that name already" in cli(*words, door=DOOR)[2]
+    other = make_run(tmp_path / "other", *SMALL, "+targets.rhythm=[drums,bass]", "~targets.vocals", "~targets.drums")
+    words = [f"run={other}", f"input={tmp_path / 'x.wav'}", "accompaniment=true"]
+    assert "accompaniment=true: is all but vocals, and the model's targets are" in cli(*words, door=DOOR)[2]
+
+
+def test_a_rate_that_a_format_does_not_have_is_said(separate, tmp_path):
+    song(tmp_path / "x.wav", 0.3, rate=1000)
+    status, _, err = separate(f"input={tmp_path / 'x.wav'}", "format=mp3")
+    assert status == 1 and "mp3 cannot be written at 1000 Hz with 2 channels" in err
+    assert files_below(tmp_path / "work") == []
+    song(tmp_path / "x.wav", 0.3, rate=192_000)
+    status, _, err = separate(f"input={tmp_path / 'x.wav'}", "format=stem.mp4")
+    assert status == 1 and "cannot be written at 192000 Hz" in err
+    assert files_below(tmp_path / "work") == []
+
+
+def called(run, path, work, **options):
+    words = [sys.executable, str(PROJECT / DOOR), f"run={run}", f"input={path}", "device=cpu"]
+    return subprocess.Popen(words, cwd=work, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_ctrl_c_leaves_nothing_behind(run, tmp_path):
+    song(tmp_path / "long.wav", 600.0)
+    (tmp_path / "work").mkdir()
+    process = called(run, tmp_path / "long.wav", tmp_path / "work", preexec_fn=hear_ctrl_c)
+    deadline = time.monotonic() + 120
+    while not files_below(tmp_path / "work") and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.splitlines()[-1] == "stopped by Ctrl-C"
+    assert files_below(tmp_path / "work") == []
+
+
+def test_a_disk_that_is_full_leaves_nothing_behind(run, tmp_path):
+    song(tmp_path / "song.wav", 5.0)
+    (tmp_path / "work").mkdir()
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # bytes
+
+    process = called(run, tmp_path / "song.wav", tmp_path / "work", preexec_fn=small_files)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1 and err.splitlines()[-1].endswith("File too large")
+    assert files_below(tmp_path / "work") == []

@@ -1,0 +1,61 @@
+"""What a ledger keeps."""
+
+import resource
+from contextlib import contextmanager
+
+import pytest
+
+from unbraid import files
+from unbraid.errors import InputError
+from unbraid.files import written_whole
+from unbraid.ledger import NAME, Ledger, read
+
+
+@contextmanager
+def room_for(path, count):
+    """No file grows by more than so many bytes beyond the size of this one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [0, 10])
+def test_a_full_disk_is_said_and_costs_no_other_line(tmp_path, room):
+    ledger = Ledger(tmp_path, "own")
+    ledger.open()
+    with room_for(tmp_path / NAME, room), pytest.raises(OSError) as caught:
+        ledger.note(tmp_path / "a", {"state": "running"})
+    assert caught.value.filename == str(tmp_path / NAME) and caught.value.errno
+    ledger.note(tmp_path / "b", {"state": "done"}, score={"x": 1.0})
+    assert [line["run"] for line in read(tmp_path)[1:]] == ["b"]
+
+
+def test_what_is_no_text_costs_its_line_only(tmp_path):
+    ledger = Ledger(tmp_path, "own")
+    ledger.open()
+    with (tmp_path / NAME).open("ab") as file:
+        file.write(b"\xff\xfe\x00\n")
+    ledger.note(tmp_path / "a", {"state": "done"})
+    assert [line["run"] for line in read(tmp_path)[1:]] == ["a"]
+
+
+def test_who_begins_it_second_goes_on_with_it(tmp_path, monkeypatch):
+    """The other command begins between the look and the write."""
+    first, second = Ledger(tmp_path, "own"), Ledger(tmp_path, "own")
+
+    @contextmanager
+    def late(path, new):
+        monkeypatch.setattr("unbraid.ledger.written_whole", written_whole)
+        first.open()
+        first.note(tmp_path / "a", {"state": "running"})
+        with files.written_whole(path, new) as partial:
+            yield partial
+
+    monkeypatch.setattr("unbraid.ledger.written_whole", late)
+    second.open()
+    assert [line["run"] for line in read(tmp_path)[1:]] == ["a"]
+    with pytest.raises(InputError, match="belongs to another sweep"):
+        Ledger(tmp_path, "other").open()

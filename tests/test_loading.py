@@ -1,0 +1,170 @@
+"""`unbraid.load`: runs as a library uses them, and strangers' files that may do nothing."""
+
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import unbraid
+from tests.conftest import make_run
+from unbraid.errors import InputError
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path / "run", "model=unet_small", "targets=vocals_accompaniment")
+
+
+def test_a_run_or_its_checkpoint_takes_a_waveform_apart(run):
+    waveform = 0.1 * torch.randn(2, 50_001)
+    separator = unbraid.load(run)
+    stems = separator.separate(waveform, 22_050)
+    assert [*stems] == separator.targets == ["vocals", "accompaniment"] and separator.sample_rate == 8192
+    assert all(stem.shape == waveform.shape and stem.abs().max() > 0 for stem in stems.values())
+    again = unbraid.load(str(run / "checkpoints/best.ckpt")).separate(waveform, 22_050)
+    assert all(torch.equal(stems[name], again[name]) for name in stems)
+
+
+def test_importing_it_is_light():
+    code = "import sys, unbraid; print(any(name in sys.modules for name in ('torch', 'numpy', 'hydra')), unbraid.load)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("False <function load")
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        _ = unbraid.lode
+
+
+def test_loading_needs_no_lightning(run):
+    code = f"import sys, unbraid; unbraid.load({str(run)!r}); print('pytorch_lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("waveform", "rate", "sentence"),
+    [
+        (torch.zeros(5), 8000, r"expected the shape \[channels, samples\], found \[5\]"),
+        (torch.zeros(1, 0), 8000, r"found \[1, 0\]"),
+        (torch.full((1, 5), torch.nan), 8000, "holds NaN or infinite samples"),
+        (torch.zeros(1, 5), 0, "sample_rate must be at least 1 Hz, found 0"),
+    ],
+)
+def test_a_waveform_that_is_none_is_refused(run, waveform, rate, sentence):
+    with pytest.raises(InputError, match=sentence):
+        unbraid.load(run).separate(waveform, rate)
+
+
+def test_a_device_that_is_not_there_is_said(run):
+    with pytest.raises(InputError, match="device=abacus: "):
+        unbraid.load(run).separate(torch.zeros(1, 9), 8000, unbraid.separation.Way(device="abacus"))
+
+
+def change(run, **values):
+    config = OmegaConf.load(run / "config.yaml")
+    for key, value in values.items():
+        OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
+    OmegaConf.save(config, run / "config.yaml")
+
+
+SEPARATOR, NET = "model__separator", "model__separator__net"
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (SEPARATOR, {"_target_": "os.system", "command": "touch owned"}),
+        (f"{NET}___target_", "os.system"),
+        (f"{NET}___target_", "builtins.eval"),
+        (f"{NET}___target_", "builtins.exec"),
+        (f"{NET}___target_", "subprocess.Popen"),
+        (f"{NET}___target_", "torch.load"),
+        (f"{NET}___target_", "torch.hub.load"),
+        (f"{NET}___target_", "hydra.utils.instantiate"),
+        (f"{NET}___target_", "unbraid.runs.subprocess.run"),
+        (f"{NET}___target_", "unbraid.data.store.Store"),
+        (f"{NET}___target_", "unbraid.nets.unet.torch.load"),
+        (f"{NET}___target_", "torch.nn.modules.module.warnings.warn"),
+        (f"{NET}___target_", "pytorch_lightning.Trainer"),
+        (f"{NET}__channels", [{"_target_": "os.system", "command": "touch owned"}]),
+        (f"{NET}__kernel_size", {"_target_": "os.system", "command": "touch owned"}),
+        (f"{SEPARATOR}__stft__n_fft", {"a": {"_target_": "builtins.eval", "_args_": ["1"]}}),
+        (f"{NET}___args_", ["touch owned"]),
+        (f"{SEPARATOR}__phase___target_", "unbraid.evaluation.Evaluation"),
+    ],
+)
+def test_a_strangers_config_builds_nothing_but_networks(run, tmp_path, monkeypatch, where, value):
+    monkeypatch.chdir(tmp_path)
+    change(run, **{where: value})
+    with pytest.raises(InputError):
+        unbraid.load(run)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("value", ["${oc.env:HOME}", "${hydra:runtime.cwd}", "${name}", "x ${oc.decode:y}"])
+@pytest.mark.parametrize("key", ["name", "model.separator.net.drop_bin", "added"])
+def test_a_strangers_config_looks_nothing_up(run, key, value):
+    text = (run / "config.yaml").read_text()
+    config = OmegaConf.create(text)
+    OmegaConf.update(config, key, value, force_add=True)
+    OmegaConf.save(config, run / "config.yaml")
+    with pytest.raises(InputError, match="in which nothing is left to look up"):
+        unbraid.load(run)
+
+
+@pytest.mark.parametrize("name", ["../vocals", "/tmp/vocals", ".vocals", "", "a/b", "a\\b", "a\nb", "a\0b"])
+def test_a_target_is_no_path(run, name):
+    change(run, model__separator__targets={name: ["vocals"], "accompaniment": ["drums"]})
+    with pytest.raises(InputError, match="is no name of a target"):
+        unbraid.load(run)
+
+
+class Owned:
+    def __reduce__(self):
+        return (exec, ("open('owned', 'w')",))
+
+
+def hostile(path, kind):
+    if kind == "torch":
+        torch.save({"state_dict": {"separator.x": Owned()}}, path)
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps({"state_dict": Owned()}))
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("archive/data.pkl", pickle.dumps(Owned()))
+            file.writestr("archive/version", "3")
+    elif kind == "legacy":
+        torch.save({"state_dict": Owned()}, path, _use_new_zipfile_serialization=False)
+    elif kind == "list":
+        torch.save([1, 2], path)
+    elif kind == "names":
+        torch.save({"state_dict": {3: torch.zeros(1)}}, path)
+    elif kind == "values":
+        torch.save({"state_dict": {"separator.nets.0.encoder.0.0.weight": "weight"}}, path)
+    else:
+        path.write_bytes(b"no checkpoint")
+
+
+@pytest.mark.parametrize("kind", ["torch", "pickle", "zip", "legacy", "list", "names", "values", "text"])
+def test_a_strangers_checkpoint_runs_nothing(run, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    hostile(run / "checkpoints/best.ckpt", kind)
+    with pytest.raises(InputError, match=r"is damaged or no checkpoint of a run|is of another model"):
+        unbraid.load(run)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "\xff", "", "model: 3", "model: {separator: [1]}", "[" * 5000])
+def test_a_config_that_is_none_is_said(run, text):
+    (run / "config.yaml").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError):
+        unbraid.load(run)
+
+
+def test_a_run_that_is_none_is_said(tmp_path):
+    with pytest.raises(InputError, match="nothing: no such folder"):
+        unbraid.load(tmp_path / "nothing")
+    autoencoder = make_run(tmp_path / "ae", "model=ae", "data=digits")
+    with pytest.raises(InputError, match="has no separator"):
+        unbraid.load(autoencoder)

@@ -1,0 +1,215 @@
+"""Signals in chunks: what comes out is what the whole signal in one piece gives, as long as it came, at its own rate."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unbraid.dsp import STFT
+from unbraid.errors import InputError
+from unbraid.nets.open_unmix import OpenUnmix
+from unbraid.nets.segmentation import SegmentationUNet
+from unbraid.nets.unet import UNet
+from unbraid.phases import MixturePhase, Wiener
+from unbraid.separation import Cut, Way, at_rate, chunks, cut_for, joined, level_of, separated, streamed
+from unbraid.separators import Direct, Masking, Segmenting
+
+CPU = torch.device("cpu")
+
+
+class Half(nn.Module):
+    """Every source is half of the mixture."""
+
+    def __init__(self, sources):
+        super().__init__()
+        self.sources = sources
+
+    def forward(self, mixture):
+        return 0.5 * mixture.unsqueeze(1).expand(-1, self.sources, -1, -1)
+
+
+def half(targets=("vocals", "drums"), rate=8000, channels=1):
+    return Direct(Half, targets, rate, channels, 1.0)
+
+
+def unet(scaling="patch"):
+    torch.manual_seed(0)
+    net = partial(UNet, None, (4, 8, 8))
+    made = Masking(net, STFT(128, 96), ["vocals", "drums"], 8000, 1, 1.0, MixturePhase(), scaling).eval()
+    with torch.no_grad():
+        for one in made.nets:
+            one.decoder[-1][0].weight *= 50  # masks between 0 and 1, and not all near a half
+    return made
+
+
+def open_unmix(phase=None):
+    torch.manual_seed(0)
+    net = partial(OpenUnmix, 129, 2, None, 16)
+    return Masking(net, STFT(256, 64, "reflection"), ["vocals", "drums"], 8000, 2, 1.0, phase or MixturePhase(), "none").eval()
+
+
+def noise(samples, channels=1):
+    """Music-like in that it swells and fades."""
+    swell = 1 + torch.sin(torch.arange(samples) / 3000)
+    return 0.1 * swell * torch.randn(channels, samples, generator=torch.Generator().manual_seed(1))
+
+
+def whole(model, signal):
+    return model.sources(signal[None], model.level(signal[None]))[0]
+
+
+def in_chunks(model, signal, way=None, block=1000):
+    level = level_of(model, signal.split(block, dim=-1), CPU)
+    return torch.cat([*separated(model, signal.split(block, dim=-1), way or Way(), level, CPU)], dim=-1)
+
+
+def decibels(error, signal):
+    return 10 * torch.log10(error.square().mean() / signal.square().mean())
+
+
+@pytest.mark.parametrize("samples", [1, 999, 8000, 8001, 40_000, 65_537])
+@pytest.mark.parametrize("overlap", [0.0, 0.1, 0.25, 0.5, 0.75])
+@pytest.mark.parametrize("grid", [1, 96, 768])
+def test_cut_and_joined_again_it_is_the_signal(samples, overlap, grid):
+    signal = noise(samples)
+    model = half()
+    model.net.stride = grid
+    cut = cut_for(model, Way(overlap=overlap))
+    pieces = [*chunks(signal.split(1234, dim=-1), cut, grid)]
+    assert torch.cat([*joined(((piece.samples, piece) for piece in pieces), cut.fade)], dim=-1).allclose(signal, atol=1e-6)
+    assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert cut.hop % grid == 0
+
+
+@pytest.mark.parametrize("make", [unet, partial(unet, "track"), partial(unet, "none")])
+@pytest.mark.parametrize("samples", [30_000, 100_003])
+def test_a_network_that_hears_so_far_says_of_chunks_what_it_says_of_the_whole(make, samples):
+    model, signal = make(), noise(samples)
+    cut = cut_for(model, Way(chunk_seconds=2.0))
+    assert model.reach < cut.overlap and samples > 1.4 * cut.chunk
+    expected, found = whole(model, signal), in_chunks(model, signal, Way(chunk_seconds=2.0))
+    assert found.shape == expected.shape and expected.abs().max() > 0.01
+    assert decibels(found - expected, expected) < -90
+
+
+def test_seams_are_heard_off_the_grid_and_without_enough_around():
+    """So the test above can fail."""
+    model, signal = unet(), noise(100_003)
+    expected = whole(model, signal)
+    assert decibels(in_chunks(model, signal, Way(chunk_seconds=2.0, overlap=0.05)) - expected, expected) > -60
+    model.nets[0].stride = model.nets[1].stride = 1
+    assert decibels(in_chunks(model, signal, Way(chunk_seconds=2.01)) - expected, expected) > -60
+
+
+@pytest.mark.parametrize(
+    ("net", "frames"),
+    [
+        (UNet(None, (2, 2, 2)), 400), (UNet(None, (2, 2, 2), up="bilinear"), 300), (UNet(None, (2, 2, 2), up="nearest"), 300),
+        (SegmentationUNet(2, (2, 2, 2)), 400),
+    ],
+)  # fmt: skip
+def test_reach_is_how_far_a_mask_hears(net, frames):
+    magnitudes = torch.rand(1, 1, 33, frames, requires_grad=True)
+    for frame in range(frames // 2, frames // 2 + net.stride):
+        (gradient,) = torch.autograd.grad(net.eval()(magnitudes)[..., frame].sum(), magnitudes)
+        heard = gradient.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
+        assert frame - net.reach <= heard.min() and heard.max() <= frame + net.reach
+        assert heard.max() - heard.min() > net.reach  # the bound is of its size
+
+
+def test_a_recurrent_network_comes_nearer_the_longer_the_overlap():
+    model, signal = open_unmix(), noise(40_000, channels=2)
+    expected = whole(model, signal)
+    errors = [decibels(in_chunks(model, signal, Way(overlap=overlap)) - expected, expected) for overlap in (0.0, 0.25, 0.5)]
+    assert errors[1] < errors[0] and errors[2] < errors[0] and errors[2] < -40
+
+
+def test_the_wiener_filter_runs_in_chunks():
+    model, signal = open_unmix(Wiener(1, False, False, 300)), noise(30_000, channels=2)
+    assert in_chunks(model, signal).shape == (2, 2, 30_000)
+
+
+@pytest.mark.parametrize("scaling", ["patch", "track"])
+def test_the_level_of_a_signal_is_that_of_its_loudest_stretch(scaling):
+    model, signal = unet(scaling), noise(700_000)
+    assert torch.isclose(level_of(model, signal.split(9999, dim=-1), CPU), model.level(signal[None]), rtol=1e-5)
+    assert level_of(unet("none"), [signal], CPU) is None and level_of(half(), [signal], CPU) is None
+
+
+@pytest.mark.parametrize("rate", [1000, 8000, 44100, 192_000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("heard", [1, 2])
+def test_any_rate_and_channels_come_back_as_long_as_they_were(rate, channels, heard):
+    signal = noise(2 * rate + 7, channels).numpy()
+    blocks = np.array_split(signal, 9, axis=1)
+    found = [*streamed(half(channels=heard), blocks, rate, Way(), None, CPU)]
+    mixture, sources = (np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True))
+    assert np.array_equal(mixture, signal[:2])
+    assert sources.shape == (2, min(channels, 2), signal.shape[1]) and all(m.shape == s.shape[1:] for m, s in found)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_what_comes_back_is_aligned_to_the_sample(rate):
+    time = np.arange(3 * rate) / rate
+    signal = np.sin(2 * np.pi * 440 * time).astype(np.float32)[None]
+    found = [*streamed(half(), np.array_split(signal, 7, axis=1), rate, Way(), None, CPU)]
+    sources = np.concatenate([stretch for _, stretch in found], axis=-1)
+    middle = slice(rate // 10, -rate // 10)
+    assert np.abs(sources[0, 0, middle] - 0.5 * signal[0, middle]).max() < 1e-4
+
+
+def test_silence_is_not_sent_through_the_network():
+    class Never(nn.Module):
+        def forward(self, mixture):
+            raise AssertionError
+
+    model = Direct(lambda sources: Never(), ["vocals"], 8000, 1, 1.0)
+    assert in_chunks(model, torch.zeros(1, 20_000)).abs().max() == 0
+
+
+def test_shifts_are_averaged_and_change_nothing_where_the_network_does_not_care():
+    signal = noise(30_000)
+    assert torch.allclose(in_chunks(half(), signal, Way(shifts=3)), 0.5 * signal.expand(2, 1, -1), atol=1e-6)
+    model = unet()
+    one, mean = in_chunks(model, signal), in_chunks(model, signal, Way(shifts=2))
+    assert one.shape == mean.shape and not torch.equal(one, mean)
+
+
+def test_a_batch_says_what_chunks_say_one_by_one():
+    model, signal = open_unmix(), noise(70_000, channels=2)
+    one, many = (in_chunks(model, signal, Way(batch_size=size)) for size in (1, 5))
+    assert torch.allclose(one, many, atol=1e-5)
+
+
+def test_bfloat16_is_near():
+    model, signal = open_unmix(), noise(20_000, channels=2)
+    exact, rough = in_chunks(model, signal), in_chunks(model, signal, Way(precision="bf16"))
+    assert rough.dtype == torch.float32 and -80 < decibels(rough - exact, exact) < -20
+
+
+def test_segments_are_of_one_network_for_all():
+    net = partial(SegmentationUNet, channels=(2, 2, 2))
+    model = Segmenting(net, STFT(64, 32), ["vocals"], 8000, 1, 1.0, MixturePhase(), True).eval()
+    assert model.grid == 32 * 4 and model.reach == 32 * model.nets[0].reach + 64
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"chunk_seconds": 0.0}, "chunk_seconds must be above 0, found 0.0"),
+        ({"overlap": 0.8}, r"overlap must lie in \[0, 0.75\], found 0.8"),
+        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
+        ({"shifts": 0}, "shifts must be at least 1, found 0"),
+    ],
+)
+def test_what_cannot_be_done_is_said(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Way(**options)
+
+
+def test_blocks_reach_the_network_at_its_rate_and_channels():
+    (heard,) = at_rate(half(channels=2), [np.ones((1, 4000), np.float32)], 8000)
+    assert heard.shape == (2, 4000)
+    assert Cut(100, 25, 5, 10).lead + Cut(100, 25, 5, 10).context + 5 == 25
