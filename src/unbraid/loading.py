@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from unbraid.errors import InputError
+from unbraid.exports.onnx_file import OnnxSeparator
 from unbraid.runs import build, check, checkpoint_path, load_weights, own_config
 from unbraid.separation import Model, Way, at_rate, level_of, streamed
 from unbraid.separators import Separator
@@ -90,13 +91,17 @@ def load(path: str | Path, checkpoint: str = "best") -> Loaded:
     """A trained separator.
 
     Args:
-        path: of a run folder, or of a checkpoint in one.
+        path: of a run folder, of a checkpoint in one, or of an ONNX file that `scripts/export.py` has written.
         checkpoint: of a run folder: best, last or a file.
 
     Raises:
         InputError: there is nothing of the kind, the config names what may not be built, or the weights are of another model.
     """
     path = Path(path).expanduser()
+    if path.suffix == ".onnx":
+        return Loaded(_named(OnnxSeparator(path), path), path.absolute().parent)
+    if path.suffix == ".pt2":
+        raise InputError(f"run={path}: torch evaluates what such a file says, so it is not read; expected a run or an .onnx file")
     if path.is_file() and path.suffix == ".ckpt":
         path, checkpoint = path.absolute().parent.parent, str(path)
     config = own_config(path)
@@ -114,9 +119,13 @@ def build_separator(config: DictConfig, folder: Path) -> Separator:
     separator = build(node)
     if not isinstance(separator, Separator):
         raise InputError(f"{folder}/config.yaml: model.separator is a {type(separator).__name__}, expected a separator")
+    return _named(separator, folder / "config.yaml")
+
+
+def _named(separator: Separator, where: Path) -> Separator:
     for target in separator.targets:
         if FORBIDDEN.search(target):
-            raise InputError(f"{folder}/config.yaml: {target!r} is no name of a target: files are called by it")
+            raise InputError(f"{where}: {target!r} is no name of a target: files are called by it")
     return separator
 
 

@@ -8,14 +8,15 @@ from tests.test_configs import compose
 from unbraid import audio
 from unbraid.runs import build
 
+TWO_LAYERS = ["model.separator.net.channels=[2,4]", "model.separator.net.dropout_layers=1"]
 SMALL = {
-    "unet": ["model=unet", "model.separator.net.channels=[2,4]", "model.separator.scaling=track"],
+    "unet": ["model=unet", *TWO_LAYERS, "model.separator.scaling=track"],
     "consistent": [
-        "model=unet", "model.separator.net.channels=[2,4]", "targets=vocals_accompaniment", "model.separator.consistency=true",
+        "model=unet", *TWO_LAYERS, "targets=vocals_accompaniment", "model.separator.consistency=true",
         "model.separator.mask_max=0.9", "model.separator.mask_power=2", "model.separator.channels=2",
     ],
-    "joint": ["model=unet_softmax", "model.separator.net.channels=[2,4]", "targets=all"],
-    "segmentation": ["model=unet_segmentation", "model.separator.net.channels=[2,4]"],
+    "joint": ["model=unet_softmax", *TWO_LAYERS, "targets=all"],
+    "segmentation": ["model=unet_segmentation", "model.separator.net.channels=[2,4]", "model.separator.hard=false"],
     "mapping": ["model=denoising_ae", "model.separator.net.hidden=[16]", "model.separator.net.code=8"],
     "chimera": ["model=chimera", "model.separator.net.hidden=8", "model.separator.net.layers=1", "model.separator.net.embedding=4"],
     "open_unmix": [
@@ -43,11 +44,12 @@ def made(*words):
 
 @pytest.fixture(scope="session")
 def music(stem_file):
-    """The first seconds of the real stem file as a batch of two chunks, at any rate and with any channels."""
+    """The real stem file as a batch of two chunks, at any rate and with any channels."""
 
     def cut(rate: int, channels: int, samples: int) -> torch.Tensor:
         (found,), own = audio.read(stem_file)
-        chunks = audio.to_channels(audio.resample(found, own, rate), channels)[:, : 2 * samples]
-        return torch.from_numpy(np.ascontiguousarray(chunks)).unflatten(1, (2, samples)).transpose(0, 1)
+        heard = audio.to_channels(audio.resample(found, own, rate), channels)
+        chunks = np.resize(heard.T, (2, samples, channels))  # it is repeated where it is too short
+        return torch.from_numpy(np.ascontiguousarray(chunks)).transpose(1, 2)
 
     return cut

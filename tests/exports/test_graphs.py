@@ -22,12 +22,16 @@ def test_the_inverse_gives_the_waveform_back(n_fft, hop, edges):
 def test_in_real_numbers_it_says_the_same_of_music(kind, music):
     separator = made(*SMALL[kind])
     mixture = music(separator.sample_rate, separator.channels, separator.chunk_samples - 5)
-    peak = 1.5 * mixture.abs().amax(dim=(1, 2))
-    expected = separator(mixture, peak).sources
-    graph = in_real_numbers(separator)
-    found = graph(mixture, peak) if separator.__class__.__name__ != "Direct" else graph(mixture)
-    assert found.shape == expected.shape and expected.abs().max() > 1e-3
-    assert (found - expected).abs().max() < 1e-5
+    graph, level = in_real_numbers(separator), separator.level(mixture)
+    expected = separator(mixture).sources
+    assert expected.shape == (2, len(separator.targets), *mixture.shape[1:]) and expected.abs().max() > 1e-3
+    assert (graph(mixture) - expected).abs().max() < 1e-5
+    if level is not None:
+        assert (graph(mixture, torch.zeros(2)) - expected).abs().max() < 1e-5  # 0: the chunk's own
+        given = torch.stack([level[0] * 1.5, torch.tensor(0.0)])
+        expected = separator(mixture, level=torch.where(given > 0, given, level)).sources
+        for one in (graph, Whole(separator)):
+            assert (one(mixture, given) - expected).abs().max() < 1e-5
 
 
 @torch.inference_mode()
@@ -38,9 +42,9 @@ def test_silence_stays_silence():
         assert (in_real_numbers(separator)(silence) - Whole(separator)(silence)).abs().max() < 1e-6
 
 
-def test_the_peak_is_an_input_only_where_it_is_asked_for():
-    assert set(example(made(*SMALL["unet"]), 1, 9000)) == {"mixture", "peak"}
-    assert set(example(made(*SMALL["joint"]), 1, 9000)) == {"mixture"}
+def test_the_level_is_an_input_only_where_magnitudes_are_divided():
+    assert set(example(made(*SMALL["unet"]), 1, 9000)) == {"mixture", "level"}
+    assert set(example(made(*SMALL["open_unmix"]), 1, 9000)) == {"mixture"}
 
 
 TINY_ROFORMER = ["model.separator.net.dim=8", "model.separator.net.depth=1", "model.separator.chunk_seconds=1"]

@@ -79,6 +79,11 @@ class WholeHops(nn.Module):
         return self.net(functional.pad(mixture, (0, up_to(samples, self.hop)))).narrow(-1, 0, samples)
 
 
+def frozen(separator: Separator) -> Separator:
+    """As it separates; no weight of it asks for gradients, or else a recurrent network would be written frame by frame."""
+    return separator.eval().requires_grad_(False)
+
+
 def in_real_numbers(separator: Separator) -> nn.Module:
     """The graph of a separator.
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.exports.facts import facts_of, read_facts
-from unbraid.exports.graphs import any_size, example, in_real_numbers, reason
+from unbraid.exports.graphs import any_size, example, frozen, in_real_numbers, reason
 from unbraid.separators import Estimate, Separator, level_of
 
 OPSET = 20  # the first with an inverse DFT over any axis
@@ -27,7 +27,7 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
     """One file for batches and chunks of any size from the transform's window on.
 
     Args:
-        separator: with its weights, on the CPU.
+        separator: with its weights, on the CPU; it is frozen.
         path: of the file.
         model: name of the choice on the command line, for the record.
 
@@ -36,7 +36,7 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
     """
     _package("onnx")
     _package("onnxscript")
-    graph = in_real_numbers(separator.eval()).eval()
+    graph = in_real_numbers(frozen(separator)).eval()
     inputs = example(separator, 2, separator.chunk_samples)
     program = _traced(graph, inputs)
     program.model.metadata_props.update({key: json.dumps(value) for key, value in asdict(facts_of(separator, model)).items()})
@@ -45,7 +45,7 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
 
 def _traced(graph: nn.Module, inputs: dict[str, Tensor]) -> Any:
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             return torch.onnx.export(
                 graph, kwargs=inputs, dynamo=True, opset_version=OPSET, dynamic_shapes=any_size(inputs),
                 output_names=["sources"], verbose=False,

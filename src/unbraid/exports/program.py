@@ -14,7 +14,7 @@ import torch
 
 from unbraid.errors import InputError
 from unbraid.exports.facts import facts_of
-from unbraid.exports.graphs import Whole, any_size, check_graph, example, reason
+from unbraid.exports.graphs import Whole, any_size, check_graph, example, frozen, reason
 from unbraid.separators import Separator
 
 FACTS = "unbraid.json"
@@ -30,7 +30,7 @@ def write_program(separator: Separator, path: Path, model: str) -> None:
     inputs = example(separator, 2, separator.chunk_samples)
     try:
         with torch.no_grad():
-            program = torch.export.export(Whole(separator.eval()), (), inputs, dynamic_shapes=any_size(inputs))
+            program = torch.export.export(Whole(frozen(separator)), (), inputs, dynamic_shapes=any_size(inputs))
     except Exception as error:  # torch's own kinds, around whatever went wrong
         raise InputError(f"cannot be written as a program: {reason(error)}") from error
     torch.export.save(program, path, extra_files={FACTS: json.dumps(asdict(facts_of(separator, model)))})
