@@ -64,7 +64,12 @@ TABLE = {
     },
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
-        "torch", "omegaconf", "unbraid.errors", "unbraid.runs", "unbraid.separation", "unbraid.separators",
+        "torch", "omegaconf", "unbraid.errors", "unbraid.exports.onnx_file", "unbraid.runs", "unbraid.separation",
+        "unbraid.separators",
+    },
+    "exports": {
+        "torch", "omegaconf", "typeguard", "onnxruntime", "unbraid.dsp", "unbraid.errors", "unbraid.exports", "unbraid.nets",
+        "unbraid.phases", "unbraid.runs", "unbraid.separators",
     },
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},

@@ -101,7 +101,9 @@ def load(path: str | Path, checkpoint: str = "best") -> Loaded:
     if path.suffix == ".onnx":
         return Loaded(_named(OnnxSeparator(path), path), path.absolute().parent)
     if path.suffix == ".pt2":
-        raise InputError(f"run={path}: torch evaluates what such a file says, so it is not read; expected a run or an .onnx file")
+        raise InputError(
+            f"run={path}: torch evaluates what such a file says, so it is not read; expected a run or an .onnx file"
+        )
     if path.is_file() and path.suffix == ".ckpt":
         path, checkpoint = path.absolute().parent.parent, str(path)
     config = own_config(path)

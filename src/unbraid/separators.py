@@ -296,7 +296,7 @@ class Masking(Separator):
     def scale_of(self, magnitudes: Tensor, peak: Tensor, level: Tensor | None) -> Tensor:
         """The factor to the network's magnitudes. Shape: [B, C, F, T], peak [B], level [B] -> [B, 1, 1, 1]."""
         if self.scaling == "none":
-            return magnitudes.new_ones(len(magnitudes), 1, 1, 1)
+            return magnitudes.new_ones(magnitudes.shape[0], 1, 1, 1)  # whose `len` would be fixed in a graph
         if level is not None:
             largest = level
         else:

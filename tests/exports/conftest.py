@@ -18,7 +18,9 @@ SMALL = {
     "joint": ["model=unet_softmax", *TWO_LAYERS, "targets=all"],
     "segmentation": ["model=unet_segmentation", "model.separator.net.channels=[2,4]", "model.separator.hard=false"],
     "mapping": ["model=denoising_ae", "model.separator.net.hidden=[16]", "model.separator.net.code=8"],
-    "chimera": ["model=chimera", "model.separator.net.hidden=8", "model.separator.net.layers=1", "model.separator.net.embedding=4"],
+    "chimera": [
+        "model=chimera", "model.separator.net.hidden=8", "model.separator.net.layers=1", "model.separator.net.embedding=4",
+    ],
     "open_unmix": [
         "model=open_unmix", "model.separator.stft.n_fft=512", "model.separator.stft.hop_length=128",
         "model.separator.net.bins=257", "model.separator.net.max_bin=200", "model.separator.net.hidden=8",

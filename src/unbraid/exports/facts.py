@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, TypedDict, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
@@ -12,6 +12,14 @@ from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.runs import versions
 from unbraid.separators import Masking, Scaling, Separator
+
+
+class Transform(TypedDict):
+    """The arguments of an `STFT`."""
+
+    n_fft: int
+    hop_length: int
+    edges: Literal["silence", "reflection"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Facts:
     chunk_samples: int
     grid: int
     reach: int | None
-    stft: dict[str, int | str] | None
+    stft: Transform | None
     scaling: Scaling
     settings: dict[str, float | str | None]
     model: str
@@ -55,7 +63,7 @@ def facts_of(separator: Separator, model: str) -> Facts:
     )  # fmt: skip
 
 
-def _plain(stft: STFT) -> dict[str, int | str]:
+def _plain(stft: STFT) -> Transform:
     return {"n_fft": stft.n_fft, "hop_length": stft.hop_length, "edges": stft.edges}
 
 
@@ -67,12 +75,12 @@ def read_facts(found: Mapping[str, str], path: Path) -> Facts:
             raise InputError(f"{path}: does not say its {field.name}; expected a file that scripts/export.py has written")
         try:
             said[field.name] = json.loads(found[field.name])
+            if isinstance(said[field.name], bool):
+                raise ValueError("true and false are no numbers")
             check_type(said[field.name], hints[field.name])
         except (ValueError, RecursionError, TypeCheckError) as error:
             raise InputError(f"{path}: its {field.name} is {found[field.name]}, expected {field.type}") from error
     numbers = {key: said[key] for key in ("sample_rate", "chunk_samples", "grid")} | {"reach": said["reach"] or 1}
     if wrong := next((key for key, value in numbers.items() if value < 1), None):
         raise InputError(f"{path}: its {wrong} is {said[wrong]}, expected a number above 0")
-    if said["stft"] is not None and {*said["stft"]} != {"n_fft", "hop_length", "edges"}:
-        raise InputError(f"{path}: its stft is {found['stft']}, expected n_fft, hop_length and edges")
     return Facts(**said)

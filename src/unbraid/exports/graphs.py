@@ -1,7 +1,7 @@
 """A separator as one graph in real numbers, from mixture waveform to source waveforms: what ONNX can hold, which has no complex ones.
 
 The transform is ONNX's own STFT, its inverse DFT and Col2Im (the overlapping frames' sum), so that a file carries no matrices of
-sines. Where complex numbers may stay, as in `torch.export`, take `Whole`, which is the separator as it is.
+sines. Torch's own inverse STFT would be of one length only, in `torch.export` as well.
 """
 
 from typing import Any
@@ -19,19 +19,6 @@ from unbraid.separators import Clustering, Direct, Masking, Separator
 
 LOUDNESS = 0.1  # of the noise that graphs are traced with, and checked by
 COMPLEX_INSIDE = (HDemucs, BSRoformer, MelBandRoformer)  # with transforms of their own
-
-
-class Whole(nn.Module):
-    """A separator from tensor to tensor; see `RealMasking`. Shape: mixture [B, C, T], level [B] -> [B, S, C, T]."""
-
-    def __init__(self, separator: Separator) -> None:
-        super().__init__()
-        self.separator = separator
-
-    def forward(self, mixture: Tensor, level: Tensor | None = None) -> Tensor:
-        if level is None:
-            return self.separator(mixture).sources
-        return self.separator(mixture, level=_or_own(level, self.separator.level(mixture))).sources
 
 
 class RealMasking(nn.Module):
@@ -90,25 +77,22 @@ def in_real_numbers(separator: Separator) -> nn.Module:
     Raises:
         InputError: some part of it cannot be written in real numbers, or not as a graph; the sentence says which.
     """
-    check_graph(separator)
+    if isinstance(separator, Clustering) and separator.masks_from == "clusters":
+        raise InputError("masks_from=clusters: k-means is no part of any graph; expected masks_from=head")
     if isinstance(separator, Masking):
         if not isinstance(separator.phase, MixturePhase):
-            raise InputError(f"phase {separator.phase} takes complex numbers, which ONNX has not; expected phase=mixture")
+            raise InputError(
+                f"phase {separator.phase} takes complex numbers, which graphs here have not; expected phase=mixture"
+            )
         return RealMasking(separator)
     if isinstance(separator, Direct):
         if isinstance(separator.net, COMPLEX_INSIDE):
             name = type(separator.net).__name__
-            raise InputError(f"{name} has a transform of its own in complex numbers, which ONNX has not; use format=torch_export")
+            raise InputError(f"{name} has a transform of its own in complex numbers, which ONNX has not")
         if isinstance(separator.net, ConvTasNet):
             return WholeHops(separator.net, separator.net.window // 2)
         return separator.net
-    return Whole(separator)
-
-
-def check_graph(separator: Separator) -> None:
-    """InputError where what a separator does is no graph of tensors, in complex numbers neither."""
-    if isinstance(separator, Clustering) and separator.masks_from == "clusters":
-        raise InputError("masks_from=clusters: k-means is no part of any graph; expected masks_from=head")
+    raise InputError(f"a {type(separator).__name__} cannot be written as a graph; expected a Masking or a Direct")
 
 
 def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]:
@@ -156,7 +140,7 @@ def _or_own(level: Tensor, own: Tensor | None) -> Tensor:
 
 def _real(masks: Tensor) -> Tensor:
     if masks.is_complex():
-        raise InputError("the network gives complex masks, which ONNX has not; use format=torch_export")
+        raise InputError("the network gives complex masks, which ONNX has not")
     return masks
 
 

@@ -18,6 +18,7 @@ from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.exports.facts import facts_of, read_facts
 from unbraid.exports.graphs import any_size, example, frozen, in_real_numbers, reason
+from unbraid.exports.recurrent import with_graph_lstms
 from unbraid.separators import Estimate, Separator, level_of
 
 OPSET = 20  # the first with an inverse DFT over any axis
@@ -36,7 +37,7 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
     """
     _package("onnx")
     _package("onnxscript")
-    graph = in_real_numbers(frozen(separator)).eval()
+    graph = with_graph_lstms(in_real_numbers(frozen(separator)).eval())
     inputs = example(separator, 2, separator.chunk_samples)
     program = _traced(graph, inputs)
     program.model.metadata_props.update({key: json.dumps(value) for key, value in asdict(facts_of(separator, model)).items()})
