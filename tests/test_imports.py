@@ -67,6 +67,10 @@ TABLE = {
         "torch", "omegaconf", "unbraid.errors", "unbraid.exports.onnx_file", "unbraid.runs", "unbraid.separation",
         "unbraid.separators",
     },
+    "web": {
+        "starlette", "unbraid.audio", "unbraid.errors", "unbraid.loading", "unbraid.separation", "unbraid.stems", "unbraid.web",
+    },
+    "commands.app": {"omegaconf", "uvicorn", *ANY_UNBRAID},
     "exports": {
         "torch", "omegaconf", "typeguard", "onnxruntime", "unbraid.dsp", "unbraid.errors", "unbraid.exports", "unbraid.nets",
         "unbraid.phases", "unbraid.runs", "unbraid.separators",
