@@ -16,7 +16,10 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 def browser(tmp_path_factory):
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")), executable_path=shutil.which("chromium"), headless=True, args=FLAGS,
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=shutil.which("chromium"),
+            headless=True,
+            args=FLAGS,
             viewport={"width": 1048, "height": 900},
         )
         yield context
@@ -37,6 +40,15 @@ def page(browser, tmp_path):
         assert wrong == []
 
 
+def wait_for(page, condition):
+    """Playwright's own waiting would need `eval` in the page, which the page forbids."""
+    for _ in range(400):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never came true: {condition}")
+
+
 def level(page, stem):
     return page.evaluate("name => context.stems.find((stem) => stem.name === name).gain.gain.value", stem)
 
@@ -46,17 +58,17 @@ def test_a_real_song_is_taken_apart_heard_seen_and_deleted(page, stem_file, tmp_
     page.set_input_files("#file", stem_file)
     page.wait_for_selector("#player:not([hidden])", timeout=60_000)
     assert page.locator(".stem").evaluate_all("rows => rows.map((row) => row.dataset.stem)") == songs.names
-    drawn = "[...$('spectrogram').getContext('2d').getImageData(0, 0, 1000, 300).data].filter((v, i) => i % 4 < 3 && v > 40).length"
-    assert page.evaluate(drawn) > 10_000
+    pixels = "[...$('spectrogram').getContext('2d').getImageData(0, 0, 1000, 300).data]"
+    assert page.evaluate(f"{pixels}.filter((value, i) => i % 4 < 3 && value > 40).length") > 10_000
     page.screenshot(path=tmp_path / "page.png", full_page=True)
 
     page.click("#play")
-    page.wait_for_function("position() > 0.3")
+    wait_for(page, "position() > 0.3")
     assert page.evaluate("context.sources.length") == len(songs.names)
     page.click("#play")
     assert page.evaluate("context.playing") is False
     page.click("text=solo >> nth=0")
-    assert level(page, "drums") == 1 and level(page, "vocals") == 0
+    assert level(page, "drums") == 0 and level(page, "vocals") == 1
     page.click("text=solo >> nth=0")
     page.click("[aria-label='mute vocals']")
     assert level(page, "drums") == 1 and level(page, "vocals") == 0
@@ -66,7 +78,7 @@ def test_a_real_song_is_taken_apart_heard_seen_and_deleted(page, stem_file, tmp_
     assert abs(page.evaluate("position()") - 2) < 0.01
 
     before = page.evaluate("$('spectrogram').toDataURL()")
-    page.click("[aria-label='mask of vocals']")
+    page.click("[aria-label='mask of drums']")
     assert page.evaluate("$('spectrogram').toDataURL()") != before
     with page.expect_download() as download:
         page.click(".stem[data-stem='vocals'] a")
@@ -74,7 +86,7 @@ def test_a_real_song_is_taken_apart_heard_seen_and_deleted(page, stem_file, tmp_
 
     assert any(songs.folder.iterdir())
     page.click("#remove")
-    page.wait_for_function("$('said').textContent === 'deleted'")
+    wait_for(page, "$('said').textContent === 'deleted'")
     assert songs.all == {} and not any(songs.folder.iterdir())
 
 

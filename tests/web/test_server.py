@@ -106,8 +106,22 @@ def test_large_files_are_refused_and_leave_nothing(server):
     address, songs = server
     assert ask(address, "POST", "/songs?name=a.wav", b"0" * 1_000_001) == (413, {"said": "a.wav: is larger than 1 MB"})
     chunks = (b"0" * 100_000 for _ in range(11))  # of a length that is not said beforehand
-    assert ask(address, "POST", "/songs?name=b.wav", chunks, Transfer_Encoding="chunked")[0] == 413
+    assert ask(address, "POST", "/songs?name=b.wav", chunks)[0] == 413
     assert songs.all == {} and not any(songs.folder.iterdir())
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(server):
+    address, songs = server
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
+    connection.putrequest("POST", "/songs?name=a.wav")
+    connection.putheader("Content-Length", "1000")
+    connection.endheaders(b"only this")
+    while not any(songs.folder.iterdir()):
+        time.sleep(0.02)
+    connection.close()
+    while any(songs.folder.iterdir()):
+        time.sleep(0.02)
+    assert songs.all == {}
 
 
 def test_other_hosts_and_other_sites_get_nothing(server):

@@ -1,5 +1,6 @@
 """App: a page in one's own browser that takes songs apart by a trained run."""
 
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,9 @@ def app(config: DictConfig) -> None:
         songs = Songs(loaded, Path(folder), 60.0 * config.keep_minutes, way)
         songs.thread.start()
         print(f"page    http://{HOST}:{listener.getsockname()[1]}  (Ctrl-C ends it and deletes all songs)", flush=True)
-        server = uvicorn.Server(uvicorn.Config(application(songs, Path(config.run).name, config.max_megabytes), log_level="warning"))
+        server = uvicorn.Server(
+            uvicorn.Config(application(songs, Path(config.run).name, config.max_megabytes), log_level="warning")
+        )
         try:
             server.run(sockets=[listener])
         finally:
@@ -74,4 +77,4 @@ def _listening(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port))
     except OSError as error:
-        raise InputError(f"port={port}: {error.strerror}; choose another, or port=0 for any that is free") from error
+        raise InputError(f"port={port}: {os.strerror(error.errno or 0)}; choose another, or 0 for any") from error

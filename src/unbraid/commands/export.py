@@ -1,4 +1,4 @@
-"""Export: a trained separator as other software loads it: an ONNX file, a program of torch, or a folder for the openunmix package."""
+"""Export: a trained separator as other software loads it: an ONNX file, a program of torch, a folder for openunmix."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -136,7 +136,7 @@ def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
 
 
 def _distance(separator: Separator, found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The largest of a sample; where bins are decided on, of which some are a tie but for rounding, the root of the mean square."""
+    """The largest of a sample; where bins are decided on, some being ties but for rounding, the root mean square."""
     difference = found - expected
     return float(difference.square().mean().sqrt() if getattr(separator, "hard", False) else difference.abs().max())
 

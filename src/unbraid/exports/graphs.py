@@ -1,7 +1,7 @@
-"""A separator as one graph in real numbers, from mixture waveform to source waveforms: what ONNX can hold, which has no complex ones.
+"""A separator as one graph in real numbers, from mixture waveform to source waveforms: ONNX has no complex ones.
 
-The transform is ONNX's own STFT, its inverse DFT and Col2Im (the overlapping frames' sum), so that a file carries no matrices of
-sines. Torch's own inverse STFT would be of one length only, in `torch.export` as well.
+The transform is ONNX's own STFT, its inverse DFT and Col2Im (the overlapping frames' sum): a file carries no matrices of sines.
+Torch's own inverse STFT would be of one length only, in `torch.export` as well.
 """
 
 from typing import Any

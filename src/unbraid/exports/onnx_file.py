@@ -33,7 +33,7 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
         model: name of the choice on the command line, for the record.
 
     Raises:
-        InputError: see `in_real_numbers`; or onnx or onnxscript are not installed, or the network has operators that ONNX lacks.
+        InputError: see `in_real_numbers`; or a package is not installed, or the network has operators that ONNX lacks.
     """
     _package("onnx")
     _package("onnxscript")

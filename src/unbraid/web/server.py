@@ -1,9 +1,9 @@
 """What the page talks to. It serves this machine alone: other hosts' names, other sites' pages and large files are refused.
 
-    POST   /songs?name=…        the file itself as body -> {"id": …}
-    GET    /songs/<id>          how far it is
-    GET    /songs/<id>/<stem>   a stem as wav
-    DELETE /songs/<id>          it and its stems are deleted
+POST   /songs?name=…        the file itself as body -> {"id": …}
+GET    /songs/<id>          how far it is
+GET    /songs/<id>/<stem>   a stem as wav
+DELETE /songs/<id>          it and its stems are deleted
 """
 
 import time
@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -73,9 +73,12 @@ class Service:
         key, song = self.songs.add(name)
         try:
             size = await self._receive(request, song)
-        except BaseException:
+        except ClientDisconnect:  # the page was closed meanwhile; nobody reads the answer
             self.songs.delete(key)
-            raise
+            return _refused(f"{name}: did not come whole", 400)
+        except OSError as error:
+            self.songs.delete(key)
+            return _refused(f"{name}: {error.strerror}", 507)
         if not 0 < size <= self.limit:
             self.songs.delete(key)
             reason = "is empty" if size == 0 else f"is larger than {self.limit // MEGABYTE} MB"
