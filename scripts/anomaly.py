@@ -7,9 +7,9 @@ from unbraid.commands.door import door
 
 @door("anomaly")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.anomaly import search  # heavy imports stay out of --help and --cfg
+    from unbraid.commands.anomaly import anomaly  # heavy imports stay out of --help and --cfg
 
-    search(config)
+    anomaly(config)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,10 @@ def test_identity_ignores_paths_and_nothing_else():
     assert identity(one) != identity(compose("data=musdb", "data.root=/a", "seed=1"))
 
 
+def test_identity_does_not_depend_on_who_is_told_of_a_run():
+    assert identity(compose("logger=[csv,wandb,tensorboard]", "logger.wandb.project=p")) == identity(compose())
+
+
 def test_a_run_of_a_search_is_the_same_experiment():
     asked = "+search={_target_:unbraid.tasks.pruning.Pruning,storage:s,trial:3,objective:valid/loss}"
     check(compose(asked), Experiment)

@@ -18,14 +18,19 @@ TABLE = {
     "features": {"torch", "unbraid.dsp", "unbraid.errors"},
     "corruptions": {"torch", "unbraid.errors"},
     "losses": {"torch", "unbraid.errors"},
-    "pictures": {"matplotlib", "torch", "unbraid.dsp"},
+    "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
+    "foreign": {
+        "torch", "omegaconf", "yaml", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separators",
+    },
     "pretrained": {
-        "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix", "unbraid.separators",
+        "safetensors", "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix",
+        "unbraid.separators",
     },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
-    "wiener": {"torch"},
+    "wiener": {"torch", "unbraid.dsp"},
     "data": {
         "torch", "numpy", "filelock", "tqdm", "psutil", "musdb", "yaml", "unbraid.audio", "unbraid.dsp", "unbraid.data",
         "unbraid.errors", "unbraid.files", "unbraid.memory",
@@ -33,6 +38,7 @@ TABLE = {
     "data.stretch": {"numpy", "python_stretch", "unbraid.audio", "unbraid.errors"},
     "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.data", "unbraid.errors"},
     "data.digits": {"torch", "numpy", "pytorch_lightning", "sklearn", "unbraid.data", "unbraid.errors"},
+    "scoring.significance": {"numpy", "scipy"},
     "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},
     "tasks": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
@@ -43,6 +49,12 @@ TABLE = {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
         "unbraid.nets.pca", "unbraid.tasks", "tqdm",
     },
+    "loggers": {"torch", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
+    "loggers.telling": {"torch", "pytorch_lightning", "unbraid.loggers", "unbraid.tasks.callbacks"},
+    "loggers.tensorboard_events": {
+        "torch", "tensorboard", "numpy", "matplotlib", "unbraid.audio", "unbraid.loggers", "unbraid.records",
+    },
+    "loggers.wandb_page": {"wandb", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
     "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "reference": {"unbraid.errors"},
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},
@@ -64,8 +76,8 @@ TABLE = {
     },
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
-        "torch", "omegaconf", "unbraid.errors", "unbraid.exports.onnx_file", "unbraid.runs", "unbraid.separation",
-        "unbraid.separators",
+        "torch", "omegaconf", "unbraid.errors", "unbraid.exports.onnx_file", "unbraid.foreign", "unbraid.pretrained",
+        "unbraid.runs", "unbraid.separation", "unbraid.separators",
     },
     "web": {
         "starlette", "unbraid.audio", "unbraid.errors", "unbraid.loading", "unbraid.separation", "unbraid.stems", "unbraid.web",
@@ -74,6 +86,14 @@ TABLE = {
     "exports": {
         "torch", "omegaconf", "typeguard", "onnxruntime", "unbraid.dsp", "unbraid.errors", "unbraid.exports", "unbraid.nets",
         "unbraid.phases", "unbraid.runs", "unbraid.separators",
+    },
+    "reporting": {"numpy", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.reporting", "unbraid.scoring"},
+    "reporting.arms": {
+        "numpy", "yaml", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.scoring.tables",
+    },
+    "reporting.page": {"numpy", "jinja2", "plotly", "unbraid.errors", "unbraid.reporting", "unbraid.runs"},
+    "reporting.listening": {
+        "torch", "numpy", "unbraid.audio", "unbraid.dsp", "unbraid.errors", "unbraid.pictures", "unbraid.reporting",
     },
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},
@@ -93,6 +113,7 @@ TABLE = {
         "unbraid.nets.autoencoders", "unbraid.nets.pca", "unbraid.runs", "unbraid.tasks.reconstruction",
     },
     "commands": {"torch", "numpy", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
+    "commands.console": {"omegaconf", "unbraid.commands.door", "unbraid.errors"},
     "commands.door": {"hydra", "omegaconf", "unbraid.errors", "unbraid.runs"},
 }  # fmt: skip
 

@@ -162,6 +162,14 @@ def test_a_config_that_is_none_is_said(run, text):
         unbraid.load(run)
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "names.yaml"])
+def test_a_few_lines_that_would_fill_the_memory_are_refused(run, name):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)]
+    (run / name).write_text("\n".join(lines))
+    with pytest.raises(InputError, match="has aliases"):
+        unbraid.load(run if name == "config.yaml" else run / name)
+
+
 def test_a_run_that_is_none_is_said(tmp_path):
     with pytest.raises(InputError, match="nothing: no such folder"):
         unbraid.load(tmp_path / "nothing")

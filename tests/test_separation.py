@@ -177,6 +177,23 @@ def test_shifts_are_averaged_and_change_nothing_where_the_network_does_not_care(
     assert one.shape == mean.shape and not torch.equal(one, mean)
 
 
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_no_more_of_a_signal_is_held_than_a_few_chunks(rate):
+    """However long it is: what has been asked for and has not come back yet."""
+    asked = done = furthest = 0
+
+    def blocks():
+        nonlocal asked
+        for _ in range(200):
+            asked += rate // 2
+            yield np.full((1, rate // 2), 0.1, np.float32)
+
+    for _, sources in streamed(half(), blocks(), rate, Way(), None, CPU):
+        furthest = max(furthest, asked - done)
+        done += sources.shape[-1]
+    assert asked == done == 100 * rate and furthest <= 4 * rate  # chunks are of one second
+
+
 def test_a_batch_says_what_chunks_say_one_by_one():
     model, signal = open_unmix(), noise(70_000, channels=2)
     one, many = (in_chunks(model, signal, Way(batch_size=size)) for size in (1, 5))

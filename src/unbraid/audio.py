@@ -124,9 +124,7 @@ class _Samples:
 
 
 def _pick_streams(path: Path, container: av.container.InputContainer, streams: Sequence[int]) -> list[av.AudioStream]:
-    found = container.streams.audio
-    if not found:
-        raise InputError(f"{path}: has no audio stream")
+    found = audio_streams(path, container)
     if max(streams) >= len(found):
         raise InputError(f"{path}: has {len(found)} audio streams, expected at least {max(streams) + 1}")
     wanted = [found[i] for i in streams]
@@ -134,6 +132,16 @@ def _pick_streams(path: Path, container: av.container.InputContainer, streams: S
     if len(rates) > 1:
         raise InputError(f"{path}: its streams have different sample rates: {sorted(rates)} Hz")
     return wanted
+
+
+def audio_streams(path: Path, container: av.container.InputContainer) -> list[av.AudioStream]:
+    """InputError where there are none, or none that anything can decode."""
+    if not container.streams.audio:
+        raise InputError(f"{path}: has no audio stream")
+    known = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    if not known:
+        raise InputError(f"{path}: is damaged, truncated or not audio: nothing can decode its audio stream")
+    return known
 
 
 def announced_seconds(stream: av.AudioStream) -> float:

@@ -65,6 +65,21 @@ class Evaluation:
             _write_audio(folder / "audio" / track.name, separator, mixture, sources, subject.separate(track.name))
             _draw(folder / "pictures", track.name, separator, stft.to(device), mixture, sources)
 
+    def leave_batches(self, separator: Separator, batches: Mapping[str, Any], folder: Path) -> None:
+        """Audio and pictures of clips, each in a folder of its own.
+
+        Args:
+            separator: on the device where it shall run.
+            batches: each of one clip, see `data.chunks.Batch`, by name.
+            folder: of them all.
+        """
+        device, stft = next(separator.parameters()).device, stft_for(separator)
+        for name, batch in batches.items():
+            mixture, sources = batch.mixture[0].to(device), batch.sources[0].to(device)
+            estimates = separator.separate(mixture, self.overlap, self.batch_size)
+            _write_audio(folder / name, separator, mixture, sources, estimates)
+            _draw(folder / name, name, separator, stft.to(device), mixture, sources)
+
 
 def stft_for(separator: Separator | None, sample_rate: int | None = None) -> STFT:
     """Of the masks that oracles make: the separator's where it has one at this rate."""

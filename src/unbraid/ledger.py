@@ -90,6 +90,11 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def sweep_name(run: Path) -> str | None:
+    """Of the sweep that a run folder lies in; None where it lies in none."""
+    return run.parent.name if (run.parent / NAME).is_file() else None
+
+
 def sweep_of(folder: Path) -> str | None:
     """The identity of the sweep that a folder holds; None where it holds none that can be read."""
     try:

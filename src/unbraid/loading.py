@@ -14,13 +14,16 @@ from torch import Tensor
 
 from unbraid.errors import InputError
 from unbraid.exports.onnx_file import OnnxSeparator
-from unbraid.runs import build, check, checkpoint_path, load_weights, own_config
+from unbraid.foreign import OPENUNMIX, fill_translated, openunmix_separator, read_translation
+from unbraid.pretrained import read_weights
+from unbraid.runs import build, check, checkpoint_path, fill, load_weights, own_config, read_config
 from unbraid.separation import Model, Way, at_rate, level_of, streamed
 from unbraid.separators import Separator
 
 BUILT = (
     "unbraid.nets", "unbraid.separators", "unbraid.phases", "unbraid.dsp", "torch.nn", "torchaudio.models",
 )  # fmt: skip
+PUBLISHED_WEIGHTS = "model.safetensors"
 FORBIDDEN = re.compile(r"[/\\\x00-\x1f]|^\.|^$")  # in names that files are called by
 
 
@@ -91,7 +94,8 @@ def load(path: str | Path, checkpoint: str = "best") -> Loaded:
     """A trained separator.
 
     Args:
-        path: of a run folder, of a checkpoint in one, or of an ONNX file that `scripts/export.py` has written.
+        path: of a run folder, a checkpoint in one, what `scripts/publish.py` has written, a folder of the openunmix package,
+            an ONNX file of `scripts/export.py`, or a yaml file that translates the names of a state dict, see `unbraid.foreign`.
         checkpoint: of a run folder: best, last or a file.
 
     Raises:
@@ -104,11 +108,26 @@ def load(path: str | Path, checkpoint: str = "best") -> Loaded:
         raise InputError(
             f"run={path}: torch evaluates what such a file says, so it is not read; expected a run or an .onnx file"
         )
+    if (path / OPENUNMIX).is_file():
+        return Loaded(_named(openunmix_separator(path), path).eval(), path)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return _translated(path)
     if path.is_file() and path.suffix == ".ckpt":
         path, checkpoint = path.absolute().parent.parent, str(path)
     config = own_config(path)
     separator = build_separator(config, path)
-    load_weights(separator, checkpoint_path(path, checkpoint), path, part="separator")
+    if (weights := path / PUBLISHED_WEIGHTS).is_file():
+        fill(separator, read_weights(weights), f"{weights}: is of another model than {path}/config.yaml describes")
+    else:
+        load_weights(separator, checkpoint_path(path, checkpoint), path, part="separator")
+    return Loaded(separator.eval(), path, config)
+
+
+def _translated(path: Path) -> Loaded:
+    translation = read_translation(path)
+    config = read_config(path.parent / translation.config)
+    separator = build_separator(config, path.parent)
+    fill_translated(separator, path, translation)
     return Loaded(separator.eval(), path, config)
 
 
@@ -121,13 +140,14 @@ def build_separator(config: DictConfig, folder: Path) -> Separator:
     separator = build(node)
     if not isinstance(separator, Separator):
         raise InputError(f"{folder}/config.yaml: model.separator is a {type(separator).__name__}, expected a separator")
-    return _named(separator, folder / "config.yaml")
+    return _named(separator, folder)
 
 
-def _named(separator: Separator, where: Path) -> Separator:
+def _named(separator: Separator, folder: Path) -> Separator:
+    """Whose targets are no paths; InputError where one is."""
     for target in separator.targets:
         if FORBIDDEN.search(target):
-            raise InputError(f"{where}: {target!r} is no name of a target: files are called by it")
+            raise InputError(f"{folder}: {target!r} is no name of a target: files are called by it")
     return separator
 
 

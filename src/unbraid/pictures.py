@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from unbraid.dsp import STFT
+from unbraid.files import written_whole
 
 FLOOR_DB = -80
+SHADES = 48  # of a strip: so many compress well
 COLOURS = colormaps["tab10"]
 
 
@@ -43,8 +48,7 @@ def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: 
         figure.colorbar(image, ax=axis, label=unit)
     axes[0].set_ylabel("frequency (kHz)")
     figure.suptitle(title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
+    _save(figure, path, None)
 
 
 def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
@@ -94,9 +98,10 @@ def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[s
     _save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, cut: Literal["tight"] | None = "tight") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90, bbox_inches="tight")
+    with written_whole(path) as partial:
+        figure.savefig(partial, dpi=90, bbox_inches=cut)
 
 
 def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[int, Path]) -> None:
@@ -159,3 +164,25 @@ def anomalies(
     axis.set_title(title, pad=18, fontsize=10)
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     _save(figure, path)
+
+
+def strip(path: Path, waveform: Tensor, stft: STFT, loudest: float, columns: int, rows: int) -> None:
+    """Draw a spectrogram without axes, for a player to show under its cursor: all of its width is all of the time.
+
+    Args:
+        path: of the PNG, of at most `columns` × `rows` pixels; each is the loudest of the bins that it stands for.
+        waveform: [C, T]; the mean of the channels is drawn.
+        stft: the transform.
+        loudest: the magnitude that is drawn brightest.
+        columns: at most so many, of time.
+        rows: at most so many, of frequency.
+    """
+    magnitudes = stft(waveform.mean(dim=0)).abs()[None]
+    size = min(rows, magnitudes.shape[1]), min(columns, magnitudes.shape[2])
+    pooled = functional.adaptive_max_pool2d(magnitudes, size)[0]
+    decibels = 20 * (pooled / (loudest or 1.0)).clamp(min=1e-9).log10()
+    shades = ((1 - decibels / FLOOR_DB).clamp(0, 1) * (SHADES - 1)).round().byte().flipud()  # high frequencies on top
+    image = Image.fromarray(shades.cpu().numpy())
+    image.putpalette((colormaps["magma"].resampled(SHADES)(range(SHADES))[:, :3] * 255).round().astype("uint8").tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, compress_level=3)

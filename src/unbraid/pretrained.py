@@ -9,6 +9,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchaudio
@@ -31,7 +32,8 @@ RATE = 44100  # Hz, of all that is published
 HDEMUCS, HDEMUCS_SOURCES = "hdemucs_high_musdb", ("drums", "bass", "other", "vocals")
 HDEMUCS_FILE = "models/hdemucs_high_musdbhq_only.pt"
 # What a torch file that is none, or not whole, or holds more than tensors, ends in.
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError)
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError)
+SAFETENSORS = ".safetensors"
 
 
 def load_published(separator: Separator, init: str) -> None:
@@ -58,7 +60,7 @@ def load_published(separator: Separator, init: str) -> None:
             _check_rate(separator, RATE, init)
             state = _fetched(init, target)
         elif folder.is_dir():
-            state = _read(_file_of(folder, target))
+            state = read_weights(weights_file(folder, target))
             _check_rate(separator, _rate_of(folder, state), init)
         else:
             raise InputError(f"init={init}: is no folder and no published model; {unknown(init, [*PUBLISHED, HDEMUCS])}")
@@ -135,7 +137,8 @@ def _fetched(name: str, target: str) -> Mapping[str, Tensor]:
         raise InputError(f"{cache / files[target]}: is damaged; remove it, and it is fetched again from {url}") from error
 
 
-def _file_of(folder: Path, target: str) -> Path:
+def weights_file(folder: Path, target: str) -> Path:
+    """`<target>.pth` or `<target>-<hash>.pth`; InputError where neither is there."""
     if (exact := folder / f"{target}.pth").is_file():
         return exact
     names = {path: re.fullmatch(r"(.+?)(-[0-9a-f]{8,})?", path.stem) for path in sorted(folder.glob("*.pth"))}
@@ -145,7 +148,10 @@ def _file_of(folder: Path, target: str) -> Path:
     return targets[target]
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """Tensors by name, of a torch or a safetensors file; nothing else in it is read. InputError where it is none."""
+    if path.suffix == SAFETENSORS:
+        return read_safetensors(path)
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except UNREADABLE as error:
@@ -153,6 +159,24 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     if not isinstance(state, Mapping):
         raise InputError(f"{path}: is no file of weights; expected tensors by name, found a {type(state).__name__}")
     return state
+
+
+def read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    """InputError where the file is damaged, or the package is not installed."""
+    torch_files, error_type = safetensors()
+    try:
+        return torch_files.load_file(path)
+    except (error_type, OSError, ValueError) as error:
+        raise InputError(f"{path}: is damaged or no file of weights: {error}") from error
+
+
+def safetensors() -> tuple[Any, type[Exception]]:
+    """The package's functions for torch, and its error; InputError where it is not installed."""
+    try:
+        import safetensors.torch
+    except ModuleNotFoundError as error:
+        raise InputError("safetensors: the package is not installed: pip install 'unbraid[publish]'") from error
+    return safetensors.torch, safetensors.SafetensorError
 
 
 def _rate_of(folder: Path, state: Mapping[str, Tensor]) -> int | None:

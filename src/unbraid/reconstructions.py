@@ -69,6 +69,11 @@ class Gathered:
             shown = self.rows.setdefault(row, [])
             shown.extend(patches[: max(0, self.columns - len(shown))].cpu())
 
+    def add_codes(self, task: ReconstructionTask, clean: Tensor, labels: Tensor) -> None:
+        code = task.net.encode(task.as_items(clean)).flatten(start_dim=1)
+        self.codes.append(code.cpu())
+        self.labels.append(labels.repeat_interleave(len(code) // len(labels)).cpu())
+
 
 class Reconstructions:
     """How an autoencoder is tested.
@@ -114,13 +119,34 @@ class Reconstructions:
             track = names[index] if names else None
             units += _units(task.features, track, clean, made, labels, data.labels())
             gathered.add({"input": clean, **made} if "corrupted" not in made else {"input": clean, "corrupted": spoilt, **made})
-            code = task.net.encode(task.as_items(clean)).flatten(start_dim=1)
-            gathered.codes.append(code.cpu())
-            gathered.labels.append(labels.repeat_interleave(len(code) // len(labels)).cpu())
+            gathered.add_codes(task, clean, labels)
             if index < self.clips and track is not None:
                 self._write_audio(folder / "audio" / track, task, moved, data.labels())
         self._draw(folder / "pictures", task, gathered, data.labels())
         return _scores(task, units, rows, linear)
+
+    @torch.inference_mode()
+    def leave_batches(self, task: ReconstructionTask, batches: Mapping[str, Any], labels: Sequence[str], folder: Path) -> None:
+        """Pictures of what becomes of some data and of its codes, and audio where it is sound.
+
+        Args:
+            task: as it is now.
+            batches: of the data set, by name.
+            labels: of items, by their numbers.
+            folder: of them all.
+        """
+        gathered = Gathered(self.examples)
+        for index, (name, batch) in enumerate(batches.items()):
+            moved = on_device(batch, task.device)
+            clean, numbers = task.features.items(moved)
+            spoilt = task.corrupt(clean, TEST + index)
+            corrupted = {} if torch.equal(spoilt, clean) else {"corrupted": spoilt}
+            gathered.add({"input": clean, **corrupted, "rebuilt": task.rebuild(spoilt)})
+            gathered.add_codes(task, clean, numbers)
+            if task.features.kind == "audio":
+                self._write_audio(folder / name, task, moved, labels)
+        if batches:
+            self._draw(folder / "all", task, gathered, labels)
 
     def _write_audio(self, folder: Path, task: ReconstructionTask, batch: Any, labels: Sequence[str]) -> None:
         assert isinstance(task.features, Spectra)

@@ -32,8 +32,8 @@ ENDED = ("pruned", "done")  # nothing is left to do
 LOCK = ".lock"
 TRIES = 5
 PATH_KEYS = {"root", "cache_dir"}
-# How a run is started, not what it is.
-OUTSIDE = {"launcher", "resume", "plan", "sweeper", "search"}
+# How a run is started and followed, not what it is.
+OUTSIDE = {"launcher", "resume", "plan", "sweeper", "search", "logger"}
 CARRIED = ("commit", "code", "versions", "host", "started")  # of each session of a run
 
 

@@ -18,13 +18,14 @@ from typing import Any, get_type_hints
 from zipfile import is_zipfile
 
 import torch
+import yaml
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
-from yaml import YAMLError
+from yaml import AliasToken, YAMLError
 
 from unbraid.errors import InputError, unknown
 from unbraid.files import written_whole
@@ -34,7 +35,10 @@ OURS = (
     "reconstructions", "reference",
 )  # fmt: skip
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
-TRAINING_ONLY = ("unbraid.launchers", "pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer")
+TRAINING_ONLY = (
+    "unbraid.launchers", "unbraid.loggers", "pytorch_lightning.trainer", "pytorch_lightning.callbacks",
+    "pytorch_lightning.Trainer",
+)  # fmt: skip
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # How constructors refuse a value; whatever else they raise is a bug and keeps its traceback.
 NOT_TAKEN = (ValueError, TypeError, RuntimeError, ModuleNotFoundError)
@@ -195,18 +199,25 @@ def _say_where(node: DictConfig, message: str, reason: str) -> str:
 
 
 def own_config(folder: Path) -> DictConfig:
-    """The config of a run, as it was resolved; InputError where the folder holds none, or one that is yet to be resolved.
-
-    A stranger's could name a resolver, which is code that runs when a value is looked at.
-    """
+    """The config of a run, see `read_config`; InputError where the folder holds none."""
     path = folder / "config.yaml"
     if not folder.is_dir():
         raise InputError(f"run={folder}: {'is a file, expected the folder of a run' if folder.exists() else 'no such folder'}")
     if not path.is_file():
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
         raise InputError(f"run={folder}: has no config.yaml, found {found}; expected the folder of a run")
+    return read_config(path)
+
+
+def read_config(path: Path) -> DictConfig:
+    """The config of a run, as it was resolved; InputError where the file is none, or one that is yet to be resolved.
+
+    A stranger's could name a resolver, which is code that runs when a value is looked at.
+    """
     try:
-        own = OmegaConf.load(path)
+        own = OmegaConf.create(read_yaml(path))
+    except InputError:
+        raise
     except (OSError, YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not a config: {' '.join(str(error).split())}") from error
     if not isinstance(own, DictConfig):
@@ -214,6 +225,14 @@ def own_config(folder: Path) -> DictConfig:
     if link := _link(OmegaConf.to_container(own)):
         raise InputError(f"{path}: holds {link!r}, expected the values of a run, in which nothing is left to look up")
     return own
+
+
+def read_yaml(path: Path) -> str:
+    """The text of a file without aliases: of a few lines of such, each of many of the next, no memory would hold the values."""
+    text = path.read_text()
+    if any(isinstance(token, AliasToken) for token in yaml.scan(text)):
+        raise InputError(f"{path}: has aliases, which no config has that was written by unbraid")
+    return text
 
 
 def _link(value: Any) -> str | None:

@@ -36,6 +36,9 @@ class Model(Protocol):
     def grid(self) -> int: ...
 
     @property
+    def shortest(self) -> int: ...
+
+    @property
     def reach(self) -> int | None: ...
 
     def level(self, mixture: Tensor) -> Tensor | None: ...
@@ -50,7 +53,7 @@ class Way:
     Args:
         chunk_seconds: of what the network hears at once; None: what suits it.
         overlap: share of a chunk that the next one hears too, in [0, 0.75]; None: what suits the network.
-        batch_size: chunks at once; None: as many as are shorter than 48 s together.
+        batch_size: chunks at once; None: one on a CPU, whose caches more would not fit, and 48 s of them elsewhere.
         shifts: the mean of so many estimates, each of the chunk a little later.
         precision: `bf16`: where torch's autocast allows it.
         device: `cpu`, `cuda`, …; None: a GPU where there is one.
@@ -111,12 +114,12 @@ def cut_for(model: Model, way: Way) -> Cut:
     if way.overlap is None and model.reach is not None:
         overlap = _up(2 * model.reach + SHORT_FADE, grid)
         chunk = max(asked or max(round(overlap / USUAL), model.chunk_samples), overlap + grid)
-        return Cut(overlap + _up(chunk - overlap, grid), overlap, SHORT_FADE, model.chunk_samples)
+        return Cut(overlap + _up(chunk - overlap, grid), overlap, SHORT_FADE, model.shortest)
     share = USUAL if way.overlap is None else way.overlap
-    chunk = max(asked or model.chunk_samples, 1)
+    chunk = max(asked or model.chunk_samples, model.shortest)
     hop = max(round(chunk * (1 - share)) // grid, 1) * grid
     overlap = max(chunk - hop, 0)
-    return Cut(hop + overlap, overlap, int(FADED * overlap), min(model.chunk_samples, chunk))
+    return Cut(hop + overlap, overlap, int(FADED * overlap), model.shortest)
 
 
 def _up(samples: int, grid: int) -> int:
@@ -179,7 +182,7 @@ def joined(estimates: Iterable[tuple[Tensor, Chunk]], fade: int) -> Iterator[Ten
 def level_of(model: Model, blocks: Iterable[Tensor], device: torch.device) -> Tensor | None:
     """What the magnitudes of a signal are divided by, at the model's rate; None where they are not. Shape: [C, n] -> [1]."""
     found: Tensor | None = None
-    cut = Cut(_up(LEVEL_SAMPLES, model.grid), 0, 0, model.chunk_samples)
+    cut = Cut(_up(LEVEL_SAMPLES, model.grid), 0, 0, model.shortest)
     for chunk in chunks(blocks, cut, model.grid):
         level = model.level(chunk.samples.unsqueeze(0).to(device))
         if level is None:
@@ -203,7 +206,8 @@ def separated(model: Model, blocks: Iterable[Tensor], way: Way, level: Tensor | 
     """
     cut = cut_for(model, way)
     hear = _Hearing(model, way, level, device)
-    batch_size = way.batch_size or max(BATCH_SECONDS * model.sample_rate // cut.chunk, 1)
+    usual = 1 if device.type == "cpu" else max(BATCH_SECONDS * model.sample_rate // cut.chunk, 1)
+    batch_size = way.batch_size or usual
     yield from joined(_estimates(chunks(blocks, cut, model.grid), hear, batch_size), cut.fade)
 
 

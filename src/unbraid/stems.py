@@ -5,7 +5,7 @@ they will be in, and nothing is held in memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -95,7 +95,9 @@ class _Staged:
             for stems in stretches:
                 for name, file in files.items():
                     self.channels, new = stems[name].shape
-                    self.peak = max(self.peak, float(np.abs(stems[name]).max()))
+                    if not np.isfinite(loudest := float(np.abs(stems[name]).max())):
+                        raise InputError(f"{name}: the estimates are not numbers; training diverged, or precision is too low")
+                    self.peak = max(self.peak, loudest)
                     file.write(np.ascontiguousarray(stems[name].T, dtype=np.float32).data)
                 self.samples += new
                 heard(new)
@@ -108,7 +110,13 @@ class _Staged:
 
 
 def write_stems(
-    loaded: Loaded, path: Path, outputs: Mapping[str, Path], form: Form, way: Way, heard: Callable[[int, int], None]
+    loaded: Loaded,
+    path: Path,
+    outputs: Mapping[str, Path],
+    form: Form,
+    way: Way,
+    heard: Callable[[int, int], None],
+    overwrite: bool = False,
 ) -> str | None:
     """Take a file apart.
 
@@ -119,6 +127,7 @@ def write_stems(
         form: what is written.
         way: how it is separated.
         heard: is told the rate in Hz, and how many samples more are done.
+        overwrite: files that are there already are replaced.
 
     Returns:
         What the user should know of it.
@@ -129,7 +138,7 @@ def write_stems(
     device, folder = loaded.on(way), next(iter(outputs.values())).parent
     with opened(path) as blocks:
         level = level_of(loaded.model, at_rate(loaded.model, blocks, blocks.rate), device)
-    with _folder(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as place:
+    with _made(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as place:
         staged = _Staged(Path(place), [*outputs])
         with opened(path) as blocks:
             rate, channels, tags = blocks.rate, blocks.channels, blocks.tags if form.tags else {}
@@ -137,13 +146,15 @@ def write_stems(
             named = ((mixture, dict(zip(loaded.targets, sources, strict=True))) for mixture, sources in stretches)
             staged.fill((form.stems(*stretch) for stretch in named), lambda samples: heard(rate, samples))
         gain = 1 / staged.peak if staged.peak > 1 and form.peaks == "scale" and not form.unbounded else 1.0
-        _write(staged, outputs, rate, gain, form, tags)
+        _write(staged, outputs, rate, gain, form, tags, new=not overwrite)
     return _said(path, channels, gain)
 
 
-def _write(staged: _Staged, outputs: Mapping[str, Path], rate: int, gain: float, form: Form, tags: dict[str, str]) -> None:
+def _write(
+    staged: _Staged, outputs: Mapping[str, Path], rate: int, gain: float, form: Form, tags: dict[str, str], new: bool
+) -> None:
     with ExitStack() as stack:
-        partials = {target: stack.enter_context(written_whole(target)) for target in dict.fromkeys(outputs.values())}
+        partials = {target: stack.enter_context(written_whole(target, new)) for target in dict.fromkeys(outputs.values())}
         if form.together:
             (partial,) = partials.values()
             streams = [staged.blocks(name, gain) for name in outputs]
@@ -155,21 +166,18 @@ def _write(staged: _Staged, outputs: Mapping[str, Path], rate: int, gain: float,
                 write_blocks(partials[target], blocks, rate, staged.channels, staged.samples, form.bits, of_stem)
 
 
-class _folder:  # noqa: N801
-    """Makes a folder, and removes what it has made where the block fails."""
-
-    def __init__(self, folder: Path) -> None:
-        self.made = [path for path in (folder, *folder.parents) if not path.exists()]
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            for path in self.made:
-                if path.is_dir() and not any(path.iterdir()):
-                    path.rmdir()
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """A folder that is there; where the block fails, what was made of it is removed again."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            if not any(path.iterdir()):
+                path.rmdir()
+        raise
 
 
 def _said(path: Path, channels: int, gain: float) -> str | None:

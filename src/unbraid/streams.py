@@ -15,11 +15,12 @@ import av
 import numpy as np
 import soundfile
 
-from unbraid.audio import announced_seconds, check_wav_is_whole
+from unbraid.audio import announced_seconds, audio_streams, check_wav_is_whole
 from unbraid.errors import InputError
 
 BLOCK = 2**15  # samples
 SLOWEST, FASTEST = 1000, 768_000  # Hz; what lies beyond is a damaged header
+LOUDEST = 1e6  # integers written as floats are not so large; what is makes float32 overflow on the way
 # As libsndfile calls them; FFmpeg has another name for the last.
 TAGS = ("title", "artist", "album", "date", "genre", "comment", "copyright", "license", "tracknumber")
 SUFFIXES = ("wav", "flac", "mp3", "ogg", "stem.mp4")
@@ -82,8 +83,8 @@ class _Checked:
     def __iter__(self) -> Iterator[np.ndarray]:
         samples = 0
         for block in self.blocks:
-            if not np.isfinite(block.sum()):
-                raise InputError(f"{self.path}: holds NaN or infinite samples")
+            if not np.abs(block).max(initial=0) <= LOUDEST:  # of NaN nothing is true
+                raise InputError(f"{self.path}: holds NaN or infinite samples, or some beyond {LOUDEST:g}")
             samples += block.shape[1]
             yield block
         if not samples:
@@ -127,10 +128,11 @@ class _FFmpeg(AbstractContextManager["_FFmpeg"]):
             self.container = av.open(str(path))
         except (av.FFmpegError, ValueError) as error:
             raise self._damaged(error) from error
-        if not self.container.streams.audio:
+        try:
+            self.stream = audio_streams(path, self.container)[0]
+        except InputError:
             self.container.close()
-            raise InputError(f"{path}: has no audio stream")
-        self.stream = self.container.streams.audio[0]
+            raise
         self.rate, self.channels = self.stream.rate or 0, self.stream.channels
         self.seconds = announced_seconds(self.stream)
         found = {name.lower(): value for name, value in (self.stream.metadata | self.container.metadata).items()}

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import resource
 import shutil
 import signal
@@ -13,9 +14,11 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from tests.conftest import PROJECT, files_below, hear_ctrl_c, make_run
 from unbraid import audio
+from unbraid.commands.separate import progress
 from unbraid.streams import opened
 
 DOOR = "scripts/separate.py"
@@ -208,6 +211,19 @@ def test_files_that_are_there_stay_as_they_are(separate, tmp_path):
     assert soundfile.info(place / "drums.wav").frames == round(0.3 * RATE)
 
 
+def test_a_terminal_sees_how_many_seconds_are_done_and_how_fast(tmp_path, monkeypatch):
+    song(tmp_path / "x.wav", 3.0)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    with progress("x", tmp_path / "x.wav") as heard:
+        for _ in range(4):
+            time.sleep(0.11)
+            heard(RATE, RATE // 2)
+    assert re.search(r"x \|.*\| 2 of 3 s, +\d+\.\d+ s/s", terminal.getvalue())
+
+
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
@@ -217,6 +233,7 @@ def test_files_that_are_there_stay_as_they_are(separate, tmp_path):
         ("cut.wav", "is truncated: its header announces more samples than the file holds"),
         ("cut.mp4", "is truncated: 2.44 s of 6.08 s can be read"),
         ("nan.wav", "holds NaN or infinite samples"),
+        ("huge.wav", "holds NaN or infinite samples, or some beyond 1e+06"),
         ("missing.wav", "no such file"),
         ("picture.png", "has no audio stream"),
         ("still.mp4", "has no audio stream"),
@@ -239,6 +256,8 @@ def test_what_is_no_sound_is_said_and_leaves_nothing(separate, tmp_path, stem_fi
             path.write_bytes(stem_file.read_bytes()[:400_000])
         case "nan.wav":
             soundfile.write(path, np.r_[np.zeros(99_999), np.nan], RATE, subtype="FLOAT")
+        case "huge.wav":
+            soundfile.write(path, np.full(1000, 1e30), RATE, subtype="FLOAT")
         case "picture.png":
             path.write_bytes(b"\x89PNG\r\n\x1a\n")
         case "still.mp4":
@@ -286,6 +305,17 @@ def test_what_cannot_be_done_is_said_in_one_sentence(separate, tmp_path, words, 
     status, _, err = separate(*words)
     assert status == 1 and sentence in err and err.count("\n") == 1, err
     assert files_below(tmp_path / "work") == ["x.wav"]
+
+
+def test_estimates_that_are_no_numbers_are_said(cli, tmp_path):
+    song(tmp_path / "x.wav", 0.1)
+    run = make_run(tmp_path / "run", *SMALL)
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["state_dict"]["separator.nets.0.decoder.2.0.bias"] += torch.nan
+    torch.save(checkpoint, run / "checkpoints/best.ckpt")
+    status, _, err = cli(f"run={run}", f"input={tmp_path / 'x.wav'}", door=DOOR)
+    assert status == 1 and "vocals: the estimates are not numbers" in err
+    assert files_below(tmp_path / "work") == []
 
 
 def test_names_that_stems_have_already_are_refused(cli, tmp_path):
@@ -338,3 +368,66 @@ def test_a_disk_that_is_full_leaves_nothing_behind(run, tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1 and err.splitlines()[-1].endswith("File too large")
     assert files_below(tmp_path / "work") == []
+
+
+def damaged(folder, stem_file, seeds):
+    """Files of many kinds, each damaged in a way of its own."""
+    (mixture,), rate = audio.read(stem_file)
+    short = mixture[:, :20_000].T
+    whole = {"mp4": stem_file.read_bytes()}
+    for name, options in {
+        "wav": {}, "f.wav": {"subtype": "FLOAT"}, "flac": {}, "mp3": {}, "ogg": {}, "aiff": {}, "au": {}, "w64": {}, "caf": {},
+    }.items():  # fmt: skip
+        soundfile.write(folder / f"whole.{name}", short, rate, **options)
+        whole[name] = (folder / f"whole.{name}").read_bytes()
+        (folder / f"whole.{name}").unlink()
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        name = [*whole][seed % len(whole)]
+        data = bytearray(whole[name])
+        match random.integers(5):
+            case 0:  # truncated
+                data = data[: random.integers(len(data))]
+            case 1:  # bits of the header
+                for place in random.integers(0, 100, 5):
+                    data[place] ^= 1 << random.integers(8)
+            case 2:  # bits anywhere
+                for place in random.integers(0, len(data), 50):
+                    data[place] ^= 1 << random.integers(8)
+            case 3:  # under the name of another kind, with its head
+                name = [*whole][random.integers(len(whole))]
+                data[:40] = whole[name][:40]
+            case 4:  # a stretch is missing, or another's
+                start = random.integers(len(data))
+                data[start : start + 3000] = random.bytes(random.integers(6000))
+        path = folder / f"{seed}.{name}"
+        path.write_bytes(data)
+        yield path
+
+
+def survives(cli, run, tmp_path, stem_file, seeds):
+    """Each ends in a sentence or in a result that is whole; how many do which."""
+    results = 0
+    for path in damaged(tmp_path, stem_file, seeds):
+        status, _, err = cli(f"run={run}", f"input={path}", "output=out", door=DOOR)
+        left = files_below(tmp_path / "work")
+        if status == 0:
+            stems = [soundfile.info(stem) for stem in (tmp_path / "work/out").rglob("*.wav")]
+            assert len(stems) == 4 and len({stem.frames for stem in stems}) == 1 and stems[0].frames > 0, path.name
+            assert not any(".partial" in name for name in left)
+            shutil.rmtree(tmp_path / "work/out")
+            results += 1
+        else:
+            assert status == 1 and err.splitlines()[-1].startswith(f"error: {path}: "), (path.name, err)
+            assert "Traceback" not in err and left == [], path.name
+        path.unlink()
+    return results
+
+
+def test_damaged_files_end_in_a_sentence_or_a_result(cli, run, tmp_path, stem_file):
+    assert 5 < survives(cli, run, tmp_path, stem_file, range(30)) < 25
+
+
+@pytest.mark.slow
+def test_three_hundred_damaged_files_end_in_a_sentence_or_a_result(cli, run, tmp_path, stem_file):
+    assert 50 < survives(cli, run, tmp_path, stem_file, range(1000, 1300)) < 250

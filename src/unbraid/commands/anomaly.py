@@ -38,7 +38,7 @@ class Search(Use):
     seed: int = 0
 
 
-def search(config: DictConfig) -> None:
+def anomaly(config: DictConfig) -> None:
     """For each sound a picture, a table of flagged intervals and, where there are labels, the area under the ROC curve."""
     trained = Trained(config, Search)
     _check(config)

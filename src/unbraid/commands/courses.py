@@ -1,16 +1,18 @@
 """What training comes to: data, separator or autoencoder, Trainer.fit, then the best checkpoint tested."""
 
 import logging
+import resource
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
@@ -21,15 +23,20 @@ from unbraid.data.statistics import statistics
 from unbraid.data.tracks import SPLITS
 from unbraid.errors import InputError
 from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
+from unbraid.features import Spectra
+from unbraid.ledger import sweep_name
+from unbraid.loggers import About, Loggers, Media
+from unbraid.loggers.telling import Telling
 from unbraid.pretrained import load_published
 from unbraid.reconstructions import Reconstructions, on_device
 from unbraid.reconstructions import report as report_reconstructions
-from unbraid.records import Run, State
+from unbraid.records import Run, State, plain, read_record
 from unbraid.reference import Reference, said
 from unbraid.runs import build
 from unbraid.scoring.protocols import Protocol
 from unbraid.separators import Masking, Separator
 from unbraid.subjects import Subject, fingerprint
+from unbraid.tasks.callbacks import EpochTable
 from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.pruning import was_pruned
 from unbraid.tasks.reconstruction import ClosedFormTask, ReconstructionTask
@@ -44,10 +51,12 @@ class Course(ABC):
     """What depends on what is learnt: how it is made ready, introduced and tested."""
 
     task: pl.LightningModule
-    data: pl.LightningDataModule
+    data: MultitrackData | Digits
 
-    def __init__(self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, folder: Path) -> None:
-        self.config, self.chosen, self.trainer, self.folder = config, chosen, trainer, folder
+    def __init__(
+        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, loggers: Loggers, folder: Path
+    ) -> None:
+        self.config, self.chosen, self.trainer, self.loggers, self.folder = config, chosen, trainer, loggers, folder
 
     @property
     def starts_processes(self) -> bool:
@@ -57,15 +66,44 @@ class Course(ABC):
 
     def run(self) -> State:
         """Train and test, on each process; how it ended."""
-        if self.trainer.is_global_zero:
-            print(f"{self.introduction()}\nrun     {shown(self.folder)}", flush=True)
+        if not self.trainer.is_global_zero:
+            return self._run()
+        print(f"{self.introduction()}\nrun     {shown(self.folder)}", flush=True)
+        with self.loggers.following(self.about, self.clips):
+            state = self._run()
+            self.loggers.ended(state)
+        return state
+
+    def _run(self) -> State:
         fit(self.trainer, self.task, self.data, self.folder)
         if was_pruned(self.trainer):
             return "pruned"
+        cost = self.cost()
         scores = self.test()
         if self.trainer.is_global_zero:
-            _report(scores, self.folder)
+            _report(scores | {"cost": cost}, self.folder)
+            self.loggers.result(scores)
         return "done"
+
+    def cost(self) -> dict[str, Any]:
+        """What training has taken, beside the time that `metrics.csv` has: memory in bytes, at its highest."""
+        device = self.trainer.strategy.root_device
+        return {
+            "parameters": sum(parameter.numel() for parameter in self.task.parameters()),
+            "memory": peak_memory(device),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "devices": self.trainer.world_size,
+        }
+
+    def about(self) -> About:
+        """What loggers are told of the run, which has a record."""
+        tree: Any = OmegaConf.to_container(self.config, resolve=True)
+        facts = {"parameters": sum(one.numel() for one in self.task.parameters()), "data_fingerprint": self.data.fingerprint()}
+        return About(self.folder, read_record(self.folder) or {}, plain(tree), facts, sweep_name(self.folder))
+
+    @abstractmethod
+    def clips(self, media: Media) -> Callable[[Path], None]:
+        """What leaves audio and pictures of a few clips in a folder, as the network is when it is called."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -111,9 +149,9 @@ class Separation(Course):
 
     def __init__(
         self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: SeparationTask,
-        data: MultitrackData | Digits, folder: Path,
+        data: MultitrackData | Digits, loggers: Loggers, folder: Path,
     ) -> None:  # fmt: skip
-        super().__init__(config, chosen, trainer, folder)
+        super().__init__(config, chosen, trainer, loggers, folder)
         assert isinstance(data, MultitrackData)  # see check_experiment
         self.task, self.data = task, data
         self.protocol: Protocol = build(config.protocol)
@@ -178,6 +216,11 @@ class Separation(Course):
         scores = scorer.scores(rows, weights)
         return scores | self._compared(scores) | self._segmentation()
 
+    def clips(self, media: Media) -> Callable[[Path], None]:
+        separator = self.task.separator
+        chosen = media.choose(self.data.in_order("valid").dataset, separator.sample_rate)
+        return partial(self.evaluation.leave_batches, separator, chosen)
+
     def _compared(self, scores: Mapping[str, Any]) -> dict[str, Any]:
         """With published figures, where the experiment has some."""
         if self.reference is None:
@@ -221,9 +264,9 @@ class Reconstruction(Course):
 
     def __init__(
         self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: ReconstructionTask,
-        data: MultitrackData | Digits, folder: Path,
+        data: MultitrackData | Digits, loggers: Loggers, folder: Path,
     ) -> None:  # fmt: skip
-        super().__init__(config, chosen, trainer, folder)
+        super().__init__(config, chosen, trainer, loggers, folder)
         if data.kind != task.features.kind:
             raise InputError(f"features: are made of {task.features.kind}, and data={self.chosen['data']} has {data.kind}")
         if isinstance(task, ClosedFormTask) and trainer.world_size > 1:
@@ -246,12 +289,24 @@ class Reconstruction(Course):
             f"{' x '.join(map(str, self.task.item_shape))} numbers\n{said}"
         )
 
+    def clips(self, media: Media) -> Callable[[Path], None]:
+        rate = self.task.features.sample_rate if isinstance(self.task.features, Spectra) else None
+        chosen = media.choose(self.data.in_order("valid").dataset, rate)
+        return partial(self.reconstructions.leave_batches, self.task, chosen, self.data.labels())
+
     def test(self) -> dict[str, Any]:
         weights, _ = self.best_weights(self.task)
         if not self.trainer.is_global_zero:
             return {}
         task = self.task.to(self.trainer.strategy.root_device).eval()
         return self.reconstructions.scores(task, self.data, self.folder) | {"checkpoint": weights}
+
+
+def peak_memory(device: torch.device) -> int:
+    """In bytes, of this process since it began: of the GPU, or of RAM where it has none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _millions(net: torch.nn.Module) -> str:
@@ -270,7 +325,7 @@ def set_up_process(seed: int) -> None:
     pl.seed_everything(seed, workers=True, verbose=False)
 
 
-def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
+def _trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trainer:
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
         if config.trainer[key] is None or config.trainer[key] < 1:
             raise InputError(f"trainer.{key} must be at least 1, found {config.trainer[key]}")
@@ -280,6 +335,8 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     if config.get("search") is not None:
         callbacks.append(build(config.search))
+    if loggers.loggers:
+        callbacks.append(Telling(loggers, _table(callbacks)))
     try:
         trainer = build(
             config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[WholeCheckpoints(), *cluster()]
@@ -289,6 +346,13 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
             raise InputError(f"trainer: {error.__cause__}") from error
         raise
     return trainer
+
+
+def _table(callbacks: Sequence[pl.Callback]) -> EpochTable:
+    found = next((one for one in callbacks if isinstance(one, EpochTable)), None)
+    if found is None:
+        raise InputError("logger: is told what metrics.csv says, and there is none without callbacks.table")
+    return found
 
 
 def cluster() -> list[SLURMEnvironment]:
@@ -347,11 +411,12 @@ def ready(run: Run) -> Course:
     set_up_process(config.seed)
     task: SeparationTask | ReconstructionTask = build(config.model)
     data: MultitrackData | Digits = build(config.data)
-    data.trainer = trainer = _trainer(config, folder)
+    loggers = Loggers.of({} if config.logger is None else build(config.logger))
+    data.trainer = trainer = _trainer(config, loggers, folder)
     course: Course
     if isinstance(task, SeparationTask):
-        course = Separation(config, run.choices, trainer, task, data, folder)
+        course = Separation(config, run.choices, trainer, task, data, loggers, folder)
     else:
-        course = Reconstruction(config, run.choices, trainer, task, data, folder)
+        course = Reconstruction(config, run.choices, trainer, task, data, loggers, folder)
     course.prepare()
     return course

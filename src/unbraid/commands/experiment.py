@@ -42,6 +42,7 @@ class Experiment:
         model: a task with its separator, or with features and autoencoder, and loss.
         trainer: a Lightning Trainer.
         callbacks: of the Trainer, by name.
+        logger: who is told how a run goes beside `metrics.csv`, by name; None leaves one out.
         evaluation: how the best weights are tested.
         init: published weights to start from, or a folder with some.
         features: what an autoencoder rebuilds.
@@ -80,6 +81,7 @@ class Experiment:
     plan: bool = False
     launcher: Mapping[str, Any] | None = None
     search: Mapping[str, Any] | None = None
+    logger: Mapping[str, Any] | None = None
 
 
 def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import resource
 import sys
 import time
 from dataclasses import replace
@@ -13,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 
-from unbraid.commands.courses import Course, fit, ready
+from unbraid.commands.courses import Course, fit, peak_memory, ready
 from unbraid.commands.door import frozen
 from unbraid.commands.experiment import check_experiment
 from unbraid.records import Run
@@ -61,14 +60,13 @@ def _found(course: Course, clock: Clock, run: Run) -> dict[str, Any]:
     epoch = math.ceil(trainer.num_training_batches / limits.accumulate_grad_batches)
     epochs = limits.max_epochs if trainer.optimizers else 1  # a closed form takes one
     steps = [limits.max_steps] * (limits.max_steps >= 0) + [epochs * epoch] * (epochs is not None and epochs >= 0)
-    cuda = trainer.strategy.root_device.type == "cuda"
-    memory = torch.cuda.max_memory_reserved() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    device = trainer.strategy.root_device
     times = clock.times[1:] if len(clock.times) > 2 else clock.times
     elapsed = (times[-1] - times[0]) / (len(times) - 1)
     return {
         "parameters": sum(parameter.numel() for parameter in course.task.parameters()),
-        "memory": memory,
-        "device": "of the GPU" if cuda else "of RAM",
+        "memory": peak_memory(device),
+        "device": "of the GPU" if device.type == "cuda" else "of RAM",
         "steps_per_second": 1 / elapsed / limits.accumulate_grad_batches,
         "steps": min(steps, default=None),
         "disk": CHECKPOINTS * _checkpoint_bytes(course),

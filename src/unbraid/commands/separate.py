@@ -81,8 +81,8 @@ def separate(config: DictConfig) -> None:
         failed = []
         for track, path in inputs.items():
             try:
-                with _progress(track, path) as heard:
-                    said = write_stems(loaded, path, outputs[track], form, way, heard)
+                with progress(track, path) as heard:
+                    said = write_stems(loaded, path, outputs[track], form, way, heard, config.overwrite)
             except (InputError, OSError) as error:
                 if len(inputs) == 1:
                     raise
@@ -170,11 +170,11 @@ def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool) -> None
 
 
 @contextmanager
-def _progress(track: str, path: Path) -> Iterator[Any]:
-    """A bar of seconds of sound, with how many are done in one."""
+def progress(track: str, path: Path) -> Iterator[Any]:
+    """A bar of the seconds of a file, with how many are done in one; it yields who is told of them, see `write_stems`."""
     total = round(seconds(path)) if path.is_file() and os.access(path, os.R_OK) else 0
     form = "{desc} |{bar}| {n:.0f} of {total} s, {rate_noinv_fmt}" if total else "{desc} {n:.0f} s, {rate_noinv_fmt}"
-    with tqdm(desc=track, total=total or None, unit="x", bar_format=form, leave=False, disable=None) as bar:
+    with tqdm(desc=track, total=total or None, unit=" s", bar_format=form, leave=False, disable=None) as bar:
         yield lambda rate, samples: bar.update(samples / rate)
 
 

@@ -4,6 +4,7 @@ scikit-learn's bundled ones (8 x 8, 1,797 of them), or MNIST's IDX files (LeCun,
 """
 
 import gzip
+import hashlib
 import math
 import struct
 import zlib
@@ -79,6 +80,14 @@ class Digits(pl.LightningDataModule):
         if images.shape[-2:] != (self.size, self.size):
             images = functional.interpolate(images, (self.size, self.size), mode="bilinear", align_corners=False)
         return Images(images, torch.from_numpy(labels.astype(np.int64)))
+
+    def fingerprint(self) -> str:
+        """Of all images, their labels, and how they are split."""
+        found = hashlib.sha256()
+        for split in SPLITS:
+            for part in self.splits[split]:
+                found.update(part.numpy().tobytes())
+        return found.hexdigest()[:16]
 
     def labels(self) -> list[str]:
         """Names of the labels."""

@@ -1,0 +1,155 @@
+"""Publish: a trained separator as one folder that others load, and that the Hugging Face hub takes as it is.
+
+`model.safetensors`, `config.yaml` without paths, `scores.json` where the run has been scored, and `README.md`, the model card.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+import unbraid
+from unbraid.errors import InputError
+from unbraid.loading import PUBLISHED_WEIGHTS, Loaded
+from unbraid.pretrained import safetensors
+from unbraid.records import figures, plain
+from unbraid.runs import check, checkpoint_path, own_choices, own_config, versions, write_json
+from unbraid.separators import Separator
+
+# What is known of the music that a model has heard; docs/data.md says more.
+LICENCES = {
+    "demo": "Songs that unbraid renders itself: nobody else has rights in them.",
+    "musdb": "MUSDB18, for academic use; the licence differs from song to song, see https://sigsep.github.io/datasets/musdb.html.",
+    "ikala": "iKala, under the terms that it came with.",
+    "mir1k": "MIR-1K, under the terms that it came with.",
+    "medleydb": "MedleyDB, under the terms that it came with.",
+}
+UNKNOWN_LICENCE = "Files of whoever trained it; their licence is not recorded."
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+
+@dataclass
+class Publication:
+    """What to write.
+
+    Args:
+        run: folder of a trained run.
+        checkpoint: of the run: best, last or a file.
+        output: folder that is made; None: one in the run.
+        license: of the weights, by the name that the hub has for it.
+    """
+
+    run: str | None
+    checkpoint: str
+    output: str | None
+    license: str
+
+
+def publish(config: DictConfig) -> None:
+    """Write the folder, whole or not at all.
+
+    Raises:
+        InputError: there is no such run, the output is there already, or safetensors is not installed.
+    """
+    check(config, Publication)
+    if config.run is None:
+        raise InputError("run has no default and must be given: run=FOLDER")
+    if not LICENSE.fullmatch(config.license):
+        raise InputError(f"license={config.license}: expected the hub's name of one, such as mit or cc-by-nc-4.0")
+    run = Path(config.run).expanduser()
+    output = run / "published" if config.output is None else Path(config.output).expanduser()
+    if output.exists():
+        raise InputError(f"output={output}: is there already; choose another name or remove it")
+    own_config(run), checkpoint_path(run, config.checkpoint)
+    loaded = unbraid.load(run, config.checkpoint)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
+        folder = Path(partial) / output.name
+        folder.mkdir()
+        _write(loaded, folder, config.license)
+        folder.rename(output)
+    print(f"published  {output}: unbraid.load('{output}')")
+
+
+def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
+    separator, own = loaded.model, loaded.config
+    assert isinstance(separator, Separator) and own is not None
+    tensors = {name: tensor.contiguous().clone() for name, tensor in separator.state_dict().items()}
+    safetensors()[0].save_file(tensors, folder / PUBLISHED_WEIGHTS, {"format": "pt", "unbraid": versions()["unbraid"]})
+    tree: Any = OmegaConf.to_container(own)
+    OmegaConf.save(OmegaConf.create(_without_places(plain(tree))), folder / "config.yaml")
+    scores = _scores(loaded.folder)
+    if scores:
+        write_json(folder / "scores.json", scores)
+    choices = own_choices(loaded.folder)
+    (folder / "README.md").write_text(_card(separator, choices, scores, license_name))
+
+
+def _without_places(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what names files of the machine that it was trained on."""
+    init = tree.get("init")
+    return {**tree, "init": init if init is None else Path(init).name}
+
+
+def _scores(run: Path) -> dict[str, Any] | None:
+    """Of the run's own `scores.json`, with the checkpoint's name and not its place; None where there are none."""
+    try:
+        scores = json.loads((run / "scores.json").read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{run / 'scores.json'}: is no scores.json") from error
+    return {**scores, "checkpoint": Path(str(scores.get("checkpoint", ""))).name}
+
+
+def _card(separator: Separator, choices: Mapping[str, str], scores: Mapping[str, Any] | None, license_name: str) -> str:
+    model, data = choices.get("model", "unknown"), choices.get("data", "unknown")
+    heard = f"{separator.sample_rate} Hz {'mono' if separator.channels == 1 else 'stereo'}"
+    parameters = f"{sum(parameter.numel() for parameter in separator.parameters()):,} parameters"
+    return f"""---
+license: {license_name}
+library_name: unbraid
+pipeline_tag: audio-to-audio
+tags: [music-source-separation, {model}]
+---
+
+# {model}, trained on {data}
+
+Takes {", ".join(separator.targets)} out of music. It hears {heard} and has {parameters}.
+
+```python
+import unbraid
+
+stems = unbraid.load("folder with these files").separate(waveform, sample_rate)
+```
+
+    unbraid separate run=FOLDER input=song.mp3
+
+## Data
+
+{LICENCES.get(data, UNKNOWN_LICENCE)}
+
+## Scores
+
+{_table(scores)}
+"""
+
+
+def _table(scores: Mapping[str, Any] | None) -> str:
+    """Of the summary, and the protocol that it is of."""
+    if not scores:
+        return "It has not been scored."
+    try:
+        rows = [
+            f"| {target} | {measure} | {'undefined' if value is None else f'{value:.2f} dB'} |"
+            for (target, measure), value in figures(scores).items()
+        ]
+        protocol = ", ".join(f"{key} {value}" for key, value in scores["protocol"].items() if not isinstance(value, dict))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError("scores.json: is of another version, it has no summary or no protocol") from error
+    return "\n".join(["| target | measure | value |", "|---|---|---|", *rows, "", f"Protocol: {protocol}."])

@@ -1,0 +1,53 @@
+"""Report: the ablation table of a sweep, what is luck in it, and pages to look at and to listen to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from unbraid.errors import InputError
+from unbraid.reporting.arms import runs_of
+from unbraid.reporting.making import FOLDER, make
+from unbraid.runs import check
+
+
+@dataclass
+class Reporting:
+    """What to report on.
+
+    Args:
+        sweep: folder of a sweep, all of whose runs are taken.
+        runs: folders of runs, in place of a sweep.
+        output: folder that is made; None: `report` in the sweep, or here.
+        baseline: the arm that others are compared with; None: the first.
+        measure: what arms are judged by; None: the first that the protocol has of NSDR, SDR, uSDRi and others.
+        songs: how many test tracks can be heard at most.
+    """
+
+    sweep: str | None
+    runs: list[str]
+    output: str | None
+    baseline: str | None
+    measure: str | None
+    songs: int
+
+
+def report(config: DictConfig) -> None:
+    """Write the folder and print the table.
+
+    Raises:
+        InputError: no runs, none with scores, scores that do not compare, an arm or measure that is not there.
+    """
+    check(config, Reporting)
+    if config.songs < 0:
+        raise InputError(f"songs must be at least 0, found {config.songs}")
+    if (config.sweep is None) != bool(config.runs):
+        raise InputError("sweep or runs must be given, one of them: sweep=FOLDER or 'runs=[FOLDER,FOLDER]'")
+    if config.sweep is None:
+        folders, output = [Path(run).expanduser() for run in config.runs], Path(FOLDER)
+        title = f"{len(folders)} runs"
+    else:
+        sweep = Path(config.sweep).expanduser()
+        folders, output, title = runs_of(sweep), sweep / FOLDER, sweep.resolve().name
+    output = output if config.output is None else Path(config.output).expanduser()
+    make(folders, output, title, config.baseline, config.measure, config.songs)

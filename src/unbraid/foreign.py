@@ -1,0 +1,139 @@
+"""Separators of other software: folders of the `openunmix` package, and state dicts whose names a file translates.
+
+Such a file is yaml: which config describes the model, where the tensors are, and how their names are called here.
+
+    config: config.yaml        # python train.py model=unet … --cfg job --resolve > config.yaml
+    weights: theirs.pth        # or .safetensors; tensors by name
+    key: state_dict            # under which they lie in the file; leave it out where they lie there alone
+    names:                     # a * stands for what is between two dots
+      encoder.*.conv.weight: nets.0.encoder.*.0.weight
+    unused: [step]             # theirs that the model has no use for
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from yaml import YAMLError, safe_load
+
+from unbraid.dsp import STFT
+from unbraid.errors import InputError, unknown
+from unbraid.nets.open_unmix import OpenUnmix, options_of
+from unbraid.phases import MixturePhase, Wiener
+from unbraid.pretrained import load_published, read_weights, weights_file
+from unbraid.runs import check, fill, read_yaml
+from unbraid.separators import Masking
+
+OPENUNMIX = "separator.json"
+CHUNK_SECONDS = 6.0  # which its authors train with
+
+
+def openunmix_separator(folder: Path) -> Masking:
+    """The separator of a folder as `openunmix.utils.load_separator` takes it, with that function's options.
+
+    Raises:
+        InputError: a file is missing or damaged, or the networks are not of one size.
+    """
+    path = folder / OPENUNMIX
+    try:
+        said = json.loads(path.read_text())
+        rate, n_fft, hop, channels = (int(said[key]) for key in ("sample_rate", "nfft", "nhop", "nb_channels"))
+        stft = STFT(n_fft, hop, "reflection")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: expected JSON with the numbers sample_rate, nfft, nhop and nb_channels") from error
+    targets = sorted(path.stem for path in folder.glob("*.json") if path.name != OPENUNMIX)
+    if not targets:
+        raise InputError(f"{folder}: has no <target>.json, expected one for each target")
+    try:
+        options = options_of(read_weights(weights_file(folder, targets[0])))
+    except KeyError as error:
+        raise InputError(f"{folder}: {targets[0]} has no weights of an Open-Unmix network") from error
+    phase = Wiener(1, False, False, 300) if len(targets) > 1 else MixturePhase()
+    net = partial(OpenUnmix, **options)  # type: ignore[arg-type]
+    separator = Masking(net, stft, targets, rate, channels, CHUNK_SECONDS, phase, "none")
+    load_published(separator, str(folder))
+    return separator
+
+
+@dataclass
+class Translation:
+    """See the head of this file."""
+
+    config: str
+    weights: str
+    names: dict[str, str]
+    key: str | None = None
+    unused: list[str] = field(default_factory=list)
+
+
+def read_translation(path: Path) -> Translation:
+    """InputError where the file is none, or names files outside its folder."""
+    try:
+        said = safe_load(read_yaml(path))
+    except InputError:
+        raise
+    except (OSError, YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no yaml file: {' '.join(str(error).split())}") from error
+    if not isinstance(said, dict):
+        raise InputError(f"{path}: expected the keys config, weights and names")
+    try:
+        check(OmegaConf.create(said), Translation, ())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    found = Translation(**said)
+    for name in (found.config, found.weights):
+        if not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
+            raise InputError(f"{path}: {name} lies elsewhere, expected a file in the same folder")
+    return found
+
+
+def fill_translated(module: nn.Module, path: Path, translation: Translation) -> None:
+    """A module with the tensors that a translation is of.
+
+    Raises:
+        InputError: the tensors cannot be read, one of them has no translation, two have the same, or one of the module's is
+            missing or of another shape.
+    """
+    given: Any = read_weights(path.parent / translation.weights)
+    if translation.key is not None:
+        if not isinstance(given.get(translation.key), Mapping):
+            raise InputError(
+                f"{path}: {translation.weights} has no {translation.key}; {unknown(translation.key, map(str, given))}"
+            )
+        given = given[translation.key]
+    state = _translated(given, translation, path)
+    own = module.state_dict()
+    for name in own | state:
+        found, expected = (list(tensors[name].shape) if name in tensors else "not there" for tensors in (state, own))
+        if found != expected:
+            raise InputError(f"{path}: {name} is {found}, expected {expected}")
+    fill(module, state, f"{path}: the tensors do not fit the model")
+
+
+def _translated(given: Mapping[str, Any], translation: Translation, path: Path) -> dict[str, Tensor]:
+    patterns = [(_pattern(theirs), ours) for theirs, ours in translation.names.items()]
+    state: dict[str, Tensor] = {}
+    for name, tensor in given.items():
+        if any(_pattern(unused).fullmatch(str(name)) for unused in translation.unused):
+            continue
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"{path}: {name} is no tensor; put it below unused")
+        match, ours = next(((match, ours) for pattern, ours in patterns if (match := pattern.fullmatch(name))), (None, ""))
+        if match is None:
+            raise InputError(f"{path}: there is no name for {name}; add it to names, or to unused")
+        parts = iter(match.groups())
+        called = re.sub(r"\*", lambda _: next(parts, "*"), ours)  # noqa: B023
+        if called in state:
+            raise InputError(f"{path}: {name} would be {called}, which another tensor is already")
+        state[called] = tensor
+    return state
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(re.escape(name).replace(r"\*", r"([^.]+)"))

@@ -1,0 +1,32 @@
+"""How loggers hear of an epoch."""
+
+import pytorch_lightning as pl
+import torch
+
+from unbraid.loggers.logger import Loggers
+from unbraid.tasks.callbacks import EpochTable
+
+
+class Telling(pl.Callback):
+    """Tells loggers each row of `metrics.csv`, with media that draw nothing from the random streams of training.
+
+    Args:
+        loggers: those of the run.
+        table: that writes the rows, a callback before this one.
+    """
+
+    def __init__(self, loggers: Loggers, table: EpochTable) -> None:
+        self.loggers, self.table = loggers, table
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        training = {module: module.training for module in pl_module.modules()}
+        cuda = [pl_module.device] if pl_module.device.type == "cuda" else []
+        pl_module.eval()
+        try:
+            with torch.random.fork_rng(devices=cuda), trainer.precision_plugin.forward_context():
+                self.loggers.epoch(self.table.rows[-1])
+        finally:
+            for module, was in training.items():
+                module.training = was

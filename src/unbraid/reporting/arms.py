@@ -1,0 +1,283 @@
+"""Run folders read as arms: the runs of an arm differ in nothing but the seed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import yaml
+
+from unbraid.errors import InputError
+from unbraid.evaluation import read_scores
+from unbraid.records import PATH_KEYS, digest, epochs, is_held, plain, read_record
+from unbraid.scoring.tables import refuse_mixed
+
+NAMELESS = ("seed", "name")  # what runs of one arm differ in; `name` ends with the seed
+NOT_OF_AN_ARM = (*NAMELESS, "experiment")
+# libyaml's, where the wheel has it: a sweep has hundreds of configs.
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run, as its folder says.
+
+    Args:
+        folder: of the run.
+        words: the overrides that it was started with.
+        model: which model was chosen, by name.
+        data: which data.
+        config: the resolved config, flat: each value by its dotted key; without paths.
+        missing: why it has no scores; None where it has some.
+        scores: what `scores.json` holds; empty where it has none.
+    """
+
+    folder: Path
+    words: tuple[str, ...]
+    model: str
+    data: str
+    config: Mapping[str, Any]
+    missing: str | None
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> Any:
+        """As the config has it."""
+        return self.config.get("seed")
+
+    @cached_property
+    def epochs(self) -> list[dict[str, float]]:
+        """The rows of `metrics.csv`, without what is undefined."""
+        return [{name: float(text) for name, text in row.items() if text} for row in epochs(self.folder)]
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training; None where nothing says."""
+        return sum(row.get("seconds", 0.0) for row in self.epochs) or None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs that differ in nothing but the seed.
+
+    Args:
+        name: what tells it from the other arms.
+        runs: those with scores, in the order of the sweep.
+        without: those without.
+    """
+
+    name: str
+    runs: Sequence[Result]
+    without: Sequence[Result] = ()
+
+    @property
+    def first(self) -> Result:
+        """One of its runs."""
+        return [*self.runs, *self.without][0]
+
+    def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:
+        """Scores of each track by each run, NaN where undefined. Shape: [seeds, tracks]."""
+        found = [[run.scores["tracks"][track].get(target, {}).get(measure) for track in tracks] for run in self.runs]
+        return np.array(found, dtype=float)
+
+    def summary(self, target: str, measure: str) -> "Spread | None":
+        """The figure of the protocol, over the seeds; None where it is undefined in all of them."""
+        statistic = self.runs[0].scores["protocol"]["tracks"]
+        values = [run.scores["summary"].get(target, {}).get(measure, {}).get(statistic) for run in self.runs]
+        return Spread.of(values)
+
+    def cost(self, key: str) -> "Spread | None":
+        """Of training: `parameters`, `memory` in bytes, `devices`; None where the runs have no such record."""
+        return Spread.of([run.scores.get("cost", {}).get(key) for run in self.runs])
+
+    @property
+    def seconds(self) -> "Spread | None":
+        """Of training."""
+        return Spread.of([run.seconds for run in self.runs])
+
+    @property
+    def gpu_hours(self) -> "Spread | None":
+        """Of training, over all GPUs; 0 where it ran on none."""
+        return Spread.of([_gpu_hours(run) for run in self.runs])
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds.
+
+    Args:
+        mean: of them.
+        deviation: the standard deviation of a sample; None of a single seed.
+        seeds: how many there are.
+    """
+
+    mean: float
+    deviation: float | None
+    seeds: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> "Spread | None":
+        """Of those that are defined."""
+        defined = [value for value in values if value is not None]
+        if not defined:
+            return None
+        return cls(fmean(defined), stdev(defined) if len(defined) > 1 else None, len(defined))
+
+
+def _gpu_hours(run: Result) -> float | None:
+    cost = run.scores.get("cost")
+    if cost is None or run.seconds is None:
+        return None
+    return 0.0 if cost["device"] == "cpu" else run.seconds * cost["devices"] / 3600
+
+
+def runs_of(sweep: Path) -> list[Path]:
+    """Folders of the runs of a sweep, in their order.
+
+    Raises:
+        InputError: it holds none.
+    """
+    if not sweep.is_dir():
+        raise InputError(
+            f"sweep={sweep}: {'is a file' if sweep.exists() else 'no such folder'}, expected the folder of a sweep"
+        )
+    found = [path.parent for path in sweep.glob("*/run.json")]
+    if not found:
+        if (sweep / "run.json").is_file():
+            raise InputError(f"sweep={sweep}: is a single run, expected the folder of a sweep; for some runs type runs=[…]")
+        names = ", ".join(sorted(path.name for path in sweep.iterdir())[:5]) or "nothing"
+        raise InputError(f"sweep={sweep}: has no runs, found {names}; expected the folder of a sweep")
+    return sorted(found, key=_order)
+
+
+def _order(run: Path) -> tuple[float, str]:
+    number = run.name.split("-")[0]
+    return (int(number) if number.isdecimal() else float("inf")), run.name
+
+
+def read(folder: Path) -> Result:
+    """A run folder; InputError where it is none."""
+    record = read_record(folder)
+    if record is None:
+        raise InputError(f"{folder}: has no run.json, expected the folder of a run")
+    found = read_scores(folder / "scores.json") if (folder / "scores.json").is_file() else None
+    missing = None if found and "tracks" in found else _why_missing(folder, record, found is not None)
+    choices = record["choices"]
+    return Result(
+        folder,
+        tuple(record["overrides"]),
+        choices["model"],
+        choices["data"],
+        _config(folder),
+        missing,
+        {} if missing else found or {},
+    )
+
+
+def _why_missing(folder: Path, record: Mapping[str, Any], has_scores: bool) -> str:
+    state = record["state"]
+    if state == "failed":
+        return f"failed: {record.get('error', 'without a word')}"
+    if state == "running":
+        done = len(epochs(folder))
+        return f"still running, {done} epoch{'s' * (done != 1)} done" if is_held(folder) else "was cut off while it ran"
+    if state == "done":
+        return "has no scores of separated tracks" if has_scores else "is done, and its scores.json is missing or damaged"
+    return {"queued": "has not started"}.get(state, str(state))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    try:
+        tree = yaml.load(path.read_text(), Loader)
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: is no config of a run: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: is no config of a run")
+    return _flat(plain(tree))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def arms_of(folders: Sequence[Path]) -> list[Arm]:
+    """Arms with scores first come first, then those without.
+
+    Raises:
+        InputError: no run has scores, or scores do not compare: other protocols or other tracks.
+    """
+    results = [read(folder) for folder in folders]
+    scored = [run for run in results if not run.missing]
+    if not scored:
+        said = "; ".join(f"{run.folder.name} {run.missing}" for run in results[:5]) + ("; …" if len(results) > 5 else "")
+        raise InputError(f"none of {len(results)} runs has scores: {said}")
+    refuse_mixed({run.folder.name: run.scores["protocol"] for run in scored})
+    _refuse_other_tracks(scored)
+    groups: dict[str, list[Result]] = {}
+    for run, own in zip(results, _what_is_no_seed(results), strict=True):
+        groups.setdefault(digest(own), []).append(run)
+    names = _names([runs[0] for runs in groups.values()])
+    arms = [
+        Arm(name, [run for run in runs if not run.missing], [run for run in runs if run.missing])
+        for name, runs in zip(names, groups.values(), strict=True)
+    ]
+    return sorted(arms, key=lambda arm: not arm.runs)
+
+
+def _refuse_other_tracks(scored: Sequence[Result]) -> None:
+    first, *others = scored
+    for other in others:
+        if differ := {*first.scores["tracks"]} ^ {*other.scores["tracks"]}:
+            where = first if min(differ) in first.scores["tracks"] else other
+            raise InputError(
+                f"scores of other tracks do not compare: {first.folder.name} has {len(first.scores['tracks'])} and "
+                f"{other.folder.name} {len(other.scores['tracks'])}; '{min(differ)}' is one of {where.folder.name} only"
+            )
+
+
+def _what_is_no_seed(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Of each run: its config without the seed, and without what follows the seed in all of them."""
+    keys = {key for run in results for key in run.config if key.endswith(".seed")}
+    follow = {key for key in keys if all(run.config.get(key, run.seed) == run.seed for run in results)}
+    return [{k: v for k, v in run.config.items() if k not in NAMELESS and k not in follow} for run in results]
+
+
+def _names(firsts: Sequence[Result]) -> list[str]:
+    """What was typed for each and not for all of them; `unet` and `lr=1e-3` do, where all were told one thing."""
+    typed = [[word for word in run.words if _key(word) not in NOT_OF_AN_ARM] for run in firsts]
+    common = set.intersection(*map(set, typed)) if len(typed) > 1 else set(typed[0]) - {f"model={firsts[0].model}"}
+    own = [[word for word in words if word not in common and _key(word).split(".")[-1] not in PATH_KEYS] for words in typed]
+    if all(len(words) == 1 for words in own) and len({_key(words[0]) for words in own}) == 1:
+        own = [[_short(words[0])] for words in own]
+    names = [" ".join(words) or run.model for words, run in zip(own, firsts, strict=True)]
+    return [name if names.count(name) == 1 else f"{name} ({run.folder.name})" for name, run in zip(names, firsts, strict=True)]
+
+
+def _short(word: str) -> str:
+    """The value of a choice; of a dotted key its last name too."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        return word
+    return value if "." not in key else f"{key.rpartition('.')[2]}={value}"
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
+
+
+def differences(arms: Sequence[Arm]) -> dict[str, list[Any]]:
+    """Keys of the config whose values differ between arms, and the value of each arm; None where an arm lacks the key."""
+    kept = _what_is_no_seed([arm.first for arm in arms])
+    keys = dict.fromkeys(key for config in kept for key in config)
+    rows = {key: [config.get(key) for config in kept] for key in keys}
+    return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}

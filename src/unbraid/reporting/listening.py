@@ -1,0 +1,211 @@
+"""What the listening page plays: the audio that runs have left of some test tracks, at one level, with spectrograms.
+
+A run gives all files of a track one gain, so that none clips, and another run another gain. The mixture, which all runs have,
+says how these gains relate; here the files of a track get one for all runs. They are flac of 16 bits, which every browser
+plays and seeks in to the sample.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unbraid import audio, pictures
+from unbraid.dsp import STFT
+from unbraid.errors import InputError
+from unbraid.reporting.arms import Arm, Result
+
+COLUMNS, ROWS = 1000, 120  # of a spectrogram
+WINDOW_SECONDS = 0.06
+MIXTURE, RESIDUAL = "mixture", "residual"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A file of a run that can be read.
+
+    Args:
+        path: of the file.
+        rate: in Hz.
+        seconds: its length.
+        level: what brings it to the level that is common to the track.
+        peak: its largest sample, at that level.
+    """
+
+    path: Path
+    rate: int
+    seconds: float
+    level: float
+    peak: float
+
+    def samples(self) -> np.ndarray:
+        """At the common level; read again, since those of all arms are many. Shape: [C, T]."""
+        (samples,), _ = audio.read(self.path)
+        return self.level * samples
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An arm, the run of it that is heard, and its number on the page."""
+
+    number: int
+    arm: Arm
+    run: Result
+
+    def folder(self, track: str) -> Path:
+        return self.run.folder / "audio" / track
+
+
+def heard(arms: Sequence[Arm]) -> list[Heard]:
+    """Of each arm with scores the first run that has left audio, or its first run."""
+    scored = [arm for arm in arms if arm.runs]
+    found = [next((run for run in arm.runs if (run.folder / "audio").is_dir()), arm.runs[0]) for arm in scored]
+    return [Heard(number, arm, run) for number, (arm, run) in enumerate(zip(scored, found, strict=True))]
+
+
+def songs_of(players: Sequence[Heard], most: int) -> list[str]:
+    """Tracks of which any arm has left audio, in the order of the scores."""
+    tracks = [*players[0].run.scores["tracks"]]
+    return [track for track in tracks if any(one.folder(track).is_dir() for one in players)][:most]
+
+
+def leave(players: Sequence[Heard], track: str, number: int, folder: Path) -> dict[str, Any]:
+    """Write audio and spectrograms of a track.
+
+    Args:
+        players: the arms.
+        track: by its name.
+        number: of the track, which begins the names of its files.
+        folder: of the report.
+
+    Returns:
+        what the page has to know: name, seconds, and the rows of each target, each a file or the reason why there is none.
+    """
+    targets = [*players[0].run.scores["summary"]]
+    targets = [target for target in targets if target != players[0].run.scores["protocol"]["rest"]]
+    collected = _Collected(players, track, targets)
+    sounds = collected.sounds
+    gain = 1 / max([1.0, *(sound.peak for sound in sounds.values())])
+    writer = _Writer(folder, f"{number}-{_plain(track)}", gain, collected.brightest)
+    files = {key: writer.write(_file_name(key, players), sound) for key, sound in sounds.items()}
+    return {
+        "name": track,
+        "seconds": max((sound.seconds for sound in sounds.values()), default=0.0),
+        "targets": {target: [*_rows(players, target, files, collected.missing)] for target in targets},
+        "missing": sorted({*collected.missing.values()}),
+    }
+
+
+Key = tuple[int | None, str]  # number of the arm, None for what all have; what it is
+
+
+class _Collected:
+    """The sounds of a track, and why others are missing."""
+
+    def __init__(self, players: Sequence[Heard], track: str, targets: Sequence[str]) -> None:
+        self.sounds: dict[Key, Sound] = {}
+        self.missing: dict[Key, str] = {}
+        self.first: np.ndarray | None = None  # the mixture whose level is that of all
+        self.brightest = 0.0  # magnitude of its spectrogram
+        for player in players:
+            self._collect(player, track, targets)
+
+    def _collect(self, player: Heard, track: str, targets: Sequence[str]) -> None:
+        folder, number = player.folder(track), player.number
+        mixture = self._read((number, MIXTURE), folder / f"{MIXTURE}.flac")
+        level = 1.0 if mixture is None else self._level(*mixture, folder / f"{MIXTURE}.flac")
+        names: dict[str, Key] = {RESIDUAL: (number, RESIDUAL)}
+        names |= {f"{target}-estimate": (number, target) for target in targets}
+        names |= {f"{target}-target": (None, target) for target in targets if (None, target) not in self.sounds}
+        for name, key in names.items():
+            path = folder / f"{name}.flac"
+            if read := self._read(key, path):
+                self.sounds[key] = _sound(path, *read, level)
+
+    def _level(self, samples: np.ndarray, rate: int, path: Path) -> float:
+        """What brings a run with this mixture to the level of the first."""
+        if self.first is None:
+            self.first, sound = samples, _sound(path, samples, rate, 1.0)
+            self.sounds[None, MIXTURE] = sound
+            self.brightest = float(_stft(rate)(torch.from_numpy(samples).mean(dim=0)).abs().max())
+            return 1.0
+        common = self.sounds[None, MIXTURE].rate
+        first = audio.resample(self.first, common, rate) if rate < common else self.first
+        level = _rms(audio.resample(samples, rate, common) if common < rate else samples)
+        return _rms(first) / level if level else 1.0
+
+    def _read(self, key: Key, path: Path) -> tuple[np.ndarray, int] | None:
+        """None, with the reason kept, where there is no such file."""
+        where = str(path.relative_to(path.parents[3]))  # from the folder of the sweep
+        try:
+            (samples,), rate = audio.read(path)
+        except InputError as error:
+            self.missing[key] = str(error).replace(str(path), where)
+            return None
+        self.missing.pop(key, None)
+        return samples, rate
+
+
+def _sound(path: Path, samples: np.ndarray, rate: int, level: float) -> Sound:
+    return Sound(path, rate, samples.shape[1] / rate, level, level * float(np.abs(samples).max(initial=0)))
+
+
+def _rms(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.square(samples).mean()))
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Of the files of a track: with one gain, and one scale of brightness."""
+
+    folder: Path
+    track: str
+    gain: float
+    brightest: float
+
+    def write(self, name: str, sound: Sound) -> dict[str, str]:
+        """Where audio and spectrogram lie, from the folder of the report."""
+        flac, picture = Path("audio", self.track, f"{name}.flac"), Path("spectrograms", self.track, f"{name}.png")
+        (self.folder / flac).parent.mkdir(parents=True, exist_ok=True)
+        samples = sound.samples()
+        whole = np.rint(32767 * np.clip(self.gain * samples, -1, 1)).astype(np.int16)
+        audio.write(self.folder / flac, whole, sound.rate)
+        pictures.strip(
+            self.folder / picture, torch.from_numpy(samples), _stft(sound.rate), self.brightest, COLUMNS, ROWS
+        )  # fmt: skip
+        return {"audio": flac.as_posix(), "picture": picture.as_posix(), "kHz": f"{sound.rate / 2000:.3g}"}
+
+
+def _rows(
+    players: Sequence[Heard], target: str, files: dict[Key, dict[str, str]], missing: dict[Key, str]
+) -> Iterator[dict[str, Any]]:
+    mixture = files.get((None, MIXTURE)) or {"missing": missing[0, MIXTURE]}
+    yield {"kind": "mixture", "name": "mixture"} | mixture
+    yield {"kind": "target", "name": f"true {target}"} | (files.get((None, target)) or {"missing": missing[None, target]})
+    for player in players:
+        own, rest = (player.number, target), (player.number, RESIDUAL)
+        row = {"kind": "estimate", "name": player.arm.name, "run": player.run.folder.name}
+        row |= files.get(own) or {"missing": missing[own]}
+        yield row | {"residual": files.get(rest) or {"missing": missing[rest]}}
+
+
+def _stft(rate: int) -> STFT:
+    """Of a spectrogram: windows of the power of two that is nearest to some hundredths of a second."""
+    size = 2 ** round(np.log2(WINDOW_SECONDS * rate))
+    return STFT(size, size // 4)
+
+
+def _file_name(key: Key, players: Sequence[Heard]) -> str:
+    number, what = key
+    if number is None:
+        return what if what == MIXTURE else f"true-{what}"
+    return f"{number}-{_plain(players[number].arm.name)}-{what}"
+
+
+def _plain(name: str) -> str:
+    """A name that is safe in paths and addresses."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", name)[:60].lstrip(".") or "_"

@@ -1,0 +1,52 @@
+"""A report made and said: what the pages say first is printed too."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from unbraid.evaluation import read_scores
+from unbraid.reporting.arms import arms_of, runs_of
+from unbraid.reporting.page import Report, write
+from unbraid.reporting.tables import as_text, tables
+from unbraid.reporting.verdicts import baseline_of
+
+FOLDER = "report"
+SONGS = 5
+
+
+def make(
+    folders: Sequence[Path],
+    output: Path,
+    title: str,
+    baseline: str | None = None,
+    measure: str | None = None,
+    songs: int = SONGS,
+) -> None:
+    """Write the folder of a report and print its table.
+
+    Args:
+        folders: of the runs.
+        output: the folder.
+        title: of the pages.
+        baseline: the arm that others are compared with; None: the first.
+        measure: what arms are judged by; None: the main one of the protocol.
+        songs: how many test tracks can be heard at most.
+
+    Raises:
+        InputError: no run has scores, scores do not compare, or there is no such arm or measure.
+    """
+    arms = arms_of(folders)
+    found = Report(title, arms, baseline_of(arms, baseline), tables(arms), measure)
+    write(found, output, songs)
+    print(f"\n{as_text(found.tables)}\n{found.words}\n")
+    for verdict in (one for those in found.verdicts().values() for one in those):
+        print(verdict.words)
+    for run in (run for arm in arms for run in arm.without):
+        print(f"without scores: {run.folder.name} {run.missing}")
+    print(f"\nreport  {output / 'index.html'}")
+
+
+def at_end(sweep: Path) -> None:
+    """Of a sweep of separators whose runs have scores; of any other there is none."""
+    scores = (read_scores(path) for path in sweep.glob("*/scores.json"))
+    if any(one and "tracks" in one for one in scores):
+        make(runs_of(sweep), sweep / FOLDER, sweep.name)

@@ -1,0 +1,228 @@
+"""The folder of a report: two pages that a browser opens from the disk, without a network, and what they show."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+from plotly.offline import get_plotlyjs
+
+from unbraid.errors import InputError
+from unbraid.reporting.arms import Arm, Spread, differences
+from unbraid.reporting.listening import heard, leave, songs_of
+from unbraid.reporting.tables import Table, as_csv, as_latex, as_markdown, as_plain, caption, main_measure, said
+from unbraid.reporting.verdicts import Verdict, verdicts
+from unbraid.runs import write_json
+
+TEMPLATES = Path(__file__).parent / "templates"
+STATIC = ("style.css", "theme.js", "report.js", "listen.js")
+RECORD = "report.json"  # which makes a folder one of ours
+LONGEST_VALUE = 60  # letters of a value in the table of differences
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is shown.
+
+    Args:
+        title: of the pages.
+        arms: with scores and without.
+        baseline: the arm that others are compared with.
+        tables: one for each target.
+        measure: what arms are judged by; None: the main one of each table.
+    """
+
+    title: str
+    arms: Sequence[Arm]
+    baseline: Arm
+    tables: Sequence[Table]
+    measure: str | None = None
+
+    @property
+    def scored(self) -> list[Arm]:
+        """Arms with scores."""
+        return [arm for arm in self.arms if arm.runs]
+
+    @property
+    def words(self) -> str:
+        """What the figures of the tables are."""
+        return caption(self.arms)
+
+    def main(self, table: Table) -> str | None:
+        """The measure that arms are judged by; InputError where a table has none of this name."""
+        if self.measure is not None and self.measure not in table.measures:
+            raise InputError(f"measure={self.measure}: {table.target} has no such measure; known: {', '.join(table.measures)}")
+        return self.measure or main_measure(table)
+
+    def verdicts(self) -> dict[str, list[Verdict]]:
+        """By target and measure."""
+        return {
+            f"{table.target}, {measure}": verdicts(self.arms, self.baseline, table.target, measure)
+            for table in self.tables
+            if (measure := self.main(table)) is not None
+        }
+
+
+def write(report: Report, folder: Path, songs: int) -> None:
+    """The whole folder, or nothing; an older report of this name is replaced.
+
+    Args:
+        report: what is shown.
+        folder: of the report.
+        songs: how many test tracks can be heard at most.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    if folder.exists() and not (folder / RECORD).is_file():
+        raise InputError(f"output={folder}: is there already and is no report; choose another name or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".partial-", dir=folder.parent) as partial:
+        fresh = Path(partial) / folder.name
+        fresh.mkdir()
+        _fill(report, fresh, songs)
+        if folder.exists():
+            folder.rename(Path(partial) / "replaced")
+        fresh.rename(folder)
+
+
+def _fill(report: Report, folder: Path, songs: int) -> None:
+    found = report.verdicts()
+    for name in STATIC:
+        shutil.copyfile(TEMPLATES / name, folder / name)
+    (folder / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+    for name, text in _table_files(report).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    _write_script(folder / "report-data.js", "REPORT", _data(report))
+    players = heard(report.arms)
+    played = [leave(players, track, number, folder) for number, track in enumerate(songs_of(players, songs), 1)]
+    _write_script(folder / "listen-data.js", "SONGS", {"title": report.title, "songs": played})
+    _write_pages(report, folder, found, played)
+    write_json(folder / RECORD, _record(report, found))
+
+
+def _table_files(report: Report) -> dict[str, str]:
+    return {
+        "table.csv": as_csv(report.tables),
+        "table.md": as_markdown(report.tables, report.words),
+        "table.tex": as_latex(report.tables, report.words),
+    }
+
+
+def _write_script(path: Path, name: str, value: Any) -> None:
+    """A script that a page loads from the disk, where no browser lets it fetch data."""
+    path.write_text(f"const {name} = {json.dumps(value, allow_nan=False)};\n", encoding="utf-8")
+
+
+def _write_pages(
+    report: Report, folder: Path, found: Mapping[str, Sequence[Verdict]], songs: Sequence[Mapping[str, Any]]
+) -> None:
+    environment = Environment(loader=PackageLoader("unbraid.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"said": said, "shown": _shown}
+    typed = [[word for word in arm.first.words if not word.startswith("seed=")] for arm in report.arms]
+    shared = {
+        "report": report, "songs": songs, "verdicts": found, "costs": _costs(report.scored), "typed": typed,
+        "differences": differences(report.arms), "made": f"{datetime.now():%Y-%m-%d %H:%M}",
+    }  # fmt: skip
+    for page in ("index.html", "listen.html"):
+        (folder / page).write_text(environment.get_template(f"{page}.j2").render(shared), encoding="utf-8")
+
+
+def _shown(value: Any) -> str:
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+
+
+def _record(report: Report, found: Mapping[str, Sequence[Verdict]]) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "title": report.title,
+        "protocol": report.scored[0].runs[0].scores["protocol"],
+        "baseline": report.baseline.name,
+        "tables": as_plain(report.tables),
+        "verdicts": {
+            what: [
+                {"arm": one.arm, "p_after_holm": one.p, "words": one.words}
+                | ({} if one.found is None else {"difference": vars(one.found)})
+                for one in those
+            ]
+            for what, those in found.items()
+        },
+        "without_scores": {run.folder.name: run.missing for arm in report.arms for run in arm.without},
+    }
+
+
+def _costs(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """In the units that people speak of."""
+    return [
+        {
+            "arm": arm.name,
+            "parameters": _scaled(arm.cost("parameters"), 1e6),
+            "minutes": _scaled(arm.seconds, 60),
+            "gpu_hours": _scaled(arm.gpu_hours, 1),
+            "memory": _scaled(arm.cost("memory"), 2**30),
+            "device": ", ".join(dict.fromkeys(str(run.scores["cost"]["device"]) for run in arm.runs if "cost" in run.scores)),
+        }
+        for arm in arms
+    ]
+
+
+def _scaled(spread: Spread | None, unit: float) -> Spread | None:
+    if spread is None:
+        return None
+    return Spread(spread.mean / unit, spread.deviation / unit if spread.deviation else None, spread.seeds)
+
+
+def _data(report: Report) -> dict[str, Any]:
+    """What the plots are drawn of."""
+    arms, tracks = report.scored, [*report.baseline.runs[0].scores["tracks"]]
+    return {
+        "arms": [arm.name for arm in arms],
+        "baseline": report.baseline.name,
+        "tracks": tracks,
+        "targets": {table.target: {"measures": list(table.measures), "main": report.main(table)} for table in report.tables},
+        "scores": {
+            table.target: {m: [_of_tracks(arm, table.target, m, tracks) for arm in arms] for m in table.measures}
+            for table in report.tables
+        },
+        "figures": {
+            table.target: {m: [_mean(arm.summary(table.target, m)) for arm in arms] for m in table.measures}
+            for table in report.tables
+        },
+        "parameters": [_mean(arm.cost("parameters")) for arm in arms],
+        "seconds": [_mean(arm.seconds) for arm in arms],
+        "curves": _curves(report.arms),
+    }  # fmt: skip
+
+
+def _mean(spread: Spread | None) -> float | None:
+    return None if spread is None else spread.mean
+
+
+def _of_tracks(arm: Arm, target: str, measure: str, tracks: Sequence[str]) -> list[float | None]:
+    """Means over the seeds in which a track is defined."""
+    scores = arm.of_tracks(target, measure, tracks)
+    return [round(float(column[np.isfinite(column)].mean()), 4) if np.isfinite(column).any() else None for column in scores.T]
+
+
+def _curves(arms: Sequence[Arm]) -> dict[str, list[dict[str, Any]]]:
+    """By what is logged, of each arm: mean over seeds, and the lowest and highest, by epoch."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for arm in arms:
+        rows = [run.epochs for run in [*arm.runs, *arm.without]]
+        for name in dict.fromkeys(name for run in rows for row in run for name in row if "/" in name):
+            curves = [{row["epoch"]: row[name] for row in run if name in row} for run in rows]
+            if epochs := sorted({epoch for curve in curves for epoch in curve}):
+                values = [[curve[epoch] for curve in curves if epoch in curve] for epoch in epochs]
+                found.setdefault(name, []).append({
+                    "arm": arm.name, "epochs": [epoch + 1 for epoch in epochs], "seeds": sum(map(bool, curves)),
+                    "mean": [fmean(v) for v in values], "low": [min(v) for v in values], "high": [max(v) for v in values],
+                })  # fmt: skip
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "valid/loss", item[0])))

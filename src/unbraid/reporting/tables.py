@@ -1,0 +1,228 @@
+"""The table as papers print it, in text, CSV, Markdown and LaTeX (booktabs): arms × measures, a table for each target."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from unbraid.evaluation import MIXED, WORDS
+from unbraid.records import figures
+from unbraid.reporting.arms import Arm, Spread
+
+Kind = Literal["arm", "published", "mixture", "oracle"]
+# The first that a protocol has and defines is the one that arms are judged by.
+ORDER = ("NSDR", "SDR", "uSDRi", "uSDR", "SIR", "SAR", "ISR", "SI-SDRi", "SI-SDR")
+COLUMNS = ("target", "row", "kind", "measure", "mean", "deviation", "seeds")
+STATISTICS = {"mean": "mean", "median": "median", "length_weighted": "mean, weighted by length,"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of a table.
+
+    Args:
+        name: what its figures are of.
+        kind: an arm of the sweep, or something to compare it with.
+        cells: by measure; a measure that is not there is undefined.
+    """
+
+    name: str
+    kind: Kind
+    cells: Mapping[str, Spread]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Of one target.
+
+    Args:
+        target: what was taken out of the mixture.
+        measures: its columns.
+        rows: arms first.
+    """
+
+    target: str
+    measures: Sequence[str]
+    rows: Sequence[Row]
+    best: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "best", {measure: self._best(measure) for measure in self.measures})
+
+    def _best(self, measure: str) -> str:
+        arms = [row for row in self.rows if row.kind == "arm" and measure in row.cells]
+        return max(arms, key=lambda row: row.cells[measure].mean).name if len(arms) > 1 else ""
+
+
+def tables(arms: Sequence[Arm]) -> list[Table]:
+    """One for each target, of arms that have scores."""
+    scored = [arm for arm in arms if arm.runs]
+    targets = dict.fromkeys(target for arm in scored for target in arm.runs[0].scores["summary"])
+    return [_table(target, scored) for target in targets]
+
+
+def _table(target: str, arms: Sequence[Arm]) -> Table:
+    named = {measure for arm in arms for run in arm.runs for measure in run.scores["summary"].get(target, {})}
+    measures = sorted(named, key=lambda measure: (ORDER.index(measure) if measure in ORDER else len(ORDER), measure))
+    rows = [Row(arm.name, "arm", _defined({m: arm.summary(target, m) for m in measures})) for arm in arms]
+    rows += _published(target, arms) + _beside(target, arms)
+    measures = [measure for measure in measures if any(measure in row.cells for row in rows)]
+    return Table(target, measures, rows)
+
+
+def _defined(cells: Mapping[str, Spread | None]) -> dict[str, Spread]:
+    return {measure: spread for measure, spread in cells.items() if spread is not None}
+
+
+def _published(target: str, arms: Sequence[Arm]) -> list[Row]:
+    """Figures of the papers that experiments name, where data and protocol are theirs."""
+    found: dict[str, Row] = {}
+    for run in (run for arm in arms for run in arm.runs):
+        reference = run.scores.get("reference", {})
+        if measures := reference.get("distances", {}).get(target):
+            name = f"{reference['model']}, {reference['name']}"
+            found[name] = Row(name, "published", {m: Spread(one["reference"], None, 1) for m, one in measures.items()})
+    return [*found.values()]
+
+
+def _beside(target: str, arms: Sequence[Arm]) -> list[Row]:
+    """Mixture and oracles; those that differ between arms, as masks in other transforms do, say of which arm they are."""
+    rows: dict[str, Row] = {}
+    for arm in arms:
+        scores = arm.runs[0].scores
+        for what in (MIXED, *scores["oracle"]):
+            summary = scores["mixture"] if what == MIXED else scores["oracle"][what]
+            own = figures({"protocol": scores["protocol"], "summary": {target: summary.get(target, {})}})
+            cells = {measure: Spread(value, None, 1) for (_, measure), value in own.items() if value is not None}
+            name, kind = WORDS.get(what, what), "mixture" if what == MIXED else "oracle"
+            if not _holds(cells, [row for row in rows.values() if row.kind == kind and row.name.startswith(name)]):
+                name = f"{name} of {arm.name}" if name in rows else name
+                rows[name] = Row(name, "mixture" if what == MIXED else "oracle", cells)
+    return sorted(rows.values(), key=lambda row: row.kind)
+
+
+def _holds(cells: Mapping[str, Spread], rows: Sequence[Row]) -> bool:
+    return any(
+        {*cells} == {*row.cells} and all(abs(cells[m].mean - row.cells[m].mean) < 5e-3 for m in cells) for row in rows
+    )  # fmt: skip
+
+
+def caption(arms: Sequence[Arm], seeds: bool = True) -> str:
+    """What the figures are: measure, tracks, protocol."""
+    protocol = next(arm.runs[0].scores["protocol"] for arm in arms if arm.runs)
+    tracks = len(next(arm.runs[0].scores["tracks"] for arm in arms if arm.runs))
+    windows = f", {protocol['frames']} of windows" if protocol.get("window_seconds") else ""
+    over = "; ± is the standard deviation over seeds" if seeds and any(len(arm.runs) > 1 for arm in arms) else ""
+    statistic = STATISTICS[protocol["tracks"]]
+    return f"dB, {statistic} of {tracks} test track{'s' * (tracks != 1)}{windows}; protocol {protocol['name']}{over}"
+
+
+def said(cell: Spread | None, plus_minus: str = " ± ") -> str:
+    """A cell, with two decimals; `-` where it is undefined."""
+    if cell is None:
+        return "-"
+    return f"{cell.mean:.2f}" + ("" if cell.deviation is None else f"{plus_minus}{cell.deviation:.2f}")
+
+
+def as_text(found: Sequence[Table]) -> str:
+    """For a terminal."""
+    width = max(len(text) for table in found for text in [f"{table.target} (dB)", *(row.name for row in table.rows)]) + 2
+    lines = []
+    for table in found:
+        lines.append(
+            f"{f'{table.target} (dB)':<{width}}" + "".join(f"{measure:>16}" for measure in table.measures) + f"{'seeds':>7}"
+        )
+        for row in table.rows:
+            cells = "".join(f"{said(row.cells.get(measure)):>16}" for measure in table.measures)
+            lines.append(f"{row.name:<{width}}{cells}" + (f"{_seeds(row):>7}" if row.kind == "arm" else ""))
+    return "\n".join(lines)
+
+
+def _seeds(row: Row) -> int:
+    return max((cell.seeds for cell in row.cells.values()), default=0)
+
+
+def as_csv(found: Sequence[Table]) -> str:
+    """A line for each figure."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for table in found:
+        for row in table.rows:
+            for measure, cell in row.cells.items():
+                deviation = "" if cell.deviation is None else cell.deviation
+                writer.writerow([table.target, row.name, row.kind, measure, cell.mean, deviation, cell.seeds])
+    return buffer.getvalue()
+
+
+def as_markdown(found: Sequence[Table], words: str) -> str:
+    """GitHub's tables; the best arm of a column in bold."""
+    lines = []
+    for table in found:
+        lines.append("| " + " | ".join([_pipes(table.target), *map(_pipes, table.measures)]) + " |")
+        lines.append("|---|" + "---:|" * len(table.measures))
+        rows = _cells(table, _pipes, lambda text: f"**{text}**", " ± ")
+        lines += ["| " + " | ".join(cells) + " |" for cells in rows]
+        lines.append("")
+    return "\n".join([*lines, words, ""])
+
+
+def _pipes(text: str) -> str:
+    """Text that Markdown takes for nothing else."""
+    return "".join(f"\\{letter}" if letter in r"\`*_{}[]<>#|~&" else letter for letter in text)
+
+
+def as_latex(found: Sequence[Table], words: str) -> str:
+    """For `\\usepackage{booktabs}`; a rule parts arms from what they are compared with."""
+    lines = [f"% {' '.join(words.split())}"]
+    for table in found:
+        lines += [r"\begin{tabular}{l" + "r" * len(table.measures) + "}", r"\toprule"]
+        lines += [" & ".join([_latex(table.target), *map(_latex, table.measures)]) + r" \\", r"\midrule"]
+        arms = sum(row.kind == "arm" for row in table.rows)
+        for number, cells in enumerate(_cells(table, _latex, lambda text: rf"\textbf{{{text}}}", r" $\pm$ ")):
+            lines += [r"\midrule"] * (number == arms) + [" & ".join(cells) + r" \\"]
+        lines += [r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join(lines)
+
+
+LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}  # fmt: skip
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+def _cells(table: Table, escaped: Callable[[str], str], bold: Callable[[str], str], plus_minus: str) -> list[list[str]]:
+    rows = []
+    for row in table.rows:
+        cells = [
+            said(row.cells.get(measure), plus_minus).replace("-", "−" if plus_minus == " ± " else "$-$")
+            for measure in table.measures
+        ]
+        best = [row.kind == "arm" and table.best[measure] == row.name for measure in table.measures]
+        rows.append([escaped(row.name), *(bold(cell) if wins else cell for cell, wins in zip(cells, best, strict=True))])
+    return rows
+
+
+def main_measure(table: Table) -> str | None:
+    """The one that arms are judged by; None where all are undefined."""
+    return next((measure for measure in (*ORDER, *table.measures) if measure in table.measures), None)
+
+
+def as_plain(found: Sequence[Table]) -> list[dict[str, Any]]:
+    """For JSON."""
+    return [
+        {
+            "target": table.target,
+            "measures": list(table.measures),
+            "rows": [
+                {"name": row.name, "kind": row.kind, "cells": {m: vars(cell) for m, cell in row.cells.items()}}
+                for row in table.rows
+            ],
+        }
+        for table in found
+    ]

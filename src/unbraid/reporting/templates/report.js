@@ -1,0 +1,131 @@
+"use strict";
+// The plots of a report, drawn by Plotly from REPORT (report-data.js), each when it first comes into view.
+
+// Okabe and Ito's colours, which colour-blind readers tell apart; dashes and symbols go on where they end.
+const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999"];
+const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
+const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "star"];
+const NAMED = 14; // so many arms are named beside their points
+const element = (id) => document.getElementById(id);
+const style = (arm) => ({
+  colour: COLOURS[arm % COLOURS.length],
+  dash: DASHES[Math.floor(arm / COLOURS.length) % DASHES.length],
+  symbol: SYMBOLS[Math.floor(arm / COLOURS.length) % SYMBOLS.length],
+});
+const translucent = (colour) => `${colour}33`;
+const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;"); // Plotly takes some tags for markup
+const arms = REPORT.arms.map(escaped);
+const tracks = REPORT.tracks.map(escaped);
+
+function layout(more) {
+  const look = getComputedStyle(document.documentElement);
+  const ink = look.getPropertyValue("--ink").trim();
+  const rule = look.getPropertyValue("--rule").trim();
+  const axis = { gridcolor: rule, zerolinecolor: rule, automargin: true };
+  const { xaxis = {}, yaxis = {}, ...rest } = more;
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 13 },
+    margin: { l: 60, r: 20, t: 20, b: 50 }, hovermode: "closest", showlegend: false,
+    ...rest, xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis },
+  };
+}
+
+const target = () => element("target").value;
+const measure = () => element("measure").value;
+
+function boxes() {
+  const traces = REPORT.scores[target()][measure()].map((scores, arm) => ({
+    type: "box", name: arms[arm], y: scores, text: tracks, boxpoints: arms.length > NAMED ? "outliers" : "all", jitter: 0.4,
+    pointpos: 0, marker: { color: style(arm).colour, size: 5, symbol: style(arm).symbol }, line: { width: 1.5 },
+    fillcolor: translucent(style(arm).colour), hovertemplate: "%{text}<br>%{y:.2f} dB<extra>%{fullData.name}</extra>",
+  }));
+  return [traces, layout({ xaxis: { type: "category" }, yaxis: { title: { text: `${measure()} (dB)` } }, height: 420 })];
+}
+
+function heat() {
+  const relative = element("relative").checked;
+  const scores = REPORT.scores[target()][measure()];
+  const base = scores[REPORT.arms.indexOf(REPORT.baseline)];
+  const minus = (a, b) => (a === null || b === null ? null : a - b);
+  const z = relative ? scores.map((row) => row.map((value, track) => minus(value, base[track]))) : scores;
+  const trace = {
+    type: "heatmap", x: tracks, y: arms, z, hoverongaps: false, colorbar: { title: { text: "dB" } },
+    colorscale: relative ? "RdBu" : "Cividis", reversescale: false, ...(relative ? { zmid: 0 } : {}),
+    hovertemplate: "%{y}<br>%{x}<br>%{z:.2f} dB<extra></extra>",
+  };
+  const axis = { type: "category", tickangle: -45 };
+  return [[trace], layout({ height: 180 + 24 * arms.length, xaxis: axis, yaxis: { type: "category", autorange: "reversed" } })];
+}
+
+function curves() {
+  const name = element("curve").value;
+  const traces = (REPORT.curves[name] || []).flatMap((one) => {
+    const arm = REPORT.arms.indexOf(one.arm);
+    const look = style(arm < 0 ? REPORT.arms.length : arm);
+    const label = escaped(one.arm);
+    const edge = { type: "scatter", mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false, legendgroup: label, x: one.epochs };
+    const band = one.seeds < 2 ? [] : [{ ...edge, y: one.low }, { ...edge, y: one.high, fill: "tonexty", fillcolor: translucent(look.colour) }];
+    return [...band, {
+      type: "scatter", mode: one.epochs.length > 1 ? "lines" : "markers", name: label, legendgroup: label, x: one.epochs, y: one.mean,
+      line: { color: look.colour, dash: look.dash, width: 2 }, hovertemplate: "epoch %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
+    }];
+  });
+  const title = (text) => ({ title: { text } });
+  return [traces, layout({ height: 420, showlegend: true, xaxis: title("epoch"), yaxis: title(escaped(name || "")) })];
+}
+
+function against(costs, label) {
+  const figures = REPORT.figures[target()][measure()];
+  const known = arms.map((_, arm) => arm).filter((arm) => costs[arm] && figures[arm] !== null);
+  const trace = {
+    type: "scatter", mode: arms.length > NAMED ? "markers" : "markers+text", x: known.map((arm) => costs[arm]),
+    y: known.map((arm) => figures[arm]), text: known.map((arm) => arms[arm]), textposition: "top center",
+    marker: { size: 10, color: known.map((arm) => style(arm).colour), symbol: known.map((arm) => style(arm).symbol) },
+    cliponaxis: false, hovertemplate: "%{text}<br>%{x:.4s}, %{y:.2f} dB<extra></extra>",
+  };
+  const empty = known.length > 0 ? [] : [{ text: "not recorded", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }];
+  const [least, most] = [Math.min(...trace.x), Math.max(...trace.x)];
+  const log = { type: "log", dtick: "D2", range: [Math.log10(least) - 0.3, Math.log10(most) + 0.3] };
+  const x = { title: { text: label }, ...(most >= 10 * least ? log : { range: [0, 1.3 * most] }) }; // with room for names
+  return [[trace], layout({ height: 380, annotations: empty, xaxis: x, yaxis: { title: { text: `${measure()} (dB)` } } })];
+}
+
+const PLOTS = {
+  boxes, heat, curves,
+  parameters: () => against(REPORT.parameters, "parameters"),
+  seconds: () => against(REPORT.seconds, "seconds of training"),
+};
+const BY_MEASURE = ["boxes", "heat", "parameters", "seconds"];
+const seen = new Set();
+
+function draw(names) {
+  for (const name of names.filter((one) => seen.has(one))) {
+    Plotly.react(name, ...PLOTS[name](), { responsive: true, displaylogo: false });
+  }
+}
+
+function fill(id, names, chosen) {
+  element(id).replaceChildren(...names.map((name) => new Option(name, name, false, name === chosen)));
+}
+
+function chooseTarget() {
+  const { measures, main } = REPORT.targets[target()];
+  fill("measure", measures, main);
+}
+
+fill("target", Object.keys(REPORT.targets));
+chooseTarget();
+fill("curve", Object.keys(REPORT.curves));
+element("target").addEventListener("change", () => { chooseTarget(); draw(BY_MEASURE); });
+element("measure").addEventListener("change", () => draw(BY_MEASURE));
+element("relative").addEventListener("change", () => draw(["heat"]));
+element("curve").addEventListener("change", () => draw(["curves"]));
+document.addEventListener("theme", () => draw(Object.keys(PLOTS)));
+const watcher = new IntersectionObserver((entries) => {
+  for (const { target: place } of entries.filter((entry) => entry.isIntersecting)) {
+    watcher.unobserve(place);
+    seen.add(place.id);
+    draw([place.id]);
+  }
+}, { rootMargin: "200px" });
+Object.keys(PLOTS).forEach((id) => watcher.observe(element(id)));

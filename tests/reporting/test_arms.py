@@ -1,0 +1,189 @@
+"""Run folders read as arms."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.reporting.sweeps import PROTOCOL, TRACKS, leave_run, usual
+from unbraid.errors import InputError
+from unbraid.records import LOCK
+from unbraid.reporting.arms import Spread, arms_of, differences, read, runs_of
+
+
+def arms(sweep):
+    return arms_of(runs_of(sweep))
+
+
+def test_runs_that_differ_in_the_seed_are_one_arm(tmp_path):
+    usual(tmp_path)
+    found = arms(tmp_path)
+    assert [arm.name for arm in found] == ["net0", "net1", "net2"]
+    assert [run.folder.name for run in found[0].runs] == ["0-net0-demo-0", "1-net0-demo-1"]
+    assert found[0].of_tracks("vocals", "NSDR", TRACKS).shape == (2, 8)
+
+
+def test_runs_come_in_the_order_of_the_sweep_and_not_of_the_alphabet(tmp_path):
+    for number in (10, 9, 0):
+        leave_run(tmp_path, number, f"net{number}", 0, [1.0])
+    assert [path.name.split("-")[0] for path in runs_of(tmp_path)] == ["0", "9", "10"]
+
+
+def test_figures_are_means_over_seeds_and_undefined_ones_are_none(tmp_path):
+    for seed, value in enumerate((1.0, 3.0)):
+        leave_run(tmp_path, seed, "net", seed, [value, value])
+    (arm,) = arms(tmp_path)
+    assert arm.summary("vocals", "NSDR") == Spread(2.0, pytest.approx(np.std([1, 3], ddof=1)), 2)
+    assert arm.summary("vocals", "SAR") is None and arm.summary("drums", "NSDR") is None
+    assert np.isnan(arm.of_tracks("vocals", "SAR", TRACKS[:2])).all()
+
+
+def test_a_single_seed_has_no_deviation():
+    assert Spread.of([4.0]) == Spread(4.0, None, 1) and Spread.of([None]) is None
+
+
+def test_cost_is_that_of_training(tmp_path):
+    leave_run(tmp_path, 0, "net", 0, [1.0])
+    (arm,) = arms(tmp_path)
+    assert arm.seconds.mean == 7.5 and arm.cost("parameters").mean == 2e6 and arm.gpu_hours.mean == 0  # on the CPU
+    scores = arm.runs[0].scores | {"cost": {"device": "NVIDIA H100", "devices": 2}}
+    assert replace(arm, runs=[replace(arm.runs[0], scores=scores)]).gpu_hours.mean == pytest.approx(2 * 7.5 / 3600)
+
+
+def test_runs_of_before_that_have_no_record_of_cost_say_nothing(tmp_path):
+    run = leave_run(tmp_path, 0, "net", 0, [1.0])
+    scores = json.loads((run / "scores.json").read_text())
+    del scores["cost"]
+    (run / "scores.json").write_text(json.dumps(scores))
+    (arm,) = arms(tmp_path)
+    assert arm.cost("parameters") is None and arm.gpu_hours is None
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ([["a=1"], ["a=2"]], ["net0 a=1", "net1 a=2"]),
+        ([["a=1"], ["a=1"]], ["net0", "net1"]),
+        ([["data.root=/one"], ["data.root=/two"]], ["net0", "net1"]),
+        ([["experiment=x"], []], ["net0", "net1"]),
+    ],
+)
+def test_an_arm_is_named_after_what_was_typed_for_it_alone(tmp_path, words, names):
+    for number, own in enumerate(words):
+        leave_run(tmp_path, number, f"net{number}", 0, [1.0], words=own)
+    assert [arm.name for arm in arms(tmp_path)] == [
+        name if " " not in name else f"model={name}" for name in names
+    ]  # only where all were told one thing, its value is enough
+
+
+def test_where_all_were_told_one_value_its_last_name_says_enough(tmp_path):
+    for number, word in enumerate(["optim.optimizer.lr=1e-3", "+optim.optimizer.lr=1e-4"]):
+        run = leave_run(tmp_path, number, "net", 0, [1.0], lr=number)
+        record = json.loads((run / "run.json").read_text()) | {"overrides": [word, "seed=0"]}
+        (run / "run.json").write_text(json.dumps(record))
+    assert [arm.name for arm in arms(tmp_path)] == ["lr=1e-3", "lr=1e-4"]
+
+
+def test_arms_of_other_values_that_nobody_typed_are_told_apart_by_their_folders(tmp_path):
+    leave_run(tmp_path, 0, "net", 0, [1.0], lr=1e-3)
+    leave_run(tmp_path, 1, "net", 0, [1.0], lr=1e-4)
+    assert [arm.name for arm in arms(tmp_path)] == ["net (0-net-demo-0)", "net (1-net-demo-0)"]
+
+
+def test_what_differs_is_what_differs_less_seeds_names_and_paths(tmp_path):
+    usual(tmp_path, arms=2)
+    assert differences(arms(tmp_path)) == {"model.separator.net.kind": ["net0", "net1"]}
+
+
+def test_a_seed_of_something_else_is_no_seed_of_the_run(tmp_path):
+    """`data.seed` follows the seed; a seed that is always 0 would differ between seeds if it were dropped in some."""
+    for seed in range(2):
+        run = leave_run(tmp_path, seed, "net", seed, [1.0])
+        (run / "config.yaml").write_text((run / "config.yaml").read_text() + "layout: {seed: 0}\n")
+    assert len(arms(tmp_path)) == 1
+
+
+def test_scores_under_two_protocols_do_not_compare(tmp_path):
+    leave_run(tmp_path, 0, "a", 0, [1.0])
+    leave_run(tmp_path, 1, "b", 0, [1.0], protocol=PROTOCOL | {"name": "musdb18"})
+    with pytest.raises(InputError, match="two protocols do not compare: name is ikala_nsdr for 0-a-demo-0 and musdb18"):
+        arms(tmp_path)
+
+
+def test_scores_of_other_tracks_do_not_compare(tmp_path):
+    leave_run(tmp_path, 0, "a", 0, [1.0, 2.0])
+    leave_run(tmp_path, 1, "b", 0, [1.0])
+    with pytest.raises(InputError, match="0-a-demo-0 has 2 and 1-b-demo-0 1; 'song 1' is one of 0-a-demo-0 only"):
+        arms(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "words"),
+    [
+        ("failed", "trainer: out of memory", "failed: trainer: out of memory"),
+        ("queued", None, "has not started"),
+        ("pruned", None, "pruned"),
+        ("interrupted", None, "interrupted"),
+        ("running", None, "was cut off while it ran"),
+        ("done", None, "is done, and its scores.json is missing or damaged"),
+    ],
+)
+def test_runs_without_scores_are_listed_with_the_reason(tmp_path, state, error, words):
+    leave_run(tmp_path, 0, "a", 0, [1.0])
+    leave_run(tmp_path, 1, "b", 0, None, state=state, error=error)
+    found = arms(tmp_path)
+    assert [arm.name for arm in found] == ["a", "b"] and found[1].runs == []
+    assert [run.missing for run in found[1].without] == [words]
+
+
+def test_a_run_that_another_process_is_at_is_running(tmp_path, monkeypatch):
+    run = leave_run(tmp_path, 0, "a", 0, None, state="running")
+    (run / LOCK).touch()
+    monkeypatch.setattr("unbraid.reporting.arms.is_held", lambda folder: (folder / LOCK).exists())
+    assert read(run).missing == "still running, 3 epochs done"
+
+
+def test_a_seed_without_scores_is_of_its_arm(tmp_path):
+    leave_run(tmp_path, 0, "a", 0, [1.0])
+    leave_run(tmp_path, 1, "a", 1, None, state="failed")
+    (arm,) = arms(tmp_path)
+    assert len(arm.runs) == 1 and len(arm.without) == 1
+
+
+def test_without_any_scores_there_is_nothing_to_report(tmp_path):
+    leave_run(tmp_path, 0, "a", 0, None, state="queued")
+    (leave_run(tmp_path, 1, "b", 0, None) / "scores.json").write_text('{"summary": {}}')
+    expected = "none of 2 runs has scores: 0-a-demo-0 has not started; 1-b-demo-0 is done, and its scores.json is missing"
+    with pytest.raises(InputError, match=expected):
+        arms(tmp_path)
+
+
+def test_what_is_no_sweep_is_said(tmp_path):
+    with pytest.raises(InputError, match=r"sweep=.*: has no runs, found nothing; expected the folder of a sweep"):
+        runs_of(tmp_path)
+    with pytest.raises(InputError, match=r"sweep=.*/none: no such folder"):
+        runs_of(tmp_path / "none")
+    run = leave_run(tmp_path, 0, "a", 0, [1.0])
+    with pytest.raises(InputError, match=r"is a single run.* type runs=\[…\]"):
+        runs_of(run)
+    with pytest.raises(InputError, match=r"run\.json: no such|is a file"):
+        runs_of(run / "run.json")
+    with pytest.raises(InputError, match=r"has no run\.json, expected the folder of a run"):
+        read(Path(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a list", None])
+def test_a_run_whose_config_is_damaged_is_said(tmp_path, text):
+    run = leave_run(tmp_path, 0, "a", 0, [1.0])
+    (run / "config.yaml").unlink() if text is None else (run / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"config\.yaml: is no config of a run"):
+        read(run)
+
+
+def test_no_object_of_python_is_made_of_a_config(tmp_path):
+    run = leave_run(tmp_path, 0, "a", 0, [1.0])
+    (run / "config.yaml").write_text("a: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(InputError, match="is no config of a run"):
+        read(run)
