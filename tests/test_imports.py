@@ -18,6 +18,23 @@ TABLE = {
     "features": {"torch", "unbraid.dsp", "unbraid.errors"},
     "corruptions": {"torch", "unbraid.errors"},
     "losses": {"torch", "unbraid.errors"},
+    "synthesis": {"torch", "torchaudio"},
+    "pitch": {"torch", "numpy", "torchcrepe", "librosa", "unbraid.audio", "unbraid.errors"},
+    "controls": {
+        "torch", "numpy", "tqdm", "unbraid.data.parallel", "unbraid.data.store", "unbraid.errors", "unbraid.files",
+        "unbraid.pitch", "unbraid.synthesis",
+    },
+    "instruments": {
+        "torch", "omegaconf", "unbraid.controls", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pitch", "unbraid.runs",
+    },
+    "transfer": {
+        "torch", "numpy", "unbraid.controls", "unbraid.errors", "unbraid.instruments", "unbraid.nets.ddsp",
+        "unbraid.synthesis",
+    },
+    "resyntheses": {
+        "torch", "unbraid.audio", "unbraid.controls", "unbraid.dsp", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pictures",
+        "unbraid.runs", "unbraid.synthesis",
+    },
     "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
     "foreign": {
@@ -29,6 +46,7 @@ TABLE = {
         "unbraid.separators",
     },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
+    "nets.ddsp": {"torch", "unbraid.synthesis"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
     "wiener": {"torch", "unbraid.dsp"},
     "data": {
@@ -49,6 +67,7 @@ TABLE = {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
         "unbraid.nets.pca", "unbraid.tasks", "tqdm",
     },
+    "tasks.synthesis": {"torch", "torchmetrics", "unbraid.nets.ddsp", "unbraid.tasks"},
     "loggers": {"torch", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
     "loggers.telling": {"torch", "pytorch_lightning", "unbraid.loggers", "unbraid.tasks.callbacks"},
     "loggers.tensorboard_events": {
@@ -76,8 +95,8 @@ TABLE = {
     },
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
-        "torch", "omegaconf", "unbraid.errors", "unbraid.exports.onnx_file", "unbraid.foreign", "unbraid.pretrained",
-        "unbraid.runs", "unbraid.separation", "unbraid.separators",
+        "torch", "omegaconf", "unbraid.errors", "unbraid.exports.onnx_file", "unbraid.foreign", "unbraid.instruments",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separation", "unbraid.separators",
     },
     "web": {
         "starlette", "unbraid.audio", "unbraid.errors", "unbraid.loading", "unbraid.separation", "unbraid.stems", "unbraid.web",
@@ -113,6 +132,7 @@ TABLE = {
         "unbraid.nets.autoencoders", "unbraid.nets.pca", "unbraid.runs", "unbraid.tasks.reconstruction",
     },
     "commands": {"torch", "numpy", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
+    "commands.dashboard": {"omegaconf", "wandb", "wandb_workspaces", *ANY_UNBRAID},
     "commands.console": {"omegaconf", "unbraid.commands.door", "unbraid.errors"},
     "commands.door": {"hydra", "omegaconf", "unbraid.errors", "unbraid.runs"},
 }  # fmt: skip
@@ -163,6 +183,8 @@ def test_the_sweeper_is_a_thin_plugin():
     names = imported(SOURCE.parent / "hydra_plugins/unbraid_optuna.py")
     allowed = {"hydra", "omegaconf", "unbraid.commands", "unbraid.errors", "unbraid.records", "unbraid.search"}
     assert {name for name in names if not is_allowed(name, allowed)} == set()
+    names = imported(SOURCE.parent / "hydra_plugins/unbraid_words.py")
+    assert {name for name in names if not is_allowed(name, {"hydra", "omegaconf"})} == set()
 
 
 def test_doors_are_short_and_import_only_hydra_and_commands():

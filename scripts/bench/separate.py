@@ -33,9 +33,9 @@ import soundfile
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-import unbraid
 from unbraid.commands.door import CONF
 from unbraid.data.demo_songs.song import render_song
+from unbraid.loading import load_separator
 from unbraid.runs import build
 
 RATE = 44100
@@ -93,7 +93,7 @@ def timed(function: Callable[[], Any]) -> tuple[float, float]:
 
 def beside_openunmix(folder: Path, seconds: float, rounds: int) -> dict[str, float]:
     theirs, mixture = make_openunmix(folder / "openunmix"), song(seconds)
-    ours = unbraid.load(folder / "openunmix")
+    ours = load_separator(folder / "openunmix")
     ours.separate(mixture[:, : 5 * RATE], RATE)
     theirs(mixture[None, :, : 5 * RATE])
     times: list[tuple[float, float, float, float]] = []
@@ -141,7 +141,7 @@ def speeds(folder: Path, models: str, seconds: float) -> dict[str, float]:
     print(f"real-time factors, clips of {seconds:g} s, stereo, 44.1 kHz")
     mixture, found = song(seconds), {}
     for model in separating_models() if models == "all" else filter(None, models.split(",")):
-        loaded = unbraid.load(make_run(folder / model, model))
+        loaded = load_separator(make_run(folder / model, model))
         loaded.separate(mixture[:, :RATE], RATE)
         clock, processors = timed(lambda loaded=loaded: loaded.separate(mixture, RATE))  # type: ignore[misc]
         found[model] = seconds / clock

@@ -68,6 +68,11 @@ def inside_anywhere(words: Sequence[str]) -> list[str]:
     return sorted(word for word in inside(words) if word.lstrip("+~").split("=")[0].split(".")[-1] not in PATH_KEYS)
 
 
+def arm(words: Sequence[str]) -> str:
+    """What runs that differ by their seed have in common, as it was typed, without paths."""
+    return " ".join(word for word in inside_anywhere(words) if not word.startswith("seed=")) or "as it is"
+
+
 def digest(value: Any) -> str:
     """Of plain data, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

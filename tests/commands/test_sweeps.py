@@ -132,7 +132,7 @@ def test_another_folder_with_another_ledger_is_no_hindrance(cli, tmp_path):
 
 
 def test_a_plan_says_what_runs_would_take_and_starts_none(cli, tmp_path):
-    status, out, err = cli("-m", *AUTOENCODER, "seed=0", "data.batch_size=512,0", "plan=true")
+    status, out, err = cli("-m", *AUTOENCODER, "seed=0", "data.batch_size=512,0", "plan=true", "logger=tensorboard")
     assert status == 1 and err == "error: cannot be run: 1-deep_ae-digits-0\n"
     row, refused = (line for line in out.splitlines() if "deep_ae" in line)
     assert "data.batch_size must be at least 1, found 0" in refused

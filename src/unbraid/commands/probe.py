@@ -47,7 +47,7 @@ def probe(folder: Path) -> None:
     short = {"trainer": {"max_steps": STEPS, "max_epochs": STEPS, "limit_val_batches": 0, "devices": 1, "num_nodes": 1}}
     short["trainer"]["accumulate_grad_batches"] = 1
     config: Any = OmegaConf.merge(run.config, short)
-    config.callbacks = {}
+    config.callbacks, config.logger = {}, None
     course = ready(replace(run, config=config))
     clock = Clock()
     course.trainer.callbacks.append(clock)  # type: ignore[attr-defined]  # a part of the Trainer sets it

@@ -23,7 +23,7 @@ from urllib.request import getproxies
 from unbraid.errors import InputError
 from unbraid.loggers.logger import About, Figures, Logger, Result
 from unbraid.loggers.media import Medium
-from unbraid.records import State, digest, inside_anywhere
+from unbraid.records import State, arm, digest, inside_anywhere
 
 Mode = Literal["auto", "online", "offline"]
 EXIT_CODES = {"done": 0, "pruned": 0, "interrupted": 130}
@@ -58,13 +58,15 @@ class Wandb(Logger):
         """InputError where `mode=online` cannot be."""
         self.folder = run.folder
         there = epochs_in(run.folder)
-        offline = self._why_offline()
+        offline = "as asked for" if self.mode == "offline" else why_offline()
         if offline is None:
             offline = self._begin(run, "online")
         if offline is not None:
             if self.mode == "online":
                 raise InputError(f"logger.wandb.mode=online: {offline}; set it to auto or offline")
-            self._begin(run, "offline")
+            if reason := self._begin(run, "offline"):
+                self._lose(reason)
+                return there
         self._say(offline)
         return there if offline is not None else {*range(self.run.step)}  # the server knows what it has
 
@@ -94,14 +96,14 @@ class Wandb(Logger):
     @contextmanager
     def _unless_it_is_gone(self) -> Iterator[None]:
         """Training goes on without W&B: what its process does not take is said once, and sent when the run goes on."""
-        import wandb
-        from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
-
         try:
             yield
-        except (wandb.Error, MailboxClosedError, HandleAbandonedError, OSError) as error:
-            self.run = None
-            print(f"wandb   is lost, training goes on without it: {_in_line(error)}", file=sys.stderr, flush=True)
+        except _failures() as error:
+            self._lose(_in_line(error))
+
+    def _lose(self, reason: str) -> None:
+        self.run = None
+        print(f"wandb   is lost, training goes on without it: {reason}", file=sys.stderr, flush=True)
 
     def _begin(self, run: About, mode: Literal["online", "offline"]) -> str | None:
         """The reason for which it cannot be, if so."""
@@ -113,7 +115,8 @@ class Wandb(Logger):
                 job_type="train", tags=[*dict.fromkeys([*run.record["choices"].values(), *self.tags])], dir=str(run.folder),
                 config=_config(run), mode=mode, resume="allow", reinit="create_new", settings=self._settings(),
             )  # fmt: skip
-        except (wandb.Error, TimeoutError) as error:
+        except _failures() as error:
+            wandb.teardown()  # or its process would hold the run's id
             return _in_line(error)
         self.run.define_metric("epoch")
         self.run.define_metric("*", step_metric="epoch")
@@ -128,29 +131,28 @@ class Wandb(Logger):
             silent=True, console="off", save_code=False, disable_git=True, disable_job_creation=True, x_disable_meta=True,
         )  # fmt: skip
 
-    def _why_offline(self) -> str | None:
-        """None where a page can be online; decided within a second."""
-        import wandb
-        from wandb.sdk.lib.wbauth import read_netrc_auth
-
-        if self.mode == "offline":
-            return "as asked for"
-        settings = wandb.setup().settings
-        if self.mode == "auto" and settings.mode != "online":
-            return f"WANDB_MODE={settings.mode}"
-        try:
-            key = settings.api_key or settings.identity_token_file or read_netrc_auth(host=settings.base_url)
-        except wandb.Error as error:
-            return _in_line(error)
-        if not key:
-            return "no API key"
-        return None if takes_connections(settings.base_url) else f"{settings.base_url} does not answer"
-
     def _say(self, offline: str | None) -> None:
         if offline is None:
             print(f"wandb   {self.run.url}", flush=True)
         else:
             print(f"wandb   offline, {offline}; to upload it later: {sync_command(self.folder)}", flush=True)
+
+
+def why_offline() -> str | None:
+    """None where W&B can be reached: there is an API key, and the server takes connections; decided within a second."""
+    import wandb
+    from wandb.sdk.lib.wbauth import read_netrc_auth
+
+    settings = wandb.setup(wandb.Settings(silent=True)).settings
+    if settings.mode != "online":
+        return f"WANDB_MODE={settings.mode}"
+    try:
+        key = settings.api_key or settings.identity_token_file or read_netrc_auth(host=settings.base_url)
+    except wandb.Error as error:
+        return _in_line(error)
+    if not key:
+        return "no API key"
+    return None if takes_connections(settings.base_url) else f"{settings.base_url} does not answer"
 
 
 def page_id(record: Mapping[str, Any]) -> str:
@@ -211,7 +213,7 @@ def _config(run: About) -> dict[str, Any]:
     """What was run and with what; no paths."""
     record, carried = run.record, ("identity", "choices", "commit", "code", "versions", "host")
     own = {key: record[key] for key in carried if key in record} | {"overrides": inside_anywhere(record["overrides"])}
-    config: dict[str, Any] = without_places({**run.config, "run": own | dict(run.facts)})
+    config: dict[str, Any] = without_places({**run.config, "run": own | {"arm": arm(record["overrides"])} | dict(run.facts)})
     return config
 
 
@@ -235,6 +237,15 @@ def _shown(media: Sequence[Medium]) -> dict[str, list[Any]]:
     for one in media:
         found.setdefault(one.key, []).append(makers[one.kind](str(one.path), caption=one.caption))
     return found
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What wandb raises where its process, a server or a disk fails."""
+    import wandb
+    from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
+    from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
+
+    return wandb.Error, HandleAbandonedError, MailboxClosedError, ServerResponseError, OSError  # a TimeoutError is one
 
 
 def _in_line(error: BaseException) -> str:
