@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from omegaconf import DictConfig
 
 from unbraid.errors import InputError
-from unbraid.loading import load
+from unbraid.loading import load_separator
 from unbraid.runs import check
 from unbraid.separation import Way
 
@@ -56,7 +56,7 @@ def app(config: DictConfig) -> None:
         from unbraid.web.songs import Songs
     except ModuleNotFoundError as error:
         raise InputError(f"the page needs the package {error.name}: pip install 'unbraid[app]'") from error
-    loaded, way = load(config.run, config.checkpoint), Way(device=config.device)
+    loaded, way = load_separator(config.run, config.checkpoint), Way(device=config.device)
     loaded.on(way)
     with _listening(config.port) as listener, TemporaryDirectory(prefix="unbraid-app-") as folder:
         songs = Songs(loaded, Path(folder), 60.0 * config.keep_minutes, way)
