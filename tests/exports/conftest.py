@@ -51,6 +51,7 @@ def music(stem_file):
     def cut(rate: int, channels: int, samples: int) -> torch.Tensor:
         (found,), own = audio.read(stem_file)
         heard = audio.to_channels(audio.resample(found, own, rate), channels)
+        heard = np.roll(heard, -heard.shape[1] // 2, axis=1)  # it begins softly
         chunks = np.resize(heard.T, (2, samples, channels))  # it is repeated where it is too short
         return torch.from_numpy(np.ascontiguousarray(chunks)).transpose(1, 2)
 

@@ -36,7 +36,7 @@ def written(tmp_path_factory):
 def test_it_says_what_pytorch_says_of_real_music_of_any_size(kind, written, music):
     separator, path = written(kind)
     read = OnnxSeparator(path)
-    for samples in (separator.chunk_samples, separator.chunk_samples // 2 + 11, separator.chunk_samples * 4 // 3 + 7):
+    for samples in (separator.shortest, separator.chunk_samples // 2 + 11, separator.chunk_samples * 4 // 3 + 7):
         mixture = music(separator.sample_rate, separator.channels, samples)
         if kind == "mapping":  # whose phases in silence are those of rounding
             mixture = mixture + 0.1 * torch.randn(mixture.shape)
@@ -57,7 +57,7 @@ def test_it_says_of_itself_what_a_program_needs(written):
     assert found["chunk_samples"] == separator.chunk_samples == 44100 and found["model"] == "open_unmix"
     assert found["stft"] == {"n_fft": 512, "hop_length": 128, "edges": "reflection"} and found["unbraid"]
     read = OnnxSeparator(path)
-    assert (read.targets, read.grid, read.reach) == (separator.targets, separator.grid, separator.reach)
+    assert (read.targets, read.shortest, read.grid) == (separator.targets, separator.shortest, separator.grid)
     assert OnnxSeparator(written("unet")[1]).reach == written("unet")[0].reach
 
 

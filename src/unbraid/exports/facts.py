@@ -31,6 +31,7 @@ class Facts:
         channels: of all waveforms.
         targets: names of the sources, in their order.
         chunk_samples: length of a chunk that suits the network.
+        shortest: in samples; see `Separator.shortest`.
         grid: in samples; see `Separator.grid`.
         reach: in samples; see `Separator.reach`.
         stft: of the masks, where the separator has some.
@@ -44,6 +45,7 @@ class Facts:
     channels: int
     targets: list[str]
     chunk_samples: int
+    shortest: int
     grid: int
     reach: int | None
     stft: Transform | None
@@ -57,7 +59,8 @@ def facts_of(separator: Separator, model: str) -> Facts:
     """Of a separator; `model` is the name of the choice on the command line."""
     masking = separator if isinstance(separator, Masking) else None
     return Facts(
-        separator.sample_rate, separator.channels, separator.targets, separator.chunk_samples, separator.grid, separator.reach,
+        separator.sample_rate, separator.channels, separator.targets, separator.chunk_samples, separator.shortest,
+        separator.grid, separator.reach,
         None if masking is None else _plain(masking.stft), "none" if masking is None else masking.scaling, separator.sound,
         model, versions()["unbraid"],
     )  # fmt: skip
@@ -80,7 +83,7 @@ def read_facts(found: Mapping[str, str], path: Path) -> Facts:
             check_type(said[field.name], hints[field.name])
         except (ValueError, RecursionError, TypeCheckError) as error:
             raise InputError(f"{path}: its {field.name} is {found[field.name]}, expected {field.type}") from error
-    numbers = {key: said[key] for key in ("sample_rate", "chunk_samples", "grid")} | {"reach": said["reach"] or 1}
+    numbers = {key: said[key] for key in ("sample_rate", "chunk_samples", "shortest", "grid")} | {"reach": said["reach"] or 1}
     if wrong := next((key for key, value in numbers.items() if value < 1), None):
         raise InputError(f"{path}: its {wrong} is {said[wrong]}, expected a number above 0")
     return Facts(**said)

@@ -92,6 +92,10 @@ class OnnxSeparator(Separator):
             raise InputError(f"{path}: its inputs are {', '.join(self.inputs)}, expected mixture, or mixture and level")
 
     @property
+    def shortest(self) -> int:
+        return self.said.shortest
+
+    @property
     def grid(self) -> int:
         return self.said.grid
 
