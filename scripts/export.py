@@ -1,4 +1,4 @@
-"""A trained separator for other software: `python scripts/export.py run=outputs/… format=openunmix output=folder`."""
+"""A trained separator for other software: `python scripts/export.py run=outputs/… format=onnx`."""
 
 from omegaconf import DictConfig
 

@@ -37,7 +37,7 @@ class STFT(nn.Module):
 
     def _missing(self, samples: int) -> int:
         """How many samples of silence are added to the end."""
-        return -samples % self.hop_length if 4 * self.hop_length > self.n_fft else 0
+        return up_to(samples, self.hop_length) if 4 * self.hop_length > self.n_fft else 0
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Shape: [..., samples] -> complex [..., n_fft // 2 + 1, frames]."""
@@ -59,6 +59,11 @@ class STFT(nn.Module):
                 window=self.window, center=True, length=samples,
             )  # fmt: skip
         return waveform.reshape(*lead, samples)
+
+
+def up_to(size: int, unit: int) -> int:
+    """What `size` lacks of whole units: -size % unit, in a form that whoever traces a graph of it can reason with."""
+    return (size + unit - 1) // unit * unit - size
 
 
 def magnitudes_of(spectrum: Tensor) -> Tensor:

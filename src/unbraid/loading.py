@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from unbraid.errors import InputError
+from unbraid.exports.onnx_file import OnnxSeparator
 from unbraid.foreign import OPENUNMIX, fill_translated, openunmix_separator, read_translation
 from unbraid.instruments import Player, is_instrument, load_player
 from unbraid.pretrained import read_weights
@@ -95,13 +96,19 @@ def load(path: str | Path, checkpoint: str = "best") -> Loaded | Player:
 
     Args:
         path: of a run folder, a checkpoint in one, what `scripts/publish.py` has written, a folder of the openunmix package,
-            or a yaml file that translates the names of a state dict, see `unbraid.foreign`.
+            an ONNX file of `scripts/export.py`, or a yaml file that translates the names of a state dict.
         checkpoint: of a run folder: best, last or a file.
 
     Raises:
         InputError: there is nothing of the kind, the config names what may not be built, or the weights are of another model.
     """
     path = Path(path).expanduser()
+    if path.suffix == ".onnx":
+        return Loaded(_named(OnnxSeparator(path), path), path.absolute().parent)
+    if path.suffix == ".pt2":
+        raise InputError(
+            f"run={path}: torch evaluates what such a file says, so it is not read; expected a run or an .onnx file"
+        )
     if (path / OPENUNMIX).is_file():
         return Loaded(_named(openunmix_separator(path), path).eval(), path)
     if path.suffix in (".yaml", ".yml") and path.is_file():

@@ -14,6 +14,7 @@ from unbraid.dsp import STFT, magnitudes_of, overlap_add
 from unbraid.errors import InputError
 from unbraid.phases import MixturePhase, Phase
 
+Scaling = Literal["patch", "track", "none"]
 IGNORED = -100  # the label of bins in which nothing sounds; what cross-entropy leaves out
 SILENT = 1e-8  # energy of a bin: 16-bit rounding alone makes more
 
@@ -219,7 +220,7 @@ class Masking(Separator):
         channels: int,
         chunk_seconds: float,
         phase: Phase,
-        scaling: Literal["patch", "track", "none"] = "patch",
+        scaling: Scaling = "patch",
         mask_max: float | None = None,
         mask_power: float = 1.0,
         consistency: bool = False,
@@ -267,17 +268,13 @@ class Masking(Separator):
         return self.stft.hop_length * int(max(frames)) + self.stft.n_fft
 
     def level(self, mixture: Tensor) -> Tensor | None:
-        if self.scaling == "none":
-            return None
-        if self.scaling == "track":
-            return mixture.abs().amax(dim=(1, 2)) * self.stft.window.sum()
-        return magnitudes_of(self.stft(mixture)).amax(dim=(1, 2, 3))
+        return level_of(mixture, self.stft, self.scaling)
 
     def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
         # b batch, s source, c channel, f bin, t frame
         spectrum = self.stft(mixture)
         magnitudes = magnitudes_of(spectrum)
-        scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak, level)
+        scale = self.scale_of(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak, level)
         scaled = magnitudes * scale
         said = self.ask(scaled)
         sound = partial(self._sound, mixture, spectrum, scale, said)
@@ -295,10 +292,13 @@ class Masking(Separator):
             spectra = (said["magnitudes"] / scale.unsqueeze(1)).float() * phase.unsqueeze(1)
         if self.training:
             return self.stft.inverse(spectra, samples)
-        sources = self.phase(spectra, spectrum, self.stft, samples)
-        if self.consistency:
-            sources = sources + (mixture - sources.sum(dim=1)).unsqueeze(1) / len(self.targets)
-        return sources
+        return self.consistent(mixture, self.phase(spectra, spectrum, self.stft, samples))
+
+    def consistent(self, mixture: Tensor, sources: Tensor) -> Tensor:
+        """With their share of what they lack of the mixture, if they shall sum to it."""
+        if not self.consistency:
+            return sources
+        return sources + (mixture - sources.sum(dim=1)).unsqueeze(1) / len(self.targets)
 
     def refine(self, masks: Tensor) -> Tensor:
         """Clamped and raised to a power; of complex masks the absolute values are."""
@@ -308,9 +308,10 @@ class Masking(Separator):
         wanted = (size if self.mask_max is None else size.clamp(max=self.mask_max)) ** self.mask_power
         return masks * (wanted / size.clamp(min=1e-12)) if masks.is_complex() else wanted
 
-    def _scale(self, magnitudes: Tensor, peak: Tensor, level: Tensor | None) -> Tensor:
+    def scale_of(self, magnitudes: Tensor, peak: Tensor, level: Tensor | None) -> Tensor:
+        """The factor to the network's magnitudes. Shape: [B, C, F, T], peak [B], level [B] -> [B, 1, 1, 1]."""
         if self.scaling == "none":
-            return magnitudes.new_ones(len(magnitudes), 1, 1, 1)
+            return magnitudes.new_ones(magnitudes.shape[0], 1, 1, 1)  # whose `len` would be fixed in a graph
         if level is not None:
             largest = level
         else:
@@ -326,6 +327,15 @@ class Masking(Separator):
             rest = magnitudes_of(self.stft(mixture - sources[:, target]))
             magnitudes[:, target] = (magnitudes_of(self.stft(mixture)) - rest).clamp(min=0)
         return Estimate(sources, magnitudes=magnitudes * estimate.scale.unsqueeze(1), scale=estimate.scale)
+
+
+def level_of(mixture: Tensor, stft: STFT, scaling: Scaling) -> Tensor | None:
+    """See `Separator.level`. Shape: [B, C, T] -> [B]."""
+    if scaling == "none":
+        return None
+    if scaling == "track":
+        return mixture.abs().amax(dim=(1, 2)) * stft.window.sum()
+    return magnitudes_of(stft(mixture)).amax(dim=(1, 2, 3))
 
 
 def _stacked(masks: Sequence[Tensor]) -> Tensor:
@@ -411,7 +421,7 @@ class Segmenting(JointMasking):
         chunk_seconds: float,
         phase: Phase,
         hard: bool,
-        scaling: Literal["patch", "track", "none"] = "patch",
+        scaling: Scaling = "patch",
         mask_max: float | None = None,
         mask_power: float = 1.0,
         consistency: bool = False,
@@ -463,7 +473,7 @@ class Clustering(JointMasking):
         phase: Phase,
         masks_from: Literal["head", "clusters"],
         silent_db: float,
-        scaling: Literal["patch", "track", "none"] = "patch",
+        scaling: Scaling = "patch",
         mask_max: float | None = None,
         mask_power: float = 1.0,
         consistency: bool = False,

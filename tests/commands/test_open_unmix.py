@@ -139,7 +139,7 @@ def test_what_the_package_cannot_load_is_not_exported(cli, trained, tmp_path, ch
 
 def test_another_model_and_no_run_are_refused(cli, tmp_path):
     assert "run has no default" in refused(cli)
-    assert "format: found 'onnx', expected" in refused(cli, "run=x", "format=onnx")
+    assert "format: found 'tflite', expected" in refused(cli, "run=x", "format=tflite")
     (tmp_path / "work/unet").mkdir()
     OmegaConf.save(compose("model=unet"), tmp_path / "work/unet/config.yaml", resolve=True)
     assert "run=unet: is no run of model=open_unmix" in refused(cli, "run=unet")

@@ -1,33 +1,31 @@
-"""Export: a trained separator in the form that other software loads, so far that of the openunmix package.
+"""Export: a trained separator as other software loads it: an ONNX file, a program of torch, a folder for openunmix."""
 
-Its `openunmix.utils.load_separator(folder, targets)` reads `separator.json`, and `<target>.json` and `<target>.pth` of each
-target; what it knows no key for must be as the package has it.
-"""
-
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unbraid.commands.experiment import check_experiment
+from unbraid.data.module import MultitrackData
+from unbraid.data.store import StoredTrack, spell_size
 from unbraid.errors import InputError
-from unbraid.nets.open_unmix import OpenUnmix
-from unbraid.runs import build, check, checkpoint_path, load_weights, own_config, write_json
-from unbraid.separators import Masking
+from unbraid.exports.graphs import example
+from unbraid.exports.onnx_file import OnnxSeparator, quantise, write_onnx
+from unbraid.exports.openunmix import check_openunmix, write_openunmix
+from unbraid.exports.program import write_program
+from unbraid.runs import build, check, checkpoint_path, load_weights, own_choices, own_config
+from unbraid.scoring.measures import usdr
+from unbraid.separators import Separator
 
-# What the package's separators always do.
-THEIRS = {
-    "stft.edges": "reflection",
-    "scaling": "none",
-    "mask_max": None,
-    "mask_power": 1.0,
-    "consistency": False,
-    "net.layers": 3,
-    "net.causal": False,
-}
+NAMES = {"onnx": "model.onnx", "torch_export": "model.pt2", "openunmix": "openunmix"}
+QUANTISED = "model-int8.onnx"
+CLOSE = 1e-4  # of samples in [-1, 1], between what a file and what PyTorch says
 
 
 @dataclass
@@ -38,61 +36,133 @@ class Export:
         run: folder of a trained run.
         checkpoint: of the run: best, last or a file.
         format: of what is written.
-        output: folder that is made; None: one in the run, named by the format.
+        output: file or folder that is made; None: one in the run, named by the format.
+        quantise: weights of 8 bits; None: 32-bit floats.
     """
 
     run: str | None
     checkpoint: str
-    format: Literal["openunmix"]
+    format: Literal["openunmix", "onnx", "torch_export"]
     output: str | None
+    quantise: Literal["int8"] | None
 
 
 def export(config: DictConfig) -> None:
-    """Write the folder, whole or not at all.
+    """Write the file or the folder, whole or not at all.
 
     Raises:
-        InputError: the run is of another model or has options that the format lacks, or the output is there already.
+        InputError: the model or an option of it cannot be had in the format, or the output is there already.
     """
+    with open_dict(config):
+        data = config.pop("data")
     check(config, Export)
     if config.run is None:
         raise InputError("run has no default and must be given: run=FOLDER")
+    if config.quantise and config.format != "onnx":
+        raise InputError(f"quantise={config.quantise}: is of format=onnx only, found format={config.format}")
     run = Path(config.run).expanduser()
-    output = run / config.format if config.output is None else Path(config.output).expanduser()
+    name = QUANTISED if config.quantise else NAMES[config.format]
+    output = run / name if config.output is None else Path(config.output).expanduser()
     if output.exists():
         raise InputError(f"output={output}: is there already; choose another name or remove it")
     own: Any = own_config(run)
     check_experiment(own)
-    separator = _separator(own, run, config.checkpoint)
+    separator = _separator(own, run, config)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
-        folder = Path(partial) / output.name
-        folder.mkdir()
-        _write(separator, folder)
-        folder.rename(output)
-    targets = ", ".join(f"'{target}'" for target in separator.targets)
-    print(f"export  {output}: openunmix.utils.load_separator('{output}', targets=[{targets}])")
+        made = Path(partial) / output.name
+        try:
+            said = _write(separator, made, config, own_choices(run).get("model", "unknown"))
+        except InputError as error:
+            raise InputError(f"run={run}: {error}") from error
+        costs = _costs(separator, made, own, data) if config.quantise else ""
+        made.rename(output)
+    print(f"export  {output}: {said.format(output=output)}{costs}")
 
 
-def _separator(own: DictConfig, run: Path, asked: str) -> Masking:
+def _separator(own: DictConfig, run: Path, config: DictConfig) -> Separator:
     """With the weights of the checkpoint."""
-    net = OmegaConf.select(own, "model.separator.net._target_")
-    if net != f"{OpenUnmix.__module__}.{OpenUnmix.__name__}":
-        raise InputError(f"run={run}: is no run of model=open_unmix, the only model that format=openunmix has")
-    for key, expected in THEIRS.items():
-        if (found := OmegaConf.select(own.model.separator, key)) != expected:
-            raise InputError(f"run={run}: model.separator.{key} is {found}, and the openunmix package knows only {expected}")
+    if "separator" not in own.model:
+        raise InputError(f"run={run}: rebuilds its input; expected a run that separates")
+    if config.format == "openunmix":
+        try:
+            check_openunmix(own.model)
+        except InputError as error:
+            raise InputError(f"run={run}: {error}") from error
     task = build(own.model)
-    load_weights(task, checkpoint_path(run, asked), run)
-    assert isinstance(task.separator, Masking)
-    return task.separator
+    load_weights(task, checkpoint_path(run, config.checkpoint), run)
+    separator: Separator = task.separator.eval()
+    return separator
 
 
-def _write(separator: Masking, folder: Path) -> None:
-    stft = separator.stft
-    shape = {"nfft": stft.n_fft, "nhop": stft.hop_length, "nb_channels": separator.channels}
-    write_json(folder / "separator.json", {"sample_rate": separator.sample_rate} | shape)
-    for target, net in zip(separator.targets, separator.nets, strict=True):
-        assert isinstance(net, OpenUnmix)
-        arguments = {"target": target, "hidden_size": net.hidden} | shape
-        write_json(folder / f"{target}.json", {"args": arguments})
-        torch.save(net.state_dict(), folder / f"{target}.pth")
+def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> str:
+    """What there is to say of it, in which `{output}` stands for its name."""
+    if config.format == "openunmix":
+        write_openunmix(separator, path)
+        targets = ", ".join(f"'{target}'" for target in separator.targets)
+        return f"openunmix.utils.load_separator('{{output}}', targets=[{targets}])"
+    if config.format == "torch_export":
+        write_program(separator, path, model)
+        program = torch.export.load(path).module(check_guards=False)
+        return f"{spell_size(path.stat().st_size)}, {_parity(separator, lambda **inputs: program(**inputs))}"
+    plain = path.with_name("plain.onnx") if config.quantise else path
+    write_onnx(separator, plain, model)
+    read = OnnxSeparator(plain)
+    said = _parity(separator, lambda **inputs: read(**inputs).sources)
+    if config.quantise:
+        quantise(plain, path)
+        return f"{spell_size(path.stat().st_size)}, of {spell_size(plain.stat().st_size)} before"
+    return f"{spell_size(path.stat().st_size)}, {said}"
+
+
+def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
+    """How far what was written is from PyTorch, on noise; another length than the one it was traced with is the proof.
+
+    Raises:
+        InputError: it says something else, or is of one length only.
+    """
+    chunk, worst = separator.chunk_samples, 0.0
+    for batch, samples in ((1, chunk), (3, chunk + chunk // 3 + 7)):
+        inputs = example(separator, batch, samples)
+        with torch.inference_mode():
+            expected = separator(**inputs).sources
+        try:
+            worst = max(worst, _distance(separator, exported(**inputs), expected))
+        except Exception as error:  # of the runtime's own kinds
+            raise InputError(f"the graph is of one length only, and fails at {samples} samples") from error
+    if not worst <= CLOSE:
+        raise InputError(f"the graph differs by {worst:.1g} from PyTorch, expected at most {CLOSE:.0e}; nothing was written")
+    return f"within {worst:.1g} of PyTorch on noise of {chunk} and {samples} samples"
+
+
+def _distance(separator: Separator, found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest of a sample; where bins are decided on, some being ties but for rounding, the root mean square."""
+    difference = found - expected
+    return float(difference.square().mean().sqrt() if getattr(separator, "hard", False) else difference.abs().max())
+
+
+def _costs(separator: Separator, path: Path, own: DictConfig, data: DictConfig) -> str:
+    """What 8 bits cost on the test tracks of a data set, a line for each target."""
+    own.data = OmegaConf.to_container(data)  # its links are to what the run says
+    check_experiment(own)
+    module: MultitrackData = build(own.data)
+    tracks = module.whole("test", separator.sample_rate, separator.channels, progress=True)
+    weights = module.target_weights()
+    before, after = (_scores(one, tracks, weights) for one in (separator, OnnxSeparator(path)))
+    whose = f"mean of {len(tracks)} test tracks"
+    return "".join(
+        f"\n  {target}: uSDR {old:.2f} dB in 32 bits, {new:.2f} dB in 8, {new - old:+.2f} dB ({whose})"
+        for target, old, new in zip(separator.targets, before, after, strict=True)
+    )
+
+
+def _scores(separator: Separator, tracks: Sequence[StoredTrack], weights: torch.Tensor) -> list[float]:
+    """Of each target: mean uSDR over the tracks in which it sounds, NaN where it never does."""
+    found: list[list[float]] = [[] for _ in separator.targets]
+    for track in tracks:
+        samples = track.tensor()
+        references = torch.einsum("sr,rcn->scn", weights, samples[1:])
+        for scores, reference, estimate in zip(found, references, separator.separate(samples[0]), strict=True):
+            score = usdr(reference, estimate)
+            scores += [] if score is None else [score]
+    return [fmean(scores) if scores else math.nan for scores in found]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
+from unbraid.dsp import up_to
 from unbraid.errors import InputError
 from unbraid.nets.convolutional import widened
 from unbraid.nets.halving import Doubling, Dropout, Halving, joined
@@ -112,13 +113,13 @@ def crop(magnitudes: Tensor, levels: int, drop_bin: DropBin) -> Tensor:
     if frames < stride:
         raise InputError(f"the chunk is too short: a U-Net of {levels} layers needs at least {stride} frames, found {frames}")
     kept = magnitudes[..., 1:, :] if drop_bin == "dc" else magnitudes[..., :-1, :]
-    return functional.pad(kept, (0, -frames % stride))
+    return functional.pad(kept, (0, up_to(frames, stride)))
 
 
 def restore(values: Tensor, frames: int, drop_bin: DropBin) -> Tensor:
     """The inverse of `crop`; the bin that was left out has its neighbour's values."""
     one_bin = (1, 0) if drop_bin == "dc" else (0, 1)
-    return functional.pad(values[..., :frames], (0, 0, *one_bin), mode="replicate")
+    return functional.pad(values.narrow(-1, 0, frames), (0, 0, *one_bin), mode="replicate")
 
 
 def _down(ins: int, outs: int, kernel_size: int) -> nn.Sequential:

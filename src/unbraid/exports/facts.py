@@ -1,0 +1,89 @@
+"""What an exported file says of itself, beside its graph: all that a program needs to feed it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_type_hints
+
+from typeguard import TypeCheckError, check_type
+
+from unbraid.dsp import STFT
+from unbraid.errors import InputError
+from unbraid.runs import versions
+from unbraid.separators import Masking, Scaling, Separator
+
+
+class Transform(TypedDict):
+    """The arguments of an `STFT`."""
+
+    n_fft: int
+    hop_length: int
+    edges: Literal["silence", "reflection"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Each is written as JSON under its own name.
+
+    Args:
+        sample_rate: of all waveforms, in Hz.
+        channels: of all waveforms.
+        targets: names of the sources, in their order.
+        chunk_samples: length of a chunk that suits the network.
+        shortest: in samples; see `Separator.shortest`.
+        grid: in samples; see `Separator.grid`.
+        reach: in samples; see `Separator.reach`.
+        stft: of the masks, where the separator has some.
+        scaling: what magnitudes are divided by; see `Masking`.
+        settings: how masks come to sound.
+        model: name of the choice on the command line.
+        unbraid: version that has written the file.
+    """
+
+    sample_rate: int
+    channels: int
+    targets: list[str]
+    chunk_samples: int
+    shortest: int
+    grid: int
+    reach: int | None
+    stft: Transform | None
+    scaling: Scaling
+    settings: dict[str, float | str | None]
+    model: str
+    unbraid: str
+
+
+def facts_of(separator: Separator, model: str) -> Facts:
+    """Of a separator; `model` is the name of the choice on the command line."""
+    masking = separator if isinstance(separator, Masking) else None
+    return Facts(
+        separator.sample_rate, separator.channels, separator.targets, separator.chunk_samples, separator.shortest,
+        separator.grid, separator.reach,
+        None if masking is None else _plain(masking.stft), "none" if masking is None else masking.scaling, separator.sound,
+        model, versions()["unbraid"],
+    )  # fmt: skip
+
+
+def _plain(stft: STFT) -> Transform:
+    return {"n_fft": stft.n_fft, "hop_length": stft.hop_length, "edges": stft.edges}
+
+
+def read_facts(found: Mapping[str, str], path: Path) -> Facts:
+    """Those of a file; InputError where they are missing or not what they should be."""
+    hints, said = get_type_hints(Facts), dict[str, Any]()
+    for field in fields(Facts):
+        if field.name not in found:
+            raise InputError(f"{path}: does not say its {field.name}; expected a file that scripts/export.py has written")
+        try:
+            said[field.name] = json.loads(found[field.name])
+            if isinstance(said[field.name], bool):
+                raise ValueError("true and false are no numbers")
+            check_type(said[field.name], hints[field.name])
+        except (ValueError, RecursionError, TypeCheckError) as error:
+            raise InputError(f"{path}: its {field.name} is {found[field.name]}, expected {field.type}") from error
+    numbers = {key: said[key] for key in ("sample_rate", "chunk_samples", "shortest", "grid")} | {"reach": said["reach"] or 1}
+    if wrong := next((key for key, value in numbers.items() if value < 1), None):
+        raise InputError(f"{path}: its {wrong} is {said[wrong]}, expected a number above 0")
+    return Facts(**said)

@@ -1,0 +1,136 @@
+"""ONNX files: a separator written as one, in 32-bit floats or with 8-bit weights, and one read as a separator.
+
+They run in onnxruntime, on any machine and without torch; what is read here runs on the CPU. Reading executes nothing but the
+operators of onnxruntime itself.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unbraid.dsp import STFT
+from unbraid.errors import InputError
+from unbraid.exports.facts import facts_of, read_facts
+from unbraid.exports.graphs import any_size, example, frozen, in_real_numbers, reason
+from unbraid.exports.recurrent import with_graph_lstms
+from unbraid.separators import Estimate, Separator, level_of
+
+OPSET = 20  # the first with an inverse DFT over any axis
+
+
+def write_onnx(separator: Separator, path: Path, model: str) -> None:
+    """One file for batches and chunks of any size from the transform's window on.
+
+    Args:
+        separator: with its weights, on the CPU; it is frozen.
+        path: of the file.
+        model: name of the choice on the command line, for the record.
+
+    Raises:
+        InputError: see `in_real_numbers`; or a package is not installed, or the network has operators that ONNX lacks.
+    """
+    _package("onnx")
+    _package("onnxscript")
+    graph = with_graph_lstms(in_real_numbers(frozen(separator)).eval())
+    inputs = example(separator, 2, separator.chunk_samples)
+    program = _traced(graph, inputs)
+    program.model.metadata_props.update({key: json.dumps(value) for key, value in asdict(facts_of(separator, model)).items()})
+    program.save(path)
+
+
+def _traced(graph: nn.Module, inputs: dict[str, Tensor]) -> Any:
+    try:
+        with torch.no_grad():
+            return torch.onnx.export(
+                graph, kwargs=inputs, dynamo=True, opset_version=OPSET, dynamic_shapes=any_size(inputs),
+                output_names=["sources"], verbose=False,
+            )  # fmt: skip
+    except Exception as error:  # the exporter's own kinds, around whatever went wrong in one of its steps
+        raise InputError(f"cannot be written as a graph: {reason(error)}") from error
+
+
+def quantise(source: Path, path: Path) -> None:
+    """Weights of matrix products, convolutions and LSTMs as 8-bit integers, activations scaled as they come.
+
+    Args:
+        source: a file of `write_onnx`.
+        path: of what is written.
+    """
+    _package("onnx")
+    _package("onnxruntime")
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(source, path, weight_type=QuantType.QUInt8)  # of convolutions the CPU knows the unsigned kind only
+
+
+class OnnxSeparator(Separator):
+    """An exported file in the place of a separator; on the CPU, and without the masks of its own.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        InputError: onnxruntime is not installed; the file is damaged, no ONNX, or no separator that was exported here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise InputError(f"run={path}: no such file")
+        session = _session(path)
+        said = read_facts(session.get_modelmeta().custom_metadata_map, path)
+        super().__init__(said.targets, said.sample_rate, said.channels, said.chunk_samples / said.sample_rate)
+        self.session, self.said = session, said
+        self.stft = None if said.stft is None else STFT(**said.stft)
+        self.inputs = [one.name for one in session.get_inputs()]
+        if (self.inputs, len(session.get_outputs())) not in ((["mixture"], 1), (["mixture", "level"], 1)):
+            raise InputError(f"{path}: its inputs are {', '.join(self.inputs)}, expected mixture, or mixture and level")
+
+    @property
+    def shortest(self) -> int:
+        return self.said.shortest
+
+    @property
+    def grid(self) -> int:
+        return self.said.grid
+
+    @property
+    def reach(self) -> int | None:
+        return self.said.reach
+
+    def level(self, mixture: Tensor) -> Tensor | None:
+        return None if self.stft is None else level_of(mixture, self.stft, self.said.scaling)
+
+    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
+        if level is None and peak is not None and self.said.scaling == "track" and self.stft is not None:
+            level = peak * self.stft.window.sum()
+        given = {"mixture": mixture, "level": mixture.new_zeros(len(mixture)) if level is None else level}
+        (sources,) = self.session.run(None, {name: given[name].float().cpu().numpy() for name in self.inputs})
+        return Estimate(torch.from_numpy(sources).to(mixture.device))
+
+    def reference(
+        self, mixture: Tensor, sources: Tensor, estimate: Estimate, by_difference: Sequence[bool] | None = None
+    ) -> Estimate:
+        return Estimate(sources)
+
+
+def _session(path: Path) -> Any:
+    runtime = _package("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of its own kinds, one for each way a file can be damaged
+        raise InputError(f"{path}: is damaged or no ONNX file: {reason(error)}") from error
+
+
+def _package(name: str) -> ModuleType:
+    try:
+        return __import__(name)
+    except ModuleNotFoundError as error:
+        raise InputError(f"format=onnx needs the package {name}: pip install 'unbraid[export]'") from error

@@ -1,0 +1,153 @@
+"""Songs that wait, are taken apart one at a time, and are gone when nobody wants them any more."""
+
+import queue
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from unbraid.audio import seconds
+from unbraid.errors import InputError
+from unbraid.loading import Loaded
+from unbraid.separation import Way
+from unbraid.stems import Form, write_stems
+
+State = Literal["waiting", "working", "done", "failed"]
+FORM = Form("wav", 16, residual=True, accompaniment=False, peaks="scale", tags=False)
+SWEPT_EVERY = 10.0  # seconds between looks for what is too old
+
+
+class GoneError(Exception):
+    """The song is wanted no more."""
+
+
+@dataclass
+class Song:
+    """One that was given.
+
+    Args:
+        folder: of its own, with the file and the stems.
+        name: as the file was called.
+    """
+
+    folder: Path
+    name: str
+    state: State = "waiting"
+    done: float = 0.0
+    total: float = 0.0
+    said: str = ""
+    gone: bool = False
+    touched: float = field(default_factory=time.monotonic)
+
+    @property
+    def upload(self) -> Path:
+        """The file, by a name of ours: what a stranger calls it is not to be trusted."""
+        return self.folder / "upload"
+
+    def stem(self, name: str) -> Path:
+        """The file of a stem."""
+        return self.folder / f"{name}.wav"
+
+
+class Songs:
+    """All that were given and are not deleted yet.
+
+    Args:
+        loaded: by which they are taken apart.
+        folder: where they lie meanwhile.
+        keep_seconds: after which a song that nobody has asked for is deleted.
+        way: how they are taken apart.
+    """
+
+    def __init__(self, loaded: Loaded, folder: Path, keep_seconds: float, way: Way) -> None:
+        self.loaded, self.folder, self.keep_seconds, self.way = loaded, folder, keep_seconds, way
+        self.names = FORM.names(loaded.targets)
+        self.all: dict[str, Song] = {}
+        self.queue: queue.Queue[Song | None] = queue.Queue()
+        self.thread = threading.Thread(target=self._work, name="separation", daemon=True)
+
+    def add(self, name: str) -> tuple[str, Song]:
+        """A song without its file, with a name that cannot be guessed."""
+        key = uuid.uuid4().hex
+        folder = self.folder / key
+        folder.mkdir()
+        self.all[key] = Song(folder, name)
+        return key, self.all[key]
+
+    def waiting(self, song: Song) -> int:
+        """How many are before it."""
+        before = [one for one in self.all.values() if one.state in ("waiting", "working") and one.touched >= 0]
+        return before.index(song) if song in before else 0
+
+    def delete(self, key: str) -> None:
+        """With all its files; one that is being taken apart ends at its next chunk, and is deleted then."""
+        song = self.all.pop(key)
+        song.gone = True
+        if song.state != "working":
+            shutil.rmtree(song.folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Delete what is too old."""
+        now = time.monotonic()
+        for key, song in list(self.all.items()):
+            if song.state in ("done", "failed") and now - song.touched > self.keep_seconds:
+                self.delete(key)
+
+    def close(self) -> None:
+        """End the work, and wait for its end."""
+        for key in list(self.all):
+            self.delete(key)
+        self.queue.put(None)
+        self.thread.join()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                song = self.queue.get(timeout=SWEPT_EVERY)
+            except queue.Empty:
+                self.sweep()
+                continue
+            if song is None:
+                return
+            if not song.gone:
+                self._take_apart(song)
+            self.sweep()
+
+    def _take_apart(self, song: Song) -> None:
+        song.state = "working"
+        try:
+            song.total = seconds(song.upload)
+            song.said = write_stems(
+                self.loaded, song.upload, {name: song.stem(name) for name in self.names}, FORM, self.way, _heard(song)
+            ) or ""  # fmt: skip
+            song.state = "done"
+        except GoneError:
+            song.state = "failed"
+        except (InputError, OSError) as error:
+            song.said, song.state = _sentence(error, song), "failed"
+        except Exception as error:  # a bug of ours must not end the queue; it is told to whoever waits for the song
+            song.said, song.state = f"{song.name}: {type(error).__name__}: {error}", "failed"
+        finally:
+            song.touched = time.monotonic()
+            song.upload.unlink(missing_ok=True)
+            if song.gone:
+                shutil.rmtree(song.folder, ignore_errors=True)
+
+
+def _heard(song: Song) -> Callable[[int, int], None]:
+    def heard(rate: int, samples: int) -> None:
+        if song.gone:
+            raise GoneError
+        song.done += samples / rate
+
+    return heard
+
+
+def _sentence(error: Exception, song: Song) -> str:
+    """With the user's name of the file in the place of ours."""
+    said = f"{song.name}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    return said.replace(str(song.upload), song.name)
