@@ -20,6 +20,8 @@ RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if "
 
 # What a choice cannot be without.
 WITH = {"data=digits": ["model=ae"], "features=pixels": ["model=ae", "data=digits"], "evaluation=reconstruction": ["model=ae"]}
+WITH |= {f"pitch={path.stem}": ["model=ddsp"] for path in (CONF / "pitch").glob("*.yaml")}
+WITH |= {choice: ["model=ddsp"] for choice in ("features=controls", "evaluation=resynthesis", "optim=ddsp")}
 WITH |= {f"corruption={path.stem}": ["model=ae"] for path in (CONF / "corruption").glob("*.yaml")}
 
 
@@ -58,7 +60,8 @@ def test_every_option_of_our_own_classes_stands_in_a_yaml(choice):
                 if parameter.kind not in VARIADIC  # of nn.Module, for networks and losses without options
             }
             # What a task or a separator tells its network of features and targets: what no yaml can say for all of them.
-            given = {"size", "shape", "classes", "sources"} - set(node) if node.get("_partial_") else set()
+            told = {"size", "shape", "classes", "sources", "sample_rate", "hop_length"}
+            given = told - set(node) if node.get("_partial_") else set()
             assert parameters - given == set(node) - {"_target_", "_partial_"}, where
 
 
@@ -66,7 +69,7 @@ def test_every_top_level_key_is_in_the_schema_and_every_group_has_a_default():
     optional = {name for name, one in inspect.signature(Experiment).parameters.items() if one.default is None}
     known = set(inspect.signature(Experiment).parameters)
     assert known - optional <= set(compose()) <= known
-    assert {*GROUPS} - {"experiment", "sweeper"} <= {*compose(), *compose("model=ae")}
+    assert {*GROUPS} - {"experiment", "sweeper"} <= {*compose(), *compose("model=ae"), *compose("model=ddsp")}
 
 
 def test_every_option_of_a_search_stands_in_its_yaml_and_is_one():

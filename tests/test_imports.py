@@ -18,6 +18,23 @@ TABLE = {
     "features": {"torch", "unbraid.dsp", "unbraid.errors"},
     "corruptions": {"torch", "unbraid.errors"},
     "losses": {"torch", "unbraid.errors"},
+    "synthesis": {"torch", "torchaudio"},
+    "pitch": {"torch", "numpy", "torchcrepe", "librosa", "unbraid.audio", "unbraid.errors"},
+    "controls": {
+        "torch", "numpy", "tqdm", "unbraid.data.parallel", "unbraid.data.store", "unbraid.errors", "unbraid.files",
+        "unbraid.pitch", "unbraid.synthesis",
+    },
+    "instruments": {
+        "torch", "omegaconf", "unbraid.controls", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pitch", "unbraid.runs",
+    },
+    "transfer": {
+        "torch", "numpy", "unbraid.controls", "unbraid.errors", "unbraid.instruments", "unbraid.nets.ddsp",
+        "unbraid.synthesis",
+    },
+    "resyntheses": {
+        "torch", "unbraid.audio", "unbraid.controls", "unbraid.dsp", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pictures",
+        "unbraid.runs", "unbraid.synthesis",
+    },
     "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
     "foreign": {
@@ -29,8 +46,9 @@ TABLE = {
         "unbraid.separators",
     },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
+    "nets.ddsp": {"torch", "unbraid.synthesis"},
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
-    "wiener": {"torch"},
+    "wiener": {"torch", "unbraid.dsp"},
     "data": {
         "torch", "numpy", "filelock", "tqdm", "psutil", "musdb", "yaml", "unbraid.audio", "unbraid.dsp", "unbraid.data",
         "unbraid.errors", "unbraid.files", "unbraid.memory",
@@ -49,6 +67,7 @@ TABLE = {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.features", "unbraid.nets.autoencoders",
         "unbraid.nets.pca", "unbraid.tasks", "tqdm",
     },
+    "tasks.synthesis": {"torch", "torchmetrics", "unbraid.nets.ddsp", "unbraid.tasks"},
     "loggers": {"torch", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
     "loggers.telling": {"torch", "pytorch_lightning", "unbraid.loggers", "unbraid.tasks.callbacks"},
     "loggers.tensorboard_events": {
@@ -76,8 +95,8 @@ TABLE = {
     },
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
-        "torch", "omegaconf", "unbraid.errors", "unbraid.foreign", "unbraid.pretrained", "unbraid.runs",
-        "unbraid.separation", "unbraid.separators",
+        "torch", "omegaconf", "unbraid.errors", "unbraid.foreign", "unbraid.instruments", "unbraid.pretrained",
+        "unbraid.runs", "unbraid.separation", "unbraid.separators",
     },
     "reporting": {"numpy", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.reporting", "unbraid.scoring"},
     "reporting.arms": {

@@ -18,12 +18,14 @@ from unbraid.losses import (
     MagnitudeL1,
     MagnitudeMSE,
     MultiResolutionSTFT,
+    MultiScaleSpectral,
     SquaredError,
     WaveformL1,
     WaveformMSE,
     WeightedSum,
 )
 from unbraid.separators import Estimate
+from unbraid.synthesis import oscillators
 
 
 def test_magnitude_l1_of_equal_magnitudes_is_zero_and_of_a_shift_is_the_shift():
@@ -215,3 +217,44 @@ def test_a_loss_of_what_the_separator_does_not_give_is_said(loss, name):
     waveforms = Estimate(torch.zeros(1, 1, 1, 8))
     with pytest.raises(InputError, match=f"model.loss: is of {name}, and this separator has none"):
         loss(waveforms, waveforms)
+
+
+SCALES = [2048, 1024, 512, 256, 128, 64]
+
+
+def test_multi_scale_loss_is_zero_for_equal_signals_and_treats_scales_and_signals_alike():
+    one, other = torch.randn(2, 3, 8000, generator=torch.Generator().manual_seed(0))
+    loss = MultiScaleSpectral(SCALES, 1.0)
+    assert loss(one, one) == 0 < loss(one, other)
+    assert torch.isclose(loss(one, other), loss(other, one))
+    assert torch.isclose(loss(one, other), MultiScaleSpectral(SCALES[::-1], 1.0)(one, other))
+    alone = [MultiScaleSpectral([size], 1.0)(one, other) for size in SCALES]
+    assert torch.isclose(loss(one, other), torch.stack(alone).sum())
+
+
+def test_multi_scale_loss_of_half_the_level_is_what_one_works_out():
+    """In logarithms log 2 in every bin, in magnitudes half of the mean."""
+    sound = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    logs = MultiScaleSpectral([512], 1.0)(sound, sound / 2) - MultiScaleSpectral([512], 0.0)(sound, sound / 2)
+    assert float(logs) == pytest.approx(math.log(2), abs=1e-3)
+    spectrum = torch.stft(sound, 512, 128, window=torch.hann_window(512), pad_mode="constant", return_complex=True)
+    assert float(MultiScaleSpectral([512], 0.0)(sound, sound / 2)) == pytest.approx(float(spectrum.abs().mean()) / 2, rel=1e-4)
+
+
+def test_multi_scale_loss_tells_in_which_direction_the_pitch_lies():
+    """The logarithms see side lobes, whose phases beat; magnitudes alone are plain about it."""
+    loss, amplitudes = MultiScaleSpectral(SCALES, 0.0), torch.full((1, 101, 1), 0.3)
+    true, _ = oscillators(torch.full((1, 101), 440.0), amplitudes, 64, 16000)
+    for hz, sign in ((437.0, -1), (443.0, 1)):
+        f0 = torch.full((1, 101), hz, requires_grad=True)
+        loss(oscillators(f0, amplitudes, 64, 16000)[0], true).backward()
+        assert f0.grad.isfinite().all() and f0.grad.sum() * sign > 0
+    silence = torch.zeros(1, 4000, requires_grad=True)
+    loss(silence, true[:, :4000]).backward()
+    assert silence.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("sizes", "alpha"), [([], 1.0), ([2], 1.0), ([64], -1.0)])
+def test_multi_scale_loss_refuses_what_is_none(sizes, alpha):
+    with pytest.raises(InputError):
+        MultiScaleSpectral(sizes, alpha)

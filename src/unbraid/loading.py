@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unbraid.errors import InputError
 from unbraid.foreign import OPENUNMIX, fill_translated, openunmix_separator, read_translation
+from unbraid.instruments import Player, is_instrument, load_player
 from unbraid.pretrained import read_weights
 from unbraid.runs import build, check, checkpoint_path, fill, load_weights, own_config, read_config
 from unbraid.separation import Model, Way, at_rate, level_of, streamed
@@ -89,8 +90,8 @@ class Loaded:
         return dict(zip(self.targets, found, strict=True))
 
 
-def load(path: str | Path, checkpoint: str = "best") -> Loaded:
-    """A trained separator.
+def load(path: str | Path, checkpoint: str = "best") -> Loaded | Player:
+    """A trained separator, or an instrument.
 
     Args:
         path: of a run folder, a checkpoint in one, what `scripts/publish.py` has written, a folder of the openunmix package,
@@ -108,6 +109,18 @@ def load(path: str | Path, checkpoint: str = "best") -> Loaded:
     if path.is_file() and path.suffix == ".ckpt":
         path, checkpoint = path.absolute().parent.parent, str(path)
     config = own_config(path)
+    return load_player(config, path, checkpoint) if is_instrument(config) else _loaded(config, path, checkpoint)
+
+
+def load_separator(path: str | Path, checkpoint: str = "best") -> Loaded:
+    """As `load`; InputError where it is an instrument."""
+    loaded = load(path, checkpoint)
+    if not isinstance(loaded, Loaded):
+        raise InputError(f"run={path}: has an instrument and no separator; expected a run that separates")
+    return loaded
+
+
+def _loaded(config: DictConfig, path: Path, checkpoint: str) -> Loaded:
     separator = build_separator(config, path)
     if (weights := path / PUBLISHED_WEIGHTS).is_file():
         fill(separator, read_weights(weights), f"{weights}: is of another model than {path}/config.yaml describes")

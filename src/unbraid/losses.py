@@ -191,6 +191,45 @@ class MultiResolutionSTFT(nn.Module):
         return spectra.unflatten(0, (2, -1))
 
 
+class MultiScaleSpectral(nn.Module):
+    """Σᵢ ‖Sᵢ − Ŝᵢ‖₁ + α ‖log Sᵢ − log Ŝᵢ‖₁ of magnitudes at several resolutions, all alike (Engel et al., ICLR 2020).
+
+    Both norms are means over bins, so that the figure does not depend on the length. Windows are Hann's and overlap by 75 %.
+
+    Args:
+        fft_sizes: in samples.
+        alpha: weight of the logarithms.
+    """
+
+    FLOOR = 1e-5  # is added before the logarithm, as in the authors' code
+
+    def __init__(self, fft_sizes: Sequence[int], alpha: float) -> None:
+        super().__init__()
+        if not fft_sizes or min(fft_sizes) < 4:
+            raise InputError(f"fft_sizes must all be at least 4, found {list(fft_sizes)}")
+        if alpha < 0:
+            raise InputError(f"alpha must be at least 0, found {alpha}")
+        self.sizes, self.alpha = list(fft_sizes), alpha
+        for size in self.sizes:
+            self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
+
+    def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
+        """Shape: waveforms [..., T] both -> scalar. In float32 under any precision."""
+        samples = estimate.shape[-1]
+        with torch.autocast(estimate.device.type, enabled=False):
+            one, other = (waveform.float().reshape(-1, samples) for waveform in (estimate, reference))
+            return torch.stack([self._distance(one, other, size) for size in self.sizes]).sum()
+
+    def _distance(self, estimate: Tensor, reference: Tensor, size: int) -> Tensor:
+        one, other = (self._magnitudes(waveform, size) for waveform in (estimate, reference))
+        logs = functional.l1_loss((one + self.FLOOR).log(), (other + self.FLOOR).log())
+        return functional.l1_loss(one, other) + self.alpha * logs
+
+    def _magnitudes(self, waveform: Tensor, size: int) -> Tensor:
+        window = self.get_buffer(f"window_{size}")
+        return torch.stft(waveform, size, size // 4, window=window, pad_mode="constant", return_complex=True).abs()
+
+
 class WeightedSum(nn.Module):
     """Several losses as one.
 

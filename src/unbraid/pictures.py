@@ -104,6 +104,34 @@ def _save(figure: Figure, path: Path, cut: Literal["tight"] | None = "tight") ->
         figure.savefig(partial, dpi=90, bbox_inches=cut)
 
 
+def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: float) -> None:
+    """Draw what an instrument is played by and what it makes of it: a line or an image under each other, over time.
+
+    Args:
+        path: of the PNG.
+        title: of the picture.
+        curves: each [F], or [F, K] as an image of dB with the first row at the bottom, by the name of its panel.
+        seconds: between points.
+    """
+    figure = Figure(figsize=(10, 1.9 * len(curves)), layout="constrained")
+    axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (name, values) in zip(axes, curves.items(), strict=True):
+        end = len(values) * seconds
+        shown = values.cpu().numpy()
+        if values.dim() == 1:
+            axis.plot([n * seconds for n in range(len(values))], shown, linewidth=1)
+        else:
+            image = axis.imshow(
+                shown.T, origin="lower", aspect="auto", vmin=FLOOR_DB, vmax=0, interpolation="nearest",
+                extent=(0, end, 0, shown.shape[1]), cmap="magma",
+            )  # fmt: skip
+            figure.colorbar(image, ax=axis)
+        axis.set(ylabel=name, xlim=(0, end))
+    axes[-1].set_xlabel("time (s)")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
 def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[int, Path]) -> None:
     """Draw error by size of the code, and under it what a run of each size has rebuilt.
 

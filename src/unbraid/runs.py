@@ -31,7 +31,7 @@ from unbraid.files import written_whole
 
 OURS = (
     "nets", "separators", "phases", "features", "corruptions", "dsp", "losses", "tasks", "data", "scoring", "evaluation",
-    "reconstructions", "reference",
+    "reconstructions", "reference", "controls", "pitch", "resyntheses",
 )  # fmt: skip
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
 TRAINING_ONLY = (

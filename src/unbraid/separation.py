@@ -53,7 +53,7 @@ class Way:
     Args:
         chunk_seconds: of what the network hears at once; None: what suits it.
         overlap: share of a chunk that the next one hears too, in [0, 0.75]; None: what suits the network.
-        batch_size: chunks at once; None: as many as are shorter than 48 s together.
+        batch_size: chunks at once; None: one on a CPU, whose caches more would not fit, and 48 s of them elsewhere.
         shifts: the mean of so many estimates, each of the chunk a little later.
         precision: `bf16`: where torch's autocast allows it.
         device: `cpu`, `cuda`, …; None: a GPU where there is one.
@@ -206,7 +206,8 @@ def separated(model: Model, blocks: Iterable[Tensor], way: Way, level: Tensor | 
     """
     cut = cut_for(model, way)
     hear = _Hearing(model, way, level, device)
-    batch_size = way.batch_size or max(BATCH_SECONDS * model.sample_rate // cut.chunk, 1)
+    usual = 1 if device.type == "cpu" else max(BATCH_SECONDS * model.sample_rate // cut.chunk, 1)
+    batch_size = way.batch_size or usual
     yield from joined(_estimates(chunks(blocks, cut, model.grid), hear, batch_size), cut.fade)
 
 

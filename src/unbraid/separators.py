@@ -25,7 +25,7 @@ class Estimate:
         sources: in the order of the targets; or what makes them, which is called when they are asked for: a loss of magnitudes
             needs none.
         masks: of each target.
-        magnitudes: of each target, in the network's scale.
+        magnitudes: of each target, in the network's scale; or what makes them, which only a loss or a picture asks for.
         scale: the factor from STFT magnitudes to the network's.
         logits: of classes, the targets and the rest.
         labels: the class of each bin, negative where it has none.
@@ -41,7 +41,7 @@ class Estimate:
         self,
         sources: Tensor | Callable[[], Tensor],
         masks: Tensor | None = None,
-        magnitudes: Tensor | None = None,
+        magnitudes: Tensor | Callable[[], Tensor] | None = None,
         scale: Tensor | None = None,
         logits: Tensor | None = None,
         labels: Tensor | None = None,
@@ -49,7 +49,8 @@ class Estimate:
         weights: Tensor | None = None,
     ) -> None:
         self._sources = sources
-        self.masks, self.magnitudes, self.scale = masks, magnitudes, scale
+        self._magnitudes = magnitudes
+        self.masks, self.scale = masks, scale
         self.logits, self.labels, self.embeddings, self.weights = logits, labels, embeddings, weights
 
     @property
@@ -57,6 +58,12 @@ class Estimate:
         if not isinstance(self._sources, Tensor):
             self._sources = self._sources()
         return self._sources
+
+    @property
+    def magnitudes(self) -> Tensor | None:
+        if callable(self._magnitudes) and not isinstance(self._magnitudes, Tensor):
+            self._magnitudes = self._magnitudes()
+        return self._magnitudes
 
 
 class Separator(nn.Module, ABC):
@@ -242,8 +249,7 @@ class Masking(Separator):
 
     def ask(self, magnitudes: Tensor) -> dict[str, Tensor]:
         """What the networks say of scaled magnitudes: fields of an `Estimate`, `masks` or `magnitudes` among them."""
-        masks = [net(magnitudes) for net in self.nets]
-        return {"masks": torch.stack(masks, dim=1) if len(masks) > 1 else masks[0].unsqueeze(1)}  # a view of one is no copy
+        return {"masks": _stacked([net(magnitudes) for net in self.nets])}
 
     @property
     def grid(self) -> int:
@@ -274,16 +280,16 @@ class Masking(Separator):
         scale = self._scale(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak, level)
         scaled = magnitudes * scale
         said = self.ask(scaled)
-        if "masks" in said:
-            masks = said["masks"]
-            said.setdefault("magnitudes", (masks.abs() if masks.is_complex() else masks) * scaled.unsqueeze(1))
-        return Estimate(partial(self._sound, mixture, spectrum, scale, said), scale=scale, **said)
+        sound = partial(self._sound, mixture, spectrum, scale, said)
+        if "magnitudes" in said:
+            return Estimate(sound, scale=scale, **said)
+        return Estimate(sound, magnitudes=partial(_masked, said["masks"], scaled), scale=scale, **said)
 
     def _sound(self, mixture: Tensor, spectrum: Tensor, scale: Tensor, said: dict[str, Tensor]) -> Tensor:
         """Waveforms of what the networks said."""
         samples = mixture.shape[-1]
         if "masks" in said:
-            spectra = (said["masks"] if self.training else self.refine(said["masks"])) * spectrum.unsqueeze(1)
+            spectra = _product(said["masks"] if self.training else self.refine(said["masks"]), spectrum.unsqueeze(1))
         else:
             phase = torch.polar(torch.ones_like(spectrum.real), spectrum.angle())
             spectra = (said["magnitudes"] / scale.unsqueeze(1)).float() * phase.unsqueeze(1)
@@ -320,6 +326,27 @@ class Masking(Separator):
             rest = magnitudes_of(self.stft(mixture - sources[:, target]))
             magnitudes[:, target] = (magnitudes_of(self.stft(mixture)) - rest).clamp(min=0)
         return Estimate(sources, magnitudes=magnitudes * estimate.scale.unsqueeze(1), scale=estimate.scale)
+
+
+def _stacked(masks: Sequence[Tensor]) -> Tensor:
+    """Along the sources, in the order in memory that they have: a recurrent network's have bins beside each other."""
+    if len(masks) == 1:
+        return masks[0].unsqueeze(1)  # a view of one is no copy
+    if masks[0].stride(-2) == 1:
+        return torch.stack([mask.transpose(-1, -2) for mask in masks], dim=1).transpose(-1, -2)
+    return torch.stack([*masks], dim=1)
+
+
+def _masked(masks: Tensor, magnitudes: Tensor) -> Tensor:
+    """Shape: [B, S, C, F, T], [B, C, F, T] -> [B, S, C, F, T]."""
+    return (masks.abs() if masks.is_complex() else masks) * magnitudes.unsqueeze(1)
+
+
+def _product(masks: Tensor, spectra: Tensor) -> Tensor:
+    """Of real masks without the complex copy of them that torch would make."""
+    if masks.is_complex():
+        return masks * spectra
+    return torch.view_as_complex(torch.view_as_real(spectra) * masks.unsqueeze(-1))
 
 
 class Mapping(Masking):

@@ -8,6 +8,8 @@ in Open-Unmix (Stöter et al., JOSS 2019), whose regularisation and scaling this
 import torch
 from torch import Tensor
 
+from unbraid.dsp import magnitudes_of
+
 EPSILON = 1e-10  # the energy of the noise that is taken out
 LARGEST = 10.0  # magnitude of the mixture that the iterations see: they are done in float32
 
@@ -33,31 +35,58 @@ def wiener(spectra: Tensor, mixture: Tensor, iterations: int, softmask: bool, re
         spectra = torch.cat([spectra, mixture.unsqueeze(1) - spectra.sum(dim=1, keepdim=True)], dim=1)
     if not iterations:
         return spectra
+    if spectra.shape[-1] <= window_frames:
+        return _maximise(spectra, mixture, iterations)
     stretches = zip(spectra.split(window_frames, dim=-1), mixture.split(window_frames, dim=-1), strict=True)
     return torch.cat([_maximise(*stretch, iterations) for stretch in stretches], dim=-1)
 
 
 def _maximise(spectra: Tensor, mixture: Tensor, iterations: int) -> Tensor:
-    """Expectation maximisation on one stretch. Shape: as `wiener`."""
-    # b batch, s source, c and d channels, f bin, t frame
-    scale = (mixture.abs().amax(dim=(1, 2, 3)) / LARGEST).clamp(min=1).view(-1, 1, 1, 1)
-    mixture, spectra = mixture / scale, spectra / scale.unsqueeze(1)
+    """Expectation maximisation on one stretch, in real numbers where they are. Shape: as `wiener`."""
+    # b batch, s source, c channel, f bin, t frame
+    # Both regularisations are of a mixture that is scaled to LARGEST; scaling them back is less work than scaling it.
+    scale = (magnitudes_of(mixture).amax(dim=(1, 2, 3)) / LARGEST).clamp(min=1).square().view(-1, 1, 1)
     for _ in range(iterations):
-        powers = spectra.abs().square().mean(dim=2)
-        covariances = torch.einsum("bscft,bsdft->bscdf", spectra, spectra.conj())
-        covariances = covariances / (EPSILON + powers.sum(dim=-1))[:, :, None, None]
-        of_mixture = torch.einsum("bsft,bscdf->bcdft", powers.to(covariances), covariances)
-        whitened = _solve(of_mixture, mixture)
-        spectra = powers.unsqueeze(2) * torch.einsum("bscdf,bdft->bscft", covariances, whitened)
-    return spectra * scale.unsqueeze(1)
+        energies = torch.view_as_real(spectra).square().sum(dim=-1)
+        powers = energies.mean(dim=2)
+        size = EPSILON * scale + powers.sum(dim=-1)
+        diagonal = energies.sum(dim=-1) / size.unsqueeze(2)
+        if mixture.shape[1] == 1:
+            of_mixture = _weighted(powers, diagonal[:, :, 0]) + EPSILON**0.5 * scale
+            spectra = _times(diagonal.unsqueeze(-1) * (mixture / of_mixture.unsqueeze(1)).unsqueeze(1), powers)
+            continue
+        cross = _correlation(spectra) / size
+        left, right = _whitened(powers, diagonal, cross, mixture, EPSILON**0.5 * scale)
+        found, r = torch.empty_like(spectra), diagonal.unsqueeze(-1)
+        found[:, :, 0] = r[:, :, 0] * left + cross.unsqueeze(-1) * right
+        found[:, :, 1] = cross.conj().unsqueeze(-1) * left + r[:, :, 1] * right
+        spectra = _times(found, powers)
+    return spectra
 
 
-def _solve(covariance: Tensor, mixture: Tensor) -> Tensor:
-    """(covariance + √ε I)⁻¹ mixture, in closed form. Shape: [B, C, C, F, T], [B, C, F, T] -> [B, C, F, T]."""
-    noise = EPSILON**0.5
-    if mixture.shape[1] == 1:
-        return mixture / (covariance[:, 0] + noise)
-    a, d = covariance[:, 0, 0] + noise, covariance[:, 1, 1] + noise
-    b, c = covariance[:, 0, 1], covariance[:, 1, 0]
+def _times(spectra: Tensor, powers: Tensor) -> Tensor:
+    """Shape: complex [B, S, C, F, T], [B, S, F, T] -> [B, S, C, F, T]. Real times complex would make a complex copy first."""
+    return torch.view_as_complex(torch.view_as_real(spectra) * powers[:, :, None, ..., None])
+
+
+def _correlation(spectra: Tensor) -> Tensor:
+    """Σ left right* over time. Shape: complex [B, S, 2, F, T] -> complex [B, S, F]."""
+    (a, b), (c, d) = (torch.view_as_real(spectra[:, :, channel]).unbind(-1) for channel in (0, 1))
+    return torch.complex((a * c + b * d).sum(dim=-1), (b * c - a * d).sum(dim=-1))
+
+
+def _weighted(powers: Tensor, parts: Tensor) -> Tensor:
+    """Σ powers parts over sources. Shape: [B, S, F, T], [B, S, F] -> [B, F, T]."""
+    total = powers[:, 0] * parts[:, 0, :, None]
+    for source in range(1, powers.shape[1]):
+        total = torch.addcmul(total, powers[:, source], parts[:, source, :, None])
+    return total
+
+
+def _whitened(powers: Tensor, diagonal: Tensor, cross: Tensor, mixture: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """(Σ v R + noise I)⁻¹ of the mixture, in closed form: left and right. Shape: each complex [B, 1, F, T]."""
+    a, d = (_weighted(powers, diagonal[:, :, channel]) + noise for channel in (0, 1))
+    b = torch.complex(_weighted(powers, cross.real), _weighted(powers, cross.imag))
     left, right = mixture.unbind(dim=1)
-    return torch.stack([d * left - b * right, a * right - c * left], dim=1) / (a * d - b * c).unsqueeze(1)
+    share = 1 / (a * d - torch.view_as_real(b).square().sum(dim=-1))
+    return ((d * left - b * right) * share).unsqueeze(1), ((a * right - b.conj() * left) * share).unsqueeze(1)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.reporting.sweeps import usual
+from tests.reporting.sweeps import leave_run, usual
 from unbraid.reporting.arms import runs_of
 from unbraid.reporting.making import make
 
@@ -199,6 +199,21 @@ def test_another_song_starts_anew(listen):
     listen.select_option("#song", "1")
     assert place(listen) == 0 and listen.evaluate("deck.current.src").endswith("audio/2-song_1/mixture.flac")
     assert listen.evaluate("[...deck.players.keys()].every((address) => address.startsWith('audio/2-song_1/'))")
+
+
+def test_scores_that_are_undefined_everywhere_leave_empty_plots(watched, tmp_path):
+    for number in range(2):
+        run = leave_run(tmp_path, number, f"net{number}", 0, [1.0])
+        scores = json.loads((run / "scores.json").read_text())
+        for key in ("summary", "mixture"):
+            scores[key] = {"vocals": {"NSDR": {"mean": None}}}
+        scores["oracle"], scores["tracks"] = {}, {"song 0": {"vocals": {"NSDR": None}}}
+        (run / "scores.json").write_text(json.dumps(scores))
+    make(runs_of(tmp_path), tmp_path / "report", "a sweep")
+    page = watched.open(tmp_path / "report/index.html")
+    for plot in PLOTS:
+        page.locator(f"#{plot}").scroll_into_view_if_needed()
+        page.locator(f"#{plot} .main-svg").first.wait_for()
 
 
 def test_a_narrow_window_scrolls_downwards_only(watched, report):

@@ -4,8 +4,9 @@ import logging
 import resource
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasti
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
 
+from unbraid.controls import Controls, Extraction, Table, controls_of
 from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
 from unbraid.data.statistics import statistics
-from unbraid.data.tracks import SPLITS
+from unbraid.data.tracks import SPLITS, Split
 from unbraid.errors import InputError
 from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
 from unbraid.features import Spectra
@@ -32,6 +34,8 @@ from unbraid.reconstructions import Reconstructions, on_device
 from unbraid.reconstructions import report as report_reconstructions
 from unbraid.records import Run, State, plain, read_record
 from unbraid.reference import Reference, said
+from unbraid.resyntheses import ConstantSpectrum, Resyntheses, training_of
+from unbraid.resyntheses import report as report_resyntheses
 from unbraid.runs import build
 from unbraid.scoring.protocols import Protocol
 from unbraid.separators import Masking, Separator
@@ -43,6 +47,7 @@ from unbraid.tasks.reconstruction import ClosedFormTask, ReconstructionTask
 from unbraid.tasks.resumption import LAST, latest
 from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
+from unbraid.tasks.synthesis import SynthesisTask
 
 BEST = "best.ckpt"
 
@@ -302,6 +307,77 @@ class Reconstruction(Course):
         return self.reconstructions.scores(task, self.data, self.folder) | {"checkpoint": weights}
 
 
+class Synthesis(Course):
+    """An instrument, judged by what it plays of the test data."""
+
+    task: SynthesisTask
+    data: MultitrackData
+
+    def __init__(
+        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: SynthesisTask,
+        data: MultitrackData | Digits, loggers: Loggers, folder: Path,
+    ) -> None:  # fmt: skip
+        super().__init__(config, chosen, trainer, loggers, folder)
+        self.features: Extraction = build(config.features)
+        if not isinstance(data, MultitrackData):
+            raise InputError(f"features: are made of {self.features.kind}, and data={chosen['data']} has {data.kind}")
+        if len(data.targets) != 1:
+            raise InputError(f"targets: an instrument has one, found {', '.join(data.targets)}")
+        if data.augmentation or data.sampling.remix:
+            raise InputError("augmentation: pitch and loudness are found in tracks as they are; use none, and no remix")
+        self.task, self.data = task, data
+        self.resyntheses: Resyntheses = build(config.evaluation)
+        self.controls: dict[Path, Controls] = {}
+
+    def prepare(self) -> None:
+        self.prepare_tracks(self.data)
+        folder, progress = self.data.cache_dir / "controls", self.trainer.is_global_zero
+        found = controls_of(self.data.tracks, self.sources, self.features, folder, progress)
+        self.controls = {track.entry: controls for track, controls in zip(self.data.tracks, found, strict=True)}
+        self.data.beside = lambda tracks: Table([self.controls[track.entry] for track in tracks], self.features.hop_length)
+        self.task.net.start_from(training_of([self.controls[t.entry] for t in self.data.split("train")], self.features))
+
+    @property
+    def sources(self) -> list[str]:
+        """Those that the target sums."""
+        (weights,) = self.data.target_weights()
+        return [source for source, weight in zip(self.data.sources, weights, strict=True) if weight]
+
+    def introduction(self) -> str:
+        known = self.task.net.training_range
+        (target,) = self.data.targets
+        return (
+            f"model   {self.chosen['model']}: {_millions(self.task.net)} M parameters, {target} from MIDI pitch "
+            f"{known.lowest:.0f} to {known.highest:.0f}, {self.features.sample_rate} Hz\n{self.introduced_tracks(self.data)}"
+        )
+
+    def clips(self, media: Media) -> Callable[[Path], None]:
+        points = round(media.seconds * self.features.sample_rate / self.features.hop_length)
+        named = zip((track.name for track in self.data.split("valid")), self._heard("valid"), strict=True)
+        chosen = {
+            name: (sound[: points * self.features.hop_length], Controls(*(curve[: points + 1] for curve in controls)))
+            for name, (sound, controls) in islice(named, media.clips)
+        }
+        return partial(self.resyntheses.leave_clips, self.task.net, chosen, self.features)
+
+    def test(self) -> dict[str, Any]:
+        weights, _ = self.best_weights(self.task)
+        if not self.trainer.is_global_zero:
+            return {}
+        net, loss = self.task.net.cpu().eval(), self.task.loss.cpu()
+        constant = ConstantSpectrum.of(self._heard("train"), net.harmonics, self.features)
+        heard = zip((track.name for track in self.data.split("test")), self._heard("test"), strict=True)
+        tracks = ((name, sound, controls) for name, (sound, controls) in tqdm(heard, "testing", leave=False))
+        (target,) = self.data.targets
+        scores = self.resyntheses.scores(net, loss, self.features, constant, tracks, target, self.folder)
+        return scores | {"checkpoint": weights}
+
+    def _heard(self, split: Split) -> Iterator[tuple[torch.Tensor, Controls]]:
+        """Each track's sound, and its controls."""
+        for track in self.data.split(split):
+            yield track.tensor(self.sources).sum(dim=0)[0], self.controls[track.entry]
+
+
 def peak_memory(device: torch.device) -> int:
     """In bytes, of this process since it began: of the GPU, or of RAM where it has none."""
     if device.type == "cuda":
@@ -391,9 +467,12 @@ def _gathered(mine: Any, world_size: int) -> list[Any]:
     return parts
 
 
+SAY = {"reconstruction": report_reconstructions, "resynthesis": report_resyntheses}
+
+
 def _report(scores: dict[str, Any], folder: Path) -> None:
     write_scores(folder, scores)
-    say = report if "mixture" in scores else report_reconstructions
+    say = SAY.get(scores["protocol"]["name"], report)
     print(f"\n{say(scores, 'this run')}\n")
     if "reference" in scores:
         print(f"{said(scores['reference'])}\n")
@@ -409,13 +488,15 @@ def ready(run: Run) -> Course:
     """All that is trained, with and on, ready."""
     config, folder = run.config, run.folder.absolute()
     set_up_process(config.seed)
-    task: SeparationTask | ReconstructionTask = build(config.model)
+    task: SeparationTask | ReconstructionTask | SynthesisTask = build(config.model)
     data: MultitrackData | Digits = build(config.data)
     loggers = Loggers.of(build(config.logger) if config.get("logger") else {})
     data.trainer = trainer = _trainer(config, loggers, folder)
     course: Course
     if isinstance(task, SeparationTask):
         course = Separation(config, run.choices, trainer, task, data, loggers, folder)
+    elif isinstance(task, SynthesisTask):
+        course = Synthesis(config, run.choices, trainer, task, data, loggers, folder)
     else:
         course = Reconstruction(config, run.choices, trainer, task, data, loggers, folder)
     course.prepare()

@@ -20,6 +20,7 @@ LINKS = {
 # Where each choice is made use of: one that no model or data set refers to would be ignored.
 USED = {
     "features": "model.features",
+    "pitch": "features.pitch",
     "corruption": "model.corruption",
     "phase": "model.separator.phase",
     "targets": "data.targets",
@@ -45,7 +46,8 @@ class Experiment:
         logger: who is told how a run goes beside `metrics.csv`, by name; None leaves one out.
         evaluation: how the best weights are tested.
         init: published weights to start from, or a folder with some.
-        features: what an autoencoder rebuilds.
+        features: what an autoencoder rebuilds, or what an instrument is played by.
+        pitch: how it is found, for those features.
         corruption: of its input.
         phase: how masked spectra come to sound.
         targets: what to take out of a mixture: each name and the sources it sums.
@@ -69,6 +71,7 @@ class Experiment:
     evaluation: Mapping[str, Any]
     init: str | None = None
     features: Mapping[str, Any] | None = None
+    pitch: Mapping[str, Any] | None = None
     corruption: Mapping[str, Any] | None = None
     phase: Mapping[str, Any] | None = None
     targets: dict[str, list[str]] | None = None

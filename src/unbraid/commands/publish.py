@@ -13,9 +13,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-import unbraid
 from unbraid.errors import InputError
-from unbraid.loading import PUBLISHED_WEIGHTS, Loaded
+from unbraid.loading import PUBLISHED_WEIGHTS, Loaded, load_separator
 from unbraid.pretrained import safetensors
 from unbraid.records import figures, plain
 from unbraid.runs import check, checkpoint_path, own_choices, own_config, versions, write_json
@@ -66,7 +65,7 @@ def publish(config: DictConfig) -> None:
     if output.exists():
         raise InputError(f"output={output}: is there already; choose another name or remove it")
     own_config(run), checkpoint_path(run, config.checkpoint)
-    loaded = unbraid.load(run, config.checkpoint)
+    loaded = load_separator(run, config.checkpoint)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
         folder = Path(partial) / output.name

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from unbraid.audio import seconds
 from unbraid.data.folders import audio_files_below, by_name
 from unbraid.errors import InputError, unknown
-from unbraid.loading import load
+from unbraid.loading import load_separator
 from unbraid.runs import check
 from unbraid.separation import Precision, Way
 from unbraid.stems import STEM_FILE, Form, write_stems
@@ -75,7 +75,7 @@ def separate(config: DictConfig) -> None:
     way, form = _part(Way, config), _part(Form, config)
     torch.set_flush_denormal(True)
     with interruptible(), _inputs([config.input] if isinstance(config.input, str) else list(config.input)) as inputs:
-        loaded = load(config.run, config.checkpoint)
+        loaded = load_separator(config.run, config.checkpoint)
         outputs = {track: _outputs(config, form, track, form.names(loaded.targets)) for track in inputs}
         _check_outputs(outputs, config.overwrite)
         failed = []

@@ -6,7 +6,7 @@ becomes a batch of float32: scaled, augmented, summed to targets.
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ class Batch(NamedTuple):
         peak: largest absolute sample of the whole track's mixture.
         by_difference: for each target, whether it is known as a waveform only by what the mixture has more than the rest,
             so that its magnitudes are those of the mixture less those of the rest.
+        beside: what else is known of the chunks, see `Beside`.
 
     Shape:
         mixture [B, C, T], sources [B, targets, C, T], peak [B], by_difference [targets].
@@ -38,6 +39,14 @@ class Batch(NamedTuple):
     sources: Tensor
     peak: Tensor
     by_difference: tuple[bool, ...]
+    beside: Any = None
+
+
+class Beside(Protocol):
+    """What somebody knows of tracks at every moment of them, such as their pitch."""
+
+    def gather(self, tracks: Tensor, starts: Tensor, samples: int) -> Any:
+        """Of chunks of so many samples: a tuple of tensors [B, …]. Shape: tracks, starts [B]."""
 
 
 class Chunks(NamedTuple):
@@ -82,6 +91,7 @@ class Mixing:
         seed: of the run.
         rank: of this process.
         bank: gathers on the device; None where the loader has done it.
+        beside: what else batches say of their chunks: of the first source's, where each has its own.
     """
 
     def __init__(
@@ -95,7 +105,9 @@ class Mixing:
         seed: int,
         rank: int,
         bank: DeviceBank | None,
+        beside: Beside | None = None,
     ) -> None:
+        self.beside = beside
         self.scales, self.peaks = (torch.tensor([getattr(track, of) for track in tracks]) for of in ("scale", "peak"))
         self.has_mixture, self.targets, self.by_difference = MIXTURE in rows, targets, by_difference
         self.augmentation, self.sample_rate, self.bank = augmentation, sample_rate, bank
@@ -111,13 +123,14 @@ class Mixing:
         self.scales, self.peaks = self.scales.to(rows.device), self.peaks.to(rows.device)
         floats = rows if rows.is_floating_point() else rows * self.scales[chunks.tracks][..., None, None]
         peak = self.peaks[chunks.tracks].amax(dim=1)
+        known = self.beside and self.beside.gather(chunks.tracks[:, 0], chunks.starts[:, 0], rows.shape[-1])
         if self.has_mixture:
-            return Batch(floats[:, 0].contiguous(), combine(self.targets, floats[:, 1:]), peak, self.by_difference)
+            return Batch(floats[:, 0].contiguous(), combine(self.targets, floats[:, 1:]), peak, self.by_difference, known)
         for name, augment in self.augmentation.items():
             floats = augment(floats, self.sample_rate, self._random(name, chunks.step))
         mixture = floats.sum(dim=1)
         peak = torch.maximum(peak, mixture.abs().amax(dim=(1, 2)))
-        return Batch(mixture, combine(self.targets, floats), peak, self.by_difference)
+        return Batch(mixture, combine(self.targets, floats), peak, self.by_difference, known)
 
     def _random(self, name: str, step: int) -> np.random.Generator:
         """Counter-based like the sampler's, a stream for each name."""
@@ -133,11 +146,18 @@ class WholeTracks(Dataset[Batch]):
         sources: names of the sources over which targets are weights.
         targets: weights [targets, sources].
         by_difference: see `Batch`.
+        beside: what else is known of the tracks, by their numbers.
     """
 
     def __init__(
-        self, tracks: Sequence[StoredTrack], sources: Sequence[str], targets: Tensor, by_difference: tuple[bool, ...]
+        self,
+        tracks: Sequence[StoredTrack],
+        sources: Sequence[str],
+        targets: Tensor,
+        by_difference: tuple[bool, ...],
+        beside: Beside | None = None,
     ) -> None:
+        self.beside = beside
         used = targets.any(dim=0)
         self.tracks, self.targets, self.by_difference = tracks, targets[:, used], by_difference
         self.rows = [MIXTURE, *(name for name, needed in zip(sources, used.tolist(), strict=True) if needed)]
@@ -149,7 +169,8 @@ class WholeTracks(Dataset[Batch]):
         track = self.tracks[index]
         samples = track.tensor(self.rows)[None]
         sources = combine(self.targets, samples[:, 1:])
-        return Batch(samples[:, 0], sources, torch.tensor([track.peak]), self.by_difference)
+        known = self.beside and self.beside.gather(torch.tensor([index]), torch.tensor([0]), track.length)
+        return Batch(samples[:, 0], sources, torch.tensor([track.peak]), self.by_difference, known)
 
 
 def combine(targets: Tensor, sources: Tensor) -> Tensor:

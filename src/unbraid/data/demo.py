@@ -1,21 +1,25 @@
-"""The demo data set: songs rendered by the project itself on first use, in the folder layout of MUSDB18-HQ.
+"""The demo data sets: songs rendered by the project itself on first use, in the folder layout of MUSDB18-HQ, and leads.
 
 The songs of a root lie in a folder named by the options they were rendered with, so another seed or length makes another
 folder and nothing is ever stale. For figures that count take a real data set.
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
 from unbraid import audio
+from unbraid.data.demo_songs.leads import render_leads
 from unbraid.data.demo_songs.song import SHORTEST_SECONDS, render_song
 from unbraid.data.demo_songs.sounds import SAMPLE_RATE
 from unbraid.data.musdb import MUSDB18
 from unbraid.data.parallel import cores, in_processes
+from unbraid.data.stems import Stems
 from unbraid.data.tracks import SPLITS, Listing
 from unbraid.errors import InputError
 
@@ -39,6 +43,7 @@ class DemoSongs:
     test: int
     seconds: float
     seed: int
+    render = staticmethod(render_song)
 
     def __post_init__(self) -> None:
         least = {"train": 1, "valid": 1, "test": 1, "seconds": SHORTEST_SECONDS, "seed": 0}
@@ -50,7 +55,7 @@ class DemoSongs:
         songs = self._songs(root)
         if not songs.is_dir():
             raise InputError(f"{root}: these demo songs are not rendered yet; render them with data.download=true")
-        return MUSDB18().tracks(songs)
+        return self._listed(songs)
 
     def fetch(self, root: Path) -> None:
         """Render the songs, in parallel, unless they are there."""
@@ -67,13 +72,16 @@ class DemoSongs:
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
 
+    def _listed(self, songs: Path) -> Listing:
+        return MUSDB18().tracks(songs)
+
     def _songs(self, root: Path) -> Path:
         return root / f"v{VERSION}-seed{self.seed}-{self.train}+{self.valid}+{self.test}x{self.seconds:g}s"
 
     def _render(self, folder: Path) -> None:
         splits = [split for split in SPLITS for _ in range(getattr(self, split))]
         songs = [
-            _Song(folder / split / f"song {number:02d}", 1000 * self.seed + number, self.seconds)
+            _Song(folder / split / f"song {number:02d}", 1000 * self.seed + number, self.seconds, self.render)
             for number, split in enumerate(splits, start=1)
         ]
         done = in_processes(_render, songs, min(cores(), len(songs)))
@@ -83,13 +91,24 @@ class DemoSongs:
 
 
 @dataclass(frozen=True)
+class DemoLeads(DemoSongs):
+    """Monophonic leads, each a melody of its own: `vocals`, `reed`, `string`; see `demo_songs.leads`. Arguments as there."""
+
+    render = staticmethod(render_leads)
+
+    def _listed(self, songs: Path) -> Listing:
+        return Stems("mixture", "error", None, 0.0, 0.0).tracks(songs)
+
+
+@dataclass(frozen=True)
 class _Song:
     folder: Path
     seed: int
     seconds: float
+    render: Callable[[int, float], dict[str, np.ndarray]]
 
 
 def _render(song: _Song) -> None:
     song.folder.mkdir(parents=True)
-    for name, samples in render_song(song.seed, song.seconds).items():
+    for name, samples in song.render(song.seed, song.seconds).items():
         audio.write(song.folder / f"{name}.wav", samples, SAMPLE_RATE)

@@ -2,7 +2,7 @@
 
 import hashlib
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
-from unbraid.data.chunks import Batch, ChunkBatches, Chunks, Mixing, WholeTracks
+from unbraid.data.chunks import Batch, Beside, ChunkBatches, Chunks, Mixing, WholeTracks
 from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling, epoch_position
 from unbraid.data.silence import SilentChunks
 from unbraid.data.store import Store, StoredTrack, spell_size
@@ -91,6 +91,7 @@ class MultitrackData(pl.LightningDataModule):
         self.left_out: dict[str, str] = {}
         self.mixing: Mixing | None = None
         self.placed: Residency | None = None
+        self.beside: Callable[[Sequence[StoredTrack]], Beside] | None = None  # of those who know more of tracks
 
     # From the disk to the store
 
@@ -204,7 +205,7 @@ class MultitrackData(pl.LightningDataModule):
         weights = self._weights_over([row for row in rows if row != MIXTURE])
         self.mixing = Mixing(
             tracks, rows, weights, self.by_difference(), self.augmentation, self.store.sample_rate, self.seed, sampler.rank,
-            on_device,
+            on_device, self._beside(tracks),
         )  # fmt: skip
         steps = EpochSteps(sampler.steps_per_epoch, lambda: epoch_position(self.trainer))
         return self._loader(ChunkBatches(sampler, rows, bank), steps, 0 if on_device else self.workers)
@@ -218,13 +219,18 @@ class MultitrackData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         rank, world_size = self._ranks()
-        tracks = self.split("valid")[rank::world_size]
-        return self._loader(WholeTracks(tracks, self.sources, self.target_weights(), self.by_difference()), None, self.workers)
+        return self._whole(self.split("valid")[rank::world_size])
 
     def in_order(self, split: Split) -> DataLoader[Batch]:
         """Every track of a split, whole, a batch each."""
-        dataset = WholeTracks(self.split(split), self.sources, self.target_weights(), self.by_difference())
+        return self._whole(self.split(split))
+
+    def _whole(self, tracks: Sequence[StoredTrack]) -> DataLoader[Batch]:
+        dataset = WholeTracks(tracks, self.sources, self.target_weights(), self.by_difference(), self._beside(tracks))
         return self._loader(dataset, None, self.workers)
+
+    def _beside(self, tracks: Sequence[StoredTrack]) -> Beside | None:
+        return None if self.beside is None else self.beside(tracks)
 
     def fingerprint(self) -> str:
         """Of what the tracks sound like, whichever machine they lie on: names, splits, lengths, and levels of every 100 ms."""

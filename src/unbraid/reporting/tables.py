@@ -3,7 +3,8 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from unbraid.evaluation import MIXED, WORDS
@@ -45,10 +46,11 @@ class Table:
     target: str
     measures: Sequence[str]
     rows: Sequence[Row]
-    best: Mapping[str, str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "best", {measure: self._best(measure) for measure in self.measures})
+    @cached_property
+    def best(self) -> dict[str, str]:
+        """The arm with the highest figure of each measure; nobody's where there is one arm only."""
+        return {measure: self._best(measure) for measure in self.measures}
 
     def _best(self, measure: str) -> str:
         arms = [row for row in self.rows if row.kind == "arm" and measure in row.cells]
@@ -88,32 +90,31 @@ def _published(target: str, arms: Sequence[Arm]) -> list[Row]:
 
 def _beside(target: str, arms: Sequence[Arm]) -> list[Row]:
     """Mixture and oracles; those that differ between arms, as masks in other transforms do, say of which arm they are."""
-    rows: dict[str, Row] = {}
+    kinds: dict[Kind, list[Row]] = {"mixture": [], "oracle": []}
     for arm in arms:
         scores = arm.runs[0].scores
-        for what in (MIXED, *scores["oracle"]):
-            summary = scores["mixture"] if what == MIXED else scores["oracle"][what]
+        for what, summary in ({MIXED: scores["mixture"]} | scores["oracle"]).items():
             own = figures({"protocol": scores["protocol"], "summary": {target: summary.get(target, {})}})
             cells = {measure: Spread(value, None, 1) for (_, measure), value in own.items() if value is not None}
-            name, kind = WORDS.get(what, what), "mixture" if what == MIXED else "oracle"
-            if not _holds(cells, [row for row in rows.values() if row.kind == kind and row.name.startswith(name)]):
-                name = f"{name} of {arm.name}" if name in rows else name
-                rows[name] = Row(name, "mixture" if what == MIXED else "oracle", cells)
-    return sorted(rows.values(), key=lambda row: row.kind)
+            kind: Kind = "mixture" if what == MIXED else "oracle"
+            name = WORDS.get(what, what)
+            alike = [row for row in kinds[kind] if row.name.split(" of ")[0] == name]
+            if not any(_same(cells, row.cells) for row in alike):
+                kinds[kind].append(Row(f"{name} of {arm.name}" if alike else name, kind, cells))
+    return kinds["mixture"] + kinds["oracle"]
 
 
-def _holds(cells: Mapping[str, Spread], rows: Sequence[Row]) -> bool:
-    return any(
-        {*cells} == {*row.cells} and all(abs(cells[m].mean - row.cells[m].mean) < 5e-3 for m in cells) for row in rows
-    )  # fmt: skip
+def _same(one: Mapping[str, Spread], other: Mapping[str, Spread]) -> bool:
+    """As far as they are printed."""
+    return {*one} == {*other} and all(abs(one[measure].mean - other[measure].mean) < 5e-3 for measure in one)
 
 
-def caption(arms: Sequence[Arm], seeds: bool = True) -> str:
+def caption(arms: Sequence[Arm]) -> str:
     """What the figures are: measure, tracks, protocol."""
     protocol = next(arm.runs[0].scores["protocol"] for arm in arms if arm.runs)
     tracks = len(next(arm.runs[0].scores["tracks"] for arm in arms if arm.runs))
     windows = f", {protocol['frames']} of windows" if protocol.get("window_seconds") else ""
-    over = "; ± is the standard deviation over seeds" if seeds and any(len(arm.runs) > 1 for arm in arms) else ""
+    over = "; ± is the standard deviation over seeds" if any(len(arm.runs) > 1 for arm in arms) else ""
     statistic = STATISTICS[protocol["tracks"]]
     return f"dB, {statistic} of {tracks} test track{'s' * (tracks != 1)}{windows}; protocol {protocol['name']}{over}"
 
@@ -156,56 +157,64 @@ def as_csv(found: Sequence[Table]) -> str:
     return buffer.getvalue()
 
 
-def as_markdown(found: Sequence[Table], words: str) -> str:
-    """GitHub's tables; the best arm of a column in bold."""
-    lines = []
-    for table in found:
-        lines.append("| " + " | ".join([_pipes(table.target), *map(_pipes, table.measures)]) + " |")
-        lines.append("|---|" + "---:|" * len(table.measures))
-        rows = _cells(table, _pipes, lambda text: f"**{text}**", " ± ")
-        lines += ["| " + " | ".join(cells) + " |" for cells in rows]
-        lines.append("")
-    return "\n".join([*lines, words, ""])
+@dataclass(frozen=True)
+class Markup:
+    """How a language writes a cell."""
+
+    plain: Callable[[str], str]  # text that it takes for nothing else
+    bold: Callable[[str], str]
+    plus_minus: str
+    minus: str
+
+    def rows(self, table: Table) -> list[list[str]]:
+        """The cells of each row, its name first; those of the best arm in bold."""
+        return [[self.plain(row.name), *(self._cell(table, row, measure) for measure in table.measures)] for row in table.rows]
+
+    def _cell(self, table: Table, row: Row, measure: str) -> str:
+        text = said(row.cells.get(measure), self.plus_minus).replace("-", self.minus)
+        return self.bold(text) if row.kind == "arm" and table.best[measure] == row.name else text
+
+    def head(self, table: Table) -> list[str]:
+        """The cells above them."""
+        return [self.plain(text) for text in (table.target, *table.measures)]
 
 
-def _pipes(text: str) -> str:
-    """Text that Markdown takes for nothing else."""
+def _markdown(text: str) -> str:
     return "".join(f"\\{letter}" if letter in r"\`*_{}[]<>#|~&" else letter for letter in text)
 
 
-def as_latex(found: Sequence[Table], words: str) -> str:
-    """For `\\usepackage{booktabs}`; a rule parts arms from what they are compared with."""
-    lines = [f"% {' '.join(words.split())}"]
-    for table in found:
-        lines += [r"\begin{tabular}{l" + "r" * len(table.measures) + "}", r"\toprule"]
-        lines += [" & ".join([_latex(table.target), *map(_latex, table.measures)]) + r" \\", r"\midrule"]
-        arms = sum(row.kind == "arm" for row in table.rows)
-        for number, cells in enumerate(_cells(table, _latex, lambda text: rf"\textbf{{{text}}}", r" $\pm$ ")):
-            lines += [r"\midrule"] * (number == arms) + [" & ".join(cells) + r" \\"]
-        lines += [r"\bottomrule", r"\end{tabular}", ""]
-    return "\n".join(lines)
-
-
-LATEX = {
+TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
 }  # fmt: skip
 
 
 def _latex(text: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in text)
+    return "".join(TEX.get(letter, letter) for letter in text)
 
 
-def _cells(table: Table, escaped: Callable[[str], str], bold: Callable[[str], str], plus_minus: str) -> list[list[str]]:
-    rows = []
-    for row in table.rows:
-        cells = [
-            said(row.cells.get(measure), plus_minus).replace("-", "−" if plus_minus == " ± " else "$-$")
-            for measure in table.measures
-        ]
-        best = [row.kind == "arm" and table.best[measure] == row.name for measure in table.measures]
-        rows.append([escaped(row.name), *(bold(cell) if wins else cell for cell, wins in zip(cells, best, strict=True))])
-    return rows
+MARKDOWN = Markup(_markdown, lambda text: f"**{text}**", " ± ", "−")
+LATEX = Markup(_latex, lambda text: rf"\textbf{{{text}}}", r" $\pm$ ", "$-$")
+
+
+def as_markdown(found: Sequence[Table], words: str) -> str:
+    """GitHub's tables."""
+    lines = []
+    for table in found:
+        head, *rows = [" | ".join(cells) for cells in (MARKDOWN.head(table), *MARKDOWN.rows(table))]
+        lines += [f"| {head} |", "|---|" + "---:|" * len(table.measures), *(f"| {row} |" for row in rows), ""]
+    return "\n".join([*lines, words, ""])
+
+
+def as_latex(found: Sequence[Table], words: str) -> str:
+    """For `\\usepackage{booktabs}`; a rule parts arms from what they are compared with."""
+    lines = [f"% {' '.join(words.split())}"]
+    for table in found:
+        head, *rows = [" & ".join(cells) + r" \\" for cells in (LATEX.head(table), *LATEX.rows(table))]
+        arms = sum(row.kind == "arm" for row in table.rows)
+        lines += [rf"\begin{{tabular}}{{l{'r' * len(table.measures)}}}", r"\toprule", head, r"\midrule", *rows[:arms]]
+        lines += [r"\midrule", *rows[arms:], r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join(lines)
 
 
 def main_measure(table: Table) -> str | None:

@@ -32,9 +32,10 @@ function layout(more) {
 
 const target = () => element("target").value;
 const measure = () => element("measure").value;
+const scoresOf = () => REPORT.scores[target()][measure()] ?? []; // none where all measures are undefined
 
 function boxes() {
-  const traces = REPORT.scores[target()][measure()].map((scores, arm) => ({
+  const traces = scoresOf().map((scores, arm) => ({
     type: "box", name: arms[arm], y: scores, text: tracks, boxpoints: arms.length > NAMED ? "outliers" : "all", jitter: 0.4,
     pointpos: 0, marker: { color: style(arm).colour, size: 5, symbol: style(arm).symbol }, line: { width: 1.5 },
     fillcolor: translucent(style(arm).colour), hovertemplate: "%{text}<br>%{y:.2f} dB<extra>%{fullData.name}</extra>",
@@ -44,7 +45,7 @@ function boxes() {
 
 function heat() {
   const relative = element("relative").checked;
-  const scores = REPORT.scores[target()][measure()];
+  const scores = scoresOf();
   const base = scores[REPORT.arms.indexOf(REPORT.baseline)];
   const minus = (a, b) => (a === null || b === null ? null : a - b);
   const z = relative ? scores.map((row) => row.map((value, track) => minus(value, base[track]))) : scores;
@@ -75,7 +76,7 @@ function curves() {
 }
 
 function against(costs, label) {
-  const figures = REPORT.figures[target()][measure()];
+  const figures = REPORT.figures[target()][measure()] ?? arms.map(() => null);
   const known = arms.map((_, arm) => arm).filter((arm) => costs[arm] && figures[arm] !== null);
   const trace = {
     type: "scatter", mode: arms.length > NAMED ? "markers" : "markers+text", x: known.map((arm) => costs[arm]),

@@ -1,0 +1,198 @@
+"""How fast songs come apart and how much memory that takes: beside the openunmix package, and of every model.
+
+    python scripts/bench/separate.py [seconds=180] [rounds=3] [clip=20] [models=all] [minutes=6,60] [memory=unet,open_unmix]
+
+`vs_openunmix`: the package's own `Separator` on a whole song, with its defaults, and `unbraid.load(…).separate` with the same
+weights, four targets of full size, in turns in one process; the ratio of medians of seconds on the clock, and that of seconds
+of processors, which other work on the machine does not change as much. `real_time_factor`: seconds of sound for each second on
+the clock, of every model of conf/model that separates (models=unet,…: of some), on a clip, after one that is not counted.
+`rss_60min_over_6min`: the largest memory that `scripts/separate.py` has held on stereo files of the longer length over that of
+the shorter one, and `peak_gb`, the larger of both; the package, which is no program, has a song of one and of three minutes.
+
+Weights are random, which costs no more and no less. minutes=0 leaves memory out. The last line is one JSON object.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the doors do
+
+import hydra
+import numpy as np
+import openunmix.model as package
+import soundfile
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from unbraid.commands.door import CONF
+from unbraid.data.demo_songs.song import render_song
+from unbraid.loading import load_separator
+from unbraid.runs import build
+
+RATE = 44100
+TARGETS = ("bass", "drums", "other", "vocals")
+DEFAULTS = {"seconds": "180", "rounds": "3", "clip": "20", "models": "all", "minutes": "6,60", "memory": "unet,open_unmix"}
+OF_MODELS = {"unet_softmax": ["targets=all"], "open_unmix": ["targets=vocals_accompaniment", "phase=wiener"]}
+DOOR = Path(__file__).parents[1] / "separate.py"
+
+
+def main() -> None:
+    arguments = DEFAULTS | dict(word.split("=", 1) for word in sys.argv[1:])
+    if unknown := arguments.keys() - DEFAULTS.keys():
+        sys.exit(f"error: unknown argument {min(unknown)}; known: {', '.join(DEFAULTS)}")
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load}, torch {torch.__version__}")
+    print(f"{torch.get_num_threads()} threads\n")
+    torch.set_flush_denormal(True)
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        if int(arguments["rounds"]):
+            figures |= beside_openunmix(Path(folder), float(arguments["seconds"]), int(arguments["rounds"]))
+        figures["real_time_factor"] = speeds(Path(folder), arguments["models"], float(arguments["clip"]))
+        minutes = [float(value) for value in arguments["minutes"].split(",")]
+        if minutes[0]:
+            figures |= memory(Path(folder), arguments["memory"].split(","), minutes)
+    print(json.dumps(figures))
+
+
+def song(seconds: float) -> torch.Tensor:
+    """A demo song, as often as it takes. Shape: [2, samples]."""
+    mixture = sum(stem.astype(np.float32) for stem in render_song(0, 20).values()) / 32768
+    return torch.from_numpy(np.tile(mixture, round(np.ceil(seconds / 20)))[:, : round(seconds * RATE)])
+
+
+def make_openunmix(folder: Path) -> package.Separator:
+    """The package's separator with random weights, and the same as a folder."""
+    torch.manual_seed(0)
+    nets = {target: package.OpenUnmix(2049, 2, 512, 3, max_bin=1487).eval() for target in TARGETS}
+    folder.mkdir()
+    shape = {"nfft": 4096, "nhop": 1024, "nb_channels": 2}
+    (folder / "separator.json").write_text(json.dumps({"sample_rate": RATE} | shape))
+    for target, net in nets.items():
+        (folder / f"{target}.json").write_text(json.dumps({"args": {"target": target, "hidden_size": 512} | shape}))
+        torch.save(net.state_dict(), folder / f"{target}.pth")
+    return package.Separator(nets, 1, False, False, sample_rate=float(RATE), nb_channels=2, wiener_win_len=300).eval()
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds on the clock and of processors."""
+    clock, processors = time.perf_counter(), time.process_time()
+    with torch.inference_mode():
+        function()
+    return time.perf_counter() - clock, time.process_time() - processors
+
+
+def beside_openunmix(folder: Path, seconds: float, rounds: int) -> dict[str, float]:
+    theirs, mixture = make_openunmix(folder / "openunmix"), song(seconds)
+    ours = load_separator(folder / "openunmix")
+    ours.separate(mixture[:, : 5 * RATE], RATE)
+    theirs(mixture[None, :, : 5 * RATE])
+    times: list[tuple[float, float, float, float]] = []
+    for _ in range(rounds):
+        times.append((*timed(lambda: theirs(mixture[None])), *timed(lambda: ours.separate(mixture, RATE))))
+    their_clock, their_cpu, our_clock, our_cpu = (statistics.median(column) for column in zip(*times, strict=True))
+    print(f"a song of {seconds:g} s, 4 targets, one iteration of the Wiener filter; medians of {rounds} rounds in turns")
+    print(f"  openunmix, whole song  {their_clock:7.1f} s   {their_cpu:7.1f} s of processors")
+    print(f"  unbraid, chunks        {our_clock:7.1f} s   {our_cpu:7.1f} s of processors")
+    print(f"  {their_clock / our_clock:.2f} times as fast, {their_cpu / our_cpu:.2f} by processors\n")
+    return {"vs_openunmix": their_clock / our_clock, "vs_openunmix_processors": their_cpu / our_cpu}
+
+
+def config_of(model: str) -> DictConfig:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("config", ["name=bench", f"model={model}", *OF_MODELS.get(model, ["targets=vocals"])])
+
+
+def make_run(folder: Path, model: str) -> Path:
+    """A run folder with random weights; the run is the same whenever it is asked for."""
+    if not folder.exists():
+        config, _ = config_of(model), torch.manual_seed(0)
+        (folder / "checkpoints").mkdir(parents=True)
+        OmegaConf.save(config, folder / "config.yaml", resolve=True)
+        torch.save({"state_dict": build(config.model).state_dict()}, folder / "checkpoints/best.ckpt")
+    return folder
+
+
+def separating_models() -> list[str]:
+    names = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+    return [name for name in names if "separator" in config_of_any(name)]
+
+
+def config_of_any(model: str) -> Any:
+    """Autoencoders have no targets, and need data of their own."""
+    text: Any = OmegaConf.load(CONF / "model" / f"{model}.yaml")
+    parents = [parent for parent in text.get("defaults", []) if isinstance(parent, str) and parent != "_self_"]
+    if any("autoencoder@" in parent or "reconstruction@" in parent for parent in parents):
+        return {}
+    plain = [parent for parent in parents if not parent.startswith("base/")]
+    return config_of_any(plain[0]) if plain else {"separator"}
+
+
+def speeds(folder: Path, models: str, seconds: float) -> dict[str, float]:
+    print(f"real-time factors, clips of {seconds:g} s, stereo, 44.1 kHz")
+    mixture, found = song(seconds), {}
+    for model in separating_models() if models == "all" else filter(None, models.split(",")):
+        loaded = load_separator(make_run(folder / model, model))
+        loaded.separate(mixture[:, :RATE], RATE)
+        clock, processors = timed(lambda loaded=loaded: loaded.separate(mixture, RATE))  # type: ignore[misc]
+        found[model] = seconds / clock
+        targets = len(loaded.targets)
+        print(f"  {model:26}{found[model]:8.2f}   {seconds / processors:8.2f} by processors   {targets} targets")
+    print()
+    return found
+
+
+def memory(folder: Path, models: list[str], minutes: list[float]) -> dict[str, Any]:
+    peaks = {}
+    for length in minutes:
+        path = folder / f"{length:g}.wav"
+        with soundfile.SoundFile(path, "w", RATE, 2, "PCM_16") as file:
+            for _ in range(round(3 * length)):
+                file.write(song(20).T.numpy())
+        for model in models:
+            words = [f"run={make_run(folder / model, model)}", f"input={path}", f"output={folder / 'out'}", "overwrite=true"]
+            peaks[model, length] = peak_of([sys.executable, str(DOOR), *words, "device=cpu"])
+            print(f"  {model:26}{length:5g} min {peaks[model, length]:8.3f} GB", flush=True)
+    short, long = minutes[0], minutes[-1]
+    growth = {model: peaks[model, long] / peaks[model, short] for model in models}
+    theirs = [peak_of([sys.executable, __file__, f"package={length}"]) for length in (60, 180)]
+    print(f"  the openunmix package, 1 and 3 minutes: {theirs[0]:.3f} and {theirs[1]:.3f} GB\n")
+    return {
+        "rss_60min_over_6min": growth,
+        "peak_gb": {model: max(peaks[model, length] for length in minutes) for model in models},
+        "openunmix_rss_3min_over_1min": theirs[1] / theirs[0],
+    }
+
+
+# What the kernel says of a process counts that which started it, too, until it is another program: so a small one starts it.
+SMALL = """if True:
+    import resource, subprocess, sys
+    subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20)
+"""
+
+
+def peak_of(command: list[str]) -> float:
+    """The largest memory that a process has held, in GB."""
+    return float(subprocess.run([sys.executable, "-c", SMALL, *command], capture_output=True, text=True, check=True).stdout)
+
+
+def hold_package(seconds: float) -> None:
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        make_openunmix(Path(folder) / "openunmix")(song(seconds)[None])
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1].startswith("package="):
+        hold_package(float(sys.argv[1].partition("=")[2]))
+    else:
+        main()

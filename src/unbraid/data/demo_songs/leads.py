@@ -1,0 +1,138 @@
+"""Renders monophonic leads: a voice and two instruments of different timbre, each with a melody of its own.
+
+The reed has a cylindrical bore, in which odd harmonics prevail, the string a wooden body with fixed resonances. Both are
+brighter the louder they are played, are the same in every track, and play legato or detached, with vibrato or without.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unbraid.data.demo_songs.score import PROGRESSIONS, SECTIONS, Bar, Phrase, Style, choose_style, pick, write_melody
+from unbraid.data.demo_songs.sounds import (
+    HOP,
+    SAMPLE_RATE,
+    Line,
+    at_level,
+    envelope,
+    frames_for,
+    harmonic_sum,
+    hertz,
+    mix_in,
+    shaped_noise,
+    smooth,
+    trace,
+)
+from unbraid.data.demo_songs.voice import choose_singer, sing
+
+LEADS = ("reed", "string", "vocals")
+LEVEL_DBFS = -24.0  # three of them at once stay below full scale
+HARMONICS = 60
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What tells instruments apart.
+
+    Args:
+        pitch: range of the middle of its melodies, MIDI.
+        colour: of harmonics: from their numbers, frequencies and loudness in [0, 1], [frames, harmonics] and [frames, 1].
+        attack: seconds in which a note swells.
+        vibrato: largest, in semitones.
+        air: level of its noise, and the frequency in Hz above which it lies.
+    """
+
+    pitch: tuple[float, float]
+    colour: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    attack: float
+    vibrato: float
+    air: tuple[float, float]
+
+
+def reed_colour(order: np.ndarray, hz: np.ndarray, loud: np.ndarray) -> np.ndarray:
+    even = 0.06 + 0.25 * loud + 0.3 * np.clip((hz / order - 350) / 400, 0, 1)
+    brightness = 700 + 2600 * loud
+    return np.where(order % 2, 1.0, even) * order**-0.7 * np.exp(-hz / brightness)
+
+
+def string_colour(order: np.ndarray, hz: np.ndarray, loud: np.ndarray) -> np.ndarray:
+    octaves = np.log2(hz / np.array([290, 470, 900, 2600, 4200])[:, None, None])
+    body = 0.35 + (np.array([1.0, 1.2, 0.7, 1.5, 0.8])[:, None, None] * np.exp(-((octaves / 0.22) ** 2))).sum(axis=0)
+    return body * order**-0.9 * np.exp(-hz / (1800 + 4500 * loud))
+
+
+MAKERS = {
+    "reed": Maker((58, 69), reed_colour, 0.04, 0.12, (0.012, 1200)),
+    "string": Maker((57, 72), string_colour, 0.07, 0.4, (0.02, 2500)),
+}
+
+
+def render_leads(seed: int, seconds: float) -> dict[str, np.ndarray]:
+    """Each of `LEADS` and their sum, `mixture`; the same arguments give the same samples, as in `song.render_song`.
+
+    Shape:
+        each value: int16 [1, samples], `samples = round(seconds * SAMPLE_RATE)`.
+    """
+    samples = round(seconds * SAMPLE_RATE)
+    streams = [np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence([seed, 1]).spawn(len(LEADS))]
+    leads = {name: _render(name, samples, rng) for name, rng in zip(LEADS, streams, strict=True)}
+    tracks = {name: np.rint(32767 * at_level(lead, LEVEL_DBFS)).clip(-10900, 10900) for name, lead in leads.items()}
+    tracks |= {"mixture": np.sum([*tracks.values()], axis=0)}
+    return {name: track.astype(np.int16) for name, track in tracks.items()}
+
+
+def _render(name: str, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Shape: [1, samples]."""
+    track = np.zeros((1, samples), np.float32)
+    style = choose_style(rng)
+    if name in MAKERS:
+        style = replace(style, voice_pitch=rng.uniform(*MAKERS[name].pitch))
+    phrases = _melody(rng, style, samples / SAMPLE_RATE)
+    singer = choose_singer(rng, style.voice_pitch)
+    for phrase in phrases:
+        sound, begin = sing(phrase, singer, rng) if name == "vocals" else play_phrase(phrase, MAKERS[name], rng)
+        mix_in(track, sound.astype(np.float32)[None], begin)
+    return track
+
+
+def _melody(rng: np.random.Generator, style: Style, seconds: float) -> list[Phrase]:
+    """Phrase after phrase, as in a verse that does not end."""
+    chords = pick(rng, PROGRESSIONS[style.mode])
+    count = int(np.ceil(seconds / style.time(1, 0)))
+    bars = [Bar(n, SECTIONS["verse"], chords[n % 4], n == 0, False) for n in range(count)]
+    return write_melody(rng, style, bars, seconds)
+
+
+def play_phrase(phrase: Phrase, maker: Maker, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Mono [samples], and the second at which it begins; softly or loudly, legato or detached."""
+    legato, loud = rng.random() < 0.5, rng.uniform(0.25, 1.0)
+    length = 1.0 if legato else rng.uniform(0.45, 0.7)
+    notes = [replace(n, seconds=n.seconds * length, glide=0.03 if legato else 0.003) for n in phrase.notes]
+    begin = notes[0].start
+    frames = frames_for(round((phrase.end + 0.5 - begin) * SAMPLE_RATE))
+    line = trace(notes, frames, begin)
+    gain = smooth(_gain(line, maker.attack, legato), 0.03) * loud
+    hz = hertz(_pitch(line, maker.vibrato * rng.uniform(0, 1), rng.uniform(4.8, 6.2), rng))
+    order = np.arange(1, HARMONICS + 1)
+    amplitudes = maker.colour(order, hz[:, None] * order, gain[:, None])
+    amplitudes = amplitudes / np.sqrt(np.sum(amplitudes**2, axis=1, keepdims=True))
+    level, edge = maker.air
+    bins_hz = np.arange(HOP + 1) * SAMPLE_RATE / (2 * HOP)
+    air = level * gain[:, None] * np.minimum(1, (bins_hz / edge) ** 2) * np.exp(-bins_hz / 6000)
+    return harmonic_sum(hz, gain[:, None] * amplitudes) + shaped_noise(air.astype(np.float32), rng), begin
+
+
+def _gain(line: Line, attack: float, legato: bool) -> np.ndarray:
+    """Of each note by itself, or of the whole phrase with a dent between notes."""
+    if not legato:
+        return envelope(line, attack, 0.05) * (0.75 + 0.25 * np.exp(-np.clip(line.age, 0, None) / 0.3))
+    started = np.clip((line.age + line.index) / attack, 0, 1)  # the first note has the number 0
+    dent = 1 - 0.35 * np.exp(-((line.age / 0.025) ** 2)) * (line.index > 0)
+    return started * dent * np.exp(np.clip(line.left + 0.05, None, 0) / 0.08) * line.velocity
+
+
+def _pitch(line: Line, vibrato: float, vibrato_hz: float, rng: np.random.Generator) -> np.ndarray:
+    depth = vibrato * np.clip((line.age - 0.15) / 0.2, 0, 1)
+    drift = 0.2 * smooth(rng.standard_normal(len(line.age)), 0.3)
+    return smooth(line.pitch, 0.02) + smooth(depth, 0.1) * np.sin(2 * np.pi * vibrato_hz * line.age) + drift

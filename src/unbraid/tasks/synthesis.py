@@ -1,0 +1,81 @@
+"""Synthesis: one training step plays a batch of chunks again, from their pitch and loudness, and compares spectra."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import MeanMetric
+
+from unbraid.nets.ddsp import Instrument
+from unbraid.tasks.task import Task
+
+
+class Features(Protocol):
+    """What is read of the features: see `unbraid.controls.Extraction`."""
+
+    kind: str
+    sample_rate: int
+    hop_length: int
+
+
+class SynthesisTask(Task):
+    """Trains an instrument on chunks and validates it on whole tracks.
+
+    Args:
+        features: pitch and loudness, as batches have them in `beside`.
+        net: from sample rate and hop length to an instrument.
+        loss: from two waveforms to a scalar.
+        optimizer: see `Task`.
+        scheduler: as in `Task`, but stepped after every step where it wants no measure.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        net: Callable[..., Instrument],
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+    ) -> None:
+        super().__init__(optimizer, scheduler)
+        self.features, self.loss = features, loss
+        self.net = net(sample_rate=features.sample_rate, hop_length=features.hop_length)
+        self.valid_loss = MeanMetric(nan_strategy="disable")
+
+    @property
+    def by_step(self) -> bool:
+        return self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        super().on_train_batch_end()
+        if self.by_step:
+            self.schedule.step()
+
+    def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
+        if not self.by_step:
+            super()._step_schedule(metrics)
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        loss = self.distance(batch.beside.f0, batch.beside.loudness, batch.sources[:, 0, 0])
+        self.note("loss", loss)
+        return loss
+
+    def distance(self, f0: Tensor, loudness: Tensor, sound: Tensor) -> Tensor:
+        """Between a sound and what the instrument makes of its controls. Shape: [B, F + 1], [B, F + 1], [B, T] -> scalar."""
+        played = self.net(f0, loudness, sound)
+        return self.loss(played, sound[:, : played.shape[1]])
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        """One whole track, in pieces of some seconds, each from silence on as in training."""
+        hop = self.features.hop_length
+        points = round(4 * self.features.sample_rate / hop)
+        f0, loudness, sound = batch.beside.f0, batch.beside.loudness, batch.sources[:, 0, 0]
+        for start in range(0, f0.shape[1] - 1, points):
+            ends = slice(start, start + points + 1)
+            piece = sound[:, start * hop : (start + f0[:, ends].shape[1] - 1) * hop]
+            self.valid_loss.update(self.distance(f0[:, ends], loudness[:, ends], piece), weight=piece.shape[1])
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("valid/loss", self.valid_loss, prog_bar=True)

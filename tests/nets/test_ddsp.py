@@ -1,0 +1,106 @@
+"""The instrument: whatever it has learnt, what it plays in pieces is the whole, and harmonics stay below half the rate."""
+
+import pytest
+import torch
+
+from unbraid.losses import MultiScaleSpectral
+from unbraid.nets.ddsp import Instrument, Playing, Training, positive, semitones
+from unbraid.synthesis import oscillators
+
+RATE, HOP = 16000, 64
+
+
+def instrument(**options) -> Instrument:
+    torch.manual_seed(0)
+    known = {"hidden": 16, "layers": 1, "harmonics": 40, "bands": 17, "latent": 0, "reverb_seconds": 0.1}
+    made = Instrument(RATE, HOP, **(known | options))
+    if made.room is not None:
+        torch.nn.init.normal_(made.room, std=0.05)
+    return made.eval()
+
+
+def performance(points: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
+    time = torch.linspace(0, 6, points)
+    return 250 + 60 * time.sin(), -40 + 20 * (2 * time).cos()
+
+
+@pytest.mark.parametrize("latent", [0, 4])
+def test_pieces_are_the_whole_and_no_seam_is_heard(latent):
+    made, (f0, loudness) = instrument(latent=latent), performance()
+    coefficients = torch.randn(400, 30) if latent else None
+    whole = torch.cat([sound for sound, _ in made.perform(f0, loudness, coefficients, points=1000, seed=3)])
+    assert len(whole) == 400 * HOP
+    for points in (1, 7, 150):
+        pieces = torch.cat([sound for sound, _ in made.perform(f0, loudness, coefficients, points=points, seed=3)])
+        assert (pieces - whole).abs().max() < 1e-4 * whole.abs().max()  # -80 dB
+
+
+def test_a_chunk_of_training_is_the_beginning_of_a_performance():
+    made, (f0, loudness) = instrument(), performance()
+    with torch.no_grad():
+        torch.manual_seed(5)
+        chunk = made(f0[None], loudness[None])
+    assert chunk.shape == (1, 399 * HOP)
+    whole = torch.cat([sound for sound, _ in made.perform(f0, loudness, seed=5)])
+    assert torch.allclose(chunk[0], whole[: 399 * HOP], atol=1e-4)
+
+
+def test_harmonics_above_half_the_rate_get_no_share():
+    made = instrument()
+    f0 = torch.tensor([[300.0, 1000.0, 3000.0]])
+    asked = made.decode(f0, torch.full((1, 3), -20.0), Playing())
+    assert torch.allclose(asked.distribution.sum(dim=-1), torch.ones(1, 3))
+    assert (asked.distribution[0] > 0).sum(dim=-1).tolist() == [26, 7, 2]
+    assert asked.noise.shape == (1, 3, 17) and (asked.noise > 0).all()
+
+
+def test_positive_numbers_are_positive_and_bounded():
+    x = torch.linspace(-50, 50, 101)
+    assert (positive(x) > 0).all() and positive(x).max() < 2.001
+
+
+def test_a_closed_gate_is_silence_and_a_dry_room_is_none():
+    made, (f0, loudness) = instrument(), performance()
+    silent = torch.cat([sound for sound, _ in made.perform(f0, loudness, gate=torch.zeros(400))])
+    assert silent.abs().max() < 1e-6
+    dry = torch.cat([sound for sound, _ in made.perform(f0, loudness, dry=True)])
+    made.room = None
+    assert torch.equal(dry, torch.cat([sound for sound, _ in made.perform(f0, loudness)]))
+
+
+def test_it_learns_a_spectrum():
+    made, loss = instrument(reverb_seconds=0.0).train(), MultiScaleSpectral([512, 128], 1.0)
+    f0, loudness = torch.full((2, 101), 220.0), torch.full((2, 101), -20.0)
+    shares = torch.tensor([0.3, 0.0, 0.1]).expand(2, 101, 3)
+    true, _ = oscillators(f0, shares, HOP, RATE)
+    true = true + 1e-3 * torch.randn_like(true)
+    optimizer = torch.optim.Adam(made.parameters(), 1e-2)
+    values = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        value = loss(made(f0, loudness), true)
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert values[-1] < 0.5 * values[0]
+
+
+def test_what_it_was_trained_on_is_part_of_the_weights():
+    known = Training(50.0, 60.5, 71.0, -31.0, 9.0)
+    one, other = instrument(), instrument()
+    one.start_from(known)
+    other.load_state_dict(one.state_dict())
+    assert other.training_range == known
+    assert float(semitones(torch.tensor(440.0))) == 69
+
+
+@pytest.mark.parametrize("option", [{"hidden": 0}, {"harmonics": 0}, {"bands": 1}, {"latent": -1}, {"reverb_seconds": -1.0}])
+def test_sizes_that_are_none_are_refused(option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        instrument(**option)
+
+
+def test_a_latent_needs_a_sound():
+    f0, loudness = performance()
+    with pytest.raises(ValueError, match="waveform"):
+        instrument(latent=4)(f0[None], loudness[None])
