@@ -112,6 +112,8 @@ def test_identity_ignores_paths_and_nothing_else():
 
 def test_identity_does_not_depend_on_who_is_told_of_a_run():
     assert identity(compose("logger=[csv,wandb,tensorboard]", "logger.wandb.project=p")) == identity(compose())
+    check(compose("logger=[]"), Experiment)
+    assert identity(compose("logger=[]")) == identity(compose())
 
 
 def test_a_run_of_a_search_is_the_same_experiment():

@@ -41,7 +41,7 @@ def write_run(folder, model, seed, logger="wandb", scored=True):
 
 @pytest.fixture
 def sweep(tmp_path):
-    folder = tmp_path / "work/outputs/12-00-00-sweep"
+    folder = tmp_path / "work/outputs/12-00 o'clock"
     for number, (model, seed) in enumerate((m, s) for m in ("unet", "unet_noskip") for s in (0, 1)):
         write_run(folder / f"{number}-{model}", model, seed, scored=number != 3)  # the last one still runs
     return folder
@@ -53,7 +53,7 @@ def panels(spec):
 
 
 def test_a_sweep_has_the_panels_of_what_it_has_measured(cli, sweep):
-    status, out, err = cli("sweep=outputs/12-00-00-sweep", door=DOOR)
+    status, out, err = cli('sweep="outputs/12-00 o\'clock"', door=DOOR)
     assert status == 0, err
     assert f"{sweep.relative_to(sweep.parents[1])}/dashboard.json" in out
     assert "wandb   offline, no API key: nothing was saved there" in out
@@ -61,7 +61,7 @@ def test_a_sweep_has_the_panels_of_what_it_has_measured(cli, sweep):
     shown = panels(spec)
     assert spec["project"] == "songs" and [*shown] == ["Scores", "Learning curves", "Heard and seen", "What was swept", "Speed"]
     (group,) = spec["spec"]["section"]["runSets"][0]["filters"]["filters"]
-    assert (group["key"]["name"], group["op"], group["value"]) == ("group", "=", "12-00-00-sweep")
+    assert (group["key"]["name"], group["op"], group["value"]) == ("group", "=", "12-00 o'clock")
     bars = [one["config"] for one in shown["Scores"] if one["viewType"] == "Bar Chart"]
     assert [bar["metrics"] for bar in bars] == [["test/uSDR/vocals"], ["test/SI-SDR/vocals"]]
     assert bars[0]["groupBy"] == "run.value.arm" and (bars[0]["groupAgg"], bars[0]["groupArea"]) == ("mean", "stddev")
@@ -78,7 +78,7 @@ def test_a_sweep_has_the_panels_of_what_it_has_measured(cli, sweep):
 
 
 def test_a_file_and_a_project_of_ones_own(cli, sweep):
-    assert cli("sweep=outputs/12-00-00-sweep", "project=other", "output=mine/board.json", door=DOOR)[0] == 0
+    assert cli('sweep="outputs/12-00 o\'clock"', "project=other", "output=mine/board.json", door=DOOR)[0] == 0
     assert json.loads((sweep.parents[1] / "mine/board.json").read_text())["project"] == "other"
     assert not (sweep / "dashboard.json").exists()
 
@@ -96,5 +96,5 @@ def test_what_has_no_dashboard_is_said(cli, sweep, monkeypatch):
         status, _, err = cli(*words, door=DOOR)
         assert status == 1 and f"error: {sentence}" in err and err.count("\n") == 1
     monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
-    status, _, err = cli("sweep=outputs/12-00-00-sweep", door=DOOR)
+    status, _, err = cli('sweep="outputs/12-00 o\'clock"', door=DOOR)
     assert status == 1 and "needs the package wandb-workspaces: pip install 'unbraid[dashboard]'" in err

@@ -26,9 +26,9 @@ def test_help_lists_the_groups(cli):
     status, out, _ = cli("--help")
     assert status == 0
     for group in (
-        "data: demo, digits, ikala, medleydb, mir1k, musdb, pairs, singles, stems",
+        "data: demo, demo_leads, digits, ikala, medleydb, mir1k, musdb, pairs, singles, stems",
         "model: " + ", ".join(sorted(path.stem for path in (CONF / "model").glob("*.yaml"))),
-        "targets: accompaniment, all, mixture, vocals",
+        "targets: accompaniment, all, mixture, reed, string, vocals",
         "trainer: auto, cpu, ddp",
     ):
         assert group in out
@@ -37,7 +37,7 @@ def test_help_lists_the_groups(cli):
 def test_composing_imports_nothing_heavy():
     code = f"""if True:
         import atexit, runpy, sys
-        heavy = ("torch", "numpy", "matplotlib", "optuna")
+        heavy = ("torch", "numpy", "matplotlib", "optuna", "wandb", "tensorboard")
         atexit.register(lambda: print("HEAVY", [name for name in heavy if name in sys.modules]))
         sys.argv = ["train.py", "--cfg", "job"]
         runpy.run_path({str(PROJECT / "train.py")!r}, run_name="__main__")

@@ -148,7 +148,7 @@ def test_what_is_wrong_with_loggers_is_said_before_there_is_a_run(cli, songs, tm
     for words, said in {
         ("logger=wandb", "~callbacks.table"): "error: logger: is told what metrics.csv says",
         ("logger=wandb", "logger.wandb.mode=sometimes"): "error: logger.wandb.mode: found 'sometimes', expected",
-        ("logger=wandb", "logger.media.seconds=0"): "error: logger.media.seconds must be a number above 0, found 0",
+        ("logger=wandb", "logger.media.seconds=0"): "error: logger.media.seconds must be at least 0.5, found 0",
         ("logger=wandb", "logger.wandb.init_timeout=0"): "error: logger.wandb.init_timeout must be at least 1 second, found 0",
         ("logger=wandb", "logger.wandb.project=''"): "error: logger.wandb.project is empty, expected a name",
         ("logger=comet",): "error: logger=comet: there is no such choice; known: csv, tensorboard, wandb",

@@ -257,7 +257,7 @@ def test_media_are_capped(tmp_path, capsys):
     [
         ({"every_n_epochs": 0}, "every_n_epochs must be at least 1, found 0"),
         ({"clips": -1}, "clips must be at least 0, found -1"),
-        ({"megabytes": 0}, "megabytes must be a number above 0, found 0"),
+        ({"megabytes": 0}, "megabytes must be above 0, found 0"),
     ],
 )
 def test_media_that_cannot_be_are_refused(options, sentence):

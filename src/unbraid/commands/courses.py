@@ -490,7 +490,7 @@ def ready(run: Run) -> Course:
     set_up_process(config.seed)
     task: SeparationTask | ReconstructionTask | SynthesisTask = build(config.model)
     data: MultitrackData | Digits = build(config.data)
-    loggers = Loggers.of({} if config.logger is None else build(config.logger))
+    loggers = Loggers.of(build(config.logger) if config.get("logger") else {})
     data.trainer = trainer = _trainer(config, loggers, folder)
     course: Course
     if isinstance(task, SeparationTask):

@@ -73,7 +73,7 @@ def dashboard(config: DictConfig) -> None:
     offline = why_offline()
     view = ws.Workspace(
         entity=config.entity or ("" if offline else _own_entity()), project=found.project, name=f"unbraid {found.name}",
-        sections=_sections(found), runset_settings=ws.RunsetSettings(filters=[ws.Metric("Group") == found.name]),
+        sections=_sections(found), runset_settings=ws.RunsetSettings(filters=f"Metric('Group') == {found.name!r}"),
     )  # fmt: skip
     place = Path(config.output or Path(config.sweep) / "dashboard.json").expanduser()
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """What is heard and seen while a run trains: a fixed set of clips, which lie in `media/<epoch>/` of the run folder."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from unbraid.errors import InputError
 
+SHORTEST = 0.5  # seconds that can be heard, and drawn
 KINDS: dict[str, Literal["audio", "pictures"]] = {".flac": "audio", ".png": "pictures"}
 
 
@@ -57,9 +57,10 @@ class Media:
             raise InputError(f"every_n_epochs must be at least 1, found {every_n_epochs}")
         if clips < 0:
             raise InputError(f"clips must be at least 0, found {clips}")
-        for name, value in {"seconds": seconds, "megabytes": megabytes}.items():
-            if not 0 < value < math.inf:
-                raise InputError(f"{name} must be a number above 0, found {value}")
+        if seconds < SHORTEST:
+            raise InputError(f"seconds must be at least {SHORTEST}, found {seconds}")
+        if megabytes <= 0:
+            raise InputError(f"megabytes must be above 0, found {megabytes}")
         self.every_n_epochs, self.clips, self.seconds, self.megabytes = every_n_epochs, clips, seconds, megabytes
 
     def folder(self, run: Path, epoch: int) -> Path:
