@@ -145,8 +145,8 @@ def test_a_multirun_gives_each_run_its_folder(cli, songs, tmp_path):
     status, _, _ = cli("-m", *musdb(songs)[1:], "model=unet,unet_noskip", "hydra.sweep.dir=sweep")
     assert status == 0
     folders = sorted(path.name for path in (tmp_path / "work/sweep").iterdir() if path.is_dir())
-    assert folders == ["0-unet-musdb-0", "1-unet_noskip-musdb-0"]
-    assert all((tmp_path / "work/sweep" / folder / "scores.json").is_file() for folder in folders)
+    assert folders == ["0-unet-musdb-0", "1-unet_noskip-musdb-0", "report"]
+    assert all((tmp_path / "work/sweep" / folder / "scores.json").is_file() for folder in folders[:2])
 
 
 def test_the_best_weights_are_scored_not_the_last(cli, songs, tmp_path):
