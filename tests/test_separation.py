@@ -104,13 +104,15 @@ def test_seams_are_heard_off_the_grid_and_without_enough_around():
 
 
 @pytest.mark.parametrize(
-    ("net", "frames"),
+    "make",
     [
-        (UNet(None, (2, 2, 2)), 400), (UNet(None, (2, 2, 2), up="bilinear"), 300), (UNet(None, (2, 2, 2), up="nearest"), 300),
-        (SegmentationUNet(2, (2, 2, 2)), 400),
+        partial(UNet, None, (8, 8, 8)), partial(UNet, None, (8, 8, 8), up="bilinear"),
+        partial(UNet, None, (8, 8, 8), up="nearest"), partial(SegmentationUNet, 2, (8, 8, 8)),
     ],
 )  # fmt: skip
-def test_reach_is_how_far_a_mask_hears(net, frames):
+def test_reach_is_how_far_a_mask_hears(make):
+    torch.manual_seed(0)
+    net, frames = make(), 400
     magnitudes = torch.rand(1, 1, 33, frames, requires_grad=True)
     for frame in range(frames // 2, frames // 2 + net.stride):
         (gradient,) = torch.autograd.grad(net.eval()(magnitudes)[..., frame].sum(), magnitudes)
@@ -132,10 +134,15 @@ def test_the_wiener_filter_runs_in_chunks():
 
 
 @pytest.mark.parametrize("scaling", ["patch", "track"])
-def test_the_level_of_a_signal_is_that_of_its_loudest_stretch(scaling):
-    model, signal = unet(scaling), noise(700_000)
+@pytest.mark.parametrize("loudest", [100, 262_400, 262_656, 279_552, 300_000, 599_950])
+def test_the_level_of_a_signal_is_that_of_its_loudest_stretch_wherever_that_lies(scaling, loudest):
+    model, signal = unet(scaling), 0.1 * noise(600_000)
+    signal[:, loudest - 50 : loudest + 50] = torch.sin(torch.arange(100) / 2)
     assert torch.isclose(level_of(model, signal.split(9999, dim=-1), CPU), model.level(signal[None]), rtol=1e-5)
-    assert level_of(unet("none"), [signal], CPU) is None and level_of(half(), [signal], CPU) is None
+
+
+def test_what_is_not_scaled_has_no_level():
+    assert level_of(unet("none"), [noise(9)], CPU) is None and level_of(half(), [noise(9)], CPU) is None
 
 
 @pytest.mark.parametrize("rate", [1000, 8000, 44100, 192_000])

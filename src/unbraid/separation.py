@@ -82,7 +82,7 @@ FADED = 0.25  # of the overlap, in its middle
 SHORT_FADE = 512  # samples, where what is faded is the same on both sides
 SHIFT_SECONDS = 0.5  # the longest
 BATCH_SECONDS = 48
-LEVEL_SAMPLES = 2**18  # of a block that levels are taken of
+LEVEL_SAMPLES, LEVEL_OVERLAP = 2**18, 2**14  # of blocks that levels are taken of, so that one of them has each window whole
 
 
 class Cut(NamedTuple):
@@ -182,7 +182,8 @@ def joined(estimates: Iterable[tuple[Tensor, Chunk]], fade: int) -> Iterator[Ten
 def level_of(model: Model, blocks: Iterable[Tensor], device: torch.device) -> Tensor | None:
     """What the magnitudes of a signal are divided by, at the model's rate; None where they are not. Shape: [C, n] -> [1]."""
     found: Tensor | None = None
-    cut = Cut(_up(LEVEL_SAMPLES, model.grid), 0, 0, model.shortest)
+    overlap = _up(LEVEL_OVERLAP, model.grid)
+    cut = Cut(overlap + _up(LEVEL_SAMPLES, model.grid), overlap, 0, model.shortest)
     for chunk in chunks(blocks, cut, model.grid):
         level = model.level(chunk.samples.unsqueeze(0).to(device))
         if level is None:
