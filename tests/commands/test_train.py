@@ -125,6 +125,7 @@ ROFORMER = [SECOND, f"{NET}.dim=8", f"{NET}.depth=1", f"{NET}.dim_head=4", f"{NE
 TINY = {  # of models that are slow at their own size
     "hdemucs": [SECOND, f"{NET}.channels=4", f"{NET}.n_fft=1024", f"{NET}.depth=5"],
     "conv_tasnet": [SECOND, f"{NET}.enc_num_feats=8", f"{NET}.msk_num_hidden_feats=8", f"{NET}.msk_num_layers=2"],
+    "ddsp": ["pitch=crepe_tiny", "model.net.hidden=16"],
     "unet_44khz": [NARROW, "model.separator.chunk_seconds=1.5"],
 }
 TINY |= dict.fromkeys(("bs_roformer", "bs_roformer_large", "mel_band_roformer", "mel_band_roformer_large"), ROFORMER)
@@ -137,7 +138,7 @@ def test_every_model_trains_on_the_demo_songs(cli, model, tmp_path):
         "data.layout.train=1", "data.layout.valid=1", "data.layout.test=1", "data.layout.seconds=4",
         "trainer.accelerator=cpu", "trainer.max_steps=2", "data.batch_size=2", "data.chunks_per_track=4",
     )  # fmt: skip
-    assert status == 0 and ("ideal ratio mask" in out or "squared error" in out)
+    assert status == 0 and any(words in out for words in ("ideal ratio mask", "squared error", "one constant spectrum"))
     assert load_json(only_run(tmp_path / "work") / "run.json")["state"] == "done"
 
 
