@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow slurm test-slurm test-ray lint bench bench-data bench-scoring bench-synthesis clean
+.PHONY: help install demo test test-slow chromium slurm test-slurm test-ray lint bench bench-data bench-scoring bench-synthesis clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -26,6 +26,10 @@ test: lint ## style, types and all tests, a process for each core
 
 test-slow: $(INSTALLED) ## the tests that take minutes: runs that are ended again and again
 	$(BIN)/python -m pytest -m slow
+
+chromium: ## install what the tests of pages open them in; Debian or Ubuntu, as root
+	command -v chromium >/dev/null || { apt-get update --quiet=2 && \
+		DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends chromium; }
 
 slurm: ## install Slurm; Debian or Ubuntu, as root
 	dpkg -s slurmctld slurmd slurm-client munge >/dev/null 2>&1 || { apt-get update --quiet=2 && \

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -26,6 +27,28 @@ SHORT = ["trainer.max_epochs=1", "data.batch_size=2", "data.chunks_per_track=2",
 def _own_cache(tmp_path_factory, monkeypatch):
     """No test reads or fills the user's cache; the demo songs and stored tracks are shared by the whole session."""
     monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+QUIET = (
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--autoplay-policy=no-user-gesture-required",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Debian's chromium, without a network, one for all tests of a process; skips where it or what drives it is missing."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    folder = tmp_path_factory.mktemp("browser")
+    with driver.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            folder, executable_path=program, headless=True, args=[*QUIET], accept_downloads=True
+        )
+        yield context
+        context.close()
 
 
 def write_song(folder: Path, seed: int, seconds: float = 3.0, rate: int = RATE) -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
-"""Debian's chromium, without a network, on reports that tests make."""
+"""A browser on reports that tests make."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,29 +9,7 @@ from tests.reporting.sweeps import usual
 from unbraid.reporting.arms import runs_of
 from unbraid.reporting.making import make
 
-QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-)  # fmt: skip
-
-
 LOCAL = ("file:", "data:", "blob:")
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    """Skips where there is no chromium or nothing that drives it."""
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    folder = tmp_path_factory.mktemp("browser")
-    with driver.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            folder, executable_path=program, headless=True, args=[*QUIET], accept_downloads=True
-        )
-        yield context
-        context.close()
 
 
 class Watched:

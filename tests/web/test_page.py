@@ -1,29 +1,9 @@
 """The page in Debian's Chromium, with the real stem file: it is dropped, taken apart, heard, seen, and gone."""
 
-import shutil
-
 import pytest
 
 from tests.exports.conftest import SMALL, made
 from tests.web.test_server import serving
-
-pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium: apt-get install chromium")
-sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=shutil.which("chromium"),
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1048, "height": 900},
-        )
-        yield context
-        context.close()
 
 
 @pytest.fixture
@@ -31,6 +11,7 @@ def page(browser, tmp_path):
     """With what went wrong in it."""
     with serving(made(*SMALL["joint"]), tmp_path / "songs") as (address, songs):
         page = browser.new_page()
+        page.set_viewport_size({"width": 1048, "height": 900})
         wrong = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(address) else None)

@@ -164,7 +164,7 @@ def read(folder: Path) -> Result:
     if record is None:
         raise InputError(f"{folder}: has no run.json, expected the folder of a run")
     found = read_scores(folder / "scores.json") if (folder / "scores.json").is_file() else None
-    missing = None if found and "tracks" in found else _why_missing(folder, record, found is not None)
+    missing = None if found and separates(found) else _why_missing(folder, record, found is not None)
     choices = record["choices"]
     return Result(
         folder,
@@ -175,6 +175,11 @@ def read(folder: Path) -> Result:
         missing,
         {} if missing else found or {},
     )
+
+
+def separates(scores: Mapping[str, Any]) -> bool:
+    """Whether they are of separated tracks; those of autoencoders and instruments are not."""
+    return isinstance(scores["protocol"], dict) and "tracks" in scores["protocol"]
 
 
 def _why_missing(folder: Path, record: Mapping[str, Any], has_scores: bool) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unbraid.evaluation import read_scores
-from unbraid.reporting.arms import arms_of, runs_of
+from unbraid.reporting.arms import arms_of, runs_of, separates
 from unbraid.reporting.page import Report, write
 from unbraid.reporting.tables import as_text, tables
 from unbraid.reporting.verdicts import baseline_of
@@ -48,5 +48,5 @@ def make(
 def at_end(sweep: Path) -> None:
     """Of a sweep of separators whose runs have scores; of any other there is none."""
     scores = (read_scores(path) for path in sweep.glob("*/scores.json"))
-    if any(one and "tracks" in one for one in scores):
+    if any(one and separates(one) for one in scores):
         make(runs_of(sweep), sweep / FOLDER, sweep.name)
