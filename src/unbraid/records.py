@@ -212,12 +212,19 @@ def unfinished(paths: Iterable[Path], wanted: str) -> list[Path]:
 
 
 def epochs(folder: Path) -> list[dict[str, str]]:
-    """The rows of `metrics.csv`, one for each epoch; none before the first has ended."""
+    """The rows of `metrics.csv`, one for each epoch; none before the first has ended.
+
+    Raises:
+        InputError: it is no text.
+    """
+    path = folder / "metrics.csv"
     try:
-        with (folder / "metrics.csv").open(newline="") as file:
+        with path.open(newline="") as file:
             return list(csv.DictReader(file))
     except FileNotFoundError:
         return []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: is no table of epochs: {error}") from error
 
 
 def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:

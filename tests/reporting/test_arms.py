@@ -112,6 +112,57 @@ def test_scores_under_two_protocols_do_not_compare(tmp_path):
         arms(tmp_path)
 
 
+def test_runs_of_one_name_in_two_sweeps_do_not_hide_each_other_s_protocol(tmp_path):
+    one = leave_run(tmp_path / "one", 0, "a", 0, [1.0])
+    two = leave_run(tmp_path / "two", 0, "a", 0, [1.0], protocol=PROTOCOL | {"name": "musdb18"})
+    with pytest.raises(InputError, match="name is ikala_nsdr for one/0-a-demo-0 and musdb18 for two/0-a-demo-0"):
+        arms_of([one, two])
+
+
+def test_arms_of_one_name_in_two_sweeps_are_told_apart_by_them(tmp_path):
+    runs = [leave_run(tmp_path / name, 0, "net", 0, [1.0], lr=lr) for name, lr in (("one", 1e-3), ("two", 1e-4))]
+    assert [arm.name for arm in arms_of(runs)] == ["net (one/0-net-demo-0)", "net (two/0-net-demo-0)"]
+
+
+def test_a_run_that_is_given_twice_is_no_second_seed(tmp_path):
+    run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0])
+    (tmp_path / "latest").symlink_to(run)
+    for again in (run, run / ".." / run.name, tmp_path / "latest"):
+        with pytest.raises(InputError, match=r"0-a-demo-0: this run is given twice"):
+            arms_of([run, again])
+
+
+def test_one_seed_of_an_arm_counts_once(tmp_path):
+    runs = [leave_run(tmp_path / name, 0, "a", 3, [1.0]) for name in ("one", "two")]
+    expected = "^one/0-a-demo-3 and two/0-a-demo-3 are runs of one arm with one seed, 3, and would count as two"
+    with pytest.raises(InputError, match=expected):
+        arms_of(runs)
+
+
+def test_a_failed_try_of_a_seed_is_no_second_seed(tmp_path):
+    runs = [leave_run(tmp_path / "one", 0, "a", 3, None, state="failed"), leave_run(tmp_path / "two", 0, "a", 3, [1.0])]
+    (arm,) = arms_of(runs)
+    assert len(arm.runs) == 1 and len(arm.without) == 1
+
+
+def test_what_is_infinite_or_garbled_in_the_epochs_is_left_out(tmp_path):
+    run = leave_run(tmp_path, 0, "a", 0, [1.0])
+    numbers = ["0,1,2.5,inf", "1,2,2.5,nan", "2,3,2.5,-inf", "3,4,2.5,0.5"]
+    lines = ["epoch,step,seconds,valid/loss", *numbers, "4,5,2.5,0.5,7,8", "x,y", "", "5,6", "1e"]
+    (run / "metrics.csv").write_text("\n".join(lines))
+    (arm,) = arms(tmp_path)
+    assert [row.get("valid/loss") for row in arm.first.epochs] == [None, None, None, 0.5, 0.5, None]
+    assert arm.seconds.mean == 12.5 and [row["epoch"] for row in arm.first.epochs] == [0, 1, 2, 3, 4, 5]
+
+
+def test_epochs_that_are_no_text_are_said(tmp_path):
+    run = leave_run(tmp_path, 0, "a", 0, [1.0])
+    (run / "metrics.csv").write_bytes(b"epoch,step\n\xff\xfe,1\n")
+    (arm,) = arms(tmp_path)
+    with pytest.raises(InputError, match=r"metrics\.csv: is no table of epochs: 'utf-8'"):
+        _ = arm.seconds
+
+
 def test_scores_of_other_tracks_do_not_compare(tmp_path):
     leave_run(tmp_path, 0, "a", 0, [1.0, 2.0])
     leave_run(tmp_path, 1, "b", 0, [1.0])

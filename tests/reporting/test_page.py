@@ -113,3 +113,21 @@ def test_curves_are_of_all_seeds_and_of_runs_without_scores_too(tmp_path):
     assert (first["arm"], first["seeds"], failed["arm"]) == ("net0", 2, "net9") and first["epochs"] == [1, 2, 3]
     assert first["low"][0] < first["mean"][0] < first["high"][0] == 1.0
     assert data["scores"]["vocals"]["SIR"][0][0] == pytest.approx(data["scores"]["vocals"]["NSDR"][0][0] + 3, abs=1e-3)
+
+
+def test_a_run_that_diverged_has_a_curve_up_to_there(tmp_path):
+    run = leave_run(tmp_path, 0, "net", 0, [1.0])
+    (run / "metrics.csv").write_text("epoch,step,seconds,valid/loss\n0,1,2.5,0.5\n1,2,2.5,inf\n")
+    text = (made(tmp_path) / "report-data.js").read_text()
+    (curve,) = json.loads(text.removeprefix("const REPORT = ").removesuffix(";\n"))["curves"]["valid/loss"]
+    assert curve["epochs"] == [1] and curve["mean"] == [0.5]
+
+
+def test_runs_of_one_name_without_scores_are_all_named(tmp_path, capsys):
+    leave_run(tmp_path / "one", 1, "net", 0, [1.0])
+    failed = [leave_run(tmp_path / name, 0, "net", 0, None, state="failed") for name in ("two", "six")]
+    make([*runs_of(tmp_path / "one"), *failed], tmp_path / "report", "runs")
+    record = json.loads((tmp_path / "report/report.json").read_text())
+    assert [*record["without_scores"]] == ["two/0-net-demo-0", "six/0-net-demo-0"]
+    assert "without scores: six/0-net-demo-0 failed" in capsys.readouterr().out
+    assert "<code>two/0-net-demo-0</code>" in (tmp_path / "report/index.html").read_text()

@@ -1,5 +1,7 @@
 """Is it luck: what is said of arms."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,10 @@ def test_the_baseline_is_the_first_arm_or_the_one_that_is_named(tmp_path):
         baseline_of(arms, "bb")
     with pytest.raises(InputError, match="baseline=a: has no scores to compare others with"):
         baseline_of(arms, "a")
+
+
+def test_the_first_arm_is_the_baseline_whatever_others_are_called(tmp_path):
+    leave_run(tmp_path, 0, "b", 0, [1.0])
+    leave_run(tmp_path, 1, "c", 0, [1.0])
+    arms = [replace(arm, name="net") for arm in arms_of(runs_of(tmp_path))]
+    assert baseline_of(arms, None) is arms[0]

@@ -1,8 +1,10 @@
 """Run folders read as arms: the runs of an arm differ in nothing but the seed."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -26,7 +28,7 @@ class Result:
     """A run, as its folder says.
 
     Args:
-        folder: of the run.
+        folder: of the run, absolute.
         words: the overrides that it was started with.
         model: which model was chosen, by name.
         data: which data.
@@ -50,8 +52,10 @@ class Result:
 
     @cached_property
     def epochs(self) -> list[dict[str, float]]:
-        """The rows of `metrics.csv`, without what is undefined."""
-        return [{name: float(text) for name, text in row.items() if text} for row in epochs(self.folder)]
+        """The rows of `metrics.csv`, without what is undefined, infinite or no number."""
+        read = [{name: _number(text) for name, text in row.items()} for row in epochs(self.folder)]
+        rows = [{name: number for name, number in row.items() if name and number is not None} for row in read]
+        return [row for row in rows if "epoch" in row]
 
     @property
     def seconds(self) -> float | None:
@@ -127,6 +131,15 @@ class Spread:
         return cls(fmean(defined), stdev(defined) if len(defined) > 1 else None, len(defined))
 
 
+def _number(text: Any) -> float | None:
+    """None where it is empty, not finite or garbled, as a line that was cut off or runs into another is."""
+    try:
+        number = float(text)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _gpu_hours(run: Result) -> float | None:
     cost = run.scores.get("cost")
     if cost is None or run.seconds is None:
@@ -167,7 +180,7 @@ def read(folder: Path) -> Result:
     missing = None if found and separates(found) else _why_missing(folder, record, found is not None)
     choices = record["choices"]
     return Result(
-        folder,
+        folder.resolve(),
         tuple(record["overrides"]),
         choices["model"],
         choices["data"],
@@ -219,15 +232,18 @@ def arms_of(folders: Sequence[Path]) -> list[Arm]:
     """Arms with scores first come first, then those without.
 
     Raises:
-        InputError: no run has scores, or scores do not compare: other protocols or other tracks.
+        InputError: no run has scores, scores do not compare (other protocols or other tracks), or a run or a seed of an arm
+            is there twice.
     """
     results = [read(folder) for folder in folders]
+    _refuse_twice(results)
     scored = [run for run in results if not run.missing]
     if not scored:
         said = "; ".join(f"{run.folder.name} {run.missing}" for run in results[:5]) + ("; …" if len(results) > 5 else "")
         raise InputError(f"none of {len(results)} runs has scores: {said}")
-    refuse_mixed({run.folder.name: run.scores["protocol"] for run in scored})
-    _refuse_other_tracks(scored)
+    short = told_apart([run.folder for run in scored])
+    refuse_mixed({name: run.scores["protocol"] for name, run in zip(short, scored, strict=True)})
+    _refuse_other_tracks(scored, short)
     groups: dict[str, list[Result]] = {}
     for run, own in zip(results, _what_is_no_seed(results), strict=True):
         groups.setdefault(digest(own), []).append(run)
@@ -236,17 +252,43 @@ def arms_of(folders: Sequence[Path]) -> list[Arm]:
         Arm(name, [run for run in runs if not run.missing], [run for run in runs if run.missing])
         for name, runs in zip(names, groups.values(), strict=True)
     ]
+    for arm in arms:
+        _refuse_one_seed(arm)
     return sorted(arms, key=lambda arm: not arm.runs)
 
 
-def _refuse_other_tracks(scored: Sequence[Result]) -> None:
-    first, *others = scored
-    for other in others:
-        if differ := {*first.scores["tracks"]} ^ {*other.scores["tracks"]}:
-            where = first if min(differ) in first.scores["tracks"] else other
+def told_apart(folders: Sequence[Path]) -> list[str]:
+    """The ends of paths, as short as tells all of them apart: runs of two sweeps can have one name."""
+    longest = max((len(folder.parts) for folder in folders), default=0)
+    ends = ([str(Path(*folder.parts[-depth:])) for folder in folders] for depth in range(1, longest + 1))
+    return next((names for names in ends if len({*names}) == len(names)), [])
+
+
+def _refuse_twice(results: Sequence[Result]) -> None:
+    seen: set[Path] = set()
+    for run in results:
+        if run.folder in seen:
+            raise InputError(f"{run.folder}: this run is given twice, and would count as two seeds; expected each run once")
+        seen.add(run.folder)
+
+
+def _refuse_one_seed(arm: Arm) -> None:
+    for one, other in combinations(arm.runs, 2):
+        if one.seed == other.seed:
+            first, second = told_apart([one.folder, other.folder])
             raise InputError(
-                f"scores of other tracks do not compare: {first.folder.name} has {len(first.scores['tracks'])} and "
-                f"{other.folder.name} {len(other.scores['tracks'])}; '{min(differ)}' is one of {where.folder.name} only"
+                f"{first} and {second} are runs of one arm with one seed, {one.seed}, and would count as two; leave one out"
+            )
+
+
+def _refuse_other_tracks(scored: Sequence[Result], names: Sequence[str]) -> None:
+    first, *others = [(run.scores["tracks"], name) for run, name in zip(scored, names, strict=True)]
+    for other in others:
+        if differ := {*first[0]} ^ {*other[0]}:
+            where = first if min(differ) in first[0] else other
+            raise InputError(
+                f"scores of other tracks do not compare: {first[1]} has {len(first[0])} and "
+                f"{other[1]} {len(other[0])}; '{min(differ)}' is one of {where[1]} only"
             )
 
 
@@ -265,7 +307,8 @@ def _names(firsts: Sequence[Result]) -> list[str]:
     if all(len(words) == 1 for words in own) and len({_key(words[0]) for words in own}) == 1:
         own = [[_short(words[0])] for words in own]
     names = [" ".join(words) or run.model for words, run in zip(own, firsts, strict=True)]
-    return [name if names.count(name) == 1 else f"{name} ({run.folder.name})" for name, run in zip(names, firsts, strict=True)]
+    ends = told_apart([run.folder for run in firsts])
+    return [name if names.count(name) == 1 else f"{name} ({end})" for name, end in zip(names, ends, strict=True)]
 
 
 def _short(word: str) -> str:

@@ -40,8 +40,8 @@ def make(
     print(f"\n{as_text(found.tables)}\n{found.words}\n")
     for verdict in (one for those in found.verdicts().values() for one in those):
         print(verdict.words)
-    for run in (run for arm in arms for run in arm.without):
-        print(f"without scores: {run.folder.name} {run.missing}")
+    for name, why in found.without.items():
+        print(f"without scores: {name} {why}")
     print(f"\nreport  {output / 'index.html'}")
 
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader
 from plotly.offline import get_plotlyjs
 
 from unbraid.errors import InputError
-from unbraid.reporting.arms import Arm, Spread, differences
+from unbraid.reporting.arms import Arm, Spread, differences, told_apart
 from unbraid.reporting.listening import heard, leave, songs_of
 from unbraid.reporting.tables import Table, as_csv, as_latex, as_markdown, as_plain, caption, main_measure, said
 from unbraid.reporting.verdicts import Verdict, verdicts
@@ -49,6 +49,12 @@ class Report:
     def scored(self) -> list[Arm]:
         """Arms with scores."""
         return [arm for arm in self.arms if arm.runs]
+
+    @property
+    def without(self) -> dict[str, str | None]:
+        """Why runs have no scores, by what tells them apart."""
+        runs = [run for arm in self.arms for run in arm.without]
+        return dict(zip(told_apart([run.folder for run in runs]), (run.missing for run in runs), strict=True))
 
     @property
     def words(self) -> str:
@@ -155,7 +161,7 @@ def _record(report: Report, found: Mapping[str, Sequence[Verdict]]) -> dict[str,
             ]
             for what, those in found.items()
         },
-        "without_scores": {run.folder.name: run.missing for arm in report.arms for run in arm.without},
+        "without_scores": report.without,
     }
 
 

@@ -33,9 +33,9 @@ def baseline_of(arms: Sequence[Arm], asked: str | None) -> Arm:
     Raises:
         InputError: there is no arm of this name, or it has no scores.
     """
-    scored = {arm.name: arm for arm in arms if arm.runs}
     if asked is None:
-        return next(iter(scored.values()))
+        return next(arm for arm in arms if arm.runs)
+    scored = {arm.name: arm for arm in arms if arm.runs}
     if asked not in scored:
         if any(arm.name == asked for arm in arms):
             raise InputError(f"baseline={asked}: has no scores to compare others with")
