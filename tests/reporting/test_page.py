@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -59,11 +60,40 @@ def test_what_is_printed_is_what_the_page_says_first(tmp_path, capsys):
 
 
 def test_made_again_it_replaces_the_old_one_and_leaves_nothing_beside(tmp_path):
-    folder = made(usual(tmp_path))
-    (folder / "audio/old.flac").touch()
+    made(usual(tmp_path))
     before = files_below(tmp_path)
-    made(tmp_path)
-    assert files_below(tmp_path) == [path for path in before if not path.endswith("old.flac")]
+    made(tmp_path, songs=1)
+    assert files_below(tmp_path) == [path for path in before if "2-song" not in path]
+
+
+@pytest.mark.parametrize("name", ["votes.json", "audio/1-song_0/mine.flac", "link"])
+def test_what_no_report_wrote_is_not_removed_with_an_older_one(tmp_path, name):
+    folder = made(usual(tmp_path, arms=1, songs=1))
+    (folder / name).symlink_to("/") if name == "link" else (folder / name).write_text("mine")
+    before = files_below(tmp_path)
+    with pytest.raises(InputError, match=f"output=.*report: holds {name}, which no report wrote; move it away"):
+        made(tmp_path)
+    assert files_below(tmp_path) == before and (folder / name).exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"title": "of another program"}'])
+def test_a_report_json_of_another_program_makes_no_report(tmp_path, text):
+    usual(tmp_path)
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/report.json").write_text(text)
+    with pytest.raises(InputError, match=r"output=.*report: is there already and is no report of this version"):
+        made(tmp_path)
+    assert (tmp_path / "report/report.json").read_text() == text
+
+
+@pytest.mark.parametrize("output", [".", "..", "../report"])
+def test_the_folder_that_one_works_in_is_not_replaced(tmp_path, monkeypatch, output):
+    folder = made(usual(tmp_path, arms=1, songs=1))
+    monkeypatch.chdir(folder / "audio" if output == ".." else folder)
+    before = files_below(tmp_path)
+    with pytest.raises(InputError, match=f"^output={output}: is the folder that you work in; go elsewhere"):
+        make(runs_of(tmp_path), Path(output), "the sweep")
+    assert files_below(tmp_path) == before
 
 
 def test_a_folder_that_is_no_report_is_not_touched(tmp_path):
@@ -98,6 +128,11 @@ def test_a_measure_can_be_asked_for_and_one_that_is_not_there_is_said(tmp_path):
 def test_without_audio_the_page_says_how_to_have_some(tmp_path):
     text = (made(usual(tmp_path, songs=0)) / "listen.html").read_text()
     assert "evaluation.clips" in text and "listen-data.js" not in text
+
+
+def test_without_songs_the_page_says_that_none_were_wanted(tmp_path):
+    text = (made(usual(tmp_path), songs=0) / "listen.html").read_text()
+    assert "songs=0" in text and "No run has left audio" not in text
 
 
 def test_a_single_arm_is_compared_with_nothing(tmp_path, capsys):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -112,6 +113,12 @@ def test_latex_parses_to_the_cells_of_the_table(tmp_path):
     assert first[4] == ["ideal ratio mask", "20.00", "$-$"]
     assert text.splitlines()[0] == "% words and more"
     assert text.count("{") == text.count("}") and text.count(r"\begin") == text.count(r"\end{")
+
+
+def test_latex_has_no_rule_below_the_arms_where_nothing_follows(tmp_path):
+    run = leave_run(tmp_path, 0, "net", 0, [1.0])
+    found = [replace(table, rows=[row for row in table.rows if row.kind == "arm"]) for table in tables(arms_of([run]))]
+    assert as_latex(found, "").count(r"\midrule") == 1
 
 
 def test_deviations_in_latex_are_mathematics(arms):

@@ -23,7 +23,8 @@ from unbraid.runs import write_json
 
 TEMPLATES = Path(__file__).parent / "templates"
 STATIC = ("style.css", "theme.js", "report.js", "listen.js")
-RECORD = "report.json"  # which makes a folder one of ours
+RECORD = "report.json"
+MARK = {"made_by": "unbraid report"}  # in the record: it makes a folder one of ours
 LONGEST_VALUE = 60  # letters of a value in the table of differences
 
 
@@ -85,10 +86,10 @@ def write(report: Report, folder: Path, songs: int) -> None:
         songs: how many test tracks can be heard at most.
 
     Raises:
-        InputError: the folder holds something else.
+        InputError: the folder is no report, holds something that no report wrote, or is the one that we work in.
     """
-    if folder.exists() and not (folder / RECORD).is_file():
-        raise InputError(f"output={folder}: is there already and is no report; choose another name or remove it")
+    refuse_to_replace(folder)
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".partial-", dir=folder.parent) as partial:
         fresh = Path(partial) / folder.name
@@ -97,6 +98,33 @@ def write(report: Report, folder: Path, songs: int) -> None:
         if folder.exists():
             folder.rename(Path(partial) / "replaced")
         fresh.rename(folder)
+
+
+def refuse_to_replace(folder: Path) -> None:
+    """InputError where something would be lost but an older report."""
+    if not folder.exists():
+        return
+    if (written := _written(folder)) is None:
+        raise InputError(f"output={folder}: is there already and is no report of this version; choose another name")
+    if others := sorted({*_files(folder)} - {*written, RECORD}):
+        raise InputError(f"output={folder}: holds {others[0]}, which no report wrote; move it away or choose another name")
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise InputError(f"output={folder}: is the folder that you work in; go elsewhere or choose another name")
+
+
+def _written(folder: Path) -> list[str] | None:
+    """The files that the report in a folder says it wrote; None where there is no report."""
+    try:
+        record = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
+        return None
+    return record.get("files", []) if isinstance(record, dict) and record.items() >= MARK.items() else None
+
+
+def _files(folder: Path) -> list[str]:
+    """By their paths from the folder."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def _fill(report: Report, folder: Path, songs: int) -> None:
@@ -110,8 +138,8 @@ def _fill(report: Report, folder: Path, songs: int) -> None:
     players = heard(report.arms)
     played = [leave(players, track, number, folder) for number, track in enumerate(songs_of(players, songs), 1)]
     _write_script(folder / "listen-data.js", "SONGS", {"title": report.title, "songs": played})
-    _write_pages(report, folder, found, played)
-    write_json(folder / RECORD, _record(report, found))
+    _write_pages(report, folder, found, played, songs)
+    write_json(folder / RECORD, MARK | _record(report, found) | {"files": _files(folder)})
 
 
 def _table_files(report: Report) -> dict[str, str]:
@@ -128,13 +156,13 @@ def _write_script(path: Path, name: str, value: Any) -> None:
 
 
 def _write_pages(
-    report: Report, folder: Path, found: Mapping[str, Sequence[Verdict]], songs: Sequence[Mapping[str, Any]]
+    report: Report, folder: Path, found: Mapping[str, Sequence[Verdict]], songs: Sequence[Mapping[str, Any]], most: int
 ) -> None:
     environment = Environment(loader=PackageLoader("unbraid.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"said": said, "shown": _shown}
     typed = [[word for word in arm.first.words if not word.startswith("seed=")] for arm in report.arms]
     shared = {
-        "report": report, "songs": songs, "verdicts": found, "costs": _costs(report.scored), "typed": typed,
+        "report": report, "songs": songs, "most": most, "verdicts": found, "costs": _costs(report.scored), "typed": typed,
         "differences": differences(report.arms), "made": f"{datetime.now():%Y-%m-%d %H:%M}",
     }  # fmt: skip
     for page in ("index.html", "listen.html"):

@@ -213,7 +213,7 @@ def as_latex(found: Sequence[Table], words: str) -> str:
         head, *rows = [" & ".join(cells) + r" \\" for cells in (LATEX.head(table), *LATEX.rows(table))]
         arms = sum(row.kind == "arm" for row in table.rows)
         lines += [rf"\begin{{tabular}}{{l{'r' * len(table.measures)}}}", r"\toprule", head, r"\midrule", *rows[:arms]]
-        lines += [r"\midrule", *rows[arms:], r"\bottomrule", r"\end{tabular}", ""]
+        lines += [r"\midrule"] * (arms < len(rows)) + [*rows[arms:], r"\bottomrule", r"\end{tabular}", ""]
     return "\n".join(lines)
 
 
