@@ -268,3 +268,38 @@ def test_twelve_arms_and_five_songs_load_within_two_seconds(watched, tmp_path):
     page.wait_for_function("deck.current.readyState >= 3")
     assert page.locator(".row").count() == 14
     assert page.evaluate("deck.players.size") <= 14  # of the song that is open, and not of the others
+
+
+@pytest.fixture
+def lossy(watched, tmp_path):
+    """The page of four arms, of which one lacks its estimate of the second song and another its mixture of the first."""
+    sweep = usual(tmp_path / "sweep", arms=4)
+    (sweep / "2-net1-demo-0/audio/song 1/vocals-estimate.flac").unlink()
+    (sweep / "4-net2-demo-0/audio/song 0/mixture.flac").unlink()
+    make(runs_of(sweep), sweep / "report", "a sweep")
+    return watched.open(sweep / "report/listen.html")
+
+
+def test_blind_no_run_is_named_where_audio_is_missing_in_another_song(lossy):
+    lossy.keyboard.press("x")
+    lossy.select_option("#song", "1")
+    assert lossy.locator("#duel").is_visible() and lossy.locator("#gone").is_hidden()
+    lossy.keyboard.press("x")
+    assert lossy.locator("#gone").is_visible()
+
+
+def test_blind_no_file_is_named_that_cannot_be_played(lossy):
+    lossy.keyboard.press("x")
+    lossy.evaluate("deck.current.dispatchEvent(new Event('error'))")
+    assert lossy.locator("#hint").inner_text() == "this cannot be played"
+
+
+def test_an_arm_of_unknown_level_is_heard_and_is_in_no_duel(lossy):
+    names = "contestants().map((number) => rows()[number].name)"
+    assert lossy.evaluate(names) == ["net0", "net1", "net3"]
+    assert "level not known" in lossy.locator(".row").nth(4).inner_text()
+    assert "level not known" not in lossy.locator(".row").nth(3).inner_text()
+    lossy.keyboard.press("5")
+    assert pressed(lossy) == ["5net2"]
+    lossy.select_option("#song", "1")
+    assert lossy.evaluate(names) == ["net0", "net2", "net3"]

@@ -1,5 +1,7 @@
 """Audio and spectrograms for the listening page."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -121,3 +123,40 @@ def test_each_target_has_its_rows(tmp_path):
     found = leave(players(tmp_path / "sweep"), "song 0", 1, tmp_path)
     assert [row["name"] for row in found["targets"]["drums"]] == ["mixture", "true drums", "net0"]
     assert rows_of(found)["net0"]["residual"] == rows_of(found, "drums")["net0"]["residual"]
+
+
+def test_an_arm_without_its_mixture_is_heard_at_a_level_that_is_said_not_to_be_known(tmp_path):
+    """And the true target is that of an arm whose level is."""
+    sweep = usual(tmp_path / "sweep", songs=1)
+    (sweep / "0-net0-demo-0/audio/song 0/mixture.flac").unlink()
+    rows = rows_of(leave(players(sweep), "song 0", 1, tmp_path))
+    assert {name: row["levelled"] for name, row in rows.items() if row["kind"] == "estimate"} == {
+        "net0": False, "net1": True, "net2": True,
+    }  # fmt: skip
+    levels = {name: np.std(soundfile.read(tmp_path / row["audio"])[0]) for name, row in rows.items()}
+    assert levels["true vocals"] == pytest.approx(levels["net1"], rel=0.02)
+
+
+def test_without_any_mixture_the_true_target_is_there_and_no_level_is_known(tmp_path):
+    sweep = usual(tmp_path / "sweep", arms=2, songs=1)
+    for path in sweep.glob("*/audio/*/mixture.flac"):
+        path.unlink()
+    rows = rows_of(leave(players(sweep), "song 0", 1, tmp_path))
+    assert "audio" in rows["true vocals"] and not rows["net0"]["levelled"] and not rows["net1"]["levelled"]
+
+
+def test_a_target_that_the_first_arm_lacks_is_there_too(tmp_path):
+    leave_audio(leave_run(tmp_path / "sweep", 0, "net0", 0, [1.0]), "song 0")
+    both = ("vocals", "drums")
+    leave_audio(leave_run(tmp_path / "sweep", 1, "net1", 0, [1.0], targets=both), "song 0", targets=both)
+    rows = rows_of(leave(players(tmp_path / "sweep"), "song 0", 1, tmp_path), "drums")
+    assert "audio" in rows["true drums"] and "audio" in rows["net1"]
+    assert rows["net0"]["missing"] == "0-net0-demo-0/audio/song 0/drums-estimate.flac: no such file"
+
+
+def test_a_run_that_one_stands_in_is_heard(tmp_path, monkeypatch):
+    run = leave_run(tmp_path / "sweep", 0, "net0", 0, [1.0])
+    (leave_audio(run, "song 0") / "residual.flac").unlink()
+    monkeypatch.chdir(run)
+    found = leave(heard(arms_of([Path()])), "song 0", 1, tmp_path)
+    assert found["missing"] == ["0-net0-demo-0/audio/song 0/residual.flac: no such file"]

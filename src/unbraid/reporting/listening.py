@@ -1,8 +1,9 @@
 """What the listening page plays: the audio that runs have left of some test tracks, at one level, with spectrograms.
 
 A run gives all files of a track one gain, so that none clips, and another run another gain. The mixture, which all runs have,
-says how these gains relate; here the files of a track get one for all runs. They are flac of 16 bits, which every browser
-plays and seeks in to the sample.
+says how these gains relate; here the files of a track get one for all runs. A run that has lost its mixture is heard as it
+is, and is not `levelled`: blind, the louder of two would win. They are flac of 16 bits, which every browser plays and seeks in
+to the sample.
 """
 
 import re
@@ -85,8 +86,7 @@ def leave(players: Sequence[Heard], track: str, number: int, folder: Path) -> di
     Returns:
         what the page has to know: name, seconds, and the rows of each target, each a file or the reason why there is none.
     """
-    targets = [*players[0].run.scores["summary"]]
-    targets = [target for target in targets if target != players[0].run.scores["protocol"]["rest"]]
+    targets = _targets(players)
     collected = _Collected(players, track, targets)
     sounds = collected.sounds
     gain = 1 / max([1.0, *(sound.peak for sound in sounds.values())])
@@ -95,9 +95,15 @@ def leave(players: Sequence[Heard], track: str, number: int, folder: Path) -> di
     return {
         "name": track,
         "seconds": max((sound.seconds for sound in sounds.values()), default=0.0),
-        "targets": {target: [*_rows(players, target, files, collected.missing)] for target in targets},
+        "targets": {target: [*_rows(players, target, files, collected)] for target in targets},
         "missing": sorted({*collected.missing.values()}),
     }
+
+
+def _targets(players: Sequence[Heard]) -> list[str]:
+    """Those of any arm, without what is no target but the rest."""
+    named = dict.fromkeys(target for player in players for target in player.run.scores["summary"])
+    return [target for target in named if target != players[0].run.scores["protocol"]["rest"]]
 
 
 Key = tuple[int | None, str]  # number of the arm, None for what all have; what it is
@@ -111,22 +117,28 @@ class _Collected:
         self.missing: dict[Key, str] = {}
         self.first: np.ndarray | None = None  # the mixture whose level is that of all
         self.brightest = 0.0  # magnitude of its spectrogram
-        for player in players:
+        self.levels = {player.number: self._level(player.number, player.folder(track)) for player in players}
+        for player in sorted(players, key=lambda player: self.levels[player.number] is None):
             self._collect(player, track, targets)
 
     def _collect(self, player: Heard, track: str, targets: Sequence[str]) -> None:
-        folder, number = player.folder(track), player.number
-        mixture = self._read((number, MIXTURE), folder / f"{MIXTURE}.flac")
-        level = 1.0 if mixture is None else self._level(*mixture, folder / f"{MIXTURE}.flac")
+        folder, number, level = player.folder(track), player.number, self.levels[player.number]
         names: dict[str, Key] = {RESIDUAL: (number, RESIDUAL)}
         names |= {f"{target}-estimate": (number, target) for target in targets}
-        names |= {f"{target}-target": (None, target) for target in targets if (None, target) not in self.sounds}
+        if level is not None or self.first is None:  # a true target of another level would mislead
+            names |= {f"{target}-target": (None, target) for target in targets if (None, target) not in self.sounds}
         for name, key in names.items():
             path = folder / f"{name}.flac"
             if read := self._read(key, path):
-                self.sounds[key] = _sound(path, *read, level)
+                self.sounds[key] = _sound(path, *read, 1.0 if level is None else level)
 
-    def _level(self, samples: np.ndarray, rate: int, path: Path) -> float:
+    def _level(self, number: int, folder: Path) -> float | None:
+        """What brings a run to the level of the first; None where it has no mixture that would say."""
+        path = folder / f"{MIXTURE}.flac"
+        mixture = self._read((number, MIXTURE), path)
+        return None if mixture is None else self._level_of(*mixture, path)
+
+    def _level_of(self, samples: np.ndarray, rate: int, path: Path) -> float:
         """What brings a run with this mixture to the level of the first."""
         if self.first is None:
             self.first, sound = samples, _sound(path, samples, rate, 1.0)
@@ -181,14 +193,16 @@ class _Writer:
 
 
 def _rows(
-    players: Sequence[Heard], target: str, files: dict[Key, dict[str, str]], missing: dict[Key, str]
+    players: Sequence[Heard], target: str, files: dict[Key, dict[str, str]], collected: _Collected
 ) -> Iterator[dict[str, Any]]:
+    missing = collected.missing
     mixture = files.get((None, MIXTURE)) or {"missing": missing[0, MIXTURE]}
     yield {"kind": "mixture", "name": "mixture"} | mixture
     yield {"kind": "target", "name": f"true {target}"} | (files.get((None, target)) or {"missing": missing[None, target]})
     for player in players:
         own, rest = (player.number, target), (player.number, RESIDUAL)
         row = {"kind": "estimate", "name": player.arm.name, "run": player.run.folder.name}
+        row |= {"levelled": collected.levels[player.number] is not None}
         row |= files.get(own) or {"missing": missing[own]}
         yield row | {"residual": files.get(rest) or {"missing": missing[rest]}}
 

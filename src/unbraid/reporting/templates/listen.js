@@ -34,7 +34,7 @@ class Deck {
     player.src = address;
     player.addEventListener("ended", () => player === this.current && this.ended());
     player.addEventListener("timeupdate", () => this.wrap()); // also where the page is hidden and nothing is painted
-    player.addEventListener("error", () => player === this.current && say(`${address} cannot be played`));
+    player.addEventListener("error", () => player === this.current && say(`${duel ? "this" : address} cannot be played`));
     return player;
   }
 
@@ -217,7 +217,7 @@ function rowOf(row, number) {
     rest.addEventListener("click", () => choose(number, !(residual && chosen === number)));
     label.append(rest);
   }
-  const kHz = make("span", { textContent: `0 – ${row.kHz} kHz` });
+  const kHz = make("span", { textContent: `${row.levelled === false ? "level not known, " : ""}0 – ${row.kHz} kHz` });
   const image = make("img", { alt: `spectrogram of ${row.name}`, src: row.picture });
   picture.append(image, make("i", { className: "region" }), make("i", { className: "cursor" }), kHz);
   picture.addEventListener("pointerdown", () => chosen === number || choose(number));
@@ -251,7 +251,7 @@ function openSong() {
   const before = target();
   element("target").replaceChildren(...Object.keys(song().targets).map((name) => new Option(name, name, false, name === before)));
   const { missing } = song();
-  element("gone").hidden = !missing.length;
+  element("gone").hidden = duel || !missing.length;
   element("gone").querySelector("ul").replaceChildren(...missing.map((words) => make("li", { textContent: words })));
   openTarget();
 }
@@ -271,7 +271,7 @@ function openTarget() {
 
 // Blind A/B
 
-const contestants = () => rows().flatMap((row, number) => (row.kind === "estimate" && row.audio ? [number] : []));
+const contestants = () => rows().flatMap((row, number) => (row.kind === "estimate" && row.audio && row.levelled ? [number] : []));
 
 function pairs() {
   const all = contestants();
