@@ -201,8 +201,8 @@ def _rows(
     yield {"kind": "target", "name": f"true {target}"} | (files.get((None, target)) or {"missing": missing[None, target]})
     for player in players:
         own, rest = (player.number, target), (player.number, RESIDUAL)
-        row = {"kind": "estimate", "name": player.arm.name, "run": player.run.folder.name}
-        row |= {"levelled": collected.levels[player.number] is not None}
+        levelled = collected.levels[player.number] is not None
+        row = {"kind": "estimate", "name": player.arm.name, "run": player.run.folder.name, "levelled": levelled}
         row |= files.get(own) or {"missing": missing[own]}
         yield row | {"residual": files.get(rest) or {"missing": missing[rest]}}
 
