@@ -490,7 +490,7 @@ def _check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:
     fused = OmegaConf.select(config, "model.optimizer.fused")
     if fused and trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision):
         raise InputError(
-            "trainer.gradient_clip_val: a fused optimizer cannot clip gradients in mixed precision; set optim.optimizer.fused=false"
+            "trainer.gradient_clip_val: a fused optimizer cannot clip in mixed precision; set optim.optimizer.fused=false"
         )
 
 
