@@ -319,6 +319,7 @@ def test_an_input_is_never_replaced(cli, tmp_path):
 
 
 def test_a_file_called_by_dots_does_not_lead_out_of_the_output(separate, tmp_path):
+    (tmp_path / "work/in").mkdir()
     song(tmp_path / "work/in/a.wav", 0.1)
     (tmp_path / "work/in/a.wav").rename(tmp_path / "work/in/...wav")
     status, _, err = separate("input=in/...wav", "output=out/deep")
