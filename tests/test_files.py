@@ -1,6 +1,7 @@
 """Whole or not there."""
 
 import os
+from errno import EPERM
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,21 @@ def test_a_new_one_replaces_nothing(tmp_path):
     with pytest.raises(FileExistsError), written_whole(path, new=True) as partial:
         partial.write_text("second")
     assert path.read_text() == "first" and [one.name for one in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_new_one_is_made_where_there_are_no_links(tmp_path, monkeypatch):
+    """As on exFAT."""
+
+    def no_links(self, target):
+        raise PermissionError(EPERM, "Operation not permitted", str(self))
+
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    path = tmp_path / "a.txt"
+    with written_whole(path, new=True) as partial:
+        partial.write_text("first")
+    with pytest.raises(FileExistsError) as caught, written_whole(path, new=True) as partial:
+        partial.write_text("second")
+    assert path.read_text() == "first" and caught.value.filename == str(path)
 
 
 def test_the_disk_has_it_before_its_name_is_changed(tmp_path, monkeypatch):

@@ -43,6 +43,12 @@ def test_an_openunmix_folder_is_a_run(openunmix):
     assert (torch.stack([*found.values()]) - expected).abs().max() < 1e-4 < expected.abs().max()
 
 
+def test_a_folder_may_be_called_as_published_weights_are(openunmix, monkeypatch):
+    """And is not taken for them."""
+    monkeypatch.chdir(openunmix.parent)
+    assert unbraid.load("umx").targets == ["drums", "vocals"]
+
+
 def test_one_target_has_no_filter(openunmix):
     (openunmix / "drums.json").unlink()
     assert [*unbraid.load(openunmix).separate(torch.randn(1, 9000), 8000)] == ["vocals"]

@@ -33,6 +33,24 @@ def test_a_full_disk_is_said_and_costs_no_other_line(tmp_path, room):
     assert [line["run"] for line in read(tmp_path)[1:]] == ["b"]
 
 
+def test_what_is_no_event_of_a_run_costs_its_line_only(tmp_path):
+    """Half a line may be JSON."""
+    ledger = Ledger(tmp_path, "own")
+    ledger.open()
+    with (tmp_path / NAME).open("a") as file:
+        file.write('5\n{"a": 1}\n')
+    ledger.note(tmp_path / "a", {"state": "done"})
+    assert [line["run"] for line in read(tmp_path)[1:]] == ["a"]
+
+
+def test_a_ledger_that_was_emptied_meanwhile_is_no_reason_to_stop(tmp_path):
+    ledger = Ledger(tmp_path, "own")
+    ledger.open()
+    (tmp_path / NAME).write_bytes(b"")
+    ledger.note(tmp_path / "a", {"state": "done"})
+    assert '"run": "a"' in (tmp_path / NAME).read_text()
+
+
 def test_what_is_no_text_costs_its_line_only(tmp_path):
     ledger = Ledger(tmp_path, "own")
     ledger.open()

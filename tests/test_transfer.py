@@ -117,8 +117,14 @@ def test_how_much_must_be_voiced_can_be_said():
     features, controls = player().features, voice_controls()
     share = controls._replace(loudness=torch.full((400,), -20.0), periodicity=(torch.arange(400) < 40).float())
     check_voice(share, features, 0.1, "input=x.wav")
-    with pytest.raises(InputError, match=r"least_voiced must lie in \[0, 1\], found 2"):
-        check_voice(share, features, 2.0, "input=x.wav")
+    with pytest.raises(InputError, match=r"input=x.wav: nothing in it is voiced, expected one voice"):
+        check_voice(share._replace(periodicity=torch.zeros(400)), features, 0.0, "input=x.wav")
+
+
+@pytest.mark.parametrize("seed", [-1, 10**30])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(InputError, match=rf"seed must lie in \[0, 2\*\*32 - 1\], found {seed}"):
+        manner(seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +135,7 @@ def test_how_much_must_be_voiced_can_be_said():
         ([100.0], [-20.0, -20.0], {}, r"f0 and loudness: expected the same number of points, found \[1\] and \[2\]"),
         ([100.0], [math.inf], {}, "loudness: holds NaN or infinite values"),
         ([100.0], [-20.0], {"frames_per_second": 100.0}, "frames_per_second=100: the instrument has 250"),
+        ([100.0], [-20.0], {"seed": 10**30}, "seed must lie in"),
         ([100.0], [-20.0], {"timbre": torch.zeros(64)}, "timbre: the instrument has no latent"),
     ],
 )

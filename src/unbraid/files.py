@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EEXIST, EOPNOTSUPP, EPERM
 from pathlib import Path
 
 
@@ -18,10 +19,24 @@ def written_whole(path: Path, new: bool = False) -> Iterator[Path]:
     try:
         yield partial
         _settled(partial)
-        path.hardlink_to(partial) if new else partial.replace(path)
+        _put(partial, path) if new else partial.replace(path)
         _settled(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _put(partial: Path, path: Path) -> None:
+    """By a name that may not be there yet, as a link; file systems without links, as on many a stick, get a look before."""
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError as error:
+        raise FileExistsError(error.errno, error.strerror, str(path)) from error
+    except OSError as error:
+        if error.errno not in (EPERM, EOPNOTSUPP):
+            raise
+        if path.exists():
+            raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path)) from error
+        partial.replace(path)
 
 
 def _settled(path: Path) -> None:

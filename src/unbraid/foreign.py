@@ -57,7 +57,7 @@ def openunmix_separator(folder: Path) -> Masking:
     phase = Wiener(1, False, False, 300) if len(targets) > 1 else MixturePhase()
     net = partial(OpenUnmix, **options)  # type: ignore[arg-type]
     separator = Masking(net, stft, targets, rate, channels, CHUNK_SECONDS, phase, "none")
-    load_published(separator, str(folder))
+    load_published(separator, str(folder.absolute()))  # no published name, whatever the folder's is
     return separator
 
 

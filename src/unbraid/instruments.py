@@ -71,6 +71,7 @@ class Player:
         if frames_per_second is not None and abs(frames_per_second / self.frames_per_second - 1) > SAME_GRID:
             raise InputError(f"frames_per_second={frames_per_second:g}: the instrument has {self.frames_per_second:g}")
         check_pitch(hz, "f0")
+        check_seed(seed)
         if not level.isfinite().all():
             raise InputError("loudness: holds NaN or infinite values")
         pieces = self.instrument.perform(hz, level, self._coefficients(timbre, len(hz)), seed=seed, dry=not reverb)
@@ -95,6 +96,12 @@ class Player:
         if waveform.ndim != 1 or not waveform.isfinite().all():
             raise InputError(f"waveform: expected numbers in the shape [samples], found {[*waveform.shape]}")
         return self.features.settled(self.features(waveform.float()))
+
+
+def check_seed(seed: int) -> None:
+    """InputError where it is none."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must lie in [0, 2**32 - 1], found {seed}")
 
 
 def check_pitch(hz: Tensor, name: str) -> None:

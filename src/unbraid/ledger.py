@@ -65,8 +65,8 @@ def _append(path: Path, line: str) -> None:
     """In one call, so that lines of several processes do not mix; OSError that names the file where the disk is full."""
     try:
         with path.open("ab+", buffering=0) as file:
-            file.seek(-1, os.SEEK_END)
-            text = (line if file.read(1) == b"\n" else f"\n{line}").encode()  # a full disk had room for a part of the last one
+            whole = file.seek(0, os.SEEK_END) == 0 or (file.seek(-1, os.SEEK_END), file.read(1))[1] == b"\n"
+            text = (line if whole else f"\n{line}").encode()  # a full disk had room for a part of the last one
             if file.write(text) < len(text):
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
     except OSError as error:
@@ -87,7 +87,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
             continue
     if not found or not isinstance(found[0], dict) or not {"version", "sweep"} <= {*found[0]}:
         raise InputError(f"{folder / NAME}: is no ledger of a sweep; choose another hydra.sweep.dir")
-    return found
+    return [found[0], *(line for line in found[1:] if isinstance(line, dict) and {"run", "state"} <= {*line})]
 
 
 def sweep_name(run: Path) -> str | None:

@@ -170,8 +170,14 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
             f"targets: {share:.0%} of what sounds in the training tracks is voiced, expected one voice at a time, in which at "
             f"least {LEAST_VOICED:.0%} is"
         )
-    low, middle, high = (float(pitches.quantile(q)) for q in (0.02, 0.5, 0.98))
+    low, middle, high = _at(pitches, (0.02, 0.5, 0.98))
     return Training(low, middle, high, float(levels.mean()), max(1.0, float(levels.std())))
+
+
+def _at(values: Tensor, shares: Sequence[float]) -> list[float]:
+    """Quantiles of any number of values; torch's own takes no more than 2**24."""
+    ordered = values.sort().values
+    return [float(ordered[round(share * (len(ordered) - 1))]) for share in shares]
 
 
 def _leave_audio(folder: Path, heard: Mapping[str, Tensor], features: Extraction) -> None:

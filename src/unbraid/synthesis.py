@@ -189,9 +189,11 @@ def mfccs(waveform: Tensor, sample_rate: int, hop_length: int, count: int, n_fft
         [B, samples] -> [B, samples // hop_length + 1, count].
     """
     spectrum = _spectrum(waveform, torch.hann_window(n_fft, device=waveform.device), hop_length)
+    device = waveform.device
     mel = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, 20.0, sample_rate / 2, bands, sample_rate)
     cosines = torchaudio.functional.create_dct(count, bands, "ortho")
-    return ((spectrum.abs().mT @ mel.to(waveform.device)) + 1e-5).log() @ cosines.to(waveform.device)
+    with torch.autocast(device.type, enabled=False):
+        return ((spectrum.abs().mT @ mel.to(device)) + 1e-5).log() @ cosines.to(device)
 
 
 def _spectrum(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:

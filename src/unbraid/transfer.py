@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unbraid.controls import Controls, Extraction, sounding
 from unbraid.errors import InputError
-from unbraid.instruments import Player, check_pitch
+from unbraid.instruments import Player, check_pitch, check_seed
 from unbraid.nets.ddsp import Instrument, Sounding, Training, semitones
 from unbraid.synthesis import FLOOR_DB
 
@@ -43,6 +43,7 @@ class Manner:
     def __post_init__(self) -> None:
         if self.silence_db <= 0:
             raise InputError(f"silence_db must be above 0 dB below the loudest moment, found {self.silence_db}")
+        check_seed(self.seed)
 
 
 @dataclass
@@ -109,10 +110,10 @@ def voiced_share(controls: Controls, features: Extraction) -> float:
 
 def check_voice(controls: Controls, features: Extraction, least: float, name: str) -> None:
     """InputError where there is no single voice to follow: where less than a share of what sounds has a pitch."""
-    if not 0 <= least <= 1:
-        raise InputError(f"least_voiced must lie in [0, 1], found {least}")
     if not sounding(controls.loudness).any():
         raise InputError(f"{name}: is silent, 0% of it is voiced; expected one voice")
+    if not features.voiced(controls).any():
+        raise InputError(f"{name}: nothing in it is voiced, expected one voice")
     if (share := voiced_share(controls, features)) < least:
         raise InputError(
             f"{name}: {share:.0%} of what sounds in it is voiced, expected one voice at a time, of which at least "

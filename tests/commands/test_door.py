@@ -85,6 +85,10 @@ def test_shell_completion_knows_the_choices(cli, monkeypatch):
         (["model.separator.stft.n_fft=0"], "error: model.separator.stft.n_fft must be at least 2, found 0"),
         (["model.separator.net.channels=[]"], "error: model.separator: a U-Net's channels must be one positive number"),
         (["model.separator.net.dropout=2"], "error: model.separator: dropout probability has to be between 0 and 1"),
+        (
+            ["model=unet_small", "trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1"],
+            "error: trainer.gradient_clip_val: a fused optimizer cannot clip in mixed precision; set optim.optimizer.fused",
+        ),
         (["~targets.vocals"], "error: model.separator.targets: none given"),
         (["trainer.accumulate_grad_batches=0"], "error: trainer.accumulate_grad_batches must be at least 1, found 0"),
         (["data.layout.train=0"], "error: data.layout.train must be at least 1, found 0"),

@@ -18,6 +18,8 @@ DOOR = "scripts/publish.py"
 @pytest.fixture
 def run(tmp_path):
     folder = make_run(tmp_path / "run", NARROW, "data=musdb", f"data.root={tmp_path}", f"init={tmp_path}/weights")
+    config = OmegaConf.load(folder / "config.yaml")
+    OmegaConf.save({**config, "reference": f"{tmp_path}/secret"}, folder / "config.yaml")
     record = {"choices": {"model": "unet", "data": "musdb"}}
     (folder / "run.json").write_text(json.dumps(record))
     summary = {"vocals": {"uSDR": {"mean": 1.5, "median": 1.25, "std": 0.5, "n": 3}, "SI-SDR": {"mean": None, "median": None}}}
@@ -40,6 +42,9 @@ def test_what_is_published_is_the_run(cli, run, tmp_path):
     assert torch.equal(*(unbraid.load(one).separate(waveform, 8192)["vocals"] for one in (run, there)))
     assert not any(str(tmp_path).encode() in path.read_bytes() for path in there.iterdir())
     assert OmegaConf.load(there / "config.yaml").init == "weights"
+    assert (there / "model.safetensors").stat().st_mode & 0o777 == 0o644
+    status, _, err = cli(f"run={there}", door=DOOR)
+    assert status == 1 and "is published already, expected the folder of a run" in err
 
 
 def test_the_card_is_one_of_the_hub_and_says_what_the_figures_are(cli, run, tmp_path):

@@ -297,6 +297,9 @@ def test_a_file_without_rights_is_said(separate, tmp_path):
         (["input=x.wav", "name=%trakc-%target"], "there is no %trakc; did you mean 'track'?"),
         (["input=x.wav", "name=100%"], "expected %track and %target as names, and %% for a percent sign"),
         (["input=x.wav", "format=stem.mp4", "name=%target"], "expected a name without %target"),
+        (["input=[]"], "input: none given, expected a file, a folder, a pattern or several of them"),
+        (["input=x.wav", "name=../%target"], "leads out of output=separated"),
+        (["input=x.wav", "name=/%target"], "leads out of output=separated"),
         (["input=x.wav", "chunk=3"], "chunk: there is no such key; did you mean"),
     ],
 )
@@ -305,6 +308,22 @@ def test_what_cannot_be_done_is_said_in_one_sentence(separate, tmp_path, words, 
     status, _, err = separate(*words)
     assert status == 1 and sentence in err and err.count("\n") == 1, err
     assert files_below(tmp_path / "work") == ["x.wav"]
+
+
+def test_an_input_is_never_replaced(cli, tmp_path):
+    song(tmp_path / "work/vocals.wav", 0.1)
+    before, run = (tmp_path / "work/vocals.wav").read_bytes(), make_run(tmp_path / "run", *SMALL)
+    status, _, err = cli(f"run={run}", "input=vocals.wav", "output=.", "name=%target", "overwrite=true", door=DOOR)
+    assert status == 1 and "vocals.wav: is an input, expected another output or name" in err
+    assert (tmp_path / "work/vocals.wav").read_bytes() == before
+
+
+def test_a_file_called_by_dots_does_not_lead_out_of_the_output(separate, tmp_path):
+    (tmp_path / "work/in").mkdir()
+    song(tmp_path / "work/in/a.wav", 0.1)
+    (tmp_path / "work/in/a.wav").rename(tmp_path / "work/in/...wav")
+    status, _, err = separate("input=in/...wav", "output=out/deep")
+    assert status == 1 and "leads out of output=out/deep" in err and files_below(tmp_path / "work") == ["in", "in/...wav"]
 
 
 def test_estimates_that_are_no_numbers_are_said(cli, tmp_path):

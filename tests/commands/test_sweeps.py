@@ -129,6 +129,8 @@ def test_another_folder_with_another_ledger_is_no_hindrance(cli, tmp_path):
     (tmp_path / "work/outputs/a/b/ledger.jsonl").write_text("none\n")
     status, out, _ = cli("-m", *AUTOENCODER, "seed=0", "data.batch_size=0")
     assert status == 1 and ": data.batch_size must be at least 1, found 0" in out
+    (log,) = (tmp_path / "work").glob("outputs/2*/*/0-deep_ae-digits-0/log.txt")
+    assert "error: data.batch_size" in log.read_text() and "Traceback" not in log.read_text()
 
 
 def test_a_plan_says_what_runs_would_take_and_starts_none(cli, tmp_path):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from unbraid.losses import MultiScaleSpectral
-from unbraid.nets.ddsp import Instrument, Playing, Training, positive, semitones
-from unbraid.synthesis import oscillators
+from unbraid.nets.ddsp import Instrument, Playing, Sounding, Training, positive, semitones
+from unbraid.synthesis import mfccs, oscillators
 
 RATE, HOP = 16000, 64
 
@@ -104,3 +104,15 @@ def test_a_latent_needs_a_sound():
     f0, loudness = performance()
     with pytest.raises(ValueError, match="waveform"):
         instrument(latent=4)(f0[None], loudness[None])
+
+
+def test_what_is_heard_is_made_in_float32_under_any_precision():
+    """Eight bits of a mantissa would be a hiss 50 dB below the tone."""
+    net = instrument(harmonics=20, bands=9, reverb_seconds=0.0)
+    f0, sounding = torch.full((1, 51), 220.0), Sounding(torch.ones(1, 51), torch.full((1, 51, 20), 0.05), torch.zeros(1, 51, 9))
+    exact, _ = net._sound(f0, sounding, Playing(True, torch.Generator()), None)
+    net.decode = lambda *_: sounding
+    with torch.autocast("cpu", torch.bfloat16):
+        sound, _ = net.play(f0, torch.zeros(1, 51), Playing(True, torch.Generator()))
+        assert mfccs(torch.randn(1, 2000), RATE, HOP, 5).dtype == torch.float32
+    assert sound.dtype == torch.float32 and torch.equal(sound, exact)

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
@@ -484,6 +485,15 @@ def _report(scores: dict[str, Any], folder: Path) -> None:
             print(f"{verb:<8}{shown(folder / name)}")
 
 
+def _check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:
+    """What Lightning would say with a traceback in the first step."""
+    fused = OmegaConf.select(config, "model.optimizer.fused")
+    if fused and trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision):
+        raise InputError(
+            "trainer.gradient_clip_val: a fused optimizer cannot clip in mixed precision; set optim.optimizer.fused=false"
+        )
+
+
 def ready(run: Run) -> Course:
     """All that is trained, with and on, ready."""
     config, folder = run.config, run.folder.absolute()
@@ -492,6 +502,7 @@ def ready(run: Run) -> Course:
     data: MultitrackData | Digits = build(config.data)
     loggers = Loggers.of(build(config.logger) if config.get("logger") else {})
     data.trainer = trainer = _trainer(config, loggers, folder)
+    _check_clipping(config, trainer)
     course: Course
     if isinstance(task, SeparationTask):
         course = Separation(config, run.choices, trainer, task, data, loggers, folder)

@@ -10,7 +10,8 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -31,6 +32,7 @@ PACKAGE = Path(__file__).parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 # Torch reads it once: batches in huge pages cost the kernel a fraction of the time (where the kernel offers them on request).
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+asked_for: ContextVar[str | None] = ContextVar("asked_for", default=None)  # the user's own HYDRA_FULL_ERROR
 failed_runs: list[str] = []  # of the sweep of this process: those the user has read about
 
 
@@ -46,6 +48,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[
         def main() -> None:
             failed_runs.clear()
             asked = os.environ.get(FULL_ERROR)
+            asked_for.set(asked)
             os.environ.setdefault(HUGE_PAGES, "1")
             # Hydra shall raise what it would otherwise print in its own way.
             with _one_sentence(config_name, asked=asked), _full_error("1"):
@@ -111,6 +114,11 @@ def _full_error(value: str | None) -> Iterator[None]:
     finally:
         os.environ.pop(FULL_ERROR, None)
         os.environ |= {} if before is None else {FULL_ERROR: before}
+
+
+def as_asked() -> AbstractContextManager[None]:
+    """Processes that are started in this block show tracebacks if the user asked for them, and not because Hydra must here."""
+    return _full_error(asked_for.get())
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -64,6 +64,8 @@ def publish(config: DictConfig) -> None:
     output = run / "published" if config.output is None else Path(config.output).expanduser()
     if output.exists():
         raise InputError(f"output={output}: is there already; choose another name or remove it")
+    if (run / PUBLISHED_WEIGHTS).is_file():
+        raise InputError(f"run={run}: is published already, expected the folder of a run")
     own_config(run), checkpoint_path(run, config.checkpoint)
     loaded = load_separator(run, config.checkpoint)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +82,7 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
     assert isinstance(separator, Separator) and own is not None
     tensors = {name: tensor.contiguous().clone() for name, tensor in separator.state_dict().items()}
     safetensors()[0].save_file(tensors, folder / PUBLISHED_WEIGHTS, {"format": "pt", "unbraid": versions()["unbraid"]})
+    (folder / PUBLISHED_WEIGHTS).chmod(0o644)  # safetensors makes it the user's alone
     tree: Any = OmegaConf.to_container(own)
     OmegaConf.save(OmegaConf.create(_without_places(plain(tree))), folder / "config.yaml")
     scores = _scores(loaded.folder)
@@ -92,7 +95,15 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
 def _without_places(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Without what names files of the machine that it was trained on."""
     init = tree.get("init")
-    return {**tree, "init": init if init is None else Path(init).name}
+    return {key: _placeless(value) for key, value in tree.items()} | {"init": init if init is None else Path(init).name}
+
+
+def _placeless(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _placeless(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_placeless(item) for item in value]
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~", "./", "../", "file:")) else value
 
 
 def _scores(run: Path) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from unbraid.audio import seconds
+from unbraid.commands.door import sentence
 from unbraid.data.folders import audio_files_below, by_name
 from unbraid.errors import InputError, unknown
 from unbraid.loading import load_separator
@@ -77,7 +78,7 @@ def separate(config: DictConfig) -> None:
     with interruptible(), _inputs([config.input] if isinstance(config.input, str) else list(config.input)) as inputs:
         loaded = load_separator(config.run, config.checkpoint)
         outputs = {track: _outputs(config, form, track, form.names(loaded.targets)) for track in inputs}
-        _check_outputs(outputs, config.overwrite)
+        _check_outputs(outputs, config.overwrite, inputs)
         failed = []
         for track, path in inputs.items():
             try:
@@ -86,7 +87,7 @@ def separate(config: DictConfig) -> None:
             except (InputError, OSError) as error:
                 if len(inputs) == 1:
                     raise
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {sentence(error, 'separate', path)}", file=sys.stderr)
                 failed.append(track)
             else:
                 print(*filter(None, [said, f"stems   {_common(outputs[track])}"]), sep="\n")
@@ -108,6 +109,8 @@ def _inputs(asked: Sequence[str]) -> Iterator[dict[str, Path]]:
                 if track in found:
                     raise InputError(f"{path}: has the same name as {found[track]}, expected one input '{track}'")
                 found[track] = path
+        if not found:
+            raise InputError("input: none given, expected a file, a folder, a pattern or several of them")
         yield found
 
 
@@ -142,7 +145,11 @@ def _outputs(config: DictConfig, form: Form, track: str, names: Sequence[str]) -
     if form.together and "%target" in template:
         raise InputError(f"name={template}: a stem file has all targets in it, expected a name without %target")
     folder = Path(config.output).expanduser()
-    return {name: folder / f"{_filled(template, track, name)}.{form.format}" for name in names}
+    filled = {name: Path(f"{_filled(template, track, name)}.{form.format}") for name in names}
+    for path in filled.values():
+        if path.is_absolute() or ".." in path.parts:
+            raise InputError(f"name={template}: {path} leads out of output={config.output}")
+    return {name: folder / path for name, path in filled.items()}
 
 
 class _Name(Template):
@@ -158,13 +165,17 @@ def _filled(template: str, track: str, target: str) -> str:
         raise InputError(f"name={template}: expected %track and %target as names, and %% for a percent sign") from error
 
 
-def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool) -> None:
+def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs: dict[str, Path]) -> None:
+    """Before anything is heard."""
+    heard = {path.resolve() for path in inputs.values()}
     taken: dict[Path, str] = {}
     for track, paths in outputs.items():
         for name, path in paths.items():
             whose = track if path.name.endswith(f".{STEM_FILE}") else f"{name} of {track}"
             if taken.setdefault(path, whose) != whose:
                 raise InputError(f"{path}: would be {taken[path]} and {whose}; expected %track and %target in name")
+            if path.resolve() in heard:
+                raise InputError(f"{path}: is an input, expected another output or name")
             if path.exists() and not overwrite:
                 raise InputError(f"{path}: is there already; set overwrite=true, or choose another output")
 

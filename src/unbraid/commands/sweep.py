@@ -19,7 +19,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unbraid.commands.board import Board, main_score
-from unbraid.commands.door import failed_runs, remove_if_empty
+from unbraid.commands.door import as_asked, failed_runs, remove_if_empty
 from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.plan import plan
 from unbraid.errors import InputError
@@ -115,7 +115,7 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
         job.run.freeze()
     print(_introduction(folder, launcher, done, left))
     if left:
-        with Board([(job.arm, job.run) for job in left], ledger) as board:
+        with as_asked(), Board([(job.arm, job.run) for job in left], ledger) as board:
             launcher.run([job.arm for job in left], board)
     failed_runs.extend(job.run.folder.name for job in left if (read_record(job.run.folder) or {}).get("state") not in ENDED)
     return [job.result for job in jobs]

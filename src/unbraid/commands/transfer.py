@@ -67,6 +67,10 @@ def transfer(config: DictConfig) -> None:
     source, output = (Path(config[name]).expanduser() for name in ("input", "output"))
     if output.suffix not in SUFFIXES:
         raise InputError(f"output={output}: expected a name that ends in {', '.join(SUFFIXES)}")
+    if output.is_dir():
+        raise InputError(f"output={output}: is a folder, expected a file")
+    if not 0 <= config.least_voiced <= 1:
+        raise InputError(f"least_voiced must lie in [0, 1], found {config.least_voiced}")
     if output.exists() and source.exists() and output.samefile(source):
         raise InputError(f"output={output}: is the input, expected another file")
     torch.set_flush_denormal(True)

@@ -164,6 +164,11 @@ class Instrument(nn.Module):
         Shape: f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length] or a hop less, and what was asked for.
         """
         new = self.decode(f0, loudness, state, coefficients)
+        with torch.autocast(f0.device.type, enabled=False):  # what is heard is made in float32 under any precision
+            return self._sound(f0, new, state, gate)
+
+    def _sound(self, f0: Tensor, new: Sounding, state: Playing, gate: Tensor | None) -> tuple[Tensor, Sounding]:
+        """See `play`."""
         if gate is not None:
             new = new._replace(amplitude=new.amplitude * gate, noise=new.noise * gate[..., None])
         if state.f0 is not None and state.sounding is not None:

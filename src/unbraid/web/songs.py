@@ -85,7 +85,9 @@ class Songs:
 
     def delete(self, key: str) -> None:
         """With all its files; one that is being taken apart ends at its next chunk, and is deleted then."""
-        song = self.all.pop(key)
+        song = self.all.pop(key, None)
+        if song is None:  # two threads delete
+            return
         song.gone = True
         if song.state != "working":
             shutil.rmtree(song.folder, ignore_errors=True)
@@ -94,7 +96,7 @@ class Songs:
         """Delete what is too old."""
         now = time.monotonic()
         for key, song in list(self.all.items()):
-            if song.state in ("done", "failed") and now - song.touched > self.keep_seconds:
+            if song.state != "working" and now - song.touched > self.keep_seconds:
                 self.delete(key)
 
     def close(self) -> None:

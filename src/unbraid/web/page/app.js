@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 const COLOURS = [[242, 165, 65], [97, 175, 239], [152, 195, 121], [224, 108, 117], [198, 120, 221], [150, 150, 150]];
 const FFT = 2048, FLOOR_DB = -80;
 
-const context = { audio: null, song: null, stems: [], sources: [], startedAt: 0, offset: 0, playing: false, shown: 0, picture: [] };
+const context = { audio: null, song: null, sending: false, stems: [], sources: [], startedAt: 0, offset: 0, playing: false, shown: 0, picture: [] };
 
 function say(sentence, wrong = false) {
   $("said").textContent = sentence;
@@ -21,19 +21,23 @@ async function answer(response) {
 // Giving a song
 
 async function give(file) {
+  if (context.sending) return say(`${file.name}: another song is being sent`, true);
   await forget();
   const { megabytes } = await answer(await fetch("/model"));
   if (file.size > megabytes * 1e6) return say(`${file.name}: is larger than ${megabytes} MB`, true);
   say(`${file.name}: being sent`);
   $("progress").hidden = false;
   $("progress").removeAttribute("value");
+  context.sending = true;
   try {
     const { id } = await answer(await fetch(`/songs?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file }));
     context.song = id;
+    context.sending = false;
     await wait(id);
   } catch (error) {
     say(error.message, true);
   } finally {
+    context.sending = false;
     $("progress").hidden = true;
   }
 }
