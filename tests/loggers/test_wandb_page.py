@@ -236,6 +236,37 @@ def test_places_are_left_out():
     }
 
 
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        ("data.roots=[/home/me/x,/home/me/y/z]", "data.roots=[…/x,…/z]"),
+        ("data.roots=[ /home/me/x/, '~/y' ]", "data.roots=[ …/x/, '…/y' ]"),
+        ("data.splits={a:/home/me/q,b:~me/r}", "data.splits={a:…/q,b:…/r}"),
+        ("data.path=/home/me/songs=v2", "data.path=…/songs=v2"),
+        ("data.path='/home/me/my songs/a, b/[c]'", "data.path='…/[c]'"),
+        ('data.path="/home/me/x"', 'data.path="…/x"'),
+        ("/home/me/a,b/c=d/e", "…/e"),
+        ("/home/me/songs/", "…/songs/"),
+        ("//home/me/x", "…/x"),
+        ("/x", "…/x"),
+        ("file:///home/me/x", "…/x"),
+        ("init=file://host/home/me/x", "init=…/x"),
+        ("../secret", "…/secret"),
+        ("init=../../secret/x", "init=…/x"),
+        ("./secret/x", "…/x"),
+        ("https://me:word@host.org/a/b", "https://host.org/a/b"),
+        ("[https://host.org/a,https://me@host.org/b?c=d@e]", "[https://host.org/a,https://host.org/b?c=d@e]"),
+        ("me@host:/home/me/x", "me@host:…/x"),
+        ("optim/schedule=cosine", "optim/schedule=cosine"),
+        ("1/2", "1/2"),
+        ("model.net.channels=[2,4]", "model.net.channels=[2,4]"),
+    ],
+)
+def test_places_are_left_out_wherever_they_stand(told, left):
+    assert without_places(told) == left
+    assert without_places({told: [told]}) == {left: [left]}
+
+
 def test_the_command_that_uploads_can_be_typed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert sync_command(tmp_path / "my run") == "wandb sync 'my run'/wandb/offline-run-*"
