@@ -15,6 +15,8 @@ from unbraid.errors import InputError
 from unbraid.files import written_whole
 from unbraid.ledger import Ledger, sweep_name
 from unbraid.loggers import About, Loggers, Media, Wandb
+from unbraid.loggers.logger import Result
+from unbraid.loggers.media import Medium
 from unbraid.loggers.wandb_page import epochs_in, page_id, records, sync_command, takes_connections, without_places
 
 RECORD = {
@@ -158,7 +160,7 @@ def test_a_server_that_does_not_answer_is_noticed(silent_server, nobody, monkeyp
 
 @pytest.fixture
 def environment(monkeypatch):
-    """Sets variables that wandb reads once for each process."""
+    """Sets variables that wandb reads once for each process; ends what pages are left open."""
 
     def set_all(**values):
         for name, value in values.items():
@@ -234,6 +236,33 @@ def test_places_are_left_out():
         "lr": 1e-3,
         "words": ["+init=…/weights", "a=b"],
     }
+
+
+def test_training_goes_on_where_a_file_has_vanished_or_a_disk_is_full(tmp_path, monkeypatch, capsys, environment):
+    gone = page()
+    gone.open(about(tmp_path / "gone"))
+    gone.epoch(0, {"epoch": 0}, [Medium("valid/pictures/x", "x", tmp_path / "x.png")])
+    full = page()
+    full.open(about(tmp_path / "full", started="later"))
+    monkeypatch.setattr(wandb, "Table", raising(OSError(28, "No space left on device")))
+    full.result(Result(1, {}, [("song", "vocals", "uSDR", 1.0)], []))
+    err = capsys.readouterr().err
+    assert err.count("wandb   is lost, training goes on without it: ") == 2
+    assert "x.png" in err and "No space left on device" in err
+
+
+def raising(error):
+    def call(*_):
+        raise error
+
+    return call
+
+
+def test_what_wandb_itself_refuses_ends_the_run(tmp_path):
+    mine = page()
+    mine.project = "a/b"
+    with pytest.raises(InputError, match=r"logger\.wandb: Invalid project name 'a/b'"):
+        mine.open(about(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(

@@ -492,6 +492,8 @@ def ready(run: Run) -> Course:
     data: MultitrackData | Digits = build(config.data)
     loggers = Loggers.of(build(config.logger) if config.get("logger") else {})
     data.trainer = trainer = _trainer(config, loggers, folder)
+    if trainer.is_global_zero:
+        loggers.check()
     course: Course
     if isinstance(task, SeparationTask):
         course = Separation(config, run.choices, trainer, task, data, loggers, folder)

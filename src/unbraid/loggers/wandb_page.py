@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +35,7 @@ FINISH_SECONDS = 60.0  # in which what is left is uploaded at the end; the file 
 BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
 PLACE = re.compile(rf"{BEGINS}/*(?:(?:(?!{BEGINS}).)*(?!{BEGINS})/(?=[^\s/,)\]}}'\"]))?", re.DOTALL)
 USER = re.compile(r"(?<=://)[^/?#\s]*@")
+LONGEST_PROJECT, NOT_IN_PROJECTS, LONGEST_TAG = 128, "/\\#?%:", 64  # as wandb has it
 AGENT = "WANDB_SWEEP_ID"  # set where W&B's own agent has started this process
 
 
@@ -52,12 +53,16 @@ class Wandb(Logger):
     def __init__(self, project: str, entity: str | None, tags: Sequence[str], mode: Mode, init_timeout: float) -> None:
         if find_spec("wandb") is None:
             raise ModuleNotFoundError("needs the package wandb: pip install 'unbraid[wandb]'")
-        if not project:
-            raise InputError("project is empty, expected a name")
+        _check_names(project, tags)
         if init_timeout < 1:
             raise InputError(f"init_timeout must be at least 1 second, found {init_timeout}")
         self.project, self.entity, self.tags, self.mode, self.init_timeout = project, entity, list(tags), mode, init_timeout
         self.run: Any = None
+
+    def check(self) -> None:
+        """That `mode=online` can be."""
+        if self.mode == "online" and (offline := why_offline()):
+            raise self._not_online(offline)
 
     def open(self, run: About) -> set[int]:
         """InputError where `mode=online` cannot be."""
@@ -68,7 +73,7 @@ class Wandb(Logger):
             offline = self._begin(run, "online")
         if offline is not None:
             if self.mode == "online":
-                raise InputError(f"logger.wandb.mode=online: {offline}; set it to auto or offline")
+                raise self._not_online(offline)
             if reason := self._begin(run, "offline"):
                 self._lose(reason)
                 return there
@@ -76,16 +81,10 @@ class Wandb(Logger):
         return there if offline is not None else {*range(self.run.step)}  # the server knows what it has
 
     def epoch(self, number: int, figures: Figures, media: Sequence[Medium]) -> None:
-        self._log({**figures, **_shown(media)}, number)
+        self._log(lambda: {**figures, **_shown(media)}, number)
 
     def result(self, result: Result) -> None:
-        import wandb
-
-        row: dict[str, Any] = {**result.figures, **_shown(result.pictures)}
-        if result.rows:
-            row["test/tracks"] = wandb.Table(["track", "target", "measure", "score"], [list(row) for row in result.rows])
-        row |= {f"test/histogram/{name}": wandb.Histogram(values) for name, values in result.by_measure.items()}
-        self._log(row, result.step)
+        self._log(lambda: _row(result), result.step)
 
     def close(self, state: State) -> None:
         if self.run is not None:
@@ -93,18 +92,19 @@ class Wandb(Logger):
                 self.run.summary["state"] = state
                 self.run.finish(exit_code=EXIT_CODES.get(state, 1))
 
-    def _log(self, row: Mapping[str, Any], step: int) -> None:
+    def _log(self, row: Callable[[], dict[str, Any]], step: int) -> None:
+        """What is made of files, and leaves some, may fail as well as what is sent."""
         if self.run is not None:
             with self._unless_it_is_gone():
-                self.run.log(dict(row), step=step, commit=True)
+                self.run.log(row(), step=step, commit=True)
 
     @contextmanager
     def _unless_it_is_gone(self) -> Iterator[None]:
         """Training goes on without W&B: what its process does not take is said once, and sent when the run goes on."""
         try:
             yield
-        except _failures() as error:
-            self._lose(_in_line(error))
+        except failures() as error:
+            self._lose(in_line(error))
 
     def _lose(self, reason: str) -> None:
         self.run = None
@@ -120,9 +120,12 @@ class Wandb(Logger):
                 job_type="train", tags=[*dict.fromkeys([*run.record["choices"].values(), *self.tags])], dir=str(run.folder),
                 config=_config(run), mode=mode, resume="allow", reinit="create_new", settings=self._settings(),
             )  # fmt: skip
-        except _failures() as error:
+        except wandb.errors.UsageError as error:
+            wandb.teardown()
+            raise InputError(f"logger.wandb: {in_line(error)}") from error
+        except failures() as error:
             wandb.teardown()  # or its process would hold the run's id
-            return _in_line(error)
+            return in_line(error)
         self.run.define_metric("epoch")
         self.run.define_metric("*", step_metric="epoch")
         return None
@@ -135,6 +138,10 @@ class Wandb(Logger):
             init_timeout=self.init_timeout, finish_timeout=FINISH_SECONDS, x_transaction_log_flush_interval=FLUSH_SECONDS,
             silent=True, console="off", save_code=False, disable_git=True, disable_job_creation=True, x_disable_meta=True,
         )  # fmt: skip
+
+    @staticmethod
+    def _not_online(reason: str) -> InputError:
+        return InputError(f"logger.wandb.mode=online: {reason}; set it to auto or offline")
 
     def _say(self, offline: str | None) -> None:
         if offline is None:
@@ -154,7 +161,7 @@ def why_offline() -> str | None:
     try:
         key = settings.api_key or settings.identity_token_file or read_netrc_auth(host=settings.base_url)
     except wandb.Error as error:
-        return _in_line(error)
+        return in_line(error)
     if not key:
         return "no API key"
     return None if takes_connections(settings.base_url) else f"{settings.base_url} does not answer"
@@ -218,7 +225,8 @@ def _config(run: About) -> dict[str, Any]:
     """What was run and with what; no paths."""
     record, carried = run.record, ("identity", "choices", "commit", "code", "versions", "host")
     own = {key: record[key] for key in carried if key in record} | {"overrides": inside_anywhere(record["overrides"])}
-    config: dict[str, Any] = without_places({**run.config, "run": own | {"arm": arm(without_places(record["overrides"]))} | dict(run.facts)})
+    own["arm"] = arm(without_places(record["overrides"]))
+    config: dict[str, Any] = without_places({**run.config, "run": own | dict(run.facts)})
     return config
 
 
@@ -235,6 +243,28 @@ def without_places(value: Any) -> Any:
     return PLACE.sub("…/", USER.sub("", value)) if isinstance(value, str) else value
 
 
+def _check_names(project: str, tags: Sequence[str]) -> None:
+    """As wandb does, which would only say so once there is a run."""
+    if not project:
+        raise InputError("project is empty, expected a name")
+    if len(project) > LONGEST_PROJECT or {*project} & {*NOT_IN_PROJECTS}:
+        raise InputError(
+            f"project must have at most {LONGEST_PROJECT} characters and none of {NOT_IN_PROJECTS}, found {project!r}"
+        )
+    wrong = [tag for tag in tags if not 1 <= len(tag) <= LONGEST_TAG]
+    if wrong:
+        raise InputError(f"tags must have 1 to {LONGEST_TAG} characters each, found {wrong[0]!r}")
+
+
+def _row(result: Result) -> dict[str, Any]:
+    import wandb
+
+    row: dict[str, Any] = {**result.figures, **_shown(result.pictures)}
+    if result.rows:
+        row["test/tracks"] = wandb.Table(["track", "target", "measure", "score"], [list(row) for row in result.rows])
+    return row | {f"test/histogram/{name}": wandb.Histogram(values) for name, values in result.by_measure.items()}
+
+
 def _shown(media: Sequence[Medium]) -> dict[str, list[Any]]:
     import wandb
 
@@ -245,14 +275,17 @@ def _shown(media: Sequence[Medium]) -> dict[str, list[Any]]:
     return found
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
     """What wandb raises where its process, a server or a disk fails."""
     import wandb
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
     from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
-    return wandb.Error, HandleAbandonedError, MailboxClosedError, ServerResponseError, OSError  # a TimeoutError is one
+    # a TimeoutError is an OSError
+    return wandb.Error, WandbApiFailedError, HandleAbandonedError, MailboxClosedError, ServerResponseError, OSError
 
 
-def _in_line(error: BaseException) -> str:
+def in_line(error: BaseException) -> str:
+    """What it says, in a line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
