@@ -203,6 +203,17 @@ def test_wandbs_own_switch_is_heard(tmp_path, environment, capsys):
     assert "wandb   offline, WANDB_MODE=offline; to upload it later" in capsys.readouterr().out
 
 
+def test_wandbs_own_switch_turns_it_off(tmp_path, environment, capsys):
+    environment(WANDB_MODE="disabled")
+    mine = page("auto")
+    mine.open(about(tmp_path / "run"))
+    mine.epoch(0, {"epoch": 0}, [Medium("valid/audio/x", "x", tmp_path / "x.flac")])
+    mine.close("done")
+    assert not [*(tmp_path / "run").iterdir()]
+    assert capsys.readouterr() == ("wandb   is told nothing, WANDB_MODE=disabled\n", "")
+    followed("offline", tmp_path / "run")  # what the config says counts
+
+
 LOST = """
     import sys
     from pathlib import Path

@@ -68,6 +68,9 @@ class Wandb(Logger):
         """InputError where `mode=online` cannot be."""
         self.folder = run.folder
         there = epochs_in(run.folder)
+        if self.mode == "auto" and is_disabled():
+            print("wandb   is told nothing, WANDB_MODE=disabled", flush=True)
+            return there
         offline = "as asked for" if self.mode == "offline" else why_offline()
         if offline is None:
             offline = self._begin(run, "online")
@@ -148,6 +151,13 @@ class Wandb(Logger):
             print(f"wandb   {self.run.url}", flush=True)
         else:
             print(f"wandb   offline, {offline}; to upload it later: {sync_command(self.folder)}", flush=True)
+
+
+def is_disabled() -> bool:
+    """Whether W&B is switched off, by `WANDB_MODE` or its own settings."""
+    import wandb
+
+    return bool(wandb.setup(wandb.Settings(silent=True)).settings.mode == "disabled")
 
 
 def why_offline() -> str | None:
