@@ -2,9 +2,11 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
+from wandb.errors import AuthenticationError
 
 from unbraid.files import written_whole
 
@@ -98,3 +100,46 @@ def test_what_has_no_dashboard_is_said(cli, sweep, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
     status, _, err = cli('sweep="outputs/12-00 o\'clock"', door=DOOR)
     assert status == 1 and "needs the package wandb-workspaces: pip install 'unbraid[dashboard]'" in err
+
+
+def refusing(*_):
+    raise AuthenticationError("the key\nis not known")
+
+
+@pytest.mark.parametrize("place", ["unbraid.commands.dashboard._own_entity", "wandb_workspaces.workspaces.Workspace.save"])
+def test_where_w_and_b_refuses_the_file_is_there(cli, sweep, monkeypatch, place):
+    monkeypatch.setattr("unbraid.commands.dashboard.why_offline", lambda: None)
+    monkeypatch.setattr("unbraid.commands.dashboard._own_entity", lambda: "me")
+    monkeypatch.setattr(place, refusing)
+    status, _, err = cli('sweep="outputs/12-00 o\'clock"', "output=board.json", door=DOOR)
+    assert (status, err) == (1, "error: W&B has not saved it: the key is not known; what is shown lies in board.json\n")
+    assert panels(json.loads((sweep.parents[1] / "board.json").read_text()))
+
+
+def test_an_account_without_an_entity_is_said(cli, sweep, monkeypatch):
+    monkeypatch.setattr("unbraid.commands.dashboard.why_offline", lambda: None)
+    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(default_entity=None))
+    status, _, err = cli('sweep="outputs/12-00 o\'clock"', door=DOOR)
+    assert (status, err) == (1, "error: entity: the account has none of its own; name one with entity=…\n")
+
+
+def test_damaged_scores_are_left_out(cli, sweep):
+    (sweep / "3-unet_noskip/scores.json").write_text('{"summary":')
+    status, out, _ = cli('sweep="outputs/12-00 o\'clock"', door=DOOR)
+    assert status == 0 and out.count("3-unet_noskip/scores.json is damaged, its scores are not shown") == 1
+    assert "Scores" in panels(json.loads((sweep / "dashboard.json").read_text()))
+
+
+def test_only_a_dashboard_is_ever_overwritten(cli, sweep):
+    work = sweep.parents[1]
+    (work / "folder").mkdir()
+    for name, text in {"precious.json": '{"mine": 1}', "list.json": "[]", "bytes.json": "\udcff"}.items():
+        (work / name).write_text(text, errors="surrogateescape")
+    kept = {path.name: path.read_bytes() for path in work.glob("*.json")}
+    for name in (*kept, "folder"):
+        status, out, err = cli('sweep="outputs/12-00 o\'clock"', f"output={name}", door=DOOR)
+        sentence = f"output={name}: is there already and is no dashboard; choose another name or remove it"
+        assert (status, out, err) == (1, "", f"error: {sentence}\n")
+    assert {path.name: path.read_bytes() for path in work.glob("*.json")} == kept
+    for _ in range(2):
+        assert cli('sweep="outputs/12-00 o\'clock"', "output=board.json", door=DOOR)[0] == 0

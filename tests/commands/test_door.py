@@ -57,6 +57,7 @@ def test_shell_completion_knows_the_choices(cli, monkeypatch):
     ("arguments", "sentence"),
     [
         (["model=unett"], "error: model=unett: there is no such choice; did you mean 'unet'? known: ae, bs_roformer,"),
+        (["logger=[csv,wandbb]"], "error: logger=wandbb: there is no such choice; did you mean 'wandb'? known: csv, "),
         (["data=musdb18"], "error: data=musdb18: there is no such choice; did you mean 'musdb'?"),
         (["trainer.max_epoch=3"], "error: trainer.max_epoch: there is no such key; did you mean 'max_epochs'?"),
         (["modell=unet"], "error: modell: there is no such key; did you mean 'model'?"),

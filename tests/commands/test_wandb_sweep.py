@@ -65,7 +65,9 @@ def test_an_experiment_brings_its_own_space_and_a_grid_lists_all(cli, tmp_path):
         (["seed=0,1", "method=guess"], "method: found 'guess', expected"),
         (["seed=0,1", "launcher=slurm"], "launcher=slurm: is no part of a run"),
         (["seed=0,1", "hydra.sweeper.conditions=['seed if model=unet']"], "W&B's sweeps know no conditions"),
-        (["optim.optimizer.lr=interval(0.1,0.2)", "method=grid"], "optim.optimizer.lr: has no list of values"),
+        (["optim.optimizer.lr=interval(0.1,0.2)", "method=grid"], "optim.optimizer.lr: has no list of values, as a grid needs"),
+        (["seed=0,1", "logger=csv"], "logger: has no wandb, which is how W&B hears of the objective; expected"),
+        (["seed=0,1", "logger=tensorboard"], "logger: has no wandb"),
         (["-m", "seed=0,1", "trainer.max_epoch=3"], "trainer.max_epoch: there is no such key; did you mean 'max_epochs'?"),
     ],
 )  # fmt: skip

@@ -151,11 +151,22 @@ def test_what_is_wrong_with_loggers_is_said_before_there_is_a_run(cli, songs, tm
         ("logger=wandb", "logger.media.seconds=0"): "error: logger.media.seconds must be at least 0.5, found 0",
         ("logger=wandb", "logger.wandb.init_timeout=0"): "error: logger.wandb.init_timeout must be at least 1 second, found 0",
         ("logger=wandb", "logger.wandb.project=''"): "error: logger.wandb.project is empty, expected a name",
+        (
+            "logger=wandb",
+            "logger.wandb.project=a/b",
+        ): "error: logger.wandb.project must have at most 128 characters",
+        ("logger=wandb", f"logger.wandb.project={129 * 'x'}"): "error: logger.wandb.project must have at most 128 characters",
+        (
+            "logger=wandb",
+            f"logger.wandb.tags=[{65 * 'x'}]",
+        ): "error: logger.wandb.tags must have 1 to 64 characters each",
+        ("logger=wandb", "logger.wandb.tags=['']"): "error: logger.wandb.tags must have 1 to 64 characters each, found ''",
         ("logger=comet",): "error: logger=comet: there is no such choice; known: csv, tensorboard, wandb",
         ("logger=wandb", "logger.wandb.mode=online"): "error: logger.wandb.mode=online: no API key; set it to auto or offline",
     }.items():
         status, _, err = cli(*musdb(songs, *words))
         assert status == 1 and said in err, (words, err)
+        assert not [*(tmp_path / "work").iterdir()], words
     for name in ("wandb", "tensorboard"):
         monkeypatch.setattr(f"unbraid.loggers.{MODULES[name]}.find_spec", lambda _: None)
         status, _, err = cli(*musdb(songs, f"logger={name}"))

@@ -15,6 +15,8 @@ from unbraid.errors import InputError
 from unbraid.files import written_whole
 from unbraid.ledger import Ledger, sweep_name
 from unbraid.loggers import About, Loggers, Media, Wandb
+from unbraid.loggers.logger import Result
+from unbraid.loggers.media import Medium
 from unbraid.loggers.wandb_page import epochs_in, page_id, records, sync_command, takes_connections, without_places
 
 RECORD = {
@@ -158,7 +160,7 @@ def test_a_server_that_does_not_answer_is_noticed(silent_server, nobody, monkeyp
 
 @pytest.fixture
 def environment(monkeypatch):
-    """Sets variables that wandb reads once for each process."""
+    """Sets variables that wandb reads once for each process; ends what pages are left open."""
 
     def set_all(**values):
         for name, value in values.items():
@@ -201,6 +203,17 @@ def test_wandbs_own_switch_is_heard(tmp_path, environment, capsys):
     assert "wandb   offline, WANDB_MODE=offline; to upload it later" in capsys.readouterr().out
 
 
+def test_wandbs_own_switch_turns_it_off(tmp_path, environment, capsys):
+    environment(WANDB_MODE="disabled")
+    mine = page("auto")
+    mine.open(about(tmp_path / "run"))
+    mine.epoch(0, {"epoch": 0}, [Medium("valid/audio/x", "x", tmp_path / "x.flac")])
+    mine.close("done")
+    assert not [*(tmp_path / "run").iterdir()]
+    assert capsys.readouterr() == ("wandb   is told nothing, WANDB_MODE=disabled\n", "")
+    followed("offline", tmp_path / "run")  # what the config says counts
+
+
 LOST = """
     import sys
     from pathlib import Path
@@ -234,6 +247,64 @@ def test_places_are_left_out():
         "lr": 1e-3,
         "words": ["+init=…/weights", "a=b"],
     }
+
+
+def test_training_goes_on_where_a_file_has_vanished_or_a_disk_is_full(tmp_path, monkeypatch, capsys, environment):
+    gone = page()
+    gone.open(about(tmp_path / "gone"))
+    gone.epoch(0, {"epoch": 0}, [Medium("valid/pictures/x", "x", tmp_path / "x.png")])
+    full = page()
+    full.open(about(tmp_path / "full", started="later"))
+    monkeypatch.setattr(wandb, "Table", raising(OSError(28, "No space left on device")))
+    full.result(Result(1, {}, [("song", "vocals", "uSDR", 1.0)], []))
+    err = capsys.readouterr().err
+    assert err.count("wandb   is lost, training goes on without it: ") == 2
+    assert "x.png" in err and "No space left on device" in err
+
+
+def raising(error):
+    def call(*_):
+        raise error
+
+    return call
+
+
+def test_what_wandb_itself_refuses_ends_the_run(tmp_path):
+    mine = page()
+    mine.project = "a/b"
+    with pytest.raises(InputError, match=r"logger\.wandb: Invalid project name 'a/b'"):
+        mine.open(about(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        ("data.roots=[/home/me/x,/home/me/y/z]", "data.roots=[…/x,…/z]"),
+        ("data.roots=[ /home/me/x/, '~/y' ]", "data.roots=[ …/x/, '…/y' ]"),
+        ("data.splits={a:/home/me/q,b:~me/r}", "data.splits={a:…/q,b:…/r}"),
+        ("data.path=/home/me/songs=v2", "data.path=…/songs=v2"),
+        ("data.path='/home/me/my songs/a, b/[c]'", "data.path='…/[c]'"),
+        ('data.path="/home/me/x"', 'data.path="…/x"'),
+        ("/home/me/a,b/c=d/e", "…/e"),
+        ("/home/me/songs/", "…/songs/"),
+        ("//home/me/x", "…/x"),
+        ("/x", "…/x"),
+        ("file:///home/me/x", "…/x"),
+        ("init=file://host/home/me/x", "init=…/x"),
+        ("../secret", "…/secret"),
+        ("init=../../secret/x", "init=…/x"),
+        ("./secret/x", "…/x"),
+        ("https://me:word@host.org/a/b", "https://host.org/a/b"),
+        ("[https://host.org/a,https://me@host.org/b?c=d@e]", "[https://host.org/a,https://host.org/b?c=d@e]"),
+        ("me@host:/home/me/x", "me@host:…/x"),
+        ("optim/schedule=cosine", "optim/schedule=cosine"),
+        ("1/2", "1/2"),
+        ("model.net.channels=[2,4]", "model.net.channels=[2,4]"),
+    ],
+)
+def test_places_are_left_out_wherever_they_stand(told, left):
+    assert without_places(told) == left
+    assert without_places({told: [told]}) == {left: [left]}
 
 
 def test_the_command_that_uploads_can_be_typed(tmp_path, monkeypatch):

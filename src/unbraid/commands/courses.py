@@ -503,6 +503,8 @@ def ready(run: Run) -> Course:
     loggers = Loggers.of(build(config.logger) if config.get("logger") else {})
     data.trainer = trainer = _trainer(config, loggers, folder)
     _check_clipping(config, trainer)
+    if trainer.is_global_zero:
+        loggers.check()
     course: Course
     if isinstance(task, SeparationTask):
         course = Separation(config, run.choices, trainer, task, data, loggers, folder)

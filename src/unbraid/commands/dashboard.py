@@ -13,8 +13,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.errors import InputError
+from unbraid.evaluation import read_scores
 from unbraid.loggers.media import media_of
-from unbraid.loggers.wandb_page import why_offline
+from unbraid.loggers.wandb_page import failures, in_line, why_offline
 from unbraid.records import epochs, figures, plain, read_record
 from unbraid.runs import check, own_config, write_json
 
@@ -70,20 +71,43 @@ def dashboard(config: DictConfig) -> None:
     if config.sweep is None:
         raise InputError("sweep has no default and must be given: sweep=FOLDER")
     found = sweep_in(Path(config.sweep).expanduser(), config.project)
-    offline = why_offline()
+    place = _free(Path(config.output or Path(config.sweep) / "dashboard.json").expanduser())
     view = ws.Workspace(
-        entity=config.entity or ("" if offline else _own_entity()), project=found.project, name=f"unbraid {found.name}",
+        entity=config.entity or "", project=found.project, name=f"unbraid {found.name}",
         sections=_sections(found), runset_settings=ws.RunsetSettings(filters=f"Metric('Group') == {found.name!r}"),
     )  # fmt: skip
-    place = Path(config.output or Path(config.sweep) / "dashboard.json").expanduser()
     place.parent.mkdir(parents=True, exist_ok=True)
     write_json(place, json.loads(view._to_model().model_dump_json(by_alias=True)))  # the package has no public way to a file
     print(f"shows   {len(view.sections)} sections, {sum(len(one.panels) for one in view.sections)} panels: {place}")
-    if offline:
+    if offline := why_offline():
         print(f"wandb   offline, {offline}: nothing was saved there; the same command saves it once W&B can be reached")
     else:
+        _save(view, place)
+
+
+def _save(view: Any, place: Path) -> None:
+    """As a view of the project."""
+    try:
+        view.entity = view.entity or _own_entity()
         view.save()
-        print(f"wandb   {view.url}")
+    except failures() as error:
+        raise InputError(f"W&B has not saved it: {in_line(error)}; what is shown lies in {place}") from error
+    print(f"wandb   {view.url}")
+
+
+def _free(place: Path) -> Path:
+    """The same, where nothing but an earlier dashboard lies there; InputError otherwise."""
+    if place.exists() and not _is_dashboard(place):
+        raise InputError(f"output={place}: is there already and is no dashboard; choose another name or remove it")
+    return place
+
+
+def _is_dashboard(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_text()) if path.is_file() else None
+    except ValueError:
+        return False
+    return isinstance(found, dict) and {"project", "displayName", "spec"} <= {*found}
 
 
 def sweep_in(folder: Path, project: str | None) -> Sweep:
@@ -112,7 +136,12 @@ def _once(names: Any) -> list[str]:
 
 def _figures(run: Path) -> list[tuple[str, str]]:
     path = run / "scores.json"
-    return [*figures(json.loads(path.read_text()))] if path.is_file() else []
+    if not path.is_file():
+        return []
+    if (scores := read_scores(path)) is None:
+        print(f"left    {path} is damaged, its scores are not shown")
+        return []
+    return [*figures(scores)]
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -178,4 +207,7 @@ def _parallel(found: Sweep) -> list[Any]:
 def _own_entity() -> str:
     import wandb
 
-    return str(wandb.Api().default_entity)
+    found = wandb.Api().default_entity
+    if found is None:
+        raise InputError("entity: the account has none of its own; name one with entity=…")
+    return str(found)

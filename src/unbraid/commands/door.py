@@ -142,7 +142,8 @@ def sentence(error: BaseException | None, config_name: str, folder: Path | None 
         return str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"{group or 'config'}={name}: there is no such choice; {unknown(name, error.options or [])}"
+        known = error.options or [path.stem for path in (CONF / group).glob("*.yaml")]  # Hydra has none where a list was typed
+        return f"{group or 'config'}={name}: there is no such choice; {unknown(name, known)}"
     if error is not None and error.__cause__ is not None and (said := sentence(error.__cause__, config_name, folder)):
         return _unknown_key(str(error), config_name) or said
     if isinstance(error, HydraException | OmegaConfBaseException):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unbraid.search.space import Parameter, Space
 
 TOLD = "logger=[csv,wandb]"  # unless something else was typed
+WANDB = "unbraid.loggers.Wandb"
 INSTALLED = ["unbraid", "train"]
 NO_PART_OF_A_RUN = ("launcher", "sweeper", "search", "plan", "resume")
 
@@ -100,8 +101,21 @@ def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     space = Space(parser.parse_overrides(list(words)), [], parser)
     for example in _examples(space):
-        check_experiment(compose("config", [*space.fixed_overrides(), *example]))
+        config = compose("config", [*_fixed(space), *example])
+        check_experiment(config)
+        if not _tells_wandb(config):
+            raise InputError(f"logger: has no wandb, which is how W&B hears of the objective; expected {TOLD} or the like")
     return space
+
+
+def _fixed(space: "Space") -> list[str]:
+    """What all runs have in common, W&B among those who are told unless something else was typed."""
+    fixed = space.fixed_overrides()
+    return fixed if any(_key(word) == "logger" for word in fixed) else [TOLD, *fixed]
+
+
+def _tells_wandb(config: DictConfig) -> bool:
+    return any(one is not None and one.get("_target_") == WANDB for one in (config.get("logger") or {}).values())
 
 
 def _examples(space: "Space") -> Iterator[list[str]]:
@@ -115,10 +129,9 @@ def _examples(space: "Space") -> Iterator[list[str]]:
 
 def described(space: "Space", asked: Any) -> dict[str, Any]:
     """As W&B wants it."""
-    script, fixed = CONF.parent / "train.py", space.fixed_overrides()
+    script = CONF.parent / "train.py"
     # Where the package is installed there is no checkout with a train.py, and `unbraid train` is the same.
     program, start = (os.path.relpath(script), ["${interpreter}", "${program}"]) if script.is_file() else ("unbraid", INSTALLED)
-    told = [] if any(_key(word) == "logger" for word in fixed) else [TOLD]
     own: dict[str, Any] = {"project": asked.project} | ({"entity": asked.entity} if asked.entity else {})
     return {
         "program": program,
@@ -127,7 +140,7 @@ def described(space: "Space", asked: Any) -> dict[str, Any]:
         **({"run_cap": asked.trials} if asked.trials else {}),
         "metric": {"name": asked.objective, "goal": asked.direction},
         "parameters": {one.typed: parameter(one, asked.method) for one in space.parameters},
-        "command": ["${env}", *start, *told, *fixed, "${args_no_hyphens}"],
+        "command": ["${env}", *start, *_fixed(space), "${args_no_hyphens}"],
     }
 
 

@@ -66,6 +66,9 @@ class Result:
 class Logger(ABC):
     """Told by the first process of a run how it goes."""
 
+    def check(self) -> None:  # noqa: B027  # most have nothing to say
+        """Before the run has a folder; InputError where it cannot be told."""
+
     @abstractmethod
     def open(self, run: About) -> set[int]:
         """Begin, or go on with the same run; the epochs that are there already."""
@@ -103,6 +106,11 @@ class Loggers:
         """From what the config names."""
         found = [part for part in parts.values() if isinstance(part, Logger)]
         return cls(found, next((part for part in parts.values() if isinstance(part, Media)), None))
+
+    def check(self) -> None:
+        """See `Logger.check`."""
+        for logger in self.loggers:
+            logger.check()
 
     @contextmanager
     def following(self, about: Callable[[], About], clips: Callable[[Media], Callable[[Path], None]]) -> Iterator[None]:

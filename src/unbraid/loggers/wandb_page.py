@@ -6,13 +6,14 @@ its own. wandb's file loses its tail when a process is killed; what a page lacks
 
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +31,11 @@ EXIT_CODES = {"done": 0, "pruned": 0, "interrupted": 130}
 PATIENCE = 0.8  # seconds in which a server must take a connection
 FLUSH_SECONDS = 2.0  # what a kill loses of the file, at most
 FINISH_SECONDS = 60.0  # in which what is left is uploaded at the end; the file has it anyway
+# A path begins at the start or after one of these; `://` is that of an address.
+BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
+PLACE = re.compile(rf"{BEGINS}/*(?:(?:(?!{BEGINS}).)*(?!{BEGINS})/(?=[^\s/,)\]}}'\"]))?", re.DOTALL)
+USER = re.compile(r"(?<=://)[^/?#\s]*@")
+LONGEST_PROJECT, NOT_IN_PROJECTS, LONGEST_TAG = 128, "/\\#?%:", 64  # as wandb has it
 AGENT = "WANDB_SWEEP_ID"  # set where W&B's own agent has started this process
 
 
@@ -47,23 +53,30 @@ class Wandb(Logger):
     def __init__(self, project: str, entity: str | None, tags: Sequence[str], mode: Mode, init_timeout: float) -> None:
         if find_spec("wandb") is None:
             raise ModuleNotFoundError("needs the package wandb: pip install 'unbraid[wandb]'")
-        if not project:
-            raise InputError("project is empty, expected a name")
+        _check_names(project, tags)
         if init_timeout < 1:
             raise InputError(f"init_timeout must be at least 1 second, found {init_timeout}")
         self.project, self.entity, self.tags, self.mode, self.init_timeout = project, entity, list(tags), mode, init_timeout
         self.run: Any = None
 
+    def check(self) -> None:
+        """That `mode=online` can be."""
+        if self.mode == "online" and (offline := why_offline()):
+            raise self._not_online(offline)
+
     def open(self, run: About) -> set[int]:
         """InputError where `mode=online` cannot be."""
         self.folder = run.folder
         there = epochs_in(run.folder)
+        if self.mode == "auto" and is_disabled():
+            print("wandb   is told nothing, WANDB_MODE=disabled", flush=True)
+            return there
         offline = "as asked for" if self.mode == "offline" else why_offline()
         if offline is None:
             offline = self._begin(run, "online")
         if offline is not None:
             if self.mode == "online":
-                raise InputError(f"logger.wandb.mode=online: {offline}; set it to auto or offline")
+                raise self._not_online(offline)
             if reason := self._begin(run, "offline"):
                 self._lose(reason)
                 return there
@@ -71,16 +84,10 @@ class Wandb(Logger):
         return there if offline is not None else {*range(self.run.step)}  # the server knows what it has
 
     def epoch(self, number: int, figures: Figures, media: Sequence[Medium]) -> None:
-        self._log({**figures, **_shown(media)}, number)
+        self._log(lambda: {**figures, **_shown(media)}, number)
 
     def result(self, result: Result) -> None:
-        import wandb
-
-        row: dict[str, Any] = {**result.figures, **_shown(result.pictures)}
-        if result.rows:
-            row["test/tracks"] = wandb.Table(["track", "target", "measure", "score"], [list(row) for row in result.rows])
-        row |= {f"test/histogram/{name}": wandb.Histogram(values) for name, values in result.by_measure.items()}
-        self._log(row, result.step)
+        self._log(lambda: _row(result), result.step)
 
     def close(self, state: State) -> None:
         if self.run is not None:
@@ -88,18 +95,19 @@ class Wandb(Logger):
                 self.run.summary["state"] = state
                 self.run.finish(exit_code=EXIT_CODES.get(state, 1))
 
-    def _log(self, row: Mapping[str, Any], step: int) -> None:
+    def _log(self, row: Callable[[], dict[str, Any]], step: int) -> None:
+        """What is made of files, and leaves some, may fail as well as what is sent."""
         if self.run is not None:
             with self._unless_it_is_gone():
-                self.run.log(dict(row), step=step, commit=True)
+                self.run.log(row(), step=step, commit=True)
 
     @contextmanager
     def _unless_it_is_gone(self) -> Iterator[None]:
         """Training goes on without W&B: what its process does not take is said once, and sent when the run goes on."""
         try:
             yield
-        except _failures() as error:
-            self._lose(_in_line(error))
+        except failures() as error:
+            self._lose(in_line(error))
 
     def _lose(self, reason: str) -> None:
         self.run = None
@@ -115,9 +123,12 @@ class Wandb(Logger):
                 job_type="train", tags=[*dict.fromkeys([*run.record["choices"].values(), *self.tags])], dir=str(run.folder),
                 config=_config(run), mode=mode, resume="allow", reinit="create_new", settings=self._settings(),
             )  # fmt: skip
-        except _failures() as error:
+        except wandb.errors.UsageError as error:
+            wandb.teardown()
+            raise InputError(f"logger.wandb: {in_line(error)}") from error
+        except failures() as error:
             wandb.teardown()  # or its process would hold the run's id
-            return _in_line(error)
+            return in_line(error)
         self.run.define_metric("epoch")
         self.run.define_metric("*", step_metric="epoch")
         return None
@@ -131,11 +142,22 @@ class Wandb(Logger):
             silent=True, console="off", save_code=False, disable_git=True, disable_job_creation=True, x_disable_meta=True,
         )  # fmt: skip
 
+    @staticmethod
+    def _not_online(reason: str) -> InputError:
+        return InputError(f"logger.wandb.mode=online: {reason}; set it to auto or offline")
+
     def _say(self, offline: str | None) -> None:
         if offline is None:
             print(f"wandb   {self.run.url}", flush=True)
         else:
             print(f"wandb   offline, {offline}; to upload it later: {sync_command(self.folder)}", flush=True)
+
+
+def is_disabled() -> bool:
+    """Whether W&B is switched off, by `WANDB_MODE` or its own settings."""
+    import wandb
+
+    return bool(wandb.setup(wandb.Settings(silent=True)).settings.mode == "disabled")
 
 
 def why_offline() -> str | None:
@@ -149,7 +171,7 @@ def why_offline() -> str | None:
     try:
         key = settings.api_key or settings.identity_token_file or read_netrc_auth(host=settings.base_url)
     except wandb.Error as error:
-        return _in_line(error)
+        return in_line(error)
     if not key:
         return "no API key"
     return None if takes_connections(settings.base_url) else f"{settings.base_url} does not answer"
@@ -213,20 +235,44 @@ def _config(run: About) -> dict[str, Any]:
     """What was run and with what; no paths."""
     record, carried = run.record, ("identity", "choices", "commit", "code", "versions", "host")
     own = {key: record[key] for key in carried if key in record} | {"overrides": inside_anywhere(record["overrides"])}
-    config: dict[str, Any] = without_places({**run.config, "run": own | {"arm": arm(record["overrides"])} | dict(run.facts)})
+    own["arm"] = arm(without_places(record["overrides"]))
+    config: dict[str, Any] = without_places({**run.config, "run": own | dict(run.facts)})
     return config
 
 
 def without_places(value: Any) -> Any:
-    """A tree in which of each path that begins at the root or at home only the last name is left."""
+    """A tree in which of each path that begins at the root, at home, here or above only the last name is left.
+
+    Wherever in a string: in lists, quoted, after a key. What stands between a path and the next one counts as its own up to the
+    last slash, for names may hold anything. Addresses lose the user's name and password.
+    """
     if isinstance(value, Mapping):
-        return {key: without_places(item) for key, item in value.items()}
+        return {without_places(key): without_places(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_places(item) for item in value]
-    if isinstance(value, str):
-        key, equals, text = value.rpartition("=")
-        return f"{key}{equals}…/{Path(text).name}" if text.startswith(("/", "~")) else value
-    return value
+    return PLACE.sub("…/", USER.sub("", value)) if isinstance(value, str) else value
+
+
+def _check_names(project: str, tags: Sequence[str]) -> None:
+    """As wandb does, which would only say so once there is a run."""
+    if not project:
+        raise InputError("project is empty, expected a name")
+    if len(project) > LONGEST_PROJECT or {*project} & {*NOT_IN_PROJECTS}:
+        raise InputError(
+            f"project must have at most {LONGEST_PROJECT} characters and none of {NOT_IN_PROJECTS}, found {project!r}"
+        )
+    wrong = [tag for tag in tags if not 1 <= len(tag) <= LONGEST_TAG]
+    if wrong:
+        raise InputError(f"tags must have 1 to {LONGEST_TAG} characters each, found {wrong[0]!r}")
+
+
+def _row(result: Result) -> dict[str, Any]:
+    import wandb
+
+    row: dict[str, Any] = {**result.figures, **_shown(result.pictures)}
+    if result.rows:
+        row["test/tracks"] = wandb.Table(["track", "target", "measure", "score"], [list(row) for row in result.rows])
+    return row | {f"test/histogram/{name}": wandb.Histogram(values) for name, values in result.by_measure.items()}
 
 
 def _shown(media: Sequence[Medium]) -> dict[str, list[Any]]:
@@ -239,14 +285,17 @@ def _shown(media: Sequence[Medium]) -> dict[str, list[Any]]:
     return found
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
     """What wandb raises where its process, a server or a disk fails."""
     import wandb
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
     from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
-    return wandb.Error, HandleAbandonedError, MailboxClosedError, ServerResponseError, OSError  # a TimeoutError is one
+    # a TimeoutError is an OSError
+    return wandb.Error, WandbApiFailedError, HandleAbandonedError, MailboxClosedError, ServerResponseError, OSError
 
 
-def _in_line(error: BaseException) -> str:
+def in_line(error: BaseException) -> str:
+    """What it says, in a line."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -65,7 +65,7 @@ class Parameter:
                 return [*range(low, high + 1, step)]
             case FloatDistribution(low=low, high=high, step=float(step)):
                 return [low + step * n for n in range(round((high - low) / step) + 1)]
-        raise InputError(f"{self.key}: has no list of values, as hydra.sweeper.sampler=grid needs; found an interval")
+        raise InputError(f"{self.key}: has no list of values, as a grid needs; found an interval")
 
 
 class Space:
