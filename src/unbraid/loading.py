@@ -17,7 +17,7 @@ from unbraid.exports.onnx_file import OnnxSeparator
 from unbraid.foreign import OPENUNMIX, fill_translated, openunmix_separator, read_translation
 from unbraid.instruments import Player, is_instrument, load_player
 from unbraid.pretrained import read_weights
-from unbraid.runs import build, check, checkpoint_path, fill, load_weights, own_config, read_config
+from unbraid.runs import build, check, checkpoint_path, fill, load_weights, node_at, own_config, read_config
 from unbraid.separation import Model, Way, at_rate, level_of, streamed
 from unbraid.separators import Separator
 
@@ -146,7 +146,7 @@ def _translated(path: Path) -> Loaded:
 
 def build_separator(config: DictConfig, folder: Path) -> Separator:
     """The separator that the config of a run describes, without its weights, however hostile the config."""
-    node: Any = OmegaConf.select(config, "model.separator")
+    node: Any = node_at(config, "model.separator")
     if not isinstance(node, DictConfig):
         raise InputError(f"run={folder}: has no separator; expected a run that separates")
     check(OmegaConf.create({"model": {"separator": node}}), _Top, BUILT)
