@@ -48,7 +48,14 @@ def test_loading_needs_no_lightning(run):
         (torch.zeros(5), 8000, r"expected the shape \[channels, samples\], found \[5\]"),
         (torch.zeros(1, 0), 8000, r"found \[1, 0\]"),
         (torch.full((1, 5), torch.nan), 8000, "holds NaN or infinite samples"),
-        (torch.zeros(1, 5), 0, "sample_rate must be at least 1 Hz, found 0"),
+        (torch.full((1, 5), 1e39, dtype=torch.float64), 8000, "holds NaN or infinite samples"),
+        (torch.zeros(1, 5).numpy(), 8000, "waveform: expected a tensor of floats, found ndarray"),
+        (torch.zeros(1, 5, dtype=torch.complex64), 8000, "waveform: expected a tensor of floats, found torch.complex64"),
+        (torch.ones(1, 5, dtype=torch.int16), 8000, "waveform: expected a tensor of floats, found torch.int16"),
+        (torch.zeros(1, 5), 0, "sample_rate must be a number from 1 to 768000 Hz, found 0"),
+        (torch.zeros(1, 5), "44100", "sample_rate must be a number from 1 to 768000 Hz, found '44100'"),
+        (torch.zeros(1, 5), float("nan"), "sample_rate must be a number from 1 to 768000 Hz, found nan"),
+        (torch.zeros(1, 5), 10**13, "sample_rate must be a number from 1 to 768000 Hz, found 10000000000000"),
     ],
 )
 def test_a_waveform_that_is_none_is_refused(run, waveform, rate, sentence):
