@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
-from unbraid import audio
+from unbraid import audio, streams
 from unbraid.errors import InputError
 
 
@@ -95,3 +96,52 @@ def test_a_stream_that_is_not_there_is_named(tmp_path, stem_file):
     audio.write(tmp_path / "a.wav", noise(), 44100)
     with pytest.raises(InputError, match="has one audio stream, expected stream 4"):
         audio.read(tmp_path / "a.wav", [0, 4])
+
+
+LIVE = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nsecret.mp3\n"
+PLAYLISTS = {
+    "hls_live.m3u8": LIVE,
+    "hls.m3u8": LIVE + "#EXT-X-ENDLIST\n",
+    "hls.mp3": LIVE + "#EXT-X-ENDLIST\n",
+    "concat.mp3": "ffconcat version 1.0\nfile secret.mp3\n",
+    "itself.mp3": "ffconcat version 1.0\nfile itself.mp3\n",
+    "session.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+}
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+@pytest.mark.parametrize("reader", [audio.read, audio.seconds, lambda path: streams.opened(path).__enter__()])
+def test_a_playlist_opens_no_other_file_and_is_said(tmp_path, name, reader):
+    soundfile.write(tmp_path / "secret.mp3", noise(44100).T, 44100)
+    (tmp_path / name).write_text(PLAYLISTS[name])
+    with pytest.raises(InputError, match=f"{name}: is damaged, truncated or not audio: "):
+        reader(tmp_path / name)
+
+
+def test_a_name_that_reads_like_a_protocol_is_a_name(tmp_path, monkeypatch, stem_file):
+    monkeypatch.chdir(tmp_path)
+    Path("concat:a").write_bytes(stem_file.read_bytes())
+    assert len(audio.read(Path("concat:a"))[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.m4a", "aac"), ("a.mp4", "aac"), ("a.mkv", "aac"), ("a.webm", "libopus"), ("a.opus", "libopus"), ("a.aac", "aac"),
+        ("a.mov", "pcm_s16le"), ("a.avi", "mp3"), ("a.ts", "aac"), ("a.wma", "wmav2"), ("a.ac3", "ac3"), ("a.eac3", "eac3"),
+        ("a.wv", "wavpack"), ("a.tta", "tta"), ("a.flv", "aac"), ("a.caf", "alac"), ("a.mpg", "mp2"),
+    ],
+)  # fmt: skip
+def test_containers_of_sound_are_opened(tmp_path, name, codec):
+    path = tmp_path / name
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=48000, layout="stereo", options={"strict": "-2"})
+        stream.bit_rate = 128_000
+        for start in range(0, 48000, 4800):
+            frame = av.AudioFrame.from_ndarray(noise(4800), format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = 48000, start
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    with audio.container_of(path) as container, streams.opened(path) as blocks:
+        assert container.streams.audio and blocks.rate == 48000
+        assert sum(block.shape[1] for block in blocks) > 40000

@@ -43,7 +43,7 @@ TABLE = {
     },
     "pretrained": {
         "safetensors", "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix",
-        "unbraid.separators",
+        "unbraid.runs", "unbraid.separators",
     },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "nets.ddsp": {"torch", "unbraid.synthesis"},
@@ -96,15 +96,15 @@ TABLE = {
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
         "torch", "omegaconf", "unbraid.errors", "unbraid.exports.onnx_file", "unbraid.foreign", "unbraid.instruments",
-        "unbraid.pretrained", "unbraid.runs", "unbraid.separation", "unbraid.separators",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separation", "unbraid.separators", "unbraid.streams",
     },
     "web": {
         "starlette", "unbraid.audio", "unbraid.errors", "unbraid.loading", "unbraid.separation", "unbraid.stems", "unbraid.web",
     },
     "commands.app": {"omegaconf", "uvicorn", *ANY_UNBRAID},
     "exports": {
-        "torch", "omegaconf", "typeguard", "onnxruntime", "unbraid.dsp", "unbraid.errors", "unbraid.exports", "unbraid.nets",
-        "unbraid.phases", "unbraid.runs", "unbraid.separators",
+        "torch", "numpy", "omegaconf", "typeguard", "onnxruntime", "unbraid.dsp", "unbraid.errors", "unbraid.exports",
+        "unbraid.nets", "unbraid.phases", "unbraid.runs", "unbraid.separators",
     },
     "reporting": {"numpy", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.reporting", "unbraid.scoring"},
     "reporting.arms": {

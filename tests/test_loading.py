@@ -48,7 +48,14 @@ def test_loading_needs_no_lightning(run):
         (torch.zeros(5), 8000, r"expected the shape \[channels, samples\], found \[5\]"),
         (torch.zeros(1, 0), 8000, r"found \[1, 0\]"),
         (torch.full((1, 5), torch.nan), 8000, "holds NaN or infinite samples"),
-        (torch.zeros(1, 5), 0, "sample_rate must be at least 1 Hz, found 0"),
+        (torch.full((1, 5), 1e39, dtype=torch.float64), 8000, "holds NaN or infinite samples"),
+        (torch.zeros(1, 5).numpy(), 8000, "waveform: expected a tensor of floats, found ndarray"),
+        (torch.zeros(1, 5, dtype=torch.complex64), 8000, "waveform: expected a tensor of floats, found torch.complex64"),
+        (torch.ones(1, 5, dtype=torch.int16), 8000, "waveform: expected a tensor of floats, found torch.int16"),
+        (torch.zeros(1, 5), 0, "sample_rate must be a number from 1 to 768000 Hz, found 0"),
+        (torch.zeros(1, 5), "44100", "sample_rate must be a number from 1 to 768000 Hz, found '44100'"),
+        (torch.zeros(1, 5), float("nan"), "sample_rate must be a number from 1 to 768000 Hz, found nan"),
+        (torch.zeros(1, 5), 10**13, "sample_rate must be a number from 1 to 768000 Hz, found 10000000000000"),
     ],
 )
 def test_a_waveform_that_is_none_is_refused(run, waveform, rate, sentence):
@@ -90,6 +97,10 @@ SEPARATOR, NET = "model__separator", "model__separator__net"
         (f"{NET}__channels", [{"_target_": "os.system", "command": "touch owned"}]),
         (f"{NET}__kernel_size", {"_target_": "os.system", "command": "touch owned"}),
         (f"{SEPARATOR}__stft__n_fft", {"a": {"_target_": "builtins.eval", "_args_": ["1"]}}),
+        (f"{NET}___target_", "unbraid.nets.unet:UNet"),
+        (f"{NET}___target_", "torchaudio.models.decoder.CTCDecoder"),
+        (f"{NET}___partial_", "yes"),
+        (f"{NET}___partial_", [True]),
         (f"{NET}___args_", ["touch owned"]),
         (f"{SEPARATOR}__phase___target_", "unbraid.evaluation.Evaluation"),
     ],
@@ -125,6 +136,14 @@ class Owned:
         return (exec, ("open('owned', 'w')",))
 
 
+# Streams of pickle's opcodes that a changed byte makes, and what torch runs into.
+OPCODES = {
+    "no stack": b"\x80\x02.",  # IndexError
+    "no end": b"\x80\x02}X\x03",  # struct.error
+}
+HOSTILE = ["torch", "pickle", "zip", "legacy", "list", "names", "values", "text", "tensor", "letters", *OPCODES]
+
+
 def hostile(path, kind):
     if kind == "torch":
         torch.save({"state_dict": {"separator.x": Owned()}}, path)
@@ -140,13 +159,24 @@ def hostile(path, kind):
         torch.save([1, 2], path)
     elif kind == "names":
         torch.save({"state_dict": {3: torch.zeros(1)}}, path)
+    elif kind == "tensor":
+        torch.save(torch.zeros(3), path)
+    elif kind == "letters":
+        torch.save({"state_dict": "abc"}, path)
+    elif kind in OPCODES:
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("archive/data.pkl", OPCODES[kind])
+            file.writestr("archive/version", "3")
+            file.writestr("archive/byteorder", "little")
     elif kind == "values":
         torch.save({"state_dict": {"separator.nets.0.encoder.0.0.weight": "weight"}}, path)
     else:
         path.write_bytes(b"no checkpoint")
 
 
-@pytest.mark.parametrize("kind", ["torch", "pickle", "zip", "legacy", "list", "names", "values", "text"])
+@pytest.mark.parametrize(
+    "kind", ["torch", "pickle", "zip", "legacy", "list", "names", "values", "text", "tensor", "letters", *OPCODES]
+)
 def test_a_strangers_checkpoint_runs_nothing(run, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     hostile(run / "checkpoints/best.ckpt", kind)
@@ -155,7 +185,13 @@ def test_a_strangers_checkpoint_runs_nothing(run, tmp_path, monkeypatch, kind):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "\xff", "", "model: 3", "model: {separator: [1]}", "[" * 5000])
+STRANGE = [
+    "[1, 2]", "a: [", "\xff", "", "3", "true", "!!timestamp 3", "model: 3", "model: [1]", "model: {net: [1]}",
+    "model: {separator: [1]}", "[" * 5000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", STRANGE)
 def test_a_config_that_is_none_is_said(run, text):
     (run / "config.yaml").write_text(text, encoding="latin-1")
     with pytest.raises(InputError):

@@ -1,5 +1,6 @@
 """Published weights: fetched once, fitted tensor by tensor, and what is said where that cannot be."""
 
+import zipfile
 from functools import partial
 from pathlib import Path
 from urllib.error import URLError
@@ -245,3 +246,14 @@ def test_what_keeps_hybrid_demucs_from_starting_is_said(made, error, sentence, m
     monkeypatch.setattr(torchaudio.pipelines, "HDEMUCS_HIGH_MUSDB", Bundle(error))
     with pytest.raises(InputError, match=sentence):
         load_published(made(), "hdemucs_high_musdb")
+
+
+@pytest.mark.parametrize("held", [torch.zeros(3), "abc", {3: torch.zeros(1)}, None])
+def test_a_file_without_tensors_by_name_is_said(tmp_path, held):
+    torch.save(held, tmp_path / "vocals.pth")
+    if held is None:
+        with zipfile.ZipFile(tmp_path / "vocals.pth", "w") as file:
+            file.writestr("archive/data.pkl", b"\x80\x02.")  # one opcode alone, at which torch raises IndexError
+            file.writestr("archive/version", "3")
+    with pytest.raises(InputError, match=r"vocals\.pth: is (damaged or )?no file of weights"):
+        load_published(separator(), str(tmp_path))

@@ -222,10 +222,19 @@ def test_segments_are_of_one_network_for_all():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"chunk_seconds": 0.0}, "chunk_seconds must be above 0, found 0.0"),
+        ({"chunk_seconds": 0.0}, "chunk_seconds must be above 0 and at most 86400, found 0.0"),
+        ({"chunk_seconds": float("nan")}, "chunk_seconds must be above 0 and at most 86400, found nan"),
+        ({"chunk_seconds": 1e300}, r"chunk_seconds must be above 0 and at most 86400, found 1e\+300"),
+        ({"chunk_seconds": "6"}, "chunk_seconds must be above 0 and at most 86400, found '6'"),
+        ({"overlap": float("nan")}, r"overlap must lie in \[0, 0.75\], found nan"),
+        ({"overlap": "half"}, r"overlap must lie in \[0, 0.75\], found 'half'"),
+        ({"batch_size": 1.5}, "batch_size must be at least 1 and at most 65536, found 1.5"),
+        ({"batch_size": 10**13}, "batch_size must be at least 1 and at most 65536, found 10000000000000"),
+        ({"shifts": None}, "shifts must be at least 1 and at most 65536, found None"),
+        ({"precision": "16"}, "precision must be one of 32, bf16, found '16'"),
         ({"overlap": 0.8}, r"overlap must lie in \[0, 0.75\], found 0.8"),
-        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
-        ({"shifts": 0}, "shifts must be at least 1, found 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1 and at most 65536, found 0"),
+        ({"shifts": 0}, "shifts must be at least 1 and at most 65536, found 0"),
     ],
 )
 def test_what_cannot_be_done_is_said(options, sentence):

@@ -7,6 +7,7 @@ polyphase filter bank like torchaudio's would need 2048 filters of 11,000 taps; 
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from errno import EINVAL
 from pathlib import Path
 
 import av
@@ -17,6 +18,14 @@ import soxr
 from unbraid.errors import InputError
 from unbraid.files import written_whole
 from unbraid.memory import Recycled
+
+# Containers that FFmpeg may open, as it names its demuxers: those that hold sound themselves. A playlist names other files of
+# the machine, or of others, and may go on for ever; FFmpeg knows it by its content, whatever the file's name is.
+CONTAINERS = (
+    "aac", "ac3", "aiff", "amr", "amrnb", "amrwb", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "dtshd", "dv", "eac3",
+    "flac", "flv", "gsm", "iff", "loas", "matroska", "mlp", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "mxf", "nut", "ogg",
+    "rm", "shn", "tak", "truehd", "tta", "voc", "w64", "wav", "webm", "wtv", "wv",
+)  # fmt: skip
 
 
 def read(path: Path, streams: Sequence[int] = (0,), memory: Recycled | None = None) -> tuple[list[np.ndarray], int]:
@@ -55,11 +64,19 @@ def seconds(path: Path) -> float:
         return float(soundfile.info(path).duration)
     except soundfile.LibsndfileError:
         pass
+    with container_of(path) as container:
+        return float((container.duration or 0) / av.time_base)
+
+
+def container_of(path: Path) -> av.container.InputContainer:
+    """A file as FFmpeg opens it, which opens no other beside it; InputError where it is none of `CONTAINERS`, or damaged."""
+    only = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
     try:
-        with av.open(str(path)) as container:
-            return float((container.duration or 0) / av.time_base)
-    except av.FFmpegError as error:
-        raise InputError(f"{path}: is damaged, truncated or not audio: {error.strerror}") from error
+        return av.open(f"file:{path}", container_options=only)
+    except (av.FFmpegError, ValueError) as error:
+        kind = "of a kind that is not read here, as playlists are" if getattr(error, "errno", 0) == EINVAL else None
+        reason = kind or getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: is damaged, truncated or not audio: {reason}") from error
 
 
 def _read_soundfile(path: Path, streams: Sequence[int]) -> tuple[list[np.ndarray], int] | None:
@@ -89,7 +106,7 @@ def check_wav_is_whole(path: Path, file: soundfile.SoundFile) -> None:
 
 def _read_av(path: Path, streams: Sequence[int], memory: Recycled) -> tuple[list[np.ndarray], int]:
     try:
-        with av.open(str(path)) as container:
+        with container_of(path) as container:
             wanted = _pick_streams(path, container, streams)
             decoded = {stream.index: _Samples(stream, memory) for stream in wanted}
             for packet in container.demux(wanted):

@@ -13,7 +13,7 @@ from unbraid.controls import Controls, Extraction
 from unbraid.errors import InputError
 from unbraid.nets.ddsp import Instrument
 from unbraid.pitch import HIGHEST_HZ, LOWEST_HZ
-from unbraid.runs import build, check, checkpoint_path, load_weights
+from unbraid.runs import build, check, checkpoint_path, load_weights, node_at
 
 BUILT = ("unbraid.nets.ddsp", "unbraid.controls", "unbraid.pitch")
 SAME_GRID = 1e-3  # share by which two rates of control points may differ
@@ -114,7 +114,7 @@ def check_pitch(hz: Tensor, name: str) -> None:
 
 def is_instrument(config: DictConfig) -> bool:
     """Whether a run's config is of one."""
-    return OmegaConf.select(config, "model.net._target_") == f"{Instrument.__module__}.{Instrument.__name__}"
+    return node_at(config, "model.net._target_") == f"{Instrument.__module__}.{Instrument.__name__}"
 
 
 def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:

@@ -5,6 +5,7 @@ Tensors are read as tensors, and a model is rebuilt from networks, separators an
 
 import re
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from unbraid.exports.onnx_file import OnnxSeparator
 from unbraid.foreign import OPENUNMIX, fill_translated, openunmix_separator, read_translation
 from unbraid.instruments import Player, is_instrument, load_player
 from unbraid.pretrained import read_weights
-from unbraid.runs import build, check, checkpoint_path, fill, load_weights, own_config, read_config
+from unbraid.runs import build, check, checkpoint_path, fill, load_weights, node_at, own_config, read_config
 from unbraid.separation import Model, Way, at_rate, level_of, streamed
 from unbraid.separators import Separator
+from unbraid.streams import FASTEST
 
 BUILT = (
     "unbraid.nets", "unbraid.separators", "unbraid.phases", "unbraid.dsp", "torch.nn", "torchaudio.models",
@@ -75,16 +77,21 @@ class Loaded:
             [C, T] -> [C, T] each, on the CPU.
 
         Raises:
-            InputError: the waveform has another shape, no samples, or samples that are no numbers.
+            InputError: the waveform is no tensor of floats, has another shape, no samples, or samples that are no numbers; the
+                rate is none.
         """
+        if not isinstance(waveform, Tensor) or not waveform.is_floating_point():
+            found = waveform.dtype if isinstance(waveform, Tensor) else type(waveform).__name__
+            raise InputError(f"waveform: expected a tensor of floats, found {found}")
         if waveform.ndim != 2 or not waveform.numel():
             raise InputError(f"waveform: expected the shape [channels, samples], found {list(waveform.shape)}")
+        waveform = waveform.detach().float().cpu()
         if not torch.isfinite(waveform).all():
             raise InputError("waveform: holds NaN or infinite samples")
-        if sample_rate < 1:
-            raise InputError(f"sample_rate must be at least 1 Hz, found {sample_rate}")
+        if not isinstance(sample_rate, Real) or not 1 <= sample_rate <= FASTEST:
+            raise InputError(f"sample_rate must be a number from 1 to {FASTEST} Hz, found {sample_rate!r}")
         way = way or Way()
-        device, blocks = self.on(way), [waveform.float().cpu().numpy()]
+        device, blocks = self.on(way), [waveform.numpy()]
         level = level_of(self.model, at_rate(self.model, blocks, sample_rate), device)
         stretches = [sources for _, sources in streamed(self.model, blocks, sample_rate, way, level, device)]
         found = torch.cat([torch.from_numpy(stretch) for stretch in stretches], dim=-1)
@@ -146,7 +153,7 @@ def _translated(path: Path) -> Loaded:
 
 def build_separator(config: DictConfig, folder: Path) -> Separator:
     """The separator that the config of a run describes, without its weights, however hostile the config."""
-    node: Any = OmegaConf.select(config, "model.separator")
+    node: Any = node_at(config, "model.separator")
     if not isinstance(node, DictConfig):
         raise InputError(f"run={folder}: has no separator; expected a run that separates")
     check(OmegaConf.create({"model": {"separator": node}}), _Top, BUILT)

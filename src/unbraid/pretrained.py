@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unbraid.errors import InputError, unknown
 from unbraid.nets.adapters import HDemucs
 from unbraid.nets.open_unmix import OpenUnmix, options_of
+from unbraid.runs import read_tensors
 from unbraid.separators import Separator
 
 RECORDS = "https://zenodo.org/records/{}/files/{}"
@@ -152,12 +153,11 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     """Tensors by name, of a torch or a safetensors file; nothing else in it is read. InputError where it is none."""
     if path.suffix == SAFETENSORS:
         return read_safetensors(path)
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except UNREADABLE as error:
-        raise InputError(f"{path}: is damaged or no file of weights") from error
+    state = read_tensors(path, "is damaged or no file of weights")
     if not isinstance(state, Mapping):
         raise InputError(f"{path}: is no file of weights; expected tensors by name, found a {type(state).__name__}")
+    if other := next((name for name in state if not isinstance(name, str)), None):
+        raise InputError(f"{path}: is no file of weights; expected tensors by name, found {other!r} as a name")
     return state
 
 

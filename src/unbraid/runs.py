@@ -7,7 +7,6 @@ only what the allowlist names.
 import inspect
 import json
 import math
-import pickle
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +41,8 @@ TRAINING_ONLY = (
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # How constructors refuse a value; whatever else they raise is a bug and keeps its traceback.
 NOT_TAKEN = (ValueError, TypeError, RuntimeError, ModuleNotFoundError)
+# What yaml's and OmegaConf's readers also raise where a text is no tree of names.
+STUMBLES = (ValueError, RecursionError, AssertionError, AttributeError, TypeError)
 HYDRA_KEYS = {"_target_", "_partial_"}
 PACKAGES = (
     "torch",
@@ -63,11 +64,11 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
     Only classes with public names are built: what a class does when it is made is to take its arguments. Its own module counts
     as well as the name it is asked by, so that `unbraid.data.demo.os.system` is refused.
     """
-    if not isinstance(target, str) or not _is_under(target, allowed) or "._" in target:
+    if not isinstance(target, str) or not _is_under(target, allowed) or "._" in target or ":" in target:
         raise InputError(f"{where}._target_: '{target}' may not be built; allowed are names under {', '.join(allowed)}")
     try:
         found = resolve_name(target)
-    except (ImportError, ValueError, AttributeError) as error:
+    except (ImportError, ValueError, AttributeError, RuntimeError) as error:  # the last where a package beside is missing
         raise InputError(f"{where}._target_: there is no '{target}'") from error
     if not inspect.isclass(found) or not _is_under(found.__module__, allowed):
         raise InputError(f"{where}._target_: '{target}' may not be built; it is no class of {', '.join(allowed)}")
@@ -123,6 +124,8 @@ def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str) -> 
     hints = _hints(function)
     place = f"{where}." if where else ""
     for key, value in node.items():
+        if key == "_partial_" and not isinstance(value, bool):
+            raise InputError(f"{place}{key}: found {value!r}, expected true or false")
         if key in HYDRA_KEYS:
             continue
         if key not in parameters:
@@ -218,13 +221,21 @@ def read_config(path: Path) -> DictConfig:
         own = OmegaConf.create(read_yaml(path))
     except InputError:
         raise
-    except (OSError, YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+    except (OSError, YAMLError, OmegaConfBaseException, *STUMBLES) as error:
         raise InputError(f"{path}: is not a config: {' '.join(str(error).split())}") from error
     if not isinstance(own, DictConfig):
         raise InputError(f"{path}: is not the config of a run")
     if link := _link(OmegaConf.to_container(own)):
         raise InputError(f"{path}: holds {link!r}, expected the values of a run, in which nothing is left to look up")
     return own
+
+
+def node_at(config: DictConfig, key: str) -> Any:
+    """What lies there in the config of a run, which may be a stranger's; None where nothing can."""
+    try:
+        return OmegaConf.select(config, key)
+    except OmegaConfBaseException:  # a list on the way
+        return None
 
 
 def read_yaml(path: Path) -> str:
@@ -283,13 +294,19 @@ def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint, by name; InputError where it is damaged or none."""
     if not is_zipfile(checkpoint):  # as all checkpoints are; torch stumbles over other files in many ways
         raise InputError(f"{checkpoint}: is damaged or no checkpoint of a run")
-    try:
-        state = torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"]
-        if any(not isinstance(name, str) for name in state):
-            raise TypeError
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{checkpoint}: is damaged or no checkpoint of a run") from error
+    found = read_tensors(checkpoint, "is damaged or no checkpoint of a run")
+    state = found.get("state_dict") if isinstance(found, Mapping) else None
+    if not isinstance(state, Mapping) or any(not isinstance(name, str) for name in state):
+        raise InputError(f"{checkpoint}: is damaged or no checkpoint of a run")
     return dict(state)
+
+
+def read_tensors(path: Path, otherwise: str) -> Any:
+    """What a torch file holds, of which nothing but tensors and plain values is read; InputError, in the words given."""
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch runs through whatever bytes say, and ends in IndexError, AssertionError, struct.error, …
+        raise InputError(f"{path}: {otherwise}") from error
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], otherwise: str) -> None:

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, NamedTuple, Protocol
+from numbers import Integral, Real
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
@@ -67,16 +68,21 @@ class Way:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        if self.chunk_seconds is not None and self.chunk_seconds <= 0:
-            raise InputError(f"chunk_seconds must be above 0, found {self.chunk_seconds}")
-        if self.overlap is not None and not 0 <= self.overlap <= MOST:
-            raise InputError(f"overlap must lie in [0, {MOST}], found {self.overlap}")
-        for name in ("batch_size", "shifts"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, found {value}")
+        seconds, overlap = self.chunk_seconds, self.overlap
+        if seconds is not None and not (isinstance(seconds, Real) and 0 < seconds <= LONGEST):  # NaN is neither
+            raise InputError(f"chunk_seconds must be above 0 and at most {LONGEST}, found {seconds!r}")
+        if overlap is not None and not (isinstance(overlap, Real) and 0 <= overlap <= MOST):
+            raise InputError(f"overlap must lie in [0, {MOST}], found {overlap!r}")
+        for name, value in {"batch_size": 1 if self.batch_size is None else self.batch_size, "shifts": self.shifts}.items():
+            if not (isinstance(value, Integral) and 1 <= value <= MANY):
+                raise InputError(f"{name} must be at least 1 and at most {MANY}, found {value!r}")
+        if self.precision not in get_args(Precision):
+            raise InputError(f"precision must be one of {', '.join(get_args(Precision))}, found {self.precision!r}")
 
 
 MOST = 0.75
+LONGEST = 86400  # seconds of a chunk: a day
+MANY = 2**16  # chunks at once, or shifts
 USUAL = 0.25  # overlap
 FADED = 0.25  # of the overlap, in its middle
 SHORT_FADE = 512  # samples, where what is faded is the same on both sides

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import soundfile
 
-from unbraid.audio import announced_seconds, audio_streams, check_wav_is_whole
+from unbraid.audio import announced_seconds, audio_streams, check_wav_is_whole, container_of
 from unbraid.errors import InputError
 
 BLOCK = 2**15  # samples
@@ -124,10 +124,7 @@ UNKNOWN = 2**62  # what libsndfile says of a length that it does not know
 class _FFmpeg(AbstractContextManager["_FFmpeg"]):
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.container = av.open(str(path))
-        except (av.FFmpegError, ValueError) as error:
-            raise self._damaged(error) from error
+        self.container = container_of(path)
         try:
             self.stream = audio_streams(path, self.container)[0]
         except InputError:

@@ -235,7 +235,7 @@ def test_a_terminal_sees_how_many_seconds_are_done_and_how_fast(tmp_path, monkey
         ("nan.wav", "holds NaN or infinite samples"),
         ("huge.wav", "holds NaN or infinite samples, or some beyond 1e+06"),
         ("missing.wav", "no such file"),
-        ("picture.png", "has no audio stream"),
+        ("picture.png", "of a kind that is not read here"),
         ("still.mp4", "has no audio stream"),
         ("slow.wav", "has 10 Hz, expected 1000 to 768000"),
     ],

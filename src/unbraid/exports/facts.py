@@ -13,6 +13,8 @@ from unbraid.errors import InputError
 from unbraid.runs import versions
 from unbraid.separators import Masking, Scaling, Separator
 
+LARGEST = 2**26  # samples, 25 minutes at 44.1 kHz: of more no network hears at once
+
 
 class Transform(TypedDict):
     """The arguments of an `STFT`."""
@@ -86,4 +88,7 @@ def read_facts(found: Mapping[str, str], path: Path) -> Facts:
     numbers = {key: said[key] for key in ("sample_rate", "chunk_samples", "shortest", "grid")} | {"reach": said["reach"] or 1}
     if wrong := next((key for key, value in numbers.items() if value < 1), None):
         raise InputError(f"{path}: its {wrong} is {said[wrong]}, expected a number above 0")
+    numbers |= {"stft": said["stft"]["n_fft"] if said["stft"] else 1}
+    if wrong := next((key for key, value in numbers.items() if value > LARGEST), None):
+        raise InputError(f"{path}: its {wrong} is {found[wrong]}, expected no number above {LARGEST}")
     return Facts(**said)

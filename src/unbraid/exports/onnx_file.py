@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -85,11 +86,15 @@ class OnnxSeparator(Separator):
         session = _session(path)
         said = read_facts(session.get_modelmeta().custom_metadata_map, path)
         super().__init__(said.targets, said.sample_rate, said.channels, said.chunk_samples / said.sample_rate)
-        self.session, self.said = session, said
-        self.stft = None if said.stft is None else STFT(**said.stft)
+        self.session, self.said, self.path = session, said, path
+        try:
+            self.stft = None if said.stft is None else STFT(**said.stft)
+        except ValueError as error:
+            raise InputError(f"{path}: its stft: {error}") from error
         self.inputs = [one.name for one in session.get_inputs()]
         if (self.inputs, len(session.get_outputs())) not in ((["mixture"], 1), (["mixture", "level"], 1)):
             raise InputError(f"{path}: its inputs are {', '.join(self.inputs)}, expected mixture, or mixture and level")
+        self(torch.zeros(1, self.channels, self.shortest))  # what the file says of itself may not be what its graph does
 
     @property
     def shortest(self) -> int:
@@ -110,8 +115,20 @@ class OnnxSeparator(Separator):
         if level is None and peak is not None and self.said.scaling == "track" and self.stft is not None:
             level = peak * self.stft.window.sum()
         given = {"mixture": mixture, "level": mixture.new_zeros(len(mixture)) if level is None else level}
-        (sources,) = self.session.run(None, {name: given[name].float().cpu().numpy() for name in self.inputs})
+        b, c, n = mixture.shape
+        sources = self._run({name: given[name].float().cpu().numpy() for name in self.inputs})
+        if sources.shape != (expected := (b, len(self.targets), c, n)):
+            raise InputError(
+                f"{self.path}: its graph gives {[*sources.shape]}, expected {[*expected]} of what it says of itself"
+            )
         return Estimate(torch.from_numpy(sources).to(mixture.device))
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        try:
+            (sources,) = self.session.run(None, inputs)
+            return np.asarray(sources, np.float32)
+        except Exception as error:  # of onnxruntime's own kinds, one for each way a graph can go wrong
+            raise InputError(f"{self.path}: its graph cannot be run: {reason(error)}") from error
 
     def reference(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, by_difference: Sequence[bool] | None = None
