@@ -150,7 +150,7 @@ def test_what_no_trial_can_be_is_said_before_there_is_a_study(cli, sweep):
         (["hydra.sweeper.pruner=hope"], "hydra.sweeper.pruner=hope: there is no such choice; did you mean 'none'?"),
         (["hydra.sweeper.trial=3"], "hydra.sweeper.trial: there is no such key; did you mean 'trials'?"),
         (["hydra.sweeper.trials=0"], "hydra.sweeper.trials must be at least 1, found 0"),
-        (["optim.optimizer.lr=interval(0,1)"], "optim.optimizer.lr: has no list of values, as hydra.sweeper."),
+        (["optim.optimizer.lr=interval(0,1)"], "optim.optimizer.lr: has no list of values, as a grid needs"),
         (["model.net.codes=3"], "model.net.codes: there is no such key; did you mean 'code'?"),
         (['hydra.sweeper.conditions=["seed if model=ae"]'], "hydra.sweeper.conditions: 'seed' is not searched; known: optim."),
         (["launcher.gpus=[0,0]"], "launcher.gpus: found [0, 0], expected each GPU once"),
