@@ -33,7 +33,7 @@ TABLE = {
     },
     "resyntheses": {
         "torch", "unbraid.audio", "unbraid.controls", "unbraid.dsp", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pictures",
-        "unbraid.runs", "unbraid.synthesis",
+        "unbraid.runs", "unbraid.scoring.tables", "unbraid.synthesis",
     },
     "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
@@ -129,7 +129,8 @@ TABLE = {
     "commands.encode": {"torch", "numpy", "omegaconf", "pyarrow", *ANY_UNBRAID},
     "reconstructions": {
         "torch", "tqdm", "unbraid.audio", "unbraid.pictures", "unbraid.dsp", "unbraid.errors", "unbraid.features",
-        "unbraid.nets.autoencoders", "unbraid.nets.pca", "unbraid.runs", "unbraid.tasks.reconstruction",
+        "unbraid.nets.autoencoders", "unbraid.nets.pca", "unbraid.runs", "unbraid.scoring.tables",
+        "unbraid.tasks.reconstruction",
     },
     "commands": {"torch", "numpy", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
     "commands.dashboard": {"omegaconf", "wandb", "wandb_workspaces", *ANY_UNBRAID},

@@ -24,6 +24,12 @@ class Interrupted(KeyboardInterrupt):
         self.signum = signum
 
 
+def check_seed(seed: int) -> None:
+    """InputError where it is none."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must lie in [0, 2**32 - 1], found {seed}")
+
+
 def unknown(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: the nearest known one, then all of them."""
     names = sorted(known)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from unbraid.controls import Controls, Extraction
-from unbraid.errors import InputError
+from unbraid.errors import InputError, check_seed
 from unbraid.nets.ddsp import Instrument
 from unbraid.pitch import HIGHEST_HZ, LOWEST_HZ
 from unbraid.runs import build, check, checkpoint_path, load_weights, node_at
@@ -96,12 +96,6 @@ class Player:
         if waveform.ndim != 1 or not waveform.isfinite().all():
             raise InputError(f"waveform: expected numbers in the shape [samples], found {[*waveform.shape]}")
         return self.features.settled(self.features(waveform.float()))
-
-
-def check_seed(seed: int) -> None:
-    """InputError where it is none."""
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed must lie in [0, 2**32 - 1], found {seed}")
 
 
 def check_pitch(hz: Tensor, name: str) -> None:

@@ -65,8 +65,11 @@ def _append(path: Path, line: str) -> None:
     """In one call, so that lines of several processes do not mix; OSError that names the file where the disk is full."""
     try:
         with path.open("ab+", buffering=0) as file:
-            whole = file.seek(0, os.SEEK_END) == 0 or (file.seek(-1, os.SEEK_END), file.read(1))[1] == b"\n"
-            text = (line if whole else f"\n{line}").encode()  # a full disk had room for a part of the last one
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(end - 1, 0))
+            text = (
+                line if file.read(1) in (b"", b"\n") else f"\n{line}"
+            ).encode()  # a full disk had room for a part of the last one
             if file.write(text) < len(text):
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
     except OSError as error:

@@ -1,7 +1,6 @@
 """Test data rebuilt by an autoencoder: scores, pictures and audio, and PCA with a code of the same size beside them."""
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from unbraid.features import Features, Spectra
 from unbraid.nets.autoencoders import VariationalAutoencoder
 from unbraid.nets.pca import LARGEST, PCA
 from unbraid.runs import versions
+from unbraid.scoring.tables import statistics_of
 from unbraid.tasks.reconstruction import ReconstructionTask, fit
 
 TEST = 2**31 + 2**30  # what corruption does to test data is its own, see ReconstructionTask.corrupt
@@ -242,7 +242,7 @@ def _scores(task: ReconstructionTask, units: Sequence[Unit], rows: Sequence[str]
     summaries = {
         row: {
             name: {
-                m: _summary([one[m] for one, unit in zip(all_, units, strict=True) if images or unit.label == name])
+                m: statistics_of([one[m] for one, unit in zip(all_, units, strict=True) if images or unit.label == name])
                 for m in MEASURES
             }
             for name in names
@@ -266,15 +266,6 @@ def _scores(task: ReconstructionTask, units: Sequence[Unit], rows: Sequence[str]
         "tracks": tracks,
         "versions": versions(),
     }
-
-
-def _summary(values: Sequence[float | None]) -> dict[str, float | int | None]:
-    known = [value for value in values if value is not None]
-    if not known:
-        return {"mean": None, "median": None, "std": None, "n": 0}
-    return {
-        "mean": statistics.fmean(known), "median": statistics.median(known), "std": statistics.pstdev(known), "n": len(known),
-    }  # fmt: skip
 
 
 def report(scores: Mapping[str, Any], label: str) -> str:

@@ -35,6 +35,10 @@ PATH_KEYS = {"root", "cache_dir"}
 # How a run is started and followed, not what it is.
 OUTSIDE = {"launcher", "resume", "plan", "sweeper", "search", "logger"}
 CARRIED = ("commit", "code", "versions", "host", "started")  # of each session of a run
+# A path begins at the start or after one of these; `://` is that of an address.
+BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
+PLACE = re.compile(rf"{BEGINS}/*(?:(?:(?!{BEGINS}).)*(?!{BEGINS})/(?=[^\s/,)\]}}'\"]))?", re.DOTALL)
+USER = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 class BusyError(InputError):
@@ -51,6 +55,19 @@ def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A tree of values without paths and without how a run is started."""
     kept: dict[str, Any] = _without_paths({key: value for key, value in tree.items() if key not in OUTSIDE})
     return kept
+
+
+def without_places(value: Any) -> Any:
+    """A tree in which of each path that begins at the root, at home, here or above only the last name is left.
+
+    Wherever in a string: in lists, quoted, after a key. What stands between a path and the next one counts as its own up to the
+    last slash, for names may hold anything. Addresses lose the user's name and password.
+    """
+    if isinstance(value, Mapping):
+        return {without_places(key): without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_places(item) for item in value]
+    return PLACE.sub("…/", USER.sub("", value)) if isinstance(value, str) else value
 
 
 def inside(words: Sequence[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """Test tracks played again by an instrument, and by the best one whose spectrum never changes: scores, audio, pictures."""
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.nets.ddsp import Instrument, Sounding, Training, semitones
 from unbraid.runs import versions
+from unbraid.scoring.tables import statistics_of
 from unbraid.synthesis import a_weighting_db, audible, oscillators
 
 LEAST_VOICED = 0.5  # of what sounds in training data
@@ -206,16 +206,7 @@ def curves(controls: Controls, asked: Sounding) -> dict[str, Tensor]:
 
 
 def _summary(values: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, float | int | None]]:
-    return {measure: _statistics([one[measure] for one in values]) for measure in MEASURES}
-
-
-def _statistics(values: Sequence[float | None]) -> dict[str, float | int | None]:
-    known = [value for value in values if value is not None]
-    if not known:
-        return {"mean": None, "median": None, "std": None, "n": 0}
-    return {
-        "mean": statistics.fmean(known), "median": statistics.median(known), "std": statistics.pstdev(known), "n": len(known),
-    }  # fmt: skip
+    return {measure: statistics_of([one[measure] for one in values]) for measure in MEASURES}
 
 
 def report(scores: Mapping[str, Any], label: str) -> str:

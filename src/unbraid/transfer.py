@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from unbraid.controls import Controls, Extraction, sounding
-from unbraid.errors import InputError
-from unbraid.instruments import Player, check_pitch, check_seed
+from unbraid.errors import InputError, check_seed
+from unbraid.instruments import Player, check_pitch
 from unbraid.nets.ddsp import Instrument, Sounding, Training, semitones
 from unbraid.synthesis import FLOOR_DB
 

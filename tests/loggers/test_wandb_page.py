@@ -17,7 +17,8 @@ from unbraid.ledger import Ledger, sweep_name
 from unbraid.loggers import About, Loggers, Media, Wandb
 from unbraid.loggers.logger import Result
 from unbraid.loggers.media import Medium
-from unbraid.loggers.wandb_page import epochs_in, page_id, records, sync_command, takes_connections, without_places
+from unbraid.loggers.wandb_page import epochs_in, page_id, records, sync_command, takes_connections
+from unbraid.records import without_places
 
 RECORD = {
     "identity": "0123456789abcdef", "choices": {"model": "unet", "data": "demo"}, "overrides": ["seed=1"], "state": "running",

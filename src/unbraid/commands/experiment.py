@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from unbraid.errors import InputError
+from unbraid.errors import InputError, check_seed
 from unbraid.instruments import is_instrument
 from unbraid.runs import check
 
@@ -119,8 +119,7 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         seconds = OmegaConf.select(config, key)
         if seconds is not None and not 0 < seconds <= LONGEST_CHUNK_SECONDS:
             raise InputError(f"{key} must lie in (0, {LONGEST_CHUNK_SECONDS}], found {seconds}")
-    if not 0 <= config.seed < 2**32:
-        raise InputError(f"seed must lie in [0, 2**32 - 1], found {config.seed}")
+    check_seed(config.seed)
 
 
 def named(hydra: Any, key: str) -> str | None:

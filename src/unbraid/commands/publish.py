@@ -3,7 +3,6 @@
 `model.safetensors`, `config.yaml` without paths, `scores.json` where the run has been scored, and `README.md`, the model card.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.errors import InputError
+from unbraid.evaluation import read_scores
 from unbraid.loading import PUBLISHED_WEIGHTS, Loaded, load_separator
 from unbraid.pretrained import safetensors
-from unbraid.records import figures, plain
+from unbraid.records import figures, plain, without_places
 from unbraid.runs import check, checkpoint_path, own_choices, own_config, versions, write_json
 from unbraid.separators import Separator
 
@@ -84,7 +84,8 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
     safetensors()[0].save_file(tensors, folder / PUBLISHED_WEIGHTS, {"format": "pt", "unbraid": versions()["unbraid"]})
     (folder / PUBLISHED_WEIGHTS).chmod(0o644)  # safetensors makes it the user's alone
     tree: Any = OmegaConf.to_container(own)
-    OmegaConf.save(OmegaConf.create(_without_places(plain(tree))), folder / "config.yaml")
+    init = None if tree.get("init") is None else Path(tree["init"]).name
+    OmegaConf.save(OmegaConf.create(without_places(plain(tree)) | {"init": init}), folder / "config.yaml")
     scores = _scores(loaded.folder)
     if scores:
         write_json(folder / "scores.json", scores)
@@ -92,28 +93,13 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
     (folder / "README.md").write_text(_card(separator, choices, scores, license_name))
 
 
-def _without_places(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what names files of the machine that it was trained on."""
-    init = tree.get("init")
-    return {key: _placeless(value) for key, value in tree.items()} | {"init": init if init is None else Path(init).name}
-
-
-def _placeless(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _placeless(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_placeless(item) for item in value]
-    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~", "./", "../", "file:")) else value
-
-
 def _scores(run: Path) -> dict[str, Any] | None:
     """Of the run's own `scores.json`, with the checkpoint's name and not its place; None where there are none."""
-    try:
-        scores = json.loads((run / "scores.json").read_text())
-    except FileNotFoundError:
+    path = run / "scores.json"
+    if not path.is_file():
         return None
-    except ValueError as error:
-        raise InputError(f"{run / 'scores.json'}: is no scores.json") from error
+    if (scores := read_scores(path)) is None:
+        raise InputError(f"{path}: is no scores.json")
     return {**scores, "checkpoint": Path(str(scores.get("checkpoint", ""))).name}
 
 

@@ -6,7 +6,6 @@ its own. wandb's file loses its tail when a process is killed; what a page lacks
 
 import json
 import os
-import re
 import shlex
 import shutil
 import socket
@@ -24,17 +23,13 @@ from urllib.request import getproxies
 from unbraid.errors import InputError
 from unbraid.loggers.logger import About, Figures, Logger, Result
 from unbraid.loggers.media import Medium
-from unbraid.records import State, arm, digest, inside_anywhere
+from unbraid.records import State, arm, digest, inside_anywhere, without_places
 
 Mode = Literal["auto", "online", "offline"]
 EXIT_CODES = {"done": 0, "pruned": 0, "interrupted": 130}
 PATIENCE = 0.8  # seconds in which a server must take a connection
 FLUSH_SECONDS = 2.0  # what a kill loses of the file, at most
 FINISH_SECONDS = 60.0  # in which what is left is uploaded at the end; the file has it anyway
-# A path begins at the start or after one of these; `://` is that of an address.
-BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
-PLACE = re.compile(rf"{BEGINS}/*(?:(?:(?!{BEGINS}).)*(?!{BEGINS})/(?=[^\s/,)\]}}'\"]))?", re.DOTALL)
-USER = re.compile(r"(?<=://)[^/?#\s]*@")
 LONGEST_PROJECT, NOT_IN_PROJECTS, LONGEST_TAG = 128, "/\\#?%:", 64  # as wandb has it
 AGENT = "WANDB_SWEEP_ID"  # set where W&B's own agent has started this process
 
@@ -238,19 +233,6 @@ def _config(run: About) -> dict[str, Any]:
     own["arm"] = arm(without_places(record["overrides"]))
     config: dict[str, Any] = without_places({**run.config, "run": own | dict(run.facts)})
     return config
-
-
-def without_places(value: Any) -> Any:
-    """A tree in which of each path that begins at the root, at home, here or above only the last name is left.
-
-    Wherever in a string: in lists, quoted, after a key. What stands between a path and the next one counts as its own up to the
-    last slash, for names may hold anything. Addresses lose the user's name and password.
-    """
-    if isinstance(value, Mapping):
-        return {without_places(key): without_places(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_places(item) for item in value]
-    return PLACE.sub("…/", USER.sub("", value)) if isinstance(value, str) else value
 
 
 def _check_names(project: str, tags: Sequence[str]) -> None:

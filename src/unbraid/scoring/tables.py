@@ -41,15 +41,17 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
 
 def _statistics(pairs: Sequence[tuple[float, int]]) -> dict[str, float | int | None]:
     values, samples = [value for value, _ in pairs], [count for _, count in pairs]
-    if not values:
-        return {"mean": None, "median": None, "std": None, "length_weighted": None, "n": 0}
+    return statistics_of(values) | {"length_weighted": statistics.fmean(values, samples) if values else None}
+
+
+def statistics_of(values: Sequence[float | None]) -> dict[str, float | int | None]:
+    """Mean, median and deviation of what is defined, and how much that is; None where nothing is."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return {"mean": None, "median": None, "std": None, "n": 0}
     return {
-        "mean": statistics.fmean(values),
-        "median": statistics.median(values),
-        "std": statistics.pstdev(values),
-        "length_weighted": statistics.fmean(values, samples),
-        "n": len(values),
-    }
+        "mean": statistics.fmean(known), "median": statistics.median(known), "std": statistics.pstdev(known), "n": len(known),
+    }  # fmt: skip
 
 
 def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
