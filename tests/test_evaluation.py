@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.scoring.test_protocols import protocol
 from tests.test_separators import Constant, masking
-from unbraid.data.musdb import MUSDB18
+from unbraid.data.layouts.musdb import MUSDB18
 from unbraid.data.store import Store
 from unbraid.dsp import STFT
 from unbraid.errors import InputError

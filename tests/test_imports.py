@@ -77,7 +77,7 @@ TABLE = {
     "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "reference": {"unbraid.errors"},
     "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},
-    "estimates": {"numpy", "unbraid.audio", "unbraid.data.folders", "unbraid.errors"},
+    "estimates": {"numpy", "unbraid.audio", "unbraid.data.layouts.folders", "unbraid.errors"},
     "subjects": {
         "torch", "numpy", "unbraid.audio", "unbraid.data.store", "unbraid.data.tracks", "unbraid.dsp", "unbraid.errors",
         "unbraid.estimates", "unbraid.scoring", "unbraid.separators",

@@ -19,7 +19,7 @@ CHOICES = {"model": "unet", "data": "demo"}
         "os.system", "builtins.eval", "subprocess.run", "torch.load", "torch.hub.load", "unbraid.runs.subprocess.run",
         "unbraid.audio.os.remove", "torch.nn.modules.module.warnings.warn", "unbraid_evil.run", "pytorch_lightning.Trainer",
         "unbraid.errors", "unbraid.data.store.VERSION", "unbraid.runs.resolve", "unbraid.runs._write", "unbraid.audio.write",
-        "unbraid.data.demo._render_to", "unbraid.data.demo.MUSDB18.fetch", "torch.nn.Module.load_state_dict", 5,
+        "unbraid.data.layouts.demo._render_to", "unbraid.data.layouts.demo.MUSDB18.fetch", "torch.nn.Module.load_state_dict", 5,
     ],
 )  # fmt: skip
 def test_what_the_allowlist_does_not_name_is_refused(target):

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from unbraid import audio
 from unbraid.commands.door import CONF
-from unbraid.data.musdb import MUSDB18, STEM_STREAMS
+from unbraid.data.layouts.musdb import MUSDB18, STEM_STREAMS
 from unbraid.data.store import Store
 from unbraid.runs import build
 

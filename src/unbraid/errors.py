@@ -6,10 +6,37 @@ Anything else that is raised is a bug of ours and keeps its traceback.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class InputError(ValueError):
-    """A file, key or value the user gave cannot be used; the message is one sentence that says which, found and expected."""
+    """A file, key or value of the user cannot be used.
+
+    The message is one line: `where: problem, found X, expected Y. Hint.` Tests assert the fields, not the wording. Older code
+    passes the whole sentence as `where`; new code passes the fields.
+
+    Args:
+        where: file, key or argument that is at fault.
+        problem: what is wrong with it.
+        found: the value that was found.
+        expected: the values that would be accepted.
+        hint: what the user can do, a sentence.
+    """
+
+    def __init__(self, where: object, problem: str = "", *, found: object = None, expected: str = "", hint: str = "") -> None:
+        self.where, self.problem, self.found, self.expected, self.hint = str(where), problem, found, expected, hint
+        shown = None if found is None else f"found {found}"
+        clauses = ", ".join(part for part in (problem, shown, f"expected {expected}" if expected else None) if part)
+        message = f"{self.where}: {clauses}" if clauses else self.where
+        super().__init__(f"{message}. {hint}" if hint else message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Restore the fields when an error crosses a process boundary."""
+        return _input_error, (self.where, self.problem, self.found, self.expected, self.hint)
+
+
+def _input_error(where: str, problem: str, found: object, expected: str, hint: str) -> "InputError":
+    return InputError(where, problem, found=found, expected=expected, hint=hint)
 
 
 class Interrupted(KeyboardInterrupt):

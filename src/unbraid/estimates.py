@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from unbraid import audio
-from unbraid.data.folders import audio_files
+from unbraid.data.layouts.folders import audio_files
 from unbraid.errors import InputError
 
 

@@ -62,7 +62,7 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
     """The class that a `_target_` names, if the allowlist has it.
 
     Only classes with public names are built: what a class does when it is made is to take its arguments. Its own module counts
-    as well as the name it is asked by, so that `unbraid.data.demo.os.system` is refused.
+    as well as the name it is asked by, so that `unbraid.data.layouts.demo.os.system` is refused.
     """
     if not isinstance(target, str) or not _is_under(target, allowed) or "._" in target or ":" in target:
         raise InputError(f"{where}._target_: '{target}' may not be built; allowed are names under {', '.join(allowed)}")

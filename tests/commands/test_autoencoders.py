@@ -329,7 +329,7 @@ def test_why_pca_wins_is_said_of_the_bundled_digits_only(tmp_path):
     assert "1,300 training images" in said(bundled)
     assert said(bundled, rows[:1]) == ""
     assert "the paper's claim" in said("data: {_target_: unbraid.data.digits.Digits, root: mnist}")
-    assert said("data: {_target_: unbraid.data.demo.DemoData}") == ""
+    assert said("data: {_target_: unbraid.data.layouts.demo.DemoData}") == ""
 
 
 @pytest.fixture(scope="module")

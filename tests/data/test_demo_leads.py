@@ -5,9 +5,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from unbraid.data.demo import DemoLeads
 from unbraid.data.demo_songs.leads import LEADS, render_leads
 from unbraid.data.demo_songs.sounds import SAMPLE_RATE
+from unbraid.data.layouts.demo import DemoLeads
 from unbraid.errors import InputError
 
 SECONDS = 8.0

@@ -11,12 +11,12 @@ from tests.data import twins
 from unbraid.data import banks
 from unbraid.data.augmentation import Gain, Polarity
 from unbraid.data.banks import DeviceBank, HostBank, choose
+from unbraid.data.layouts.musdb import MUSDB18
+from unbraid.data.layouts.pairs import Pairs
+from unbraid.data.layouts.singles import Singles
 from unbraid.data.module import MultitrackData
-from unbraid.data.musdb import MUSDB18
-from unbraid.data.pairs import Pairs
 from unbraid.data.sampler import Sampling
 from unbraid.data.silence import SilentChunks
-from unbraid.data.singles import Singles
 from unbraid.data.stretch import Stretch
 from unbraid.errors import InputError
 

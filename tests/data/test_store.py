@@ -23,8 +23,8 @@ from unbraid import audio
 from unbraid.data import fill as fill_module
 from unbraid.data import store as store_module
 from unbraid.data.fill import Order, lock_of
-from unbraid.data.musdb import MUSDB18
-from unbraid.data.pairs import Pairs
+from unbraid.data.layouts.musdb import MUSDB18
+from unbraid.data.layouts.pairs import Pairs
 from unbraid.data.store import Store
 from unbraid.data.stretch import Stretch
 from unbraid.data.tracks import AudioStream, Track
@@ -241,7 +241,7 @@ def test_two_runs_wait_for_each_other(songs, tmp_path):
 FILLER = """
 import os, signal, sys
 from pathlib import Path
-from unbraid.data.musdb import MUSDB18
+from unbraid.data.layouts.musdb import MUSDB18
 from unbraid.data.store import Store
 
 if __name__ == "__main__":

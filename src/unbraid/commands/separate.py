@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from unbraid.audio import seconds
 from unbraid.commands.door import sentence
-from unbraid.data.folders import audio_files_below, by_name
+from unbraid.data.layouts.folders import audio_files_below, by_name
 from unbraid.errors import InputError, unknown
 from unbraid.loading import load_separator
 from unbraid.runs import check

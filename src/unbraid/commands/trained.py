@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unbraid import audio
 from unbraid.data.digits import Digits
-from unbraid.data.folders import audio_files_below, by_name
+from unbraid.data.layouts.folders import audio_files_below, by_name
 from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import SPLITS, Split
 from unbraid.errors import InputError, unknown

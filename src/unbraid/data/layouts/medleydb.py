@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
-from unbraid.data.folders import found_in, must_be_there
+from unbraid.data.layouts.folders import found_in, must_be_there
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
 from unbraid.errors import InputError
 

@@ -7,7 +7,7 @@ the improvement of singing voice separation for monaural recordings using the MI
 from dataclasses import dataclass
 from pathlib import Path
 
-from unbraid.data.folders import audio_files, by_name, found_in, must_be_there
+from unbraid.data.layouts.folders import audio_files, by_name, found_in, must_be_there
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
 from unbraid.errors import InputError
 

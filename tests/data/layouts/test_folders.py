@@ -5,7 +5,15 @@ import unicodedata
 import pytest
 
 from tests.data.twins import empty
-from unbraid.data.folders import audio_files, audio_files_below, by_name, found_in, must_be_there, split_folders, subfolders
+from unbraid.data.layouts.folders import (
+    audio_files,
+    audio_files_below,
+    by_name,
+    found_in,
+    must_be_there,
+    split_folders,
+    subfolders,
+)
 from unbraid.errors import InputError
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unbraid.data.folders import audio_files, found_in, split_folders, subfolders
+from unbraid.data.layouts.folders import audio_files, found_in, split_folders, subfolders
 from unbraid.data.tracks import SPLITS, AudioStream, Listing, Split, Track
 from unbraid.errors import InputError
 

@@ -17,9 +17,9 @@ from unbraid import audio
 from unbraid.data.demo_songs.leads import render_leads
 from unbraid.data.demo_songs.song import SHORTEST_SECONDS, render_song
 from unbraid.data.demo_songs.sounds import SAMPLE_RATE
-from unbraid.data.musdb import MUSDB18
+from unbraid.data.layouts.musdb import MUSDB18
+from unbraid.data.layouts.stems import Stems
 from unbraid.data.parallel import cores, in_processes
-from unbraid.data.stems import Stems
 from unbraid.data.tracks import SPLITS, Listing
 from unbraid.errors import InputError
 

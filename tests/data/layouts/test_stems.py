@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data import twins
-from unbraid.data.stems import Stems
+from unbraid.data.layouts.stems import Stems
 from unbraid.errors import InputError
 
 

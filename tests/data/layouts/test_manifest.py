@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.data.twins import empty, manifest
-from unbraid.data.manifest import read_manifest, splits_of
+from unbraid.data.layouts.manifest import read_manifest, splits_of
 from unbraid.errors import InputError
 
 ROWS = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data import twins
-from unbraid.data.singles import Singles
+from unbraid.data.layouts.singles import Singles
 from unbraid.errors import InputError
 
 

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from tests.data import twins
-from unbraid.data.medleydb import MedleyDB
+from unbraid.data.layouts.medleydb import MedleyDB
 from unbraid.errors import InputError
 
 

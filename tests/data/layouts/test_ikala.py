@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data import twins
-from unbraid.data.ikala import KaraokeChannels
+from unbraid.data.layouts.ikala import KaraokeChannels
 from unbraid.errors import InputError
 
 

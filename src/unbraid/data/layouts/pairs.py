@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unbraid.data.folders import audio_files, by_name, found_in, must_be_there
-from unbraid.data.manifest import Row, read_manifest, splits_of
+from unbraid.data.layouts.folders import audio_files, by_name, found_in, must_be_there
+from unbraid.data.layouts.manifest import Row, read_manifest, splits_of
 from unbraid.data.tracks import AudioStream, Choice, Listing, Split, Track
 from unbraid.errors import InputError, unknown
 

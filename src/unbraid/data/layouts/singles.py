@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-from unbraid.data.folders import audio_files_below, by_name, found_in, must_be_there, split_folders, subfolders
+from unbraid.data.layouts.folders import audio_files_below, by_name, found_in, must_be_there, split_folders, subfolders
 from unbraid.data.tracks import SPLITS, AudioStream, Choice, Listing, Split, Track, refuse_ids, split_of
 from unbraid.errors import InputError, unknown
 

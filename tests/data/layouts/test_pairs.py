@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data import twins
-from unbraid.data.pairs import Pairs
+from unbraid.data.layouts.pairs import Pairs
 from unbraid.errors import InputError
 
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tests.conftest import write_song
-from unbraid.data.musdb import MUSDB18, VALIDATION_TRACKS
+from unbraid.data.layouts.musdb import MUSDB18, VALIDATION_TRACKS
 from unbraid.errors import InputError
 
 NAMED = "Actions - One Minute Smile"
