@@ -13,7 +13,7 @@ TABLE = {
     "errors": set(),
     "files": set(),
     "memory": {"numpy"},
-    "audio": {"av", "numpy", "soundfile", "soxr", "unbraid.errors", "unbraid.files", "unbraid.memory"},
+    "audio": {"av", "numpy", "soundfile", "soxr", "unbraid.audio", "unbraid.errors", "unbraid.files", "unbraid.memory"},
     "dsp": {"torch", "torchaudio"},
     "features": {"torch", "unbraid.dsp", "unbraid.errors"},
     "corruptions": {"torch", "unbraid.errors"},
@@ -89,14 +89,14 @@ TABLE = {
     "anomalies": {
         "torch", "numpy", "unbraid.errors", "unbraid.features", "unbraid.nets.pca", "unbraid.tasks.reconstruction",
     },
-    "streams": {"av", "numpy", "soundfile", "unbraid.audio", "unbraid.errors"},
     "stems": {
-        "numpy", "unbraid.errors", "unbraid.files", "unbraid.loading", "unbraid.separation", "unbraid.streams",
+        "numpy", "unbraid.errors", "unbraid.files", "unbraid.audio", "unbraid.loading", "unbraid.separation",
     },
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
-        "torch", "omegaconf", "unbraid.errors", "unbraid.exports.onnx_file", "unbraid.foreign", "unbraid.instruments",
-        "unbraid.pretrained", "unbraid.runs", "unbraid.separation", "unbraid.separators", "unbraid.streams",
+        "torch", "numpy", "omegaconf", "unbraid.audio", "unbraid.errors", "unbraid.exports.onnx_file",
+        "unbraid.foreign", "unbraid.instruments",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separation", "unbraid.separators",
     },
     "web": {
         "starlette", "unbraid.audio", "unbraid.errors", "unbraid.loading", "unbraid.separation", "unbraid.stems", "unbraid.web",

@@ -9,10 +9,12 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from unbraid.audio import FASTEST, ChannelChoice, downmix
 from unbraid.errors import InputError
 from unbraid.exports.onnx_file import OnnxSeparator
 from unbraid.foreign import OPENUNMIX, fill_translated, openunmix_separator, read_translation
@@ -21,12 +23,12 @@ from unbraid.pretrained import read_weights
 from unbraid.runs import build, check, checkpoint_path, fill, load_weights, node_at, own_config, read_config
 from unbraid.separation import Model, Way, at_rate, level_of, streamed
 from unbraid.separators import Separator
-from unbraid.streams import FASTEST
 
 BUILT = (
     "unbraid.nets", "unbraid.separators", "unbraid.phases", "unbraid.dsp", "torch.nn", "torchaudio.models",
 )  # fmt: skip
 PUBLISHED_WEIGHTS = "model.safetensors"
+MOST_CHANNELS = 32  # an array with more rows than that has samples in its rows
 FORBIDDEN = re.compile(r"[/\\\x00-\x1f]|^\.|^$")  # in names that files are called by
 
 
@@ -65,37 +67,50 @@ class Loaded:
             raise InputError(f"device={name}: {str(error).splitlines()[0]}") from error
         return device
 
-    def separate(self, waveform: Tensor, sample_rate: int, way: Way | None = None) -> dict[str, Tensor]:
-        """The sources of a waveform, by name, at its own rate, as long as it is.
+    def separate(
+        self, waveform: Tensor | np.ndarray, sample_rate: int, way: Way | None = None, channels: ChannelChoice = "downmix"
+    ) -> dict[str, Tensor]:
+        """Separate a waveform into its sources, by name, at its own sample rate and of its own length.
 
         Args:
-            waveform: of any length; of more than two channels the first two count.
+            waveform: floats of any length, a tensor or a NumPy array.
             sample_rate: of the waveform, in Hz.
             way: chunks, overlap and the rest, see `Way`.
+            channels: how stereo is made of more than two channels; their order is assumed from their number.
 
         Shape:
-            [C, T] -> [C, T] each, on the CPU.
+            [C, T] -> [C, T] each, on the CPU; C is 2 for waveforms of more than two channels.
 
         Raises:
-            InputError: the waveform is no tensor of floats, has another shape, no samples, or samples that are no numbers; the
-                rate is none.
+            InputError: the waveform is not an array of finite floats of that shape, or the rate is invalid.
         """
-        if not isinstance(waveform, Tensor) or not waveform.is_floating_point():
-            found = waveform.dtype if isinstance(waveform, Tensor) else type(waveform).__name__
-            raise InputError(f"waveform: expected a tensor of floats, found {found}")
-        if waveform.ndim != 2 or not waveform.numel():
-            raise InputError(f"waveform: expected the shape [channels, samples], found {list(waveform.shape)}")
-        waveform = waveform.detach().float().cpu()
-        if not torch.isfinite(waveform).all():
-            raise InputError("waveform: holds NaN or infinite samples")
+        signal = downmix(_signal(waveform), channels)
         if not isinstance(sample_rate, Real) or not 1 <= sample_rate <= FASTEST:
-            raise InputError(f"sample_rate must be a number from 1 to {FASTEST} Hz, found {sample_rate!r}")
+            raise InputError("sample_rate", "is invalid", found=repr(sample_rate), expected=f"a number from 1 to {FASTEST} Hz")
         way = way or Way()
-        device, blocks = self.on(way), [waveform.numpy()]
+        device, blocks = self.on(way), [signal]
         level = level_of(self.model, at_rate(self.model, blocks, sample_rate), device)
         stretches = [sources for _, sources in streamed(self.model, blocks, sample_rate, way, level, device)]
-        found = torch.cat([torch.from_numpy(stretch) for stretch in stretches], dim=-1)
-        return dict(zip(self.targets, found, strict=True))
+        sources = torch.cat([torch.from_numpy(stretch) for stretch in stretches], dim=-1)
+        return dict(zip(self.targets, sources, strict=True))
+
+
+def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
+    """Return a user's waveform as float32 in the memory of the CPU. Shape: [C, T] -> [C, T]."""
+    where, expected = "waveform", "floats of the shape [channels, samples]"
+    if isinstance(waveform, Tensor):
+        waveform = waveform.detach().cpu().float().numpy() if waveform.is_floating_point() else waveform.cpu().numpy()
+    if not isinstance(waveform, np.ndarray) or not np.issubdtype(waveform.dtype, np.floating):
+        found = waveform.dtype if isinstance(waveform, np.ndarray) else type(waveform).__name__
+        raise InputError(where, "is not an array of floats", found=found, expected=expected)
+    shape = list(waveform.shape)
+    if len(shape) != 2 or not waveform.size:
+        raise InputError(where, "has the wrong shape", found=shape, expected=expected)
+    if shape[0] > MOST_CHANNELS:
+        raise InputError(where, "looks like [samples, channels]", found=shape, expected=expected, hint="Pass its transpose.")
+    if not np.isfinite(waveform).all():
+        raise InputError(where, "contains NaN or infinite samples")
+    return np.ascontiguousarray(waveform, np.float32)
 
 
 def load(path: str | Path, checkpoint: str = "best") -> Loaded | Player:

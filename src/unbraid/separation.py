@@ -286,13 +286,13 @@ class _Heard:
 def at_rate(model: Model, blocks: Blocks, rate: int) -> Iterator[Tensor]:
     """A signal as the model hears it. Shape: [c, n] -> [C, m]."""
     heard = (audio.to_channels(block, model.channels) for block in blocks)
-    return map(torch.from_numpy, audio.resampled(heard, rate, model.sample_rate))
+    return map(torch.from_numpy, audio.resample_blocks(heard, rate, model.sample_rate))
 
 
 def streamed(
     model: Model, blocks: Blocks, rate: int, way: Way, level: Tensor | None, device: torch.device
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Stretches of a signal and of its sources, at its own rate and with its own channels, the first two where it has more.
+    """Yield stretches of a signal and of its sources, at its own rate and with its own one or two channels.
 
     Args:
         model: on the device.
@@ -305,10 +305,10 @@ def streamed(
     Shape:
         [c, n] each -> [c, m] and [S, c, m] each; together as long as the signal.
     """
-    heard = _Heard(block[:2] for block in blocks)
+    heard = _Heard(blocks)
     sources = separated(model, at_rate(model, heard, rate), way, level, device)
     flat = (stretch.flatten(0, 1).numpy() for stretch in sources)
-    for stretch in audio.resampled(flat, model.sample_rate, rate):
+    for stretch in audio.resample_blocks(flat, model.sample_rate, rate):
         stretch = stretch[:, : heard.waiting]  # lengths are rounded
         if stretch.size:
             yield _beside(heard.take(stretch.shape[1]), stretch, len(model.targets))

@@ -13,11 +13,11 @@ from typing import Literal
 
 import numpy as np
 
+from unbraid.audio import BLOCK, SUFFIXES, AudioInput, Bits, write_blocks, write_streams
 from unbraid.errors import InputError
 from unbraid.files import written_whole
 from unbraid.loading import Loaded
 from unbraid.separation import Way, at_rate, level_of, streamed
-from unbraid.streams import BLOCK, SUFFIXES, Bits, opened, write_blocks, write_streams
 
 MIXTURE, VOCALS, ACCOMPANIMENT, RESIDUAL = "mixture", "vocals", "accompaniment", "residual"
 STEM_FILE = "stem.mp4"
@@ -111,7 +111,7 @@ class _Staged:
 
 def write_stems(
     loaded: Loaded,
-    path: Path,
+    source: AudioInput,
     outputs: Mapping[str, Path],
     form: Form,
     way: Way,
@@ -122,7 +122,7 @@ def write_stems(
 
     Args:
         loaded: by what.
-        path: of the file.
+        source: the audio stream to separate.
         outputs: where the stems go, by name; of a stem file the same place for all. Written whole or not at all.
         form: what is written.
         way: how it is separated.
@@ -133,21 +133,21 @@ def write_stems(
         What the user should know of it.
 
     Raises:
-        InputError: see `unbraid.streams`.
+        InputError: see `unbraid.audio`.
     """
     device, folder = loaded.on(way), next(iter(outputs.values())).parent
-    with opened(path) as blocks:
+    with source.open() as blocks:
         level = level_of(loaded.model, at_rate(loaded.model, blocks, blocks.rate), device)
     with _made(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as place:
         staged = _Staged(Path(place), [*outputs])
-        with opened(path) as blocks:
-            rate, channels, tags = blocks.rate, blocks.channels, blocks.tags if form.tags else {}
+        with source.open() as blocks:
+            rate, tags = blocks.rate, blocks.tags if form.tags else {}
             stretches = streamed(loaded.model, blocks, rate, way, level, device)
             named = ((mixture, dict(zip(loaded.targets, sources, strict=True))) for mixture, sources in stretches)
             staged.fill((form.stems(*stretch) for stretch in named), lambda samples: heard(rate, samples))
         gain = 1 / staged.peak if staged.peak > 1 and form.peaks == "scale" and not form.unbounded else 1.0
         _write(staged, outputs, rate, gain, form, tags, new=not overwrite)
-    return _said(path, channels, gain)
+    return _message(source.path, blocks.messages, gain)
 
 
 def _write(
@@ -180,10 +180,8 @@ def _made(folder: Path) -> Iterator[None]:
         raise
 
 
-def _said(path: Path, channels: int, gain: float) -> str | None:
-    said = []
-    if channels > 2:
-        said.append(f"has {channels} channels; the first two, front left and right, are separated, and stems have two")
+def _message(path: Path, of_reader: Sequence[str], gain: float) -> str | None:
+    messages = [*of_reader]
     if gain < 1:
-        said.append(f"its loudest stem would be clipped; all its stems are {-20 * np.log10(gain):.1f} dB quieter")
-    return f"{path}: {'; '.join(said)}" if said else None
+        messages.append(f"its loudest stem would be clipped; all its stems are {-20 * np.log10(gain):.1f} dB quieter")
+    return f"{path}: {'; '.join(messages)}" if messages else None

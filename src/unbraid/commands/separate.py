@@ -15,7 +15,7 @@ import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from unbraid.audio import seconds
+from unbraid.audio import AudioInput, Bits, ChannelChoice, seconds
 from unbraid.commands.door import sentence
 from unbraid.data.layouts.folders import audio_files_below, by_name
 from unbraid.errors import InputError, unknown
@@ -23,7 +23,6 @@ from unbraid.loading import load_separator
 from unbraid.runs import check
 from unbraid.separation import Precision, Way
 from unbraid.stems import STEM_FILE, Form, write_stems
-from unbraid.streams import Bits
 from unbraid.tasks.interruption import interruptible
 
 STANDARD_INPUT = "-"
@@ -41,6 +40,8 @@ class Separation:
         output: folder of the stems.
         name: of an output below that folder, without its suffix; `%track` and `%target` stand for names.
         overwrite: files that are there already are replaced.
+        stream: index of the audio stream of a file with several, such as a film.
+        channels: how stereo is made of more than two channels; front: front left and right alone.
     """
 
     run: str | None
@@ -49,6 +50,8 @@ class Separation:
     output: str
     name: str | None
     overwrite: bool
+    stream: int
+    channels: ChannelChoice
     format: str
     bits: Bits
     residual: bool
@@ -81,9 +84,10 @@ def separate(config: DictConfig) -> None:
         _check_outputs(outputs, config.overwrite, inputs)
         failed = []
         for track, path in inputs.items():
+            source = AudioInput(path, config.stream, config.channels)
             try:
                 with progress(track, path) as heard:
-                    said = write_stems(loaded, path, outputs[track], form, way, heard, config.overwrite)
+                    said = write_stems(loaded, source, outputs[track], form, way, heard, config.overwrite)
             except (InputError, OSError) as error:
                 if len(inputs) == 1:
                     raise

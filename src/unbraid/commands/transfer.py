@@ -21,7 +21,6 @@ from unbraid.loading import load
 from unbraid.nets.ddsp import Sounding, semitones
 from unbraid.resyntheses import curves
 from unbraid.runs import check
-from unbraid.streams import opened, write_blocks
 from unbraid.tasks.interruption import interruptible
 from unbraid.transfer import Heard, Manner, Moved, check_voice, listen, moved, played, voiced_share
 
@@ -78,9 +77,9 @@ def transfer(config: DictConfig) -> None:
         player = load(config.run, config.checkpoint)
         if not isinstance(player, Player):
             raise InputError(f"run={config.run}: has no instrument, expected a run of model=ddsp")
-        with opened(source) as file:
+        with audio.open_audio(source) as file:
             mono = (audio.to_channels(block, 1) for block in file)
-            heard = listen(player, (block[0] for block in audio.resampled(mono, file.rate, player.sample_rate)))
+            heard = listen(player, (block[0] for block in audio.resample_blocks(mono, file.rate, player.sample_rate)))
         check_voice(heard.controls, player.features, config.least_voiced, f"input={source}")
         asked = moved(heard.controls, player.features, player.instrument.training_range, manner)
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +93,7 @@ def _write(player: Player, heard: Heard, asked: Moved, manner: Manner, output: P
         pieces = played(player.instrument, asked, heard, manner)
         with tqdm(total=round(heard.samples / rate), unit="s", desc="playing", leave=False, disable=None) as bar:
             blocks = (_heard(sound, bar, rate) for sound in kept.take(pieces))
-            write_blocks(partial, blocks, rate, 1, heard.samples, 24, {})
+            audio.write_blocks(partial, blocks, rate, 1, heard.samples, 24, {})
         kept.add(asked, heard, player)
         every = -(-len(asked.f0) // COLUMNS)
         sounding = Sounding(*(torch.from_numpy(array[::every].copy()) for array in kept.arrays))

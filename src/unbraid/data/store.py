@@ -154,6 +154,8 @@ class Store:
                     bar.set_postfix_str(orders[number].track.name)
         except OSError as error:
             raise InputError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
+        if len(refused) == 1:
+            raise refused[0]
         if refused:
             raise InputError("; ".join(sorted(map(str, refused))))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from unbraid.audio import seconds
+from unbraid.audio import AudioInput, seconds
 from unbraid.errors import InputError
 from unbraid.loading import Loaded
 from unbraid.separation import Way
@@ -123,9 +123,8 @@ class Songs:
         song.state = "working"
         try:
             song.total = seconds(song.upload)
-            song.said = write_stems(
-                self.loaded, song.upload, {name: song.stem(name) for name in self.names}, FORM, self.way, _heard(song)
-            ) or ""  # fmt: skip
+            outputs = {name: song.stem(name) for name in self.names}
+            song.said = write_stems(self.loaded, AudioInput(song.upload), outputs, FORM, self.way, _heard(song)) or ""
             song.state = "done"
         except GoneError:
             song.state = "failed"

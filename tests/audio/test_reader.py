@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from unbraid import audio, streams
+from unbraid import audio
+from unbraid.audio.reader import open_container
 from unbraid.errors import InputError
 
 
@@ -45,57 +46,53 @@ def test_int16_is_written_as_it_is(tmp_path):
     assert np.array_equal(soundfile.read(tmp_path / "a.wav", dtype="int16")[0], samples[0])
 
 
-def test_resampling_keeps_a_tone_below_the_new_nyquist_and_removes_one_above():
-    time = np.arange(44100) / 44100
-    tones = np.stack([np.sin(2 * np.pi * f * time) for f in (1000.0, 6000.0)]).astype(np.float32)
-    low, high = audio.resample(tones, 44100, 8192)
-    expected = np.sin(2 * np.pi * 1000 * np.arange(len(low)) / 8192)
-    middle = slice(500, -500)
-    assert len(low) == 8192
-    assert np.abs(low[middle] - expected[middle]).max() < 1e-4
-    assert np.abs(high[middle]).max() < 1e-4
-
-
-def test_channels():
-    stereo = noise(channels=2)
-    assert np.allclose(audio.to_channels(stereo, 1), stereo.mean(0))
-    assert np.array_equal(audio.to_channels(stereo[:1], 2), stereo[[0, 0]])
-    assert np.array_equal(audio.to_channels(noise(channels=6), 2), noise(channels=6)[:2])
-    assert np.allclose(audio.to_channels(noise(channels=6), 1), noise(channels=6)[:2].mean(0))
-
-
 def broken_files(folder: Path, stem_file: Path) -> dict[str, tuple[Path, str]]:
-    """Files that are no audio, or not all of it, and what is said of each."""
+    """Return files that are not audio, or not all of it, and a word of the problem of each."""
     soundfile.write(folder / "whole.wav", noise(40000).T, 44100)
     soundfile.write(folder / "nan.wav", np.array([0.0, np.nan]), 44100, subtype="FLOAT")
+    soundfile.write(folder / "none.wav", np.zeros((0, 2)), 44100)
     (folder / "text.wav").write_text("this is not audio")
     (folder / "empty.wav").touch()
     (folder / "cut.wav").write_bytes((folder / "whole.wav").read_bytes()[:30000])
     (folder / "cut.stem.mp4").write_bytes(stem_file.read_bytes()[:400000])
     return {
         "missing": (folder / "missing.wav", "no such file"),
-        "text": (folder / "text.wav", "is damaged, truncated or not audio"),
-        "empty": (folder / "empty.wav", "is damaged, truncated or not audio"),
-        "cut wav": (folder / "cut.wav", "is truncated"),
-        "cut mp4": (folder / "cut.stem.mp4", "is truncated: 2.44 s of 6.08 s can be read"),
-        "nan": (folder / "nan.wav", "NaN or infinite"),
+        "text": (folder / "text.wav", "damaged"),
+        "empty": (folder / "empty.wav", "damaged"),
+        "none": (folder / "none.wav", "no samples"),
+        "cut wav": (folder / "cut.wav", "truncated"),
+        "cut mp4": (folder / "cut.stem.mp4", "truncated"),
+        "nan": (folder / "nan.wav", "NaN"),
     }
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "empty", "cut wav", "cut mp4", "nan"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path, stem_file, kind):
-    path, reason = broken_files(tmp_path, stem_file)[kind]
+@pytest.mark.parametrize("kind", ["missing", "text", "empty", "none", "cut wav", "cut mp4", "nan"])
+def test_unusable_file_is_named(tmp_path, stem_file, kind):
+    path, problem = broken_files(tmp_path, stem_file)[kind]
     with pytest.raises(InputError) as caught:
         audio.read(path)
-    assert str(path) in str(caught.value) and reason in str(caught.value)
+    assert caught.value.where == str(path) and problem in caught.value.problem
 
 
-def test_a_stream_that_is_not_there_is_named(tmp_path, stem_file):
-    with pytest.raises(InputError, match="has 5 audio streams, expected at least 7"):
+def test_missing_stream_is_named(stem_file):
+    with pytest.raises(InputError) as caught:
         audio.read(stem_file, [6])
-    audio.write(tmp_path / "a.wav", noise(), 44100)
-    with pytest.raises(InputError, match="has one audio stream, expected stream 4"):
-        audio.read(tmp_path / "a.wav", [0, 4])
+    assert (caught.value.where, caught.value.found, caught.value.expected) == (str(stem_file), 6, "0 to 4")
+
+
+def test_chosen_stream_of_several_is_stated(stem_file):
+    with audio.open_audio(stem_file, stream=4) as reader:
+        vocals = np.concatenate([*reader], axis=1)
+    assert "audio stream 4" in reader.messages[0]
+    assert np.array_equal(vocals, audio.read(stem_file, [4])[0][0])
+
+
+def test_written_samples_must_be_finite(tmp_path):
+    for samples in (np.array([[0.0, np.nan]]), np.array([[np.inf, 0.0]])):
+        with pytest.raises(InputError) as caught:
+            audio.write(tmp_path / "a.wav", samples, 44100)
+        assert caught.value.where == str(tmp_path / "a.wav")
+    assert [*tmp_path.iterdir()] == []
 
 
 LIVE = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nsecret.mp3\n"
@@ -110,12 +107,13 @@ PLAYLISTS = {
 
 
 @pytest.mark.parametrize("name", PLAYLISTS)
-@pytest.mark.parametrize("reader", [audio.read, audio.seconds, lambda path: streams.opened(path).__enter__()])
-def test_a_playlist_opens_no_other_file_and_is_said(tmp_path, name, reader):
+@pytest.mark.parametrize("reader", [audio.read, audio.seconds, lambda path: audio.open_audio(path).__enter__()])
+def test_playlist_is_refused(tmp_path, name, reader):
     soundfile.write(tmp_path / "secret.mp3", noise(44100).T, 44100)
     (tmp_path / name).write_text(PLAYLISTS[name])
-    with pytest.raises(InputError, match=f"{name}: is damaged, truncated or not audio: "):
+    with pytest.raises(InputError) as caught:
         reader(tmp_path / name)
+    assert caught.value.where == str(tmp_path / name)
 
 
 def test_a_name_that_reads_like_a_protocol_is_a_name(tmp_path, monkeypatch, stem_file):
@@ -142,6 +140,6 @@ def test_containers_of_sound_are_opened(tmp_path, name, codec):
             frame.sample_rate, frame.pts = 48000, start
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
-    with audio.container_of(path) as container, streams.opened(path) as blocks:
+    with open_container(path) as container, audio.open_audio(path) as blocks:
         assert container.streams.audio and blocks.rate == 48000
         assert sum(block.shape[1] for block in blocks) > 40000

@@ -1,0 +1,26 @@
+"""Audio files to arrays and back: read whole or in blocks, write, resample, downmix. FFmpeg is inside the PyAV wheel."""
+
+from unbraid.audio.channels import ChannelChoice, downmix, to_channels
+from unbraid.audio.reader import BLOCK, FASTEST, AudioInput, AudioReader, open_audio, read, seconds
+from unbraid.audio.resampling import resample, resample_blocks
+from unbraid.audio.writer import SUFFIXES, Bits, write, write_blocks, write_streams
+
+__all__ = [
+    "BLOCK",
+    "FASTEST",
+    "SUFFIXES",
+    "AudioInput",
+    "AudioReader",
+    "Bits",
+    "ChannelChoice",
+    "downmix",
+    "open_audio",
+    "read",
+    "resample",
+    "resample_blocks",
+    "seconds",
+    "to_channels",
+    "write",
+    "write_blocks",
+    "write_streams",
+]

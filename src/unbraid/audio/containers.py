@@ -1,0 +1,275 @@
+"""Lengths that container headers declare, to tell a file that was cut off from a short one.
+
+FFmpeg decodes every file to its end and shortens a declared length to the size of the file. This module reads the few header
+fields that state how long the sound is: a position in bytes, or a number of samples. A length is
+
+- exact if the header states it: RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio, TAK, mp4, ASF
+  (wma), Matroska and webm, DSF, and mp3 with a Xing or Info header;
+- an estimate, from the bit rate, for other mp3 files and for raw streams (aac, ac3, dts, MPEG transport streams);
+- unknown if the file was written to a pipe, which leaves the fields empty.
+
+Only a file of exact length can be refused as truncated.
+Sources: Microsoft RIFF, EBU Tech 3306 (RF64), Apple AIFF-C and CAF, RFC 9639 (FLAC), RFC 9559 (Matroska), RFC 3533 (Ogg), the
+LAME tag, Microsoft ASF, ISO/IEC 14496-12 (mp4).
+"""
+
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+# A header may count some bytes of itself; a truncated file lacks more.
+SLIP_BYTES = 128
+# Tags that follow the sound and are not chunks of their own are smaller than this, and than a quarter of the sound.
+TAIL_BYTES = 2**16
+MOST_CHUNKS = 10_000
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The length that a header declares.
+
+    Args:
+        missing: number of bytes by which the file is shorter than declared.
+        extra: number of bytes after the declared end that belong to no known part of the file.
+        samples: exact number of samples per channel; None if the header does not state it.
+        is_exact: True if either the samples or the end of the sound in the file is stated.
+        is_joined: True if a second file begins after the end of the first.
+        is_unended: True if the file lacks the mark of its end that its container requires.
+        overflows: True if a 32-bit length of a file over 4 GB cannot be right.
+    """
+
+    missing: int = 0
+    extra: int = 0
+    samples: int | None = None
+    is_exact: bool = False
+    is_joined: bool = False
+    is_unended: bool = False
+    overflows: bool = False
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.missing > SLIP_BYTES
+
+
+class _Chunks(NamedTuple):
+    """A family of containers that consist of chunks with a name and a size."""
+
+    first: int  # position of the first chunk
+    name_bytes: int
+    size_bytes: int
+    order: str
+    align: int
+    counts_header: bool
+    sound: tuple[bytes, ...]  # names of the chunks with the sound
+
+    @property
+    def header(self) -> int:
+        return self.name_bytes + self.size_bytes
+
+
+RIFF = _Chunks(12, 4, 4, "little", 2, False, (b"data", b"LIST"))
+FAMILIES = {
+    b"RIFF": RIFF,
+    b"RF64": RIFF,
+    b"BW64": RIFF,
+    b"RIFX": RIFF._replace(order="big"),
+    b"FORM": RIFF._replace(order="big", sound=(b"SSND",)),
+    b"caff": _Chunks(8, 4, 8, "big", 1, False, (b"data",)),
+    b"riff": _Chunks(40, 16, 8, "little", 8, True, (b"data",)),  # W64
+}
+# Programs that write to a pipe cannot know the size: FFmpeg, GStreamer, sox and arecord leave these.
+STREAMED_32 = (range(1), range(0x7FFFF000, 0x80000001), range(0xFFFFF000, 0x100000000))
+STREAMED_64 = 2**63 - 2**12
+# Atoms at the top of an mp4.
+ATOMS = (
+    b"ftyp", b"styp", b"moov", b"moof", b"mfra", b"mdat", b"free", b"skip", b"wide", b"uuid", b"sidx", b"ssix", b"meta",
+    b"udta", b"emsg", b"prft", b"pnot", b"pdin",
+)  # fmt: skip
+ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
+class _File:
+    """A file as bytes that are read at a position; beyond the end there are none."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data, self.size = data, len(data)
+
+    def bytes(self, position: int, count: int) -> bytes:
+        return self.data[position : position + count] if 0 <= position < self.size else b""
+
+    def number(self, position: int, count: int, order: str = "big") -> int:
+        return int.from_bytes(self.bytes(position, count), order)  # type: ignore[arg-type]
+
+    def up_to(self, end: int) -> Declared:
+        """Return the exact length of a file that must reach `end`, a position in bytes."""
+        extra = max(self.size - end, 0)
+        return Declared(max(end - self.size, 0), extra if extra > min(TAIL_BYTES, end // 4) else 0, is_exact=True)
+
+
+def declared_length(path: Path, demuxer: str) -> Declared:
+    """Read the length that a file declares.
+
+    Args:
+        path: of an audio or video file.
+        demuxer: FFmpeg's name of the container.
+    """
+    if not path.stat().st_size:
+        return Declared()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return READERS.get(demuxer, _unknown)(_File(data))
+
+
+def _unknown(file: _File) -> Declared:
+    return Declared()
+
+
+def _chunked(file: _File) -> Declared:
+    magic = file.bytes(0, 4)
+    family = FAMILIES.get(magic)
+    if family is None:
+        return Declared()
+    chunks, stop = _walk(file, family)
+    sound = [(start, size) for name, start, size in chunks if name in family.sound]
+    is_joined = any(name == magic for name, _, _ in chunks) and file.bytes(8, 4) != b"AVI "  # long AVI files repeat RIFF
+    if not sound or any(size is None for _, size in sound):
+        return Declared(is_joined=is_joined)
+    start, size = sound[-1]
+    assert size is not None
+    extra = file.size - stop if file.size - stop > min(TAIL_BYTES, size // 4) else 0
+    overflows = bool(extra) and file.size >= 2**32 and magic in (b"RIFF", b"RIFX")
+    return Declared(max(start + size - file.size, 0), extra, None, True, is_joined, overflows=overflows)
+
+
+def _walk(file: _File, family: _Chunks) -> tuple[list[tuple[bytes, int, int | None]], int]:
+    """Return name, start and size of each chunk, a size of None being unknown, and the position after the last chunk."""
+    chunks: list[tuple[bytes, int, int | None]] = []
+    position, data_64 = family.first, 0
+    while position + family.header <= file.size and len(chunks) < MOST_CHUNKS:
+        name = file.bytes(position, 4)
+        size = file.number(position + family.name_bytes, family.size_bytes, family.order)
+        size -= family.header if family.counts_header else 0
+        start = position + family.header
+        if name == b"ds64":
+            data_64 = file.number(start + 8, 8, "little")
+        if size == 2**32 - 1 and name == b"data" and data_64:
+            size = data_64
+        if name in family.sound and _is_streamed(size, family.size_bytes, start, file.size):
+            return [*chunks, (name, start, None)], file.size
+        if not all(32 <= byte < 127 for byte in name) or size < 0:
+            break
+        chunks.append((name, start, size))
+        position = start + -(-size // family.align) * family.align
+    return chunks, min(position, file.size)
+
+
+def _is_streamed(size: int, size_bytes: int, start: int, file_size: int) -> bool:
+    """Return True if a size is that of a chunk which was written to a pipe, and the file holds something else."""
+    if size_bytes == 8:
+        return size < 0 or size >= STREAMED_64
+    return start + size != file_size and any(size in values for values in STREAMED_32)
+
+
+def _au(file: _File) -> Declared:
+    start, size = file.number(4, 4), file.number(8, 4)
+    return Declared() if size == 2**32 - 1 else Declared(max(start + size - file.size, 0), is_exact=True)
+
+
+def _matroska(file: _File) -> Declared:
+    header, position = _vint(file, 4)
+    segment = position + header
+    if file.bytes(segment, 4) != bytes.fromhex("18538067"):
+        return Declared()
+    size, start = _vint(file, segment + 4)
+    is_unknown = size == 2 ** (7 * (start - segment - 4)) - 1
+    return Declared() if is_unknown else Declared(max(start + size - file.size, 0), is_exact=True)
+
+
+def _vint(file: _File, position: int) -> tuple[int, int]:
+    """Return a variable-length integer of EBML, and the position after it."""
+    first = file.number(position, 1)
+    count = 9 - first.bit_length() if first else 1
+    return file.number(position, count) & (2 ** (7 * count) - 1), position + count
+
+
+def _asf(file: _File) -> Declared:
+    place = file.data.find(ASF_PROPERTIES, 0, TAIL_BYTES)
+    size, is_broadcast = file.number(place + 40, 8, "little"), file.number(place + 88, 4, "little") & 1
+    return Declared() if place < 0 or is_broadcast or not size else file.up_to(size)
+
+
+def _dsf(file: _File) -> Declared:
+    return file.up_to(file.number(12, 8, "little"))
+
+
+def _mp4(file: _File) -> Declared:
+    kinds, position = [], 0
+    while position + 8 <= file.size:
+        size, kind = file.number(position, 4), file.bytes(position + 4, 4)
+        size = file.number(position + 8, 8) if size == 1 else size or file.size - position
+        if size < 8 or kind not in ATOMS:
+            break
+        kinds.append(kind)
+        position += size
+    return Declared(max(position - file.size, 0), is_exact=True, is_joined=kinds.count(b"ftyp") > 1)
+
+
+def _ogg(file: _File) -> Declared:
+    last = file.data.rfind(b"OggS")
+    return Declared(is_unended=last < 0 or not file.number(last + 5, 1) & 4)
+
+
+def _flac(file: _File) -> Declared:
+    start = _after_id3(file)
+    samples = file.number(start + 21, 5) & (2**36 - 1)
+    return Declared(samples=samples, is_exact=True) if samples and file.bytes(start, 4) == b"fLaC" else Declared()
+
+
+def _wavpack(file: _File) -> Declared:
+    samples = file.number(12, 4, "little")
+    return Declared() if samples == 2**32 - 1 else Declared(samples=samples, is_exact=True)
+
+
+def _tta(file: _File) -> Declared:
+    start = _after_id3(file)
+    is_joined = file.data.find(b"TTA1", start + 4) > 0
+    return Declared(samples=file.number(start + 14, 4, "little"), is_exact=True, is_joined=is_joined)
+
+
+def _mp3(file: _File) -> Declared:
+    """Read a Xing or Info header with the delay and padding of a LAME tag; see http://gabriel.mp3-tech.org/mp3infotag.html."""
+    start = _after_id3(file)
+    is_mpeg1 = file.number(start + 1, 1) & 0x18 == 0x18
+    for place in (start + 36, start + 21, start + 13):
+        if file.bytes(place, 4) in (b"Xing", b"Info"):
+            break
+    else:
+        return Declared()
+    flags = file.number(place + 4, 4)
+    frames = file.number(place + 8, 4) if flags & 1 else 0
+    if not frames:
+        return Declared()
+    lame = place + 8 + 4 * (flags & 1) + 2 * (flags & 2) + 25 * (flags & 4) + (flags & 8) // 2
+    has_gaps = file.bytes(lame, 4) in (b"LAME", b"Lavf", b"Lavc")
+    gaps = file.number(lame + 21, 3) if has_gaps else 0
+    samples = frames * (1152 if is_mpeg1 else 576) - (gaps >> 12) - (gaps & 0xFFF)
+    return Declared(samples=max(samples, 0), is_exact=True)
+
+
+def _after_id3(file: _File) -> int:
+    """Return the position after the ID3v2 tags that precede the sound."""
+    position = 0
+    while file.bytes(position, 3) == b"ID3":
+        size = 0
+        for byte in file.bytes(position + 6, 4):
+            size = size << 7 | byte & 0x7F
+        position += 10 + size
+    return position
+
+
+READERS: dict[str, Callable[[_File], Declared]] = {
+    "wav": _chunked, "w64": _chunked, "aiff": _chunked, "caf": _chunked, "avi": _chunked, "au": _au, "asf": _asf, "dsf": _dsf,
+    "matroska,webm": _matroska, "mov,mp4,m4a,3gp,3g2,mj2": _mp4, "ogg": _ogg, "flac": _flac, "wv": _wavpack, "tta": _tta,
+    "mp3": _mp3,
+}  # fmt: skip

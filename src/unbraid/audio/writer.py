@@ -1,0 +1,140 @@
+"""Write audio files: whole or block by block, of one stream or several.
+
+libsndfile writes wav (RF64 beyond 4 GB), flac, mp3 and ogg; FFmpeg writes files of several streams, mp4 with AAC. Samples that
+are NaN or infinite are refused, since a diverged network must not become a file of silence or noise.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+import soundfile
+
+from unbraid.audio.reader import TAGS
+from unbraid.errors import InputError
+from unbraid.files import written_whole
+
+SUFFIXES = ("wav", "flac", "mp3", "ogg", "stem.mp4")
+Bits = Literal[16, 24, 32]
+SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
+LARGEST_WAV = 2**32 - 2**16  # bytes
+AAC_BITS_PER_SECOND = 256_000
+
+
+def write(path: Path, samples: np.ndarray, rate: int) -> None:
+    """Write a whole signal in the format of the suffix; the file appears under its name only when it is complete.
+
+    Args:
+        path: of the file.
+        samples: int16, written as 16 bits, or floats, written as 24 bits with peaks over 1.0 clipped.
+        rate: sample rate in Hz.
+
+    Shape:
+        samples: [channels, samples].
+
+    Raises:
+        InputError: floats are NaN or infinite.
+    """
+    subtype = "PCM_16" if samples.dtype == np.int16 else "PCM_24"
+    if samples.dtype != np.int16:
+        check_finite(path, samples)
+        samples = np.clip(samples, -1.0, 1.0)
+    with written_whole(path) as partial:
+        soundfile.write(partial, samples.T, rate, subtype=subtype)
+
+
+def check_finite(path: Path, samples: np.ndarray) -> None:
+    """Check that samples can be written.
+
+    Raises:
+        InputError: some are NaN or infinite.
+    """
+    if not np.isfinite(samples).all():
+        raise InputError(path, "cannot be written: the samples are NaN or infinite", hint="The training diverged.")
+
+
+def write_blocks(
+    path: Path, blocks: Iterator[np.ndarray], rate: int, channels: int, samples: int, bits: Bits, tags: Mapping[str, str]
+) -> None:
+    """Write a file of one stream block by block, in the format of its suffix.
+
+    Args:
+        path: of the file; the caller renames it when it is complete.
+        blocks: of the signal; samples outside [-1, 1] are clipped unless `bits` is 32.
+        rate: sample rate in Hz.
+        channels: 1 or 2.
+        samples: number of samples per channel in all blocks together.
+        bits: of a sample of wav and flac; 32: floats, in wav only.
+        tags: values by the keys of `unbraid.audio.reader.TAGS`.
+
+    Shape:
+        blocks: [channels, n] each.
+
+    Raises:
+        InputError: the format lacks the rate or the bits, samples are NaN or infinite, or the disk is full.
+    """
+    suffix = path.suffix[1:]
+    if suffix == "flac" and bits == 32:
+        raise InputError("bits", "is too many for flac", found=bits, expected="16 or 24", hint="format=wav has 32.")
+    large = suffix == "wav" and samples * channels * bits // 8 > LARGEST_WAV
+    subtype = SUBTYPES[bits] if suffix in ("wav", "flac") else None
+    try:
+        with soundfile.SoundFile(path, "w", rate, channels, subtype, format="RF64" if large else suffix.upper()) as file:
+            with suppress(soundfile.LibsndfileError):  # not every format has every tag
+                for name, value in tags.items():
+                    setattr(file, name, value)
+            for block in blocks:
+                check_finite(path, block)
+                file.write((block if bits == 32 else np.clip(block, -1, 1)).T)
+    except soundfile.LibsndfileError as error:
+        problem = f"{suffix} cannot be written at {rate} Hz with {channels} channels ({error})"
+        raise InputError(path.name, problem) from error
+    except AssertionError as error:  # soundfile wrote fewer samples than it was given
+        raise InputError(path.parent, f"{path.name} cannot be written, the disk is full") from error
+
+
+def write_streams(
+    path: Path, streams: Sequence[Iterator[np.ndarray]], names: Sequence[str], rate: int, channels: int, tags: Mapping[str, str]
+) -> None:
+    """Write an mp4 with several streams of AAC, as stem files have them.
+
+    Args:
+        path: of the file; the caller renames it when it is complete.
+        streams: blocks of each stream, of the same lengths.
+        names: titles of the streams.
+        rate: sample rate in Hz.
+        channels: 1 or 2.
+        tags: values by the keys of `unbraid.audio.reader.TAGS`.
+
+    Shape:
+        streams: [channels, n] each block.
+
+    Raises:
+        InputError: AAC lacks the rate, samples are NaN or infinite, or the disk is full.
+    """
+    layout = "mono" if channels == 1 else "stereo"
+    try:
+        with av.open(str(path), "w", format="mp4", options={"movie_timescale": str(rate)}) as container:
+            container.metadata.update({TAGS[name]: value for name, value in tags.items()})
+            encoders = [container.add_stream("aac", rate=rate, layout=layout) for _ in names]
+            for stream, name in zip(encoders, names, strict=True):
+                stream.bit_rate = AAC_BITS_PER_SECOND
+                stream.metadata.update({"title": name, "handler_name": name})
+            start = 0
+            for blocks in zip(*streams, strict=True):
+                for stream, block in zip(encoders, blocks, strict=True):
+                    check_finite(path, block)
+                    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=layout)
+                    frame.sample_rate, frame.pts = rate, start
+                    container.mux(stream.encode(frame))
+                start += blocks[0].shape[1]
+            for stream in encoders:
+                container.mux(stream.encode(None))
+    except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(path.name, f"cannot be written at {rate} Hz ({reason})") from error
