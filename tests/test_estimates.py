@@ -48,24 +48,27 @@ def test_the_fingerprint_tells_files_apart(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("made", "sentence"),
+    ("made", "found"),
     [
-        ({"samples": 88}, "vocals.wav: has 88 samples, 12 fewer than the reference"),
-        ({"samples": 103}, "vocals.wav: has 103 samples, 3 more than the reference"),
-        ({"rate": 16000}, "vocals.wav: has 16000 Hz, expected 8000 Hz"),
-        ({"channels": 2}, "vocals.wav: has 2 channels, expected 1"),
+        ({"samples": 88}, "88 samples"),
+        ({"samples": 103}, "103 samples"),
+        ({"rate": 16000}, "16000 Hz"),
+        ({"channels": 2}, "2 channels"),
+        ({"channels": 6}, "6 channels"),
     ],
 )
-def test_what_does_not_fit_the_reference_is_said(tmp_path, made, sentence):
-    write(tmp_path / TRACK / "vocals.wav", **made)
-    with pytest.raises(InputError, match=sentence):
+def test_estimate_unlike_its_reference_is_refused(tmp_path, made, found):
+    path = tmp_path / TRACK / "vocals.wav"
+    write(path, **made)
+    with pytest.raises(InputError) as caught:
         EstimateFolder(tmp_path, ["vocals"]).read(TRACK, 8000, 1, 100)
+    assert (caught.value.where, caught.value.found) == (str(path), found)
 
 
-def test_numbers_that_are_none_are_said(tmp_path):
+def test_estimate_with_nan_is_refused(tmp_path):
     (tmp_path / TRACK).mkdir()
     soundfile.write(tmp_path / TRACK / "vocals.wav", np.full(100, np.nan), 8000, subtype="FLOAT")
-    with pytest.raises(InputError, match=r"vocals.wav: holds NaN or infinite samples"):
+    with pytest.raises(InputError, match=r"vocals.wav: contains NaN"):
         EstimateFolder(tmp_path, ["vocals"]).read(TRACK, 8000, 1, 100)
 
 

@@ -75,13 +75,14 @@ def _audio_files(folder: Path) -> list[Path]:
 
 
 def _read(path: Path, sample_rate: int, channels: int, samples: int) -> np.ndarray:
-    (signal,), rate = audio.read(path)
-    if rate != sample_rate:
-        raise InputError(f"{path}: has {rate} Hz, expected {sample_rate} Hz")
-    if len(signal) != channels:
-        raise InputError(f"{path}: has {len(signal)} channels, expected {channels}")
-    if (more := signal.shape[1] - samples) != 0:
-        raise InputError(
-            f"{path}: has {signal.shape[1]} samples, {abs(more)} {'more' if more > 0 else 'fewer'} than the reference"
-        )
+    with audio.open_audio(path) as reader:
+        if reader.rate != sample_rate:
+            raise InputError(path, "has another sample rate", found=f"{reader.rate} Hz", expected=f"{sample_rate} Hz")
+        if reader.source_channels != channels:
+            found, expected = (f"{count} channels" for count in (reader.source_channels, channels))
+            raise InputError(path, "has another number of channels", found=found, expected=expected)
+        signal = np.concatenate([*reader], axis=1)
+    if signal.shape[1] != samples:
+        expected = f"{samples} as in the reference"
+        raise InputError(path, "has another length", found=f"{signal.shape[1]} samples", expected=expected)
     return signal

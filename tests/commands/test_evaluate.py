@@ -225,10 +225,10 @@ def test_what_cannot_be_scored_is_said_in_one_sentence(cli, run, words, sentence
 def test_estimates_that_do_not_fit_are_said_and_nothing_is_left(cli, trained, tmp_path):
     root = trained[1]
     cases = {
-        "12 fewer than the reference": (lambda true, mixture: true[:-12], 44100),
-        "has 1 channels, expected 2": (lambda true, mixture: true[:, 0], 44100),
-        "has 48000 Hz, expected 44100 Hz": (lambda true, mixture: true, 48000),
-        "holds NaN or infinite samples": (lambda true, mixture: true * np.nan, 44100),
+        "has another length": (lambda true, mixture: true[:-12], 44100),
+        "found 1 channels, expected 2 channels": (lambda true, mixture: true[:, 0], 44100),
+        "found 48000 Hz, expected 44100 Hz": (lambda true, mixture: true, 48000),
+        "contains NaN or infinite samples": (lambda true, mixture: true * np.nan, 44100),
     }
     for number, (sentence, (made, rate)) in enumerate(cases.items()):
         folder = tmp_path / f"tool{number}"

@@ -24,6 +24,7 @@ SLIP_BYTES = 128
 # Tags that follow the sound and are not chunks of their own are smaller than this, and than a quarter of the sound.
 TAIL_BYTES = 2**16
 MOST_CHUNKS = 10_000
+LONGEST_32 = 2**32  # bytes that a 32-bit length can state
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _chunked(file: _File) -> Declared:
     start, size = sound[-1]
     assert size is not None
     extra = file.size - stop if file.size - stop > min(TAIL_BYTES, size // 4) else 0
-    overflows = bool(extra) and file.size >= 2**32 and magic in (b"RIFF", b"RIFX")
+    overflows = bool(extra) and file.size >= LONGEST_32 and magic in (b"RIFF", b"RIFX")
     return Declared(max(start + size - file.size, 0), extra, None, True, is_joined, overflows=overflows)
 
 

@@ -63,14 +63,10 @@ class AudioReader:
         self, path: Path, container: av.container.InputContainer, stream: int = 0, channels: ChannelChoice = "downmix"
     ) -> None:
         self.path, self.container = path, container
-        self.decoder = StreamDecoder(
-            path, _stream(path, container, stream), declared_length(path, container.format.name), channels
-        )
-        self.rate, self.channels, self.seconds = (
-            self.decoder.rate,
-            self.decoder.channels,
-            _seconds(container, self.decoder.stream),
-        )
+        declared = declared_length(path, container.format.name)
+        self.decoder = StreamDecoder(path, _stream(path, container, stream), declared, channels)
+        self.rate, self.channels = self.decoder.rate, self.decoder.channels
+        self.source_channels, self.seconds = self.decoder.source_channels, _seconds(container, self.decoder.stream)
         self.messages = self.decoder.messages
         if chosen := _chosen_stream(container, stream):
             self.messages.insert(0, chosen)
@@ -273,7 +269,7 @@ class StreamDecoder:
     def _check_header(self) -> None:
         if not SLOWEST <= self.rate <= FASTEST:
             raise InputError(
-                self.path, "has no usable sample rate", found=f"{self.rate} Hz", expected=f"{SLOWEST} to {FASTEST}"
+                self.path, "has an invalid sample rate", found=f"{self.rate} Hz", expected=f"{SLOWEST} to {FASTEST}"
             )
         declared = self.declared
         if declared.is_truncated:
