@@ -333,17 +333,19 @@ def _decode(
 
 def _float_planes(frame: av.AudioFrame, channels: int) -> np.ndarray:
     """Return the samples of a frame as float32 with a full scale of 1. Shape: [channels, samples]."""
-    name = frame.format.name
-    dtype, full_scale = FORMATS[name.removesuffix("p")]
+    dtype, full_scale = FORMATS[frame.format.name.removesuffix("p")]
+    samples = np.empty((channels, frame.samples), np.float32)
     planes: list[Any] = list(frame.planes)
     if frame.format.is_planar:
-        samples = np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in planes])
+        for channel, plane in enumerate(planes):
+            samples[channel] = np.frombuffer(plane, dtype, frame.samples)
     else:
-        samples = np.frombuffer(planes[0], dtype, frame.samples * channels).reshape(-1, channels).T
-    if dtype is np.float32:
-        return np.ascontiguousarray(samples)
-    offset = np.float32(full_scale if dtype is np.uint8 else 0)
-    return (samples.astype(np.float32, order="C") - offset) * np.float32(1 / full_scale)
+        samples[:] = np.frombuffer(planes[0], dtype, frame.samples * channels).reshape(-1, channels).T
+    if dtype is np.uint8:
+        samples -= np.float32(full_scale)
+    if full_scale != 1:
+        samples *= np.float32(1 / full_scale)
+    return samples
 
 
 class _Growing:
