@@ -16,6 +16,7 @@ from unbraid.errors import InputError, unknown
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 MIXTURE = "mixture"
+Lengths = Literal["auto", "pad", "trim", "error"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Track:
         sources: by name.
         mixture: where it has samples of its own, which need not be the sum; None: the sum of the sources.
         remainder: name of one more source, which is the mixture less all the others.
-        equal_lengths: whether another length of a stream is an error; where not, all are cut to the shortest.
+        lengths: handling of streams of unequal length. `pad`: silence is appended up to the longest. `trim`: all are cut to the
+            shortest. `error`: refused. `auto`: as `pad` up to `decoding.MOST_PADDED_SECONDS`, refused beyond; for layouts whose
+            option `lengths` the user can set.
         stretch: of a copy at another pitch or tempo; its mixture is the sum of the stretched sources.
     """
 
@@ -46,7 +49,7 @@ class Track:
     sources: Mapping[str, tuple[AudioStream, ...]]
     mixture: AudioStream | None = None
     remainder: str | None = None
-    equal_lengths: bool = True
+    lengths: Lengths = "error"
     stretch: Stretch | None = None
 
     def __post_init__(self) -> None:

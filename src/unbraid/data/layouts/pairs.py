@@ -80,4 +80,4 @@ class Pairs:
         mixture = row.one(self.mixture)
         assert mixture, "rows without one are left out"
         instrumental = tuple(AudioStream(path) for path in row.files[self.instrumental])
-        return Track(row.track, split, {"accompaniment": instrumental}, AudioStream(mixture), "vocals", equal_lengths=False)
+        return Track(row.track, split, {"accompaniment": instrumental}, AudioStream(mixture), "vocals", lengths="trim")

@@ -95,7 +95,7 @@ def _songs(split: Split, files: Files) -> list[Track]:
             f"{split} {k + 1:04d}",
             split,
             {source: (AudioStream(files[source][names[k]]),) for source, names in picked.items()},
-            equal_lengths=False,
+            lengths="trim",
         )
         for k in range(count)
     ]
