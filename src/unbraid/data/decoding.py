@@ -1,7 +1,6 @@
 """Decode a track: read its streams, bring them to one sample rate and one length, sum them to sources and to the mixture."""
 
 import math
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
