@@ -153,7 +153,7 @@ def untidy(root: Path, seconds: float = 2.0) -> Path:
         tracks = {
             f"{name} Lead VOX.WAV": rate,
             "Kick.wav": rate,
-            "snare top.Flac": 48000 if number == 4 else rate,
+            "snare top.Flac": 22050 if number == 4 else rate,
             "Bass_DI.AIFF" if number % 2 else "bass.flac": rate,
             "gtr [left].wav": rate,
         }

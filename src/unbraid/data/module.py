@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
 from unbraid.data.chunks import Batch, Beside, ChunkBatches, Chunks, Mixing, WholeTracks
 from unbraid.data.listings import check_refused, empty_split, without_root
+from unbraid.data.loaders import StepLoader, UnsizedLoader, as_it_is, ignore_signals
 from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling, epoch_position
 from unbraid.data.silence import SilentChunks
 from unbraid.data.store import Store, StoredTrack, spell_size
@@ -243,7 +243,7 @@ class MultitrackData(pl.LightningDataModule):
             on_device, self._beside(tracks),
         )  # fmt: skip
         steps = EpochSteps(sampler.steps_per_epoch, lambda: epoch_position(self.trainer))
-        return self._loader(ChunkBatches(sampler, rows, bank), steps, 0 if on_device else self.workers)
+        return self._loader(ChunkBatches(sampler, rows, bank), steps, 0 if on_device else self.workers, StepLoader)
 
     def on_after_batch_transfer(self, batch: Batch | Chunks, dataloader_idx: int = 0) -> Batch:
         """Makes chunks that have come to the device a batch."""
@@ -253,16 +253,22 @@ class MultitrackData(pl.LightningDataModule):
         return self.mixing(batch)
 
     def val_dataloader(self) -> DataLoader[Batch]:
+        """Some processes have no track if there are more processes than tracks.
+
+        Lightning skips validation on a process whose loader has length zero, and the others would wait for it for ever. So all
+        processes get a loader of unknown length then.
+        """
         rank, world_size = self._ranks()
-        return self._whole(self.split("valid")[rank::world_size])
+        tracks = self.split("valid")
+        return self._whole(tracks[rank::world_size], UnsizedLoader if len(tracks) < world_size else StepLoader)
 
     def in_order(self, split: Split) -> DataLoader[Batch]:
         """Every track of a split, whole, a batch each."""
         return self._whole(self.split(split))
 
-    def _whole(self, tracks: Sequence[StoredTrack]) -> DataLoader[Batch]:
+    def _whole(self, tracks: Sequence[StoredTrack], kind: type[StepLoader] = StepLoader) -> DataLoader[Batch]:
         dataset = WholeTracks(tracks, self.sources, self.target_weights(), self.by_difference(), self._beside(tracks))
-        return self._loader(dataset, None, self.workers)
+        return self._loader(dataset, None, self.workers, kind)
 
     def _beside(self, tracks: Sequence[StoredTrack]) -> Beside | None:
         return None if self.beside is None else self.beside(tracks)
@@ -318,17 +324,17 @@ class MultitrackData(pl.LightningDataModule):
         words = {"disk": "on disk", "host": "in RAM", "device": "in GPU memory"}[self.place()]
         return f"{spell_size(size(self.split('train'), self.rows()))} {words}"
 
-    def _loader(self, dataset: Dataset[Any], steps: EpochSteps | None, workers: int) -> DataLoader[Any]:
+    def _loader(self, dataset: Dataset[Any], steps: EpochSteps | None, workers: int, kind: type[StepLoader]) -> DataLoader[Any]:
         pinned = self._device().type == "cuda"
-        return StepLoader(
+        return kind(
             dataset,
             batch_size=None,
             sampler=steps,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pinned,
-            collate_fn=_as_it_is,
-            worker_init_fn=_ignore_signals,
+            collate_fn=as_it_is,
+            worker_init_fn=ignore_signals,
         )
 
     def _device(self) -> torch.device:
@@ -336,31 +342,6 @@ class MultitrackData(pl.LightningDataModule):
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
-class StepLoader(DataLoader[Any]):
-    """A loader that Lightning may resume in the middle of an epoch: its steps follow from the epoch and from what is done.
-
-    Its workers outlive signals that ask the run to end, which terminals and clusters send to them too: the step that needs
-    their batches is still made.
-    """
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """There is nothing to restore."""
-
-
-def _as_it_is(batch: Any) -> Any:
-    """Torch's own collation would make lists of tuples."""
-    return batch
-
-
-def _ignore_signals(worker: int) -> None:
-    """A loader ends its workers in another way, and they end by themselves when it is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _sources(tracks: Sequence[Track]) -> list[str]:
