@@ -133,7 +133,7 @@ def test_pairs_that_are_not_aligned_are_reported_and_left_out(prepare, cli, tmp_
     status, out, _ = prepare(*data)
     assert status == 0
     assert "warning: misaligned pair (1)" in out and "+500.0 ms apart" in out
-    assert "left out (1 tracks)\n  late: mixture and instrumental are not aligned" in out
+    assert "left out (1)\n  late: mixture and instrumental are not aligned" in out
     _, out, _ = cli(*data, "trainer.max_epochs=0", "trainer.accelerator=cpu")
     assert "1 train, 1 valid, 1 test tracks" in out and "left out: 1 tracks: late (mixture and" in out
 
@@ -155,6 +155,37 @@ def test_what_it_cannot_use_is_said_in_one_sentence(prepare, tmp_path, words, se
     assert status == 1 and out == ""
     assert err.count("\n") == 1 and sentence in err
     assert (tmp_path / "work").is_dir() and not (tmp_path / "cache").exists()
+
+
+def test_a_dry_run_shows_every_file_and_decodes_nothing(prepare, tmp_path):
+    root = twins.untidy(tmp_path / "root", seconds=0.01)
+    before = files_below(tmp_path)
+    mapped = ["data=stems", f"data.root={root}", "data.layout.sources=sources.yaml", "dry_run=true"]
+    status, out, err = prepare(*mapped, "data.layout.missing=silence")
+    assert status == 0 and err == ""
+    for words in ("train (8 tracks)", "Café", "Kick.wav + snare top.Flac", "no file: silence", "Bass_DI.mp3: is not used"):
+        assert words in out
+    status, out, err = prepare(*mapped)
+    assert status == 1 and "to be resolved (1)\n  02 Song: has no stem 'vocals'" in out and "found 1 of 12 tracks" in err
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("data", "twin"),
+    [("ikala", twins.ikala), ("mir1k", twins.mir1k), ("medleydb", twins.medleydb), ("singles", twins.singles)],
+)
+def test_a_dry_run_lists_every_layout(prepare, tmp_path, data, twin):
+    root = twin(tmp_path / "root")
+    targets = ["~targets.vocals", "+targets.voice=[voice]"] if data == "singles" else []
+    status, out, err = prepare(f"data={data}", f"data.root={root}", *targets, "dry_run=true")
+    assert status == 0 and err == ""
+    assert sum(line.endswith("tracks)") for line in out.splitlines()) == 3 and "mixture  " in out
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_dry_run_makes_no_demo_songs(prepare, tmp_path):
+    status, _, err = prepare("dry_run=true")
+    assert status == 1 and err.startswith("error: dry_run=true: ") and not (tmp_path / "cache").exists()
 
 
 def test_data_without_tracks_needs_no_preparing(cli):

@@ -14,6 +14,7 @@ from unbraid.data.banks import DeviceBank, HostBank, choose
 from unbraid.data.layouts.musdb import MUSDB18
 from unbraid.data.layouts.pairs import Pairs
 from unbraid.data.layouts.singles import Singles
+from unbraid.data.layouts.stems import Stems
 from unbraid.data.module import MultitrackData
 from unbraid.data.sampler import Sampling
 from unbraid.data.silence import SilentChunks
@@ -198,6 +199,60 @@ def test_ranks_validate_on_tracks_of_their_own(songs, tmp_path):
     assert seen == [["song 0", "song 2"], ["song 1", "song 3"]]
 
 
+def test_processes_without_a_validation_track_have_loaders_of_no_length(songs, tmp_path):
+    """Lightning skips validation where the length is 0, and the other processes would wait."""
+    data = module(songs, tmp_path)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    for rank, names in enumerate((["song 2"], [])):
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2, num_nodes=1, strategy=strategy)
+        loader = data.val_dataloader()
+        with pytest.raises(TypeError):
+            len(loader)
+        assert [track.name for track in loader.dataset.tracks] == names and len(list(loader)) == len(names)
+
+
+STEMS = {"mixture": "mixture", "missing": "error", "lengths": "auto", "sources": None, "manifest": None}
+
+
+def stems_module(root, tmp_path, **options):
+    layout = Stems(**{**STEMS, "valid": 0.1, "test": 0.1, **options})
+    return module(root, tmp_path / "cache", layout=layout, targets={"voice": ["voice"]}, chunk_seconds=0.01)
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "found", "hint"),
+    [
+        (1, {}, "1 tracks (0 train, 0 valid, 1 test)", "Add at least 2 more"),
+        (2, {}, "2 tracks (0 train, 1 valid, 1 test)", "Add at least 1 more"),
+        (3, {"valid": 0.7}, "3 tracks (0 train, 2 valid, 1 test)", "data.layout.valid=0.1"),
+        (4, {"valid": 0}, "4 tracks (3 train, 0 valid, 1 test)", "data.layout.valid=0.1"),
+    ],
+)
+def test_too_few_tracks_are_counted(tmp_path, count, options, found, hint):
+    for number in range(count):
+        twins.empty(tmp_path / f"root/song {number}/voice.wav")
+    with pytest.raises(InputError) as caught:
+        stems_module(tmp_path / "root", tmp_path, **options)
+    assert caught.value.found == found and hint in caught.value.hint
+
+
+def test_errors_of_a_listing_are_raised_with_their_key_before_anything_is_decoded(tmp_path):
+    root = twins.stems(tmp_path / "root")
+    with pytest.raises(InputError) as caught:
+        stems_module(root, tmp_path, sources={"voice": "voice", "bass": "bass", "rest": "*"})
+    assert caught.value.where == "data.layout.sources.bass" and caught.value.problem
+    assert not (tmp_path / "cache").exists()
+
+
+def test_decisions_about_files_are_noticed(tmp_path):
+    root = twins.stems(tmp_path / "root")
+    twins.empty(root / "train/one/voice.mp3")
+    twins.write(root / "train/two/voice.flac", twins.sound("longer", 300), 4000)
+    assert [notice.split(":")[0] for notice in stems_module(root, tmp_path).notices()] == [
+        "train/one/voice.mp3", "resampled files", "unequal lengths",
+    ]  # fmt: skip
+
+
 GB = 10**9
 
 
@@ -260,8 +315,10 @@ def test_what_it_cannot_use_is_said(songs, tmp_path, changes, sentence):
 
 def test_an_empty_split_is_named_before_anything_is_decoded(own_songs, tmp_path):
     (own_songs / "valid").rename(own_songs / "other")
-    with pytest.raises(InputError, match="has no tracks in its valid split"):
+    with pytest.raises(InputError) as caught:
         module(own_songs, tmp_path / "cache")
+    assert "valid" in caught.value.problem and caught.value.found == "3 tracks (2 train, 0 valid, 1 test)"
+    assert str(own_songs / "valid") in caught.value.hint
     assert not (tmp_path / "cache").exists()
 
 

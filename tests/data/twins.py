@@ -134,3 +134,37 @@ def splits(listing) -> dict[str, str]:
 def decoded(listing, name: str):
     (track,) = (track for track in listing.tracks if track.name == name)
     return decode(track)
+
+
+UNTIDY_SOURCES = """\
+vocals: ["*vox*", "*voc*"]
+drums: ["*kick*", "*snare*", "*drums*", "!*room*"]
+bass: ["*bass*"]
+mixture: ["*mix*", "*master*"]
+other: ["*"]
+"""
+
+
+def untidy(root: Path, seconds: float = 2.0) -> Path:
+    """Twelve songs as people have them, of which nothing is named, cut or sampled alike, and a yaml that maps their files."""
+    names = [f"{number:02d} Song" for number in range(1, 9)] + ["Café", "Live [2nd take]", "it's (100%) #1", "LOUD"]
+    for number, name in enumerate(names):
+        folder, rate = root / name, (44100, 48000, 22050)[number % 3]
+        tracks = {
+            f"{name} Lead VOX.WAV": rate,
+            "Kick.wav": rate,
+            "snare top.Flac": 22050 if number == 4 else rate,
+            "Bass_DI.AIFF" if number % 2 else "bass.flac": rate,
+            "gtr [left].wav": rate,
+        }
+        for k, (file, own_rate) in enumerate(tracks.items()):
+            length = round(own_rate * (seconds + 0.1 * k + 1.5 * (number == 5 and k == 3)))
+            write(folder / file, np.stack([sound(f"{name} {file} {side}", length) // 2 for side in (0, 1)], axis=1), own_rate)
+    write(root / names[0] / "Bass_DI.mp3", sound("lossy", 40000).astype(np.float32) / 32768, 44100)
+    (root / names[0] / "bass.flac").rename(root / names[0] / "Bass_DI.flac")
+    (root / names[1] / f"{names[1]} Lead VOX.WAV").unlink()  # an instrumental
+    write(root / names[6] / "Master MIX.wav", sound("mix", round(44100 * seconds)), 44100)
+    (root / names[2] / "._Kick.wav").write_bytes(b"made by macOS")
+    (root / names[3] / "notes.txt").write_text("mixed at home")
+    (root / "sources.yaml").write_text(UNTIDY_SOURCES)
+    return root

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
-from unbraid.data.module import StepLoader
+from unbraid.data.loaders import StepLoader
 from unbraid.data.sampler import EpochSteps, epoch_position
 from unbraid.errors import Interrupted
 from unbraid.records import epochs

@@ -2,6 +2,7 @@
 
 import logging
 import resource
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,6 +52,7 @@ from unbraid.tasks.separation import SeparationTask
 from unbraid.tasks.synthesis import SynthesisTask
 
 BEST = "best.ckpt"
+MOST_NOTICES = 10
 
 
 class Course(ABC):
@@ -75,10 +77,20 @@ class Course(ABC):
         if not self.trainer.is_global_zero:
             return self._run()
         print(f"{self.introduction()}\nrun     {shown(self.folder)}", flush=True)
+        self._print_notices()
         with self.loggers.following(self.about, self.clips):
             state = self._run()
             self.loggers.ended(state)
         return state
+
+    def _print_notices(self) -> None:
+        """Print decisions about the user's files that they should know of, on standard error."""
+        notices = self.data.notices() if isinstance(self.data, MultitrackData) else []
+        for notice in notices[:MOST_NOTICES]:
+            print(f"data    {notice}", file=sys.stderr)
+        if len(notices) > MOST_NOTICES:
+            more = len(notices) - MOST_NOTICES
+            print(f"data    {more} more: scripts/prepare.py with dry_run=true lists them", file=sys.stderr)
 
     def _run(self) -> State:
         fit(self.trainer, self.task, self.data, self.folder)
@@ -136,8 +148,6 @@ class Course(ABC):
         data.prepare_data()
         data.setup("fit")
         data.place()
-        if len(data.split("valid")) < self.trainer.world_size:
-            raise InputError(f"data.root={data.root}: has fewer valid tracks than the {self.trainer.world_size} processes")
 
     def introduced_tracks(self, data: MultitrackData) -> str:
         counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)

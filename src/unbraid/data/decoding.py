@@ -1,6 +1,7 @@
-"""A track's samples as they lie on disk: its streams decoded, summed to sources and to the mixture."""
+"""Decode a track: read its streams, bring them to one sample rate and one length, sum them to sources and to the mixture."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +12,26 @@ from unbraid.data.tracks import AudioStream, Track
 from unbraid.errors import InputError
 from unbraid.memory import Recycled
 
+# Exports of one session differ by the tails of reverbs and by the padding of lossy encoders. More is likely another file.
+MOST_PADDED_SECONDS = 1.0
+LENGTHS_HINT = (
+    f"Differences up to {MOST_PADDED_SECONDS:g} s are padded with silence; data.layout.lengths=pad pads any difference, "
+    "data.layout.lengths=trim cuts all files of a track to the shortest"
+)
+
 
 @dataclass(frozen=True)
 class Decoded:
-    """A whole track at the rate of its files.
+    """A whole track.
 
     Args:
-        rate: in Hz.
+        rate: sample rate in Hz: the highest of its files.
         mixture: its own, or the sum of the sources.
         sources: by name, sorted.
-        cut_seconds: by how much the longest stream was longer than the shortest, to which all are cut.
+        cut_seconds: length that was cut off the longest stream.
+        padded_seconds: length of the silence that was appended to the shortest stream.
+        file_rates: sample rates of its files in Hz, ascending, each once.
+        file_channels: channel counts of its streams, ascending, each once.
 
     Shape:
         mixture [channels, samples], sources [channels, samples] each, by name and sorted; all of one length, float32.
@@ -30,6 +41,9 @@ class Decoded:
     mixture: np.ndarray
     sources: dict[str, np.ndarray]
     cut_seconds: float = 0.0
+    padded_seconds: float = 0.0
+    file_rates: tuple[int, ...] = ()
+    file_channels: tuple[int, ...] = ()
 
 
 def streams_of(track: Track) -> list[AudioStream]:
@@ -39,47 +53,36 @@ def streams_of(track: Track) -> list[AudioStream]:
 
 
 def decode(track: Track, memory: Recycled | None = None) -> Decoded:
-    """Each file is opened once.
+    """Read each file once. Files at lower rates are resampled to the highest rate of the track.
 
     Args:
-        track: to decode.
-        memory: to take the samples from.
+        track: track to decode.
+        memory: buffers for the samples.
 
     Raises:
-        InputError: a file cannot be read, or streams of a track that must be of one length differ in rate or length.
+        InputError: a file cannot be read or is empty, or streams differ in length by more than `Track.lengths` allows.
     """
     streams = streams_of(track)
     if not streams:
         raise InputError(f"{track.name}: has neither a mixture nor a source with samples")
-    decoded, rate = _read(track, streams, memory)
-    lengths = [samples.shape[1] for samples in decoded.values()]
-    length, longest = min(lengths), max(lengths)
-    if not length:
-        shortest = next(stream for stream, samples in decoded.items() if not samples.shape[1])
-        raise InputError(f"{shortest.path}: holds no samples")
-    first = streams[0]
-    wide = next((stream for stream, samples in decoded.items() if len(samples) > 1), first)
-    for stream, samples in decoded.items():
-        if track.equal_lengths and samples.shape[1] != decoded[first].shape[1]:
-            raise InputError(
-                f"{stream.path}: has {samples.shape[1]} samples, but {first.path.name} of '{track.name}' "
-                f"has {decoded[first].shape[1]}"
-            )
-        if len(samples) not in (1, len(decoded[wide])):
-            raise InputError(
-                f"{stream.path}: has {len(samples)} channels, but {wide.path.name} of '{track.name}' has {len(decoded[wide])}"
-            )
-    decoded = {stream: samples[:, :length] for stream, samples in decoded.items()}
-    silence = np.zeros_like(decoded[first])
+    decoded, rates = _read(streams, memory)
+    channels = tuple(sorted({len(samples) for samples in decoded.values()}))
+    if len({*channels} - {1}) > 1:
+        decoded = {stream: audio.to_channels(samples, min(len(samples), 2)) for stream, samples in decoded.items()}
+    longest, shortest = (pick(samples.shape[1] for samples in decoded.values()) for pick in (max, min))
+    length = _common_length(track, decoded, rates)
+    decoded = {stream: _of_length(samples, length) for stream, samples in decoded.items()}
+    silence = np.zeros_like(decoded[streams[0]])
     sources = {name: _sum([decoded[stream] for stream in parts], silence) for name, parts in sorted(track.sources.items())}
     mixture = decoded[track.mixture] if track.mixture else _sum(list(sources.values()), silence)
     if track.remainder:
         sources[track.remainder] = _sum([mixture, *(-source for source in sources.values())], silence)
-    return Decoded(rate, mixture, dict(sorted(sources.items())), (longest - length) / rate)
+    cut, padded = (longest - length) / rates[-1], (length - shortest) / rates[-1]
+    return Decoded(rates[-1], mixture, dict(sorted(sources.items())), cut, padded, rates, channels)
 
 
-def _read(track: Track, streams: Sequence[AudioStream], memory: Recycled | None) -> tuple[dict[AudioStream, np.ndarray], int]:
-    """The samples of each stream [channels, samples] and their common rate in Hz."""
+def _read(streams: Sequence[AudioStream], memory: Recycled | None) -> tuple[dict[AudioStream, np.ndarray], tuple[int, ...]]:
+    """Return the samples of each stream [channels, samples] at the highest rate, and the rates of the files, ascending."""
     by_file: dict[Path, list[int]] = {}
     for stream in streams:
         indices = by_file.setdefault(stream.path, [])
@@ -90,12 +93,41 @@ def _read(track: Track, streams: Sequence[AudioStream], memory: Recycled | None)
     for path, indices in by_file.items():
         arrays, rates[path] = audio.read(path, indices, memory)
         whole |= {(path, index): samples for index, samples in zip(indices, arrays, strict=True)}
-    highest, first = max(rates.values()), streams[0].path
-    for path, rate in rates.items():
-        if track.equal_lengths and rate != rates[first]:
-            raise InputError(f"{path}: has {rate} Hz, but {first.name} of '{track.name}' has {rates[first]} Hz")
-    whole = {(path, index): audio.resample(samples, rates[path], highest) for (path, index), samples in whole.items()}
-    return {stream: _channel(whole[stream.path, stream.stream], stream) for stream in streams}, highest
+    found = tuple(sorted(set(rates.values())))
+    for (path, _), samples in whole.items():
+        if not samples.shape[1]:
+            raise InputError(path, "has no samples")
+    whole = {(path, index): audio.resample(samples, rates[path], found[-1]) for (path, index), samples in whole.items()}
+    return {stream: _channel(whole[stream.path, stream.stream], stream) for stream in streams}, found
+
+
+def _common_length(track: Track, decoded: Mapping[AudioStream, np.ndarray], rates: tuple[int, ...]) -> int:
+    """Return the length in samples that all streams get.
+
+    Raises:
+        InputError: the streams differ in length by more than `track.lengths` allows.
+    """
+    lengths = {stream: samples.shape[1] for stream, samples in decoded.items()}
+    shortest, longest = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
+    difference = lengths[longest] - lengths[shortest]
+    if track.lengths == "trim" or difference <= math.ceil(rates[-1] / rates[0]) * (len(rates) > 1):
+        return lengths[shortest]  # resampling rounds lengths, by one sample of the lowest rate at most
+    if track.lengths == "pad" or (track.lengths == "auto" and difference <= MOST_PADDED_SECONDS * rates[-1]):
+        return lengths[longest]
+    shown = {stream: f"{count} samples ({count / rates[-1]:.2f} s)" for stream, count in lengths.items()}
+    raise InputError(
+        shortest.path,
+        "its length is not that of the track",
+        found=shown[shortest],
+        expected=f"{shown[longest]} as in {longest.path.name} of '{track.name}'",
+        hint=LENGTHS_HINT if track.lengths == "auto" else "",
+    )
+
+
+def _of_length(samples: np.ndarray, length: int) -> np.ndarray:
+    """Cut `[channels, samples]` to a length, or append silence."""
+    missing = length - samples.shape[1]
+    return np.pad(samples, ((0, 0), (0, missing))) if missing > 0 else samples[:, :length]
 
 
 def _channel(samples: np.ndarray, stream: AudioStream) -> np.ndarray:

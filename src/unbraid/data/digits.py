@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from unbraid.data.module import StepLoader
+from unbraid.data.loaders import StepLoader, as_it_is
 from unbraid.data.sampler import EpochSteps, epoch_position
 from unbraid.data.tracks import SPLITS, Split
 from unbraid.errors import InputError
@@ -106,17 +106,17 @@ class Digits(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Images]:
         batches = self._epoch()
         steps = EpochSteps(len(batches), lambda: epoch_position(self.trainer))
-        return StepLoader(batches, batch_size=None, sampler=steps, collate_fn=_as_it_is)
+        return StepLoader(batches, batch_size=None, sampler=steps, collate_fn=as_it_is)
 
     def val_dataloader(self) -> DataLoader[Images]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         whole = self.splits["valid"]
         mine = Images(*(part[rank::world_size] for part in whole))
-        return DataLoader(BatchesInOrder(mine), batch_size=None, collate_fn=_as_it_is)
+        return DataLoader(BatchesInOrder(mine), batch_size=None, collate_fn=as_it_is)
 
     def in_order(self, split: Split) -> DataLoader[Images]:
         """All images of a split."""
-        return DataLoader(BatchesInOrder(self.splits[split]), batch_size=None, collate_fn=_as_it_is)
+        return DataLoader(BatchesInOrder(self.splits[split]), batch_size=None, collate_fn=as_it_is)
 
 
 class ShuffledBatches(Dataset[Images]):
@@ -222,7 +222,3 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
     if not math.prod(shape):
         raise InputError(f"{path}: holds {said} bytes as its header says, expected at least one in each direction")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

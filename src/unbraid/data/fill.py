@@ -19,11 +19,11 @@ from filelock import FileLock
 
 from unbraid import audio
 from unbraid.data.decoding import Decoded, decode, streams_of
-from unbraid.data.health import examine
+from unbraid.data.health import examine, repairs
 from unbraid.data.tracks import MIXTURE, AudioStream, Track
 from unbraid.memory import Recycled
 
-VERSION = 3
+VERSION = 4
 BLOCK_SECONDS = 0.1
 FLOOR_DB = -127
 CACHED = 1 << 16  # samples
@@ -45,7 +45,7 @@ class Order:
         track = self.track
         structure = {name: [_spell(stream) for stream in streams] for name, streams in track.sources.items()}
         mixture = None if track.mixture is None else _spell(track.mixture)
-        how = [track.remainder, track.equal_lengths, track.stretch and asdict(track.stretch)]
+        how = [track.remainder, track.lengths, track.stretch and asdict(track.stretch)]
         parts = [VERSION, self.sample_rate, self.channels, structure, mixture, how, fingerprints(track)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -128,7 +128,7 @@ def _write(order: Order, folder: Path) -> None:
     (folder / "health.json").write_text(json.dumps(asdict(health)))
     meta = {
         "version": VERSION, "scale": scale, "peak": float(peak), "rows": list(rows), "blocks": levels.shape[1],
-        "aligned": health.aligned is not False,
+        "aligned": health.aligned is not False, "repairs": [finding.kind for finding in repairs(track.name, health)],
         "shape": [len(rows), *next(iter(rows.values())).shape], "files": fingerprints(track),
     }  # fmt: skip
     meta["sizes"] = {path.name: path.stat().st_size for path in folder.iterdir()}

@@ -1,7 +1,7 @@
 """The DataModule: from a layout on disk to batches, for every data set alike."""
 
 import hashlib
-import signal
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
 from unbraid.data.chunks import Batch, Beside, ChunkBatches, Chunks, Mixing, WholeTracks
+from unbraid.data.listings import check_refused, empty_split, without_root
+from unbraid.data.loaders import StepLoader, UnsizedLoader, as_it_is, ignore_signals
 from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling, epoch_position
 from unbraid.data.silence import SilentChunks
 from unbraid.data.store import Store, StoredTrack, spell_size
 from unbraid.data.stretch import Stretch
 from unbraid.data.targets import target_matrix
-from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Split, Track
+from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Listing, Split, Track, few
 from unbraid.errors import InputError
 
 
@@ -89,6 +91,8 @@ class MultitrackData(pl.LightningDataModule):
         self.tracks: list[StoredTrack] = []
         self.names: list[str] = []
         self.left_out: dict[str, str] = {}
+        self.messages: list[str] = []
+        self.own_splits = False
         self.mixing: Mixing | None = None
         self.placed: Residency | None = None
         self.beside: Callable[[Sequence[StoredTrack]], Beside] | None = None  # of those who know more of tracks
@@ -138,41 +142,72 @@ class MultitrackData(pl.LightningDataModule):
         self.left_out |= dict.fromkeys(apart, "mixture and instrumental are not aligned")
         return [track for track in tracks if track.aligned]
 
-    def _list(self, splits: Sequence[Split]) -> list[Track]:
-        """All tracks of the data set, with the copies, of which these splits must not be empty."""
+    def listing(self) -> Listing:
+        """List the tracks under the root, those included that a user must resolve something in. Nothing is decoded."""
         if not self.root.is_dir():
             raise InputError(f"data.root={self.root}: {'is a file' if self.root.exists() else 'no such folder'}")
         try:
             listing = self.layout.tracks(self.root)
         except InputError as error:
-            raise InputError(self._with_key(str(error))) from error
+            raise self._with_key(error) from error
+        return replace(listing, refused=[self._with_key(error) for error in listing.refused])
+
+    def _list(self, splits: Sequence[Split]) -> list[Track]:
+        """All tracks of the data set, with the copies, of which these splits must not be empty."""
+        listing = self.listing()
+        self.check(listing, splits)
+        train = [track for track in listing.tracks if track.split == "train"]
+        return listing.tracks + [
+            replace(track, name=f"{track.name} ({copy.name})", stretch=copy) for copy in self.copies for track in train
+        ]
+
+    def check(self, listing: Listing, splits: Sequence[Split]) -> None:
+        """Check that a listing can be used.
+
+        Raises:
+            InputError: the listing has errors, one of these splits is empty, or targets name a source that is not there.
+        """
         self.left_out |= listing.left_out
+        self.messages, self.own_splits = [*listing.messages], listing.own_splits
+        check_refused(listing)
         self._check_splits(listing.tracks, splits)
         self.names = sources = _sources(listing.tracks)
         target_matrix(self.targets, sources)
         for track in listing.tracks:
             if track.split != "train" and (lacking := {*sources} - {*track.source_names}):
                 raise InputError(f"{track.name}: has no source '{min(lacking)}', which other tracks have")
-        train = [track for track in listing.tracks if track.split == "train"]
-        return listing.tracks + [
-            replace(track, name=f"{track.name} ({copy.name})", stretch=copy) for copy in self.copies for track in train
-        ]
 
-    def _with_key(self, reason: str) -> str:
-        """A layout's sentence, the whole key in front where it begins with the name of an option."""
-        options = vars(self.layout) if hasattr(self.layout, "__dict__") else {}
-        return f"data.layout.{reason}" if reason.replace(":", " ").split()[0] in options else reason
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        """Options of the layout."""
+        return vars(self.layout) if hasattr(self.layout, "__dict__") else {}
+
+    def _with_key(self, error: InputError) -> InputError:
+        """Return a layout's error, with the whole key in front if it begins with the name of an option."""
+        if re.split(r"[:. ]", error.where)[0] not in self._options:
+            return error
+        where = f"data.layout.{error.where}"
+        return InputError(where, error.problem, found=error.found, expected=error.expected, hint=error.hint)
 
     def _check_splits(self, tracks: Sequence[Track | StoredTrack], splits: Sequence[Split]) -> None:
+        counts = {split: sum(track.split == split for track in tracks) for split in SPLITS}
         for split in splits:
-            if not any(track.split == split for track in tracks):
-                reasons = f"; left out: {self.said_left_out()}" if self.left_out else ""
-                raise InputError(f"data.root={self.root}: has no tracks in its {split} split{reasons}")
+            if not counts[split]:
+                drawn = "valid" in self._options and not self.own_splits
+                raise empty_split(self.root, split, counts, drawn, self.left_out)
 
     def said_left_out(self) -> str:
         """How many tracks are left out, the first few with the reason."""
-        shown = [f"{name} ({reason})" for name, reason in list(self.left_out.items())[:3]]
-        return f"{len(self.left_out)} tracks: {', '.join(shown)}{', …' if len(self.left_out) > 3 else ''}"
+        return f"{len(self.left_out)} tracks: {few(f'{name} ({reason})' for name, reason in self.left_out.items())}"
+
+    def notices(self) -> list[str]:
+        """Return a line for each message of the layout, and for each kind of repair that decoding made."""
+        repaired: dict[str, list[str]] = {}
+        for track in self.tracks:
+            for kind in track.repairs:
+                repaired.setdefault(kind, []).append(track.name)
+        repairs = [f"{kind}: {len(names)} tracks ({few(names)})" for kind, names in sorted(repaired.items())]
+        return [without_root(message, self.root) for message in self.messages] + repairs
 
     def split(self, split: Split) -> list[StoredTrack]:
         """The tracks of one split, in a fixed order."""
@@ -208,7 +243,7 @@ class MultitrackData(pl.LightningDataModule):
             on_device, self._beside(tracks),
         )  # fmt: skip
         steps = EpochSteps(sampler.steps_per_epoch, lambda: epoch_position(self.trainer))
-        return self._loader(ChunkBatches(sampler, rows, bank), steps, 0 if on_device else self.workers)
+        return self._loader(ChunkBatches(sampler, rows, bank), steps, 0 if on_device else self.workers, StepLoader)
 
     def on_after_batch_transfer(self, batch: Batch | Chunks, dataloader_idx: int = 0) -> Batch:
         """Makes chunks that have come to the device a batch."""
@@ -218,16 +253,22 @@ class MultitrackData(pl.LightningDataModule):
         return self.mixing(batch)
 
     def val_dataloader(self) -> DataLoader[Batch]:
+        """Some processes have no track if there are more processes than tracks.
+
+        Lightning skips validation on a process whose loader has length zero, and the others would wait for it for ever. So all
+        processes get a loader of unknown length then.
+        """
         rank, world_size = self._ranks()
-        return self._whole(self.split("valid")[rank::world_size])
+        tracks = self.split("valid")
+        return self._whole(tracks[rank::world_size], UnsizedLoader if len(tracks) < world_size else StepLoader)
 
     def in_order(self, split: Split) -> DataLoader[Batch]:
         """Every track of a split, whole, a batch each."""
         return self._whole(self.split(split))
 
-    def _whole(self, tracks: Sequence[StoredTrack]) -> DataLoader[Batch]:
+    def _whole(self, tracks: Sequence[StoredTrack], kind: type[StepLoader] = StepLoader) -> DataLoader[Batch]:
         dataset = WholeTracks(tracks, self.sources, self.target_weights(), self.by_difference(), self._beside(tracks))
-        return self._loader(dataset, None, self.workers)
+        return self._loader(dataset, None, self.workers, kind)
 
     def _beside(self, tracks: Sequence[StoredTrack]) -> Beside | None:
         return None if self.beside is None else self.beside(tracks)
@@ -283,17 +324,17 @@ class MultitrackData(pl.LightningDataModule):
         words = {"disk": "on disk", "host": "in RAM", "device": "in GPU memory"}[self.place()]
         return f"{spell_size(size(self.split('train'), self.rows()))} {words}"
 
-    def _loader(self, dataset: Dataset[Any], steps: EpochSteps | None, workers: int) -> DataLoader[Any]:
+    def _loader(self, dataset: Dataset[Any], steps: EpochSteps | None, workers: int, kind: type[StepLoader]) -> DataLoader[Any]:
         pinned = self._device().type == "cuda"
-        return StepLoader(
+        return kind(
             dataset,
             batch_size=None,
             sampler=steps,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pinned,
-            collate_fn=_as_it_is,
-            worker_init_fn=_ignore_signals,
+            collate_fn=as_it_is,
+            worker_init_fn=ignore_signals,
         )
 
     def _device(self) -> torch.device:
@@ -301,31 +342,6 @@ class MultitrackData(pl.LightningDataModule):
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
-class StepLoader(DataLoader[Any]):
-    """A loader that Lightning may resume in the middle of an epoch: its steps follow from the epoch and from what is done.
-
-    Its workers outlive signals that ask the run to end, which terminals and clusters send to them too: the step that needs
-    their batches is still made.
-    """
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """There is nothing to restore."""
-
-
-def _as_it_is(batch: Any) -> Any:
-    """Torch's own collation would make lists of tuples."""
-    return batch
-
-
-def _ignore_signals(worker: int) -> None:
-    """A loader ends its workers in another way, and they end by themselves when it is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _sources(tracks: Sequence[Track]) -> list[str]:

@@ -55,6 +55,7 @@ class StoredTrack:
         remainder: the source that is the mixture less all the others, if one is.
         aligned: whether it is, which a pair of mixture and instrumental version may not be.
         is_copy: at another pitch or tempo.
+        repairs: kinds of `health.repairs` that decoding made.
     """
 
     name: str
@@ -68,6 +69,7 @@ class StoredTrack:
     remainder: str | None
     aligned: bool
     is_copy: bool
+    repairs: tuple[str, ...]
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -230,4 +232,5 @@ def _load(track: Track, entry: Path) -> StoredTrack:
     return StoredTrack(
         track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["blocks"],
         meta["scale"], meta["peak"], track.remainder, meta["aligned"], track.stretch is not None,
+        tuple(meta["repairs"]),
     )  # fmt: skip

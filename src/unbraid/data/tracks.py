@@ -5,7 +5,7 @@ A layout (`musdb`, `ikala`, …) has two methods: `tracks(root)` lists what is t
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -16,6 +16,7 @@ from unbraid.errors import InputError, unknown
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 MIXTURE = "mixture"
+Lengths = Literal["auto", "pad", "trim", "error"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Track:
         sources: by name.
         mixture: where it has samples of its own, which need not be the sum; None: the sum of the sources.
         remainder: name of one more source, which is the mixture less all the others.
-        equal_lengths: whether another length of a stream is an error; where not, all are cut to the shortest.
+        lengths: handling of streams of unequal length. `pad`: silence is appended up to the longest. `trim`: all are cut to the
+            shortest. `error`: refused. `auto`: as `pad` up to `decoding.MOST_PADDED_SECONDS`, refused beyond; for layouts whose
+            option `lengths` the user can set.
         stretch: of a copy at another pitch or tempo; its mixture is the sum of the stretched sources.
     """
 
@@ -46,7 +49,7 @@ class Track:
     sources: Mapping[str, tuple[AudioStream, ...]]
     mixture: AudioStream | None = None
     remainder: str | None = None
-    equal_lengths: bool = True
+    lengths: Lengths = "error"
     stretch: Stretch | None = None
 
     def __post_init__(self) -> None:
@@ -61,10 +64,21 @@ class Track:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies under a root: the tracks, and the names of those that are left out with the reason."""
+    """The tracks under a root, and all that was noticed while listing them.
+
+    Args:
+        tracks: tracks that can be used, those with a refused file included.
+        left_out: names of tracks that are left out, with the reason.
+        messages: decisions the user should know of, a line each, such as which of two formats of a file is used.
+        refused: errors that a user must resolve before anything is decoded.
+        own_splits: whether folders or a table give the splits, so that the options `valid` and `test` are not used.
+    """
 
     tracks: list[Track]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    messages: Sequence[str] = ()
+    refused: Sequence[InputError] = ()
+    own_splits: bool = False
 
 
 class Layout(Protocol):
@@ -75,6 +89,12 @@ class Layout(Protocol):
 
     def fetch(self, root: Path) -> None:
         """Make the data set appear under `root`, or raise an InputError that says how to get it."""
+
+
+def few(names: Iterable[str], count: int = 3) -> str:
+    """Return the first few names in one line, with an ellipsis if there are more."""
+    listed = list(names)
+    return ", ".join([*listed[:count], *(["…"] if len(listed) > count else [])])
 
 
 Choice = float | list[str]

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from unbraid.errors import InputError
 
@@ -64,6 +65,17 @@ class Task(pl.LightningModule):
                 mean = torch.stack([value.to(self.device) for value in values]).mean()
                 self.log(f"train/{name}", mean, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
             self.noted.clear()
+
+    def on_validation_start(self) -> None:
+        """Copy the buffers of the first process, such as the statistics of batch norm, to all processes.
+
+        DDP does so in the first validation step, for which a process without validation tracks would be waited for.
+        """
+        model = self.trainer.model
+        if isinstance(model, DistributedDataParallel):
+            for buffer in model.module.buffers():
+                torch.distributed.broadcast(buffer, 0)
+            model.require_forward_param_sync = False
 
     def on_train_epoch_end(self) -> None:
         """The schedule is stepped here, before checkpoints are written: Lightning steps it after them, and not at all in an

@@ -22,7 +22,10 @@ SECONDS = 10.0
 GOOD = health.Health(
     duration_seconds=60.0,
     cut_seconds=0.0,
+    padded_seconds=0.0,
     rate=RATE,
+    file_rates=[RATE],
+    file_channels=[2],
     channels=2,
     residual_db=-90.0,
     remainder_db=None,
@@ -199,6 +202,9 @@ def test_cues():
         ("bandwidth", {"ceiling_hz": 0.375 * RATE}, {"ceiling_hz": 0.374 * RATE}),
         ("bandwidth", {"ceiling_hz": None}, {"ceiling_hz": 100.0}),
         ("unequal lengths", {"remainder_db": -9.0, "cut_seconds": 0.5}, {"remainder_db": -9.0, "cut_seconds": 0.6}),
+        ("unequal lengths", {"padded_seconds": 0.0}, {"padded_seconds": 0.1}),
+        ("resampled files", {"file_rates": [RATE]}, {"file_rates": [22050, RATE]}),
+        ("surround files", {"file_channels": [1, 2]}, {"file_channels": [1, 2, 6]}),
         ("remainder", {"remainder_db": 0.0}, {"remainder_db": 0.1}),
         (
             "misaligned pair",

@@ -40,8 +40,10 @@ def test_a_song_without_partner_cannot_be_chosen(root):
 def test_the_folders_may_have_other_names(root):
     (root / "mixture").rename(root / "full")
     assert len(pairs(mixture="full").tracks(root).tracks) == 3
-    with pytest.raises(InputError, match=r"expected the folders mixture and instrumental, found full, instrumental$"):
+    with pytest.raises(InputError) as caught:
         pairs().tracks(root)
+    assert caught.value.where == str(root) and caught.value.found == "full, instrumental"
+    assert caught.value.expected.startswith("the folders mixture and instrumental, or files <name>_mixture.*")
     with pytest.raises(InputError, match=r"^mixture and instrumental are both 'full', expected two names"):
         pairs(mixture="full", instrumental="full")
 
@@ -53,10 +55,53 @@ def test_no_pair_at_all_is_refused(root):
         pairs().tracks(root)
 
 
-def test_a_name_with_two_suffixes_is_refused(root):
+def test_the_lossless_one_of_two_files_is_used(root):
     twins.empty(root / "mixture/b.mp3")
-    with pytest.raises(InputError, match=r"b\.wav: has the same name as b\.mp3"):
-        pairs().tracks(root)
+    listing = pairs().tracks(root)
+    assert np.allclose(twins.decoded(listing, "b").mixture, twins.heard("b voice", "b band"), atol=1e-7)
+    (message,) = listing.messages
+    assert message.startswith(str(root / "mixture/b.mp3"))
+
+
+@pytest.mark.parametrize(
+    ("mixture", "instrumental", "options"),
+    [
+        ("song_mix.wav", "song_inst.flac", {}),
+        ("song-Mixture.WAV", "song-Instrumental.wav", {}),
+        ("song MIX.wav", "song Instr.wav", {}),
+        ("song.mix.wav", "song_instr.wav", {}),
+        ("song/mix.wav", "song/instrumental.wav", {}),
+        ("song_full.wav", "song_karaoke.wav", {"mixture": "full", "instrumental": "karaoke"}),
+        ("song.wav", "song (Karaoke).wav", {"mixture": "*ng", "instrumental": "*ng (karaoke)"}),
+        ("full/song.wav", "less/song.wav", {"mixture": "full/*.wav", "instrumental": "less/*"}),
+    ],
+)
+def test_pairs_are_found_by_the_names_of_files(tmp_path, mixture, instrumental, options):
+    for file in (mixture, instrumental):
+        twins.empty(tmp_path / file)
+    (track,) = pairs(**options).tracks(tmp_path).tracks
+    assert track.name == ("so" if "*ng" in options.values() else "song")
+    assert track.mixture.path == tmp_path / mixture
+    assert [stream.path for stream in track.sources["accompaniment"]] == [tmp_path / instrumental]
+
+
+def test_pairs_of_several_folders_keep_apart(tmp_path):
+    for album in ("one", "two"):
+        for side in ("mix", "inst"):
+            twins.empty(tmp_path / album / f"intro_{side}.wav")
+    twins.empty(tmp_path / "one/outtake.wav")
+    listing = pairs().tracks(tmp_path)
+    assert sorted(twins.splits(listing)) == ["one - intro", "two - intro"]
+    (message,) = listing.messages
+    assert message.startswith(str(tmp_path / "one/outtake.wav"))
+
+
+def test_two_files_of_one_side_are_refused(tmp_path):
+    for name in ("a_mix", "a_mixture", "a_inst"):
+        twins.empty(tmp_path / f"{name}.wav")
+    with pytest.raises(InputError) as caught:
+        pairs().tracks(tmp_path)
+    assert caught.value.where == str(tmp_path / "a_mixture.wav") and "a_mix.wav" in caught.value.problem
 
 
 def table(*rows):

@@ -9,7 +9,14 @@ from unbraid.errors import InputError
 
 
 def stems(**options):
-    return Stems(**{"mixture": "mixture", "missing": "error", "manifest": None, "valid": 0.0, "test": 0.0, **options})
+    defaults = {"mixture": "mixture", "missing": "error", "lengths": "auto", "sources": None, "manifest": None}
+    return Stems(**{**defaults, "valid": 0.0, "test": 0.0, **options})
+
+
+def refused(listing):
+    """The one error of a listing."""
+    (error,) = listing.refused
+    return error
 
 
 @pytest.fixture
@@ -53,10 +60,10 @@ def test_without_split_folders_tracks_are_chosen_by_name_or_share(root):
 
 def test_a_missing_stem_is_an_error_or_silence(root):
     (root / "train/two/voice.flac").unlink()
-    with pytest.raises(
-        InputError, match=r"train/two: has no stem 'voice', which other tracks have; expected a file, or data.lay"
-    ):
-        stems().tracks(root)
+    error = refused(stems().tracks(root))
+    assert error.where == str(root / "train/two") and "'voice'" in error.problem
+    assert error.found == "1 of 4 tracks without it: two" and "data.layout.missing=silence" in error.hint
+    assert not stems(missing="silence").tracks(root).refused
     song = twins.decoded(stems(missing="silence").tracks(root), "two")
     assert not song.sources["voice"].any() and np.array_equal(song.mixture, song.sources["piano"])
 
@@ -72,16 +79,133 @@ def test_what_is_no_track_is_left_out_with_the_reason(root):
     }  # fmt: skip
 
 
-def test_a_stem_in_two_formats_is_refused(root):
-    twins.empty(root / "train/one/voice.mp3")
-    with pytest.raises(InputError, match=r"voice\.wav: has the same name as voice\.mp3"):
-        stems().tracks(root)
+@pytest.mark.parametrize("other", ["voice.mp3", "Voice.FLAC", "voice.WAVE"])
+def test_of_a_stem_in_two_formats_the_preferred_is_used(root, other):
+    twins.empty(root / "train/one" / other)
+    listing = stems().tracks(root)
+    (track,) = (track for track in listing.tracks if track.name == "one")
+    assert [stream.path.name for stream in track.sources["voice"]] == ["voice.wav"]
+    (message,) = listing.messages
+    assert message.startswith(str(root / "train/one" / other)) and "voice.wav" in message
 
 
-def test_a_track_in_two_splits_is_refused(root):
-    twins.empty(root / "test/one/voice.wav")
-    with pytest.raises(InputError, match=r"test/one: .*train/one has the same name, expected each track in one split"):
+def test_two_files_of_one_name_and_format_are_refused(root):
+    twins.empty(root / "train/one/Voice.WAV")
+    assert refused(stems().tracks(root)).where == str(root / "train/one/voice.wav")
+
+
+def test_stems_spelled_in_two_cases_are_one(root):
+    (root / "train/one/voice.wav").rename(root / "train/one/VOICE.wav")
+    (root / "test/four/mixture.wav").rename(root / "test/four/Mixture.wav")
+    listing = stems().tracks(root)
+    assert not listing.refused and len(listing.messages) == 2
+    assert {track.source_names for track in listing.tracks} == {("piano", "voice")}
+    assert np.array_equal(twins.decoded(listing, "four").mixture, twins.heard("four mixture"))
+
+
+def test_names_that_splits_share_get_the_split_in_front(root):
+    for stem in ("piano", "voice"):
+        twins.empty(root / f"test/one/{stem}.wav")
+    twins.empty(root / "train/notes/readme.txt")
+    twins.empty(root / "test/notes/readme.txt")
+    listing = stems().tracks(root)
+    names = {"train - one": "train", "two": "train", "three": "valid", "four": "test", "test - one": "test"}
+    assert twins.splits(listing) == names
+    assert set(listing.left_out) == {"train - notes", "test - notes"}
+
+
+def test_a_name_that_is_taken_is_refused(root):
+    for folder in ("test/one", "train/test - one"):
+        twins.empty(root / folder / "voice.wav")
+    with pytest.raises(InputError) as caught:
         stems().tracks(root)
+    assert caught.value.where == str(root / "test/one") and "'test - one'" in caught.value.found
+
+
+@pytest.mark.parametrize("lengths", ["auto", "pad", "trim", "error"])
+def test_lengths_are_those_of_the_tracks(root, lengths):
+    assert {track.lengths for track in stems(lengths=lengths).tracks(root).tracks} == {lengths}
+
+
+@pytest.fixture
+def session(tmp_path):
+    """Two songs with free file names, as a recorder leaves them."""
+    for song, files in {
+        "Café": ("LEAD vox.WAV", "kick.wav", "Snare [top].wav", "gtr.wav", "rough mix.wav"),
+        "two": ("takes/vox double.wav", "takes/vox.wav", "Kick.flac", "snare.wav", "keys.wav"),
+    }.items():
+        for file in files:
+            twins.write(tmp_path / "session" / song / file, twins.sound(f"{song} {file}"))
+    return tmp_path / "session"
+
+
+SOURCES = {"vocals": ["*vox*"], "drums": ["*kick*", "snare [top]", "snare*"], "mixture": "*mix*", "other": ["*"]}
+
+
+def test_patterns_map_files_to_sources_and_sums(session):
+    listing = stems(sources=SOURCES).tracks(session)
+    assert not listing.refused and not listing.messages
+    song = twins.decoded(listing, "Café")
+    assert list(song.sources) == ["drums", "other", "vocals"]
+    assert np.allclose(song.sources["drums"], twins.heard("Café kick.wav", "Café Snare [top].wav"), atol=1e-7)
+    assert np.array_equal(song.mixture, twins.heard("Café rough mix.wav"))
+    other = twins.decoded(listing, "two")
+    assert np.allclose(other.sources["vocals"], twins.heard("two takes/vox double.wav", "two takes/vox.wav"), atol=1e-7)
+    assert np.allclose(other.mixture, sum(other.sources.values()), atol=1e-7)
+
+
+def test_patterns_are_read_from_a_yaml_file(session):
+    (session / "map.yaml").write_text('vocals: ["*vox*"]\nrest: "*"\n')
+    sources = {track.name: track.source_names for track in stems(sources="map.yaml").tracks(session).tracks}
+    assert sources == {"Café": ("rest", "vocals"), "two": ("rest", "vocals")}
+
+
+def test_a_file_that_matches_nothing_is_a_message(session):
+    listing = stems(sources={"vocals": "*vox*", "drums": ["*kick*", "*snare*"]}).tracks(session)
+    assert not listing.refused
+    assert [message.split(":")[0] for message in listing.messages] == [
+        str(session / name) for name in ("Café/gtr.wav", "Café/rough mix.wav", "two/keys.wav")
+    ]
+
+
+def test_a_file_that_matches_two_sources_is_refused(session):
+    error = refused(stems(sources=SOURCES | {"double": ["*double*"]}, missing="silence").tracks(session))
+    assert error.where == str(session / "two/takes/vox double.wav")
+    assert error.found == "double ('*double*') and vocals ('*vox*')"
+
+
+def test_an_excluded_file_belongs_to_the_other_source(session):
+    sources = SOURCES | {"vocals": ["*vox*", "!*double*"], "double": ["*double*"]}
+    listing = stems(sources=sources, missing="silence").tracks(session)
+    assert not listing.refused
+    assert np.array_equal(twins.decoded(listing, "two").sources["double"], twins.heard("two takes/vox double.wav"))
+
+
+def test_a_source_without_any_file_is_refused(session):
+    error = refused(stems(sources=SOURCES | {"bass": ["*bass*"]}).tracks(session))
+    assert error.where == "sources.bass"
+
+
+def test_patterns_of_a_mixture_may_match_nothing_but_not_two_files(session):
+    sources = {name: texts for name, texts in SOURCES.items() if name != "mixture"}
+    listing = stems(sources=sources | {"mixture": ["*master*"]}).tracks(session)
+    assert not listing.refused and len(listing.messages) == 1
+    twins.empty(session / "two/mix a.wav")
+    twins.empty(session / "two/mix b.wav")
+    error = refused(stems(sources=SOURCES).tracks(session))
+    assert (error.where, error.found) == (str(session / "two"), "mix a.wav, mix b.wav")
+
+
+def test_files_in_subfolders_need_patterns(session):
+    for path in (session / "two").glob("*.*"):
+        path.unlink()
+    assert "data.layout.sources" in stems(missing="silence").tracks(session).left_out["two"]
+
+
+def test_patterns_and_a_manifest_are_refused():
+    with pytest.raises(InputError) as caught:
+        stems(sources="map.yaml", manifest="tracks.csv")
+    assert caught.value.where == "sources"
 
 
 def test_nothing_but_mixtures_is_refused(root):
@@ -129,10 +253,9 @@ def test_what_is_wrong_in_a_manifest_is_said_with_its_line(root):
     (root / "none.csv").write_text("track,mixture\nuno,test/four/mixture.wav\n")
     with pytest.raises(InputError, match=r"none\.csv, line 2: has no stem but 'mixture'"):
         stems(manifest="none.csv").tracks(root)
-    (root / "gap.csv").write_text("track,piano,voice\nuno,train/one/piano.wav,\n")
-    with pytest.raises(InputError, match=r"gap\.csv, line 2: has no stem 'voice', which other tracks have"):
-        stems(manifest="gap.csv").tracks(root)
-    assert twins.splits(stems(manifest="gap.csv", missing="silence").tracks(root)) == {"uno": "train"}
+    (root / "gap.csv").write_text("track,piano,voice\nuno,train/one/piano.wav,\ndos,train/one/piano.wav,train/one/voice.wav\n")
+    assert refused(stems(manifest="gap.csv").tracks(root)).where == f"{root / 'gap.csv'}, line 2"
+    assert twins.splits(stems(manifest="gap.csv", missing="silence").tracks(root)) == {"uno": "train", "dos": "train"}
 
 
 def test_fetch_says_that_there_is_nothing_to_download(root, tmp_path):
@@ -144,4 +267,4 @@ def test_fetch_says_that_there_is_nothing_to_download(root, tmp_path):
 @pytest.mark.parametrize(("valid", "test"), [(["one"], 0.1), (0.1, ["one"])])
 def test_names_for_splits_are_not_ignored_where_there_are_split_folders(tmp_path, valid, test):
     with pytest.raises(InputError, match=r"lists \['one'\], but the data has splits of its own"):
-        Stems("mixture", "error", None, valid, test).tracks(twins.stems(tmp_path))
+        stems(valid=valid, test=test).tracks(twins.stems(tmp_path))

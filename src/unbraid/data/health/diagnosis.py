@@ -53,6 +53,7 @@ def _of_one(name: str, health: Health) -> Iterator[Finding]:
         yield Finding(name, "residual", f"the mixture is not the sum of its sources: {health.residual_db:.1f} dB are left")
     if health.clipped_runs * 60 > MOST_CLIPPED_RUNS_PER_MINUTE * health.duration_seconds:
         yield Finding(name, "clipping", f"the mixture is clipped {health.clipped_runs} times")
+    yield from repairs(name, health)
     yield from _silence(name, health)
     if health.ceiling_hz is not None and health.ceiling_hz < LEAST_CEILING_OF_NYQUIST * health.rate / 2:
         sentence = f"holds nothing above {health.ceiling_hz / 1000:.1f} kHz, though its rate of {health.rate} Hz could"
@@ -61,6 +62,19 @@ def _of_one(name: str, health: Health) -> Iterator[Finding]:
         sentence = "the accompaniment pauses more and has less bass than the voice: the channels may be swapped, listen"
         yield Finding(name, "swapped channels", sentence)
     yield from _pair(name, health)
+
+
+def repairs(name: str, health: Health) -> Iterator[Finding]:
+    """Yield what decoding changed so that the files of a track fit together."""
+    if health.padded_seconds:
+        sentence = f"its files differ in length: {health.padded_seconds:.2f} s of silence were appended to the shortest"
+        yield Finding(name, "unequal lengths", sentence)
+    if len(health.file_rates) > 1:
+        rates = " and ".join(map(str, health.file_rates))
+        yield Finding(name, "resampled files", f"its files have {rates} Hz: all were resampled to {health.rate} Hz")
+    if len({*health.file_channels} - {1}) > 1:
+        counts = " and ".join(map(str, health.file_channels))
+        yield Finding(name, "surround files", f"its files have {counts} channels: of more than two, the first two were used")
 
 
 def _silence(name: str, health: Health) -> Iterator[Finding]:

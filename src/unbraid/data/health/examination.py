@@ -4,7 +4,7 @@ Only measurements are kept; what is too much or too little is decided in `diagno
 decoding again. numpy only: worker processes import this.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +29,11 @@ class Health:
 
     Args:
         duration_seconds: of the track as decoded.
-        cut_seconds: by which the longest of its files was longer than the shortest, to which all are cut.
-        rate: of its files in Hz.
+        cut_seconds: length that was cut off the longest of its files.
+        padded_seconds: length of the silence that was appended to the shortest of its files.
+        rate: sample rate in Hz that it was decoded at, the highest of its files.
+        file_rates: sample rates of its files in Hz, ascending, each once.
+        file_channels: channel counts of its files, ascending, each once.
         channels: of the mixture.
         residual_db: mixture less the sum of the sources, relative to the mixture; -150 where they are equal. None where it is
             nothing by construction: without a mixture of its own, or with a remainder.
@@ -49,7 +52,10 @@ class Health:
 
     duration_seconds: float
     cut_seconds: float
+    padded_seconds: float
     rate: int
+    file_rates: Sequence[int]
+    file_channels: Sequence[int]
     channels: int
     residual_db: float | None
     remainder_db: float | None
@@ -92,7 +98,10 @@ def examine(track: Track, decoded: Decoded) -> Health:
     return Health(
         duration_seconds=length / rate,
         cut_seconds=decoded.cut_seconds,
+        padded_seconds=decoded.padded_seconds,
         rate=rate,
+        file_rates=[*decoded.file_rates],
+        file_channels=[*decoded.file_channels],
         channels=len(mixture),
         residual_db=_residual_db(mixture, list(decoded.sources.values())) if _has_own_mixture(track) else None,
         remainder_db=_ratio_db(_power(decoded.sources[track.remainder]), _power(mixture)) if track.remainder else None,

@@ -97,7 +97,9 @@ class DemoLeads(DemoSongs):
     render = staticmethod(render_leads)
 
     def _listed(self, songs: Path) -> Listing:
-        return Stems("mixture", "error", None, 0.0, 0.0).tracks(songs)
+        return Stems(
+            mixture="mixture", missing="error", lengths="error", sources=None, manifest=None, valid=0.0, test=0.0
+        ).tracks(songs)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 from unbraid.data.tracks import SPLITS, Split
 from unbraid.errors import InputError
 
-AUDIO_SUFFIXES = (
-    ".wav", ".wave", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".caf", ".mp3", ".mp4", ".m4a", ".aac", ".ogg", ".oga",
-    ".opus", ".wma", ".wv", ".ape", ".ac3", ".mka", ".webm",
+AUDIO_SUFFIXES = (  # by preference: lossless formats first
+    ".wav", ".wave", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".caf", ".wv", ".ape", ".mka", ".m4a", ".mp4", ".aac",
+    ".opus", ".ogg", ".oga", ".mp3", ".wma", ".ac3", ".webm",
 )  # fmt: skip
 
 
@@ -56,18 +56,55 @@ def split_folders(root: Path) -> dict[Split, Path]:
 
 
 def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
-    """Files by their names below a folder without suffix; InputError where two have the same one.
-
-    Names are put in one Unicode form, since macOS spells an umlaut in two code points and others in one.
-    """
+    """Return files by their names below a folder, see `name_of`; InputError if two have the same name."""
     named: dict[str, Path] = {}
     for path in files:
-        parts = path.relative_to(below).with_name(path.stem).parts
-        name = unicodedata.normalize("NFC", " - ".join(parts))
+        name = name_of(path, below)
         if name in named:
             raise InputError(f"{path}: has the same name as {named[name].relative_to(below)}, expected one file '{name}'")
         named[name] = path
     return named
+
+
+def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> tuple[dict[str, Path], list[str]]:
+    """Return files by name as `by_name` does. Of one name in several formats the first in `AUDIO_SUFFIXES` is used.
+
+    Args:
+        files: audio files below a folder.
+        below: folder that names start from.
+        ignore_case: whether names that differ in case only are one name.
+
+    Returns:
+        the files that are used, and a message for each that is not.
+
+    Raises:
+        InputError: two files have one name and one format.
+    """
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(files):
+        name = name_of(path, below)
+        groups.setdefault(name.casefold() if ignore_case else name, []).append(path)
+    messages = []
+    for group in groups.values():
+        group.sort(key=lambda path: AUDIO_SUFFIXES.index(path.suffix.lower()))
+        for other in group[1:]:
+            if other.suffix.lower() == group[0].suffix.lower():
+                raise InputError(other, f"has the name and format of {group[0].name}", expected="one file", hint="Rename one")
+            messages.append(f"{other}: is not used, {group[0].name} is preferred")
+    return {name_of(group[0], below): group[0] for group in groups.values()}, messages
+
+
+def name_of(path: Path, below: Path) -> str:
+    """Return the path below a folder without suffix, its parts joined by ` - `.
+
+    Names are put in one Unicode form, since macOS spells an umlaut in two code points and others in one.
+    """
+    return normalised(" - ".join(path.relative_to(below).with_name(path.stem).parts))
+
+
+def normalised(text: str) -> str:
+    """Return text in the Unicode form NFC."""
+    return unicodedata.normalize("NFC", text)
 
 
 def found_in(folder: Path) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-from unbraid.data.layouts.folders import audio_files_below, by_name, found_in, must_be_there, split_folders, subfolders
+from unbraid.data.layouts.folders import audio_files_below, found_in, must_be_there, preferred, split_folders, subfolders
 from unbraid.data.tracks import SPLITS, AudioStream, Choice, Listing, Split, Track, refuse_ids, split_of
 from unbraid.errors import InputError, unknown
 
@@ -33,7 +33,9 @@ class Singles:
         folders = split_folders(root)
         if folders:
             refuse_ids(self.valid, self.test)
-        files = {split: _files(folder) for split, folder in folders.items()} if folders else self._choose(_files(root))
+        messages: list[str] = []
+        by_split = {split: _files(folder, messages) for split, folder in folders.items()}
+        files = by_split or self._choose(_files(root, messages))
         sources = sorted({source for split in files.values() for source in split})
         if not sources:
             raise InputError(f"{root}: expected a folder of audio files for each source, found {found_in(root)}")
@@ -45,7 +47,8 @@ class Singles:
                     )
         stray = [path.name for path in subfolders(root) if folders and path.name not in folders]
         tracks = _single_tracks(files.get("train", {})) + _songs("valid", files.get("valid", {}))
-        return Listing(tracks + _songs("test", files.get("test", {})), dict.fromkeys(stray, "lies beside the split folders"))
+        tracks += _songs("test", files.get("test", {}))
+        return Listing(tracks, dict.fromkeys(stray, "lies beside the split folders"), messages, own_splits=bool(folders))
 
     def fetch(self, root: Path) -> None:
         must_be_there(root, f"there is nothing to download for a data set of your own; put a folder per source at {root}")
@@ -69,9 +72,14 @@ def _of(choice: Choice, names: Mapping[str, Path]) -> Choice:
     return [name for name in choice if name in names] if isinstance(choice, list) else choice
 
 
-def _files(folder: Path) -> Files:
-    found = {source.name: by_name(audio_files_below(source), source) for source in subfolders(folder)}
-    return {source: files for source, files in found.items() if files}
+def _files(folder: Path, messages: list[str]) -> Files:
+    """Return the files in the folder of each source, and add messages on those that are not used."""
+    found: Files = {}
+    for source in subfolders(folder):
+        files, unused = preferred(audio_files_below(source), source)
+        messages += unused
+        found |= {source.name: files} if files else {}
+    return found
 
 
 def _single_tracks(files: Files) -> list[Track]:
@@ -95,7 +103,7 @@ def _songs(split: Split, files: Files) -> list[Track]:
             f"{split} {k + 1:04d}",
             split,
             {source: (AudioStream(files[source][names[k]]),) for source, names in picked.items()},
-            equal_lengths=False,
+            lengths="trim",
         )
         for k in range(count)
     ]

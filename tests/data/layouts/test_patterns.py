@@ -1,0 +1,82 @@
+"""Patterns are of file names, and assign each file to one source."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.data import twins
+from unbraid.data.layouts.patterns import Pattern, SourcePatterns, read_patterns
+from unbraid.errors import InputError
+
+ROOT = Path("/songs/one")
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "matches"),
+    [
+        ("*vox*", "Lead VOX.wav", True),
+        ("vox", "vox.wav", True),
+        ("vox", "vox 1.wav", False),
+        ("*vox.wav", "lead vox.WAV", True),
+        ("*vox.flac", "lead vox.wav", False),
+        ("vox ?", "vox 1.wav", True),
+        ("vox ?", "vox 12.wav", False),
+        ("gtr [left]", "gtr [left].wav", True),
+        ("a.b", "a.b.wav", True),
+        ("a.b", "a-b.wav", False),
+        ("café*", "Cafe\u0301 1.wav", True),
+        ("*vox*", "vocals/lead.wav", False),
+        ("vocals/*", "vocals/lead.wav", True),
+        ("vocals/*", "Vocals/takes/lead.wav", True),
+        ("lead", "vocals/lead.wav", True),
+    ],
+)
+def test_a_pattern_matches_names_in_any_case(text, file, matches):
+    assert bool(Pattern(text).match(ROOT / file, ROOT)) == matches
+
+
+def assigned(patterns, *names):
+    return SourcePatterns(patterns).assign([ROOT / name for name in names], ROOT)
+
+
+def test_the_catch_all_takes_only_what_no_other_pattern_takes():
+    found = assigned({"all": ["*", "!click*"], "vocals": ["*vox*"]}, "vox.wav", "gtr.wav", "click.wav")
+    assert found.files == {"all": (ROOT / "gtr.wav",), "vocals": (ROOT / "vox.wav",)}
+    assert found.unmatched == [ROOT / "click.wav"] and not found.ambiguous
+
+
+def test_the_catch_all_may_stand_beside_patterns_of_its_source():
+    assert not assigned({"rest": ["*", "gtr*"], "gtr": ["*gtr"]}, "a.wav").ambiguous
+    assert assigned({"rest": ["*", "gtr*"], "gtr": ["*gtr"]}, "gtr.wav").ambiguous == {
+        ROOT / "gtr.wav": {"gtr": "*gtr", "rest": "gtr*"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("patterns", "where"),
+    [({"a": ["*"], "b": "*"}, "sources"), ({"a": []}, "sources.a"), ({"a": ["!x"]}, "sources.a")],
+)
+def test_patterns_that_cannot_be_used_are_refused(patterns, where):
+    with pytest.raises(InputError) as caught:
+        SourcePatterns(patterns)
+    assert caught.value.where == where
+
+
+@pytest.mark.parametrize("text", ["", "- vocals", "vocals: {a: 1}", "1: [a]", "vocals: [1]", "vocals: [", "vocals: \xff"])
+def test_a_file_that_holds_something_else_is_refused(tmp_path, text):
+    file = tmp_path / "sources.yaml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError) as caught:
+        read_patterns(file)
+    assert caught.value.where.startswith(str(file))
+
+
+def test_a_file_that_is_missing_is_refused(tmp_path):
+    with pytest.raises(InputError) as caught:
+        read_patterns(tmp_path / "none.yaml")
+    assert caught.value.where == str(tmp_path / "none.yaml")
+
+
+def test_patterns_are_read_with_their_sources(tmp_path):
+    twins.empty(tmp_path / "sources.yaml").write_text('vocals: ["*vox*", "*lead*"]\nother: "*"\n')
+    assert read_patterns(tmp_path / "sources.yaml") == {"vocals": ["*vox*", "*lead*"], "other": "*"}
