@@ -114,7 +114,7 @@ def other_layout(root):
 
 
 BROKEN = {
-    "another layout": (other_layout, "is not MUSDB18: expected train/ and test/"),
+    "another layout": (other_layout, "not MUSDB18, found Wavfile, expected train/ and test/"),
     "no test tracks": (lambda root: shutil.rmtree(root / "test"), "has no tracks in its test split"),
     "no valid tracks": (lambda root: shutil.rmtree(root / "valid"), "has no tracks in its valid split"),
     "no train tracks": (lambda root: shutil.rmtree(root / "train"), "has no tracks in its train split"),
