@@ -84,6 +84,36 @@ def medleydb(root: Path) -> Path:
     return root
 
 
+def moisesdb_song(folder: Path, artist: str, recordings: dict[str, list[str]], /, **changes) -> dict:
+    """One song of MoisesDB; `changes` are made to its metadata. The recording `x` of a song holds the sound `<song> x`."""
+    entries = [
+        {
+            "id": f"id-of-{stem}",
+            "stemName": stem,
+            "tracks": [{"id": name, "trackType": "a type", "extension": "wav", "has_bleed": False} for name in names],
+        }
+        for stem, names in recordings.items()
+    ]
+    for stem, names in recordings.items():
+        for name in names:
+            write(folder / stem / f"{name}.wav", sound(f"{folder.name} {name}"))
+    metadata = {"song": f"song {folder.name}", "artist": artist, "genre": "rock", "stems": entries} | changes
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data.json").write_text(json.dumps(metadata))
+    return metadata
+
+
+def moisesdb(root: Path) -> Path:
+    """Four artists, one with two songs; the songs have different stems."""
+    place = root / "moisesdb_v0.1"
+    moisesdb_song(place / "0a1b", "Firefly", {"vocals": ["lead", "choir"], "drums": ["kick", "snare"], "bass": ["bass"]})
+    moisesdb_song(place / "1b2c", "Firefly", {"vocals": ["lead"], "guitar": ["left", "right"], "other_keys": ["pad"]})
+    moisesdb_song(place / "2c3d", "ProRata", {"drums": ["kit"], "other": ["fx"], "percussion": ["shaker"]})
+    moisesdb_song(place / "3d4e", "Battlestar", {"vocals": ["lead"], "bass": ["bass"], "piano": ["piano"]})
+    moisesdb_song(place / "4e5f", "Fake Eyes", {"vocals": ["lead"], "bass": ["bass"]})
+    return root
+
+
 def stems(root: Path) -> Path:
     """Split folders and three formats; one track has a mixture of its own, which is not the sum."""
     for split, track, suffix in (
