@@ -114,6 +114,51 @@ def moisesdb(root: Path) -> Path:
     return root
 
 
+def slakh_track(folder: Path, classes: list[str], midi: str, suffix: str = "flac", **changes) -> dict:
+    """One track of Slakh2100 with one more stem that was not rendered; `changes` are made to its metadata."""
+    stems = {
+        f"S{i:02d}": {
+            "audio_rendered": True,
+            "inst_class": name,
+            "integrated_loudness": -16.5,
+            "is_drum": name == "Drums",
+            "midi_program_name": "a program",
+            "midi_saved": True,
+            "plugin_name": "a_plugin.nkm",
+            "program_num": 1,
+        }
+        for i, name in enumerate(classes)
+    }
+    for key in stems:
+        write(folder / "stems" / f"{key}.{suffix}", sound(f"{folder.name} {key}"))
+    stems["S90"] = {"audio_rendered": False, "inst_class": "Sound Effects", "is_drum": False, "midi_saved": False}
+    write(folder / f"mix.{suffix}", sound(f"{folder.name} mix"))
+    empty(folder / "MIDI/S00.mid")
+    metadata = {"UUID": midi, "audio_dir": f"{folder.name}/stems", "midi_dir": f"{folder.name}/MIDI", "stems": stems} | changes
+    (folder / "metadata.yaml").write_text(yaml.safe_dump(metadata))
+    return metadata
+
+
+def slakh(root: Path) -> Path:
+    """The redux edition: one track of the omitted has the MIDI file of a training track, one that of a test track."""
+    place = root / "slakh2100_flac_redux"
+    band = ["Guitar", "Drums", "Piano", "Bass", "Strings (continued)", "Guitar", "Organ"]
+    slakh_track(place / "train/Track00001", band, "1a81")
+    slakh_track(place / "train/Track00002", ["Bass", "Drums", "Reed", "Pipe"], "2b92")
+    slakh_track(place / "validation/Track01501", band, "3ca3")
+    slakh_track(place / "test/Track01876", band, "4db4")
+    slakh_track(place / "omitted/Track00049", band, "1a81")
+    slakh_track(place / "omitted/Track00050", band, "4db4")
+    return root
+
+
+def baby_slakh(root: Path) -> Path:
+    """No split folders and wav files; two tracks have the same MIDI file."""
+    for number, midi in enumerate(("1a81", "2b92", "2b92", "3ca3", "4db4"), start=1):
+        slakh_track(root / f"babyslakh_16k/Track{number:05d}", ["Guitar", "Drums", "Bass"], midi, "wav")
+    return root
+
+
 def stems(root: Path) -> Path:
     """Split folders and three formats; one track has a mixture of its own, which is not the sum."""
     for split, track, suffix in (
