@@ -159,6 +159,50 @@ def baby_slakh(root: Path) -> Path:
     return root
 
 
+def dnr_clip(folder: Path, mixture: str, suffix: str, *more: str) -> Path:
+    """One clip of Divide and Remaster; its sounds are named by split, clip and stem."""
+    for stem in (mixture, "speech", "music", "sfx", *more):
+        write(folder / f"{stem}.{suffix}", sound(f"{folder.parent.name} {folder.name} {stem}"))
+    return folder
+
+
+def dnr(root: Path) -> Path:
+    """Version 2; a clip has the same number in two splits."""
+    for split, clip in (("tr", "1002"), ("tr", "66831"), ("cv", "1002"), ("tt", "237")):
+        empty(dnr_clip(root / "dnr_v2" / split / clip, "mix", "wav") / "annots.csv")
+    return root
+
+
+def dnr3(root: Path) -> Path:
+    """Version 3 in one language, with the two parts of the effects."""
+    for split in ("train", "val", "test"):
+        dnr_clip(root / "multi/audio" / split / "000000", "mixture", "flac", "sfx_fg", "sfx_bg")
+        empty(root / "multi/manifest" / split / "000000/speech.csv")
+        empty(root / "multi/audio_metadata" / split / "000000.csv")
+    return root
+
+
+def urmp_piece(folder: Path) -> Path:
+    """One piece of URMP; the folder's name says the players, whose sounds are named by piece and player."""
+    number, title, *players = folder.name.split("_")
+    for i, code in enumerate(players, start=1):
+        write(folder / f"AuSep_{i}_{code}_{number}_{title}.wav", sound(f"{folder.name} {i}"))
+        empty(folder / f"Notes_{i}_{code}_{number}_{title}.txt")
+    write(folder / f"AuMix_{folder.name}.wav", sound(f"{folder.name} mix"))
+    for name in (f"Sco_{folder.name}.mid", f"Vid_{folder.name}.mp4"):
+        empty(folder / name)
+    return folder
+
+
+def urmp(root: Path) -> Path:
+    """Five pieces, two of them arrangements of the same title."""
+    pieces = ("01_Jupiter_vn_vc", "02_Sonata_vn_vn", "11_Maria_ob_vc", "24_Pirates_vn_vn_va_vc", "25_Pirates_vn_vn_va_sax")
+    for piece in pieces:
+        urmp_piece(root / "Dataset" / piece)
+    (root / "Dataset/Supplementary_Files").mkdir()
+    return root
+
+
 def stems(root: Path) -> Path:
     """Split folders and three formats; one track has a mixture of its own, which is not the sum."""
     for split, track, suffix in (

@@ -1,6 +1,6 @@
 """Slakh2100: a folder per track with `metadata.yaml`, the mixture, and one file for each MIDI instrument.
 
-Stems of the same instrument class are summed. In the redux edition, `omitted/` holds tracks whose MIDI file is in another track.
+Stems of the same instrument class are summed. In the redux edition `omitted/` holds tracks whose MIDI file is in another one.
 BabySlakh, the first 20 tracks, has no split folders.
 
 Source: Manilow et al. 2019, "Cutting Music Source Separation Some Slakh", WASPAA.
