@@ -26,7 +26,7 @@ def test_help_lists_the_groups(cli):
     status, out, _ = cli("--help")
     assert status == 0
     for group in (
-        "data: demo, demo_leads, digits, dnr, ikala, medleydb, mir1k, moisesdb, musdb, pairs, singles, slakh, stems, urmp",
+        "data: " + ", ".join(sorted(path.stem for path in (CONF / "data").glob("*.yaml"))),
         "model: " + ", ".join(sorted(path.stem for path in (CONF / "model").glob("*.yaml"))),
         "targets: accompaniment, all, mixture, reed, string, vocals",
         "trainer: auto, cpu, ddp",

@@ -85,7 +85,7 @@ def medleydb(root: Path) -> Path:
 
 
 def moisesdb_song(folder: Path, artist: str, recordings: dict[str, list[str]], /, **changes) -> dict:
-    """One song of MoisesDB; `changes` are made to its metadata. The recording `x` of a song holds the sound `<song> x`."""
+    """Write a song of MoisesDB; `changes` are made to its metadata. The recording `x` holds the sound `<song> x`."""
     entries = [
         {
             "id": f"id-of-{stem}",
@@ -115,7 +115,7 @@ def moisesdb(root: Path) -> Path:
 
 
 def slakh_track(folder: Path, classes: list[str], midi: str, suffix: str = "flac", **changes) -> dict:
-    """One track of Slakh2100 with one more stem that was not rendered; `changes` are made to its metadata."""
+    """Write a track of Slakh2100 with one more stem that was not rendered; `changes` are made to its metadata."""
     stems = {
         f"S{i:02d}": {
             "audio_rendered": True,
@@ -160,7 +160,7 @@ def baby_slakh(root: Path) -> Path:
 
 
 def dnr_clip(folder: Path, mixture: str, suffix: str, *more: str) -> Path:
-    """One clip of Divide and Remaster; its sounds are named by split, clip and stem."""
+    """Write a clip of Divide and Remaster; its sounds are named by split, clip and stem."""
     for stem in (mixture, "speech", "music", "sfx", *more):
         write(folder / f"{stem}.{suffix}", sound(f"{folder.parent.name} {folder.name} {stem}"))
     return folder
@@ -183,7 +183,7 @@ def dnr3(root: Path) -> Path:
 
 
 def urmp_piece(folder: Path) -> Path:
-    """One piece of URMP; the folder's name says the players, whose sounds are named by piece and player."""
+    """Write a piece of URMP; its name lists the players, and its sounds are named by piece and player."""
     number, title, *players = folder.name.split("_")
     for i, code in enumerate(players, start=1):
         write(folder / f"AuSep_{i}_{code}_{number}_{title}.wav", sound(f"{folder.name} {i}"))
@@ -200,6 +200,27 @@ def urmp(root: Path) -> Path:
     for piece in pieces:
         urmp_piece(root / "Dataset" / piece)
     (root / "Dataset/Supplementary_Files").mkdir()
+    return root
+
+
+def msst_songs(folder: Path, stems=("vocals", "other"), mixture=False, songs=("Song 1", "Song 2")) -> Path:
+    """Write songs of MSST's types 1 and 4, or validation songs with mixtures that are not the sum."""
+    for song in songs:
+        for stem in (*stems, *(["mixture"] if mixture else [])):
+            write(folder / song / f"{stem}.wav", sound(f"{folder.name} {song} {stem}"))
+    return folder
+
+
+def msst(root: Path) -> Path:
+    """Write every type of training data of MSST, and validation songs."""
+    msst_songs(root / "train")
+    msst_songs(root / "valid", mixture=True)
+    rows = []
+    for stem in ("vocals", "other"):
+        for number in (1, 2, 3):
+            path = write(root / "train2" / stem / f"{stem}_{number}.wav", sound(f"{stem} {number}", SAMPLES + 10 * number))
+            rows.append({"instrum": stem, "path": str(path) if number == 1 else f"../train2/{stem}/{path.name}"})
+    manifest(root / "tables/train3.csv", rows)
     return root
 
 

@@ -1,7 +1,7 @@
 """Divide and Remaster (DnR): soundtracks of one minute with the stems speech, music and effects.
 
-Version 2 has `tr/`, `cv/` and `tt/` with the files `mix`, `speech`, `music` and `sfx`. Version 3 has `train/`, `val/` and `test/`
-in `audio/` of each language, with `mixture` in place of `mix`.
+Version 2 has `tr/`, `cv/` and `tt/` with the files `mix`, `speech`, `music` and `sfx`. In version 3, each language has `audio/`
+with `train/`, `val/` and `test/`, and `mix` is called `mixture`.
 
 Sources: Petermann et al. 2022, "The cocktail fork problem", doi 10.5281/zenodo.6949108; Watcharasupat et al. 2024, "Remastering
 Divide and Remaster", arXiv:2407.07275.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from unbraid.data.layouts.folders import found_in, must_be_there
+from unbraid.data.layouts.grouping import Sources
 from unbraid.data.layouts.metadata import Metadata, read_metadata
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
 from unbraid.errors import InputError
@@ -21,7 +22,6 @@ VOICES = frozenset({
 SOURCES = ("vocals", "accompaniment")
 YES_OR_NO, INSTRUMENTS = "'yes' or 'no'", "an instrument or a list of them"
 YES_NO = {"yes": True, "no": False, True: True, False: False}  # yaml reads a yes without quotes as true
-Sources = dict[str, tuple[AudioStream, ...]]
 
 
 @dataclass(frozen=True)
