@@ -1,7 +1,7 @@
 """Data sets for Music-Source-Separation-Training (MSST), types 1 to 4 of its `docs/dataset_types.md`.
 
-Training data are folders of songs (types 1 and 4), folders of instruments (type 2) or CSV files (type 3). Type 4 takes all stems
-of a chunk from one song; the others mix different songs. Validation songs are folders with `mixture.wav`.
+Training data are folders of songs (types 1 and 4), folders of instruments (type 2) or CSV files (type 3). In type 4 all stems of
+a chunk come from one song; in the others they come from different songs. Validation songs are folders with `mixture.wav`.
 """
 
 import os
