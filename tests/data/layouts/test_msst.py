@@ -77,6 +77,14 @@ def test_several_training_folders_are_one_data_set(root):
     ]  # fmt: skip
 
 
+def test_names_do_not_depend_on_the_place_of_other_folders(root, tmp_path):
+    elsewhere = twins.msst_songs(tmp_path / "elsewhere")
+    splits = twins.splits(layout(train=[str(elsewhere)]).tracks(root))
+    assert [name for name, split in splits.items() if split == "train"] == ["elsewhere - Song 1", "elsewhere - Song 2"]
+    names = twins.splits(layout(train=["."], valid=["../valid"]).tracks(root / "train"))
+    assert "Song 1" in names and ".. - valid - Song 1" in names
+
+
 @pytest.mark.parametrize("options", [{}, {"type": 2, "train": ["train2"]}, {"type": 3, "train": ["tables/train3.csv"]}])
 def test_only_chosen_instruments_are_used(root, options):
     listing = layout(instruments=["vocals"], **options).tracks(root)
@@ -126,6 +134,8 @@ def test_mixing_must_agree_with_the_type(type_, remix):
     ("changes", "where"),
     [
         ({"train": ["gone"]}, "train"),
+        ({"train": ["tables/train3.csv"]}, "train"),
+        ({"type": 3, "train": ["train"]}, "train"),
         ({"valid": ["gone"]}, "valid"),
         ({"train": ["train", "train"]}, "train"),
         ({"valid": ["train"]}, "valid"),

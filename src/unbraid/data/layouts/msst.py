@@ -1,7 +1,7 @@
 """Data sets for Music-Source-Separation-Training (MSST), types 1 to 4 of its `docs/dataset_types.md`.
 
-Training data are folders of songs (types 1 and 4), folders of instruments (type 2) or CSV files (type 3). In type 4 all stems of
-a chunk come from one song; in the others they come from different songs. Validation songs are folders with `mixture.wav`.
+Training data are folders of songs (types 1 and 4), folders of instruments (type 2) or CSV files (type 3). In type 4 all stems
+of a chunk come from one song; in the others they come from different songs. Validation songs are folders with `mixture.wav`.
 """
 
 import os
@@ -66,14 +66,16 @@ class MSST:
         places: dict[Split, list[str]] = {"train": self.train, "valid": self.valid}
         if isinstance(self.test, list):
             places["test"] = self.test
-        seen: set[Path | str] = set()
+        seen: set[Path | tuple[str, ...]] = set()
         for split, names in places.items():
             for name in names:
-                if not (root / name).exists():
-                    raise InputError(split, f"there is no {root / name}", found=found_in(root), expected="folders of the data")
-                same: set[Path | str] = {(root / name).resolve(), _label(Path(name))}
+                place, is_table = root / name, split == "train" and self.type == 3
+                if not (place.is_file() if is_table else place.is_dir()):
+                    expected = "a CSV file" if is_table else "a folder"
+                    raise InputError(split, f"'{name}' is not there", found=found_in(root), expected=f"{expected} in {root}")
+                same: set[Path | tuple[str, ...]] = {place.resolve(), _label(Path(name))}
                 if same & seen:
-                    raise InputError(split, "a folder is listed twice", found=name, expected="each folder once, in one split")
+                    raise InputError(split, "listed twice", found=name, expected="each folder once, in one split")
                 seen |= same
         return places
 
@@ -84,14 +86,14 @@ class MSST:
         tracks = [
             replace(
                 track,
-                name=f"{label} - {track.name}",
+                name=" - ".join([*label, track.name]),
                 split=split,
                 mixture=None if split == "train" else track.mixture,
                 equal_lengths=False,  # MSST takes the shortest stem, too
             )
             for track in listing.tracks
         ]
-        return Listing(tracks, {f"{label} - {name}": reason for name, reason in listing.left_out.items()})
+        return Listing(tracks, {" - ".join([*label, name]): reason for name, reason in listing.left_out.items()})
 
     def _instruments(self, tracks: Sequence[Track]) -> Sequence[str]:
         """Return the stems to use; each has training data."""
@@ -101,7 +103,7 @@ class MSST:
         for name in instruments:
             if name not in present:
                 raise InputError("instruments", found=name, expected="stems of the data", hint=unknown(name, present))
-            if name not in trained:
+            if trained and name not in trained:
                 hint = f"Set data.layout.instruments=[{','.join(sorted(trained))}]."
                 raise InputError("instruments", f"no training data of '{name}'", expected="some of each stem", hint=hint)
         return instruments
@@ -142,9 +144,10 @@ def _recordings(place: Path) -> Listing:
 READERS: dict[int, Callable[[Path], Listing]] = {1: _songs, 2: _singles, 3: _recordings, 4: _songs}
 
 
-def _label(path: Path) -> str:
+def _label(path: Path) -> tuple[str, ...]:
+    """Return the first parts of track names, which do not depend on where a folder outside of the root is."""
     plain = path.with_suffix("") if path.suffix.lower() == ".csv" else path
-    return plain.name if plain.is_absolute() else " - ".join(plain.parts)
+    return (plain.name,) if plain.is_absolute() else plain.parts
 
 
 def _draw_test(tracks: Sequence[Track], share: float) -> list[Track]:
