@@ -75,7 +75,7 @@ def test_the_listing_does_not_depend_on_the_order_of_files(root, monkeypatch):
 
 def test_songs_that_bleed_or_are_empty_are_left_out(root, song):
     metadata = twins.moisesdb_song(song, "Firefly", {"drums": ["kit", "room"]})
-    metadata["stems"][0]["tracks"][1]["has_bleed"] = True
+    metadata["stems"][0]["tracks"][0]["has_bleed"] = True
     (song / "data.json").write_text(json.dumps(metadata))
     twins.moisesdb_song(song.with_name("aaaa"), "Firefly", {})
     assert layout().tracks(root).left_out == {"aaaa": "has no stem"}
