@@ -84,6 +84,146 @@ def medleydb(root: Path) -> Path:
     return root
 
 
+def moisesdb_song(folder: Path, artist: str, recordings: dict[str, list[str]], /, **changes) -> dict:
+    """Write a song of MoisesDB; `changes` are made to its metadata. The recording `x` holds the sound `<song> x`."""
+    entries = [
+        {
+            "id": f"id-of-{stem}",
+            "stemName": stem,
+            "tracks": [{"id": name, "trackType": "a type", "extension": "wav", "has_bleed": False} for name in names],
+        }
+        for stem, names in recordings.items()
+    ]
+    for stem, names in recordings.items():
+        for name in names:
+            write(folder / stem / f"{name}.wav", sound(f"{folder.name} {name}"))
+    metadata = {"song": f"song {folder.name}", "artist": artist, "genre": "rock", "stems": entries} | changes
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data.json").write_text(json.dumps(metadata))
+    return metadata
+
+
+def moisesdb(root: Path) -> Path:
+    """Four artists, one with two songs; the songs have different stems."""
+    place = root / "moisesdb_v0.1"
+    moisesdb_song(place / "0a1b", "Firefly", {"vocals": ["lead", "choir"], "drums": ["kick", "snare"], "bass": ["bass"]})
+    moisesdb_song(place / "1b2c", "Firefly", {"vocals": ["lead"], "guitar": ["left", "right"], "other_keys": ["pad"]})
+    moisesdb_song(place / "2c3d", "ProRata", {"drums": ["kit"], "other": ["fx"], "percussion": ["shaker"]})
+    moisesdb_song(place / "3d4e", "Battlestar", {"vocals": ["lead"], "bass": ["bass"], "piano": ["piano"]})
+    moisesdb_song(place / "4e5f", "Fake Eyes", {"vocals": ["lead"], "bass": ["bass"]})
+    return root
+
+
+def slakh_track(folder: Path, classes: list[str], midi: str, suffix: str = "flac", **changes) -> dict:
+    """Write a track of Slakh2100 with one more stem that was not rendered; `changes` are made to its metadata."""
+    stems = {
+        f"S{i:02d}": {
+            "audio_rendered": True,
+            "inst_class": name,
+            "integrated_loudness": -16.5,
+            "is_drum": name == "Drums",
+            "midi_program_name": "a program",
+            "midi_saved": True,
+            "plugin_name": "a_plugin.nkm",
+            "program_num": 1,
+        }
+        for i, name in enumerate(classes)
+    }
+    for key in stems:
+        write(folder / "stems" / f"{key}.{suffix}", sound(f"{folder.name} {key}"))
+    stems["S90"] = {"audio_rendered": False, "inst_class": "Sound Effects", "is_drum": False, "midi_saved": False}
+    write(folder / f"mix.{suffix}", sound(f"{folder.name} mix"))
+    empty(folder / "MIDI/S00.mid")
+    metadata = {"UUID": midi, "audio_dir": f"{folder.name}/stems", "midi_dir": f"{folder.name}/MIDI", "stems": stems} | changes
+    (folder / "metadata.yaml").write_text(yaml.safe_dump(metadata))
+    return metadata
+
+
+def slakh(root: Path) -> Path:
+    """The redux edition: one track of the omitted has the MIDI file of a training track, one that of a test track."""
+    place = root / "slakh2100_flac_redux"
+    band = ["Guitar", "Drums", "Piano", "Bass", "Strings (continued)", "Guitar", "Organ"]
+    slakh_track(place / "train/Track00001", band, "1a81")
+    slakh_track(place / "train/Track00002", ["Bass", "Drums", "Reed", "Pipe"], "2b92")
+    slakh_track(place / "validation/Track01501", band, "3ca3")
+    slakh_track(place / "test/Track01876", band, "4db4")
+    slakh_track(place / "omitted/Track00049", band, "1a81")
+    slakh_track(place / "omitted/Track00050", band, "4db4")
+    return root
+
+
+def baby_slakh(root: Path) -> Path:
+    """No split folders and wav files; two tracks have the same MIDI file."""
+    for number, midi in enumerate(("1a81", "2b92", "2b92", "3ca3", "4db4"), start=1):
+        slakh_track(root / f"babyslakh_16k/Track{number:05d}", ["Guitar", "Drums", "Bass"], midi, "wav")
+    return root
+
+
+def dnr_clip(folder: Path, mixture: str, suffix: str, *more: str) -> Path:
+    """Write a clip of Divide and Remaster; its sounds are named by split, clip and stem."""
+    for stem in (mixture, "speech", "music", "sfx", *more):
+        write(folder / f"{stem}.{suffix}", sound(f"{folder.parent.name} {folder.name} {stem}"))
+    return folder
+
+
+def dnr(root: Path) -> Path:
+    """Version 2; a clip has the same number in two splits."""
+    for split, clip in (("tr", "1002"), ("tr", "66831"), ("cv", "1002"), ("tt", "237")):
+        empty(dnr_clip(root / "dnr_v2" / split / clip, "mix", "wav") / "annots.csv")
+    return root
+
+
+def dnr3(root: Path) -> Path:
+    """Version 3 in one language, with the two parts of the effects."""
+    for split in ("train", "val", "test"):
+        dnr_clip(root / "multi/audio" / split / "000000", "mixture", "flac", "sfx_fg", "sfx_bg")
+        empty(root / "multi/manifest" / split / "000000/speech.csv")
+        empty(root / "multi/audio_metadata" / split / "000000.csv")
+    return root
+
+
+def urmp_piece(folder: Path) -> Path:
+    """Write a piece of URMP; its name lists the players, and its sounds are named by piece and player."""
+    number, title, *players = folder.name.split("_")
+    for i, code in enumerate(players, start=1):
+        write(folder / f"AuSep_{i}_{code}_{number}_{title}.wav", sound(f"{folder.name} {i}"))
+        empty(folder / f"Notes_{i}_{code}_{number}_{title}.txt")
+    write(folder / f"AuMix_{folder.name}.wav", sound(f"{folder.name} mix"))
+    for name in (f"Sco_{folder.name}.mid", f"Vid_{folder.name}.mp4"):
+        empty(folder / name)
+    return folder
+
+
+def urmp(root: Path) -> Path:
+    """Five pieces, two of them arrangements of the same title."""
+    pieces = ("01_Jupiter_vn_vc", "02_Sonata_vn_vn", "11_Maria_ob_vc", "24_Pirates_vn_vn_va_vc", "25_Pirates_vn_vn_va_sax")
+    for piece in pieces:
+        urmp_piece(root / "Dataset" / piece)
+    (root / "Dataset/Supplementary_Files").mkdir()
+    return root
+
+
+def msst_songs(folder: Path, stems=("vocals", "other"), mixture=False, songs=("Song 1", "Song 2")) -> Path:
+    """Write songs of MSST's types 1 and 4, or validation songs with mixtures that are not the sum."""
+    for song in songs:
+        for stem in (*stems, *(["mixture"] if mixture else [])):
+            write(folder / song / f"{stem}.wav", sound(f"{folder.name} {song} {stem}"))
+    return folder
+
+
+def msst(root: Path) -> Path:
+    """Write every type of training data of MSST, and validation songs."""
+    msst_songs(root / "train")
+    msst_songs(root / "valid", mixture=True)
+    rows = []
+    for stem in ("vocals", "other"):
+        for number in (1, 2, 3):
+            path = write(root / "train2" / stem / f"{stem}_{number}.wav", sound(f"{stem} {number}", SAMPLES + 10 * number))
+            rows.append({"instrum": stem, "path": str(path) if number == 1 else f"../train2/{stem}/{path.name}"})
+    manifest(root / "tables/train3.csv", rows)
+    return root
+
+
 def stems(root: Path) -> Path:
     """Split folders and three formats; one track has a mixture of its own, which is not the sum."""
     for split, track, suffix in (

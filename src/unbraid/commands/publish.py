@@ -27,6 +27,10 @@ LICENCES = {
     "ikala": "iKala, under the terms that it came with.",
     "mir1k": "MIR-1K, under the terms that it came with.",
     "medleydb": "MedleyDB, under the terms that it came with.",
+    "moisesdb": "MoisesDB, CC BY-NC-SA 4.0.",
+    "slakh": "Slakh2100, CC BY 4.0.",
+    "dnr": "Divide and Remaster, under the terms that it came with.",
+    "urmp": "URMP, under the terms that it came with.",
 }
 UNKNOWN_LICENCE = "Files of whoever trained it; their licence is not recorded."
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")

@@ -61,28 +61,26 @@ STEM = {"filename": "Liz_Rain_STEM_01.wav", "instrument": "piano"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "key", "found"),
     [
-        ({"has_bleed": "maybe"}, "has_bleed is 'maybe', expected 'yes' or 'no'"),
-        ({"has_bleed": 3}, "has_bleed is 3, expected 'yes' or 'no'"),
-        ({"stem_dir": None}, "stem_dir is None, expected the name of a folder"),
-        ({"mix_filename": "gone.wav"}, "mix_filename names"),
-        ({"mix_filename": ["a"]}, "mix_filename is ['a'], expected the name of a file"),
-        ({"stems": ["S01"]}, "stems is ['S01'], expected stems like S01"),
-        ({"stems": {"S01": "piano"}}, "stems.S01 is 'piano', expected filename and instrument"),
-        ({"stems": {"S01": {"filename": "x.wav"}}}, "stems.S01.filename names"),
-        ({"stems": {"S01": {"instrument": "piano"}}}, "has no stems.S01.filename, expected the name of a file"),
-        ({"stems": {"S01": {"filename": STEM["filename"]}}}, "has no stems.S01.instrument, expected an instrument or a list"),
-        ({"stems": {"S01": {**STEM, "instrument": [1]}}}, "stems.S01.instrument is [1], expected an instrument or a list"),
-        ({"stems": {"S01": {**STEM, "instrument": []}}}, "stems.S01.instrument is [], expected an instrument or a list"),
-        ({"stems": {"S01": {**STEM, "instrument": 5}}}, "stems.S01.instrument is 5, expected an instrument or a list"),
+        ({"has_bleed": "maybe"}, "has_bleed", "'maybe'"),
+        ({"has_bleed": 3}, "has_bleed", "3"),
+        ({"has_bleed": ["yes"]}, "has_bleed", "['yes']"),
+        ({"stem_dir": None}, "stem_dir", "None"),
+        ({"stem_dir": "../Liz_Rain/Liz_Rain_STEMS"}, "stem_dir", "'../Liz_Rain/Liz_Rain_STEMS'"),
+        ({"mix_filename": "/etc/hostname"}, "mix_filename", "'/etc/hostname'"),
+        ({"stems": {"S01": {**STEM, "instrument": [1]}}}, "stems.S01.instrument", "[1]"),
+        ({"stems": {"S01": {**STEM, "instrument": []}}}, "stems.S01.instrument", "[]"),
+        ({"stems": {"S01": {**STEM, "instrument": 5}}}, "stems.S01.instrument", "5"),
+        ({"stems": {"S01": {**STEM, "filename": "../x.wav"}}}, "stems.S01.filename", "'../x.wav'"),
     ],
 )
-def test_bad_metadata_are_said_with_file_and_key(tmp_path, layout, changes, sentence):
+def test_bad_metadata_name_file_and_key(tmp_path, layout, changes, key, found):
     twins.medleydb_track(tmp_path / "Liz_Rain", ["male singer", "piano"], **changes)
     with pytest.raises(InputError) as caught:
         layout.tracks(tmp_path)
-    assert f"Liz_Rain_METADATA.yaml: {sentence}" in str(caught.value)
+    assert caught.value.where == f"{tmp_path}/Liz_Rain/Liz_Rain_METADATA.yaml, {key}"
+    assert caught.value.found == found
 
 
 @pytest.mark.parametrize("key", ["has_bleed", "mix_filename", "stem_dir", "stems"])
@@ -90,26 +88,12 @@ def test_a_missing_key_is_named(tmp_path, layout, key):
     metadata = twins.medleydb_track(tmp_path / "Liz_Rain", ["male singer", "piano"])
     del metadata[key]
     (tmp_path / "Liz_Rain/Liz_Rain_METADATA.yaml").write_text(yaml.safe_dump(metadata))
-    with pytest.raises(InputError, match=rf"Liz_Rain_METADATA\.yaml: has no {key}, expected"):
-        layout.tracks(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("data", "sentence"),
-    [
-        (b"a: [", "is not YAML: "),
-        (b"a: \xff", "is not YAML: "),
-        (b"!!python/object/apply:os.getcwd []", "is not YAML: could not determine a constructor"),
-        (b"- a", "found list, expected keys like stems and mix_filename"),
-        (b"", "found NoneType, expected keys like stems and mix_filename"),
-    ],
-)
-def test_a_file_that_is_no_metadata_is_named_in_one_line(tmp_path, layout, data, sentence):
-    twins.medleydb_track(tmp_path / "Liz_Rain", ["male singer", "piano"])
-    (tmp_path / "Liz_Rain/Liz_Rain_METADATA.yaml").write_bytes(data)
     with pytest.raises(InputError) as caught:
         layout.tracks(tmp_path)
-    assert f"Liz_Rain_METADATA.yaml: {sentence}" in str(caught.value) and "\n" not in str(caught.value)
+    assert (caught.value.where, caught.value.problem) == (
+        f"{tmp_path}/Liz_Rain/Liz_Rain_METADATA.yaml, {key}",
+        "missing",
+    )
 
 
 def test_a_track_in_two_places_is_refused(tmp_path, layout):

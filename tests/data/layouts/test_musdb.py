@@ -53,35 +53,62 @@ def test_the_validation_tracks_are_those_of_the_musdb_package():
 
 def test_another_layout_is_named_with_what_was_found(tmp_path):
     (tmp_path / "Wavfile").mkdir()
-    with pytest.raises(InputError, match=r"is not MUSDB18: expected train/ and test/ .* found Wavfile"):
+    with pytest.raises(InputError) as caught:
         MUSDB18().tracks(tmp_path)
+    assert (caught.value.where, caught.value.found) == (str(tmp_path), "Wavfile")
 
 
 def test_an_empty_folder_is_named(tmp_path):
-    with pytest.raises(InputError, match="found nothing"):
+    with pytest.raises(InputError) as caught:
         MUSDB18().tracks(tmp_path)
+    assert caught.value.found == "nothing"
+
+
+@pytest.mark.parametrize("folder", ["musdb18hq", "musdb18"])
+def test_the_folder_above_the_data_set_will_do(songs, tmp_path, folder):
+    (tmp_path / folder).symlink_to(songs)
+    (tmp_path / "other").mkdir()
+    assert summary(MUSDB18().tracks(tmp_path)) == summary(MUSDB18().tracks(songs))
+
+
+def test_two_data_sets_in_one_root_are_refused(songs, tmp_path):
+    for folder in ("musdb18", "musdb18hq"):
+        (tmp_path / folder).symlink_to(songs)
+    with pytest.raises(InputError) as caught:
+        MUSDB18().tracks(tmp_path)
+    assert (caught.value.where, caught.value.found) == (str(tmp_path), "musdb18, musdb18hq")
+
+
+def test_suffixes_may_be_upper_case(own_songs):
+    for path in sorted(own_songs.rglob("*.wav")):
+        path.rename(path.with_suffix(".WAV"))
+    track = MUSDB18().tracks(own_songs).tracks[0]
+    assert track.mixture.path == own_songs / "train/song 0/mixture.WAV"
+    assert track.sources["bass"][0].path == own_songs / "train/song 0/bass.WAV"
 
 
 def test_both_editions_in_one_root_are_refused(own_songs, stem_file):
     shutil.copy(stem_file, own_songs / "train" / "A.stem.mp4")
-    with pytest.raises(InputError, match="holds both editions"):
+    with pytest.raises(InputError) as caught:
         MUSDB18().tracks(own_songs)
+    assert caught.value.found == "A.stem.mp4 and song 0/"
 
 
 def test_an_edition_that_was_asked_for_is_the_only_one_that_will_do(songs, tmp_path, stem_file):
     (tmp_path / "test").mkdir()
     shutil.copy(stem_file, tmp_path / "test" / "A.stem.mp4")
     assert len(MUSDB18("hq").tracks(songs).tracks) == 4 and len(MUSDB18("stems").tracks(tmp_path).tracks) == 1
-    with pytest.raises(InputError, match=r"holds the edition hq \(song 0/\), expected data\.layout\.edition=stems"):
-        MUSDB18("stems").tracks(songs)
-    with pytest.raises(InputError, match=r"holds the edition stems \(A\.stem\.mp4\), expected data\.layout\.edition=hq"):
-        MUSDB18("hq").tracks(tmp_path)
+    for edition, root, found in (("stems", songs, "hq (song 0/)"), ("hq", tmp_path, "stems (A.stem.mp4)")):
+        with pytest.raises(InputError) as caught:
+            MUSDB18(edition).tracks(root)
+        assert (caught.value.found, caught.value.expected) == (found, f"data.layout.edition={edition}")
 
 
 def test_a_missing_stem_is_named(own_songs):
     (own_songs / "train/song 1/bass.wav").unlink()
-    with pytest.raises(InputError, match=r"song 1/bass\.wav: this file of the track is missing"):
+    with pytest.raises(InputError) as caught:
         MUSDB18().tracks(own_songs)
+    assert caught.value.where == str(own_songs / "train/song 1/bass.wav")
 
 
 def test_download_leaves_a_filled_root_alone_and_says_what_is_missing(songs, tmp_path, monkeypatch):
@@ -94,8 +121,9 @@ def test_download_leaves_a_filled_root_alone_and_says_what_is_missing(songs, tmp
 
 def test_a_root_that_holds_something_else_does_not_count_as_downloaded(tmp_path):
     (tmp_path / "Wavfile").mkdir()
-    with pytest.raises(InputError, match=r"is not MUSDB18: .* found Wavfile"):
+    with pytest.raises(InputError) as caught:
         MUSDB18().fetch(tmp_path)
+    assert caught.value.found == "Wavfile"
 
 
 def test_hidden_files_count_as_nothing_and_folders_without_wav_are_left_out(own_songs, stem_file):

@@ -5,7 +5,7 @@ Hidden files and the `._x` files of macOS count as nothing. Links count as what 
 
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from unbraid.data.tracks import SPLITS, Split
@@ -53,6 +53,26 @@ def subfolders(folder: Path) -> list[Path]:
 def split_folders(root: Path) -> dict[Split, Path]:
     """The folders named train, valid and test that `root` has."""
     return {split: root / split for split in SPLITS if (root / split).is_dir()}
+
+
+def unpacked_folder(root: Path, holds: Callable[[Path], bool]) -> Path:
+    """Return the folder that holds a data set: `root` itself, or the one folder in it that an archive was unpacked to.
+
+    Args:
+        root: folder that the user named.
+        holds: whether a folder holds the data set.
+
+    Returns:
+        The folder, or `root` if neither holds the data set.
+
+    Raises:
+        InputError: several folders in `root` hold one.
+    """
+    found = [root] if holds(root) else [folder for folder in subfolders(root) if holds(folder)]
+    if len(found) > 1:
+        names = ", ".join(folder.name for folder in found)
+        raise InputError(root, "holds several data sets", found=names, expected="one", hint=f"Set data.root={found[0]}.")
+    return found[0] if found else root
 
 
 def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:

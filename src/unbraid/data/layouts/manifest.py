@@ -64,6 +64,24 @@ def read_manifest(path: Path) -> list[Row]:
     return list(rows.values())
 
 
+def read_recordings(path: Path) -> dict[str, list[Path]]:
+    """Return the files of each instrument in a CSV file with the columns `instrum` and `path`.
+
+    Args:
+        path: path of the CSV file; paths in it are relative to its folder.
+
+    Raises:
+        InputError: a line cannot be used, or there is none.
+    """
+    recordings: dict[str, list[Path]] = {}
+    for where, row in _csv_lines(path, _text(path), ("instrum", "path")):
+        files = _files(path.parent, "path", (_single(row, "path", where),), where)
+        recordings.setdefault(_single(row, "instrum", where), []).extend(files)
+    if not recordings:
+        raise InputError(path, "empty", expected="one line for each recording")
+    return recordings
+
+
 def _text(path: Path) -> str:
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected a manifest")
@@ -75,7 +93,7 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}, line {line}: is not UTF-8, expected a text file in UTF-8") from error
 
 
-def _csv_lines(path: Path, text: str) -> Iterator[tuple[str, Cells]]:
+def _csv_lines(path: Path, text: str, required: Sequence[str] = ("track",)) -> Iterator[tuple[str, Cells]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns: list[str] = []
     try:
@@ -84,7 +102,7 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[str, Cells]]:
             if not any(cells):
                 continue
             if not columns:
-                columns = _columns(cells, where)
+                columns = _columns(cells, where, required)
             elif len(cells) != len(columns):
                 raise InputError(f"{where}: has {len(cells)} cells, expected {len(columns)}: {', '.join(columns)}")
             else:
@@ -93,9 +111,10 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[str, Cells]]:
         raise InputError(f"{path}, line {reader.line_num}: is not CSV: {error}") from error
 
 
-def _columns(names: list[str], where: str) -> list[str]:
-    if "track" not in names:
-        raise InputError(f"{where}: has no column 'track'; found {', '.join(names)}")
+def _columns(names: list[str], where: str, required: Sequence[str]) -> list[str]:
+    for name in required:
+        if name not in names:
+            raise InputError(f"{where}: has no column '{name}'; found {', '.join(names)}")
     if "" in names:
         raise InputError(f"{where}: column {names.index('') + 1} has no name, expected a source, track or split")
     for name in names:

@@ -4,14 +4,13 @@ The mixture is the mix that the data set has, which was mastered and is not the 
 "MedleyDB: a multitrack dataset for annotation-intensive MIR research", and its instrument taxonomy.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Literal
 
 from unbraid.data.layouts.folders import found_in, must_be_there
+from unbraid.data.layouts.grouping import Sources
+from unbraid.data.layouts.metadata import Metadata, read_metadata
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
 from unbraid.errors import InputError
 
@@ -21,8 +20,8 @@ VOICES = frozenset({
     "male singer", "female singer", "male speaker", "female speaker", "male rapper", "female rapper", "beatboxing", "vocalists",
 })  # fmt: skip
 SOURCES = ("vocals", "accompaniment")
+YES_OR_NO, INSTRUMENTS = "'yes' or 'no'", "an instrument or a list of them"
 YES_NO = {"yes": True, "no": False, True: True, False: False}  # yaml reads a yes without quotes as true
-Sources = dict[str, tuple[AudioStream, ...]]
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,10 @@ class MedleyDB:
     def _read(self, file: Path) -> tuple[Sources, AudioStream]:
         if not file.is_file():
             raise _CannotUse(f"has no {file.name}")
-        metadata = _Metadata(file)
-        if self.bleed == "leave_out" and metadata.has_bleed():
+        metadata = read_metadata(file)
+        if self.bleed == "leave_out" and _has_bleed(metadata):
             raise _CannotUse("its stems bleed into each other")
-        stems = metadata.stems()
+        stems = _stems(metadata)
         for stream, kinds in stems.items():
             if len(kinds) > 1:
                 raise _CannotUse(f"{stream.path.name} holds voices and instruments")
@@ -68,7 +67,7 @@ class MedleyDB:
         for name, streams in sources.items():
             if not streams:
                 raise _CannotUse(f"has no {name}")
-        return sources, metadata.mixture()
+        return sources, AudioStream(metadata.inside(file.parent, metadata.text("mix_filename"), "mix_filename"))
 
 
 class _CannotUse(Exception):  # noqa: N818  it is no error: the track is as it should be, and is left out
@@ -93,54 +92,27 @@ def _folders(root: Path) -> dict[str, Path]:
     return found
 
 
-class _Metadata:
-    """What a track's metadata say; every accessor names file and key where it is not as expected."""
+def _has_bleed(metadata: Metadata) -> bool:
+    value = metadata.get("has_bleed", object, YES_OR_NO)
+    if not isinstance(value, str | bool) or value not in YES_NO:
+        raise metadata.wrong("has_bleed", YES_OR_NO)
+    return YES_NO[value]
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        try:
-            self.tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{file}: is not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(self.tree, dict):
-            raise InputError(f"{file}: found {type(self.tree).__name__}, expected keys like stems and mix_filename")
 
-    def has_bleed(self) -> bool:
-        value = self._get(self.tree, "has_bleed", (str, bool), "'yes' or 'no'")
-        if value not in YES_NO:
-            raise InputError(f"{self.file}: has_bleed is {value!r}, expected 'yes' or 'no'")
-        return YES_NO[value]
+def _stems(metadata: Metadata) -> dict[AudioStream, set[str]]:
+    """Return the stems, and which of `SOURCES` the instruments of each belong to."""
+    folder = metadata.inside(metadata.file.parent, metadata.text("stem_dir"), "stem_dir")
+    stems = metadata.node("stems")
+    found = {}
+    for key in sorted(stems.tree, key=str):
+        stem = stems.node(key)
+        found[AudioStream(stem.inside(folder, stem.text("filename"), "filename"))] = _kinds(stem)
+    return found
 
-    def mixture(self) -> AudioStream:
-        return self._stream(self.file.parent, self.tree, "mix_filename")
 
-    def stems(self) -> dict[AudioStream, set[str]]:
-        """The stems, and of which of `SOURCES` the instruments of each are."""
-        folder = self.file.parent / self._get(self.tree, "stem_dir", str, "the name of a folder")
-        stems = self._get(self.tree, "stems", dict, "stems like S01")
-        found = {}
-        for key in sorted(stems, key=str):
-            stem, where = self._get(stems, key, dict, "filename and instrument", "stems."), f"stems.{key}."
-            stream = self._stream(folder, stem, "filename", where)
-            found[stream] = self._kinds(stem, where)
-        return found
-
-    def _kinds(self, stem: Mapping[str, Any], where: str) -> set[str]:
-        value = self._get(stem, "instrument", (str, list), "an instrument or a list of them", where)
-        instruments = value if isinstance(value, list) else [value]
-        if not instruments or not all(isinstance(name, str) for name in instruments):
-            raise InputError(f"{self.file}: {where}instrument is {value!r}, expected an instrument or a list of them")
-        return {"vocals" if name in VOICES else "accompaniment" for name in instruments}
-
-    def _stream(self, folder: Path, node: Mapping[str, Any], key: str, where: str = "") -> AudioStream:
-        path = folder / self._get(node, key, str, "the name of a file", where)
-        if not path.is_file():
-            raise InputError(f"{self.file}: {where}{key} names {path}, and there is no such file")
-        return AudioStream(path)
-
-    def _get(self, node: Mapping[str, Any], key: str, kind: type | tuple[type, ...], expected: str, where: str = "") -> Any:
-        if key not in node:
-            raise InputError(f"{self.file}: has no {where}{key}, expected {expected}")
-        if not isinstance(node[key], kind):
-            raise InputError(f"{self.file}: {where}{key} is {node[key]!r}, expected {expected}")
-        return node[key]
+def _kinds(stem: Metadata) -> set[str]:
+    value = stem.get("instrument", object, INSTRUMENTS)
+    instruments = value if isinstance(value, list) else [value]
+    if not instruments or not all(isinstance(name, str) for name in instruments):
+        raise stem.wrong("instrument", INSTRUMENTS)
+    return {"vocals" if name in VOICES else "accompaniment" for name in instruments}

@@ -1,8 +1,9 @@
 """MUSDB18: the compressed edition (`*.stem.mp4`) and the HQ edition (a folder of wav files per track).
 
-Both have `train/` and `test/`; the validation tracks are the 14 of `train/` that the `musdb` package names, or those of a
-`valid/` folder where there is one, and only those. Source: Rafii et al. 2017, doi 10.5281/zenodo.1117372 and
-10.5281/zenodo.3338373.
+Both have `train/` and `test/`, in the root or in the folder that the archive was unpacked to. The validation tracks are the 14
+of `train/` that the `musdb` package names, or those of a `valid/` folder if there is one.
+
+Source: Rafii et al. 2017, doi 10.5281/zenodo.1117372 and 10.5281/zenodo.3338373.
 """
 
 import shutil
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unbraid.data.layouts.folders import audio_files, found_in, split_folders, subfolders
+from unbraid.data.layouts.folders import audio_files, by_name, found_in, split_folders, subfolders, unpacked_folder
 from unbraid.data.tracks import SPLITS, AudioStream, Listing, Split, Track
 from unbraid.errors import InputError
 
@@ -45,20 +46,22 @@ class MUSDB18:
     edition: Literal["stems", "hq"] | None = None
 
     def tracks(self, root: Path) -> Listing:
-        splits = split_folders(root)
+        splits = split_folders(unpacked_folder(root, lambda folder: bool(split_folders(folder))))
         stems = [path for folder in splits.values() for path in audio_files(folder) if path.name.endswith(".stem.mp4")]
         folders = [path for folder in splits.values() for path in subfolders(folder)]
-        songs = [path for path in folders if any(file.suffix == ".wav" for file in audio_files(path))]
+        songs = [path for path in folders if _wav_files(path)]
         if stems and songs:
-            raise InputError(f"{root}: holds both editions of MUSDB18 ({stems[0].name} and {songs[0].name}/), expected one")
-        if not stems and not songs:
             raise InputError(
-                f"{root}: is not MUSDB18: expected train/ and test/ with *.stem.mp4 files or a folder of wav files "
-                f"per track, found {found_in(root)}"
+                root, "holds both editions of MUSDB18", found=f"{stems[0].name} and {songs[0].name}/", expected="one"
             )
+        if not stems and not songs:
+            expected = "train/ and test/ with *.stem.mp4 files or a folder of wav files per track"
+            raise InputError(root, "not MUSDB18", found=found_in(root), expected=expected)
         found, example = ("stems", stems[0].name) if stems else ("hq", f"{songs[0].name}/")
         if self.edition not in (None, found):
-            raise InputError(f"{root}: holds the edition {found} ({example}), expected data.layout.edition={self.edition}")
+            raise InputError(
+                root, "another edition", found=f"{found} ({example})", expected=f"data.layout.edition={self.edition}"
+            )
         named = frozenset() if "valid" in splits else VALIDATION_TRACKS
         tracks = [_stem_track(path, named) for path in stems] + [_wav_track(path, named) for path in songs]
         return Listing(tracks, {path.name: "holds no wav file" for path in folders if path not in songs})
@@ -91,10 +94,14 @@ def _stem_track(path: Path, named_valid: frozenset[str]) -> Track:
     return Track(name, _split(path, name, named_valid), sources, AudioStream(path, STEM_STREAMS["mixture"]))
 
 
+def _wav_files(folder: Path) -> dict[str, Path]:
+    return by_name((path for path in audio_files(folder) if path.suffix.lower() == ".wav"), folder)
+
+
 def _wav_track(folder: Path, named_valid: frozenset[str]) -> Track:
-    files = {source: folder / f"{source}.wav" for source in ("mixture", *SOURCES)}
-    for path in files.values():
-        if not path.is_file():
-            raise InputError(f"{path}: this file of the track is missing")
+    files = _wav_files(folder)
+    for name in ("mixture", *SOURCES):
+        if name not in files:
+            raise InputError(folder / f"{name}.wav", "this file of the track is missing")
     sources = {source: (AudioStream(files[source]),) for source in SOURCES}
     return Track(folder.name, _split(folder, folder.name, named_valid), sources, AudioStream(files["mixture"]))

@@ -1,0 +1,95 @@
+"""MoisesDB: a folder per song with `data.json` and several wav files for each stem, which are summed.
+
+The data set has no mixtures and no splits. Source: Pereira et al. 2023, "MoisesDB: A dataset for source separation beyond
+4-stems", arXiv:2307.15913.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from unbraid.data.layouts.folders import found_in, must_be_there, subfolders, unpacked_folder
+from unbraid.data.layouts.grouping import Sources, group_sources, source_name
+from unbraid.data.layouts.metadata import Metadata, read_metadata
+from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
+from unbraid.errors import InputError
+
+METADATA = "data.json"
+STEMS = frozenset({
+    "bass", "bowed_strings", "drums", "guitar", "other", "other_keys", "other_plucked", "percussion", "piano", "vocals", "wind",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MoisesDB:
+    """Songs named by their uuid; an artist is in one split only.
+
+    Args:
+        sources: stems that stay sources of their own; all others are summed to `other`. None: every stem is a source.
+        bleed: whether songs with a recording in which other instruments can be heard are used.
+        valid: artists of the validation split, or its share of the artists.
+        test: artists of the test split, or its share of the artists.
+    """
+
+    sources: list[str] | None
+    bleed: Literal["keep", "leave_out"]
+    valid: Choice
+    test: Choice
+
+    def tracks(self, root: Path) -> Listing:
+        songs = self._read(root)
+        left_out = {name: reason for name, song in songs.items() if (reason := self._reason(song))}
+        used = {name: song for name, song in songs.items() if name not in left_out}
+        sources = group_sources({name: song.sources for name, song in used.items()}, self.sources, STEMS)
+        splits = split_of((song.artist for song in used.values()), self.valid, self.test)
+        # The recordings of about 50 songs differ in length.
+        tracks = [Track(name, splits[song.artist], sources[name], equal_lengths=False) for name, song in used.items()]
+        return Listing(tracks, left_out)
+
+    def fetch(self, root: Path) -> None:
+        must_be_there(root, f"MoisesDB is given on request, see its home page; unpack moisesdb.zip at {root}")
+
+    def _read(self, root: Path) -> dict[str, "_Song"]:
+        place = unpacked_folder(root, _holds_songs)
+        files = [folder / METADATA for folder in subfolders(place) if (folder / METADATA).is_file()]
+        if not files:
+            raise InputError(root, "not MoisesDB", found=found_in(place), expected=f"folders <uuid>/ with {METADATA}")
+        return {file.parent.name: _read_song(file) for file in files}
+
+    def _reason(self, song: "_Song") -> str | None:
+        """Return why a song is left out, or None."""
+        if not song.sources:
+            return "has no stem"
+        if song.has_bleed and self.bleed == "leave_out":
+            return "its recordings bleed into each other"
+        return None
+
+
+@dataclass(frozen=True)
+class _Song:
+    artist: str
+    sources: Sources
+    has_bleed: bool
+
+
+def _holds_songs(folder: Path) -> bool:
+    return any((path / METADATA).is_file() for path in subfolders(folder))
+
+
+def _read_song(file: Path) -> _Song:
+    metadata = read_metadata(file)
+    sources: Sources = {}
+    has_bleed = False
+    for stem in metadata.nodes("stems"):
+        name = source_name(stem, "stemName")
+        for recording in stem.nodes("tracks"):
+            path = f"{stem.text('stemName')}/{recording.text('id')}.{recording.text('extension')}"
+            stream = AudioStream(recording.inside(file.parent, path, "id"))
+            sources[name] = (*sources.get(name, ()), stream)
+            has_bleed |= _has_bleed(recording)
+    return _Song(unicodedata.normalize("NFC", metadata.text("artist")), sources, has_bleed)
+
+
+def _has_bleed(recording: Metadata) -> bool:
+    return "has_bleed" in recording.tree and recording.get("has_bleed", bool, "true or false")

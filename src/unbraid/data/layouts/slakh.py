@@ -1,0 +1,132 @@
+"""Slakh2100: a folder per track with `metadata.yaml`, the mixture, and one file for each MIDI instrument.
+
+Stems of the same instrument class are summed. In the redux edition `omitted/` holds tracks whose MIDI file is in another one.
+BabySlakh, the first 20 tracks, has no split folders.
+
+Source: Manilow et al. 2019, "Cutting Music Source Separation Some Slakh", WASPAA.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from unbraid.data.layouts.folders import audio_files, by_name, found_in, must_be_there, subfolders, unpacked_folder
+from unbraid.data.layouts.grouping import Sources, group_sources, source_name
+from unbraid.data.layouts.metadata import Metadata, read_metadata
+from unbraid.data.tracks import AudioStream, Choice, Listing, Split, Track, refuse_ids, split_of
+from unbraid.errors import InputError
+
+METADATA = "metadata.yaml"
+MIX = "mix"
+OMITTED = "omitted"
+SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "validation": "valid", "test": "test"}
+CLASSES = frozenset({
+    "bass", "brass", "chromatic_percussion", "drums", "ethnic", "guitar", "organ", "percussive", "piano", "pipe", "reed",
+    "sound_effects", "strings", "strings_continued", "synth_lead", "synth_pad",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Slakh2100:
+    """Tracks in `train/`, `validation/`, `test/` and `omitted/`, or without such folders.
+
+    Args:
+        sources: instrument classes that stay sources of their own; all others are summed to `other`. None: every class is a
+            source.
+        omitted: whether tracks in `omitted/` are left out or used for training. Those whose MIDI file is in a validation or
+            test track are left out in any case.
+        valid: MIDI files (the `UUID` of their tracks) of the validation split, or their share; not used with split folders.
+        test: MIDI files of the test split, or their share; not used with split folders.
+    """
+
+    sources: list[str] | None
+    omitted: Literal["leave_out", "train"]
+    valid: Choice
+    test: Choice
+
+    def tracks(self, root: Path) -> Listing:
+        songs, left_out = self._read(root)
+        splits = self._splits(songs)
+        left_out |= {name: "its MIDI file is in a validation or test track too" for name in songs if name not in splits}
+        sources = group_sources({name: songs[name].sources for name in splits}, self.sources, CLASSES)
+        return Listing([Track(name, splits[name], sources[name], songs[name].mixture) for name in splits], left_out)
+
+    def fetch(self, root: Path) -> None:
+        must_be_there(root, f"Slakh2100 is on Zenodo, record 4599666; unpack slakh2100_flac_redux.tar.gz at {root}")
+
+    def _read(self, root: Path) -> tuple[dict[str, "_Song"], dict[str, str]]:
+        """Return the songs that can be used, and the reasons of all others."""
+        place = unpacked_folder(root, lambda folder: any(_track_folders(folder)))
+        folders = [*_track_folders(place)]
+        if not folders:
+            expected = f"train/, validation/ and test/ with Track00001/{METADATA} …"
+            raise InputError(root, "not Slakh2100", found=found_in(place), expected=expected)
+        songs: dict[str, _Song] = {}
+        left_out = {}
+        for folder in folders:
+            if folder.name in songs or folder.name in left_out:
+                raise InputError(folder, "in two split folders", expected="each track in one")
+            if folder.parent.name == OMITTED and self.omitted == "leave_out":
+                left_out[folder.name] = f"is in {OMITTED}/"
+                continue
+            try:
+                songs[folder.name] = _read_song(folder, folder.parent.name if folder.parent != place else "")
+            except _MissingStemError as error:
+                left_out[folder.name] = str(error)
+        return songs, left_out
+
+    def _splits(self, songs: dict[str, "_Song"]) -> dict[str, Split]:
+        """Return the split of each song that is used."""
+        if not any(song.folder for song in songs.values()):
+            drawn = split_of((song.midi for song in songs.values()), self.valid, self.test)
+            return {name: drawn[song.midi] for name, song in songs.items()}
+        refuse_ids(self.valid, self.test)
+        held_out = {song.midi for song in songs.values() if song.folder in ("validation", "test")}
+        return {
+            name: SPLIT_FOLDERS.get(song.folder, "train")
+            for name, song in songs.items()
+            if not (song.folder == OMITTED and song.midi in held_out)
+        }
+
+
+@dataclass(frozen=True)
+class _Song:
+    folder: str  # of its split, empty without split folders
+    midi: str
+    sources: Sources
+    mixture: AudioStream
+
+
+class _MissingStemError(Exception):
+    """A stem that should have been rendered is not there, as in a few published tracks."""
+
+
+def _track_folders(place: Path) -> Iterator[Path]:
+    """Yield the tracks' folders, those of split folders first."""
+    folders = [place / name for name in (*SPLIT_FOLDERS, OMITTED) if (place / name).is_dir()]
+    for folder in folders or [place]:
+        yield from (path for path in subfolders(folder) if (path / METADATA).is_file())
+
+
+def _read_song(folder: Path, split: str) -> _Song:
+    metadata = read_metadata(folder / METADATA)
+    mixture = by_name(audio_files(folder), folder).get(MIX)
+    if mixture is None:
+        raise InputError(folder / f"{MIX}.flac", "this file of the track is missing")
+    return _Song(split, metadata.text("UUID"), _sources(metadata, folder / "stems"), AudioStream(mixture))
+
+
+def _sources(metadata: Metadata, folder: Path) -> Sources:
+    files = by_name(audio_files(folder), folder) if folder.is_dir() else {}
+    stems = metadata.node("stems")
+    sources: Sources = {}
+    for key in sorted(stems.tree, key=str):
+        stem = stems.node(key)
+        if not stem.get("audio_rendered", bool, "true or false"):
+            continue
+        if key not in files:
+            raise _MissingStemError(f"has no stems/{key}")
+        name = source_name(stem, "inst_class")
+        sources[name] = (*sources.get(name, ()), AudioStream(files[key]))
+    return sources

@@ -1,0 +1,86 @@
+"""URMP (University of Rochester Multi-Modal Music Performance): chamber music with a recording of each player.
+
+A piece is a folder with `AuMix_*.wav` and one `AuSep_*.wav` for each player. Players of the same instrument are summed.
+
+Source: Li et al. 2019, "Creating a multitrack classical music performance dataset for multimodal music analysis", IEEE Trans.
+Multimedia.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from unbraid.data.layouts.folders import audio_files, found_in, must_be_there, subfolders, unpacked_folder
+from unbraid.data.layouts.grouping import Sources, group_sources
+from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
+from unbraid.errors import InputError, unknown
+
+INSTRUMENTS = {
+    "vn": "violin", "va": "viola", "vc": "cello", "db": "double_bass", "fl": "flute", "ob": "oboe", "cl": "clarinet",
+    "sax": "saxophone", "bn": "bassoon", "tpt": "trumpet", "hn": "horn", "tbn": "trombone", "tba": "tuba",
+}  # fmt: skip
+PIECE = re.compile(r"\d+_(?P<title>[^_]+)_")
+PLAYER = re.compile(r"AuSep_\d+_(?P<code>[^_]+)_")
+
+
+@dataclass(frozen=True)
+class URMP:
+    """Folders like `01_Jupiter_vn_vc`; all arrangements of a title are in one split, since they share recordings.
+
+    Args:
+        sources: instruments that stay sources of their own; all others are summed to `other`. None: every instrument is a
+            source.
+        valid: titles of the validation split, or its share of the titles.
+        test: titles of the test split, or its share of the titles.
+    """
+
+    sources: list[str] | None
+    valid: Choice
+    test: Choice
+
+    def tracks(self, root: Path) -> Listing:
+        place = unpacked_folder(root, lambda folder: bool(_pieces(folder)))
+        pieces = _pieces(place)
+        if not pieces:
+            expected = "folders like 01_Jupiter_vn_vc with AuMix_*.wav and AuSep_*.wav"
+            raise InputError(root, "not URMP", found=found_in(place), expected=expected)
+        splits = split_of(pieces.values(), self.valid, self.test)
+        sources = group_sources({folder.name: _players(folder) for folder in pieces}, self.sources, INSTRUMENTS.values())
+        # It is not documented that all recordings of a piece have the same length.
+        tracks = [
+            Track(folder.name, splits[title], sources[folder.name], _mixture(folder), equal_lengths=False)
+            for folder, title in pieces.items()
+        ]
+        return Listing(tracks)
+
+    def fetch(self, root: Path) -> None:
+        must_be_there(root, f"URMP is given on request, see its home page; put its piece folders at {root}")
+
+
+def _pieces(place: Path) -> dict[Path, str]:
+    """Return the title of each piece by its folder."""
+    named = {folder: PIECE.match(folder.name) for folder in subfolders(place)}
+    return {folder: match["title"] for folder, match in named.items() if match and any(folder.glob("Au*.*"))}
+
+
+def _players(folder: Path) -> Sources:
+    sources: Sources = {}
+    for path in audio_files(folder):
+        match = PLAYER.match(path.name)
+        if match is None:
+            continue
+        code = match["code"]
+        if code not in INSTRUMENTS:
+            raise InputError(path, found=code, expected="the code of an instrument", hint=unknown(code, INSTRUMENTS))
+        name = INSTRUMENTS[code]
+        sources[name] = (*sources.get(name, ()), AudioStream(path))
+    if not sources:
+        raise InputError(folder / "AuSep_*.wav", "the recordings of the players are missing")
+    return sources
+
+
+def _mixture(folder: Path) -> AudioStream:
+    files = [path for path in audio_files(folder) if path.name.startswith("AuMix_")]
+    if len(files) != 1:
+        raise InputError(folder / "AuMix_*.wav", found=f"{len(files)} files", expected="one")
+    return AudioStream(files[0])
