@@ -20,10 +20,11 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from unbraid.commands.overrides import is_sweep, quote_paths, unreadable
 from unbraid.errors import InputError, unknown
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -52,6 +53,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[
             os.environ.setdefault(HUGE_PAGES, "1")
             # Hydra shall raise what it would otherwise print in its own way.
             with _one_sentence(config_name, asked=asked), _full_error("1"):
+                sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep(sys.argv[1:], CONF, config_name))
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, asked))()
             if failed_runs:
                 _end(f"error: did not succeed: {', '.join(failed_runs)}; the same command tries again", 1)
@@ -140,6 +142,8 @@ def sentence(error: BaseException | None, config_name: str, folder: Path | None 
     """What to tell a user, or None where the error is not of their making."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, OverrideParseException):
+        return str(unreadable(error.override))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         known = error.options or [path.stem for path in (CONF / group).glob("*.yaml")]  # Hydra has none where a list was typed
