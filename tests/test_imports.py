@@ -187,6 +187,9 @@ def test_the_sweeper_is_a_thin_plugin():
     assert {name for name in names if not is_allowed(name, allowed)} == set()
     names = imported(SOURCE.parent / "hydra_plugins/unbraid_words.py")
     assert {name for name in names if not is_allowed(name, {"hydra", "omegaconf"})} == set()
+    names = imported(SOURCE.parent / "hydra_plugins/unbraid_sources.py")
+    allowed = {"hydra", "omegaconf", "unbraid.commands.door", "unbraid.errors"}
+    assert {name for name in names if not is_allowed(name, allowed)} == set()
 
 
 def test_doors_are_short_and_import_only_hydra_and_commands():

@@ -28,7 +28,7 @@ def test_help_lists_the_groups(cli):
     for group in (
         "data: demo, demo_leads, digits, ikala, medleydb, mir1k, musdb, pairs, singles, stems",
         "model: " + ", ".join(sorted(path.stem for path in (CONF / "model").glob("*.yaml"))),
-        "targets: accompaniment, all, mixture, reed, string, vocals",
+        "targets: accompaniment, all, mixture, vocals",
         "trainer: auto, cpu, ddp",
     ):
         assert group in out

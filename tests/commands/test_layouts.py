@@ -8,7 +8,7 @@ import torch
 from tests.conftest import SHORT, only_run
 from tests.data import twins
 
-OWN = ["~targets.vocals", "+targets.voice=[voice]"]
+OWN = ["targets=voice"]
 LAYOUTS = {
     "ikala": (twins.ikala, ["data=ikala", "targets=vocals_accompaniment", "data.layout.valid=0.25"]),
     "mir1k": (twins.mir1k, ["data=mir1k", "data.layout.test=[amy]"]),

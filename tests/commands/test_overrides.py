@@ -105,6 +105,20 @@ def test_a_folder_of_hydra_is_never_swept():
     assert read(quote_paths(["hydra.sweep.dir=a,b"], sweeps=True)[0]) == "a,b"
 
 
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("targets=Gitarre für", "Gitarre für"),
+        ("targets=808", "808"),
+        ("targets=[piano,Lead Guitar,808,don't]", ["piano", "Lead Guitar", "808", "don't"]),
+        ("targets=null", None),
+        ("targets='a, b'", "a, b"),
+    ],
+)
+def test_names_of_sources_mean_what_was_typed(word, value):
+    assert read(quote_paths([word], sweeps=False)[0]) == value
+
+
 def test_a_tilde_is_the_home_folder_or_a_letter(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/é")

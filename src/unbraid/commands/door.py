@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
+from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -141,7 +142,7 @@ def _end(message: str, status: int) -> NoReturn:
 def sentence(error: BaseException | None, config_name: str, folder: Path | None = None) -> str | None:
     """What to tell a user, or None where the error is not of their making."""
     if isinstance(error, InputError):
-        return str(error)
+        return f"{error}{_like_a_choice(error)}"
     if isinstance(error, OverrideParseException):
         return str(unreadable(error.override))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -157,6 +158,14 @@ def sentence(error: BaseException | None, config_name: str, folder: Path | None 
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # Hydra's bare word on data=null
         return str(error)
     return None
+
+
+def _like_a_choice(error: InputError) -> str:
+    """The end of a sentence about a target that is no source, if its name is like that of a yaml in `conf/targets`."""
+    group, _, name = error.where.partition(".")
+    known = [path.stem for path in CONF.glob("targets/*.yaml")] if group == "targets" else []
+    close = get_close_matches(name, known, n=1, cutoff=0.75)
+    return f"; or the choice targets={close[0]}?" if close and close[0] != name else ""
 
 
 def _unknown_key(message: str, config_name: str) -> str | None:

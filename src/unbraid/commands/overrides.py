@@ -26,7 +26,8 @@ PATHS = frozenset({
 })  # fmt: skip
 # Those of them that are only a part of a path, in which ~ is a letter.
 PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", "hydra.sweep.subdir"})
-LISTS = frozenset({"beside", "input", "runs"})  # those of them that also take a list
+LISTS = frozenset({"beside", "input", "runs", "targets"})  # keys that also take a list
+TARGETS = "targets"  # takes the names of sources, which are those of files
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
 SWEEP_GROUPS = frozenset({"experiment", "launcher", "sweeper"})  # a choice of these can make a sweep of a command
 ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|[^,])*?)\s*(?:,|\Z)""")
@@ -85,17 +86,18 @@ def unreadable(word: str) -> InputError:
 def _quote_word(word: str, sweeps: bool) -> str:
     key, equals, value = word.partition("=")
     name = key.lstrip("+")
-    if not equals or name not in PATHS:
+    if not equals or name not in PATHS | {TARGETS}:
         return word
-    path = value if name in PARTS else _without_tilde(value)
-    if os.path.lexists(path):
+    path = value if name in PARTS | {TARGETS} else _without_tilde(value)
+    if os.path.lexists(path) and name != TARGETS:
         if "${" in value:
             raise InputError(word, "holds '${', which Hydra replaces by a value", hint="Rename it, or type a link to it")
         return f"{key}={_quote_text(path)}"
-    quote = partial(_quote_path, place=name not in PARTS)
+    quote = partial(_quote_path, place=name not in PARTS | {TARGETS})
     if name in LISTS and value.startswith("[") and value.endswith("]"):
         return word if sweeps and _is_readable(value) else f"{key}=[{','.join(map(quote, _elements(value[1:-1])))}]"
-    if not sweeps or name.startswith("hydra."):  # which is the same for all runs of a sweep
+    # Hydra's folders are the same for all runs of a sweep. Hydra says how to type several targets.
+    if (not sweeps and name != TARGETS) or name.startswith("hydra."):
         return f"{key}={quote(value)}"
     if re.match(r"(choice|glob|shuffle|sort|tag)\(", value) and _is_readable(value):
         return word
