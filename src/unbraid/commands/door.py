@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from unbraid.commands.overrides import is_sweep, quote_paths, unreadable
-from unbraid.errors import InputError, unknown
+from unbraid.errors import InputError, LayoutError, unknown
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 PACKAGE = Path(__file__).parents[1]
@@ -141,6 +141,10 @@ def _end(message: str, status: int) -> NoReturn:
 
 def sentence(error: BaseException | None, config_name: str, folder: Path | None = None) -> str | None:
     """What to tell a user, or None where the error is not of their making."""
+    if isinstance(error, LayoutError):
+        from unbraid.commands.layouts import with_layouts_that_fit  # of what only a failing command has to wait for
+
+        return str(with_layouts_that_fit(error, CONF))
     if isinstance(error, InputError):
         return f"{error}{_like_a_choice(error)}"
     if isinstance(error, OverrideParseException):

@@ -22,7 +22,7 @@ from unbraid.data.store import Store, StoredTrack, spell_size
 from unbraid.data.stretch import Stretch
 from unbraid.data.targets import target_matrix
 from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Split, Track
-from unbraid.errors import InputError
+from unbraid.errors import InputError, LayoutError
 
 
 class MultitrackData(pl.LightningDataModule):
@@ -99,8 +99,8 @@ class MultitrackData(pl.LightningDataModule):
         """Fetch the data set if asked to, and fill the store; what can be said before decoding is said before."""
         if self.trainer and self.residency == "device" and self._device().type != "cuda":
             raise InputError(f"data.residency=device: the network runs on {self._device().type}, expected a GPU; use auto")
-        if self.opened is None and self.download:
-            self.layout.fetch(self.root)
+        if self.opened is None:
+            self._fetch()
         self._open(progress=True)
 
     def setup(self, stage: str) -> None:
@@ -119,8 +119,7 @@ class MultitrackData(pl.LightningDataModule):
         Raises:
             InputError: see `prepare_data`; or the split has no tracks.
         """
-        if self.download:
-            self.layout.fetch(self.root)
+        self._fetch()
         tracks = [track for track in self._list([split]) if track.split == split and track.stretch is None]
         stored = self._aligned(Store(self.store.folder, sample_rate, channels, self.store.decoders).open(tracks, progress))
         self._check_splits(stored, [split])
@@ -145,7 +144,7 @@ class MultitrackData(pl.LightningDataModule):
         try:
             listing = self.layout.tracks(self.root)
         except InputError as error:
-            raise InputError(self._with_key(str(error))) from error
+            raise self._of_layout(error) from error
         self.left_out |= listing.left_out
         self._check_splits(listing.tracks, splits)
         self.names = sources = _sources(listing.tracks)
@@ -157,6 +156,20 @@ class MultitrackData(pl.LightningDataModule):
         return listing.tracks + [
             replace(track, name=f"{track.name} ({copy.name})", stretch=copy) for copy in self.copies for track in train
         ]
+
+    def _fetch(self) -> None:
+        if self.download:
+            try:
+                self.layout.fetch(self.root)
+            except InputError as error:
+                raise self._of_layout(error) from error
+
+    def _of_layout(self, error: InputError) -> InputError:
+        """Return a `LayoutError` if the error is about the root, else the error with the whole key of an option in front."""
+        where, begins, rest = error.where.partition(f"{self.root}: ")
+        if error.where == str(self.root):
+            return LayoutError(self.root, error.problem, found=error.found, expected=error.expected, hint=error.hint)
+        return LayoutError(self.root, rest) if begins and not where else InputError(self._with_key(str(error)))
 
     def _with_key(self, reason: str) -> str:
         """A layout's sentence, the whole key in front where it begins with the name of an option."""
