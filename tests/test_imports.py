@@ -135,7 +135,10 @@ TABLE = {
     "commands": {"torch", "numpy", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
     "commands.dashboard": {"omegaconf", "wandb", "wandb_workspaces", *ANY_UNBRAID},
     "commands.console": {"omegaconf", "unbraid.commands.door", "unbraid.errors"},
-    "commands.door": {"hydra", "omegaconf", "unbraid.errors", "unbraid.runs"},
+    "commands.door": {
+        "hydra", "omegaconf", "unbraid.commands.layouts", "unbraid.commands.overrides", "unbraid.errors", "unbraid.runs",
+    },
+    "commands.overrides": {"hydra", "omegaconf", "unbraid.errors"},
 }  # fmt: skip
 
 
@@ -170,7 +173,7 @@ def test_imports_only_what_the_table_allows(file):
     assert {name for name in imported(file) if not is_allowed(name, allowed_for(module))} == set()
 
 
-GROUND = ("door", "experiment", "trained", "courses", "board", "plan")
+GROUND = ("door", "overrides", "layouts", "experiment", "trained", "courses", "board", "plan")
 
 
 def test_commands_do_not_import_each_other():
@@ -186,6 +189,9 @@ def test_the_sweeper_is_a_thin_plugin():
     assert {name for name in names if not is_allowed(name, allowed)} == set()
     names = imported(SOURCE.parent / "hydra_plugins/unbraid_words.py")
     assert {name for name in names if not is_allowed(name, {"hydra", "omegaconf"})} == set()
+    names = imported(SOURCE.parent / "hydra_plugins/unbraid_sources.py")
+    allowed = {"hydra", "omegaconf", "unbraid.commands.door", "unbraid.errors"}
+    assert {name for name in names if not is_allowed(name, allowed)} == set()
 
 
 def test_doors_are_short_and_import_only_hydra_and_commands():

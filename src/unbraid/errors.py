@@ -32,11 +32,15 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Restore the fields when an error crosses a process boundary."""
-        return _input_error, (self.where, self.problem, self.found, self.expected, self.hint)
+        return _input_error, (type(self), self.where, self.problem, self.found, self.expected, self.hint)
 
 
-def _input_error(where: str, problem: str, found: object, expected: str, hint: str) -> "InputError":
-    return InputError(where, problem, found=found, expected=expected, hint=hint)
+def _input_error(kind: type[InputError], where: str, problem: str, found: object, expected: str, hint: str) -> InputError:
+    return kind(where, problem, found=found, expected=expected, hint=hint)
+
+
+class LayoutError(InputError):
+    """The folder of a data set, which is `where`, does not hold what its layout expects."""
 
 
 class Interrupted(KeyboardInterrupt):

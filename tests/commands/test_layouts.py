@@ -5,10 +5,12 @@ import json
 import pytest
 import torch
 
-from tests.conftest import SHORT, only_run
+from tests.conftest import SHORT, files_below, make_root, only_run
 from tests.data import twins
+from unbraid.commands.door import CONF
+from unbraid.commands.layouts import layouts_that_fit
 
-OWN = ["~targets.vocals", "+targets.voice=[voice]"]
+OWN = ["targets=voice"]
 LAYOUTS = {
     "ikala": (twins.ikala, ["data=ikala", "targets=vocals_accompaniment", "data.layout.valid=0.25"]),
     "mir1k": (twins.mir1k, ["data=mir1k", "data.layout.test=[amy]"]),
@@ -56,3 +58,38 @@ def test_what_the_data_engine_cannot_use_is_said(cli, songs, words, sentence):
     choices = ["data=musdb", f"data.root={songs}", "augmentation=gain_swap", "copies=pitch"]
     status, _, err = cli(*choices, *SHORT, *words)
     assert status == 1 and sentence in err
+
+
+@pytest.mark.parametrize(
+    ("twin", "names"),
+    [
+        (twins.ikala, ["ikala", "mir1k", "singles"]),
+        (twins.medleydb, ["medleydb", "singles"]),
+        (twins.pairs, ["pairs"]),
+        (twins.stems, ["stems"]),
+        (twins.singles, ["singles"]),
+        (make_root, ["musdb", "stems"]),
+        (lambda root: root.mkdir(), []),
+        (lambda root: None, []),
+    ],
+)
+def test_the_layouts_that_fit_a_folder(tmp_path, twin, names):
+    twin(tmp_path / "root")
+    before = files_below(tmp_path)
+    assert layouts_that_fit(tmp_path / "root", CONF) == names
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("words", [["data=demo"], ["data=demo_leads"], ["data=musdb", "data.download=true"], ["data=ikala"]])
+def test_a_folder_of_another_layout_is_named_and_stays_as_it_is(cli, tmp_path, words):
+    root, cache = twins.pairs(tmp_path / "root"), tmp_path / "cache"
+    before = files_below(root)
+    status, _, err = cli(*words, f"data.root={root}", f"data.cache_dir={cache}", *SHORT)
+    assert status == 1 and err.startswith(f"error: {root}: ") and "Layouts that fit this folder: data=pairs" in err
+    assert files_below(root) == before and not cache.exists() and files_below(tmp_path / "work") == []
+
+
+def test_a_folder_that_no_layout_fits_is_said(cli, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    status, _, err = cli("data=stems", f"data.root={tmp_path}", *SHORT)
+    assert status == 1 and "No layout fits this folder" in err

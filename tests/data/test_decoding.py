@@ -64,9 +64,12 @@ def test_other_lengths_are_refused_with_both(tmp_path, lengths, seconds, hint):
 
 def test_surround_next_to_stereo_becomes_stereo(tmp_path):
     wide = np.stack([tone(8000) / k for k in range(1, 7)], axis=1)
-    decoded = decode(track(tmp_path, ("wide", wide, 8000), ("stereo", wide[:, :2], 8000)))
-    assert decoded.file_channels == (2, 6) and np.array_equal(decoded.sources["wide"], decoded.sources["stereo"])
-    assert decode(track(tmp_path, ("wide", wide, 8000))).mixture.shape[0] == 6
+    song = track(tmp_path, ("wide", wide, 8000), ("stereo", wide[:, :2], 8000))
+    decoded = decode(song)
+    assert decoded.sources["wide"].shape == decoded.sources["stereo"].shape
+    assert len(decoded.messages) == 1 and decoded.messages[0].startswith("wide.wav: has 6 channels")
+    front = decode(song, surround="front")
+    assert np.array_equal(front.sources["wide"], front.sources["stereo"])
 
 
 def test_a_mono_source_sounds_on_both_sides(tmp_path):

@@ -162,7 +162,7 @@ def read(
         for index, block in _decode(path, container, decoders):
             whole[index].append(block)
         if messages is not None:
-            messages += dict.fromkeys(f"{path}: {message}" for decoder in decoders for message in decoder.messages)
+            messages += dict.fromkeys(f"{path.name}: {message}" for decoder in decoders for message in decoder.messages)
         return [_checked(path, whole[decoder.stream.index].array()) for decoder in decoders], decoders[0].rate
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
+from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -20,11 +21,12 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from unbraid.errors import InputError, unknown
+from unbraid.commands.overrides import is_sweep, quote_paths, unreadable
+from unbraid.errors import InputError, LayoutError, unknown
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 PACKAGE = Path(__file__).parents[1]
@@ -52,6 +54,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[
             os.environ.setdefault(HUGE_PAGES, "1")
             # Hydra shall raise what it would otherwise print in its own way.
             with _one_sentence(config_name, asked=asked), _full_error("1"):
+                sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep(sys.argv[1:], CONF, config_name))
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, asked))()
             if failed_runs:
                 _end(f"error: did not succeed: {', '.join(failed_runs)}; the same command tries again", 1)
@@ -138,8 +141,14 @@ def _end(message: str, status: int) -> NoReturn:
 
 def sentence(error: BaseException | None, config_name: str, folder: Path | None = None) -> str | None:
     """What to tell a user, or None where the error is not of their making."""
+    if isinstance(error, LayoutError):
+        from unbraid.commands.layouts import with_layouts_that_fit  # of what only a failing command has to wait for
+
+        return str(with_layouts_that_fit(error, CONF))
     if isinstance(error, InputError):
-        return str(error)
+        return f"{error}{_like_a_choice(error)}"
+    if isinstance(error, OverrideParseException):
+        return str(unreadable(error.override))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         known = error.options or [path.stem for path in (CONF / group).glob("*.yaml")]  # Hydra has none where a list was typed
@@ -153,6 +162,14 @@ def sentence(error: BaseException | None, config_name: str, folder: Path | None 
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # Hydra's bare word on data=null
         return str(error)
     return None
+
+
+def _like_a_choice(error: InputError) -> str:
+    """The end of a sentence about a target that is no source, if its name is like that of a yaml in `conf/targets`."""
+    group, _, name = error.where.partition(".")
+    known = [path.stem for path in CONF.glob("targets/*.yaml")] if group == "targets" else []
+    close = get_close_matches(name, known, n=1, cutoff=0.75)
+    return f"; or the choice targets={close[0]}?" if close and close[0] != name else ""
 
 
 def _unknown_key(message: str, config_name: str) -> str | None:

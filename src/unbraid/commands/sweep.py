@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from unbraid.commands.board import Board, main_score
 from unbraid.commands.door import as_asked, failed_runs, remove_if_empty
 from unbraid.commands.experiment import check_experiment, choices_of, named
+from unbraid.commands.overrides import as_typed, quoted
 from unbraid.commands.plan import plan
 from unbraid.errors import InputError
 from unbraid.launchers.arms import Arm, Launcher
@@ -63,10 +64,9 @@ def settle(config: DictConfig) -> None:
 
 def _lead(config: DictConfig, folder: Path) -> None:
     """The sweeper reads it here; what Hydra composes for each run starts from the overrides."""
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     with open_dict(config):
         config.hydra.sweep.dir = str(folder)
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
 
 
 @dataclass
@@ -155,7 +155,7 @@ def job_of(config: DictConfig, loader: ConfigLoader, words: Sequence[str], numbe
     del tree["hydra"]
     own = OmegaConf.create(tree)
     OmegaConf.resolve(own)  # `hydra:` means this job now, and the next one soon
-    run = Run(folder, own, inside(words), choices_of(composed.hydra))
+    run = Run(folder, own, [as_typed(word) for word in inside(words)], choices_of(composed.hydra))
     result = JobReturn(overrides=list(words), cfg=own, hydra_cfg=composed, working_dir=str(folder), status=JobStatus.COMPLETED)
     result.return_value = None
     return Job(run, result, number)

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from unbraid.commands.courses import Course, ready, shown
 from unbraid.commands.door import frozen, sentence
 from unbraid.commands.experiment import check_experiment, choices_of, named
+from unbraid.commands.overrides import as_typed
 from unbraid.commands.plan import plan
 from unbraid.errors import InputError
 from unbraid.launchers.processes import live_with_parent, start
@@ -25,7 +26,7 @@ def train(config: DictConfig) -> None:
     with interruptible():
         check_experiment(config)
         chosen = HydraConfig.get()
-        words = [*chosen.overrides.task]
+        words = [as_typed(word) for word in chosen.overrides.task]
         if typed := next((word for word in words if word.startswith(("launcher", "sweeper"))), None):
             raise InputError(f"{typed}: is for sweeps, of one run too; add -m, as in: python train.py -m …")
         if typed := named(chosen, "hydra.sweep.dir"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from unbraid import audio
+from unbraid.audio import ChannelChoice
 from unbraid.data.tracks import AudioStream, Track
 from unbraid.errors import InputError
 from unbraid.memory import Recycled
@@ -31,7 +32,7 @@ class Decoded:
         cut_seconds: length that was cut off the longest stream.
         padded_seconds: length of the silence that was appended to the shortest stream.
         file_rates: sample rates of its files in Hz, ascending, each once.
-        file_channels: channel counts of its streams, ascending, each once.
+        messages: remarks of the reader about its files, such as a downmix of surround sound.
 
     Shape:
         mixture [channels, samples], sources [channels, samples] each, by name and sorted; all of one length, float32.
@@ -43,7 +44,7 @@ class Decoded:
     cut_seconds: float = 0.0
     padded_seconds: float = 0.0
     file_rates: tuple[int, ...] = ()
-    file_channels: tuple[int, ...] = ()
+    messages: tuple[str, ...] = ()
 
 
 def streams_of(track: Track) -> list[AudioStream]:
@@ -52,12 +53,13 @@ def streams_of(track: Track) -> list[AudioStream]:
     return list(dict.fromkeys([*own, *(stream for _, streams in sorted(track.sources.items()) for stream in streams)]))
 
 
-def decode(track: Track, memory: Recycled | None = None) -> Decoded:
+def decode(track: Track, memory: Recycled | None = None, surround: ChannelChoice = "downmix") -> Decoded:
     """Read each file once. Files at lower rates are resampled to the highest rate of the track.
 
     Args:
         track: track to decode.
         memory: buffers for the samples.
+        surround: how stereo is made of files with more than two channels.
 
     Raises:
         InputError: a file cannot be read or is empty, or streams differ in length by more than `Track.lengths` allows.
@@ -65,10 +67,8 @@ def decode(track: Track, memory: Recycled | None = None) -> Decoded:
     streams = streams_of(track)
     if not streams:
         raise InputError(f"{track.name}: has neither a mixture nor a source with samples")
-    decoded, rates = _read(streams, memory)
-    channels = tuple(sorted({len(samples) for samples in decoded.values()}))
-    if len({*channels} - {1}) > 1:
-        decoded = {stream: audio.to_channels(samples, min(len(samples), 2)) for stream, samples in decoded.items()}
+    messages: list[str] = []
+    decoded, rates = _read(streams, memory, surround, messages)
     longest, shortest = (pick(samples.shape[1] for samples in decoded.values()) for pick in (max, min))
     length = _common_length(track, decoded, rates)
     decoded = {stream: _of_length(samples, length) for stream, samples in decoded.items()}
@@ -78,10 +78,12 @@ def decode(track: Track, memory: Recycled | None = None) -> Decoded:
     if track.remainder:
         sources[track.remainder] = _sum([mixture, *(-source for source in sources.values())], silence)
     cut, padded = (longest - length) / rates[-1], (length - shortest) / rates[-1]
-    return Decoded(rates[-1], mixture, dict(sorted(sources.items())), cut, padded, rates, channels)
+    return Decoded(rates[-1], mixture, dict(sorted(sources.items())), cut, padded, rates, tuple(messages))
 
 
-def _read(streams: Sequence[AudioStream], memory: Recycled | None) -> tuple[dict[AudioStream, np.ndarray], tuple[int, ...]]:
+def _read(
+    streams: Sequence[AudioStream], memory: Recycled | None, surround: ChannelChoice, messages: list[str]
+) -> tuple[dict[AudioStream, np.ndarray], tuple[int, ...]]:
     """Return the samples of each stream [channels, samples] at the highest rate, and the rates of the files, ascending."""
     by_file: dict[Path, list[int]] = {}
     for stream in streams:
@@ -91,12 +93,9 @@ def _read(streams: Sequence[AudioStream], memory: Recycled | None) -> tuple[dict
     whole: dict[tuple[Path, int], np.ndarray] = {}
     rates: dict[Path, int] = {}
     for path, indices in by_file.items():
-        arrays, rates[path] = audio.read(path, indices, memory)
+        arrays, rates[path] = audio.read(path, indices, memory, surround, messages)
         whole |= {(path, index): samples for index, samples in zip(indices, arrays, strict=True)}
     found = tuple(sorted(set(rates.values())))
-    for (path, _), samples in whole.items():
-        if not samples.shape[1]:
-            raise InputError(path, "has no samples")
     whole = {(path, index): audio.resample(samples, rates[path], found[-1]) for (path, index), samples in whole.items()}
     return {stream: _channel(whole[stream.path, stream.stream], stream) for stream in streams}, found
 

@@ -18,6 +18,7 @@ import numpy as np
 from filelock import FileLock
 
 from unbraid import audio
+from unbraid.audio import ChannelChoice
 from unbraid.data.decoding import Decoded, decode, streams_of
 from unbraid.data.health import examine, repairs
 from unbraid.data.tracks import MIXTURE, AudioStream, Track
@@ -38,6 +39,7 @@ class Order:
     sample_rate: int
     channels: int
     folder: Path
+    surround: ChannelChoice = "downmix"
 
     @property
     def key(self) -> str:
@@ -45,7 +47,7 @@ class Order:
         track = self.track
         structure = {name: [_spell(stream) for stream in streams] for name, streams in track.sources.items()}
         mixture = None if track.mixture is None else _spell(track.mixture)
-        how = [track.remainder, track.lengths, track.stretch and asdict(track.stretch)]
+        how = [self.surround, track.remainder, track.lengths, track.stretch and asdict(track.stretch)]
         parts = [VERSION, self.sample_rate, self.channels, structure, mixture, how, fingerprints(track)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -115,7 +117,7 @@ def drop(entry: Path) -> None:
 
 
 def _write(order: Order, folder: Path) -> None:
-    track, decoded = order.track, decode(order.track, MEMORY)
+    track, decoded = order.track, decode(order.track, MEMORY, order.surround)
     health = examine(track, decoded)
     peak, rows = _rows(order, decoded)
     scale = _scale(rows.values())

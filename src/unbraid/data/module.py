@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from unbraid.audio import ChannelChoice
 from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
 from unbraid.data.chunks import Batch, Beside, ChunkBatches, Chunks, Mixing, WholeTracks
@@ -24,7 +25,7 @@ from unbraid.data.store import Store, StoredTrack, spell_size
 from unbraid.data.stretch import Stretch
 from unbraid.data.targets import target_matrix
 from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Listing, Split, Track, few
-from unbraid.errors import InputError
+from unbraid.errors import InputError, LayoutError
 
 
 class MultitrackData(pl.LightningDataModule):
@@ -37,6 +38,7 @@ class MultitrackData(pl.LightningDataModule):
         targets: name of each target and the sources it sums, see `target_matrix`.
         sample_rate: of the batches, in Hz; the store resamples to it.
         channels: of the batches.
+        surround: how stereo is made of files with more than two channels, see `unbraid.audio.channels`.
         chunk_seconds: length of a training chunk.
         batch_size: chunks per step and process.
         chunks_per_track: how many chunks an epoch draws, times the number of training tracks.
@@ -60,6 +62,7 @@ class MultitrackData(pl.LightningDataModule):
         targets: Mapping[str, list[str]],
         sample_rate: int,
         channels: int,
+        surround: ChannelChoice,
         chunk_seconds: float,
         batch_size: int,
         chunks_per_track: int,
@@ -86,7 +89,7 @@ class MultitrackData(pl.LightningDataModule):
         self.sampling, self.copies, self.residency = sampling, [copy for copy in copies.values() if copy is not None], residency
         self.augmentation = {name: augment for name, augment in augmentation.items() if augment is not None}
         self.cache_dir = Path(cache_dir).expanduser()
-        self.store = Store(self.cache_dir / "store", sample_rate, channels, decoders)
+        self.store = Store(self.cache_dir / "store", sample_rate, channels, decoders, surround)
         self.opened: list[StoredTrack] | None = None
         self.tracks: list[StoredTrack] = []
         self.names: list[str] = []
@@ -103,8 +106,8 @@ class MultitrackData(pl.LightningDataModule):
         """Fetch the data set if asked to, and fill the store; what can be said before decoding is said before."""
         if self.trainer and self.residency == "device" and self._device().type != "cuda":
             raise InputError(f"data.residency=device: the network runs on {self._device().type}, expected a GPU; use auto")
-        if self.opened is None and self.download:
-            self.layout.fetch(self.root)
+        if self.opened is None:
+            self._fetch()
         self._open(progress=True)
 
     def setup(self, stage: str) -> None:
@@ -123,10 +126,9 @@ class MultitrackData(pl.LightningDataModule):
         Raises:
             InputError: see `prepare_data`; or the split has no tracks.
         """
-        if self.download:
-            self.layout.fetch(self.root)
+        self._fetch()
         tracks = [track for track in self._list([split]) if track.split == split and track.stretch is None]
-        stored = self._aligned(Store(self.store.folder, sample_rate, channels, self.store.decoders).open(tracks, progress))
+        stored = self._aligned(self.store.at(sample_rate, channels).open(tracks, progress))
         self._check_splits(stored, [split])
         return stored
 
@@ -149,8 +151,8 @@ class MultitrackData(pl.LightningDataModule):
         try:
             listing = self.layout.tracks(self.root)
         except InputError as error:
-            raise self._with_key(error) from error
-        return replace(listing, refused=[self._with_key(error) for error in listing.refused])
+            raise self._of_layout(error) from error
+        return replace(listing, refused=[self._of_layout(error) for error in listing.refused])
 
     def _list(self, splits: Sequence[Split]) -> list[Track]:
         """All tracks of the data set, with the copies, of which these splits must not be empty."""
@@ -177,17 +179,28 @@ class MultitrackData(pl.LightningDataModule):
             if track.split != "train" and (lacking := {*sources} - {*track.source_names}):
                 raise InputError(f"{track.name}: has no source '{min(lacking)}', which other tracks have")
 
+    def _fetch(self) -> None:
+        if self.download:
+            try:
+                self.layout.fetch(self.root)
+            except InputError as error:
+                raise self._of_layout(error) from error
+
     @property
     def _options(self) -> Mapping[str, Any]:
         """Options of the layout."""
         return vars(self.layout) if hasattr(self.layout, "__dict__") else {}
 
-    def _with_key(self, error: InputError) -> InputError:
-        """Return a layout's error, with the whole key in front if it begins with the name of an option."""
-        if re.split(r"[:. ]", error.where)[0] not in self._options:
-            return error
-        where = f"data.layout.{error.where}"
-        return InputError(where, error.problem, found=error.found, expected=error.expected, hint=error.hint)
+    def _of_layout(self, error: InputError) -> InputError:
+        """Return a `LayoutError` if the error is about the root, else the error with the whole key of an option in front."""
+        where, problem, kind = error.where, error.problem, type(error)
+        if where == str(self.root):
+            kind = LayoutError
+        elif where.startswith(f"{self.root}: "):  # a whole sentence
+            where, problem, kind = str(self.root), where.removeprefix(f"{self.root}: "), LayoutError
+        elif re.split(r"[:. ]", where)[0] in self._options:
+            where = f"data.layout.{where}"
+        return kind(where, problem, found=error.found, expected=error.expected, hint=error.hint)
 
     def _check_splits(self, tracks: Sequence[Track | StoredTrack], splits: Sequence[Split]) -> None:
         counts = {split: sum(track.split == split for track in tracks) for split in SPLITS}

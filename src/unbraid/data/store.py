@@ -20,6 +20,7 @@ from torch import Tensor, from_numpy
 from tqdm import tqdm
 
 from unbraid import audio
+from unbraid.audio import ChannelChoice
 from unbraid.data.decoding import streams_of
 from unbraid.data.fill import VERSION, Order, drop, fill, is_whole, lock_of
 from unbraid.data.health import Health
@@ -121,10 +122,18 @@ class Store:
         sample_rate: in Hz.
         channels: 1 or 2.
         decoders: processes that fill it; None: as many as there are cores and as memory holds.
+        surround: how stereo is made of files with more than two channels.
     """
 
-    def __init__(self, folder: Path, sample_rate: int, channels: int, decoders: int | None = None) -> None:
-        self.folder, self.sample_rate, self.channels, self.decoders = folder, sample_rate, channels, decoders
+    def __init__(
+        self, folder: Path, sample_rate: int, channels: int, decoders: int | None = None, surround: ChannelChoice = "downmix"
+    ) -> None:
+        self.folder, self.sample_rate, self.channels = folder, sample_rate, channels
+        self.decoders, self.surround = decoders, surround
+
+    def at(self, sample_rate: int, channels: int) -> "Store":
+        """Return the same store at another rate in Hz and number of channels."""
+        return Store(self.folder, sample_rate, channels, self.decoders, self.surround)
 
     def open(self, tracks: Sequence[Track], progress: bool = True) -> list[StoredTrack]:
         """All tracks, in order, decoding those that are not in the store yet.
@@ -132,7 +141,7 @@ class Store:
         Raises:
             InputError: files cannot be used (all others are in the store then), or the folder cannot hold the samples.
         """
-        orders = [Order(track, self.sample_rate, self.channels, self.folder) for track in tracks]
+        orders = [Order(track, self.sample_rate, self.channels, self.folder, self.surround) for track in tracks]
         entries = [order.entry for order in orders]
         missing = [order for order, entry in zip(orders, entries, strict=True) if not is_whole(entry)]
         if missing:

@@ -21,7 +21,7 @@ def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> T
         for term in terms if terms != [ALL] else ():
             source = term.removeprefix("-")
             if source not in sources:
-                raise InputError(f"targets.{target}: the data has no source '{source}'; {unknown(source, sources)}")
+                raise InputError(f"targets.{target}", f"the data has no source '{source}'; {unknown(source, sources)}")
         left_out = {term[1:] for term in terms if term.startswith("-")}
         if left_out and len(left_out) < len(terms):
             raise InputError(f"targets.{target}: {list(terms)} mixes sources to sum and sources to leave out; use one kind")

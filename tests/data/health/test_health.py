@@ -25,7 +25,7 @@ GOOD = health.Health(
     padded_seconds=0.0,
     rate=RATE,
     file_rates=[RATE],
-    file_channels=[2],
+    messages=[],
     channels=2,
     residual_db=-90.0,
     remainder_db=None,
@@ -204,7 +204,7 @@ def test_cues():
         ("unequal lengths", {"remainder_db": -9.0, "cut_seconds": 0.5}, {"remainder_db": -9.0, "cut_seconds": 0.6}),
         ("unequal lengths", {"padded_seconds": 0.0}, {"padded_seconds": 0.1}),
         ("resampled files", {"file_rates": [RATE]}, {"file_rates": [22050, RATE]}),
-        ("surround files", {"file_channels": [1, 2]}, {"file_channels": [1, 2, 6]}),
+        ("remarks on files", {"messages": []}, {"messages": ["vocals.flac: has 6 channels"]}),
         ("remainder", {"remainder_db": 0.0}, {"remainder_db": 0.1}),
         (
             "misaligned pair",

@@ -72,9 +72,8 @@ def repairs(name: str, health: Health) -> Iterator[Finding]:
     if len(health.file_rates) > 1:
         rates = " and ".join(map(str, health.file_rates))
         yield Finding(name, "resampled files", f"its files have {rates} Hz: all were resampled to {health.rate} Hz")
-    if len({*health.file_channels} - {1}) > 1:
-        counts = " and ".join(map(str, health.file_channels))
-        yield Finding(name, "surround files", f"its files have {counts} channels: of more than two, the first two were used")
+    for message in health.messages:
+        yield Finding(name, "remarks on files", message)
 
 
 def _silence(name: str, health: Health) -> Iterator[Finding]:

@@ -33,7 +33,7 @@ class Health:
         padded_seconds: length of the silence that was appended to the shortest of its files.
         rate: sample rate in Hz that it was decoded at, the highest of its files.
         file_rates: sample rates of its files in Hz, ascending, each once.
-        file_channels: channel counts of its files, ascending, each once.
+        messages: remarks of the reader about its files.
         channels: of the mixture.
         residual_db: mixture less the sum of the sources, relative to the mixture; -150 where they are equal. None where it is
             nothing by construction: without a mixture of its own, or with a remainder.
@@ -55,7 +55,7 @@ class Health:
     padded_seconds: float
     rate: int
     file_rates: Sequence[int]
-    file_channels: Sequence[int]
+    messages: Sequence[str]
     channels: int
     residual_db: float | None
     remainder_db: float | None
@@ -101,7 +101,7 @@ def examine(track: Track, decoded: Decoded) -> Health:
         padded_seconds=decoded.padded_seconds,
         rate=rate,
         file_rates=[*decoded.file_rates],
-        file_channels=[*decoded.file_channels],
+        messages=[*decoded.messages],
         channels=len(mixture),
         residual_db=_residual_db(mixture, list(decoded.sources.values())) if _has_own_mixture(track) else None,
         remainder_db=_ratio_db(_power(decoded.sources[track.remainder]), _power(mixture)) if track.remainder else None,

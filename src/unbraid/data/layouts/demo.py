@@ -4,6 +4,7 @@ The songs of a root lie in a folder named by the options they were rendered with
 folder and nothing is ever stale. For figures that count take a real data set.
 """
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from unbraid.data.tracks import SPLITS, Listing
 from unbraid.errors import InputError
 
 VERSION = 1
+# Names of `DemoSongs._songs`, and of what `fetch` makes beside them.
+OWN = re.compile(r"v\d+-seed\d+-\d+\+\d+\+\d+x[\d.e+]+s(\.lock|\.partial)?")
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,19 @@ class DemoSongs:
 
     def tracks(self, root: Path) -> Listing:
         songs = self._songs(root)
+        refuse_other_files(root)
         if not songs.is_dir():
             raise InputError(f"{root}: these demo songs are not rendered yet; render them with data.download=true")
         return self._listed(songs)
 
     def fetch(self, root: Path) -> None:
-        """Render the songs, in parallel, unless they are there."""
+        """Render the songs, in parallel, unless they are there.
+
+        Raises:
+            InputError: the folder holds something else than demo songs; nothing is written into it.
+        """
         songs = self._songs(root)
+        refuse_other_files(root)
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(songs.with_name(f"{songs.name}.lock")):
             if songs.is_dir():
@@ -100,6 +109,14 @@ class DemoLeads(DemoSongs):
         return Stems(
             mixture="mixture", missing="error", lengths="error", sources=None, manifest=None, valid=0.0, test=0.0
         ).tracks(songs)
+
+
+def refuse_other_files(root: Path) -> None:
+    """Raise an InputError if a folder holds anything that was not rendered into it."""
+    names = sorted(path.name for path in root.iterdir() if not path.name.startswith(".")) if root.is_dir() else []
+    if others := [name for name in names if not OWN.fullmatch(name)]:
+        expected = "an empty or missing folder, or one of earlier demo songs"
+        raise InputError(root, "is not a demo data set", found=", ".join(others[:5]), expected=expected)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class MoisesDB:
         sources = group_sources({name: song.sources for name, song in used.items()}, self.sources, STEMS)
         splits = split_of((song.artist for song in used.values()), self.valid, self.test)
         # The recordings of about 50 songs differ in length.
-        tracks = [Track(name, splits[song.artist], sources[name], equal_lengths=False) for name, song in used.items()]
+        tracks = [Track(name, splits[song.artist], sources[name], lengths="pad") for name, song in used.items()]
         return Listing(tracks, left_out)
 
     def fetch(self, root: Path) -> None:

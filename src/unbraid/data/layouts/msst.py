@@ -56,7 +56,9 @@ class MSST:
         instruments = self._instruments(tracks)
         used = {track.name: self._sources(track, instruments) for track in tracks}
         left_out |= dict.fromkeys((name for name, sources in used.items() if not any(sources.values())), "has no chosen stem")
-        return Listing([replace(track, sources=used[track.name]) for track in tracks if track.name not in left_out], left_out)
+        kept = [replace(track, sources=used[track.name]) for track in tracks if track.name not in left_out]
+        messages = [message for listing in listings for message in listing.messages]
+        return Listing(kept, left_out, messages, [error for listing in listings for error in listing.refused])
 
     def fetch(self, root: Path) -> None:
         must_be_there(root, f"there is nothing to download for a data set of your own; put its folders at {root}")
@@ -89,11 +91,12 @@ class MSST:
                 name=" - ".join([*label, track.name]),
                 split=split,
                 mixture=None if split == "train" else track.mixture,
-                equal_lengths=False,  # MSST takes the shortest stem, too
+                lengths="trim",  # MSST takes the shortest stem, too
             )
             for track in listing.tracks
         ]
-        return Listing(tracks, {" - ".join([*label, name]): reason for name, reason in listing.left_out.items()})
+        left_out = {" - ".join([*label, name]): reason for name, reason in listing.left_out.items()}
+        return replace(listing, tracks=tracks, left_out=left_out)
 
     def _instruments(self, tracks: Sequence[Track]) -> Sequence[str]:
         """Return the stems to use; each has training data."""
@@ -122,7 +125,7 @@ class MSST:
 
 def _songs(place: Path) -> Listing:
     """Return a track for each folder of a folder."""
-    return Stems(MIXTURE, "silence", None, 0.0, 0.0).tracks(place)
+    return Stems(MIXTURE, "silence", "trim", None, None, 0.0, 0.0).tracks(place)
 
 
 def _singles(place: Path) -> Listing:

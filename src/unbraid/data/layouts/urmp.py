@@ -48,7 +48,7 @@ class URMP:
         sources = group_sources({folder.name: _players(folder) for folder in pieces}, self.sources, INSTRUMENTS.values())
         # It is not documented that all recordings of a piece have the same length.
         tracks = [
-            Track(folder.name, splits[title], sources[folder.name], _mixture(folder), equal_lengths=False)
+            Track(folder.name, splits[title], sources[folder.name], _mixture(folder), lengths="pad")
             for folder, title in pieces.items()
         ]
         return Listing(tracks)

@@ -1,0 +1,148 @@
+"""Read the words of a command line: a path means what was typed, although Hydra's grammar gives some characters a meaning.
+
+The grammar has no place for accents, quotes, `=`, `#` or `~` in a plain value, and gives a meaning to commas, brackets, numbers
+and spaces at the ends. The value of every key that takes a path is therefore quoted before Hydra reads it. Docs: separate.md.
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from unbraid.errors import InputError
+
+# Keys whose values are paths, parts of paths or patterns of them. tests/commands/test_overrides.py keeps the list complete.
+PATHS = frozenset({
+    "beside", "checkpoint", "estimates", "init", "input", "labels", "name", "output", "run", "runs", "sweep",
+    "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
+    "data.layout.pairs", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.sweeper.storage",
+})  # fmt: skip
+# Those of them that are only a part of a path, in which ~ is a letter.
+PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", "hydra.sweep.subdir"})
+LISTS = frozenset({"beside", "input", "runs", "targets"})  # keys that also take a list
+TARGETS = "targets"  # takes the names of sources, which are those of files
+SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
+SWEEP_GROUPS = frozenset({"experiment", "launcher", "sweeper"})  # a choice of these can make a sweep of a command
+ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|[^,])*?)\s*(?:,|\Z)""")
+PARSER = OverridesParser.create()
+
+
+def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
+    """Quote the values of keys that take paths for Hydra, unless Hydra reads them as they are.
+
+    A path that exists counts as typed. Otherwise quotes around all of a value, `null`, `${…}`, a list for a key that takes one
+    and, in a sweep, commas between values keep the meaning that Hydra gives them.
+
+    Args:
+        words: words of the command line.
+        sweeps: whether the command starts a sweep.
+
+    Raises:
+        InputError: a path exists whose name holds an interpolation.
+    """
+    return [_quote_word(word, sweeps) for word in words]
+
+
+def is_sweep(words: Sequence[str], conf: Path, config_name: str) -> bool:
+    """Return whether the command line starts a sweep, by an option or by a yaml below `conf` that sets `hydra.mode`."""
+    pairs = [word.split("=", 1) for word in words if word.count("=") == 1]
+    chosen = [conf / pair[0] / f"{pair[1]}.yaml" for pair in pairs if pair[0] in SWEEP_GROUPS]
+    files = [path for path in [conf / f"{config_name}.yaml", *chosen] if path.is_file()]
+    modes = [OmegaConf.select(OmegaConf.load(path), "hydra.mode") for path in files]
+    return not SWEEP_FLAGS.isdisjoint(words) or "MULTIRUN" in modes
+
+
+def as_typed(word: str) -> str:
+    """Undo `quote_paths` for one path, for records that people read."""
+    key, _, value = word.partition("=")
+    if key.lstrip("+") not in PATHS or value[:1] not in ("'", '"'):
+        return word
+    read = _read(value)
+    text = read.text if isinstance(read, QuotedString) else value
+    return f"{key}={text}" if _quote_path(text) == value else word
+
+
+def quoted(text: str) -> str:
+    """Return the text as a quoted string of Hydra's grammar."""
+    return QuotedString(text, Quote.double if "'" in text and '"' not in text else Quote.single).with_quotes()
+
+
+def unreadable(word: str) -> InputError:
+    """Return the error for an override that Hydra's grammar cannot read, with the way to type its value as text."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        return InputError(word, "is neither an option nor key=value")
+    typed = shlex.quote(f"{key}={quoted(value)}")
+    return InputError(key, "Hydra's grammar cannot read this value", found=value, hint=f"As text it is typed {typed}")
+
+
+def _quote_word(word: str, sweeps: bool) -> str:
+    key, equals, value = word.partition("=")
+    name = key.lstrip("+")
+    if not equals or name not in PATHS | {TARGETS}:
+        return word
+    path = value if name in PARTS | {TARGETS} else _without_tilde(value)
+    if os.path.lexists(path) and name != TARGETS:
+        if "${" in value:
+            raise InputError(word, "holds '${', which Hydra replaces by a value", hint="Rename it, or type a link to it")
+        return f"{key}={_quote_text(path)}"
+    quote = partial(_quote_path, place=name not in PARTS | {TARGETS})
+    if name in LISTS and value.startswith("[") and value.endswith("]"):
+        return word if sweeps and _is_readable(value) else f"{key}=[{','.join(map(quote, _elements(value[1:-1])))}]"
+    # Hydra's folders are the same for all runs of a sweep. Hydra says how to type several targets.
+    if (not sweeps and name != TARGETS) or name.startswith("hydra."):
+        return f"{key}={quote(value)}"
+    if re.match(r"(choice|glob|shuffle|sort|tag)\(", value) and _is_readable(value):
+        return word
+    return f"{key}={','.join(map(quote, _elements(value)))}"
+
+
+def _without_tilde(text: str) -> str:
+    """An absolute path in place of one that begins with `~`: in the home folder, or one that has such a name itself."""
+    if not text.startswith("~"):
+        return text
+    home = os.path.expanduser(text)  # noqa: PTH111  pathlib raises RuntimeError if there is no such user
+    return str(Path(text).absolute()) if os.path.lexists(text) or home == text else home
+
+
+def _elements(text: str) -> Iterator[str]:
+    """Split at commas that are neither in quotes nor in an interpolation."""
+    end = 0
+    while match := ELEMENT.match(text, end):
+        yield match[1]
+        end = match.end()
+        if not match[0].endswith(","):
+            return
+
+
+def _quote_path(text: str, place: bool = False) -> str:
+    """One path in Hydra's grammar, unchanged if it is `null` or in quotes; without `~` if it is a place and no name."""
+    kept = _is_readable(text) and isinstance(_read(text), QuotedString | None)
+    return text if kept else _quote_text(_without_tilde(text) if place else text)
+
+
+def _quote_text(text: str) -> str:
+    """A text in Hydra's grammar, unchanged if Hydra reads the same text."""
+    return text if _is_readable(text) and _read(text) == text else quoted(text)
+
+
+def _is_readable(value: str) -> bool:
+    try:
+        _read(value)
+    except HydraException:
+        return False
+    return True
+
+
+def _read(value: str) -> object:
+    """The value as Hydra reads it, with its quotes if it has some."""
+    override: Override = PARSER.parse_override(f"key={value}")
+    read: object = override._value
+    return read

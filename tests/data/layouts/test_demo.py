@@ -1,0 +1,31 @@
+"""Demo songs are rendered into a folder of their own only."""
+
+import pytest
+
+from tests.conftest import files_below
+from tests.data import twins
+from unbraid.data.layouts.demo import DemoLeads, DemoSongs
+from unbraid.errors import InputError
+
+LAYOUTS = [DemoSongs(1, 1, 1, 1.0, 0), DemoLeads(1, 1, 1, 1.0, 0)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["songs", "leads"])
+@pytest.mark.parametrize("use", ["fetch", "tracks"])
+def test_a_folder_of_something_else_is_refused(tmp_path, layout, use):
+    root = twins.stems(tmp_path / "root")
+    before = files_below(root)
+    with pytest.raises(InputError) as caught:
+        getattr(layout, use)(root)
+    assert caught.value.where == str(root) and caught.value.found == "test, train, valid"
+    assert files_below(root) == before
+
+
+def test_songs_of_other_options_lie_side_by_side(tmp_path):
+    for layout in (DemoLeads(1, 1, 1, 1.0, 0), DemoLeads(1, 1, 1, 1.0, 1), DemoLeads(1, 1, 1, 1.5, 0)):
+        layout.fetch(tmp_path / "new")
+        assert len(layout.tracks(tmp_path / "new").tracks) == 3
+    songs = layout._songs(tmp_path / "new")
+    songs.with_name(f"{songs.name}.partial").mkdir()  # of a command that was killed
+    (tmp_path / "new/.DS_Store").touch()
+    layout.fetch(tmp_path / "new")
