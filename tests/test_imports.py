@@ -54,7 +54,7 @@ TABLE = {
         "unbraid.errors", "unbraid.files", "unbraid.memory",
     },
     "data.stretch": {"numpy", "python_stretch", "unbraid.audio", "unbraid.errors"},
-    "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.data", "unbraid.errors"},
+    "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.audio", "unbraid.data", "unbraid.errors"},
     "data.digits": {"torch", "numpy", "pytorch_lightning", "sklearn", "unbraid.data", "unbraid.errors"},
     "scoring.significance": {"numpy", "scipy"},
     "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},

@@ -28,7 +28,8 @@ BOTH = VOCALS | {"accompaniment": ["-vocals"]}
 def module(folder, tmp_path, **changes):
     options = {
         "layout": MUSDB18(), "root": str(folder), "download": False, "targets": VOCALS, "sample_rate": 8192, "channels": 1,
-        "chunk_seconds": 1.0, "batch_size": 4, "chunks_per_track": 6, "sampling": Sampling("tracks", 0.0, None, 0.1),
+        "surround": "downmix", "chunk_seconds": 1.0, "batch_size": 4, "chunks_per_track": 6,
+        "sampling": Sampling("tracks", 0.0, None, 0.1),
         "augmentation": {}, "copies": {}, "residency": "disk", "workers": 0, "decoders": None, "cache_dir": str(tmp_path),
         "seed": 0,
     }  # fmt: skip
