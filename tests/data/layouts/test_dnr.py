@@ -52,16 +52,3 @@ def test_a_missing_file_is_named(tmp_path, stem):
     with pytest.raises(InputError) as caught:
         DivideAndRemaster().tracks(tmp_path)
     assert caught.value.where == str(clip) and f"'{stem}'" in caught.value.problem
-
-
-def test_another_layout_is_named(tmp_path):
-    twins.ikala(tmp_path)
-    with pytest.raises(InputError) as caught:
-        DivideAndRemaster().tracks(tmp_path)
-    assert (caught.value.where, caught.value.found) == (str(tmp_path), "Wavfile")
-
-
-def test_fetch_names_the_folder(tmp_path):
-    DivideAndRemaster().fetch(twins.dnr(tmp_path / "root"))
-    with pytest.raises(InputError):
-        DivideAndRemaster().fetch(tmp_path / "none")

@@ -1,7 +1,6 @@
 """MoisesDB: which recordings make the sources, splits by artist, and damaged metadata."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -140,17 +139,3 @@ def test_an_unknown_source_is_named(root):
     with pytest.raises(InputError) as caught:
         layout(sources=["vocal"]).tracks(root)
     assert (caught.value.where, caught.value.found) == ("sources", "vocal") and "vocals" in caught.value.hint
-
-
-def test_another_layout_is_named(tmp_path, root):
-    shutil.rmtree(root)
-    twins.ikala(root)
-    with pytest.raises(InputError) as caught:
-        layout().tracks(root)
-    assert (caught.value.where, caught.value.found) == (str(root), "Wavfile")
-
-
-def test_fetch_names_the_folder(root, tmp_path):
-    layout().fetch(root)
-    with pytest.raises(InputError):
-        layout().fetch(tmp_path / "none")

@@ -175,16 +175,3 @@ def test_a_recording_listed_twice_is_refused(root):
     with pytest.raises(InputError) as caught:
         layout(type=3, train=["tables/train3.csv"]).tracks(root)
     assert "vocals_2.wav" in caught.value.where
-
-
-def test_another_layout_is_named(tmp_path):
-    twins.ikala(tmp_path)
-    with pytest.raises(InputError) as caught:
-        layout().tracks(tmp_path)
-    assert (caught.value.where, caught.value.found) == ("train", "Wavfile")
-
-
-def test_fetch_says_that_there_is_nothing_to_download(root, tmp_path):
-    layout().fetch(root)
-    with pytest.raises(InputError):
-        layout().fetch(tmp_path / "none")

@@ -146,16 +146,3 @@ def test_a_track_in_two_folders_is_refused(root):
 def test_names_for_splits_are_refused_with_split_folders(root):
     with pytest.raises(InputError):
         layout(test=["1a81"]).tracks(root)
-
-
-def test_another_layout_is_named(tmp_path):
-    twins.ikala(tmp_path)
-    with pytest.raises(InputError) as caught:
-        layout().tracks(tmp_path)
-    assert (caught.value.where, caught.value.found) == (str(tmp_path), "Wavfile")
-
-
-def test_fetch_names_the_folder(root, tmp_path):
-    layout().fetch(root)
-    with pytest.raises(InputError):
-        layout().fetch(tmp_path / "none")

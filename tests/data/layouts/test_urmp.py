@@ -75,16 +75,3 @@ def test_two_mixtures_are_refused(root):
     with pytest.raises(InputError) as caught:
         layout().tracks(root)
     assert caught.value.found == "2 files"
-
-
-def test_another_layout_is_named(tmp_path):
-    twins.ikala(tmp_path)
-    with pytest.raises(InputError) as caught:
-        layout().tracks(tmp_path)
-    assert (caught.value.where, caught.value.found) == (str(tmp_path), "Wavfile")
-
-
-def test_fetch_names_the_folder(root, tmp_path):
-    layout().fetch(root)
-    with pytest.raises(InputError):
-        layout().fetch(tmp_path / "none")

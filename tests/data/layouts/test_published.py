@@ -1,4 +1,4 @@
-"""Every published layout, from its folders to a training batch."""
+"""Every layout of published data sets: a training batch, folders that hold something else, and how to get the data."""
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from unbraid.data.layouts.msst import MSST
 from unbraid.data.layouts.slakh import Slakh2100
 from unbraid.data.layouts.urmp import URMP
 from unbraid.data.sampler import Sampling
+from unbraid.errors import InputError
 
 CHUNK = 200  # samples; the twins have 400
 
@@ -46,6 +47,22 @@ def test_a_data_set_becomes_a_batch(tmp_path, layout, twin, target, remix):
     if not any(track.mixture for track in layout.tracks(root).tracks if track.split == "train"):
         assert torch.allclose(batch.mixture, batch.sources.sum(1), atol=1e-4)
     assert {track.split for track in data.tracks} == {"train", "valid", "test"}
+
+
+@pytest.mark.parametrize(("layout", "twin", "target", "remix"), LAYOUTS.values(), ids=LAYOUTS)
+def test_another_data_set_is_named_with_its_files(tmp_path, layout, twin, target, remix):
+    twins.ikala(tmp_path)
+    with pytest.raises(InputError) as caught:
+        layout.tracks(tmp_path)
+    assert caught.value.where in (str(tmp_path), "train") and caught.value.found == "Wavfile" and caught.value.expected
+
+
+@pytest.mark.parametrize(("layout", "twin", "target", "remix"), LAYOUTS.values(), ids=LAYOUTS)
+def test_fetch_leaves_data_alone_and_refuses_an_empty_root(tmp_path, layout, twin, target, remix):
+    layout.fetch(twin(tmp_path / "root"))
+    with pytest.raises(InputError) as caught:
+        layout.fetch(tmp_path / "none")
+    assert str(tmp_path / "none") in str(caught.value) and not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("type_", [1, 4])
