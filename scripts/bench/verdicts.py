@@ -87,12 +87,13 @@ def simulate(
 ) -> dict[str, float]:
     """Return the share of repetitions with an interval that holds the true difference, and of false alarms."""
     generator = np.random.default_rng([songs, *seeds, repetitions])
+    weights = [generator.multinomial(k, np.full(k, 1 / k), RESAMPLES) / k for k in (songs, *seeds)]
     counts = np.zeros(4)
     for _ in range(repetitions):
         system, baseline, truth = draw(setting, songs, seeds, generator, noise)
         found = difference(system, baseline)
         assert found is not None and found.low is not None and found.high is not None and found.p is not None
-        low, high = bootstrap(system, baseline, generator)
+        low, high = bootstrap(system, baseline, weights)
         mean, half = found.mean, satterthwaite(system, baseline)
         counts += (found.low <= truth <= found.high, found.over_seeds and found.p < ALPHA, low <= truth <= high,
                    abs(mean - truth) <= half)  # fmt: skip
@@ -111,10 +112,8 @@ def draw(
     return effects + shifts[0][:, None] + rests[0], shifts[1][:, None] + rests[1], truth
 
 
-def bootstrap(system: np.ndarray, baseline: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
-    """Return the percentile interval of the mean difference, with songs and seeds drawn anew."""
-    songs = system.shape[1]
-    weights = [generator.multinomial(k, np.full(k, 1 / k), RESAMPLES) / k for k in (songs, len(system), len(baseline))]
+def bootstrap(system: np.ndarray, baseline: np.ndarray, weights: list[np.ndarray]) -> tuple[float, float]:
+    """Return the percentile interval of the mean difference, with the weights of songs and seeds in each resample."""
     means = (weights[0] * (weights[1] @ system - weights[2] @ baseline)).sum(axis=1)
     low, high = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2])
     return float(low), float(high)
