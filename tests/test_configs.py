@@ -116,6 +116,27 @@ def test_identity_does_not_depend_on_who_is_told_of_a_run():
     assert identity(compose("logger=[]")) == identity(compose())
 
 
+def test_identity_does_not_depend_on_the_dry_run():
+    assert identity(compose()) == identity(compose("plan=true", "power=0.5", "power_from=a/sweep"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "where", "found"),
+    [
+        (["power=0.5"], "power", 0.5),
+        (["power_from=a"], "power_from", "a"),
+        (["plan=true", "power_from=a"], "power_from", "a"),
+        (["plan=true", "power=0"], "power", 0),
+        (["plan=true", "power=0.5", "model=ae"], "power", 0.5),
+    ],
+)
+def test_power_is_of_dry_runs_of_separators(overrides, where, found):
+    with pytest.raises(InputError) as raised:
+        check_experiment(compose(*overrides))
+    assert (raised.value.where, raised.value.found) == (where, found)
+    check_experiment(compose("plan=true", "power=0.5", "power_from=a"))
+
+
 def test_a_run_of_a_search_is_the_same_experiment():
     asked = "+search={_target_:unbraid.tasks.pruning.Pruning,storage:s,trial:3,objective:valid/loss}"
     check(compose(asked), Experiment)

@@ -57,6 +57,7 @@ TABLE = {
     "data.module": {"torch", "numpy", "pytorch_lightning", "unbraid.audio", "unbraid.data", "unbraid.errors"},
     "data.digits": {"torch", "numpy", "pytorch_lightning", "sklearn", "unbraid.data", "unbraid.errors"},
     "scoring.significance": {"numpy", "scipy"},
+    "scoring.power": {"numpy", "scipy", "unbraid.scoring.significance"},
     "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},
     "tasks": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
@@ -117,7 +118,9 @@ TABLE = {
     "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
     "ledger": {"unbraid.errors", "unbraid.files"},
     "launchers": {"unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
-    "commands.plan": {"rich", "unbraid.errors", "unbraid.launchers.processes", "unbraid.records"},
+    "commands.plan": {
+        "rich", "unbraid.errors", "unbraid.launchers.processes", "unbraid.records", "unbraid.reporting.power",
+    },
     "commands.board": {"omegaconf", "rich", "unbraid.launchers", "unbraid.ledger", "unbraid.records"},
     "search": {
         "optuna", "hydra", "omegaconf", "filelock", "unbraid.errors", "unbraid.files", "unbraid.records", "unbraid.search",

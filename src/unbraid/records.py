@@ -33,7 +33,7 @@ LOCK = ".lock"
 TRIES = 5
 PATH_KEYS = {"root", "cache_dir"}
 # How a run is started and followed, not what it is.
-OUTSIDE = {"launcher", "resume", "plan", "sweeper", "search", "logger"}
+OUTSIDE = {"launcher", "resume", "plan", "power", "power_from", "sweeper", "search", "logger"}
 CARRIED = ("commit", "code", "versions", "host", "started")  # of each session of a run
 # A path begins at the start or after one of these; `://` is that of an address.
 BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""

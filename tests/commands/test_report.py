@@ -46,7 +46,7 @@ def test_a_sweep_that_still_runs_is_reported_as_far_as_it_is(cli, tmp_path):
         (["sweep=s", "runs=[a]"], "sweep or runs must be given, one of them"),
         (["sweep=nowhere"], "sweep=nowhere: no such folder, expected the folder of a sweep"),
         (["runs=[nowhere]"], "nowhere: has no run.json, expected the folder of a run"),
-        (["sweep=."], "has no runs, found nothing; expected the folder of a sweep"),
+        (["sweep=."], "has no runs, found nothing, expected the folder of a sweep"),
         (["sweep=../mixed"], "scores under two protocols do not compare"),
         (["sweep=../sweep", "baseline=net"], "baseline=net: there is no such arm; did you mean 'net"),
         (["sweep=../sweep", "measure=nsdr"], "measure=nsdr: vocals has no such measure; known: NSDR, SIR"),

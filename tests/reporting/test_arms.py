@@ -212,15 +212,16 @@ def test_without_any_scores_there_is_nothing_to_report(tmp_path):
 
 
 def test_what_is_no_sweep_is_said(tmp_path):
-    with pytest.raises(InputError, match=r"sweep=.*: has no runs, found nothing; expected the folder of a sweep"):
-        runs_of(tmp_path)
-    with pytest.raises(InputError, match=r"sweep=.*/none: no such folder"):
-        runs_of(tmp_path / "none")
+    def refused(folder, key="sweep"):
+        with pytest.raises(InputError) as raised:
+            runs_of(folder, key)
+        assert raised.value.where == f"{key}={folder}" and raised.value.expected == "the folder of a sweep"
+        return raised.value
+
+    assert refused(tmp_path).found == "nothing" and refused(tmp_path / "none", "power_from").problem == "no such folder"
     run = leave_run(tmp_path, 0, "a", 0, [1.0])
-    with pytest.raises(InputError, match=r"is a single run.* type runs=\[…\]"):
-        runs_of(run)
-    with pytest.raises(InputError, match=r"run\.json: no such|is a file"):
-        runs_of(run / "run.json")
+    assert refused(run).hint == "For some runs type runs=[…]" and refused(run, "power_from").hint == ""
+    assert refused(run / "run.json").problem == "is a file"
     with pytest.raises(InputError, match=r"has no run\.json, expected the folder of a run"):
         read(Path(tmp_path))
 

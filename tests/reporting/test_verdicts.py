@@ -13,47 +13,66 @@ from unbraid.reporting.verdicts import baseline_of, verdicts
 SONGS = np.random.default_rng(0).normal(5, 2, 8)
 
 
-def said(folder, *others, seeds=1):
-    """Of arms whose scores are those of the baseline, changed by a function."""
+def compared(folder, *others, seeds=1, apart=0.0):
+    """Verdicts on arms whose scores are those of the baseline, changed by a function; seeds lie `apart` dB from each other."""
     for arm, change in enumerate([lambda songs: songs, *others]):
         for seed in range(seeds):
-            leave_run(folder, arm * seeds + seed, f"net{arm}", seed, change(SONGS).tolist())
+            leave_run(folder, arm * seeds + seed, f"net{arm}", seed, (change(SONGS) + apart * seed).tolist())
     arms = arms_of(runs_of(folder))
     return verdicts(arms, arms[0], "vocals", "NSDR")
 
 
-def test_an_arm_that_is_better_in_every_song_is_hardly_lucky(tmp_path):
-    (one,) = said(tmp_path, lambda songs: songs + np.linspace(0.5, 1.5, 8), seeds=2)
-    assert one.words.startswith("net1 is 1.00 dB above net0 in vocals NSDR (95 % interval +")
-    assert "above in 8 of 8 songs; p = 0.008): hardly luck." in one.words and "seed" not in one.words
+def better(songs):
+    return songs + np.linspace(0.5, 1.5, 8)
+
+
+def test_an_arm_that_is_better_in_every_song_and_seed_is_hardly_lucky(tmp_path):
+    (one,) = compared(tmp_path, better, seeds=3, apart=0.1)
+    assert one.words.startswith("net1 is 1.00 dB above net0 in vocals NSDR (95 % interval over songs and seeds +0.6")
+    assert one.words.endswith("above in 8 of 8 songs; p < 0.001): hardly luck.") and one.found.over_seeds
 
 
 def test_an_arm_that_is_better_here_and_worse_there_may_be_lucky(tmp_path):
-    (one,) = said(tmp_path, lambda songs: songs + np.array([1, -1.1, 2, -1.9, 1.5, -1.4, 0.5, -0.7]), seeds=2)
+    (one,) = compared(tmp_path, lambda songs: songs + np.array([1, -1.1, 2, -1.9, 1.5, -1.4, 0.5, -0.7]), seeds=2)
     assert one.words.endswith("it may be luck.") and one.p > 0.05
 
 
-def test_a_single_seed_is_said(tmp_path):
-    (one,) = said(tmp_path, lambda songs: songs - np.linspace(0.5, 1.5, 8))
-    assert "below net0" in one.words and one.words.endswith("One seed of net1 and net0: how far seeds lie apart is not known.")
+def test_two_seeds_that_lie_apart_may_be_lucky_where_all_songs_agree(tmp_path):
+    (one,) = compared(tmp_path, better, seeds=2, apart=1.0)
+    assert one.found.above == 8 and one.p > 0.05 and one.words.endswith("it may be luck.")
 
 
-def test_so_few_songs_cannot_tell(tmp_path):
-    for number, value in enumerate((1.0, 9.0)):
-        leave_run(tmp_path, number, f"net{number}", 0, [value, value + 1, value + 3])
+def test_one_seed_is_about_songs_only(tmp_path):
+    (one,) = compared(tmp_path, lambda songs: 2 * songs - better(songs))
+    assert "over songs only" in one.words and "below in 8 of 8 songs" in one.words and one.p < 0.001
+    assert one.words.endswith("hardly explains it. One seed of net1 and net0: other seeds may give another difference.")
+
+
+def test_one_seed_is_never_hardly_luck(tmp_path):
+    """Networks that are equal but for their seeds; the words are those of the networks, whatever the songs say."""
+    for number, (model, seed) in enumerate([("a", 0), ("b", 0), ("b", 1)]):
+        leave_run(tmp_path, number, model, seed, (SONGS + number).tolist())
     arms = arms_of(runs_of(tmp_path))
     (one,) = verdicts(arms, arms[0], "vocals", "NSDR")
-    assert "so few songs cannot tell it from luck." in one.words and one.p == 0.25
+    assert one.p < 1e-10 and "hardly luck" not in one.words and "One seed of a:" in one.words
+
+
+def test_one_song_cannot_tell(tmp_path):
+    for number, value in enumerate((1.0, 9.0)):
+        leave_run(tmp_path, number, f"net{number}", 0, [value])
+    arms = arms_of(runs_of(tmp_path))
+    (one,) = verdicts(arms, arms[0], "vocals", "NSDR")
+    assert one.words == "net1 is 8.00 dB above net0 in vocals NSDR: one song cannot tell it from luck."
+    assert one.p is None and one.found.low is None
 
 
 def test_p_is_corrected_for_the_number_of_arms(tmp_path):
-    better = [lambda songs: songs + np.linspace(0.5, 1.5, 8)] * 3
-    found = said(tmp_path, *better)
-    assert [one.p for one in found] == [pytest.approx(3 / 128)] * 3 and "after Holm" in found[0].words
+    found = compared(tmp_path, *[better] * 3, seeds=2)
+    assert [one.p for one in found] == [pytest.approx(3 * one.found.p) for one in found] and "after Holm" in found[0].words
 
 
 def test_equal_and_undefined_scores_have_words_too(tmp_path):
-    (one,) = said(tmp_path, lambda songs: songs)
+    (one,) = compared(tmp_path, lambda songs: songs)
     assert one.words == "net1 equals net0 in vocals NSDR of every song."
     arms = arms_of(runs_of(tmp_path))
     (one,) = verdicts(arms, arms[0], "vocals", "SAR")

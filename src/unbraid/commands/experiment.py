@@ -59,6 +59,8 @@ class Experiment:
         reference: published figures that the scores are compared with.
         resume: `auto`: the same experiment that was cut off goes on; `never`: it starts anew.
         plan: only say what the runs of a sweep would take.
+        power: difference between arms in dB; the plan prints the seeds and test songs that detect it.
+        power_from: folder of a sweep whose scores give the standard deviations for it; None: those of the demo songs.
         launcher: where the runs of a sweep run.
         search: the callback that tells a study how the run goes; `sweeper=optuna` adds it.
     """
@@ -83,6 +85,8 @@ class Experiment:
     reference: Mapping[str, Any] | None = None
     resume: Literal["auto", "never"] = "auto"
     plan: bool = False
+    power: float | None = None
+    power_from: str | None = None
     launcher: Mapping[str, Any] | None = None
     search: Mapping[str, Any] | None = None
     logger: Mapping[str, Any] | None = None
@@ -120,6 +124,20 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         if seconds is not None and not 0 < seconds <= LONGEST_CHUNK_SECONDS:
             raise InputError(f"{key} must lie in (0, {LONGEST_CHUNK_SECONDS}], found {seconds}")
     check_seed(config.seed)
+    _check_power(config)
+
+
+def _check_power(config: DictConfig) -> None:
+    for key in ("power", "power_from"):
+        if config.get(key) is not None and not config.plan:
+            raise InputError(key, "is part of the dry run", found=config[key], hint="Add plan=true")
+    if config.get("power_from") is not None and config.power is None:
+        raise InputError("power_from", "needs power, a difference in dB", found=config.power_from, hint="Add power=0.5")
+    if config.get("power") is not None:
+        if config.power <= 0:
+            raise InputError("power", found=config.power, expected="a difference in dB above 0")
+        if "separator" not in config.model:
+            raise InputError("power", "reports compare separators only", found=config.power, hint="Remove power")
 
 
 def named(hydra: Any, key: str) -> str | None:

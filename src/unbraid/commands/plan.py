@@ -1,4 +1,7 @@
-"""`plan=true`: what runs would take, each tried for some steps in a process of its own, and nothing started."""
+"""`plan=true`: what runs would take, each tried for some steps in a process of its own, and nothing started.
+
+`power=0.5` adds how many seeds and test songs a difference of 0.5 dB between arms needs.
+"""
 
 import json
 import math
@@ -17,6 +20,7 @@ from rich.table import Table
 from unbraid.errors import InputError
 from unbraid.launchers.processes import duration
 from unbraid.records import Run
+from unbraid.reporting.power import deviations_of, power_text
 
 COLUMNS = ("run", "parameters", "memory", "steps/s", "steps", "training", "disk")
 
@@ -26,9 +30,13 @@ def plan(runs: Sequence[Run]) -> None:
 
     The time is that of training steps at this speed, one run at a time, without validation, early stopping and tests.
 
+    With `power` in their config, print the seeds and songs that this difference needs.
+
     Raises:
-        InputError: some of them cannot be run.
+        InputError: some of them cannot be run, or the sweep of `power_from` has too few scores.
     """
+    difference = runs[0].config.power
+    deviations = {} if difference is None else deviations_of(runs[0].config.power_from)
     table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
     probes: list[dict[str, Any]] = []
     for run in runs:
@@ -41,6 +49,10 @@ def plan(runs: Sequence[Run]) -> None:
         f"in all {duration(sum(map(_seconds, possible)))} of training at most, {_bytes(sum(f['disk'] for f in possible))} of "
         "checkpoints; nothing was started"
     )
+    seeds = len({run.config.seed for run in runs})
+    songs = min((found["songs"] for found in possible if found["songs"] is not None), default=None)
+    for name, measured in deviations.items():
+        print(f"\n{power_text(difference, name, measured, seeds, songs)}")
     if len(possible) < len(runs):
         refused = [run.folder.name for run, found in zip(runs, probes, strict=True) if "error" in found]
         raise InputError(f"cannot be run: {', '.join(refused)}")

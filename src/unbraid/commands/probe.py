@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from unbraid.commands.courses import Course, fit, peak_memory, ready
 from unbraid.commands.door import frozen
 from unbraid.commands.experiment import check_experiment
+from unbraid.data.module import MultitrackData
 from unbraid.records import Run
 
 STEPS = 3  # the first of which warms up
@@ -70,6 +71,7 @@ def _found(course: Course, clock: Clock, run: Run) -> dict[str, Any]:
         "steps_per_second": 1 / elapsed / limits.accumulate_grad_batches,
         "steps": min(steps, default=None),
         "disk": CHECKPOINTS * _checkpoint_bytes(course),
+        "songs": len(course.data.split("test")) if isinstance(course.data, MultitrackData) else None,
     }
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TOLD = "logger=[csv,wandb]"  # unless something else was typed
 WANDB = "unbraid.loggers.Wandb"
 INSTALLED = ["unbraid", "train"]
-NO_PART_OF_A_RUN = ("launcher", "sweeper", "search", "plan", "resume")
+NO_PART_OF_A_RUN = ("launcher", "sweeper", "search", "plan", "power", "power_from", "resume")
 
 
 @dataclass

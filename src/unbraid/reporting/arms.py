@@ -147,22 +147,26 @@ def _gpu_hours(run: Result) -> float | None:
     return 0.0 if cost["device"] == "cpu" else run.seconds * cost["devices"] / 3600
 
 
-def runs_of(sweep: Path) -> list[Path]:
-    """Folders of the runs of a sweep, in their order.
+def runs_of(sweep: Path, key: str = "sweep") -> list[Path]:
+    """List the run folders of a sweep in the order of the runs.
+
+    Args:
+        sweep: folder of the sweep.
+        key: key that the user gave the folder with.
 
     Raises:
-        InputError: it holds none.
+        InputError: the folder is missing or holds no runs.
     """
+    where, expected = f"{key}={sweep}", "the folder of a sweep"
     if not sweep.is_dir():
-        raise InputError(
-            f"sweep={sweep}: {'is a file' if sweep.exists() else 'no such folder'}, expected the folder of a sweep"
-        )
+        raise InputError(where, "is a file" if sweep.exists() else "no such folder", expected=expected)
     found = [path.parent for path in sweep.glob("*/run.json")]
     if not found:
         if (sweep / "run.json").is_file():
-            raise InputError(f"sweep={sweep}: is a single run, expected the folder of a sweep; for some runs type runs=[…]")
+            hint = "For some runs type runs=[…]" if key == "sweep" else ""
+            raise InputError(where, "is a single run", expected=expected, hint=hint)
         names = ", ".join(sorted(path.name for path in sweep.iterdir())[:5]) or "nothing"
-        raise InputError(f"sweep={sweep}: has no runs, found {names}; expected the folder of a sweep")
+        raise InputError(where, "has no runs", found=names, expected=expected)
     return sorted(found, key=_order)
 
 

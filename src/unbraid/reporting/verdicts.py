@@ -1,24 +1,26 @@
-"""Is it luck: each arm beside the baseline, track by track, in figures and in words."""
+"""Compare each arm with the baseline, in figures and in a sentence.
+
+The words `hardly luck` need p < 0.05 over songs and seeds, after Holm's correction. With one seed of either arm the sentence is
+about the trained networks only and never uses these words: an architecture cannot be told from the luck of its seed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unbraid.errors import InputError, unknown
 from unbraid.reporting.arms import Arm
-from unbraid.scoring.significance import Difference, difference, holm, smallest_p
-
-ALPHA = 0.05
+from unbraid.scoring.significance import ALPHA, Difference, difference, holm
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one arm, target and measure.
+    """Hold the comparison of one arm with the baseline for one target and measure.
 
     Args:
-        arm: its name.
-        found: the difference to the baseline; None where no track is defined in both.
-        p: of the test, after Holm's correction for the number of arms.
-        words: all of it in a sentence.
+        arm: name of the arm.
+        found: difference to the baseline; None if no track is defined in both.
+        p: p-value after Holm's correction for the number of arms; None if there is none.
+        words: the comparison as a sentence.
     """
 
     arm: str
@@ -44,52 +46,43 @@ def baseline_of(arms: Sequence[Arm], asked: str | None) -> Arm:
 
 
 def verdicts(arms: Sequence[Arm], baseline: Arm, target: str, measure: str) -> list[Verdict]:
-    """On all arms with scores but the baseline."""
+    """Compare all arms that have scores with the baseline."""
     tracks = [*baseline.runs[0].scores["tracks"]]
     own = baseline.of_tracks(target, measure, tracks)
     others = [arm for arm in arms if arm.runs and arm is not baseline]
     found = [difference(arm.of_tracks(target, measure, tracks), own) for arm in others]
-    corrected = iter(holm([one.p for one in found if one is not None]))
+    corrected = iter(holm([one.p for one in found if one is not None and one.p is not None]))
     verdicts = []
     for arm, one in zip(others, found, strict=True):
-        p = None if one is None else next(corrected)
-        words = _said(arm, baseline, f"{target} {measure}", one, p, len(others))
+        p = None if one is None or one.p is None else next(corrected)
+        words = _sentence(arm, baseline, f"{target} {measure}", one, p, len(others))
         verdicts.append(Verdict(arm.name, one, p, words))
     return verdicts
 
 
-def _said(arm: Arm, baseline: Arm, what: str, found: Difference | None, p: float | None, arms: int) -> str:
-    if found is None or p is None:
+def _sentence(arm: Arm, baseline: Arm, what: str, found: Difference | None, p: float | None, arms: int) -> str:
+    if found is None:
         return f"{arm.name}: {what} is defined in no song of both this arm and {baseline.name}."
     if not found.above and not found.below:
         return f"{arm.name} equals {baseline.name} in {what} of every song."
     side, count = ("above", found.above) if found.mean >= 0 else ("below", found.below)
-    songs = f"{count} of {found.tracks} song{'s' * (found.tracks != 1)}"
+    subject = f"{arm.name} is {abs(found.mean):.2f} dB {side} {baseline.name} in {what}"
+    if p is None:
+        return f"{subject}: one song cannot tell it from luck."
     return (
-        f"{arm.name} is {abs(found.mean):.2f} dB {side} {baseline.name} in {what} (95 % interval {found.low:+.2f} to "
-        f"{found.high:+.2f} dB; {side} in {songs}; p = {_said_p(p)}{' after Holm' if arms > 1 else ''}): "
-        f"{_judged(found, p, arms)}{_seeds(arm, baseline)}"
+        f"{subject} (95 % interval over {'songs and seeds' if found.over_seeds else 'songs only'} {found.low:+.2f} to "
+        f"{found.high:+.2f} dB; {side} in {count} of {found.tracks} songs; {_p_text(p)}{' after Holm' if arms > 1 else ''}): "
+        f"{_judgement(found, p, arm, baseline)}"
     )
 
 
-def _said_p(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+def _p_text(p: float) -> str:
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
-def _judged(found: Difference, p: float, arms: int) -> str:
-    if smallest_p(found.tracks) * arms >= ALPHA and p >= ALPHA:
-        return "so few songs cannot tell it from luck."
-    beyond = found.low > 0 or found.high < 0
-    if p < ALPHA and beyond:
-        return "hardly luck."
-    if p < ALPHA:
-        return "songs agree, and other seeds might not; it may be luck."
-    return "it may be luck."
-
-
-def _seeds(arm: Arm, baseline: Arm) -> str:
-    """What the seeds leave open."""
-    if min(len(arm.runs), len(baseline.runs)) > 1:
-        return ""
-    alone = " and ".join(one.name for one in (arm, baseline) if len(one.runs) == 1)
-    return f" One seed of {alone}: how far seeds lie apart is not known."
+def _judgement(found: Difference, p: float, arm: Arm, baseline: Arm) -> str:
+    if found.over_seeds:
+        return "hardly luck." if p < ALPHA else "it may be luck."
+    single = " and ".join(one.name for one in (arm, baseline) if len(one.runs) == 1)
+    explains = "hardly explains it" if p < ALPHA else "may explain it"
+    return f"the choice of songs {explains}. One seed of {single}: other seeds may give another difference."

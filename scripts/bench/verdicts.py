@@ -1,0 +1,154 @@
+"""Simulate how often the interval of a report covers the true difference, and how often equal systems are called different.
+
+    python scripts/bench/verdicts.py [repetitions=2000] [songs=3,10,50] [seeds=1,2,3,5,2+5,2+10] [noise=normal]
+
+Scores are drawn from the model of `unbraid.scoring.significance` with a true difference of 0, for each number of songs and
+seeds (`2+5`: two seeds of one system, five of the other) and for each setting in `DEVIATIONS`. Coverage is the share of 95 %
+intervals that hold the true difference, false alarms the share of verdicts `hardly luck`. With one seed the true difference is
+that of the two trained networks. The interval assumes normal effects: `noise=heavy` draws the song effects from Student's t
+with 3 degrees of freedom instead, `noise=skewed` from an exponential distribution, both with the same deviation.
+
+`bootstrap` is the coverage of the percentile bootstrap over songs and seeds that reports used before, `satterthwaite` that of
+one Welch-Satterthwaite t over songs and seeds. Limits for normal effects and two seeds or more: coverage at least 0.93, false
+alarms at most 0.06 in settings in which the larger seed deviation is at most three times the smaller one, and at most 0.07
+beyond. The exit status is 1 if a figure is beyond its limit. The last line is one JSON object.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from unbraid.scoring.significance import ALPHA, difference
+
+RESAMPLES = 400
+NOISE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+    "normal": lambda generator, shape: generator.standard_normal(shape),
+    "heavy": lambda generator, shape: generator.standard_t(3, shape) / np.sqrt(3),
+    "skewed": lambda generator, shape: generator.exponential(size=shape) - 1,
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Standard deviations in dB.
+
+    Args:
+        songs: of the difference of the systems from song to song.
+        seeds: of the mean score over songs from seed to seed, of each system.
+        rest: of a single score around these effects.
+    """
+
+    songs: float
+    seeds: tuple[float, float]
+    rest: float
+
+
+DEVIATIONS = {
+    "seeds 0": Setting(1.0, (0.0, 0.0), 0.2),
+    "seeds 0.1": Setting(1.0, (0.1, 0.1), 0.3),
+    "seeds 0.5": Setting(0.5, (0.5, 0.5), 0.3),
+    "seeds 1": Setting(0.1, (1.0, 1.0), 0.1),
+    "rest 1": Setting(0.3, (0.1, 0.1), 1.0),
+    "seeds 0.4, 0.2": Setting(1.0, (0.4, 0.2), 0.3),
+    "seeds 0.2, 0.6": Setting(0.5, (0.2, 0.6), 0.3),
+    "seeds 0.5, 0.05": Setting(0.3, (0.5, 0.05), 0.1),
+    "seeds 0.5, 0": Setting(0.05, (0.5, 0.0), 0.05),
+}
+
+
+def main() -> None:
+    defaults = {"repetitions": "2000", "songs": "3,10,50", "seeds": "1,2,3,5,2+5,2+10", "noise": "normal"}
+    arguments = defaults | dict(word.split("=", 1) for word in sys.argv[1:])
+    if unknown := arguments.keys() - defaults.keys():
+        sys.exit(f"error: unknown argument {min(unknown)}; known: {', '.join(sorted(defaults))}")
+    repetitions, noise = int(arguments["repetitions"]), NOISE[arguments["noise"]]
+    columns = ("songs", "seeds", "coverage", "false alarms", "bootstrap", "satterthwaite")
+    print(f"{'setting':<18}" + "".join(f"{column:>14}" for column in columns))
+    rows = []
+    for songs in map(int, arguments["songs"].split(",")):
+        for text in arguments["seeds"].split(","):
+            seeds = tuple(map(int, text.split("+"))) * (1 if "+" in text else 2)
+            for name, setting in DEVIATIONS.items():
+                row = {"setting": name, "songs": songs, "seeds": text} | simulate(setting, songs, seeds, repetitions, noise)
+                rows.append(row)
+                cells = "".join(f"{row[column.replace(' ', '_')]:>14}" for column in columns)
+                print(f"{name:<18}{cells}", flush=True)
+    print(json.dumps(summary(rows) | {"repetitions": repetitions, "noise": arguments["noise"]}))
+    sys.exit(int(arguments["noise"] == "normal" and not all(map(within_limits, rows))))
+
+
+def simulate(
+    setting: Setting, songs: int, seeds: tuple[int, ...], repetitions: int, noise: Any = NOISE["normal"]
+) -> dict[str, float]:
+    """Return the share of repetitions with an interval that holds the true difference, and of false alarms."""
+    generator = np.random.default_rng([songs, *seeds, repetitions])
+    weights = [generator.multinomial(k, np.full(k, 1 / k), RESAMPLES) / k for k in (songs, *seeds)]
+    counts = np.zeros(4)
+    for _ in range(repetitions):
+        system, baseline, truth = draw(setting, songs, seeds, generator, noise)
+        found = difference(system, baseline)
+        assert found is not None and found.low is not None and found.high is not None and found.p is not None
+        low, high = bootstrap(system, baseline, weights)
+        mean, half = found.mean, satterthwaite(system, baseline)
+        counts += (found.low <= truth <= found.high, found.over_seeds and found.p < ALPHA, low <= truth <= high,
+                   abs(mean - truth) <= half)  # fmt: skip
+    names = ("coverage", "false_alarms", "bootstrap", "satterthwaite")
+    return {name: round(count / repetitions, 4) for name, count in zip(names, counts, strict=True)}
+
+
+def draw(
+    setting: Setting, songs: int, seeds: tuple[int, ...], generator: np.random.Generator, noise: Any
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the scores of both systems [seeds, songs] and the true difference in dB."""
+    effects = setting.songs * noise(generator, (songs,))
+    shifts = [deviation * generator.standard_normal(k) for deviation, k in zip(setting.seeds, seeds, strict=True)]
+    rests = [setting.rest * generator.standard_normal((k, songs)) for k in seeds]
+    truth = float(shifts[0][0] - shifts[1][0]) if min(seeds) == 1 else 0.0
+    return effects + shifts[0][:, None] + rests[0], shifts[1][:, None] + rests[1], truth
+
+
+def bootstrap(system: np.ndarray, baseline: np.ndarray, weights: list[np.ndarray]) -> tuple[float, float]:
+    """Return the percentile interval of the mean difference, with the weights of songs and seeds in each resample."""
+    means = (weights[0] * (weights[1] @ system - weights[2] @ baseline)).sum(axis=1)
+    low, high = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2])
+    return float(low), float(high)
+
+
+def satterthwaite(system: np.ndarray, baseline: np.ndarray) -> float:
+    """Return half the width of the interval with one quantile for songs and seeds together."""
+    by_song = system.mean(axis=0) - baseline.mean(axis=0)
+    terms = [(by_song.var(ddof=1) / len(by_song), len(by_song) - 1)]
+    if min(len(system), len(baseline)) > 1:
+        terms += [(runs.mean(axis=1).var(ddof=1) / len(runs), len(runs) - 1) for runs in (system, baseline)]
+    variance = sum(value for value, _ in terms)
+    degrees = variance**2 / sum(value**2 / count for value, count in terms)
+    return float(stdtrit(degrees, 1 - ALPHA / 2) * np.sqrt(variance))
+
+
+def within_limits(row: dict[str, Any]) -> bool:
+    if row["seeds"] == "1":
+        return row["coverage"] >= 0.93 and row["false_alarms"] == 0
+    low, high = sorted(DEVIATIONS[row["setting"]].seeds)
+    return row["coverage"] >= 0.93 and row["false_alarms"] <= (0.06 if high <= 3 * low or high == low else 0.07)
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the worst figures of one seed and of several seeds."""
+    found: dict[str, Any] = {"within_limits": all(map(within_limits, rows)), "cells": len(rows)}
+    for name, those in (
+        ("one_seed", [row for row in rows if row["seeds"] == "1"]),
+        ("seeds", [row for row in rows if row["seeds"] != "1"]),
+    ):
+        for key in ("coverage", "bootstrap", "satterthwaite"):
+            found[f"{name}_{key}"] = min((row[key] for row in those), default=None)
+        found[f"{name}_false_alarms"] = max((row["false_alarms"] for row in those), default=None)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The dry run: seeds and songs that a difference needs, beside what runs would take."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.reporting.sweeps import usual
+from unbraid.commands import plan as module
+from unbraid.errors import InputError
+from unbraid.records import Run
+from unbraid.reporting.power import deviations_of
+from unbraid.scoring.power import smallest_difference
+
+PROBED = {
+    "parameters": 2e6, "memory": 1e9, "device": "of RAM", "steps_per_second": 2.0, "steps": 10, "disk": 1e6, "songs": 8,
+}  # fmt: skip
+
+
+@pytest.fixture
+def planned(monkeypatch, capsys):
+    def run(power, power_from=None, seeds=(0, 1, 2)):
+        monkeypatch.setattr(module, "_probe", lambda _: PROBED)
+        configs = [OmegaConf.create({"seed": seed, "power": power, "power_from": power_from}) for seed in seeds]
+        module.plan([Run(Path(f"{number}-net"), config, [], {}) for number, config in enumerate(configs)])
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_a_plan_has_the_seeds_and_songs_of_a_difference(planned, tmp_path):
+    sweep = str(usual(tmp_path / "sweep"))
+    (deviations,) = deviations_of(sweep).values()
+    out = planned(0.5, sweep)
+    assert "to detect a difference of 0.5 dB" in out and f"NSDR of vocals in {sweep}" in out
+    assert f"3 seeds per arm and 8 test songs detect {smallest_difference(deviations, 3, 8):.2f} dB" in out
+    assert "demo songs" in planned(0.5) and "type seed=0,1,2" in planned(0.5, seeds=(4, 4))
+
+
+def test_a_plan_without_power_says_nothing_of_it(planned):
+    assert "detect" not in planned(None)
+
+
+def test_a_wrong_sweep_is_refused(planned, tmp_path):
+    with pytest.raises(InputError) as raised:
+        planned(0.5, str(tmp_path))
+    assert raised.value.where == f"power_from={tmp_path}"

@@ -1,0 +1,66 @@
+"""Power: against simulation, and in limits that are known."""
+
+import numpy as np
+import pytest
+from scipy.stats import nct
+from scipy.stats import t as student
+
+from unbraid.scoring.power import Deviations, power, smallest_difference, tracks_needed
+from unbraid.scoring.significance import difference
+
+
+def scores(generator, mean, deviations, seeds, tracks, effects):
+    own = generator.normal(0, deviations.seeds, (seeds, 1)) + generator.normal(0, deviations.rest, (seeds, tracks))
+    return mean + effects + own
+
+
+def drawn(generator, mean, deviations, seeds, tracks):
+    """Scores of a system whose mean is above that of the other, and of the other."""
+    own = generator.normal(0, deviations.tracks, tracks)
+    return scores(generator, mean, deviations, seeds, tracks, own), scores(generator, 0, deviations, seeds, tracks, 0)
+
+
+@pytest.mark.parametrize(("seeds", "tracks"), [(2, 10), (3, 3), (3, 50), (5, 10)])
+def test_power_agrees_with_simulation(seeds, tracks):
+    deviations, generator = Deviations(1.0, 0.2, 0.4), np.random.default_rng(0)
+    for true in (0.0, 0.8, 1.6):
+        pairs = (drawn(generator, true, deviations, seeds, tracks) for _ in range(600))
+        found = np.mean([difference(*pair).p < 0.05 for pair in pairs])
+        assert power(true, deviations, seeds, tracks) == pytest.approx(found, abs=0.05)
+
+
+def test_tracks_alone_have_the_power_of_a_paired_t_test():
+    expected = nct.sf(student.ppf(0.975, 9), 9, 1.0 * np.sqrt(10)) + nct.cdf(-student.ppf(0.975, 9), 9, 1.0 * np.sqrt(10))
+    assert power(1.0, Deviations(1.0, 0.0, 0.0), 2, 10) == pytest.approx(expected, abs=0.005)
+
+
+def test_the_smallest_difference_needs_as_many_tracks_as_it_was_asked_for():
+    deviations = Deviations(1.0, 0.1, 0.3)
+    for seeds, tracks in ((2, 20), (3, 10), (5, 40)):
+        smallest = smallest_difference(deviations, seeds, tracks)
+        assert power(smallest, deviations, seeds, tracks) == pytest.approx(0.8, abs=1e-6)
+        assert tracks_needed(smallest * 1.0001, deviations, seeds) == tracks
+    found = [smallest_difference(deviations, *design) for design in ((5, 20), (3, 20), (3, 10), (2, 10))]
+    assert found == sorted(found)
+
+
+def test_no_number_of_tracks_replaces_seeds():
+    assert tracks_needed(0.5, Deviations(1.0, 0.5, 0.3), 2) is None
+    assert tracks_needed(0.5, Deviations(1.0, 0.05, 0.3), 5) < 60
+
+
+def test_deviations_are_found_again_in_scores():
+    true, generator = Deviations(0.8, 0.5, 0.3), np.random.default_rng(0)
+    effects = generator.normal(0, 3, 200)
+    systems = [scores(generator, 0, true, 40, 200, effects + generator.normal(0, 0.8 / np.sqrt(2), 200)) for _ in range(4)]
+    systems[0][0, 5] = np.nan
+    found = Deviations.of(systems)
+    assert found.tracks == pytest.approx(0.8, rel=0.1) and found.rest == pytest.approx(0.3, rel=0.02)
+    assert found.seeds == pytest.approx(0.5, rel=0.2)
+
+
+def test_too_few_scores_have_no_deviations():
+    three = np.arange(6.0).reshape(2, 3)
+    assert Deviations.of([three]) is None and Deviations.of([three[:1], three[1:]]) is None
+    assert Deviations.of([three[:, :1], three[:, :1]]) is None
+    assert Deviations.of([three, three]) == Deviations(0, pytest.approx(np.sqrt(4.5)), 0)
