@@ -74,7 +74,9 @@ def test_a_run_under_musevals_protocol(cli, run):
     vocals = scores["summary"]["vocals"]
     assert vocals["SDR"]["n"] == 2 and scores["mixture"]["vocals"]["NSDR"]["median"] == 0
     assert scores["oracle"]["irm"]["vocals"]["SDR"]["median"] > scores["mixture"]["vocals"]["SDR"]["median"] + 3
-    for words in ("protocol musdb18: vocals + accompaniment", "median of 2 test tracks, median of windows", "undefined"):
+    words_of_oracles = ("ideal ratio mask, STFT 2048/512", "phase-sensitive mask, STFT 2048/512")  # not the model's 1024/768
+    protocol_words = ("protocol musdb18: vocals + accompaniment", "median of 2 test tracks, median of windows", "undefined")
+    for words in (*protocol_words, *words_of_oracles):
         assert words in out
     frames = load(run / "scores/musdb18/estimate/test/song 3.json")["targets"][0]["frames"]
     assert [frame["time"] for frame in frames] == [0, 1, 2] and {*frames[0]["metrics"]} == {"SDR", "ISR", "SIR", "SAR"}
@@ -125,7 +127,7 @@ def test_several_processes_score_each_track_once_and_the_same(run, tmp_path, com
     assert files_below(tmp_path / "many") == files_below(tmp_path / "one")
 
 
-@pytest.mark.parametrize("oracle", ["irm", "ibm", "mwf"])
+@pytest.mark.parametrize("oracle", ["psm", "irm", "irm2", "ibm", "mwf"])
 def test_oracles_are_far_above_the_mixture(cli, trained, oracle):
     status, out, _ = cli(*oracle_words(trained[1], f"oracle={oracle}", "protocol=musdb18_mdx"), door=DOOR)
     scores = load(f"outputs/scores/musdb18_mdx-musdb-{oracle}/scores.json")
