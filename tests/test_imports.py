@@ -31,9 +31,11 @@ TABLE = {
         "torch", "numpy", "unbraid.controls", "unbraid.errors", "unbraid.instruments", "unbraid.nets.ddsp",
         "unbraid.synthesis",
     },
+    "constant_spectrum": {"torch", "unbraid.controls", "unbraid.dsp", "unbraid.synthesis"},
     "resyntheses": {
-        "torch", "unbraid.audio", "unbraid.controls", "unbraid.dsp", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pictures",
-        "unbraid.runs", "unbraid.scoring.tables", "unbraid.synthesis",
+        "torch", "unbraid.audio", "unbraid.constant_spectrum", "unbraid.controls", "unbraid.dsp", "unbraid.errors",
+        "unbraid.nets.ddsp", "unbraid.pictures",
+        "unbraid.runs", "unbraid.scoring.tables",
     },
     "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},

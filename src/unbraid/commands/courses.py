@@ -19,6 +19,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasti
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
 
+from unbraid.constant_spectrum import ConstantSpectrum
 from unbraid.controls import Controls, Extraction, Table, controls_of
 from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
@@ -35,7 +36,7 @@ from unbraid.reconstructions import Reconstructions, on_device
 from unbraid.reconstructions import report as report_reconstructions
 from unbraid.records import Run, State, plain, read_record
 from unbraid.reference import Reference, said
-from unbraid.resyntheses import ConstantSpectrum, Resyntheses, training_of
+from unbraid.resyntheses import Resyntheses, training_of
 from unbraid.resyntheses import report as report_resyntheses
 from unbraid.runs import build
 from unbraid.scoring.protocols import Protocol
@@ -366,7 +367,7 @@ class Synthesis(Course):
         if not self.trainer.is_global_zero:
             return {}
         net, loss = self.task.net.cpu().eval(), self.task.loss.cpu()
-        constant = ConstantSpectrum.of(self._heard("train"), net.harmonics, self.features)
+        constant = ConstantSpectrum.of(self._heard("train"), net.harmonics, net.bands, self.features, loss)
         heard = zip((track.name for track in self.data.split("test")), self._heard("test"), strict=True)
         tracks = ((name, sound, controls) for name, (sound, controls) in tqdm(heard, "testing", leave=False))
         (target,) = self.data.targets
