@@ -31,6 +31,7 @@ TABLE = {
         "torch", "numpy", "unbraid.controls", "unbraid.errors", "unbraid.instruments", "unbraid.nets.ddsp",
         "unbraid.synthesis",
     },
+    "training_tracks": {"unbraid.data.store", "unbraid.errors", "unbraid.files"},
     "constant_spectrum": {"torch", "unbraid.controls", "unbraid.dsp", "unbraid.synthesis"},
     "resyntheses": {
         "torch", "unbraid.audio", "unbraid.constant_spectrum", "unbraid.controls", "unbraid.dsp", "unbraid.errors",

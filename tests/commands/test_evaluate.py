@@ -177,6 +177,27 @@ def test_a_run_on_another_data_set(cli, run, tmp_path):
     assert (run / "scores/energy_ratios/scores.json").read_text() == own
 
 
+def test_training_tracks_scored_as_test_tracks_are_named(cli, run, trained, tmp_path):
+    """By their content: one is scored under another name, and one is new."""
+    songs = trained[1]
+    for name, source in {"again": "train/song 0", "valid": "valid/song 2", "new": "test/song 3"}.items():
+        shutil.copytree(songs / source, tmp_path / "other/test" / name)
+    status, out, err = cli(f"run={run}", "data=stems", f"data.root={tmp_path / 'other'}", door=DOOR)
+    assert status == 0, err
+    scores = load(run / "scores/energy_ratios-stems/scores.json")
+    assert scores["trained_on"] == {"again": "train: song 0", "valid": "valid: song 2"}
+    (warning,) = [line for line in out.splitlines() if line.startswith("warning:")]
+    assert "again" in warning and "new" not in warning
+    cli(f"run={run}", door=DOOR)
+    assert "trained_on" not in load(run / "scores/energy_ratios/scores.json")
+
+
+def test_a_damaged_record_of_tracks_is_an_error(cli, run):
+    (run / "tracks.json").write_text("[1")
+    status, _, err = cli(f"run={run}", door=DOOR)
+    assert status == 1 and "tracks.json" in err.strip().splitlines()[-1]
+
+
 def test_rows_of_others_stand_beside_and_another_protocol_does_not(cli, run):
     cli(f"run={run}", "protocol=ikala_nsdr", door=DOOR)
     cli(f"run={run}", "protocol=ikala_nsdr", "oracle=ibm", door=DOOR)

@@ -45,7 +45,7 @@ def test_the_main_job_leaves_scores_audio_and_pictures(cli, songs, tmp_path):
         "checkpoints", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt",
         "config.yaml", "metrics.csv", "pictures", "pictures/song 3-vocals.png", "run.json", "scores",
         "scores.json", "scores/energy_ratios", "scores/energy_ratios/estimate", "scores/energy_ratios/estimate/test",
-        "scores/energy_ratios/estimate/test/song 3.json",
+        "scores/energy_ratios/estimate/test/song 3.json", "tracks.json",
     ]  # fmt: skip
     for words in (
         "vocals (median of 1 test tracks, dB)",

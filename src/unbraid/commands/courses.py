@@ -50,6 +50,7 @@ from unbraid.tasks.resumption import LAST, latest
 from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
 from unbraid.tasks.synthesis import SynthesisTask
+from unbraid.training_tracks import write_training_tracks
 
 BEST = "best.ckpt"
 
@@ -190,6 +191,11 @@ class Separation(Course):
             found = statistics(self.data.split("train"), separator.stft, folder, progress)
             for start in starts:
                 start(*found)
+
+    def _run(self) -> State:
+        if self.trainer.is_global_zero:
+            write_training_tracks(self.folder, {split: self.data.split(split) for split in ("train", "valid")})
+        return super()._run()
 
     def introduction(self) -> str:
         separator = self.task.separator
