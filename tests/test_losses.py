@@ -19,6 +19,7 @@ from unbraid.losses import (
     MagnitudeMSE,
     MultiResolutionSTFT,
     MultiScaleSpectral,
+    RelativeMagnitudeL1,
     SquaredError,
     WaveformL1,
     WaveformMSE,
@@ -107,6 +108,19 @@ def test_embeddings_that_are_the_classes_have_no_loss():
     _, reference = embedded()
     perfect = Estimate(torch.empty(0), embeddings=functional.one_hot(reference.labels, 4).permute(0, 3, 1, 2).float())
     assert float(DeepClustering("classic")(perfect, reference)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("gain", [1e-3, 1.0, 50.0])
+def test_relative_magnitudes_do_not_depend_on_their_scale(gain):
+    """Two targets that share a mixture: what gives silence has lost all of it, one half per target."""
+    parts = torch.rand(2, 2, 1, 5, 4, generator=torch.Generator().manual_seed(0))
+    mixture, nothing = gain * parts.sum(dim=1), torch.empty(0)
+    truth = Estimate(nothing, magnitudes=gain * parts)
+    for share, expected in ((1.0, 0.0), (0.9, 0.05), (0.0, 0.5)):
+        estimate = Estimate(nothing, magnitudes=share * gain * parts, mixture=mixture)
+        assert float(RelativeMagnitudeL1()(estimate, truth)) == pytest.approx(expected, abs=1e-6)
+    silence = Estimate(nothing, magnitudes=0 * parts, mixture=0 * mixture)
+    assert RelativeMagnitudeL1()(silence, Estimate(nothing, magnitudes=0 * parts)) == 0
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 1.0])
@@ -208,6 +222,7 @@ def test_deep_clustering_is_in_float32_under_autocast(kind):
     ("loss", "name"),
     [
         (MagnitudeL1(), "magnitudes"),
+        (RelativeMagnitudeL1(), "magnitudes"),
         (MagnitudeMSE(), "magnitudes"),
         (BinCrossEntropy(), "logits"),
         (DeepClustering("classic"), "embeddings"),

@@ -43,6 +43,13 @@ def test_the_distance_is_the_score_less_the_figure():
     assert (record["name"], record["statistic"], record["model"]) == ("Jansson et al., ISMIR 2017", "mean", "unet")
 
 
+def test_no_distance_on_tracks_of_the_training():
+    found = scores(vocals={"NSDR": 3.21}) | {"tracks": {"a": {}, "b": {}}}
+    compared = REFERENCE.compare(found, "ikala", "unet", {"a": "train: a"})
+    assert "distances" not in compared and "1 of the 2 scored tracks" in compared["differs"]
+    assert "distances" in REFERENCE.compare(found, "ikala", "unet", {})
+
+
 def test_the_statistic_is_the_papers():
     median = Reference("a paper", "ikala", "ikala_nsdr", "median", {"unet": {"vocals": {"NSDR": 98.0}}})
     assert lines(scores(vocals={"NSDR": 3.21}), reference=median) == [

@@ -9,7 +9,7 @@ from tests.test_transfer import Crossings
 from unbraid.controls import Controls, Extraction
 from unbraid.errors import InputError
 from unbraid.losses import MultiScaleSpectral
-from unbraid.resyntheses import ConstantSpectrum, Resyntheses, measures, training_of
+from unbraid.resyntheses import Resyntheses, measures, training_of
 from unbraid.synthesis import loudness, oscillators
 
 RATE, HOP = 16000, 64
@@ -20,18 +20,6 @@ def sound(hz: float, shares: list[float], points: int = 251) -> tuple[torch.Tens
     made, _ = oscillators(torch.full((1, points), hz), torch.tensor(shares).expand(1, points, len(shares)), HOP, RATE)
     count = made.shape[1] // HOP + 1
     return made[0], Controls(torch.full((count,), hz), loudness(made[0], RATE, HOP), torch.ones(count))
-
-
-def test_the_mean_distribution_is_that_of_the_harmonics():
-    constant = ConstantSpectrum.of([sound(220.0, [0.3, 0.1, 0.1]), sound(300.0, [0.1, 0.3, 0.1])], 6, FEATURES)
-    assert torch.allclose(constant.distribution, torch.tensor([0.4, 0.4, 0.2, 0, 0, 0]), atol=0.02)
-
-
-def test_a_constant_spectrum_is_as_loud_as_asked_at_every_pitch():
-    constant = ConstantSpectrum(torch.tensor([0.5, 0.2, 0.3]), FEATURES)
-    for hz in (120.0, 500.0, 3900.0):
-        controls = Controls(torch.full((251,), hz), torch.full((251,), -33.0), torch.ones(251))
-        assert (loudness(constant(controls), RATE, HOP)[20:-20] + 33).abs().max() < 0.5
 
 
 def test_a_sound_is_no_distance_from_itself_and_a_semitone_from_one_above():

@@ -1,5 +1,6 @@
 """Separators: the mixture's phase, the scale of the magnitudes, decisions, whole tracks of any length."""
 
+import math
 from functools import partial
 
 import pytest
@@ -8,9 +9,11 @@ from torch import nn
 
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
+from unbraid.losses import DeepClustering, MagnitudeL1, RelativeMagnitudeL1
+from unbraid.nets.chimera import Chimera
 from unbraid.nets.unet import UNet
 from unbraid.phases import GriffinLim, MixturePhase
-from unbraid.separators import Clustering, Direct, JointMasking, Mapping, Masking, Segmenting
+from unbraid.separators import Clustering, Direct, JointMasking, Mapping, Masking, Segmenting, leaves_residual
 
 NARROW = (2, 2, 4, 4, 4, 4)
 
@@ -316,6 +319,79 @@ def test_one_u_net_divides_the_mixture_among_targets_and_the_rest():
     estimate = separator(torch.randn(1, 2, 97536))
     assert estimate.masks.shape == (1, 2, 2, 513, 128) and len(separator.nets) == 1
     assert estimate.masks.sum(dim=1).min() > 0 and estimate.masks.sum(dim=1).max() < 1
+
+
+WHOLE = {"vocals": ["vocals"], "accompaniment": ["-vocals"]}
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        (WHOLE, False), ({"a": ["-drums", "-bass"], "b": ["drums"], "c": ["bass"]}, False),
+        ({"rhythm": ["drums", "bass"], "rest": ["-drums", "-bass"]}, False),
+        ({"vocals": ["vocals"]}, True), ({"drums": ["drums"], "rest": ["-vocals"]}, True), ({"rest": ["-vocals"]}, True),
+        ({"a": ["vocals"], "b": ["vocals"], "c": ["-vocals"]}, True), ({"mixture": ["*"]}, True), (["vocals", "bass"], True),
+    ],
+)  # fmt: skip
+def test_targets_that_are_all_there_is_leave_no_residual(targets, expected):
+    assert leaves_residual(targets) == expected
+
+
+def test_vocals_and_accompaniment_have_two_masks_that_sum_to_one():
+    net = partial(Chimera, bins=513, sample_rate=8192, hidden=4, layers=1, embedding=2)
+    separator = Clustering(net, STFT(1024, 768), WHOLE, 8192, 1, 11.90625, MixturePhase(), "head", silent_db=40.0)
+    masks = separator(torch.randn(1, 1, 97536)).masks
+    assert masks.shape[1] == 2 and torch.allclose(masks.sum(dim=1), torch.ones(()), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["clustering", "segmenting"])
+def test_mastering_makes_no_class_of_its_own(kind):
+    """Of a mixture that is 6 dB louder and clipped, whose difference to the sum of its sources is loud in many bins."""
+    sources = torch.randn(1, 2, 1, 97536, generator=torch.Generator().manual_seed(0))
+    mixture = (2 * sources.sum(dim=1)).clamp(-3, 3)
+    options = (STFT(1024, 768), WHOLE, 8192, 1, 11.90625, MixturePhase())
+    shares = []
+    for residual in ("auto", True):
+        if kind == "segmenting":
+            separator = Segmenting(Lowest, *options, True, residual=residual)
+        else:
+            net = partial(Chimera, bins=513, sample_rate=8192, hidden=2, layers=1, embedding=2)
+            separator = Clustering(net, *options, "head", 40.0, residual=residual)
+        labels = separator.reference(mixture, sources, separator(mixture)).labels
+        shares.append(float((labels == 2).float().mean()))
+    assert shares[0] == 0 and shares[1] > 0.2
+
+
+def test_one_target_needs_a_residual():
+    with pytest.raises(InputError) as caught:
+        Segmenting(Lowest, STFT(1024, 768), ["vocals"], 8192, 1, 11.90625, MixturePhase(), True, residual=False)
+    assert (caught.value.where, caught.value.found) == ("residual", False)
+
+
+def song_of_tones(frames=127 * 768):
+    """A quiet song with a loud note, as magnitudes divided by their largest make most bins small. Shape: [1, 1, T] each."""
+    time = torch.arange(frames) / 8192
+    notes = torch.stack(
+        [torch.sin(2 * torch.pi * hz * time) * (0.5 + 0.5 * torch.sin(2 * torch.pi * time)) for hz in (440, 1000)]
+    )
+    noise = 0.002 * torch.randn(2, frames, generator=torch.Generator().manual_seed(0))
+    return (notes + noise)[:, None, None].unbind()
+
+
+@pytest.mark.parametrize(("inference", "low", "high"), [(RelativeMagnitudeL1(), 0.05, 20), (MagnitudeL1(), 40, math.inf)])
+def test_clustering_and_masks_pull_alike(inference, low, high):
+    """Norms of the gradients of the body, at the first step of chimera_small's layout."""
+    torch.manual_seed(0)
+    net = partial(Chimera, bins=513, sample_rate=8192, mel_bands=32, hidden=16, layers=1, embedding=20)
+    separator = Clustering(net, STFT(1024, 768), WHOLE, 8192, 1, 11.90625, MixturePhase(), "head", 40.0).train()
+    vocals, rest = song_of_tones()
+    estimate = separator(vocals + rest)
+    reference = separator.reference(vocals + rest, torch.stack([vocals, rest], dim=1), estimate)
+    norms = []
+    for loss in (DeepClustering("classic"), inference):
+        gradients = torch.autograd.grad(loss(estimate, reference), [*separator.nets[0].body.parameters()], retain_graph=True)
+        norms.append(float(torch.cat([gradient.flatten() for gradient in gradients]).norm()))
+    assert low < norms[0] / norms[1] < high
 
 
 @pytest.mark.parametrize("options", [{"mask_max": 0.5}, {"mask_power": 2.0}])

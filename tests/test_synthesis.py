@@ -57,6 +57,26 @@ def test_a_harmonic_above_half_the_rate_contributes_nothing():
     assert alone.abs().max() == 0
 
 
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+def test_every_count_of_harmonics_sounds_in_full(rate):
+    """Against a float64 sum of sines, for fundamentals whose top harmonic is well below, and just below, half the rate."""
+    generator = torch.Generator().manual_seed(rate)
+    for count in range(1, 201):
+        amplitudes = 0.5 + torch.rand(count, generator=generator)
+        for hz in (rate / 2 / count * 0.4, rate / 2 / count * (1 - 1e-5)):
+            f0 = torch.full((1, 3), hz)
+            heard, _ = oscillators(f0, amplitudes.expand(1, 3, count), HOP, rate)
+            turns = torch.arange(2 * HOP, dtype=torch.float64) * float(f0[0, 0]) / rate
+            order = torch.arange(1, count + 1)
+            expected = (2 * math.pi * turns[:, None] * order).sin() @ amplitudes.double()
+            assert (heard[0] - expected).abs().max() < 1e-4, (count, hz)
+
+
+def test_a_fundamental_above_half_the_rate_is_silent():
+    heard, _ = oscillators(steady(9000, 0.1), torch.ones(1, 26, 3), HOP, RATE)
+    assert heard.shape == (1, 25 * HOP) and heard.abs().max() == 0
+
+
 def test_frequency_moves_linearly_and_amplitudes_by_hann_windows():
     f0 = torch.tensor([[200.0, 300.0]])
     amplitudes = torch.tensor([[[0.2], [1.0]]])

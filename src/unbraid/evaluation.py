@@ -22,8 +22,9 @@ from unbraid.scoring.track_records import TrackScores, read_track, record_path, 
 from unbraid.separators import Masking, Separator
 from unbraid.subjects import Oracle, Separated, Subject
 
-ESTIMATE, MIXED, BEST_MASK = "estimate", "mixture", "irm"
-WORDS = {MIXED: "mixture", BEST_MASK: "ideal ratio mask"}
+ESTIMATE, MIXED = "estimate", "mixture"
+ORACLE_ROWS = {"irm": "ideal ratio mask", "psm": "phase-sensitive mask"}  # a reference, and the ceiling of masks in [0, 1]
+WORDS = {MIXED: "mixture"} | ORACLE_ROWS
 
 
 class Evaluation:
@@ -82,7 +83,7 @@ class Evaluation:
 
 
 def stft_for(separator: Separator | None, sample_rate: int | None = None) -> STFT:
-    """Of the masks that oracles make: the separator's where it has one at this rate."""
+    """Return the STFT of oracle masks: the separator's if it has one and works at this rate, else 2048/512."""
     if isinstance(separator, Masking) and sample_rate in (None, separator.sample_rate):
         return separator.stft
     return STFT(2048, 512)
@@ -203,8 +204,8 @@ class Scorer:
 
 
 def baselines(stft: STFT) -> dict[str, Subject]:
-    """The rows that stand beside every estimate."""
-    return {MIXED: Oracle(MIXED, stft), BEST_MASK: Oracle(BEST_MASK, stft)}
+    """Return the rows that every estimate is compared with: the mixture and oracles in this transform."""
+    return {name: Oracle(name, stft) for name in WORDS}
 
 
 def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[str, Any]] | None = None) -> str:
@@ -218,13 +219,19 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
     others = dict(beside or {})
     refuse_mixed({label: scores["protocol"]} | {name: other["protocol"] for name, other in others.items()})
     rows: dict[str, Summary] = {label: scores["summary"]} | {name: other["summary"] for name, other in others.items()}
-    rows |= {WORDS[MIXED]: scores["mixture"]} | {WORDS.get(name, name): oracle for name, oracle in scores["oracle"].items()}
+    rows |= {WORDS[MIXED]: scores["mixture"]}
+    rows |= {_oracle_label(name, scores["settings"][name]): oracle for name, oracle in scores["oracle"].items()}
     lines = [table(rows, scores["protocol"], len(scores["tracks"]))]
     for track, sources in scores["silent"].items():
         lines.append(
             f"undefined: {track}, where {' and '.join(sources)} {'is' if len(sources) == 1 else 'are'} silent throughout"
         )
     return "\n".join(lines)
+
+
+def _oracle_label(name: str, settings: Mapping[str, Any]) -> str:
+    """Return the label of an oracle's row. It names the STFT, which limits what a mask can reach."""
+    return f"{WORDS.get(name, name)}, STFT {settings['n_fft']}/{settings['hop_length']}"
 
 
 def read_scores(path: Path) -> dict[str, Any] | None:

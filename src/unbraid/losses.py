@@ -20,12 +20,25 @@ def given(estimate: Any, name: str) -> Tensor:
 class MagnitudeL1(nn.Module):
     """‖M ⊙ X − Y‖₁,₁ between estimated and true magnitudes (Jansson et al., ISMIR 2017).
 
-    Averaged over bins instead of summed, so that the figure does not depend on batch or patch size; Adam's steps are the same.
+    Averaged over bins instead of summed, so that the figure does not depend on batch or patch size. Adam divides by the size of
+    the gradient and so takes nearly the same steps; it does not where gradients are not large against its eps of 1e-8.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
         return functional.l1_loss(given(estimate, "magnitudes"), reference.magnitudes)
+
+
+class RelativeMagnitudeL1(nn.Module):
+    """‖M ⊙ X − Y‖₁,₁ as a share of ‖X‖₁,₁, the mean over targets: the same whatever the scale of the magnitudes.
+
+    A sum of losses needs it: magnitudes that are divided by their largest have a mean of about 0.01, and so has `MagnitudeL1`.
+    """
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Shape: magnitudes [B, S, C, F, T] of both and the mixture's [B, C, F, T] -> scalar."""
+        error = functional.l1_loss(given(estimate, "magnitudes"), reference.magnitudes)
+        return error / given(estimate, "mixture").mean().clamp(min=1e-8)
 
 
 class SquaredError(nn.Module):
@@ -85,8 +98,8 @@ class DeepClustering(nn.Module):
 class Chimera(nn.Module):
     """α · deep clustering + (1 − α) · mask inference (Luo et al., ICASSP 2017).
 
-    Both are means, the one over pairs of bins and the other over bins, which is the paper's sum over
-    bins of both, divided by their number. Public codes differ between α = 0.1 and 0.9.
+    Both should be of order 1, as the mean over pairs of bins and the share of the mixture (`RelativeMagnitudeL1`) are: then
+    α = 0.5 balances their gradients. Public codes differ between α = 0.1 and 0.9.
 
     Args:
         clustering: loss of the embeddings.

@@ -1,7 +1,7 @@
 """Published figures, and how far the scores of a run are from them, where both are of the same data under the same protocol."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,20 +36,24 @@ class Reference:
                     if not math.isfinite(figure):
                         raise InputError(f"figures: {model}.{target}.{measure} must be a number of dB, found {figure}")
 
-    def compare(self, scores: Mapping[str, Any], data: str, model: str) -> dict[str, Any]:
+    def compare(self, scores: Mapping[str, Any], data: str, model: str, trained_on: Collection[str] = ()) -> dict[str, Any]:
         """What `scores.json` holds of the reference.
 
         Args:
             scores: of a run, as `unbraid.evaluation.Scorer.scores` gives them.
             data: the choice of data that was scored.
             model: the choice of model that was scored.
+            trained_on: names of scored tracks that the run was trained or validated on; the reference has none.
 
         Returns:
             `distances`, for each target that was scored and each measure: what was `found`, the `reference` and their
             `distance`, found and distance None where the score is undefined; or, where the two do not compare, `differs`: why.
         """
         source = {"name": self.name, "statistic": self.statistic}
-        if differs := self._difference(scores, data, model):
+        differs = self._difference(scores, data, model)
+        if trained_on and not differs:
+            differs = f"the run was trained or validated on {len(trained_on)} of the {len(scores['tracks'])} scored tracks"
+        if differs:
             return source | {"differs": differs}
         distances = {
             target: {

@@ -1,6 +1,5 @@
-"""Test tracks played again by an instrument, and by the best one whose spectrum never changes: scores, audio, pictures."""
+"""Test tracks played again by an instrument, and by one whose spectra never change: scores, audio, pictures."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from unbraid import audio, pictures
+from unbraid.constant_spectrum import ConstantSpectrum
 from unbraid.controls import Controls, Extraction, sounding
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.nets.ddsp import Instrument, Sounding, Training, semitones
 from unbraid.runs import versions
 from unbraid.scoring.tables import statistics_of
-from unbraid.synthesis import a_weighting_db, audible, oscillators
 
 LEAST_VOICED = 0.5  # of what sounds in training data
 MEASURES = ("loss", "f0 error (cents)", "loudness error (dB)", "voiced")
@@ -35,7 +34,7 @@ class Resyntheses:
 
     @torch.no_grad()
     def scores(
-        self, instrument: Instrument, loss: nn.Module, features: Extraction, constant: "ConstantSpectrum",
+        self, instrument: Instrument, loss: nn.Module, features: Extraction, constant: ConstantSpectrum,
         tracks: Iterable[tuple[str, Tensor, Controls]], source: str, folder: Path,
     ) -> dict[str, Any]:  # fmt: skip
         """What `scores.json` holds; audio and pictures are left in the folder.
@@ -113,53 +112,6 @@ def measures(
     }
 
 
-class ConstantSpectrum:
-    """The best instrument without a life of its own: the mean distribution over harmonics, at the pitch and loudness asked for.
-
-    Args:
-        distribution: of the harmonics [K].
-        features: say rate and grid.
-    """
-
-    def __init__(self, distribution: Tensor, features: Extraction) -> None:
-        self.distribution, self.rate, self.hop_length = distribution, features.sample_rate, features.hop_length
-
-    @classmethod
-    def of(cls, sounds: Iterable[tuple[Tensor, Controls]], harmonics: int, features: Extraction) -> "ConstantSpectrum":
-        """The mean over all voiced points of what is training data. Shape: sounds [samples], their controls [F]."""
-        total, count = torch.zeros(harmonics), torch.zeros(harmonics)
-        for sound, controls in sounds:
-            shares, there = _shares(sound, controls, harmonics, features)
-            total, count = total + shares.sum(dim=0), count + there.sum(dim=0)
-        distribution = total / count.clamp(min=1)
-        return cls(distribution / distribution.sum().clamp(min=1e-7), features)
-
-    def __call__(self, controls: Controls) -> Tensor:
-        """Shape: [F] -> [F * hop_length]."""
-        f0 = torch.cat([controls.f0, controls.f0[-1:]])[None]
-        level = torch.cat([controls.loudness, controls.loudness[-1:]])[None]
-        heard = audible(f0, len(self.distribution), self.rate) * self.distribution
-        heard = heard / heard.sum(dim=-1, keepdim=True).clamp(min=1e-7)
-        order = torch.arange(1, len(self.distribution) + 1)
-        weights = 10 ** (a_weighting_db((f0[..., None] * order).flatten()) / 10).view_as(heard)
-        unit = 10 * (heard.square() * weights / 2).sum(dim=-1).clamp(min=1e-12).log10()
-        amplitudes = 10 ** ((level - unit) / 20)[..., None] * heard
-        return oscillators(f0, amplitudes, self.hop_length, self.rate)[0][0]
-
-
-def _shares(sound: Tensor, controls: Controls, harmonics: int, features: Extraction) -> tuple[Tensor, Tensor]:
-    """Of each voiced point, what share each harmonic has, and which there are. Shape: [points, harmonics] both."""
-    size = 1 << math.ceil(math.log2(features.sample_rate / 8))
-    magnitudes = STFT(size, features.hop_length)(sound).abs()
-    voiced = features.voiced(controls)
-    f0 = controls.f0[voiced]
-    there = audible(f0, harmonics, features.sample_rate)
-    bins = (f0[:, None] * torch.arange(1, harmonics + 1) * size / features.sample_rate).round().long()
-    near = (bins[..., None] + torch.arange(-1, 2)).clamp(0, size // 2)
-    peaks = magnitudes.T[: len(voiced)][voiced].unsqueeze(1).expand(-1, harmonics, -1).gather(2, near).amax(dim=-1) * there
-    return peaks / peaks.sum(dim=1, keepdim=True).clamp(min=1e-9), there
-
-
 def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
     """What an instrument is told of its training data; InputError where there is no pitch in it."""
     pitches = torch.cat([semitones(one.f0[features.voiced(one)]) for one in controls])
@@ -215,7 +167,7 @@ def report(scores: Mapping[str, Any], label: str) -> str:
     for source, summary in scores["summary"].items():
         count = summary["loss"]["n"]
         lines.append(f"{f'{source} (median of {count} test tracks)':<34}" + "".join(f"{m:>21}" for m in MEASURES))
-        for row, found in {label: summary, "one constant spectrum": scores["constant"][source]}.items():
+        for row, found in {label: summary, "constant spectra, fitted": scores["constant"][source]}.items():
             cells = (found[measure]["median"] for measure in MEASURES)
             lines.append(f"  {row:<32}" + "".join(f"{'–' if cell is None else f'{cell:.3f}':>21}" for cell in cells))
     return "\n".join(lines)

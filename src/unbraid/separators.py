@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping as Dictionary
 from functools import partial
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from unbraid.errors import InputError
 from unbraid.phases import MixturePhase, Phase
 
 Scaling = Literal["patch", "track", "none"]
+Residual = bool | Literal["auto"]
 IGNORED = -100  # the label of bins in which nothing sounds; what cross-entropy leaves out
 SILENT = 1e-8  # energy of a bin: 16-bit rounding alone makes more
 
@@ -28,14 +30,15 @@ class Estimate:
         masks: of each target.
         magnitudes: of each target, in the network's scale; or what makes them, which only a loss or a picture asks for.
         scale: the factor from STFT magnitudes to the network's.
-        logits: of classes, the targets and the rest.
+        mixture: magnitudes of the mixture in the network's scale.
+        logits: logits of the classes: the targets and, if it is one, the residual.
         labels: the class of each bin, negative where it has none.
         embeddings: of each bin, of unit norm.
         weights: of each bin in a loss of embeddings.
 
     Shape:
-        sources [B, S, C, T]; masks and magnitudes [B, S, C, F, frames]; scale [B, 1, 1, 1]; logits [B, classes, F, frames];
-        labels [B, F, frames]; embeddings [B, D, F, frames]; weights [B, F, frames].
+        sources [B, S, C, T]; masks and magnitudes [B, S, C, F, frames]; scale [B, 1, 1, 1]; mixture [B, C, F, frames];
+        logits [B, classes, F, frames]; labels [B, F, frames]; embeddings [B, D, F, frames]; weights [B, F, frames].
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Estimate:
         masks: Tensor | None = None,
         magnitudes: Tensor | Callable[[], Tensor] | None = None,
         scale: Tensor | None = None,
+        mixture: Tensor | None = None,
         logits: Tensor | None = None,
         labels: Tensor | None = None,
         embeddings: Tensor | None = None,
@@ -51,7 +55,7 @@ class Estimate:
     ) -> None:
         self._sources = sources
         self._magnitudes = magnitudes
-        self.masks, self.scale = masks, scale
+        self.masks, self.scale, self.mixture = masks, scale, mixture
         self.logits, self.labels, self.embeddings, self.weights = logits, labels, embeddings, weights
 
     @property
@@ -279,8 +283,8 @@ class Masking(Separator):
         said = self.ask(scaled)
         sound = partial(self._sound, mixture, spectrum, scale, said)
         if "magnitudes" in said:
-            return Estimate(sound, scale=scale, **said)
-        return Estimate(sound, magnitudes=partial(_masked, said["masks"], scaled), scale=scale, **said)
+            return Estimate(sound, scale=scale, mixture=scaled, **said)
+        return Estimate(sound, magnitudes=partial(_masked, said["masks"], scaled), scale=scale, mixture=scaled, **said)
 
     def _sound(self, mixture: Tensor, spectrum: Tensor, scale: Tensor, said: dict[str, Tensor]) -> Tensor:
         """Waveforms of what the networks said."""
@@ -362,7 +366,8 @@ def _product(masks: Tensor, spectra: Tensor) -> Tensor:
 class Mapping(Masking):
     """As `Masking`, except that each network gives the magnitudes of its target themselves.
 
-    A denoising autoencoder is one: the accompaniment is the noise (Grais & Plumbley, GlobalSIP 2017).
+    A denoising autoencoder is one: the accompaniment is the noise. The idea is that of Grais & Plumbley (GlobalSIP 2017), whose
+    own autoencoders are convolutional.
     """
 
     def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
@@ -375,16 +380,51 @@ class Mapping(Masking):
 
 
 class JointMasking(Masking):
-    """As `Masking`, with one network for all targets, the rest of the mixture being one more.
+    """As `Masking`, with one network for all targets, whose masks sum to one.
 
     Args:
-        net: from the number of targets, the rest among them, to a network: magnitudes [B, C, F, T] to masks
-            [B, S + 1, C or 1, F, T], or to a dict of `masks` and other fields of an `Estimate`.
+        net: function from the number of classes to a network: magnitudes [B, C, F, T] to masks [B, classes, C or 1, F, T], or
+            to a dict of `masks` and other fields of an `Estimate`.
+        residual: whether what the targets leave of the mixture is one more class. `auto`: not if one target is all but the
+            others, as vocals and accompaniment are; a mixture that is not the sum of its sources, as after mastering, would
+            make a class of the difference.
         others: as `Masking`.
+
+    Raises:
+        InputError: one target without a residual has nothing to be told from.
     """
 
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        stft: STFT,
+        targets: Iterable[str],
+        sample_rate: int,
+        channels: int,
+        chunk_seconds: float,
+        phase: Phase,
+        scaling: Scaling = "patch",
+        mask_max: float | None = None,
+        mask_power: float = 1.0,
+        consistency: bool = False,
+        residual: Residual = "auto",
+    ) -> None:
+        self.residual = leaves_residual(targets) if residual == "auto" else residual  # before the network is made
+        super().__init__(
+            net, stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_max, mask_power, consistency
+        )
+
+    @property
+    def classes(self) -> int:
+        """Return the number of classes: the targets and, if it is one, the residual."""
+        return len(self.targets) + int(self.residual)
+
     def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
-        return [net(len(self.targets) + 1)]
+        if self.classes < 2:
+            raise InputError(
+                "residual", "one target has nothing to be told from", found=self.residual, expected="true, or more targets"
+            )
+        return [net(self.classes)]
 
     def ask(self, magnitudes: Tensor) -> dict[str, Tensor]:
         said = self.nets[0](magnitudes)
@@ -392,23 +432,38 @@ class JointMasking(Masking):
         return said | {"masks": self.of_targets(said["masks"])}
 
     def of_targets(self, masks: Tensor) -> Tensor:
-        """Without that of the rest, for every channel. Shape: [B, S + 1, C or 1, F, T] -> [B, S, C, F, T]."""
+        """Return the targets' masks for every channel. Shape: [B, classes, C or 1, F, T] -> [B, S, C, F, T]."""
         return masks[:, : len(self.targets)].expand(-1, -1, self.channels, -1, -1)
 
     def energies(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """Of each target and of the rest, over the channels. Shape: [B, C, T], [B, S, C, T] -> [B, S + 1, F, frames]."""
-        rest = mixture - sources.sum(dim=1)
-        return magnitudes_of(self.stft(torch.cat([sources, rest[:, None]], dim=1))).square().sum(dim=2)
+        """Return the energy of each class, summed over channels. Shape: [B, C, T], [B, S, C, T] -> [B, classes, F, frames]."""
+        if self.residual:
+            sources = torch.cat([sources, (mixture - sources.sum(dim=1))[:, None]], dim=1)
+        return magnitudes_of(self.stft(sources)).square().sum(dim=2)
+
+
+def leaves_residual(targets: Iterable[str]) -> bool:
+    """Return whether targets may leave something of a mixture: not if one is all sources but those of the others.
+
+    Args:
+        targets: names of the targets, or the terms of each by its name: `[vocals]`, `[drums, bass]`, `[-vocals]`.
+    """
+    if not isinstance(targets, Dictionary):
+        return True
+    for name, terms in targets.items():
+        others = sorted(term for other in targets if other != name for term in targets[other])
+        if others and sorted(terms) == sorted(f"-{term}" for term in others):
+            return False
+    return True
 
 
 class Segmenting(JointMasking):
     """Decides for every bin which source is the loudest; the masks follow from that.
 
     Args:
-        net: from the number of classes, the targets and the rest, to a network: magnitudes [B, C, F, T] to logits
-            [B, classes, F, T].
+        net: function from the number of classes to a network: magnitudes [B, C, F, T] to logits [B, classes, F, T].
         hard: masks are 1 for the likeliest class and 0 for the others; or else they are the probabilities.
-        others: as `Masking`.
+        others: as `JointMasking`.
     """
 
     def __init__(
@@ -425,9 +480,21 @@ class Segmenting(JointMasking):
         mask_max: float | None = None,
         mask_power: float = 1.0,
         consistency: bool = False,
+        residual: Residual = "auto",
     ) -> None:
         super().__init__(
-            net, stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_max, mask_power, consistency
+            net,
+            stft,
+            targets,
+            sample_rate,
+            channels,
+            chunk_seconds,
+            phase,
+            scaling,
+            mask_max,
+            mask_power,
+            consistency,
+            residual,
         )
         self.hard = hard
 
@@ -477,9 +544,21 @@ class Clustering(JointMasking):
         mask_max: float | None = None,
         mask_power: float = 1.0,
         consistency: bool = False,
+        residual: Residual = "auto",
     ) -> None:
         super().__init__(
-            net, stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_max, mask_power, consistency
+            net,
+            stft,
+            targets,
+            sample_rate,
+            channels,
+            chunk_seconds,
+            phase,
+            scaling,
+            mask_max,
+            mask_power,
+            consistency,
+            residual,
         )
         if silent_db <= 0:
             raise InputError(f"silent_db must be above 0, found {silent_db}")
@@ -502,15 +581,15 @@ class Clustering(JointMasking):
         return self.nets[0]
 
     def _cluster(self, embeddings: Tensor, likely: Tensor) -> Tensor:
-        """Which bin is in which cluster. Shape: [D, F, frames], classes [F, frames] -> 0 or 1 [S + 1, F, frames]."""
+        """Which bin is in which cluster. Shape: [D, F, frames], classes [F, frames] -> 0 or 1 [classes, F, frames]."""
         if not embeddings.isfinite().all():  # left to whom such estimates reach, who says that training diverged
-            return embeddings.new_full((len(self.targets) + 1, *likely.shape), torch.nan)
+            return embeddings.new_full((self.classes, *likely.shape), torch.nan)
         points, classes = embeddings.detach().flatten(start_dim=1).T.cpu(), likely.flatten().cpu()
         present = classes.unique()
         start = torch.stack([points[classes == number].mean(dim=0) for number in present])
         fitted = KMeans(len(present), init=start.numpy(), n_init=1).fit(points.numpy())
         numbers = present[torch.from_numpy(fitted.labels_).long()]
-        return functional.one_hot(numbers, len(self.targets) + 1).T.float().view(-1, *likely.shape).to(embeddings)
+        return functional.one_hot(numbers, self.classes).T.float().view(-1, *likely.shape).to(embeddings)
 
     def reference(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, by_difference: Sequence[bool] | None = None

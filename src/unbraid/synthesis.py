@@ -85,8 +85,8 @@ def oscillators(
         f0 [B, F + 1], amplitudes [B, F + 1, K] -> samples [B, F * hop_length], turns after the last sample [B].
     """
     turns, end = phases(f0, hop_length, sample_rate, start)
-    lowest = max(float(f0.detach().min()), sample_rate / 2 / amplitudes.shape[-1])
-    count = min(amplitudes.shape[-1], math.floor(sample_rate / 2 / lowest))
+    # Counted by the same comparison that silences harmonics: a quotient rounds, and its floor can lose the top harmonic.
+    count = int(audible(f0.detach().min(), amplitudes.shape[-1], sample_rate).sum())
     amplitudes = amplitudes[..., :count]
     heard = audible(f0, count, sample_rate)
     ends = torch.stack([amplitudes[:, :-1], amplitudes[:, 1:]], dim=-1) * (heard[:, :-1] & heard[:, 1:])[..., None]

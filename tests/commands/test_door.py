@@ -193,7 +193,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_made_file(songs, tmp_path):
     result = subprocess.run([*SCRIPT, *words], cwd=tmp_path, preexec_fn=limit, capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.strip().split("\n")[-1] == f"error: {tmp_path}/run: File too large"
-    assert files_below(tmp_path / "run") == [".lock", "checkpoints", "config.yaml", "metrics.csv", "run.json"]
+    assert files_below(tmp_path / "run") == [".lock", "checkpoints", "config.yaml", "metrics.csv", "run.json", "tracks.json"]
     assert '"state": "failed"' in (tmp_path / "run/run.json").read_text()
 
 

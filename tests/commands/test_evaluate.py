@@ -74,7 +74,9 @@ def test_a_run_under_musevals_protocol(cli, run):
     vocals = scores["summary"]["vocals"]
     assert vocals["SDR"]["n"] == 2 and scores["mixture"]["vocals"]["NSDR"]["median"] == 0
     assert scores["oracle"]["irm"]["vocals"]["SDR"]["median"] > scores["mixture"]["vocals"]["SDR"]["median"] + 3
-    for words in ("protocol musdb18: vocals + accompaniment", "median of 2 test tracks, median of windows", "undefined"):
+    words_of_oracles = ("ideal ratio mask, STFT 2048/512", "phase-sensitive mask, STFT 2048/512")  # not the model's 1024/768
+    protocol_words = ("protocol musdb18: vocals + accompaniment", "median of 2 test tracks, median of windows", "undefined")
+    for words in (*protocol_words, *words_of_oracles):
         assert words in out
     frames = load(run / "scores/musdb18/estimate/test/song 3.json")["targets"][0]["frames"]
     assert [frame["time"] for frame in frames] == [0, 1, 2] and {*frames[0]["metrics"]} == {"SDR", "ISR", "SIR", "SAR"}
@@ -125,7 +127,7 @@ def test_several_processes_score_each_track_once_and_the_same(run, tmp_path, com
     assert files_below(tmp_path / "many") == files_below(tmp_path / "one")
 
 
-@pytest.mark.parametrize("oracle", ["irm", "ibm", "mwf"])
+@pytest.mark.parametrize("oracle", ["psm", "irm", "irm2", "ibm", "mwf"])
 def test_oracles_are_far_above_the_mixture(cli, trained, oracle):
     status, out, _ = cli(*oracle_words(trained[1], f"oracle={oracle}", "protocol=musdb18_mdx"), door=DOOR)
     scores = load(f"outputs/scores/musdb18_mdx-musdb-{oracle}/scores.json")
@@ -173,6 +175,27 @@ def test_a_run_on_another_data_set(cli, run, tmp_path):
     assert status == 0, err
     assert [*load(run / "scores/energy_ratios-stems/scores.json")["tracks"]] == ["song 8"] and "1 tracks" in out
     assert (run / "scores/energy_ratios/scores.json").read_text() == own
+
+
+def test_training_tracks_scored_as_test_tracks_are_named(cli, run, trained, tmp_path):
+    """By their content: one is scored under another name, and one is new."""
+    songs = trained[1]
+    for name, source in {"again": "train/song 0", "valid": "valid/song 2", "new": "test/song 3"}.items():
+        shutil.copytree(songs / source, tmp_path / "other/test" / name)
+    status, out, err = cli(f"run={run}", "data=stems", f"data.root={tmp_path / 'other'}", door=DOOR)
+    assert status == 0, err
+    scores = load(run / "scores/energy_ratios-stems/scores.json")
+    assert scores["trained_on"] == {"again": "train: song 0", "valid": "valid: song 2"}
+    (warning,) = [line for line in out.splitlines() if line.startswith("warning:")]
+    assert "again" in warning and "new" not in warning
+    cli(f"run={run}", door=DOOR)
+    assert "trained_on" not in load(run / "scores/energy_ratios/scores.json")
+
+
+def test_a_damaged_record_of_tracks_is_an_error(cli, run):
+    (run / "tracks.json").write_text("[1")
+    status, _, err = cli(f"run={run}", door=DOOR)
+    assert status == 1 and "tracks.json" in err.strip().splitlines()[-1]
 
 
 def test_rows_of_others_stand_beside_and_another_protocol_does_not(cli, run):

@@ -1,14 +1,19 @@
 """Oracles, from what must hold of any of them."""
 
+from functools import cache
+
+import numpy as np
 import pytest
+import scipy.signal
 import torch
 
 from tests.scoring.conftest import random_sources
+from unbraid.data.demo_songs.song import STEMS, render_song
 from unbraid.dsp import STFT
 from unbraid.scoring.measures import usdr
-from unbraid.scoring.oracles import ORACLES
+from unbraid.scoring.oracles import ORACLES, phase_sensitive
 
-MASKS = ["irm", "ibm", "mwf"]
+MASKS = ["psm", "irm", "irm2", "ibm", "mwf"]
 
 
 def tones(samples: int = 16000) -> torch.Tensor:
@@ -34,7 +39,7 @@ def test_noise_is_separated_better_than_by_leaving_it(name, channels):
     assert all(usdr(true, made) > usdr(true, mixture) + 0.5 for true, made in zip(sources, estimates, strict=True))
 
 
-@pytest.mark.parametrize("name", ["ibm", "mwf"])
+@pytest.mark.parametrize("name", ["ibm", "irm2", "mwf"])
 def test_two_sources_add_up_to_the_mixture(name):
     sources = random_sources(2, 2, 20000).float()
     mixture = sources.sum(dim=0)
@@ -56,6 +61,51 @@ def test_the_wiener_filter_hears_where_sources_are():
     mixture = sources.sum(dim=0)
     found = {name: usdr(sources[0], ORACLES[name](mixture, sources, STFT(512, 128))[0]) for name in MASKS}
     assert found["mwf"] > found["irm"] + 6
+
+
+@pytest.mark.parametrize(
+    ("source", "mixture", "mask"),
+    [(1, 2, 0.5), (1 + 1j, 2, 0.5), (1j, 1, 0), (-1, 1, 0), (3, 1, 1), (1 + 1j, 1 - 1j, 0), (2j, 4j, 0.5), (1, 0, 0)],
+)
+def test_phase_sensitive_masks_computed_by_hand(source, mixture, mask):
+    assert float(phase_sensitive(torch.tensor(source + 0j), torch.tensor(mixture + 0j))) == mask
+
+
+def test_no_mask_in_the_unit_interval_has_less_error():
+    """Against a grid of masks and random ones, in each of 400 bins."""
+    generator = torch.Generator().manual_seed(0)
+    source, mixture = torch.randn(2, 400, generator=generator, dtype=torch.complex128)
+    others = torch.cat([torch.linspace(0, 1, 501), torch.rand(500, generator=generator)]).double()[:, None]
+    mask = phase_sensitive(source, mixture)
+    best = (mask * mixture - source).abs()
+    assert mask.min() == 0 and mask.max() == 1
+    assert ((others * mixture - source).abs() >= best - 1e-12).all()
+
+
+@cache
+def demo_song() -> tuple[torch.Tensor, torch.Tensor]:
+    """Mixture [2, T], and vocals and the rest [2, 2, T]."""
+    song = {name: torch.from_numpy(samples).float() / 2**15 for name, samples in render_song(0, 8.0).items()}
+    return song["mixture"], torch.stack([song["vocals"], song["mixture"] - song["vocals"]])
+
+
+@pytest.mark.parametrize("stft", [(1024, 768), (2048, 512)])
+@pytest.mark.parametrize("other", ["irm", "irm2", "ibm"])
+def test_the_phase_sensitive_mask_is_the_ceiling(stft, other):
+    mixture, sources = demo_song()
+    best, made = (ORACLES[name](mixture, sources, STFT(*stft)) for name in ("psm", other))
+    assert all(usdr(true, b) > usdr(true, m) + 0.3 for true, b, m in zip(sources, best, made, strict=True))
+
+
+def test_the_ratio_of_powers_is_that_of_sisec_2018():
+    """An independent implementation: the formula of the campaign's script, in numpy, by SciPy's STFT and its defaults."""
+    song = {name: samples / 2**15 for name, samples in render_song(1, 3.0).items()}
+    powers = {name: np.abs(scipy.signal.stft(song[name], nperseg=2048)[-1]) ** 2 for name in STEMS}
+    spectrum, model = scipy.signal.stft(song["mixture"], nperseg=2048)[-1], sum(powers.values()) + np.finfo(float).eps
+    expected = [scipy.signal.istft(spectrum * powers[name] / model)[1][:, : song["mixture"].shape[1]] for name in STEMS]
+    sources = torch.from_numpy(np.stack([song[name] for name in STEMS])).float()
+    found = ORACLES["irm2"](torch.from_numpy(song["mixture"]).float(), sources, STFT(2048, 1024))
+    assert np.abs(found.numpy() - np.stack(expected)).max() < 1e-5
 
 
 def test_binary_masks_keep_or_drop_a_bin():

@@ -1,5 +1,7 @@
 """Tasks that rebuild: what they train on, layer by layer too."""
 
+import math
+from functools import partial
 from itertools import chain
 from types import SimpleNamespace
 
@@ -7,6 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.distributions import Normal, kl_divergence
 
 from unbraid.corruptions import Nothing
 from unbraid.data.digits import Digits, ShuffledBatches
@@ -19,6 +22,7 @@ from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.pretraining import GreedyPretraining
 from unbraid.tasks.reconstruction import ReconstructionTask, VariationalTask
 from unbraid.tasks.resumption import LastCheckpoint
+from unbraid.tasks.selection import BestCheckpoint, StopWithoutProgress
 
 
 def task_of(net):
@@ -94,10 +98,77 @@ def test_the_divergence_counts_more_with_every_epoch_of_the_warm_up():
     assert weights == [0.5, 1.0, 1.5, 2.0, 2.0]
     items = torch.rand(16, 64)
     task.note = lambda name, value: None
-    task.net.draw = lambda mean, log_variance: mean
+    task.net.draw = lambda mean, log_variance, generator=None: mean
     mean, log_variance = task.net.infer(items)
     expected = SquaredError()(task.net.decode(mean), items) + 2.0 * divergence(mean, log_variance).mean()
     assert torch.isclose(task.training_loss(items, items), expected)
+
+
+def test_a_variational_network_is_validated_on_its_bound():
+    """Against the ELBO of a linear decoder in closed form, by torch's own distributions; at full weight amid the warm-up."""
+    sigma, data = 0.5, Digits(root=None, size=8, valid=0.1, batch_size=64, seed=0)
+    data.prepare_data()
+    data.setup("fit")
+    batch = next(iter(data.val_dataloader()))
+    torch.manual_seed(0)
+    task = VariationalTask(
+        Pixels(8), linear, Nothing(), SquaredError(), torch.optim.Adam, kl_weight=2 * sigma**2, kl_warmup_epochs=9
+    )  # fmt: skip
+    task._trainer = SimpleNamespace(current_epoch=0, global_rank=0)
+    with torch.no_grad():
+        for index in range(400):  # each has noise of its own
+            task.validation_step(batch, index)
+        clean = task.features.vectors(task.features.items(batch)[0])
+        mean, log_variance = task.net.infer(clean)
+        code, ((weight, bias),) = Normal(mean, (0.5 * log_variance).exp()), task.net.decoder_layers()
+        square = (clean - mean @ weight.T - bias).square().sum(1) + code.variance @ weight.square().sum(0)
+        constant = clean.shape[1] / 2 * math.log(2 * math.pi * sigma**2)
+        divergences = kl_divergence(code, Normal(0, 1)).sum(1)
+        elbo = -square / (2 * sigma**2) - constant - divergences
+        error = SquaredError()(task.net(clean), clean)
+    found = task.valid_loss.compute().item()
+    assert found == pytest.approx(-2 * sigma**2 * (elbo + constant).mean().item(), rel=0.01)
+    assert found > 1.1 * error.item()  # of the mean code
+    assert task.valid_divergence.compute().item() == pytest.approx(divergences.mean().item())
+
+
+def test_validation_draws_the_same_noise_in_every_epoch(tmp_path):
+    task = VariationalTask(Pixels(8), variational, Nothing(), SquaredError(), torch.optim.SGD, kl_weight=1, kl_warmup_epochs=0)
+    task.make_optimizer = partial(torch.optim.SGD, lr=0.0)
+    values = []
+
+    class Look(pl.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            values.append({name: trainer.callback_metrics[name].item() for name in ("valid/loss", "valid/KL")})
+
+    fit(task, tmp_path, [Look()], max_epochs=2, limit_train_batches=2)
+    assert values[0] == values[1] and values[0]["valid/KL"] > 0
+
+
+@pytest.mark.parametrize(("losses", "best", "ended"), [([1, 2, 3, 9, 7, 8, 8, 8], 4, 7), ([3, 4, 5], 2, 3)])
+def test_no_epoch_of_the_warm_up_is_selected(tmp_path, losses, best, ended):
+    """Nor counted by early stopping; a run that ends in its warm-up keeps its latest epoch."""
+
+    class Scripted(VariationalTask):
+        def on_validation_epoch_end(self):
+            self.log("valid/loss", float(losses[self.current_epoch]))
+
+    callbacks = [
+        BestCheckpoint(monitor="valid/loss", mode="min"),
+        StopWithoutProgress(monitor="valid/loss", mode="min", patience=2, min_delta=0.0),
+    ]
+    task = Scripted(Pixels(8), variational, Nothing(), SquaredError(), torch.optim.Adam, kl_weight=1.0, kl_warmup_epochs=3)
+    quick = {"limit_train_batches": 1, "limit_val_batches": 1, "plugins": [WholeCheckpoints()]}
+    trainer = fit(task, tmp_path, callbacks, max_epochs=len(losses), **quick)
+    assert torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)["epoch"] == best
+    assert trainer.current_epoch == ended
+
+
+def linear(size):
+    return VariationalAutoencoder(size, 4)
+
+
+linear.takes = "vectors"
 
 
 def variational(size):

@@ -20,6 +20,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasti
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
 
+from unbraid.constant_spectrum import ConstantSpectrum
 from unbraid.controls import Controls, Extraction, Table, controls_of
 from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
@@ -36,7 +37,7 @@ from unbraid.reconstructions import Reconstructions, on_device
 from unbraid.reconstructions import report as report_reconstructions
 from unbraid.records import Run, State, plain, read_record
 from unbraid.reference import Reference, said
-from unbraid.resyntheses import ConstantSpectrum, Resyntheses, training_of
+from unbraid.resyntheses import Resyntheses, training_of
 from unbraid.resyntheses import report as report_resyntheses
 from unbraid.runs import build
 from unbraid.scoring.protocols import Protocol
@@ -50,6 +51,7 @@ from unbraid.tasks.resumption import LAST, latest
 from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
 from unbraid.tasks.synthesis import SynthesisTask
+from unbraid.training_tracks import write_training_tracks
 
 BEST = "best.ckpt"
 MOST_NOTICES = 10
@@ -199,6 +201,11 @@ class Separation(Course):
             found = statistics(self.data.split("train"), separator.stft, folder, progress)
             for start in starts:
                 start(*found)
+
+    def _run(self) -> State:
+        if self.trainer.is_global_zero:
+            write_training_tracks(self.folder, {split: self.data.split(split) for split in ("train", "valid")})
+        return super()._run()
 
     def introduction(self) -> str:
         separator = self.task.separator
@@ -376,7 +383,7 @@ class Synthesis(Course):
         if not self.trainer.is_global_zero:
             return {}
         net, loss = self.task.net.cpu().eval(), self.task.loss.cpu()
-        constant = ConstantSpectrum.of(self._heard("train"), net.harmonics, self.features)
+        constant = ConstantSpectrum.of(self._heard("train"), net.harmonics, net.bands, self.features, loss)
         heard = zip((track.name for track in self.data.split("test")), self._heard("test"), strict=True)
         tracks = ((name, sound, controls) for name, (sound, controls) in tqdm(heard, "testing", leave=False))
         (target,) = self.data.targets

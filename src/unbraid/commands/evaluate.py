@@ -27,6 +27,7 @@ from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.tables import refuse_mixed
 from unbraid.separators import Separator
 from unbraid.subjects import Collected, Oracle, Separated, Subject, fingerprint
+from unbraid.training_tracks import tracks_trained_on
 
 SUBJECTS = ("run", "estimates", "oracle")
 # What may be typed beside run=; the rest is the run's own.
@@ -46,6 +47,7 @@ BESIDE_RUN = (
 )
 SOUND = tuple(f"model.separator.{name}" for name in ("mask_max", "mask_power", "consistency", "masks_from"))
 SPLIT: Split = "test"
+NAMED = 5  # tracks in a warning
 
 
 @dataclass
@@ -90,10 +92,16 @@ def evaluate(config: DictConfig) -> None:
     print(f"protocol {scorer.protocol.name}: {what}, {len(filed)} of them scored before")
     _score(session, [number for number, track in enumerate(scorer.tracks) if track not in filed], config.processes)
     scores = scorer.scores(rows, str(session.checkpoint) if session.subject_is_run else session.label)
+    seen = session.trained_on
+    if seen:
+        scores["trained_on"] = seen
     scores |= _compared(config, scores, other_data="data" in typed)
     write_scores(scorer.folder, scores)
     session.leave_clips()
     print(f"\n{report(scores, session.label, others)}\n")
+    if seen:
+        named = ", ".join(f"{name} ({was})" for name, was in list(seen.items())[:NAMED]) + (", …" if len(seen) > NAMED else "")
+        print(f"warning: the run was trained or validated on {len(seen)} of {len(scorer.tracks)} scored tracks: {named}\n")
     if "reference" in scores:
         print(f"{said(scores['reference'])}\n")
     print(f"scores  {scorer.folder / 'scores.json'}")
@@ -233,6 +241,12 @@ class Session:
         return self.evaluation.of(self.separator, fingerprint(self.checkpoint), heard, self.scorer.protocol)
 
     @cached_property
+    def trained_on(self) -> dict[str, str]:
+        """Return which scored tracks the run was trained or validated on, see `tracks_trained_on`."""
+        subject = self.rows[ESTIMATE]
+        return tracks_trained_on(Path(self.node.run), [*subject.heard.values()]) if isinstance(subject, Separated) else {}
+
+    @cached_property
     def checkpoint(self) -> Path:
         """InputError where it is not there."""
         return checkpoint_path(Path(self.node.run), self.node.checkpoint)
@@ -259,7 +273,7 @@ def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -
     own = typed if config.run is None else own_choices(Path(config.run))
     data = typed["data"] if other_data else own.get("data", "unknown")
     reference: Reference = build(config.reference)
-    return {"reference": reference.compare(scores, data, own.get("model", "unknown"))}
+    return {"reference": reference.compare(scores, data, own.get("model", "unknown"), scores.get("trained_on", ()))}
 
 
 def _output(config: DictConfig, other_data: bool) -> Path:

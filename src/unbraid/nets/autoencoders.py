@@ -144,9 +144,14 @@ class VariationalAutoencoder(DenseAutoencoder):
             items = activate(layer(items), name)
         return mean(items), self.log_variance(items)
 
-    def draw(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """A code by the reparameterisation that gradients pass. Shape: [N, code] each."""
-        return mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+    def draw(self, mean: Tensor, log_variance: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Sample codes by the reparameterisation that gradients pass, from torch's global generator if none is given.
+
+        Shape:
+            [N, code] each -> [N, code].
+        """
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        return mean + noise * (0.5 * log_variance).exp()
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

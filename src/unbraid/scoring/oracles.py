@@ -1,7 +1,7 @@
-"""Oracles: what the best imaginable mask of a kind would reach, given the true sources.
+"""Oracles: masks computed from the true sources, as references and ceilings for estimated ones.
 
-Each takes a mixture [C, T], the true sources [S, C, T] and a transform, and gives [S, C, T]. One source is transformed at a
-time, so that a whole song fits into memory.
+Each takes a mixture [C, T], the true sources [S, C, T] and a transform, and returns [S, C, T]. One source is
+transformed at a time, so that a whole song fits into memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,23 +15,70 @@ FLOOR = 1e-12
 RIDGE = 1e-5  # share of the mean diagonal that keeps covariances of one direction invertible in float32
 
 
-def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate by the ratio of the source's magnitude to source plus rest, with the mixture's phase.
+def phase_sensitive_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
+    """Separate by the phase-sensitive mask, with the mixture's phase (Erdogan, Hershey, Watanabe & Le Roux, ICASSP 2015).
 
-    It is the ceiling of a soft mask at this STFT's resolution (Liutkus & Badeau, ICASSP 2015, alpha = 1).
+    It is the ceiling of real masks in [0, 1] at this STFT: no other such mask has a smaller squared error in any bin. Masks
+    above 1 and complex masks have no ceiling.
     """
-    return _masked(mixture, sources, stft, lambda source, rest: source / (source + rest).clamp(min=FLOOR))
+    return _masked(mixture, sources, stft, phase_sensitive)
+
+
+def phase_sensitive(source: Tensor, mixture: Tensor) -> Tensor:
+    """Return the mask m in [0, 1] that minimises |m X - S|² in each bin: Re(S / X), clamped; 0 if X is 0.
+
+    Args:
+        source: complex spectrum S.
+        mixture: complex spectrum X.
+
+    Shape:
+        [...] both -> [...].
+    """
+    power = mixture.real.square() + mixture.imag.square()
+    aligned = source.real * mixture.real + source.imag * mixture.imag
+    return (aligned / power.clamp(min=torch.finfo(power.dtype).tiny)).clamp(0, 1)
+
+
+def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
+    """Separate by the ratio of the source's magnitude to source plus rest of the mixture, with the mixture's phase.
+
+    It is a reference, not a ceiling: it ignores phases, and `phase_sensitive_mask` is better. The exponent of the magnitudes
+    is 1 (Liutkus & Badeau, ICASSP 2015). Wang, Narayanan & Wang (IEEE TASLP 2014) take the square root of the ratio of powers.
+    """
+    return _masked(
+        mixture, sources, stft, lambda source, mix: source.abs() / (source.abs() + (mix - source).abs()).clamp(min=FLOOR)
+    )
 
 
 def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate by keeping the bins in which the source is louder than the rest (Wang, 2005)."""
-    return _masked(mixture, sources, stft, lambda source, rest: (source > rest).to(source))
+    return _masked(mixture, sources, stft, lambda source, mix: (source.abs() > (mix - source).abs()).float())
 
 
 def _masked(mixture: Tensor, sources: Tensor, stft: STFT, mask: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Apply the mask that a function makes of the complex spectra of source and mixture."""
     spectrum = stft(mixture)
-    masks = (mask(stft(source).abs(), stft(mixture - source).abs()) for source in sources)
+    return torch.stack([stft.inverse(mask(stft(source), spectrum) * spectrum, mixture.shape[-1]) for source in sources])
+
+
+def ratio_of_powers(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
+    """Separate by the ratio of the source's power to the sum of the powers of all sources, with the mixture's phase.
+
+    It is `IRM2`, the ideal ratio mask of SiSEC 2018 (Stöter, Liutkus & Ito), whose STFT is 2048/1024: exponent 2, and one
+    denominator for all sources. What the sources leave of the mixture counts as one more source.
+    """
+    spectrum = stft(mixture)
+    total = torch.zeros_like(spectrum.real)
+    for part in _with_rest(mixture, sources):
+        total += stft(part).abs().square()
+    masks = (stft(source).abs().square() / total.clamp(min=FLOOR**2) for source in sources)
     return torch.stack([stft.inverse(mask * spectrum, mixture.shape[-1]) for mask in masks])
+
+
+def _with_rest(mixture: Tensor, sources: Tensor) -> list[Tensor]:
+    """Return the sources and, if they leave anything of the mixture, that too."""
+    rest = mixture - sources.sum(dim=0)
+    return [*sources, rest] if rest.any() else [*sources]
 
 
 def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
@@ -42,10 +89,8 @@ def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     What the sources leave of the mixture counts as one more source.
     """
     spectrum = stft(mixture)
-    rest = mixture - sources.sum(dim=0)
-    parts = [*sources, rest] if rest.any() else [*sources]
     total = torch.zeros(len(mixture), *spectrum.shape, dtype=spectrum.dtype, device=spectrum.device)
-    for power, spatial in _models(parts, stft):
+    for power, spatial in _models(_with_rest(mixture, sources), stft):
         total += power * spatial
     solved = _solve_hermitian(total, spectrum)
     return torch.stack(
@@ -82,4 +127,11 @@ def untouched(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     return mixture.expand_as(sources)
 
 
-ORACLES = {"irm": ideal_ratio_mask, "ibm": ideal_binary_mask, "mwf": multichannel_wiener, "mixture": untouched}
+ORACLES = {
+    "psm": phase_sensitive_mask,
+    "irm": ideal_ratio_mask,
+    "irm2": ratio_of_powers,
+    "ibm": ideal_binary_mask,
+    "mwf": multichannel_wiener,
+    "mixture": untouched,
+}

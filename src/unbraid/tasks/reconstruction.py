@@ -67,10 +67,14 @@ class ReconstructionTask(Task):
 
     def corrupt(self, patches: Tensor, step: int) -> Tensor:
         """The input of a step, a function of seed, step and rank."""
-        generator = torch.Generator(patches.device)
+        return self.corruption(patches, self.generator_of(step, patches.device))
+
+    def generator_of(self, step: int, device: torch.device) -> torch.Generator:
+        """Return the generator of what is random in a step, a function of seed, step and rank."""
+        generator = torch.Generator(device)
         # Seeds are hashed by none of torch's generators: far apart, so that streams of ranks and steps differ.
         generator.manual_seed((self.seed * 1_000_003 + step) * 4_099 + self.global_rank & 2**63 - 1)
-        return self.corruption(patches, generator)
+        return generator
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         clean, _ = self.features.items(batch)
@@ -84,20 +88,28 @@ class ReconstructionTask(Task):
 
     def validation_step(self, batch: Any, index: int) -> None:
         clean, _ = self.features.items(batch)
-        rebuilt = self.as_vectors(self.net(self.as_items(self.corrupt(clean, VALIDATION + index))))
-        vectors = self.features.vectors(clean)
-        self.valid_loss.update(self.loss(rebuilt, vectors).expand(len(vectors)))  # a mean over vectors, not over batches
+        step, vectors = VALIDATION + index, self.features.vectors(clean)
+        loss = self.validation_loss(self.as_items(self.corrupt(clean, step)), vectors, step)
+        self.valid_loss.update(loss.expand(len(vectors)))  # a mean over vectors, not over batches
+
+    def validation_loss(self, items: Tensor, clean: Tensor, step: int) -> Tensor:
+        """Return the loss of what the network sees and the clean vectors, the same function in every epoch."""
+        return self.loss(self.as_vectors(self.net(items)), clean)
 
     def on_validation_epoch_end(self) -> None:
         self.log("valid/loss", self.valid_loss, prog_bar=True)
 
 
 class VariationalTask(ReconstructionTask):
-    """Trains a variational autoencoder: squared error plus the divergence of codes from the standard normal.
+    """Trains a variational autoencoder: squared error plus weighted divergence of the codes from the standard normal.
+
+    With a weight of 2σ² this is, up to a constant, -2σ² times the evidence lower bound (ELBO) of a Gaussian output of variance
+    σ² (Kingma & Welling, ICLR 2014). `valid/loss` has the full weight in every epoch and one sample of each code, drawn from
+    the same noise in every epoch. No epoch of the warm-up is selected as the best.
 
     Args:
-        kl_weight: of the divergence, 1 for an output of unit variance.
-        kl_warmup_epochs: in which that weight rises from 0.
+        kl_weight: weight of the divergence, 2σ²: 2 for an output of unit variance.
+        kl_warmup_epochs: number of epochs in which that weight rises from 0.
         others: as `ReconstructionTask`.
     """
 
@@ -119,6 +131,11 @@ class VariationalTask(ReconstructionTask):
             if not 0 <= value < math.inf:
                 raise InputError(f"{name} must be a number of at least 0, found {value}")
         self.kl_weight, self.kl_warmup_epochs = kl_weight, kl_warmup_epochs
+        self.valid_divergence = MeanMetric(nan_strategy="disable")
+
+    @property
+    def is_warming_up(self) -> bool:
+        return self.weight() < self.kl_weight
 
     def weight(self) -> float:
         """Of the divergence in this epoch."""
@@ -129,6 +146,17 @@ class VariationalTask(ReconstructionTask):
         divergences = divergence(mean, log_variance).mean()
         self.note("KL", divergences)
         return self.loss(self.net.decode(self.net.draw(mean, log_variance)), clean) + self.weight() * divergences
+
+    def validation_loss(self, items: Tensor, clean: Tensor, step: int) -> Tensor:
+        mean, log_variance = self.net.infer(items)
+        divergences = divergence(mean, log_variance)
+        self.valid_divergence.update(divergences)
+        code = self.net.draw(mean, log_variance, self.generator_of(step, items.device))
+        return self.loss(self.net.decode(code), clean) + self.kl_weight * divergences.mean()
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self.log("valid/KL", self.valid_divergence)
 
 
 class ClosedFormTask(ReconstructionTask):

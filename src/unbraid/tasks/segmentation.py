@@ -45,7 +45,7 @@ class SegmentationTask(SeparationTask):
         scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
     ) -> None:
         super().__init__(separator, loss, optimizer, scheduler)
-        self.confusion = Confusion(len(self.separator.targets) + 1)
+        self.confusion = Confusion(separator.classes)
 
     def observe(self, estimate: Estimate, reference: Estimate) -> None:
         self.confusion.update(estimate, reference)

@@ -38,6 +38,11 @@ class Task(pl.LightningModule):
         self.noted: dict[str, list[Tensor]] = defaultdict(list)
         self.seed = torch.initial_seed()  # the run's; steps have seeds of their own
 
+    @property
+    def is_warming_up(self) -> bool:
+        """Return whether the training loss of this epoch is not yet the final one, so that no epoch is selected on it."""
+        return False
+
     def configure_optimizers(self) -> Any:
         """InputError where optimizer or schedule do not take a value."""
         if self.make_optimizer is None:
@@ -100,7 +105,7 @@ class Task(pl.LightningModule):
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.schedule.step()
-        elif "valid/loss" in metrics:  # a run that ends early may have had no validation
+        elif "valid/loss" in metrics and not self.is_warming_up:  # a run that ends early may have had no validation
             self.schedule.step(metrics["valid/loss"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
