@@ -20,10 +20,15 @@ def drawn(generator, mean, deviations, seeds, tracks):
     return scores(generator, mean, deviations, seeds, tracks, own), scores(generator, 0, deviations, seeds, tracks, 0)
 
 
-@pytest.mark.parametrize(("seeds", "tracks"), [(2, 10), (3, 3), (3, 50), (5, 10)])
-def test_power_agrees_with_simulation(seeds, tracks):
-    deviations, generator = Deviations(1.0, 0.2, 0.4), np.random.default_rng(0)
-    for true in (0.0, 0.8, 1.6):
+SONGS, NETWORKS, REST = Deviations(1.0, 0.2, 0.4), Deviations(0.3, 0.5, 0.2), Deviations(0.2, 0.1, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("deviations", "seeds", "tracks"), [(SONGS, 3, 3), (SONGS, 5, 10), (NETWORKS, 2, 10), (NETWORKS, 3, 50), (REST, 3, 20)]
+)
+def test_power_agrees_with_simulation(deviations, seeds, tracks):
+    generator = np.random.default_rng(0)
+    for true in (0.0, 0.7, 1.4):
         pairs = (drawn(generator, true, deviations, seeds, tracks) for _ in range(600))
         found = np.mean([difference(*pair).p < 0.05 for pair in pairs])
         assert power(true, deviations, seeds, tracks) == pytest.approx(found, abs=0.05)
@@ -57,6 +62,12 @@ def test_deviations_are_found_again_in_scores():
     found = Deviations.of(systems)
     assert found.tracks == pytest.approx(0.8, rel=0.1) and found.rest == pytest.approx(0.3, rel=0.02)
     assert found.seeds == pytest.approx(0.5, rel=0.2)
+
+
+def test_the_rest_is_not_counted_as_songs_or_seeds():
+    true, generator = Deviations(0.3, 0.0, 1.0), np.random.default_rng(0)
+    found = Deviations.of(drawn(generator, 0, true, 2, 20_000))
+    assert (found.tracks, found.rest) == (pytest.approx(0.3, rel=0.1), pytest.approx(1.0, rel=0.02)) and found.seeds < 0.02
 
 
 def test_too_few_scores_have_no_deviations():
