@@ -79,7 +79,9 @@ class Task(pl.LightningModule):
         model = self.trainer.model
         if isinstance(model, DistributedDataParallel):
             for buffer in model.module.buffers():
-                torch.distributed.broadcast(buffer, 0)
+                values = buffer.contiguous()  # as a collective operation needs them; the buffer itself if it is
+                torch.distributed.broadcast(values, 0)
+                buffer.copy_(values)
             model.require_forward_param_sync = False
 
     def on_train_epoch_end(self) -> None:
