@@ -35,7 +35,7 @@ TABLE = {
         "torch", "unbraid.audio", "unbraid.controls", "unbraid.dsp", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pictures",
         "unbraid.runs", "unbraid.scoring.tables", "unbraid.synthesis",
     },
-    "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.files"},
+    "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.errors", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
     "foreign": {
         "torch", "omegaconf", "yaml", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
@@ -69,7 +69,9 @@ TABLE = {
     },
     "tasks.synthesis": {"torch", "torchmetrics", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.tasks"},
     "loggers": {"torch", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
-    "loggers.telling": {"torch", "pytorch_lightning", "unbraid.loggers", "unbraid.tasks.callbacks"},
+    "loggers.telling": {
+        "torch", "pytorch_lightning", "unbraid.loggers", "unbraid.tasks.callbacks", "unbraid.tasks.task",
+    },
     "loggers.tensorboard_events": {
         "torch", "tensorboard", "numpy", "matplotlib", "unbraid.audio", "unbraid.loggers", "unbraid.records",
     },
