@@ -38,7 +38,7 @@ TABLE = {
         "unbraid.nets.ddsp", "unbraid.pictures",
         "unbraid.runs", "unbraid.scoring.tables",
     },
-    "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.files"},
+    "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.errors", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
     "foreign": {
         "torch", "omegaconf", "yaml", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
@@ -73,7 +73,9 @@ TABLE = {
     },
     "tasks.synthesis": {"torch", "torchmetrics", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.tasks"},
     "loggers": {"torch", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
-    "loggers.telling": {"torch", "pytorch_lightning", "unbraid.loggers", "unbraid.tasks.callbacks"},
+    "loggers.telling": {
+        "torch", "pytorch_lightning", "unbraid.loggers", "unbraid.tasks.callbacks", "unbraid.tasks.task",
+    },
     "loggers.tensorboard_events": {
         "torch", "tensorboard", "numpy", "matplotlib", "unbraid.audio", "unbraid.loggers", "unbraid.records",
     },

@@ -1,4 +1,7 @@
-"""Pictures: spectrograms side by side, items over their reconstructions, codes as points of a plane, curves."""
+"""Pictures: spectrograms side by side, items over their reconstructions, codes as points of a plane, curves.
+
+Values that are NaN or infinite are refused: matplotlib would leave them out without a word.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unbraid.dsp import STFT
+from unbraid.errors import InputError
 from unbraid.files import written_whole
 
 FLOOR_DB = -80
@@ -30,6 +34,7 @@ def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: 
         stft: the transform.
         rate: sample rate in Hz.
     """
+    check_finite(path, waveforms if mask is None else {**waveforms, "mask": mask})
     magnitudes = {name: stft(waveform.mean(dim=0)).abs() for name, waveform in waveforms.items()}
     loudest = max(float(m.max()) for m in magnitudes.values()) or 1.0
     panels = {name: (20 * (m / loudest).clamp(min=1e-9).log10(), FLOOR_DB, 0, "dB") for name, m in magnitudes.items()}
@@ -59,6 +64,7 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
         shown: each [n, H, W], first row of pixels or lowest bin first, by the name of the row.
         colours: a colour map of matplotlib.
     """
+    check_finite(path, shown)
     n = max(len(images) for images in shown.values())
     height, width = next(iter(shown.values())).shape[1:]
     images_of_pixels = colours == "gray_r"
@@ -88,6 +94,7 @@ def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[s
         order: of the labels.
         axes: names of both.
     """
+    check_finite(path, {"points": points})
     figure = Figure(figsize=(6, 5), layout="constrained")
     axis = figure.subplots()
     for number, label in enumerate(order):
@@ -96,6 +103,21 @@ def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[s
     axis.set(xlabel=axes[0], ylabel=axes[1])
     axis.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     _save(figure, path)
+
+
+def check_finite(path: Path, values: Mapping[str, Tensor]) -> None:
+    """Check the values that a picture shows.
+
+    Args:
+        path: file of the picture.
+        values: arrays by the name under which they are shown.
+
+    Raises:
+        InputError: an array holds NaN or infinite values.
+    """
+    for name, array in values.items():
+        if not array.isfinite().all():
+            raise InputError(path, f"cannot be drawn, '{name.strip()}' holds NaN or infinite values")
 
 
 def _save(figure: Figure, path: Path, cut: Literal["tight"] | None = "tight") -> None:
@@ -113,6 +135,7 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
         curves: each [F], or [F, K] as an image of dB with the first row at the bottom, by the name of its panel.
         seconds: between points.
     """
+    check_finite(path, curves)
     figure = Figure(figsize=(10, 1.9 * len(curves)), layout="constrained")
     axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (name, values) in zip(axes, curves.items(), strict=True):
@@ -178,6 +201,7 @@ def anomalies(
         flagged: start and stop in seconds, and a score.
         known: start and stop in seconds, and what it is.
     """
+    check_finite(path, {"scores": scores})
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     axis = figure.subplots()
     times = [frame * seconds_per_frame for frame in range(len(scores))]
@@ -205,6 +229,7 @@ def strip(path: Path, waveform: Tensor, stft: STFT, loudest: float, columns: int
         columns: at most so many, of time.
         rows: at most so many, of frequency.
     """
+    check_finite(path, {"waveform": waveform})
     magnitudes = stft(waveform.mean(dim=0)).abs()[None]
     size = min(rows, magnitudes.shape[1]), min(columns, magnitudes.shape[2])
     pooled = functional.adaptive_max_pool2d(magnitudes, size)[0]

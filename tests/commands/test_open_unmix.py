@@ -75,7 +75,7 @@ def test_init_takes_the_place_of_statistics(cli, songs, trained, tmp_path):
 def test_weights_are_scored_without_training(cli, trained, songs, tmp_path):
     status, out, err = cli(*words(songs, f"init={trained / 'exported'}", "trainer.max_epochs=0", "hydra.run.dir=run"))
     assert status == 0 and "this run" in out, err
-    assert json.loads((tmp_path / "work/run/scores.json").read_text())["checkpoint"] == "the last weights"
+    assert json.loads((tmp_path / "work/run/scores.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
 
 
 def test_one_target_without_the_residual_is_refused_before_training(cli, songs, tmp_path):

@@ -234,10 +234,40 @@ def test_the_batches_of_two_processes_are_that_of_one(tmp_path):
         assert (one - two).abs().max() < 1e-6
 
 
-def test_without_an_epoch_the_last_weights_are_scored(cli, songs, tmp_path):
-    status, _, _ = cli(*musdb(songs, "trainer.max_epochs=0"))
-    assert status == 0
-    assert load_json(only_run(tmp_path / "work") / "scores.json")["checkpoint"] == "the last weights"
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("words", ["trainer.max_epochs=0", "+trainer.limit_val_batches=0", "callbacks.best=null"])
+def test_a_run_without_a_best_epoch_keeps_its_last_weights(cli, songs, tmp_path, words):
+    status, out, err = cli(*musdb(songs, words, "hydra.run.dir=run"))
+    assert status == 0, err
+    run = tmp_path / "work/run"
+    assert (
+        load_json(run / "scores.json")["checkpoint"] == "checkpoints/best.ckpt"
+        and "checkpoints/best.ckpt holds the last" in out
+    )
+    best = weights(run / "checkpoints/best.ckpt")
+    if words != "trainer.max_epochs=0":
+        last = weights(run / "checkpoints/last.ckpt")
+        assert best.keys() == last.keys() and all(torch.equal(best[name], last[name]) for name in best)
+
+
+def test_a_run_of_one_step_is_used_as_it_was_scored(cli, songs, tmp_path):
+    assert cli(*musdb(songs, "trainer.max_steps=1", "hydra.run.dir=run"))[0] == 0
+    run = tmp_path / "work/run"
+    status, _, err = cli("run=run", "output=again", door="scripts/evaluate.py")
+    assert status == 0, err
+    assert load_json(tmp_path / "work/again/scores.json")["tracks"] == load_json(run / "scores.json")["tracks"]
+    song = songs / "test/song 3/mixture.wav"
+    assert cli("run=run", f"input={song}", door="scripts/separate.py")[0] == 0
+
+
+def test_weights_that_diverged_in_the_last_step_are_refused(cli, songs, tmp_path):
+    words = ["trainer.max_steps=1", "+trainer.limit_val_batches=0", "optim.optimizer.lr=1e39"]  # more than float32 holds
+    status, _, err = cli(*musdb(songs, *words, "hydra.run.dir=run"))
+    assert status == 1 and "error: weights of epoch " in err and "training diverged" in err
+    assert not (tmp_path / "work/run/checkpoints").exists()
 
 
 def test_the_network_learns(cli, tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -27,6 +28,21 @@ def rows_of(run):
 
 def events_of(run):
     return EventAccumulator(str(run / "tensorboard"), {"scalars": 0, "images": 0, "audio": 0, "histograms": 0}).Reload()
+
+
+@pytest.mark.parametrize("data", ["songs", "digits"])
+def test_a_run_that_diverged_says_so_with_all_loggers(cli, songs, tmp_path, data):
+    own = {"songs": musdb(songs, "trainer.max_epochs=2"), "digits": ["model=ae", "data=digits", "trainer.accelerator=cpu"]}[
+        data
+    ]
+    errors = {}
+    for name, logger in {"one": "logger=[csv]", "all": ALL}.items():
+        status, _, err = cli(*own, "optim.optimizer.lr=1e30", logger, f"hydra.run.dir={name}")
+        record = json.loads((tmp_path / "work" / name / "run.json").read_text())
+        errors[name] = record["error"]
+        assert status == 1 and record["state"] == "failed" and err.splitlines()[-1] == f"error: {record['error']}"
+    assert errors["all"] == errors["one"] and ": training diverged, found " in errors["all"]
+    assert not (tmp_path / "work/all/media").exists()
 
 
 def test_a_run_tells_all_loggers_the_same_and_is_not_changed_by_them(cli, songs, tmp_path, monkeypatch):

@@ -49,6 +49,21 @@ def test_the_scores_are_those_of_bss_eval():
     assert [frames[name]["SDR"][0] for name in ("vocals", "rest")] == pytest.approx(expected.sdr.flatten().tolist())
 
 
+def test_a_run_that_diverged_is_not_scored(cli, songs, tmp_path):
+    words = [
+        "data=musdb",
+        f"data.root={songs}",
+        *SHORT,
+        *SCORED,
+        "callbacks.scores.every_n_epochs=1",
+        "optim.optimizer.lr=1e30",
+    ]
+    status, _, err = cli(*words)
+    assert status == 1 and ": training diverged, found " in err.splitlines()[-1]
+    (row,) = rows(only_run(tmp_path / "work"))
+    assert row["valid/SDR/vocals"] == ""
+
+
 def test_two_processes_log_what_one_logs(tmp_path):
     """Three tracks on two processes: their mean is over all of them, and the one that is easy is with the second process."""
     for number, split in enumerate(("train", "valid", "valid", "valid", "test", "test")):

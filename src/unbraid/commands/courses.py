@@ -51,6 +51,7 @@ from unbraid.tasks.resumption import LAST, latest
 from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
 from unbraid.tasks.synthesis import SynthesisTask
+from unbraid.tasks.task import Task
 from unbraid.training_tracks import write_training_tracks
 
 BEST = "best.ckpt"
@@ -60,7 +61,7 @@ MOST_NOTICES = 10
 class Course(ABC):
     """What depends on what is learnt: how it is made ready, introduced and tested."""
 
-    task: pl.LightningModule
+    task: Task
     data: MultitrackData | Digits
 
     def __init__(
@@ -96,6 +97,7 @@ class Course(ABC):
 
     def _run(self) -> State:
         fit(self.trainer, self.task, self.data, self.folder)
+        self._keep_weights()
         if was_pruned(self.trainer):
             return "pruned"
         cost = self.cost()
@@ -104,6 +106,20 @@ class Course(ABC):
             _report(scores | {"cost": cost}, self.folder)
             self.loggers.result(scores)
         return "done"
+
+    def _keep_weights(self) -> None:
+        """Save the last weights as the best ones if no validation has chosen any, so that what is scored can be used.
+
+        Raises:
+            InputError: they are not finite.
+        """
+        best = self.folder / "checkpoints" / BEST
+        if self.trainer.strategy.broadcast(best.is_file()):
+            return
+        self.task.check_finite()
+        self.trainer.save_checkpoint(best)
+        if self.trainer.is_global_zero:
+            print(f"best    no validation has chosen weights; checkpoints/{BEST} holds the last ones", flush=True)
 
     def cost(self) -> dict[str, Any]:
         """What training has taken, beside the time that `metrics.csv` has: memory in bytes, at its highest."""
@@ -140,10 +156,9 @@ class Course(ABC):
     def best_weights(self, task: pl.LightningModule) -> tuple[str, str]:
         """Load them; where they come from, for the reader and for the record."""
         self.trainer.strategy.barrier()  # rank 0 has written the checkpoint
-        if (best := self.folder / "checkpoints" / BEST).is_file():
-            task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
-            return f"checkpoints/{BEST}", fingerprint(best)
-        return "the last weights", f"the last weights of {self.folder}"
+        best = self.folder / "checkpoints" / BEST
+        task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+        return f"checkpoints/{BEST}", fingerprint(best)
 
     def prepare_tracks(self, data: MultitrackData) -> None:
         """Decoded, and placed where they lie while the run lasts."""

@@ -140,11 +140,16 @@ class Loggers:
         for row in epochs(self.folder):
             self._send({name: float(value) for name, value in row.items() if value})
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
-        """A row of `metrics.csv`; draws what is due. Undefined values are empty."""
+    def epoch(self, row: Mapping[str, Any], draws: bool = True) -> None:
+        """Send a row of `metrics.csv` to every logger, and draw media that are due.
+
+        Args:
+            row: values by column; undefined ones are empty.
+            draws: whether media can be drawn, since training has not diverged.
+        """
         figures = {name: float(value) for name, value in row.items() if value != ""}
         number = int(figures["epoch"])
-        if self.media and self.draw and "train/loss" in figures and self.media.is_due(number, self.folder):
+        if draws and self.media and self.draw and "train/loss" in figures and self.media.is_due(number, self.folder):
             self.draw(self.media.folder(self.folder, number))
         self._send(figures)
 

@@ -5,10 +5,13 @@ import torch
 
 from unbraid.loggers.logger import Loggers
 from unbraid.tasks.callbacks import EpochTable
+from unbraid.tasks.task import Task
 
 
 class Telling(pl.Callback):
     """Tells loggers each row of `metrics.csv`, with media that draw nothing from the random streams of training.
+
+    An epoch in which training has diverged has no media; the task ends the run a moment later.
 
     Args:
         loggers: those of the run.
@@ -21,12 +24,13 @@ class Telling(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
+        assert isinstance(pl_module, Task)
         training = {module: module.training for module in pl_module.modules()}
         cuda = [pl_module.device] if pl_module.device.type == "cuda" else []
         pl_module.eval()
         try:
             with torch.random.fork_rng(devices=cuda), trainer.precision_plugin.forward_context():
-                self.loggers.epoch(self.table.rows[-1])
+                self.loggers.epoch(self.table.rows[-1], draws=pl_module.non_finite() is None)
         finally:
             for module, was in training.items():
                 module.training = was

@@ -29,6 +29,7 @@ class ValidationScores(pl.Callback):
             raise InputError(f"every_n_epochs must be at least 1, found {every_n_epochs}")
         self.protocol, self.every_n_epochs = protocol, every_n_epochs
         self.tracks: list[TrackScores] = []
+        self.finite = True  # estimates of the tracks so far
         self.seconds, self.since = 0.0, time.monotonic()
         self.spent = 0.0  # since the last scores, before the checkpoint that the run goes on from
         self.logged: dict[str, float] = {}
@@ -63,7 +64,9 @@ class ValidationScores(pl.Callback):
     ) -> None:  # fmt: skip
         if self._is_due(trainer):
             start = time.monotonic()
-            self.tracks.append(self._score(batch, outputs))
+            self.finite = self.finite and bool(outputs.isfinite().all())
+            if self.finite:  # else training has diverged, which the task says at the end of the epoch
+                self.tracks.append(self._score(batch, outputs))
             self.seconds += time.monotonic() - start
 
     def _score(self, batch: Batch, estimates: Tensor) -> TrackScores:
@@ -76,7 +79,7 @@ class ValidationScores(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._is_due(trainer):
             self.logged = self._summary(trainer) | {"valid/scoring_share": self.seconds / (time.monotonic() - self.since)}
-            self.tracks, self.seconds, self.since = [], 0.0, time.monotonic()
+            self.tracks, self.finite, self.seconds, self.since = [], True, 0.0, time.monotonic()
         else:
             self.logged = dict.fromkeys(self.logged, torch.nan)  # Lightning would show the last ones again
         for name, value in self.logged.items():
@@ -84,9 +87,13 @@ class ValidationScores(pl.Callback):
 
     def _summary(self, trainer: pl.Trainer) -> dict[str, float]:
         assert self.scene is not None
-        summary = summarise([track for part in _gathered(self.tracks, trainer.world_size) for track in part], self.protocol)
+        parts = _gathered((self.tracks, self.finite), trainer.world_size)
         targets = self.scene.names[: len(self.scene.names) - self.scene.has_rest]
-        values = {f"valid/{m}/{t}": summary[t][m][self.protocol.tracks] for t in targets for m in self.protocol.measures}
+        names = {f"valid/{measure}/{target}": (target, measure) for target in targets for measure in self.protocol.measures}
+        if not all(finite for _, finite in parts):
+            return dict.fromkeys(names, torch.nan)
+        summary = summarise([track for tracks, _ in parts for track in tracks], self.protocol)
+        values = {name: summary[target][measure][self.protocol.tracks] for name, (target, measure) in names.items()}
         return {name: torch.nan if value is None else value for name, value in values.items()}
 
 

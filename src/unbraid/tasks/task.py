@@ -88,21 +88,39 @@ class Task(pl.LightningModule):
         """The schedule is stepped here, before checkpoints are written: Lightning steps it after them, and not at all in an
         epoch that goes on from one.
 
-        InputError where a loss has become no number: before the epoch's checkpoints, and on all processes at once.
+        Raises:
+            InputError: training has diverged; before the epoch's checkpoints, and on all processes at once.
         """
+        self.check_finite()
         trainer = self.trainer
-        for name in ("train/loss", "valid/loss"):
-            value = float(trainer.callback_metrics.get(name, 0.0))
-            if not math.isfinite(value):
-                kept = " and ".join(sorted(path.name for path in Path(trainer.default_root_dir).glob("checkpoints/*.ckpt")))
-                raise InputError(
-                    f"{name} of epoch {trainer.current_epoch} is {value}, no number, and training ends; "
-                    + ("a lower optim.optimizer.lr or a trainer.gradient_clip_val may help; " if trainer.optimizers else "")
-                    + (f"checkpoints/ still holds {kept} of an earlier epoch" if kept else "there is no checkpoint")
-                )
-
         if self.schedule is not None and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
             self._step_schedule(trainer.callback_metrics)
+
+    def check_finite(self) -> None:
+        """Check that training has not diverged.
+
+        Raises:
+            InputError: a loss or a weight is not finite.
+        """
+        if (found := self.non_finite()) is None:
+            return
+        name, value = found
+        trainer = self.trainer
+        kept = " and ".join(sorted(path.name for path in Path(trainer.default_root_dir).glob("checkpoints/*.ckpt")))
+        helps = "A lower optim.optimizer.lr or a trainer.gradient_clip_val may help. " if trainer.optimizers else ""
+        hint = helps + (f"checkpoints/ still holds {kept} of an earlier epoch" if kept else "There is no checkpoint")
+        where = f"{name} of epoch {trainer.current_epoch}"
+        raise InputError(where, "training diverged", found=value, expected="a finite number", hint=hint)
+
+    def non_finite(self) -> tuple[str, float] | None:
+        """Return the name and value of a loss, or of the weights, that is not finite; None if training has not diverged."""
+        metrics = self.trainer.callback_metrics
+        for name in ("train/loss", "valid/loss"):
+            if not math.isfinite(value := float(metrics.get(name, 0.0))):
+                return name, value
+        finite = all(bool(weights.isfinite().all()) for weights in self.parameters())
+        has_nan = any(bool(values.isnan().any()) for values in self.state_dict().values() if values.is_floating_point())
+        return None if finite and not has_nan else ("weights", math.nan)
 
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
