@@ -3,7 +3,9 @@
 import json
 import zlib
 from pathlib import Path
+from typing import IO, Any
 
+import av
 import numpy as np
 import soundfile
 import yaml
@@ -304,7 +306,45 @@ def untidy(root: Path, seconds: float = 2.0) -> Path:
     (root / names[0] / "bass.flac").rename(root / names[0] / "Bass_DI.flac")
     (root / names[1] / f"{names[1]} Lead VOX.WAV").unlink()  # an instrumental
     write(root / names[6] / "Master MIX.wav", sound("mix", round(44100 * seconds)), 44100)
+    write_piped_mp3(root / names[7] / "gtr [left].wav")
+    write_surround_flac(root / names[8] / "Kick.wav")
     (root / names[2] / "._Kick.wav").write_bytes(b"made by macOS")
     (root / names[3] / "notes.txt").write_text("mixed at home")
     (root / "sources.yaml").write_text(UNTIDY_SOURCES)
     return root
+
+
+def write_piped_mp3(wav: Path) -> None:
+    """Replace a stereo wav file by an mp3 that was written to a pipe: its header does not state its length."""
+    samples, rate = soundfile.read(wav, dtype="int16")
+    wav.unlink()
+    with wav.with_suffix(".mp3").open("wb") as file:
+        encode(_Pipe(file), "mp3", "libmp3lame", "stereo", samples, rate)
+
+
+def write_surround_flac(wav: Path) -> None:
+    """Replace a stereo wav file by a 5.1 flac with its left channel in the centre and its right one in the effects channel."""
+    samples, rate = soundfile.read(wav, dtype="int16")
+    wav.unlink()
+    surround = np.zeros((len(samples), 6), np.int16)
+    surround[:, 2:4] = samples
+    encode(str(wav.with_suffix(".flac")), "flac", "flac", "5.1", surround, rate)
+
+
+def encode(target: Any, container: str, codec: str, layout: str, samples: np.ndarray, rate: int) -> None:
+    """Write int16 samples `[samples, channels]` with FFmpeg."""
+    with av.open(target, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate, layout=layout)
+        for start in range(0, len(samples), 1024):
+            flat = np.ascontiguousarray(samples[start : start + 1024]).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(flat, format="s16", layout=layout)
+            frame.sample_rate, frame.pts = rate, start
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+
+
+class _Pipe:
+    """A file that can only be written forward."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write = file.write
