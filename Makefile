@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow chromium slurm test-slurm test-ray lint bench bench-data bench-scoring bench-synthesis clean
+.PHONY: help install demo test test-slow chromium ffmpeg slurm test-slurm test-ray lint bench bench-data bench-reading bench-scoring bench-synthesis clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,10 @@ chromium: ## install what the tests of pages open them in; Debian or Ubuntu, as 
 	command -v chromium >/dev/null || { apt-get update --quiet=2 && \
 		DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends chromium; }
 
+ffmpeg: ## install the ffmpeg that tests compare with; Debian or Ubuntu, as root
+	command -v ffmpeg >/dev/null || { apt-get update --quiet=2 && \
+		DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends ffmpeg; }
+
 slurm: ## install Slurm; Debian or Ubuntu, as root
 	dpkg -s slurmctld slurmd slurm-client munge >/dev/null 2>&1 || { apt-get update --quiet=2 && \
 		DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends slurmctld slurmd slurm-client munge; }
@@ -52,6 +56,9 @@ bench: $(INSTALLED) ## what a training step costs, beside peers
 
 bench-data: $(INSTALLED) ## how fast data comes, beside peers; needs ffmpeg
 	$(BIN)/python scripts/bench/data.py
+
+bench-reading: $(INSTALLED) ## how fast audio files are read, compared with libsndfile
+	$(BIN)/python scripts/bench/reading.py
 
 bench-scoring: $(INSTALLED) ## how fast and how exact scores are, beside museval and mir_eval
 	$(BIN)/python scripts/bench/scoring.py
