@@ -449,3 +449,12 @@ def test_damaged_files_end_in_a_sentence_or_a_result(cli, run, tmp_path, stem_fi
 @pytest.mark.slow
 def test_three_hundred_damaged_files_end_in_a_sentence_or_a_result(cli, run, tmp_path, stem_file):
     assert 50 < survives(cli, run, tmp_path, stem_file, range(1000, 1300)) < 250
+
+
+def test_folder_with_a_file_in_two_formats_uses_the_lossless_one(separate, tmp_path):
+    (tmp_path / "in").mkdir()
+    song(tmp_path / "in/song.wav")
+    soundfile.write(tmp_path / "in/song.ogg", np.zeros((8000, 2)), 8000)
+    status, out, err = separate(f"input={tmp_path / 'in'}")
+    assert status == 0 and "song.ogg" in err
+    assert soundfile.info(tmp_path / "work/separated/song/vocals.wav").samplerate == RATE

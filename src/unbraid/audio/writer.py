@@ -76,7 +76,7 @@ def write_blocks(
     Raises:
         InputError: the format lacks the rate or the bits, samples are NaN or infinite, or the disk is full.
     """
-    suffix = path.suffix[1:]
+    suffix = path.suffix[1:].lower()
     if suffix == "flac" and bits == 32:
         raise InputError("bits", "is too many for flac", found=bits, expected="16 or 24", hint="format=wav has 32.")
     large = suffix == "wav" and samples * channels * bits // 8 > LARGEST_WAV

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from unbraid.audio import AudioInput, Bits, ChannelChoice, seconds
 from unbraid.commands.door import sentence
-from unbraid.data.layouts.folders import audio_files_below, by_name
+from unbraid.data.layouts.folders import audio_files_below, preferred, without_stem
 from unbraid.errors import InputError, unknown
 from unbraid.loading import load_separator
 from unbraid.runs import check
@@ -128,10 +128,11 @@ def _standard_input(folder: Path) -> list[tuple[str, Path]]:
 def _files(word: str) -> list[tuple[str, Path]]:
     path = Path(word).expanduser()
     if path.is_dir():
-        files = by_name(audio_files_below(path), path)
+        files, messages = preferred(audio_files_below(path), path)
         if not files:
-            raise InputError(f"input={path}: holds no audio files")
-        return [(name.removesuffix(".stem"), file) for name, file in files.items()]
+            raise InputError(f"input={path}", "contains no audio files")
+        print(*messages, sep="\n", end="\n" if messages else "", file=sys.stderr)
+        return [(without_stem(name), file) for name, file in files.items()]
     if path.exists() or not {*word} & {*"*?["}:
         return [(_stem(path), path)]
     matched = sorted(match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if match.is_file())
@@ -141,7 +142,7 @@ def _files(word: str) -> list[tuple[str, Path]]:
 
 
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(path.suffix).removesuffix(".stem") or path.name
+    return without_stem(path.stem) or path.name
 
 
 def _outputs(config: DictConfig, form: Form, track: str, names: Sequence[str]) -> dict[str, Path]:

@@ -64,7 +64,7 @@ def transfer(config: DictConfig) -> None:
             raise InputError(f"{name} has no default and must be given: {name}={'FOLDER' if name == 'run' else 'FILE'}")
     manner = Manner(**{field.name: config[field.name] for field in fields(Manner)})
     source, output = (Path(config[name]).expanduser() for name in ("input", "output"))
-    if output.suffix not in SUFFIXES:
+    if output.suffix.lower() not in SUFFIXES:
         raise InputError(f"output={output}: expected a name that ends in {', '.join(SUFFIXES)}")
     if output.is_dir():
         raise InputError(f"output={output}: is a folder, expected a file")

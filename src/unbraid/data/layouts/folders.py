@@ -15,6 +15,7 @@ AUDIO_SUFFIXES = (  # by preference: lossless formats first
     ".wav", ".wave", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".caf", ".wv", ".ape", ".mka", ".m4a", ".mp4", ".aac",
     ".opus", ".ogg", ".oga", ".mp3", ".wma", ".ac3", ".webm",
 )  # fmt: skip
+STEM = ".stem"  # of names of files that hold all stems of a song, before their suffix
 
 
 def audio_files(folder: Path) -> list[Path]:
@@ -112,6 +113,11 @@ def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> 
                 raise InputError(other, f"has the name and format of {group[0].name}", expected="one file", hint="Rename one")
             messages.append(f"{other}: is not used, {group[0].name} is preferred")
     return {name_of(group[0], below): group[0] for group in groups.values()}, messages
+
+
+def without_stem(name: str) -> str:
+    """Return the name of a stem file, whose suffix is `.stem.mp4`, without the part `.stem`."""
+    return name[: -len(STEM)] if name.lower().endswith(STEM) else name
 
 
 def name_of(path: Path, below: Path) -> str:

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unbraid.data.layouts.folders import audio_files, by_name, found_in, split_folders, subfolders, unpacked_folder
+from unbraid.data.layouts.folders import (
+    audio_files,
+    by_name,
+    found_in,
+    split_folders,
+    subfolders,
+    unpacked_folder,
+    without_stem,
+)
 from unbraid.data.tracks import SPLITS, AudioStream, Listing, Split, Track
 from unbraid.errors import InputError
 
@@ -47,7 +55,7 @@ class MUSDB18:
 
     def tracks(self, root: Path) -> Listing:
         splits = split_folders(unpacked_folder(root, lambda folder: bool(split_folders(folder))))
-        stems = [path for folder in splits.values() for path in audio_files(folder) if path.name.endswith(".stem.mp4")]
+        stems = [path for folder in splits.values() for path in audio_files(folder) if path.name.lower().endswith(".stem.mp4")]
         folders = [path for folder in splits.values() for path in subfolders(folder)]
         songs = [path for path in folders if _wav_files(path)]
         if stems and songs:
@@ -89,7 +97,7 @@ def _split(path: Path, name: str, named_valid: frozenset[str]) -> Split:
 
 
 def _stem_track(path: Path, named_valid: frozenset[str]) -> Track:
-    name = path.name.removesuffix(".stem.mp4")
+    name = without_stem(path.stem)
     sources = {source: (AudioStream(path, STEM_STREAMS[source]),) for source in SOURCES}
     return Track(name, _split(path, name, named_valid), sources, AudioStream(path, STEM_STREAMS["mixture"]))
 
