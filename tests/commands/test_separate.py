@@ -455,6 +455,6 @@ def test_folder_with_a_file_in_two_formats_uses_the_lossless_one(separate, tmp_p
     (tmp_path / "in").mkdir()
     song(tmp_path / "in/song.wav")
     soundfile.write(tmp_path / "in/song.ogg", np.zeros((8000, 2)), 8000)
-    status, out, err = separate(f"input={tmp_path / 'in'}")
+    status, _, err = separate(f"input={tmp_path / 'in'}")
     assert status == 0 and "song.ogg" in err
     assert soundfile.info(tmp_path / "work/separated/song/vocals.wav").samplerate == RATE
