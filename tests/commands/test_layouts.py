@@ -69,6 +69,7 @@ def test_what_the_data_engine_cannot_use_is_said(cli, songs, words, sentence):
         (twins.stems, ["stems"]),
         (twins.singles, ["singles"]),
         (make_root, ["musdb", "stems"]),
+        (twins.msst, ["msst"]),
         (lambda root: root.mkdir(), []),
         (lambda root: None, []),
     ],

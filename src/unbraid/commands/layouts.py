@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from unbraid.data.tracks import SPLITS, Layout
 from unbraid.errors import InputError, LayoutError
@@ -32,22 +32,24 @@ def layouts_that_fit(root: Path, conf: Path) -> list[str]:
         root: folder of a data set.
         conf: folder of the configs.
     """
-    return [path.stem for path in sorted((conf / CONF_DATA).glob("*.yaml")) if _fits(_layout_of(path), root)]
+    folder = conf / CONF_DATA
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    return [name for name in names if _fits(_data_of(name, folder), root)]
 
 
-def _layout_of(path: Path) -> Any:
-    """The layout in the yaml of a data set or in those that it starts from; Hydra would take a second to compose one."""
-    own: Any = OmegaConf.load(path)
-    parents = [entry.partition("@")[0] for entry in own.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
-    layouts = [_layout_of(path.with_name(f"{name}.yaml")) if "/" not in name else None for name in parents]
-    return OmegaConf.merge({}, *(layout for layout in [*layouts, own.get("layout")] if layout is not None))
+def _data_of(name: str, folder: Path) -> DictConfig:
+    """Merge the yaml of a data set over those that it starts from; composing it with Hydra would take a second."""
+    own: Any = OmegaConf.load(folder / f"{name}.yaml")
+    parents = [entry.partition("@")[0] for entry in own.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    merged: Any = OmegaConf.merge(*(_data_of(parent, folder) for parent in parents), own)
+    return merged
 
 
-def _fits(node: Any, root: Path) -> bool:
-    if "_target_" not in node:  # images
+def _fits(data: DictConfig, root: Path) -> bool:
+    if "layout" not in data:  # images
         return False
     try:
-        layout: Layout = build(node)
+        layout: Layout = build(data.layout)
         tracks = layout.tracks(root).tracks
     except (InputError, OSError):
         return False
