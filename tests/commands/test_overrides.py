@@ -23,11 +23,11 @@ NAMES = [
 NOT_PATHS = {
     "anomaly": {"split"}, "app": {"device"}, "dashboard": {"project", "entity"}, "encode": {"split"},
     "evaluate": {"oracle"}, "export": {"format", "quantise"}, "publish": {"license"}, "report": {"baseline", "measure"},
-    "prepare": set(), "separate": {"format", "peaks", "precision", "device", "chunk_seconds", "overlap", "batch_size"},
+    "prepare": set(), "separate": {"channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "batch_size"},
     "transfer": {"shift", "loudness"}, "wandb_sweep": {"objective", "direction", "method", "trials", "project", "entity"},
     "config": {"reference", "resume"},
 }  # fmt: skip
-NOT_PATHS_OF_LAYOUTS = {"edition", "missing", "bleed"}
+NOT_PATHS_OF_LAYOUTS = {"edition", "missing", "bleed", "lengths", "omitted", "instruments", "remix"}
 
 
 def read(word):
@@ -167,3 +167,9 @@ def test_what_hydra_cannot_read_is_said_as_it_must_be_typed(value):
 def test_a_word_that_hydra_cannot_read_ends_the_command(cli):
     status, out, err = cli("logger=wandb", "logger.wandb.project=café")
     assert (status, out) == (1, "") and err == f"error: {unreadable('logger.wandb.project=café')}\n"
+
+
+def test_sources_are_a_mapping_a_list_or_a_file():
+    key = "data.layout.sources"
+    words = [f'{key}={{vocals: ["*vox*"]}}', f"{key}=[drums,bass]", f"{key}=null", f"{key}=données.yaml"]
+    assert quote_paths(words, sweeps=False) == [*words[:3], f"{key}='données.yaml'"]

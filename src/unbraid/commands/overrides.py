@@ -20,13 +20,14 @@ from unbraid.errors import InputError
 
 # Keys whose values are paths, parts of paths or patterns of them. tests/commands/test_overrides.py keeps the list complete.
 PATHS = frozenset({
-    "beside", "checkpoint", "estimates", "init", "input", "labels", "name", "output", "run", "runs", "sweep",
+    "beside", "checkpoint", "estimates", "init", "input", "labels", "name", "output", "power_from", "run", "runs", "sweep",
     "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
-    "data.layout.pairs", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.sweeper.storage",
+    "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.sweeper.storage",
 })  # fmt: skip
 # Those of them that are only a part of a path, in which ~ is a letter.
 PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", "hydra.sweep.subdir"})
-LISTS = frozenset({"beside", "input", "runs", "targets"})  # keys that also take a list
+LISTS = frozenset({"beside", "data.layout.sources", "input", "runs", "targets"})  # keys that also take a list
+MAPPINGS = frozenset({"data.layout.sources"})  # keys that also take a mapping
 TARGETS = "targets"  # takes the names of sources, which are those of files
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
 SWEEP_GROUPS = frozenset({"experiment", "launcher", "sweeper"})  # a choice of these can make a sweep of a command
@@ -86,7 +87,7 @@ def unreadable(word: str) -> InputError:
 def _quote_word(word: str, sweeps: bool) -> str:
     key, equals, value = word.partition("=")
     name = key.lstrip("+")
-    if not equals or name not in PATHS | {TARGETS}:
+    if not equals or name not in PATHS | {TARGETS} or (name in MAPPINGS and value.startswith("{")):
         return word
     path = value if name in PARTS | {TARGETS} else _without_tilde(value)
     if os.path.lexists(path) and name != TARGETS:

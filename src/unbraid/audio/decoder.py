@@ -1,0 +1,182 @@
+"""Decode the packets of audio streams to float32, count the samples, and check at the end that none are missing."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from unbraid.audio.channels import ChannelChoice, stereo_gains
+from unbraid.audio.containers import Declared
+from unbraid.errors import InputError
+
+SLOWEST, FASTEST = 1000, 768_000  # Hz; other rates come from damaged headers
+# Containers whose duration FFmpeg reads from an exact number of samples.
+EXACT_DURATIONS = ("mov,mp4,m4a,3gp,3g2,mj2", "ape", "tak")
+# Dtype and full scale of FFmpeg's sample formats; planar ones end in p.
+FORMATS = {
+    "u8": (np.uint8, 2.0**7), "s16": (np.int16, 2.0**15), "s32": (np.int32, 2.0**31), "s64": (np.int64, 2.0**63),
+    "flt": (np.float32, 1.0), "dbl": (np.float64, 1.0),
+}  # fmt: skip
+# The mask and value of the first two bytes of each frame; packets without them are tags or other junk between frames.
+SYNC = {"mp3": (0xFFE0, 0xFFE0), "mp3float": (0xFFE0, 0xFFE0), "mp2": (0xFFE0, 0xFFE0), "mp2float": (0xFFE0, 0xFFE0),
+        "ac3": (0xFFFF, 0x0B77), "eac3": (0xFFFF, 0x0B77)}  # fmt: skip
+
+
+class StreamDecoder:
+    """Decodes the packets of one audio stream to float32, counts what it decodes, and checks it at the end.
+
+    Args:
+        path: of the file.
+        stream: the audio stream.
+        declared: the length that the container's header declares.
+        channels: how stereo is made of more than two channels.
+    """
+
+    def __init__(self, path: Path, stream: av.AudioStream, declared: Declared, channels: ChannelChoice) -> None:
+        self.path, self.stream, self.declared = path, stream, declared
+        self.rate, self.source_channels = stream.rate or 0, stream.channels
+        self.messages: list[str] = []
+        self.gains: np.ndarray | None = None
+        if self.source_channels > 2:
+            self.gains, message = stereo_gains([channel.name for channel in stream.layout.channels], channels)
+            self.messages.append(message)
+        self.channels = min(self.source_channels, 2)
+        self.samples, self.longest_frame, self.junk = 0, 0, 0
+        self._check_header()
+
+    def decode(self, packet: av.Packet) -> Iterator[np.ndarray]:
+        """Yield the samples of a packet.
+
+        Shape:
+            [1 or 2, n] each.
+        """
+        try:
+            frames = packet.decode()
+        except (av.FFmpegError, ValueError) as error:
+            if self._is_sound(packet):
+                raise self._damaged(error) from error
+            self.junk += packet.size
+            return
+        for frame in frames:
+            assert isinstance(frame, av.AudioFrame)
+            if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.source_channels):
+                raise InputError(
+                    self.path, "changes its sample rate or its channels on the way",
+                    found=f"{frame.sample_rate} Hz and {frame.layout.nb_channels} channels",
+                    expected=f"{self.rate} Hz and {self.source_channels}, as at its start",
+                )  # fmt: skip
+            self.samples += frame.samples
+            self.longest_frame = max(self.longest_frame, frame.samples)
+            planes = _float_planes(frame, self.source_channels)
+            yield planes if self.gains is None else self.gains @ planes
+
+    def finish(self, error: av.FFmpegError | None, end: int) -> None:
+        """Check the decoded samples.
+
+        Args:
+            error: that ended the reading of packets, if one did.
+            end: position in the file after the last packet, in bytes.
+
+        Raises:
+            InputError: the stream is damaged, truncated or empty.
+        """
+        expected, slack = self.declared.samples, 0
+        if expected is None and self.stream.container.format.name in EXACT_DURATIONS and self.stream.duration:
+            # An mp4 counts whole frames, of which an edit list may cut the first and the last.
+            expected, slack = round(self.stream.duration * (self.stream.time_base or 0) * self.rate), self.longest_frame
+        if expected is not None and self.samples < expected - slack:
+            raise InputError(self.path, "is truncated", found=f"{self.samples} samples", expected=f"{expected} by its header")
+        if error is not None:
+            self._after_error(error, end, is_complete=expected is not None)
+        if not self.samples:
+            raise InputError(self.path, "contains no samples")
+        if self.junk:
+            self.messages.append(f"{self.junk} bytes between its frames are not sound and were ignored")
+
+    def _check_header(self) -> None:
+        if not SLOWEST <= self.rate <= FASTEST:
+            raise InputError(
+                self.path, "has an invalid sample rate", found=f"{self.rate} Hz", expected=f"{SLOWEST} to {FASTEST}"
+            )
+        declared = self.declared
+        if declared.is_truncated:
+            raise InputError(
+                self.path, "is truncated", found=f"{declared.missing} bytes fewer", expected="the size in its header"
+            )
+        if declared.is_joined:
+            raise InputError(
+                self.path, "contains a second file after its end", hint="Split it, or join the sound and not the files."
+            )
+        if declared.overflows:
+            self.messages.append("is longer than the 32 bits of its header can state; it is read to its end")
+        elif declared.extra:
+            raise InputError(
+                self.path, "continues after the end that its header declares", found=f"{declared.extra} bytes more",
+                hint="Its header is wrong: repair it, for example with ffmpeg -i FILE -c copy NEW.",
+            )  # fmt: skip
+        if declared.is_unended:
+            self.messages.append("has no mark of its end; it may have been cut off")
+
+    def _is_sound(self, packet: av.Packet) -> bool:
+        mask, value = SYNC.get(self.stream.codec_context.name, (0, 0))
+        return int.from_bytes(bytes(packet)[:2]) & mask == value
+
+    def _after_error(self, error: av.FFmpegError, end: int, is_complete: bool) -> None:
+        """Accept junk after a complete stream; refuse damage, and another file that would be lost."""
+        with self.path.open("rb") as file:
+            magic = file.read(4)
+            file.seek(end)
+            tail = file.read()
+        if not is_complete or magic in tail:
+            raise self._damaged(error)
+        self.junk += len(tail)
+
+    def _damaged(self, error: Exception) -> InputError:
+        place = f"after {self.samples / self.rate:.2f} s" if self.rate else None
+        return InputError(self.path, f"is damaged, truncated or not audio ({reason(error)})", found=place)
+
+
+def decode_streams(
+    path: Path, container: av.container.InputContainer, decoders: Sequence[StreamDecoder]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the index of a stream with some of its samples, until all streams are decoded and checked."""
+    by_index = {decoder.stream.index: decoder for decoder in decoders}
+    error, end = None, 0
+    packets = container.demux([decoder.stream for decoder in decoders])
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            break
+        except av.FFmpegError as failure:
+            error = failure
+            break
+        end = max(end, (packet.pos or 0) + packet.size)
+        for block in by_index[packet.stream.index].decode(packet):
+            yield packet.stream.index, block
+    for decoder in decoders:
+        decoder.finish(error, end)
+
+
+def _float_planes(frame: av.AudioFrame, channels: int) -> np.ndarray:
+    """Return the samples of a frame as float32 with a full scale of 1. Shape: [channels, samples]."""
+    dtype, full_scale = FORMATS[frame.format.name.removesuffix("p")]
+    samples = np.empty((channels, frame.samples), np.float32)
+    planes: list[Any] = list(frame.planes)
+    if frame.format.is_planar:
+        for channel, plane in enumerate(planes):
+            samples[channel] = np.frombuffer(plane, dtype, frame.samples)
+    else:
+        samples[:] = np.frombuffer(planes[0], dtype, frame.samples * channels).reshape(-1, channels).T
+    if dtype is np.uint8:
+        samples -= np.float32(full_scale)
+    if full_scale != 1:
+        samples *= np.float32(1 / full_scale)
+    return samples
+
+
+def reason(error: Exception) -> str:
+    """Return the words of an error of FFmpeg."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
