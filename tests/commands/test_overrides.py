@@ -23,9 +23,10 @@ NAMES = [
 NOT_PATHS = {
     "anomaly": {"split"}, "app": {"device"}, "dashboard": {"project", "entity"}, "encode": {"split"},
     "evaluate": {"oracle"}, "export": {"format", "quantise"}, "publish": {"license"}, "report": {"baseline", "measure"},
-    "prepare": set(), "separate": {"channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "batch_size"},
+    "prepare": set(),
+    "separate": {"channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "batch_size"},
     "transfer": {"shift", "loudness"}, "wandb_sweep": {"objective", "direction", "method", "trials", "project", "entity"},
-    "config": {"reference", "resume"},
+    "config": {"power", "reference", "resume"},
 }  # fmt: skip
 NOT_PATHS_OF_LAYOUTS = {"edition", "missing", "bleed", "lengths", "omitted", "instruments", "remix"}
 

@@ -22,7 +22,8 @@ from unbraid.errors import InputError
 PATHS = frozenset({
     "beside", "checkpoint", "estimates", "init", "input", "labels", "name", "output", "power_from", "run", "runs", "sweep",
     "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
-    "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.sweeper.storage",
+    "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir",
+    "hydra.sweeper.storage",
 })  # fmt: skip
 # Those of them that are only a part of a path, in which ~ is a letter.
 PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", "hydra.sweep.subdir"})
