@@ -165,6 +165,11 @@ def test_what_hydra_cannot_read_is_said_as_it_must_be_typed(value):
     assert read(typed) == value and typed == f"logger.wandb.project={quoted(value)}"
 
 
+def test_a_list_is_typed_with_its_texts_in_quotes():
+    hint = unreadable("data.layout.test=[Sigur Rós, 'a,b',c]").hint
+    assert shlex.split(hint)[-1] == "data.layout.test=['Sigur Rós','a,b',c]"
+
+
 def test_a_word_that_hydra_cannot_read_ends_the_command(cli):
     status, out, err = cli("logger=wandb", "logger.wandb.project=café")
     assert (status, out) == (1, "") and err == f"error: {unreadable('logger.wandb.project=café')}\n"

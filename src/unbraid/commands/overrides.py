@@ -77,12 +77,14 @@ def quoted(text: str) -> str:
 
 
 def unreadable(word: str) -> InputError:
-    """Return the error for an override that Hydra's grammar cannot read, with the way to type its value as text."""
+    """Return the error for an override that Hydra's grammar cannot read, with the way to type its value as text or texts."""
     key, equals, value = word.partition("=")
     if not equals:
         return InputError(word, "is neither an option nor key=value")
-    typed = shlex.quote(f"{key}={quoted(value)}")
-    return InputError(key, "Hydra's grammar cannot read this value", found=value, hint=f"As text it is typed {typed}")
+    is_list = value.startswith("[") and value.endswith("]")
+    typed = f"[{','.join(map(_quote_path, _elements(value[1:-1])))}]" if is_list else quoted(value)
+    hint = f"As text it is typed {shlex.quote(f'{key}={typed}')}"
+    return InputError(key, "Hydra's grammar cannot read this value", found=value, hint=hint)
 
 
 def _quote_word(word: str, sweeps: bool) -> str:
