@@ -379,7 +379,7 @@ def break_nan(folder):
         (break_rate, "found 132300 samples (2.76 s), expected 144000 samples (3.00 s) as in mixture.wav of 'song 1'"),
         (break_text, "is damaged, truncated or not audio"),
         (break_truncate, "is truncated"),
-        (break_nan, "holds NaN or infinite samples"),
+        (break_nan, "contains NaN or infinite samples"),
     ],
 )
 def test_a_bad_file_is_named_and_leaves_no_entry(own_songs, tmp_path, break_it, sentence):
@@ -400,7 +400,7 @@ def test_every_bad_file_is_named(own_songs, tmp_path):
 
 def test_a_track_without_samples_is_named(tmp_path):
     write_song(tmp_path / "root/train/song", seed=0, seconds=0)
-    with pytest.raises(InputError, match=r"mixture\.wav: has no samples"):
+    with pytest.raises(InputError, match=r"mixture\.wav: contains no samples"):
         open_all(tmp_path / "root", tmp_path / "store")
 
 

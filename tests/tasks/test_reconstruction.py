@@ -79,7 +79,10 @@ def test_checkpoints_of_before_survive_a_training_that_diverges(tmp_path):
 
     best = ModelCheckpoint(filename="best", monitor="valid/loss", enable_version_counter=False)
     last = LastCheckpoint(minutes=10)
-    with pytest.raises(InputError, match=r"train/loss of epoch 1 is nan.*holds best\.ckpt and last\.ckpt of an earlier epoch"):
+    with pytest.raises(
+        InputError,
+        match=r"train/loss of epoch 1: training diverged, found nan.*holds best\.ckpt and last\.ckpt of an earlier epoch",
+    ):
         fit(task_of(deep), tmp_path, [Break(), best, last], max_epochs=3, plugins=[WholeCheckpoints()])
     for name in ("best", "last"):
         state = torch.load(tmp_path / f"checkpoints/{name}.ckpt", weights_only=True)

@@ -1,7 +1,8 @@
 """Channels of a signal: surround sound to stereo, stereo to mono and back.
 
 The downmix is that of Recommendation ITU-R BS.775: the centre and the surround channels are added to the front channels 3 dB
-quieter, the low-frequency effects channel is dropped. Use it by default: films carry the voice in the centre channel.
+quieter, the low-frequency effects channel is dropped. Height channels, which it does not cover, count as surround channels.
+Use it by default: films carry the voice in the centre channel.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ HALF = 0.5**0.5  # -3 dB
 GAINS = {
     "FL": (1.0, 0.0), "FR": (0.0, 1.0), "FC": (HALF, HALF), "LFE": (0.0, 0.0), "LFE2": (0.0, 0.0),
     "BL": (HALF, 0.0), "BR": (0.0, HALF), "SL": (HALF, 0.0), "SR": (0.0, HALF), "BC": (0.5, 0.5),
-    "FLC": (1.0, 0.0), "FRC": (0.0, 1.0), "DL": (1.0, 0.0), "DR": (0.0, 1.0),
+    "FLC": (1.0, 0.0), "FRC": (0.0, 1.0), "WL": (1.0, 0.0), "WR": (0.0, 1.0), "TFC": (0.5, 0.5), "TC": (0.5, 0.5),
+    "TFL": (HALF, 0.0), "TFR": (0.0, HALF), "TSL": (HALF, 0.0), "TSR": (0.0, HALF), "TBL": (HALF, 0.0), "TBR": (0.0, HALF),
+    "TBC": (0.5, 0.5),
 }  # fmt: skip
 # The order of the channels in files that name none, by their number: that of Microsoft's WAVE_FORMAT_EXTENSIBLE.
 DEFAULT_LAYOUTS = {
@@ -32,22 +35,25 @@ def stereo_gains(names: Sequence[str], choice: ChannelChoice) -> tuple[np.ndarra
     """Return the matrix that makes stereo of more than two channels, and a message that states what it does.
 
     Args:
-        names: FFmpeg's name of each channel; names that are all unknown are replaced by the default for their number.
+        names: FFmpeg's name of each channel. If front left or front right is not among them, the default for their number
+            is assumed.
         choice: `downmix`: that of ITU-R BS.775; `front`: front left and front right alone.
 
     Shape:
         [2, channels].
     """
-    known = all(name in GAINS for name in names)
+    known = {"FL", "FR"} <= {*names}
     layout = tuple(names) if known else DEFAULT_LAYOUTS.get(len(names), ())
-    if not {"FL", "FR"} <= {*layout}:
+    if not layout:
         return np.eye(2, len(names), dtype=np.float32), f"has {len(names)} channels of unknown places; the first two are used"
     assumed = "" if known else "assumed to be "
     shown = f"has {len(names)} channels ({assumed}{' '.join(layout)})"
     if choice == "front":
         gains = [(float(name == "FL"), float(name == "FR")) for name in layout]
         return np.array(gains, np.float32).T, f"{shown}; front left and front right are used"
-    return np.array([GAINS[name] for name in layout], np.float32).T, f"{shown}; mixed down to stereo as in ITU-R BS.775"
+    return np.array(
+        [GAINS.get(name, (0.0, 0.0)) for name in layout], np.float32
+    ).T, f"{shown}; mixed down to stereo as in ITU-R BS.775"
 
 
 def downmix(samples: np.ndarray, choice: ChannelChoice = "downmix") -> np.ndarray:

@@ -24,6 +24,7 @@ SLIP_BYTES = 128
 # Tags that follow the sound and are not chunks of their own are smaller than this, and than a quarter of the sound.
 TAIL_BYTES = 2**16
 MOST_CHUNKS = 10_000
+DECODER_DELAY = 529  # samples of an mp3 decoder
 LONGEST_32 = 2**32  # bytes that a 32-bit length can state
 
 
@@ -35,6 +36,7 @@ class Declared:
         missing: number of bytes by which the file is shorter than declared.
         extra: number of bytes after the declared end that belong to no known part of the file.
         samples: exact number of samples per channel; None if the header does not state it.
+        slack: number of samples by which a complete file may be shorter than that.
         is_exact: True if either the samples or the end of the sound in the file is stated.
         is_joined: True if a second file begins after the end of the first.
         is_unended: True if the file lacks the mark of its end that its container requires.
@@ -44,6 +46,7 @@ class Declared:
     missing: int = 0
     extra: int = 0
     samples: int | None = None
+    slack: int = 0
     is_exact: bool = False
     is_joined: bool = False
     is_unended: bool = False
@@ -140,7 +143,8 @@ def _chunked(file: _File) -> Declared:
     assert size is not None
     extra = file.size - stop if file.size - stop > min(TAIL_BYTES, size // 4) else 0
     overflows = bool(extra) and file.size >= LONGEST_32 and magic in (b"RIFF", b"RIFX")
-    return Declared(max(start + size - file.size, 0), extra, None, True, is_joined, overflows=overflows)
+    missing = max(start + size - file.size, 0)
+    return Declared(missing, extra, is_exact=True, is_joined=is_joined, overflows=overflows)
 
 
 def _walk(file: _File, family: _Chunks) -> tuple[list[tuple[bytes, int, int | None]], int]:
@@ -213,12 +217,20 @@ def _mp4(file: _File) -> Declared:
             break
         kinds.append(kind)
         position += size
-    return Declared(max(position - file.size, 0), is_exact=True, is_joined=kinds.count(b"ftyp") > 1)
+    is_unended = b"moof" in kinds and not {b"mfra", b"sidx"} & {*kinds}  # a fragmented file may end after any fragment
+    missing = max(position - file.size, 0)
+    return Declared(missing, is_exact=not is_unended, is_joined=kinds.count(b"ftyp") > 1, is_unended=is_unended)
 
 
 def _ogg(file: _File) -> Declared:
     last = file.data.rfind(b"OggS")
-    return Declared(is_unended=last < 0 or not file.number(last + 5, 1) & 4)
+    segments = file.bytes(last + 27, file.number(last + 26, 1)) if last >= 0 else b""
+    missing = max(last + 27 + len(segments) + sum(segments) - file.size, 0)
+    return Declared(missing, is_unended=last < 0 or missing > 0 or not file.number(last + 5, 1) & 4)
+
+
+def _flv(file: _File) -> Declared:
+    return Declared(is_joined=file.data.find(b"FLV\x01", 9) > 0)
 
 
 def _flac(file: _File) -> Declared:
@@ -253,9 +265,11 @@ def _mp3(file: _File) -> Declared:
         return Declared()
     lame = place + 8 + 4 * (flags & 1) + 2 * (flags & 2) + 25 * (flags & 4) + (flags & 8) // 2
     has_gaps = file.bytes(lame, 4) in (b"LAME", b"Lavf", b"Lavc")
-    gaps = file.number(lame + 21, 3) if has_gaps else 0
-    samples = frames * (1152 if is_mpeg1 else 576) - (gaps >> 12) - (gaps & 0xFFF)
-    return Declared(samples=max(samples, 0), is_exact=True)
+    delay, padding = divmod(file.number(lame + 21, 3), 2**12) if has_gaps else (0, 0)
+    frame = 1152 if is_mpeg1 else 576
+    # FFmpeg skips the delay of its own decoder too, also if the padding is shorter. Copied and joined files lack a frame.
+    skipped = delay + DECODER_DELAY + max(padding - DECODER_DELAY, 0) if has_gaps else 0
+    return Declared(samples=max(frames * frame - skipped, 0), slack=frame, is_exact=True)
 
 
 def _after_id3(file: _File) -> int:
@@ -272,5 +286,5 @@ def _after_id3(file: _File) -> int:
 READERS: dict[str, Callable[[_File], Declared]] = {
     "wav": _chunked, "w64": _chunked, "aiff": _chunked, "caf": _chunked, "avi": _chunked, "au": _au, "asf": _asf, "dsf": _dsf,
     "matroska,webm": _matroska, "mov,mp4,m4a,3gp,3g2,mj2": _mp4, "ogg": _ogg, "flac": _flac, "wv": _wavpack, "tta": _tta,
-    "mp3": _mp3,
+    "mp3": _mp3, "flv": _flv,
 }  # fmt: skip

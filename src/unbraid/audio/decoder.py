@@ -82,7 +82,7 @@ class StreamDecoder:
         Raises:
             InputError: the stream is damaged, truncated or empty.
         """
-        expected, slack = self.declared.samples, 0
+        expected, slack = self.declared.samples, self.declared.slack
         if expected is None and self.stream.container.format.name in EXACT_DURATIONS and self.stream.duration:
             # An mp4 counts whole frames, of which an edit list may cut the first and the last.
             expected, slack = round(self.stream.duration * (self.stream.time_base or 0) * self.rate), self.longest_frame

@@ -80,3 +80,13 @@ def test_a_file_that_is_missing_is_refused(tmp_path):
 def test_patterns_are_read_with_their_sources(tmp_path):
     twins.empty(tmp_path / "sources.yaml").write_text('vocals: ["*vox*", "*lead*"]\nother: "*"\n')
     assert read_patterns(tmp_path / "sources.yaml") == {"vocals": ["*vox*", "*lead*"], "other": "*"}
+
+
+def test_patterns_may_be_below_the_key_sources(tmp_path):
+    (tmp_path / "a.yaml").write_text('sources: {vocals: ["*vox*"], drums: ["*kick*"]}')
+    assert read_patterns(tmp_path / "a.yaml") == {"vocals": ["*vox*"], "drums": ["*kick*"]}
+
+
+def test_only_stars_are_groups():
+    match = Pattern("?_*_full").match(ROOT / "1_alpha_full.wav", ROOT)
+    assert match is not None and match.groups() == ("alpha",)

@@ -12,8 +12,9 @@ from unbraid.data.tracks import SPLITS, Split
 from unbraid.errors import InputError
 
 AUDIO_SUFFIXES = (  # by preference: lossless formats first
-    ".wav", ".wave", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".caf", ".wv", ".ape", ".mka", ".m4a", ".mp4", ".aac",
-    ".opus", ".ogg", ".oga", ".mp3", ".wma", ".ac3", ".webm",
+    ".wav", ".wave", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".wv", ".tta", ".tak", ".ape", ".dsf", ".mka",
+    ".m4a", ".mp4", ".aac", ".opus", ".ogg", ".oga", ".mp3", ".mp2", ".wma", ".ac3", ".eac3", ".dts", ".webm", ".mkv", ".mov",
+    ".avi", ".ts",
 )  # fmt: skip
 STEM = ".stem"  # of names of files that hold all stems of a song, before their suffix
 

@@ -29,12 +29,12 @@ class Pattern:
 
     def __init__(self, text: str) -> None:
         self.text, self.whole_path = text, "/" in text
-        wildcards = {"*": "(.*)", "?": "(.)"}
+        wildcards = {"*": "(.*)", "?": "."}
         parts = re.split(r"([*?])", normalised(text))
         self.regex = re.compile("".join(wildcards.get(part) or re.escape(part) for part in parts), re.IGNORECASE | re.DOTALL)
 
     def match(self, path: Path, below: Path) -> re.Match[str] | None:
-        """Return the match of a file below a folder; each wildcard is a group of it."""
+        """Return the match of a file below a folder; each `*` is a group of it."""
         inner = path.relative_to(below)
         tried = (inner.with_suffix(""), inner) if self.whole_path else (inner.stem, inner.name)
         found = (self.regex.fullmatch(normalised(Path(text).as_posix())) for text in tried)
@@ -120,6 +120,8 @@ def read_patterns(file: Path) -> Patterns:
         raise InputError(file, "is not yaml", found=" ".join(str(error).split())) from error
     if not isinstance(tree, dict) or not tree:
         raise InputError(file, found=type(tree).__name__, expected='lines such as vocals: ["*vox*", "*lead*"]')
+    if [*tree] == ["sources"] and isinstance(tree["sources"], dict):
+        tree = tree["sources"]
     for name, value in tree.items():
         texts = value if isinstance(value, list) else [value]
         if not isinstance(name, str) or not all(isinstance(text, str) for text in texts):
