@@ -22,8 +22,8 @@ class Task(pl.LightningModule):
 
     Args:
         optimizer: from parameters to an optimizer; None where nothing is trained by gradient.
-        scheduler: from the optimizer to a schedule that is stepped after each epoch that ends in a validation, on
-            `valid/loss` where it wants a measure; None keeps the rate.
+        scheduler: function from the optimizer to a schedule. The schedule is stepped after each epoch; `ReduceLROnPlateau` is
+            stepped on `valid/loss` after each epoch that ends in a validation. None keeps the rate.
     """
 
     def __init__(
@@ -99,10 +99,12 @@ class Task(pl.LightningModule):
                     + (f"checkpoints/ still holds {kept} of an earlier epoch" if kept else "there is no checkpoint")
                 )
 
-        if self.schedule is not None and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
-            self._step_schedule(trainer.callback_metrics)
+        if self.schedule is not None:
+            validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+            self._step_schedule(trainer.callback_metrics if validated else {})
 
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
+        """Step the schedule after an epoch, whose validation metrics are given; they are empty if there was no validation."""
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.schedule.step()
         elif "valid/loss" in metrics and not self.is_warming_up:  # a run that ends early may have had no validation
