@@ -2,15 +2,17 @@
 
 import csv
 import json
+import re
 import sys
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from omegaconf import OmegaConf
 
 from tests.conftest import load_door, only_run
-from unbraid.commands.code_sizes import why
+from unbraid.commands.code_sizes import CodeSizes
 
 DIGITS = ["data=digits", "data.size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu"]
 SMALL = ["features.chunk_seconds=0.109375", "data.batch_size=2", "data.chunks_per_track=2"]  # 8 frames
@@ -310,32 +312,26 @@ def test_a_run_that_rebuilds_is_not_evaluated_as_a_separation(cli, trained_on_di
 
 def test_a_sweep_over_code_sizes_ends_in_one_picture(cli, tmp_path):
     words = ["experiment=hinton2006", "hydra.sweeper.params={model.net.code:'2,3'}", "model.net.hidden=[8]", "data.size=8"]
-    status, out, err = cli("-m", *words, "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "seed=0,1")
+    words += ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "callbacks.pretraining.epochs=1"]
+    status, _, err = cli("-m", *words, "seed=0,1")
     assert status == 0, err
     (sweep,) = (tmp_path / "work/outputs").glob("*/*-sweep")
     rows = list(csv.DictReader((sweep / "code_sizes.csv").open()))
     assert [(row["code size"], row["runs"]) for row in rows] == [("2", "2"), ("3", "2")]
+    assert all(float(row["PCA"]) < float(row["error"]) and row["runs below PCA"] == "0" for row in rows)
     assert (sweep / "code_sizes.png").is_file()
-    assert "mean of 2 runs" in out
-    assert "why PCA wins at 2, 3: the bundled digits are images of 8 x 8" in out
-    assert all(float(row["PCA"]) < float(row["error"]) for row in rows)
 
 
-def test_why_pca_wins_is_said_of_the_bundled_digits_only(tmp_path):
-    rows = [{"code size": size, "error": 4.0, "PCA": linear} for size, linear in ((2, 24.8), (16, 3.5), (30, 0.8))]
-    found = {2: [tmp_path / "scores.json"]}
-
-    def said(data, rows=rows):
-        (tmp_path / "config.yaml").write_text(data)
-        return " ".join(why(rows, found))
-
-    bundled = "data: {_target_: unbraid.data.digits.Digits, root: null}"
-    assert "why PCA wins at 16, 30" in said(bundled)
-    assert "64 true dimensions" in said(bundled)
-    assert "1,300 training images" in said(bundled)
-    assert said(bundled, rows[:1]) == ""
-    assert "the paper's claim" in said("data: {_target_: unbraid.data.digits.Digits, root: mnist}")
-    assert said("data: {_target_: unbraid.data.layouts.demo.DemoData}") == ""
+def test_a_table_of_code_sizes_prints_measured_numbers_only(tmp_path, capsys):
+    errors = {2: [(5.0, 8.0), (7.0, 8.0)], 30: [(1.0, 2.0), (4.0, 2.0)]}  # of the autoencoder and of PCA, by code size
+    for number, (size, own, linear) in enumerate((size, *pair) for size, pairs in errors.items() for pair in pairs):
+        rows = {row: {"images": {"error": {"mean": error}}} for row, error in (("summary", own), ("pca", linear))}
+        (tmp_path / f"{number}-run").mkdir()
+        (tmp_path / f"{number}-run/scores.json").write_text(json.dumps({"code_size": size, **rows}))
+    CodeSizes().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    out, _, _ = capsys.readouterr().out.rpartition(str(tmp_path))
+    numbers = [[float(word) for word in re.findall(r"[+-]?\d+\.?\d*", line)] for line in out.splitlines()]
+    assert [line for line in numbers if line] == [[2, 6, 1, 8, -25, 2, 2], [30, 2.5, 1.5, 2, 25, 1, 2]]
 
 
 @pytest.fixture(scope="module")

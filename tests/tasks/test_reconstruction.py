@@ -10,7 +10,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.distributions import Normal, kl_divergence
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
+from tests.test_configs import compose
 from unbraid.corruptions import Nothing
 from unbraid.data.digits import Digits, ShuffledBatches
 from unbraid.errors import InputError
@@ -18,6 +20,7 @@ from unbraid.features import Pixels
 from unbraid.losses import SquaredError
 from unbraid.nets.autoencoders import DenseAutoencoder, VariationalAutoencoder, divergence
 from unbraid.nets.convolutional import ConvolutionalAutoencoder
+from unbraid.runs import build
 from unbraid.tasks.checkpoints import WholeCheckpoints
 from unbraid.tasks.pretraining import GreedyPretraining
 from unbraid.tasks.reconstruction import ReconstructionTask, VariationalTask
@@ -215,6 +218,37 @@ def test_pretraining_teaches_every_layer_to_rebuild_what_comes_from_below(tmp_pa
 
     fit(task_of(net), tmp_path, [Look("before"), GreedyPretraining(5), Look("after")])
     assert all(after < 0.75 < before for before, after in zip(errors["before"], errors["after"], strict=True))
+
+
+def test_the_recipe_of_hinton2006_beats_the_plain_one(tmp_path):
+    """Against rectifiers at a constant rate without pre-training, on a small network."""
+    small = ["data.size=8", "model.net.hidden=[128,64]", "model.net.code=16", "trainer.max_epochs=10"]
+    small += ["callbacks.pretraining.epochs=5"]
+    errors = []
+    for words in ([], ["model.net.activation=relu", "optim=adam"]):
+        config = compose("experiment=hinton2006", *small, *words)
+        torch.manual_seed(0)
+        callbacks = [] if words else [build(config.callbacks.pretraining)]
+        trainer = fit(build(config.model), tmp_path, callbacks, max_epochs=10)
+        errors.append(trainer.callback_metrics["valid/loss"].item())
+    assert errors[0] < 0.85 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rate"),
+    [(partial(StepLR, step_size=1, gamma=0.5), 0.5**6), (partial(ReduceLROnPlateau, factor=0.5, patience=0), 0.5)],
+)
+def test_only_a_schedule_on_a_measure_waits_for_validations(schedule, rate):
+    """Six epochs with two validations, the second of which is no better."""
+    task = task_of(deep)
+    task.make_optimizer, task.make_scheduler = partial(torch.optim.SGD, lr=1.0), schedule
+    optimizer = task.configure_optimizers()
+    for epoch in range(6):
+        metrics = {"valid/loss": torch.tensor(1.0)}
+        task._trainer = SimpleNamespace(current_epoch=epoch, check_val_every_n_epoch=3, callback_metrics=metrics)
+        optimizer.step()
+        task.on_train_epoch_end()
+    assert optimizer.param_groups[0]["lr"] == rate
 
 
 def test_every_epoch_of_pretraining_has_its_own_order_and_the_same_in_every_run(tmp_path, monkeypatch):

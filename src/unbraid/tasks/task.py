@@ -22,8 +22,8 @@ class Task(pl.LightningModule):
 
     Args:
         optimizer: from parameters to an optimizer; None where nothing is trained by gradient.
-        scheduler: from the optimizer to a schedule that is stepped after each epoch that ends in a validation, on
-            `valid/loss` where it wants a measure; None keeps the rate.
+        scheduler: function from the optimizer to a schedule. The schedule is stepped after each epoch; `ReduceLROnPlateau` is
+            stepped on `valid/loss` after each epoch that ends in a validation. None keeps the rate.
     """
 
     def __init__(
@@ -93,8 +93,9 @@ class Task(pl.LightningModule):
         """
         self.check_finite()
         trainer = self.trainer
-        if self.schedule is not None and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
-            self._step_schedule(trainer.callback_metrics)
+        if self.schedule is not None:
+            validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+            self._step_schedule(trainer.callback_metrics if validated else {})
 
     def check_finite(self) -> None:
         """Check that training has not diverged.
@@ -123,6 +124,7 @@ class Task(pl.LightningModule):
         return None if finite and not has_nan else ("weights", math.nan)
 
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
+        """Step the schedule after an epoch, whose validation metrics are given; they are empty if there was no validation."""
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.schedule.step()
         elif "valid/loss" in metrics and not self.is_warming_up:  # a run that ends early may have had no validation
