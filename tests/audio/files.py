@@ -1,10 +1,12 @@
 """Audio files of many kinds, made by Debian's ffmpeg from one short signal, and what becomes of them when they are damaged."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 
@@ -60,9 +62,7 @@ def encoded(kind: str, samples: int = SAMPLES, to_pipe: bool = False) -> bytes |
     """Return the file of a kind as ffmpeg writes it, to a file or to a pipe; None if ffmpeg cannot."""
     arguments, muxer = KINDS[kind]
     assert FFMPEG is not None
-    place = (
-        Path(f"/dev/shm/unbraid-test-{id(kind)}-{samples}") if Path("/dev/shm").is_dir() else Path(f"unbraid-test-{samples}")
-    )
+    place = Path(gettempdir()) / f"unbraid-test-{os.getpid()}"  # its own for each process of a test run
     command = [FFMPEG, "-v", "error", "-y", "-f", "s16le", "-ar", str(RATE), "-ac", "2", "-i", "-", *arguments.split()]
     target = "-" if to_pipe else str(place)
     try:
