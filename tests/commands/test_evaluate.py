@@ -118,7 +118,7 @@ def test_several_processes_score_each_track_once_and_the_same(run, tmp_path, com
         ]
         started = [subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(count)]
         for process in started:
-            _, errors = process.communicate(timeout=120)
+            _, errors = process.communicate(timeout=400)
             assert process.returncode == 0, errors.decode()
     one, many = load(tmp_path / "one/scores.json"), load(tmp_path / "many/scores.json")
     for track, sources in one["tracks"].items():
