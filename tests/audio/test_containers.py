@@ -54,6 +54,18 @@ def test_end_of_ogg_must_be_marked(tmp_path):
     assert declared_length(path, "ogg").is_unended
 
 
+def test_tag_after_a_trailing_chunk_is_ignored(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded("s16.wav") + b"LIST" + (26).to_bytes(4, "little") + bytes(26) + b"TAG" + bytes(125))
+    assert audio.read(path)[0][0].shape[1] == 44100
+
+
+def test_empty_chunk_before_the_sound_hides_no_truncation(tmp_path):
+    path, whole = tmp_path / "a.wav", encoded("s16.wav")
+    path.write_bytes((whole[:12] + b"LIST" + bytes(4) + whole[12:])[:60_000])
+    assert declared_length(path, "wav").is_truncated
+
+
 def test_wav_over_four_gigabytes_is_read_on(tmp_path, monkeypatch):
     """A 32-bit length that overflowed: the limit is lowered, since a file of 4 GB would take minutes."""
     monkeypatch.setattr(containers, "LONGEST_32", 100_000)

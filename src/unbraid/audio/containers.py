@@ -73,7 +73,8 @@ class _Chunks(NamedTuple):
         return self.name_bytes + self.size_bytes
 
 
-RIFF = _Chunks(12, 4, 4, "little", 2, False, (b"data", b"LIST"))
+RIFF = _Chunks(12, 4, 4, "little", 2, False, (b"data",))
+AVI = RIFF._replace(sound=(b"LIST",))
 FAMILIES = {
     b"RIFF": RIFF,
     b"RF64": RIFF,
@@ -125,18 +126,23 @@ def declared_length(path: Path, demuxer: str) -> Declared:
         return READERS.get(demuxer, _unknown)(_File(data))
 
 
+def length_overflows(path: Path) -> bool:
+    """Return True if a wav file is longer than its 32-bit header can state."""
+    return path.stat().st_size >= LONGEST_32 and declared_length(path, "wav").overflows
+
+
 def _unknown(file: _File) -> Declared:
     return Declared()
 
 
 def _chunked(file: _File) -> Declared:
     magic = file.bytes(0, 4)
-    family = FAMILIES.get(magic)
+    family = AVI if file.bytes(8, 4) == b"AVI " else FAMILIES.get(magic)
     if family is None:
         return Declared()
     chunks, stop = _walk(file, family)
     sound = [(start, size) for name, start, size in chunks if name in family.sound]
-    is_joined = any(name == magic for name, _, _ in chunks) and file.bytes(8, 4) != b"AVI "  # long AVI files repeat RIFF
+    is_joined = any(name == magic for name, _, _ in chunks) and family is not AVI  # long AVI files repeat RIFF
     if not sound or any(size is None for _, size in sound):
         return Declared(is_joined=is_joined)
     start, size = sound[-1]

@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from unbraid.audio.channels import ChannelChoice
-from unbraid.audio.containers import declared_length
+from unbraid.audio.containers import declared_length, length_overflows
 from unbraid.audio.decoder import StreamDecoder, decode_streams, reason
 from unbraid.errors import InputError
 from unbraid.memory import Recycled
@@ -72,11 +72,13 @@ class AudioReader:
             InputError: the file is damaged, truncated or empty, or contains NaN, infinite or far too large samples.
         """
         waiting: list[np.ndarray] = []
-        for block in decode_streams(self.path, self.container, [self.decoder]):
-            waiting.append(block[1])
-            if sum(part.shape[1] for part in waiting) >= BLOCK:
+        samples = 0
+        for _, part in decode_streams(self.path, self.container, [self.decoder]):
+            waiting.append(part)
+            samples += part.shape[1]
+            if samples >= BLOCK:
                 yield _checked(self.path, np.concatenate(waiting, axis=1))
-                waiting = []
+                waiting, samples = [], 0
         if waiting:
             yield _checked(self.path, np.concatenate(waiting, axis=1))
 
@@ -173,7 +175,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     if not os.access(path, os.R_OK):
         raise InputError(path, "cannot be read, permission is denied")
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file", "max_size": SMALL_PACKETS}
-    if declared_length(path, "wav").overflows:
+    if length_overflows(path):
         options["ignore_length"] = "1"
     try:
         container = av.open(f"file:{path}", container_options=options)
