@@ -133,7 +133,7 @@ def _pieces(sound: Tensor, controls: Controls, features: Extraction) -> Iterable
 
 
 def _shares(sound: Tensor, controls: Controls, harmonics: int, features: Extraction) -> tuple[Tensor, Tensor]:
-    """Of each voiced point, what share each harmonic has, and which there are. Shape: [points, harmonics] both."""
+    """Return the share of each harmonic at each voiced point, and whether it is audible. Shape: [points, harmonics] both."""
     size = 1 << math.ceil(math.log2(features.sample_rate / 8))
     magnitudes = STFT(size, features.hop_length)(sound).abs()
     voiced = features.voiced(controls)

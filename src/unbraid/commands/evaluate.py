@@ -15,7 +15,7 @@ from tqdm import tqdm
 from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.data.module import MultitrackData
 from unbraid.data.parallel import in_processes
-from unbraid.data.tracks import Split
+from unbraid.data.tracks import Split, few
 from unbraid.dsp import STFT
 from unbraid.errors import InputError, unknown
 from unbraid.estimates import EstimateFolder
@@ -100,7 +100,7 @@ def evaluate(config: DictConfig) -> None:
     session.leave_clips()
     print(f"\n{report(scores, session.label, others)}\n")
     if seen:
-        named = ", ".join(f"{name} ({was})" for name, was in list(seen.items())[:NAMED]) + (", …" if len(seen) > NAMED else "")
+        named = few((f"{name} ({was})" for name, was in seen.items()), NAMED)
         print(f"warning: the run was trained or validated on {len(seen)} of {len(scorer.tracks)} scored tracks: {named}\n")
     if "reference" in scores:
         print(f"{said(scores['reference'])}\n")

@@ -127,7 +127,7 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def _quote_path(text: str, place: bool = False) -> str:
-    """One path in Hydra's grammar, unchanged if it is `null` or in quotes; without `~` if it is a place and no name."""
+    """Return a path in Hydra's grammar, unchanged if it is `null` or in quotes; in a `place` a leading `~` is replaced."""
     kept = _is_readable(text) and isinstance(_read(text), QuotedString | None)
     return text if kept else _quote_text(_without_tilde(text) if place else text)
 

@@ -120,7 +120,7 @@ class Task(pl.LightningModule):
             if not math.isfinite(value := float(metrics.get(name, 0.0))):
                 return name, value
         finite = all(bool(weights.isfinite().all()) for weights in self.parameters())
-        has_nan = any(bool(values.isnan().any()) for values in self.state_dict().values() if values.is_floating_point())
+        has_nan = any(bool(values.isnan().any()) for values in self.buffers())  # such as the statistics of batch norm
         return None if finite and not has_nan else ("weights", math.nan)
 
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:

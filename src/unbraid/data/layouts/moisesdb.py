@@ -4,12 +4,11 @@ The data set has no mixtures and no splits. Source: Pereira et al. 2023, "Moises
 4-stems", arXiv:2307.15913.
 """
 
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unbraid.data.layouts.folders import found_in, must_be_there, subfolders, unpacked_folder
+from unbraid.data.layouts.folders import found_in, must_be_there, normalised, subfolders, unpacked_folder
 from unbraid.data.layouts.grouping import Sources, group_sources, source_name
 from unbraid.data.layouts.metadata import Metadata, read_metadata
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
@@ -88,7 +87,7 @@ def _read_song(file: Path) -> _Song:
             stream = AudioStream(recording.inside(file.parent, path, "id"))
             sources[name] = (*sources.get(name, ()), stream)
             has_bleed |= _has_bleed(recording)
-    return _Song(unicodedata.normalize("NFC", metadata.text("artist")), sources, has_bleed)
+    return _Song(normalised(metadata.text("artist")), sources, has_bleed)
 
 
 def _has_bleed(recording: Metadata) -> bool:

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from unbraid.data.layouts.folders import normalised
+from unbraid.data.layouts.metadata import read_metadata
 from unbraid.errors import InputError
 
 CATCH_ALL = "*"
@@ -110,16 +109,11 @@ def read_patterns(file: Path) -> Patterns:
     """Read patterns by source from a yaml file.
 
     Raises:
-        InputError: the file is missing, or holds something else.
+        InputError: the file is missing, is not yaml, or holds something else.
     """
-    if not file.is_file():
-        raise InputError(file, "no such file", expected="a yaml file with patterns by source")
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(file, "is not yaml", found=" ".join(str(error).split())) from error
-    if not isinstance(tree, dict) or not tree:
-        raise InputError(file, found=type(tree).__name__, expected='lines such as vocals: ["*vox*", "*lead*"]')
+    tree = read_metadata(file).tree
+    if not tree:
+        raise InputError(file, "empty", expected='lines such as vocals: ["*vox*", "*lead*"]')
     if [*tree] == ["sources"] and isinstance(tree["sources"], dict):
         tree = tree["sources"]
     for name, value in tree.items():
