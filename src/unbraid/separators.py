@@ -238,13 +238,17 @@ class Masking(Separator):
 
     @property
     def grid(self) -> int:
-        if self.scaling != "none":  # each chunk has a scale of its own, wherever it starts
-            return self.stft.hop_length
-        return self.stft.hop_length * max(getattr(net, "stride", 1) for net in self.nets)
+        # A scaled chunk differs from the whole song wherever it starts, and a coarse grid would double the overlap.
+        return self.stft.hop_length if self.scaling != "none" else self._stride
 
     @property
     def shortest(self) -> int:
-        return max(self.stft.n_fft, self.grid)
+        return max(self.stft.n_fft, self._stride)
+
+    @property
+    def _stride(self) -> int:
+        """In samples, of the coarsest layer."""
+        return self.stft.hop_length * max(getattr(net, "stride", 1) for net in self.nets)
 
     @property
     def reach(self) -> int | None:
