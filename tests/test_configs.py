@@ -151,7 +151,7 @@ def test_a_run_of_a_search_is_the_same_experiment():
         ("model.separator.net.channels=abc", "model.separator.net.channels: found 'abc', expected Sequence[int]"),
         ("model.separator.net.channels=[16,abc]", "model.separator.net.channels: found [16, 'abc']"),
         ("model.separator.net.skips=3", "model.separator.net.skips: found 3, expected bool"),
-        ("model.separator.scaling=loud", "model.separator.scaling: found 'loud', expected Literal['patch', 'track', 'none']"),
+        ("model.separator.scaling=loud", "model.separator.scaling: found 'loud', expected Literal['patch', 'none']"),
         ("data.batch_size=true", "data.batch_size: found True, expected int"),
         ("seed=abc", "seed: found 'abc', expected int"),
         ("+colour=red", "colour: there is no such key"),

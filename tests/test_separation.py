@@ -1,6 +1,8 @@
 """Signals in chunks: what comes out is what the whole signal in one piece gives, as long as it came, at its own rate."""
 
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +11,12 @@ from torch import nn
 
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
+from unbraid.loading import Loaded
 from unbraid.nets.open_unmix import OpenUnmix
 from unbraid.nets.segmentation import SegmentationUNet
 from unbraid.nets.unet import UNet
 from unbraid.phases import MixturePhase, Wiener
-from unbraid.separation import Cut, Way, at_rate, chunks, cut_for, joined, level_of, separated, streamed
+from unbraid.separation import Cut, Way, at_rate, chunks, cut_for, joined, separated, streamed
 from unbraid.separators import Direct, Masking, Segmenting
 
 CPU = torch.device("cpu")
@@ -34,7 +37,7 @@ def half(targets=("vocals", "drums"), rate=8000, channels=1):
     return Direct(Half, targets, rate, channels, 1.0)
 
 
-def unet(scaling="patch"):
+def unet(scaling="none"):
     torch.manual_seed(0)
     net = partial(UNet, None, (4, 8, 8))
     made = Masking(net, STFT(128, 96), ["vocals", "drums"], 8000, 1, 1.0, MixturePhase(), scaling).eval()
@@ -57,12 +60,11 @@ def noise(samples, channels=1):
 
 
 def whole(model, signal):
-    return model.sources(signal[None], model.level(signal[None]))[0]
+    return model.sources(signal[None])[0]
 
 
 def in_chunks(model, signal, way=None, block=1000):
-    level = level_of(model, signal.split(block, dim=-1), CPU)
-    return torch.cat([*separated(model, signal.split(block, dim=-1), way or Way(), level, CPU)], dim=-1)
+    return torch.cat([*separated(model, signal.split(block, dim=-1), way or Way(), CPU)], dim=-1)
 
 
 def decibels(error, signal):
@@ -83,10 +85,10 @@ def test_cut_and_joined_again_it_is_the_signal(samples, overlap, grid):
     assert cut.hop % grid == 0
 
 
-@pytest.mark.parametrize("make", [unet, partial(unet, "track"), partial(unet, "none")])
 @pytest.mark.parametrize("samples", [30_000, 100_003])
-def test_a_network_that_hears_so_far_says_of_chunks_what_it_says_of_the_whole(make, samples):
-    model, signal = make(), noise(samples)
+def test_a_network_that_hears_so_far_says_of_chunks_what_it_says_of_the_whole(samples):
+    """If its input is not scaled."""
+    model, signal = unet(), noise(samples)
     cut = cut_for(model, Way(chunk_seconds=2.0))
     assert model.reach < cut.overlap and samples > 1.4 * cut.chunk
     expected, found = whole(model, signal), in_chunks(model, signal, Way(chunk_seconds=2.0))
@@ -133,16 +135,38 @@ def test_the_wiener_filter_runs_in_chunks():
     assert in_chunks(model, signal).shape == (2, 2, 30_000)
 
 
-@pytest.mark.parametrize("scaling", ["patch", "track"])
-@pytest.mark.parametrize("loudest", [100, 262_400, 262_656, 279_552, 300_000, 599_950])
-def test_the_level_of_a_signal_is_that_of_its_loudest_stretch_wherever_that_lies(scaling, loudest):
-    model, signal = unet(scaling), 0.1 * noise(600_000)
-    signal[:, loudest - 50 : loudest + 50] = torch.sin(torch.arange(100) / 2)
-    assert torch.isclose(level_of(model, signal.split(9999, dim=-1), CPU), model.level(signal[None]), rtol=1e-5)
+@pytest.mark.parametrize("decibel", [0, -6, -12, -20])
+@pytest.mark.parametrize("chorus", [0, 12])
+def test_a_loud_chorus_leaves_a_quiet_verse_alone(decibel, chorus):
+    """A chunk away from the chorus, the estimate is that of the verse by itself, at any level."""
+    model, verse, far = unet("patch"), noise(60_000), 52_000
+    gain = 10 ** (decibel / 20)
+    song = torch.cat([gain * verse, 10 ** (chorus / 20) * noise(60_000).flip(-1)], dim=-1)
+    expected, found = (Loaded(model, Path()).separate(x, 8000)["vocals"][:, :far] for x in (verse, song))
+    assert expected.abs().max() > 0.01 and decibels(found / gain - expected, expected) < -90
 
 
-def test_what_is_not_scaled_has_no_level():
-    assert level_of(unet("none"), [noise(9)], CPU) is None and level_of(half(), [noise(9)], CPU) is None
+def test_a_scaled_network_hears_chunks_as_long_as_in_training():
+    model = unet("patch")
+    cut = cut_for(model, Way())
+    assert model.reach is None and abs(cut.chunk - model.chunk_samples) < model.stft.hop_length
+    model = Masking(partial(UNet, None), STFT(1024, 768), ["vocals"], 8192, 1, 11.90625, MixturePhase())
+    cut = cut_for(model, Way())
+    assert cut.chunk == model.chunk_samples and cut.overlap / cut.chunk == pytest.approx(0.25, abs=0.01)
+
+
+def test_estimates_at_different_scales_are_cross_faded():
+    """Between two chunks the signal goes from the estimate of the first to that of the second."""
+    model, signal = unet("patch"), noise(40_000)
+    signal[:, 20_000:] *= 0.1
+    cut, found, start = cut_for(model, Way()), in_chunks(model, signal), 0
+    kept = [model.sources(one.samples[None])[0][..., one.keep] for one in chunks([signal], cut, model.grid)]
+    for one, after in pairwise(kept):
+        start += one.shape[-1] - cut.fade
+        old, new, faded = one[..., -cut.fade :], after[..., : cut.fade], found[..., start : start + cut.fade]
+        assert -40 < decibels(new - old, old) < 0  # they do differ
+        ramp = (torch.arange(cut.fade) + 0.5) / cut.fade
+        assert torch.allclose(faded, old + (new - old) * ramp, atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [1000, 8000, 44100, 192_000])
@@ -151,7 +175,7 @@ def test_what_is_not_scaled_has_no_level():
 def test_any_rate_and_channels_come_back_as_long_as_they_were(rate, channels, heard):
     signal = noise(2 * rate + 7, channels).numpy()
     blocks = np.array_split(signal, 9, axis=1)
-    found = [*streamed(half(channels=heard), blocks, rate, Way(), None, CPU)]
+    found = [*streamed(half(channels=heard), blocks, rate, Way(), CPU)]
     mixture, sources = (np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True))
     assert np.array_equal(mixture, signal)
     assert sources.shape == (2, channels, signal.shape[1]) and all(m.shape == s.shape[1:] for m, s in found)
@@ -161,7 +185,7 @@ def test_any_rate_and_channels_come_back_as_long_as_they_were(rate, channels, he
 def test_what_comes_back_is_aligned_to_the_sample(rate):
     time = np.arange(3 * rate) / rate
     signal = np.sin(2 * np.pi * 440 * time).astype(np.float32)[None]
-    found = [*streamed(half(), np.array_split(signal, 7, axis=1), rate, Way(), None, CPU)]
+    found = [*streamed(half(), np.array_split(signal, 7, axis=1), rate, Way(), CPU)]
     sources = np.concatenate([stretch for _, stretch in found], axis=-1)
     middle = slice(rate // 10, -rate // 10)
     assert np.abs(sources[0, 0, middle] - 0.5 * signal[0, middle]).max() < 1e-4
@@ -195,7 +219,7 @@ def test_no_more_of_a_signal_is_held_than_a_few_chunks(rate):
             asked += rate // 2
             yield np.full((1, rate // 2), 0.1, np.float32)
 
-    for _, sources in streamed(half(), blocks(), rate, Way(), None, CPU):
+    for _, sources in streamed(half(), blocks(), rate, Way(), CPU):
         furthest = max(furthest, asked - done)
         done += sources.shape[-1]
     assert asked == done == 100 * rate and furthest <= 4 * rate  # chunks are of one second
@@ -215,7 +239,7 @@ def test_bfloat16_is_near():
 
 def test_segments_are_of_one_network_for_all():
     net = partial(SegmentationUNet, channels=(2, 2, 2))
-    model = Segmenting(net, STFT(64, 32), ["vocals"], 8000, 1, 1.0, MixturePhase(), True).eval()
+    model = Segmenting(net, STFT(64, 32), ["vocals"], 8000, 1, 1.0, MixturePhase(), True, "none").eval()
     assert model.grid == 32 * 4 and model.reach == 32 * model.nets[0].reach + 64
 
 

@@ -285,7 +285,7 @@ def unet_step(device: torch.device = CPU) -> Callable[[Any], None]:
     optimizer = task.configure_optimizers()
 
     def step(batch: Any) -> None:
-        estimate = task.separator(batch.mixture, batch.peak)
+        estimate = task.separator(batch.mixture)
         reference = task.separator.reference(batch.mixture, batch.sources, estimate)
         learn(optimizer, task.loss(estimate, reference))
 

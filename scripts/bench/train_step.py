@@ -178,7 +178,7 @@ def made_ready(model: str, precision: str, *words: str) -> tuple[Any, Iterator[A
 
     def step(batch: Any) -> None:
         with PRECISIONS[precision]():
-            estimate = separator(batch.mixture, batch.peak)
+            estimate = separator(batch.mixture)
             loss = task.loss(estimate, separator.reference(batch.mixture, batch.sources, estimate))
         learn(optimizer, loss)
 

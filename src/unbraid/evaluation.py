@@ -270,7 +270,7 @@ def _draw(folder: Path, name: str, separator: Separator, stft: STFT, mixture: Te
         piece, truth = mixture[:, start : start + chunk], sources[s, :, start : start + chunk]
         length = piece.shape[-1]
         padded = torch.nn.functional.pad(piece, (0, chunk - length))
-        estimate = separator(padded[None], mixture.abs().max()[None])
+        estimate = separator(padded[None])
         masks = estimate.masks
         pictures.spectrograms(
             folder / f"{name}-{target}.png", f"{name}: {target}",

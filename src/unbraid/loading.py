@@ -21,7 +21,7 @@ from unbraid.foreign import OPENUNMIX, fill_translated, openunmix_separator, rea
 from unbraid.instruments import Player, is_instrument, load_player
 from unbraid.pretrained import read_weights
 from unbraid.runs import build, check, checkpoint_path, fill, load_weights, node_at, own_config, read_config
-from unbraid.separation import Model, Way, at_rate, level_of, streamed
+from unbraid.separation import Model, Way, streamed
 from unbraid.separators import Separator
 
 BUILT = (
@@ -88,9 +88,7 @@ class Loaded:
         if not isinstance(sample_rate, Real) or not 1 <= sample_rate <= FASTEST:
             raise InputError("sample_rate", "is invalid", found=repr(sample_rate), expected=f"a number from 1 to {FASTEST} Hz")
         way = way or Way()
-        device, blocks = self.on(way), [signal]
-        level = level_of(self.model, at_rate(self.model, blocks, sample_rate), device)
-        stretches = [sources for _, sources in streamed(self.model, blocks, sample_rate, way, level, device)]
+        stretches = [sources for _, sources in streamed(self.model, [signal], sample_rate, way, self.on(way))]
         sources = torch.cat([torch.from_numpy(stretch) for stretch in stretches], dim=-1)
         return dict(zip(self.targets, sources, strict=True))
 

@@ -1,9 +1,12 @@
 """Separation of signals of any length in memory that does not grow: chunks that overlap, each heard with what is around it.
 
-Of every chunk its ends are heard and thrown away, since what lies beyond them is not known there; between two chunks a short
-stretch is cross-faded. Chunks start on the grid of the network, and their magnitudes are divided by what those of the whole
-signal are. So the estimate of a network that hears only so far is that of the whole signal in one piece, as far as floats go;
-that of a recurrent network comes as near as the overlap is long.
+The estimate at both ends of a chunk is discarded, since the network does not know the signal beyond them. A short stretch
+between two chunks is cross-faded. Chunks start on the grid of the network.
+
+A chunk is all that an estimate depends on. If the input is scaled (`Masking`, `scaling: patch`), each chunk has a scale of its
+own, as in training: a loud chorus does not change the estimate of a verse that is a chunk away. If the input is not scaled and
+the receptive field is finite, the estimate equals that of the whole signal in one piece, but for rounding. The estimate of a
+recurrent network comes nearer to that with a longer overlap.
 """
 
 from collections import deque
@@ -42,9 +45,7 @@ class Model(Protocol):
     @property
     def reach(self) -> int | None: ...
 
-    def level(self, mixture: Tensor) -> Tensor | None: ...
-
-    def sources(self, mixture: Tensor, level: Tensor | None = None) -> Tensor: ...
+    def sources(self, mixture: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,6 @@ FADED = 0.25  # of the overlap, in its middle
 SHORT_FADE = 512  # samples, where what is faded is the same on both sides
 SHIFT_SECONDS = 0.5  # the longest
 BATCH_SECONDS = 48
-LEVEL_SAMPLES, LEVEL_OVERLAP = 2**18, 2**14  # of blocks that levels are taken of, so that one of them has each window whole
 
 
 class Cut(NamedTuple):
@@ -185,34 +185,20 @@ def joined(estimates: Iterable[tuple[Tensor, Chunk]], fade: int) -> Iterator[Ten
             before = kept[..., kept.shape[-1] - fade :]
 
 
-def level_of(model: Model, blocks: Iterable[Tensor], device: torch.device) -> Tensor | None:
-    """What the magnitudes of a signal are divided by, at the model's rate; None where they are not. Shape: [C, n] -> [1]."""
-    found: Tensor | None = None
-    overlap = _up(LEVEL_OVERLAP, model.grid)
-    cut = Cut(overlap + _up(LEVEL_SAMPLES, model.grid), overlap, 0, model.shortest)
-    for chunk in chunks(blocks, cut, model.grid):
-        level = model.level(chunk.samples.unsqueeze(0).to(device))
-        if level is None:
-            return None
-        found = level if found is None else torch.maximum(found, level)
-    return found
-
-
-def separated(model: Model, blocks: Iterable[Tensor], way: Way, level: Tensor | None, device: torch.device) -> Iterator[Tensor]:
+def separated(model: Model, blocks: Iterable[Tensor], way: Way, device: torch.device) -> Iterator[Tensor]:
     """The sources of a signal, stretch by stretch.
 
     Args:
         model: on the device.
         blocks: of the signal, at the model's rate and channels.
         way: how.
-        level: of the whole signal, see `level_of`.
         device: of the model.
 
     Shape:
         [C, n] each -> [S, C, m] each; together as long as the signal.
     """
     cut = cut_for(model, way)
-    hear = _Hearing(model, way, level, device)
+    hear = _Hearing(model, way, device)
     usual = 1 if device.type == "cpu" else max(BATCH_SECONDS * model.sample_rate // cut.chunk, 1)
     batch_size = way.batch_size or usual
     yield from joined(_estimates(chunks(blocks, cut, model.grid), hear, batch_size), cut.fade)
@@ -229,8 +215,8 @@ def _estimates(pieces: Iterator[Chunk], hear: Callable[[Tensor], Tensor], batch_
 class _Hearing:
     """A model on batches of chunks. What is digital silence has silent sources, and is not sent through the network."""
 
-    def __init__(self, model: Model, way: Way, level: Tensor | None, device: torch.device) -> None:
-        self.model, self.way, self.level, self.device = model, way, level, device
+    def __init__(self, model: Model, way: Way, device: torch.device) -> None:
+        self.model, self.way, self.device = model, way, device
 
     def __call__(self, mixtures: Tensor) -> Tensor:
         """Shape: [B, C, T] -> [B, S, C, T]."""
@@ -255,9 +241,8 @@ class _Hearing:
         return total / self.way.shifts
 
     def _sources(self, mixtures: Tensor) -> Tensor:
-        level = None if self.level is None else self.level.expand(len(mixtures))
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.way.precision == "bf16"):
-            return self.model.sources(mixtures, level).float()
+            return self.model.sources(mixtures).float()
 
 
 class _Heard:
@@ -290,7 +275,7 @@ def at_rate(model: Model, blocks: Blocks, rate: int) -> Iterator[Tensor]:
 
 
 def streamed(
-    model: Model, blocks: Blocks, rate: int, way: Way, level: Tensor | None, device: torch.device
+    model: Model, blocks: Blocks, rate: int, way: Way, device: torch.device
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield stretches of a signal and of its sources, at its own rate and with its own one or two channels.
 
@@ -299,14 +284,13 @@ def streamed(
         blocks: of the signal.
         rate: of the signal in Hz.
         way: how.
-        level: of the whole signal, see `level_of`.
         device: of the model.
 
     Shape:
         [c, n] each -> [c, m] and [S, c, m] each; together as long as the signal.
     """
     heard = _Heard(blocks)
-    sources = separated(model, at_rate(model, heard, rate), way, level, device)
+    sources = separated(model, at_rate(model, heard, rate), way, device)
     flat = (stretch.flatten(0, 1).numpy() for stretch in sources)
     for stretch in audio.resample_blocks(flat, model.sample_rate, rate):
         stretch = stretch[:, : heard.waiting]  # lengths are rounded

@@ -15,7 +15,7 @@ from unbraid.dsp import STFT, magnitudes_of, overlap_add
 from unbraid.errors import InputError
 from unbraid.phases import MixturePhase, Phase
 
-Scaling = Literal["patch", "track", "none"]
+Scaling = Literal["patch", "none"]
 Residual = bool | Literal["auto"]
 IGNORED = -100  # the label of bins in which nothing sounds; what cross-entropy leaves out
 SILENT = 1e-8  # energy of a bin: 16-bit rounding alone makes more
@@ -111,30 +111,14 @@ class Separator(nn.Module, ABC):
         """In samples, of what it can hear at once."""
         return self.chunk_samples
 
-    def level(self, mixture: Tensor) -> Tensor | None:
-        """What the network's input is divided by, of a track the largest of its chunks; None where it is not divided.
-
-        Shape: [B, C, T] -> [B].
-        """
-        return None
-
     @abstractmethod
-    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
-        """The sources of a batch of chunks.
-
-        Args:
-            mixture: the chunks.
-            peak: largest absolute sample of the whole track of each chunk; the chunk's own if left out.
-            level: of the whole track, see `level`; what follows from the chunk and its peak if left out.
-
-        Shape:
-            mixture [B, C, T], peak [B], level [B].
-        """
+    def forward(self, mixture: Tensor) -> Estimate:
+        """Estimate the sources of a batch of chunks. Each chunk is processed on its own. Shape: [B, C, T]."""
 
     @torch.inference_mode()
-    def sources(self, mixture: Tensor, level: Tensor | None = None) -> Tensor:
-        """The waveforms alone, without gradients. Shape: [B, C, T] -> [B, S, C, T]."""
-        return self(mixture, level=level).sources
+    def sources(self, mixture: Tensor) -> Tensor:
+        """Return the waveforms alone, without gradients. Shape: [B, C, T] -> [B, S, C, T]."""
+        return self(mixture).sources
 
     @abstractmethod
     def reference(
@@ -156,11 +140,7 @@ class Separator(nn.Module, ABC):
     @torch.inference_mode()
     def separate(self, mixture: Tensor, overlap: float = 0.25, batch_size: int = 4) -> Tensor:
         """A track of any length, in cross-faded chunks. Shape: [C, T] -> [S, C, T]."""
-        peak = mixture.abs().max()
-        return overlap_add(
-            lambda chunks: self(chunks, peak.expand(len(chunks))).sources,
-            mixture, self.chunk_samples, overlap, batch_size,
-        )  # fmt: skip
+        return overlap_add(self.sources, mixture, self.chunk_samples, overlap, batch_size)
 
 
 class Direct(Separator):
@@ -189,7 +169,7 @@ class Direct(Separator):
     def grid(self) -> int:
         return int(getattr(self.net, "stride", 1))
 
-    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
+    def forward(self, mixture: Tensor) -> Estimate:
         return Estimate(self.net(mixture).float())
 
     def reference(
@@ -207,9 +187,9 @@ class Masking(Separator):
         net: makes the network of one target: magnitudes [B, C, F, T] to a mask of that shape, complex, or real and 0 or more.
         stft: the transform.
         phase: how masked spectra come to sound.
-        scaling: how magnitudes come to the network. `patch`: divided by the largest magnitude of the chunk; `track`: by the
-            largest that the track's peak allows, so that quiet chunks stay quiet (the U-Net paper leaves it open); `none`: as
-            they are.
+        scaling: input scaling of the network. `patch`: the magnitudes of a chunk are divided by its largest magnitude, in
+            training, scoring and separation alike, so that an estimate does not depend on the loudness of the rest of the song
+            (the U-Net paper leaves it open); `none`: magnitudes are passed as they are.
         mask_max: larger masks are clamped.
         mask_power: the power that masks are raised to; above 1 there is less of what is doubtful.
         consistency: what the sources lack of the mixture is given to them in equal parts, so that they sum to it.
@@ -258,27 +238,30 @@ class Masking(Separator):
 
     @property
     def grid(self) -> int:
-        return self.stft.hop_length * max(getattr(net, "stride", 1) for net in self.nets)
+        # A scaled chunk differs from the whole song wherever it starts, and a coarse grid would double the overlap.
+        return self.stft.hop_length if self.scaling != "none" else self._stride
 
     @property
     def shortest(self) -> int:
-        return max(self.stft.n_fft, self.grid)
+        return max(self.stft.n_fft, self._stride)
+
+    @property
+    def _stride(self) -> int:
+        """In samples, of the coarsest layer."""
+        return self.stft.hop_length * max(getattr(net, "stride", 1) for net in self.nets)
 
     @property
     def reach(self) -> int | None:
         frames: list[Any] = [net.reach for net in self.nets if hasattr(net, "reach")]
-        if not isinstance(self.phase, MixturePhase) or len(frames) < len(self.nets):
+        if self.scaling != "none" or not isinstance(self.phase, MixturePhase) or len(frames) < len(self.nets):
             return None
         return self.stft.hop_length * int(max(frames)) + self.stft.n_fft
 
-    def level(self, mixture: Tensor) -> Tensor | None:
-        return level_of(mixture, self.stft, self.scaling)
-
-    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
+    def forward(self, mixture: Tensor) -> Estimate:
         # b batch, s source, c channel, f bin, t frame
         spectrum = self.stft(mixture)
         magnitudes = magnitudes_of(spectrum)
-        scale = self.scale_of(magnitudes, mixture.abs().amax(dim=(1, 2)) if peak is None else peak, level)
+        scale = self.scale_of(magnitudes)
         scaled = magnitudes * scale
         said = self.ask(scaled)
         sound = partial(self._sound, mixture, spectrum, scale, said)
@@ -312,15 +295,11 @@ class Masking(Separator):
         wanted = (size if self.mask_max is None else size.clamp(max=self.mask_max)) ** self.mask_power
         return masks * (wanted / size.clamp(min=1e-12)) if masks.is_complex() else wanted
 
-    def scale_of(self, magnitudes: Tensor, peak: Tensor, level: Tensor | None) -> Tensor:
-        """The factor to the network's magnitudes. Shape: [B, C, F, T], peak [B], level [B] -> [B, 1, 1, 1]."""
+    def scale_of(self, magnitudes: Tensor) -> Tensor:
+        """Return the factor from STFT magnitudes to the network's. Shape: [B, C, F, T] -> [B, 1, 1, 1]."""
         if self.scaling == "none":
             return magnitudes.new_ones(magnitudes.shape[0], 1, 1, 1)  # whose `len` would be fixed in a graph
-        if level is not None:
-            largest = level
-        else:
-            largest = magnitudes.amax(dim=(1, 2, 3)) if self.scaling == "patch" else peak * self.stft.window.sum()
-        return 1 / largest.clamp(min=1e-5).view(-1, 1, 1, 1)
+        return 1 / magnitudes.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-5)
 
     def reference(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, by_difference: Sequence[bool] | None = None
@@ -331,15 +310,6 @@ class Masking(Separator):
             rest = magnitudes_of(self.stft(mixture - sources[:, target]))
             magnitudes[:, target] = (magnitudes_of(self.stft(mixture)) - rest).clamp(min=0)
         return Estimate(sources, magnitudes=magnitudes * estimate.scale.unsqueeze(1), scale=estimate.scale)
-
-
-def level_of(mixture: Tensor, stft: STFT, scaling: Scaling) -> Tensor | None:
-    """See `Separator.level`. Shape: [B, C, T] -> [B]."""
-    if scaling == "none":
-        return None
-    if scaling == "track":
-        return mixture.abs().amax(dim=(1, 2)) * stft.window.sum()
-    return magnitudes_of(stft(mixture)).amax(dim=(1, 2, 3))
 
 
 def _stacked(masks: Sequence[Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from unbraid.audio import BLOCK, SUFFIXES, AudioInput, Bits, write_blocks, write
 from unbraid.errors import InputError
 from unbraid.files import written_whole
 from unbraid.loading import Loaded
-from unbraid.separation import Way, at_rate, level_of, streamed
+from unbraid.separation import Way, streamed
 
 MIXTURE, VOCALS, ACCOMPANIMENT, RESIDUAL = "mixture", "vocals", "accompaniment", "residual"
 STEM_FILE = "stem.mp4"
@@ -136,13 +136,11 @@ def write_stems(
         InputError: see `unbraid.audio`.
     """
     device, folder = loaded.on(way), next(iter(outputs.values())).parent
-    with source.open() as blocks:
-        level = level_of(loaded.model, at_rate(loaded.model, blocks, blocks.rate), device)
     with _made(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as place:
         staged = _Staged(Path(place), [*outputs])
         with source.open() as blocks:
             rate, tags = blocks.rate, blocks.tags if form.tags else {}
-            stretches = streamed(loaded.model, blocks, rate, way, level, device)
+            stretches = streamed(loaded.model, blocks, rate, way, device)
             named = ((mixture, dict(zip(loaded.targets, sources, strict=True))) for mixture, sources in stretches)
             staged.fill((form.stems(*stretch) for stretch in named), lambda samples: heard(rate, samples))
         gain = 1 / staged.peak if staged.peak > 1 and form.peaks == "scale" and not form.unbounded else 1.0

@@ -353,7 +353,7 @@ def test_masks_may_come_to_sound_in_another_way_than_in_training(cli, run, word,
     [
         ("model.separator.consistency=true", "consistency: one target cannot sum to the mixture"),
         ("+model.separator.masks_from=clusters", "model.separator.masks_from: there is no such key"),
-        ("model.separator.scaling=track", "model.separator.scaling: is the run's own, it cannot be set beside run="),
+        ("model.separator.scaling=none", "model.separator.scaling: is the run's own, it cannot be set beside run="),
     ],
 )
 def test_what_the_model_of_a_run_cannot_do_is_said(cli, run, word, sentence):

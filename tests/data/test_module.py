@@ -48,7 +48,7 @@ def batches(data, count=None):
 
 def same(one, other):
     return len(one) == len(other) and all(
-        torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x[:3], y[:3], strict=True)
+        torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x[:2], y[:2], strict=True)
     )
 
 
@@ -62,7 +62,6 @@ def test_a_batch_is_cut_from_the_tracks(songs, tmp_path):
         stored = data.split("train")[track]
         expected = stored.tensor()[..., start : start + 8192]
         assert torch.allclose(batch.mixture[i], expected[0]) and torch.allclose(batch.sources[i, 0], expected[4])
-        assert batch.peak[i] == pytest.approx(stored.peak)
 
 
 @pytest.mark.parametrize("targets", [VOCALS, BOTH, {"x": ["bass", "drums"], "y": ["other"]}])
@@ -116,7 +115,6 @@ def test_the_mixture_is_the_sum_of_what_was_changed(songs, tmp_path, case):
     targets = {name: [name] for name in ("bass", "drums", "other", "vocals")}
     for batch in batches(module(songs, tmp_path, targets=targets, **CASES[case])):
         assert torch.allclose(batch.mixture, batch.sources.sum(dim=1), atol=1e-6)
-        assert (batch.peak >= batch.mixture.abs().amax(dim=(1, 2))).all()
 
 
 def test_each_augmentation_draws_from_a_stream_of_its_own(songs, tmp_path):

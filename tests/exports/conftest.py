@@ -10,7 +10,8 @@ from unbraid.runs import build
 
 TWO_LAYERS = ["model.separator.net.channels=[2,4]", "model.separator.net.dropout_layers=1"]
 SMALL = {
-    "unet": ["model=unet", *TWO_LAYERS, "model.separator.scaling=track"],
+    "unet": ["model=unet", *TWO_LAYERS],
+    "unscaled": ["model=unet", *TWO_LAYERS, "model.separator.scaling=none"],
     "consistent": [
         "model=unet", *TWO_LAYERS, "targets=vocals_accompaniment", "model.separator.consistency=true",
         "model.separator.mask_max=0.9", "model.separator.mask_power=2", "model.separator.channels=2",

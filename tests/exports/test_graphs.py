@@ -22,15 +22,9 @@ def test_the_inverse_gives_the_waveform_back(n_fft, hop, edges):
 def test_in_real_numbers_it_says_the_same_of_music(kind, music):
     separator = made(*SMALL[kind])
     mixture = music(separator.sample_rate, separator.channels, separator.chunk_samples - 5)
-    graph, level = in_real_numbers(separator), separator.level(mixture)
-    expected = separator(mixture).sources
+    graph, expected = in_real_numbers(separator), separator(mixture).sources
     assert expected.shape == (2, len(separator.targets), *mixture.shape[1:]) and expected.abs().max() > 1e-3
     assert (graph(mixture) - expected).abs().max() < 1e-5
-    if level is not None:
-        assert (graph(mixture, torch.zeros(2)) - expected).abs().max() < 1e-5  # 0: the chunk's own
-        given = torch.stack([level[0] * 1.5, torch.tensor(0.0)])
-        expected = separator(mixture, level=torch.where(given > 0, given, level)).sources
-        assert (graph(mixture, given) - expected).abs().max() < 1e-5
 
 
 @torch.inference_mode()
@@ -39,11 +33,6 @@ def test_silence_stays_silence():
         separator = made(*SMALL[kind])
         silence = torch.zeros(1, separator.channels, separator.chunk_samples)
         assert (in_real_numbers(separator)(silence) - separator(silence).sources).abs().max() < 1e-6
-
-
-def test_the_level_is_an_input_only_where_magnitudes_are_divided():
-    assert set(example(made(*SMALL["unet"]), 1, 9000)) == {"mixture", "level"}
-    assert set(example(made(*SMALL["open_unmix"]), 1, 9000)) == {"mixture"}
 
 
 TINY_ROFORMER = ["model.separator.net.dim=8", "model.separator.net.depth=1", "model.separator.chunk_seconds=1"]

@@ -13,7 +13,7 @@ from unbraid.loading import Loaded, load
 
 onnx = pytest.importorskip("onnx", reason="pip install 'unbraid[export]'")
 pytest.importorskip("onnxruntime", reason="pip install 'unbraid[export]'")
-KINDS = ("unet", "consistent", "mapping", "open_unmix", "conv_tasnet")
+KINDS = ("unet", "unscaled", "consistent", "mapping", "open_unmix", "conv_tasnet")
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,6 @@ def test_it_says_what_pytorch_says_of_real_music_of_any_size(kind, written, musi
         assert expected.abs().max() > 1e-3
         assert (read(mixture).sources - expected).abs().max() < 1e-4
         assert (read(mixture[:1]).sources - one).abs().max() < 1e-4
-        if (level := separator.level(mixture)) is not None:
-            found, known = (each(mixture, level=2 * level).sources for each in (read, separator))
-            assert (found - known).abs().max() < 1e-4
-            assert (read.level(mixture) - level).abs().max() < 1e-4
 
 
 def test_it_says_of_itself_what_a_program_needs(written):
@@ -55,10 +51,10 @@ def test_it_says_of_itself_what_a_program_needs(written):
     found = {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
     assert (found["sample_rate"], found["channels"], found["targets"]) == (44100, 2, ["vocals"])
     assert found["chunk_samples"] == separator.chunk_samples == 44100 and found["model"] == "open_unmix"
-    assert found["stft"] == {"n_fft": 512, "hop_length": 128, "edges": "reflection"} and found["unbraid"]
+    assert found["unbraid"] and found["reach"] is None
     read = OnnxSeparator(path)
     assert (read.targets, read.shortest, read.grid) == (separator.targets, separator.shortest, separator.grid)
-    assert OnnxSeparator(written("unet")[1]).reach == written("unet")[0].reach
+    assert OnnxSeparator(written("unscaled")[1]).reach == written("unscaled")[0].reach > 0
 
 
 def test_the_library_takes_it_in_the_place_of_a_run(written, music):
@@ -101,14 +97,11 @@ def tampered(path, folder, **facts):
         ({"targets": '"vocals"'}, 'its targets is "vocals", expected'),
         ({"targets": "[]"}, "targets: none given"),
         ({"targets": '["../vocals"]'}, "'../vocals' is no name of a target"),
-        ({"stft": '{"n_fft": 512}'}, 'its stft is {"n_fft": 512}, expected'),
         ({"targets": '["vocals", "drums"]'}, "its graph gives [1, 1, 2, 512], expected [1, 2, 2, 512]"),
         ({"channels": "1"}, "its graph cannot be run: "),
-        ({"stft": '{"n_fft": 0, "hop_length": 1, "edges": "silence"}'}, "its stft: n_fft must be at least 2, found 0"),
-        ({"stft": '{"n_fft": 10000000000000, "hop_length": 1, "edges": "silence"}'}, "expected no number above 67108864"),
         ({"shortest": "10000000000000"}, "its shortest is 10000000000000, expected no number above 67108864"),
         ({"chunk_samples": "true"}, "its chunk_samples is true, expected"),
-        ({"scaling": '"loud"'}, 'its scaling is "loud", expected'),
+        ({"reach": '"far"'}, 'its reach is "far", expected'),
     ],
 )
 def test_what_a_file_says_wrongly_of_itself_is_refused(facts, sentence, written, tmp_path):

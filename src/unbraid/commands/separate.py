@@ -105,7 +105,7 @@ def _part(kind: Any, config: DictConfig) -> Any:
 
 @contextmanager
 def _inputs(asked: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Files by the names of their tracks; standard input lies in a file meanwhile, since files are read twice."""
+    """Files by the names of their tracks; standard input is copied to a file, since some formats need seeking."""
     found: dict[str, Path] = {}
     with TemporaryDirectory() as folder:
         for word in asked:

@@ -26,18 +26,16 @@ class Batch(NamedTuple):
     Args:
         mixture: of the chunks.
         sources: the targets.
-        peak: largest absolute sample of the whole track's mixture.
         by_difference: for each target, whether it is known as a waveform only by what the mixture has more than the rest,
             so that its magnitudes are those of the mixture less those of the rest.
         beside: what else is known of the chunks, see `Beside`.
 
     Shape:
-        mixture [B, C, T], sources [B, targets, C, T], peak [B], by_difference [targets].
+        mixture [B, C, T], sources [B, targets, C, T], by_difference [targets].
     """
 
     mixture: Tensor
     sources: Tensor
-    peak: Tensor
     by_difference: tuple[bool, ...]
     beside: Any = None
 
@@ -108,7 +106,7 @@ class Mixing:
         beside: Beside | None = None,
     ) -> None:
         self.beside = beside
-        self.scales, self.peaks = (torch.tensor([getattr(track, of) for track in tracks]) for of in ("scale", "peak"))
+        self.scales = torch.tensor([track.scale for track in tracks])
         self.has_mixture, self.targets, self.by_difference = MIXTURE in rows, targets, by_difference
         self.augmentation, self.sample_rate, self.bank = augmentation, sample_rate, bank
         self.seed, self.rank = seed, rank
@@ -120,17 +118,15 @@ class Mixing:
             rows = self.bank.gather(chunks.tracks, chunks.starts)
         else:
             rows = chunks.rows
-        self.scales, self.peaks = self.scales.to(rows.device), self.peaks.to(rows.device)
+        self.scales = self.scales.to(rows.device)
         floats = rows if rows.is_floating_point() else rows * self.scales[chunks.tracks][..., None, None]
-        peak = self.peaks[chunks.tracks].amax(dim=1)
         known = self.beside and self.beside.gather(chunks.tracks[:, 0], chunks.starts[:, 0], rows.shape[-1])
         if self.has_mixture:
-            return Batch(floats[:, 0].contiguous(), combine(self.targets, floats[:, 1:]), peak, self.by_difference, known)
+            return Batch(floats[:, 0].contiguous(), combine(self.targets, floats[:, 1:]), self.by_difference, known)
         for name, augment in self.augmentation.items():
             floats = augment(floats, self.sample_rate, self._random(name, chunks.step))
         mixture = floats.sum(dim=1)
-        peak = torch.maximum(peak, mixture.abs().amax(dim=(1, 2)))
-        return Batch(mixture, combine(self.targets, floats), peak, self.by_difference, known)
+        return Batch(mixture, combine(self.targets, floats), self.by_difference, known)
 
     def _random(self, name: str, step: int) -> np.random.Generator:
         """Counter-based like the sampler's, a stream for each name."""
@@ -170,7 +166,7 @@ class WholeTracks(Dataset[Batch]):
         samples = track.tensor(self.rows)[None]
         sources = combine(self.targets, samples[:, 1:])
         known = self.beside and self.beside.gather(torch.tensor([index]), torch.tensor([0]), track.length)
-        return Batch(samples[:, 0], sources, torch.tensor([track.peak]), self.by_difference, known)
+        return Batch(samples[:, 0], sources, self.by_difference, known)
 
 
 def combine(targets: Tensor, sources: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ def drop(entry: Path) -> None:
 def _write(order: Order, folder: Path) -> None:
     track, decoded = order.track, decode(order.track, MEMORY, order.surround)
     health = examine(track, decoded)
-    peak, rows = _rows(order, decoded)
+    rows = _rows(order, decoded)
     scale = _scale(rows.values())
     levels = np.stack([_levels(row, order.sample_rate) for row in rows.values()])
     # Plain writes: on a full disk they raise, where writing through a memory map would crash the process.
@@ -129,7 +129,7 @@ def _write(order: Order, folder: Path) -> None:
     (folder / "levels.i8").write_bytes(levels.tobytes())
     (folder / "health.json").write_text(json.dumps(asdict(health)))
     meta = {
-        "version": VERSION, "scale": scale, "peak": float(peak), "rows": list(rows), "blocks": levels.shape[1],
+        "version": VERSION, "scale": scale, "rows": list(rows), "blocks": levels.shape[1],
         "aligned": health.aligned is not False, "repairs": [finding.kind for finding in repairs(track.name, health)],
         "shape": [len(rows), *next(iter(rows.values())).shape], "files": fingerprints(track),
     }  # fmt: skip
@@ -137,8 +137,8 @@ def _write(order: Order, folder: Path) -> None:
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
-def _rows(order: Order, decoded: Decoded) -> tuple[float, dict[str, np.ndarray]]:
-    """The mixture's peak, and the rows at the store's rate: mixture and sources by name.
+def _rows(order: Order, decoded: Decoded) -> dict[str, np.ndarray]:
+    """Return the rows at the store's rate: mixture and sources by name.
 
     A track of one source that is its own mixture has that one row. Sources are released as they are converted.
     """
@@ -147,8 +147,7 @@ def _rows(order: Order, decoded: Decoded) -> tuple[float, dict[str, np.ndarray]]
     rows |= {name: _convert(order, decoded.sources.pop(name), decoded.rate) for name in names}
     if MIXTURE not in rows and not order.has_one_row:
         rows = {MIXTURE: np.sum([*rows.values()], axis=0)} | rows
-    mixture = rows.get(MIXTURE, rows[names[0]])
-    return max(mixture.max(), -mixture.min()), rows
+    return rows
 
 
 def _convert(order: Order, samples: np.ndarray, rate: int) -> np.ndarray:

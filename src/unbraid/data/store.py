@@ -52,7 +52,6 @@ class StoredTrack:
         shape: of the samples: rows, channels, samples.
         blocks: of 100 ms, of which the loudness is known.
         scale: of one step of 16 bits.
-        peak: largest absolute sample of the mixture.
         remainder: the source that is the mixture less all the others, if one is.
         aligned: whether it is, which a pair of mixture and instrumental version may not be.
         is_copy: at another pitch or tempo.
@@ -66,7 +65,6 @@ class StoredTrack:
     shape: tuple[int, int, int]
     blocks: int
     scale: float
-    peak: float
     remainder: str | None
     aligned: bool
     is_copy: bool
@@ -240,6 +238,6 @@ def _load(track: Track, entry: Path) -> StoredTrack:
     meta: dict[str, Any] = json.loads((entry / "meta.json").read_text())
     return StoredTrack(
         track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["blocks"],
-        meta["scale"], meta["peak"], track.remainder, meta["aligned"], track.stretch is not None,
+        meta["scale"], track.remainder, meta["aligned"], track.stretch is not None,
         tuple(meta["repairs"]),
     )  # fmt: skip

@@ -4,24 +4,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_type_hints
+from typing import Any, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
-from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.runs import versions
-from unbraid.separators import Masking, Scaling, Separator
+from unbraid.separators import Separator
 
 LARGEST = 2**26  # samples, 25 minutes at 44.1 kHz: of more no network hears at once
-
-
-class Transform(TypedDict):
-    """The arguments of an `STFT`."""
-
-    n_fft: int
-    hop_length: int
-    edges: Literal["silence", "reflection"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +27,6 @@ class Facts:
         shortest: in samples; see `Separator.shortest`.
         grid: in samples; see `Separator.grid`.
         reach: in samples; see `Separator.reach`.
-        stft: of the masks, where the separator has some.
-        scaling: what magnitudes are divided by; see `Masking`.
         settings: how masks come to sound.
         model: name of the choice on the command line.
         unbraid: version that has written the file.
@@ -50,8 +39,6 @@ class Facts:
     shortest: int
     grid: int
     reach: int | None
-    stft: Transform | None
-    scaling: Scaling
     settings: dict[str, float | str | None]
     model: str
     unbraid: str
@@ -59,17 +46,10 @@ class Facts:
 
 def facts_of(separator: Separator, model: str) -> Facts:
     """Of a separator; `model` is the name of the choice on the command line."""
-    masking = separator if isinstance(separator, Masking) else None
     return Facts(
         separator.sample_rate, separator.channels, separator.targets, separator.chunk_samples, separator.shortest,
-        separator.grid, separator.reach,
-        None if masking is None else _plain(masking.stft), "none" if masking is None else masking.scaling, separator.sound,
-        model, versions()["unbraid"],
+        separator.grid, separator.reach, separator.sound, model, versions()["unbraid"],
     )  # fmt: skip
-
-
-def _plain(stft: STFT) -> Transform:
-    return {"n_fft": stft.n_fft, "hop_length": stft.hop_length, "edges": stft.edges}
 
 
 def read_facts(found: Mapping[str, str], path: Path) -> Facts:
@@ -88,7 +68,6 @@ def read_facts(found: Mapping[str, str], path: Path) -> Facts:
     numbers = {key: said[key] for key in ("sample_rate", "chunk_samples", "shortest", "grid")} | {"reach": said["reach"] or 1}
     if wrong := next((key for key, value in numbers.items() if value < 1), None):
         raise InputError(f"{path}: its {wrong} is {said[wrong]}, expected a number above 0")
-    numbers |= {"stft": said["stft"]["n_fft"] if said["stft"] else 1}
     if wrong := next((key for key, value in numbers.items() if value > LARGEST), None):
         raise InputError(f"{path}: its {wrong} is {found[wrong]}, expected no number above {LARGEST}")
     return Facts(**said)

@@ -24,23 +24,19 @@ COMPLEX_INSIDE = (HDemucs, BSRoformer, MelBandRoformer)  # with transforms of th
 class RealMasking(nn.Module):
     """What a `Masking` says, its spectra being pairs of real numbers.
 
-    The level is that of `Separator.level`, of the whole track that a chunk is of; 0 stands for the chunk's own.
-
-    Shape: mixture [B, C, T], level [B] -> [B, S, C, T].
+    Shape: mixture [B, C, T] -> [B, S, C, T].
     """
 
     def __init__(self, separator: Masking) -> None:
         super().__init__()
         self.separator = separator
 
-    def forward(self, mixture: Tensor, level: Tensor | None = None) -> Tensor:
+    def forward(self, mixture: Tensor) -> Tensor:
         # b batch, s source, c channel, f bin, t frame, p real and imaginary part
         separator = self.separator
         pairs = torch.view_as_real(separator.stft(mixture))
         magnitudes = pairs.square().sum(dim=-1).sqrt()
-        scale = separator.scale_of(magnitudes, mixture.abs().amax(dim=(1, 2)), None)
-        if level is not None:
-            scale = separator.scale_of(magnitudes, level, _or_own(level, 1 / scale.flatten()))
+        scale = separator.scale_of(magnitudes)
         said = separator.ask(magnitudes * scale)
         if "masks" in said:
             spectra = separator.refine(_real(said["masks"])).unsqueeze(-1) * pairs.unsqueeze(1)
@@ -96,11 +92,9 @@ def in_real_numbers(separator: Separator) -> nn.Module:
 
 
 def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]:
-    """Noise for the inputs of a graph, by name; there is a level only where magnitudes are divided by one."""
+    """Return noise for the input of a graph, by its name."""
     generator = torch.Generator().manual_seed(samples)
-    mixture = LOUDNESS * torch.randn(batch, separator.channels, samples, generator=generator)
-    level = separator.level(mixture)
-    return {"mixture": mixture} | ({} if level is None else {"level": 1.5 * level})
+    return {"mixture": LOUDNESS * torch.randn(batch, separator.channels, samples, generator=generator)}
 
 
 def any_size(inputs: dict[str, Tensor]) -> dict[str, dict[int, Any]]:
@@ -132,10 +126,6 @@ def _overlapped(frames: Tensor, n_fft: int, hop: int) -> Tensor:
     """Their sum, each a hop after the one before. Shape: [N, n_fft, frames] -> [N, samples]."""
     length = (frames.shape[-1] - 1) * hop + n_fft
     return functional.fold(frames, (1, length), (1, n_fft), stride=(1, hop))[:, 0, 0]
-
-
-def _or_own(level: Tensor, own: Tensor | None) -> Tensor:
-    return level if own is None else torch.where(level > 0, level, own)
 
 
 def _real(masks: Tensor) -> Tensor:

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unbraid.dsp import STFT
 from unbraid.errors import InputError
 from unbraid.exports.facts import facts_of, read_facts
 from unbraid.exports.graphs import any_size, example, frozen, in_real_numbers, reason
 from unbraid.exports.recurrent import with_graph_lstms
-from unbraid.separators import Estimate, Separator, level_of
+from unbraid.separators import Estimate, Separator
 
 OPSET = 20  # the first with an inverse DFT over any axis
 
@@ -87,13 +86,12 @@ class OnnxSeparator(Separator):
         said = read_facts(session.get_modelmeta().custom_metadata_map, path)
         super().__init__(said.targets, said.sample_rate, said.channels, said.chunk_samples / said.sample_rate)
         self.session, self.said, self.path = session, said, path
-        try:
-            self.stft = None if said.stft is None else STFT(**said.stft)
-        except ValueError as error:
-            raise InputError(f"{path}: its stft: {error}") from error
-        self.inputs = [one.name for one in session.get_inputs()]
-        if (self.inputs, len(session.get_outputs())) not in ((["mixture"], 1), (["mixture", "level"], 1)):
-            raise InputError(f"{path}: its inputs are {', '.join(self.inputs)}, expected mixture, or mixture and level")
+        inputs, outputs = ([one.name for one in ends] for ends in (session.get_inputs(), session.get_outputs()))
+        if inputs != ["mixture"] or len(outputs) != 1:
+            raise InputError(
+                path, "is another graph", found=f"{', '.join(inputs)} to {', '.join(outputs)}", expected="mixture to sources",
+                hint="Files of earlier versions have the input level: export the run again.",
+            )  # fmt: skip
         self(torch.zeros(1, self.channels, self.shortest))  # what the file says of itself may not be what its graph does
 
     @property
@@ -108,15 +106,9 @@ class OnnxSeparator(Separator):
     def reach(self) -> int | None:
         return self.said.reach
 
-    def level(self, mixture: Tensor) -> Tensor | None:
-        return None if self.stft is None else level_of(mixture, self.stft, self.said.scaling)
-
-    def forward(self, mixture: Tensor, peak: Tensor | None = None, level: Tensor | None = None) -> Estimate:
-        if level is None and peak is not None and self.said.scaling == "track" and self.stft is not None:
-            level = peak * self.stft.window.sum()
-        given = {"mixture": mixture, "level": mixture.new_zeros(len(mixture)) if level is None else level}
+    def forward(self, mixture: Tensor) -> Estimate:
         b, c, n = mixture.shape
-        sources = self._run({name: given[name].float().cpu().numpy() for name in self.inputs})
+        sources = self._run({"mixture": mixture.float().cpu().numpy()})
         if sources.shape != (expected := (b, len(self.targets), c, n)):
             raise InputError(
                 f"{self.path}: its graph gives {[*sources.shape]}, expected {[*expected]} of what it says of itself"

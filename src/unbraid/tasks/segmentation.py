@@ -61,6 +61,6 @@ class SegmentationTask(SeparationTask):
         """Of one whole track."""
         self.confusion.reset()
         for mixture, sources in self.chunks(batch.mixture[0], batch.sources[0]):
-            estimate = self.separator(mixture, batch.peak)
+            estimate = self.separator(mixture)
             self.confusion.update(estimate, self.separator.reference(mixture, sources, estimate, batch.by_difference))
         return segmentation_scores(self.confusion.compute())

@@ -14,11 +14,10 @@ from unbraid.tasks.task import Task
 
 
 class Batch(Protocol):
-    """What the task reads of a batch: mixture [B, C, T], sources [B, S, C, T], peak of whole tracks [B], by_difference [S]."""
+    """What the task reads of a batch: mixture [B, C, T], sources [B, S, C, T], by_difference [S]."""
 
     mixture: Tensor
     sources: Tensor
-    peak: Tensor
     by_difference: tuple[bool, ...]
 
 
@@ -48,7 +47,7 @@ class SeparationTask(Task):
             self.add_module(f"valid_usdr_{target}", metric)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        estimate = self.separator(batch.mixture, batch.peak)
+        estimate = self.separator(batch.mixture)
         loss = self.loss(estimate, self.separator.reference(batch.mixture, batch.sources, estimate, batch.by_difference))
         self.note("loss", loss)
         return loss
@@ -78,7 +77,7 @@ class SeparationTask(Task):
             )
 
     def _validate_chunk(self, mixture: Tensor, sources: Tensor, batch: Batch) -> Tensor:
-        estimate = self.separator(mixture, batch.peak)
+        estimate = self.separator(mixture)
         reference = self.separator.reference(mixture, sources, estimate, batch.by_difference)
         self.valid_loss.update(self.loss(estimate, reference))
         self.observe(estimate, reference)
