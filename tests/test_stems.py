@@ -24,7 +24,8 @@ def test_a_file_is_decoded_once(tmp_path, monkeypatch):
     opened, own = [], AudioInput.open
     monkeypatch.setattr(AudioInput, "open", lambda source: opened.append(source) or own(source))
     torch.manual_seed(0)
-    model = Masking(partial(UNet, None, (4, 8), dropout_layers=1), STFT(128, 96), ["vocals"], 8000, 1, 1.0, MixturePhase()).eval()
+    net = partial(UNet, None, (4, 8), dropout_layers=1)
+    model = Masking(net, STFT(128, 96), ["vocals"], 8000, 1, 1.0, MixturePhase()).eval()
     form = Form("wav", 32, residual=False, accompaniment=False, peaks="scale", tags=False)
     outputs = {"vocals": tmp_path / "stems/vocals.wav"}
     source = AudioInput(tmp_path / "song.wav", 0, "downmix")
