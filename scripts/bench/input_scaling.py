@@ -1,0 +1,118 @@
+"""uSDR of quiet verses for three input scalings of a trained separator with `scaling: patch`.
+
+    python scripts/bench/input_scaling.py [run=outputs/…] [songs=2]
+
+Without `run` it trains `unet_small` on demo songs for 48 steps. Each test song is a demo song of 96 s, of another seed than
+those of the training. Its first 48 s are the verse, at 0, -6, -12 and -20 dB. A figure is the uSDR of the first target in the
+verse minus that of the same verse at 0 dB with the scaling `chunk`; mean of the songs.
+
+`chunk`: each chunk is divided by its largest magnitude, as in training, scoring and `scripts/separate.py`. `song`: each chunk
+is divided by the largest magnitude of the song, as versions before 0.2 did. `smoothed`: each frame is divided by the largest
+magnitude within 0.9 s, averaged over as long.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unbraid import audio
+from unbraid.data.demo_songs.song import render_song
+from unbraid.dsp import magnitudes_of
+from unbraid.loading import load_separator
+from unbraid.scoring.measures import usdr
+from unbraid.separation import Way, separated
+from unbraid.separators import Masking
+
+RATE, SECONDS, VERSE_SECONDS, FADE_SECONDS = 44100, 96, 48, 0.05
+FIRST_SEED = 777_000
+LEVELS = (0, -6, -12, -20)  # dB
+RADIUS = 10  # frames, 0.9 s for the U-Net
+TRAIN = Path(__file__).parents[2] / "train.py"
+Scale = Callable[[Tensor], Tensor]
+
+
+def song_scale(model: Masking, mixture: Tensor) -> Scale:
+    """Return the factor of the whole song. Shape: [C, T]; [B, C, F, T] -> [B, 1, 1, 1]."""
+    factor = 1 / magnitudes_of(model.stft(mixture)).amax()
+    return lambda magnitudes: factor.expand(len(magnitudes), 1, 1, 1)
+
+
+def smoothed_scale(magnitudes: Tensor) -> Tensor:
+    """Return a factor for each frame. Shape: [B, C, F, T] -> [B, 1, 1, T]."""
+    largest = functional.max_pool1d(magnitudes.amax(dim=(1, 2)).unsqueeze(1), 2 * RADIUS + 1, 1, RADIUS)
+    padded = functional.pad(largest, (RADIUS, RADIUS), mode="replicate")
+    return 1 / functional.avg_pool1d(padded, 2 * RADIUS + 1, 1).clamp(min=1e-5).unsqueeze(1)
+
+
+def songs(model: Masking, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield mixtures and the first target of demo songs. Shape: [C, T] each."""
+    for seed in range(FIRST_SEED, FIRST_SEED + count):
+        stems = render_song(seed, SECONDS)
+        yield _at_rate(model, stems["mixture"]), _at_rate(model, stems[model.targets[0]])
+
+
+def _at_rate(model: Masking, samples: np.ndarray) -> Tensor:
+    waveform = audio.to_channels(samples.astype(np.float32) / 32768, model.channels)
+    return torch.from_numpy(audio.resample(waveform, RATE, model.sample_rate))
+
+
+def verse_score(model: Masking, mixture: Tensor, target: Tensor, level: float, scaling: str) -> float:
+    """Return the uSDR in dB of the verse at a level in dB."""
+    verse, fade = VERSE_SECONDS * model.sample_rate, round(FADE_SECONDS * model.sample_rate)
+    gain = torch.ones(mixture.shape[-1])
+    gain[:verse] = 10 ** (level / 20)
+    gain[verse - fade : verse] = torch.linspace(10 ** (level / 20), 1, fade)
+    scales: dict[str, Scale] = {"chunk": model.scale_of, "song": song_scale(model, gain * mixture), "smoothed": smoothed_scale}
+    with patch.object(model, "scale_of", scales[scaling]):
+        estimate = torch.cat([*separated(model, [gain * mixture], Way(), torch.device("cpu"))], dim=-1)[0]
+    score = usdr((gain * target)[:, :verse], estimate[:, :verse])
+    if score is None:
+        raise ValueError("the verse is silent")
+    return score
+
+
+def compare(run: str, count: int) -> dict[str, list[list[float]]]:
+    """Return uSDR by scaling, song and level."""
+    model = load_separator(run).model
+    if not isinstance(model, Masking) or model.scaling != "patch":
+        sys.exit(f"error: run={run}: its input is not scaled; expected a model with scaling: patch")
+    scores: dict[str, list[list[float]]] = {scaling: [] for scaling in ("chunk", "song", "smoothed")}
+    for mixture, target in songs(model, count):
+        for scaling, rows in scores.items():
+            rows.append([verse_score(model, mixture, target, level, scaling) for level in LEVELS])
+    return scores
+
+
+def main(options: dict[str, str]) -> None:
+    """Print the table and one JSON line."""
+    with TemporaryDirectory() as folder:
+        if "run" not in options:
+            words = (
+                "model=unet_small",
+                "data=demo",
+                "trainer=cpu",
+                "trainer.max_steps=48",
+                "test=false",
+                f"hydra.run.dir={folder}",
+            )
+            subprocess.run([sys.executable, str(TRAIN), *words], check=True)
+        scores = compare(options.get("run", folder), int(options.get("songs", 2)))
+    reference = np.mean(scores["chunk"], axis=0)[0]
+    gains = {scaling: (np.mean(rows, axis=0) - reference).round(2).tolist() for scaling, rows in scores.items()}
+    print(f"verse at{'':8}" + "".join(f"{level:7} dB" for level in LEVELS))
+    for scaling, row in gains.items():
+        print(f"{scaling:16}" + "".join(f"{gain:+10.2f}" for gain in row))
+    print(json.dumps(gains | {"usdr": round(float(reference), 2), "largest_loss": -min(gains["chunk"])}))
+
+
+if __name__ == "__main__":
+    main(dict(word.split("=", 1) for word in sys.argv[1:]))
