@@ -43,6 +43,15 @@ def test_magnitude_mse_of_a_shift_is_its_square():
     assert torch.isclose(MagnitudeMSE()(shifted, truth), torch.tensor(0.0625))
 
 
+def test_the_gradient_of_a_targets_network_does_not_depend_on_other_targets():
+    """Or else weight decay, which is not scaled, would be stronger the more targets there are."""
+    magnitudes, truth = torch.rand(2, 4, 1, 5, 7, requires_grad=True), torch.rand(2, 4, 1, 5, 7)
+    loss = MagnitudeMSE()(Estimate(torch.empty(0), magnitudes=magnitudes), Estimate(torch.empty(0), magnitudes=truth))
+    alone = functional.mse_loss(magnitudes[:, 0], truth[:, 0])
+    (together,), (single,) = (torch.autograd.grad(one, magnitudes) for one in (loss, alone))
+    assert torch.allclose(together[:, 0], single[:, 0]) and single[:, 0].abs().max() > 0
+
+
 def test_squared_error_is_summed_over_an_item_and_averaged_over_items():
     estimate, truth = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [3.0, 4.0]])
     assert SquaredError()(estimate, truth) == (4 + 25) / 2

@@ -1,6 +1,6 @@
 """The baseline of instruments: pitch and loudness as asked for, one spectrum of harmonics and one of noise, both fitted.
 
-It is the best instrument of its kind without a state: what a network is better by, it owes to spectra that change.
+It has neither a state nor a room: what a network is better by, it owes to spectra that change and to its room, if it has one.
 """
 
 import math

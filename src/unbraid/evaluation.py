@@ -23,7 +23,7 @@ from unbraid.separators import Masking, Separator
 from unbraid.subjects import Oracle, Separated, Subject
 
 ESTIMATE, MIXED = "estimate", "mixture"
-ORACLE_ROWS = {"irm": "ideal ratio mask", "psm": "phase-sensitive mask"}  # a reference, and the ceiling of masks in [0, 1]
+ORACLE_ROWS = {"irm": "ideal ratio mask", "psm": "phase-sensitive mask"}  # references; psm is the best real mask of each bin
 WORDS = {MIXED: "mixture"} | ORACLE_ROWS
 
 

@@ -119,11 +119,16 @@ class Chimera(nn.Module):
 
 
 class MagnitudeMSE(nn.Module):
-    """The mean of (M ⊙ X − Y)² over all bins: what Open-Unmix is trained on (Stöter et al., JOSS 2019)."""
+    """The mean of (M ⊙ X − Y)² over bins, summed over targets: what Open-Unmix is trained on (Stöter et al., JOSS 2019).
+
+    The sum gives each target's network the gradient that it has when it is trained alone. With a mean, weight decay would be
+    stronger the more targets there are.
+    """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
-        return functional.mse_loss(given(estimate, "magnitudes"), reference.magnitudes)
+        magnitudes = given(estimate, "magnitudes")
+        return magnitudes.shape[1] * functional.mse_loss(magnitudes, reference.magnitudes)
 
 
 class WaveformL1(nn.Module):

@@ -68,6 +68,16 @@ def test_a_closed_gate_is_silence_and_a_dry_room_is_none():
     assert torch.equal(dry, torch.cat([sound for sound, _ in made.perform(f0, loudness)]))
 
 
+def test_the_room_adds_nothing_at_once():
+    """The dry sound is there already, so the first sample of the room has no effect, as in the code of the authors."""
+    made, (f0, loudness) = instrument(), performance()
+    wet = torch.cat([sound for sound, _ in made.perform(f0, loudness, seed=1)])
+    with torch.no_grad():
+        made.room[0] += 10.0
+    assert torch.equal(wet, torch.cat([sound for sound, _ in made.perform(f0, loudness, seed=1)]))
+    assert not torch.equal(wet, torch.cat([sound for sound, _ in made.perform(f0, loudness, seed=1, dry=True)]))
+
+
 def test_it_learns_a_spectrum():
     made, loss = instrument(reverb_seconds=0.0).train(), MultiScaleSpectral([512, 128], 1.0)
     f0, loudness = torch.full((2, 101), 220.0), torch.full((2, 101), -20.0)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from unbraid.synthesis import audible, convolve, filtered_noise, mfccs, oscillators, white_noise
 
@@ -185,7 +186,8 @@ class Instrument(nn.Module):
         sound = tone + air
         if self.room is None or state.dry:
             return sound, new
-        echo, state.room = convolve(sound, self.room, state.room)
+        # The first sample would be more of the dry sound.
+        echo, state.room = convolve(sound, functional.pad(self.room[1:], (1, 0)), state.room)
         return sound + echo, new
 
     @torch.no_grad()

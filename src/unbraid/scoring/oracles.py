@@ -1,4 +1,4 @@
-"""Oracles: masks computed from the true sources, as references and ceilings for estimated ones.
+"""Oracles: masks computed from the true sources, as references for estimated ones.
 
 Each takes a mixture [C, T], the true sources [S, C, T] and a transform, and returns [S, C, T]. One source is
 transformed at a time, so that a whole song fits into memory.
@@ -18,8 +18,8 @@ RIDGE = 1e-5  # share of the mean diagonal that keeps covariances of one directi
 def phase_sensitive_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate by the phase-sensitive mask, with the mixture's phase (Erdogan, Hershey, Watanabe & Le Roux, ICASSP 2015).
 
-    It is the ceiling of real masks in [0, 1] at this STFT: no other such mask has a smaller squared error in any bin. Masks
-    above 1 and complex masks have no ceiling.
+    No other real mask in [0, 1] has a smaller squared error in any bin of this STFT. It is no upper limit of scores, which are of
+    waveforms: bins overlap, and masks that are chosen for the waveform can be more than 1 dB better.
     """
     return _masked(mixture, sources, stft, phase_sensitive)
 
@@ -42,8 +42,9 @@ def phase_sensitive(source: Tensor, mixture: Tensor) -> Tensor:
 def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate by the ratio of the source's magnitude to source plus rest of the mixture, with the mixture's phase.
 
-    It is a reference, not a ceiling: it ignores phases, and `phase_sensitive_mask` is better. The exponent of the magnitudes
-    is 1 (Liutkus & Badeau, ICASSP 2015). Wang, Narayanan & Wang (IEEE TASLP 2014) take the square root of the ratio of powers.
+    It ignores phases, and `phase_sensitive_mask` is better. The exponent of the magnitudes is 1, as in Liutkus & Badeau (ICASSP
+    2015) with two sources: the target and the rest of the mixture. Wang, Narayanan & Wang (IEEE TASLP 2014) take the square
+    root of the ratio of powers.
     """
     return _masked(
         mixture, sources, stft, lambda source, mix: source.abs() / (source.abs() + (mix - source).abs()).clamp(min=FLOOR)
