@@ -18,8 +18,8 @@ RIDGE = 1e-5  # share of the mean diagonal that keeps covariances of one directi
 def phase_sensitive_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate by the phase-sensitive mask, with the mixture's phase (Erdogan, Hershey, Watanabe & Le Roux, ICASSP 2015).
 
-    No other real mask in [0, 1] has a smaller squared error in any bin of this STFT. It is no upper limit of scores, which are of
-    waveforms: bins overlap, and masks that are chosen for the waveform can be more than 1 dB better.
+    No other real mask in [0, 1] has a smaller squared error in any bin of this STFT. It is no upper limit of scores, which are
+    of waveforms: bins overlap, and masks that are chosen for the waveform can be more than 1 dB better.
     """
     return _masked(mixture, sources, stft, phase_sensitive)
 
