@@ -100,7 +100,7 @@ def test_two_users_share_gpus(two_users, locks, umask):
     with takers(other) as (last,):
         last.start()
         assert last.taken() == [0]
-    assert stat.S_IMODE(locks.stat().st_mode) == 0o1777 and {*os.listdir(locks)} == {"README", LOCK}
+    assert stat.S_IMODE(locks.stat().st_mode) == 0o1777 and {path.name for path in locks.iterdir()} == {"README", LOCK}
 
 
 def test_racing_users_take_each_gpu_once(two_users, locks):

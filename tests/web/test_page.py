@@ -3,7 +3,7 @@
 import pytest
 
 from tests.exports.conftest import SMALL, made
-from tests.web.test_server import serving
+from tests.web.test_server import TOKEN, serving
 
 
 @pytest.fixture
@@ -15,7 +15,8 @@ def page(browser, tmp_path):
         wrong = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(address) else None)
-        page.goto(address)
+        page.goto(f"{address}/?token={TOKEN}")
+        assert page.url == f"{address}/"
         yield page, songs
         page.close()
         assert wrong == []
