@@ -100,7 +100,8 @@ def test_malformed_and_other_origins_are_refused(server, origin, capfd):
     "headers",
     [
         "Host: 127.0.0.1:abc", "Host: [::1", "Host: localhost:99999999", "Content-Length: -1", "Content-Length: x",
-        f"Content-Length: {'9' * 5000}", "Content-Length: 1e3", "Transfer-Encoding: x", "Range: bytes=9-1,x", f"X: {'x' * 100_000}",
+        f"Content-Length: {'9' * 5000}", "Content-Length: 1e3", "Transfer-Encoding: x", "Range: bytes=9-1,x",
+        f"X: {'x' * 100_000}",
     ],
 )  # fmt: skip
 def test_malformed_headers_raise_nothing(server, headers, capfd):

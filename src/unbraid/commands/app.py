@@ -16,6 +16,7 @@ from unbraid.loading import load_separator
 from unbraid.runs import check
 from unbraid.separation import Way
 from unbraid.tasks.interruption import interruptible
+from unbraid.text import echo
 
 GRACE_SECONDS = 2  # for requests that are being answered when the program ends
 HOST = "127.0.0.1"  # and no other: whoever is on the network has no business here
@@ -74,7 +75,7 @@ def app(config: DictConfig) -> None:
         songs = Songs(loaded, Path(folder), 60.0 * config.keep_minutes, way, config.max_waiting)
         songs.thread.start()
         address = f"http://{HOST}:{listener.getsockname()[1]}/?token={token}"
-        print(f"page    {address}  (Ctrl-C ends it and deletes all songs)", flush=True)
+        echo(f"page    {address}  (Ctrl-C ends it and deletes all songs)", flush=True)
         served = application(songs, Path(config.run).name, config.max_megabytes, token)
         server = uvicorn.Server(uvicorn.Config(served, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS))
         # Not in the main thread, which gets the signals: uvicorn would end the process at SIGTERM before the clean-up.

@@ -1,6 +1,6 @@
 """Server of the page, for one user of this machine.
 
-Requests without the token of the printed address are refused, and so are other host names, pages of other sites and large files.
+It refuses requests without the token of the printed address, other host names, pages of other sites and large files.
 
 GET    /?token=…            store the token as a cookie, which every other request must carry
 POST   /songs?name=…        the file itself as body -> {"id": …}
