@@ -18,8 +18,8 @@ CLEAR, TITLE, C1, REVERSED = "\x1b[2J\x1b[1A", "\x1b]0;title\x07", "\x9b31m", "\
 TERMINAL = [CLEAR, TITLE, C1, REVERSED, "line\rhidden", "\b\b\bx", "\x00", "\x7f", "\u2066x", "\x1b_Gpayload\x1b\\", "\udcff"]
 FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", '=HYPERLINK("http://x")', "＝1", "\n=1", "-x", "+x"]
 MARKUP = [
-    "<img src=http://x>", "a|b", "a\nb", "a\r\n\r\n# b", "[a](http://x)", "![a](http://x)", "http://x.y", "www.x.y", "`a`", "&lt;b>",
-    "<!-- ", "x@y.z", "a\n---\nlicense: mit", "\u2028# b", "**a**", "~~~\n", "$x$", "$`x`$",
+    "<img src=http://x>", "a|b", "a\nb", "a\r\n\r\n# b", "[a](http://x)", "![a](http://x)", "http://x.y", "www.x.y", "`a`",
+    "&lt;b>", "<!-- ", "x@y.z", "a\n---\nlicense: mit", "\u2028# b", "**a**", "~~~\n", "$x$", "$`x`$",
 ]  # fmt: skip
 ACTIVE = set("\x1b\x07\x9b\r\b\x00\x7f")
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.conftest import wait_for
 from tests.exports.conftest import SMALL, made
 from tests.web.test_server import TOKEN, serving
 
@@ -20,15 +21,6 @@ def page(browser, tmp_path):
         yield page, songs
         page.close()
         assert wrong == []
-
-
-def wait_for(page, condition):
-    """Playwright's own waiting would need `eval` in the page, which the page forbids."""
-    for _ in range(400):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"never came true: {condition}")
 
 
 def level(page, stem):
