@@ -51,6 +51,15 @@ def browser(tmp_path_factory):
         context.close()
 
 
+def wait_for(page, condition):
+    """Wait until an expression is true. The waiting of Playwright needs `eval` in the page, which the pages forbid."""
+    for _ in range(400):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never came true: {condition}")
+
+
 def write_song(folder: Path, seed: int, seconds: float = 3.0, rate: int = RATE) -> dict[str, np.ndarray]:
     """A folder of wav files as in MUSDB18-HQ: tones and noise, the mixture their exact sum. Returns them as [samples, 2]."""
     generator = np.random.default_rng(seed)

@@ -110,7 +110,8 @@ def draw(page: Any) -> None:
 
 def open_player(page: Any, path: Path) -> None:
     page.goto(path.as_uri())
-    page.wait_for_function("deck.current.readyState >= 3")
+    while not page.evaluate("deck.current.readyState >= 3"):  # `wait_for_function` needs `eval`, which the page forbids
+        page.wait_for_timeout(5)
 
 
 def leave_sweep(sweep: Path, arms: int, seeds: int, tracks: int, clips: int) -> None:

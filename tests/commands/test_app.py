@@ -41,10 +41,12 @@ def test_it_serves_its_page_to_this_machine_until_ctrl_c(run, tmp_path):
     )  # fmt: skip
     try:
         said = process.stdout.readline()
-        port = int(re.fullmatch(r"page    http://127\.0\.0\.1:(\d+)  \(Ctrl-C ends it and deletes all songs\)\n", said)[1])
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as page:
-            assert b"<title>unbraid</title>" in page.read()
-            assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
+        address = re.fullmatch(r"page    (\S+)  \(Ctrl-C ends it and deletes all songs\)\n", said)[1]
+        port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\?token=[\w-]{43}", address)[1])
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with browser.open(address, timeout=30) as page:
+            assert b"<title>unbraid</title>" in page.read() and page.url == f"http://127.0.0.1:{port}/"
+            assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert any((tmp_path / "tmp").glob("unbraid-app-*"))
         with socket.socket() as elsewhere:  # another address of this machine: nobody listens there
             assert elsewhere.connect_ex(("127.0.0.2", port)) != 0
@@ -63,7 +65,8 @@ def test_bad_input_is_one_sentence(cli, run):
             (["run=nowhere"], "run=nowhere: no such folder"),
             ([f"run={run}", f"port={taken.getsockname()[1]}"], "Address already in use; choose another"),
             ([f"run={run}", "port=70000"], "port must lie in [0, 65535], found 70000"),
-            ([f"run={run}", "max_megabytes=0"], "max_megabytes must be at least 1, found 0"),
+            ([f"run={run}", "max_megabytes=0"], "max_megabytes: found 0"),
+            ([f"run={run}", "max_waiting=0"], "max_waiting: found 0"),
             ([f"run={run}", "keep_minutes=abc"], "keep_minutes: found 'abc', expected int"),
         ):
             status, _, err = cli(*words, door=DOOR)

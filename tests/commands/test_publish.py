@@ -53,7 +53,7 @@ def test_the_card_is_one_of_the_hub_and_says_what_the_figures_are(cli, run, tmp_
     assert card.data.license == "cc-by-nc-4.0" and card.data.library_name == "unbraid" and "unet" in card.data.tags
     for words in (
         "# unet, trained on musdb", "8192 Hz mono", "MUSDB18, for academic use", "| vocals | uSDR | 1.25 dB |",
-        "| vocals | SI-SDR | undefined |", "Protocol: name energy_ratios, tracks median.",
+        "| vocals | SI-SDR | undefined |", "Protocol: name energy\\_ratios, tracks median.",
     ):  # fmt: skip
         assert words in card.text
 

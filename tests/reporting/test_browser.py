@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.conftest import wait_for
 from tests.reporting.sweeps import leave_run, usual
 from unbraid.reporting.arms import runs_of
 from unbraid.reporting.making import make
@@ -16,7 +17,7 @@ PLOTS = ("boxes", "heat", "curves", "parameters", "seconds")
 @pytest.fixture
 def listen(watched, report):
     page = watched.open(report / "listen.html")
-    page.wait_for_function("deck.current.readyState >= 3")
+    wait_for(page, "deck.current.readyState >= 3")
     return page
 
 
@@ -43,19 +44,19 @@ def test_plots_follow_what_is_chosen(watched, report):
     page.locator("#boxes").scroll_into_view_if_needed()
     page.locator("#boxes .main-svg").first.wait_for()
     page.select_option("#measure", "SIR")
-    page.wait_for_function("document.getElementById('boxes').layout.yaxis.title.text === 'SIR (dB)'")
+    wait_for(page, "document.getElementById('boxes').layout.yaxis.title.text === 'SIR (dB)'")
     page.locator("#heat").scroll_into_view_if_needed()
     page.check("#relative")
-    page.wait_for_function("document.getElementById('heat').data[0].z[0].every((value) => value === 0)")
+    wait_for(page, "document.getElementById('heat').data[0].z[0].every((value) => value === 0)")
 
 
 def test_switching_keeps_the_place_while_it_plays(listen):
     listen.keyboard.press("Space")
-    listen.wait_for_function("deck.place > 0.5")
+    wait_for(listen, "deck.place > 0.5")
     for number in (2, 3, 5, 1, 4):
         before = listen.evaluate("() => { window.old = deck.current; return deck.place; }")
         listen.keyboard.press(str(number))
-        listen.wait_for_function("deck.current !== window.old && deck.place > 0 && !deck.current.seeking")
+        wait_for(listen, "deck.current !== window.old && deck.place > 0 && !deck.current.seeking")
         stopped, first, now = listen.evaluate(
             "[window.old.currentTime, deck.current.played.length ? deck.current.played.end(deck.current.played.length - 1)"
             " - deck.place : 0, deck.place]"
@@ -108,7 +109,7 @@ def test_a_loop_is_dragged_and_held(listen):
     assert min(places) >= 0.95 and max(places) <= 1.6 + 0.1
     assert sum(after < before for before, after in pairwise(places)) >= 2  # it went round
     listen.keyboard.press("l")
-    listen.wait_for_function("deck.place > 1.8")
+    wait_for(listen, "deck.place > 1.8")
 
 
 def test_brackets_mark_a_loop_at_the_place(listen):
@@ -123,11 +124,11 @@ def test_brackets_mark_a_loop_at_the_place(listen):
 def test_at_the_end_it_stops_or_goes_round(listen):
     listen.evaluate("deck.seek(3.8)")
     listen.keyboard.press("Space")
-    listen.wait_for_function("!deck.playing")
+    wait_for(listen, "!deck.playing")
     listen.keyboard.press("l")  # of the whole song
     listen.evaluate("deck.seek(3.8)")
     listen.keyboard.press("Space")
-    listen.wait_for_function("deck.playing && deck.place < 1")
+    wait_for(listen, "deck.playing && deck.place < 1")
 
 
 def test_a_click_on_a_picture_goes_there_and_the_cursor_is_there(listen):
@@ -174,7 +175,7 @@ def test_blind_votes_are_downloaded(listen, tmp_path):
     assert listen.locator("#rows").is_hidden() and listen.locator("#duel").is_visible()
     assert "net" not in listen.locator("#duel").inner_text()
     listen.keyboard.press("Space")
-    listen.wait_for_function("deck.place > 0.3")
+    wait_for(listen, "deck.place > 0.3")
     before = place(listen)
     listen.keyboard.press("b")
     assert listen.locator("[data-side=b][aria-pressed=true]").count() == 1 and place(listen) >= before - 0.05
@@ -242,7 +243,7 @@ def test_dark_where_the_system_is_dark_and_where_the_button_says_so(watched, rep
     button.click()
     assert page.evaluate(ground) == dark
     page.locator("#boxes").scroll_into_view_if_needed()
-    page.wait_for_function("document.getElementById('boxes').layout?.font.color === '#e8eaed'")  # plots too
+    wait_for(page, "document.getElementById('boxes').layout?.font.color === '#e8eaed'")  # plots too
     page = watched.open(report / "listen.html")
     assert page.evaluate(ground) == dark  # remembered
     page.locator("#theme").click()
@@ -266,7 +267,7 @@ def test_twelve_arms_and_five_songs_load_within_two_seconds(watched, tmp_path):
     sweep = usual(tmp_path / "sweep", arms=12, songs=5)
     make(runs_of(sweep), sweep / "report", "a sweep")
     page = watched.open(sweep / "report/listen.html")
-    page.wait_for_function("deck.current.readyState >= 3")
+    wait_for(page, "deck.current.readyState >= 3")
     assert page.locator(".row").count() == 14
     assert page.evaluate("deck.players.size") <= 14  # of the song that is open, and not of the others
 

@@ -140,10 +140,13 @@ def test_a_single_arm_is_compared_with_nothing(tmp_path, capsys):
     assert "nothing to compare it with" in text and "differ in the seed only" in text
 
 
+def data_of(script):
+    return json.loads(json.loads(script.read_text().partition("JSON.parse(")[2].removesuffix(");\n")))
+
+
 def test_curves_are_of_all_seeds_and_of_runs_without_scores_too(tmp_path):
     leave_run(usual(tmp_path, arms=1), 6, "net9", 0, None, state="failed")
-    text = (made(tmp_path) / "report-data.js").read_text()
-    data = json.loads(text.removeprefix("const REPORT = ").removesuffix(";\n"))
+    data = data_of(made(tmp_path) / "report-data.js")
     first, failed = data["curves"]["valid/loss"]
     assert (first["arm"], first["seeds"], failed["arm"]) == ("net0", 2, "net9") and first["epochs"] == [1, 2, 3]
     assert first["low"][0] < first["mean"][0] < first["high"][0] == 1.0
@@ -153,8 +156,7 @@ def test_curves_are_of_all_seeds_and_of_runs_without_scores_too(tmp_path):
 def test_a_run_that_diverged_has_a_curve_up_to_there(tmp_path):
     run = leave_run(tmp_path, 0, "net", 0, [1.0])
     (run / "metrics.csv").write_text("epoch,step,seconds,valid/loss\n0,1,2.5,0.5\n1,2,2.5,inf\n")
-    text = (made(tmp_path) / "report-data.js").read_text()
-    (curve,) = json.loads(text.removeprefix("const REPORT = ").removesuffix(";\n"))["curves"]["valid/loss"]
+    (curve,) = data_of(made(tmp_path) / "report-data.js")["curves"]["valid/loss"]
     assert curve["epochs"] == [1] and curve["mean"] == [0.5]
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from tests.conftest import wait_for
 from tests.exports.conftest import SMALL, made
-from tests.web.test_server import serving
+from tests.web.test_server import TOKEN, serving
 
 
 @pytest.fixture
@@ -15,19 +16,11 @@ def page(browser, tmp_path):
         wrong = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(address) else None)
-        page.goto(address)
+        page.goto(f"{address}/?token={TOKEN}")
+        assert page.url == f"{address}/"
         yield page, songs
         page.close()
         assert wrong == []
-
-
-def wait_for(page, condition):
-    """Playwright's own waiting would need `eval` in the page, which the page forbids."""
-    for _ in range(400):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"never came true: {condition}")
 
 
 def level(page, stem):

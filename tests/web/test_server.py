@@ -19,18 +19,20 @@ from unbraid.separation import Way
 uvicorn = pytest.importorskip("uvicorn", reason="pip install 'unbraid[app]'")
 pytest.importorskip("starlette", reason="pip install 'unbraid[app]'")
 
+TOKEN = "a-token"
+
 
 @contextmanager
-def serving(separator, folder, max_megabytes=5, keep_seconds=600.0):
-    """The address of a page, and its songs."""
+def serving(separator, folder, max_megabytes=5, keep_seconds=600.0, max_waiting=10):
+    """The address of a page, without its token, and its songs."""
     from unbraid.commands.app import _listening
     from unbraid.web.server import app
     from unbraid.web.songs import Songs
 
     folder.mkdir()
-    songs = Songs(Loaded(separator, Path()), folder, keep_seconds, Way())
+    songs = Songs(Loaded(separator, Path()), folder, keep_seconds, Way(), max_waiting)
     songs.thread.start()
-    server = uvicorn.Server(uvicorn.Config(app(songs, "a run", max_megabytes), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app(songs, "a run", max_megabytes, TOKEN), log_level="warning"))
     with _listening(0) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -48,9 +50,14 @@ def server(tmp_path):
         yield address, songs
 
 
+def cookie(address):
+    return f"unbraid-{address.rsplit(':', 1)[1]}={TOKEN}"
+
+
 def ask(address, method, path, body=None, **headers):
+    """Request a path, with the token if the headers name no other cookie."""
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
-    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    connection.request(method, path, body, {"Cookie": cookie(address)} | headers)
     response = connection.getresponse()
     found = response.read()
     return response.status, json.loads(found) if "json" in response.getheader("content-type", "") else found
@@ -114,6 +121,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(server):
     address, songs = server
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
     connection.putrequest("POST", "/songs?name=a.wav")
+    connection.putheader("Cookie", cookie(address))
     connection.putheader("Content-Length", "1000")
     connection.endheaders(b"only this")
     while not any(songs.folder.iterdir()):

@@ -1,6 +1,5 @@
 """Anomaly: where sounds are unlike what an autoencoder was trained on."""
 
-import csv
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from unbraid.anomalies import Anomaly, Detector, auroc, intervals, labelled, pla
 from unbraid.commands.trained import Sound, Trained, Use
 from unbraid.errors import InputError
 from unbraid.files import written_whole
+from unbraid.text import echo, write_csv
 
 
 @dataclass
@@ -50,7 +50,7 @@ def anomaly(config: DictConfig) -> None:
     detector.fit((sound.waveform for sound in trained.of_split("train")), valid, config.quantile)
     folder = Path(config.output).expanduser() if config.output else trained.folder / "anomalies"
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"{'sound':<32}{'flagged':>9}{'seconds':>9}{'AUROC':>8}")
+    echo(f"{'sound':<32}{'flagged':>9}{'seconds':>9}{'AUROC':>8}")
     values: list[np.ndarray] = []
     truths: list[np.ndarray | None] = []
     for sound in trained.sounds():
@@ -68,13 +68,13 @@ def anomaly(config: DictConfig) -> None:
         title = f"{sound.name}: {sound.label}" if sound.label else sound.name
         pictures.anomalies(folder / f"{_stem(sound)}.png", title, scores, detector.seconds_per_frame, found, spans)
         shown = "–" if area is None else f"{area:.3f}"
-        print(f"{title[:31]:<32}{len(found):>9}{sum(stop - start for start, stop, _ in found):>9.2f}{shown:>8}")
+        echo(f"{title[:31]:<32}{len(found):>9}{sum(stop - start for start, stop, _ in found):>9.2f}{shown:>8}")
         values.append(scores.numpy())
         truths.append(truth)
     if len(values) > 1 and all(truth is not None for truth in truths):
         area = auroc(np.concatenate(values), np.concatenate([truth for truth in truths if truth is not None]))
-        print(f"{'all':<50}{'–' if area is None else f'{area:.3f}':>8}")
-    print(f"\nlook    {folder}")
+        echo(f"{'all':<50}{'–' if area is None else f'{area:.3f}':>8}")
+    echo(f"\nlook    {folder}")
 
 
 def _check(config: DictConfig) -> None:
@@ -116,6 +116,4 @@ def _stem(sound: Sound) -> str:
 
 def _write(folder: Path, sound: Sound, found: list[tuple[float, float, float]]) -> None:
     with written_whole(folder / f"{_stem(sound)}.csv") as partial, partial.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["start", "stop", "score"])
-        table.writerows((f"{start:.4f}", f"{stop:.4f}", f"{score:.3f}") for start, stop, score in found)
+        write_csv(file, ["start", "stop", "score"], ((f"{a:.4f}", f"{b:.4f}", f"{score:.3f}") for a, b, score in found))

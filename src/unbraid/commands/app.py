@@ -1,7 +1,10 @@
 """App: a page in one's own browser that takes songs apart by a trained run."""
 
+import logging
 import os
+import secrets
 import socket
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +15,10 @@ from unbraid.errors import InputError
 from unbraid.loading import load_separator
 from unbraid.runs import check
 from unbraid.separation import Way
+from unbraid.tasks.interruption import interruptible
+from unbraid.text import echo
 
+GRACE_SECONDS = 2  # for requests that are being answered when the program ends
 HOST = "127.0.0.1"  # and no other: whoever is on the network has no business here
 
 
@@ -25,6 +31,7 @@ class App:
         checkpoint: of a run: best, last or a file.
         port: of the page; 0: any that is free.
         max_megabytes: larger files are refused.
+        max_waiting: number of songs that may wait at a time; more are refused.
         keep_minutes: after which a song that nobody listens to is deleted.
         device: where it runs; None: a GPU where there is one.
     """
@@ -33,12 +40,13 @@ class App:
     checkpoint: str
     port: int
     max_megabytes: int
+    max_waiting: int
     keep_minutes: int
     device: str | None
 
 
 def app(config: DictConfig) -> None:
-    """Serve the page until Ctrl-C; then every song and stem is deleted.
+    """Serve the page until Ctrl-C, SIGTERM or SIGHUP; then every song and stem is deleted.
 
     Raises:
         InputError: there is no such run, starlette or uvicorn are not installed, or the port is taken.
@@ -46,9 +54,9 @@ def app(config: DictConfig) -> None:
     check(config, App)
     if config.run is None:
         raise InputError("run has no default and must be given: run=FOLDER")
-    for key in ("max_megabytes", "keep_minutes"):
+    for key in ("max_megabytes", "max_waiting", "keep_minutes"):
         if config[key] < 1:
-            raise InputError(f"{key} must be at least 1, found {config[key]}")
+            raise InputError(key, found=config[key], expected="at least 1")
     try:
         import uvicorn
 
@@ -58,17 +66,28 @@ def app(config: DictConfig) -> None:
         raise InputError(f"the page needs the package {error.name}: pip install 'unbraid[app]'") from error
     loaded, way = load_separator(config.run, config.checkpoint), Way(device=config.device)
     loaded.on(way)
-    with _listening(config.port) as listener, TemporaryDirectory(prefix="unbraid-app-") as folder:
-        songs = Songs(loaded, Path(folder), 60.0 * config.keep_minutes, way)
+    token = secrets.token_urlsafe(32)
+    with (
+        interruptible(),
+        _listening(config.port) as listener,
+        TemporaryDirectory(prefix="unbraid-app-", ignore_cleanup_errors=True) as folder,
+    ):
+        songs = Songs(loaded, Path(folder), 60.0 * config.keep_minutes, way, config.max_waiting)
         songs.thread.start()
-        print(f"page    http://{HOST}:{listener.getsockname()[1]}  (Ctrl-C ends it and deletes all songs)", flush=True)
-        server = uvicorn.Server(
-            uvicorn.Config(application(songs, Path(config.run).name, config.max_megabytes), log_level="warning")
-        )
+        address = f"http://{HOST}:{listener.getsockname()[1]}/?token={token}"
+        echo(f"page    {address}  (Ctrl-C ends it and deletes all songs)", flush=True)
+        served = application(songs, Path(config.run).name, config.max_megabytes, token)
+        server = uvicorn.Server(uvicorn.Config(served, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS))
+        # Not in the main thread, which gets the signals: uvicorn would end the process at SIGTERM before the clean-up.
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server", daemon=True)
+        thread.start()
         try:
-            server.run(sockets=[listener])
+            thread.join()
         finally:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it reports each request that the end cuts off
+            server.should_exit = True
             songs.close()
+            thread.join()
 
 
 def _listening(port: int) -> socket.socket:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from unbraid.errors import InputError
 from unbraid.ledger import sweep_of
+from unbraid.text import echo
 
 
 class ReportAtEnd(Callback):
@@ -22,4 +23,4 @@ class ReportAtEnd(Callback):
         try:
             at_end(folder)
         except InputError as error:  # the runs are what they are
-            print(f"\nno report: {error}")
+            echo(f"\nno report: {error}")

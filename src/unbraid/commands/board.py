@@ -10,11 +10,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from unbraid.launchers.arms import Arm
 from unbraid.launchers.processes import duration
 from unbraid.ledger import Ledger
 from unbraid.records import ENDED, Run, State, epochs, figures, read_record
+from unbraid.text import echo, one_line
 
 REFRESH_SECONDS = 1.0
 COLUMNS = ("run", "state", "on", "done", "loss", "best", "left", "score")
@@ -52,7 +54,7 @@ class Board:
         counts = {state: states.count(state) for state in dict.fromkeys(states)}
         left = len(self.configs) - len(states)
         said = [f"{count} {state}" for state, count in counts.items()] + [f"{left} not started"] * bool(left)
-        print(f"sweep   {', '.join(said)}")
+        echo(f"sweep   {', '.join(said)}")
 
     def started(self, arm: Arm, where: str) -> None:
         self.places[arm], self.began[arm] = where, time.monotonic()
@@ -76,20 +78,25 @@ class Board:
 
     def _say(self, line: str) -> None:
         if self.live is None:
-            print(line, flush=True)
+            echo(line, flush=True)
 
     def _table(self) -> Table:
         """Of the runs that have a state, and the number of those that wait: running ones first, as a screen has an end."""
         table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
         for arm, place in self.places.items():
-            table.add_row(arm.folder.name, "running", place, *progress(arm.folder, self.configs[arm]), "")
+            table.add_row(*_plain(arm.folder.name, "running", place, *progress(arm.folder, self.configs[arm]), ""))
         if waiting := len(self.configs) - len(self.places) - len(self.said):
             table.add_row(f"{waiting} waiting")
         for arm in sorted(self.said, key=lambda arm: arm.number):
             state, words = self.said[arm]
             done, loss, best, _ = progress(arm.folder, self.configs[arm])
-            table.add_row(arm.folder.name, state, "", done, loss, best, "", words)
+            table.add_row(*_plain(arm.folder.name, state, "", done, loss, best, "", words))
         return table
+
+
+def _plain(*cells: str) -> list[Text]:
+    """Return cells in which rich finds no markup and a terminal no control characters."""
+    return [Text(one_line(cell)) for cell in cells]
 
 
 def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:

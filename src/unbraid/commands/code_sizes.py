@@ -1,6 +1,5 @@
 """Table and picture of a sweep over code sizes: test error of the autoencoder and of PCA."""
 
-import csv
 import json
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -11,6 +10,7 @@ from omegaconf import DictConfig
 
 from unbraid import pictures
 from unbraid.files import written_whole
+from unbraid.text import echo, write_csv
 
 COLUMNS = ("code size", "error", "deviation", "PCA", "runs below PCA", "runs")
 
@@ -27,22 +27,20 @@ class CodeSizes(Callback):
             return
         rows = [_row(size, paths) for size, paths in sorted(found.items())]
         with written_whole(folder / "code_sizes.csv") as partial, partial.open("w", newline="") as file:
-            table = csv.DictWriter(file, COLUMNS)
-            table.writeheader()
-            table.writerows(rows)
+            write_csv(file, COLUMNS, rows)
         first = {row["code size"]: found[row["code size"]][0].parent / "pictures" / "reconstructions.png" for row in rows}
         pictures.code_sizes(folder / "code_sizes.png", rows, first)
         _print(rows)
-        print(f"\nsquared error of a test image or frame, mean and standard deviation of runs: {folder / 'code_sizes.png'}")
+        echo(f"\nsquared error of a test image or frame, mean and standard deviation of runs: {folder / 'code_sizes.png'}")
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
     """Print the measured errors."""
-    print(f"\n{'code size':>9}{'autoencoder':>22}{'PCA':>10}{'against PCA':>14}{'runs below PCA':>18}")
+    echo(f"\n{'code size':>9}{'autoencoder':>22}{'PCA':>10}{'against PCA':>14}{'runs below PCA':>18}")
     for row in rows:
         share, below = row["error"] / row["PCA"] - 1, f"{row['runs below PCA']} of {row['runs']}"
         errors = f"{row['error']:>12.2f} ± {row['deviation']:<7.2f}{row['PCA']:>10.2f}{share:>+14.0%}"
-        print(f"{row['code size']:>9}{errors}{below:>18}")
+        echo(f"{row['code size']:>9}{errors}{below:>18}")
 
 
 def _row(size: int, paths: list[Path]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from unbraid.commands.door import CONF, door
 from unbraid.errors import unknown
+from unbraid.text import echo
 
 TRAIN = "train"
 
@@ -20,10 +21,10 @@ def main() -> None:
     """The verb comes first, and what the script of that name takes comes after it."""
     known, verb = verbs(), sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in ("", "-h", "--help"):
-        print(f"unbraid VERB …   where VERB is one of {', '.join(known)}\nunbraid VERB --help says what it takes.")
+        echo(f"unbraid VERB …   where VERB is one of {', '.join(known)}\nunbraid VERB --help says what it takes.")
         sys.exit(0 if verb else 1)
     if verb not in known:
-        print(f"error: {verb}: there is no such verb; {unknown(verb, known)}", file=sys.stderr)
+        echo(f"error: {verb}: there is no such verb; {unknown(verb, known)}", file=sys.stderr)
         sys.exit(1)
     sys.argv[:2] = [f"unbraid {verb}"]
 

@@ -52,6 +52,7 @@ from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
 from unbraid.tasks.synthesis import SynthesisTask
 from unbraid.tasks.task import Task
+from unbraid.text import echo
 from unbraid.training_tracks import write_training_tracks
 
 BEST = "best.ckpt"
@@ -79,7 +80,7 @@ class Course(ABC):
         """Train and test, on each process; how it ended."""
         if not self.trainer.is_global_zero:
             return self._run()
-        print(f"{self.introduction()}\nrun     {shown(self.folder)}", flush=True)
+        echo(f"{self.introduction()}\nrun     {shown(self.folder)}", flush=True)
         self._print_notices()
         with self.loggers.following(self.about, self.clips):
             state = self._run()
@@ -90,10 +91,10 @@ class Course(ABC):
         """Print decisions about the user's files that they should know of, on standard error."""
         notices = self.data.notices() if isinstance(self.data, MultitrackData) else []
         for notice in notices[:MOST_NOTICES]:
-            print(f"data    {notice}", file=sys.stderr)
+            echo(f"data    {notice}", file=sys.stderr)
         if len(notices) > MOST_NOTICES:
             more = len(notices) - MOST_NOTICES
-            print(f"data    {more} more: scripts/prepare.py with dry_run=true lists them", file=sys.stderr)
+            echo(f"data    {more} more: scripts/prepare.py with dry_run=true lists them", file=sys.stderr)
 
     def _run(self) -> State:
         fit(self.trainer, self.task, self.data, self.folder)
@@ -119,7 +120,7 @@ class Course(ABC):
         self.task.check_finite()
         self.trainer.save_checkpoint(best)
         if self.trainer.is_global_zero:
-            print(f"best    no validation has chosen weights; checkpoints/{BEST} holds the last ones", flush=True)
+            echo(f"best    no validation has chosen weights; checkpoints/{BEST} holds the last ones", flush=True)
 
     def cost(self) -> dict[str, Any]:
         """What training has taken, beside the time that `metrics.csv` has: memory in bytes, at its highest."""
@@ -480,7 +481,7 @@ def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataMod
         said = "" if checkpoint.name == LAST else f"; {LAST} is damaged"
         # It is where the run has begun.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", module="pytorch_lightning")
-        print(f"        goes on from checkpoints/{checkpoint.name}{said}")
+        echo(f"        goes on from checkpoints/{checkpoint.name}{said}")
     try:
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     except MisconfigurationException as error:
@@ -506,15 +507,15 @@ SAY = {"reconstruction": report_reconstructions, "resynthesis": report_resynthes
 def _report(scores: dict[str, Any], folder: Path) -> None:
     write_scores(folder, scores)
     say = SAY.get(scores["protocol"]["name"], report)
-    print(f"\n{say(scores, 'this run')}\n")
+    echo(f"\n{say(scores, 'this run')}\n")
     if "reference" in scores:
-        print(f"{said(scores['reference'])}\n")
+        echo(f"{said(scores['reference'])}\n")
     if found := list(scores.get("segmentation", {}).values()):
         means = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
-        print(f"classes of bins: accuracy {means['accuracy']:.3f}, mean IoU {means['mIoU']:.3f}\n")
+        echo(f"classes of bins: accuracy {means['accuracy']:.3f}, mean IoU {means['mIoU']:.3f}\n")
     for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():
         if (folder / name).exists():
-            print(f"{verb:<8}{shown(folder / name)}")
+            echo(f"{verb:<8}{shown(folder / name)}")
 
 
 def _check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:

@@ -18,6 +18,7 @@ from unbraid.loggers.media import media_of
 from unbraid.loggers.wandb_page import failures, in_line, why_offline
 from unbraid.records import epochs, figures, plain, read_record
 from unbraid.runs import check, own_config, write_json
+from unbraid.text import echo
 
 ARM = "config.run.arm"  # see loggers.wandb_page
 BOOKKEEPING = ("epoch", "step", "seconds", "lr")
@@ -78,9 +79,9 @@ def dashboard(config: DictConfig) -> None:
     )  # fmt: skip
     place.parent.mkdir(parents=True, exist_ok=True)
     write_json(place, json.loads(view._to_model().model_dump_json(by_alias=True)))  # the package has no public way to a file
-    print(f"shows   {len(view.sections)} sections, {sum(len(one.panels) for one in view.sections)} panels: {place}")
+    echo(f"shows   {len(view.sections)} sections, {sum(len(one.panels) for one in view.sections)} panels: {place}")
     if offline := why_offline():
-        print(f"wandb   offline, {offline}: nothing was saved there; the same command saves it once W&B can be reached")
+        echo(f"wandb   offline, {offline}: nothing was saved there; the same command saves it once W&B can be reached")
     else:
         _save(view, place)
 
@@ -92,7 +93,7 @@ def _save(view: Any, place: Path) -> None:
         view.save()
     except failures() as error:
         raise InputError(f"W&B has not saved it: {in_line(error)}; what is shown lies in {place}") from error
-    print(f"wandb   {view.url}")
+    echo(f"wandb   {view.url}")
 
 
 def _free(place: Path) -> Path:
@@ -139,7 +140,7 @@ def _figures(run: Path) -> list[tuple[str, str]]:
     if not path.is_file():
         return []
     if (scores := read_scores(path)) is None:
-        print(f"left    {path} is damaged, its scores are not shown")
+        echo(f"left    {path} is damaged, its scores are not shown")
         return []
     return [*figures(scores)]
 

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
 import hydra
@@ -27,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unbraid.commands.overrides import is_sweep, quote_paths, unreadable
 from unbraid.errors import InputError, LayoutError, unknown
+from unbraid.text import echo
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 PACKAGE = Path(__file__).parents[1]
@@ -52,6 +55,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[
             asked = os.environ.get(FULL_ERROR)
             asked_for.set(asked)
             os.environ.setdefault(HUGE_PAGES, "1")
+            sys.excepthook = _print_traceback
             # Hydra shall raise what it would otherwise print in its own way.
             with _one_sentence(config_name, asked=asked), _full_error("1"):
                 sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep(sys.argv[1:], CONF, config_name))
@@ -134,8 +138,13 @@ def remove_if_empty(folder: Path) -> None:
             path.rmdir()
 
 
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print as Python does, without control characters: the message can quote a file of somebody else."""
+    echo(*traceback.format_exception(kind, error, trace), sep="", end="", file=sys.stderr)
+
+
 def _end(message: str, status: int) -> NoReturn:
-    print(message, file=sys.stderr)
+    echo(message, file=sys.stderr)
     sys.exit(status)
 
 

@@ -1,6 +1,5 @@
 """Encode: the codes that a trained autoencoder gives to a file, a folder or a split, as features for other work."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from unbraid.commands.trained import Trained, Use
 from unbraid.errors import InputError
 from unbraid.features import Spectra
 from unbraid.files import written_whole
+from unbraid.text import echo, write_csv
 
 Row = dict[str, Any]
 
@@ -38,14 +38,12 @@ def encode(config: DictConfig) -> None:
         with written_whole(path) as partial, partial.open("wb") as file:
             np.save(file, codes)
         with written_whole(path.with_suffix(".csv")) as partial, partial.open("w", newline="") as table:
-            writer = csv.DictWriter(table, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+            write_csv(table, list(rows[0]), rows)
         where = f"{path}, what they are of in {path.with_suffix('.csv').name}"
     else:
         _write_parquet(path, codes, rows)
         where = str(path)
-    print(f"codes   {' x '.join(map(str, codes.shape))} in {where}")
+    echo(f"codes   {' x '.join(map(str, codes.shape))} in {where}")
 
 
 def _of_images(trained: Trained) -> tuple[np.ndarray, list[Row]]:

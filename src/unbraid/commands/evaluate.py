@@ -27,6 +27,7 @@ from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.tables import refuse_mixed
 from unbraid.separators import Separator
 from unbraid.subjects import Collected, Oracle, Separated, Subject, fingerprint
+from unbraid.text import echo
 from unbraid.training_tracks import tracks_trained_on
 
 SUBJECTS = ("run", "estimates", "oracle")
@@ -89,7 +90,7 @@ def evaluate(config: DictConfig) -> None:
     rows = session.rows
     filed = [track for track in scorer.tracks if all(scorer.filed(row, s, track) for row, s in rows.items())]
     what = f"{' + '.join(scorer.scene.names)}, {len(scorer.tracks)} tracks"
-    print(f"protocol {scorer.protocol.name}: {what}, {len(filed)} of them scored before")
+    echo(f"protocol {scorer.protocol.name}: {what}, {len(filed)} of them scored before")
     _score(session, [number for number, track in enumerate(scorer.tracks) if track not in filed], config.processes)
     scores = scorer.scores(rows, str(session.checkpoint) if session.subject_is_run else session.label)
     seen = session.trained_on
@@ -98,14 +99,14 @@ def evaluate(config: DictConfig) -> None:
     scores |= _compared(config, scores, other_data="data" in typed)
     write_scores(scorer.folder, scores)
     session.leave_clips()
-    print(f"\n{report(scores, session.label, others)}\n")
+    echo(f"\n{report(scores, session.label, others)}\n")
     if seen:
         named = few((f"{name} ({was})" for name, was in seen.items()), NAMED)
-        print(f"warning: the run was trained or validated on {len(seen)} of {len(scorer.tracks)} scored tracks: {named}\n")
+        echo(f"warning: the run was trained or validated on {len(seen)} of {len(scorer.tracks)} scored tracks: {named}\n")
     if "reference" in scores:
-        print(f"{said(scores['reference'])}\n")
-    print(f"scores  {scorer.folder / 'scores.json'}")
-    print(f"tracks  {scorer.folder / ESTIMATE / 'test'}")
+        echo(f"{said(scores['reference'])}\n")
+    echo(f"scores  {scorer.folder / 'scores.json'}")
+    echo(f"tracks  {scorer.folder / ESTIMATE / 'test'}")
 
 
 def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:

@@ -22,6 +22,7 @@ from unbraid.exports.program import write_program
 from unbraid.runs import build, check, checkpoint_path, load_weights, own_choices, own_config
 from unbraid.scoring.measures import usdr
 from unbraid.separators import Separator
+from unbraid.text import echo
 
 NAMES = {"onnx": "model.onnx", "torch_export": "model.pt2", "openunmix": "openunmix"}
 QUANTISED = "model-int8.onnx"
@@ -77,7 +78,7 @@ def export(config: DictConfig) -> None:
             raise InputError(f"run={run}: {error}") from error
         costs = _costs(separator, made, own, data) if config.quantise else ""
         made.rename(output)
-    print(f"export  {output}: {said.format(output=output)}{costs}")
+    echo(f"export  {output}: {said.format(output=output)}{costs}")
 
 
 def _separator(own: DictConfig, run: Path, config: DictConfig) -> Separator:

@@ -21,6 +21,7 @@ from unbraid.errors import InputError
 from unbraid.launchers.processes import duration
 from unbraid.records import Run
 from unbraid.reporting.power import deviations_of, power_text
+from unbraid.text import echo
 
 COLUMNS = ("run", "parameters", "memory", "steps/s", "steps", "training", "disk")
 
@@ -45,14 +46,14 @@ def plan(runs: Sequence[Run]) -> None:
         table.add_row(run.folder.name, *(_cells(found) if "error" not in found else [found["error"]]))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     possible = [found for found in probes if "error" not in found]
-    print(
+    echo(
         f"in all {duration(sum(map(_seconds, possible)))} of training at most, {_bytes(sum(f['disk'] for f in possible))} of "
         "checkpoints; nothing was started"
     )
     seeds = len({run.config.seed for run in runs})
     songs = min((found["songs"] for found in possible if found["songs"] is not None), default=None)
     for name, measured in deviations.items():
-        print(f"\n{power_text(difference, name, measured, seeds, songs)}")
+        echo(f"\n{power_text(difference, name, measured, seeds, songs)}")
     if len(possible) < len(runs):
         refused = [run.folder.name for run, found in zip(runs, probes, strict=True) if "error" in found]
         raise InputError(f"cannot be run: {', '.join(refused)}")

@@ -14,6 +14,7 @@ from unbraid.data.store import spell_size
 from unbraid.data.tracks import SPLITS
 from unbraid.errors import InputError
 from unbraid.runs import build, write_json
+from unbraid.text import echo
 
 
 @dataclass
@@ -40,24 +41,24 @@ def prepare(config: DictConfig) -> None:
         _show_listing(data)
         return
     if config.clean:
-        print(f"dropped {spell_size(data.store.clean())} of stale entries")
+        echo(f"dropped {spell_size(data.store.clean())} of stale entries")
     data.prepare_data()
     entries = [(track.name, track.split, track.health()) for track in data.stored() if not track.is_copy]
     found = health.findings(entries)
-    print(health.table(entries, found))
+    echo(health.table(entries, found))
     for line in section("left out", [f"{name}: {reason}" for name, reason in data.left_out.items()], data.root):
-        print(line)
+        echo(line)
     for line in section("messages", data.messages, data.root):
-        print(line)
+        echo(line)
     place = data.cache_dir / "health" / f"{chosen}-{_short_hash(config, data)}.json"
     place.parent.mkdir(parents=True, exist_ok=True)
     write_json(
         place, health.report(entries, found) | {"root": str(data.root), "left_out": data.left_out, "messages": data.messages}
     )
     stale = data.store.stale()
-    print(f"\nstore   {data.store.folder}: {spell_size(data.store.size())} at all rates", end="")
-    print(f", {len(stale)} entries are stale: clean=true drops them" if stale else "")
-    print(f"report  {place}")
+    echo(f"\nstore   {data.store.folder}: {spell_size(data.store.size())} at all rates", end="")
+    echo(f", {len(stale)} entries are stale: clean=true drops them" if stale else "")
+    echo(f"report  {place}")
     data.setup("fit")  # what training would refuse: a split without tracks that can be used
 
 
@@ -68,7 +69,7 @@ def _show_listing(data: MultitrackData) -> None:
             "dry_run=true", "makes and downloads nothing", found=f"no {data.root}", hint="Prepare without it first"
         )
     listing = data.listing()
-    print(outline(listing, data.root), flush=True)
+    echo(outline(listing, data.root), flush=True)
     data.check(listing, SPLITS)
 
 

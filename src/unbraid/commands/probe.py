@@ -17,6 +17,7 @@ from unbraid.commands.door import frozen
 from unbraid.commands.experiment import check_experiment
 from unbraid.data.module import MultitrackData
 from unbraid.records import Run
+from unbraid.text import echo
 
 STEPS = 3  # the first of which warms up
 CHECKPOINTS = 3  # best, last and the one before
@@ -53,7 +54,7 @@ def probe(folder: Path) -> None:
     clock = Clock()
     course.trainer.callbacks.append(clock)  # type: ignore[attr-defined]  # a part of the Trainer sets it
     fit(course.trainer, course.task, course.data, folder)
-    print(json.dumps(_found(course, clock, run)))
+    echo(json.dumps(_found(course, clock, run)))
 
 
 def _found(course: Course, clock: Clock, run: Run) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.errors import InputError
@@ -19,6 +20,7 @@ from unbraid.pretrained import safetensors
 from unbraid.records import figures, plain, without_places
 from unbraid.runs import check, checkpoint_path, own_choices, own_config, versions, write_json
 from unbraid.separators import Separator
+from unbraid.text import echo, markdown, one_line
 
 # What is known of the music that a model has heard; docs/data.md says more.
 LICENCES = {
@@ -78,7 +80,7 @@ def publish(config: DictConfig) -> None:
         folder.mkdir()
         _write(loaded, folder, config.license)
         folder.rename(output)
-    print(f"published  {output}: unbraid.load('{output}')")
+    echo(f"published  {output}: unbraid.load('{output}')")
 
 
 def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
@@ -108,19 +110,19 @@ def _scores(run: Path) -> dict[str, Any] | None:
 
 
 def _card(separator: Separator, choices: Mapping[str, str], scores: Mapping[str, Any] | None, license_name: str) -> str:
-    model, data = choices.get("model", "unknown"), choices.get("data", "unknown")
+    model, data = (str(choices.get(group, "unknown")) for group in ("model", "data"))
     heard = f"{separator.sample_rate} Hz {'mono' if separator.channels == 1 else 'stereo'}"
     parameters = f"{sum(parameter.numel() for parameter in separator.parameters()):,} parameters"
+    facts = {
+        "license": license_name, "library_name": "unbraid", "pipeline_tag": "audio-to-audio",
+        "tags": ["music-source-separation", one_line(model)],
+    }  # fmt: skip
     return f"""---
-license: {license_name}
-library_name: unbraid
-pipeline_tag: audio-to-audio
-tags: [music-source-separation, {model}]
----
+{yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)}---
 
-# {model}, trained on {data}
+# {markdown(model)}, trained on {markdown(data)}
 
-Takes {", ".join(separator.targets)} out of music. It hears {heard} and has {parameters}.
+Takes {markdown(", ".join(separator.targets))} out of music. It hears {heard} and has {parameters}.
 
 ```python
 import unbraid
@@ -146,10 +148,10 @@ def _table(scores: Mapping[str, Any] | None) -> str:
         return "It has not been scored."
     try:
         rows = [
-            f"| {target} | {measure} | {'undefined' if value is None else f'{value:.2f} dB'} |"
+            f"| {markdown(target)} | {markdown(measure)} | {'undefined' if value is None else f'{value:.2f} dB'} |"
             for (target, measure), value in figures(scores).items()
         ]
         protocol = ", ".join(f"{key} {value}" for key, value in scores["protocol"].items() if not isinstance(value, dict))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError("scores.json: is of another version, it has no summary or no protocol") from error
-    return "\n".join(["| target | measure | value |", "|---|---|---|", *rows, "", f"Protocol: {protocol}."])
+    return "\n".join(["| target | measure | value |", "|---|---|---|", *rows, "", f"Protocol: {markdown(protocol)}."])

@@ -24,6 +24,7 @@ from unbraid.runs import check
 from unbraid.separation import Precision, Way
 from unbraid.stems import STEM_FILE, Form, write_stems
 from unbraid.tasks.interruption import interruptible
+from unbraid.text import echo
 
 STANDARD_INPUT = "-"
 FIELDS = ("track", "target")
@@ -91,10 +92,10 @@ def separate(config: DictConfig) -> None:
             except (InputError, OSError) as error:
                 if len(inputs) == 1:
                     raise
-                print(f"error: {sentence(error, 'separate', path)}", file=sys.stderr)
+                echo(f"error: {sentence(error, 'separate', path)}", file=sys.stderr)
                 failed.append(track)
             else:
-                print(*filter(None, [said, f"stems   {_common(outputs[track])}"]), sep="\n")
+                echo(*filter(None, [said, f"stems   {_common(outputs[track])}"]), sep="\n")
     if failed:
         raise InputError(f"{len(failed)} of {len(inputs)} inputs could not be separated: {', '.join(failed)}")
 
@@ -131,7 +132,7 @@ def _files(word: str) -> list[tuple[str, Path]]:
         files, messages = preferred(audio_files_below(path), path)
         if not files:
             raise InputError(f"input={path}", "contains no audio files")
-        print(*messages, sep="\n", end="\n" if messages else "", file=sys.stderr)
+        echo(*messages, sep="\n", end="\n" if messages else "", file=sys.stderr)
         return [(without_stem(name), file) for name, file in files.items()]
     if path.exists() or not {*word} & {*"*?["}:
         return [(_stem(path), path)]

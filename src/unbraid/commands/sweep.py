@@ -28,6 +28,7 @@ from unbraid.launchers.arms import Arm, Launcher
 from unbraid.ledger import NAME, Ledger, read, sweep_of
 from unbraid.records import ENDED, Run, code, digest, inside, inside_anywhere, outside, plain, read_record
 from unbraid.runs import build
+from unbraid.text import echo
 
 NOT_OF_A_SWEEP = ("trials", "parallel", "storage")  # of a sweeper: how far and where, not what
 
@@ -113,7 +114,7 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
     _catch_up(ledger, [job.run.folder for job in done])
     for job in left:
         job.run.freeze()
-    print(_introduction(folder, launcher, done, left))
+    echo(_introduction(folder, launcher, done, left))
     if left:
         with as_asked(), Board([(job.arm, job.run) for job in left], ledger) as board:
             launcher.run([job.arm for job in left], board)

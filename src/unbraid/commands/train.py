@@ -19,6 +19,7 @@ from unbraid.errors import InputError
 from unbraid.launchers.processes import live_with_parent, start
 from unbraid.records import Run, State, inside, is_held, read_record, unfinished
 from unbraid.tasks.interruption import interruptible
+from unbraid.text import echo
 
 
 def train(config: DictConfig) -> None:
@@ -96,7 +97,7 @@ def _cut_off(run: Run) -> Run | None:
     folder = next((folder for folder in found if not is_held(folder)), None)
     if folder is None:
         return None
-    print(f"goes on with {shown(folder)}, which was cut off; resume=never starts anew")
+    echo(f"goes on with {shown(folder)}, which was cut off; resume=never starts anew")
     with suppress(OSError):  # made by Hydra a moment ago
         run.folder.rmdir()
     return Run(folder, run.config, run.overrides, run.choices, read_record(folder) or {})

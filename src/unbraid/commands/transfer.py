@@ -22,6 +22,7 @@ from unbraid.nets.ddsp import Sounding, semitones
 from unbraid.resyntheses import curves
 from unbraid.runs import check
 from unbraid.tasks.interruption import interruptible
+from unbraid.text import echo
 from unbraid.transfer import Heard, Manner, Moved, check_voice, listen, moved, played, voiced_share
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
@@ -84,7 +85,7 @@ def transfer(config: DictConfig) -> None:
         asked = moved(heard.controls, player.features, player.instrument.training_range, manner)
         output.parent.mkdir(parents=True, exist_ok=True)
         _write(player, heard, asked, manner, output)
-        print(_said(player, heard, asked, output))
+        echo(_said(player, heard, asked, output))
 
 
 def _write(player: Player, heard: Heard, asked: Moved, manner: Manner, output: Path) -> None:

@@ -19,6 +19,7 @@ from unbraid.errors import InputError
 from unbraid.files import written_whole
 from unbraid.runs import check
 from unbraid.search.options import STAGES
+from unbraid.text import echo
 
 if TYPE_CHECKING:
     from unbraid.search.space import Parameter, Space
@@ -78,8 +79,8 @@ def wandb_sweep(config: DictConfig) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as partial:
         partial.write_text(yaml.safe_dump(described(space, asked), sort_keys=False, width=120))
-    print(f"sweep   {len(space.parameters)} parameters, {asked.objective}: {path}")
-    print(f"next    wandb sweep {path}, then on each machine the wandb agent … that it names")
+    echo(f"sweep   {len(space.parameters)} parameters, {asked.objective}: {path}")
+    echo(f"next    wandb sweep {path}, then on each machine the wandb agent … that it names")
 
 
 def _key(word: str) -> str:

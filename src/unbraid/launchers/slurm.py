@@ -17,6 +17,7 @@ from unbraid.launchers.arms import Arm, Launcher, Watch
 from unbraid.launchers.processes import PROGRAM, shared
 from unbraid.launchers.queue import Job, Options, jobs, need_slurm, partitions, submit
 from unbraid.records import ENDED, State, read_record
+from unbraid.text import echo
 
 PATIENCE_SECONDS = 600  # with a Slurm that does not answer
 LONGEST_ARRAY = 1000  # Slurm's own limit, where no administrator has changed it
@@ -115,7 +116,7 @@ class Slurm(Launcher):
         """Until all have ended; whatever ends this process leaves the jobs in the queue, where the same command finds them."""
         names, left, running = _queued(arms), list(arms), set[Arm]()
         if names:
-            print(f"        {len(names)} of them in Slurm's queue already")
+            echo(f"        {len(names)} of them in Slurm's queue already")
         answered = time.monotonic()
         try:
             while left:
@@ -244,4 +245,4 @@ def _leave(arms: Sequence[Arm], names: Mapping[Arm, str], running: set[Arm], wat
         watch.ended(arm, "running" if arm in running else "queued", f"stays in Slurm's queue as job {names[arm]}")
     if arms:
         arrays = sorted({names[arm].split("_")[0] for arm in arms})
-        print(f"        the same command watches these jobs again; `scancel {' '.join(arrays)}` ends them")
+        echo(f"        the same command watches these jobs again; `scancel {' '.join(arrays)}` ends them")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from unbraid.errors import InputError
+from unbraid.text import echo
 
 SHORTEST = 0.5  # seconds that can be heard, and drawn
 KINDS: dict[str, Literal["audio", "pictures"]] = {".flac": "audio", ".png": "pictures"}
@@ -73,7 +74,7 @@ class Media:
             return False
         there = sum(path.stat().st_size for path in (run / "media").rglob("*") if path.is_file())
         if there >= 1e6 * self.megabytes:
-            print(f"media   {there / 1e6:.0f} MB, no more are made; logger.media.megabytes={self.megabytes}", flush=True)
+            echo(f"media   {there / 1e6:.0f} MB, no more are made; logger.media.megabytes={self.megabytes}", flush=True)
             self.clips = 0
         return self.clips > 0
 

@@ -24,6 +24,7 @@ from unbraid.errors import InputError
 from unbraid.loggers.logger import About, Figures, Logger, Result
 from unbraid.loggers.media import Medium
 from unbraid.records import State, arm, digest, inside_anywhere, without_places
+from unbraid.text import echo
 
 Mode = Literal["auto", "online", "offline"]
 EXIT_CODES = {"done": 0, "pruned": 0, "interrupted": 130}
@@ -64,7 +65,7 @@ class Wandb(Logger):
         self.folder = run.folder
         there = epochs_in(run.folder)
         if self.mode == "auto" and is_disabled():
-            print("wandb   is told nothing, WANDB_MODE=disabled", flush=True)
+            echo("wandb   is told nothing, WANDB_MODE=disabled", flush=True)
             return there
         offline = "as asked for" if self.mode == "offline" else why_offline()
         if offline is None:
@@ -106,7 +107,7 @@ class Wandb(Logger):
 
     def _lose(self, reason: str) -> None:
         self.run = None
-        print(f"wandb   is lost, training goes on without it: {reason}", file=sys.stderr, flush=True)
+        echo(f"wandb   is lost, training goes on without it: {reason}", file=sys.stderr, flush=True)
 
     def _begin(self, run: About, mode: Literal["online", "offline"]) -> str | None:
         """The reason for which it cannot be, if so."""
@@ -143,9 +144,9 @@ class Wandb(Logger):
 
     def _say(self, offline: str | None) -> None:
         if offline is None:
-            print(f"wandb   {self.run.url}", flush=True)
+            echo(f"wandb   {self.run.url}", flush=True)
         else:
-            print(f"wandb   offline, {offline}; to upload it later: {sync_command(self.folder)}", flush=True)
+            echo(f"wandb   offline, {offline}; to upload it later: {sync_command(self.folder)}", flush=True)
 
 
 def is_disabled() -> bool:

@@ -8,6 +8,7 @@ from unbraid.reporting.arms import arms_of, runs_of, separates
 from unbraid.reporting.page import Report, write
 from unbraid.reporting.tables import as_text, tables
 from unbraid.reporting.verdicts import baseline_of
+from unbraid.text import echo
 
 FOLDER = "report"
 SONGS = 5
@@ -37,12 +38,12 @@ def make(
     arms = arms_of(folders)
     found = Report(title, arms, baseline_of(arms, baseline), tables(arms), measure)
     write(found, output, songs)
-    print(f"\n{as_text(found.tables)}\n{found.words}\n")
+    echo(f"\n{as_text(found.tables)}\n{found.words}\n")
     for verdict in (one for those in found.verdicts().values() for one in those):
-        print(verdict.words)
+        echo(verdict.words)
     for name, why in found.without.items():
-        print(f"without scores: {name} {why}")
-    print(f"\nreport  {output / 'index.html'}")
+        echo(f"without scores: {name} {why}")
+    echo(f"\nreport  {output / 'index.html'}")
 
 
 def at_end(sweep: Path) -> None:

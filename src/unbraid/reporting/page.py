@@ -25,6 +25,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 STATIC = ("style.css", "theme.js", "report.js", "listen.js")
 RECORD = "report.json"
 MARK = {"made_by": "unbraid report"}  # in the record: it makes a folder one of ours
+# Pages load files of the report and nothing from a network, and no inline script is run.
+POLICY = "default-src 'none'; script-src 'self'; img-src 'self' data:; media-src 'self'; base-uri 'none'; form-action 'none'; "
+STYLES = {"index.html": "style-src 'self' 'unsafe-inline'", "listen.html": "style-src 'self'"}  # Plotly needs inline styles
 LONGEST_VALUE = 60  # letters of a value in the table of differences
 
 
@@ -151,8 +154,12 @@ def _table_files(report: Report) -> dict[str, str]:
 
 
 def _write_script(path: Path, name: str, value: Any) -> None:
-    """A script that a page loads from the disk, where no browser lets it fetch data."""
-    path.write_text(f"const {name} = {json.dumps(value, allow_nan=False)};\n", encoding="utf-8")
+    """Write a script that a page loads from the disk, from where no browser lets it fetch data.
+
+    The value is parsed at run time: in an object literal of JavaScript the key `__proto__` is not a key.
+    """
+    text = json.dumps(json.dumps(value, allow_nan=False))
+    path.write_text(f"const {name} = JSON.parse({text});\n", encoding="utf-8")
 
 
 def _write_pages(
@@ -165,8 +172,9 @@ def _write_pages(
         "report": report, "songs": songs, "most": most, "verdicts": found, "costs": _costs(report.scored), "typed": typed,
         "differences": differences(report.arms), "made": f"{datetime.now():%Y-%m-%d %H:%M}",
     }  # fmt: skip
-    for page in ("index.html", "listen.html"):
-        (folder / page).write_text(environment.get_template(f"{page}.j2").render(shared), encoding="utf-8")
+    for page, styles in STYLES.items():
+        text = environment.get_template(f"{page}.j2").render(shared, policy=POLICY + styles)
+        (folder / page).write_text(text, encoding="utf-8")
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,5 @@
 """The table as papers print it, in text, CSV, Markdown and LaTeX (booktabs): arms × measures, a table for each target."""
 
-import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from unbraid.evaluation import MIXED, WORDS
 from unbraid.records import figures
 from unbraid.reporting.arms import Arm, Spread
+from unbraid.text import markdown, one_line, write_csv
 
 Kind = Literal["arm", "published", "mixture", "oracle"]
 # The first that a protocol has and defines is the one that arms are judged by.
@@ -147,13 +147,13 @@ def _seeds(row: Row) -> int:
 def as_csv(found: Sequence[Table]) -> str:
     """A line for each figure."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for table in found:
-        for row in table.rows:
-            for measure, cell in row.cells.items():
-                deviation = "" if cell.deviation is None else cell.deviation
-                writer.writerow([table.target, row.name, row.kind, measure, cell.mean, deviation, cell.seeds])
+    lines = (
+        [table.target, row.name, row.kind, measure, cell.mean, "" if cell.deviation is None else cell.deviation, cell.seeds]
+        for table in found
+        for row in table.rows
+        for measure, cell in row.cells.items()
+    )
+    write_csv(buffer, COLUMNS, lines)
     return buffer.getvalue()
 
 
@@ -179,10 +179,6 @@ class Markup:
         return [self.plain(text) for text in (table.target, *table.measures)]
 
 
-def _markdown(text: str) -> str:
-    return "".join(f"\\{letter}" if letter in r"\`*_{}[]<>#|~&" else letter for letter in text)
-
-
 TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
@@ -190,10 +186,10 @@ TEX = {
 
 
 def _latex(text: str) -> str:
-    return "".join(TEX.get(letter, letter) for letter in text)
+    return "".join(TEX.get(letter, letter) for letter in one_line(text))
 
 
-MARKDOWN = Markup(_markdown, lambda text: f"**{text}**", " ± ", "−")
+MARKDOWN = Markup(markdown, lambda text: f"**{text}**", " ± ", "−")
 LATEX = Markup(_latex, lambda text: rf"\textbf{{{text}}}", r" $\pm$ ", "$-$")
 
 
@@ -203,12 +199,12 @@ def as_markdown(found: Sequence[Table], words: str) -> str:
     for table in found:
         head, *rows = [" | ".join(cells) for cells in (MARKDOWN.head(table), *MARKDOWN.rows(table))]
         lines += [f"| {head} |", "|---|" + "---:|" * len(table.measures), *(f"| {row} |" for row in rows), ""]
-    return "\n".join([*lines, words, ""])
+    return "\n".join([*lines, markdown(words), ""])
 
 
 def as_latex(found: Sequence[Table], words: str) -> str:
     """For `\\usepackage{booktabs}`; a rule parts arms from what they are compared with."""
-    lines = [f"% {' '.join(words.split())}"]
+    lines = [f"% {one_line(words)}"]
     for table in found:
         head, *rows = [" & ".join(cells) + r" \\" for cells in (LATEX.head(table), *LATEX.rows(table))]
         arms = sum(row.kind == "arm" for row in table.rows)

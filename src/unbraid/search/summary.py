@@ -1,6 +1,5 @@
 """What a search has found: `search.csv`, and the words at its end."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from unbraid.files import written_whole
 from unbraid.search.options import Options
+from unbraid.text import write_csv
 
 
 def state_of(trial: FrozenTrial) -> str:
@@ -23,9 +23,7 @@ def write_table(path: Path, trials: Sequence[FrozenTrial]) -> None:
     """One row for each trial: number, state, value, its parameters, folder, and what went wrong."""
     keys = dict.fromkeys(key for trial in trials for key in trial.params)
     with written_whole(path) as partial, partial.open("w", newline="") as file:
-        table = csv.DictWriter(file, ["trial", "state", "value", *keys, "folder", "error"])
-        table.writeheader()
-        table.writerows(_row(trial) for trial in trials)
+        write_csv(file, ["trial", "state", "value", *keys, "folder", "error"], map(_row, trials))
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:

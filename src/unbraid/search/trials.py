@@ -15,6 +15,7 @@ from unbraid.search.objective import UndefinedError, objective_of
 from unbraid.search.options import OBJECTIVE, SCORED
 from unbraid.search.study import Claim, Search
 from unbraid.search.summary import said, said_of, write_table
+from unbraid.text import echo
 
 CALLBACK = "unbraid.tasks.pruning.Pruning"
 Ready = tuple[Claim, Path]
@@ -50,7 +51,7 @@ class Trials:
                 for claim, folder in batch:
                     self._hear(claim, folder)
         write_table(self.table, self.search.trials())
-        print(f"\n{said(self.search.trials(), self.search.options, self.table)}")
+        echo(f"\n{said(self.search.trials(), self.search.options, self.table)}")
         return self.failed
 
     def _overrides(self, claim: Claim) -> list[str]:
@@ -102,7 +103,7 @@ class Trials:
     def _say(self, claim: Claim) -> None:
         trials = self.search.trials()
         write_table(self.table, trials)
-        print(said_of(trials[claim.number], self.search.options.objective), flush=True)
+        echo(said_of(trials[claim.number], self.search.options.objective), flush=True)
 
 
 def _consecutive(ready: Sequence[Ready]) -> Iterator[list[Ready]]:

@@ -1,6 +1,5 @@
 """Callbacks that every task shares."""
 
-import csv
 import math
 import os
 import time
@@ -13,6 +12,7 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 
 from unbraid.files import written_whole
+from unbraid.text import write_csv
 
 # Columns of metrics.csv that are measured by the clock, or of the machine.
 MEASURED = ("seconds", "steps_per_second", "wait_share", "gpu_memory_gb")
@@ -82,9 +82,7 @@ class EpochTable(pl.Callback):
     def _write(self, path: Path) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         with written_whole(path) as partial, partial.open("w", newline="") as file:
-            table = csv.DictWriter(file, columns)
-            table.writeheader()
-            table.writerows(self.rows)
+            write_csv(file, columns, self.rows)
 
 
 def _memory(device: torch.device) -> dict[str, float]:

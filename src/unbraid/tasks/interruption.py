@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: Ctrl-C, and what clusters send before a time limit or before they take a machine away."""
+"""Signals that ask a run to end: Ctrl-C, a closed terminal, and those that clusters send before they end a job."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 from unbraid.errors import Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class Interruption:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from unbraid.audio import AudioInput, seconds
 from unbraid.errors import InputError
@@ -18,6 +19,7 @@ from unbraid.stems import Form, write_stems
 
 State = Literal["waiting", "working", "done", "failed"]
 FORM = Form("wav", 16, residual=True, accompaniment=False, peaks="scale", tags=False)
+CLOSE_SECONDS = 5.0
 SWEPT_EVERY = 10.0  # seconds between looks for what is too old
 
 
@@ -41,6 +43,7 @@ class Song:
     total: float = 0.0
     said: str = ""
     gone: bool = False
+    end_upload: Callable[[], object] | None = None  # while its file is received
     touched: float = field(default_factory=time.monotonic)
 
     @property
@@ -49,8 +52,8 @@ class Song:
         return self.folder / "upload"
 
     def stem(self, name: str) -> Path:
-        """The file of a stem."""
-        return self.folder / f"{name}.wav"
+        """Return the path of a stem; target names come from the run, so they are quoted."""
+        return self.folder / f"{quote(name, safe=' ')}.wav"
 
 
 class Songs:
@@ -61,10 +64,12 @@ class Songs:
         folder: where they lie meanwhile.
         keep_seconds: after which a song that nobody has asked for is deleted.
         way: how they are taken apart.
+        max_waiting: number of songs that may be uploaded, wait or be separated at a time.
     """
 
-    def __init__(self, loaded: Loaded, folder: Path, keep_seconds: float, way: Way) -> None:
+    def __init__(self, loaded: Loaded, folder: Path, keep_seconds: float, way: Way, max_waiting: int) -> None:
         self.loaded, self.folder, self.keep_seconds, self.way = loaded, folder, keep_seconds, way
+        self.max_waiting = max_waiting
         self.names = FORM.names(loaded.targets)
         self.all: dict[str, Song] = {}
         self.queue: queue.Queue[Song | None] = queue.Queue()
@@ -78,17 +83,27 @@ class Songs:
         self.all[key] = Song(folder, name)
         return key, self.all[key]
 
+    @property
+    def full(self) -> bool:
+        """Return whether no other song may be added now."""
+        return len(self._open()) >= self.max_waiting
+
     def waiting(self, song: Song) -> int:
-        """How many are before it."""
-        before = [one for one in self.all.values() if one.state in ("waiting", "working") and one.touched >= 0]
+        """Return the number of songs before it."""
+        before = self._open()
         return before.index(song) if song in before else 0
 
+    def _open(self) -> list[Song]:
+        return [song for song in list(self.all.values()) if song.state in ("waiting", "working")]
+
     def delete(self, key: str) -> None:
-        """With all its files; one that is being taken apart ends at its next chunk, and is deleted then."""
+        """Delete a song with all its files. One that is being separated ends at its next chunk and is deleted then."""
         song = self.all.pop(key, None)
         if song is None:  # two threads delete
             return
         song.gone = True
+        if song.end_upload is not None:
+            song.end_upload()
         if song.state != "working":
             shutil.rmtree(song.folder, ignore_errors=True)
 
@@ -100,11 +115,11 @@ class Songs:
                 self.delete(key)
 
     def close(self) -> None:
-        """End the work, and wait for its end."""
+        """End the work. A chunk that is being separated is waited for, but not longer than the user would."""
         for key in list(self.all):
             self.delete(key)
         self.queue.put(None)
-        self.thread.join()
+        self.thread.join(CLOSE_SECONDS)
 
     def _work(self) -> None:
         while True:

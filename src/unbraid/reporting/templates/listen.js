@@ -31,7 +31,7 @@ class Deck {
   make(address) {
     const player = new Audio();
     player.preload = "auto";
-    player.src = address;
+    player.src = url(address);
     player.addEventListener("ended", () => player === this.current && this.ended());
     player.addEventListener("timeupdate", () => this.wrap()); // also where the page is hidden and nothing is painted
     player.addEventListener("error", () => player === this.current && say(`${duel ? "this" : address} cannot be played`));
@@ -127,6 +127,7 @@ const song = () => SONGS.songs[element("song").value];
 const target = () => element("target").value;
 const rows = () => song().targets[target()];
 const files = (row) => (residual && row.residual?.audio ? row.residual : row);
+const url = (path) => path.split("/").map(encodeURIComponent).join("/"); // names of files may hold # ? %
 const say = (words) => (element("hint").textContent = words);
 
 function clock(seconds) {
@@ -218,7 +219,7 @@ function rowOf(row, number) {
     label.append(rest);
   }
   const kHz = make("span", { textContent: `${row.levelled === false ? "level not known, " : ""}0 – ${row.kHz} kHz` });
-  const image = make("img", { alt: `spectrogram of ${row.name}`, src: row.picture });
+  const image = make("img", { alt: `spectrogram of ${row.name}`, src: url(row.picture) });
   picture.append(image, make("i", { className: "region" }), make("i", { className: "cursor" }), kHz);
   picture.addEventListener("pointerdown", () => chosen === number || choose(number));
   onPointer(picture);
@@ -241,7 +242,7 @@ function showChosen() {
     place.querySelector(".pick").setAttribute("aria-pressed", on && !residual);
     place.querySelector(".rest")?.setAttribute("aria-pressed", on && residual);
     const image = place.querySelector("img");
-    const shown = on ? files(rows()[number]).picture : rows()[number].picture;
+    const shown = url((on ? files(rows()[number]) : rows()[number]).picture ?? "");
     if (image && image.getAttribute("src") !== shown) image.src = shown;
   });
 }

@@ -32,6 +32,7 @@ function layout(more) {
 
 const target = () => element("target").value;
 const measure = () => element("measure").value;
+const decibels = () => ({ title: { text: `${escaped(measure())} (dB)` } });
 const scoresOf = () => REPORT.scores[target()][measure()] ?? []; // none where all measures are undefined
 
 function boxes() {
@@ -40,7 +41,7 @@ function boxes() {
     pointpos: 0, marker: { color: style(arm).colour, size: 5, symbol: style(arm).symbol }, line: { width: 1.5 },
     fillcolor: translucent(style(arm).colour), hovertemplate: "%{text}<br>%{y:.2f} dB<extra>%{fullData.name}</extra>",
   }));
-  return [traces, layout({ xaxis: { type: "category" }, yaxis: { title: { text: `${measure()} (dB)` } }, height: 420 })];
+  return [traces, layout({ xaxis: { type: "category" }, yaxis: decibels(), height: 420 })];
 }
 
 function heat() {
@@ -88,7 +89,7 @@ function against(costs, label) {
   const [least, most] = [Math.min(...trace.x), Math.max(...trace.x)];
   const log = { type: "log", dtick: "D2", range: [Math.log10(least) - 0.3, Math.log10(most) + 0.3] };
   const x = { title: { text: label }, ...(most >= 10 * least ? log : { range: [0, 1.3 * most] }) }; // with room for names
-  return [[trace], layout({ height: 380, annotations: empty, xaxis: x, yaxis: { title: { text: `${measure()} (dB)` } } })];
+  return [[trace], layout({ height: 380, annotations: empty, xaxis: x, yaxis: decibels() })];
 }
 
 const PLOTS = {

@@ -1,0 +1,133 @@
+"""Text of runs and songs in terminals, spreadsheets and Markdown: escape sequences, formulas, HTML, links, front matter."""
+
+import csv
+import io
+import sys
+
+import pytest
+import yaml
+
+from tests.reporting.sweeps import leave_run
+from unbraid.commands.publish import _card
+from unbraid.errors import InputError
+from unbraid.reporting.arms import Spread
+from unbraid.reporting.tables import Row, Table, as_csv, as_latex, as_markdown, as_text
+from unbraid.text import csv_cell, echo, markdown, printable
+
+CLEAR, TITLE, C1, REVERSED = "\x1b[2J\x1b[1A", "\x1b]0;title\x07", "\x9b31m", "\u202egpj.exe"
+TERMINAL = [CLEAR, TITLE, C1, REVERSED, "line\rhidden", "\b\b\bx", "\x00", "\x7f", "\u2066x", "\x1b_Gpayload\x1b\\", "\udcff"]
+FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", '=HYPERLINK("http://x")', "＝1", "\n=1", "-x", "+x"]
+MARKUP = [
+    "<img src=http://x>", "a|b", "a\nb", "a\r\n\r\n# b", "[a](http://x)", "![a](http://x)", "http://x.y", "www.x.y", "`a`",
+    "&lt;b>", "<!-- ", "x@y.z", "a\n---\nlicense: mit", "\u2028# b", "**a**", "~~~\n", "$x$", "$`x`$",
+]  # fmt: skip
+ACTIVE = set("\x1b\x07\x9b\r\b\x00\x7f")
+
+
+def table(name):
+    return Table(name, [f"{name}2"], [Row(f"{name}3", "arm", {f"{name}2": Spread(-3.2, None, 1)})])
+
+
+@pytest.mark.parametrize("text", TERMINAL)
+def test_nothing_that_a_terminal_acts_on_is_printed(text, capsys):
+    echo(text, f"song {text}", sep="/", file=sys.stderr)
+    echo(as_text([table(text)]))
+    out, err = capsys.readouterr()
+    assert not ACTIVE & {*out, *err} and "\u202e" not in out + err and "\u2066" not in out + err
+    assert printable("a\tb\nc é 音 −3") == "a\tb\nc é 音 −3"
+
+
+@pytest.mark.parametrize("text", [CLEAR, TITLE, C1])
+def test_errors_and_tracebacks_are_printed_without_control_characters(text, cli, monkeypatch, capfd):
+    from unbraid.commands import report
+
+    for error, status in ((InputError("where", text, found=text), 1), (RuntimeError(text), None)):
+        monkeypatch.setattr(report, "check", lambda *_, error=error: (_ for _ in ()).throw(error))
+        if status is None:
+            with pytest.raises(RuntimeError) as caught:
+                cli(door="scripts/report.py")
+            sys.excepthook(caught.type, caught.value, caught.tb)
+            err = capfd.readouterr().err
+        else:
+            found, _, err = cli(door="scripts/report.py")
+            assert found == status
+        assert "\ufffd" in err and not ACTIVE & {*err}
+
+
+@pytest.mark.parametrize("text", [CLEAR, C1, "[link=http://x]a[/link]", "[blink]a", "a\nb"])
+def test_the_table_of_a_sweep_shows_names_as_they_are(text):
+    from rich.console import Console
+    from rich.table import Table as Shown
+
+    from unbraid.commands.board import _plain
+
+    shown = Shown("run", "error")
+    shown.add_row(*_plain(text, text))
+    out = io.StringIO()
+    Console(file=out, force_terminal=True, width=200, color_system=None).print(shown)
+    body = out.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "")
+    assert not ACTIVE & {*body} and text.split("\n")[0].translate(dict.fromkeys(map(ord, "\x1b\x9b"), "\ufffd")) in body
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_cell_of_a_csv_file_is_a_formula(text):
+    rows = [*csv.reader(io.StringIO(as_csv([table(text)])))]
+    assert [row[4] for row in rows] == ["mean", "-3.2"]
+    for cell in [cell for row in rows for cell in row if cell != "-3.2"]:
+        assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝"))
+
+
+@pytest.mark.parametrize("value", [-3.2, "-3.2", "-1e-5", "+7", "-inf", 5, None, "vocals", ""])
+def test_numbers_and_names_of_a_csv_file_are_kept(value):
+    assert csv_cell(value) == value
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_markdown_shows_names_as_they_are(text):
+    found = as_markdown([table(text)], text)
+    lines = found.splitlines()
+    assert len(lines) == 5 and all(line.replace("\\|", "").count("|") == 3 for line in lines[:3])
+    assert is_plain(found)
+    assert len(as_latex([table(text)], text).splitlines()) == 8
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_a_model_card_has_only_its_own_front_matter(text):
+    class Separator:
+        targets, sample_rate, channels = [text], 44100, 2
+
+        def parameters(self):
+            return []
+
+    scores = {"protocol": {"name": text, "tracks": "mean"}, "summary": {text: {text: {"mean": 1.0}}}}
+    card = _card(Separator(), {"model": text, "data": text}, scores, "mit")
+    _, front, body = card.split("---\n", 2)
+    facts = yaml.safe_load(front)
+    assert {*facts} == {"license", "library_name", "pipeline_tag", "tags"} and facts["license"] == "mit"
+    assert len(facts["tags"]) == 2
+    own = body.replace("```python", "").replace("```", "").replace("**", "")
+    assert is_plain(own.split("## Scores")[1]) and is_plain(own.split("```")[0].split("import unbraid")[0])
+    assert body.count("\n# ") + body.startswith("# ") == 1 and body.count("\n## ") == 2
+
+
+def is_plain(text):
+    """Whether all characters with a meaning in Markdown are escaped, but those of tables and headings."""
+    rest = text
+    for letter in "\\`*_{}[]<>#|~&:@$!.":
+        rest = rest.replace(f"\\{letter}", "")
+    return not {*"<>[]&`@"} & {*rest} and "http:" not in rest and "www." not in rest and "~~~" not in rest
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C x'!A0", "<b>x</b>|y", f"{CLEAR}x"])
+def test_the_report_of_a_hostile_sweep_is_escaped(tmp_path, cli, name):
+    for number in range(2):
+        leave_run(tmp_path / "sweep", number, f"net{number}", 0, [1.0, 2.0], targets=(name.replace("/", ""),))
+    status, out, err = cli(f"sweep={tmp_path / 'sweep'}", f"output={tmp_path / 'report'}", door="scripts/report.py")
+    if status == 0:  # names may be refused before
+        assert "\n=" not in (tmp_path / "report/table.csv").read_text()
+        assert is_plain((tmp_path / "report/table.md").read_text().replace("**", ""))
+    assert not ACTIVE & {*out, *err}
+
+
+def test_escaped_markdown_keeps_ordinary_names():
+    assert markdown("SI-SDR") == "SI-SDR" and markdown("net 2, seed=1 (a)") == "net 2, seed=1 (a)"
