@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from tests.conftest import files_below
 from unbraid.errors import InputError
-from unbraid.records import BusyError, Run, identity, inside, is_held, read_record
-from unbraid.runs import own_choices, versions
+from unbraid.records import BusyError, Run, identity, inside, is_held, own_choices, read_record
+from unbraid.runs import versions
 
 CHOICES = {"model": "unet", "data": "musdb"}
 

@@ -1,7 +1,6 @@
 """Table and picture of a sweep over code sizes: test error of the autoencoder and of PCA."""
 
 import csv
-import json
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -10,7 +9,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from unbraid import pictures
+from unbraid.errors import InputError
 from unbraid.files import written_whole
+from unbraid.scores import read_scores
 
 COLUMNS = ("code size", "error", "deviation", "PCA", "runs below PCA", "runs")
 
@@ -22,7 +23,7 @@ class CodeSizes(Callback):
         folder = Path(config.hydra.sweep.dir)
         found: dict[int, list[Path]] = {}
         for path in sorted(folder.glob("*/scores.json"), key=lambda path: int(path.parent.name.split("-")[0])):
-            found.setdefault(json.loads(path.read_text())["code_size"], []).append(path)
+            found.setdefault(_code_size(path), []).append(path)
         if not found:
             return
         rows = [_row(size, paths) for size, paths in sorted(found.items())]
@@ -36,6 +37,13 @@ class CodeSizes(Callback):
         print(f"\nsquared error of a test image or frame, mean and standard deviation of runs: {folder / 'code_sizes.png'}")
 
 
+def _code_size(path: Path) -> int:
+    size = read_scores(path).get("code_size")
+    if not isinstance(size, int):
+        raise InputError(f"{path}, code_size", found=repr(size)[:80], expected="the scores of an autoencoder")
+    return size
+
+
 def _print(rows: list[dict[str, Any]]) -> None:
     """Print the measured errors."""
     print(f"\n{'code size':>9}{'autoencoder':>22}{'PCA':>10}{'against PCA':>14}{'runs below PCA':>18}")
@@ -47,7 +55,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 def _row(size: int, paths: list[Path]) -> dict[str, Any]:
     """Return the row of one code size: means over its runs, and over all sources of a run."""
-    scores = [json.loads(path.read_text()) for path in paths]
+    scores = [read_scores(path) for path in paths]
     own, linear = ([fmean(s["error"]["mean"] for s in one[row].values()) for one in scores] for row in ("summary", "pca"))
     below = sum(error < other for error, other in zip(own, linear, strict=True))
     return dict(zip(COLUMNS, (size, fmean(own), pstdev(own), fmean(linear), below, len(paths)), strict=True))

@@ -13,11 +13,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.errors import InputError
-from unbraid.evaluation import read_scores
 from unbraid.loading import PUBLISHED_WEIGHTS, Loaded, load_separator
 from unbraid.pretrained import safetensors
-from unbraid.records import figures, plain, without_places
-from unbraid.runs import check, checkpoint_path, own_choices, own_config, versions, write_json
+from unbraid.records import figures, own_choices, plain, without_places
+from unbraid.runs import check, checkpoint_path, own_config, versions, write_json
+from unbraid.scores import read_scores
 from unbraid.separators import Separator
 
 # What is known of the music that a model has heard; docs/data.md says more.
@@ -102,8 +102,7 @@ def _scores(run: Path) -> dict[str, Any] | None:
     path = run / "scores.json"
     if not path.is_file():
         return None
-    if (scores := read_scores(path)) is None:
-        raise InputError(f"{path}: is no scores.json")
+    scores = read_scores(path)
     return {**scores, "checkpoint": Path(str(scores.get("checkpoint", ""))).name}
 
 
