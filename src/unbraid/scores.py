@@ -17,8 +17,12 @@ STATISTICS = ("mean", "median", "length_weighted")
 COSTS = ("parameters", "memory", "devices")
 
 
-def read_scores(path: Path) -> dict[str, Any]:
+def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
     """Read a `scores.json`.
+
+    Args:
+        path: path of the file.
+        whole: check of separated tracks also what tables and reports take besides the summary.
 
     Raises:
         InputError: the file is damaged, or holds something else than scores.
@@ -30,7 +34,7 @@ def read_scores(path: Path) -> dict[str, Any]:
             raise InputError(f"{path}, {key}", "missing", expected="the scores of a run")
     _check_table(scores["summary"], f"{path}, summary", depth=3)
     _mapping(scores["protocol"], f"{path}, protocol")
-    if separates(scores):
+    if whole and separates(scores):
         _check_separated(scores, path)
     return scores
 

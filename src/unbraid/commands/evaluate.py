@@ -158,7 +158,7 @@ def _beside(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for path in map(Path, paths):
         try:
-            found[str(path)] = read_scores(path)
+            found[str(path)] = read_scores(path, whole=True)
         except FileNotFoundError as error:
             raise InputError(f"beside={path}", "no such file") from error
     return found

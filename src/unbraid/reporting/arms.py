@@ -193,7 +193,7 @@ def read(folder: Path) -> Result:
 def _scores(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
     """Return the scores of a run, or the reason why they cannot be read; neither without a `scores.json`."""
     try:
-        return read_scores(folder / "scores.json"), None
+        return read_scores(folder / "scores.json", whole=True), None
     except FileNotFoundError:
         return None, None
     except InputError as error:  # the other runs of the sweep have their report
