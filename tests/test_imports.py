@@ -11,7 +11,9 @@ SOURCE = PROJECT / "src" / "unbraid"
 ANY_UNBRAID = {"unbraid"}
 TABLE = {
     "errors": set(),
-    "files": set(),
+    "files": {"unbraid.errors"},
+    "documents": {"yaml", "unbraid.errors"},
+    "scores": {"unbraid.documents", "unbraid.errors", "unbraid.files"},
     "memory": {"numpy"},
     "text": set(),
     "audio": {"av", "numpy", "soundfile", "soxr", "unbraid.audio", "unbraid.errors", "unbraid.files", "unbraid.memory"},
@@ -32,7 +34,7 @@ TABLE = {
         "torch", "numpy", "unbraid.controls", "unbraid.errors", "unbraid.instruments", "unbraid.nets.ddsp",
         "unbraid.synthesis",
     },
-    "training_tracks": {"unbraid.data.store", "unbraid.errors", "unbraid.files"},
+    "training_tracks": {"unbraid.documents", "unbraid.data.store", "unbraid.errors", "unbraid.files"},
     "constant_spectrum": {"torch", "unbraid.controls", "unbraid.dsp", "unbraid.synthesis"},
     "resyntheses": {
         "torch", "unbraid.audio", "unbraid.constant_spectrum", "unbraid.controls", "unbraid.dsp", "unbraid.errors",
@@ -42,10 +44,11 @@ TABLE = {
     "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.errors", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
     "foreign": {
-        "torch", "omegaconf", "yaml", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
+        "unbraid.documents", "torch", "omegaconf", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
         "unbraid.pretrained", "unbraid.runs", "unbraid.separators",
     },
     "pretrained": {
+        "unbraid.documents",
         "safetensors", "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix",
         "unbraid.runs", "unbraid.separators",
     },
@@ -54,7 +57,8 @@ TABLE = {
     "phases": {"torch", "unbraid.dsp", "unbraid.errors", "unbraid.wiener"},
     "wiener": {"torch", "unbraid.dsp"},
     "data": {
-        "torch", "numpy", "filelock", "tqdm", "psutil", "musdb", "yaml", "unbraid.audio", "unbraid.dsp", "unbraid.data",
+        "unbraid.documents",
+        "torch", "numpy", "filelock", "tqdm", "psutil", "musdb", "unbraid.audio", "unbraid.dsp", "unbraid.data",
         "unbraid.errors", "unbraid.files", "unbraid.memory",
     },
     "data.stretch": {"numpy", "python_stretch", "unbraid.audio", "unbraid.errors"},
@@ -62,7 +66,7 @@ TABLE = {
     "data.digits": {"torch", "numpy", "pytorch_lightning", "sklearn", "unbraid.data", "unbraid.errors"},
     "scoring.significance": {"numpy", "scipy"},
     "scoring.power": {"numpy", "scipy", "unbraid.scoring.significance"},
-    "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},
+    "scoring": {"unbraid.documents", "torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},
     "tasks": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
         "unbraid.separators", "unbraid.tasks",
@@ -83,13 +87,17 @@ TABLE = {
     "loggers.wandb_page": {"wandb", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
     "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "reference": {"unbraid.errors"},
-    "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},
+    "runs": {
+        "unbraid.documents",
+        "torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "unbraid.errors", "unbraid.files",
+    },
     "estimates": {"numpy", "unbraid.audio", "unbraid.data.layouts.folders", "unbraid.errors"},
     "subjects": {
         "torch", "numpy", "unbraid.audio", "unbraid.data.store", "unbraid.data.tracks", "unbraid.dsp", "unbraid.errors",
         "unbraid.estimates", "unbraid.scoring", "unbraid.separators",
     },
     "evaluation": {
+        "unbraid.files", "unbraid.scores",
         "torch", "filelock", "unbraid.audio", "unbraid.pictures", "unbraid.data.store", "unbraid.dsp", "unbraid.errors",
         "unbraid.runs", "unbraid.scoring", "unbraid.separators", "unbraid.subjects",
     },
@@ -101,7 +109,7 @@ TABLE = {
     },
     "separation": {"torch", "numpy", "unbraid.audio", "unbraid.errors"},
     "loading": {
-        "torch", "numpy", "omegaconf", "unbraid.audio", "unbraid.errors", "unbraid.exports.onnx_file",
+        "unbraid.files", "torch", "numpy", "omegaconf", "unbraid.audio", "unbraid.errors", "unbraid.exports.onnx_file",
         "unbraid.foreign", "unbraid.instruments",
         "unbraid.pretrained", "unbraid.runs", "unbraid.separation", "unbraid.separators",
     },
@@ -113,22 +121,28 @@ TABLE = {
         "torch", "numpy", "omegaconf", "typeguard", "onnxruntime", "unbraid.dsp", "unbraid.errors", "unbraid.exports",
         "unbraid.nets", "unbraid.phases", "unbraid.runs", "unbraid.separators",
     },
-    "reporting": {"numpy", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.reporting", "unbraid.scoring"},
-    "reporting.arms": {
-        "numpy", "yaml", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.scoring.tables",
+    "reporting": {
+        "unbraid.files", "unbraid.scores",
+        "numpy", "unbraid.errors", "unbraid.evaluation", "unbraid.records", "unbraid.reporting", "unbraid.scoring",
     },
-    "reporting.page": {"numpy", "jinja2", "plotly", "unbraid.errors", "unbraid.reporting", "unbraid.runs"},
+    "reporting.arms": {
+        "unbraid.files", "unbraid.runs", "unbraid.scores",
+        "numpy", "unbraid.errors", "unbraid.records", "unbraid.scoring.tables",
+    },
+    "reporting.page": {"unbraid.documents", "numpy", "jinja2", "plotly", "unbraid.errors", "unbraid.reporting", "unbraid.runs"},
     "reporting.listening": {
+        "unbraid.files",
         "torch", "numpy", "unbraid.audio", "unbraid.dsp", "unbraid.errors", "unbraid.pictures", "unbraid.reporting",
     },
-    "records": {"omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
-    "ledger": {"unbraid.errors", "unbraid.files"},
+    "records": {"unbraid.documents", "omegaconf", "unbraid.errors", "unbraid.files", "unbraid.runs"},
+    "ledger": {"unbraid.documents", "unbraid.errors", "unbraid.files"},
     "launchers": {"unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "commands.plan": {
         "rich", "unbraid.errors", "unbraid.launchers.processes", "unbraid.records", "unbraid.reporting.power",
     },
-    "commands.board": {"omegaconf", "rich", "unbraid.launchers", "unbraid.ledger", "unbraid.records"},
+    "commands.board": {"unbraid.scores", "omegaconf", "rich", "unbraid.launchers", "unbraid.ledger", "unbraid.records"},
     "search": {
+        "unbraid.scores", "unbraid.documents",
         "optuna", "hydra", "omegaconf", "filelock", "unbraid.errors", "unbraid.files", "unbraid.records", "unbraid.search",
     },
     "search.options": {"omegaconf.MISSING", "unbraid.errors"},  # Hydra reads it at every start

@@ -15,7 +15,9 @@ from unbraid import audio, pictures
 from unbraid.data.store import StoredTrack
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
+from unbraid.files import below
 from unbraid.runs import versions, write_json
+from unbraid.scores import read_scores
 from unbraid.scoring.protocols import Protocol, Scene, with_improvements
 from unbraid.scoring.tables import Summary, of_track, refuse_mixed, summarise, table
 from unbraid.scoring.track_records import TrackScores, read_track, record_path, write_track
@@ -63,8 +65,8 @@ class Evaluation:
         for track in list(subject.heard.values())[: self.clips]:
             samples = track.tensor().to(device)
             mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets.to(device), samples[1:])
-            _write_audio(folder / "audio" / track.name, separator, mixture, sources, subject.separate(track.name))
-            _draw(folder / "pictures", track.name, separator, stft.to(device), mixture, sources)
+            _write_audio(below(folder, "audio", track.name), separator, mixture, sources, subject.separate(track.name))
+            _draw(below(folder, "pictures"), track.name, separator, stft.to(device), mixture, sources)
 
     def leave_batches(self, separator: Separator, batches: Mapping[str, Any], folder: Path) -> None:
         """Audio and pictures of clips, each in a folder of its own.
@@ -119,7 +121,8 @@ class Scorer:
     def check_folder(self) -> None:
         """InputError where the folder holds scores under another protocol of this name."""
         path = self.folder / "scores.json"
-        if path.is_file() and (there := read_scores(path)):
+        if path.is_file():
+            there = read_scores(path)
             try:
                 refuse_mixed({f"{path}": there["protocol"], "this command": self.record})
             except InputError as error:
@@ -140,7 +143,7 @@ class Scorer:
         Returns:
             Whether all of them are filed now.
         """
-        whose = f"{record_path(self.folder.resolve(), track.name)}"
+        whose = f"{self.folder.resolve() / track.name}"
         lock = self.shared / "locks" / f"{hashlib.sha256(whose.encode()).hexdigest()[:16]}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -165,7 +168,7 @@ class Scorer:
 
     def _path(self, row: str, subject: Subject, track: StoredTrack) -> Path:
         if row == ESTIMATE:
-            return record_path(self.folder / row, track.name)
+            return record_path(self.folder, row, track.name)
         what = [self.record, subject.origin(track), versions()["unbraid"]]
         digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
         return self.shared / self.protocol.name / row / f"{digest}.json"
@@ -234,15 +237,6 @@ def _oracle_label(name: str, settings: Mapping[str, Any]) -> str:
     return f"{WORDS.get(name, name)}, STFT {settings['n_fft']}/{settings['hop_length']}"
 
 
-def read_scores(path: Path) -> dict[str, Any] | None:
-    """A `scores.json`; None where it is none."""
-    try:
-        scores = json.loads(path.read_text())
-    except ValueError:
-        return None
-    return scores if isinstance(scores, dict) and {"protocol", "summary"} <= {*scores} else None
-
-
 def write_scores(folder: Path, scores: Mapping[str, Any]) -> None:
     """`scores.json`, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -257,7 +251,7 @@ def _write_audio(folder: Path, separator: Separator, mixture: Tensor, sources: T
     gain = 1 / max(1.0, *(float(samples.abs().max()) for samples in files.values()))
     folder.mkdir(parents=True, exist_ok=True)
     for name, samples in files.items():
-        audio.write(folder / f"{name}.flac", (gain * samples).cpu().numpy(), separator.sample_rate)
+        audio.write(below(folder, f"{name}.flac"), (gain * samples).cpu().numpy(), separator.sample_rate)
 
 
 @torch.inference_mode()
@@ -273,7 +267,7 @@ def _draw(folder: Path, name: str, separator: Separator, stft: STFT, mixture: Te
         estimate = separator(padded[None])
         masks = estimate.masks
         pictures.spectrograms(
-            folder / f"{name}-{target}.png", f"{name}: {target}",
+            below(folder, f"{name}-{target}.png"), f"{name}: {target}",
             {"mixture": piece, "estimate": estimate.sources[0, s, :, :length], "target": truth},
             None if masks is None else masks[0, s, ..., : stft.frames(length)].mean(dim=0),
             stft, separator.sample_rate,

@@ -10,7 +10,6 @@ Such a file is yaml: which config describes the model, where the tensors are, an
     unused: [step]             # theirs that the model has no use for
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,14 +19,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from yaml import YAMLError, safe_load
 
+from unbraid.documents import read_json, read_yaml
 from unbraid.dsp import STFT
 from unbraid.errors import InputError, unknown
 from unbraid.nets.open_unmix import OpenUnmix, options_of
 from unbraid.phases import MixturePhase, Wiener
 from unbraid.pretrained import load_published, read_weights, weights_file
-from unbraid.runs import check, fill, read_yaml
+from unbraid.runs import check, fill
 from unbraid.separators import Masking
 
 OPENUNMIX = "separator.json"
@@ -42,7 +41,7 @@ def openunmix_separator(folder: Path) -> Masking:
     """
     path = folder / OPENUNMIX
     try:
-        said = json.loads(path.read_text())
+        said = read_json(path)
         rate, n_fft, hop, channels = (int(said[key]) for key in ("sample_rate", "nfft", "nhop", "nb_channels"))
         stft = STFT(n_fft, hop, "reflection")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -75,11 +74,9 @@ class Translation:
 def read_translation(path: Path) -> Translation:
     """InputError where the file is none, or names files outside its folder."""
     try:
-        said = safe_load(read_yaml(path))
-    except InputError:
-        raise
-    except (OSError, YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no yaml file: {' '.join(str(error).split())}") from error
+        said = read_yaml(path)
+    except OSError as error:
+        raise InputError(path, str(error.strerror)) from error
     if not isinstance(said, dict):
         raise InputError(f"{path}: expected the keys config, weights and names")
     try:

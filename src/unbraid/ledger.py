@@ -9,11 +9,13 @@ from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
+from unbraid.documents import parse_json, read_regular
 from unbraid.errors import InputError
 from unbraid.files import written_whole
 
 VERSION = 1
 NAME = "ledger.jsonl"
+MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -77,20 +79,32 @@ def _append(path: Path, line: str) -> None:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """All lines, the first of which says what they are, less those that a full disk has cut off; empty without a ledger."""
+    """Return all lines, the first of which names version and sweep. An empty list without a ledger.
+
+    Damaged lines are left out: a full disk cuts lines off, and one bad line must not stop the sweeps of a folder.
+
+    Raises:
+        InputError: the file is not regular, is larger than 64 MiB, or its first good line is not the first of a ledger.
+    """
+    path = folder / NAME
     try:
-        lines = (folder / NAME).read_text(errors="replace").splitlines()
+        lines = read_regular(path, MAX_BYTES).splitlines()
     except FileNotFoundError:
         return []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    if not found or not isinstance(found[0], dict) or not {"version", "sweep"} <= {*found[0]}:
-        raise InputError(f"{folder / NAME}: is no ledger of a sweep; choose another hydra.sweep.dir")
-    return [found[0], *(line for line in found[1:] if isinstance(line, dict) and {"run", "state"} <= {*line})]
+    found = [line for number, text in enumerate(lines, start=1) if (line := _parsed(text, f"{path}, line {number}"))]
+    if not found or not {"version", "sweep"} <= {*found[0]}:
+        hint = "Choose another hydra.sweep.dir"
+        raise InputError(path, "not the ledger of a sweep", expected="a first line with version and sweep", hint=hint)
+    return [found[0], *(line for line in found[1:] if isinstance(line.get("run"), str) and isinstance(line.get("state"), str))]
+
+
+def _parsed(text: bytes, where: str) -> dict[str, Any] | None:
+    """Return the object of a line, None if the line is damaged."""
+    try:
+        line = parse_json(text, where)
+    except InputError:
+        return None
+    return line if isinstance(line, dict) else None
 
 
 def sweep_name(run: Path) -> str | None:

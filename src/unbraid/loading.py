@@ -3,7 +3,6 @@
 Tensors are read as tensors, and a model is rebuilt from networks, separators and transforms alone.
 """
 
-import re
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from unbraid.audio import FASTEST, ChannelChoice, downmix
 from unbraid.errors import InputError
 from unbraid.exports.onnx_file import OnnxSeparator
+from unbraid.files import is_name
 from unbraid.foreign import OPENUNMIX, fill_translated, openunmix_separator, read_translation
 from unbraid.instruments import Player, is_instrument, load_player
 from unbraid.pretrained import read_weights
@@ -29,7 +29,6 @@ BUILT = (
 )  # fmt: skip
 PUBLISHED_WEIGHTS = "model.safetensors"
 MOST_CHANNELS = 32  # an array with more rows than that has samples in its rows
-FORBIDDEN = re.compile(r"[/\\\x00-\x1f]|^\.|^$")  # in names that files are called by
 
 
 @dataclass
@@ -179,7 +178,7 @@ def build_separator(config: DictConfig, folder: Path) -> Separator:
 def _named(separator: Separator, folder: Path) -> Separator:
     """Whose targets are no paths; InputError where one is."""
     for target in separator.targets:
-        if FORBIDDEN.search(target):
+        if not is_name(target) or "\\" in target:  # other systems unpack what is downloaded
             raise InputError(f"{folder}: {target!r} is no name of a target: files are called by it")
     return separator
 

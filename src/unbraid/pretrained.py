@@ -4,7 +4,6 @@ Those of Open-Unmix (Stöter et al., JOSS 2019), a file for each target: `umx` w
 `umxl` on more that is not public, and it is for non-commercial use only.
 """
 
-import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
+from unbraid.documents import read_json
 from unbraid.errors import InputError, unknown
 from unbraid.nets.adapters import HDemucs
 from unbraid.nets.open_unmix import OpenUnmix, options_of
@@ -184,8 +184,8 @@ def _rate_of(folder: Path, state: Mapping[str, Tensor]) -> int | None:
     if not (path := folder / "separator.json").is_file():
         return int(state["sample_rate"]) if isinstance(state.get("sample_rate"), Tensor) else None
     try:
-        return int(json.loads(path.read_text())["sample_rate"])
-    except (ValueError, KeyError, TypeError) as error:
+        return int(read_json(path)["sample_rate"])
+    except (ValueError, KeyError, TypeError) as error:  # also InputError
         raise InputError(f"{path}: expected JSON with a number as sample_rate") from error
 
 

@@ -7,7 +7,9 @@ while nobody holds the lock is that of a run that was killed.
 import csv
 import fcntl
 import hashlib
+import io
 import json
+import math
 import os
 import platform
 import re
@@ -23,6 +25,7 @@ from typing import IO, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
+from unbraid.documents import read_json, read_regular
 from unbraid.errors import InputError
 from unbraid.files import written_whole
 from unbraid.runs import own_config, versions, write_json
@@ -34,6 +37,19 @@ TRIES = 5
 PATH_KEYS = {"root", "cache_dir"}
 # How a run is started and followed, not what it is.
 OUTSIDE = {"launcher", "resume", "plan", "power", "power_from", "sweeper", "search", "logger"}
+# Keys of a record that are read, and the type of each.
+RECORDED: dict[str, Any] = {
+    "identity": str,
+    "overrides": list,
+    "choices": dict,
+    "state": str,
+    "error": str,
+    "changed": str,
+    "code": str,
+}
+TYPES = {str: "a text", list: "a list of texts", dict: "texts by key"}
+REQUIRED = ("identity", "overrides", "choices", "state")
+MAX_CELLS = 4_000_000  # of a table of epochs
 CARRIED = ("commit", "code", "versions", "host", "started")  # of each session of a run
 # A path begins at the start or after one of these; `://` is that of an address.
 BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
@@ -196,16 +212,34 @@ class Run:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """What `run.json` says; None where there is none."""
+    """Return the record of a run, None if the folder has no `run.json` that can be opened.
+
+    Raises:
+        InputError: the file is damaged, or is not the record of a run.
+    """
+    path = folder / "run.json"
     try:
-        record = json.loads((folder / "run.json").read_text())
+        record = read_json(path)
     except OSError:
         return None
-    except ValueError as error:
-        raise InputError(f"{folder / 'run.json'}: is no record of a run") from error
-    if not isinstance(record, dict) or not {"identity", "overrides", "choices", "state"} <= {*record}:
-        raise InputError(f"{folder / 'run.json'}: is no record of a run, or of an older unbraid")
+    if not isinstance(record, dict):
+        raise InputError(path, "not the record of a run", found=type(record).__name__, expected="an object")
+    for key, kind in RECORDED.items():
+        if key in record or key in REQUIRED:
+            _check_recorded(path, key, record.get(key), kind)
     return record
+
+
+def _check_recorded(path: Path, key: str, value: Any, kind: Any) -> None:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not isinstance(value, kind) or not all(isinstance(item, str) for _, item in items):
+        expected = TYPES[kind]
+        raise InputError(f"{path}, {key}", "not the record of a run, or of an older unbraid", expected=expected)
+
+
+def own_choices(folder: Path) -> dict[str, str]:
+    """Return the names of the model and the data of a run; nothing if the folder has no record, as a published one."""
+    return dict((read_record(folder) or {}).get("choices", {}))
 
 
 def unfinished(paths: Iterable[Path], wanted: str) -> list[Path]:
@@ -224,24 +258,37 @@ def unfinished(paths: Iterable[Path], wanted: str) -> list[Path]:
         except InputError:
             continue
         if record.get("identity") == wanted and record["state"] not in ENDED and record.get("code") == code():
-            found.append((record["changed"], path.parent))
+            found.append((record.get("changed", ""), path.parent))
     return [folder for _, folder in sorted(found, reverse=True)]
 
 
 def epochs(folder: Path) -> list[dict[str, str]]:
-    """The rows of `metrics.csv`, one for each epoch; none before the first has ended.
+    """Return the rows of `metrics.csv`, one for each epoch; none before the first has ended.
 
     Raises:
-        InputError: it is no text.
+        InputError: the file is not regular, is too large, or is not a table in UTF-8.
     """
     path = folder / "metrics.csv"
     try:
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
+        text = read_regular(path).decode()
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns, lines = len(reader.fieldnames or ()), text.count("\n")
+        if columns * lines > MAX_CELLS:
+            raise InputError(path, "too large", found=f"{columns} columns and {lines} lines", expected=f"{MAX_CELLS} cells")
+        return list(reader)
     except FileNotFoundError:
         return []
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: is no table of epochs: {error}") from error
+        raise InputError(path, f"not a table of epochs: {error}") from error
+
+
+def number_in(cell: Any) -> float | None:
+    """Return the number in a cell of `metrics.csv`, None if it is empty, not finite or garbled."""
+    try:
+        number = float(cell)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:

@@ -17,15 +17,14 @@ from typing import Any, get_type_hints
 from zipfile import is_zipfile
 
 import torch
-import yaml
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
-from yaml import AliasToken, YAMLError
 
+from unbraid.documents import read_yaml
 from unbraid.errors import InputError, unknown
 from unbraid.files import written_whole
 
@@ -41,7 +40,7 @@ TRAINING_ONLY = (
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # How constructors refuse a value; whatever else they raise is a bug and keeps its traceback.
 NOT_TAKEN = (ValueError, TypeError, RuntimeError, ModuleNotFoundError)
-# What yaml's and OmegaConf's readers also raise where a text is no tree of names.
+# What OmegaConf also raises about a tree that is no config.
 STUMBLES = (ValueError, RecursionError, AssertionError, AttributeError, TypeError)
 HYDRA_KEYS = {"_target_", "_partial_"}
 PACKAGES = (
@@ -213,21 +212,32 @@ def own_config(folder: Path) -> DictConfig:
 
 
 def read_config(path: Path) -> DictConfig:
-    """The config of a run, as it was resolved; InputError where the file is none, or one that is yet to be resolved.
+    """Return the config of a run, as it was resolved, see `config_tree`."""
+    tree = config_tree(path)
+    try:
+        own = OmegaConf.create(tree)
+    except (OmegaConfBaseException, *STUMBLES) as error:
+        raise InputError(path, f"not a config: {' '.join(str(error).split())}") from error
+    assert isinstance(own, DictConfig)
+    return own
 
-    A stranger's could name a resolver, which is code that runs when a value is looked at.
+
+def config_tree(path: Path) -> dict[str, Any]:
+    """Return the config of a run as plain values.
+
+    A stranger's could name a resolver, which is code that runs when a value is looked at, or links that grow.
+
+    Raises:
+        InputError: the file is missing, is not YAML, does not hold keys with values, or holds an interpolation.
     """
     try:
-        own = OmegaConf.create(read_yaml(path))
-    except InputError:
-        raise
-    except (OSError, YAMLError, OmegaConfBaseException, *STUMBLES) as error:
-        raise InputError(f"{path}: is not a config: {' '.join(str(error).split())}") from error
-    if not isinstance(own, DictConfig):
-        raise InputError(f"{path}: is not the config of a run")
-    if link := _link(OmegaConf.to_container(own)):
-        raise InputError(f"{path}: holds {link!r}, expected the values of a run, in which nothing is left to look up")
-    return own
+        tree = read_yaml(path)
+    except OSError as error:
+        raise InputError(path, str(error.strerror)) from error
+    if not isinstance(tree, dict):
+        raise InputError(path, found=type(tree).__name__, expected="the keys of the config of a run")
+    _check_values(tree, path)
+    return tree
 
 
 def node_at(config: DictConfig, key: str) -> Any:
@@ -238,29 +248,17 @@ def node_at(config: DictConfig, key: str) -> Any:
         return None
 
 
-def read_yaml(path: Path) -> str:
-    """The text of a file without aliases: of a few lines of such, each of many of the next, no memory would hold the values."""
-    text = path.read_text()
-    if any(isinstance(token, AliasToken) for token in yaml.scan(text)):
-        raise InputError(f"{path}: has aliases, which no config has that was written by unbraid")
-    return text
-
-
-def _link(value: Any) -> str | None:
-    """The first interpolation among the strings of a tree."""
-    if isinstance(value, str):
-        return value if "${" in value else None
-    items = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
-    return next((found for item in items if (found := _link(item))), None)
-
-
-def own_choices(folder: Path) -> dict[str, str]:
-    """Which model and which data a run is of; nothing where it left no such record."""
-    try:
-        choices = json.loads((folder / "run.json").read_text())["choices"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return dict(choices)
+def _check_values(value: Any, path: Path) -> None:
+    """Raise InputError if a tree holds an interpolation, or a key that is not a text."""
+    if isinstance(value, str) and "${" in value:
+        raise InputError(path, "an interpolation", found=repr(value[:80]), expected="the values of a run")
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise InputError(path, "a key is not a text", found=repr(key)[:80])
+            _check_values(key, path)
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_values(item, path)
 
 
 def checkpoint_path(run: Path, asked: str) -> Path:

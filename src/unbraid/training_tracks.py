@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unbraid.data.store import StoredTrack
+from unbraid.documents import read_json
 from unbraid.errors import InputError
 from unbraid.files import written_whole
 
@@ -40,11 +41,11 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
         InputError: the record is damaged.
     """
     path = folder / FILE
-    if not path.is_file():
-        return {}
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path)
         seen = {key: f"{split}: {name}" for split, keys in record.items() for name, key in keys.items()}
-    except (ValueError, AttributeError) as error:
+    except FileNotFoundError:
+        return {}
+    except (InputError, AttributeError, TypeError) as error:
         raise InputError(path, "is damaged", hint="Remove it to score without a check for training tracks.") from error
     return {track.name: seen[key] for track in tracks if (key := content_key(track)) in seen}

@@ -30,6 +30,12 @@ def trained(tmp_path_factory):
     return folder / "run", folder / "songs"
 
 
+@pytest.fixture(autouse=True)
+def _cache_of_the_training(trained, monkeypatch):
+    """The cache comes from the user, not from the run."""
+    monkeypatch.setenv("UNBRAID_CACHE", str(trained[0].parent / "cache"))
+
+
 @pytest.fixture
 def run(trained, tmp_path):
     """A copy of the run, for this test to break."""

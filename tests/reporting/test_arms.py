@@ -159,8 +159,9 @@ def test_epochs_that_are_no_text_are_said(tmp_path):
     run = leave_run(tmp_path, 0, "a", 0, [1.0])
     (run / "metrics.csv").write_bytes(b"epoch,step\n\xff\xfe,1\n")
     (arm,) = arms(tmp_path)
-    with pytest.raises(InputError, match=r"metrics\.csv: is no table of epochs: 'utf-8'"):
+    with pytest.raises(InputError) as raised:
         _ = arm.seconds
+    assert raised.value.where == str(run / "metrics.csv") and "not a table" in raised.value.problem
 
 
 def test_scores_of_other_tracks_do_not_compare(tmp_path):
@@ -178,7 +179,7 @@ def test_scores_of_other_tracks_do_not_compare(tmp_path):
         ("pruned", None, "pruned"),
         ("interrupted", None, "interrupted"),
         ("running", None, "was cut off while it ran"),
-        ("done", None, "is done, and its scores.json is missing or damaged"),
+        ("done", None, "is done, and its scores.json is missing"),
     ],
 )
 def test_runs_without_scores_are_listed_with_the_reason(tmp_path, state, error, words):
@@ -206,7 +207,7 @@ def test_a_seed_without_scores_is_of_its_arm(tmp_path):
 def test_without_any_scores_there_is_nothing_to_report(tmp_path):
     leave_run(tmp_path, 0, "a", 0, None, state="queued")
     (leave_run(tmp_path, 1, "b", 0, None) / "scores.json").write_text('{"summary": {}}')
-    expected = "none of 2 runs has scores: 0-a-demo-0 has not started; 1-b-demo-0 is done, and its scores.json is missing"
+    expected = "none of 2 runs has scores: 0-a-demo-0 has not started; 1-b-demo-0 scores.json, protocol: missing"
     with pytest.raises(InputError, match=expected):
         arms(tmp_path)
 
@@ -230,12 +231,14 @@ def test_what_is_no_sweep_is_said(tmp_path):
 def test_a_run_whose_config_is_damaged_is_said(tmp_path, text):
     run = leave_run(tmp_path, 0, "a", 0, [1.0])
     (run / "config.yaml").unlink() if text is None else (run / "config.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"config\.yaml: is no config of a run"):
+    with pytest.raises(InputError) as raised:
         read(run)
+    assert raised.value.where.startswith(str(run / "config.yaml"))
 
 
 def test_no_object_of_python_is_made_of_a_config(tmp_path):
     run = leave_run(tmp_path, 0, "a", 0, [1.0])
     (run / "config.yaml").write_text("a: !!python/object/apply:os.getcwd []\n")
-    with pytest.raises(InputError, match="is no config of a run"):
+    with pytest.raises(InputError) as raised:
         read(run)
+    assert raised.value.where == f"{run / 'config.yaml'}, line 1"

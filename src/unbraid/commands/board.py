@@ -1,6 +1,5 @@
 """What a sweep shows while it runs: a live table in a terminal, a line for each event elsewhere; both enter the ledger."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from unbraid.launchers.arms import Arm
 from unbraid.launchers.processes import duration
 from unbraid.ledger import Ledger
 from unbraid.records import ENDED, Run, State, epochs, figures, read_record
+from unbraid.scores import read_scores
 from unbraid.text import echo, one_line
 
 REFRESH_SECONDS = 1.0
@@ -123,7 +123,7 @@ def _loss_of(row: dict[str, str]) -> str | None:
 def main_score(folder: Path) -> dict[str, float]:
     """The first measure of the first target in `scores.json`, by name; empty where there is none."""
     try:
-        found = figures(json.loads((folder / "scores.json").read_text()))
+        found = figures(read_scores(folder / "scores.json"))
     except FileNotFoundError:
         return {}
     return next(({f"{target} {measure}": value} for (target, measure), value in found.items() if value is not None), {})

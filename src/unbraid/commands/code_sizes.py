@@ -1,15 +1,16 @@
 """Table and picture of a sweep over code sizes: test error of the autoencoder and of PCA."""
 
-import json
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean, stdev
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from unbraid import pictures
+from unbraid.errors import InputError
 from unbraid.files import written_whole
+from unbraid.scores import read_scores
 from unbraid.text import echo, write_csv
 
 COLUMNS = ("code size", "error", "deviation", "PCA", "runs below PCA", "runs")
@@ -22,7 +23,7 @@ class CodeSizes(Callback):
         folder = Path(config.hydra.sweep.dir)
         found: dict[int, list[Path]] = {}
         for path in sorted(folder.glob("*/scores.json"), key=lambda path: int(path.parent.name.split("-")[0])):
-            found.setdefault(json.loads(path.read_text())["code_size"], []).append(path)
+            found.setdefault(_code_size(path), []).append(path)
         if not found:
             return
         rows = [_row(size, paths) for size, paths in sorted(found.items())]
@@ -32,6 +33,13 @@ class CodeSizes(Callback):
         pictures.code_sizes(folder / "code_sizes.png", rows, first)
         _print(rows)
         echo(f"\nsquared error of a test image or frame, mean and standard deviation of runs: {folder / 'code_sizes.png'}")
+
+
+def _code_size(path: Path) -> int:
+    size = read_scores(path).get("code_size")
+    if not isinstance(size, int):
+        raise InputError(f"{path}, code_size", found=repr(size)[:80], expected="the scores of an autoencoder")
+    return size
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
@@ -45,7 +53,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 def _row(size: int, paths: list[Path]) -> dict[str, Any]:
     """Return the row of one code size: means over its runs, and over all sources of a run."""
-    scores = [json.loads(path.read_text()) for path in paths]
+    scores = [read_scores(path) for path in paths]
     own, linear = ([fmean(s["error"]["mean"] for s in one[row].values()) for one in scores] for row in ("summary", "pca"))
     below = sum(error < other for error, other in zip(own, linear, strict=True))
-    return dict(zip(COLUMNS, (size, fmean(own), pstdev(own), fmean(linear), below, len(paths)), strict=True))
+    deviation = stdev(own) if len(own) > 1 else 0.0
+    return dict(zip(COLUMNS, (size, fmean(own), deviation, fmean(linear), below, len(paths)), strict=True))

@@ -12,12 +12,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from unbraid.documents import read_json
 from unbraid.errors import InputError
-from unbraid.evaluation import read_scores
 from unbraid.loggers.media import media_of
 from unbraid.loggers.wandb_page import failures, in_line, why_offline
 from unbraid.records import epochs, figures, plain, read_record
 from unbraid.runs import check, own_config, write_json
+from unbraid.scores import read_scores
 from unbraid.text import echo
 
 ARM = "config.run.arm"  # see loggers.wandb_page
@@ -105,8 +106,8 @@ def _free(place: Path) -> Path:
 
 def _is_dashboard(path: Path) -> bool:
     try:
-        found = json.loads(path.read_text()) if path.is_file() else None
-    except ValueError:
+        found = read_json(path)
+    except InputError:
         return False
     return isinstance(found, dict) and {"project", "displayName", "spec"} <= {*found}
 
@@ -139,10 +140,11 @@ def _figures(run: Path) -> list[tuple[str, str]]:
     path = run / "scores.json"
     if not path.is_file():
         return []
-    if (scores := read_scores(path)) is None:
-        echo(f"left    {path} is damaged, its scores are not shown")
+    try:
+        return [*figures(read_scores(path))]
+    except InputError as error:
+        echo(f"left    {error}: its scores are not shown")
         return []
-    return [*figures(scores)]
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -12,16 +12,19 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from unbraid.commands.experiment import Experiment, check_experiment
+from unbraid.commands.experiment import Experiment, check_experiment, take_data
 from unbraid.data.module import MultitrackData
 from unbraid.data.parallel import in_processes
 from unbraid.data.tracks import Split, few
 from unbraid.dsp import STFT
 from unbraid.errors import InputError, unknown
 from unbraid.estimates import EstimateFolder
-from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, read_scores, report, stft_for, write_scores
+from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
+from unbraid.files import below
+from unbraid.records import own_choices
 from unbraid.reference import Reference, said
-from unbraid.runs import build, checkpoint_path, load_weights, own_choices, own_config
+from unbraid.runs import build, checkpoint_path, load_weights, own_config
+from unbraid.scores import read_scores
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.tables import refuse_mixed
@@ -124,7 +127,9 @@ def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
             raise InputError(f"{config.run}/config.yaml: has no {key}, it is not the config of a run")
         if key not in config:
             raise InputError(f"{config.run}/config.yaml: {key}: there is no such key; {unknown(key, map(str, config))}")
-        if key != "data" or "data" not in typed:
+        if key == "data":
+            config.data = config.data if "data" in typed else take_data(config.data, own.data, typed)
+        else:
             typed_below = {word: OmegaConf.select(config, word) for word in typed if word.startswith(f"{key}.")}
             config[key] = own[key]
             for word, value in typed_below.items():
@@ -153,12 +158,10 @@ def _check_subject(config: DictConfig) -> None:
 def _beside(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for path in map(Path, paths):
-        if not path.is_file():
-            raise InputError(f"beside={path}: no such file")
-        scores = read_scores(path)
-        if scores is None:
-            raise InputError(f"beside={path}: is no scores.json")
-        found[str(path)] = scores
+        try:
+            found[str(path)] = read_scores(path, whole=True)
+        except FileNotFoundError as error:
+            raise InputError(f"beside={path}", "no such file") from error
     return found
 
 
@@ -284,4 +287,4 @@ def _output(config: DictConfig, other_data: bool) -> Path:
     what = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)
     data = HydraConfig.get().runtime.choices["data"] if config.run is None or other_data else None
     folder = Path("outputs") if config.run is None else Path(config.run)
-    return folder / "scores" / "-".join(filter(None, [config.protocol.name, data, what]))
+    return below(folder, "scores", "-".join(filter(None, [config.protocol.name, data, what])))

@@ -1,12 +1,15 @@
 """What a composed config holds, and what must agree in it: the same for every command that starts from one."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
+from unbraid.data.roots import places_in, unknown_places
 from unbraid.errors import InputError, check_seed
+from unbraid.files import check_name
 from unbraid.instruments import is_instrument
 from unbraid.runs import check
 
@@ -109,6 +112,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
     check(config, schema)
     if config.get("init") is not None and "separator" not in config.model:
         raise InputError(f"init={config.init}: there are no published weights of autoencoders and instruments; set init=null")
+    for target in OmegaConf.select(config, "model.separator.targets") or ():
+        check_name("targets", target)  # files are called by it
     for choice, place in USED.items():
         if config.get(choice) is not None and OmegaConf.select(config, place) is None:
             raise InputError(f"{choice}: the model and the data that are chosen make no use of it; set {choice}=null")
@@ -138,6 +143,39 @@ def _check_power(config: DictConfig) -> None:
             raise InputError("power", found=config.power, expected="a difference in dB above 0")
         if "separator" not in config.model:
             raise InputError("power", "reports compare separators only", found=config.power, hint="Remove power")
+
+
+def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> DictConfig:
+    """Return the data of a run for a command, whoever made the run.
+
+    Where is written comes from the user alone: `cache_dir` and `download` are those of the command line or the defaults.
+
+    Args:
+        data: data of the command, with what was typed.
+        own: data in the config of the run.
+        typed: keys of the command line, such as `data.root`.
+
+    Raises:
+        InputError: a folder of the data set is named by the run alone, and this user has never read data from it.
+    """
+    if not OmegaConf.is_dict(own):
+        raise InputError("data", "not the data of a run", found=own)
+    taken = own.copy()
+    OmegaConf.set_struct(taken, False)
+    for key in ("cache_dir", "download"):
+        if key in taken:
+            taken[key] = data[key] if key == "cache_dir" or f"data.{key}" in typed else False
+    for key in (key for key in typed if key.startswith("data.")):
+        OmegaConf.update(taken, key.removeprefix("data."), OmegaConf.select(data, key.removeprefix("data.")), force_add=True)
+    layout: Any = OmegaConf.to_container(taken.layout) if OmegaConf.is_config(taken.get("layout")) else {}
+    named = {"root": taken.get("root")} | {f"layout.{key}": value for key, value in layout.items() if key != "_target_"}
+    for key, value in named.items():
+        places = [value] if key == "root" and value is not None else places_in(value)
+        if not any(f"{word}.".startswith(f"data.{key}.") for word in typed) and (places := unknown_places(map(str, places))):
+            hint = f"If you trust it, type {shlex.quote(f'data.{key}={places[0]}')}"
+            problem = "only the run names it, and you have not used it before"
+            raise InputError(f"data.{key}", problem, found=places[0], hint=hint)
+    return taken
 
 
 def named(hydra: Any, key: str) -> str | None:

@@ -19,7 +19,8 @@ from unbraid.exports.graphs import example
 from unbraid.exports.onnx_file import OnnxSeparator, quantise, write_onnx
 from unbraid.exports.openunmix import check_openunmix, write_openunmix
 from unbraid.exports.program import write_program
-from unbraid.runs import build, check, checkpoint_path, load_weights, own_choices, own_config
+from unbraid.records import own_choices
+from unbraid.runs import build, check, checkpoint_path, load_weights, own_config
 from unbraid.scoring.measures import usdr
 from unbraid.separators import Separator
 from unbraid.text import echo

@@ -14,11 +14,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.errors import InputError
-from unbraid.evaluation import read_scores
 from unbraid.loading import PUBLISHED_WEIGHTS, Loaded, load_separator
 from unbraid.pretrained import safetensors
-from unbraid.records import figures, plain, without_places
-from unbraid.runs import check, checkpoint_path, own_choices, own_config, versions, write_json
+from unbraid.records import figures, own_choices, plain, without_places
+from unbraid.runs import check, checkpoint_path, own_config, versions, write_json
+from unbraid.scores import read_scores
 from unbraid.separators import Separator
 from unbraid.text import echo, markdown, one_line
 
@@ -104,8 +104,7 @@ def _scores(run: Path) -> dict[str, Any] | None:
     path = run / "scores.json"
     if not path.is_file():
         return None
-    if (scores := read_scores(path)) is None:
-        raise InputError(f"{path}: is no scores.json")
+    scores = read_scores(path)
     return {**scores, "checkpoint": Path(str(scores.get("checkpoint", ""))).name}
 
 

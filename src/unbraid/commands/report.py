@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from unbraid.errors import InputError
 from unbraid.reporting.arms import runs_of
-from unbraid.reporting.making import FOLDER, make
+from unbraid.reporting.making import FOLDER, make, report_of
 from unbraid.runs import check
 
 
@@ -49,5 +49,6 @@ def report(config: DictConfig) -> None:
     else:
         sweep = Path(config.sweep).expanduser()
         folders, output, title = runs_of(sweep), sweep / FOLDER, sweep.resolve().name
+        output = output if config.output is not None else report_of(sweep)
     output = output if config.output is None else Path(config.output).expanduser()
     make(folders, output, title, config.baseline, config.measure, config.songs)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from unbraid import audio
+from unbraid.commands.experiment import take_data
 from unbraid.data.digits import Digits
 from unbraid.data.layouts.folders import audio_files_below, by_name
 from unbraid.data.module import MultitrackData
@@ -31,6 +32,7 @@ class Use:
         input: an audio file, or a folder of some.
         split: of the run's own data: train, valid or test; instead of `input`.
         output: where the result goes.
+        data: `root`, `cache_dir` and `download` for the data of the run.
     """
 
     run: str | None
@@ -38,6 +40,7 @@ class Use:
     input: str | None
     split: str | None
     output: str | None
+    data: dict[str, Any]
 
 
 class Sound(NamedTuple):
@@ -81,9 +84,12 @@ class Trained:
         self.task.eval()
         self.input = None if config.input is None else Path(config.input).expanduser()
         self.split: Split | None = config.split
+        self.places: DictConfig = config.data
 
     def data(self) -> MultitrackData | Digits:
-        """The run's own, ready."""
+        """Return the run's own data, ready, from where the user has them, see `take_data`."""
+        typed = [f"data.{key}" for key in ("root", "download") if self.places[key]]
+        self.own.data = take_data(self.places, self.own.data, typed)
         data: MultitrackData | Digits = build(self.own.data)
         data.prepare_data()
         data.setup("fit")

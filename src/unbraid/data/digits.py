@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from unbraid.data.loaders import StepLoader, as_it_is
+from unbraid.data.roots import remember
 from unbraid.data.sampler import EpochSteps, epoch_position
 from unbraid.data.tracks import SPLITS, Split
 from unbraid.errors import InputError
@@ -73,6 +74,7 @@ class Digits(pl.LightningDataModule):
         if not 0 < held < len(order) or not len(test[1]):
             raise InputError(f"data.valid={self.valid}: leaves a split of the {len(order)} training images empty")
         parts = {"train": _take(train, np.sort(order[held:])), "valid": _take(train, np.sort(order[:held])), "test": test}
+        remember([] if self.root is None else [str(self.root)])
         self.splits = {split: self._as_images(*parts[split]) for split in SPLITS}
 
     def _as_images(self, pixels: np.ndarray, labels: np.ndarray) -> Images:

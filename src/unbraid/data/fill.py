@@ -22,6 +22,7 @@ from unbraid.audio import ChannelChoice
 from unbraid.data.decoding import Decoded, decode, streams_of
 from unbraid.data.health import examine, repairs
 from unbraid.data.tracks import MIXTURE, AudioStream, Track
+from unbraid.documents import read_json
 from unbraid.memory import Recycled
 
 VERSION = 4
@@ -102,7 +103,7 @@ def fill(order: Order) -> None:
 def is_whole(entry: Path) -> bool:
     """Whether an entry is there as it was written; a power cut may have left less on the disk."""
     try:
-        meta = json.loads((entry / "meta.json").read_text())
+        meta = read_json(entry / "meta.json", finite=False)
         return all((entry / name).stat().st_size == size for name, size in meta["sizes"].items())
     except (OSError, ValueError, KeyError):
         return False

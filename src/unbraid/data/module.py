@@ -19,6 +19,7 @@ from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
 from unbraid.data.chunks import Batch, Beside, ChunkBatches, Chunks, Mixing, WholeTracks
 from unbraid.data.listings import check_refused, empty_split, without_root
 from unbraid.data.loaders import StepLoader, UnsizedLoader, as_it_is, ignore_signals
+from unbraid.data.roots import places_in, remember
 from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling, epoch_position
 from unbraid.data.silence import SilentChunks
 from unbraid.data.store import Store, StoredTrack, spell_size
@@ -129,12 +130,18 @@ class MultitrackData(pl.LightningDataModule):
         self._fetch()
         tracks = [track for track in self._list([split]) if track.split == split and track.stretch is None]
         stored = self._aligned(self.store.at(sample_rate, channels).open(tracks, progress))
+        self._remember()
         self._check_splits(stored, [split])
         return stored
+
+    def _remember(self) -> None:
+        """Keep the folders that were read, see `roots`."""
+        remember([str(self.root), *places_in(self._options)])
 
     def _open(self, progress: bool) -> list[StoredTrack]:
         if self.opened is None:  # Lightning asks again for what a command has asked for
             self.opened = self.store.open(self._list(SPLITS), progress)
+            self._remember()
             self._aligned(self.opened)
         return self.opened
 

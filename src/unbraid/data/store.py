@@ -5,7 +5,6 @@ channels, store version), so it is never stale and many runs share it. It is wri
 renamed into place: a killed run leaves no entry that is half made, and the next one goes on where it stopped.
 """
 
-import json
 import math
 import shutil
 import sys
@@ -26,6 +25,7 @@ from unbraid.data.fill import VERSION, Order, drop, fill, is_whole, lock_of
 from unbraid.data.health import Health
 from unbraid.data.parallel import cores, in_processes
 from unbraid.data.tracks import MIXTURE, Split, Track
+from unbraid.documents import read_json
 from unbraid.errors import InputError
 
 # Starting a process pays from about two seconds of decoding on.
@@ -104,7 +104,7 @@ class StoredTrack:
         return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
 
     def health(self) -> Health:
-        return Health(**json.loads((self.entry / "health.json").read_text()))
+        return Health(**read_json(self.entry / "health.json", finite=False))
 
     def tensor(self, names: Sequence[str] | None = None) -> Tensor:
         """The whole track, float32: mixture and sources, or what is named. Shape: [names, channels, samples]."""
@@ -220,7 +220,7 @@ def _durations(orders: Sequence[Order]) -> Iterator[float]:
 
 def _is_current(entry: Path) -> bool:
     try:
-        meta = json.loads((entry / "meta.json").read_text())
+        meta = read_json(entry / "meta.json", finite=False)
     except (OSError, ValueError):
         return False
     return meta.get("version") == VERSION and all(_is_unchanged(*file) for file in meta["files"])
@@ -235,7 +235,7 @@ def _is_unchanged(path: str, size: int, time: int) -> bool:
 
 
 def _load(track: Track, entry: Path) -> StoredTrack:
-    meta: dict[str, Any] = json.loads((entry / "meta.json").read_text())
+    meta: dict[str, Any] = read_json(entry / "meta.json", finite=False)
     return StoredTrack(
         track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["blocks"],
         meta["scale"], track.remainder, meta["aligned"], track.stretch is not None,

@@ -1,6 +1,5 @@
 """Run folders read as arms: the runs of an arm differ in nothing but the seed."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,17 +9,17 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-import yaml
 
 from unbraid.errors import InputError
-from unbraid.evaluation import read_scores
-from unbraid.records import PATH_KEYS, digest, epochs, is_held, plain, read_record
+from unbraid.files import below
+from unbraid.records import PATH_KEYS, digest, epochs, is_held, number_in, plain, read_record
+from unbraid.runs import config_tree
+from unbraid.scores import read_scores, separates
 from unbraid.scoring.tables import refuse_mixed
 
 NAMELESS = ("seed", "name")  # what runs of one arm differ in; `name` ends with the seed
 NOT_OF_AN_ARM = (*NAMELESS, "experiment")
-# libyaml's, where the wheel has it: a sweep has hundreds of configs.
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+FILES = ("run.json", "config.yaml", "scores.json", "metrics.csv")  # of a run, which are read
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Result:
     @cached_property
     def epochs(self) -> list[dict[str, float]]:
         """The rows of `metrics.csv`, without what is undefined, infinite or no number."""
-        read = [{name: _number(text) for name, text in row.items()} for row in epochs(self.folder)]
+        read = [{name: number_in(text) for name, text in row.items()} for row in epochs(self.folder)]
         rows = [{name: number for name, number in row.items() if name and number is not None} for row in read]
         return [row for row in rows if "epoch" in row]
 
@@ -131,15 +130,6 @@ class Spread:
         return cls(fmean(defined), stdev(defined) if len(defined) > 1 else None, len(defined))
 
 
-def _number(text: Any) -> float | None:
-    """None where it is empty, not finite or garbled, as a line that was cut off or runs into another is."""
-    try:
-        number = float(text)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _gpu_hours(run: Result) -> float | None:
     cost = run.scores.get("cost")
     if cost is None or run.seconds is None:
@@ -176,27 +166,38 @@ def _order(run: Path) -> tuple[float, str]:
 
 
 def read(folder: Path) -> Result:
-    """A run folder; InputError where it is none."""
+    """Read a run folder.
+
+    Raises:
+        InputError: the folder is not that of a run, its record or its config is damaged, or a link leads out of it.
+    """
+    for name in FILES:
+        below(folder, name)
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder}: has no run.json, expected the folder of a run")
-    found = read_scores(folder / "scores.json") if (folder / "scores.json").is_file() else None
-    missing = None if found and separates(found) else _why_missing(folder, record, found is not None)
+    found, damage = _scores(folder)
+    missing = None if found and separates(found) else damage or _why_missing(folder, record, found is not None)
     choices = record["choices"]
     return Result(
         folder.resolve(),
         tuple(record["overrides"]),
-        choices["model"],
-        choices["data"],
-        _config(folder),
+        choices.get("model", "unknown"),
+        choices.get("data", "unknown"),
+        _flat(plain(config_tree(folder / "config.yaml"))),
         missing,
         {} if missing else found or {},
     )
 
 
-def separates(scores: Mapping[str, Any]) -> bool:
-    """Whether they are of separated tracks; those of autoencoders and instruments are not."""
-    return isinstance(scores["protocol"], dict) and "tracks" in scores["protocol"]
+def _scores(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the scores of a run, or the reason why they cannot be read; neither without a `scores.json`."""
+    try:
+        return read_scores(folder / "scores.json", whole=True), None
+    except FileNotFoundError:
+        return None, None
+    except InputError as error:  # the other runs of the sweep have their report
+        return None, str(error).replace(f"{folder}/", "")
 
 
 def _why_missing(folder: Path, record: Mapping[str, Any], has_scores: bool) -> str:
@@ -207,19 +208,8 @@ def _why_missing(folder: Path, record: Mapping[str, Any], has_scores: bool) -> s
         done = len(epochs(folder))
         return f"still running, {done} epoch{'s' * (done != 1)} done" if is_held(folder) else "was cut off while it ran"
     if state == "done":
-        return "has no scores of separated tracks" if has_scores else "is done, and its scores.json is missing or damaged"
+        return "has no scores of separated tracks" if has_scores else "is done, and its scores.json is missing"
     return {"queued": "has not started"}.get(state, str(state))
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.yaml"
-    try:
-        tree = yaml.load(path.read_text(), Loader)
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: is no config of a run: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"{path}: is no config of a run")
-    return _flat(plain(tree))
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,7 +6,6 @@ is, and is not `levelled`: blind, the louder of two would win. They are flac of 
 to the sample.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from unbraid import audio, pictures
 from unbraid.dsp import STFT
 from unbraid.errors import InputError
+from unbraid.files import below, file_name
 from unbraid.reporting.arms import Arm, Result
 
 COLUMNS, ROWS = 1000, 120  # of a spectrogram
@@ -60,6 +60,10 @@ class Heard:
     def folder(self, track: str) -> Path:
         return self.run.folder / "audio" / track
 
+    def file(self, track: str, name: str) -> Path:
+        """Return a file of the run; InputError if a link leads out of the run."""
+        return below(self.run.folder, "audio", track, f"{name}.flac")
+
 
 def heard(arms: Sequence[Arm]) -> list[Heard]:
     """Of each arm with scores the first run that has left audio, or its first run."""
@@ -90,7 +94,7 @@ def leave(players: Sequence[Heard], track: str, number: int, folder: Path) -> di
     collected = _Collected(players, track, targets)
     sounds = collected.sounds
     gain = 1 / max([1.0, *(sound.peak for sound in sounds.values())])
-    writer = _Writer(folder, f"{number}-{_plain(track)}", gain, collected.brightest)
+    writer = _Writer(folder, f"{number}-{file_name(track)}", gain, collected.brightest)
     files = {key: writer.write(_file_name(key, players), sound) for key, sound in sounds.items()}
     return {
         "name": track,
@@ -117,26 +121,24 @@ class _Collected:
         self.missing: dict[Key, str] = {}
         self.first: np.ndarray | None = None  # the mixture whose level is that of all
         self.brightest = 0.0  # magnitude of its spectrogram
-        self.levels = {player.number: self._level(player.number, player.folder(track)) for player in players}
+        self.levels = {player.number: self._level(player, track) for player in players}
         for player in sorted(players, key=lambda player: self.levels[player.number] is None):
             self._collect(player, track, targets)
 
     def _collect(self, player: Heard, track: str, targets: Sequence[str]) -> None:
-        folder, number, level = player.folder(track), player.number, self.levels[player.number]
+        number, level = player.number, self.levels[player.number]
         names: dict[str, Key] = {RESIDUAL: (number, RESIDUAL)}
         names |= {f"{target}-estimate": (number, target) for target in targets}
         if level is not None or self.first is None:  # a true target of another level would mislead
             names |= {f"{target}-target": (None, target) for target in targets if (None, target) not in self.sounds}
         for name, key in names.items():
-            path = folder / f"{name}.flac"
-            if read := self._read(key, path):
-                self.sounds[key] = _sound(path, *read, 1.0 if level is None else level)
+            if read := self._read(key, player, track, name):
+                self.sounds[key] = _sound(player.file(track, name), *read, 1.0 if level is None else level)
 
-    def _level(self, number: int, folder: Path) -> float | None:
+    def _level(self, player: Heard, track: str) -> float | None:
         """What brings a run to the level of the first; None where it has no mixture that would say."""
-        path = folder / f"{MIXTURE}.flac"
-        mixture = self._read((number, MIXTURE), path)
-        return None if mixture is None else self._level_of(*mixture, path)
+        mixture = self._read((player.number, MIXTURE), player, track, MIXTURE)
+        return None if mixture is None else self._level_of(*mixture, player.file(track, MIXTURE))
 
     def _level_of(self, samples: np.ndarray, rate: int, path: Path) -> float:
         """What brings a run with this mixture to the level of the first."""
@@ -150,13 +152,12 @@ class _Collected:
         level = _rms(audio.resample(samples, rate, common) if common < rate else samples)
         return _rms(first) / level if level else 1.0
 
-    def _read(self, key: Key, path: Path) -> tuple[np.ndarray, int] | None:
-        """None, with the reason kept, where there is no such file."""
-        where = str(path.relative_to(path.parents[3]))  # from the folder of the sweep
+    def _read(self, key: Key, player: Heard, track: str, name: str) -> tuple[np.ndarray, int] | None:
+        """Read a file of a run; None, with the reason kept, if it is missing or cannot be used."""
         try:
-            (samples,), rate = audio.read(path)
+            (samples,), rate = audio.read(player.file(track, name))
         except InputError as error:
-            self.missing[key] = str(error).replace(str(path), where)
+            self.missing[key] = str(error).replace(f"{player.run.folder.parent}/", "")  # the folder of the sweep
             return None
         self.missing.pop(key, None)
         return samples, rate
@@ -215,11 +216,7 @@ def _stft(rate: int) -> STFT:
 
 def _file_name(key: Key, players: Sequence[Heard]) -> str:
     number, what = key
+    plain = file_name(what, distinct=True)
     if number is None:
-        return what if what == MIXTURE else f"true-{what}"
-    return f"{number}-{_plain(players[number].arm.name)}-{what}"
-
-
-def _plain(name: str) -> str:
-    """A name that is safe in paths and addresses."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", name)[:60].lstrip(".") or "_"
+        return plain if what == MIXTURE else f"true-{plain}"
+    return f"{number}-{file_name(players[number].arm.name)}-{plain}"

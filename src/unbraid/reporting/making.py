@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from unbraid.evaluation import read_scores
-from unbraid.reporting.arms import arms_of, runs_of, separates
+from unbraid.errors import InputError
+from unbraid.files import below
+from unbraid.reporting.arms import arms_of, runs_of
 from unbraid.reporting.page import Report, write
 from unbraid.reporting.tables import as_text, tables
 from unbraid.reporting.verdicts import baseline_of
+from unbraid.scores import read_scores, separates
 from unbraid.text import echo
 
 FOLDER = "report"
@@ -46,8 +48,19 @@ def make(
     echo(f"\nreport  {output / 'index.html'}")
 
 
+def report_of(sweep: Path) -> Path:
+    """Return the folder of the report of a sweep; InputError if a link leads out of the sweep."""
+    return below(sweep, FOLDER)
+
+
 def at_end(sweep: Path) -> None:
-    """Of a sweep of separators whose runs have scores; of any other there is none."""
-    scores = (read_scores(path) for path in sweep.glob("*/scores.json"))
-    if any(one and separates(one) for one in scores):
-        make(runs_of(sweep), sweep / FOLDER, sweep.name)
+    """Write the report of a sweep of separators if a run has scores."""
+    if any(_is_separated(path) for path in sweep.glob("*/scores.json")):
+        make(runs_of(sweep), report_of(sweep), sweep.name)
+
+
+def _is_separated(path: Path) -> bool:
+    try:
+        return separates(read_scores(path))
+    except InputError:  # the report of the others names the damage
+        return False

@@ -14,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from plotly.offline import get_plotlyjs
 
+from unbraid.documents import read_json
 from unbraid.errors import InputError
 from unbraid.reporting.arms import Arm, Spread, differences, told_apart
 from unbraid.reporting.listening import heard, leave, songs_of
@@ -118,10 +119,13 @@ def refuse_to_replace(folder: Path) -> None:
 def _written(folder: Path) -> list[str] | None:
     """The files that the report in a folder says it wrote; None where there is no report."""
     try:
-        record = json.loads((folder / RECORD).read_text())
-    except (OSError, ValueError):
+        record = read_json(folder / RECORD)
+    except (OSError, InputError):
         return None
-    return record.get("files", []) if isinstance(record, dict) and record.items() >= MARK.items() else None
+    if not isinstance(record, dict) or record.get("made_by") != MARK["made_by"]:
+        return None
+    files = record.get("files", [])
+    return files if isinstance(files, list) and all(isinstance(name, str) for name in files) else None
 
 
 def _files(folder: Path) -> list[str]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unbraid.documents import read_json
 from unbraid.errors import InputError
-from unbraid.files import written_whole
+from unbraid.files import below, check_name, written_whole
 from unbraid.scoring.protocols import Frames
 
 
@@ -30,11 +31,14 @@ class TrackScores:
     silent: tuple[str, ...]
 
 
-def record_path(folder: Path, track: str) -> Path:
-    """Where a track's scores lie, as museval looks for them."""
-    if "/" in track or track.startswith("."):
-        raise InputError(f"{track}: a track's scores are filed by its name, which may neither hold / nor begin with a dot")
-    return folder / "test" / f"{track}.json"
+def record_path(folder: Path, row: str, track: str) -> Path:
+    """Return the path of a track's scores, as museval looks for them: `<row>/test/<track>.json`.
+
+    Raises:
+        InputError: a file cannot have the name of the track, or a link leads out of the folder.
+    """
+    check_name(f"scores of {track}", track)
+    return below(folder, row, "test", f"{track}.json")
 
 
 def write_track(
@@ -69,15 +73,22 @@ def _by_window(measures: dict[str, list[float | None]]) -> list[tuple[int, dict[
 
 
 def read_track(path: Path, protocol: dict[str, Any], origin: str) -> TrackScores | None:
-    """What was filed; None where it was not, or under another protocol, or of other estimates."""
+    """Return the scores of a file; None if it is missing or damaged, or of another protocol or other estimates."""
     try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError):  # not there, or not whole
+        record = read_json(path, finite=False)
+    except (OSError, InputError):  # it is written anew
         return None
     if not isinstance(record, dict) or record.get("protocol") != protocol or record.get("origin") != origin:
         return None
-    frames: Frames = {}
-    for target in record["targets"]:
+    try:
+        return TrackScores(_frames(record["targets"]), int(record["samples"]), tuple(map(str, record["silent"])))
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _frames(targets: Any) -> Frames:
+    found: Frames = {}
+    for target in targets:
         rows = [frame["metrics"] for frame in target["frames"]]
-        frames[target["name"]] = {m: [None if math.isnan(row[m]) else row[m] for row in rows] for m in rows[0]}
-    return TrackScores(frames, record["samples"], tuple(record["silent"]))
+        found[target["name"]] = {m: [None if math.isnan(row[m]) else row[m] for row in rows] for m in rows[0]}
+    return found

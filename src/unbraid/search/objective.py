@@ -1,11 +1,10 @@
 """The objective of a trial, read from the folder of its run: the same under every launcher."""
 
-import json
-import math
 from pathlib import Path
 
 from unbraid.errors import InputError, unknown
-from unbraid.records import epochs, figures
+from unbraid.records import epochs, figures, number_in
+from unbraid.scores import read_scores
 from unbraid.search.options import OBJECTIVE, SCORED
 
 
@@ -27,7 +26,7 @@ def _best_epoch(folder: Path, name: str, direction: str) -> float:
     path, rows = folder / "metrics.csv", epochs(folder)
     if not rows or name not in rows[0]:
         raise InputError(f"{OBJECTIVE}={name}: is no column of {path}; {unknown(name, rows[0] if rows else ())}")
-    values = [value for row in rows if row[name] and math.isfinite(value := float(row[name]))]
+    values = [value for row in rows if (value := number_in(row[name])) is not None]
     if not values:
         raise UndefinedError(f"{OBJECTIVE}={name}: has no value in any epoch of {path}")
     return min(values) if direction == "minimize" else max(values)
@@ -35,7 +34,7 @@ def _best_epoch(folder: Path, name: str, direction: str) -> float:
 
 def _score(folder: Path, name: str) -> float:
     path = folder / "scores.json"
-    found = figures(json.loads(path.read_text()))
+    found = figures(read_scores(path))
     known = {f"{SCORED}{measure}/{target}": value for (target, measure), value in found.items()}
     if name not in known:
         raise InputError(f"{OBJECTIVE}={name}: is no score of {path}; {unknown(name, known)}")

@@ -3,7 +3,6 @@
 Locks are the kernel's, which lets go of them however a process ends.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,10 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+from unbraid.documents import open_regular, parse_json
 from unbraid.errors import InputError
 
+MAX_LINE_BYTES = 64 << 10
 NAME = "search"  # of the one study that a file holds
 AGREED = "agreed"  # the attribute of a study that says what all commands have in common
 PRUNERS: dict[str, Callable[[int, int], BasePruner]] = {
@@ -62,9 +63,9 @@ def stored(path: Path) -> JournalStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         if path.exists():
-            with path.open("rb") as file:
-                line = file.readline()
-            if line and "op_code" not in json.loads(line):
+            with open_regular(path) as file:
+                line = file.readline(MAX_LINE_BYTES)
+            if line and "op_code" not in parse_json(line, path):
                 raise ValueError("no operation of a journal")
         return JournalStorage(JournalFileBackend(str(path), WriteLock(path)))
     except (ValueError, KeyError, TypeError) as error:

@@ -78,7 +78,7 @@ def test_what_is_wrong_with_a_csv_is_said_with_its_line(root, text, sentence):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("{", "is not JSON: Expecting property name"),
+        ("{", "not JSON: Expecting property name"),
         ('["one"]', 'found ["one"], expected an object {"track": …}'),
         ('{"vocals": "a.wav"}', "'track' has 0 values, expected one"),
         ('{"track": ["a", "b"]}', "'track' has 2 values, expected one"),
@@ -110,5 +110,6 @@ def test_other_files_are_refused(root):
 def test_a_key_that_comes_twice_is_said(tmp_path):
     path = tmp_path / "songs.jsonl"
     path.write_text('{"track": "a", "voice": "a.wav", "voice": "b.wav"}\n')
-    with pytest.raises(InputError, match=r"songs\.jsonl, line 1: has 2 keys 'voice', expected one"):
+    with pytest.raises(InputError) as caught:
         read_manifest(path)
+    assert caught.value.where == f"{path}, line 1" and "'voice'" in caught.value.problem

@@ -9,11 +9,11 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unbraid.data.tracks import SPLITS, Choice, Split, refuse_ids, split_of
+from unbraid.documents import open_regular, parse_json
 from unbraid.errors import InputError, unknown
 
 Cells = dict[str, tuple[str, ...]]
@@ -83,9 +83,11 @@ def read_recordings(path: Path) -> dict[str, list[Path]]:
 
 
 def _text(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, expected a manifest")
-    data = path.read_bytes()
+    try:
+        with open_regular(path) as file:
+            data = file.read()
+    except FileNotFoundError as error:
+        raise InputError(path, "no such file", expected="a manifest") from error
     try:
         return data.decode("utf-8-sig")  # spreadsheets put a mark in front
     except UnicodeDecodeError as error:
@@ -126,21 +128,10 @@ def _columns(names: list[str], where: str, required: Sequence[str]) -> list[str]
 def _jsonl_lines(path: Path, text: str) -> Iterator[tuple[str, Cells]]:
     for number, line in ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()):
         where = f"{path}, line {number}"
-        try:
-            value = json.loads(line, object_pairs_hook=partial(_once, where))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where}: is not JSON: {error.msg}") from error
+        value = parse_json(line.encode(), where)
         if not isinstance(value, dict):
             raise InputError(f'{where}: found {line.strip()[:40]}, expected an object {{"track": …}}')
         yield where, {name: _strings(cell, name, where) for name, cell in value.items()}
-
-
-def _once(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{where}: has {names.count(name)} keys '{name}', expected one")
-    return dict(pairs)
 
 
 def _strings(cell: Any, name: str, where: str) -> tuple[str, ...]:

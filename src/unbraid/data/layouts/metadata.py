@@ -3,21 +3,15 @@
 Every error names the file and the key. A name in a metadata file never leads outside of the folder of its track.
 """
 
-import json
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
-import yaml
-
+from unbraid.documents import read_json, read_yaml
 from unbraid.errors import InputError
 
 T = TypeVar("T")
-
-# libyaml is ten times as fast as the parser in Python; some builds of PyYAML lack it.
-YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-MAX_DEPTH = 100  # PyYAML crashes the process on some ten thousand levels
 
 
 class Metadata:
@@ -123,27 +117,11 @@ def read_metadata(file: Path) -> Metadata:
     Raises:
         InputError: the file is missing, cannot be parsed, or does not hold a mapping.
     """
-    parse, language = (json.loads, "JSON") if file.suffix == ".json" else (_parse_yaml, "YAML")
-    if not file.is_file():
-        raise InputError(file, "no such file", expected=f"metadata in {language}")
-    return Metadata(file, _parsed(file, parse, language))
-
-
-def _parsed(file: Path, parse: Callable[[str], Any], language: str) -> Any:
-    # ValueError: also bytes that are not UTF-8, dates and numbers that do not exist. RecursionError: brackets without end.
+    read, language = (read_json, "JSON") if file.suffix == ".json" else (read_yaml, "YAML")
     try:
-        return parse(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(file, f"not {language}: {' '.join(str(error).split())}") from error
-
-
-def _parse_yaml(text: str) -> Any:
-    depth = 0
-    for event in yaml.parse(text, Loader=YAML_LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise yaml.YAMLError(f"more than {MAX_DEPTH} levels")
-    return yaml.load(text, Loader=YAML_LOADER)
+        return Metadata(file, read(file, finite=False))  # data sets may hold NaN in keys that nobody reads
+    except FileNotFoundError as error:
+        raise InputError(file, "no such file", expected=f"metadata in {language}") from error
 
 
 def _exists(path: Path) -> bool:
@@ -154,7 +132,7 @@ def _exists(path: Path) -> bool:
 
 
 def _shorten(value: object) -> str:
-    """Return a text of bounded size, however often YAML aliases repeat a value."""
+    """Return a text of bounded size."""
     shortener = reprlib.Repr()
     shortener.maxlevel, shortener.maxstring = 2, 60
     return shortener.repr(value)

@@ -1,0 +1,106 @@
+"""Names and links in a run, in its scores or in a sweep that would lead out of it."""
+
+import json
+import os
+
+import pytest
+
+from tests.conftest import files_below
+from tests.reporting.sweeps import leave_audio, leave_run, usual
+from unbraid.errors import InputError
+from unbraid.files import below, file_name, is_name, written_whole
+from unbraid.reporting.arms import arms_of, read, runs_of
+from unbraid.reporting.listening import heard, leave, songs_of
+from unbraid.reporting.making import at_end, report_of
+from unbraid.scoring.track_records import record_path
+
+OUTSIDE = ["x/../../../Music/song", "/etc/passwd", "..", ".", ".hidden", "", "a\nb", "a\0b", "a/b", "\x1b[2J", "x" * 300]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_names_from_data_are_names_of_files(tmp_path, name):
+    assert not is_name(name) and is_name(file_name(name)) and "/" not in file_name(name)
+    with pytest.raises(InputError):
+        below(tmp_path, "audio", name)
+    with pytest.raises(InputError):
+        record_path(tmp_path, "estimate", name)
+
+
+def test_two_names_never_share_a_file():
+    names = ["a/b", "a_b", "a b", "a*b", "ab" * 100, "ab" * 101, "AC\\DC", "é"]
+    assert len({file_name(name, distinct=True) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("what", ["target", "track"])
+def test_scores_with_such_names_are_left_out_of_a_report(tmp_path, name, what):
+    leave_run(tmp_path, 0, "a", 0, [1.0])
+    targets = (name,) if what == "target" else ("vocals",)
+    path = leave_run(tmp_path, 1, "b", 0, [1.0], targets=targets) / "scores.json"
+    scores = json.loads(path.read_text())
+    if what == "track":
+        path.write_text(json.dumps(scores | {"tracks": {name: next(iter(scores["tracks"].values()))}}))
+    good, bad = arms_of(runs_of(tmp_path))
+    assert good.runs and not bad.runs and "scores.json" in bad.without[0].missing
+
+
+def test_two_such_targets_are_two_files_in_the_report(tmp_path):
+    run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0], targets=("a*b", "a?b"))
+    leave_audio(run, "song 0", targets=("a*b", "a?b"))
+    players = heard(arms_of(runs_of(tmp_path / "sweep")))
+    found = leave(players, "song 0", 1, tmp_path / "report")
+    files = {row["audio"] for rows in found["targets"].values() for row in rows if row["kind"] == "estimate"}
+    assert len(files) == 2 and {*files} <= {*files_below(tmp_path / "report")}
+
+
+@pytest.mark.parametrize("place", ["audio", "audio/song 0", "audio/song 0/vocals-estimate.flac"])
+def test_links_out_of_a_run_are_not_heard(tmp_path, place):
+    private = leave_audio(tmp_path / "private", "song 0")
+    run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0])
+    (run / place).parent.mkdir(parents=True, exist_ok=True)
+    (run / place).symlink_to(private / "vocals-estimate.flac" if place.endswith("flac") else private.parents[place == "audio"])
+    players = heard(arms_of(runs_of(tmp_path / "sweep")))
+    for track in songs_of(players, 1):
+        found = leave(players, track, 1, tmp_path / "report")
+        assert all("missing" in row for rows in found["targets"].values() for row in rows)
+    assert not [name for name in files_below(tmp_path) if name.startswith("report") and name.endswith("flac")]
+
+
+@pytest.mark.parametrize("name", ["run.json", "config.yaml", "scores.json", "metrics.csv"])
+def test_files_of_a_run_are_not_links_out_of_it(tmp_path, name):
+    run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0])
+    (run / name).rename(tmp_path / name)
+    (run / name).symlink_to(tmp_path / name)
+    with pytest.raises(InputError) as raised:
+        read(run)
+    assert raised.value.where == str(run / name)
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "dangling", "circle"])
+def test_a_report_that_is_a_link_is_not_written(tmp_path, target):
+    sweep = usual(tmp_path / "sweep", arms=1, songs=0)
+    (tmp_path / "elsewhere").mkdir()
+    (sweep / "report").symlink_to(sweep / "report" if target == "circle" else tmp_path / target)
+    for write in (report_of, at_end):
+        with pytest.raises(InputError) as raised:
+            write(sweep)
+        assert raised.value.where == str(sweep / "report")
+    assert not files_below(tmp_path / "elsewhere") and not (tmp_path / "dangling").exists()
+
+
+@pytest.mark.parametrize("place", ["estimate", "estimate/test", "estimate/test/song.json"])
+def test_scores_are_not_written_through_links(tmp_path, place):
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "run/scores" / place
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError):
+        record_path(tmp_path / "run/scores", "estimate", "song")
+
+
+def test_a_link_that_waits_for_a_file_is_not_followed(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / f".partial-{os.getpid()}-scores.json").symlink_to(tmp_path / "mine.txt")
+    with written_whole(tmp_path / "scores.json") as partial:
+        partial.write_text("{}")
+    assert (tmp_path / "mine.txt").read_text() == "mine" and (tmp_path / "scores.json").read_text() == "{}"
