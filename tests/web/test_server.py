@@ -74,6 +74,7 @@ def taken_apart(address, path, name="song.mp4"):
 def test_stems_are_as_long_as_the_song_and_sum_to_it(server, stem_file, tmp_path):
     address, songs = server
     key, song = taken_apart(address, stem_file)
+    assert str(songs.folder) not in song["said"] and song["said"].startswith("song.mp4: ")
     assert song["state"] == "done" and song["stems"] == ["vocals", "drums", "bass", "other", "residual"] == songs.names
     (mixture,), rate = audio.read(stem_file)
     total = 0

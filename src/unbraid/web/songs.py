@@ -139,7 +139,8 @@ class Songs:
         try:
             song.total = seconds(song.upload)
             outputs = {name: song.stem(name) for name in self.names}
-            song.said = write_stems(self.loaded, AudioInput(song.upload), outputs, FORM, self.way, _heard(song)) or ""
+            said = write_stems(self.loaded, AudioInput(song.upload), outputs, FORM, self.way, _heard(song)) or ""
+            song.said = said.replace(str(song.upload), song.name)
             song.state = "done"
         except GoneError:
             song.state = "failed"
