@@ -122,7 +122,7 @@ def test_safetensors_too(translated):
         ({"weights": "nothing.pth"}, "nothing.pth: is damaged or no file of weights"),
         ({"weights": "../run/checkpoints/best.ckpt"}, "lies elsewhere, expected a file in the same folder"),
         ({"config": "/etc/passwd"}, "lies elsewhere"),
-        ({"config": "nothing.yaml"}, "nothing.yaml: is not a config"),
+        ({"config": "nothing.yaml"}, "nothing.yaml: No such file"),
         ({"nmes": {}}, "nmes: there is no such key; did you mean 'names'?"),
         ({"names": 3}, "names: found 3, expected dict"),
         ({"key": "${oc.env:HOME}"}, "theirs.pth has no"),

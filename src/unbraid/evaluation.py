@@ -121,12 +121,14 @@ class Scorer:
     def check_folder(self) -> None:
         """InputError where the folder holds scores under another protocol of this name."""
         path = self.folder / "scores.json"
-        if path.is_file():
+        try:
             there = read_scores(path)
-            try:
-                refuse_mixed({f"{path}": there["protocol"], "this command": self.record})
-            except InputError as error:
-                raise InputError(f"protocol {self.protocol.name}: {error}; give yours a name with protocol.name=…") from error
+        except (FileNotFoundError, InputError):  # damaged scores are written anew
+            return
+        try:
+            refuse_mixed({f"{path}": there["protocol"], "this command": self.record})
+        except InputError as error:
+            raise InputError(f"protocol {self.protocol.name}: {error}; give yours a name with protocol.name=…") from error
 
     def filed(self, row: str, subject: Subject, track: StoredTrack) -> TrackScores | None:
         """What was found before, if it still holds."""

@@ -126,7 +126,7 @@ def test_an_account_without_an_entity_is_said(cli, sweep, monkeypatch):
 def test_damaged_scores_are_left_out(cli, sweep):
     (sweep / "3-unet_noskip/scores.json").write_text('{"summary":')
     status, out, _ = cli('sweep="outputs/12-00 o\'clock"', door=DOOR)
-    assert status == 0 and out.count("3-unet_noskip/scores.json is damaged, its scores are not shown") == 1
+    assert status == 0 and out.count("its scores are not shown") == 1 and "3-unet_noskip/scores.json" in out
     assert "Scores" in panels(json.loads((sweep / "dashboard.json").read_text()))
 
 

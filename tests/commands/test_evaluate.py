@@ -236,7 +236,7 @@ def test_rows_of_others_stand_beside_and_another_protocol_does_not(cli, run):
         (["run={run}", "estimates=nowhere"], "estimates=nowhere: no such folder"),
         (["run={run}", "estimates={run}/audio"], "song 3: has no estimate of vocals in"),
         (["run={run}", "beside=[nowhere]"], "beside=nowhere: no such file"),
-        (["run={run}", "beside=[{run}/run.json]"], "run.json: is no scores.json"),
+        (["run={run}", "beside=[{run}/run.json]"], "run.json, protocol: missing"),
         (["run={run}", "protocol=musdb18", "protocol.tapps=3"], "protocol.tapps: there is no such key; did you mean 'taps'?"),
         (["run={run}", "protocol=musdb18", "protocol.taps=-3"], "protocol.taps must be above 0"),
         (["run={run}", "output={run}/run.json"], "run.json"),
@@ -294,10 +294,10 @@ def test_a_config_that_would_build_anything_does_not(cli, run):
     assert status == 1 and "'os.system' may not be built" in err
     config.write_text("- a\n- list\n")
     status, _, err = cli(f"run={run}", door=DOOR)
-    assert status == 1 and "config.yaml: is not the config of a run" in err
+    assert status == 1 and "config.yaml: found list" in err
     config.write_text("a: [")
     status, _, err = cli(f"run={run}", door=DOOR)
-    assert status == 1 and "config.yaml: is not a config" in err
+    assert status == 1 and "config.yaml, line 2: not YAML" in err
 
 
 def test_scores_that_were_cut_off_are_made_again(cli, run):

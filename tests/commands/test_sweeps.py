@@ -113,8 +113,8 @@ def test_a_launcher_without_a_sweep_is_said(cli, tmp_path):
     [
         ('{"version": 0, "sweep": "x"}', "ledger.jsonl: is of version 0, expected 1; choose another hydra.sweep.dir"),
         ('{"version": 1, "sweep": "x"}', "ledger.jsonl: belongs to another sweep; choose another hydra.sweep.dir"),
-        ("none", "ledger.jsonl: is no ledger of a sweep; choose another hydra.sweep.dir"),
-        ("[1]", "ledger.jsonl: is no ledger of a sweep; choose another hydra.sweep.dir"),
+        ("none", "ledger.jsonl: not the ledger of a sweep"),
+        ("[1]", "ledger.jsonl: not the ledger of a sweep"),
     ],
 )
 def test_a_folder_with_another_ledger_is_refused(cli, tmp_path, ledger, said):
