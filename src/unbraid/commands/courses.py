@@ -53,6 +53,7 @@ from unbraid.tasks.separation import SeparationTask
 from unbraid.tasks.synthesis import SynthesisTask
 from unbraid.tasks.task import Task
 from unbraid.training_tracks import write_training_tracks
+from unbraid.weights import check_memory, tensors_of
 
 BEST = "best.ckpt"
 MOST_NOTICES = 10
@@ -157,7 +158,7 @@ class Course(ABC):
         """Load them; where they come from, for the reader and for the record."""
         self.trainer.strategy.barrier()  # rank 0 has written the checkpoint
         best = self.folder / "checkpoints" / BEST
-        task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+        task.load_state_dict(tensors_of(best))
         return f"checkpoints/{BEST}", fingerprint(best)
 
     def prepare_tracks(self, data: MultitrackData) -> None:
@@ -529,6 +530,7 @@ def _check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:
 def ready(run: Run) -> Course:
     """All that is trained, with and on, ready."""
     config, folder = run.config, run.folder.absolute()
+    check_memory(lambda: build(config.model), "model")
     set_up_process(config.seed)
     task: SeparationTask | ReconstructionTask | SynthesisTask = build(config.model)
     data: MultitrackData | Digits = build(config.data)

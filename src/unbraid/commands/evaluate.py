@@ -21,13 +21,14 @@ from unbraid.errors import InputError, unknown
 from unbraid.estimates import EstimateFolder
 from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, read_scores, report, stft_for, write_scores
 from unbraid.reference import Reference, said
-from unbraid.runs import build, checkpoint_path, load_weights, own_choices, own_config
+from unbraid.runs import build, checkpoint_path, own_choices, own_config
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.tables import refuse_mixed
 from unbraid.separators import Separator
 from unbraid.subjects import Collected, Oracle, Separated, Subject, fingerprint
 from unbraid.training_tracks import tracks_trained_on
+from unbraid.weights import rebuilt
 
 SUBJECTS = ("run", "estimates", "oracle")
 # What may be typed beside run=; the rest is the run's own.
@@ -254,8 +255,7 @@ class Session:
     @cached_property
     def separator(self) -> Separator:
         """With the weights of the checkpoint; InputError where they cannot be used."""
-        task = build(self.node.model)
-        load_weights(task, self.checkpoint, Path(self.node.run))
+        task = rebuilt(lambda: build(self.node.model), self.checkpoint)
         return task.separator.to(self.device).eval()
 
     def leave_clips(self) -> None:
