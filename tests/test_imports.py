@@ -26,6 +26,7 @@ TABLE = {
     },
     "instruments": {
         "torch", "omegaconf", "unbraid.controls", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pitch", "unbraid.runs",
+        "unbraid.weights",
     },
     "transfer": {
         "torch", "numpy", "unbraid.controls", "unbraid.errors", "unbraid.instruments", "unbraid.nets.ddsp",
@@ -40,13 +41,15 @@ TABLE = {
     },
     "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.errors", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
+    "torch_files": {"torch", "unbraid.errors"},
+    "weights": {"torch", "unbraid.errors", "unbraid.torch_files"},
     "foreign": {
-        "torch", "omegaconf", "yaml", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
-        "unbraid.pretrained", "unbraid.runs", "unbraid.separators",
+        "torch", "omegaconf", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separators", "unbraid.weights",
     },
     "pretrained": {
         "safetensors", "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix",
-        "unbraid.runs", "unbraid.separators",
+        "unbraid.separators", "unbraid.torch_files",
     },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "nets.ddsp": {"torch", "unbraid.synthesis"},
@@ -64,7 +67,7 @@ TABLE = {
     "scoring": {"torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},
     "tasks": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
-        "unbraid.separators", "unbraid.tasks",
+        "unbraid.separators", "unbraid.tasks", "unbraid.torch_files",
     },
     "tasks.pretraining": {"pytorch_lightning", "torch", "tqdm", "unbraid.errors", "unbraid.nets.autoencoders"},
     "tasks.reconstruction": {
@@ -82,7 +85,7 @@ TABLE = {
     "loggers.wandb_page": {"wandb", "unbraid.errors", "unbraid.loggers", "unbraid.records"},
     "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "reference": {"unbraid.errors"},
-    "runs": {"torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},
+    "runs": {"omegaconf", "hydra.errors", "hydra.utils", "typeguard", "yaml", "unbraid.errors", "unbraid.files"},
     "estimates": {"numpy", "unbraid.audio", "unbraid.data.layouts.folders", "unbraid.errors"},
     "subjects": {
         "torch", "numpy", "unbraid.audio", "unbraid.data.store", "unbraid.data.tracks", "unbraid.dsp", "unbraid.errors",
@@ -102,7 +105,7 @@ TABLE = {
     "loading": {
         "torch", "numpy", "omegaconf", "unbraid.audio", "unbraid.errors", "unbraid.exports.onnx_file",
         "unbraid.foreign", "unbraid.instruments",
-        "unbraid.pretrained", "unbraid.runs", "unbraid.separation", "unbraid.separators",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separation", "unbraid.separators", "unbraid.weights",
     },
     "web": {
         "starlette", "unbraid.audio", "unbraid.errors", "unbraid.loading", "unbraid.separation", "unbraid.stems", "unbraid.web",

@@ -98,7 +98,7 @@ class Spectra(Features):
         self.sample_rate, self.channels, self.stft = sample_rate, channels, stft
         self.magnitude, self.floor_db = magnitude, floor_db
         self.shape, self.vector_size = (channels, bins, stft.frames(round(chunk_seconds * sample_rate))), bins
-        self.full_scale = float(torch.hann_window(stft.n_fft, device="cpu").sum()) / 2  # a sketch has no window
+        self.full_scale = float(stft.window.sum()) / 2
 
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
         sources = batch.sources

@@ -28,7 +28,7 @@ from unbraid.phases import MixturePhase, Wiener
 from unbraid.pretrained import load_published, read_weights, weights_file
 from unbraid.runs import check, read_config
 from unbraid.separators import Masking
-from unbraid.weights import LARGEST_REST, size_of, sketched
+from unbraid.weights import limited_size
 
 OPENUNMIX = "separator.json"
 CHUNK_SECONDS = 6.0  # which its authors train with
@@ -57,14 +57,8 @@ def openunmix_separator(folder: Path) -> Masking:
         raise InputError(f"{folder}: {targets[0]} has no weights of an Open-Unmix network") from error
     phase = Wiener(1, False, False, 300) if len(targets) > 1 else MixturePhase()
     net = partial(OpenUnmix, **options)  # type: ignore[arg-type]
-
-    def make() -> Masking:
-        return Masking(net, stft, targets, rate, channels, CHUNK_SECONDS, phase, "none")
-
-    size, stored = size_of(sketched(make, folder)), sum(weights_file(folder, target).stat().st_size for target in targets)
-    if size > stored + LARGEST_REST:
-        raise InputError(folder, "has weights of a larger model", found=f"{stored} bytes", expected=f"{size} bytes")
-    separator = make()
+    with limited_size(folder, sum(weights_file(folder, target).stat().st_size for target in targets)):
+        separator = Masking(net, stft, targets, rate, channels, CHUNK_SECONDS, phase, "none")
     load_published(separator, str(folder.absolute()))  # no published name, whatever the folder's is
     return separator
 

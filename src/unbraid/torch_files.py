@@ -3,7 +3,8 @@
 `torch.load(weights_only=True)` runs no code of a file, but it trusts the sizes in it. A compressed entry, a length, the strides
 of a tensor, or nested tuples that share their parts, let a small file take all memory or run for ever. `check_torch_file` reads
 the index of the zip and follows the operations of the pickle with stand-ins in place of tensors. Only operations and classes
-that `torch.save` writes for state dicts and checkpoints are accepted. The older format without a zip is checked in the same way.
+that `torch.save` writes for state dicts and checkpoints are accepted. The older format without a zip is checked in the same
+way.
 """
 
 import io
@@ -326,8 +327,7 @@ class _Machine:
         shape, steps = sizes.items, strides.items
         if any(type(number) is not int or number < 0 for number in (offset, *shape, *steps)) or len(shape) != len(steps):
             raise ValueError("a tensor with a size that is not a number")
-        if hooks.kind is not dict or hooks.size != 1:
-            raise ValueError("a tensor with hooks")
+        _check_hooks(hooks)
         count = math.prod(shape)
         last = offset + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
         if count and (count > storage.elements or last >= storage.elements):
@@ -343,8 +343,14 @@ class _Machine:
 
 
 def _parameter(data: Any, requires_grad: Any, hooks: Any) -> None:
-    if not isinstance(data, _Tensor) or hooks.kind is not dict or hooks.size != 1:
+    _check_hooks(hooks)
+    if not isinstance(data, _Tensor):
         raise ValueError("a parameter that is not a tensor")
+
+
+def _check_hooks(hooks: Any) -> None:
+    if hooks is not None and (hooks.kind is not dict or hooks.size != 1):
+        raise ValueError("a tensor with hooks")
 
 
 ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {

@@ -1,11 +1,12 @@
 """Rebuild what was trained: tensors of a checkpoint, and a module of the same shapes that is filled with them.
 
-A config from someone else may describe a model of any size. So a module is first sketched on torch's `meta` device, where
-tensors have shapes and no memory, and compared with the tensors of the file. Only a module that fits the file is built.
+A config from someone else may describe a model of any size. So the tensors and parts of a model are counted while it is built,
+and a model that is much larger than its file is refused before memory is taken.
 """
 
+import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,12 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as registration
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 
 from unbraid.errors import InputError
 from unbraid.torch_files import read_torch_file
 
-MOST_PARTS = 20_000  # modules, parameters and buffers of a model; the large RoFormers have 4000
-LARGEST_REST = 2**30  # bytes of buffers that no file holds, such as windows
+MOST_PARTS = 20_000  # modules, parameters and buffers of a model; the large RoFormers have 2000
+SPARE = 2**30  # bytes for windows, filters and other tensors that no file holds
+BYTES = 4  # of an element, at least
+AREAS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}  # their arguments are sizes
+LINES = {torch.arange, torch.linspace, torch.hann_window}
 NO_CHECKPOINT = "is damaged or no checkpoint of a run"
 OTHER_MODEL = "is of another model than the config describes"
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -52,7 +57,7 @@ def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> Mo
 
 
 def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path) -> ModuleT:
-    """Build a module and fill it with tensors, after its sketch has been compared with them.
+    """Build a module and fill it with tensors.
 
     Args:
         make: builds the module.
@@ -60,61 +65,30 @@ def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path
         where: file of the tensors.
 
     Raises:
-        InputError: names or shapes differ, or the sketch is too large, see `sketched`.
+        InputError: names or shapes differ, or the module is much larger than the tensors.
     """
-    own = sketched(make, where).state_dict()
+    with limited_size(where, sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))):
+        module = make()
+    own = module.state_dict()
     for name in own | dict(state):
         given, wanted = _shape(state.get(name)), _shape(own.get(name))
         if given != wanted:
             raise InputError(where, OTHER_MODEL, found=f"{name} {given}", expected=wanted)
-    module = make()
     module.load_state_dict(state)
     return module
 
 
-def sketched(make: Callable[[], ModuleT], where: object) -> ModuleT:
-    """Build a module without memory for its tensors.
-
-    Args:
-        make: builds the module.
-        where: file or key that describes the module.
-
-    Raises:
-        InputError: the module has too many parts, or buffers of more than `LARGEST_REST` bytes that no file holds.
-    """
-    with torch.device("meta"), _counted(where):
-        module = make()
-    stored = {*module.state_dict(keep_vars=True).values()}
-    rest = sum(buffer.nbytes for buffer in module.buffers() if buffer not in stored)
-    if rest > LARGEST_REST:
-        raise InputError(where, "describes a model with large buffers", found=f"{rest} bytes", expected=f"{LARGEST_REST}")
-    return module
-
-
-def check_memory(make: Callable[[], nn.Module], where: object) -> None:
-    """Check that a module fits into the memory of this machine.
-
-    Args:
-        make: builds the module.
-        where: key that describes the module.
-
-    Raises:
-        InputError: it does not fit, or it has too many parts, see `sketched`.
-    """
-    size, memory = size_of(sketched(make, where)), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > memory:
-        found, expected = (f"{count / 1e9:.3g} GB" for count in (size, memory))
-        raise InputError(where, "is larger than the memory of this machine", found=found, expected=f"at most {expected}")
-
-
-def size_of(module: nn.Module) -> int:
-    """Return the size of all parameters and buffers of a module in bytes, also of a sketch."""
-    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
-
-
 @contextmanager
-def _counted(where: object) -> Iterator[None]:
-    """Refuse models of too many parts while they are built."""
+def limited_size(where: object, size: int) -> Iterator[None]:
+    """Limit the size of the model that is built meanwhile.
+
+    Args:
+        where: file or key that describes the model.
+        size: memory of its weights, in bytes; `SPARE` more is granted to what is built on the way.
+
+    Raises:
+        InputError: the model needs more, or has more than `MOST_PARTS` modules, parameters and buffers.
+    """
     parts = 0
 
     def count(module: nn.Module, name: str, part: Any) -> None:
@@ -130,7 +104,36 @@ def _counted(where: object) -> Iterator[None]:
             registration.register_module_buffer_registration_hook,
         ):
             stack.callback(register(count).remove)
-        yield
+        yield stack.enter_context(_Allowance(where, size + SPARE))
+
+
+class _Allowance(TorchFunctionMode):
+    """Counts the memory of new tensors before torch takes it.
+
+    Args:
+        where: file or key that describes the model.
+        size: memory that is allowed, in bytes.
+    """
+
+    def __init__(self, where: object, size: int) -> None:
+        super().__init__()
+        self.where, self.size, self.taken = where, size, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in AREAS or func in LINES:
+            given = args[0] if args and isinstance(args[0], Sequence) else kwargs.get("size", args)
+            sizes = [int(number) for number in given if isinstance(number, int | float)]
+            self.taken += BYTES * (math.prod(sizes) if func in AREAS else max(sizes, default=0))
+            if self.taken > self.size:
+                found, expected = (f"{size / 1e9:.3g} GB" for size in (self.taken, self.size))
+                raise InputError(self.where, "describes too large a model", found=found, expected=f"at most {expected}")
+        return func(*args, **kwargs)
+
+
+def machine_memory() -> int:
+    """Return the memory of this machine in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _shape(tensor: Any) -> str:

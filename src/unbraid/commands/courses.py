@@ -53,7 +53,7 @@ from unbraid.tasks.separation import SeparationTask
 from unbraid.tasks.synthesis import SynthesisTask
 from unbraid.tasks.task import Task
 from unbraid.training_tracks import write_training_tracks
-from unbraid.weights import check_memory, tensors_of
+from unbraid.weights import limited_size, machine_memory, tensors_of
 
 BEST = "best.ckpt"
 MOST_NOTICES = 10
@@ -530,9 +530,10 @@ def _check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:
 def ready(run: Run) -> Course:
     """All that is trained, with and on, ready."""
     config, folder = run.config, run.folder.absolute()
-    check_memory(lambda: build(config.model), "model")
     set_up_process(config.seed)
-    task: SeparationTask | ReconstructionTask | SynthesisTask = build(config.model)
+    task: SeparationTask | ReconstructionTask | SynthesisTask
+    with limited_size("model", machine_memory()):
+        task = build(config.model)
     data: MultitrackData | Digits = build(config.data)
     loggers = Loggers.of(build(config.logger) if config.get("logger") else {})
     data.trainer = trainer = _trainer(config, loggers, folder)

@@ -64,9 +64,8 @@ class Chimera(nn.Module):
         if mel_bands is None:
             bands = None
         else:
-            with torch.device("cpu"):  # torchaudio looks at the values, which a sketch does not have
-                bands = torchaudio.functional.melscale_fbanks(bins, 0.0, sample_rate / 2, mel_bands, sample_rate).T
-                bands = _cover(bands)
+            bands = torchaudio.functional.melscale_fbanks(bins, 0.0, sample_rate / 2, mel_bands, sample_rate).T
+            bands = _cover(bands)
         self.register_buffer("bands", bands, persistent=False)
         self.register_buffer("shares", None if bands is None else bands / bands.sum(dim=0), persistent=False)
         width = mel_bands or bins
