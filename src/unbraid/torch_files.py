@@ -23,9 +23,9 @@ import torch
 from unbraid.errors import InputError
 
 LARGEST_PICKLE = 2**24  # bytes; that of 4000 tensors has 0.5 MB
-LARGEST_DIRECTORY = 2**23  # bytes of the index of a zip; that of 4000 tensors has 0.3 MB
-MOST_OPERATIONS = 10**6
-MOST_VALUES = 2 * MOST_OPERATIONS  # of an object whose shared parts are counted each time
+LARGEST_DIRECTORY = 2**21  # bytes of the index of a zip; that of 4000 tensors has 0.3 MB
+MOST_OPERATIONS = 400_000  # a pickle of 4000 tensors has 140 000
+MOST_VALUES = 1_000_000  # of an object whose shared parts are counted each time
 DEEPEST = 100
 MOST_SHARED = 4  # times that the tensors of a file may be larger than their storages, which some share
 ZIP, END, END_64, LOCATOR_64 = b"PK\x03\x04", Struct("<4s4H2LH"), Struct("<4sQ2H2L4Q"), Struct("<4sLQL")

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from unbraid.errors import InputError
 from unbraid.torch_files import read_torch_file
 
-MOST_PARTS = 20_000  # modules, parameters and buffers of a model; the large RoFormers have 2000
+MOST_PARTS = 10_000  # modules, parameters and buffers of a model; the large RoFormers have 2000
 SPARE = 2**30  # bytes for windows, filters and other tensors that no file holds
 BYTES = 4  # of an element, at least
 AREAS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}  # their arguments are sizes
