@@ -12,7 +12,6 @@ from collections import OrderedDict
 import pytest
 import torch
 
-import unbraid
 from tests.conftest import make_run
 from unbraid.errors import InputError
 from unbraid.pretrained import read_weights
@@ -147,7 +146,8 @@ def test_what_torch_writes_passes(tmp_path):
     optimizer.step()
     tied = torch.ones(5)
     content = {
-        "state_dict": net.state_dict(), "optimizer_states": [optimizer.state_dict()], "tied": [tied, tied[1:3], tied.view(5, 1)],
+        "state_dict": net.state_dict(), "optimizer_states": [optimizer.state_dict()],
+        "tied": [tied, tied[1:3], tied.view(5, 1)],
         "parameter": torch.nn.Parameter(torch.ones(2)), "empty": torch.ones(0, 3), "turned": torch.ones(2, 3).T, "none": None,
         "plain": [1, -(10**30), 0.5, "text", True, (1, 2, 3, 4)], "set": {1, 2}, "size": torch.Size([1, 2]),
         "dtype": torch.bfloat16, "device": torch.device("cpu"), "half": torch.ones(3).half(), "map": OrderedDict(a=1),

@@ -181,7 +181,11 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     try:
         container = av.open(f"file:{path}", container_options=options)
     except (av.FFmpegError, ValueError) as error:
-        kind = "is not an audio file of a kind that is read here; playlists and raw samples are not" if getattr(error, "errno", 0) == EINVAL else None
+        kind = (
+            "is not an audio file of a kind that is read here; playlists and raw samples are not"
+            if getattr(error, "errno", 0) == EINVAL
+            else None
+        )
         raise InputError(path, kind or f"is damaged, truncated or not audio ({reason(error)})") from error
     with container:
         yield container
