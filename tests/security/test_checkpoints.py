@@ -45,7 +45,7 @@ def state(value):
 
 def shared_tuples(levels):
     """A tuple of two that are the same, and so on: 2**levels values."""
-    return b")" + b"q\x00h\x00h\x00\x86" * levels
+    return b")" + b"q\x00h\x00\x86" * levels
 
 
 def entries(pickled, storage=b"\0" * 4):
@@ -65,7 +65,7 @@ PICKLES = {
     "tuples as a key": b"}" + shared_tuples(200) + b"Ns",
     "tuples as a value": state(shared_tuples(200)),
     "deep tuples": state(b")" + b"\x85" * 5000),
-    "lists in lists": state(b"]" + b"q\x00]h\x00ah\x00a" * 60),
+    "lists in lists": state(b"](" * 60 + b"]" + b"q\x00h\x00e" * 60),
     "list that is filled later": b"]q\x00]q\x01h\x00ah\x00ah\x00h\x01a",
     "list in itself": b"]q\x00h\x00a",
     "copies of a long tuple": b"(" + b"K\x00" * 100_000 + b"tq\x00" + b"(" + b"ctorch\nSize\nh\x00\x85R" * 5000 + b"t",
