@@ -117,7 +117,7 @@ def test_safetensors_too(translated):
         ({"key": None}, "model is no tensor"),
         ({"names": {}}, "there is no name for net.down0.0.weight; add it to names, or to unused"),
         ({"names": {"net.*.*.*": "nets.0.encoder.0.0.weight"}}, "would be nets.0.encoder.0.0.weight, which another"),
-        ({"names": {"net.*.*.*": "nets.0.x.*.*.*"}}, "is not there, expected"),
+        ({"names": {"net.*.*.*": "nets.0.x.*.*.*"}}, "not there, expected"),
         ({"unused": []}, "there is no name for step"),
         ({"weights": "nothing.pth"}, "nothing.pth: is damaged or no file of weights"),
         ({"weights": "../run/checkpoints/best.ckpt"}, "lies elsewhere, expected a file in the same folder"),
@@ -138,5 +138,6 @@ def test_what_a_translation_lacks_is_said(translated, change, sentence):
 @pytest.mark.parametrize("text", ["a: [", "[1]", "", "!!python/object/apply:os.system [ls]"])
 def test_a_file_that_translates_nothing_is_said(tmp_path, text):
     (tmp_path / "names.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"names.yaml: (is no yaml file|expected the keys)"):
+    with pytest.raises(InputError, match=r"names.yaml: ") as error:
         unbraid.load(tmp_path / "names.yaml")
+    assert len(str(error.value).splitlines()) == 1

@@ -29,6 +29,7 @@ TABLE = {
     },
     "instruments": {
         "torch", "omegaconf", "unbraid.controls", "unbraid.errors", "unbraid.nets.ddsp", "unbraid.pitch", "unbraid.runs",
+        "unbraid.weights",
     },
     "transfer": {
         "torch", "numpy", "unbraid.controls", "unbraid.errors", "unbraid.instruments", "unbraid.nets.ddsp",
@@ -43,14 +44,16 @@ TABLE = {
     },
     "pictures": {"matplotlib", "PIL", "torch", "unbraid.dsp", "unbraid.errors", "unbraid.files"},
     "separators": {"torch", "sklearn", "unbraid.dsp", "unbraid.errors", "unbraid.phases"},
+    "torch_files": {"torch", "unbraid.errors"},
+    "weights": {"torch", "unbraid.errors", "unbraid.torch_files"},
     "foreign": {
         "unbraid.documents", "torch", "omegaconf", "unbraid.dsp", "unbraid.errors", "unbraid.nets.open_unmix", "unbraid.phases",
-        "unbraid.pretrained", "unbraid.runs", "unbraid.separators",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separators", "unbraid.weights",
     },
     "pretrained": {
         "unbraid.documents",
         "safetensors", "torch", "torchaudio", "unbraid.errors", "unbraid.nets.adapters", "unbraid.nets.open_unmix",
-        "unbraid.runs", "unbraid.separators",
+        "unbraid.separators", "unbraid.torch_files",
     },
     "nets": {"torch", "torchaudio", "einops", "bs_roformer", "unbraid.dsp", "unbraid.errors", "unbraid.nets"},
     "nets.ddsp": {"torch", "unbraid.synthesis"},
@@ -69,7 +72,7 @@ TABLE = {
     "scoring": {"unbraid.documents", "torch", "numpy", "unbraid.dsp", "unbraid.errors", "unbraid.files", "unbraid.scoring"},
     "tasks": {
         "torch", "torchmetrics", "pytorch_lightning", "unbraid.errors", "unbraid.files", "unbraid.scoring",
-        "unbraid.separators", "unbraid.tasks",
+        "unbraid.separators", "unbraid.tasks", "unbraid.torch_files",
     },
     "tasks.pretraining": {"pytorch_lightning", "torch", "tqdm", "unbraid.errors", "unbraid.nets.autoencoders"},
     "tasks.reconstruction": {
@@ -88,8 +91,7 @@ TABLE = {
     "launchers.ray": {"ray", "unbraid.data.parallel", "unbraid.errors", "unbraid.launchers", "unbraid.records"},
     "reference": {"unbraid.errors"},
     "runs": {
-        "unbraid.documents",
-        "torch", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "unbraid.errors", "unbraid.files",
+        "unbraid.documents", "omegaconf", "hydra.errors", "hydra.utils", "typeguard", "unbraid.errors", "unbraid.files",
     },
     "estimates": {"numpy", "unbraid.audio", "unbraid.data.layouts.folders", "unbraid.errors"},
     "subjects": {
@@ -111,7 +113,7 @@ TABLE = {
     "loading": {
         "unbraid.files", "torch", "numpy", "omegaconf", "unbraid.audio", "unbraid.errors", "unbraid.exports.onnx_file",
         "unbraid.foreign", "unbraid.instruments",
-        "unbraid.pretrained", "unbraid.runs", "unbraid.separation", "unbraid.separators",
+        "unbraid.pretrained", "unbraid.runs", "unbraid.separation", "unbraid.separators", "unbraid.weights",
     },
     "web": {
         "starlette", "unbraid.audio", "unbraid.errors", "unbraid.loading", "unbraid.separation", "unbraid.stems", "unbraid.web",

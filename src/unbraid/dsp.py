@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+LONGEST_WINDOW = 2**18  # samples, 6 s at 44.1 kHz
+
 
 class STFT(nn.Module):
     """Hann-windowed STFT, centred frames, and its exact inverse; float32 under any precision.
@@ -24,8 +26,8 @@ class STFT(nn.Module):
 
     def __init__(self, n_fft: int, hop_length: int, edges: Literal["silence", "reflection"] = "silence") -> None:
         super().__init__()
-        if n_fft < 2:
-            raise ValueError(f"n_fft must be at least 2, found {n_fft}")
+        if not 2 <= n_fft <= LONGEST_WINDOW:
+            raise ValueError(f"n_fft must lie in [2, {LONGEST_WINDOW}], found {n_fft}")
         if not 0 < hop_length < n_fft:
             raise ValueError(f"hop_length must lie in [1, n_fft - 1] = [1, {n_fft - 1}], found {hop_length}")
         self.n_fft, self.hop_length, self.edges = n_fft, hop_length, edges

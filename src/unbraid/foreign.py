@@ -18,19 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
-from unbraid.documents import read_json, read_yaml
+from unbraid.documents import read_json
 from unbraid.dsp import STFT
 from unbraid.errors import InputError, unknown
 from unbraid.nets.open_unmix import OpenUnmix, options_of
 from unbraid.phases import MixturePhase, Wiener
 from unbraid.pretrained import load_published, read_weights, weights_file
-from unbraid.runs import check, fill
+from unbraid.runs import check, read_config
 from unbraid.separators import Masking
+from unbraid.weights import limited_size
 
 OPENUNMIX = "separator.json"
 CHUNK_SECONDS = 6.0  # which its authors train with
+MOST_STARS = 2000  # in all names of a file
 
 
 def openunmix_separator(folder: Path) -> Masking:
@@ -55,7 +57,8 @@ def openunmix_separator(folder: Path) -> Masking:
         raise InputError(f"{folder}: {targets[0]} has no weights of an Open-Unmix network") from error
     phase = Wiener(1, False, False, 300) if len(targets) > 1 else MixturePhase()
     net = partial(OpenUnmix, **options)  # type: ignore[arg-type]
-    separator = Masking(net, stft, targets, rate, channels, CHUNK_SECONDS, phase, "none")
+    with limited_size(folder, sum(weights_file(folder, target).stat().st_size for target in targets)):
+        separator = Masking(net, stft, targets, rate, channels, CHUNK_SECONDS, phase, "none")
     load_published(separator, str(folder.absolute()))  # no published name, whatever the folder's is
     return separator
 
@@ -72,17 +75,13 @@ class Translation:
 
 
 def read_translation(path: Path) -> Translation:
-    """InputError where the file is none, or names files outside its folder."""
+    """InputError where the file is none, names files outside its folder, or has something left to look up."""
+    config = read_config(path)
     try:
-        said = read_yaml(path)
-    except OSError as error:
-        raise InputError(path, str(error.strerror)) from error
-    if not isinstance(said, dict):
-        raise InputError(f"{path}: expected the keys config, weights and names")
-    try:
-        check(OmegaConf.create(said), Translation, ())
+        check(config, Translation, ())
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    said: Any = OmegaConf.to_container(config)
     found = Translation(**said)
     for name in (found.config, found.weights):
         if not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
@@ -90,12 +89,11 @@ def read_translation(path: Path) -> Translation:
     return found
 
 
-def fill_translated(module: nn.Module, path: Path, translation: Translation) -> None:
-    """A module with the tensors that a translation is of.
+def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor]:
+    """Read the tensors of a file under the names that a translation gives them.
 
     Raises:
-        InputError: the tensors cannot be read, one of them has no translation, two have the same, or one of the module's is
-            missing or of another shape.
+        InputError: the tensors cannot be read, one of them has no translation, or two have the same.
     """
     given: Any = read_weights(path.parent / translation.weights)
     if translation.key is not None:
@@ -104,33 +102,47 @@ def fill_translated(module: nn.Module, path: Path, translation: Translation) -> 
                 f"{path}: {translation.weights} has no {translation.key}; {unknown(translation.key, map(str, given))}"
             )
         given = given[translation.key]
-    state = _translated(given, translation, path)
-    own = module.state_dict()
-    for name in own | state:
-        found, expected = (list(tensors[name].shape) if name in tensors else "not there" for tensors in (state, own))
-        if found != expected:
-            raise InputError(f"{path}: {name} is {found}, expected {expected}")
-    fill(module, state, f"{path}: the tensors do not fit the model")
+    stars = sum(name.count("*") for name in (*translation.names, *translation.unused))
+    if stars > MOST_STARS:
+        raise InputError(path, "has too many *", found=stars, expected=f"at most {MOST_STARS}")
+    return _translated(given, translation, path)
 
 
 def _translated(given: Mapping[str, Any], translation: Translation, path: Path) -> dict[str, Tensor]:
-    patterns = [(_pattern(theirs), ours) for theirs, ours in translation.names.items()]
+    names = [(_pattern(theirs), ours) for theirs, ours in translation.names.items() if "*" in theirs]
+    unused = [_pattern(theirs) for theirs in translation.unused if "*" in theirs]
     state: dict[str, Tensor] = {}
     for name, tensor in given.items():
-        if any(_pattern(unused).fullmatch(str(name)) for unused in translation.unused):
+        if name in translation.unused or any(pattern.fullmatch(str(name)) for pattern in unused):
             continue
         if not isinstance(tensor, Tensor):
             raise InputError(f"{path}: {name} is no tensor; put it below unused")
-        match, ours = next(((match, ours) for pattern, ours in patterns if (match := pattern.fullmatch(name))), (None, ""))
-        if match is None:
+        called = translation.names.get(name) or _called(name, names)
+        if called is None:
             raise InputError(f"{path}: there is no name for {name}; add it to names, or to unused")
-        parts = iter(match.groups())
-        called = re.sub(r"\*", lambda _: next(parts, "*"), ours)  # noqa: B023
         if called in state:
             raise InputError(f"{path}: {name} would be {called}, which another tensor is already")
         state[called] = tensor
     return state
 
 
+def _called(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | None:
+    """Return a name in the words of the model, by the first pattern that fits; None if none does."""
+    for pattern, ours in patterns:
+        if match := pattern.fullmatch(name):
+            parts = iter(match.groups())
+            return re.sub(r"\*", lambda _: next(parts, "*"), ours)  # noqa: B023
+    return None
+
+
 def _pattern(name: str) -> re.Pattern[str]:
-    return re.compile(re.escape(name).replace(r"\*", r"([^.]+)"))
+    """Compile a name in which each * stands for letters between two dots; matching takes no longer than the name is long."""
+    return re.compile(r"\.".join(_part(part) for part in name.split(".")))
+
+
+def _part(part: str) -> str:
+    """Each * but the last takes as little as it can, and nothing is tried again."""
+    first, *pieces = [re.escape(piece) for piece in part.split("*")]
+    if not pieces:
+        return first
+    return first + "".join(f"(?>([^.]+?){piece})" for piece in pieces[:-1]) + f"([^.]+){pieces[-1]}"

@@ -13,7 +13,8 @@ from unbraid.controls import Controls, Extraction
 from unbraid.errors import InputError, check_seed
 from unbraid.nets.ddsp import Instrument
 from unbraid.pitch import HIGHEST_HZ, LOWEST_HZ
-from unbraid.runs import build, check, checkpoint_path, load_weights, node_at
+from unbraid.runs import build, check, checkpoint_path, node_at
+from unbraid.weights import rebuilt
 
 BUILT = ("unbraid.nets.ddsp", "unbraid.controls", "unbraid.pitch")
 SAME_GRID = 1e-3  # share by which two rates of control points may differ
@@ -121,8 +122,12 @@ def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
     features = build(config.features)
     if not isinstance(features, Extraction):
         raise InputError(f"{folder}/config.yaml: features are a {type(features).__name__}, expected pitch and loudness")
-    instrument: Instrument = build(config.model.net)(sample_rate=features.sample_rate, hop_length=features.hop_length)
-    load_weights(instrument, checkpoint_path(folder, checkpoint), folder, part="net")
+    make = build(config.model.net)
+    instrument: Instrument = rebuilt(
+        lambda: make(sample_rate=features.sample_rate, hop_length=features.hop_length),
+        checkpoint_path(folder, checkpoint),
+        part="net",
+    )
     return Player(instrument.eval(), features, folder, config)
 
 

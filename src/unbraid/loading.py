@@ -3,6 +3,7 @@
 Tensors are read as tensors, and a model is rebuilt from networks, separators and transforms alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -17,12 +18,13 @@ from unbraid.audio import FASTEST, ChannelChoice, downmix
 from unbraid.errors import InputError
 from unbraid.exports.onnx_file import OnnxSeparator
 from unbraid.files import is_name
-from unbraid.foreign import OPENUNMIX, fill_translated, openunmix_separator, read_translation
+from unbraid.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
 from unbraid.instruments import Player, is_instrument, load_player
 from unbraid.pretrained import read_weights
-from unbraid.runs import build, check, checkpoint_path, fill, load_weights, node_at, own_config, read_config
+from unbraid.runs import build, check, checkpoint_path, node_at, own_config, read_config
 from unbraid.separation import Model, Way, streamed
 from unbraid.separators import Separator
+from unbraid.weights import filled, rebuilt
 
 BUILT = (
     "unbraid.nets", "unbraid.separators", "unbraid.phases", "unbraid.dsp", "torch.nn", "torchaudio.models",
@@ -147,32 +149,35 @@ def load_separator(path: str | Path, checkpoint: str = "best") -> Loaded:
 
 
 def _loaded(config: DictConfig, path: Path, checkpoint: str) -> Loaded:
-    separator = build_separator(config, path)
+    make = separator_builder(config, path)
     if (weights := path / PUBLISHED_WEIGHTS).is_file():
-        fill(separator, read_weights(weights), f"{weights}: is of another model than {path}/config.yaml describes")
+        separator = filled(make, read_weights(weights), weights)
     else:
-        load_weights(separator, checkpoint_path(path, checkpoint), path, part="separator")
+        separator = rebuilt(make, checkpoint_path(path, checkpoint), part="separator")
     return Loaded(separator.eval(), path, config)
 
 
 def _translated(path: Path) -> Loaded:
     translation = read_translation(path)
     config = read_config(path.parent / translation.config)
-    separator = build_separator(config, path.parent)
-    fill_translated(separator, path, translation)
+    separator = filled(separator_builder(config, path.parent), translated_tensors(path, translation), path)
     return Loaded(separator.eval(), path, config)
 
 
-def build_separator(config: DictConfig, folder: Path) -> Separator:
-    """The separator that the config of a run describes, without its weights, however hostile the config."""
+def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separator]:
+    """Check the config of a run, however hostile, and return a function that builds its separator without weights."""
     node: Any = node_at(config, "model.separator")
     if not isinstance(node, DictConfig):
         raise InputError(f"run={folder}: has no separator; expected a run that separates")
     check(OmegaConf.create({"model": {"separator": node}}), _Top, BUILT)
-    separator = build(node)
-    if not isinstance(separator, Separator):
-        raise InputError(f"{folder}/config.yaml: model.separator is a {type(separator).__name__}, expected a separator")
-    return _named(separator, folder)
+
+    def make() -> Separator:
+        separator = build(node)
+        if not isinstance(separator, Separator):
+            raise InputError(f"{folder}/config.yaml: model.separator is a {type(separator).__name__}, expected a separator")
+        return _named(separator, folder)
+
+    return make
 
 
 def _named(separator: Separator, folder: Path) -> Separator:

@@ -18,8 +18,8 @@ from unbraid.documents import read_json
 from unbraid.errors import InputError, unknown
 from unbraid.nets.adapters import HDemucs
 from unbraid.nets.open_unmix import OpenUnmix, options_of
-from unbraid.runs import read_tensors
 from unbraid.separators import Separator
+from unbraid.torch_files import read_torch_file
 
 RECORDS = "https://zenodo.org/records/{}/files/{}"
 # The end of a name is the beginning of the file's SHA-256.
@@ -35,6 +35,7 @@ HDEMUCS_FILE = "models/hdemucs_high_musdbhq_only.pt"
 # What a torch file that is none, or not whole, or holds more than tensors, ends in.
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError)
 SAFETENSORS = ".safetensors"
+NO_WEIGHTS = "is damaged or no file of weights"
 
 
 def load_published(separator: Separator, init: str) -> None:
@@ -153,21 +154,23 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     """Tensors by name, of a torch or a safetensors file; nothing else in it is read. InputError where it is none."""
     if path.suffix == SAFETENSORS:
         return read_safetensors(path)
-    state = read_tensors(path, "is damaged or no file of weights")
+    state = read_torch_file(path, NO_WEIGHTS)
     if not isinstance(state, Mapping):
-        raise InputError(f"{path}: is no file of weights; expected tensors by name, found a {type(state).__name__}")
+        raise InputError(path, NO_WEIGHTS, found=f"a {type(state).__name__}", expected="tensors by name")
     if other := next((name for name in state if not isinstance(name, str)), None):
-        raise InputError(f"{path}: is no file of weights; expected tensors by name, found {other!r} as a name")
+        raise InputError(path, NO_WEIGHTS, found=f"{other!r} as a name", expected="tensors by name")
     return state
 
 
 def read_safetensors(path: Path) -> Mapping[str, Tensor]:
     """InputError where the file is damaged, or the package is not installed."""
     torch_files, error_type = safetensors()
+    if not path.is_file():
+        raise InputError(path, NO_WEIGHTS, found="not a regular file" if path.exists() else "no file")
     try:
         return torch_files.load_file(path)
     except (error_type, OSError, ValueError) as error:
-        raise InputError(f"{path}: is damaged or no file of weights: {error}") from error
+        raise InputError(path, NO_WEIGHTS, found=error) from error
 
 
 def safetensors() -> tuple[Any, type[Exception]]:

@@ -14,14 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, get_type_hints
-from zipfile import is_zipfile
 
-import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor, nn
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
 
 from unbraid.documents import read_yaml
@@ -268,51 +265,6 @@ def checkpoint_path(run: Path, asked: str) -> Path:
         found = ", ".join(sorted(p.name for p in run.glob("checkpoints/*.ckpt"))) or "none"
         raise InputError(f"checkpoint={asked}: {path} is not there; checkpoints of the run: {found}")
     return path
-
-
-def load_weights(module: nn.Module, checkpoint: Path, run: Path, part: str = "") -> None:
-    """Those of a checkpoint into the task that the run's config describes; nothing but tensors is ever unpickled.
-
-    Args:
-        module: the task, or a part of it.
-        checkpoint: of the run.
-        run: its folder.
-        part: which part of the task; empty: all of it.
-
-    Raises:
-        InputError: the file is damaged, no checkpoint, or of another model.
-    """
-    state = tensors_of(checkpoint)
-    if part:
-        state = {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
-    fill(module, state, f"{checkpoint}: is of another model than {run}/config.yaml describes")
-
-
-def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, by name; InputError where it is damaged or none."""
-    if not is_zipfile(checkpoint):  # as all checkpoints are; torch stumbles over other files in many ways
-        raise InputError(f"{checkpoint}: is damaged or no checkpoint of a run")
-    found = read_tensors(checkpoint, "is damaged or no checkpoint of a run")
-    state = found.get("state_dict") if isinstance(found, Mapping) else None
-    if not isinstance(state, Mapping) or any(not isinstance(name, str) for name in state):
-        raise InputError(f"{checkpoint}: is damaged or no checkpoint of a run")
-    return dict(state)
-
-
-def read_tensors(path: Path, otherwise: str) -> Any:
-    """What a torch file holds, of which nothing but tensors and plain values is read; InputError, in the words given."""
-    try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch runs through whatever bytes say, and ends in IndexError, AssertionError, struct.error, …
-        raise InputError(f"{path}: {otherwise}") from error
-
-
-def fill(module: nn.Module, state: Mapping[str, Tensor], otherwise: str) -> None:
-    """All tensors of a module and no others; InputError, in the words given, where names or shapes differ."""
-    try:
-        module.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise InputError(otherwise) from error
 
 
 def versions() -> dict[str, str]:

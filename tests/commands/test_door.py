@@ -83,7 +83,7 @@ def test_shell_completion_knows_the_choices(cli, monkeypatch):
         (["data.chunk_seconds=-1"], "error: data.chunk_seconds must lie in (0, 600], found -1"),
         (["model.separator.chunk_seconds=3000"], "error: model.separator.chunk_seconds must lie in (0, 600], found 3000"),
         (["model.separator.channels=3"], "error: model.separator.channels must be 1 or 2, found 3"),
-        (["model.separator.stft.n_fft=0"], "error: model.separator.stft.n_fft must be at least 2, found 0"),
+        (["model.separator.stft.n_fft=0"], "error: model.separator.stft.n_fft must lie in [2, 262144], found 0"),
         (["model.separator.net.channels=[]"], "error: model.separator: a U-Net's channels must be one positive number"),
         (["model.separator.net.dropout=2"], "error: model.separator: dropout probability has to be between 0 and 1"),
         (

@@ -1,5 +1,7 @@
 """Decode the packets of audio streams to float32, count the samples, and check at the end that none are missing."""
 
+import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from unbraid.audio.channels import ChannelChoice, stereo_gains
 from unbraid.audio.containers import Declared
 from unbraid.errors import InputError
 
+LONGEST_HOURS = 6.0  # a small file can hold days of silence
+HOURS_VARIABLE = "UNBRAID_MAX_AUDIO_HOURS"
 SLOWEST, FASTEST = 1000, 768_000  # Hz; other rates come from damaged headers
 # Containers whose duration FFmpeg reads from an exact number of samples.
 EXACT_DURATIONS = ("mov,mp4,m4a,3gp,3g2,mj2", "ape", "tak")
@@ -44,6 +48,7 @@ class StreamDecoder:
             self.messages.append(message)
         self.channels = min(self.source_channels, 2)
         self.samples, self.longest_frame, self.junk = 0, 0, 0
+        self.hours = _longest_hours()
         self._check_header()
 
     def decode(self, packet: av.Packet) -> Iterator[np.ndarray]:
@@ -68,6 +73,7 @@ class StreamDecoder:
                     expected=f"{self.rate} Hz and {self.source_channels}, as at its start",
                 )  # fmt: skip
             self.samples += frame.samples
+            self._check_length()
             self.longest_frame = max(self.longest_frame, frame.samples)
             planes = _float_planes(frame, self.source_channels)
             yield planes if self.gains is None else self.gains @ planes
@@ -119,6 +125,13 @@ class StreamDecoder:
         if declared.is_unended:
             self.messages.append("has no mark of its end; it may have been cut off")
 
+    def _check_length(self) -> None:
+        if self.samples > self.hours * 3600 * self.rate:
+            raise InputError(
+                self.path, "is too long", found=f"more than {self.hours:g} h", expected=f"at most {self.hours:g} h",
+                hint=f"Set the environment variable {HOURS_VARIABLE} to allow more.",
+            )  # fmt: skip
+
     def _is_sound(self, packet: av.Packet) -> bool:
         mask, value = SYNC.get(self.stream.codec_context.name, (0, 0))
         return int.from_bytes(bytes(packet)[:2]) & mask == value
@@ -136,6 +149,18 @@ class StreamDecoder:
     def _damaged(self, error: Exception) -> InputError:
         place = f"after {self.samples / self.rate:.2f} s" if self.rate else None
         return InputError(self.path, f"is damaged, truncated or not audio ({reason(error)})", found=place)
+
+
+def _longest_hours() -> float:
+    """Return the longest duration of a file that is decoded, in hours; InputError if the user's value is invalid."""
+    given = os.environ.get(HOURS_VARIABLE, str(LONGEST_HOURS))
+    try:
+        hours = float(given)
+    except ValueError:
+        hours = math.nan
+    if not hours > 0:  # NaN is not
+        raise InputError(HOURS_VARIABLE, "is invalid", found=repr(given), expected="a number of hours above 0")
+    return hours
 
 
 def decode_streams(

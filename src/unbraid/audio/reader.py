@@ -22,7 +22,8 @@ from unbraid.memory import Recycled
 
 BLOCK = 2**15  # samples
 LOUDEST = 1e6  # larger samples come from damaged files, and overflow in float32 on the way
-ALLOCATED_SECONDS = 600  # memory is taken for at most so much of a length that may be wrong
+ALLOCATED_SECONDS = 600  # memory is taken for at most so much of a length that may be wrong,
+ALLOCATED_RATIO = 32  # and for at most so many samples per byte of the file
 SMALL_PACKETS = "32768"  # bytes of a wav packet: eight times FFmpeg's default, and the buffers stay in the cache
 # FFmpeg's names of its demuxers for containers that hold sound themselves. A playlist names other files and may be endless;
 # FFmpeg recognises it by its content, whatever the name of the file is.
@@ -69,7 +70,7 @@ class AudioReader:
             [1 or 2, n] each.
 
         Raises:
-            InputError: the file is damaged, truncated or empty, or contains NaN, infinite or far too large samples.
+            InputError: the file is damaged, truncated, empty or too long, or contains NaN, infinite or far too large samples.
         """
         waiting: list[np.ndarray] = []
         samples = 0
@@ -180,7 +181,11 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     try:
         container = av.open(f"file:{path}", container_options=options)
     except (av.FFmpegError, ValueError) as error:
-        kind = "is of a kind that is not read here, such as a playlist" if getattr(error, "errno", 0) == EINVAL else None
+        kind = (
+            "is not an audio file of a kind that is read here; playlists and raw samples are not"
+            if getattr(error, "errno", 0) == EINVAL
+            else None
+        )
         raise InputError(path, kind or f"is damaged, truncated or not audio ({reason(error)})") from error
     with container:
         yield container
@@ -190,8 +195,9 @@ class _Growing:
     """An array that holds as many samples as come, made for the number that the header announces."""
 
     def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: Recycled) -> None:
-        announced = min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1
-        self.samples, self.count = memory.take((decoder.channels, int(announced * decoder.rate)), np.float32), 0
+        announced = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)
+        announced = min(announced, ALLOCATED_RATIO * (decoder.path.stat().st_size + BLOCK))
+        self.samples, self.count = memory.take((decoder.channels, announced), np.float32), 0
 
     def append(self, block: np.ndarray) -> None:
         start, self.count = self.count, self.count + block.shape[1]

@@ -54,6 +54,7 @@ from unbraid.tasks.synthesis import SynthesisTask
 from unbraid.tasks.task import Task
 from unbraid.text import echo
 from unbraid.training_tracks import write_training_tracks
+from unbraid.weights import limited_size, machine_memory, tensors_of
 
 BEST = "best.ckpt"
 MOST_NOTICES = 10
@@ -158,7 +159,7 @@ class Course(ABC):
         """Load them; where they come from, for the reader and for the record."""
         self.trainer.strategy.barrier()  # rank 0 has written the checkpoint
         best = self.folder / "checkpoints" / BEST
-        task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+        task.load_state_dict(tensors_of(best))
         return f"checkpoints/{BEST}", fingerprint(best)
 
     def prepare_tracks(self, data: MultitrackData) -> None:
@@ -531,7 +532,9 @@ def ready(run: Run) -> Course:
     """All that is trained, with and on, ready."""
     config, folder = run.config, run.folder.absolute()
     set_up_process(config.seed)
-    task: SeparationTask | ReconstructionTask | SynthesisTask = build(config.model)
+    task: SeparationTask | ReconstructionTask | SynthesisTask
+    with limited_size("model", machine_memory()):
+        task = build(config.model)
     data: MultitrackData | Digits = build(config.data)
     loggers = Loggers.of(build(config.logger) if config.get("logger") else {})
     data.trainer = trainer = _trainer(config, loggers, folder)

@@ -23,7 +23,7 @@ from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, 
 from unbraid.files import below
 from unbraid.records import own_choices
 from unbraid.reference import Reference, said
-from unbraid.runs import build, checkpoint_path, load_weights, own_config
+from unbraid.runs import build, checkpoint_path, own_config
 from unbraid.scores import read_scores
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
@@ -32,6 +32,7 @@ from unbraid.separators import Separator
 from unbraid.subjects import Collected, Oracle, Separated, Subject, fingerprint
 from unbraid.text import echo
 from unbraid.training_tracks import tracks_trained_on
+from unbraid.weights import rebuilt
 
 SUBJECTS = ("run", "estimates", "oracle")
 # What may be typed beside run=; the rest is the run's own.
@@ -258,8 +259,7 @@ class Session:
     @cached_property
     def separator(self) -> Separator:
         """With the weights of the checkpoint; InputError where they cannot be used."""
-        task = build(self.node.model)
-        load_weights(task, self.checkpoint, Path(self.node.run))
+        task = rebuilt(lambda: build(self.node.model), self.checkpoint)
         return task.separator.to(self.device).eval()
 
     def leave_clips(self) -> None:

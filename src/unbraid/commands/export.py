@@ -20,10 +20,11 @@ from unbraid.exports.onnx_file import OnnxSeparator, quantise, write_onnx
 from unbraid.exports.openunmix import check_openunmix, write_openunmix
 from unbraid.exports.program import write_program
 from unbraid.records import own_choices
-from unbraid.runs import build, check, checkpoint_path, load_weights, own_config
+from unbraid.runs import build, check, checkpoint_path, own_config
 from unbraid.scoring.measures import usdr
 from unbraid.separators import Separator
 from unbraid.text import echo
+from unbraid.weights import rebuilt
 
 NAMES = {"onnx": "model.onnx", "torch_export": "model.pt2", "openunmix": "openunmix"}
 QUANTISED = "model-int8.onnx"
@@ -91,8 +92,7 @@ def _separator(own: DictConfig, run: Path, config: DictConfig) -> Separator:
             check_openunmix(own.model)
         except InputError as error:
             raise InputError(f"run={run}: {error}") from error
-    task = build(own.model)
-    load_weights(task, checkpoint_path(run, config.checkpoint), run)
+    task = rebuilt(lambda: build(own.model), checkpoint_path(run, config.checkpoint))
     separator: Separator = task.separator.eval()
     return separator
 

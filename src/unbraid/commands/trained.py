@@ -18,8 +18,9 @@ from unbraid.data.tracks import SPLITS, Split
 from unbraid.errors import InputError, unknown
 from unbraid.features import Spectra
 from unbraid.instruments import is_instrument
-from unbraid.runs import build, check, checkpoint_path, load_weights, own_config
+from unbraid.runs import build, check, checkpoint_path, own_config
 from unbraid.tasks.reconstruction import ReconstructionTask
+from unbraid.weights import rebuilt
 
 
 @dataclass
@@ -79,8 +80,7 @@ class Trained:
             raise InputError(f"run={self.folder}: has no autoencoder, expected a run of model=ae, deep_ae, vae, conv_ae or pca")
         self.checkpoint = checkpoint_path(self.folder, config.checkpoint)
         _check_targets(self.own)
-        self.task: ReconstructionTask = build(self.own.model)
-        load_weights(self.task, self.checkpoint, self.folder)
+        self.task: ReconstructionTask = rebuilt(lambda: build(self.own.model), self.checkpoint)
         self.task.eval()
         self.input = None if config.input is None else Path(config.input).expanduser()
         self.split: Split | None = config.split

@@ -1,7 +1,7 @@
 """ONNX files: a separator written as one, in 32-bit floats or with 8-bit weights, and one read as a separator.
 
 They run in onnxruntime, on any machine and without torch; what is read here runs on the CPU. Reading executes nothing but the
-operators of onnxruntime itself.
+operators of onnxruntime itself, and none that repeats others, see `unbraid.exports.onnx_graph`.
 """
 
 import json
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unbraid.errors import InputError
 from unbraid.exports.facts import facts_of, read_facts
 from unbraid.exports.graphs import any_size, example, frozen, in_real_numbers, reason
+from unbraid.exports.onnx_graph import check_graph
 from unbraid.exports.recurrent import with_graph_lstms
 from unbraid.separators import Estimate, Separator
 
@@ -132,6 +133,8 @@ def _session(path: Path) -> Any:
     runtime = _package("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # the format that is checked
+    check_graph(path)
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of its own kinds, one for each way a file can be damaged

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from unbraid.errors import InputError
 
+MOST_BANDS = 512
 QUIETEST = 1e-4  # of magnitudes in [0, 1]: -80 dB
 
 
@@ -56,8 +57,9 @@ class Chimera(nn.Module):
         super().__init__()
         if min(hidden, layers, embedding) < 1:
             raise InputError(f"hidden, layers and embedding must be at least 1, found {hidden}, {layers} and {embedding}")
-        if mel_bands is not None and not 2 <= mel_bands <= bins:
-            raise InputError(f"mel_bands must lie in [2, {bins}], those of the spectrogram, found {mel_bands}")
+        most = min(bins, MOST_BANDS)
+        if mel_bands is not None and not 2 <= mel_bands <= most:
+            raise InputError("mel_bands", "is invalid", found=mel_bands, expected=f"2 to {most}")
         self.sources, self.bins, self.embedding, self.heads = sources, bins, embedding, heads
         if mel_bands is None:
             bands = None

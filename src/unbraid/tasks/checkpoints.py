@@ -9,7 +9,9 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
 
+from unbraid.errors import InputError
 from unbraid.files import written_whole
+from unbraid.torch_files import check_torch_file, read_torch_file
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -33,14 +35,19 @@ class WholeCheckpoints(TorchCheckpointIO):
             if storage_options is not None and Path(path).exists():  # only now that the new one is whole
                 Path(path).replace(storage_options)
 
+    def load_checkpoint(self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
+        """Load a checkpoint to resume from it; InputError if it is damaged, see `check_torch_file`."""
+        return read_torch_file(Path(path), "is damaged or not a checkpoint", map_location)
+
 
 def is_whole(path: Path) -> bool:
     """Whether all bytes of a checkpoint are those that were written; nothing but tensors and plain Python is unpickled."""
     try:
+        check_torch_file(path)
         with ZipFile(path) as archive:
             if archive.testzip() is not None:
                 return False
         torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-    except (OSError, BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+    except (InputError, OSError, BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
         return False
     return True
