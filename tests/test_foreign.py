@@ -125,7 +125,7 @@ def test_safetensors_too(translated):
         ({"config": "nothing.yaml"}, "nothing.yaml: No such file"),
         ({"nmes": {}}, "nmes: there is no such key; did you mean 'names'?"),
         ({"names": 3}, "names: found 3, expected dict"),
-        ({"key": "${oc.env:HOME}"}, "theirs.pth has no"),
+        ({"key": "${oc.env:HOME}"}, "names.yaml: "),
     ],
 )
 def test_what_a_translation_lacks_is_said(translated, change, sentence):
