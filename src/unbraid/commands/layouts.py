@@ -40,8 +40,9 @@ def layouts_that_fit(root: Path, conf: Path) -> list[str]:
 def _data_of(name: str, folder: Path) -> DictConfig:
     """Merge the yaml of a data set over those that it starts from; composing it with Hydra would take a second."""
     own: Any = OmegaConf.load(folder / f"{name}.yaml")
-    parents = [entry.partition("@")[0] for entry in own.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
-    merged: Any = OmegaConf.merge(*(_data_of(parent, folder) for parent in parents), own)
+    entries = [entry for entry in own.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    parents = [Path(name).parent / entry.partition("@")[0] for entry in entries]
+    merged: Any = OmegaConf.merge(*(_data_of(str(parent), folder) for parent in parents), own)
     return merged
 
 
