@@ -36,8 +36,8 @@ class WholeCheckpoints(TorchCheckpointIO):
                 Path(path).replace(storage_options)
 
     def load_checkpoint(self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
-        """Load a checkpoint to resume from it; InputError if it is damaged, see `check_torch_file`."""
-        return read_torch_file(Path(path), "is damaged or not a checkpoint", map_location)
+        """Load a checkpoint to resume from it, to the CPU; InputError if it is damaged, see `check_torch_file`."""
+        return read_torch_file(Path(path), "is damaged or not a checkpoint", map_location or "cpu")
 
 
 def is_whole(path: Path) -> bool:
