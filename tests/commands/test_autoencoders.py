@@ -327,11 +327,11 @@ def test_a_table_of_code_sizes_prints_measured_numbers_only(tmp_path, capsys):
     for number, (size, own, linear) in enumerate((size, *pair) for size, pairs in errors.items() for pair in pairs):
         rows = {row: {"images": {"error": {"mean": error}}} for row, error in (("summary", own), ("pca", linear))}
         (tmp_path / f"{number}-run").mkdir()
-        (tmp_path / f"{number}-run/scores.json").write_text(json.dumps({"code_size": size, **rows}))
+        (tmp_path / f"{number}-run/scores.json").write_text(json.dumps({"protocol": {}, "code_size": size, **rows}))
     CodeSizes().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
     out, _, _ = capsys.readouterr().out.rpartition(str(tmp_path))
     numbers = [[float(word) for word in re.findall(r"[+-]?\d+\.?\d*", line)] for line in out.splitlines()]
-    assert [line for line in numbers if line] == [[2, 6, 1, 8, -25, 2, 2], [30, 2.5, 1.5, 2, 25, 1, 2]]
+    assert [line for line in numbers if line] == [[2, 6, 1.41, 8, -25, 2, 2], [30, 2.5, 2.12, 2, 25, 1, 2]]
 
 
 @pytest.fixture(scope="module")
