@@ -101,7 +101,6 @@ def main(options: dict[str, str]) -> None:
                 "data=demo",
                 "trainer=cpu",
                 "trainer.max_steps=48",
-                "test=false",
                 f"hydra.run.dir={folder}",
             )
             subprocess.run([sys.executable, str(TRAIN), *words], check=True)
