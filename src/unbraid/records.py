@@ -238,8 +238,15 @@ def _check_recorded(path: Path, key: str, value: Any, kind: Any) -> None:
 
 
 def own_choices(folder: Path) -> dict[str, str]:
-    """Return the names of the model and the data of a run; nothing if the folder has no record, as a published one."""
-    return dict((read_record(folder) or {}).get("choices", {}))
+    """Return the names of the model and the data of a run; nothing if the folder has no such record, as a published one."""
+    path = folder / "run.json"
+    try:
+        record = read_json(path)
+    except OSError:
+        return {}
+    choices: dict[str, str] = record.get("choices", {}) if isinstance(record, dict) else {}
+    _check_recorded(path, "choices", choices, dict)
+    return choices
 
 
 def unfinished(paths: Iterable[Path], wanted: str) -> list[Path]:
