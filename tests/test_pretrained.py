@@ -169,7 +169,11 @@ def test_what_is_not_there_or_not_weights_is_said(folder):
         ),
         (separator(["bass"]), str(folder), "these are not the weights of an Open-Unmix network"),
         (separator(["other"]), str(folder), "other.pth: is damaged or no file of weights"),
-        (separator(["tensor"]), str(folder), "tensor.pth: is damaged or no file of weights, found a Tensor, expected tensors by name"),
+        (
+            separator(["tensor"]),
+            str(folder),
+            "tensor.pth: is damaged or no file of weights, found a Tensor, expected tensors by name",
+        ),
         (separator(["part"]), str(folder), "part: fc2.weight is not there, expected [8, 16]; the file is not whole"),
         (separator(["words"]), str(folder), "words: fc2.weight is not there, expected [8, 16]; the file is not whole"),
         (separator(), "umxq", "init=umxq: is no folder and no published model; did you mean 'umx"),
