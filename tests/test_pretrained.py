@@ -172,7 +172,7 @@ def test_what_is_not_there_or_not_weights_is_said(folder):
         (
             separator(["tensor"]),
             str(folder),
-            "tensor.pth: is damaged or no file of weights, found a Tensor",
+            "tensor.pth: is damaged or no file of weights, found a Tensor, expected tensors by name",
         ),
         (separator(["part"]), str(folder), "part: fc2.weight is not there, expected [8, 16]; the file is not whole"),
         (separator(["words"]), str(folder), "words: fc2.weight is not there, expected [8, 16]; the file is not whole"),
