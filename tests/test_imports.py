@@ -157,7 +157,7 @@ TABLE = {
         "unbraid.nets.autoencoders", "unbraid.nets.pca", "unbraid.runs", "unbraid.scoring.tables",
         "unbraid.tasks.reconstruction",
     },
-    "commands": {"torch", "numpy", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
+    "commands": {"torch", "numpy", "psutil", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml", *ANY_UNBRAID},
     "commands.dashboard": {"omegaconf", "wandb", "wandb_workspaces", *ANY_UNBRAID},
     "commands.console": {"omegaconf", "unbraid.commands.door", "unbraid.errors"},
     "commands.door": {

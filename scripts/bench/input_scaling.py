@@ -24,12 +24,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unbraid import audio
 from unbraid.data.demo_songs.song import render_song
 from unbraid.dsp import magnitudes_of
 from unbraid.loading import load_separator
 from unbraid.scoring.measures import usdr
-from unbraid.separation import Way, separated
+from unbraid.separation import Way, at_rate, separated
 from unbraid.separators import Masking
 
 RATE, SECONDS, VERSE_SECONDS, FADE_SECONDS = 44100, 96, 48, 0.05
@@ -61,8 +60,7 @@ def songs(model: Masking, count: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _at_rate(model: Masking, samples: np.ndarray) -> Tensor:
-    waveform = audio.to_channels(samples.astype(np.float32) / 32768, model.channels)
-    return torch.from_numpy(audio.resample(waveform, RATE, model.sample_rate))
+    return torch.cat([*at_rate(model, [samples.astype(np.float32) / 32768], RATE)], dim=-1)
 
 
 def verse_score(model: Masking, mixture: Tensor, target: Tensor, level: float, scaling: str) -> float:
@@ -96,13 +94,7 @@ def main(options: dict[str, str]) -> None:
     """Print the table and one JSON line."""
     with TemporaryDirectory() as folder:
         if "run" not in options:
-            words = (
-                "model=unet_small",
-                "data=demo",
-                "trainer=cpu",
-                "trainer.max_steps=48",
-                f"hydra.run.dir={folder}",
-            )
+            words = ("model=unet_small", "data=demo", "trainer=cpu", "trainer.max_steps=48", f"hydra.run.dir={folder}")
             subprocess.run([sys.executable, str(TRAIN), *words], check=True)
         scores = compare(options.get("run", folder), int(options.get("songs", 2)))
     reference = np.mean(scores["chunk"], axis=0)[0]

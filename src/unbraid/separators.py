@@ -247,7 +247,7 @@ class Masking(Separator):
 
     @property
     def _stride(self) -> int:
-        """In samples, of the coarsest layer."""
+        """Return the stride of the coarsest layer, in samples."""
         return self.stft.hop_length * max(getattr(net, "stride", 1) for net in self.nets)
 
     @property

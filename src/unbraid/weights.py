@@ -5,7 +5,6 @@ and a model that is much larger than its file is refused before memory is taken.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -129,11 +128,6 @@ class _Allowance(TorchFunctionMode):
                 found, expected = (f"{size / 1e9:.3g} GB" for size in (self.taken, self.size))
                 raise InputError(self.where, "describes too large a model", found=found, expected=f"at most {expected}")
         return func(*args, **kwargs)
-
-
-def machine_memory() -> int:
-    """Return the memory of this machine in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _shape(tensor: Any) -> str:

@@ -13,6 +13,7 @@ from unbraid.files import written_whole
 from unbraid.scores import read_scores
 from unbraid.text import echo, write_csv
 
+Scores = dict[str, Any]
 COLUMNS = ("code size", "error", "deviation", "PCA", "runs below PCA", "runs")
 
 
@@ -21,22 +22,23 @@ class CodeSizes(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        found: dict[int, list[Path]] = {}
+        found: dict[int, dict[Path, Scores]] = {}
         for path in sorted(folder.glob("*/scores.json"), key=lambda path: int(path.parent.name.split("-")[0])):
-            found.setdefault(_code_size(path), []).append(path)
+            scores = read_scores(path)
+            found.setdefault(_code_size(scores, path), {})[path.parent] = scores
         if not found:
             return
-        rows = [_row(size, paths) for size, paths in sorted(found.items())]
+        rows = [_row(size, list(runs.values())) for size, runs in sorted(found.items())]
         with written_whole(folder / "code_sizes.csv") as partial, partial.open("w", newline="") as file:
             write_csv(file, COLUMNS, rows)
-        first = {row["code size"]: found[row["code size"]][0].parent / "pictures" / "reconstructions.png" for row in rows}
+        first = {row["code size"]: next(iter(found[row["code size"]])) / "pictures" / "reconstructions.png" for row in rows}
         pictures.code_sizes(folder / "code_sizes.png", rows, first)
         _print(rows)
         echo(f"\nsquared error of a test image or frame, mean and standard deviation of runs: {folder / 'code_sizes.png'}")
 
 
-def _code_size(path: Path) -> int:
-    size = read_scores(path).get("code_size")
+def _code_size(scores: Scores, path: Path) -> int:
+    size = scores.get("code_size")
     if not isinstance(size, int):
         raise InputError(f"{path}, code_size", found=repr(size)[:80], expected="the scores of an autoencoder")
     return size
@@ -51,10 +53,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
         echo(f"{row['code size']:>9}{errors}{below:>18}")
 
 
-def _row(size: int, paths: list[Path]) -> dict[str, Any]:
+def _row(size: int, scores: list[Scores]) -> dict[str, Any]:
     """Return the row of one code size: means over its runs, and over all sources of a run."""
-    scores = [read_scores(path) for path in paths]
     own, linear = ([fmean(s["error"]["mean"] for s in one[row].values()) for one in scores] for row in ("summary", "pca"))
     below = sum(error < other for error, other in zip(own, linear, strict=True))
     deviation = stdev(own) if len(own) > 1 else 0.0
-    return dict(zip(COLUMNS, (size, fmean(own), deviation, fmean(linear), below, len(paths)), strict=True))
+    return dict(zip(COLUMNS, (size, fmean(own), deviation, fmean(linear), below, len(scores)), strict=True))

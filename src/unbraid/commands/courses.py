@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
@@ -54,7 +55,7 @@ from unbraid.tasks.synthesis import SynthesisTask
 from unbraid.tasks.task import Task
 from unbraid.text import echo
 from unbraid.training_tracks import write_training_tracks
-from unbraid.weights import limited_size, machine_memory, tensors_of
+from unbraid.weights import limited_size, tensors_of
 
 BEST = "best.ckpt"
 MOST_NOTICES = 10
@@ -533,7 +534,7 @@ def ready(run: Run) -> Course:
     config, folder = run.config, run.folder.absolute()
     set_up_process(config.seed)
     task: SeparationTask | ReconstructionTask | SynthesisTask
-    with limited_size("model", machine_memory()):
+    with limited_size("model", psutil.virtual_memory().total):
         task = build(config.model)
     data: MultitrackData | Digits = build(config.data)
     loggers = Loggers.of(build(config.logger) if config.get("logger") else {})

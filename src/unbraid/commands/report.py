@@ -43,12 +43,13 @@ def report(config: DictConfig) -> None:
         raise InputError(f"songs must be at least 0, found {config.songs}")
     if (config.sweep is None) != bool(config.runs):
         raise InputError("sweep or runs must be given, one of them: sweep=FOLDER or 'runs=[FOLDER,FOLDER]'")
-    if config.sweep is None:
-        folders, output = [Path(run).expanduser() for run in config.runs], Path(FOLDER)
-        title = f"{len(folders)} runs"
+    sweep = None if config.sweep is None else Path(config.sweep).expanduser()
+    if sweep is None:
+        folders, title = [Path(run).expanduser() for run in config.runs], f"{len(config.runs)} runs"
     else:
-        sweep = Path(config.sweep).expanduser()
-        folders, output, title = runs_of(sweep), sweep / FOLDER, sweep.resolve().name
-        output = output if config.output is not None else report_of(sweep)
-    output = output if config.output is None else Path(config.output).expanduser()
+        folders, title = runs_of(sweep), sweep.resolve().name
+    if config.output is not None:
+        output = Path(config.output).expanduser()
+    else:
+        output = Path(FOLDER) if sweep is None else report_of(sweep)
     make(folders, output, title, config.baseline, config.measure, config.songs)
