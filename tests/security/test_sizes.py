@@ -89,6 +89,17 @@ def test_parts_of_a_model_are_counted(make, monkeypatch):
     nn.LSTM(1, 1)  # counted no more
 
 
+@pytest.mark.parametrize("name", ["Transformer", "TransformerEncoder", "modules.transformer.TransformerDecoder"])
+def test_classes_that_copy_layers_are_not_built(tmp_path, name):
+    run = make_run(tmp_path / "run", "model=unet_small")
+    config = OmegaConf.load(run / "config.yaml")
+    OmegaConf.update(config, NET, {"_target_": f"torch.nn.{name}", "num_layers": 10**9}, merge=False)
+    OmegaConf.save(config, run / "config.yaml")
+    with pytest.raises(InputError) as error:
+        unbraid.load(run)
+    assert error.value.where == f"{NET}._target_"
+
+
 def openunmix_folder(folder, **wrong):
     small = {"bins": 33, "audio_channels": 1, "max_bin": 20, "hidden": 8, "layers": 1, "causal": False}
     folder.mkdir()
