@@ -7,6 +7,8 @@ import pytest
 
 from tests.conftest import files_below
 from tests.reporting.sweeps import leave_audio, leave_run, usual
+from unbraid.commands import anomaly
+from unbraid.commands.trained import Sound
 from unbraid.errors import InputError
 from unbraid.files import below, file_name, is_name, written_whole
 from unbraid.reporting.arms import arms_of, read, runs_of
@@ -104,3 +106,18 @@ def test_a_link_that_waits_for_a_file_is_not_followed(tmp_path):
     with written_whole(tmp_path / "scores.json") as partial:
         partial.write_text("{}")
     assert (tmp_path / "mine.txt").read_text() == "mine" and (tmp_path / "scores.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("label", ["x/../../victim", "/../victim", "x\n", "x" * 300, "link"])
+def test_anomalies_are_written_to_their_folder(tmp_path, label):
+    folder = tmp_path / "run/anomalies"
+    (folder / "song-x").mkdir(parents=True)
+    (folder / "song-").mkdir()
+    for ending in (".csv", "-planted.csv", ".png"):
+        (folder / f"song-link{ending}").symlink_to(tmp_path / "victim")
+    sound = Sound("song", label, None)
+    with pytest.raises(InputError):
+        anomaly._write(folder, sound, [(0.0, 1.0, 2.0)])
+    with pytest.raises(InputError):
+        anomaly._file(folder, sound, ".png")
+    assert not [name for name in files_below(tmp_path) if "victim" in name]
