@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import io
 import json
-import math
 import os
 import platform
 import re
@@ -29,6 +28,7 @@ from unbraid.documents import read_json, read_regular
 from unbraid.errors import InputError
 from unbraid.files import written_whole
 from unbraid.runs import own_config, versions, write_json
+from unbraid.scores import LARGEST
 
 State = Literal["queued", "running", "interrupted", "failed", "pruned", "done"]
 ENDED = ("pruned", "done")  # nothing is left to do
@@ -290,12 +290,23 @@ def epochs(folder: Path) -> list[dict[str, str]]:
 
 
 def number_in(cell: Any) -> float | None:
-    """Return the number in a cell of `metrics.csv`, None if it is empty, not finite or garbled."""
+    """Return the number in a cell of `metrics.csv`, None if it is empty, garbled, not finite or so large that sums are not."""
     try:
         number = float(cell)
     except (TypeError, ValueError):
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= LARGEST else None  # NaN is not
+
+
+def epoch_numbers(folder: Path) -> list[dict[str, float]]:
+    """Return the numbers of each epoch in `metrics.csv`; rows without a number of the epoch are left out.
+
+    Raises:
+        InputError: see `epochs`.
+    """
+    read = [{name: number_in(text) for name, text in row.items()} for row in epochs(folder)]
+    rows = [{name: number for name, number in row.items() if name and number is not None} for row in read]
+    return [row for row in rows if "epoch" in row]
 
 
 def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:

@@ -33,7 +33,8 @@ def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
         if not isinstance(scores, dict) or key not in scores:
             raise InputError(f"{path}, {key}", "missing", expected="the scores of a run")
     _check_table(scores["summary"], f"{path}, summary", depth=3)
-    _mapping(scores["protocol"], f"{path}, protocol")
+    protocol = _mapping(scores["protocol"], f"{path}, protocol")
+    _text(protocol.get("tracks", ""), f"{path}, protocol.tracks")
     if whole and separates(scores):
         _check_separated(scores, path)
     return scores

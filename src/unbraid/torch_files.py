@@ -164,7 +164,7 @@ def _is_tar(data: bytes) -> bool:
     """Return whether data begins as a tar archive. `tarfile.is_tarfile` would decompress it and trust the sizes in it."""
     try:
         tarfile.TarInfo.frombuf(data[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
-    except tarfile.HeaderError:  # type: ignore[attr-defined]
+    except tarfile.HeaderError:
         return False
     return True
 

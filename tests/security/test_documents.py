@@ -4,9 +4,12 @@ import json
 import os
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.reporting.sweeps import leave_run
 from unbraid import ledger
+from unbraid.anomalies import read_labels
+from unbraid.commands.board import main_score, progress
 from unbraid.data.layouts.metadata import read_metadata
 from unbraid.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_YAML_BYTES, read_json, read_yaml
 from unbraid.errors import InputError
@@ -190,6 +193,43 @@ def test_links_in_a_config_are_refused(tmp_path, value, text):
         assert os.environ["HOME"] not in str(raised.value).replace(str(run), "")
 
 
+EPOCHS = [
+    "x",
+    "a,b,c,d",
+    "-1,-1,-1,-1",
+    "1,2,inf,nan",
+    "1,1e300,1e308,1e308\n1,1e300,1e308,1e308",
+    "\udcff",
+    '"' + "x" * 200_000,
+]
+
+
+@pytest.mark.parametrize("rows", EPOCHS)
+@pytest.mark.parametrize("columns", ["epoch,step,seconds,valid/loss", "epoch", "", "\ufeffepoch,step,seconds,valid/loss"])
+def test_a_damaged_table_of_epochs_stops_no_sweep(tmp_path, rows, columns):
+    run = leave_run(tmp_path, 0, "a", 0, [1.0])
+    (run / "metrics.csv").write_text(f"{columns}\n{rows}\n", encoding="utf-8", errors="surrogateescape")
+    config = OmegaConf.create({"trainer": {"max_epochs": 2, "max_steps": -1}})
+    assert all(isinstance(text, str) and "inf" not in text for text in progress(run, config))
+    assert rows.startswith(("\udcff", '"')) or read(run).seconds is None or read(run).seconds < 1e200
+
+
+@pytest.mark.parametrize("protocol", [{"tracks": []}, {"tracks": {}}, {"tracks": 3}, [], None])
+def test_damaged_scores_stop_no_sweep(tmp_path, protocol):
+    path = leave_run(tmp_path, 0, "a", 0, [1.0]) / "scores.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"protocol": protocol}))
+    assert main_score(path.parent) == {}
+    with pytest.raises(InputError):
+        read_scores(path)
+
+
+@pytest.mark.parametrize("text", ["start,stop\n" + "1" * 200_000, "start,stop\n\0,1", "start,stop\nnan,1", "start,stop\n1"])
+def test_damaged_labels_are_one_error(tmp_path, text):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(InputError):
+        read_labels(tmp_path / "labels.csv")
+
+
 @pytest.mark.parametrize("rows", [("a," * 100_000, "1\n" * 100_000), ('"', "x" * 200_000), ("a\n", "\xff")])
 def test_tables_of_epochs_are_limited(tmp_path, rows):
     (tmp_path / "metrics.csv").write_text("\n".join(rows), encoding="latin-1")
@@ -198,10 +238,16 @@ def test_tables_of_epochs_are_limited(tmp_path, rows):
     assert raised.value.where == str(tmp_path / "metrics.csv")
 
 
+@pytest.mark.parametrize("samples", ["1", "Infinity", "1e999", "[]"])
 @pytest.mark.parametrize(
-    "targets", ["3", "[3]", '[{"name": "a", "frames": [{"metrics": 3}]}]', '[{"name": "a", "frames": []}]']
-)
-def test_damaged_scores_of_a_track_are_made_again(tmp_path, targets):
-    text = f'{{"protocol": {{}}, "origin": "o", "samples": 1, "silent": [], "targets": {targets}}}'
+    "targets",
+    [
+        "3", "[3]", '[{"name": "a", "frames": [{"metrics": 3}]}]', '[{"name": "a", "frames": []}]',
+        '[{"name": "a", "frames": [{"metrics": {"SDR": Infinity}}]}]',
+        '[{"name": "a", "frames": [{"metrics": {"SDR": 1e300}}]}]',
+    ],
+)  # fmt: skip
+def test_damaged_scores_of_a_track_are_made_again(tmp_path, targets, samples):
+    text = f'{{"protocol": {{}}, "origin": "o", "samples": {samples}, "silent": [], "targets": {targets}}}'
     (tmp_path / "a.json").write_text(text)
     assert read_track(tmp_path / "a.json", {}, "o") is None
