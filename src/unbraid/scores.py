@@ -58,6 +58,8 @@ def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
         _check_table(scores.get(key), f"{path}, {key}", depth)
     for track in scores["tracks"]:
         check_name(f"{path}, tracks", track)
+    if not scores["summary"]:
+        raise InputError(f"{path}, summary", found="no target", expected="the scores of a target")
     for target in scores["summary"]:
         check_name(f"{path}, summary", target)
     if "cost" in scores:

@@ -6,7 +6,7 @@ import os
 import pytest
 from omegaconf import OmegaConf
 
-from tests.reporting.sweeps import leave_run
+from tests.reporting.sweeps import leave_audio, leave_run
 from unbraid import ledger
 from unbraid.anomalies import read_labels
 from unbraid.commands.board import main_score, progress
@@ -15,6 +15,7 @@ from unbraid.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_YAML_BYTES, read_js
 from unbraid.errors import InputError
 from unbraid.records import epochs, read_record, unfinished
 from unbraid.reporting.arms import arms_of, read, runs_of
+from unbraid.reporting.listening import heard, leave
 from unbraid.runs import config_tree, read_config
 from unbraid.scores import read_scores
 from unbraid.scoring.track_records import read_track
@@ -79,6 +80,13 @@ def test_hostile_yaml_is_one_error(tmp_path, name):
         with pytest.raises(InputError) as raised:
             reader(path)
         assert raised.value.where.startswith(str(path)) and len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize("text", ["<<: {a: 1}", "<<: [{a: 1}, {a: 2}]", "<<: {<<: {a: 1}}"])
+def test_keys_are_not_merged(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(f"{text}\na: 3\n")
+    tree = read_yaml(tmp_path / "config.yaml")
+    assert tree.pop("a") == 3 and [*tree] == ["<<"]
 
 
 @pytest.mark.parametrize("name", HOSTILE_JSON)
@@ -166,7 +174,8 @@ def test_a_bad_record_does_not_stop_the_search_for_a_run(tmp_path, text):
 
 
 SCORES = [
-    ("protocol", 3), ("protocol", {"tracks": []}), ("protocol", {"tracks": "mean"}), ("summary", []), ("summary", {"a": 1}),
+    ("protocol", 3), ("protocol", {"tracks": []}), ("protocol", {"tracks": "mean"}), ("summary", []), ("summary", {}),
+    ("summary", {"a": 1}),
     ("summary", {"vocals": {"SDR": {"mean": "x"}}}), ("summary", {"vocals": {"SDR": {"mean": 1e300}}}), ("tracks", None),
     ("tracks", {"song": {"vocals": {"SDR": True}}}), ("mixture", {}), ("oracle", 1), ("cost", {"device": []}), ("cost", []),
     ("reference", {"distances": {"vocals": 3}}), ("reference", {"distances": {}, "model": 1}),
@@ -180,6 +189,16 @@ def test_bad_scores_are_one_run_without_scores(tmp_path, key, value):
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value if key != "mixture" else 3}))
     _, bad = arms_of(runs_of(tmp_path))
     assert not bad.runs and bad.without[0].missing.startswith(f"scores.json, {key}")
+
+
+def test_scores_need_not_name_the_rest(tmp_path):
+    run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0])
+    leave_audio(run, "song 0")
+    scores = json.loads((run / "scores.json").read_text())
+    del scores["protocol"]["rest"]
+    (run / "scores.json").write_text(json.dumps(scores))
+    found = leave(heard(arms_of([run])), "song 0", 1, tmp_path / "report")
+    assert [*found["targets"]] == ["vocals"]
 
 
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "${a}${a}", "a ${b"])
