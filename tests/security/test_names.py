@@ -5,7 +5,6 @@ import os
 import pytest
 import torch
 
-import unbraid
 from unbraid import foreign
 from unbraid.errors import InputError
 from unbraid.foreign import MOST_STARS, Translation, read_translation, translated_tensors
