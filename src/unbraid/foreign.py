@@ -23,7 +23,7 @@ from torch import Tensor
 from unbraid.documents import read_json
 from unbraid.dsp import STFT
 from unbraid.errors import InputError, unknown
-from unbraid.nets.open_unmix import OpenUnmix, options_of
+from unbraid.nets.open_unmix import NOT_ITS_STATE, OpenUnmix, options_of
 from unbraid.phases import MixturePhase, Wiener
 from unbraid.pretrained import load_published, read_weights, weights_file
 from unbraid.runs import check, read_config
@@ -54,7 +54,7 @@ def openunmix_separator(folder: Path) -> Masking:
         raise InputError(f"{folder}: has no <target>.json, expected one for each target")
     try:
         options = options_of(read_weights(weights_file(folder, targets[0])))
-    except KeyError as error:
+    except NOT_ITS_STATE as error:
         raise InputError(f"{folder}: {targets[0]} has no weights of an Open-Unmix network") from error
     phase = Wiener(1, False, False, 300) if len(targets) > 1 else MixturePhase()
     net = partial(OpenUnmix, **options)  # type: ignore[arg-type]

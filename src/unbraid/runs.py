@@ -37,7 +37,7 @@ TRAINING_ONLY = (
 COPYING = "torch.nn.modules.transformer"  # its classes copy a layer any number of times, which `limited_size` cannot count
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # How constructors refuse a value; whatever else they raise is a bug and keeps its traceback.
-NOT_TAKEN = (ValueError, TypeError, RuntimeError, ModuleNotFoundError)
+NOT_TAKEN = (ValueError, TypeError, ArithmeticError, RuntimeError, ModuleNotFoundError)
 # What OmegaConf also raises about a tree that is no config.
 STUMBLES = (ValueError, RecursionError, AssertionError, AttributeError, TypeError)
 HYDRA_KEYS = {"_target_", "_partial_"}
