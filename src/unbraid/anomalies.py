@@ -135,7 +135,7 @@ def read_labels(path: Path) -> list[Anomaly]:
             if not {"start", "stop"} <= {*(table.fieldnames or ())}:
                 raise InputError(f"{path}: has the columns {table.fieldnames or 'none'}, expected start and stop")
             rows = [(float(row["start"]), float(row["stop"]), row.get("kind") or "") for row in table]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, csv.Error) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: start and stop must be seconds: {error}") from error

@@ -238,9 +238,9 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
             raise ConstructorError(None, None, f"a number of {len(node.value)} characters", node.start_mark)
 
 
-# PyYAML itself reads 1e-3 as text, 2001-99-99 as a date that does not exist.
+# PyYAML itself reads 1e-3 as text, 2001-99-99 as a date that does not exist, and << as keys that others hide.
 _Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in found if tag.rpartition(":")[2] not in ("float", "timestamp")]
+    letter: [(tag, pattern) for tag, pattern in found if tag.rpartition(":")[2] not in ("float", "timestamp", "merge")]
     for letter, found in Resolver.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(

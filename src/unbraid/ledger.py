@@ -54,6 +54,8 @@ class Ledger:
             with written_whole(path, new=True) as partial:
                 partial.write_text(json.dumps({"version": VERSION, "sweep": self.sweep}) + "\n")
         except FileExistsError:
+            if path.is_symlink():  # to a file that is not there
+                raise InputError(path, found="a link", expected="a regular file") from None
             self.open()
 
     def note(self, run: Path, record: dict[str, Any], **more: Any) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unbraid.documents import read_json
 from unbraid.errors import InputError, unknown
 from unbraid.nets.adapters import HDemucs
-from unbraid.nets.open_unmix import OpenUnmix, options_of
+from unbraid.nets.open_unmix import NOT_ITS_STATE, OpenUnmix, options_of
 from unbraid.separators import Separator
 from unbraid.torch_files import read_torch_file
 
@@ -185,7 +185,8 @@ def safetensors() -> tuple[Any, type[Exception]]:
 def _rate_of(folder: Path, state: Mapping[str, Tensor]) -> int | None:
     """In Hz, from `separator.json` beside the weights or, in old files, among them; None where neither says it."""
     if not (path := folder / "separator.json").is_file():
-        return int(state["sample_rate"]) if isinstance(state.get("sample_rate"), Tensor) else None
+        rate = state.get("sample_rate")
+        return int(rate) if isinstance(rate, Tensor) and rate.numel() == 1 else None
     try:
         return int(read_json(path)["sample_rate"])
     except (ValueError, KeyError, TypeError) as error:  # also InputError
@@ -212,7 +213,7 @@ def _advice(given: Mapping[str, Tensor], net: nn.Module) -> str:
     """The keys under which the model would be that of the weights."""
     try:
         wanted = options_of(given)
-    except KeyError:
+    except NOT_ITS_STATE:
         return "these are not the weights of an Open-Unmix network"
     own = options_of(net.state_dict())
     places = {"audio_channels": "model.separator.channels"}

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import io
 import json
-import math
 import os
 import platform
 import re
@@ -25,10 +24,11 @@ from typing import IO, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from unbraid.documents import read_json, read_regular
+from unbraid.documents import open_regular, read_json, read_regular
 from unbraid.errors import InputError
 from unbraid.files import written_whole
 from unbraid.runs import own_config, versions, write_json
+from unbraid.scores import LARGEST
 
 State = Literal["queued", "running", "interrupted", "failed", "pruned", "done"]
 ENDED = ("pruned", "done")  # nothing is left to do
@@ -174,7 +174,7 @@ class Run:
     @contextmanager
     def held(self) -> Iterator[None]:
         """While this process trains in the folder; `BusyError` where another one does, or has come to the end of it."""
-        with (self.folder / LOCK).open("a") as file:
+        with open(self.folder / LOCK, "a", opener=_open_own) as file:
             for _ in range(TRIES):  # who only asks whether it is held has it for a moment
                 if _lock(file):
                     break
@@ -290,12 +290,23 @@ def epochs(folder: Path) -> list[dict[str, str]]:
 
 
 def number_in(cell: Any) -> float | None:
-    """Return the number in a cell of `metrics.csv`, None if it is empty, not finite or garbled."""
+    """Return the number in a cell of `metrics.csv`, None if it is empty, garbled, not finite or so large that sums are not."""
     try:
         number = float(cell)
     except (TypeError, ValueError):
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= LARGEST else None  # NaN is not
+
+
+def epoch_numbers(folder: Path) -> list[dict[str, float]]:
+    """Return the numbers of each epoch in `metrics.csv`; rows without a number of the epoch are left out.
+
+    Raises:
+        InputError: see `epochs`.
+    """
+    read = [{name: number_in(text) for name, text in row.items()} for row in epochs(folder)]
+    rows = [{name: number for name, number in row.items() if name and number is not None} for row in read]
+    return [row for row in rows if "epoch" in row]
 
 
 def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
@@ -311,16 +322,21 @@ def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
 def is_held(folder: Path) -> bool:
     """Whether another process trains in the folder, on whichever machine."""
     try:
-        with (folder / LOCK).open("r+") as file:
-            return not _lock(file)
+        with open_regular(folder / LOCK) as file:
+            return not _lock(file, fcntl.LOCK_SH)  # needs no right to write
     except FileNotFoundError:
         return False
 
 
-def _lock(file: IO[str]) -> bool:
+def _open_own(path: str, flags: int) -> int:
+    """Open a file of a run, which may be a stranger's: a link is not followed, and nobody waits at a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+
+
+def _lock(file: IO[Any], kind: int = fcntl.LOCK_EX) -> bool:
     """Whether this process has it from now on. Forked workers of a loader do not inherit this kind, and outlive a kill."""
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, kind | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):  # whichever a file system says
         return False
     return True

@@ -34,9 +34,10 @@ TRAINING_ONLY = (
     "unbraid.launchers", "unbraid.loggers", "pytorch_lightning.trainer", "pytorch_lightning.callbacks",
     "pytorch_lightning.Trainer",
 )  # fmt: skip
+COPYING = "torch.nn.modules.transformer"  # its classes copy a layer any number of times, which `limited_size` cannot count
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # How constructors refuse a value; whatever else they raise is a bug and keeps its traceback.
-NOT_TAKEN = (ValueError, TypeError, RuntimeError, ModuleNotFoundError)
+NOT_TAKEN = (ValueError, TypeError, ArithmeticError, RuntimeError, ModuleNotFoundError)
 # What OmegaConf also raises about a tree that is no config.
 STUMBLES = (ValueError, RecursionError, AssertionError, AttributeError, TypeError)
 HYDRA_KEYS = {"_target_", "_partial_"}
@@ -68,6 +69,8 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
         raise InputError(f"{where}._target_: there is no '{target}'") from error
     if not inspect.isclass(found) or not _is_under(found.__module__, allowed):
         raise InputError(f"{where}._target_: '{target}' may not be built; it is no class of {', '.join(allowed)}")
+    if found.__module__ == COPYING:
+        raise InputError(f"{where}._target_", f"'{target}' may not be built", hint="It copies layers without a limit.")
     return found
 
 

@@ -33,7 +33,8 @@ def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
         if not isinstance(scores, dict) or key not in scores:
             raise InputError(f"{path}, {key}", "missing", expected="the scores of a run")
     _check_table(scores["summary"], f"{path}, summary", depth=3)
-    _mapping(scores["protocol"], f"{path}, protocol")
+    protocol = _mapping(scores["protocol"], f"{path}, protocol")
+    _text(protocol.get("tracks", ""), f"{path}, protocol.tracks")
     if whole and separates(scores):
         _check_separated(scores, path)
     return scores
@@ -57,6 +58,8 @@ def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
         _check_table(scores.get(key), f"{path}, {key}", depth)
     for track in scores["tracks"]:
         check_name(f"{path}, tracks", track)
+    if not scores["summary"]:
+        raise InputError(f"{path}, summary", found="no target", expected="the scores of a target")
     for target in scores["summary"]:
         check_name(f"{path}, summary", target)
     if "cost" in scores:

@@ -11,12 +11,14 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unbraid.audio import FASTEST
 from unbraid.dsp import STFT, magnitudes_of, overlap_add
 from unbraid.errors import InputError
 from unbraid.phases import MixturePhase, Phase
 
 Scaling = Literal["patch", "none"]
 Residual = bool | Literal["auto"]
+LONGEST_CHUNK = 2**26  # samples, 25 minutes at 44.1 kHz: of more no network hears at once
 IGNORED = -100  # the label of bins in which nothing sounds; what cross-entropy leaves out
 SILENT = 1e-8  # energy of a bin: 16-bit rounding alone makes more
 
@@ -88,6 +90,10 @@ class Separator(nn.Module, ABC):
             raise InputError("targets: none given; choose some with targets=vocals, or +targets.NAME=[source, …]")
         if channels not in (1, 2):
             raise InputError(f"channels must be 1 or 2, found {channels}")
+        if not 1 <= sample_rate <= FASTEST:
+            raise InputError(f"sample_rate must be in [1, {FASTEST}] Hz, found {sample_rate}")
+        if not 0 <= chunk_seconds <= LONGEST_CHUNK / sample_rate:
+            raise InputError(f"chunk_seconds must be in [0, {LONGEST_CHUNK / sample_rate:.0f}], found {chunk_seconds}")
         self.sample_rate, self.channels = sample_rate, channels
         self.chunk_samples = round(chunk_seconds * sample_rate)
 

@@ -8,9 +8,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any, TextIO
 
-# Control characters of terminals, marks that reverse the direction of text, and bytes of file names that are not UTF-8.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# Control characters of terminals, marks that reverse the direction of text, characters that nobody sees, and bytes of file
+# names that are not UTF-8. Joiners are kept, because words of some languages need them.
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+# Spreadsheets of some languages divide lines at semicolons, whatever the quotes.
+FORMULA = re.compile(r"""(^|[;\t\n])(?=[\s"']*[=+\-@＝＋－＠])""")
 MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~&:@$!]|(?<=www)\.")
 
 
@@ -30,11 +34,10 @@ def echo(*parts: object, sep: str = " ", end: str = "\n", file: TextIO | None = 
 
 
 def csv_cell(value: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula: such text gets an apostrophe in front, numbers are kept."""
+    """Return a cell without a formula: text that a spreadsheet takes for one gets an apostrophe in front, numbers are kept."""
     if not isinstance(value, str):
         return value
-    text = printable(value)
-    return f"'{text}" if value.startswith(FORMULA) and not _is_number(value) else text
+    return value if _is_number(value) else FORMULA.sub(r"\1'", printable(value))
 
 
 def write_csv(file: IO[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> None:

@@ -27,6 +27,7 @@ LARGEST_DIRECTORY = 2**21  # bytes of the index of a zip; that of 4000 tensors h
 MOST_OPERATIONS = 400_000  # a pickle of 4000 tensors has 140 000
 MOST_VALUES = 1_000_000  # of an object whose shared parts are counted each time
 DEEPEST = 100
+MOST_DIMENSIONS, LARGEST_SIZE = 64, 2**63  # of a tensor, as in torch; products of more and larger sizes take minutes
 MOST_SHARED = 4  # times that the tensors of a file may be larger than their storages, which some share
 ZIP, END, END_64, LOCATOR_64 = b"PK\x03\x04", Struct("<4s4H2LH"), Struct("<4sQ2H2L4Q"), Struct("<4sLQL")
 LOCAL = Struct("<4s22x2H")  # lengths of the name and of the extra field before the bytes of an entry
@@ -146,9 +147,10 @@ def _check_entries(file: BinaryIO, entries: list[ZipInfo], directory: int) -> No
 
 def _check_legacy(file: BinaryIO, path: Path) -> None:
     """Check the format before torch 1.6: five pickles, then the bytes of the storages."""
-    if tarfile.is_tarfile(path):  # torch would unpack it
+    data, machine = file.read(LARGEST_PICKLE), _Machine()
+    if _is_tar(data):  # torch would unpack it
         raise ValueError("a tar archive")
-    pickles, machine = io.BytesIO(file.read(LARGEST_PICKLE)), _Machine()
+    pickles = io.BytesIO(data)
     if [machine.run(pickles), machine.run(pickles)] != [LEGACY_MAGIC, LEGACY_VERSION]:
         raise ValueError("neither format of torch.save")
     for _ in ("system", "content", "keys of the storages"):
@@ -156,6 +158,15 @@ def _check_legacy(file: BinaryIO, path: Path) -> None:
     if sum(machine.storages.values()) > path.stat().st_size:
         raise ValueError("storages larger than the file")
     machine.check_shared()
+
+
+def _is_tar(data: bytes) -> bool:
+    """Return whether data begins as a tar archive. `tarfile.is_tarfile` would decompress it and trust the sizes in it."""
+    try:
+        tarfile.TarInfo.frombuf(data[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 @dataclass(eq=False, slots=True)
@@ -325,8 +336,10 @@ class _Machine:
     def _tensor(self, values: tuple[Any, ...]) -> None:
         storage, offset, sizes, strides, _requires_grad, hooks = values
         shape, steps = sizes.items, strides.items
-        if any(type(number) is not int or number < 0 for number in (offset, *shape, *steps)) or len(shape) != len(steps):
+        if any(type(number) is not int or not 0 <= number < LARGEST_SIZE for number in (offset, *shape, *steps)):
             raise ValueError("a tensor with a size that is not a number")
+        if len(shape) != len(steps) or len(shape) > MOST_DIMENSIONS:
+            raise ValueError(f"a tensor of {len(shape)} sizes and {len(steps)} strides")
         _check_hooks(hooks)
         count = math.prod(shape)
         last = offset + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))

@@ -53,7 +53,7 @@ class Upload:
 
 def uploads_of(songs, number):
     end = time.monotonic() + 10
-    while len([*songs.folder.rglob("upload")]) != number:
+    while len([*songs.folder.glob("*/upload")]) != number:
         assert time.monotonic() < end
         time.sleep(0.02)
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import lzma
 import os
 import pickle
 import struct
@@ -23,7 +24,7 @@ NEVER = 1 << 20
 
 
 def number(value):
-    data = value.to_bytes(8, "little")
+    data = value.to_bytes(9 if value >> 63 else 8, "little")
     return b"\x8a" + bytes([len(data)]) + data
 
 
@@ -70,6 +71,8 @@ PICKLES = {
     "list in itself": b"]q\x00h\x00a",
     "copies of a long tuple": b"(" + b"K\x00" * 100_000 + b"tq\x00" + b"(" + b"ctorch\nSize\nh\x00\x85R" * 5000 + b"t",
     "expanded": state(tensor(1, [NEVER, 256], [0, 0])),
+    "many sizes": state(tensor(1, [1] * 65, [0] * 65)),  # the product of many long sizes takes hours
+    "long size": state(tensor(1, [0, 1 << 63], [0, 0])),
     "strides beyond the storage": state(tensor(1, [2], [NEVER])),
     "offset beyond the storage": state(tensor(1, [1], [1], NEVER)),
     "negative offset": state(REBUILD + tensor(1, [1], [1])[len(REBUILD) :].replace(number(0), b"\x8a\x01\xff", 1)),
@@ -230,5 +233,14 @@ def test_a_pickle_is_not_read_from_a_tar(tmp_path):
         info = tarfile.TarInfo("storages")
         info.size = 4
         file.addfile(info, io.BytesIO(b"\x80\x02N."))
+    with pytest.raises(InputError):
+        read_weights(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("compress", [bytes, lzma.compress])
+def test_sizes_in_a_tar_are_not_trusted(tmp_path, compress):
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 60
+    (tmp_path / "x.pth").write_bytes(compress(info.tobuf(tarfile.GNU_FORMAT)))
     with pytest.raises(InputError):
         read_weights(tmp_path / "x.pth")

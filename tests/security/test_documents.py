@@ -4,14 +4,18 @@ import json
 import os
 
 import pytest
+from omegaconf import OmegaConf
 
-from tests.reporting.sweeps import leave_run
+from tests.reporting.sweeps import leave_audio, leave_run
 from unbraid import ledger
+from unbraid.anomalies import read_labels
+from unbraid.commands.board import main_score, progress
 from unbraid.data.layouts.metadata import read_metadata
 from unbraid.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_YAML_BYTES, read_json, read_yaml
 from unbraid.errors import InputError
 from unbraid.records import epochs, read_record, unfinished
 from unbraid.reporting.arms import arms_of, read, runs_of
+from unbraid.reporting.listening import heard, leave
 from unbraid.runs import config_tree, read_config
 from unbraid.scores import read_scores
 from unbraid.scoring.track_records import read_track
@@ -76,6 +80,13 @@ def test_hostile_yaml_is_one_error(tmp_path, name):
         with pytest.raises(InputError) as raised:
             reader(path)
         assert raised.value.where.startswith(str(path)) and len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize("text", ["<<: {a: 1}", "<<: [{a: 1}, {a: 2}]", "<<: {<<: {a: 1}}"])
+def test_keys_are_not_merged(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(f"{text}\na: 3\n")
+    tree = read_yaml(tmp_path / "config.yaml")
+    assert tree.pop("a") == 3 and [*tree] == ["<<"]
 
 
 @pytest.mark.parametrize("name", HOSTILE_JSON)
@@ -163,7 +174,8 @@ def test_a_bad_record_does_not_stop_the_search_for_a_run(tmp_path, text):
 
 
 SCORES = [
-    ("protocol", 3), ("protocol", {"tracks": []}), ("protocol", {"tracks": "mean"}), ("summary", []), ("summary", {"a": 1}),
+    ("protocol", 3), ("protocol", {"tracks": []}), ("protocol", {"tracks": "mean"}), ("summary", []), ("summary", {}),
+    ("summary", {"a": 1}),
     ("summary", {"vocals": {"SDR": {"mean": "x"}}}), ("summary", {"vocals": {"SDR": {"mean": 1e300}}}), ("tracks", None),
     ("tracks", {"song": {"vocals": {"SDR": True}}}), ("mixture", {}), ("oracle", 1), ("cost", {"device": []}), ("cost", []),
     ("reference", {"distances": {"vocals": 3}}), ("reference", {"distances": {}, "model": 1}),
@@ -179,6 +191,16 @@ def test_bad_scores_are_one_run_without_scores(tmp_path, key, value):
     assert not bad.runs and bad.without[0].missing.startswith(f"scores.json, {key}")
 
 
+def test_scores_need_not_name_the_rest(tmp_path):
+    run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0])
+    leave_audio(run, "song 0")
+    scores = json.loads((run / "scores.json").read_text())
+    del scores["protocol"]["rest"]
+    (run / "scores.json").write_text(json.dumps(scores))
+    found = leave(heard(arms_of([run])), "song 0", 1, tmp_path / "report")
+    assert [*found["targets"]] == ["vocals"]
+
+
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "${a}${a}", "a ${b"])
 @pytest.mark.parametrize("text", ["a: '{}'", "{{'{}': 1}}", "a: {{b: [x, ['{}']]}}"])
 def test_links_in_a_config_are_refused(tmp_path, value, text):
@@ -190,6 +212,43 @@ def test_links_in_a_config_are_refused(tmp_path, value, text):
         assert os.environ["HOME"] not in str(raised.value).replace(str(run), "")
 
 
+EPOCHS = [
+    "x",
+    "a,b,c,d",
+    "-1,-1,-1,-1",
+    "1,2,inf,nan",
+    "1,1e300,1e308,1e308\n1,1e300,1e308,1e308",
+    "\udcff",
+    '"' + "x" * 200_000,
+]
+
+
+@pytest.mark.parametrize("rows", EPOCHS)
+@pytest.mark.parametrize("columns", ["epoch,step,seconds,valid/loss", "epoch", "", "\ufeffepoch,step,seconds,valid/loss"])
+def test_a_damaged_table_of_epochs_stops_no_sweep(tmp_path, rows, columns):
+    run = leave_run(tmp_path, 0, "a", 0, [1.0])
+    (run / "metrics.csv").write_text(f"{columns}\n{rows}\n", encoding="utf-8", errors="surrogateescape")
+    config = OmegaConf.create({"trainer": {"max_epochs": 2, "max_steps": -1}})
+    assert all(isinstance(text, str) and "inf" not in text for text in progress(run, config))
+    assert rows.startswith(("\udcff", '"')) or read(run).seconds is None or read(run).seconds < 1e200
+
+
+@pytest.mark.parametrize("protocol", [{"tracks": []}, {"tracks": {}}, {"tracks": 3}, [], None])
+def test_damaged_scores_stop_no_sweep(tmp_path, protocol):
+    path = leave_run(tmp_path, 0, "a", 0, [1.0]) / "scores.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"protocol": protocol}))
+    assert main_score(path.parent) == {}
+    with pytest.raises(InputError):
+        read_scores(path)
+
+
+@pytest.mark.parametrize("text", ["start,stop\n" + "1" * 200_000, "start,stop\n\0,1", "start,stop\nnan,1", "start,stop\n1"])
+def test_damaged_labels_are_one_error(tmp_path, text):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(InputError):
+        read_labels(tmp_path / "labels.csv")
+
+
 @pytest.mark.parametrize("rows", [("a," * 100_000, "1\n" * 100_000), ('"', "x" * 200_000), ("a\n", "\xff")])
 def test_tables_of_epochs_are_limited(tmp_path, rows):
     (tmp_path / "metrics.csv").write_text("\n".join(rows), encoding="latin-1")
@@ -198,10 +257,16 @@ def test_tables_of_epochs_are_limited(tmp_path, rows):
     assert raised.value.where == str(tmp_path / "metrics.csv")
 
 
+@pytest.mark.parametrize("samples", ["1", "Infinity", "1e999", "[]"])
 @pytest.mark.parametrize(
-    "targets", ["3", "[3]", '[{"name": "a", "frames": [{"metrics": 3}]}]', '[{"name": "a", "frames": []}]']
-)
-def test_damaged_scores_of_a_track_are_made_again(tmp_path, targets):
-    text = f'{{"protocol": {{}}, "origin": "o", "samples": 1, "silent": [], "targets": {targets}}}'
+    "targets",
+    [
+        "3", "[3]", '[{"name": "a", "frames": [{"metrics": 3}]}]', '[{"name": "a", "frames": []}]',
+        '[{"name": "a", "frames": [{"metrics": {"SDR": Infinity}}]}]',
+        '[{"name": "a", "frames": [{"metrics": {"SDR": 1e300}}]}]',
+    ],
+)  # fmt: skip
+def test_damaged_scores_of_a_track_are_made_again(tmp_path, targets, samples):
+    text = f'{{"protocol": {{}}, "origin": "o", "samples": {samples}, "silent": [], "targets": {targets}}}'
     (tmp_path / "a.json").write_text(text)
     assert read_track(tmp_path / "a.json", {}, "o") is None

@@ -1,13 +1,17 @@
 """Runs that somebody else has made say neither where is written nor which folders are read."""
 
+from types import SimpleNamespace
+
 import pytest
 from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from tests.conftest import files_below, make_run
 from tests.test_configs import compose
 from unbraid.commands.experiment import check_experiment, take_data
 from unbraid.data.roots import remember, unknown_places
 from unbraid.errors import InputError
+from unbraid.tasks.resumption import KEY, LastCheckpoint
 
 MINE = {"root": None, "cache_dir": "/mine", "download": False}
 
@@ -85,3 +89,27 @@ def test_targets_of_a_config_are_names_of_files(name):
     with pytest.raises(InputError) as raised:
         check_experiment(config)
     assert raised.value.where == "targets"
+
+
+def resumed(folder, path):
+    """Return the state of a `ModelCheckpoint` as a run goes on with it whose checkpoint names a path of a stranger."""
+    callback = ModelCheckpoint(folder)
+    names = ("best_model_path", "kth_best_model_path", "last_model_path")
+    state = dict.fromkeys(names, path) | {"dirpath": "/theirs", "best_k_models": {path: 1.0}, "current_score": 1.0}
+    trainer = SimpleNamespace(world_size=1, checkpoint_callbacks=[callback])
+    own = {"processes": 1, "should_stop": False, "metrics": {}}
+    LastCheckpoint(1).on_load_checkpoint(trainer, None, {KEY: own, "callbacks": {callback.state_key: state}})
+    return [*(state[name] for name in names), *state["best_k_models"]]
+
+
+@pytest.mark.parametrize(
+    "path", ["/theirs/../../victim", "/theirs/x/../../../victim", "/victim", "../victim", "victim", "file:/victim"]
+)
+def test_checkpoints_of_a_run_name_no_files_elsewhere(tmp_path, path):
+    assert {*resumed(tmp_path, path)} == {str(tmp_path / "victim")}  # Lightning deletes these
+
+
+@pytest.mark.parametrize("path", ["/theirs/..", "..", "/theirs/.hidden"])
+def test_checkpoints_without_a_name_are_refused(tmp_path, path):
+    with pytest.raises(InputError):
+        resumed(tmp_path, path)

@@ -177,3 +177,16 @@ def test_files_and_targets_of_any_name_are_played_and_shown(report, page, tmp_pa
         wait_for(shown, "document.images.length === 3 && [...document.images].every((one) => one.naturalWidth > 0)")
         assert shown.locator("#target").input_value() == target and shown.locator(".row").count() == 3
     assert page.complaints == []
+
+
+def test_a_song_without_targets_is_shown(report, page, tmp_path):
+    """The only target may be the one that the protocol calls the rest."""
+    shutil.copytree(report, tmp_path / "report")
+    script = tmp_path / "report/listen-data.js"
+    start, value = script.read_text().split("JSON.parse(")
+    value = json.loads(json.loads(value.removesuffix(");\n")))
+    value["songs"][0]["targets"] = {}
+    script.write_text(f"{start}JSON.parse({json.dumps(json.dumps(value))});\n")
+    shown = page.open(tmp_path / "report/listen.html")
+    wait_for(shown, "document.getElementById('play').disabled")
+    assert page.complaints == []

@@ -5,30 +5,37 @@ import os
 import pytest
 import torch
 
-import unbraid
+from unbraid import foreign
 from unbraid.errors import InputError
 from unbraid.foreign import MOST_STARS, Translation, read_translation, translated_tensors
 
 MATCH = """
-import sys, time
+import sys
 from pathlib import Path
-import torch
+import unbraid
 from unbraid.errors import InputError
 from unbraid.foreign import Translation, translated_tensors
 folder = Path(sys.argv[1])
-for pattern in sys.argv[2:]:
+for word in sys.argv[2:]:
     try:
-        translated_tensors(folder / "names.yaml", Translation("config.yaml", "theirs.pth", {pattern: "x"}, None, [pattern]))
+        if word.endswith(".yaml"):
+            unbraid.load(folder / word)
+        else:
+            translated_tensors(folder / "names.yaml", Translation("config.yaml", "theirs.pth", {word: "x"}, None, [word]))
     except InputError:
         print("refused")
 """
 
 
-def test_patterns_take_no_longer_than_names_are_long(limited, tmp_path):
+def test_hostile_patterns_and_files_take_little_time(limited, tmp_path):
+    """A pattern takes no longer than names are long, and nobody waits at a pipe."""
     torch.save({"a" * 4000 + "b": torch.ones(1), "a." * 400 + "b": torch.ones(1)}, tmp_path / "theirs.pth")
     patterns = ["*" * 20 + "Z", "*a" * 30 + "Z", "*." * 30 + "*Z", "a*" * 100 + "c", "*" * 900 + "Z", "*aa*aa*aa*aa*a*a*a*Z"]
-    result = limited("-c", MATCH, tmp_path, *patterns)
-    assert result.stdout.split() == ["refused"] * len(patterns), result.stderr
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "device.yaml").symlink_to("/dev/zero")
+    words = [*patterns, "pipe.yaml", "device.yaml", "nothing.yaml"]
+    result = limited("-c", MATCH, tmp_path, *words)
+    assert result.stdout.split() == ["refused"] * len(words), result.stderr
 
 
 @pytest.mark.parametrize(
@@ -61,6 +68,21 @@ def test_the_number_of_patterns_is_limited(tmp_path):
         translated_tensors(tmp_path / "names.yaml", Translation("config.yaml", "theirs.pth", many))
 
 
+@pytest.mark.parametrize("where", ["names", "unused"])
+def test_the_work_of_patterns_is_limited(tmp_path, monkeypatch, where):
+    monkeypatch.setattr(foreign, "MOST_STEPS", 1000)
+    torch.save({f"{letter * 99}.a": torch.ones(1) for letter in "ab"}, tmp_path / "theirs.pth")
+    for stars, refused in ((4, False), (5, True)):
+        patterns = [*(f"*{number}" for number in range(stars - 1)), "*.a"]
+        names, unused = (dict.fromkeys(patterns, "x.*"), []) if where == "names" else ({}, patterns)
+        translation = Translation("config.yaml", "theirs.pth", names, None, unused)
+        if refused:
+            with pytest.raises(InputError):
+                translated_tensors(tmp_path / "names.yaml", translation)
+        else:
+            translated_tensors(tmp_path / "names.yaml", translation)
+
+
 DOUBLED = "".join(f"a{n}: ${{a{n - 1}}}${{a{n - 1}}}\n" for n in range(1, 60))
 
 
@@ -81,15 +103,3 @@ def test_names_files_look_nothing_up(tmp_path, text):
     with pytest.raises(InputError) as error:
         read_translation(tmp_path / "names.yaml")
     assert os.environ["HOME"] not in str(error.value).replace(str(tmp_path), "")
-
-
-def test_names_files_are_regular_files(limited, tmp_path):
-    os.mkfifo(tmp_path / "names.yaml")
-    (tmp_path / "device.yaml").symlink_to("/dev/zero")
-    code = "import sys, unbraid\nfor path in sys.argv[1:]:\n  try: unbraid.load(path)\n  except ValueError: print('refused')"
-    result = limited("-c", code, tmp_path / "names.yaml", tmp_path / "device.yaml", tmp_path)
-    assert result.stdout.split() == ["refused"] * 3, result.stderr
-    with pytest.raises(InputError):
-        read_translation(tmp_path / "names.yaml")
-    with pytest.raises(InputError):
-        unbraid.load(tmp_path / "nothing.yaml")

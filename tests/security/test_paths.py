@@ -4,11 +4,17 @@ import json
 import os
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.conftest import files_below
 from tests.reporting.sweeps import leave_audio, leave_run, usual
+from unbraid.commands import anomaly
+from unbraid.commands.trained import Sound
 from unbraid.errors import InputError
 from unbraid.files import below, file_name, is_name, written_whole
+from unbraid.launchers import ray
+from unbraid.ledger import Ledger
+from unbraid.records import LOCK, Run, is_held
 from unbraid.reporting.arms import arms_of, read, runs_of
 from unbraid.reporting.listening import heard, leave, songs_of
 from unbraid.reporting.making import at_end, report_of
@@ -104,3 +110,45 @@ def test_a_link_that_waits_for_a_file_is_not_followed(tmp_path):
     with written_whole(tmp_path / "scores.json") as partial:
         partial.write_text("{}")
     assert (tmp_path / "mine.txt").read_text() == "mine" and (tmp_path / "scores.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("label", ["x/../../victim", "/../victim", "x\n", "x" * 300, "link"])
+def test_anomalies_are_written_to_their_folder(tmp_path, label):
+    folder = tmp_path / "run/anomalies"
+    (folder / "song-x").mkdir(parents=True)
+    (folder / "song-").mkdir()
+    for ending in (".csv", "-planted.csv", ".png"):
+        (folder / f"song-link{ending}").symlink_to(tmp_path / "victim")
+    sound = Sound("song", label, None)
+    with pytest.raises(InputError):
+        anomaly._write(folder, sound, [(0.0, 1.0, 2.0)])
+    with pytest.raises(InputError):
+        anomaly._file(folder, sound, ".png")
+    assert not [name for name in files_below(tmp_path) if "victim" in name]
+
+
+@pytest.mark.parametrize("kind", ["link to a file", "link to nothing", "pipe"])
+def test_files_that_a_run_appends_to_are_its_own(tmp_path, monkeypatch, kind):
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    folder.mkdir()
+    if kind == "link to a file":
+        elsewhere.write_text("mine")
+    for name in (LOCK, "log.txt"):
+        os.mkfifo(folder / name) if kind == "pipe" and name == LOCK else (folder / name).symlink_to(elsewhere)
+    with pytest.raises(OSError), Run(folder, OmegaConf.create(), [], {}).held():
+        pass
+    monkeypatch.setattr(ray, "start", None)
+    with pytest.raises(InputError):
+        ray.run_here(str(folder), str(tmp_path), 1)
+    if kind == "pipe":
+        with pytest.raises(InputError):
+            is_held(folder)
+    assert elsewhere.exists() == (kind == "link to a file") and (kind != "link to a file" or elsewhere.read_text() == "mine")
+
+
+@pytest.mark.parametrize("target", ["nothing", "ledger.jsonl", "/nowhere/nothing"])
+def test_a_ledger_is_not_begun_through_a_link(tmp_path, target):
+    (tmp_path / "ledger.jsonl").symlink_to(target)
+    with pytest.raises((InputError, OSError)):
+        Ledger(tmp_path, "s").open()
+    assert files_below(tmp_path) == ["ledger.jsonl"]

@@ -1,5 +1,6 @@
 """Configs that describe models of absurd sizes are refused before memory is taken, of runs and for a new training."""
 
+import json
 from functools import partial
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 import unbraid
 from tests.conftest import make_run
-from unbraid import weights
+from unbraid import pretrained, weights
 from unbraid.errors import InputError
 from unbraid.nets.open_unmix import OpenUnmix
 from unbraid.weights import SPARE, limited_size
@@ -89,6 +90,17 @@ def test_parts_of_a_model_are_counted(make, monkeypatch):
     nn.LSTM(1, 1)  # counted no more
 
 
+@pytest.mark.parametrize("name", ["Transformer", "TransformerEncoder", "modules.transformer.TransformerDecoder"])
+def test_classes_that_copy_layers_are_not_built(tmp_path, name):
+    run = make_run(tmp_path / "run", "model=unet_small")
+    config = OmegaConf.load(run / "config.yaml")
+    OmegaConf.update(config, NET, {"_target_": f"torch.nn.{name}", "num_layers": 10**9}, merge=False)
+    OmegaConf.save(config, run / "config.yaml")
+    with pytest.raises(InputError) as error:
+        unbraid.load(run)
+    assert error.value.where == f"{NET}._target_"
+
+
 def openunmix_folder(folder, **wrong):
     small = {"bins": 33, "audio_channels": 1, "max_bin": 20, "hidden": 8, "layers": 1, "causal": False}
     folder.mkdir()
@@ -108,6 +120,35 @@ def test_layers_and_sizes_by_name_are_limited(tmp_path):
     )):  # fmt: skip
         with pytest.raises(InputError):
             unbraid.load(openunmix_folder(tmp_path / str(number), **wrong))
+
+
+@pytest.mark.parametrize("value", [torch.tensor(1.0), torch.ones(0), torch.ones(1, 1)])
+@pytest.mark.parametrize("name", ["output_mean", "input_mean", "bn1.weight", "bn3.weight"])
+def test_tensors_of_other_shapes_are_one_error(tmp_path, name, value):
+    with pytest.raises(InputError):
+        unbraid.load(openunmix_folder(tmp_path / "model", **{name: value}))
+    assert value.numel() == 1 or pretrained._rate_of(tmp_path, {"sample_rate": value}) is None
+
+
+@pytest.mark.parametrize("key", ["sample_rate", "nfft", "nhop", "nb_channels"])
+@pytest.mark.parametrize("value", [0, -1, 1 << 40, 10**299, 1e100])
+def test_numbers_of_another_size_are_one_error(tmp_path, key, value):
+    folder = openunmix_folder(tmp_path / "model")
+    said = {"sample_rate": 8000, "nfft": 64, "nhop": 16, "nb_channels": 1} | {key: value}
+    (folder / "separator.json").write_text(json.dumps(said))
+    with pytest.raises(InputError):
+        unbraid.load(folder)
+
+
+@pytest.mark.parametrize("key", ["sample_rate", "chunk_seconds", "channels"])
+@pytest.mark.parametrize("value", [-1, 1 << 40, 10**299, 1e308])
+def test_numbers_of_a_run_are_limited(tmp_path, key, value):
+    run = make_run(tmp_path / "run", "model=unet_small")
+    config = OmegaConf.load(run / "config.yaml")
+    OmegaConf.update(config, f"model.separator.{key}", value)
+    OmegaConf.save(config, run / "config.yaml")
+    with pytest.raises(InputError):
+        unbraid.load(run)
 
 
 def test_a_training_larger_than_the_machine_ends_at_once(cli):

@@ -13,7 +13,7 @@ from unbraid import audio, pictures
 from unbraid.anomalies import Anomaly, Detector, auroc, intervals, labelled, plant, read_labels, write_labels
 from unbraid.commands.trained import Sound, Trained, Use
 from unbraid.errors import InputError
-from unbraid.files import written_whole
+from unbraid.files import below, written_whole
 from unbraid.text import echo, write_csv
 
 
@@ -48,7 +48,7 @@ def anomaly(config: DictConfig) -> None:
     detector = Detector(trained.task, config.smooth_seconds)
     valid = [sound.waveform for sound in trained.of_split("valid")]
     detector.fit((sound.waveform for sound in trained.of_split("train")), valid, config.quantile)
-    folder = Path(config.output).expanduser() if config.output else trained.folder / "anomalies"
+    folder = Path(config.output).expanduser() if config.output else below(trained.folder, "anomalies")
     folder.mkdir(parents=True, exist_ok=True)
     echo(f"{'sound':<32}{'flagged':>9}{'seconds':>9}{'AUROC':>8}")
     values: list[np.ndarray] = []
@@ -66,7 +66,7 @@ def anomaly(config: DictConfig) -> None:
         area = None if truth is None else auroc(scores.numpy(), truth)
         spans = [] if known is None else [(a.start, a.stop, a.kind) for a in known]
         title = f"{sound.name}: {sound.label}" if sound.label else sound.name
-        pictures.anomalies(folder / f"{_stem(sound)}.png", title, scores, detector.seconds_per_frame, found, spans)
+        pictures.anomalies(_file(folder, sound, ".png"), title, scores, detector.seconds_per_frame, found, spans)
         shown = "–" if area is None else f"{area:.3f}"
         echo(f"{title[:31]:<32}{len(found):>9}{sum(stop - start for start, stop, _ in found):>9.2f}{shown:>8}")
         values.append(scores.numpy())
@@ -105,8 +105,8 @@ def _planted(sound: Sound, config: DictConfig, folder: Path, detector: Detector)
     random = np.random.default_rng([config.seed, zlib.crc32(_stem(sound).encode())])
     rate = detector.features.sample_rate
     samples, known = plant(sound.waveform.numpy(), list(config.plant), random, rate)
-    write_labels(folder / f"{_stem(sound)}-planted.csv", known)
-    audio.write(folder / f"{_stem(sound)}-planted.flac", samples / max(1.0, float(np.abs(samples).max())), rate)
+    write_labels(_file(folder, sound, "-planted.csv"), known)
+    audio.write(_file(folder, sound, "-planted.flac"), samples / max(1.0, float(np.abs(samples).max())), rate)
     return sound._replace(waveform=torch.from_numpy(samples)), known
 
 
@@ -114,6 +114,11 @@ def _stem(sound: Sound) -> str:
     return f"{sound.name}-{sound.label}" if sound.label else sound.name
 
 
+def _file(folder: Path, sound: Sound, ending: str) -> Path:
+    """Return the path of a file about a sound; InputError if the label, which the run names, or a link leads elsewhere."""
+    return below(folder, f"{_stem(sound)}{ending}")
+
+
 def _write(folder: Path, sound: Sound, found: list[tuple[float, float, float]]) -> None:
-    with written_whole(folder / f"{_stem(sound)}.csv") as partial, partial.open("w", newline="") as file:
+    with written_whole(_file(folder, sound, ".csv")) as partial, partial.open("w", newline="") as file:
         write_csv(file, ["start", "stop", "score"], ((f"{a:.4f}", f"{b:.4f}", f"{score:.3f}") for a, b, score in found))

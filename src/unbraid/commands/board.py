@@ -11,10 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from unbraid.errors import InputError
 from unbraid.launchers.arms import Arm
 from unbraid.launchers.processes import duration
 from unbraid.ledger import Ledger
-from unbraid.records import ENDED, Run, State, epochs, figures, read_record
+from unbraid.records import ENDED, Run, State, epoch_numbers, figures, read_record
 from unbraid.scores import read_scores
 from unbraid.text import echo, one_line
 
@@ -104,26 +105,29 @@ def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:
 
     Losses are those of the validation where there was one.
     """
-    rows = epochs(folder)
+    try:
+        rows = epoch_numbers(folder)
+    except InputError:  # the table of the other runs is shown
+        rows = []
     if not rows:
         return "", "", "", ""
-    losses = [float(row[name]) for row in rows if (name := _loss_of(row))]
-    epoch, step = int(rows[-1]["epoch"]) + 1, int(rows[-1]["step"])
+    losses = [row[name] for row in rows if (name := _loss_of(row))]
+    epoch, step = max(int(rows[-1]["epoch"]) + 1, 1), int(rows[-1].get("step", 0))
     limits = config.trainer.max_epochs, config.trainer.max_steps
     share = max((done / limit for done, limit in zip((epoch, step), limits, strict=True) if limit and limit > 0), default=1.0)
-    seconds = sum(float(row["seconds"]) for row in rows) * (1 / share - 1)
+    seconds = sum(row.get("seconds", 0.0) for row in rows) * (1 / share - 1)
     shown = (f"{losses[-1]:.4g}", f"{min(losses):.4g}") if losses else ("", "")
     return f"epoch {epoch}, {share:.0%}", *shown, duration(seconds)
 
 
-def _loss_of(row: dict[str, str]) -> str | None:
-    return next((name for name in ("valid/loss", "train/loss") if row.get(name)), None)
+def _loss_of(row: dict[str, float]) -> str | None:
+    return next((name for name in ("valid/loss", "train/loss") if name in row), None)
 
 
 def main_score(folder: Path) -> dict[str, float]:
-    """The first measure of the first target in `scores.json`, by name; empty where there is none."""
+    """The first measure of the first target in `scores.json`, by name; empty if it is missing or damaged."""
     try:
         found = figures(read_scores(folder / "scores.json"))
-    except FileNotFoundError:
+    except (FileNotFoundError, InputError):
         return {}
     return next(({f"{target} {measure}": value} for (target, measure), value in found.items() if value is not None), {})

@@ -90,7 +90,7 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
     safetensors()[0].save_file(tensors, folder / PUBLISHED_WEIGHTS, {"format": "pt", "unbraid": versions()["unbraid"]})
     (folder / PUBLISHED_WEIGHTS).chmod(0o644)  # safetensors makes it the user's alone
     tree: Any = OmegaConf.to_container(own)
-    init = None if tree.get("init") is None else Path(tree["init"]).name
+    init = None if tree.get("init") is None else Path(str(tree["init"])).name
     OmegaConf.save(OmegaConf.create(without_places(plain(tree)) | {"init": init}), folder / "config.yaml")
     scores = _scores(loaded.folder)
     if scores:

@@ -10,9 +10,7 @@ from typeguard import TypeCheckError, check_type
 
 from unbraid.errors import InputError
 from unbraid.runs import versions
-from unbraid.separators import Separator
-
-LARGEST = 2**26  # samples, 25 minutes at 44.1 kHz: of more no network hears at once
+from unbraid.separators import LONGEST_CHUNK, Separator
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,6 @@ def read_facts(found: Mapping[str, str], path: Path) -> Facts:
     numbers = {key: said[key] for key in ("sample_rate", "chunk_samples", "shortest", "grid")} | {"reach": said["reach"] or 1}
     if wrong := next((key for key, value in numbers.items() if value < 1), None):
         raise InputError(f"{path}: its {wrong} is {said[wrong]}, expected a number above 0")
-    if wrong := next((key for key, value in numbers.items() if value > LARGEST), None):
-        raise InputError(f"{path}: its {wrong} is {found[wrong]}, expected no number above {LARGEST}")
+    if wrong := next((key for key, value in numbers.items() if value > LONGEST_CHUNK), None):
+        raise InputError(f"{path}: its {wrong} is {found[wrong]}, expected no number above {LONGEST_CHUNK}")
     return Facts(**said)

@@ -1,4 +1,4 @@
-"""Check an ONNX file before onnxruntime runs it: no loops and no tensors larger than the file.
+"""Check an ONNX file before onnxruntime runs it: no loops and no data in other files.
 
 Exported separators are graphs without control flow. `Loop`, `Scan` and `If` hold graphs of their own, and a loop of 2**62 turns
 cannot be interrupted. So graphs within graphs, functions, sparse tensors and data in other files are refused.

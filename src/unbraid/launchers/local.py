@@ -11,6 +11,7 @@ from signal import SIGINT, SIGKILL
 
 from unbraid.data.parallel import cores
 from unbraid.errors import InputError
+from unbraid.files import below
 from unbraid.launchers.arms import PATIENCE_SECONDS, Arm, Launcher, Watch
 from unbraid.launchers.processes import start
 from unbraid.launchers.slots import Slot, gpus_here, slots
@@ -125,7 +126,7 @@ class Local(Launcher):
             if arm.ending()[0] == "done":  # by another command, meanwhile
                 watch.ended(arm, *arm.ending())
             else:
-                with (arm.folder / "log.txt").open("ab") as log:
+                with below(arm.folder, "log.txt").open("ab") as log:
                     running.append(Running(arm, slot, start(arm.folder, slot.environment(), held, log)))
                 watch.started(arm, slot.name)
             for descriptor in held:  # the run holds them from now on

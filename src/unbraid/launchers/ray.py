@@ -15,6 +15,7 @@ from typing import Any
 
 from unbraid.data.parallel import cores
 from unbraid.errors import InputError
+from unbraid.files import below
 from unbraid.launchers.arms import PATIENCE_SECONDS, Arm, Launcher, Watch
 from unbraid.launchers.processes import shared, start
 from unbraid.launchers.slots import gpus_here
@@ -119,7 +120,7 @@ def run_here(folder: str, working: str, threads: int) -> int:
     """
     os.chdir(working)
     given = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
-    with (Path(folder) / "log.txt").open("ab") as log:
+    with below(Path(folder), "log.txt").open("ab") as log:
         process = start(Path(folder), os.environ | shared(threads) | given, log=log)
     try:
         while process.poll() is None:  # Ray cannot interrupt one long wait

@@ -117,8 +117,11 @@ class OpenUnmix(nn.Module):
         )  # fmt: skip
 
 
+NOT_ITS_STATE = (KeyError, TypeError, ZeroDivisionError)  # a tensor is missing, has no dimensions, or is empty
+
+
 def options_of(state: Mapping[str, Tensor]) -> dict[str, int | bool]:
-    """The arguments of the `OpenUnmix` whose state this is; KeyError where it is of no such network."""
+    """The arguments of the `OpenUnmix` whose state this is; one of `NOT_ITS_STATE` where it is of no such network."""
     bins = len(state["output_mean"])
     return {
         "bins": bins,

@@ -12,7 +12,7 @@ import numpy as np
 
 from unbraid.errors import InputError
 from unbraid.files import below
-from unbraid.records import PATH_KEYS, digest, epochs, is_held, number_in, plain, read_record
+from unbraid.records import PATH_KEYS, digest, epoch_numbers, epochs, is_held, plain, read_record
 from unbraid.runs import config_tree
 from unbraid.scores import read_scores, separates
 from unbraid.scoring.tables import refuse_mixed
@@ -51,10 +51,8 @@ class Result:
 
     @cached_property
     def epochs(self) -> list[dict[str, float]]:
-        """The rows of `metrics.csv`, without what is undefined, infinite or no number."""
-        read = [{name: number_in(text) for name, text in row.items()} for row in epochs(self.folder)]
-        rows = [{name: number for name, number in row.items() if name and number is not None} for row in read]
-        return [row for row in rows if "epoch" in row]
+        """The numbers of `metrics.csv`."""
+        return epoch_numbers(self.folder)
 
     @property
     def seconds(self) -> float | None:

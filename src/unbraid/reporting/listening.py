@@ -21,6 +21,7 @@ from unbraid.files import below, file_name
 from unbraid.reporting.arms import Arm, Result
 
 COLUMNS, ROWS = 1000, 120  # of a spectrogram
+MOST_SAMPLES = 2**26  # of a file that is heard, per channel: 25 minutes at 44.1 kHz
 WINDOW_SECONDS = 0.06
 MIXTURE, RESIDUAL = "mixture", "residual"
 
@@ -45,7 +46,7 @@ class Sound:
 
     def samples(self) -> np.ndarray:
         """At the common level; read again, since those of all arms are many. Shape: [C, T]."""
-        (samples,), _ = audio.read(self.path)
+        samples, _ = _whole(self.path)
         return self.level * samples
 
 
@@ -107,7 +108,7 @@ def leave(players: Sequence[Heard], track: str, number: int, folder: Path) -> di
 def _targets(players: Sequence[Heard]) -> list[str]:
     """Those of any arm, without what is no target but the rest."""
     named = dict.fromkeys(target for player in players for target in player.run.scores["summary"])
-    return [target for target in named if target != players[0].run.scores["protocol"]["rest"]]
+    return [target for target in named if target != players[0].run.scores["protocol"].get("rest")]
 
 
 Key = tuple[int | None, str]  # number of the arm, None for what all have; what it is
@@ -155,12 +156,24 @@ class _Collected:
     def _read(self, key: Key, player: Heard, track: str, name: str) -> tuple[np.ndarray, int] | None:
         """Read a file of a run; None, with the reason kept, if it is missing or cannot be used."""
         try:
-            (samples,), rate = audio.read(player.file(track, name))
+            samples, rate = _whole(player.file(track, name))
         except InputError as error:
             self.missing[key] = str(error).replace(f"{player.run.folder.parent}/", "")  # the folder of the sweep
             return None
         self.missing.pop(key, None)
         return samples, rate
+
+
+def _whole(path: Path) -> tuple[np.ndarray, int]:
+    """Return all samples of a file and their rate; InputError if they are more than `MOST_SAMPLES` or cannot be read."""
+    blocks, count = [], 0
+    with audio.open_audio(path) as file:
+        for block in file:
+            blocks.append(block)
+            count += block.shape[1]
+            if count > MOST_SAMPLES:
+                raise InputError(path, "is too long for a report", expected=f"at most {MOST_SAMPLES} samples")
+        return np.concatenate(blocks, axis=1), file.rate
 
 
 def _sound(path: Path, samples: np.ndarray, rate: int, level: float) -> Sound:

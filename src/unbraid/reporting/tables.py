@@ -181,7 +181,7 @@ class Markup:
 
 TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"}, "[": "{[}", "*": "{*}",  # would be options of the command before a row
 }  # fmt: skip
 
 

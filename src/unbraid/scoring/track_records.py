@@ -13,6 +13,7 @@ from typing import Any
 from unbraid.documents import read_json
 from unbraid.errors import InputError
 from unbraid.files import below, check_name, written_whole
+from unbraid.scores import LARGEST
 from unbraid.scoring.protocols import Frames
 
 
@@ -82,7 +83,7 @@ def read_track(path: Path, protocol: dict[str, Any], origin: str) -> TrackScores
         return None
     try:
         return TrackScores(_frames(record["targets"]), int(record["samples"]), tuple(map(str, record["silent"])))
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return None
 
 
@@ -90,5 +91,11 @@ def _frames(targets: Any) -> Frames:
     found: Frames = {}
     for target in targets:
         rows = [frame["metrics"] for frame in target["frames"]]
-        found[target["name"]] = {m: [None if math.isnan(row[m]) else row[m] for row in rows] for m in rows[0]}
+        found[target["name"]] = {m: [_defined(row[m]) for row in rows] for m in rows[0]}
     return found
+
+
+def _defined(score: float) -> float | None:
+    if abs(score) > LARGEST:
+        raise ValueError("a score that is far too large")
+    return None if math.isnan(score) else score

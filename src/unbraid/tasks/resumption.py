@@ -6,7 +6,7 @@ followed by a validation, and after everything else in an epoch. Amid a validati
 """
 
 import time
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from unbraid.errors import InputError, Interrupted
+from unbraid.files import below
 from unbraid.tasks.checkpoints import is_whole
 from unbraid.tasks.interruption import Interruption
 
@@ -135,8 +136,15 @@ def _ends_epoch(trainer: pl.Trainer, batch_idx: int) -> bool:
 
 
 def _move(state: dict[str, Any], folder: str) -> None:
-    """The state of a `ModelCheckpoint` to another folder: where a run folder has been moved it would forget its best score."""
-    before, state["dirpath"] = state["dirpath"], folder
+    """Set the paths in the state of a `ModelCheckpoint` to files of a folder: the run was moved, or is a stranger's.
+
+    Lightning deletes what such a path names when a better checkpoint comes.
+    """
+    state["dirpath"] = folder
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-        state[name] = state[name].replace(before, folder, 1)
-    state["best_k_models"] = {path.replace(before, folder, 1): score for path, score in state["best_k_models"].items()}
+        state[name] = _inside(folder, state[name])
+    state["best_k_models"] = {_inside(folder, path): score for path, score in state["best_k_models"].items()}
+
+
+def _inside(folder: str, path: str) -> str:
+    return str(below(Path(folder), PurePath(path).name)) if path else path

@@ -125,7 +125,7 @@ let duel = null; // { a, b, side }: rows
 
 const song = () => SONGS.songs[element("song").value];
 const target = () => element("target").value;
-const rows = () => song().targets[target()];
+const rows = () => song().targets[target()] ?? []; // a song may have no target
 const files = (row) => (residual && row.residual?.audio ? row.residual : row);
 const url = (path) => path.split("/").map(encodeURIComponent).join("/"); // names of files may hold # ? %
 const say = (words) => (element("hint").textContent = words);
