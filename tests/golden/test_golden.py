@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from tests.golden import make
 
+torch.set_num_threads(1)  # as make.py does
 VALUES = json.loads((make.HERE / "values.json").read_text())
 QUICK = {"unet_small", "unet_noskip_small", "pca", "conv_ae"}
 
