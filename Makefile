@@ -44,7 +44,7 @@ test-slurm: $(INSTALLED) slurm ## sweeps by a Slurm of two nodes that lives mean
 
 test-ray: $(INSTALLED) ## a sweep by a Ray, which it installs, in a network that has only loopback
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray]'
-	OMP_NUM_THREADS=1 unshare --net --map-root-user sh -c 'ip link set lo up && exec $(BIN)/python -m pytest -m ray tests/launchers'
+	OMP_NUM_THREADS=1 unshare --net --map-root-user sh -c 'ip link set lo up && exec $(BIN)/python -m pytest -m ray tests/sweeps/launchers'
 
 lint: $(INSTALLED) ## style and types only
 	$(BIN)/ruff check .

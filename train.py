@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("config")
+@hydra_command("train")
 def main(config: DictConfig) -> None:
     from unbraid.commands.train import train  # heavy imports stay out of --help and --cfg
 

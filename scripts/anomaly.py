@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("anomaly")
+@hydra_command("anomaly")
 def main(config: DictConfig) -> None:
     from unbraid.commands.anomaly import anomaly  # heavy imports stay out of --help and --cfg
 

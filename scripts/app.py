@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("app")
+@hydra_command("app")
 def main(config: DictConfig) -> None:
     from unbraid.commands.app import app  # heavy imports stay out of --help and --cfg
 

@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("dashboard")
+@hydra_command("dashboard")
 def main(config: DictConfig) -> None:
     from unbraid.commands.dashboard import dashboard  # heavy imports stay out of --help and --cfg
 

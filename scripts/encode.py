@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("encode")
+@hydra_command("encode")
 def main(config: DictConfig) -> None:
     from unbraid.commands.encode import encode  # heavy imports stay out of --help and --cfg
 

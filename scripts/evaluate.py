@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("evaluate")
+@hydra_command("evaluate")
 def main(config: DictConfig) -> None:
     from unbraid.commands.evaluate import evaluate  # heavy imports stay out of --help and --cfg
 

@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("export")
+@hydra_command("export")
 def main(config: DictConfig) -> None:
     from unbraid.commands.export import export  # heavy imports stay out of --help and --cfg
 

@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("prepare")
+@hydra_command("prepare")
 def main(config: DictConfig) -> None:
     from unbraid.commands.prepare import prepare  # heavy imports stay out of --help and --cfg
 

@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("publish")
+@hydra_command("publish")
 def main(config: DictConfig) -> None:
     from unbraid.commands.publish import publish  # heavy imports stay out of --help and --cfg
 

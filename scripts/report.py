@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("report")
+@hydra_command("report")
 def main(config: DictConfig) -> None:
     from unbraid.commands.report import report  # heavy imports stay out of --help and --cfg
 

@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("separate")
+@hydra_command("separate")
 def main(config: DictConfig) -> None:
     from unbraid.commands.separate import separate  # heavy imports stay out of --help and --cfg
 

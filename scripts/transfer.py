@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("transfer")
+@hydra_command("transfer")
 def main(config: DictConfig) -> None:
     from unbraid.commands.transfer import transfer  # heavy imports stay out of --help and --cfg
 

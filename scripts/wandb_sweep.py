@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from unbraid.commands.door import door
+from unbraid.commands.cli import hydra_command
 
 
-@door("wandb_sweep")
+@hydra_command("wandb_sweep")
 def main(config: DictConfig) -> None:
     from unbraid.commands.wandb_sweep import wandb_sweep  # heavy imports stay out of --help and --cfg
 

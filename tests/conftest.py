@@ -13,7 +13,7 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 
-from unbraid.runs import build
+from unbraid.runs.config import build
 
 PROJECT = Path(__file__).parents[1]
 RATE = 44100
@@ -102,7 +102,7 @@ def own_songs(tmp_path):
     return make_root(tmp_path / "root")
 
 
-def load_door(script: str):
+def load_script(script: str):
     spec = importlib.util.spec_from_file_location(Path(script).stem, PROJECT / script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -116,10 +116,10 @@ def cli(monkeypatch, capfd, tmp_path):
     work.mkdir()
     monkeypatch.chdir(work)
 
-    def call(*arguments: str, door: str = "train.py") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [door, *arguments])
+    def call(*arguments: str, script: str = "train.py") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
         try:
-            load_door(door)()
+            load_script(script)()
             status = 0
         except SystemExit as error:
             status = int(error.code or 0)

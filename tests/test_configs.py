@@ -7,16 +7,16 @@ import hydra
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from unbraid.commands.door import CONF
+from unbraid.commands.cli import CONF
 from unbraid.commands.experiment import Experiment, check_experiment
-from unbraid.errors import InputError
-from unbraid.records import identity
-from unbraid.runs import VARIADIC, check, resolve
-from unbraid.search.options import Options
+from unbraid.runs.config import VARIADIC, check, resolve
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import identity
+from unbraid.sweeps.search.options import Options
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
-RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if "\nreference:" in path.read_text())
+RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if "\npublished:" in path.read_text())
 
 # What a choice cannot be without.
 WITH = {"data=digits": ["model=ae"], "features=pixels": ["model=ae", "data=digits"], "evaluation=reconstruction": ["model=ae"]}
@@ -27,7 +27,7 @@ WITH |= {f"corruption={path.stem}": ["model=ae"] for path in (CONF / "corruption
 
 def compose(*overrides: str) -> DictConfig:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", ["name=test", *overrides])
+        config = hydra.compose("train", ["name=test", *overrides])
     if OmegaConf.is_missing(config.data, "root"):
         config.data.root = "/data"
     return config
@@ -76,8 +76,8 @@ def test_every_option_of_a_search_stands_in_its_yaml_and_is_one():
     own = OmegaConf.load(CONF / "sweeper/optuna.yaml").hydra.sweeper
     assert {*own} == {*inspect.signature(Options).parameters}
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = hydra.compose("config", ["sweeper=optuna"], return_hydra_config=True).hydra.sweeper
-    assert composed._target_ == "hydra_plugins.unbraid_optuna.SearchSweeper" and composed.trials == own.trials
+        composed = hydra.compose("train", ["sweeper=optuna"], return_hydra_config=True).hydra.sweeper
+    assert composed._target_ == "hydra_plugins.unbraid_optuna.SearchSweeper" and composed.n_trials == own.n_trials
     Options(**OmegaConf.to_container(own)).check()
 
 
@@ -85,12 +85,12 @@ def test_every_option_of_a_search_stands_in_its_yaml_and_is_one():
 def test_a_recipe_is_of_the_data_protocol_and_models_that_its_reference_names(recipe):
     config = compose(f"experiment={recipe}")
     check_experiment(config)
-    assert config.protocol.name == config.reference.protocol and config.protocol.tracks == config.reference.statistic
-    assert {*config.targets} == {target for figures in config.reference.figures.values() for target in figures}
+    assert config.protocol.name == config.published.protocol and config.protocol.tracks == config.published.statistic
+    assert {*config.targets} == {target for figures in config.published.figures.values() for target in figures}
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = hydra.compose("config", [f"experiment={recipe}"], return_hydra_config=True)
+        composed = hydra.compose("train", [f"experiment={recipe}"], return_hydra_config=True)
     chosen = composed.hydra.runtime.choices
-    assert chosen.data == config.reference.data and chosen.model in config.reference.figures
+    assert chosen.data == config.published.data and chosen.model in config.published.figures
 
 
 def test_a_variant_is_three_lines_over_its_parent():
@@ -138,7 +138,7 @@ def test_power_is_of_dry_runs_of_separators(overrides, where, found):
 
 
 def test_a_run_of_a_search_is_the_same_experiment():
-    asked = "+search={_target_:unbraid.tasks.pruning.Pruning,storage:s,trial:3,objective:valid/loss}"
+    asked = "+search={_target_:unbraid.sweeps.search.pruning.Pruning,storage:s,trial:3,objective:valid/loss}"
     check(compose(asked), Experiment)
     assert identity(compose(asked)) == identity(compose())
 
@@ -160,13 +160,13 @@ def test_a_run_of_a_search_is_the_same_experiment():
         ("data=musdb", "data.root has no default and must be given: data.root=…"),
         ("model._target_=os.system", "model._target_: 'os.system' may not be built"),
         ("model.loss._target_=unbraid.audio.os.getcwd", "model.loss._target_: 'unbraid.audio.os.getcwd' may not be built"),
-        ("model.loss._target_=unbraid.losses.MagnitudeL3", "model.loss._target_: there is no 'unbraid.losses.MagnitudeL3'"),
+        ("model.loss._target_=unbraid.models.losses.Loss3", "model.loss._target_: there is no 'unbraid.models.losses.Loss3'"),
         ("+model.loss._args_=[1]", "model.loss._args_: there is no such key"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_config_is_said_in_one_sentence(override, sentence):
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", ["name=test", override])
+        config = hydra.compose("train", ["name=test", override])
     with pytest.raises(InputError) as caught:
         check(config, Experiment)
     assert sentence in str(caught.value)

@@ -34,10 +34,10 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from unbraid import audio
-from unbraid.commands.door import CONF
+from unbraid.commands.cli import CONF
 from unbraid.data.layouts.musdb import MUSDB18, STEM_STREAMS
 from unbraid.data.store import Store
-from unbraid.runs import build
+from unbraid.runs.config import build
 
 RATE, BATCH, CHUNK_SECONDS = 44100, 16, 6.0
 CPU = torch.device("cpu")
@@ -81,7 +81,7 @@ def make_songs(root: Path, count: int, seconds: float) -> Path:
 def data_module(root: Path, cache: Path, *words: str) -> Any:
     choices = [f"data.root={root}", f"data.cache_dir={cache}", "data=musdb", "name=bench", *words]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", choices)
+        config = hydra.compose("train", choices)
     OmegaConf.resolve(config)
     data = build(config.data)
     data.prepare_data()
@@ -214,7 +214,7 @@ def waits(root: Path, folder: Path) -> dict[str, float]:
     }
     for name, (title, step, words) in cases.items():
         data = [
-            batches(data_module(root, folder / "cache", "data.chunks_per_track=100000", f"data.workers={n}", *words))
+            batches(data_module(root, folder / "cache", "data.chunks_per_track=100000", f"data.num_workers={n}", *words))
             for n in (0, 1)
         ]
         rows: list[list[tuple[float, float]]] = [[], []]
@@ -279,14 +279,14 @@ def per_round(function: Callable[[], Any], device: torch.device, rounds: int = 2
 
 def unet_step(device: torch.device = CPU) -> Callable[[Any], None]:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", ["name=bench"])
+        config = hydra.compose("train", ["name=bench"])
     OmegaConf.resolve(config)
     task = build(config.model).to(device)
     optimizer = task.configure_optimizers()
 
     def step(batch: Any) -> None:
         estimate = task.separator(batch.mixture)
-        reference = task.separator.reference(batch.mixture, batch.sources, estimate)
+        reference = task.separator.training_target(batch.mixture, batch.sources, estimate)
         learn(optimizer, task.loss(estimate, reference))
 
     return step

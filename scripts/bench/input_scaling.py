@@ -25,11 +25,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from unbraid.data.demo_songs.song import render_song
-from unbraid.dsp import magnitudes_of
-from unbraid.loading import load_separator
+from unbraid.dsp.stft import magnitudes_of
+from unbraid.inference.chunked import InferenceOptions, at_rate, separated
+from unbraid.inference.loading import load_separator
+from unbraid.models.separators.masking import Masking
 from unbraid.scoring.measures import usdr
-from unbraid.separation import Way, at_rate, separated
-from unbraid.separators import Masking
 
 RATE, SECONDS, VERSE_SECONDS, FADE_SECONDS = 44100, 96, 48, 0.05
 FIRST_SEED = 777_000
@@ -71,7 +71,7 @@ def verse_score(model: Masking, mixture: Tensor, target: Tensor, level: float, s
     gain[verse - fade : verse] = torch.linspace(10 ** (level / 20), 1, fade)
     scales: dict[str, Scale] = {"chunk": model.scale_of, "song": song_scale(model, gain * mixture), "smoothed": smoothed_scale}
     with patch.object(model, "scale_of", scales[scaling]):
-        estimate = torch.cat([*separated(model, [gain * mixture], Way(), torch.device("cpu"))], dim=-1)[0]
+        estimate = torch.cat([*separated(model, [gain * mixture], InferenceOptions(), torch.device("cpu"))], dim=-1)[0]
     score = usdr((gain * target)[:, :verse], estimate[:, :verse])
     if score is None:
         raise ValueError("the verse is silent")

@@ -29,9 +29,9 @@ import numpy as np
 import soundfile
 from omegaconf import OmegaConf
 
-from unbraid.commands.door import CONF
-from unbraid.reporting.arms import runs_of
-from unbraid.reporting.making import SONGS, make
+from unbraid.commands.cli import CONF
+from unbraid.reports.making import SONGS, make
+from unbraid.reports.variants import runs_of
 
 RATE, SONG_SECONDS, HEARD, EPOCHS = 8192, 20, 12, 100
 TARGETS, MEASURES = ("vocals", "accompaniment"), ("NSDR", "SDR", "SIR", "SAR")
@@ -117,7 +117,7 @@ def open_player(page: Any, path: Path) -> None:
 def leave_sweep(sweep: Path, arms: int, seeds: int, tracks: int, clips: int) -> None:
     """Folders with what runs leave."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(hydra.compose("config", ["model=unet_small", "name=x"]), resolve=True)
+        config = OmegaConf.to_container(hydra.compose("train", ["model=unet_small", "name=x"]), resolve=True)
     generator = np.random.default_rng(0)
     names = [f"song {number}" for number in range(tracks)]
     songs = generator.normal(0, 3, tracks)

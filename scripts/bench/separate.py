@@ -33,10 +33,10 @@ import soundfile
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from unbraid.commands.door import CONF
+from unbraid.commands.cli import CONF
 from unbraid.data.demo_songs.song import render_song
-from unbraid.loading import load_separator
-from unbraid.runs import build
+from unbraid.inference.loading import load_separator
+from unbraid.runs.config import build
 
 RATE = 44100
 TARGETS = ("bass", "drums", "other", "vocals")
@@ -109,7 +109,7 @@ def beside_openunmix(folder: Path, seconds: float, rounds: int) -> dict[str, flo
 
 def config_of(model: str) -> DictConfig:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose("config", ["name=bench", f"model={model}", *OF_MODELS.get(model, ["targets=vocals"])])
+        return hydra.compose("train", ["name=bench", f"model={model}", *OF_MODELS.get(model, ["targets=vocals"])])
 
 
 def make_run(folder: Path, model: str) -> Path:

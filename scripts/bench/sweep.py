@@ -27,13 +27,13 @@ from typing import Any
 
 import torch
 
-from unbraid.ledger import read
+from unbraid.sweeps.ledger import read
 
 TRAIN = [sys.executable, str(Path(__file__).parents[2] / "train.py")]
 AUTOENCODER = ["model=deep_ae", "data=digits", "features=pixels", "trainer=cpu", "data.batch_size=64"]
 UNET = [
     "model=unet", "model.separator.net.channels=[2,2,4,4,4,4]", "data=demo", "data.layout.train=2", "data.layout.valid=1",
-    "data.layout.test=1", "data.layout.seconds=12", "data.chunks_per_track=12", "data.batch_size=2", "data.workers=1",
+    "data.layout.test=1", "data.layout.seconds=12", "data.chunks_per_track=12", "data.batch_size=2", "data.num_workers=1",
     "trainer=cpu", "trainer.max_epochs=4", "callbacks.last.minutes=0",
 ]  # fmt: skip
 

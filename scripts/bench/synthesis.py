@@ -31,12 +31,12 @@ from omegaconf import open_dict
 from torch import Tensor
 from torch.nn import functional
 
-from unbraid.commands.courses import ready
-from unbraid.commands.door import CONF
-from unbraid.losses import MultiScaleSpectral
+from unbraid.commands.cli import CONF
+from unbraid.dsp.synthesis import convolve, filtered_noise, oscillators, white_noise
+from unbraid.models.losses import MultiScaleSpectral
 from unbraid.nets.ddsp import Instrument
-from unbraid.records import Run
-from unbraid.synthesis import convolve, filtered_noise, oscillators, white_noise
+from unbraid.runs.records import Run
+from unbraid.training.build import build_workflow
 
 RATE, HOP, HARMONICS, BANDS = 16000, 64, 100, 65
 INSTRUMENTS = {"ddsp": (512, 3, HARMONICS, 1.0), "ddsp_small": (128, 2, 60, 0.0)}
@@ -173,11 +173,11 @@ class Watch(pl.Callback):
 def training(steps: int, device: str) -> dict[str, float]:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         words = [f"trainer.accelerator={'gpu' if device == 'cuda' else 'cpu'}", f"trainer.max_steps={steps + 6}", "name=bench"]
-        config = hydra.compose("config", ["experiment=ddsp_demo", *words])
+        config = hydra.compose("train", ["experiment=ddsp_demo", *words])
     with open_dict(config):
         config.callbacks = {}
     with tempfile.TemporaryDirectory() as folder:
-        course: Any = ready(Run(Path(folder), config, [], {"model": "ddsp_small", "data": "demo_leads"}))
+        course: Any = build_workflow(Run(Path(folder), config, [], {"model": "ddsp_small", "data": "demo_leads"}))
         watch = Watch()
         course.trainer.callbacks.append(watch)
         course.trainer.limit_val_batches = 0

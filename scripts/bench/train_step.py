@@ -36,9 +36,9 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.commands.door import CONF
-from unbraid.runs import build
-from unbraid.tasks.callbacks import EpochTable
+from unbraid.commands.cli import CONF
+from unbraid.runs.config import build
+from unbraid.training.callbacks.metrics_csv import MetricsCSV
 
 BESIDE_PLAIN = ("unet", "unet_noskip")
 BESIDE_PACKAGE = ("open_unmix",)
@@ -167,7 +167,7 @@ def measure(model: str, steps: int, precision: str) -> dict[str, float]:
 def made_ready(model: str, precision: str, *words: str) -> tuple[Any, Iterator[Any], Any, Callable[[Any], None]]:
     """A separator, batches, one that stays in memory, and a training step on a batch."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", [f"model={model}", "name=bench", "data.chunks_per_track=100000", *words])
+        config = hydra.compose("train", [f"model={model}", "name=bench", "data.chunks_per_track=100000", *words])
     OmegaConf.resolve(config)
     torch.manual_seed(0)
     task, data = build(config.model), build(config.data)
@@ -179,7 +179,7 @@ def made_ready(model: str, precision: str, *words: str) -> tuple[Any, Iterator[A
     def step(batch: Any) -> None:
         with PRECISIONS[precision]():
             estimate = separator(batch.mixture)
-            loss = task.loss(estimate, separator.reference(batch.mixture, batch.sources, estimate))
+            loss = task.loss(estimate, separator.training_target(batch.mixture, batch.sources, estimate))
         learn(optimizer, loss)
 
     return separator, batches, next(batches), step
@@ -276,7 +276,7 @@ def measure_autoencoder(model: str, data: str, steps: int) -> dict[str, float]:
     """Steps per second of fit and of the bare loop: medians of rounds that take turns; and of the rounds' own ratios."""
     words = [f"model={model}", *DATA[data], "trainer=cpu", "name=bench", f"trainer.max_steps={steps}"]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", words)
+        config = hydra.compose("train", words)
     OmegaConf.resolve(config)
     torch.manual_seed(0)
     task, module = build(config.model), build(config.data)
@@ -301,7 +301,7 @@ def measure_autoencoder(model: str, data: str, steps: int) -> dict[str, float]:
         clock = Clock()
         quiet = {"enable_progress_bar": False, "enable_checkpointing": False}
         with tempfile.TemporaryDirectory() as folder:
-            trainer = build(config.trainer, default_root_dir=folder, callbacks=[clock, EpochTable()], **quiet)
+            trainer = build(config.trainer, default_root_dir=folder, callbacks=[clock, MetricsCSV()], **quiet)
             trainer.fit(task, module)
         turns = [(timed(step)[0], timed(bare_step)[0]) for _ in range(steps)]
         rounds.append((statistics.median(clock.times), *map(statistics.median, zip(*turns, strict=True))))

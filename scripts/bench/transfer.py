@@ -17,16 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unbraid.controls import Controls
+from unbraid.data.controls import Controls
 from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import Split
-from unbraid.dsp import STFT
-from unbraid.instruments import Player
-from unbraid.loading import load
-from unbraid.runs import build
-from unbraid.transfer import Manner, listen, moved, played
+from unbraid.dsp.stft import STFT
+from unbraid.inference.loading import load
+from unbraid.inference.transfer import TransferOptions, listen, moved, played
+from unbraid.models.instruments import Player
+from unbraid.runs.config import build
 
-MANNER = Manner("auto", "match", 45.0, True, 0)
+MANNER = TransferOptions("auto", "match", 45.0, True, 0)
 Sound = tuple[Tensor, Controls]
 
 

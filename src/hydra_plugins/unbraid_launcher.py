@@ -16,7 +16,7 @@ class SweepLauncher(BasicLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.trains = config.hydra.job.config_name == "config"
+        self.trains = config.hydra.job.config_name == "train"
         if self.trains:
             from unbraid.commands.sweep import settle
 

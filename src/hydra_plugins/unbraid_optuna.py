@@ -18,12 +18,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from unbraid.errors import InputError
-from unbraid.search.options import Options
+from unbraid.runs.errors import InputError
+from unbraid.sweeps.search.options import Options
 
 if TYPE_CHECKING:
-    from unbraid.records import Run
-    from unbraid.search.space import Space
+    from unbraid.runs.records import Run
+    from unbraid.sweeps.search.space import Space
 
 
 @dataclass
@@ -38,7 +38,7 @@ class SearchSweeper(Sweeper):
     """Asks a study for trials, has the launcher run them, and tells the study what their folders say.
 
     Args:
-        options: those of `unbraid.search.options.Options`.
+        options: those of `unbraid.sweeps.search.options.Options`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -56,17 +56,17 @@ class SearchSweeper(Sweeper):
         Raises:
             InputError: Optuna is missing, or what is asked for cannot be searched.
         """
-        if self.master.hydra.job.config_name != "config":
+        if self.master.hydra.job.config_name != "train":
             raise InputError("sweeper=optuna: searches with train.py only")
         self.options.check()
         try:
-            from unbraid.search.study import Search
-            from unbraid.search.trials import Trials
+            from unbraid.sweeps.search.study import Search
+            from unbraid.sweeps.search.trials import Trials
         except ModuleNotFoundError as error:
             if error.name != "optuna":
                 raise
             raise InputError("sweeper=optuna needs the package optuna: pip install 'unbraid[optuna]'") from error
-        from unbraid.commands.door import failed_runs
+        from unbraid.commands.cli import failed_runs
 
         setup_globals()
         space, folder = self._space(arguments), Path(self.master.hydra.sweep.dir)
@@ -82,7 +82,7 @@ class SearchSweeper(Sweeper):
             failed_runs.extend(Trials(search, self.launcher.launch, self._run, folder).run())
 
     def _space(self, arguments: list[str]) -> "Space":
-        from unbraid.search.space import Space
+        from unbraid.sweeps.search.space import Space
 
         parser = OverridesParser.create(config_loader=self.loader)
         words = [*(f"{key}={value}" for key, value in self.options.params.items()), *arguments]
@@ -91,8 +91,8 @@ class SearchSweeper(Sweeper):
     def _run(self, overrides: Sequence[str], number: int) -> "Run":
         """Of a trial, composed and checked."""
         from unbraid.commands.experiment import check_experiment
-        from unbraid.commands.sweep import job_of
+        from unbraid.commands.sweep import planned_run
 
-        run = job_of(self.master, self.loader, overrides, number).run
+        run = planned_run(self.master, self.loader, overrides, number).run
         check_experiment(run.config)
         return run

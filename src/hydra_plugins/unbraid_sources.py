@@ -12,7 +12,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 GROUP = "targets/"
 SCHEME = "sources"
@@ -60,7 +60,7 @@ class SourceSearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the names of sources if the configs are those of unbraid."""
-        from unbraid.commands.door import CONF
+        from unbraid.commands.cli import CONF
 
         if any(Path(entry.path.removeprefix("file://")) == CONF for entry in search_path.get_path() if entry.path):
             search_path.append("unbraid", f"{SCHEME}://")

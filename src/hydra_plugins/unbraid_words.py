@@ -30,7 +30,7 @@ class WordsSweeper(Sweeper):
 
     Args:
         params: of an experiment: key and values.
-        conditions: of an experiment, see `unbraid.search.options`.
+        conditions: of an experiment, see `unbraid.sweeps.search.options`.
     """
 
     def __init__(self, params: Mapping[str, str], conditions: Sequence[str]) -> None:

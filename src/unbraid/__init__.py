@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unbraid.loading import load as load
+    from unbraid.inference.loading import load as load
 
 __all__ = ["load"]
 
@@ -12,6 +12,6 @@ def __getattr__(name: str) -> Any:
     """`unbraid.load`, which brings torch along when it is asked for and not before."""
     if name != "load":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from unbraid.loading import load
+    from unbraid.inference.loading import load
 
     return load

@@ -10,7 +10,7 @@ from tests.audio.files import CONDITIONS, FFMPEG, KINDS, SAMPLES, base, damaged,
 from unbraid import audio
 from unbraid.data.store import Store
 from unbraid.data.tracks import AudioStream, Track
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 pytestmark = pytest.mark.skipif(FFMPEG is None, reason="needs ffmpeg")
 # What becomes of a file of a kind in each condition: it is read, refused, or (-) cannot be made.

@@ -9,7 +9,7 @@ import soundfile
 
 from unbraid import audio
 from unbraid.audio.reader import open_container
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 def noise(samples: int = 4000, channels: int = 2) -> np.ndarray:

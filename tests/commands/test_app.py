@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from tests.conftest import PROJECT, hear_ctrl_c
-from tests.exports.conftest import SMALL, made
+from tests.inference.export.conftest import SMALL, made
 from tests.test_configs import compose
 
 pytest.importorskip("uvicorn", reason="pip install 'unbraid[app]'")
@@ -69,11 +69,11 @@ def test_bad_input_is_one_sentence(cli, run):
             ([f"run={run}", "max_waiting=0"], "max_waiting: found 0"),
             ([f"run={run}", "keep_minutes=abc"], "keep_minutes: found 'abc', expected int"),
         ):
-            status, _, err = cli(*words, door=DOOR)
+            status, _, err = cli(*words, script=DOOR)
             assert status == 1 and sentence in err and len(err.splitlines()) == 1, err
 
 
 def test_without_the_packages_a_sentence_says_what_to_install(cli, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    status, _, err = cli(f"run={run}", door=DOOR)
+    status, _, err = cli(f"run={run}", script=DOOR)
     assert status == 1 and "the page needs the package uvicorn: pip install 'unbraid[app]'" in err

@@ -11,8 +11,8 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 
-from tests.conftest import load_door, only_run
-from unbraid.commands.code_sizes import CodeSizes
+from tests.conftest import load_script, only_run
+from unbraid.reports.code_sizes import CodeSizes
 
 DIGITS = ["data=digits", "data.size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu"]
 SMALL = ["features.chunk_seconds=0.109375", "data.batch_size=2", "data.chunks_per_track=2"]  # 8 frames
@@ -116,13 +116,13 @@ def test_griffin_lim_can_be_heard_instead_of_the_inputs_phase(cli, songs, tmp_pa
 def test_codes_of_a_file_and_of_a_split(cli, songs, tmp_path):
     assert cli("model=ae", "model.net.code=3", *sound(songs, "hydra.run.dir=run"))[0] == 0
     file = next((songs / "test").iterdir()) / "vocals.wav"
-    status, _, err = cli("run=run", f"input={file}", "output=x/codes.npy", door="scripts/encode.py")
+    status, _, err = cli("run=run", f"input={file}", "output=x/codes.npy", script="scripts/encode.py")
     assert status == 0, err
     codes = np.load(tmp_path / "work/x/codes.npy")
     rows = list(csv.DictReader((tmp_path / "work/x/codes.csv").open()))
     assert codes.shape == (len(rows), 3) == (3 * 8192 // 128 + 1, 3)
     assert float(rows[-1]["seconds"]) == pytest.approx(3.0)
-    assert cli("run=run", "split=test", "output=codes.parquet", door="scripts/encode.py")[0] == 0
+    assert cli("run=run", "split=test", "output=codes.parquet", script="scripts/encode.py")[0] == 0
     from pyarrow import parquet
 
     table = parquet.read_table(tmp_path / "work/codes.parquet")
@@ -132,7 +132,7 @@ def test_codes_of_a_file_and_of_a_split(cli, songs, tmp_path):
 
 def test_codes_of_images_have_their_labels(cli, tmp_path):
     assert cli("model=ae", "model.net.code=3", *DIGITS, "hydra.run.dir=run")[0] == 0
-    assert cli("run=run", "split=valid", "output=codes.npy", door="scripts/encode.py")[0] == 0
+    assert cli("run=run", "split=valid", "output=codes.npy", script="scripts/encode.py")[0] == 0
     rows = list(csv.DictReader((tmp_path / "work/codes.csv").open()))
     assert np.load(tmp_path / "work/codes.npy").shape == (144, 3)
     assert {row["label"] for row in rows} == {str(digit) for digit in range(10)}
@@ -141,8 +141,8 @@ def test_codes_of_images_have_their_labels(cli, tmp_path):
 def test_anomalies_are_searched_with_labels_and_planted(cli, songs, tmp_path):
     assert cli("model=pca", "model.net.code=8", "targets=mixture", *sound(songs, "hydra.run.dir=run"))[0] == 0
     work = tmp_path / "work"
-    words = ["run=run", "split=test", "plant=[wrong_instrument]", "output=found"]
-    status, _, err = cli(*words, door="scripts/anomaly.py")
+    words = ["run=run", "split=test", "inject=[wrong_instrument]", "output=found"]
+    status, _, err = cli(*words, script="scripts/anomaly.py")
     assert status == 0, err
     planted = list(csv.DictReader((work / "found/song 3-mixture-planted.csv").open()))
     assert [row["kind"] for row in planted] == ["wrong_instrument"]
@@ -152,7 +152,7 @@ def test_anomalies_are_searched_with_labels_and_planted(cli, songs, tmp_path):
     )
     assert (work / "found/song 3-mixture.png").is_file()
     file, labels = work / "found/song 3-mixture-planted.flac", work / "found/song 3-mixture-planted.csv"
-    status, out, err = cli("run=run", f"input='{file}'", f"labels='{labels}'", "output=again", door="scripts/anomaly.py")
+    status, out, err = cli("run=run", f"input='{file}'", f"labels='{labels}'", "output=again", script="scripts/anomaly.py")
     assert status == 0, err
     assert float(out.splitlines()[1].split()[-1]) > 0.9
 
@@ -165,21 +165,21 @@ def test_files_of_the_same_name_in_two_folders_are_kept_apart(cli, songs, tmp_pa
         samples = 0.1 * np.random.default_rng(number).standard_normal(12000 * (number + 1))
         soundfile.write(work / "in" / folder / "mix.flac", samples, 12000)
     (work / "in/a/mix.flac").replace(work / "in/b/mix.wav")  # one name twice
-    status, _, err = cli("run=run", "input=in", door="scripts/anomaly.py")
+    status, _, err = cli("run=run", "input=in", script="scripts/anomaly.py")
     assert status == 1
     assert "mix.wav: has the same name as b/mix.flac" in err
     (work / "in/b/mix.wav").replace(work / "in/a/mix.flac")
-    status, out, err = cli("run=run", "input=in", "output=found", door="scripts/anomaly.py")
+    status, out, err = cli("run=run", "input=in", "output=found", script="scripts/anomaly.py")
     assert status == 0, err
     assert [line.split("  ")[0] for line in out.splitlines()[1:3]] == ["a - mix", "b - mix"]
     assert sorted(path.name for path in (work / "found").iterdir()) == [f"{n} - mix.{s}" for n in "ab" for s in ("csv", "png")]
-    assert cli("run=run", "input=in", "output=codes.npy", door="scripts/encode.py")[0] == 0
+    assert cli("run=run", "input=in", "output=codes.npy", script="scripts/encode.py")[0] == 0
     rows = list(csv.DictReader((work / "codes.csv").open()))
     counts = [sum(row["name"] == name for row in rows) for name in ("a - mix", "b - mix")]
     assert counts[0] + counts[1] == len(rows)
     assert counts[1] > 1.9 * counts[0]
     assert {row["label"] for row in rows} == {""}
-    assert cli("run=run", "input=in/a/mix.flac", "output=one", door="scripts/anomaly.py")[0] == 0
+    assert cli("run=run", "input=in/a/mix.flac", "output=one", script="scripts/anomaly.py")[0] == 0
     assert sorted(path.name for path in (work / "one").iterdir()) == ["mix.csv", "mix.png"]
 
 
@@ -211,7 +211,7 @@ def test_a_training_that_diverges_ends_in_one_sentence(cli, songs, tmp_path):
 def test_a_run_of_one_step_can_be_used(cli, tmp_path):
     assert cli("model=ae", *DIGITS, "trainer.max_steps=1", "hydra.run.dir=run")[0] == 0
     assert json.loads((tmp_path / "work/run/scores.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
-    status, _, err = cli("run=run", "split=test", door="scripts/encode.py")
+    status, _, err = cli("run=run", "split=test", script="scripts/encode.py")
     assert status == 0, err
 
 
@@ -219,8 +219,8 @@ def test_planted_anomalies_are_found_in_the_demo_songs(cli):
     """PCA fits at once, so that this is quick; docs/autoencoders.md has the figures of a network."""
     words = ["model=pca", "model.net.code=32", "targets=mixture", "evaluation.clips=0"]
     assert cli(*words, "trainer.accelerator=cpu", "hydra.run.dir=run")[0] == 0
-    words = ["run=run", "split=test", "plant=[clicks,dropout,hum,wrong_instrument]"]
-    status, out, err = cli(*words, door="scripts/anomaly.py")
+    words = ["run=run", "split=test", "inject=[clicks,dropout,hum,wrong_instrument]"]
+    status, out, err = cli(*words, script="scripts/anomaly.py")
     assert status == 0, err
     area = next(line for line in out.splitlines() if line.startswith("all"))
     assert float(area.split()[-1]) >= 0.95
@@ -270,14 +270,14 @@ def test_what_cannot_be_trained_is_said_in_one_sentence(cli, tmp_path, words, se
     ],
 )
 def test_what_cannot_be_encoded_is_said_in_one_sentence(cli, trained_on_digits, words, sentence):
-    status, _, err = cli(*(word.replace("=run", f"={trained_on_digits}") for word in words), door="scripts/encode.py")
+    status, _, err = cli(*(word.replace("=run", f"={trained_on_digits}") for word in words), script="scripts/encode.py")
     assert status == 1
     assert sentence in err
 
 
 def test_a_run_on_images_is_not_searched(cli, trained_on_digits):
     for words in (["split=test"], ["input=x.wav"]):
-        status, _, err = cli(f"run={trained_on_digits}", *words, door="scripts/anomaly.py")
+        status, _, err = cli(f"run={trained_on_digits}", *words, script="scripts/anomaly.py")
         assert status == 1
         assert "was trained on images, expected a run that was trained on sound" in err
         assert "choose" not in err
@@ -292,20 +292,20 @@ def test_what_cannot_be_searched_is_said_in_one_sentence(cli, songs, tmp_path):
         (["split=test", "quantile=1"], "quantile must lie between 0 and 1, found 1"),
         (["split=test", "smooth_seconds=-1"], "smooth_seconds must lie in [0, 60], found -1"),
         (["split=test", "seed=-1"], "seed must be at least 0, found -1"),
-        (["split=test", "plant=[thunder]"], "plant: there is no anomaly 'thunder'"),
-        (["split=test", "plant=[hum,hum,hum]"], "plant: 3.0 s are too short for 3 anomalies, expected 5.0 s"),
+        (["split=test", "inject=[thunder]"], "plant: there is no anomaly 'thunder'"),
+        (["split=test", "inject=[hum,hum,hum]"], "plant: 3.0 s are too short for 3 anomalies, expected 5.0 s"),
         (["split=test", "labels=bad.csv"], "labels: are of one input file"),
         (["input=bad.csv"], "bad.csv: is damaged, truncated or not audio"),
         (["input=bad.csv", "labels=bad.csv"], "bad.csv, line 2: starts at 2.0 s and stops at 1.0 s"),
         ([f"input='{song}'", "labels=late.csv"], "has an anomaly from 2.5 to 3.5 s, and mixture ends at 3.00 s"),
         (["input=bad.csv", "labels=none.csv"], "labels=none.csv: no such file"),
     ]:
-        status, _, err = cli("run=run", *words, door="scripts/anomaly.py")
+        status, _, err = cli("run=run", *words, script="scripts/anomaly.py")
         assert (status, sentence in err) == (1, True), err
 
 
 def test_a_run_that_rebuilds_is_not_evaluated_as_a_separation(cli, trained_on_digits):
-    status, _, err = cli(f"run={trained_on_digits}", door="scripts/evaluate.py")
+    status, _, err = cli(f"run={trained_on_digits}", script="scripts/evaluate.py")
     assert status == 1
     assert "rebuilds its input; expected a run that separates" in err
 
@@ -341,7 +341,7 @@ def trained_on_digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits") / "trained"
     before, sys.argv = sys.argv, ["train.py", "model=ae", *DIGITS, f"hydra.run.dir={folder}"]
     try:
-        load_door("train.py")()
+        load_script("train.py")()
     finally:
         sys.argv = before
     assert torch.load(folder / "checkpoints/best.ckpt", weights_only=True)["state_dict"]

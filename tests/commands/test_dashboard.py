@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from wandb.errors import AuthenticationError
 
-from unbraid.files import written_whole
+from unbraid.runs.files import atomic_write
 
 DOOR = "scripts/dashboard.py"
 
@@ -31,7 +31,7 @@ def write_run(folder, model, seed, logger="wandb", scored=True):
         "name": folder.name,
     }
     OmegaConf.save(OmegaConf.create(own), folder / "config.yaml")
-    with written_whole(folder / "metrics.csv") as partial:
+    with atomic_write(folder / "metrics.csv") as partial:
         partial.write_text("epoch,step,seconds,lr,steps_per_second,train/loss,valid/loss,valid/uSDR/vocals\n0,1,1,1,1,1,1,1\n")
     if scored:
         scores = {
@@ -55,7 +55,7 @@ def panels(spec):
 
 
 def test_a_sweep_has_the_panels_of_what_it_has_measured(cli, sweep):
-    status, out, err = cli('sweep="outputs/12-00 o\'clock"', door=DOOR)
+    status, out, err = cli('sweep="outputs/12-00 o\'clock"', script=DOOR)
     assert status == 0, err
     assert f"{sweep.relative_to(sweep.parents[1])}/dashboard.json" in out
     assert "wandb   offline, no API key: nothing was saved there" in out
@@ -80,7 +80,7 @@ def test_a_sweep_has_the_panels_of_what_it_has_measured(cli, sweep):
 
 
 def test_a_file_and_a_project_of_ones_own(cli, sweep):
-    assert cli('sweep="outputs/12-00 o\'clock"', "project=other", "output=mine/board.json", door=DOOR)[0] == 0
+    assert cli('sweep="outputs/12-00 o\'clock"', "project=other", "output=mine/board.json", script=DOOR)[0] == 0
     assert json.loads((sweep.parents[1] / "mine/board.json").read_text())["project"] == "other"
     assert not (sweep / "dashboard.json").exists()
 
@@ -95,10 +95,10 @@ def test_what_has_no_dashboard_is_said(cli, sweep, monkeypatch):
         ("sweep=outputs/silent",): "sweep=outputs/silent: none of its runs has logger=wandb",
         ("swep=x",): "swep: there is no such key; did you mean 'sweep'?",
     }.items():
-        status, _, err = cli(*words, door=DOOR)
+        status, _, err = cli(*words, script=DOOR)
         assert status == 1 and f"error: {sentence}" in err and err.count("\n") == 1
     monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
-    status, _, err = cli('sweep="outputs/12-00 o\'clock"', door=DOOR)
+    status, _, err = cli('sweep="outputs/12-00 o\'clock"', script=DOOR)
     assert status == 1 and "needs the package wandb-workspaces: pip install 'unbraid[dashboard]'" in err
 
 
@@ -111,7 +111,7 @@ def test_where_w_and_b_refuses_the_file_is_there(cli, sweep, monkeypatch, place)
     monkeypatch.setattr("unbraid.commands.dashboard.why_offline", lambda: None)
     monkeypatch.setattr("unbraid.commands.dashboard._own_entity", lambda: "me")
     monkeypatch.setattr(place, refusing)
-    status, _, err = cli('sweep="outputs/12-00 o\'clock"', "output=board.json", door=DOOR)
+    status, _, err = cli('sweep="outputs/12-00 o\'clock"', "output=board.json", script=DOOR)
     assert (status, err) == (1, "error: W&B has not saved it: the key is not known; what is shown lies in board.json\n")
     assert panels(json.loads((sweep.parents[1] / "board.json").read_text()))
 
@@ -119,13 +119,13 @@ def test_where_w_and_b_refuses_the_file_is_there(cli, sweep, monkeypatch, place)
 def test_an_account_without_an_entity_is_said(cli, sweep, monkeypatch):
     monkeypatch.setattr("unbraid.commands.dashboard.why_offline", lambda: None)
     monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(default_entity=None))
-    status, _, err = cli('sweep="outputs/12-00 o\'clock"', door=DOOR)
+    status, _, err = cli('sweep="outputs/12-00 o\'clock"', script=DOOR)
     assert (status, err) == (1, "error: entity: the account has none of its own; name one with entity=…\n")
 
 
 def test_damaged_scores_are_left_out(cli, sweep):
     (sweep / "3-unet_noskip/scores.json").write_text('{"summary":')
-    status, out, _ = cli('sweep="outputs/12-00 o\'clock"', door=DOOR)
+    status, out, _ = cli('sweep="outputs/12-00 o\'clock"', script=DOOR)
     assert status == 0 and out.count("its scores are not shown") == 1 and "3-unet_noskip/scores.json" in out
     assert "Scores" in panels(json.loads((sweep / "dashboard.json").read_text()))
 
@@ -137,9 +137,9 @@ def test_only_a_dashboard_is_ever_overwritten(cli, sweep):
         (work / name).write_text(text, errors="surrogateescape")
     kept = {path.name: path.read_bytes() for path in work.glob("*.json")}
     for name in (*kept, "folder"):
-        status, out, err = cli('sweep="outputs/12-00 o\'clock"', f"output={name}", door=DOOR)
+        status, out, err = cli('sweep="outputs/12-00 o\'clock"', f"output={name}", script=DOOR)
         sentence = f"output={name}: is there already and is no dashboard; choose another name or remove it"
         assert (status, out, err) == (1, "", f"error: {sentence}\n")
     assert {path.name: path.read_bytes() for path in work.glob("*.json")} == kept
     for _ in range(2):
-        assert cli('sweep="outputs/12-00 o\'clock"', "output=board.json", door=DOOR)[0] == 0
+        assert cli('sweep="outputs/12-00 o\'clock"', "output=board.json", script=DOOR)[0] == 0

@@ -12,7 +12,7 @@ from tests.conftest import files_below
 from unbraid.data.demo_songs.leads import render_leads
 from unbraid.data.demo_songs.song import render_song
 from unbraid.data.demo_songs.sounds import SAMPLE_RATE
-from unbraid.instruments import Player
+from unbraid.models.instruments import Player
 
 SMALL = [
     "model=ddsp_small", "data=demo_leads", "data.layout.train=2", "data.layout.valid=1", "data.layout.test=1",
@@ -60,7 +60,7 @@ def test_a_run_has_scores_audio_and_pictures(run):
 
 
 def test_a_voice_is_played(cli, run, voice, tmp_path):
-    status, out, err = cli(f"run={run}", f"input={voice}", "output=out/reed.wav", door="scripts/transfer.py")
+    status, out, err = cli(f"run={run}", f"input={voice}", "output=out/reed.wav", script="scripts/transfer.py")
     assert status == 0, err
     assert "of what sounds is voiced" in out and "semitones" in out
     work = tmp_path / "work"
@@ -74,7 +74,7 @@ def test_a_voice_is_played(cli, run, voice, tmp_path):
         shift = 12 * np.log2(curves["f0"] / curves["input_f0"])
     before = (work / "out/reed.wav").read_bytes()
     words = [f"run={run}", f"input={voice}", "output=out/reed.wav", "shift=5", "loudness=keep", "reverb=false"]
-    assert cli(*words, door="scripts/transfer.py")[0] == 0
+    assert cli(*words, script="scripts/transfer.py")[0] == 0
     with np.load(work / "out/reed.npz", allow_pickle=False) as curves:
         again = 12 * np.log2(curves["f0"] / curves["input_f0"])
     assert np.median(np.abs(again - 5)) < 1e-3 and np.median(np.abs(shift - np.round(shift))) < 1e-3
@@ -89,7 +89,7 @@ def test_a_run_is_a_player_for_libraries(run):
 
 
 def refused(cli, run, source, *words) -> str:
-    status, _, err = cli(f"run={run}", f"input={source}", "output=o.wav", *words, door="scripts/transfer.py")
+    status, _, err = cli(f"run={run}", f"input={source}", "output=o.wav", *words, script="scripts/transfer.py")
     assert status == 1 and len(err.strip().splitlines()) == 1, err
     return err
 
@@ -109,16 +109,16 @@ def test_what_cannot_be_asked_is_said_in_one_sentence(cli, run, voice, songs, tm
     assert "shift: found 'high', expected" in refused(cli, run, voice, "shift=high")
     assert "silence_db must be above 0 dB" in refused(cli, run, voice, "silence_db=-3")
     assert "no such folder" in refused(cli, tmp_path / "nowhere", voice)
-    status, _, err = cli(f"run={run}", f"input={voice}", f"output={voice}", door="scripts/transfer.py")
+    status, _, err = cli(f"run={run}", f"input={voice}", f"output={voice}", script="scripts/transfer.py")
     assert status == 1 and "is the input, expected another file" in err
-    status, _, err = cli(f"run={run}", f"input={voice}", "output=o.aiff", door="scripts/transfer.py")
+    status, _, err = cli(f"run={run}", f"input={voice}", "output=o.aiff", script="scripts/transfer.py")
     assert status == 1 and "expected a name that ends in .wav" in err
-    status, _, err = cli(f"run={run}", "output=o.wav", door="scripts/transfer.py")
+    status, _, err = cli(f"run={run}", "output=o.wav", script="scripts/transfer.py")
     assert status == 1 and "input has no default and must be given" in err
-    for door in ("scripts/encode.py", "scripts/anomaly.py"):
-        status, _, err = cli(f"run={run}", f"input={voice}", door=door)
+    for script in ("scripts/encode.py", "scripts/anomaly.py"):
+        status, _, err = cli(f"run={run}", f"input={voice}", script=script)
         assert status == 1 and "has no autoencoder" in err
-    status, _, err = cli(f"run={run}", f"input={voice}", door="scripts/separate.py")
+    status, _, err = cli(f"run={run}", f"input={voice}", script="scripts/separate.py")
     assert status == 1 and "has an instrument and no separator" in err
 
 
@@ -130,7 +130,7 @@ def test_what_cannot_be_asked_is_said_in_one_sentence(cli, run, voice, songs, tm
         (["data.sampling.remix=0.5"], "augmentation: pitch and loudness are found in tracks as they are"),
         (["data.sample_rate=8000"], "data.sample_rate: found 8000, expected what features.sample_rate says, 16000"),
         (["features.channels=2"], "channels must be 1"),
-        (["pitch.lowest_hz=5"], "lowest_hz must lie in [32, 1975] Hz, found 5"),
+        (["pitch.fmin=5"], "fmin must lie in [32, 1975] Hz, found 5"),
         (["data=digits"], "data: has no sound that an instrument could learn from"),
         (["features=spectra"], "pitch: the model and the data that are chosen make no use of it"),
         (["init=umxhq"], "there are no published weights of autoencoders and instruments"),

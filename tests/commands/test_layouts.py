@@ -7,7 +7,7 @@ import torch
 
 from tests.conftest import SHORT, files_below, make_root, only_run
 from tests.data import twins
-from unbraid.commands.door import CONF
+from unbraid.commands.cli import CONF
 from unbraid.commands.layouts import layouts_that_fit
 
 OWN = ["targets=voice"]
@@ -34,7 +34,13 @@ def test_every_layout_trains(cli, tmp_path, twin, words):
 
 
 def test_augmentation_remix_and_copies_train(cli, songs, tmp_path):
-    words = ["augmentation=all", "copies=tempo", "data.sampling.remix=0.5", "data.sampling.skip_below_db=-50", "targets=all"]
+    words = [
+        "augmentation=all",
+        "offline_augmentation=tempo",
+        "data.sampling.remix=0.5",
+        "data.sampling.skip_below_db=-50",
+        "targets=all",
+    ]
     status, out, err = cli("data=musdb", f"data.root={songs}", *SHORT, *words)
     assert status == 0, err
     assert "6 train, 1 valid, 1 test tracks; 6 steps an epoch" in out
@@ -46,16 +52,16 @@ def test_augmentation_remix_and_copies_train(cli, songs, tmp_path):
     ("words", "sentence"),
     [
         (["augmentation.gain.low=2"], "augmentation.gain.low must lie in [0, high] = [0, 1.25], found 2"),
-        (["copies.up.semitones=40"], "copies.up.semitones must lie in [-12, 12], found 40"),
+        (["offline_augmentation.up.semitones=40"], "offline_augmentation.up.semitones must lie in [-12, 12], found 40"),
         (["data.sampling.over=songs"], "data.sampling.over: found 'songs', expected Literal['tracks', 'time']"),
         (["data.sampling.remix=2"], "data.sampling.remix must lie in [0, 1], found 2"),
         (["data.residency=device"], "data.residency=device: the network runs on cpu, expected a GPU"),
         (["data.residency=gpu"], "data.residency: found 'gpu'"),
-        (["data.decoders=0"], "data.decoders must be at least 1, found 0"),
+        (["data.num_decode_workers=0"], "data.num_decode_workers must be at least 1, found 0"),
     ],
 )
 def test_what_the_data_engine_cannot_use_is_said(cli, songs, words, sentence):
-    choices = ["data=musdb", f"data.root={songs}", "augmentation=gain_swap", "copies=pitch"]
+    choices = ["data=musdb", f"data.root={songs}", "augmentation=gain_swap", "offline_augmentation=pitch"]
     status, _, err = cli(*choices, *SHORT, *words)
     assert status == 1 and sentence in err
 

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from openunmix.model import OpenUnmix
 from openunmix.utils import load_separator
 
-from tests.conftest import files_below, load_door, make_root
+from tests.conftest import files_below, load_script, make_root
 from tests.test_configs import compose
-from unbraid.runs import build, own_config
+from unbraid.runs.config import build, own_config
 
 DOOR = "scripts/export.py"
 NET = [
@@ -39,9 +39,9 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNBRAID_CACHE", str(folder / "cache"))
         patch.setattr(sys, "argv", ["train.py", *words(folder / "songs", f"hydra.run.dir={folder / 'run'}")])
-        load_door("train.py")()
+        load_script("train.py")()
         patch.setattr(sys, "argv", [DOOR, f"run={folder / 'run'}", f"output={folder / 'exported'}"])
-        load_door(DOOR)()
+        load_script(DOOR)()
     return folder
 
 
@@ -93,7 +93,7 @@ def test_the_package_loads_what_is_exported_and_says_the_same(trained, iteration
     theirs = load_separator(str(trained / "exported"), ["vocals", "accompaniment"], niter=iterations).eval()
     own = own_config(trained / "run")
     own.model.separator.phase = {
-        "_target_": "unbraid.phases.Wiener", "iterations": iterations, "softmask": False, "residual": False,
+        "_target_": "unbraid.dsp.phase.Wiener", "iterations": iterations, "softmask": False, "residual": False,
         "window_frames": 300,
     }  # fmt: skip
     task = build(own.model)
@@ -106,7 +106,7 @@ def test_the_package_loads_what_is_exported_and_says_the_same(trained, iteration
 
 
 def refused(cli, *more):
-    status, _, err = cli(*more, door=DOOR)
+    status, _, err = cli(*more, script=DOOR)
     assert status == 1
     return err
 

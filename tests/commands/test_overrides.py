@@ -8,9 +8,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from unbraid.commands.door import CONF
+from unbraid.commands.cli import CONF
 from unbraid.commands.overrides import LISTS, PATHS, as_typed, is_sweep, quote_paths, quoted, unreadable
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 PARSER = OverridesParser.create()
 NAMES = [
@@ -26,7 +26,7 @@ NOT_PATHS = {
     "prepare": set(),
     "separate": {"channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "batch_size"},
     "transfer": {"shift", "loudness"}, "wandb_sweep": {"objective", "direction", "method", "trials", "project", "entity"},
-    "config": {"power", "reference", "resume"},
+    "train": {"power", "published", "resume"},
 }  # fmt: skip
 NOT_PATHS_OF_LAYOUTS = {"edition", "missing", "bleed", "lengths", "omitted", "instruments", "remix"}
 
@@ -138,10 +138,10 @@ def test_other_words_stay_as_they_are():
 
 
 def test_a_sweep_is_known_by_option_and_by_yaml():
-    assert not is_sweep(["data.root=a,b", "launcher=local"], CONF, "config")
+    assert not is_sweep(["data.root=a,b", "launcher=local"], CONF, "train")
     assert is_sweep(["data.root=a,b"], CONF, "wandb_sweep")
     for word in ("-m", "--multirun", "hydra.mode=MULTIRUN", "launcher=slurm", "launcher=ray"):
-        assert is_sweep([word], CONF, "config"), word
+        assert is_sweep([word], CONF, "train"), word
 
 
 def test_every_key_that_may_take_a_path_is_classified():
@@ -149,7 +149,7 @@ def test_every_key_that_may_take_a_path_is_classified():
         own = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         texts = {key for key, value in own.items() if (value is None or isinstance(value, str)) and key not in PATHS}
         assert texts <= NOT_PATHS[file.stem] | {"defaults"}, file.stem
-        lists = {key for key, value in own.items() if isinstance(value, list)} - {"defaults", "plant", "words", "conditions"}
+        lists = {key for key, value in own.items() if isinstance(value, list)} - {"defaults", "inject", "words", "conditions"}
         assert lists <= LISTS, file.stem
     for file in (CONF / "data").glob("*.yaml"):
         layout = OmegaConf.load(file).get("layout") or {}

@@ -27,7 +27,7 @@ def test_twelve_untidy_songs_become_a_network_and_stems(cli, tmp_path):
         assert f"data    {words}" in err
     run = only_run(tmp_path / "work")
     assert set(json.loads((run / "scores.json").read_text())["tracks"]) == {"01 Song", "08 Song"}
-    status, _, err = cli(f"run={run}", f"input='{root}/Live [2nd take]/Kick.wav'", door="scripts/separate.py")
+    status, _, err = cli(f"run={run}", f"input='{root}/Live [2nd take]/Kick.wav'", script="scripts/separate.py")
     assert status == 0, err
     assert "separated/Kick/vocals.wav" in files_below(tmp_path / "work")
     assert files_below(root) == before

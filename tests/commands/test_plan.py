@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from tests.reporting.sweeps import usual
+from tests.reports.sweeps import usual
 from unbraid.commands import plan as module
-from unbraid.errors import InputError
-from unbraid.records import Run
-from unbraid.reporting.power import deviations_of
+from unbraid.reports.power import deviations_of
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import Run
 from unbraid.scoring.power import smallest_difference
 
 PROBED = {

@@ -22,7 +22,7 @@ DOOR = "scripts/prepare.py"
 
 @pytest.fixture
 def prepare(cli, tmp_path):
-    return partial(cli, f"data.cache_dir={tmp_path / 'cache'}", door=DOOR)
+    return partial(cli, f"data.cache_dir={tmp_path / 'cache'}", script=DOOR)
 
 
 def report(tmp_path):
@@ -102,7 +102,12 @@ def alive_in_group(group):
 def test_ctrl_c_leaves_whole_entries_and_no_process(tmp_path):
     for number in range(8):
         write_song(tmp_path / "root" / ("train", "valid", "test")[max(0, number - 5)] / f"song {number}", number, seconds=8)
-    words = ["data=musdb", f"data.root={tmp_path / 'root'}", f"data.cache_dir={tmp_path / 'cache'}", "data.decoders=2"]
+    words = [
+        "data=musdb",
+        f"data.root={tmp_path / 'root'}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        "data.num_decode_workers=2",
+    ]
     rate = ["model.separator.sample_rate=22050", "model.separator.chunk_seconds=2"]
     program = subprocess.Popen(
         [sys.executable, PROJECT / DOOR, *words, *rate],
@@ -189,4 +194,4 @@ def test_a_dry_run_makes_no_demo_songs(prepare, tmp_path):
 
 
 def test_data_without_tracks_needs_no_preparing(cli):
-    assert cli("data=digits", door=DOOR) == (1, "", "error: data=digits: has no tracks to decode; train on it at once\n")
+    assert cli("data=digits", script=DOOR) == (1, "", "error: data=digits: has no tracks to decode; train on it at once\n")

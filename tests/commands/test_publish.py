@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 import unbraid
 from tests.conftest import NARROW, files_below, make_run
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 DOOR = "scripts/publish.py"
 
@@ -32,7 +32,7 @@ def run(tmp_path):
 
 
 def test_what_is_published_is_the_run(cli, run, tmp_path):
-    status, out, err = cli(f"run={run}", "output=there", "license=cc-by-nc-4.0", door=DOOR)
+    status, out, err = cli(f"run={run}", "output=there", "license=cc-by-nc-4.0", script=DOOR)
     assert status == 0 and "published  there" in out, err
     there = tmp_path / "work/there"
     assert files_below(tmp_path / "work") == [
@@ -43,12 +43,12 @@ def test_what_is_published_is_the_run(cli, run, tmp_path):
     assert not any(str(tmp_path).encode() in path.read_bytes() for path in there.iterdir())
     assert OmegaConf.load(there / "config.yaml").init == "weights"
     assert (there / "model.safetensors").stat().st_mode & 0o777 == 0o644
-    status, _, err = cli(f"run={there}", door=DOOR)
+    status, _, err = cli(f"run={there}", script=DOOR)
     assert status == 1 and "is published already, expected the folder of a run" in err
 
 
 def test_the_card_is_one_of_the_hub_and_says_what_the_figures_are(cli, run, tmp_path):
-    assert cli(f"run={run}", "output=there", "license=cc-by-nc-4.0", door=DOOR)[0] == 0
+    assert cli(f"run={run}", "output=there", "license=cc-by-nc-4.0", script=DOOR)[0] == 0
     card = ModelCard.load(tmp_path / "work/there/README.md")
     assert card.data.license == "cc-by-nc-4.0" and card.data.library_name == "unbraid" and "unet" in card.data.tags
     for words in (
@@ -61,7 +61,7 @@ def test_the_card_is_one_of_the_hub_and_says_what_the_figures_are(cli, run, tmp_
 def test_a_run_without_scores_or_records_too(cli, run, tmp_path):
     (run / "scores.json").unlink()
     (run / "run.json").unlink()
-    assert cli(f"run={run}", door=DOOR)[0] == 0
+    assert cli(f"run={run}", script=DOOR)[0] == 0
     card = (run / "published/README.md").read_text()
     assert "It has not been scored." in card and "their licence is not recorded" in card
     unbraid.load(run / "published")
@@ -78,7 +78,7 @@ def test_a_run_without_scores_or_records_too(cli, run, tmp_path):
     ],
 )
 def test_what_cannot_be_published_is_said(cli, run, tmp_path, words, sentence):
-    status, _, err = cli(*(word.format(run=run) for word in words), door=DOOR)
+    status, _, err = cli(*(word.format(run=run) for word in words), script=DOOR)
     assert status == 1 and sentence in err and err.count("\n") == 1
     assert files_below(tmp_path / "work") == [] and not (run / "published").exists()
 
@@ -86,13 +86,13 @@ def test_what_cannot_be_published_is_said(cli, run, tmp_path, words, sentence):
 @pytest.mark.parametrize("text", ["no json", "{}"])
 def test_scores_that_are_none_are_said_and_leave_nothing(cli, run, tmp_path, text):
     (run / "scores.json").write_text(text)
-    status, _, err = cli(f"run={run}", "output=there", door=DOOR)
+    status, _, err = cli(f"run={run}", "output=there", script=DOOR)
     assert status == 1 and "scores.json" in err
     assert files_below(tmp_path / "work") == []
 
 
 def test_published_weights_that_are_damaged_are_said(cli, run, tmp_path):
-    assert cli(f"run={run}", door=DOOR)[0] == 0
+    assert cli(f"run={run}", script=DOOR)[0] == 0
     weights = run / "published/model.safetensors"
     whole = weights.read_bytes()
     for data in (b"", whole[:1000], b"\xff" * 100):

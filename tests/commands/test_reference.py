@@ -28,21 +28,21 @@ def test_a_run_says_its_distance_and_so_do_its_evaluations(cli, tmp_path):
     assert record["model"] == "unet_noskip"
 
     own = [f"run={run}", "protocol=ikala_nsdr", QUICK[0]]
-    status, out, err = cli(*own, door=DOOR)
+    status, out, err = cli(*own, script=DOOR)
     assert status == 0, err
     assert PREFIX in out and load(run / "scores/ikala_nsdr/scores.json")["reference"] == record
 
     kept = load(run / "run.json")
     (run / "run.json").write_text(json.dumps(kept | {"choices": {"model": "unet", "data": "pairs"}}))
-    _, out, _ = cli(*own, door=DOOR)
+    _, out, _ = cli(*own, script=DOOR)
     assert "): reference is for data=ikala, found data=pairs" in out
     every = ["data=ikala", f"data.root={root}", "data.layout.test=0.999", "data.layout.valid=0"]
-    status, out, err = cli(*own, *every, door=DOOR)
+    status, out, err = cli(*own, *every, script=DOOR)
     assert status == 0, err
     scores = load(run / "scores/ikala_nsdr-ikala/scores.json")
     assert f"{PREFIX}vocals NSDR " not in out and "distances" not in scores["reference"] and len(scores["trained_on"]) > 2
     (run / "tracks.json").write_text("{}")  # as the paper: trained on pairs, scored on all clips
-    status, out, err = cli(*own, *every, door=DOOR)
+    status, out, err = cli(*own, *every, script=DOOR)
     assert status == 0, err
     assert f"{PREFIX}vocals NSDR " in out
     scores = load(run / "scores/ikala_nsdr-ikala/scores.json")
@@ -51,5 +51,5 @@ def test_a_run_says_its_distance_and_so_do_its_evaluations(cli, tmp_path):
 
 def test_an_oracle_has_no_distance(cli, tmp_path):
     root = twins.ikala(tmp_path / "root")
-    status, out, err = cli("experiment=jansson2017_ikala", f"data.root={root}", QUICK[0], "oracle=irm", door=DOOR)
+    status, out, err = cli("experiment=jansson2017_ikala", f"data.root={root}", QUICK[0], "oracle=irm", script=DOOR)
     assert status == 0 and "reference" not in out, err

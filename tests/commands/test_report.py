@@ -6,14 +6,14 @@ import re
 import pytest
 
 from tests.conftest import SHORT, files_below, only_run
-from tests.reporting.sweeps import PROTOCOL, leave_run, usual
+from tests.reports.sweeps import PROTOCOL, leave_run, usual
 
 DOOR = "scripts/report.py"
 
 
 def test_a_sweep_gets_its_report(cli, tmp_path):
     usual(tmp_path / "sweep")
-    status, out, err = cli(f"sweep={tmp_path / 'sweep'}", door=DOOR)
+    status, out, err = cli(f"sweep={tmp_path / 'sweep'}", script=DOOR)
     assert status == 0 and err == "" and out.splitlines()[1].startswith("vocals (dB)")
     assert out.endswith(f"report  {tmp_path / 'sweep/report/index.html'}\n")
     assert (tmp_path / "sweep/report/listen.html").is_file() and files_below(tmp_path / "work") == []
@@ -22,11 +22,11 @@ def test_a_sweep_gets_its_report(cli, tmp_path):
 def test_some_runs_get_theirs_here_or_where_it_is_said(cli, tmp_path):
     usual(tmp_path / "sweep")
     runs = ",".join(str(path) for path in sorted((tmp_path / "sweep").glob("*-demo-0")))
-    status, out, _ = cli(f"runs=[{runs}]", "baseline=net1", "measure=SIR", "songs=0", door=DOOR)
+    status, out, _ = cli(f"runs=[{runs}]", "baseline=net1", "measure=SIR", "songs=0", script=DOOR)
     assert status == 0 and "net0 is 1." in out and "above net1 in vocals SIR" in out
     work = tmp_path / "work"
     assert (work / "report/index.html").is_file() and not (work / "report/audio").exists()
-    status, out, _ = cli(f"runs=[{runs}]", "output=mine/theirs", door=DOOR)
+    status, out, _ = cli(f"runs=[{runs}]", "output=mine/theirs", script=DOOR)
     assert status == 0 and (work / "mine/theirs/index.html").is_file()
 
 
@@ -34,7 +34,7 @@ def test_a_sweep_that_still_runs_is_reported_as_far_as_it_is(cli, tmp_path):
     usual(tmp_path / "sweep")
     leave_run(tmp_path / "sweep", 6, "net9", 0, None, state="queued")
     leave_run(tmp_path / "sweep", 7, "net9", 1, None, state="failed", error="trainer: out of memory")
-    status, out, _ = cli(f"sweep={tmp_path / 'sweep'}", door=DOOR)
+    status, out, _ = cli(f"sweep={tmp_path / 'sweep'}", script=DOOR)
     assert status == 0 and "without scores: 6-net9-demo-0 has not started" in out
     assert "without scores: 7-net9-demo-1 failed: trainer: out of memory" in out
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_reported_is_said_in_one_sentence(cli, tmp_path, words, s
     leave_run(tmp_path / "mixed", 0, "a", 0, [1.0])
     leave_run(tmp_path / "mixed", 1, "b", 0, [1.0], protocol=PROTOCOL | {"sample_rate": 16000})
     before = files_below(tmp_path)
-    status, out, err = cli(*words, door=DOOR)
+    status, out, err = cli(*words, script=DOOR)
     assert status == 1 and out == "" and sentence in err and len(err.splitlines()) == 1
     assert files_below(tmp_path) == before
 
@@ -83,8 +83,8 @@ def test_a_sweep_of_separators_ends_with_its_report(cli, songs, tmp_path):
 def test_a_sweep_of_two_protocols_ends_well_and_says_why_it_has_no_report(tmp_path, capsys):
     from omegaconf import OmegaConf
 
-    from unbraid.commands.at_end import ReportAtEnd
-    from unbraid.ledger import Ledger
+    from unbraid.commands.report_callback import ReportAtEnd
+    from unbraid.sweeps.ledger import Ledger
 
     leave_run(tmp_path, 0, "a", 0, [1.0])
     leave_run(tmp_path, 1, "b", 0, [1.0], protocol=PROTOCOL | {"sample_rate": 16000})

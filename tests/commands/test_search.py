@@ -14,13 +14,13 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.conftest import PROJECT, load_door
+from tests.conftest import PROJECT, load_script
 from unbraid.commands.train import train_frozen
-from unbraid.errors import InputError
-from unbraid.launchers import Local
-from unbraid.ledger import read
-from unbraid.reconstructions import Reconstructions
-from unbraid.records import read_record
+from unbraid.evaluation.reconstruction import Reconstructions
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import read_record
+from unbraid.sweeps.launchers import Local
+from unbraid.sweeps.ledger import read
 
 SEARCH = ["-m", "sweeper=optuna", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra:job.num}"]
 DIGITS = ["data=digits", "data.size=8", "trainer.accelerator=cpu"]
@@ -29,13 +29,13 @@ AE = [*SEARCH, *DIGITS, "model=ae", "model.net.code=2", "data.batch_size=512", "
 RATES = "optim.optimizer.lr=1e-2,1e-7"
 
 
-def run_here(self, arms, watch):
+def run_here(self, jobs, watch):
     """In place of `Local.run`: one after the other in this process, which need not import everything again each time."""
-    for arm in arms:
-        watch.started(arm, "here")
+    for job in jobs:
+        watch.started(job, "here")
         with suppress(InputError):
-            train_frozen(arm.folder)
-        watch.ended(arm, *arm.ending())
+            train_frozen(job.folder)
+        watch.ended(job, *job.ending())
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def runs_begun(sweep):
 
 
 def test_the_better_choice_is_found_and_the_same_command_finds_it_again(cli, here, sweep):
-    words = [*PCA, "model.net.code=2,24", "hydra.sweeper.parallel=2"]
+    words = [*PCA, "model.net.code=2,24", "hydra.sweeper.n_jobs=2"]
     status, out, err = cli(*words)
     assert status == 0, err
     errors = [json.loads((sweep / f"{n}/scores.json").read_text())["summary"]["images"]["error"]["mean"] for n in (0, 1)]
@@ -84,7 +84,7 @@ def test_the_better_choice_is_found_and_the_same_command_finds_it_again(cli, her
 def test_more_trials_go_on_and_another_search_is_refused(cli, here, sweep):
     words = [*PCA, "model.net.code=2,3,4"]
     for trials in (1, 2):
-        assert cli(*words, f"hydra.sweeper.trials={trials}")[0] == 0
+        assert cli(*words, f"hydra.sweeper.n_trials={trials}")[0] == 0
     assert runs_begun(sweep) == ["0", "1"]
     status, _, err = cli(*PCA, "model.net.code=2,5")
     assert status == 1 and err.startswith(f"error: {sweep}/study.journal: holds a search with another space: found ")
@@ -148,8 +148,8 @@ def test_what_no_trial_can_be_is_said_before_there_is_a_study(cli, sweep):
     [
         (["hydra.sweeper.sampler=tpee"], "hydra.sweeper.sampler=tpee: there is no such choice; did you mean 'tpe'?"),
         (["hydra.sweeper.pruner=hope"], "hydra.sweeper.pruner=hope: there is no such choice; did you mean 'none'?"),
-        (["hydra.sweeper.trial=3"], "hydra.sweeper.trial: there is no such key; did you mean 'trials'?"),
-        (["hydra.sweeper.trials=0"], "hydra.sweeper.trials must be at least 1, found 0"),
+        (["hydra.sweeper.trial=3"], "hydra.sweeper.trial: there is no such key; did you mean 'n_trials'?"),
+        (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be at least 1, found 0"),
         (["optim.optimizer.lr=interval(0,1)"], "optim.optimizer.lr: has no list of values, as a grid needs"),
         (["model.net.codes=3"], "model.net.codes: there is no such key; did you mean 'code'?"),
         (['hydra.sweeper.conditions=["seed if model=ae"]'], "hydra.sweeper.conditions: 'seed' is not searched; known: optim."),
@@ -167,13 +167,13 @@ def test_there_must_be_something_to_search_and_a_sweep_to_do_it_in(cli, sweep):
     assert status == 1 and err.startswith("error: there is nothing to search: ")
     status, _, err = cli("sweeper=optuna", *DIGITS, "model=pca")
     assert status == 1 and err.startswith("error: sweeper=optuna: is for sweeps, of one run too; add -m")
-    status, _, err = cli("-m", "sweeper=optuna", "oracle=irm,ibm", door="scripts/evaluate.py")
+    status, _, err = cli("-m", "sweeper=optuna", "oracle=irm,ibm", script="scripts/evaluate.py")
     assert status == 1 and err.startswith("error: sweeper=optuna: searches with train.py only")
     assert not sweep.exists()
 
 
 def test_the_package_that_is_missing_is_named(cli, sweep, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("unbraid.search.") and not name.endswith("options")]:
+    for name in [name for name in sys.modules if name.startswith("unbraid.sweeps.search.") and not name.endswith("options")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "optuna", None)
     status, _, err = cli(*PCA, "model.net.code=2,3")
@@ -224,7 +224,7 @@ def search_here(commands: Path) -> None:
         (commands / str(os.getpid())).touch()
         while len([*commands.iterdir()]) < 2:
             time.sleep(0.01)
-        load_door("train.py")()
+        load_script("train.py")()
 
 
 def test_two_commands_at_once_share_the_trials(sweep, tmp_path):

@@ -36,7 +36,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def separate(cli, run):
-    return lambda *words: cli(f"run={run}", *words, door=DOOR)
+    return lambda *words: cli(f"run={run}", *words, script=DOOR)
 
 
 def song(path, seconds=1.5, rate=RATE, channels=2, **options):
@@ -99,15 +99,15 @@ def test_every_kind_of_file_goes_through_and_keeps_rate_and_length(separate, tmp
     assert "d.wav: has 6 channels (assumed to be FL FR FC LFE BL BR); mixed down to stereo as in ITU-R BS.775" in out
 
 
-@pytest.mark.parametrize("form", ["wav", "flac", "mp3", "ogg"])
-def test_every_format_is_written_with_tags(separate, tmp_path, form):
+@pytest.mark.parametrize("output_format", ["wav", "flac", "mp3", "ogg"])
+def test_every_format_is_written_with_tags(separate, tmp_path, output_format):
     tone = song(tmp_path / "song.wav")
     with soundfile.SoundFile(tmp_path / "song.flac", "w", RATE, 2) as file:
         file.title, file.artist = "Song", "Künstlerin"
         file.write(tone.T)
-    status, _, err = separate(f"input={tmp_path / 'song.flac'}", f"format={form}", "name=%target of %track")
+    status, _, err = separate(f"input={tmp_path / 'song.flac'}", f"format={output_format}", "name=%target of %track")
     assert status == 0, err
-    path = tmp_path / f"work/separated/vocals of song.{form}"
+    path = tmp_path / f"work/separated/vocals of song.{output_format}"
     with audio.open_audio(path) as blocks:
         assert blocks.tags["title"] == "Song (vocals)" and blocks.tags["artist"] == "Künstlerin"
         assert sum(block.shape[1] for block in blocks) == tone.shape[1]
@@ -116,11 +116,13 @@ def test_every_format_is_written_with_tags(separate, tmp_path, form):
         assert "artist" not in blocks.tags
 
 
-@pytest.mark.parametrize(("form", "bits", "subtype"), [("wav", 16, "PCM_16"), ("wav", 24, "PCM_24"), ("flac", 16, "PCM_16")])
-def test_samples_have_the_bits_that_were_asked_for(separate, tmp_path, form, bits, subtype):
+@pytest.mark.parametrize(
+    ("output_format", "bits", "subtype"), [("wav", 16, "PCM_16"), ("wav", 24, "PCM_24"), ("flac", 16, "PCM_16")]
+)
+def test_samples_have_the_bits_that_were_asked_for(separate, tmp_path, output_format, bits, subtype):
     song(tmp_path / "song.wav")
-    assert separate(f"input={tmp_path / 'song.wav'}", f"format={form}", f"bits={bits}")[0] == 0
-    assert soundfile.info(tmp_path / f"work/separated/song/bass.{form}").subtype == subtype
+    assert separate(f"input={tmp_path / 'song.wav'}", f"format={output_format}", f"bits={bits}")[0] == 0
+    assert soundfile.info(tmp_path / f"work/separated/song/bass.{output_format}").subtype == subtype
 
 
 def test_a_stem_file_has_mixture_and_stems_in_the_usual_order(separate, tmp_path, stem_file):
@@ -312,7 +314,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(separate, tmp_path, words, 
 def test_an_input_is_never_replaced(cli, tmp_path):
     song(tmp_path / "work/vocals.wav", 0.1)
     before, run = (tmp_path / "work/vocals.wav").read_bytes(), make_run(tmp_path / "run", *SMALL)
-    status, _, err = cli(f"run={run}", "input=vocals.wav", "output=.", "name=%target", "overwrite=true", door=DOOR)
+    status, _, err = cli(f"run={run}", "input=vocals.wav", "output=.", "name=%target", "overwrite=true", script=DOOR)
     assert status == 1 and "vocals.wav: is an input, expected another output or name" in err
     assert (tmp_path / "work/vocals.wav").read_bytes() == before
 
@@ -331,7 +333,7 @@ def test_estimates_that_are_no_numbers_are_said(cli, tmp_path):
     checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     checkpoint["state_dict"]["separator.nets.0.decoder.2.0.bias"] += torch.nan
     torch.save(checkpoint, run / "checkpoints/best.ckpt")
-    status, _, err = cli(f"run={run}", f"input={tmp_path / 'x.wav'}", door=DOOR)
+    status, _, err = cli(f"run={run}", f"input={tmp_path / 'x.wav'}", script=DOOR)
     assert status == 1 and "vocals: the estimates are not numbers" in err
     assert files_below(tmp_path / "work") == []
 
@@ -340,10 +342,10 @@ def test_names_that_stems_have_already_are_refused(cli, tmp_path):
     song(tmp_path / "x.wav", 0.1)
     run = make_run(tmp_path / "run", *SMALL, "targets=vocals_accompaniment")
     words = [f"run={run}", f"input={tmp_path / 'x.wav'}", "accompaniment=true"]
-    assert "accompaniment=true: the model has a target of that name already" in cli(*words, door=DOOR)[2]
+    assert "accompaniment=true: the model has a target of that name already" in cli(*words, script=DOOR)[2]
     other = make_run(tmp_path / "other", *SMALL, "+targets.rhythm=[drums,bass]", "~targets.vocals", "~targets.drums")
     words = [f"run={other}", f"input={tmp_path / 'x.wav'}", "accompaniment=true"]
-    assert "accompaniment=true: is all but vocals, and the model's targets are" in cli(*words, door=DOOR)[2]
+    assert "accompaniment=true: is all but vocals, and the model's targets are" in cli(*words, script=DOOR)[2]
 
 
 def test_a_rate_that_a_format_does_not_have_is_said(separate, tmp_path):
@@ -427,7 +429,7 @@ def survives(cli, run, tmp_path, stem_file, seeds):
     """Each ends in a sentence or in a result that is whole; how many do which."""
     results = 0
     for path in damaged(tmp_path, stem_file, seeds):
-        status, _, err = cli(f"run={run}", f"input={path}", "output=out", door=DOOR)
+        status, _, err = cli(f"run={run}", f"input={path}", "output=out", script=DOOR)
         left = files_below(tmp_path / "work")
         if status == 0:
             stems = [soundfile.info(stem) for stem in (tmp_path / "work/out").rglob("*.wav")]

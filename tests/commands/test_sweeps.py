@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import PROJECT, files_below, only_run
-from unbraid.ledger import read
+from unbraid.sweeps.ledger import read
 
 AUTOENCODER = [
     "model=deep_ae", "data=digits", "features=pixels", "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=512",

@@ -7,13 +7,13 @@ from hydra import compose, initialize_config_dir
 
 from tests.conftest import SHORT, only_run
 from tests.data import twins
-from unbraid.commands.door import CONF
-from unbraid.errors import InputError
+from unbraid.commands.cli import CONF
+from unbraid.runs.errors import InputError
 
 
 def targets(*words):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [*words])
+        config = compose("train", [*words])
     assert config.data.targets == config.targets
     return config.targets
 

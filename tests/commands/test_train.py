@@ -14,16 +14,18 @@ import torch
 from omegaconf import OmegaConf
 
 from tests.conftest import NARROW, PROJECT, SHORT, files_below, only_run, write_song
-from tests.test_separators import Constant, masking
+from tests.models.test_separators import Constant, masking
 from unbraid import audio
-from unbraid.commands.courses import set_up_process, try_one_chunk
-from unbraid.commands.door import CONF
-from unbraid.errors import InputError
-from unbraid.losses import MagnitudeL1, WaveformL1
+from unbraid.commands.cli import CONF
+from unbraid.inference.chunked import separate
+from unbraid.models.losses import MagnitudeL1, WaveformL1
+from unbraid.models.separators.waveform import WaveformSeparator
 from unbraid.nets.adapters import ConvTasNet
-from unbraid.runs import build
+from unbraid.runs.config import build
+from unbraid.runs.errors import InputError
 from unbraid.scoring.measures import usdr
-from unbraid.separators import Direct
+from unbraid.training.separation import try_one_chunk
+from unbraid.training.trainer import set_up_process
 
 
 def musdb(root, *more):
@@ -114,7 +116,7 @@ def test_checkpoints_hold_tensors_and_plain_python_only(cli, songs, tmp_path):
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(cli, songs, tmp_path):
     weights = []
     for number, seed in enumerate((0, 0, 1)):
-        cli(*musdb(songs, f"hydra.run.dir=run{number}", f"seed={seed}", f"data.workers={number % 2}"))
+        cli(*musdb(songs, f"hydra.run.dir=run{number}", f"seed={seed}", f"data.num_workers={number % 2}"))
         weights.append(torch.load(tmp_path / f"work/run{number}/checkpoints/last.ckpt", weights_only=True)["state_dict"])
     first, again, other = weights
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -170,7 +172,7 @@ def test_the_best_weights_are_scored_not_the_last(cli, songs, tmp_path):
         task.load_state_dict(torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"])
         (mixture,), _ = audio.read(run / "audio/song 3/mixture.flac")
         (target,), _ = audio.read(run / "audio/song 3/vocals-target.flac")
-        estimate = task.separator.eval().separate(torch.from_numpy(mixture))[0]
+        estimate = separate(task.separator.eval(), torch.from_numpy(mixture))[0]
         scores.append(usdr(torch.from_numpy(target), estimate))
     scored = load_json(run / "scores.json")["tracks"]["song 3"]["vocals"]["uSDR"]
     assert scored == pytest.approx(scores[0], abs=0.01) and abs(scores[0] - scores[1]) > 0.1
@@ -185,7 +187,7 @@ def test_trying_a_chunk_leaves_the_network_in_training_mode(songs, tmp_path):
 def test_a_network_whose_sizes_do_not_go_together_is_said_before_any_training():
     net = partial(ConvTasNet, msk_num_stacks=0)
     with pytest.raises(InputError, match=r"model\.separator\.net: its sizes do not suit chunks of 800 samples: prelu"):
-        try_one_chunk(Direct(net, ["vocals"], 8000, 1, 0.1), WaveformL1(), 800)
+        try_one_chunk(WaveformSeparator(net, ["vocals"], 8000, 1, 0.1), WaveformL1(), 800)
 
 
 def test_denormal_numbers_are_flushed():
@@ -256,11 +258,11 @@ def test_a_run_without_a_best_epoch_keeps_its_last_weights(cli, songs, tmp_path,
 def test_a_run_of_one_step_is_used_as_it_was_scored(cli, songs, tmp_path):
     assert cli(*musdb(songs, "trainer.max_steps=1", "hydra.run.dir=run"))[0] == 0
     run = tmp_path / "work/run"
-    status, _, err = cli("run=run", "output=again", door="scripts/evaluate.py")
+    status, _, err = cli("run=run", "output=again", script="scripts/evaluate.py")
     assert status == 0, err
     assert load_json(tmp_path / "work/again/scores.json")["tracks"] == load_json(run / "scores.json")["tracks"]
     song = songs / "test/song 3/mixture.wav"
-    assert cli("run=run", f"input={song}", door="scripts/separate.py")[0] == 0
+    assert cli("run=run", f"input={song}", script="scripts/separate.py")[0] == 0
 
 
 def test_weights_that_diverged_in_the_last_step_are_refused(cli, songs, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from unbraid.commands.door import CONF
+from unbraid.commands.cli import CONF
 from unbraid.commands.experiment import check_experiment
 
 DOOR = "scripts/wandb_sweep.py"
@@ -20,7 +20,7 @@ def read(path):
 
 
 def test_a_space_becomes_a_sweep_whose_agents_run_train_py(cli, tmp_path):
-    status, out, _ = cli(*SPACE, "trainer=cpu", "trials=20", "objective=test/uSDR/vocals", "direction=maximize", door=DOOR)
+    status, out, _ = cli(*SPACE, "trainer=cpu", "trials=20", "objective=test/uSDR/vocals", "direction=maximize", script=DOOR)
     assert status == 0 and "wandb sweep wandb_sweep.yaml" in out
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["wandb_sweep.yaml"]
     found = read(tmp_path / "work/wandb_sweep.yaml")
@@ -41,14 +41,14 @@ def test_a_space_becomes_a_sweep_whose_agents_run_train_py(cli, tmp_path):
     # what an agent then types is an experiment
     typed = [f"{name}={one.get('values', [one.get('min')])[0]}" for name, one in found["parameters"].items()]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", ["name=test", head[-1], fixed, *typed])
+        config = hydra.compose("train", ["name=test", head[-1], fixed, *typed])
     check_experiment(config)
     assert OmegaConf.select(config, "logger.wandb.project") == "unbraid" and config.trainer.accelerator == "cpu"
 
 
 def test_an_experiment_brings_its_own_space_and_a_grid_lists_all(cli, tmp_path):
     words = ["experiment=skip_ablation", "seed=0,1", "method=grid", "logger=wandb", "output=mine/sweep.yaml", "entity=us"]
-    assert cli(*words, door=DOOR)[0] == 0
+    assert cli(*words, script=DOOR)[0] == 0
     found = read(tmp_path / "work/mine/sweep.yaml")
     assert found["parameters"]["model"] == {"values": ["unet_small", "unet_noskip_small", "chimera_small"]}
     assert found["parameters"]["seed"] == {"values": [0, 1]}
@@ -72,13 +72,13 @@ def test_an_experiment_brings_its_own_space_and_a_grid_lists_all(cli, tmp_path):
     ],
 )  # fmt: skip
 def test_what_cannot_be_a_sweep_is_said_and_nothing_is_written(cli, tmp_path, words, sentence):
-    status, _, err = cli(*words, door=DOOR)
+    status, _, err = cli(*words, script=DOOR)
     assert status == 1 and sentence in err and err.startswith("error: ") and err.count("\n") == 1
     assert not [*(tmp_path / "work").iterdir()]
 
 
 def test_a_file_is_never_overwritten(cli, tmp_path):
     (tmp_path / "work/wandb_sweep.yaml").write_text("mine")
-    status, _, err = cli("seed=0,1", door=DOOR)
+    status, _, err = cli("seed=0,1", script=DOOR)
     assert status == 1 and "output=wandb_sweep.yaml: is there already" in err
     assert (tmp_path / "work/wandb_sweep.yaml").read_text() == "mine"

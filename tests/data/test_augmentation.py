@@ -5,10 +5,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from unbraid.commands.door import CONF
+from unbraid.commands.cli import CONF
 from unbraid.data.augmentation import ChannelSwap, Equalizer, Gain, LowPass, MixUp, Noise, Polarity, Remix, TimeShift
-from unbraid.errors import InputError
-from unbraid.runs import build
+from unbraid.runs.config import build
+from unbraid.runs.errors import InputError
 
 RATE = 8000
 ALL = {

@@ -6,7 +6,7 @@ import pytest
 from tests.data import twins
 from unbraid.data.decoding import decode
 from unbraid.data.tracks import AudioStream, Track
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 def track(tmp_path, *files, **options):

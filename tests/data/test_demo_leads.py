@@ -8,7 +8,7 @@ import pytest
 from unbraid.data.demo_songs.leads import LEADS, render_leads
 from unbraid.data.demo_songs.sounds import SAMPLE_RATE
 from unbraid.data.layouts.demo import DemoLeads
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 SECONDS = 8.0
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unbraid.data.digits import IMAGES, LABELS, Digits, ShuffledBatches, read_idx
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 def digits(root=None, **changed):

@@ -6,7 +6,7 @@ import pytest
 
 from unbraid.data.listings import check_refused, empty_split, outline
 from unbraid.data.tracks import AudioStream, Listing, Track
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 ROOT = Path("/songs")
 
@@ -19,7 +19,7 @@ def test_an_outline_has_every_file_below_its_track():
     kick, snare = stream("a/kick.wav"), stream("a/takes/snare.wav")
     tracks = [
         Track("a", "train", {"drums": (kick, snare), "vocals": ()}, stream("a/mix.wav")),
-        Track("b", "test", {"voice": (stream("b.wav", 0, 1),)}, stream("b.wav", 2), remainder="rest"),
+        Track("b", "test", {"voice": (stream("b.wav", 0, 1),)}, stream("b.wav", 2), residual="rest"),
     ]
     listing = Listing(tracks, {"c": "is empty"}, [f"{ROOT}/a/x.mp3: unused"], [InputError(f"{ROOT}/a", "is odd")])
     assert outline(listing, ROOT).splitlines() == [

@@ -19,7 +19,7 @@ from unbraid.data.module import MultitrackData
 from unbraid.data.sampler import Sampling
 from unbraid.data.silence import SilentChunks
 from unbraid.data.stretch import Stretch
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 VOCALS = {"vocals": ["vocals"]}
 BOTH = VOCALS | {"accompaniment": ["-vocals"]}
@@ -30,7 +30,8 @@ def module(folder, tmp_path, **changes):
         "layout": MUSDB18(), "root": str(folder), "download": False, "targets": VOCALS, "sample_rate": 8192, "channels": 1,
         "surround": "downmix", "chunk_seconds": 1.0, "batch_size": 4, "chunks_per_track": 6,
         "sampling": Sampling("tracks", 0.0, None, 0.1),
-        "augmentation": {}, "copies": {}, "residency": "disk", "workers": 0, "decoders": None, "cache_dir": str(tmp_path),
+        "augmentation": {}, "offline_augmentation": {},
+        "residency": "disk", "num_workers": 0, "num_decode_workers": None, "cache_dir": str(tmp_path),
         "seed": 0,
     }  # fmt: skip
     data = MultitrackData(**(options | changes))
@@ -91,7 +92,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_workers_do_not_change_the_batches(songs, tmp_path, case):
-    alone, helped = (batches(module(songs, tmp_path, workers=workers, **case)) for workers in (0, 2))
+    alone, helped = (batches(module(songs, tmp_path, num_workers=num_workers, **case)) for num_workers in (0, 2))
     assert len(alone) == 3  # 6 chunks of 2 tracks in batches of 4
     assert same(alone, helped)
 
@@ -154,7 +155,7 @@ def test_quiet_chunks_are_skipped(songs, tmp_path):
 
 
 def test_copies_are_training_tracks(songs, tmp_path):
-    data = module(songs, tmp_path, copies={"slow": Stretch(0.0, 1.5), "high": Stretch(2.0, 1.0), "none": None})
+    data = module(songs, tmp_path, offline_augmentation={"slow": Stretch(0.0, 1.5), "high": Stretch(2.0, 1.0), "none": None})
     assert len(data.split("train")) == 6 and len(data.split("valid")) == len(data.split("test")) == 1
     assert [track.length for track in data.split("train")] == [3 * 8192] * 2 + [2 * 8192] * 2 + [3 * 8192] * 2
     assert len({track.name for track in data.tracks}) == 8
@@ -176,7 +177,7 @@ def test_vocals_of_pairs_are_known_by_difference(tmp_path):
     root = twins.pairs(tmp_path / "root")
     data = module(root, tmp_path / "cache", layout=Pairs("mixture", "instrumental", None, 0.2, 0.2), targets=BOTH)
     (batch, *_), (whole, *_) = batches(data), data.val_dataloader()
-    assert batch.by_difference == whole.by_difference == (True, False)
+    assert batch.magnitude_difference == whole.magnitude_difference == (True, False)
     assert torch.allclose(batch.mixture, batch.sources.sum(dim=1), atol=1e-3)
 
 
@@ -299,10 +300,10 @@ def test_the_place_and_the_size_are_said(songs, tmp_path):
     [
         ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
         ({"chunks_per_track": 0}, "chunks_per_track must be at least 1, found 0"),
-        ({"decoders": 0}, "decoders must be at least 1, found 0"),
+        ({"num_decode_workers": 0}, "num_decode_workers must be at least 1, found 0"),
         ({"cache_dir": ""}, "cache_dir is empty, expected a folder"),
         ({"root": ""}, "root is empty, expected a folder"),
-        ({"workers": -1}, "workers must be at least 0, found -1"),
+        ({"num_workers": -1}, "num_workers must be at least 0, found -1"),
         ({"root": "/nowhere"}, "data.root=/nowhere: no such folder"),
     ],
 )

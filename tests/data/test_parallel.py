@@ -8,7 +8,7 @@ import pytest
 
 from unbraid.data.parallel import in_processes
 from unbraid.data.tracks import split_of
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -40,5 +40,5 @@ def _refuse(ids):
 
 
 def test_a_worker_that_is_killed_is_said():
-    with pytest.raises(InputError, match=r"a worker process was killed, .*; data\.decoders=1 needs no other process"):
+    with pytest.raises(InputError, match=r"a worker process was killed, .*; data\.num_decode_workers=1 needs no other process"):
         list(in_processes(os._exit, [9, 9], 2))

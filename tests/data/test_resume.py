@@ -34,9 +34,9 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(songs, folder, workers, checkpoints=None, fail_at=None, resume=None):
+def fit(songs, folder, num_workers, checkpoints=None, fail_at=None, resume=None):
     data = module(
-        songs, folder / "cache", batch_size=2, chunks_per_track=STEPS, workers=workers,
+        songs, folder / "cache", batch_size=2, chunks_per_track=STEPS, num_workers=num_workers,
         sampling=Sampling("tracks", 0.5, None, 0.1), augmentation={"gain": Gain(0.25, 1.25)},
     )  # fmt: skip
     recorder = Recorder(fail_at)
@@ -64,13 +64,13 @@ def _no_false_alarm():
         yield
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("step", [1, 4, 6, 8, 12, 17])
-def test_from_a_checkpoint_of_some_step(songs, tmp_path, workers, step):
-    whole = fit(songs, tmp_path, workers, each_steps(1))
+def test_from_a_checkpoint_of_some_step(songs, tmp_path, num_workers, step):
+    whole = fit(songs, tmp_path, num_workers, each_steps(1))
     (path,) = tmp_path.rglob(f"step={step}.ckpt")
     assert len({batch[1:] for batch in whole}) == EPOCHS * STEPS
-    assert fit(songs, tmp_path, workers, resume=path) == whole[step:]
+    assert fit(songs, tmp_path, num_workers, resume=path) == whole[step:]
 
 
 @pytest.mark.parametrize("fail_at", [1, 3, 6, 9])

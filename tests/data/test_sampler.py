@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 LENGTHS = [1000, 5000, 300, 2000]
 PLAIN = Sampling("tracks", 0.0, None, 0.0)

@@ -8,7 +8,7 @@ from tests.data.test_module import module
 from unbraid.data import statistics as statistics_module
 from unbraid.data.statistics import statistics
 from unbraid.data.tracks import MIXTURE
-from unbraid.dsp import STFT
+from unbraid.dsp.stft import STFT
 
 
 @pytest.mark.parametrize("stft", [STFT(256, 64, "reflection"), STFT(200, 150), STFT(64, 63)])

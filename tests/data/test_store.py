@@ -28,15 +28,15 @@ from unbraid.data.layouts.pairs import Pairs
 from unbraid.data.store import Store
 from unbraid.data.stretch import Stretch
 from unbraid.data.tracks import AudioStream, Track
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 def list_tracks(root):
     return MUSDB18().tracks(root).tracks
 
 
-def open_all(root, folder, rate=44100, channels=2, decoders=None):
-    return Store(folder, rate, channels, decoders).open(list_tracks(root), progress=False)
+def open_all(root, folder, rate=44100, channels=2, num_decode_workers=None):
+    return Store(folder, rate, channels, num_decode_workers).open(list_tracks(root), progress=False)
 
 
 def entry_of(track, store):
@@ -124,7 +124,7 @@ def test_what_remains_of_a_mixture_is_a_source(tmp_path):
     pair = Pairs("mixture", "instrumental", None, 0.2, 0.2).tracks(root).tracks[0]
     (stored,) = Store(tmp_path / "store", 8192, 1).open([pair], progress=False)
     mixture, accompaniment, vocals = stored.tensor()
-    assert stored.sources == ("accompaniment", "vocals") and stored.remainder == "vocals"
+    assert stored.sources == ("accompaniment", "vocals") and stored.residual == "vocals"
     assert (mixture - accompaniment - vocals).abs().max() <= 3 * stored.scale
 
 
@@ -173,7 +173,7 @@ def test_entries_of_files_that_are_gone_and_of_older_versions_are_stale(own_song
     "change",
     [
         {"mixture": None},
-        {"remainder": "more"},
+        {"residual": "more"},
         {"lengths": "trim"},
         {"stretch": Stretch(1.0, 1.0)},
         {"sources": {}},
@@ -221,8 +221,8 @@ def fingerprint_of_complete(folder):
 
 
 def test_several_processes_fill_the_same_bytes_as_one(songs, tmp_path):
-    open_all(songs, tmp_path / "one", decoders=1)
-    open_all(songs, tmp_path / "three", decoders=3)
+    open_all(songs, tmp_path / "one", num_decode_workers=1)
+    open_all(songs, tmp_path / "three", num_decode_workers=3)
     assert fingerprint_of_all(tmp_path / "one") == fingerprint_of_all(tmp_path / "three") != {}
 
 
@@ -273,8 +273,8 @@ def start(long_songs, tmp_path):
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as filler:
         assert filler.stdout.readline() == "ready\n"
 
-        def one(decoders):
-            filler.stdin.write(f"{decoders}\n")
+        def one(num_decode_workers):
+            filler.stdin.write(f"{num_decode_workers}\n")
             filler.stdin.flush()
             return int(filler.stdout.readline())
 
@@ -394,7 +394,7 @@ def test_every_bad_file_is_named(own_songs, tmp_path):
     for song in ("train/song 0", "test/song 3"):
         break_text(own_songs / song)
     with pytest.raises(InputError, match=r"song 3/bass\.wav: .*; .*song 0/bass\.wav: "):
-        open_all(own_songs, tmp_path / "store", decoders=2)  # sentences come back from other processes
+        open_all(own_songs, tmp_path / "store", num_decode_workers=2)  # sentences come back from other processes
 
 
 def test_a_track_without_samples_is_named(tmp_path):
@@ -419,7 +419,7 @@ def test_a_disk_that_fills_leaves_no_partial_entry(songs, tmp_path, monkeypatch)
 
     monkeypatch.setattr(fill_module, "_write", full)
     with pytest.raises(InputError, match=r"store: cannot be written: No space left on device"):
-        open_all(songs, tmp_path / "store", decoders=1)
+        open_all(songs, tmp_path / "store", num_decode_workers=1)
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["locks"]
 
 

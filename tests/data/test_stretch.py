@@ -10,7 +10,7 @@ import pytest
 
 from unbraid.data.demo_songs.song import render_song
 from unbraid.data.stretch import Stretch
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 RATE = 22050
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unbraid.data.targets import target_matrix
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 SOURCES = ("drums", "bass", "other", "vocals")
 

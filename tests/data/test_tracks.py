@@ -3,7 +3,7 @@
 import pytest
 
 from unbraid.data.tracks import AudioStream, Track, split_of
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 IDS = [f"song {i}" for i in range(40)]
 
@@ -53,7 +53,7 @@ def test_what_is_no_choice_is_said(valid, test, sentence):
 def test_the_remainder_is_a_source_too(tmp_path):
     stream = AudioStream(tmp_path / "x.wav")
     assert Track("x", "train", {"b": (stream,), "a": ()}).source_names == ("a", "b")
-    assert Track("x", "train", {"b": (stream,)}, stream, remainder="a").source_names == ("a", "b")
+    assert Track("x", "train", {"b": (stream,)}, stream, residual="a").source_names == ("a", "b")
 
 
 def test_no_source_is_called_mixture():

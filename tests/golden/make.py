@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from tests.conftest import load_door
+from tests.conftest import load_script
 from tests.data import twins
 from tests.test_configs import CONF, compose
-from unbraid.runs import build
+from unbraid.runs.config import build
 
 HERE = Path(__file__).parent
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if not path.stem.endswith("_large"))
@@ -66,20 +66,20 @@ def working_folder() -> Iterator[Path]:
             os.chdir(before)
 
 
-def run(door: str, *arguments: str) -> str:
+def run(script: str, *arguments: str) -> str:
     """Run a script in this process and return what it prints.
 
     Raises:
         RuntimeError: the script failed.
     """
-    sys.argv = [door, *arguments]
+    sys.argv = [script, *arguments]
     out = io.StringIO()
     try:
         with contextlib.redirect_stdout(out):
-            load_door(door)()
+            load_script(script)()
     except SystemExit as error:
         if error.code:
-            raise RuntimeError(f"{door} {' '.join(arguments)}: {out.getvalue()}") from error
+            raise RuntimeError(f"{script} {' '.join(arguments)}: {out.getvalue()}") from error
     return out.getvalue()
 
 
@@ -149,7 +149,7 @@ def scores_by_protocol() -> dict[str, dict[str, float]]:
 def resolved(experiment: str) -> str:
     """Return the config of an experiment as `--cfg job --resolve` prints it, without the paths of this machine."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", [f"experiment={experiment}", "name=golden"])
+        config = hydra.compose("train", [f"experiment={experiment}", "name=golden"])
     if OmegaConf.is_missing(config.data, "root"):
         config.data.root = "data"
     if "cache_dir" in config.data:

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torchaudio
 
-from unbraid.errors import InputError
 from unbraid.nets.adapters import BSRoformer, ConvTasNet, HDemucs, MelBandRoformer
+from unbraid.runs.errors import InputError
 
 SMALL = {"dim": 8, "depth": 2, "dim_head": 4, "heads": 2, "hop_length": 100}
 NETS = {

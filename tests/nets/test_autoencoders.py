@@ -6,10 +6,10 @@ import torch
 from sklearn import decomposition
 from torch import nn
 
-from unbraid.errors import InputError
-from unbraid.losses import SquaredError
+from unbraid.models.losses import SquaredError
 from unbraid.nets.autoencoders import DenseAutoencoder, FrameAutoencoder, VariationalAutoencoder, divergence
 from unbraid.nets.pca import LARGEST, PCA
+from unbraid.runs.errors import InputError
 
 
 def data(n=500, size=12, seed=0):

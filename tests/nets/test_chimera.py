@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from unbraid.errors import InputError
 from unbraid.nets.chimera import Chimera
+from unbraid.runs.errors import InputError
 
 SMALL = {"bins": 65, "sample_rate": 8000, "hidden": 8, "layers": 2, "embedding": 5}
 

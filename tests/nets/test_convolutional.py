@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from unbraid.errors import InputError
 from unbraid.nets.convolutional import ConvolutionalAutoencoder, bed_of_nails, max_unpool
+from unbraid.runs.errors import InputError
 
 WAYS = [("max_pool", up) for up in ("transposed", "max_unpool", "nearest", "bilinear", "bed_of_nails")]
 WAYS += [("stride", up) for up in ("transposed", "nearest", "bilinear", "bed_of_nails")]

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from unbraid.losses import MultiScaleSpectral
+from unbraid.dsp.synthesis import mfccs, oscillators
+from unbraid.models.losses import MultiScaleSpectral
 from unbraid.nets.ddsp import Instrument, Playing, Sounding, Training, positive, semitones
-from unbraid.synthesis import mfccs, oscillators
 
 RATE, HOP = 16000, 64
 

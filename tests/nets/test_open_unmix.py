@@ -7,12 +7,12 @@ import pytest
 import torch
 from openunmix.utils import bandwidth_to_max_bin
 
-from unbraid.dsp import STFT
-from unbraid.errors import InputError
-from unbraid.losses import MagnitudeMSE
+from unbraid.dsp.phase import Wiener
+from unbraid.dsp.stft import STFT
+from unbraid.models.losses import MagnitudeMSE
+from unbraid.models.separators.masking import Masking
 from unbraid.nets.open_unmix import OpenUnmix
-from unbraid.phases import Wiener
-from unbraid.separators import Masking
+from unbraid.runs.errors import InputError
 
 BINS, HEARD, HIDDEN = 2049, 1487, 16
 
@@ -109,7 +109,7 @@ def test_the_loss_is_the_packages():
         peer(package.ComplexNorm()(encode(mixture))), package.ComplexNorm()(encode(truth[:, 0]))
     )
     estimate = made(mixture)
-    assert torch.isclose(MagnitudeMSE()(estimate, made.reference(mixture, truth, estimate)), expected, rtol=1e-5)
+    assert torch.isclose(MagnitudeMSE()(estimate, made.training_target(mixture, truth, estimate)), expected, rtol=1e-5)
 
 
 def test_16_khz_of_the_published_transform_are_1487_bins():

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from unbraid.errors import InputError
 from unbraid.nets.segmentation import SegmentationUNet
+from unbraid.runs.errors import InputError
 
 
 def test_it_gives_logits_for_every_bin_of_any_number_of_frames():

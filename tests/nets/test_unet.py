@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from unbraid.errors import InputError
 from unbraid.nets.unet import UNet
+from unbraid.runs.errors import InputError
 
 NARROW = (2, 2, 4, 4, 4, 4)
 
@@ -78,7 +78,7 @@ def test_every_weight_gets_a_gradient():
 
 @pytest.mark.parametrize("skips", [True, False])
 def test_in_training_it_is_the_network_of_torchs_own_layers(skips):
-    """Outputs and gradients, of maps small enough for every form of `unbraid.nets.halving`."""
+    """Outputs and gradients, of maps small enough for every form of `unbraid.nets.strided_conv`."""
     torch.manual_seed(0)
     net, x = UNet(None, (6, 8, 10, 12), 2, skips=skips, dropout=0.0), torch.rand(3, 2, 65, 32)
     levels = [x[:, :, 1:]]

@@ -9,7 +9,7 @@ import torch
 
 from tests.scoring.conftest import random_sources, spoilt
 from unbraid import audio
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 from unbraid.scoring.bss_eval import BSSScores, _solve, bss_eval
 
 NAMES = ("sdr", "isr", "sir", "sar")

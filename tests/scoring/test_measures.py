@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from unbraid.dsp import STFT
+from unbraid.dsp.stft import STFT
 from unbraid.scoring.measures import log_spectral_distance, si_sdr, usdr
 
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.scoring.conftest import random_sources
 from unbraid.data.demo_songs.song import STEMS, render_song
-from unbraid.dsp import STFT
+from unbraid.dsp.stft import STFT
 from unbraid.scoring.measures import usdr
 from unbraid.scoring.oracles import ORACLES, phase_sensitive
 

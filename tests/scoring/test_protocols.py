@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from tests.scoring.conftest import random_sources, spoilt
-from unbraid.commands.door import CONF
-from unbraid.errors import InputError
-from unbraid.runs import build
+from unbraid.commands.cli import CONF
+from unbraid.runs.config import build
+from unbraid.runs.errors import InputError
 from unbraid.scoring.protocols import Protocol, with_improvements
 
 NAMES = sorted(path.stem for path in (CONF / "protocol").glob("*.yaml"))
@@ -16,7 +16,7 @@ SOURCES = ["bass", "drums", "other", "vocals"]  # of the data set, sorted
 
 def protocol(name: str, *overrides: str) -> Protocol:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", ["name=test", f"protocol={name}", *overrides])
+        config = hydra.compose("train", ["name=test", f"protocol={name}", *overrides])
     return build(config.protocol).at(8000, 1)
 
 
@@ -27,11 +27,11 @@ def weights(*targets: str) -> torch.Tensor:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_protocol_scores_and_says_what_it_did(name):
     one = protocol(name, "protocol.sample_rate=8000", "protocol.channels=1")
-    scene = one.scene(["vocals"], weights("vocals"))
-    reference = random_sources(len(scene.names), 1, 20000)
-    frames = one.score(reference, spoilt(reference), scene.names)
+    source_group = one.source_group(["vocals"], weights("vocals"))
+    reference = random_sources(len(source_group.names), 1, 20000)
+    frames = one.score(reference, spoilt(reference), source_group.names)
     assert one.name == name
-    assert [*frames] == [*scene.names] == one.record(scene)["together"]
+    assert [*frames] == [*source_group.names] == one.record(source_group)["together"]
     assert all([*measures] == [*one.measures] for measures in frames.values())
     windows = 1 if one.window_seconds is None else 2  # of a second each
     assert {len(values) for measures in frames.values() for values in measures.values()} == {windows}
@@ -43,32 +43,32 @@ def test_rate_and_channels_of_the_network_where_the_protocol_leaves_them_open():
 
 
 def test_one_target_is_scored_together_with_the_rest_of_the_mixture():
-    scene = protocol("musdb18").scene(["vocals"], weights("vocals"))
+    source_group = protocol("musdb18").source_group(["vocals"], weights("vocals"))
     sources = random_sources(4, 2, 100)
     mixture, estimate = sources.sum(dim=0), spoilt(sources)[3:]
-    assert scene.names == ("vocals", "accompaniment") and scene.has_rest
-    torch.testing.assert_close(scene.references(sources), torch.stack([sources[3], sources[:3].sum(dim=0)]))
-    torch.testing.assert_close(scene.estimates(estimate, mixture), torch.stack([estimate[0], mixture - estimate[0]]))
+    assert source_group.names == ("vocals", "accompaniment") and source_group.has_rest
+    torch.testing.assert_close(source_group.references(sources), torch.stack([sources[3], sources[:3].sum(dim=0)]))
+    torch.testing.assert_close(source_group.estimates(estimate, mixture), torch.stack([estimate[0], mixture - estimate[0]]))
 
 
 def test_all_four_are_scored_together_in_the_order_of_the_targets():
     targets = ["drums", "vocals", "bass", "other"]
-    scene = protocol("musdb18").scene(targets, weights(*targets))
+    source_group = protocol("musdb18").source_group(targets, weights(*targets))
     sources = random_sources(4, 1, 50)
-    assert scene.names == tuple(targets) and not scene.has_rest
-    torch.testing.assert_close(scene.references(sources), sources[[1, 3, 0, 2]])
-    torch.testing.assert_close(scene.estimates(sources, sources.sum(dim=0)), sources)
+    assert source_group.names == tuple(targets) and not source_group.has_rest
+    torch.testing.assert_close(source_group.references(sources), sources[[1, 3, 0, 2]])
+    torch.testing.assert_close(source_group.estimates(sources, sources.sum(dim=0)), sources)
 
 
 def test_without_named_sets_the_rest_is_called_so():
     one = protocol("musdb18", "protocol.sources=null")
-    assert one.scene(["drums", "bass"], weights("drums", "bass")).names == ("drums", "bass", "rest")
-    assert one.scene(["all but bass", "bass"], weights("drums+other+vocals", "bass")).names == ("all but bass", "bass")
+    assert one.source_group(["drums", "bass"], weights("drums", "bass")).names == ("drums", "bass", "rest")
+    assert one.source_group(["all but bass", "bass"], weights("drums+other+vocals", "bass")).names == ("all but bass", "bass")
 
 
 def test_energy_ratios_are_of_each_target_by_itself():
-    scene = protocol("energy_ratios").scene(["vocals", "all"], weights("vocals", "bass+drums+other+vocals"))
-    assert scene.names == ("vocals", "all") and not scene.has_rest
+    source_group = protocol("energy_ratios").source_group(["vocals", "all"], weights("vocals", "bass+drums+other+vocals"))
+    assert source_group.names == ("vocals", "all") and not source_group.has_rest
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_energy_ratios_are_of_each_target_by_itself():
 )
 def test_targets_that_a_protocol_has_no_place_for(overrides, targets, sentence):
     with pytest.raises(InputError, match=sentence):
-        protocol("musdb18", *overrides).scene(targets, weights(*targets))
+        protocol("musdb18", *overrides).source_group(targets, weights(*targets))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from unbraid.errors import InputError
-from unbraid.scoring.protocols import Protocol, Scene
+from unbraid.runs.errors import InputError
+from unbraid.scoring.protocols import Protocol, SourceGroup
 from unbraid.scoring.tables import of_track, refuse_mixed, summarise, table
 from unbraid.scoring.track_records import TrackScores, read_track, record_path, write_track
 
@@ -25,7 +25,7 @@ def scores(*values: float | None, samples: int = 400) -> TrackScores:
 
 
 def record(of: Protocol) -> dict:
-    return json.loads(json.dumps(of.record(Scene(("vocals",), None, False))))
+    return json.loads(json.dumps(of.record(SourceGroup(("vocals",), None, False))))
 
 
 TRACKS = {

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from tests.exports.conftest import SMALL, made
-from tests.web.test_server import TOKEN, ask, cookie, serving
-from unbraid.commands import door
-from unbraid.loading import Loaded
+from tests.inference.export.conftest import SMALL, made
+from tests.inference.web.test_server import TOKEN, ask, cookie, serving
+from unbraid.commands import cli as command_line
+from unbraid.inference.loading import Loaded
 
 pytest.importorskip("uvicorn", reason="pip install 'unbraid[app]'")
 
@@ -132,7 +132,7 @@ def test_more_songs_than_the_queue_holds_are_refused(server):
 
 @pytest.mark.parametrize("kind", ["silent", "slow", "slow in chunks"])
 def test_uploads_that_take_too_long_are_ended(server, monkeypatch, kind):
-    from unbraid.web import server as module
+    from unbraid.inference.web import server as module
 
     monkeypatch.setattr(module, "STALL_SECONDS", 0.3)
     monkeypatch.setattr(module, "UPLOAD_SECONDS", 0.6)
@@ -172,7 +172,7 @@ def serve(pipe, folder):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    module.load_separator = lambda run, checkpoint: Loaded(made(*SMALL["joint"]), Path())
+    module.load_separator = lambda run, checkpoint, device: Loaded(made(*SMALL["joint"]), Path())
     config = {
         "run": "x",
         "checkpoint": "best",
@@ -182,7 +182,7 @@ def serve(pipe, folder):
         "keep_minutes": 5,
         "device": "cpu",
     }
-    with door._one_sentence("app"):
+    with command_line._one_sentence("app"):
         module.app(OmegaConf.create(config))
 
 

@@ -8,17 +8,17 @@ import pytest
 import soundfile
 
 from tests.conftest import make_run
-from tests.reporting.sweeps import leave_audio, leave_run
+from tests.reports.sweeps import leave_audio, leave_run
 from unbraid import audio
+from unbraid.audio.buffers import BufferPool
 from unbraid.audio.decoder import HOURS_VARIABLE
 from unbraid.audio.reader import ALLOCATED_RATIO
-from unbraid.errors import InputError
-from unbraid.memory import Recycled
-from unbraid.reporting import listening
-from unbraid.reporting.arms import arms_of, runs_of
+from unbraid.reports import listening
+from unbraid.reports.variants import runs_of, variants_of
+from unbraid.runs.errors import InputError
 
 
-class Recorded(Recycled):
+class Recorded(BufferPool):
     """Notes the memory that is taken."""
 
     def __init__(self):
@@ -98,7 +98,7 @@ def test_separate_refuses_them_in_one_line(cli, tmp_path, monkeypatch):
     soundfile.write(tmp_path / "long.flac", np.zeros(8000 * 12), 8000)
     monkeypatch.setenv(HOURS_VARIABLE, "0.001")
     for name in ("noise.raw", "empty.raw", "zeros.raw", "long.flac"):
-        status, out, err = cli(f"run={run}", f"input={tmp_path / name}", "output=out", door="scripts/separate.py")
+        status, out, err = cli(f"run={run}", f"input={tmp_path / name}", "output=out", script="scripts/separate.py")
         assert status == 1 and not out and len(err.splitlines()) == 1 and err.startswith(f"error: {tmp_path / name}: "), err
         assert not Path("out").exists()
 
@@ -109,6 +109,6 @@ def test_a_long_file_of_a_run_is_not_heard_in_a_report(tmp_path, monkeypatch, na
     folder = leave_audio(run, "song 0")
     monkeypatch.setattr(listening, "MOST_SAMPLES", 100_000)
     soundfile.write(folder / f"{name}.flac", np.zeros((100_001, 2)), 44_100)
-    found = listening.leave(listening.heard(arms_of(runs_of(tmp_path / "sweep"))), "song 0", 1, tmp_path / "report")
+    found = listening.leave(listening.heard(variants_of(runs_of(tmp_path / "sweep"))), "song 0", 1, tmp_path / "report")
     rows = [row for row in found["targets"]["vocals"] if "missing" in row]
     assert len(rows) == 1 and name in rows[0]["missing"] and len(found["targets"]["vocals"]) == 3

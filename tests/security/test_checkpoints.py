@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from tests.conftest import make_run
-from unbraid.errors import InputError
-from unbraid.pretrained import read_weights
-from unbraid.tasks.checkpoints import WholeCheckpoints, is_whole
-from unbraid.torch_files import MOST_OPERATIONS, check_torch_file
+from unbraid.interop.published import read_weights
+from unbraid.runs.errors import InputError
+from unbraid.runs.torch_files import MOST_OPERATIONS, check_torch_file
+from unbraid.training.checkpoints import AtomicCheckpointIO, is_whole
 
 BYTEARRAY, MAP, REBUILD = b"cbuiltins\nbytearray\n", b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n"
 NEVER = 1 << 20
@@ -159,12 +159,12 @@ def test_what_torch_writes_passes(tmp_path):
         path = tmp_path / f"{number}.ckpt"
         torch.save(content, path, _use_new_zipfile_serialization=new)
         check_torch_file(path)
-        assert torch.equal(WholeCheckpoints().load_checkpoint(path, None)["tied"][1], tied[1:3])
+        assert torch.equal(AtomicCheckpointIO().load_checkpoint(path, None)["tied"][1], tied[1:3])
 
 
 LOAD = """
 import sys, unbraid
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 for run in sys.argv[1:]:
     try:
         unbraid.load(run)
@@ -224,7 +224,7 @@ def test_weights_that_are_not_regular_files_are_refused(tmp_path):
 def test_a_checkpoint_is_checked_before_a_run_resumes(tmp_path):
     path = archive(entries(PICKLES["expanded"]), tmp_path / "last.ckpt")
     with pytest.raises(InputError):
-        WholeCheckpoints().load_checkpoint(path, None, weights_only=True)
+        AtomicCheckpointIO().load_checkpoint(path, None, weights_only=True)
     assert not is_whole(path)
 
 

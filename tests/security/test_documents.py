@@ -6,20 +6,20 @@ import os
 import pytest
 from omegaconf import OmegaConf
 
-from tests.reporting.sweeps import leave_audio, leave_run
-from unbraid import ledger
-from unbraid.anomalies import read_labels
-from unbraid.commands.board import main_score, progress
+from tests.reports.sweeps import leave_audio, leave_run
 from unbraid.data.layouts.metadata import read_metadata
-from unbraid.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_YAML_BYTES, read_json, read_yaml
-from unbraid.errors import InputError
-from unbraid.records import epochs, read_record, unfinished
-from unbraid.reporting.arms import arms_of, read, runs_of
-from unbraid.reporting.listening import heard, leave
-from unbraid.runs import config_tree, read_config
-from unbraid.scores import read_scores
+from unbraid.data.training_tracks import tracks_trained_on
+from unbraid.evaluation.anomalies import read_labels
+from unbraid.reports.listening import heard, leave
+from unbraid.reports.variants import read, runs_of, variants_of
+from unbraid.runs.config import config_tree, read_config
+from unbraid.runs.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_YAML_BYTES, read_json, read_yaml
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import epochs, read_record, unfinished
+from unbraid.runs.scores import read_scores
 from unbraid.scoring.track_records import read_track
-from unbraid.training_tracks import tracks_trained_on
+from unbraid.sweeps import ledger
+from unbraid.sweeps.progress import main_score, progress
 
 ALIASES = "\n".join(["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40)]).encode()
 HOSTILE_YAML = {
@@ -108,7 +108,7 @@ def test_hostile_files_take_little_memory_and_time(limited, tmp_path):
     code = """
 import sys
 from pathlib import Path
-from unbraid.documents import InputError, read_json, read_yaml
+from unbraid.runs.documents import InputError, read_json, read_yaml
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         (read_yaml if path.suffix == ".yaml" else read_json)(path)
@@ -153,9 +153,9 @@ def test_a_bad_line_of_a_ledger_stops_nothing(tmp_path, line):
     if len(line) > 1_000_000:
         line = line[:1_000_000]
     first, good = b'{"version": 1, "sweep": "s"}', b'{"run": "0-a", "state": "done"}'
-    (tmp_path / ledger.NAME).write_bytes(b"\n".join([first, line, good, b""]))
+    (tmp_path / ledger.LEDGER).write_bytes(b"\n".join([first, line, good, b""]))
     assert [one.get("run") for one in ledger.read(tmp_path)] == [None, "0-a"] and ledger.sweep_of(tmp_path) == "s"
-    (tmp_path / ledger.NAME).write_bytes(line)
+    (tmp_path / ledger.LEDGER).write_bytes(line)
     assert ledger.sweep_of(tmp_path) is None
 
 
@@ -187,7 +187,7 @@ def test_bad_scores_are_one_run_without_scores(tmp_path, key, value):
     leave_run(tmp_path, 0, "a", 0, [1.0])
     path = leave_run(tmp_path, 1, "b", 0, [2.0]) / "scores.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value if key != "mixture" else 3}))
-    _, bad = arms_of(runs_of(tmp_path))
+    _, bad = variants_of(runs_of(tmp_path))
     assert not bad.runs and bad.without[0].missing.startswith(f"scores.json, {key}")
 
 
@@ -197,7 +197,7 @@ def test_scores_need_not_name_the_rest(tmp_path):
     scores = json.loads((run / "scores.json").read_text())
     del scores["protocol"]["rest"]
     (run / "scores.json").write_text(json.dumps(scores))
-    found = leave(heard(arms_of([run])), "song 0", 1, tmp_path / "report")
+    found = leave(heard(variants_of([run])), "song 0", 1, tmp_path / "report")
     assert [*found["targets"]] == ["vocals"]
 
 

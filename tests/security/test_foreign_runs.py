@@ -10,8 +10,8 @@ from tests.conftest import files_below, make_run
 from tests.test_configs import compose
 from unbraid.commands.experiment import check_experiment, take_data
 from unbraid.data.roots import remember, unknown_places
-from unbraid.errors import InputError
-from unbraid.tasks.resumption import KEY, LastCheckpoint
+from unbraid.runs.errors import InputError
+from unbraid.training.callbacks.last_checkpoint import KEY, LastCheckpoint
 
 MINE = {"root": None, "cache_dir": "/mine", "download": False}
 
@@ -75,9 +75,9 @@ def test_evaluating_a_run_writes_nothing_where_it_says(cli, tmp_path, changes):
     words = [f"data.root={victim / 'songs'}", f"data.cache_dir={victim / 'cache'}", "data.download=true"]
     run = make_run(tmp_path / "run", *changes, *words)
     before = files_below(run)
-    status, _, error = cli(f"run={run}", door="scripts/evaluate.py")
+    status, _, error = cli(f"run={run}", script="scripts/evaluate.py")
     assert status == 1 and f"type data.root={victim / 'songs'}" in error
-    status, _, error = cli(f"run={run}", f"data.root={victim / 'songs'}", door="scripts/evaluate.py")
+    status, _, error = cli(f"run={run}", f"data.root={victim / 'songs'}", script="scripts/evaluate.py")
     assert status == 1 and "error: " in error
     assert not [*victim.iterdir()] and files_below(run) == before
 

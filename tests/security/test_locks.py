@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from unbraid.errors import InputError
-from unbraid.launchers.slots import Slot
+from unbraid.runs.errors import InputError
+from unbraid.sweeps.launchers.slots import Slot
 
 GPU = Slot(("0",), 0, 1)
 LOCK = "gpu-0-0.lock"

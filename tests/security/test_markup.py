@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.conftest import wait_for
-from tests.reporting.conftest import Watched
-from tests.reporting.sweeps import usual
-from unbraid.reporting.arms import arms_of, runs_of
-from unbraid.reporting.making import make
-from unbraid.reporting.page import Report, write
-from unbraid.reporting.tables import tables
+from tests.reports.conftest import Watched
+from tests.reports.sweeps import usual
+from unbraid.reports.making import make
+from unbraid.reports.page import Report, write
+from unbraid.reports.tables import tables
+from unbraid.reports.variants import runs_of, variants_of
 
 PLOTS = ("boxes", "heat", "curves", "parameters", "seconds")
 MINE = "http://elsewhere"  # replaced by the address of a server that counts requests
@@ -60,13 +60,13 @@ def elsewhere():
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    return usual(tmp_path_factory.mktemp("sweeps") / "sweep", arms=10, songs=0)
+    return usual(tmp_path_factory.mktemp("sweeps") / "sweep", variants=10, songs=0)
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    make(runs_of(usual(folder / "sweep", arms=1, songs=1)), folder / "report", "a sweep")
+    make(runs_of(usual(folder / "sweep", variants=1, songs=1)), folder / "report", "a sweep")
     return folder / "report"
 
 
@@ -94,7 +94,7 @@ def hostile(sweep, names):
         config = {**run.config, first: first, "model": {first: run.folder.name}, "optim": first + run.model}
         return replace(run, scores=scores(run), words=(f"model={first}", first), config=config)
 
-    read = arms_of(runs_of(sweep))
+    read = variants_of(runs_of(sweep))
     arms = [replace(arm, name=name, runs=[*map(renamed, arm.runs[:1])]) for name, arm in zip(names, read, strict=True)]
     return Report(first, arms, arms[0], tables(arms))
 

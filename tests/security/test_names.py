@@ -5,16 +5,16 @@ import os
 import pytest
 import torch
 
-from unbraid import foreign
-from unbraid.errors import InputError
-from unbraid.foreign import MOST_STARS, Translation, read_translation, translated_tensors
+from unbraid.interop import foreign
+from unbraid.interop.foreign import MOST_STARS, Translation, read_translation, translated_tensors
+from unbraid.runs.errors import InputError
 
 MATCH = """
 import sys
 from pathlib import Path
 import unbraid
-from unbraid.errors import InputError
-from unbraid.foreign import Translation, translated_tensors
+from unbraid.runs.errors import InputError
+from unbraid.interop.foreign import Translation, translated_tensors
 folder = Path(sys.argv[1])
 for word in sys.argv[2:]:
     try:

@@ -10,12 +10,13 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from unbraid.errors import InputError  # noqa: E402
-from unbraid.exports.onnx_graph import check_graph  # noqa: E402
+from unbraid.inference.export.onnx_graph import check_graph  # noqa: E402
+from unbraid.runs.errors import InputError  # noqa: E402
 
 FLOAT = TensorProto.FLOAT
 FACTS = {
-    "sample_rate": 8000, "channels": 1, "targets": ["vocals"], "chunk_samples": 8000, "shortest": 100, "grid": 1, "reach": None,
+    "sample_rate": 8000, "channels": 1, "targets": ["vocals"], "chunk_samples": 8000, "min_samples": 100,
+    "chunk_alignment": 1, "receptive_field": None,
     "stft": None, "scaling": "none", "settings": {}, "model": "unet", "unbraid": "0",
 }  # fmt: skip
 

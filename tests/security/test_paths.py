@@ -7,18 +7,18 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.conftest import files_below
-from tests.reporting.sweeps import leave_audio, leave_run, usual
+from tests.reports.sweeps import leave_audio, leave_run, usual
 from unbraid.commands import anomaly
-from unbraid.commands.trained import Sound
-from unbraid.errors import InputError
-from unbraid.files import below, file_name, is_name, written_whole
-from unbraid.launchers import ray
-from unbraid.ledger import Ledger
-from unbraid.records import LOCK, Run, is_held
-from unbraid.reporting.arms import arms_of, read, runs_of
-from unbraid.reporting.listening import heard, leave, songs_of
-from unbraid.reporting.making import at_end, report_of
+from unbraid.commands.trained_run import InputAudio
+from unbraid.reports.listening import heard, leave, songs_of
+from unbraid.reports.making import report_after_sweep, report_of
+from unbraid.reports.variants import read, runs_of, variants_of
+from unbraid.runs.errors import InputError
+from unbraid.runs.files import atomic_write, below, file_name, is_name
+from unbraid.runs.records import LOCK, Run, is_held
 from unbraid.scoring.track_records import record_path
+from unbraid.sweeps.launchers import ray
+from unbraid.sweeps.ledger import Ledger
 
 OUTSIDE = ["x/../../../Music/song", "/etc/passwd", "..", ".", ".hidden", "", "a\nb", "a\0b", "a/b", "\x1b[2J", "x" * 300]
 
@@ -46,14 +46,14 @@ def test_scores_with_such_names_are_left_out_of_a_report(tmp_path, name, what):
     scores = json.loads(path.read_text())
     if what == "track":
         path.write_text(json.dumps(scores | {"tracks": {name: next(iter(scores["tracks"].values()))}}))
-    good, bad = arms_of(runs_of(tmp_path))
+    good, bad = variants_of(runs_of(tmp_path))
     assert good.runs and not bad.runs and "scores.json" in bad.without[0].missing
 
 
 def test_two_such_targets_are_two_files_in_the_report(tmp_path):
     run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0], targets=("a*b", "a?b"))
     leave_audio(run, "song 0", targets=("a*b", "a?b"))
-    players = heard(arms_of(runs_of(tmp_path / "sweep")))
+    players = heard(variants_of(runs_of(tmp_path / "sweep")))
     found = leave(players, "song 0", 1, tmp_path / "report")
     files = {row["audio"] for rows in found["targets"].values() for row in rows if row["kind"] == "estimate"}
     assert len(files) == 2 and {*files} <= {*files_below(tmp_path / "report")}
@@ -65,7 +65,7 @@ def test_links_out_of_a_run_are_not_heard(tmp_path, place):
     run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0])
     (run / place).parent.mkdir(parents=True, exist_ok=True)
     (run / place).symlink_to(private / "vocals-estimate.flac" if place.endswith("flac") else private.parents[place == "audio"])
-    players = heard(arms_of(runs_of(tmp_path / "sweep")))
+    players = heard(variants_of(runs_of(tmp_path / "sweep")))
     for track in songs_of(players, 1):
         found = leave(players, track, 1, tmp_path / "report")
         assert all("missing" in row for rows in found["targets"].values() for row in rows)
@@ -84,10 +84,10 @@ def test_files_of_a_run_are_not_links_out_of_it(tmp_path, name):
 
 @pytest.mark.parametrize("target", ["elsewhere", "dangling", "circle"])
 def test_a_report_that_is_a_link_is_not_written(tmp_path, target):
-    sweep = usual(tmp_path / "sweep", arms=1, songs=0)
+    sweep = usual(tmp_path / "sweep", variants=1, songs=0)
     (tmp_path / "elsewhere").mkdir()
     (sweep / "report").symlink_to(sweep / "report" if target == "circle" else tmp_path / target)
-    for write in (report_of, at_end):
+    for write in (report_of, report_after_sweep):
         with pytest.raises(InputError) as raised:
             write(sweep)
         assert raised.value.where == str(sweep / "report")
@@ -107,7 +107,7 @@ def test_scores_are_not_written_through_links(tmp_path, place):
 def test_a_link_that_waits_for_a_file_is_not_followed(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     (tmp_path / f".partial-{os.getpid()}-scores.json").symlink_to(tmp_path / "mine.txt")
-    with written_whole(tmp_path / "scores.json") as partial:
+    with atomic_write(tmp_path / "scores.json") as partial:
         partial.write_text("{}")
     assert (tmp_path / "mine.txt").read_text() == "mine" and (tmp_path / "scores.json").read_text() == "{}"
 
@@ -119,7 +119,7 @@ def test_anomalies_are_written_to_their_folder(tmp_path, label):
     (folder / "song-").mkdir()
     for ending in (".csv", "-planted.csv", ".png"):
         (folder / f"song-link{ending}").symlink_to(tmp_path / "victim")
-    sound = Sound("song", label, None)
+    sound = InputAudio("song", label, None)
     with pytest.raises(InputError):
         anomaly._write(folder, sound, [(0.0, 1.0, 2.0)])
     with pytest.raises(InputError):

@@ -10,10 +10,11 @@ from torch import nn
 
 import unbraid
 from tests.conftest import make_run
-from unbraid import pretrained, weights
-from unbraid.errors import InputError
+from unbraid.interop import published as pretrained
 from unbraid.nets.open_unmix import OpenUnmix
-from unbraid.weights import SPARE, limited_size
+from unbraid.runs import weights
+from unbraid.runs.errors import InputError
+from unbraid.runs.weights import SPARE, limited_size
 
 PARTS = 100  # in place of the limit, for speed
 NET = "model.separator.net"
@@ -25,8 +26,8 @@ HOSTILE = [
 ]
 LOAD = """
 import resource, sys, unbraid
-from unbraid import weights
-from unbraid.errors import InputError
+from unbraid.runs import weights
+from unbraid.runs.errors import InputError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for run in sys.argv[1:]:
     try:

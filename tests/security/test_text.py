@@ -9,12 +9,12 @@ import unicodedata
 import pytest
 import yaml
 
-from tests.reporting.sweeps import leave_run
+from tests.reports.sweeps import leave_run
 from unbraid.commands.publish import _card
-from unbraid.errors import InputError
-from unbraid.reporting.arms import Spread
-from unbraid.reporting.tables import Row, Table, as_csv, as_latex, as_markdown, as_text
-from unbraid.text import csv_cell, echo, markdown, printable
+from unbraid.reports.tables import ScoreTable, TableRow, as_csv, as_latex, as_markdown, as_text
+from unbraid.reports.variants import Spread
+from unbraid.runs.errors import InputError
+from unbraid.runs.text import csv_cell, echo, markdown, printable
 
 CLEAR, TITLE, C1, REVERSED = "\x1b[2J\x1b[1A", "\x1b]0;title\x07", "\x9b31m", "\u202egpj.exe"
 TERMINAL = [
@@ -64,7 +64,7 @@ ACTIVE = set("\x1b\x07\x9b\r\b\x00\x7f")
 
 
 def table(name):
-    return Table(name, [f"{name}2"], [Row(f"{name}3", "arm", {f"{name}2": Spread(-3.2, None, 1)})])
+    return ScoreTable(name, [f"{name}2"], [TableRow(f"{name}3", "arm", {f"{name}2": Spread(-3.2, None, 1)})])
 
 
 @pytest.mark.parametrize("text", TERMINAL)
@@ -84,11 +84,11 @@ def test_errors_and_tracebacks_are_printed_without_control_characters(text, cli,
         monkeypatch.setattr(report, "check", lambda *_, error=error: (_ for _ in ()).throw(error))
         if status is None:
             with pytest.raises(RuntimeError) as caught:
-                cli(door="scripts/report.py")
+                cli(script="scripts/report.py")
             sys.excepthook(caught.type, caught.value, caught.tb)
             err = capfd.readouterr().err
         else:
-            found, _, err = cli(door="scripts/report.py")
+            found, _, err = cli(script="scripts/report.py")
             assert found == status
         assert "\ufffd" in err and not ACTIVE & {*err}
 
@@ -98,7 +98,7 @@ def test_the_table_of_a_sweep_shows_names_as_they_are(text):
     from rich.console import Console
     from rich.table import Table as Shown
 
-    from unbraid.commands.board import _plain
+    from unbraid.sweeps.progress import _plain
 
     shown = Shown("run", "error")
     shown.add_row(*_plain(text, text))
@@ -162,7 +162,7 @@ def is_plain(text):
 def test_the_report_of_a_hostile_sweep_is_escaped(tmp_path, cli, name):
     for number in range(2):
         leave_run(tmp_path / "sweep", number, f"net{number}", 0, [1.0, 2.0], targets=(name.replace("/", ""),))
-    status, out, err = cli(f"sweep={tmp_path / 'sweep'}", f"output={tmp_path / 'report'}", door="scripts/report.py")
+    status, out, err = cli(f"sweep={tmp_path / 'sweep'}", f"output={tmp_path / 'report'}", script="scripts/report.py")
     if status == 0:  # names may be refused before
         assert "\n=" not in (tmp_path / "report/table.csv").read_text()
         assert is_plain((tmp_path / "report/table.md").read_text().replace("**", ""))

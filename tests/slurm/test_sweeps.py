@@ -13,7 +13,7 @@ from tests.slurm.box import ask, box, missing, wait_for
 
 pytestmark = pytest.mark.slurm
 RUN = [
-    "data.layout.train=2", "data.layout.valid=2", "data.layout.test=1", "data.layout.seconds=4", "data.workers=1", NARROW,
+    "data.layout.train=2", "data.layout.valid=2", "data.layout.test=1", "data.layout.seconds=4", "data.num_workers=1", NARROW,
     "trainer=cpu", "trainer.max_epochs=null", "trainer.max_steps=4", "data.batch_size=2", "data.chunks_per_track=4",
     "launcher=slurm", "launcher.cpus_per_task=1", "launcher.poll_seconds=0.5", "hydra.sweep.dir=sweep",
 ]  # fmt: skip
@@ -126,7 +126,7 @@ def test_a_cancelled_job_is_noticed_without_accounting(sweep, environment, tmp_p
 
 
 def test_a_job_sees_the_gpu_that_it_asked_for(environment, tmp_path):
-    from unbraid.launchers.queue import partitions, submit
+    from unbraid.sweeps.launchers.queue import partitions, submit
 
     script = tmp_path / "1.sh"
     script.write_text("#!/bin/sh\nsrun sh -c 'echo $CUDA_VISIBLE_DEVICES >>devices; sleep 2'\n")

@@ -13,19 +13,19 @@ from torch.distributions import Normal, kl_divergence
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from tests.test_configs import compose
-from unbraid.corruptions import Nothing
 from unbraid.data.digits import Digits, ShuffledBatches
-from unbraid.errors import InputError
-from unbraid.features import Pixels
-from unbraid.losses import SquaredError
+from unbraid.models.corruptions import Nothing
+from unbraid.models.features import Pixels
+from unbraid.models.losses import SquaredError
 from unbraid.nets.autoencoders import DenseAutoencoder, VariationalAutoencoder, divergence
 from unbraid.nets.convolutional import ConvolutionalAutoencoder
-from unbraid.runs import build
-from unbraid.tasks.checkpoints import WholeCheckpoints
-from unbraid.tasks.pretraining import GreedyPretraining
+from unbraid.runs.config import build
+from unbraid.runs.errors import InputError
 from unbraid.tasks.reconstruction import ReconstructionTask, VariationalTask
-from unbraid.tasks.resumption import LastCheckpoint
-from unbraid.tasks.selection import BestCheckpoint, StopWithoutProgress
+from unbraid.training.callbacks.best_checkpoint import BestCheckpoint, StopWithoutProgress
+from unbraid.training.callbacks.last_checkpoint import LastCheckpoint
+from unbraid.training.callbacks.pretraining import GreedyPretraining
+from unbraid.training.checkpoints import AtomicCheckpointIO
 
 
 def task_of(net):
@@ -86,7 +86,7 @@ def test_checkpoints_of_before_survive_a_training_that_diverges(tmp_path):
         InputError,
         match=r"train/loss of epoch 1: training diverged, found nan.*holds best\.ckpt and last\.ckpt of an earlier epoch",
     ):
-        fit(task_of(deep), tmp_path, [Break(), best, last], max_epochs=3, plugins=[WholeCheckpoints()])
+        fit(task_of(deep), tmp_path, [Break(), best, last], max_epochs=3, plugins=[AtomicCheckpointIO()])
     for name in ("best", "last"):
         state = torch.load(tmp_path / f"checkpoints/{name}.ckpt", weights_only=True)
         assert state["epoch"] == 0
@@ -103,7 +103,7 @@ def test_the_divergence_counts_more_with_every_epoch_of_the_warm_up():
         weights.append(task.weight())
     assert weights == [0.5, 1.0, 1.5, 2.0, 2.0]
     items = torch.rand(16, 64)
-    task.note = lambda name, value: None
+    task.log_mean = lambda name, value: None
     task.net.draw = lambda mean, log_variance, generator=None: mean
     mean, log_variance = task.net.infer(items)
     expected = SquaredError()(task.net.decode(mean), items) + 2.0 * divergence(mean, log_variance).mean()
@@ -164,7 +164,7 @@ def test_no_epoch_of_the_warm_up_is_selected(tmp_path, losses, best, ended):
         StopWithoutProgress(monitor="valid/loss", mode="min", patience=2, min_delta=0.0),
     ]
     task = Scripted(Pixels(8), variational, Nothing(), SquaredError(), torch.optim.Adam, kl_weight=1.0, kl_warmup_epochs=3)
-    quick = {"limit_train_batches": 1, "limit_val_batches": 1, "plugins": [WholeCheckpoints()]}
+    quick = {"limit_train_batches": 1, "limit_val_batches": 1, "plugins": [AtomicCheckpointIO()]}
     trainer = fit(task, tmp_path, callbacks, max_epochs=len(losses), **quick)
     assert torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)["epoch"] == best
     assert trainer.current_epoch == ended

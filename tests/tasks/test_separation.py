@@ -7,20 +7,20 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from tests.test_separators import Constant
-from unbraid.dsp import STFT
-from unbraid.errors import InputError
-from unbraid.losses import MagnitudeL1
-from unbraid.phases import MixturePhase
+from tests.models.test_separators import Constant
+from unbraid.dsp.phase import MixturePhase
+from unbraid.dsp.stft import STFT
+from unbraid.models.losses import MagnitudeL1
+from unbraid.models.separators.masking import Masking
+from unbraid.runs.errors import InputError
 from unbraid.scoring.measures import usdr
-from unbraid.separators import Masking
 from unbraid.tasks.separation import SeparationTask
 
 
 class Batch(NamedTuple):
     mixture: torch.Tensor
     sources: torch.Tensor
-    by_difference: tuple[bool, ...] = (False,)
+    magnitude_difference: tuple[bool, ...] = (False,)
 
 
 def task(mask: float = 0.5, lr: float = 1e-2, **more) -> SeparationTask:

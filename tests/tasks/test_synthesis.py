@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from unbraid.errors import InputError
-from unbraid.losses import MultiScaleSpectral
+from unbraid.models.losses import MultiScaleSpectral
 from unbraid.nets.ddsp import Instrument
+from unbraid.runs.errors import InputError
 from unbraid.tasks.synthesis import SynthesisTask
 
 NET = partial(Instrument, hidden=4, layers=1, harmonics=4, bands=5, latent=0, reverb_seconds=0.0)

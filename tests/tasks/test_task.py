@@ -1,5 +1,6 @@
 """Buffers are those of the first process when validation begins, on every process."""
 
+import os
 from types import SimpleNamespace
 
 import torch
@@ -30,7 +31,7 @@ def validate(rank: int, folder: str) -> None:
         task.on_validation_start()
     torch.save([buffer.clone() for buffer in model.module.buffers()], f"{folder}/{rank}.pt")
     assert not model.will_sync_module_buffers()
-    torch.distributed.destroy_process_group()
+    os._exit(0)  # torch 2.11 may deadlock where it deletes the group: that waits for a thread which waits for the interpreter
 
 
 def test_every_process_validates_with_the_buffers_of_the_first(tmp_path):

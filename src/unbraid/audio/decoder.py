@@ -11,7 +11,7 @@ import numpy as np
 
 from unbraid.audio.channels import ChannelChoice, stereo_gains
 from unbraid.audio.containers import Declared
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 LONGEST_HOURS = 6.0  # a small file can hold days of silence
 HOURS_VARIABLE = "UNBRAID_MAX_AUDIO_HOURS"

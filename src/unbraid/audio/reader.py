@@ -14,11 +14,11 @@ from pathlib import Path
 import av
 import numpy as np
 
+from unbraid.audio.buffers import BufferPool
 from unbraid.audio.channels import ChannelChoice
 from unbraid.audio.containers import declared_length, length_overflows
 from unbraid.audio.decoder import StreamDecoder, decode_streams, reason
-from unbraid.errors import InputError
-from unbraid.memory import Recycled
+from unbraid.runs.errors import InputError
 
 BLOCK = 2**15  # samples
 LOUDEST = 1e6  # larger samples come from damaged files, and overflow in float32 on the way
@@ -122,7 +122,7 @@ class AudioInput:
 def read(
     path: Path,
     streams: Sequence[int] = (0,),
-    memory: Recycled | None = None,
+    memory: BufferPool | None = None,
     channels: ChannelChoice = "downmix",
     messages: list[str] | None = None,
 ) -> tuple[list[np.ndarray], int]:
@@ -150,7 +150,7 @@ def read(
         rates = {decoder.rate for decoder in decoders}
         if len(rates) > 1:
             raise InputError(path, "has streams of different sample rates", found=f"{sorted(rates)} Hz", expected="one rate")
-        whole = {decoder.stream.index: _Growing(container, decoder, memory or Recycled(0)) for decoder in decoders}
+        whole = {decoder.stream.index: _Growing(container, decoder, memory or BufferPool(0)) for decoder in decoders}
         for index, block in decode_streams(path, container, decoders):
             whole[index].append(block)
         if messages is not None:
@@ -194,7 +194,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
 class _Growing:
     """An array that holds as many samples as come, made for the number that the header announces."""
 
-    def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: Recycled) -> None:
+    def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: BufferPool) -> None:
         announced = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)
         announced = min(announced, ALLOCATED_RATIO * (decoder.path.stat().st_size + BLOCK))
         self.samples, self.count = memory.take((decoder.channels, announced), np.float32), 0

@@ -14,8 +14,8 @@ import numpy as np
 import soundfile
 
 from unbraid.audio.reader import TAGS
-from unbraid.errors import InputError
-from unbraid.files import written_whole
+from unbraid.runs.errors import InputError
+from unbraid.runs.files import atomic_write
 
 SUFFIXES = ("wav", "flac", "mp3", "ogg", "stem.mp4")
 Bits = Literal[16, 24, 32]
@@ -42,7 +42,7 @@ def write(path: Path, samples: np.ndarray, rate: int) -> None:
     if samples.dtype != np.int16:
         check_finite(path, samples)
         samples = np.clip(samples, -1.0, 1.0)
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         soundfile.write(partial, samples.T, rate, subtype=subtype)
 
 

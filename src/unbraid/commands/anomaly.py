@@ -9,21 +9,22 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from unbraid import audio, pictures
-from unbraid.anomalies import Anomaly, Detector, auroc, intervals, labelled, plant, read_labels, write_labels
-from unbraid.commands.trained import Sound, Trained, Use
-from unbraid.errors import InputError
-from unbraid.files import below, written_whole
-from unbraid.text import echo, write_csv
+from unbraid import audio
+from unbraid.commands.trained_run import InputAudio, Trained, TrainedRunConfig
+from unbraid.evaluation import pictures
+from unbraid.evaluation.anomalies import Anomaly, Detector, auroc, inject, intervals, labelled, read_labels, write_labels
+from unbraid.runs.errors import InputError
+from unbraid.runs.files import atomic_write, below
+from unbraid.runs.text import echo, write_csv
 
 
 @dataclass
-class Search(Use):
-    """See `Use`; output is a folder.
+class AnomalyConfig(TrainedRunConfig):
+    """See `TrainedRunConfig`; output is a folder.
 
     Args:
         labels: CSV of true anomalies (start, stop in seconds), where one file is searched.
-        plant: kinds of anomalies to put into the sounds before they are searched, for a test.
+        inject: kinds of anomalies to put into the sounds before they are searched, for a test.
         quantile: of normal frames, in (0, 1): what lies above is flagged.
         smooth_seconds: over which errors are averaged.
         gap_seconds: shorter pauses do not divide a flagged interval.
@@ -31,7 +32,7 @@ class Search(Use):
     """
 
     labels: str | None = None
-    plant: list[str] = field(default_factory=list)
+    inject: list[str] = field(default_factory=list)
     quantile: float = 0.99
     smooth_seconds: float = 0.3
     gap_seconds: float = 0.2
@@ -40,7 +41,7 @@ class Search(Use):
 
 def anomaly(config: DictConfig) -> None:
     """For each sound a picture, a table of flagged intervals and, where there are labels, the area under the ROC curve."""
-    trained = Trained(config, Search)
+    trained = Trained(config, AnomalyConfig)
     _check(config)
     trained.spectra()
     labels = None if config.labels is None else read_labels(Path(config.labels).expanduser())
@@ -58,7 +59,7 @@ def anomaly(config: DictConfig) -> None:
             raise InputError(f"labels={config.labels}: are of one sound, and there are several; choose one file as input")
         if labels is not None:
             _check_labels(labels, sound, detector, config.labels)
-        sound, known = _planted(sound, config, folder, detector) if config.plant else (sound, labels)
+        sound, known = _planted(sound, config, folder, detector) if config.inject else (sound, labels)
         scores = detector.scores(sound.waveform)
         found = intervals(scores, detector.seconds_per_frame, config.gap_seconds)
         _write(folder, sound, found)
@@ -83,13 +84,13 @@ def _check(config: DictConfig) -> None:
     for name in ("smooth_seconds", "gap_seconds"):
         if not 0 <= config[name] <= 60:
             raise InputError(f"{name} must lie in [0, 60], found {config[name]}")
-    if config.labels is not None and (config.plant or config.split):
+    if config.labels is not None and (config.inject or config.split):
         raise InputError("labels: are of one input file, expected neither plant nor split beside them")
     if config.seed < 0:
         raise InputError(f"seed must be at least 0, found {config.seed}")
 
 
-def _check_labels(labels: Sequence[Anomaly], sound: Sound, detector: Detector, path: str) -> None:
+def _check_labels(labels: Sequence[Anomaly], sound: InputAudio, detector: Detector, path: str) -> None:
     """InputError where one lies beyond the end of the sound, by more than rounding."""
     seconds = sound.waveform.shape[-1] / detector.features.sample_rate
     for label in labels:
@@ -100,25 +101,25 @@ def _check_labels(labels: Sequence[Anomaly], sound: Sound, detector: Detector, p
             )
 
 
-def _planted(sound: Sound, config: DictConfig, folder: Path, detector: Detector) -> tuple[Sound, list[Anomaly]]:
+def _planted(sound: InputAudio, config: DictConfig, folder: Path, detector: Detector) -> tuple[InputAudio, list[Anomaly]]:
     """Disturbed; what was done to it and how it sounds is left in the folder. The same whatever else is searched."""
     random = np.random.default_rng([config.seed, zlib.crc32(_stem(sound).encode())])
     rate = detector.features.sample_rate
-    samples, known = plant(sound.waveform.numpy(), list(config.plant), random, rate)
+    samples, known = inject(sound.waveform.numpy(), list(config.inject), random, rate)
     write_labels(_file(folder, sound, "-planted.csv"), known)
     audio.write(_file(folder, sound, "-planted.flac"), samples / max(1.0, float(np.abs(samples).max())), rate)
     return sound._replace(waveform=torch.from_numpy(samples)), known
 
 
-def _stem(sound: Sound) -> str:
+def _stem(sound: InputAudio) -> str:
     return f"{sound.name}-{sound.label}" if sound.label else sound.name
 
 
-def _file(folder: Path, sound: Sound, ending: str) -> Path:
+def _file(folder: Path, sound: InputAudio, ending: str) -> Path:
     """Return the path of a file about a sound; InputError if the label, which the run names, or a link leads elsewhere."""
     return below(folder, f"{_stem(sound)}{ending}")
 
 
-def _write(folder: Path, sound: Sound, found: list[tuple[float, float, float]]) -> None:
-    with written_whole(_file(folder, sound, ".csv")) as partial, partial.open("w", newline="") as file:
+def _write(folder: Path, sound: InputAudio, found: list[tuple[float, float, float]]) -> None:
+    with atomic_write(_file(folder, sound, ".csv")) as partial, partial.open("w", newline="") as file:
         write_csv(file, ["start", "stop", "score"], ((f"{a:.4f}", f"{b:.4f}", f"{score:.3f}") for a, b, score in found))

@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 
 from omegaconf import DictConfig
 
-from unbraid.errors import InputError
-from unbraid.loading import load_separator
-from unbraid.runs import check
-from unbraid.separation import Way
-from unbraid.tasks.interruption import interruptible
-from unbraid.text import echo
+from unbraid.inference.chunked import InferenceOptions
+from unbraid.inference.loading import load_separator
+from unbraid.runs.config import check
+from unbraid.runs.errors import InputError
+from unbraid.runs.text import echo
+from unbraid.training.interruption import interruptible
 
 GRACE_SECONDS = 2  # for requests that are being answered when the program ends
 HOST = "127.0.0.1"  # and no other: whoever is on the network has no business here
@@ -60,19 +60,18 @@ def app(config: DictConfig) -> None:
     try:
         import uvicorn
 
-        from unbraid.web.server import app as application
-        from unbraid.web.songs import Songs
+        from unbraid.inference.web.server import app as application
+        from unbraid.inference.web.songs import Songs
     except ModuleNotFoundError as error:
         raise InputError(f"the page needs the package {error.name}: pip install 'unbraid[app]'") from error
-    loaded, way = load_separator(config.run, config.checkpoint), Way(device=config.device)
-    loaded.on(way)
+    loaded, options = load_separator(config.run, config.checkpoint, config.device), InferenceOptions()
     token = secrets.token_urlsafe(32)
     with (
         interruptible(),
         _listening(config.port) as listener,
         TemporaryDirectory(prefix="unbraid-app-", ignore_cleanup_errors=True) as folder,
     ):
-        songs = Songs(loaded, Path(folder), 60.0 * config.keep_minutes, way, config.max_waiting)
+        songs = Songs(loaded, Path(folder), 60.0 * config.keep_minutes, options, config.max_waiting)
         songs.thread.start()
         address = f"http://{HOST}:{listener.getsockname()[1]}/?token={token}"
         echo(f"page    {address}  (Ctrl-C ends it and deletes all songs)", flush=True)

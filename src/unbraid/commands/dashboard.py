@@ -12,14 +12,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unbraid.documents import read_json
-from unbraid.errors import InputError
-from unbraid.loggers.media import media_of
-from unbraid.loggers.wandb_page import failures, in_line, why_offline
-from unbraid.records import epochs, figures, plain, read_record
-from unbraid.runs import check, own_config, write_json
-from unbraid.scores import read_scores
-from unbraid.text import echo
+from unbraid.runs.config import check, own_config, write_json
+from unbraid.runs.documents import read_json
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import epochs, figures, read_record, strip_launch_keys
+from unbraid.runs.scores import read_scores
+from unbraid.runs.text import echo
+from unbraid.training.loggers.media import media_of
+from unbraid.training.loggers.wandb_page import failures, in_line, why_offline
 
 ARM = "config.run.arm"  # see loggers.wandb_page
 BOOKKEEPING = ("epoch", "step", "seconds", "lr")
@@ -128,7 +128,7 @@ def sweep_in(folder: Path, project: str | None) -> Sweep:
         _once(name for run in runs for row in epochs(run) for name in row),
         _once(f"test/{measure}/{target}" for run in runs for target, measure in _figures(run)),
         _once(one.key for run in runs for epoch in (run / "media").glob("*") for one in media_of(epoch, "valid")),
-        differing([_flat(plain(OmegaConf.to_container(one, resolve=True))) for one in configs]),  # type: ignore[arg-type]
+        differing([_flat(strip_launch_keys(OmegaConf.to_container(one, resolve=True))) for one in configs]),  # type: ignore[arg-type]
     )  # fmt: skip
 
 

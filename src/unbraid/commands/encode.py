@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from unbraid.commands.trained import Trained, Use
-from unbraid.errors import InputError
-from unbraid.features import Spectra
-from unbraid.files import written_whole
-from unbraid.text import echo, write_csv
+from unbraid.commands.trained_run import Trained, TrainedRunConfig
+from unbraid.models.features import Spectra
+from unbraid.runs.errors import InputError
+from unbraid.runs.files import atomic_write
+from unbraid.runs.text import echo, write_csv
 
 Row = dict[str, Any]
 
 
-class Encoding(Use):
-    """See `Use`; output is a .npy or .parquet file."""
+class Encoding(TrainedRunConfig):
+    """See `TrainedRunConfig`; output is a .npy or .parquet file."""
 
 
 @torch.inference_mode()
@@ -35,9 +35,9 @@ def encode(config: DictConfig) -> None:
     codes, rows = _of_images(trained) if images else _of_sounds(trained)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
-        with written_whole(path) as partial, partial.open("wb") as file:
+        with atomic_write(path) as partial, partial.open("wb") as file:
             np.save(file, codes)
-        with written_whole(path.with_suffix(".csv")) as partial, partial.open("w", newline="") as table:
+        with atomic_write(path.with_suffix(".csv")) as partial, partial.open("w", newline="") as table:
             write_csv(table, list(rows[0]), rows)
         where = f"{path}, what they are of in {path.with_suffix('.csv').name}"
     else:
@@ -94,5 +94,5 @@ def _write_parquet(path: Path, codes: np.ndarray, rows: list[Row]) -> None:
 
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
     columns |= {f"code_{n}": codes[:, n] for n in range(codes.shape[1])}
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         parquet.write_table(pa.table(columns), partial)

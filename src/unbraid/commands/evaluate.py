@@ -16,23 +16,23 @@ from unbraid.commands.experiment import Experiment, check_experiment, take_data
 from unbraid.data.module import MultitrackData
 from unbraid.data.parallel import in_processes
 from unbraid.data.tracks import Split, few
-from unbraid.dsp import STFT
-from unbraid.errors import InputError, unknown
-from unbraid.estimates import EstimateFolder
-from unbraid.evaluation import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
-from unbraid.files import below
-from unbraid.records import own_choices
-from unbraid.reference import Reference, said
-from unbraid.runs import build, checkpoint_path, own_config
-from unbraid.scores import read_scores
+from unbraid.data.training_tracks import tracks_trained_on
+from unbraid.dsp.stft import STFT
+from unbraid.evaluation.estimates import EstimateFolder
+from unbraid.evaluation.methods import EstimateFiles, Method, Oracle, SeparatorMethod, fingerprint, mixture_format
+from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
+from unbraid.models.separators.base import Separator
+from unbraid.runs.config import build, checkpoint_path, own_config
+from unbraid.runs.errors import InputError, unknown
+from unbraid.runs.files import below
+from unbraid.runs.records import own_choices
+from unbraid.runs.scores import read_scores
+from unbraid.runs.text import echo
+from unbraid.runs.weights import rebuilt
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
+from unbraid.scoring.published import PublishedScores, comparison_text
 from unbraid.scoring.tables import refuse_mixed
-from unbraid.separators import Separator
-from unbraid.subjects import Collected, Oracle, Separated, Subject, fingerprint
-from unbraid.text import echo
-from unbraid.training_tracks import tracks_trained_on
-from unbraid.weights import rebuilt
 
 SUBJECTS = ("run", "estimates", "oracle")
 # What may be typed beside run=; the rest is the run's own.
@@ -43,7 +43,7 @@ BESIDE_RUN = (
     "oracle",
     "output",
     "processes",
-    "beside",
+    "compare_with",
     "protocol",
     "phase",
     "evaluation",
@@ -56,7 +56,7 @@ NAMED = 5  # tracks in a warning
 
 
 @dataclass
-class Assessment(Experiment):
+class EvaluateConfig(Experiment):
     """An experiment whose test tracks are scored, with what is scored.
 
     Args:
@@ -66,7 +66,7 @@ class Assessment(Experiment):
         oracle: name of an oracle.
         output: folder for the scores.
         processes: that score at the same time.
-        beside: `scores.json` of others.
+        compare_with: `scores.json` files of other models, listed in the same table.
     """
 
     run: str | None = None
@@ -75,25 +75,25 @@ class Assessment(Experiment):
     oracle: str | None = None
     output: str | None = None
     processes: int = 1
-    beside: list[str] = field(default_factory=list)
+    compare_with: list[str] = field(default_factory=list)
 
 
 def evaluate(config: DictConfig) -> None:
     """Score what is not scored yet, then print the table and write `scores.json`."""
     typed = [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
     config = _with_run(config, typed)
-    check_experiment(config, Assessment)
+    check_experiment(config, EvaluateConfig)
     _check_subject(config)
     config.output = str(_output(config, other_data="data" in typed))
     _session.cache_clear()  # files may have changed since this process scored them last
     session = _session(OmegaConf.to_yaml(config, resolve=True))
-    others = _beside(config.beside)
+    others = _beside(config.compare_with)
     scorer = session.scorer
     refuse_mixed({session.label: scorer.record} | {name: other["protocol"] for name, other in others.items()})
     scorer.check_folder()
     rows = session.rows
     filed = [track for track in scorer.tracks if all(scorer.filed(row, s, track) for row, s in rows.items())]
-    what = f"{' + '.join(scorer.scene.names)}, {len(scorer.tracks)} tracks"
+    what = f"{' + '.join(scorer.source_group.names)}, {len(scorer.tracks)} tracks"
     echo(f"protocol {scorer.protocol.name}: {what}, {len(filed)} of them scored before")
     _score(session, [number for number, track in enumerate(scorer.tracks) if track not in filed], config.processes)
     scores = scorer.scores(rows, str(session.checkpoint) if session.subject_is_run else session.label)
@@ -108,7 +108,7 @@ def evaluate(config: DictConfig) -> None:
         named = few((f"{name} ({was})" for name, was in seen.items()), NAMED)
         echo(f"warning: the run was trained or validated on {len(seen)} of {len(scorer.tracks)} scored tracks: {named}\n")
     if "reference" in scores:
-        echo(f"{said(scores['reference'])}\n")
+        echo(f"{comparison_text(scores['reference'])}\n")
     echo(f"scores  {scorer.folder / 'scores.json'}")
     echo(f"tracks  {scorer.folder / ESTIMATE / 'test'}")
 
@@ -162,7 +162,7 @@ def _beside(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         try:
             found[str(path)] = read_scores(path, whole=True)
         except FileNotFoundError as error:
-            raise InputError(f"beside={path}", "no such file") from error
+            raise InputError(f"compare_with={path}", "no such file") from error
     return found
 
 
@@ -226,30 +226,33 @@ class Session:
         at = protocol.at(separator.sample_rate, separator.channels)
         tracks = self.data.whole(SPLIT, *at.format, progress=True)
         weights = self.data.target_weights()
-        scene = at.scene([*self.node.targets], weights)
-        return Scorer(at, scene, weights, tracks, Path(self.node.output), self.data.cache_dir / "baselines", self.device)
+        source_group = at.source_group([*self.node.targets], weights)
+        return Scorer(at, source_group, weights, tracks, Path(self.node.output), self.data.cache_dir / "baselines", self.device)
 
     @cached_property
-    def rows(self) -> dict[str, Subject]:
+    def rows(self) -> dict[str, Method]:
         stft = stft_for(self.separator if self.subject_is_run else None, self.scorer.protocol.sample_rate)
         return {ESTIMATE: self._subject(stft)} | baselines(stft)
 
-    def _subject(self, stft: STFT) -> Subject:
+    def _subject(self, stft: STFT) -> Method:
         if self.node.oracle is not None:
             return Oracle(self.node.oracle, stft)
         rate, _ = self.scorer.protocol.format
         if self.node.estimates is not None:
             files = EstimateFolder(Path(self.node.estimates).expanduser(), [*self.node.targets])
             files.check([track.name for track in self.scorer.tracks])
-            return Collected(files, rate)
-        heard = self.data.whole(SPLIT, self.separator.sample_rate, self.separator.channels, progress=True)
-        return self.evaluation.of(self.separator, fingerprint(self.checkpoint), heard, self.scorer.protocol)
+            return EstimateFiles(files, rate)
+        protocol = self.scorer.protocol
+        mixtures = self.data.whole(SPLIT, *mixture_format(self.separator, protocol), progress=True)
+        return self.evaluation.of(self.separator, fingerprint(self.checkpoint), mixtures, protocol)
 
     @cached_property
     def trained_on(self) -> dict[str, str]:
         """Return which scored tracks the run was trained or validated on, see `tracks_trained_on`."""
-        subject = self.rows[ESTIMATE]
-        return tracks_trained_on(Path(self.node.run), [*subject.heard.values()]) if isinstance(subject, Separated) else {}
+        if not self.subject_is_run:
+            return {}
+        rate, channels = self.separator.sample_rate, self.separator.channels  # content is compared as training saw it
+        return tracks_trained_on(Path(self.node.run), self.data.whole(SPLIT, rate, channels, progress=True))
 
     @cached_property
     def checkpoint(self) -> Path:
@@ -264,19 +267,19 @@ class Session:
 
     def leave_clips(self) -> None:
         """Audio and pictures beside the scores, if they were asked for."""
-        subject = self.rows[ESTIMATE]
-        if isinstance(subject, Separated):
-            self.evaluation.leave_clips(subject, self.scorer.targets, self.scorer.folder)
+        method = self.rows[ESTIMATE]
+        if isinstance(method, SeparatorMethod):
+            self.evaluation.leave_clips(method, self.scorer.targets, self.scorer.folder)
 
 
 def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
     """With published figures, where the run or the experiment has some; an oracle has none."""
-    if config.reference is None or config.oracle is not None:
+    if config.published is None or config.oracle is not None:
         return {}
     typed = HydraConfig.get().runtime.choices
     own = typed if config.run is None else own_choices(Path(config.run))
     data = typed["data"] if other_data else own.get("data", "unknown")
-    reference: Reference = build(config.reference)
+    reference: PublishedScores = build(config.published)
     return {"reference": reference.compare(scores, data, own.get("model", "unknown"), scores.get("trained_on", ()))}
 
 

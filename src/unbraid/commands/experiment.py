@@ -8,10 +8,10 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.data.roots import places_in, unknown_places
-from unbraid.errors import InputError, check_seed
-from unbraid.files import check_name
-from unbraid.instruments import is_instrument
-from unbraid.runs import check
+from unbraid.models.instruments import is_instrument
+from unbraid.runs.config import check
+from unbraid.runs.errors import InputError, check_seed
+from unbraid.runs.files import check_name
 
 LONGEST_CHUNK_SECONDS = 600
 LINKS = {
@@ -29,16 +29,16 @@ USED = {
     "phase": "model.separator.phase",
     "targets": "data.targets",
     "augmentation": "data.augmentation",
-    "copies": "data.copies",
+    "offline_augmentation": "data.offline_augmentation",
     "optim": "model.optimizer",
     "protocol": "model.separator",
-    "reference": "model.separator",
+    "published": "model.separator",
 }
 
 
 @dataclass
 class Experiment:
-    """The top level of a config, which `unbraid.runs.check` binds like any signature.
+    """The top level of a config, which `unbraid.runs.config.check` binds like any signature.
 
     Args:
         seed: of weights, data order and dropout.
@@ -56,10 +56,10 @@ class Experiment:
         phase: how masked spectra come to sound.
         targets: what to take out of a mixture: each name and the sources it sums.
         augmentation: what changes training chunks, by name.
-        copies: of training tracks at other pitches and tempos, by name.
+        offline_augmentation: of training tracks at other pitches and tempos, by name.
         optim: optimizer and schedule, which the model refers to.
         protocol: under which the test tracks are scored after training.
-        reference: published figures that the scores are compared with.
+        published: figures that the scores are compared with.
         resume: `auto`: the same experiment that was cut off goes on; `never`: it starts anew.
         plan: only say what the runs of a sweep would take.
         power: difference between arms in dB; the plan prints the seeds and test songs that detect it.
@@ -82,10 +82,10 @@ class Experiment:
     phase: Mapping[str, Any] | None = None
     targets: dict[str, list[str]] | None = None
     augmentation: Mapping[str, Any] | None = None
-    copies: Mapping[str, Any] | None = None
+    offline_augmentation: Mapping[str, Any] | None = None
     optim: Mapping[str, Any] | None = None
     protocol: Mapping[str, Any] | None = None
-    reference: Mapping[str, Any] | None = None
+    published: Mapping[str, Any] | None = None
     resume: Literal["auto", "never"] = "auto"
     plan: bool = False
     power: float | None = None
@@ -99,7 +99,7 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
     """Bind every key, and see that data and separator agree.
 
     Raises:
-        InputError: see `unbraid.runs.check`; or one end of a link between data and separator was overridden, so that the
+        InputError: see `unbraid.runs.config.check`; or one end of a link between data and separator was overridden, so that the
             run would train on something else.
     """
     if "separator" in config.get("model", {}) and "targets" not in config.get("data", {}):

@@ -14,17 +14,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from unbraid.commands.experiment import check_experiment
 from unbraid.data.module import MultitrackData
 from unbraid.data.store import StoredTrack, spell_size
-from unbraid.errors import InputError
-from unbraid.exports.graphs import example
-from unbraid.exports.onnx_file import OnnxSeparator, quantise, write_onnx
-from unbraid.exports.openunmix import check_openunmix, write_openunmix
-from unbraid.exports.program import write_program
-from unbraid.records import own_choices
-from unbraid.runs import build, check, checkpoint_path, own_config
+from unbraid.inference.chunked import separate
+from unbraid.inference.export.graphs import example
+from unbraid.inference.export.onnx_file import OnnxSeparator, quantise, write_onnx
+from unbraid.inference.export.openunmix import check_openunmix, write_openunmix
+from unbraid.inference.export.program import write_program
+from unbraid.models.separators.base import Separator
+from unbraid.runs.config import build, check, checkpoint_path, own_config
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import own_choices
+from unbraid.runs.text import echo
+from unbraid.runs.weights import rebuilt
 from unbraid.scoring.measures import usdr
-from unbraid.separators import Separator
-from unbraid.text import echo
-from unbraid.weights import rebuilt
 
 NAMES = {"onnx": "model.onnx", "torch_export": "model.pt2", "openunmix": "openunmix"}
 QUANTISED = "model-int8.onnx"
@@ -164,7 +165,7 @@ def _scores(separator: Separator, tracks: Sequence[StoredTrack], weights: torch.
     for track in tracks:
         samples = track.tensor()
         references = torch.einsum("sr,rcn->scn", weights, samples[1:])
-        for scores, reference, estimate in zip(found, references, separator.separate(samples[0]), strict=True):
+        for scores, reference, estimate in zip(found, references, separate(separator, samples[0]), strict=True):
             score = usdr(reference, estimate)
             scores += [] if score is None else [score]
     return [fmean(scores) if scores else math.nan for scores in found]

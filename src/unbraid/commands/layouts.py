@@ -6,8 +6,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.data.tracks import SPLITS, Layout
-from unbraid.errors import InputError, LayoutError
-from unbraid.runs import build
+from unbraid.runs.config import build
+from unbraid.runs.errors import InputError, LayoutError
 
 CONF_DATA = "data"
 

@@ -16,18 +16,19 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 # Keys whose values are paths, parts of paths or patterns of them. tests/commands/test_overrides.py keeps the list complete.
 PATHS = frozenset({
-    "beside", "checkpoint", "estimates", "init", "input", "labels", "name", "output", "power_from", "run", "runs", "sweep",
+    "checkpoint", "compare_with", "estimates", "init", "input", "labels", "name", "output", "power_from", "run", "runs",
+    "sweep",
     "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
     "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir",
     "hydra.sweeper.storage",
 })  # fmt: skip
 # Those of them that are only a part of a path, in which ~ is a letter.
 PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", "hydra.sweep.subdir"})
-LISTS = frozenset({"beside", "data.layout.sources", "input", "runs", "targets"})  # keys that also take a list
+LISTS = frozenset({"compare_with", "data.layout.sources", "input", "runs", "targets"})  # keys that also take a list
 MAPPINGS = frozenset({"data.layout.sources"})  # keys that also take a mapping
 TARGETS = "targets"  # takes the names of sources, which are those of files
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})

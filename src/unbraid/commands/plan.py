@@ -17,11 +17,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from unbraid.errors import InputError
-from unbraid.launchers.processes import duration
-from unbraid.records import Run
-from unbraid.reporting.power import deviations_of, power_text
-from unbraid.text import echo
+from unbraid.reports.power import deviations_of, power_text
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import Run
+from unbraid.runs.text import echo
+from unbraid.sweeps.launchers.processes import duration
 
 COLUMNS = ("run", "parameters", "memory", "steps/s", "steps", "training", "disk")
 

@@ -12,9 +12,9 @@ from unbraid.data.listings import outline, section
 from unbraid.data.module import MultitrackData
 from unbraid.data.store import spell_size
 from unbraid.data.tracks import SPLITS
-from unbraid.errors import InputError
-from unbraid.runs import build, write_json
-from unbraid.text import echo
+from unbraid.runs.config import build, write_json
+from unbraid.runs.errors import InputError
+from unbraid.runs.text import echo
 
 
 @dataclass

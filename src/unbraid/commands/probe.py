@@ -12,12 +12,14 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 
-from unbraid.commands.courses import Course, fit, peak_memory, ready
-from unbraid.commands.door import frozen
+from unbraid.commands.cli import frozen
 from unbraid.commands.experiment import check_experiment
 from unbraid.data.module import MultitrackData
-from unbraid.records import Run
-from unbraid.text import echo
+from unbraid.runs.records import Run
+from unbraid.runs.text import echo
+from unbraid.training.base import Workflow, peak_memory
+from unbraid.training.build import build_workflow
+from unbraid.training.trainer import fit
 
 STEPS = 3  # the first of which warms up
 CHECKPOINTS = 3  # best, last and the one before
@@ -50,15 +52,15 @@ def probe(folder: Path) -> None:
     short["trainer"]["accumulate_grad_batches"] = 1
     config: Any = OmegaConf.merge(run.config, short)
     config.callbacks, config.logger = {}, None
-    course = ready(replace(run, config=config))
+    workflow = build_workflow(replace(run, config=config))
     clock = Clock()
-    course.trainer.callbacks.append(clock)  # type: ignore[attr-defined]  # a part of the Trainer sets it
-    fit(course.trainer, course.task, course.data, folder)
-    echo(json.dumps(_found(course, clock, run)))
+    workflow.trainer.callbacks.append(clock)  # type: ignore[attr-defined]  # a part of the Trainer sets it
+    fit(workflow.trainer, workflow.task, workflow.data, folder)
+    echo(json.dumps(_found(workflow, clock, run)))
 
 
-def _found(course: Course, clock: Clock, run: Run) -> dict[str, Any]:
-    trainer, limits = course.trainer, run.config.trainer
+def _found(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
+    trainer, limits = workflow.trainer, run.config.trainer
     epoch = math.ceil(trainer.num_training_batches / limits.accumulate_grad_batches)
     epochs = limits.max_epochs if trainer.optimizers else 1  # a closed form takes one
     steps = [limits.max_steps] * (limits.max_steps >= 0) + [epochs * epoch] * (epochs is not None and epochs >= 0)
@@ -66,20 +68,20 @@ def _found(course: Course, clock: Clock, run: Run) -> dict[str, Any]:
     times = clock.times[1:] if len(clock.times) > 2 else clock.times
     elapsed = (times[-1] - times[0]) / (len(times) - 1)
     return {
-        "parameters": sum(parameter.numel() for parameter in course.task.parameters()),
+        "parameters": sum(parameter.numel() for parameter in workflow.task.parameters()),
         "memory": peak_memory(device),
         "device": "of the GPU" if device.type == "cuda" else "of RAM",
         "steps_per_second": 1 / elapsed / limits.accumulate_grad_batches,
         "steps": min(steps, default=None),
-        "disk": CHECKPOINTS * _checkpoint_bytes(course),
-        "songs": len(course.data.split("test")) if isinstance(course.data, MultitrackData) else None,
+        "disk": CHECKPOINTS * _checkpoint_bytes(workflow),
+        "songs": len(workflow.data.split("test")) if isinstance(workflow.data, MultitrackData) else None,
     }
 
 
-def _checkpoint_bytes(course: Course) -> int:
+def _checkpoint_bytes(workflow: Workflow) -> int:
     """Weights, and what the optimizers keep of each."""
-    tensors = [*course.task.state_dict().values()]
-    for optimizer in course.trainer.optimizers:
+    tensors = [*workflow.task.state_dict().values()]
+    for optimizer in workflow.trainer.optimizers:
         tensors += [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 

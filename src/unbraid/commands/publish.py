@@ -13,14 +13,14 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from unbraid.errors import InputError
-from unbraid.loading import PUBLISHED_WEIGHTS, Loaded, load_separator
-from unbraid.pretrained import safetensors
-from unbraid.records import figures, own_choices, plain, without_places
-from unbraid.runs import check, checkpoint_path, own_config, versions, write_json
-from unbraid.scores import read_scores
-from unbraid.separators import Separator
-from unbraid.text import echo, markdown, one_line
+from unbraid.inference.loading import PUBLISHED_WEIGHTS, Loaded, load_separator
+from unbraid.interop.published import safetensors
+from unbraid.models.separators.base import Separator
+from unbraid.runs.config import check, checkpoint_path, own_config, versions, write_json
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import figures, own_choices, redact_paths, strip_launch_keys
+from unbraid.runs.scores import read_scores
+from unbraid.runs.text import echo, markdown, one_line
 
 # What is known of the music that a model has heard; docs/data.md says more.
 LICENCES = {
@@ -73,7 +73,7 @@ def publish(config: DictConfig) -> None:
     if (run / PUBLISHED_WEIGHTS).is_file():
         raise InputError(f"run={run}: is published already, expected the folder of a run")
     own_config(run), checkpoint_path(run, config.checkpoint)
-    loaded = load_separator(run, config.checkpoint)
+    loaded = load_separator(run, config.checkpoint, "cpu")
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
         folder = Path(partial) / output.name
@@ -91,7 +91,7 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
     (folder / PUBLISHED_WEIGHTS).chmod(0o644)  # safetensors makes it the user's alone
     tree: Any = OmegaConf.to_container(own)
     init = None if tree.get("init") is None else Path(str(tree["init"])).name
-    OmegaConf.save(OmegaConf.create(without_places(plain(tree)) | {"init": init}), folder / "config.yaml")
+    OmegaConf.save(OmegaConf.create(redact_paths(strip_launch_keys(tree)) | {"init": init}), folder / "config.yaml")
     scores = _scores(loaded.folder)
     if scores:
         write_json(folder / "scores.json", scores)

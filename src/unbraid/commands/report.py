@@ -5,14 +5,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from unbraid.errors import InputError
-from unbraid.reporting.arms import runs_of
-from unbraid.reporting.making import FOLDER, make, report_of
-from unbraid.runs import check
+from unbraid.reports.making import FOLDER, make, report_of
+from unbraid.reports.variants import runs_of
+from unbraid.runs.config import check
+from unbraid.runs.errors import InputError
 
 
 @dataclass
-class Reporting:
+class ReportConfig:
     """What to report on.
 
     Args:
@@ -38,7 +38,7 @@ def report(config: DictConfig) -> None:
     Raises:
         InputError: no runs, none with scores, scores that do not compare, an arm or measure that is not there.
     """
-    check(config, Reporting)
+    check(config, ReportConfig)
     if config.songs < 0:
         raise InputError(f"songs must be at least 0, found {config.songs}")
     if (config.sweep is None) != bool(config.runs):

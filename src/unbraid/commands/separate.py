@@ -16,23 +16,23 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from unbraid.audio import AudioInput, Bits, ChannelChoice, seconds
-from unbraid.commands.door import sentence
+from unbraid.commands.cli import sentence
 from unbraid.data.layouts.folders import audio_files_below, preferred, without_stem
-from unbraid.errors import InputError, unknown
-from unbraid.loading import load_separator
-from unbraid.runs import check
-from unbraid.separation import Precision, Way
-from unbraid.stems import STEM_FILE, Form, write_stems
-from unbraid.tasks.interruption import interruptible
-from unbraid.text import echo
+from unbraid.inference.chunked import InferenceOptions, Precision
+from unbraid.inference.loading import load_separator
+from unbraid.inference.stems import STEM_FILE, OutputFormat, write_stems
+from unbraid.runs.config import check
+from unbraid.runs.errors import InputError, unknown
+from unbraid.runs.text import echo
+from unbraid.training.interruption import interruptible
 
 STANDARD_INPUT = "-"
 FIELDS = ("track", "target")
 
 
 @dataclass
-class Separation:
-    """What to separate, by what, and to what; see `Way` and `Form` for most of it.
+class SeparateConfig:
+    """What to separate, by what, and to what; see `InferenceOptions` and `OutputFormat` for most of it.
 
     Args:
         run: what `unbraid.load` takes.
@@ -73,22 +73,22 @@ def separate(config: DictConfig) -> None:
     Raises:
         InputError: nothing can be done, or some of the inputs could not be used.
     """
-    check(config, Separation)
+    check(config, SeparateConfig)
     if config.run is None or config.input is None:
         missing = "run" if config.run is None else "input"
         raise InputError(f"{missing} has no default and must be given: {missing}={'FOLDER' if missing == 'run' else 'FILE'}")
-    way, form = _part(Way, config), _part(Form, config)
+    options, output_format = _part(InferenceOptions, config), _part(OutputFormat, config)
     torch.set_flush_denormal(True)
     with interruptible(), _inputs([config.input] if isinstance(config.input, str) else list(config.input)) as inputs:
-        loaded = load_separator(config.run, config.checkpoint)
-        outputs = {track: _outputs(config, form, track, form.names(loaded.targets)) for track in inputs}
+        loaded = load_separator(config.run, config.checkpoint, config.device)
+        outputs = {track: _outputs(config, output_format, track, output_format.names(loaded.targets)) for track in inputs}
         _check_outputs(outputs, config.overwrite, inputs)
         failed = []
         for track, path in inputs.items():
             source = AudioInput(path, config.stream, config.channels)
             try:
                 with progress(track, path) as heard:
-                    said = write_stems(loaded, source, outputs[track], form, way, heard, config.overwrite)
+                    said = write_stems(loaded, source, outputs[track], output_format, options, heard, config.overwrite)
             except (InputError, OSError) as error:
                 if len(inputs) == 1:
                     raise
@@ -146,12 +146,12 @@ def _stem(path: Path) -> str:
     return without_stem(path.stem) or path.name
 
 
-def _outputs(config: DictConfig, form: Form, track: str, names: Sequence[str]) -> dict[str, Path]:
-    template = config.name or ("%track" if form.together else "%track/%target")
-    if form.together and "%target" in template:
+def _outputs(config: DictConfig, output_format: OutputFormat, track: str, names: Sequence[str]) -> dict[str, Path]:
+    template = config.name or ("%track" if output_format.together else "%track/%target")
+    if output_format.together and "%target" in template:
         raise InputError(f"name={template}: a stem file has all targets in it, expected a name without %target")
     folder = Path(config.output).expanduser()
-    filled = {name: Path(f"{_filled(template, track, name)}.{form.format}") for name in names}
+    filled = {name: Path(f"{_filled(template, track, name)}.{output_format.format}") for name in names}
     for path in filled.values():
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"name={template}: {path} leads out of output={config.output}")
@@ -190,8 +190,8 @@ def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs:
 def progress(track: str, path: Path) -> Iterator[Any]:
     """A bar of the seconds of a file, with how many are done in one; it yields who is told of them, see `write_stems`."""
     total = round(seconds(path)) if path.is_file() and os.access(path, os.R_OK) else 0
-    form = "{desc} |{bar}| {n:.0f} of {total} s, {rate_noinv_fmt}" if total else "{desc} {n:.0f} s, {rate_noinv_fmt}"
-    with tqdm(desc=track, total=total or None, unit=" s", bar_format=form, leave=False, disable=None) as bar:
+    output_format = "{desc} |{bar}| {n:.0f} of {total} s, {rate_noinv_fmt}" if total else "{desc} {n:.0f} s, {rate_noinv_fmt}"
+    with tqdm(desc=track, total=total or None, unit=" s", bar_format=output_format, leave=False, disable=None) as bar:
         yield lambda rate, samples: bar.update(samples / rate)
 
 

@@ -18,26 +18,37 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from unbraid.commands.board import Board, main_score
-from unbraid.commands.door import as_asked, failed_runs, remove_if_empty
+from unbraid.commands.cli import as_asked, failed_runs, remove_if_empty
 from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.overrides import as_typed, quoted
 from unbraid.commands.plan import plan
-from unbraid.errors import InputError
-from unbraid.launchers.arms import Arm, Launcher
-from unbraid.ledger import NAME, Ledger, read, sweep_of
-from unbraid.records import ENDED, Run, code, digest, inside, inside_anywhere, outside, plain, read_record
-from unbraid.runs import build
-from unbraid.text import echo
+from unbraid.runs.config import build
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import (
+    ENDED,
+    LEDGER,
+    Run,
+    code,
+    digest,
+    launch_overrides,
+    read_record,
+    run_overrides,
+    strip_launch_keys,
+    sweep_overrides,
+)
+from unbraid.runs.text import echo
+from unbraid.sweeps.launchers.jobs import Job, Launcher
+from unbraid.sweeps.ledger import Ledger, read, sweep_of
+from unbraid.sweeps.progress import ProgressTable, main_score
 
-NOT_OF_A_SWEEP = ("trials", "parallel", "storage")  # of a sweeper: how far and where, not what
+NOT_OF_A_SWEEP = ("n_trials", "n_jobs", "storage")  # of a sweeper: how far and where, not what
 
 
 def identity_of(config: DictConfig) -> str:
     """Of a sweep: what its runs have in common and what they are swept over, without paths and without how they are started."""
     common = {key: value for key, value in _tree(config).items() if key != "hydra"}
     sweeper = {key: value for key, value in _tree(config.hydra.sweeper).items() if key not in NOT_OF_A_SWEEP}
-    return digest([plain(common), inside_anywhere(config.hydra.overrides.task), sweeper])
+    return digest([strip_launch_keys(common), sweep_overrides(config.hydra.overrides.task), sweeper])
 
 
 def _tree(config: DictConfig) -> dict[str, Any]:
@@ -58,7 +69,7 @@ def settle(config: DictConfig) -> None:
         _lead(config, Path(scratch))
     elif config.resume == "auto" and not named(config.hydra, "hydra.sweep.dir"):
         own, folder = identity_of(config), Path(config.hydra.sweep.dir)
-        found = [path for path in folder.parent.parent.glob(f"*/*/{NAME}") if sweep_of(path.parent) == own]
+        found = [path for path in folder.parent.parent.glob(f"*/*/{LEDGER}") if sweep_of(path.parent) == own]
         if found:
             _lead(config, max(found, key=lambda path: path.stat().st_mtime).parent)
 
@@ -71,7 +82,7 @@ def _lead(config: DictConfig, folder: Path) -> None:
 
 
 @dataclass
-class Job:
+class PlannedRun:
     """What Hydra and we call a run."""
 
     run: Run
@@ -79,7 +90,7 @@ class Job:
     number: int
 
     @property
-    def arm(self) -> Arm:
+    def job(self) -> Job:
         """What a launcher must know of it.
 
         Raises:
@@ -87,7 +98,7 @@ class Job:
         """
         trainer = self.run.config.trainer
         on_gpu = {"cpu": False, "gpu": True, "cuda": True}.get(str(trainer.accelerator))
-        return Arm(self.number, self.run.folder, _processes(trainer.devices), int(trainer.num_nodes), on_gpu)
+        return Job(self.number, self.run.folder, _processes(trainer.devices), int(trainer.num_nodes), on_gpu)
 
 
 def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
@@ -101,25 +112,27 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
     folder = Path(config.hydra.sweep.dir)
     with _nothing_left(folder):
         _same_for_all(job_overrides)
-        jobs = [job_of(config, loader, words, number) for number, words in enumerate(job_overrides, first)]
-        launcher = _checked(config, jobs)
+        planned_runs = [planned_run(config, loader, words, number) for number, words in enumerate(job_overrides, first)]
+        launcher = _checked(config, planned_runs)
     if config.plan:
-        plan([job.run for job in jobs])
-        return [job.result for job in jobs]
+        plan([planned.run for planned in planned_runs])
+        return [planned.result for planned in planned_runs]
     ledger = Ledger(folder, identity_of(config))
     ledger.open()
-    done, left = list[Job](), list[Job]()
-    for job in jobs:
-        (done if _is_done(job.run) else left).append(job)
-    _catch_up(ledger, [job.run.folder for job in done])
-    for job in left:
-        job.run.freeze()
+    done, left = list[PlannedRun](), list[PlannedRun]()
+    for planned in planned_runs:
+        (done if _is_done(planned.run) else left).append(planned)
+    _catch_up(ledger, [planned.run.folder for planned in done])
+    for planned in left:
+        planned.run.freeze()
     echo(_introduction(folder, launcher, done, left))
     if left:
-        with as_asked(), Board([(job.arm, job.run) for job in left], ledger) as board:
-            launcher.run([job.arm for job in left], board)
-    failed_runs.extend(job.run.folder.name for job in left if (read_record(job.run.folder) or {}).get("state") not in ENDED)
-    return [job.result for job in jobs]
+        with as_asked(), ProgressTable([(planned.job, planned.run) for planned in left], ledger) as board:
+            launcher.run([planned.job for planned in left], board)
+    failed_runs.extend(
+        planned.run.folder.name for planned in left if (read_record(planned.run.folder) or {}).get("state") not in ENDED
+    )
+    return [planned.result for planned in planned_runs]
 
 
 @contextmanager
@@ -138,14 +151,14 @@ def _same_for_all(job_overrides: Sequence[Sequence[str]]) -> None:
     """See that there are runs, and that they differ in what they are only."""
     if not job_overrides:
         raise InputError("the sweep has no runs: one of its overrides sweeps over nothing")
-    first, *others = (outside(words) for words in job_overrides)
+    first, *others = (launch_overrides(words) for words in job_overrides)
     for other in others:
         if different := sorted(first ^ other):
             found, too = different[0], ", ".join(different[1:])
             raise InputError(f"{found}: is how the runs of a sweep are started, the same for all; found {too} too")
 
 
-def job_of(config: DictConfig, loader: ConfigLoader, words: Sequence[str], number: int) -> Job:
+def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], number: int) -> PlannedRun:
     """Compose one, as Hydra does."""
     composed = loader.load_sweep_config(config, list(words))
     with open_dict(composed):
@@ -156,10 +169,10 @@ def job_of(config: DictConfig, loader: ConfigLoader, words: Sequence[str], numbe
     del tree["hydra"]
     own = OmegaConf.create(tree)
     OmegaConf.resolve(own)  # `hydra:` means this job now, and the next one soon
-    run = Run(folder, own, [as_typed(word) for word in inside(words)], choices_of(composed.hydra))
+    run = Run(folder, own, [as_typed(word) for word in run_overrides(words)], choices_of(composed.hydra))
     result = JobReturn(overrides=list(words), cfg=own, hydra_cfg=composed, working_dir=str(folder), status=JobStatus.COMPLETED)
     result.return_value = None
-    return Job(run, result, number)
+    return PlannedRun(run, result, number)
 
 
 def _processes(devices: Any) -> int | None:
@@ -173,24 +186,24 @@ def _processes(devices: Any) -> int | None:
     return len(str(devices).strip(",").split(",")) if "," in str(devices) else int(devices)
 
 
-def _checked(config: DictConfig, jobs: Sequence[Job]) -> Launcher:
+def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher:
     """What runs them."""
-    folders = [job.run.folder for job in jobs]
+    folders = [planned.run.folder for planned in planned_runs]
     if len({*folders}) < len(folders):
         raise InputError(
             f"hydra.sweep.subdir: found {config.hydra.sweep.subdir}, which is the same for several runs of the sweep"
         )
-    arms = list[Arm]()
-    for job in jobs:
+    jobs = list[Job]()
+    for planned in planned_runs:
         try:
-            check_experiment(job.run.config)
-            arms.append(job.arm)
+            check_experiment(planned.run.config)
+            jobs.append(planned.job)
         except InputError as error:
-            raise InputError(f"{job.run.folder.name}: {error}; nothing was started") from error
+            raise InputError(f"{planned.run.folder.name}: {error}; nothing was started") from error
     launcher: Launcher = build(config.launcher)
-    for arm in arms:
-        if refusal := launcher.refusal(arm):
-            raise InputError(f"{arm.folder.name}: {refusal}; nothing was started")
+    for job in jobs:
+        if refusal := launcher.refusal(job):
+            raise InputError(f"{job.folder.name}: {refusal}; nothing was started")
     return launcher
 
 
@@ -199,7 +212,7 @@ def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
     noted = {line["run"] for line in read(ledger.folder)[1:] if line["state"] in ENDED}
     for folder in done:
         if folder.name not in noted and (record := read_record(folder)):
-            ledger.note(folder, record, score=main_score(folder))
+            ledger.record(folder, record, score=main_score(folder))
 
 
 def _is_done(run: Run) -> bool:
@@ -208,12 +221,12 @@ def _is_done(run: Run) -> bool:
     return record is not None and record["identity"] == run.identity and record["state"] in ENDED
 
 
-def _introduction(folder: Path, launcher: Launcher, done: Sequence[Job], left: Sequence[Job]) -> str:
-    places = f", {launcher.introduction([job.arm for job in left])}" if left else ""
+def _introduction(folder: Path, launcher: Launcher, done: Sequence[PlannedRun], left: Sequence[PlannedRun]) -> str:
+    places = f", {launcher.introduction([planned.job for planned in left])}" if left else ""
     count = len(done) + len(left)
     said = f"sweep   {folder}: {count} run{'s' if count > 1 else ''}{places}"
     if done:
-        others = sum((read_record(job.run.folder) or {}).get("code") != code() for job in done)
+        others = sum((read_record(planned.run.folder) or {}).get("code") != code() for planned in done)
         source = f", {others} of them with other source code than this" if others else ""
         said += f"\n        {len(done)} done before{source}; resume=never starts anew"
     return said

@@ -10,16 +10,18 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from unbraid.commands.courses import Course, ready, shown
-from unbraid.commands.door import frozen, sentence
+from unbraid.commands.cli import frozen, sentence
 from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.overrides import as_typed
 from unbraid.commands.plan import plan
-from unbraid.errors import InputError
-from unbraid.launchers.processes import live_with_parent, start
-from unbraid.records import Run, State, inside, is_held, read_record, unfinished
-from unbraid.tasks.interruption import interruptible
-from unbraid.text import echo
+from unbraid.runs.errors import InputError
+from unbraid.runs.files import relative_path
+from unbraid.runs.records import Run, State, is_held, read_record, run_overrides, unfinished
+from unbraid.runs.text import echo
+from unbraid.sweeps.launchers.processes import live_with_parent, start
+from unbraid.training.base import Workflow
+from unbraid.training.build import build_workflow
+from unbraid.training.interruption import interruptible
 
 
 def train(config: DictConfig) -> None:
@@ -32,7 +34,7 @@ def train(config: DictConfig) -> None:
             raise InputError(f"{typed}: is for sweeps, of one run too; add -m, as in: python train.py -m …")
         if typed := named(chosen, "hydra.sweep.dir"):
             raise InputError(f"{typed}: is for sweeps; the folder of a single run is hydra.run.dir=…")
-        run = Run(Path(chosen.runtime.output_dir), config, inside(words), choices_of(chosen))
+        run = Run(Path(chosen.runtime.output_dir), config, run_overrides(words), choices_of(chosen))
         if config.plan:
             plan([run])
         else:
@@ -43,19 +45,19 @@ def _train(run: Run, pinned: bool) -> None:
     """In this process and those it starts; `pinned`: the folder was named, and is no other's."""
     if run.config.resume == "auto" and not pinned:
         run = _cut_off(run) or run
-    course = ready(run)  # what cannot be trained or scored is said before the run has a folder
-    if course.starts_processes:
+    workflow = build_workflow(run)  # what cannot be trained or scored is said before the run has a folder
+    if workflow.starts_processes:
         _in_processes_of_its_own(run)
         return
-    if course.trainer.world_size > 1 and not pinned:
+    if workflow.trainer.world_size > 1 and not pinned:
         raise InputError(
             "hydra.run.dir: processes that another program starts, such as srun or torchrun, need one folder; name it"
         )
-    if not course.trainer.is_global_zero:
-        course.run()
+    if not workflow.trainer.is_global_zero:
+        workflow.run()
         return
     run.freeze()
-    _recorded(run, course.run)
+    _recorded(run, workflow.run)
 
 
 def train_frozen(folder: Path) -> None:
@@ -63,14 +65,14 @@ def train_frozen(folder: Path) -> None:
     run = Run.frozen(folder)
     with interruptible():
         if rank_zero_only.rank:  # type: ignore[attr-defined]  # Lightning knows it from the environment
-            ready(run).run()
+            build_workflow(run).run()
         else:
             _recorded(run, lambda: _checked(run).run())
 
 
-def _checked(run: Run) -> Course:
+def _checked(run: Run) -> Workflow:
     check_experiment(run.config)
-    return ready(run)
+    return build_workflow(run)
 
 
 def _recorded(run: Run, work: Callable[[], State]) -> None:
@@ -97,7 +99,7 @@ def _cut_off(run: Run) -> Run | None:
     folder = next((folder for folder in found if not is_held(folder)), None)
     if folder is None:
         return None
-    echo(f"goes on with {shown(folder)}, which was cut off; resume=never starts anew")
+    echo(f"goes on with {relative_path(folder)}, which was cut off; resume=never starts anew")
     with suppress(OSError):  # made by Hydra a moment ago
         run.folder.rmdir()
     return Run(folder, run.config, run.overrides, run.choices, read_record(folder) or {})

@@ -13,17 +13,18 @@ import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from unbraid import audio, pictures
-from unbraid.errors import InputError
-from unbraid.files import written_whole
-from unbraid.instruments import Player
-from unbraid.loading import load
+from unbraid import audio
+from unbraid.evaluation import pictures
+from unbraid.evaluation.resynthesis import curves
+from unbraid.inference.loading import load
+from unbraid.inference.transfer import Moved, TransferOptions, VoiceControls, check_voice, listen, moved, played, voiced_share
+from unbraid.models.instruments import Player
 from unbraid.nets.ddsp import Sounding, semitones
-from unbraid.resyntheses import curves
-from unbraid.runs import check
-from unbraid.tasks.interruption import interruptible
-from unbraid.text import echo
-from unbraid.transfer import Heard, Manner, Moved, check_voice, listen, moved, played, voiced_share
+from unbraid.runs.config import check
+from unbraid.runs.errors import InputError
+from unbraid.runs.files import atomic_write
+from unbraid.runs.text import echo
+from unbraid.training.interruption import interruptible
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
 COLUMNS = 4000  # of a picture
@@ -31,7 +32,7 @@ COLUMNS = 4000  # of a picture
 
 @dataclass
 class Transfer:
-    """What is played by whom; see `Manner` for most of it.
+    """What is played by whom; see `TransferOptions` for most of it.
 
     Args:
         run: folder of a trained run of an instrument.
@@ -63,7 +64,7 @@ def transfer(config: DictConfig) -> None:
     for name in ("run", "input", "output"):
         if config[name] is None:
             raise InputError(f"{name} has no default and must be given: {name}={'FOLDER' if name == 'run' else 'FILE'}")
-    manner = Manner(**{field.name: config[field.name] for field in fields(Manner)})
+    options = TransferOptions(**{field.name: config[field.name] for field in fields(TransferOptions)})
     source, output = (Path(config[name]).expanduser() for name in ("input", "output"))
     if output.suffix.lower() not in SUFFIXES:
         raise InputError(f"output={output}: expected a name that ends in {', '.join(SUFFIXES)}")
@@ -82,16 +83,16 @@ def transfer(config: DictConfig) -> None:
             mono = (audio.to_channels(block, 1) for block in file)
             heard = listen(player, (block[0] for block in audio.resample_blocks(mono, file.rate, player.sample_rate)))
         check_voice(heard.controls, player.features, config.least_voiced, f"input={source}")
-        asked = moved(heard.controls, player.features, player.instrument.training_range, manner)
+        asked = moved(heard.controls, player.features, player.instrument.training_range, options)
         output.parent.mkdir(parents=True, exist_ok=True)
-        _write(player, heard, asked, manner, output)
+        _write(player, heard, asked, options, output)
         echo(_said(player, heard, asked, output))
 
 
-def _write(player: Player, heard: Heard, asked: Moved, manner: Manner, output: Path) -> None:
+def _write(player: Player, heard: VoiceControls, asked: Moved, options: TransferOptions, output: Path) -> None:
     rate, seconds = player.sample_rate, player.instrument.hop_length / player.sample_rate
-    with _kept(len(asked.f0), player, output) as kept, written_whole(output) as partial:
-        pieces = played(player.instrument, asked, heard, manner)
+    with _kept(len(asked.f0), player, output) as kept, atomic_write(output) as partial:
+        pieces = played(player.instrument, asked, heard, options)
         with tqdm(total=round(heard.samples / rate), unit="s", desc="playing", leave=False, disable=None) as bar:
             blocks = (_heard(sound, bar, rate) for sound in kept.take(pieces))
             audio.write_blocks(partial, blocks, rate, 1, heard.samples, 24, {})
@@ -100,7 +101,7 @@ def _write(player: Player, heard: Heard, asked: Moved, manner: Manner, output: P
         sounding = Sounding(*(torch.from_numpy(array[::every].copy()) for array in kept.arrays))
         controls = heard.controls._replace(f0=asked.f0, loudness=asked.loudness)
         shown = curves(type(controls)(*(curve[::every] for curve in controls)), sounding)
-        with written_whole(output.with_suffix(".png")) as picture:
+        with atomic_write(output.with_suffix(".png")) as picture:
             pictures.controls(picture, output.name, shown, every * seconds)
 
 
@@ -129,7 +130,7 @@ class _Kept:
             self.start = stop
             yield sound
 
-    def add(self, asked: Moved, heard: Heard, player: Player) -> None:
+    def add(self, asked: Moved, heard: VoiceControls, player: Player) -> None:
         """The curves that are in memory."""
         values = {
             "f0": asked.f0, "loudness": asked.loudness, "gate": asked.gate, "input_f0": heard.controls.f0,
@@ -148,12 +149,12 @@ def _kept(points: int, player: Player, output: Path) -> Iterator[_Kept]:
         yield kept
         for array in kept.arrays:
             array.flush()
-        with written_whole(output.with_suffix(".npz")) as partial, zipfile.ZipFile(partial, "w") as archive:
+        with atomic_write(output.with_suffix(".npz")) as partial, zipfile.ZipFile(partial, "w") as archive:
             for path in sorted(Path(folder).iterdir()):
                 archive.write(path, path.name)
 
 
-def _said(player: Player, heard: Heard, asked: Moved, output: Path) -> str:
+def _said(player: Player, heard: VoiceControls, asked: Moved, output: Path) -> str:
     voiced = player.features.voiced(heard.controls)
     share = voiced_share(heard.controls, player.features)
     before, after = (float(semitones(hz[voiced]).median()) for hz in (heard.controls.f0, asked.f0))

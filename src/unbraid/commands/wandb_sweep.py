@@ -13,19 +13,19 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from unbraid.commands.door import CONF
+from unbraid.commands.cli import CONF
 from unbraid.commands.experiment import check_experiment
-from unbraid.errors import InputError
-from unbraid.files import written_whole
-from unbraid.runs import check
-from unbraid.search.options import STAGES
-from unbraid.text import echo
+from unbraid.runs.config import check
+from unbraid.runs.errors import InputError
+from unbraid.runs.files import atomic_write
+from unbraid.runs.text import echo
+from unbraid.sweeps.search.options import STAGES
 
 if TYPE_CHECKING:
-    from unbraid.search.space import Parameter, Space
+    from unbraid.sweeps.search.space import Parameter, Space
 
 TOLD = "logger=[csv,wandb]"  # unless something else was typed
-WANDB = "unbraid.loggers.Wandb"
+WANDB = "unbraid.training.loggers.Wandb"
 INSTALLED = ["unbraid", "train"]
 NO_PART_OF_A_RUN = ("launcher", "sweeper", "search", "plan", "power", "power_from", "resume")
 
@@ -77,7 +77,7 @@ def wandb_sweep(config: DictConfig) -> None:
         raise InputError(f"output={path}: is there already; choose another one or remove it")
     space = _space([word for word in asked.words if _key(word) not in OWN], asked.conditions)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(yaml.safe_dump(described(space, asked), sort_keys=False, width=120))
     echo(f"sweep   {len(space.parameters)} parameters, {asked.objective}: {path}")
     echo(f"next    wandb sweep {path}, then on each machine the wandb agent … that it names")
@@ -94,7 +94,7 @@ def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
     if conditions:
         raise InputError(f"hydra.sweeper.conditions: W&B's sweeps know no conditions, found {list(conditions)}")
     try:
-        from unbraid.search.space import Space
+        from unbraid.sweeps.search.space import Space
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
@@ -102,7 +102,7 @@ def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     space = Space(parser.parse_overrides(list(words)), [], parser)
     for example in _examples(space):
-        config = compose("config", [*_fixed(space), *example])
+        config = compose("train", [*_fixed(space), *example])
         check_experiment(config)
         if not _tells_wandb(config):
             raise InputError(f"logger: has no wandb, which is how W&B hears of the objective; expected {TOLD} or the like")

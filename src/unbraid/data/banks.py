@@ -14,10 +14,10 @@ import psutil
 import torch
 from torch import Tensor
 
+from unbraid.audio.buffers import BufferPool
 from unbraid.data.store import StoredTrack, spell_size
 from unbraid.data.tracks import MIXTURE
-from unbraid.errors import InputError
-from unbraid.memory import Recycled
+from unbraid.runs.errors import InputError
 
 Residency = Literal["auto", "disk", "host", "device"]
 # What `auto` leaves to the network and to everything else.
@@ -51,7 +51,7 @@ class HostBank:
         self.rows = [[_row(track, name) for name in names] for track in tracks]
         self.loaded = [_rows(track, names) for track in tracks] if load else None
         self.has_mixture = MIXTURE in names
-        self.dtype, self.memory = np.float32 if scaled else np.int16, Recycled(kept=4)
+        self.dtype, self.memory = np.float32 if scaled else np.int16, BufferPool(kept=4)
 
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
         batch, rows = tracks.shape

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
         sources: the targets.
         by_difference: for each target, whether it is known as a waveform only by what the mixture has more than the rest,
             so that its magnitudes are those of the mixture less those of the rest.
-        beside: what else is known of the chunks, see `Beside`.
+        beside: what else is known of the chunks, see `SideInfo`.
 
     Shape:
         mixture [B, C, T], sources [B, targets, C, T], by_difference [targets].
@@ -36,18 +36,18 @@ class Batch(NamedTuple):
 
     mixture: Tensor
     sources: Tensor
-    by_difference: tuple[bool, ...]
+    magnitude_difference: tuple[bool, ...]
     beside: Any = None
 
 
-class Beside(Protocol):
+class SideInfo(Protocol):
     """What somebody knows of tracks at every moment of them, such as their pitch."""
 
     def gather(self, tracks: Tensor, starts: Tensor, samples: int) -> Any:
         """Of chunks of so many samples: a tuple of tensors [B, …]. Shape: tracks, starts [B]."""
 
 
-class Chunks(NamedTuple):
+class RawBatch(NamedTuple):
     """What the loader hands on. Shape: rows, see `Bank`, [B, R, C, T] or None, tracks and starts [B, R]."""
 
     step: int
@@ -56,7 +56,7 @@ class Chunks(NamedTuple):
     starts: Tensor
 
 
-class ChunkBatches(Dataset[Chunks]):
+class ChunkBatches(Dataset[RawBatch]):
     """The chunks of each step.
 
     Args:
@@ -70,20 +70,20 @@ class ChunkBatches(Dataset[Chunks]):
         sources = [row for row in rows if row != MIXTURE]
         self.columns = [0 if row == MIXTURE else sources.index(row) for row in rows]
 
-    def __getitem__(self, step: int) -> Chunks:
+    def __getitem__(self, step: int) -> RawBatch:
         tracks, starts = (torch.from_numpy(part[:, self.columns]) for part in self.sampler.draw(step))
         rows = None if self.bank is None else self.bank.gather(tracks, starts)
-        return Chunks(step, rows, tracks, starts)
+        return RawBatch(step, rows, tracks, starts)
 
 
-class Mixing:
+class BatchMixer:
     """Makes training batches on the device.
 
     Args:
         tracks: of the training split.
         rows: that are gathered: the mixture and the sources that the targets need; or all sources, of which mixtures are made.
         targets: weights over the sources among the rows [targets, sources].
-        by_difference: see `Batch`.
+        magnitude_difference: see `Batch`.
         augmentation: what changes the sources, in this order; the mixture is always their sum.
         sample_rate: in Hz.
         seed: of the run.
@@ -97,21 +97,21 @@ class Mixing:
         tracks: Sequence[StoredTrack],
         rows: Sequence[str],
         targets: Tensor,
-        by_difference: tuple[bool, ...],
+        magnitude_difference: tuple[bool, ...],
         augmentation: Mapping[str, Augmentation],
         sample_rate: int,
         seed: int,
         rank: int,
         bank: DeviceBank | None,
-        beside: Beside | None = None,
+        beside: SideInfo | None = None,
     ) -> None:
         self.beside = beside
         self.scales = torch.tensor([track.scale for track in tracks])
-        self.has_mixture, self.targets, self.by_difference = MIXTURE in rows, targets, by_difference
+        self.has_mixture, self.targets, self.magnitude_difference = MIXTURE in rows, targets, magnitude_difference
         self.augmentation, self.sample_rate, self.bank = augmentation, sample_rate, bank
         self.seed, self.rank = seed, rank
 
-    def __call__(self, chunks: Chunks) -> Batch:
+    def __call__(self, chunks: RawBatch) -> Batch:
         # b batch, r row, c channel, n sample
         if chunks.rows is None:
             assert self.bank is not None
@@ -122,11 +122,11 @@ class Mixing:
         floats = rows if rows.is_floating_point() else rows * self.scales[chunks.tracks][..., None, None]
         known = self.beside and self.beside.gather(chunks.tracks[:, 0], chunks.starts[:, 0], rows.shape[-1])
         if self.has_mixture:
-            return Batch(floats[:, 0].contiguous(), combine(self.targets, floats[:, 1:]), self.by_difference, known)
+            return Batch(floats[:, 0].contiguous(), combine(self.targets, floats[:, 1:]), self.magnitude_difference, known)
         for name, augment in self.augmentation.items():
             floats = augment(floats, self.sample_rate, self._random(name, chunks.step))
         mixture = floats.sum(dim=1)
-        return Batch(mixture, combine(self.targets, floats), self.by_difference, known)
+        return Batch(mixture, combine(self.targets, floats), self.magnitude_difference, known)
 
     def _random(self, name: str, step: int) -> np.random.Generator:
         """Counter-based like the sampler's, a stream for each name."""
@@ -141,7 +141,7 @@ class WholeTracks(Dataset[Batch]):
         tracks: of one split.
         sources: names of the sources over which targets are weights.
         targets: weights [targets, sources].
-        by_difference: see `Batch`.
+        magnitude_difference: see `Batch`.
         beside: what else is known of the tracks, by their numbers.
     """
 
@@ -150,12 +150,12 @@ class WholeTracks(Dataset[Batch]):
         tracks: Sequence[StoredTrack],
         sources: Sequence[str],
         targets: Tensor,
-        by_difference: tuple[bool, ...],
-        beside: Beside | None = None,
+        magnitude_difference: tuple[bool, ...],
+        beside: SideInfo | None = None,
     ) -> None:
         self.beside = beside
         used = targets.any(dim=0)
-        self.tracks, self.targets, self.by_difference = tracks, targets[:, used], by_difference
+        self.tracks, self.targets, self.magnitude_difference = tracks, targets[:, used], magnitude_difference
         self.rows = [MIXTURE, *(name for name, needed in zip(sources, used.tolist(), strict=True) if needed)]
 
     def __len__(self) -> int:
@@ -166,7 +166,7 @@ class WholeTracks(Dataset[Batch]):
         samples = track.tensor(self.rows)[None]
         sources = combine(self.targets, samples[:, 1:])
         known = self.beside and self.beside.gather(torch.tensor([index]), torch.tensor([0]), track.length)
-        return Batch(samples[:, 0], sources, self.by_difference, known)
+        return Batch(samples[:, 0], sources, self.magnitude_difference, known)
 
 
 def combine(targets: Tensor, sources: Tensor) -> Tensor:

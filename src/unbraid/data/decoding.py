@@ -9,9 +9,9 @@ import numpy as np
 
 from unbraid import audio
 from unbraid.audio import ChannelChoice
+from unbraid.audio.buffers import BufferPool
 from unbraid.data.tracks import AudioStream, Track
-from unbraid.errors import InputError
-from unbraid.memory import Recycled
+from unbraid.runs.errors import InputError
 
 # Exports of one session differ by the tails of reverbs and by the padding of lossy encoders. More is likely another file.
 MOST_PADDED_SECONDS = 1.0
@@ -53,7 +53,7 @@ def streams_of(track: Track) -> list[AudioStream]:
     return list(dict.fromkeys([*own, *(stream for _, streams in sorted(track.sources.items()) for stream in streams)]))
 
 
-def decode(track: Track, memory: Recycled | None = None, surround: ChannelChoice = "downmix") -> Decoded:
+def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoice = "downmix") -> Decoded:
     """Read each file once. Files at lower rates are resampled to the highest rate of the track.
 
     Args:
@@ -75,14 +75,14 @@ def decode(track: Track, memory: Recycled | None = None, surround: ChannelChoice
     silence = np.zeros_like(decoded[streams[0]])
     sources = {name: _sum([decoded[stream] for stream in parts], silence) for name, parts in sorted(track.sources.items())}
     mixture = decoded[track.mixture] if track.mixture else _sum(list(sources.values()), silence)
-    if track.remainder:
-        sources[track.remainder] = _sum([mixture, *(-source for source in sources.values())], silence)
+    if track.residual:
+        sources[track.residual] = _sum([mixture, *(-source for source in sources.values())], silence)
     cut, padded = (longest - length) / rates[-1], (length - shortest) / rates[-1]
     return Decoded(rates[-1], mixture, dict(sorted(sources.items())), cut, padded, rates, tuple(messages))
 
 
 def _read(
-    streams: Sequence[AudioStream], memory: Recycled | None, surround: ChannelChoice, messages: list[str]
+    streams: Sequence[AudioStream], memory: BufferPool | None, surround: ChannelChoice, messages: list[str]
 ) -> tuple[dict[AudioStream, np.ndarray], tuple[int, ...]]:
     """Return the samples of each stream [channels, samples] at the highest rate, and the rates of the files, ascending."""
     by_file: dict[Path, list[int]] = {}

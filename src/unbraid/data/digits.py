@@ -23,7 +23,7 @@ from unbraid.data.loaders import StepLoader, as_it_is
 from unbraid.data.roots import remember
 from unbraid.data.sampler import EpochSteps, epoch_position
 from unbraid.data.tracks import SPLITS, Split
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 IMAGES, LABELS = 2051, 2049  # magic numbers of IDX files: bytes, in three dimensions and in one
 PARTS = {"train": "train", "test": "t10k"}

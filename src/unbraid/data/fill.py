@@ -19,17 +19,17 @@ from filelock import FileLock
 
 from unbraid import audio
 from unbraid.audio import ChannelChoice
+from unbraid.audio.buffers import BufferPool
 from unbraid.data.decoding import Decoded, decode, streams_of
 from unbraid.data.health import examine, repairs
 from unbraid.data.tracks import MIXTURE, AudioStream, Track
-from unbraid.documents import read_json
-from unbraid.memory import Recycled
+from unbraid.runs.documents import read_json
 
 VERSION = 4
 BLOCK_SECONDS = 0.1
 FLOOR_DB = -127
 CACHED = 1 << 16  # samples
-MEMORY = Recycled(kept=8)  # of this process, for one track after the other; a stem file has five streams
+MEMORY = BufferPool(kept=8)  # of this process, for one track after the other; a stem file has five streams
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Order:
         track = self.track
         structure = {name: [_spell(stream) for stream in streams] for name, streams in track.sources.items()}
         mixture = None if track.mixture is None else _spell(track.mixture)
-        how = [self.surround, track.remainder, track.lengths, track.stretch and asdict(track.stretch)]
+        how = [self.surround, track.residual, track.lengths, track.stretch and asdict(track.stretch)]
         parts = [VERSION, self.sample_rate, self.channels, structure, mixture, how, fingerprints(track)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 

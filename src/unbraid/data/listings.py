@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from unbraid.data.tracks import MIXTURE, SPLITS, AudioStream, Listing, Split, Track, few
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 LEAST_SHARE = 0.1  # of the tracks, for valid and for test: of three tracks it takes one each
 
@@ -44,8 +44,8 @@ def _track_lines(track: Track, root: Path) -> Iterator[str]:
     folder = Path(os.path.commonpath([path.parent for path in paths])) if paths else root
     yield f"  {track.name}  ({os.path.relpath(folder, root)})"
     rows = {name: _spelled(streams, folder) or "no file: silence" for name, streams in track.sources.items()}
-    if track.remainder:
-        rows[track.remainder] = "the mixture less all other sources"
+    if track.residual:
+        rows[track.residual] = "the mixture less all other sources"
     rows = dict(sorted(rows.items())) | {MIXTURE: _spelled(_own(track), folder) or "the sum of the sources"}
     width = max(map(len, rows))
     for name, files in rows.items():

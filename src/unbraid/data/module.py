@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from unbraid.audio import ChannelChoice
 from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
-from unbraid.data.chunks import Batch, Beside, ChunkBatches, Chunks, Mixing, WholeTracks
+from unbraid.data.chunks import Batch, BatchMixer, ChunkBatches, RawBatch, SideInfo, WholeTracks
 from unbraid.data.listings import check_refused, empty_split, without_root
 from unbraid.data.loaders import StepLoader, UnsizedLoader, as_it_is, ignore_signals
 from unbraid.data.roots import places_in, remember
@@ -26,7 +26,7 @@ from unbraid.data.store import Store, StoredTrack, spell_size
 from unbraid.data.stretch import Stretch
 from unbraid.data.targets import target_matrix
 from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Listing, Split, Track, few
-from unbraid.errors import InputError, LayoutError
+from unbraid.runs.errors import InputError, LayoutError
 
 
 class MultitrackData(pl.LightningDataModule):
@@ -45,10 +45,11 @@ class MultitrackData(pl.LightningDataModule):
         chunks_per_track: how many chunks an epoch draws, times the number of training tracks.
         sampling: how they are drawn.
         augmentation: what changes the sources of training chunks, in this order, by name; None leaves one out.
-        copies: of every training track, at other pitches and tempos, rendered into the store; by name, None leaves one out.
+        offline_augmentation: versions of every training track at other pitches and tempos, rendered into the store, by name;
+            None removes one.
         residency: where the training samples lie while a run lasts: `disk`, `host`, `device`, or the fastest that holds them.
-        workers: loader processes; 0 gathers in the training process, which is enough for most models.
-        decoders: processes that fill the store; None: as many as there are cores and as memory holds.
+        num_workers: loader processes; 0 gathers in the training process, which is enough for most models.
+        num_decode_workers: processes that fill the store; None: as many as there are cores and as memory holds.
         cache_dir: folder of the store.
         seed: of the sampler.
     """
@@ -69,16 +70,18 @@ class MultitrackData(pl.LightningDataModule):
         chunks_per_track: int,
         sampling: Sampling,
         augmentation: Mapping[str, Augmentation | None],
-        copies: Mapping[str, Stretch | None],
+        offline_augmentation: Mapping[str, Stretch | None],
         residency: Residency,
-        workers: int,
-        decoders: int | None,
+        num_workers: int,
+        num_decode_workers: int | None,
         cache_dir: str,
         seed: int,
     ) -> None:
         super().__init__()
-        at_least = {"batch_size": (batch_size, 1), "chunks_per_track": (chunks_per_track, 1), "workers": (workers, 0)}
-        for name, (value, least) in (at_least | ({} if decoders is None else {"decoders": (decoders, 1)})).items():
+        at_least = {"batch_size": (batch_size, 1), "chunks_per_track": (chunks_per_track, 1), "num_workers": (num_workers, 0)}
+        for name, (value, least) in (
+            at_least | ({} if num_decode_workers is None else {"num_decode_workers": (num_decode_workers, 1)})
+        ).items():
             if value < least:
                 raise InputError(f"{name} must be at least {least}, found {value}")
         for name, folder in {"root": root, "cache_dir": cache_dir}.items():
@@ -86,20 +89,24 @@ class MultitrackData(pl.LightningDataModule):
                 raise InputError(f"{name} is empty, expected a folder")
         self.layout, self.root, self.download = layout, Path(root).expanduser(), download
         self.targets, self.chunk_samples, self.chunk_seconds = targets, round(chunk_seconds * sample_rate), chunk_seconds
-        self.batch_size, self.chunks_per_track, self.workers, self.seed = batch_size, chunks_per_track, workers, seed
-        self.sampling, self.copies, self.residency = sampling, [copy for copy in copies.values() if copy is not None], residency
+        self.batch_size, self.chunks_per_track, self.num_workers, self.seed = batch_size, chunks_per_track, num_workers, seed
+        self.sampling, self.offline_augmentation, self.residency = (
+            sampling,
+            [copy for copy in offline_augmentation.values() if copy is not None],
+            residency,
+        )
         self.augmentation = {name: augment for name, augment in augmentation.items() if augment is not None}
         self.cache_dir = Path(cache_dir).expanduser()
-        self.store = Store(self.cache_dir / "store", sample_rate, channels, decoders, surround)
+        self.store = Store(self.cache_dir / "store", sample_rate, channels, num_decode_workers, surround)
         self.opened: list[StoredTrack] | None = None
         self.tracks: list[StoredTrack] = []
         self.names: list[str] = []
         self.left_out: dict[str, str] = {}
         self.messages: list[str] = []
         self.own_splits = False
-        self.mixing: Mixing | None = None
+        self.mixing: BatchMixer | None = None
         self.placed: Residency | None = None
-        self.beside: Callable[[Sequence[StoredTrack]], Beside] | None = None  # of those who know more of tracks
+        self._side_info: Callable[[Sequence[StoredTrack]], SideInfo] | None = None
 
     # From the disk to the store
 
@@ -167,7 +174,9 @@ class MultitrackData(pl.LightningDataModule):
         self.check(listing, splits)
         train = [track for track in listing.tracks if track.split == "train"]
         return listing.tracks + [
-            replace(track, name=f"{track.name} ({copy.name})", stretch=copy) for copy in self.copies for track in train
+            replace(track, name=f"{track.name} ({copy.name})", stretch=copy)
+            for copy in self.offline_augmentation
+            for track in train
         ]
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> None:
@@ -245,27 +254,27 @@ class MultitrackData(pl.LightningDataModule):
     def _weights_over(self, sources: Sequence[str]) -> Tensor:
         return self.target_weights()[:, [self.sources.index(source) for source in sources]]
 
-    def by_difference(self) -> tuple[bool, ...]:
+    def magnitude_difference(self) -> tuple[bool, ...]:
         """Of each target, see `Batch`."""
-        remainder = [source == self.tracks[0].remainder for source in self.sources]
-        return tuple((weights > 0).tolist() == remainder for weights in self.target_weights())
+        residual = [source == self.tracks[0].residual for source in self.sources]
+        return tuple((weights > 0).tolist() == residual for weights in self.target_weights())
 
     # From the store to batches
 
-    def train_dataloader(self) -> DataLoader[Chunks]:
+    def train_dataloader(self) -> DataLoader[RawBatch]:
         tracks, sampler, rows = self.split("train"), self.sampler(), self.rows()
         place, chunk = self.place(), self.chunk_samples
         on_device = DeviceBank(tracks, rows, chunk, self._device()) if place == "device" else None
         bank = None if on_device else HostBank(tracks, rows, chunk, place == "host", self._device().type == "cpu")
         weights = self._weights_over([row for row in rows if row != MIXTURE])
-        self.mixing = Mixing(
-            tracks, rows, weights, self.by_difference(), self.augmentation, self.store.sample_rate, self.seed, sampler.rank,
-            on_device, self._beside(tracks),
+        self.mixing = BatchMixer(
+            tracks, rows, weights, self.magnitude_difference(), self.augmentation, self.store.sample_rate, self.seed,
+            sampler.rank, on_device, self._side_info_of(tracks),
         )  # fmt: skip
         steps = EpochSteps(sampler.steps_per_epoch, lambda: epoch_position(self.trainer))
-        return self._loader(ChunkBatches(sampler, rows, bank), steps, 0 if on_device else self.workers, StepLoader)
+        return self._loader(ChunkBatches(sampler, rows, bank), steps, 0 if on_device else self.num_workers, StepLoader)
 
-    def on_after_batch_transfer(self, batch: Batch | Chunks, dataloader_idx: int = 0) -> Batch:
+    def on_after_batch_transfer(self, batch: Batch | RawBatch, dataloader_idx: int = 0) -> Batch:
         """Makes chunks that have come to the device a batch."""
         if isinstance(batch, Batch):
             return batch
@@ -287,11 +296,17 @@ class MultitrackData(pl.LightningDataModule):
         return self._whole(self.split(split))
 
     def _whole(self, tracks: Sequence[StoredTrack], kind: type[StepLoader] = StepLoader) -> DataLoader[Batch]:
-        dataset = WholeTracks(tracks, self.sources, self.target_weights(), self.by_difference(), self._beside(tracks))
-        return self._loader(dataset, None, self.workers, kind)
+        dataset = WholeTracks(
+            tracks, self.sources, self.target_weights(), self.magnitude_difference(), self._side_info_of(tracks)
+        )
+        return self._loader(dataset, None, self.num_workers, kind)
 
-    def _beside(self, tracks: Sequence[StoredTrack]) -> Beside | None:
-        return None if self.beside is None else self.beside(tracks)
+    def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
+        """Add to each batch what the function knows of its tracks, such as their pitch."""
+        self._side_info = function
+
+    def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:
+        return None if self._side_info is None else self._side_info(tracks)
 
     def fingerprint(self) -> str:
         """Of what the tracks sound like, whichever machine they lie on: names, splits, lengths, and levels of every 100 ms."""
@@ -344,14 +359,16 @@ class MultitrackData(pl.LightningDataModule):
         words = {"disk": "on disk", "host": "in RAM", "device": "in GPU memory"}[self.place()]
         return f"{spell_size(size(self.split('train'), self.rows()))} {words}"
 
-    def _loader(self, dataset: Dataset[Any], steps: EpochSteps | None, workers: int, kind: type[StepLoader]) -> DataLoader[Any]:
+    def _loader(
+        self, dataset: Dataset[Any], steps: EpochSteps | None, num_workers: int, kind: type[StepLoader]
+    ) -> DataLoader[Any]:
         pinned = self._device().type == "cuda"
         return kind(
             dataset,
             batch_size=None,
             sampler=steps,
-            num_workers=workers,
-            persistent_workers=workers > 0,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
             pin_memory=pinned,
             collate_fn=as_it_is,
             worker_init_fn=ignore_signals,

@@ -12,7 +12,7 @@ from functools import partial
 from multiprocessing import connection, get_context, parent_process
 from typing import Any, TypeVar
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 CORES = "UNBRAID_CORES"  # set for each run of a sweep
 Item = TypeVar("Item")
@@ -45,7 +45,7 @@ def in_processes(
                 yield jobs[job], _result(job.result)
         except BrokenProcessPool as error:
             reason = "a worker process was killed, most likely for lack of memory"
-            raise InputError(f"{reason}; data.decoders=1 needs no other process") from error
+            raise InputError(f"{reason}; data.num_decode_workers=1 needs no other process") from error
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from unbraid.documents import parse_json, read_regular
-from unbraid.errors import InputError
+from unbraid.runs.documents import parse_json, read_regular
+from unbraid.runs.errors import InputError
 
 FILE = "roots.jsonl"
 

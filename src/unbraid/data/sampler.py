@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from torch.utils.data import Sampler
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 # What a stream of random numbers is for: the last word of Philox's counter.
 DECK, POSITION, REMIX, REDRAW = range(4)

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from unbraid.data.store import StoredTrack
 from unbraid.data.tracks import MIXTURE
-from unbraid.dsp import STFT
-from unbraid.files import written_whole
+from unbraid.dsp.stft import STFT
+from unbraid.runs.files import atomic_write
 
 STRETCH_FRAMES = 1024
 
@@ -49,7 +49,7 @@ def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
                 computed = _compute(tqdm(tracks, "statistics", unit="track", leave=False, disable=not progress), stft)
-                with written_whole(path) as partial:
+                with atomic_write(path) as partial:
                     np.savez(partial, mean=computed.mean.numpy(), deviation=computed.deviation.numpy())
     with np.load(path) as kept:
         return Statistics(from_numpy(kept["mean"]), from_numpy(kept["deviation"]))

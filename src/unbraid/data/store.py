@@ -25,8 +25,8 @@ from unbraid.data.fill import VERSION, Order, drop, fill, is_whole, lock_of
 from unbraid.data.health import Health
 from unbraid.data.parallel import cores, in_processes
 from unbraid.data.tracks import MIXTURE, Split, Track
-from unbraid.documents import read_json
-from unbraid.errors import InputError
+from unbraid.runs.documents import read_json
+from unbraid.runs.errors import InputError
 
 # Starting a process pays from about two seconds of decoding on.
 SECONDS_WORTH_A_PROCESS = 300
@@ -52,7 +52,7 @@ class StoredTrack:
         shape: of the samples: rows, channels, samples.
         blocks: of 100 ms, of which the loudness is known.
         scale: of one step of 16 bits.
-        remainder: the source that is the mixture less all the others, if one is.
+        residual: the source that is the mixture less all the others, if one is.
         aligned: whether it is, which a pair of mixture and instrumental version may not be.
         is_copy: at another pitch or tempo.
         repairs: kinds of `health.repairs` that decoding made.
@@ -65,7 +65,7 @@ class StoredTrack:
     shape: tuple[int, int, int]
     blocks: int
     scale: float
-    remainder: str | None
+    residual: str | None
     aligned: bool
     is_copy: bool
     repairs: tuple[str, ...]
@@ -119,19 +119,24 @@ class Store:
         folder: where the entries lie; made if missing, never beside the user's files.
         sample_rate: in Hz.
         channels: 1 or 2.
-        decoders: processes that fill it; None: as many as there are cores and as memory holds.
+        num_decode_workers: processes that fill it; None: as many as there are cores and as memory holds.
         surround: how stereo is made of files with more than two channels.
     """
 
     def __init__(
-        self, folder: Path, sample_rate: int, channels: int, decoders: int | None = None, surround: ChannelChoice = "downmix"
+        self,
+        folder: Path,
+        sample_rate: int,
+        channels: int,
+        num_decode_workers: int | None = None,
+        surround: ChannelChoice = "downmix",
     ) -> None:
         self.folder, self.sample_rate, self.channels = folder, sample_rate, channels
-        self.decoders, self.surround = decoders, surround
+        self.num_decode_workers, self.surround = num_decode_workers, surround
 
     def at(self, sample_rate: int, channels: int) -> "Store":
         """Return the same store at another rate in Hz and number of channels."""
-        return Store(self.folder, sample_rate, channels, self.decoders, self.surround)
+        return Store(self.folder, sample_rate, channels, self.num_decode_workers, self.surround)
 
     def open(self, tracks: Sequence[Track], progress: bool = True) -> list[StoredTrack]:
         """All tracks, in order, decoding those that are not in the store yet.
@@ -185,8 +190,8 @@ class Store:
 
     def _workers(self, orders: list[Order], seconds: list[float]) -> int:
         work = [s * len(streams_of(order.track)) for s, order in zip(seconds, orders, strict=True)]
-        if self.decoders is not None:
-            return min(self.decoders, len(orders))
+        if self.num_decode_workers is not None:
+            return min(self.num_decode_workers, len(orders))
         in_memory = int(psutil.virtual_memory().available / (max(*work, 1) * BYTES_PER_STREAM_SECOND))
         worthwhile = math.ceil(sum(work) / SECONDS_WORTH_A_PROCESS)
         return max(1, min(cores(), len(orders), worthwhile, in_memory))
@@ -238,6 +243,6 @@ def _load(track: Track, entry: Path) -> StoredTrack:
     meta: dict[str, Any] = read_json(entry / "meta.json", finite=False)
     return StoredTrack(
         track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["blocks"],
-        meta["scale"], track.remainder, meta["aligned"], track.stretch is not None,
+        meta["scale"], track.residual, meta["aligned"], track.stretch is not None,
         tuple(meta["repairs"]),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unbraid.audio import resample
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from unbraid.errors import InputError, unknown
+from unbraid.runs.errors import InputError, unknown
 
 ALL = "*"
 

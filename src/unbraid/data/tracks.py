@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from unbraid.data.stretch import Stretch
-from unbraid.errors import InputError, unknown
+from unbraid.runs.errors import InputError, unknown
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -37,7 +37,7 @@ class Track:
         split: which of `SPLITS`.
         sources: by name.
         mixture: where it has samples of its own, which need not be the sum; None: the sum of the sources.
-        remainder: name of one more source, which is the mixture less all the others.
+        residual: name of one more source, which is the mixture less all the others.
         lengths: handling of streams of unequal length. `pad`: silence is appended up to the longest. `trim`: all are cut to the
             shortest. `error`: refused. `auto`: as `pad` up to `decoding.MOST_PADDED_SECONDS`, refused beyond; for layouts whose
             option `lengths` the user can set.
@@ -48,7 +48,7 @@ class Track:
     split: Split
     sources: Mapping[str, tuple[AudioStream, ...]]
     mixture: AudioStream | None = None
-    remainder: str | None = None
+    residual: str | None = None
     lengths: Lengths = "error"
     stretch: Stretch | None = None
 
@@ -59,7 +59,7 @@ class Track:
     @property
     def source_names(self) -> tuple[str, ...]:
         """Of all sources, sorted."""
-        return tuple(sorted({*self.sources, *([self.remainder] if self.remainder else [])}))
+        return tuple(sorted({*self.sources, *([self.residual] if self.residual else [])}))
 
 
 @dataclass(frozen=True)

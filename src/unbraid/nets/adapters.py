@@ -11,7 +11,7 @@ import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 SIXTY_TWO_BANDS = (*(2,) * 24, *(4,) * 12, *(12,) * 8, *(24,) * 8, *(48,) * 8, 128, 129)  # of 1025 bins (Lu et al. 2023)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 Activation = Literal["linear", "relu", "elu", "tanh", "sigmoid"]
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -176,7 +176,7 @@ class FrameAutoencoder(nn.Module):
         self, size: int, code: int, hidden: Sequence[int] = (), activation: Activation = "elu", tied: bool = False
     ) -> None:
         super().__init__()
-        self.size, self.reach = size, 0  # no frame hears another
+        self.size, self.receptive_field = size, 0  # no frame hears another
         self.net = DenseAutoencoder(size, code, hidden, activation, output="linear", tied=tied)
 
     def forward(self, magnitudes: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 MOST_BANDS = 512
 QUIETEST = 1e-4  # of magnitudes in [0, 1]: -80 dB

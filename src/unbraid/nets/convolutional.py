@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
-from unbraid.errors import InputError
 from unbraid.nets.autoencoders import Autoencoder
+from unbraid.runs.errors import InputError
 
 Up = Literal["transposed", "max_unpool", "nearest", "bilinear", "bed_of_nails"]
 Down = Literal["stride", "max_pool"]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.synthesis import audible, convolve, filtered_noise, mfccs, oscillators, white_noise
+from unbraid.dsp.synthesis import audible, convolve, filtered_noise, mfccs, oscillators, white_noise
 
 MFCCS = 30
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 class OpenUnmix(nn.Module):

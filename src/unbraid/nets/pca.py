@@ -7,8 +7,8 @@ Mean and covariance are summed up batch by batch in float64 (Chan, Golub & LeVeq
 import torch
 from torch import Tensor
 
-from unbraid.errors import InputError
 from unbraid.nets.autoencoders import Autoencoder, check_code
+from unbraid.runs.errors import InputError
 
 LARGEST = 8192  # a covariance of 512 MiB
 

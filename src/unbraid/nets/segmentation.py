@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
-from unbraid.errors import InputError
 from unbraid.nets.unet import DropBin, crop, restore
+from unbraid.runs.errors import InputError
 
 
 class SegmentationUNet(nn.Module):
@@ -39,7 +39,7 @@ class SegmentationUNet(nn.Module):
         self.levels, self.drop_bin = len(channels) - 1, drop_bin
         self.stride = 2**self.levels  # in frames, of the map at the bottom
         # Two frames to either side for each level, twice for all but the lowest, and one for each pooling and widening.
-        self.reach = 2 * self.stride + 6 * (self.stride - 1)
+        self.receptive_field = 2 * self.stride + 6 * (self.stride - 1)
         self.down = nn.ModuleList(_level(i, o) for i, o in pairwise([audio_channels, *channels]))
         self.widen = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, 2) for i, o in pairwise(channels[::-1]))
         self.up = nn.ModuleList(_level(2 * o, o) for o in channels[-2::-1])

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
-from unbraid.dsp import up_to
-from unbraid.errors import InputError
+from unbraid.dsp.stft import up_to
 from unbraid.nets.convolutional import widened
-from unbraid.nets.halving import Doubling, Dropout, Halving, joined
+from unbraid.nets.strided_conv import Downsampling, Dropout, Upsampling, joined
+from unbraid.runs.errors import InputError
 
 DropBin = Literal["dc", "nyquist"]
 Masks = Literal["sigmoid", "softmax"]
@@ -74,7 +74,9 @@ class UNet(nn.Module):
         self.sources, self.skips, self.drop_bin, self.up, self.masks = sources, skips, drop_bin, up, masks
         self.stride = 2 ** len(channels)  # in frames, of the map at the bottom
         wider = 0 if up == "transposed" else 2  # interpolation reaches that much farther
-        self.reach = (2 * (kernel_size // 2) + wider) * (self.stride - 1)  # frames on either side that a frame's mask hears
+        self.receptive_field = (2 * (kernel_size // 2) + wider) * (
+            self.stride - 1
+        )  # frames on either side that a frame's mask hears
         ins = [audio_channels, *channels[:-1]]
         self.encoder = nn.ModuleList(_down(i, o, kernel_size) for i, o in zip(ins, channels, strict=True))
         self.decoder = nn.ModuleList()
@@ -123,12 +125,12 @@ def restore(values: Tensor, frames: int, drop_bin: DropBin) -> Tensor:
 
 
 def _down(ins: int, outs: int, kernel_size: int) -> nn.Sequential:
-    return nn.Sequential(Halving(ins, outs, kernel_size), nn.BatchNorm2d(outs), nn.LeakyReLU(0.2, inplace=True))
+    return nn.Sequential(Downsampling(ins, outs, kernel_size), nn.BatchNorm2d(outs), nn.LeakyReLU(0.2, inplace=True))
 
 
 def _up(ins: int, outs: int, kernel_size: int, dropout: float, last: bool, up: Up) -> nn.Sequential:
     convolution = (
-        Doubling(ins, outs, kernel_size, last)
+        Upsampling(ins, outs, kernel_size, last)
         if up == "transposed"
         else nn.Conv2d(ins, outs, kernel_size, padding=kernel_size // 2, bias=last)
     )

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 Filters = Literal["track", "window"]
 Kind = Literal["images", "sources"]

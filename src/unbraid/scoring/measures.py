@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from unbraid.dsp import STFT
+from unbraid.dsp.stft import STFT
 
 
 def usdr(reference: Tensor, estimate: Tensor) -> float | None:

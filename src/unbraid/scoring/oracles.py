@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from unbraid.dsp import STFT
+from unbraid.dsp.stft import STFT
 
 FLOOR = 1e-12
 RIDGE = 1e-5  # share of the mean diagonal that keeps covariances of one direction invertible in float32

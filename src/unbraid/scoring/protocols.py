@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 from unbraid.scoring.bss_eval import Kind, Silence, bss_eval
 from unbraid.scoring.measures import si_sdr, usdr
 
@@ -31,7 +31,7 @@ UNDEFINED = {
 
 
 @dataclass(frozen=True)
-class Scene:
+class SourceGroup:
     """Sources that are scored together, and how they come from the targets.
 
     Args:
@@ -123,7 +123,7 @@ class Protocol:
         """What `score` gives."""
         return BSS_EVAL if self.measure == "bss_eval" else tuple(ENERGY_RATIOS)
 
-    def scene(self, targets: Sequence[str], weights: Tensor) -> Scene:
+    def source_group(self, targets: Sequence[str], weights: Tensor) -> SourceGroup:
         """What is scored together for these targets.
 
         Args:
@@ -134,14 +134,14 @@ class Protocol:
             InputError: the protocol has no place for them.
         """
         if self.measure == "energy_ratios":
-            return Scene(tuple(targets), weights, False)
+            return SourceGroup(tuple(targets), weights, False)
         rest = 1 - weights.sum(dim=0, keepdim=True)
         if rest.min() < 0:
             raise InputError(f"targets {_list(targets)}: some share a source, and protocol {self.name} scores them together")
         name = self._name_of_rest(targets, leaves_any=bool(rest.any()))
         if name is None:
-            return Scene(tuple(targets), weights, False)
-        return Scene((*targets, name), torch.cat([weights, rest]), True)
+            return SourceGroup(tuple(targets), weights, False)
+        return SourceGroup((*targets, name), torch.cat([weights, rest]), True)
 
     def _name_of_rest(self, targets: Sequence[str], leaves_any: bool) -> str | None:
         if self.sources is None:
@@ -176,11 +176,11 @@ class Protocol:
             for row, name in enumerate(names)
         }
 
-    def record(self, scene: Scene) -> dict[str, Any]:
+    def record(self, source_group: SourceGroup) -> dict[str, Any]:
         """All that must agree where two scores are compared."""
         return asdict(self) | {
-            "together": list(scene.names),
-            "rest": scene.names[-1] if scene.has_rest else None,
+            "together": list(source_group.names),
+            "rest": source_group.names[-1] if source_group.has_rest else None,
             "undefined": UNDEFINED[self.silence],
         }
 

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 from unbraid.scoring.protocols import Frames, Protocol
 from unbraid.scoring.track_records import TrackScores
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unbraid.documents import read_json
-from unbraid.errors import InputError
-from unbraid.files import below, check_name, written_whole
-from unbraid.scores import LARGEST
+from unbraid.runs.documents import read_json
+from unbraid.runs.errors import InputError
+from unbraid.runs.files import atomic_write, below, check_name
+from unbraid.runs.scores import LARGEST
 from unbraid.scoring.protocols import Frames
 
 
@@ -61,7 +61,7 @@ def write_track(
         "versions": versions,
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")
 
 

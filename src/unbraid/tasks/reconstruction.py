@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from tqdm import tqdm
 
-from unbraid.errors import InputError
-from unbraid.features import Features
+from unbraid.models.features import Features
 from unbraid.nets.autoencoders import Autoencoder, VariationalAutoencoder, divergence
 from unbraid.nets.pca import PCA
+from unbraid.runs.errors import InputError
 from unbraid.tasks.task import Task
 
 Corruption = Callable[[Tensor, torch.Generator], Tensor]
@@ -79,7 +79,7 @@ class ReconstructionTask(Task):
     def training_step(self, batch: Any, index: int) -> Tensor:
         clean, _ = self.features.items(batch)
         loss = self.training_loss(self.as_items(self.corrupt(clean, self.global_step)), self.features.vectors(clean))
-        self.note("loss", loss)
+        self.log_mean("loss", loss)
         return loss
 
     def training_loss(self, items: Tensor, clean: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ class VariationalTask(ReconstructionTask):
     def training_loss(self, items: Tensor, clean: Tensor) -> Tensor:
         mean, log_variance = self.net.infer(items)
         divergences = divergence(mean, log_variance).mean()
-        self.note("KL", divergences)
+        self.log_mean("KL", divergences)
         return self.loss(self.net.decode(self.net.draw(mean, log_variance)), clean) + self.weight() * divergences
 
     def validation_loss(self, items: Tensor, clean: Tensor, step: int) -> Tensor:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from unbraid.models.separators.base import Estimate
+from unbraid.models.separators.segmentation import Segmenting
 from unbraid.scoring.segmentation import confusion, segmentation_scores
-from unbraid.separators import Estimate, Segmenting
 from unbraid.tasks.separation import SeparationTask
 
 
@@ -62,5 +63,7 @@ class SegmentationTask(SeparationTask):
         self.confusion.reset()
         for mixture, sources in self.chunks(batch.mixture[0], batch.sources[0]):
             estimate = self.separator(mixture)
-            self.confusion.update(estimate, self.separator.reference(mixture, sources, estimate, batch.by_difference))
+            self.confusion.update(
+                estimate, self.separator.training_target(mixture, sources, estimate, batch.magnitude_difference)
+            )
         return segmentation_scores(self.confusion.compute())

@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanMetric
 
+from unbraid.models.separators.base import Estimate, Separator
 from unbraid.scoring.measures import usdr
-from unbraid.separators import Estimate, Separator
 from unbraid.tasks.task import Task
 
 
-class Batch(Protocol):
+class SeparationBatch(Protocol):
     """What the task reads of a batch: mixture [B, C, T], sources [B, S, C, T], by_difference [S]."""
 
     mixture: Tensor
     sources: Tensor
-    by_difference: tuple[bool, ...]
+    magnitude_difference: tuple[bool, ...]
 
 
 class SeparationTask(Task):
@@ -46,13 +46,15 @@ class SeparationTask(Task):
         for target, metric in zip(separator.targets, self.valid_usdr, strict=True):
             self.add_module(f"valid_usdr_{target}", metric)
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
+    def training_step(self, batch: SeparationBatch, index: int) -> Tensor:
         estimate = self.separator(batch.mixture)
-        loss = self.loss(estimate, self.separator.reference(batch.mixture, batch.sources, estimate, batch.by_difference))
-        self.note("loss", loss)
+        loss = self.loss(
+            estimate, self.separator.training_target(batch.mixture, batch.sources, estimate, batch.magnitude_difference)
+        )
+        self.log_mean("loss", loss)
         return loss
 
-    def validation_step(self, batch: Batch, index: int) -> Tensor:
+    def validation_step(self, batch: SeparationBatch, index: int) -> Tensor:
         """One whole track (a batch of one), in chunks that touch but do not overlap: the loss and the uSDR of each target.
 
         Shape: the estimates, for callbacks, [S, C, T].
@@ -76,9 +78,9 @@ class SeparationTask(Task):
                 functional.pad(sources[None, ..., start : start + chunk], missing),
             )
 
-    def _validate_chunk(self, mixture: Tensor, sources: Tensor, batch: Batch) -> Tensor:
+    def _validate_chunk(self, mixture: Tensor, sources: Tensor, batch: SeparationBatch) -> Tensor:
         estimate = self.separator(mixture)
-        reference = self.separator.reference(mixture, sources, estimate, batch.by_difference)
+        reference = self.separator.training_target(mixture, sources, estimate, batch.magnitude_difference)
         self.valid_loss.update(self.loss(estimate, reference))
         self.observe(estimate, reference)
         return estimate.sources[0].detach()

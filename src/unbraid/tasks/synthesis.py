@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
-from unbraid.errors import InputError
 from unbraid.nets.ddsp import Instrument
+from unbraid.runs.errors import InputError
 from unbraid.tasks.task import Task
 
 
-class Features(Protocol):
-    """What is read of the features: see `unbraid.controls.Extraction`."""
+class ControlFeatures(Protocol):
+    """What is read of the features: see `unbraid.data.controls.Extraction`."""
 
     kind: str
     sample_rate: int
@@ -34,7 +34,7 @@ class SynthesisTask(Task):
 
     def __init__(
         self,
-        features: Features,
+        features: ControlFeatures,
         net: Callable[..., Instrument],
         loss: nn.Module,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
@@ -64,7 +64,7 @@ class SynthesisTask(Task):
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         loss = self.distance(batch.beside.f0, batch.beside.loudness, batch.sources[:, 0, 0])
-        self.note("loss", loss)
+        self.log_mean("loss", loss)
         return loss
 
     def distance(self, f0: Tensor, loudness: Tensor, sound: Tensor) -> Tensor:

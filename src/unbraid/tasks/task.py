@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 KEY = "task"  # of what is added to Lightning's checkpoints
 
@@ -59,7 +59,7 @@ class Task(pl.LightningModule):
         counters = f"{self.seed} {self.current_epoch} {index} {self.global_rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.blake2b(counters, digest_size=8).digest()))
 
-    def note(self, name: str, value: Tensor) -> None:
+    def log_mean(self, name: str, value: Tensor) -> None:
         """Of a training step; `train/name` is the mean of an epoch. Lightning's own log in every step takes a millisecond."""
         self.noted[name].append(value.detach())
 

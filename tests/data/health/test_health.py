@@ -48,7 +48,7 @@ def own(name: str) -> AudioStream:
 
 def examined(sources: dict[str, np.ndarray], mixture: np.ndarray | None = None, **track: object) -> health.Health:
     """The health of a track of these sources, with a mixture of its own if one is given."""
-    streams = {name: (own(name),) for name in sources if name != track.get("remainder")}
+    streams = {name: (own(name),) for name in sources if name != track.get("residual")}
     listed = Track("song", "train", streams, None if mixture is None else own("mixture"), **track)
     total = sum(sources.values()) if mixture is None else mixture
     return health.examine(listed, Decoded(RATE, total, sources))
@@ -127,7 +127,7 @@ def test_silent_shares():
 @pytest.mark.parametrize("level", [0.0, 0.5])
 def test_tracks_of_almost_nothing_can_be_examined(length, channels, level):
     samples = np.full((channels, length), level, np.float32)
-    found = examined({"vocals": 0 * samples, "accompaniment": samples}, samples, remainder="vocals")
+    found = examined({"vocals": 0 * samples, "accompaniment": samples}, samples, residual="vocals")
     assert found.channels == channels
     assert found.duration_seconds == length / RATE
     json.dumps(asdict(found), allow_nan=False)
@@ -136,7 +136,7 @@ def test_tracks_of_almost_nothing_can_be_examined(length, channels, level):
 
 def pair(rest: np.ndarray) -> health.Health:
     mixture = song(0, SECONDS)
-    return examined({"vocals": mixture - rest, "accompaniment": rest}, mixture, remainder="vocals")
+    return examined({"vocals": mixture - rest, "accompaniment": rest}, mixture, residual="vocals")
 
 
 def test_a_pair_that_belongs_together():

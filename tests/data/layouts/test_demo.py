@@ -5,7 +5,7 @@ import pytest
 from tests.conftest import files_below
 from tests.data import twins
 from unbraid.data.layouts.demo import DemoLeads, DemoSongs
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 LAYOUTS = [DemoSongs(1, 1, 1, 1.0, 0), DemoLeads(1, 1, 1, 1.0, 0)]
 

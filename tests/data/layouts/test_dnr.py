@@ -5,7 +5,7 @@ import pytest
 
 from tests.data import twins
 from unbraid.data.layouts.dnr import DivideAndRemaster
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 VERSIONS = {"2": (twins.dnr, "tr", "1002", "mix"), "3": (twins.dnr3, "train", "000000", "mixture")}
 

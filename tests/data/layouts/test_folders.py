@@ -14,7 +14,7 @@ from unbraid.data.layouts.folders import (
     split_folders,
     subfolders,
 )
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 def names(paths):

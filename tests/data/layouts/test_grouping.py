@@ -7,7 +7,7 @@ import pytest
 from unbraid.data.layouts.grouping import group_sources, source_name
 from unbraid.data.layouts.metadata import Metadata
 from unbraid.data.tracks import AudioStream
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 A, B, C, D = (AudioStream(Path(name)) for name in "abcd")
 TRACKS = {"one": {"bass": (A,), "piano": (B, C)}, "two": {"other": (D,), "guitar": (A,)}}

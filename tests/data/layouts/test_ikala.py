@@ -7,7 +7,7 @@ import pytest
 
 from tests.data import twins
 from unbraid.data.layouts.ikala import KaraokeChannels
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 def test_the_left_channel_is_the_accompaniment_the_right_one_the_voice_and_the_mixture_their_sum(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.data.twins import empty, manifest
 from unbraid.data.layouts.manifest import read_manifest, splits_of
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 ROWS = [
     {"track": "one", "split": "train", "vocals": "a.wav", "piano": "sub/b.wav"},

@@ -6,7 +6,7 @@ import yaml
 
 from tests.data import twins
 from unbraid.data.layouts.medleydb import MedleyDB
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from tests.data.twins import empty
 from unbraid.data.layouts.metadata import read_metadata
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 TREE = {
     "title": " Rain ",

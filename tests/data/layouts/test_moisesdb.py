@@ -7,7 +7,7 @@ import pytest
 
 from tests.data import twins
 from unbraid.data.layouts.moisesdb import MoisesDB
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 FOUR = ["vocals", "drums", "bass"]
 

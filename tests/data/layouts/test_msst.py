@@ -7,7 +7,7 @@ import pytest
 
 from tests.data import twins
 from unbraid.data.layouts.msst import MSST
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 def layout(**changes):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import write_song
 from unbraid.data.layouts.musdb import MUSDB18, VALIDATION_TRACKS
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 NAMED = "Actions - One Minute Smile"
 

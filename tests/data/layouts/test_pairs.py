@@ -5,7 +5,7 @@ import pytest
 
 from tests.data import twins
 from unbraid.data.layouts.pairs import Pairs
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 def pairs(**options):

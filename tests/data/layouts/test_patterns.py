@@ -6,7 +6,7 @@ import pytest
 
 from tests.data import twins
 from unbraid.data.layouts.patterns import Pattern, SourcePatterns, read_patterns
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 ROOT = Path("/songs/one")
 

@@ -11,7 +11,7 @@ from unbraid.data.layouts.msst import MSST
 from unbraid.data.layouts.slakh import Slakh2100
 from unbraid.data.layouts.urmp import URMP
 from unbraid.data.sampler import Sampling
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 CHUNK = 200  # samples; the twins have 400
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.data import twins
 from unbraid.data.layouts.singles import Singles
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import yaml
 
 from tests.data import twins
 from unbraid.data.layouts.slakh import Slakh2100
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 FOUR = ["drums", "bass", "guitar", "piano"]
 

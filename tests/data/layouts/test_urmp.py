@@ -5,7 +5,7 @@ import pytest
 
 from tests.data import twins
 from unbraid.data.layouts.urmp import URMP
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 def layout(**changes):

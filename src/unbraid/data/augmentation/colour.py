@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unbraid.data.augmentation.draws import check, check_pair, chosen_sources, factors, floats, numbers
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 # A filter may ring for so long before it meets the other end of the chunk. The longest, an equalizer of 16 bands, is 79 dB down
 # by then at 8 kHz, 99 dB at 44.1 kHz.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 
 class Augmentation(Protocol):

@@ -93,7 +93,7 @@ def examine(track: Track, decoded: Decoded) -> Health:
     length = mixture.shape[1]
     block = max(1, round(BLOCK_SECONDS * rate))
     powers = {name: _block_powers(samples, block) for name, samples in decoded.sources.items()}
-    pair = align(mixture, _rest(decoded, track.remainder), rate) if track.remainder else None
+    pair = align(mixture, _rest(decoded, track.residual), rate) if track.residual else None
     of_channels = powers if _are_channels_of_one(track) else {}
     return Health(
         duration_seconds=length / rate,
@@ -104,7 +104,7 @@ def examine(track: Track, decoded: Decoded) -> Health:
         messages=[*decoded.messages],
         channels=len(mixture),
         residual_db=_residual_db(mixture, list(decoded.sources.values())) if _has_own_mixture(track) else None,
-        remainder_db=_ratio_db(_power(decoded.sources[track.remainder]), _power(mixture)) if track.remainder else None,
+        remainder_db=_ratio_db(_power(decoded.sources[track.residual]), _power(mixture)) if track.residual else None,
         clipped_runs=_clipped_runs(mixture),
         silent_share={name: _silent_share(power) for name, power in powers.items()},
         ceiling_hz=ceiling_hz(mixture, rate),
@@ -126,12 +126,12 @@ def _are_channels_of_one(track: Track) -> bool:
 
 
 def _has_own_mixture(track: Track) -> bool:
-    return bool(track.mixture and track.sources and not track.remainder)
+    return bool(track.mixture and track.sources and not track.residual)
 
 
-def _rest(decoded: Decoded, remainder: str) -> np.ndarray:
+def _rest(decoded: Decoded, residual: str) -> np.ndarray:
     """The sum of all sources but one; silence where there is no other."""
-    others = [samples for name, samples in decoded.sources.items() if name != remainder]
+    others = [samples for name, samples in decoded.sources.items() if name != residual]
     return sum(others[1:], start=others[0]) if others else np.zeros_like(decoded.mixture)
 
 

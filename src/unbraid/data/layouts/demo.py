@@ -22,7 +22,7 @@ from unbraid.data.layouts.musdb import MUSDB18
 from unbraid.data.layouts.stems import Stems
 from unbraid.data.parallel import cores, in_processes
 from unbraid.data.tracks import SPLITS, Listing
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 VERSION = 1
 # Names of `DemoSongs._songs`, and of what `fetch` makes beside them.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from unbraid.data.layouts.folders import audio_files, by_name, found_in, must_be_there, subfolders, unpacked_folder
 from unbraid.data.tracks import AudioStream, Listing, Split, Track
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 SPLIT_FOLDERS: dict[str, Split] = {"tr": "train", "cv": "valid", "tt": "test", "train": "train", "val": "valid", "test": "test"}
 MIXTURES = ("mix", "mixture")

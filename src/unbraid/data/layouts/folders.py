@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from unbraid.data.tracks import SPLITS, Split
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 AUDIO_SUFFIXES = (  # by preference: lossless formats first
     ".wav", ".wave", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".wv", ".tta", ".tak", ".ape", ".dsf", ".mka",

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from unbraid.data.layouts.metadata import Metadata
 from unbraid.data.tracks import AudioStream
-from unbraid.errors import InputError, unknown
+from unbraid.runs.errors import InputError, unknown
 
 OTHER = "other"
 Sources = dict[str, tuple[AudioStream, ...]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unbraid.data.layouts.folders import audio_files, by_name, found_in, must_be_there
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 CHANNELS = {"accompaniment": 0, "vocals": 1}
 

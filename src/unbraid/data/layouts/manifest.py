@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from unbraid.data.tracks import SPLITS, Choice, Split, refuse_ids, split_of
-from unbraid.documents import open_regular, parse_json
-from unbraid.errors import InputError, unknown
+from unbraid.runs.documents import open_regular, parse_json
+from unbraid.runs.errors import InputError, unknown
 
 Cells = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """A track's files by column, none where the cell is empty; `where` begins a sentence about it."""
 
     track: str
@@ -36,7 +36,7 @@ class Row:
         return files[0] if files else None
 
 
-def splits_of(rows: Sequence[Row], valid: Choice, test: Choice) -> dict[str, Split]:
+def splits_of(rows: Sequence[ManifestRow], valid: Choice, test: Choice) -> dict[str, Split]:
     """The split of each track: its own, or drawn where rows have none."""
     own = {row.track: row.split for row in rows if row.split}
     if own:
@@ -44,7 +44,7 @@ def splits_of(rows: Sequence[Row], valid: Choice, test: Choice) -> dict[str, Spl
     return own or split_of([row.track for row in rows], valid, test)
 
 
-def read_manifest(path: Path) -> list[Row]:
+def read_manifest(path: Path) -> list[ManifestRow]:
     """Every row of a CSV or JSONL file; InputError with file and line where one cannot be used."""
     readers = {".csv": _csv_lines, ".jsonl": _jsonl_lines}
     if path.suffix.lower() not in readers:
@@ -53,14 +53,14 @@ def read_manifest(path: Path) -> list[Row]:
     if not cells:
         raise InputError(f"{path}: is empty, expected one line for each track")
     with_splits = any("split" in row for row in cells.values())
-    rows: dict[str, Row] = {}
+    rows: dict[str, ManifestRow] = {}
     for where, row in cells.items():
         track = _track(row, where)
         if track in rows:
             raise InputError(f"{where}: the track '{track}' stands in {rows[track].where} too, expected each once")
         split = _split(row, where) if with_splits else None
         files = {name: _files(path.parent, name, row[name], where) for name in row if name not in ("track", "split")}
-        rows[track] = Row(track, split, files, where)
+        rows[track] = ManifestRow(track, split, files, where)
     return list(rows.values())
 
 

@@ -12,7 +12,7 @@ from unbraid.data.layouts.folders import found_in, must_be_there
 from unbraid.data.layouts.grouping import Sources
 from unbraid.data.layouts.metadata import Metadata, read_metadata
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 PLACES = ("", "Audio", "V1", "V2")
 METADATA = "_METADATA.yaml"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
-from unbraid.documents import read_json, read_yaml
-from unbraid.errors import InputError
+from unbraid.runs.documents import read_json, read_yaml
+from unbraid.runs.errors import InputError
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from unbraid.data.layouts.folders import found_in, must_be_there, normalised, su
 from unbraid.data.layouts.grouping import Sources, group_sources, source_name
 from unbraid.data.layouts.metadata import Metadata, read_metadata
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 METADATA = "data.json"
 STEMS = frozenset({

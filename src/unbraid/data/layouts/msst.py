@@ -16,7 +16,7 @@ from unbraid.data.layouts.manifest import read_recordings
 from unbraid.data.layouts.singles import Singles
 from unbraid.data.layouts.stems import Stems
 from unbraid.data.tracks import MIXTURE, AudioStream, Choice, Listing, Split, Track, split_of
-from unbraid.errors import InputError, unknown
+from unbraid.runs.errors import InputError, unknown
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from unbraid.data.layouts.folders import (
     without_stem,
 )
 from unbraid.data.tracks import SPLITS, AudioStream, Listing, Split, Track
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 SOURCES = ("drums", "bass", "other", "vocals")
 STEM_STREAMS = {"mixture": 0, "drums": 1, "bass": 2, "other": 3, "vocals": 4}

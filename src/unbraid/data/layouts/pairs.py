@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unbraid.data.layouts.folders import audio_files, audio_files_below, found_in, must_be_there, normalised, preferred
-from unbraid.data.layouts.manifest import Row, read_manifest, splits_of
+from unbraid.data.layouts.manifest import ManifestRow, read_manifest, splits_of
 from unbraid.data.layouts.patterns import Pattern
 from unbraid.data.tracks import AudioStream, Choice, Listing, Split, Track
-from unbraid.errors import InputError, unknown
+from unbraid.runs.errors import InputError, unknown
 
 SHORT = {"mixture": ("mix",), "instrumental": ("instr", "inst")}  # what people write for the defaults
 SEPARATORS = "_", "-", " ", ".", "/"  # the last one: a folder for each pair
@@ -57,7 +57,7 @@ class Pairs:
     def fetch(self, root: Path) -> None:
         must_be_there(root, f"there is nothing to download for pairs of your own; put the two folders at {root}")
 
-    def _read_files(self, root: Path) -> tuple[Sequence[Row], list[str]]:
+    def _read_files(self, root: Path) -> tuple[Sequence[ManifestRow], list[str]]:
         """Return the files of each pair by side, and messages."""
         sides = (self.mixture, self.instrumental)
         in_folders = all((root / side).is_dir() for side in sides)
@@ -77,11 +77,11 @@ class Pairs:
             raise InputError(root, found=found_in(root), expected=_expected(sides))
         names = sorted({name for named in files.values() for name in named})
         return [
-            Row(name, None, {side: (files[side][name],) for side in sides if name in files[side]}, f"{root}, '{name}'")
+            ManifestRow(name, None, {side: (files[side][name],) for side in sides if name in files[side]}, f"{root}, '{name}'")
             for name in names
         ], messages
 
-    def _read_table(self, path: Path) -> Sequence[Row]:
+    def _read_table(self, path: Path) -> Sequence[ManifestRow]:
         rows = read_manifest(path)
         columns = (self.mixture, self.instrumental)
         for row in rows:
@@ -95,7 +95,7 @@ class Pairs:
                 raise InputError(f"{path}: has no column '{name}', expected track, {', '.join(columns)}")
         return rows
 
-    def _track(self, row: Row, split: Split) -> Track:
+    def _track(self, row: ManifestRow, split: Split) -> Track:
         mixture = row.one(self.mixture)
         assert mixture, "rows without one are left out"
         instrumental = tuple(AudioStream(path) for path in row.files[self.instrumental])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from unbraid.data.layouts.folders import normalised
 from unbraid.data.layouts.metadata import read_metadata
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 CATCH_ALL = "*"
 EXCLUDES = "!"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from unbraid.data.layouts.folders import audio_files_below, found_in, must_be_there, preferred, split_folders, subfolders
 from unbraid.data.tracks import SPLITS, AudioStream, Choice, Listing, Split, Track, refuse_ids, split_of
-from unbraid.errors import InputError, unknown
+from unbraid.runs.errors import InputError, unknown
 
 Files = dict[str, dict[str, Path]]  # by source, then by name
 

@@ -15,7 +15,7 @@ from unbraid.data.layouts.folders import audio_files, by_name, found_in, must_be
 from unbraid.data.layouts.grouping import Sources, group_sources, source_name
 from unbraid.data.layouts.metadata import Metadata, read_metadata
 from unbraid.data.tracks import AudioStream, Choice, Listing, Split, Track, refuse_ids, split_of
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 METADATA = "metadata.yaml"
 MIX = "mix"

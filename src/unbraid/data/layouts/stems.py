@@ -16,10 +16,10 @@ from unbraid.data.layouts.folders import (
     split_folders,
     subfolders,
 )  # fmt: skip
-from unbraid.data.layouts.manifest import Row, read_manifest, splits_of
+from unbraid.data.layouts.manifest import ManifestRow, read_manifest, splits_of
 from unbraid.data.layouts.patterns import Assignment, Patterns, SourcePatterns, read_patterns
 from unbraid.data.tracks import AudioStream, Choice, Lengths, Listing, Split, Track, few
-from unbraid.errors import InputError
+from unbraid.runs.errors import InputError
 
 EMPTY = "holds no audio file"
 
@@ -88,7 +88,7 @@ class Stems:
                 found.refused.append(InputError(f"sources.{name}", "matches no file of any track", found=f"{patterns[name]}"))
         return found
 
-    def _missing(self, rows: Sequence[Row], sources: Sequence[str]) -> list[InputError]:
+    def _missing(self, rows: Sequence[ManifestRow], sources: Sequence[str]) -> list[InputError]:
         """Return an error for each source that some tracks lack, unless it is silent there."""
         lacking = {name: [row for row in rows if not row.files.get(name)] for name in sources}
         return [
@@ -103,7 +103,7 @@ class Stems:
             if self.missing == "error" and 0 < len(without) < len(rows)
         ]
 
-    def _mixtures(self, rows: Sequence[Row]) -> list[InputError]:
+    def _mixtures(self, rows: Sequence[ManifestRow]) -> list[InputError]:
         """Return an error for each track with several files of its mixture."""
         files = {row.where: row.files.get(self.mixture, ()) for row in rows}
         return [
@@ -112,7 +112,7 @@ class Stems:
             if len(paths) > 1
         ]
 
-    def _track(self, row: Row, split: Split, sources: Sequence[str]) -> Track:
+    def _track(self, row: ManifestRow, split: Split, sources: Sequence[str]) -> Track:
         mixture = row.files.get(self.mixture, ())
         streams = {name: tuple(AudioStream(path) for path in row.files.get(name, ())) for name in sources}
         return Track(row.track, split, streams, AudioStream(mixture[0]) if mixture else None, lengths=self.lengths)
@@ -122,7 +122,7 @@ class Stems:
 class _Found:
     """The rows that were read, and what was noticed."""
 
-    rows: list[Row]
+    rows: list[ManifestRow]
     left_out: dict[str, str] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     refused: list[InputError] = field(default_factory=list)
@@ -143,10 +143,10 @@ def _read_folders(root: Path, patterns: SourcePatterns | None) -> _Found:
             inner = patterns is None and audio_files_below(folder)
             found.left_out[name] = "has audio files in subfolders only; name them in data.layout.sources" if inner else EMPTY
         elif patterns is None:
-            found.rows.append(Row(name, split, {stem: (path,) for stem, path in files.items()}, str(folder)))
+            found.rows.append(ManifestRow(name, split, {stem: (path,) for stem, path in files.items()}, str(folder)))
         else:
             assigned = patterns.assign(files.values(), folder)
-            found.rows.append(Row(name, split, assigned.files, str(folder)))
+            found.rows.append(ManifestRow(name, split, assigned.files, str(folder)))
             found.messages += [f"{path}: matches no source and is left out" for path in assigned.unmatched]
             found.refused += _ambiguous(assigned)
     if not found.rows:

@@ -13,7 +13,7 @@ from pathlib import Path
 from unbraid.data.layouts.folders import audio_files, found_in, must_be_there, subfolders, unpacked_folder
 from unbraid.data.layouts.grouping import Sources, group_sources
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
-from unbraid.errors import InputError, unknown
+from unbraid.runs.errors import InputError, unknown
 
 INSTRUMENTS = {
     "vn": "violin", "va": "viola", "vc": "cello", "db": "double_bass", "fl": "flute", "ob": "oboe", "cl": "clarinet",

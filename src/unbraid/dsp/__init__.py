@@ -1,0 +1,1 @@
+"""Signal processing in torch: STFT, phase, Wiener filter, pitch, synthesis."""

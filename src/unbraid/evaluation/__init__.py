@@ -1,0 +1,1 @@
+"""Score a model on data: scores.json, audio and pictures."""

@@ -1,0 +1,241 @@
+"""Pictures: spectrograms side by side, items over their reconstructions, codes as points of a plane, curves.
+
+Values that are NaN or infinite are refused: matplotlib would leave them out without a word.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from unbraid.dsp.stft import STFT
+from unbraid.runs.errors import InputError
+from unbraid.runs.files import atomic_write
+
+FLOOR_DB = -80
+SHADES = 48  # of a strip: so many compress well
+COLOURS = colormaps["tab10"]
+
+
+def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: Tensor | None, stft: STFT, rate: int) -> None:
+    """Draw one panel per waveform, in dB below the loudest bin of all of them, and the mask after the first.
+
+    Args:
+        path: of the PNG.
+        title: of the picture.
+        waveforms: each [C, T], by the name of its panel; the mean of the channels is drawn.
+        mask: [F, frames] in [0, 1], drawn as it is.
+        stft: the transform.
+        rate: sample rate in Hz.
+    """
+    check_finite(path, waveforms if mask is None else {**waveforms, "mask": mask})
+    magnitudes = {name: stft(waveform.mean(dim=0)).abs() for name, waveform in waveforms.items()}
+    loudest = max(float(m.max()) for m in magnitudes.values()) or 1.0
+    panels = {name: (20 * (m / loudest).clamp(min=1e-9).log10(), FLOOR_DB, 0, "dB") for name, m in magnitudes.items()}
+    if mask is not None:
+        first, *others = panels.items()
+        panels = dict([first, ("mask", (mask, 0, 1, "share")), *others])
+    figure = Figure(figsize=(4 * len(panels), 3.4), layout="constrained")
+    seconds = next(iter(waveforms.values())).shape[-1] / rate
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (name, (values, low, high, unit)) in zip(axes, panels.items(), strict=True):
+        image = axis.imshow(
+            values.cpu().numpy(), origin="lower", aspect="auto", vmin=low, vmax=high, interpolation="nearest",
+            extent=(0, seconds, 0, rate / 2000), cmap="magma" if unit == "dB" else "viridis",
+        )  # fmt: skip
+        axis.set(title=name, xlabel="time (s)")
+        figure.colorbar(image, ax=axis, label=unit)
+    axes[0].set_ylabel("frequency (kHz)")
+    figure.suptitle(title)
+    _save(figure, path, None)
+
+
+def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
+    """Draw rows of small images under each other, on one scale.
+
+    Args:
+        path: of the PNG.
+        shown: each [n, H, W], first row of pixels or lowest bin first, by the name of the row.
+        colours: a colour map of matplotlib.
+    """
+    check_finite(path, shown)
+    n = max(len(images) for images in shown.values())
+    height, width = next(iter(shown.values())).shape[1:]
+    images_of_pixels = colours == "gray_r"
+    figure = Figure(figsize=(1.2 + n * (0.8 if images_of_pixels else 1.0), 1.0 * len(shown) * max(1, min(2, height / width))))
+    axes = figure.subplots(len(shown), n, squeeze=False)
+    first = next(iter(shown.values()))
+    low, high = float(first.min()), float(first.max())
+    for line, (name, images) in zip(axes, shown.items(), strict=True):
+        for axis, image in zip(line, images, strict=False):
+            axis.imshow(
+                image.cpu().numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto" if not images_of_pixels else "equal",
+                origin="upper" if images_of_pixels else "lower", interpolation="nearest",
+            )  # fmt: skip
+        for axis in line:
+            axis.set(xticks=[], yticks=[], frame_on=False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    _save(figure, path)
+
+
+def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[str], axes: tuple[str, str]) -> None:
+    """Draw points of a plane, coloured by label.
+
+    Args:
+        path: of the PNG.
+        points: [n, 2].
+        labels: of each point.
+        order: of the labels.
+        axes: names of both.
+    """
+    check_finite(path, {"points": points})
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axis = figure.subplots()
+    for number, label in enumerate(order):
+        mine = points[[one == label for one in labels]].cpu().numpy()
+        axis.scatter(mine[:, 0], mine[:, 1], s=8, alpha=0.7, label=label, color=COLOURS(number % COLOURS.N), linewidths=0)
+    axis.set(xlabel=axes[0], ylabel=axes[1])
+    axis.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    _save(figure, path)
+
+
+def check_finite(path: Path, values: Mapping[str, Tensor]) -> None:
+    """Check the values that a picture shows.
+
+    Args:
+        path: file of the picture.
+        values: arrays by the name under which they are shown.
+
+    Raises:
+        InputError: an array holds NaN or infinite values.
+    """
+    for name, array in values.items():
+        if not array.isfinite().all():
+            raise InputError(path, f"cannot be drawn, '{name.strip()}' holds NaN or infinite values")
+
+
+def _save(figure: Figure, path: Path, cut: Literal["tight"] | None = "tight") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, dpi=90, bbox_inches=cut)
+
+
+def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: float) -> None:
+    """Draw what an instrument is played by and what it makes of it: a line or an image under each other, over time.
+
+    Args:
+        path: of the PNG.
+        title: of the picture.
+        curves: each [F], or [F, K] as an image of dB with the first row at the bottom, by the name of its panel.
+        seconds: between points.
+    """
+    check_finite(path, curves)
+    figure = Figure(figsize=(10, 1.9 * len(curves)), layout="constrained")
+    axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (name, values) in zip(axes, curves.items(), strict=True):
+        end = len(values) * seconds
+        shown = values.cpu().numpy()
+        if values.dim() == 1:
+            axis.plot([n * seconds for n in range(len(values))], shown, linewidth=1)
+        else:
+            image = axis.imshow(
+                shown.T, origin="lower", aspect="auto", vmin=FLOOR_DB, vmax=0, interpolation="nearest",
+                extent=(0, end, 0, shown.shape[1]), cmap="magma",
+            )  # fmt: skip
+            figure.colorbar(image, ax=axis)
+        axis.set(ylabel=name, xlim=(0, end))
+    axes[-1].set_xlabel("time (s)")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[int, Path]) -> None:
+    """Draw error by size of the code, and under it what a run of each size has rebuilt.
+
+    Args:
+        path: of the PNG.
+        table: rows with `code size`, `error`, its `deviation`, and `PCA`.
+        shown: a picture of a run for each size.
+    """
+    strips = {size: imread(picture) for size, picture in shown.items() if picture.is_file()}
+    heights = [3.2, *(8 * strip.shape[0] / strip.shape[1] for strip in strips.values())]
+    figure = Figure(figsize=(8, sum(heights) + 0.4 * len(heights)), layout="constrained")
+    curve, *others = figure.subplots(1 + len(strips), 1, height_ratios=heights, squeeze=False)[:, 0]
+    sizes = [row["code size"] for row in table]
+    curve.errorbar(
+        sizes, [row["error"] for row in table], [row["deviation"] for row in table], marker="o", capsize=3, label="autoencoder"
+    )
+    curve.plot(sizes, [row["PCA"] for row in table], marker="s", label="PCA")
+    curve.set_xscale("log", base=2)
+    curve.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    curve.set(xlabel="size of the code", ylabel="squared error on test data", ylim=(0, None))
+    curve.legend(frameon=False)
+    for axis, (size, strip) in zip(others, strips.items(), strict=True):
+        axis.imshow(strip)
+        axis.set_axis_off()
+        axis.set_title(f"a code of {size}", fontsize=10)
+    _save(figure, path)
+
+
+def anomalies(
+    path: Path,
+    title: str,
+    scores: Tensor,
+    seconds_per_frame: float,
+    flagged: Sequence[tuple[float, float, float]],
+    known: Sequence[tuple[float, float, str]],
+) -> None:
+    """Draw scores over time, what was flagged, and what is known to be wrong.
+
+    Args:
+        path: of the PNG.
+        title: of the picture.
+        scores: [frames] in units of the limit.
+        seconds_per_frame: of the scores.
+        flagged: start and stop in seconds, and a score.
+        known: start and stop in seconds, and what it is.
+    """
+    check_finite(path, {"scores": scores})
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    axis = figure.subplots()
+    times = [frame * seconds_per_frame for frame in range(len(scores))]
+    axis.plot(times, scores.cpu().numpy(), linewidth=1, label="error profile")
+    axis.axhline(1, color="black", linewidth=0.8, linestyle="--", label="limit")
+    for number, (start, stop, _) in enumerate(flagged):
+        axis.axvspan(start, stop, color="tab:red", alpha=0.2, linewidth=0, label=None if number else "flagged")
+    for start, stop, kind in known:
+        axis.axvspan(start, stop, ymin=0.96, color="tab:green", linewidth=0)
+        axis.annotate(kind, ((start + stop) / 2, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
+    axis.set(xlabel="time (s)", ylabel="distance (1: the limit)", ylim=(0, None), xlim=(0, times[-1] if times[-1] else 1))
+    axis.set_title(title, pad=18, fontsize=10)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    _save(figure, path)
+
+
+def strip(path: Path, waveform: Tensor, stft: STFT, loudest: float, columns: int, rows: int) -> None:
+    """Draw a spectrogram without axes, for a player to show under its cursor: all of its width is all of the time.
+
+    Args:
+        path: of the PNG, of at most `columns` × `rows` pixels; each is the loudest of the bins that it stands for.
+        waveform: [C, T]; the mean of the channels is drawn.
+        stft: the transform.
+        loudest: the magnitude that is drawn brightest.
+        columns: at most so many, of time.
+        rows: at most so many, of frequency.
+    """
+    check_finite(path, {"waveform": waveform})
+    magnitudes = stft(waveform.mean(dim=0)).abs()[None]
+    size = min(rows, magnitudes.shape[1]), min(columns, magnitudes.shape[2])
+    pooled = functional.adaptive_max_pool2d(magnitudes, size)[0]
+    decibels = 20 * (pooled / (loudest or 1.0)).clamp(min=1e-9).log10()
+    shades = ((1 - decibels / FLOOR_DB).clamp(0, 1) * (SHADES - 1)).round().byte().flipud()  # high frequencies on top
+    image = Image.fromarray(shades.cpu().numpy())
+    image.putpalette((colormaps["magma"].resampled(SHADES)(range(SHADES))[:, :3] * 255).round().astype("uint8").tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, compress_level=3)

@@ -1,0 +1,1 @@
+"""Use a trained model: load it, separate audio files, export it, serve it."""

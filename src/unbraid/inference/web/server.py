@@ -1,0 +1,215 @@
+"""Server of the page, for one user of this machine.
+
+It refuses requests without the token of the printed address, other host names, pages of other sites and large files.
+
+GET    /?token=…            store the token as a cookie, which every other request must carry
+POST   /songs?name=…        the file itself as body -> {"id": …}
+GET    /songs/<id>          how far it is
+GET    /songs/<id>/<stem>   a stem as wav
+DELETE /songs/<id>          it and its stems are deleted
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from unbraid.inference.web.songs import Song, Songs
+
+PAGE = Path(__file__).parent / "page"
+FILES = {"/": "index.html", "/app.js": "app.js", "/style.css": "style.css"}
+HOSTS = ["127.0.0.1", "localhost"]
+MEGABYTE = 10**6
+STALL_SECONDS = 20.0  # without a byte of an upload
+UPLOAD_SECONDS = 1800.0  # for the whole upload
+# Nothing from elsewhere is ever loaded, and no other site may show the page in a frame.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def app(songs: Songs, title: str, max_megabytes: int, token: str) -> Starlette:
+    """Build the ASGI application.
+
+    Args:
+        songs: that it has; its thread runs already.
+        title: of the model, for the page.
+        max_megabytes: larger files are refused.
+        token: secret that requests must carry.
+    """
+    service = Service(songs, title, max_megabytes)
+    routes = [Route(path, _file(name)) for path, name in FILES.items()]
+    routes += [
+        Route("/model", service.model),
+        Route("/songs", service.give, methods=["POST"]),
+        Route("/songs/{key}", service.ask, methods=["GET"]),
+        Route("/songs/{key}", service.delete, methods=["DELETE"]),
+        Route("/songs/{key}/{stem}", service.stem),
+    ]
+    middleware = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS),
+        Middleware(BaseHTTPMiddleware, dispatch=Guard(token)),
+    ]
+    return Starlette(routes=routes, middleware=middleware)
+
+
+class Service:
+    """Answer the requests of the page; arguments as those of `app`."""
+
+    def __init__(self, songs: Songs, title: str, max_megabytes: int) -> None:
+        self.songs, self.title, self.limit = songs, title, max_megabytes * MEGABYTE
+
+    async def model(self, request: Request) -> Response:
+        """By what songs are taken apart, and how large they may be."""
+        return JSONResponse({"title": self.title, "stems": self.songs.names, "megabytes": self.limit // MEGABYTE})
+
+    async def give(self, request: Request) -> Response:
+        """Receive a file and queue it."""
+        name = Path(request.query_params.get("name", "song")).name or "song"
+        if int(request.headers.get("content-length", "0")) > self.limit:
+            return _refused(f"{name}: is larger than {self.limit // MEGABYTE} MB", 413)
+        if self.songs.full:
+            return _refused(f"{name}: {self.songs.max_waiting} songs wait already; try again when one of them is done", 503)
+        key, song = self.songs.add(name)
+        try:
+            size = await self._receive(request, song)
+        except TimeoutError:
+            reason = "is deleted" if song.gone else "the upload took too long"
+            self.songs.delete(key)
+            return _refused(f"{name}: {reason}", 408)
+        except ClientDisconnect:  # the page was closed meanwhile; nobody reads the answer
+            self.songs.delete(key)
+            return _refused(f"{name}: did not come whole", 400)
+        except OSError as error:
+            self.songs.delete(key)
+            return _refused(f"{name}: {error.strerror}", 507)
+        finally:
+            song.end_upload = None
+        if not 0 < size <= self.limit:
+            self.songs.delete(key)
+            reason = "is empty" if size == 0 else f"is larger than {self.limit // MEGABYTE} MB"
+            return _refused(f"{name}: {reason}", 413 if size else 400)
+        self.songs.queue.put(song)
+        return JSONResponse({"id": key})
+
+    async def _receive(self, request: Request, song: Song) -> int:
+        """Write the body to the file of the song and return its size in bytes.
+
+        Raises:
+            TimeoutError: the body took too long, or the song was deleted meanwhile.
+        """
+        size, loop = 0, asyncio.get_running_loop()
+        end = loop.time() + UPLOAD_SECONDS
+        with song.upload.open("wb") as file:
+            async with asyncio.timeout(STALL_SECONDS) as limit:
+                song.end_upload = partial(loop.call_soon_threadsafe, _expire, limit)
+                async for part in request.stream():
+                    size += len(part)
+                    if song.gone:
+                        raise TimeoutError
+                    if size > self.limit:
+                        break
+                    limit.reschedule(min(loop.time() + STALL_SECONDS, end))
+                    file.write(part)
+        return size
+
+    async def ask(self, request: Request) -> Response:
+        """How far a song is."""
+        if (song := self._song(request)) is None:
+            return _refused("this song is not here any more", 404)
+        return JSONResponse(
+            {
+                "name": song.name, "state": song.state, "done": song.done, "total": song.total, "said": song.said,
+                "before": self.songs.waiting(song), "stems": self.songs.names if song.state == "done" else [],
+            }
+        )  # fmt: skip
+
+    async def stem(self, request: Request) -> Response:
+        """A file to play or to keep."""
+        song, name = self._song(request), request.path_params["stem"]
+        if song is None or song.state != "done" or name not in self.songs.names:
+            return _refused("there is no such stem", 404)
+        return FileResponse(song.stem(name), media_type="audio/wav", filename=f"{Path(song.name).stem}-{name}.wav")
+
+    async def delete(self, request: Request) -> Response:
+        """At once, or, if it is being taken apart, at its next chunk."""
+        if self._song(request) is not None:
+            self.songs.delete(request.path_params["key"])
+        return JSONResponse({})
+
+    def _song(self, request: Request) -> Song | None:
+        song = self.songs.all.get(request.path_params["key"])
+        if song is not None:
+            song.touched = time.monotonic()
+        return song
+
+
+def _expire(limit: asyncio.Timeout) -> None:
+    with suppress(RuntimeError):  # the upload has ended meanwhile
+        limit.reschedule(0.0)
+
+
+def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
+    async def file(request: Request) -> Response:
+        return FileResponse(PAGE / name)
+
+    return file
+
+
+class Guard:
+    """Refuse requests of other users of this machine, and those of pages of other sites that are open in the same browser.
+
+    Args:
+        token: secret that requests must carry.
+    """
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    async def __call__(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = self._refusal(request) or self._welcome(request) or await answer(request)
+        response.headers.update(HEADERS)
+        return response
+
+    def _refusal(self, request: Request) -> Response | None:
+        origin = request.headers.get("origin")
+        if origin is not None and origin != f"http://{request.headers.get('host')}":
+            return _refused("this page answers to itself alone", 403)
+        given = request.query_params.get("token", request.cookies.get(_cookie(request), ""))
+        if secrets.compare_digest(given.encode(), self.token.encode()):
+            return None
+        sentence = "open the address that the program has printed, with its token"
+        return PlainTextResponse(sentence, 403) if request.url.path == "/" else _refused(sentence, 403)
+
+    def _welcome(self, request: Request) -> Response | None:
+        """Move the token from the address, which a browser shows and keeps, to a cookie."""
+        if "token" not in request.query_params:
+            return None
+        response = RedirectResponse("/", 303)
+        response.set_cookie(_cookie(request), self.token, path="/", httponly=True, samesite="strict")
+        return response
+
+
+def _cookie(request: Request) -> str:
+    """Return a name with the port: browsers send the cookies of a host to all its ports."""
+    return f"unbraid-{request.scope['server'][1]}"
+
+
+def _refused(sentence: str, status: int) -> Response:
+    return JSONResponse({"said": sentence}, status, {"Connection": "close"})

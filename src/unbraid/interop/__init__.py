@@ -1,0 +1,1 @@
+"""Read the weights of other software."""

@@ -1,7 +1,0 @@
-"""Where the runs of a sweep run: each as fresh processes that read a frozen run folder, whatever starts them."""
-
-from unbraid.launchers.local import Local
-from unbraid.launchers.ray import Ray
-from unbraid.launchers.slurm import Slurm
-
-__all__ = ["Local", "Ray", "Slurm"]

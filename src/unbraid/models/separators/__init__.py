@@ -1,0 +1,1 @@
+"""Separators: an STFT or none, a network, and the way back to waveforms."""

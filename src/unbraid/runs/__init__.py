@@ -1,0 +1,1 @@
+"""Run folders, and what every package shares: config building, errors, file reading and writing."""

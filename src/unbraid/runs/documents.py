@@ -1,0 +1,257 @@
+"""Read JSON and YAML files that may come from somebody else.
+
+Both readers open regular files only, and limit size, nesting and the length of numbers before values are built: Python's
+readers recurse, libyaml's crashes the process, and both can be made to take hours. Aliases of YAML, keys that occur twice,
+and NaN and infinity where nobody writes them are errors. Every damaged file is one `InputError` with the file and the line.
+"""
+
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+from yaml.composer import Composer, ComposerError
+from yaml.constructor import ConstructorError, SafeConstructor
+from yaml.resolver import Resolver
+
+from unbraid.runs.errors import InputError
+
+try:
+    from yaml.cyaml import CParser as EventParser  # type: ignore[attr-defined]  # ten times as fast as the parser in Python
+except ImportError:  # some builds of PyYAML lack libyaml
+    from yaml.parser import Parser
+    from yaml.reader import Reader
+    from yaml.scanner import Scanner
+
+    class EventParser(Reader, Scanner, Parser):  # type: ignore[no-redef]
+        def __init__(self, stream: bytes) -> None:
+            Reader.__init__(self, stream)
+            Scanner.__init__(self)
+            Parser.__init__(self)
+
+
+MAX_JSON_BYTES = 16 << 20
+MAX_YAML_BYTES = 512 << 10
+MAX_DEPTH = 50  # OmegaConf takes about ten of Python's 1000 frames for each level
+MAX_DIGITS = 300  # longer numbers do not fit into a float
+KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}  # fmt: skip
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # possessive: linear in the length, also without an end
+NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+TAGS = (None, "!", *(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")))
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+# What PyYAML's constructors also raise about values and tags that do not fit.
+STUMBLES = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError)
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file to read its bytes.
+
+    Raises:
+        InputError: the path leads to a FIFO, a device, a folder or a socket. None of them is waited for.
+        OSError: the file is missing or cannot be opened.
+    """
+    _check_regular(path, path.stat())  # opening a device can have effects
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check_regular(path, os.fstat(descriptor))  # the file may be another one by now
+    except InputError:
+        os.close(descriptor)
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), "another kind of file")
+        raise InputError(path, found=kind, expected="a regular file")
+
+
+def read_regular(path: Path, most: int = MAX_JSON_BYTES) -> bytes:
+    """Read a regular file whole.
+
+    Args:
+        path: path of the file.
+        most: largest size, in bytes.
+
+    Raises:
+        InputError: the file is not regular or is larger.
+        OSError: the file is missing or cannot be read.
+    """
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise InputError(path, "too large", found=f"more than {most} bytes", expected=f"at most {most}")
+    return data
+
+
+def read_json(path: Path, finite: bool = True) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: path of the file.
+        finite: refuse NaN and infinity.
+
+    Raises:
+        InputError: the file is not regular, is larger than 16 MiB, or cannot be parsed, see `parse_json`.
+        OSError: the file is missing or cannot be read.
+    """
+    return parse_json(read_regular(path), path, finite)
+
+
+def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
+    """Parse JSON in UTF-8.
+
+    Args:
+        data: text of the document.
+        where: file and line of the text, for errors.
+        finite: refuse NaN and infinity.
+
+    Raises:
+        InputError: the text is not JSON, has more than 50 levels, a key twice in one object, a number of more than 300 digits,
+            or half a surrogate pair.
+    """
+    if _depth(data) > MAX_DEPTH:
+        raise InputError(where, "nested too deeply", expected=f"at most {MAX_DEPTH} levels")
+    number = partial(_number, float, finite)
+    try:
+        tree = json.loads(
+            data.decode(), object_pairs_hook=_once, parse_float=number, parse_int=partial(_number, int, finite),
+            parse_constant=number,
+        )  # fmt: skip
+        if SURROGATE.search(data):
+            json.dumps(tree, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        place = f"{where}, line {error.lineno}" if b"\n" in data.rstrip() else where
+        raise InputError(place, f"not JSON: {error.msg} at column {error.colno}") from error
+    except ValueError as error:
+        raise InputError(where, f"not JSON: {' '.join(str(error).split())}") from error
+    return tree
+
+
+def _depth(data: bytes) -> int:
+    """Return the number of levels of a JSON text, whether it is well formed or not."""
+    brackets = STRING.sub(b"", data).translate(None, NOT_BRACKETS)
+    return max(accumulate(1 if byte in b"[{" else -1 for byte in brackets), default=0)
+
+
+def _number(kind: Callable[[str], float], finite: bool, text: str) -> float:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} characters")
+    value = kind(text)
+    if finite and not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for number, name in enumerate(names) if name in names[:number])
+        raise ValueError(f"the key '{twice[:60]}' occurs more than once")
+    return tree
+
+
+def read_yaml(path: Path, finite: bool = True) -> Any:
+    """Read a YAML file with the rules for numbers of OmegaConf: `1e-3` is a number, a date is a text.
+
+    Args:
+        path: path of the file.
+        finite: refuse NaN and infinity.
+
+    Raises:
+        InputError: the file is not regular, is larger than 512 KiB, is not YAML, or has an alias, a tag of another type than
+            those of JSON, more than 50 levels, a key twice in one mapping or a number of more than 300 digits.
+        OSError: the file is missing or cannot be read.
+    """
+    data = read_regular(path, MAX_YAML_BYTES)
+    try:
+        loader = _Loader(data)
+        loader.finite = finite
+        return loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{path}, line {mark.line + 1}" if mark else path
+        raise InputError(place, f"not YAML: {error.problem or error.context}") from error
+    except STUMBLES as error:
+        raise InputError(path, f"not YAML: {' '.join(str(error).split())}") from error
+
+
+class _Loader(Composer, EventParser, SafeConstructor, Resolver):
+    """PyYAML's safe loader with limits. The composer in Python takes one event after the other, so it stops at a limit."""
+
+    finite = True
+    depth = 0
+
+    def __init__(self, data: bytes) -> None:
+        EventParser.__init__(self, data)
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()
+        if self.check_event(yaml.AliasEvent):
+            raise ComposerError(None, None, f"an alias, *{event.anchor[:60]}", event.start_mark)
+        if event.tag not in TAGS:
+            raise ComposerError(None, None, f"the tag {event.tag[:60]}", event.start_mark)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ComposerError(None, None, f"more than {MAX_DEPTH} levels", event.start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len({*keys}) < len(keys):
+            twice = next(key for number, key in enumerate(keys) if key in keys[:number])
+            raise ConstructorError(None, None, f"the key '{twice[:60]}' occurs more than once", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+    def construct_int(self, node: Any) -> int:
+        self._check_digits(node)
+        return int(super().construct_yaml_int(node))
+
+    def construct_float(self, node: Any) -> float:
+        self._check_digits(node)
+        value = float(super().construct_yaml_float(node))
+        if self.finite and not math.isfinite(value):
+            raise ConstructorError(None, None, f"{node.value} is not a finite number", node.start_mark)
+        return value
+
+    def _check_digits(self, node: Any) -> None:
+        if len(node.value) > MAX_DIGITS:
+            raise ConstructorError(None, None, f"a number of {len(node.value)} characters", node.start_mark)
+
+
+# PyYAML itself reads 1e-3 as text, 2001-99-99 as a date that does not exist, and << as keys that others hide.
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in found if tag.rpartition(":")[2] not in ("float", "timestamp", "merge")]
+    for letter, found in Resolver.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"""(?:[-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)
+        |\.[0-9]+(?:_[0-9]+)*(?:[eE][-+][0-9]+)?|[-+]?[0-9]+(?:_[0-9]+)*(?::[0-5]?[0-9])+\.[0-9_]*
+        |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
+        re.VERBOSE,
+    ),
+    list("-+0123456789."),
+)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)  # type: ignore[type-var]
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_float)  # type: ignore[type-var]

@@ -1,0 +1,103 @@
+"""Read `scores.json` of a run, which somebody else may have written: one reader for all commands.
+
+The file is checked for all that tables and reports take from it, so that a damaged file is one error with its key. Targets
+and tracks give names to files, so they are names that files can have.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unbraid.runs.documents import read_json
+from unbraid.runs.errors import InputError
+from unbraid.runs.files import check_name
+
+LARGEST = 1e100  # the square of a score is finite
+STATISTICS = ("mean", "median", "length_weighted")
+COSTS = ("parameters", "memory", "devices")
+
+
+def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
+    """Read a `scores.json`.
+
+    Args:
+        path: path of the file.
+        whole: check of separated tracks also what tables and reports take besides the summary.
+
+    Raises:
+        InputError: the file is damaged, or holds something else than scores.
+        OSError: the file is missing or cannot be read.
+    """
+    scores = read_json(path)
+    for key in ("protocol", "summary"):
+        if not isinstance(scores, dict) or key not in scores:
+            raise InputError(f"{path}, {key}", "missing", expected="the scores of a run")
+    _check_table(scores["summary"], f"{path}, summary", depth=3)
+    protocol = _mapping(scores["protocol"], f"{path}, protocol")
+    _text(protocol.get("tracks", ""), f"{path}, protocol.tracks")
+    if whole and separates(scores):
+        _check_separated(scores, path)
+    return scores
+
+
+def separates(scores: Mapping[str, Any]) -> bool:
+    """Return whether scores are of separated tracks; those of autoencoders and instruments are not."""
+    return "tracks" in scores["protocol"]
+
+
+def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
+    """Check what tables and reports read besides the summary."""
+    protocol, where = scores["protocol"], f"{path}, protocol"
+    if protocol["tracks"] not in STATISTICS:
+        raise InputError(f"{where}.tracks", found=repr(protocol["tracks"])[:80], expected=", ".join(STATISTICS))
+    for key in ("name", "frames"):
+        _text(protocol.get(key), f"{where}.{key}")
+    if protocol.get("rest") is not None:
+        _text(protocol["rest"], f"{where}.rest")
+    for key, depth in {"mixture": 3, "tracks": 3, "oracle": 4}.items():
+        _check_table(scores.get(key), f"{path}, {key}", depth)
+    for track in scores["tracks"]:
+        check_name(f"{path}, tracks", track)
+    if not scores["summary"]:
+        raise InputError(f"{path}, summary", found="no target", expected="the scores of a target")
+    for target in scores["summary"]:
+        check_name(f"{path}, summary", target)
+    if "cost" in scores:
+        cost = _mapping(scores["cost"], f"{path}, cost")
+        _text(cost.get("device"), f"{path}, cost.device")
+        for key in COSTS:
+            _number(cost.get(key), f"{path}, cost.{key}")
+    _check_reference(_mapping(scores.get("reference", {}), f"{path}, reference"), f"{path}, reference")
+
+
+def _check_reference(reference: Mapping[str, Any], where: str) -> None:
+    if reference.get("distances") is not None:
+        _check_table(reference["distances"], f"{where}.distances", depth=3)
+        for key in ("model", "name"):
+            _text(reference.get(key), f"{where}.{key}")
+
+
+def _check_table(value: Any, where: str, depth: int) -> None:
+    """Check numbers below names, so many names deep."""
+    if depth == 0:
+        if value is not None:
+            _number(value, where)
+        return
+    for name, item in _mapping(value, where).items():
+        _check_table(item, f"{where}.{name[:80]}", depth - 1)
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(where, found=repr(value)[:80], expected="values by name")
+    return value
+
+
+def _text(value: Any, where: str) -> None:
+    if not isinstance(value, str):
+        raise InputError(where, found=repr(value)[:80], expected="a text")
+
+
+def _number(value: Any, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST:
+        raise InputError(where, found=repr(value)[:80], expected="a finite number")

@@ -1,0 +1,1 @@
+"""Run many experiments: launchers, search, ledger, progress table."""

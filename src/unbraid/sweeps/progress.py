@@ -1,0 +1,133 @@
+"""What a sweep shows while it runs: a live table in a terminal, a line for each event elsewhere; both enter the ledger."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import ENDED, Run, State, epoch_numbers, figures, read_record
+from unbraid.runs.scores import read_scores
+from unbraid.runs.text import echo, one_line
+from unbraid.sweeps.launchers.jobs import Job
+from unbraid.sweeps.launchers.processes import duration
+from unbraid.sweeps.ledger import Ledger
+
+REFRESH_SECONDS = 1.0
+COLUMNS = ("run", "state", "on", "done", "loss", "best", "left", "score")
+
+
+class ProgressTable:
+    """The `Watch` of a sweep.
+
+    Args:
+        runs: those that are started, with their arms.
+        ledger: of the sweep.
+    """
+
+    def __init__(self, runs: Sequence[tuple[Job, Run]], ledger: Ledger) -> None:
+        self.configs = {job: run.config for job, run in runs}
+        self.ledger = ledger
+        self.places: dict[Job, str] = {}
+        self.states: dict[Job, tuple[State, str]] = {}
+        self.began: dict[Job, float] = {}
+        self.console = Console()
+        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self.shown = 0.0
+
+    def __enter__(self) -> "ProgressTable":
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live:
+            self.live.vertical_overflow = "visible"
+            self.live.update(self._table(), refresh=True)
+            self.live.stop()
+        states = [state for state, _ in self.states.values()]
+        counts = {state: states.count(state) for state in dict.fromkeys(states)}
+        left = len(self.configs) - len(states)
+        said = [f"{count} {state}" for state, count in counts.items()] + [f"{left} not started"] * bool(left)
+        echo(f"sweep   {', '.join(said)}")
+
+    def started(self, job: Job, where: str) -> None:
+        self.places[job], self.began[job] = where, time.monotonic()
+        self.states.pop(job, None)
+        self.ledger.record(job.folder, {**(read_record(job.folder) or {}), "state": "running"}, where=where)
+        self._say(f"started {job.folder.name} on {where}")
+
+    def ended(self, job: Job, state: State, error: str | None) -> None:
+        where = self.places.pop(job, None)
+        found = main_score(job.folder) if state in ENDED else {}
+        words = error or "".join(f"{name} {value:.2f}" for name, value in found.items())
+        self.states[job] = state, words
+        self.ledger.record(job.folder, {**(read_record(job.folder) or {}), "state": state}, where=where, score=found)
+        took = f" after {duration(time.monotonic() - self.began[job])}" if job in self.began else ""
+        self._say(f"{state:<7} {job.folder.name}{took}{': ' if words else ''}{words}")
+
+    def tick(self) -> None:
+        if self.live and time.monotonic() - self.shown > REFRESH_SECONDS:
+            self.live.update(self._table(), refresh=True)
+            self.shown = time.monotonic()
+
+    def _say(self, line: str) -> None:
+        if self.live is None:
+            echo(line, flush=True)
+
+    def _table(self) -> Table:
+        """Of the runs that have a state, and the number of those that wait: running ones first, as a screen has an end."""
+        table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
+        for job, place in self.places.items():
+            table.add_row(*_plain(job.folder.name, "running", place, *progress(job.folder, self.configs[job]), ""))
+        if waiting := len(self.configs) - len(self.places) - len(self.states):
+            table.add_row(f"{waiting} waiting")
+        for job in sorted(self.states, key=lambda job: job.number):
+            state, words = self.states[job]
+            done, loss, best, _ = progress(job.folder, self.configs[job])
+            table.add_row(*_plain(job.folder.name, state, "", done, loss, best, "", words))
+        return table
+
+
+def _plain(*cells: str) -> list[Text]:
+    """Return cells in which rich finds no markup and a terminal no control characters."""
+    return [Text(one_line(cell)) for cell in cells]
+
+
+def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:
+    """How far a run is: what is done, the last loss, the best one, and the time that is left if it goes on to its end.
+
+    Losses are those of the validation where there was one.
+    """
+    try:
+        rows = epoch_numbers(folder)
+    except InputError:  # the table of the other runs is shown
+        rows = []
+    if not rows:
+        return "", "", "", ""
+    losses = [row[name] for row in rows if (name := _loss_of(row))]
+    epoch, step = max(int(rows[-1]["epoch"]) + 1, 1), int(rows[-1].get("step", 0))
+    limits = config.trainer.max_epochs, config.trainer.max_steps
+    share = max((done / limit for done, limit in zip((epoch, step), limits, strict=True) if limit and limit > 0), default=1.0)
+    seconds = sum(row.get("seconds", 0.0) for row in rows) * (1 / share - 1)
+    shown = (f"{losses[-1]:.4g}", f"{min(losses):.4g}") if losses else ("", "")
+    return f"epoch {epoch}, {share:.0%}", *shown, duration(seconds)
+
+
+def _loss_of(row: dict[str, float]) -> str | None:
+    return next((name for name in ("valid/loss", "train/loss") if name in row), None)
+
+
+def main_score(folder: Path) -> dict[str, float]:
+    """The first measure of the first target in `scores.json`, by name; empty if it is missing or damaged."""
+    try:
+        found = figures(read_scores(folder / "scores.json"))
+    except (FileNotFoundError, InputError):
+        return {}
+    return next(({f"{target} {measure}": value} for (target, measure), value in found.items() if value is not None), {})

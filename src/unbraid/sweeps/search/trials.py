@@ -1,0 +1,112 @@
+"""The course of a search: claim trials, have them run, tell the study what their folders say."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import Run, read_record
+from unbraid.runs.text import echo
+from unbraid.sweeps.search.objective import UndefinedError, objective_of
+from unbraid.sweeps.search.options import OBJECTIVE, SCORED
+from unbraid.sweeps.search.study import Claim, Search
+from unbraid.sweeps.search.summary import summary_text, trial_text, write_table
+
+CALLBACK = "unbraid.sweeps.search.pruning.Pruning"
+Ready = tuple[Claim, Path]
+
+
+class Trials:
+    """Of one command.
+
+    Args:
+        search: that they belong to.
+        launch: runs jobs, given the overrides of each and the number of the first; their folders say how they ended.
+        compose: a run, given its overrides and number; it raises what is wrong with them.
+        folder: of the sweep, for `search.csv`.
+    """
+
+    def __init__(
+        self, search: Search, launch: Callable[[Sequence[Sequence[str]], int], Any],
+        compose: Callable[[Sequence[str], int], Run], folder: Path,
+    ) -> None:  # fmt: skip
+        self.search, self.launch, self.compose, self.table = search, launch, compose, folder / "search.csv"
+        self.failed: list[str] = []
+
+    def run(self) -> list[str]:
+        """Until all are spoken for; names of those that failed although no run did.
+
+        Raises:
+            InputError: a run has no such objective.
+        """
+        while claims := self.search.claim(self.search.options.n_jobs):
+            ready = [(claim, folder) for claim in claims if (folder := self._folder(claim))]
+            for batch in _consecutive(ready):
+                self.launch([self._overrides(claim) for claim, _ in batch], batch[0][0].number)
+                for claim, folder in batch:
+                    self._hear(claim, folder)
+        write_table(self.table, self.search.trials())
+        echo(f"\n{summary_text(self.search.trials(), self.search.options, self.table)}")
+        return self.failed
+
+    def _overrides(self, claim: Claim) -> list[str]:
+        """Of the run of a trial, with the callback where there is something to tell before its end."""
+        words, objective = [*self.search.space.fixed_overrides(), *claim.overrides], self.search.options.objective
+        if objective.startswith(SCORED):
+            return words
+        storage, objective = (QuotedString(text, Quote.double).with_quotes() for text in (str(self.search.path), objective))
+        return [*words, f"+search={{_target_:{CALLBACK},storage:{storage},trial:{claim.number},objective:{objective}}}"]
+
+    def _folder(self, claim: Claim) -> Path | None:
+        """That a trial is run in; None where its overrides do not go together, which does not end the search."""
+        try:
+            return self.compose(self._overrides(claim), claim.number).folder
+        except (HydraException, OmegaConfBaseException, InputError) as error:
+            self._fail(claim, f"its overrides do not go together: {' '.join(str(error).split())}")
+            return None
+
+    def _hear(self, claim: Claim, folder: Path) -> None:
+        """What a folder says of its run."""
+        record = read_record(folder) or {"state": None}
+        if record["state"] == "pruned":
+            self._end(claim, folder, None)
+        elif record["state"] != "done":
+            error = record.get("error", "was cut off")
+            if error.startswith(OBJECTIVE):
+                raise InputError(error)
+            self._leave(claim, error)
+        else:
+            try:
+                value = objective_of(folder, self.search.options.objective, self.search.options.direction)
+            except UndefinedError as error:
+                self._fail(claim, str(error))
+            else:
+                self._end(claim, folder, value)
+
+    def _end(self, claim: Claim, folder: Path, value: float | None) -> None:
+        self.search.end(claim, folder, value)
+        self._say(claim)
+
+    def _fail(self, claim: Claim, error: str) -> None:
+        self.failed.append(f"trial {claim.number}")
+        self._leave(claim, error)
+
+    def _leave(self, claim: Claim, error: str) -> None:
+        self.search.leave(claim, error)
+        self._say(claim)
+
+    def _say(self, claim: Claim) -> None:
+        trials = self.search.trials()
+        write_table(self.table, trials)
+        echo(trial_text(trials[claim.number], self.search.options.objective), flush=True)
+
+
+def _consecutive(ready: Sequence[Ready]) -> Iterator[list[Ready]]:
+    """Parts whose numbers follow each other, as a launcher counts."""
+    for _, part in groupby(enumerate(ready), lambda one: one[1][0].number - one[0]):
+        yield [pair for _, pair in part]

@@ -1,0 +1,1 @@
+"""Train from a config: workflows, callbacks, loggers, checkpoints."""

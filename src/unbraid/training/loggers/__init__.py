@@ -1,0 +1,8 @@
+"""Who is told how a run goes, beside `metrics.csv`: W&B and TensorBoard, all under the same keys."""
+
+from unbraid.training.loggers.logger import About, Logger, Loggers
+from unbraid.training.loggers.media import Media
+from unbraid.training.loggers.tensorboard_events import TensorBoard
+from unbraid.training.loggers.wandb_page import Wandb
+
+__all__ = ["About", "Logger", "Loggers", "Media", "TensorBoard", "Wandb"]

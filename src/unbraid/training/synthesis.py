@@ -1,0 +1,102 @@
+"""Training of instruments, tested by what they synthesize."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from unbraid.data.controls import Controls, ControlsTable, Extraction, controls_of
+from unbraid.data.digits import Digits
+from unbraid.data.module import MultitrackData
+from unbraid.data.store import StoredTrack
+from unbraid.data.tracks import Split
+from unbraid.evaluation.resynthesis import Resyntheses, report, training_of
+from unbraid.models.constant_spectrum import ConstantSpectrum
+from unbraid.runs.config import build
+from unbraid.runs.errors import InputError
+from unbraid.tasks.synthesis import SynthesisTask
+from unbraid.training.base import THIS_RUN, Workflow, millions
+from unbraid.training.loggers import Loggers, Media
+
+
+class SynthesisWorkflow(Workflow):
+    """An instrument, judged by what it plays of the test data."""
+
+    task: SynthesisTask
+    data: MultitrackData
+
+    def __init__(
+        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: SynthesisTask,
+        data: MultitrackData | Digits, loggers: Loggers, folder: Path,
+    ) -> None:  # fmt: skip
+        super().__init__(config, chosen, trainer, loggers, folder)
+        self.features: Extraction = build(config.features)
+        if not isinstance(data, MultitrackData):
+            raise InputError(f"features: are made of {self.features.kind}, and data={chosen['data']} has {data.kind}")
+        if len(data.targets) != 1:
+            raise InputError(f"targets: an instrument has one, found {', '.join(data.targets)}")
+        if data.augmentation or data.sampling.remix:
+            raise InputError("augmentation: pitch and loudness are found in tracks as they are; use none, and no remix")
+        self.task, self.data = task, data
+        self.resyntheses: Resyntheses = build(config.evaluation)
+        self.controls: dict[Path, Controls] = {}
+
+    def prepare(self) -> None:
+        self.prepare_tracks(self.data)
+        folder, progress = self.data.cache_dir / "controls", self.trainer.is_global_zero
+        found = controls_of(self.data.tracks, self.sources, self.features, folder, progress)
+        self.controls = {track.entry: controls for track, controls in zip(self.data.tracks, found, strict=True)}
+        self.data.add_side_info(self._controls_table)
+        self.task.net.start_from(training_of([self.controls[t.entry] for t in self.data.split("train")], self.features))
+
+    def _controls_table(self, tracks: Sequence[StoredTrack]) -> ControlsTable:
+        return ControlsTable([self.controls[track.entry] for track in tracks], self.features.hop_length)
+
+    @property
+    def sources(self) -> list[str]:
+        """Those that the target sums."""
+        (weights,) = self.data.target_weights()
+        return [source for source, weight in zip(self.data.sources, weights, strict=True) if weight]
+
+    def introduction(self) -> str:
+        known = self.task.net.training_range
+        (target,) = self.data.targets
+        return (
+            f"model   {self.chosen['model']}: {millions(self.task.net)} M parameters, {target} from MIDI pitch "
+            f"{known.lowest:.0f} to {known.highest:.0f}, {self.features.sample_rate} Hz\n{self.introduced_tracks(self.data)}"
+        )
+
+    def clips(self, media: Media) -> Callable[[Path], None]:
+        points = round(media.seconds * self.features.sample_rate / self.features.hop_length)
+        named = zip((track.name for track in self.data.split("valid")), self._heard("valid"), strict=True)
+        chosen = {
+            name: (sound[: points * self.features.hop_length], Controls(*(curve[: points + 1] for curve in controls)))
+            for name, (sound, controls) in islice(named, media.clips)
+        }
+        return partial(self.resyntheses.leave_clips, self.task.net, chosen, self.features)
+
+    def report(self, scores: Mapping[str, Any]) -> str:
+        return report(scores, THIS_RUN)
+
+    def test(self) -> dict[str, Any]:
+        weights, _ = self.best_weights(self.task)
+        if not self.trainer.is_global_zero:
+            return {}
+        net, loss = self.task.net.cpu().eval(), self.task.loss.cpu()
+        constant = ConstantSpectrum.of(self._heard("train"), net.harmonics, net.bands, self.features, loss)
+        heard = zip((track.name for track in self.data.split("test")), self._heard("test"), strict=True)
+        tracks = ((name, sound, controls) for name, (sound, controls) in tqdm(heard, "testing", leave=False))
+        (target,) = self.data.targets
+        scores = self.resyntheses.scores(net, loss, self.features, constant, tracks, target, self.folder)
+        return scores | {"checkpoint": weights}
+
+    def _heard(self, split: Split) -> Iterator[tuple[torch.Tensor, Controls]]:
+        """Each track's sound, and its controls."""
+        for track in self.data.split(split):
+            yield track.tensor(self.sources).sum(dim=0)[0], self.controls[track.entry]

@@ -1,0 +1,102 @@
+"""Controls: found once, filled in where there is no pitch, and gathered for chunks that begin anywhere."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unbraid.data.controls import Controls, ControlsTable, Extraction, controls_of, sounding
+from unbraid.data.store import Store
+from unbraid.data.tracks import AudioStream, Track
+from unbraid.dsp.pitch import Crepe
+from unbraid.runs.errors import InputError
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Says 220 Hz of everything, and counts how often it is asked, in a file."""
+
+    log: str
+
+    def __call__(self, waveform: np.ndarray, sample_rate: int, hop_length: int) -> tuple[np.ndarray, np.ndarray]:
+        with Path(self.log).open("a") as file:
+            file.write(".")
+        count = len(waveform) // hop_length + 1
+        return np.full(count, 220, np.float32), np.full(count, 0.9, np.float32)
+
+
+def extraction(pitch=None, rate: int = 16000) -> Extraction:
+    return Extraction(rate, 1, 1.0, 250, pitch or Crepe("tiny", 10, 40.0, 1900.0), 0.5)
+
+
+@pytest.mark.parametrize(("rate", "hop"), [(16000, 64), (22050, 88), (44100, 176), (48000, 192)])
+def test_there_is_a_point_at_every_hop(rate, hop):
+    features = extraction(rate=rate)
+    assert features.hop_length == hop
+    time = torch.arange(rate // 2) / rate
+    found = features((0.3 * (2 * math.pi * 440 * time).sin()).float())
+    assert {len(curve) for curve in found} == {rate // 2 // hop + 1}
+    assert features.voiced(found)[20:-20].all()
+    assert found.f0[20:-20].median() == pytest.approx(440, rel=0.003)
+
+
+def test_what_has_no_pitch_gets_that_of_its_neighbours():
+    f0 = torch.full((100,), 100.0)
+    f0[60:], f0[30:60] = 400.0, 1234.0
+    periodicity = torch.ones(100)
+    periodicity[30:60] = 0.1
+    periodicity[44:46] = 0.9  # by chance
+    settled = extraction().settled(Controls(f0, torch.full((100,), -20.0), periodicity))
+    assert torch.equal(settled.f0[:30], f0[:30]) and torch.equal(settled.f0[60:], f0[60:])
+    middle = settled.f0[29:61].log2().diff()
+    assert torch.allclose(middle, torch.full_like(middle, 2 / 31), atol=1e-5)
+    assert (extraction().settled(Controls(f0, torch.full((100,), -100.0), periodicity)).f0 == 440).all()
+
+
+def test_silence_is_what_is_far_below_the_loudest_moment():
+    assert sounding(torch.tensor([-20.0, -70.0, -90.0])).tolist() == [True, True, False]
+    assert not sounding(torch.full((3,), -100.0)).any()
+
+
+def test_chunks_that_begin_between_points_lie_between_them():
+    ramp = Controls(torch.arange(11.0), torch.arange(11.0) + 100, torch.ones(11))
+    other = Controls(torch.arange(6.0) + 50, torch.zeros(6), torch.zeros(6))
+    table = ControlsTable([ramp, other], 64)
+    found = table.gather(torch.tensor([0, 1, 0]), torch.tensor([96, 0, 640]), 192)
+    assert found.f0.tolist() == [[1.5, 2.5, 3.5, 4.5], [50, 51, 52, 53], [10, 10, 10, 10]]  # beyond the end as at it
+    assert found.loudness[0].tolist() == [101.5, 102.5, 103.5, 104.5]
+
+
+def test_each_track_is_listened_to_once(songs, tmp_path):
+    names = sorted(path for path in songs.rglob("vocals.wav"))
+    tracks = [Track(path.parent.name, "train", {"vocals": (AudioStream(path),)}) for path in names]
+    stored = Store(tmp_path / "store", 16000, 1, 1).open(tracks, progress=False)
+    features = extraction(Fixed(str(tmp_path / "log")))
+    for _ in range(2):
+        found = controls_of(stored, ["vocals"], features, tmp_path / "controls", progress=False)
+    assert len((tmp_path / "log").read_text()) == len(tracks)
+    assert all(
+        len(one.f0) == track.length // 64 + 1 and (one.f0 == 220).all() for one, track in zip(found, stored, strict=True)
+    )
+    louder = Extraction(16000, 1, 1.0, 125, features.pitch, 0.5)
+    controls_of(stored, ["vocals"], louder, tmp_path / "controls", progress=False)
+    assert len((tmp_path / "log").read_text()) == 2 * len(tracks)  # another grid, other controls
+    assert not [path for path in (tmp_path / "controls").iterdir() if path.suffix != ".npy"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"channels": 2}, "channels must be 1"),
+        ({"frames_per_second": 0.5}, "frames_per_second must lie in"),
+        ({"voicing": 1.0}, "voicing must lie between 0 and 1"),
+        ({"chunk_seconds": 0.001}, "chunk_seconds must hold two control points"),
+    ],
+)
+def test_what_makes_no_grid_is_refused(options, sentence):
+    known = {"sample_rate": 16000, "channels": 1, "chunk_seconds": 1.0, "frames_per_second": 250.0, "voicing": 0.5}
+    with pytest.raises(InputError, match=sentence):
+        Extraction(**(known | options), pitch=Fixed("log"))

@@ -1,0 +1,62 @@
+"""The graph in real numbers says what the separator says; what cannot be one is refused in a sentence."""
+
+import pytest
+import torch
+
+from tests.inference.export.conftest import SMALL, made
+from unbraid.dsp.stft import STFT
+from unbraid.inference.export.graphs import example, in_real_numbers, inverse
+from unbraid.runs.errors import InputError
+
+
+@pytest.mark.parametrize(("n_fft", "hop", "edges"), [(1024, 768, "silence"), (512, 128, "reflection"), (96, 40, "silence")])
+def test_the_inverse_gives_the_waveform_back(n_fft, hop, edges):
+    stft, waveform = STFT(n_fft, hop, edges), torch.randn(2, 3, 5011)
+    pairs = torch.view_as_real(stft(waveform))
+    assert (inverse(pairs, stft, 5011) - waveform).abs().max() < 1e-5
+    assert (inverse(pairs, stft, 5011) - stft.inverse(torch.view_as_complex(pairs), 5011)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@torch.inference_mode()
+def test_in_real_numbers_it_says_the_same_of_music(kind, music):
+    separator = made(*SMALL[kind])
+    mixture = music(separator.sample_rate, separator.channels, separator.chunk_samples - 5)
+    graph, expected = in_real_numbers(separator), separator(mixture).sources
+    assert expected.shape == (2, len(separator.targets), *mixture.shape[1:]) and expected.abs().max() > 1e-3
+    assert (graph(mixture) - expected).abs().max() < 1e-5
+
+
+@torch.inference_mode()
+def test_silence_stays_silence():
+    for kind in ("unet", "mapping"):
+        separator = made(*SMALL[kind])
+        silence = torch.zeros(1, separator.channels, separator.chunk_samples)
+        assert (in_real_numbers(separator)(silence) - separator(silence).sources).abs().max() < 1e-6
+
+
+TINY_ROFORMER = ["model.separator.net.dim=8", "model.separator.net.depth=1", "model.separator.chunk_seconds=1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([*SMALL["consistent"], "phase=wiener"], "takes complex numbers, which graphs here have not; expected phase=mixture"),
+        ([*SMALL["joint"], "phase=griffin_lim"], "expected phase=mixture"),
+        (["model=hdemucs", "model.separator.net.channels=4"], "HDemucs has a transform of its own in complex numbers"),
+        (["model=bs_roformer", *TINY_ROFORMER], "BSRoformer has a transform of its own in complex numbers"),
+        (["model=mel_band_roformer", *TINY_ROFORMER], "MelBandRoformer has a transform of its own in complex numbers"),
+        ([*SMALL["chimera"], "model.separator.masks_from=clusters"], "masks_from=clusters: k-means is no part of any graph"),
+    ],
+)
+def test_what_cannot_be_written_in_real_numbers_is_refused(words, sentence):
+    separator = made(*words)
+    with pytest.raises(InputError, match=sentence):
+        in_real_numbers(separator)
+
+
+def test_complex_masks_are_refused():
+    separator = made(*SMALL["joint"])
+    separator.nets[0].register_forward_hook(lambda net, inputs, masks: masks.to(torch.complex64))
+    with pytest.raises(InputError, match="the network gives complex masks"):
+        in_real_numbers(separator)(**example(separator, 1, separator.chunk_samples))

@@ -1,0 +1,27 @@
+"""A program of torch says what the separator says."""
+
+import json
+
+import pytest
+import torch
+
+from tests.inference.export.conftest import SMALL, made
+from unbraid.inference.export.program import FACTS, write_program
+from unbraid.runs.errors import InputError
+
+
+def test_it_says_the_same_of_real_music_of_any_size(music, tmp_path):
+    separator = made(*SMALL["consistent"])
+    write_program(separator, tmp_path / "model.pt2", "unet")
+    extra = {FACTS: ""}
+    program = torch.export.load(tmp_path / "model.pt2", extra_files=extra).module(check_guards=False)
+    for batch, samples in ((2, separator.chunk_samples), (1, separator.chunk_samples * 4 // 3 + 7)):
+        mixture = music(separator.sample_rate, separator.channels, samples)[:batch]
+        assert (program(mixture=mixture) - separator(mixture).sources).abs().max() < 1e-4
+    assert json.loads(extra[FACTS])["targets"] == ["vocals", "accompaniment"]
+
+
+def test_recurrent_networks_are_refused(tmp_path):
+    with pytest.raises(InputError, match="writes a recurrent network frame by frame, for one length only; use format=onnx"):
+        write_program(made(*SMALL["chimera"]), tmp_path / "model.pt2", "chimera")
+    assert not (tmp_path / "model.pt2").exists()

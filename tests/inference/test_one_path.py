@@ -1,0 +1,33 @@
+"""What is scored is what a user hears: `evaluate` and `separate` make the same estimates."""
+
+import numpy as np
+import pytest
+import soundfile
+from omegaconf import OmegaConf
+
+from tests.conftest import NARROW, make_run
+from unbraid.commands.evaluate import Session
+from unbraid.evaluation.scorer import ESTIMATE
+
+CPU = ["trainer.accelerator=cpu", "evaluation.clips=0"]
+MODELS = {
+    "masking": ["model=unet_small", NARROW],
+    "waveform": ["model=conv_tasnet", "model.separator.chunk_seconds=0.5", "model.separator.net.msk_num_layers=2"],
+    "clustering": ["model=chimera_small", "model.separator.masks_from=clusters"],
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_scored_estimate_is_the_stem_that_is_written(cli, songs, tmp_path, model):
+    words = [*MODELS[model], "data=musdb", f"data.root={songs}", "protocol=musdb18_mdx", *CPU]
+    run = make_run(tmp_path / "run", *words)
+    config = OmegaConf.merge(
+        OmegaConf.load(run / "config.yaml"),
+        {"run": str(run), "checkpoint": "best", "estimates": None, "oracle": None, "output": str(tmp_path / "scores")},
+    )
+    scored = Session(OmegaConf.to_yaml(config)).rows[ESTIMATE].separate("song 3")
+    song = songs / "test/song 3/mixture.wav"
+    assert cli(f"run={run}", f"input={song}", "format=wav", "bits=32", script="scripts/separate.py")[0] == 0
+    written, rate = soundfile.read(tmp_path / "work/separated/mixture/vocals.wav", dtype="float32")
+    assert rate == 44100 and np.abs(written).max() > 1e-3
+    np.testing.assert_allclose(scored[0], written.T, rtol=0, atol=1e-6)

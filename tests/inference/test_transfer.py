@@ -1,0 +1,157 @@
+"""A voice is heard in pieces as it is whole, and moved to where the instrument was trained."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from unbraid.data.controls import Controls, Extraction
+from unbraid.inference.transfer import TransferOptions, automatic_shift, check_voice, listen, moved, played
+from unbraid.models.instruments import Player
+from unbraid.nets.ddsp import Instrument, Training, semitones
+from unbraid.runs.errors import InputError
+
+RATE, HOP = 16000, 64
+KNOWN = Training(60.0, 66.0, 72.0, -30.0, 6.0)
+
+
+@dataclass(frozen=True)
+class Crossings:
+    """A pitch that looks at 1024 samples around each point, and is quick: half the sign changes a second."""
+
+    def __call__(self, waveform: np.ndarray, sample_rate: int, hop_length: int) -> tuple[np.ndarray, np.ndarray]:
+        signs = np.signbit(np.pad(waveform, 512))
+        changes = np.concatenate([[0], np.cumsum(signs[1:] != signs[:-1])])
+        starts = np.arange(len(waveform) // hop_length + 1) * hop_length
+        hz = (changes[np.minimum(starts + 1023, len(changes) - 1)] - changes[starts]) * sample_rate / 2046
+        return np.maximum(hz, 20).astype(np.float32), np.where(hz > 50, 0.9, 0.1).astype(np.float32)
+
+
+def player(latent: int = 0) -> Player:
+    torch.manual_seed(0)
+    instrument = Instrument(RATE, HOP, 8, 1, 20, 9, latent, 0.05).eval()
+    instrument.start_from(KNOWN)
+    return Player(instrument, Extraction(RATE, 1, 1.0, 250, Crossings(), 0.5), None, OmegaConf.create())
+
+
+def glide(seconds: float) -> np.ndarray:
+    time = np.arange(round(seconds * RATE)) / RATE
+    hz = 200 + 40 * np.sin(time)
+    return (0.2 * np.sin(2 * math.pi * np.cumsum(hz) / RATE) * (1 + 0.5 * np.sin(0.7 * time))).astype(np.float32)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1.0, 9.6, 12.345, 19.3])
+def test_blocks_are_heard_as_the_whole(seconds):
+    one, voice = player(latent=2), glide(seconds)
+    heard = listen(one, (voice[start : start + 5000] for start in range(0, len(voice), 5000)))
+    whole = one.features(torch.from_numpy(voice))
+    assert heard.samples == len(voice) and len(heard.controls.f0) == len(voice) // HOP + 1
+    for curve, expected in zip(heard.controls, whole, strict=True):
+        assert torch.allclose(curve, expected, atol=1e-3)
+    assert torch.allclose(heard.coefficients, one.instrument.coefficients(torch.from_numpy(voice)[None])[0], atol=1e-3)
+
+
+def test_what_is_played_is_as_long_as_the_voice_and_has_no_seams():
+    one, voice = player(), glide(19.3)
+    heard = listen(one, [voice])
+    asked = moved(heard.controls, one.features, KNOWN, options())
+    pieces = [sound for sound, _ in played(one.instrument, asked, heard, options())]
+    assert len(pieces) > 2 and sum(map(len, pieces)) == len(voice)
+    whole = torch.cat([
+        sound for sound, _ in one.instrument.perform(asked.f0, asked.loudness, gate=asked.gate, points=10**6)
+    ])[: len(voice)]  # fmt: skip
+    assert (torch.cat(pieces) - whole).abs().max() < 1e-4 * whole.abs().max()
+
+
+def options(**options) -> TransferOptions:
+    return TransferOptions(**({"shift": "auto", "loudness": "match", "silence_db": 45, "reverb": True, "seed": 0} | options))
+
+
+@pytest.mark.parametrize(("median", "shift"), [(66, 0), (61, 0), (55, 12), (80, -12), (42, 24), (90, -24), (30, 36)])
+def test_octaves_lead_into_the_training_range(median, shift):
+    assert automatic_shift(median, KNOWN) == shift
+
+
+def test_semitones_do_where_no_octave_lies_in_the_range():
+    assert automatic_shift(62, Training(65, 66, 68, -30, 6)) == 3
+    assert automatic_shift(70, Training(65, 66, 68, -30, 6)) == -2
+
+
+def voice_controls() -> Controls:
+    level = torch.full((400,), -20.0)
+    level[:100], level[200:300] = -34.0, -75.0
+    return Controls(torch.full((400,), 110.0), level, (level > -50).float())
+
+
+def test_loudness_and_pitch_are_the_training_datas():
+    features = player().features
+    asked = moved(voice_controls(), features, KNOWN, options())
+    assert asked.shift == 24 and float(semitones(asked.f0).median()) == pytest.approx(69, abs=0.01)
+    there = voice_controls().loudness > -50
+    assert asked.gate[there][10:-10].min() > 0 and asked.gate[210:290].max() == 0
+    assert float(asked.loudness[there].max()) > -30 > float(asked.loudness[there].min())
+    kept = moved(voice_controls(), features, KNOWN, options(loudness="keep", shift=0.0))
+    assert torch.equal(kept.loudness[there], voice_controls().loudness[there]) and (kept.f0 == 110).all()
+    assert (kept.loudness[200:300] == -100).all()
+
+
+def test_a_shift_out_of_all_hearing_is_refused():
+    with pytest.raises(InputError, match=r"shift=70: expected pitch from 20 to 4000 Hz, found 6272 to 6272"):
+        moved(voice_controls(), player().features, KNOWN, options(shift=70.0))
+
+
+def test_silence_and_several_voices_are_refused_with_their_share_of_voice():
+    features, controls = player().features, voice_controls()
+    check_voice(controls, features, 0.65, "input=x.wav")
+    with pytest.raises(InputError, match=r"input=x.wav: is silent, 0% of it is voiced"):
+        check_voice(controls._replace(loudness=torch.full((400,), -100.0)), features, 0.65, "input=x.wav")
+    unsure = controls._replace(periodicity=torch.where(torch.arange(400) < 40, 0.9, 0.2))
+    with pytest.raises(InputError, match=r"input=x.wav: 10% of what sounds in it is voiced, expected one voice"):
+        check_voice(unsure._replace(loudness=torch.full((400,), -20.0)), features, 0.65, "input=x.wav")
+
+
+def test_how_much_must_be_voiced_can_be_said():
+    features, controls = player().features, voice_controls()
+    share = controls._replace(loudness=torch.full((400,), -20.0), periodicity=(torch.arange(400) < 40).float())
+    check_voice(share, features, 0.1, "input=x.wav")
+    with pytest.raises(InputError, match=r"input=x.wav: nothing in it is voiced, expected one voice"):
+        check_voice(share._replace(periodicity=torch.zeros(400)), features, 0.0, "input=x.wav")
+
+
+@pytest.mark.parametrize("seed", [-1, 10**30])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(InputError, match=rf"seed must lie in \[0, 2\*\*32 - 1\], found {seed}"):
+        options(seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("f0", "loudness", "more", "sentence"),
+    [
+        ([10.0, 10.0], [-20.0, -20.0], {}, r"f0: expected pitch from 20 to 4000 Hz, found 10 to 10"),
+        ([100.0, math.nan], [-20.0, -20.0], {}, "f0: expected pitch"),
+        ([100.0], [-20.0, -20.0], {}, r"f0 and loudness: expected the same number of points, found \[1\] and \[2\]"),
+        ([100.0], [math.inf], {}, "loudness: holds NaN or infinite values"),
+        ([100.0], [-20.0], {"frames_per_second": 100.0}, "frames_per_second=100: the instrument has 250"),
+        ([100.0], [-20.0], {"seed": 10**30}, "seed must lie in"),
+        ([100.0], [-20.0], {"timbre": torch.zeros(64)}, "timbre: the instrument has no latent"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(f0, loudness, more, sentence):
+    with pytest.raises(InputError, match=sentence):
+        player().synthesise(f0, loudness, **more)
+
+
+def test_a_player_plays_and_hears_at_its_own_rate():
+    one = player()
+    sound = one.synthesise([220.0] * 50, [-20.0] * 50, frames_per_second=250)
+    assert sound.shape == (50 * HOP,) and sound.abs().max() > 1e-4
+    heard = one.listen(torch.from_numpy(glide(1.0)), RATE)
+    assert float(heard.f0.median()) == pytest.approx(220, rel=0.1)
+    with pytest.raises(InputError, match="sample_rate=44100: the instrument hears at 16000 Hz; resample"):
+        one.listen(torch.zeros(100), 44100)
+    with pytest.raises(InputError, match="timbre: the instrument has a latent"):
+        player(latent=2).synthesise([220.0], [-20.0])
+    assert len(player(latent=2).synthesise([220.0] * 9, [-20.0] * 9, timbre=torch.zeros(9 * HOP))) == 9 * HOP

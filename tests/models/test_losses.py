@@ -1,0 +1,284 @@
+"""Losses against what one can work out by hand."""
+
+import math
+
+import bs_roformer
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
+from unbraid.dsp.synthesis import oscillators
+from unbraid.models.losses import (
+    SISDR,
+    BinCrossEntropy,
+    ChimeraLoss,
+    DeepClustering,
+    MagnitudeL1,
+    MagnitudeMSE,
+    MultiResolutionSTFT,
+    MultiScaleSpectral,
+    RelativeMagnitudeL1,
+    SquaredError,
+    WaveformL1,
+    WaveformMSE,
+    WeightedSum,
+)
+from unbraid.models.separators.base import Estimate
+from unbraid.runs.errors import InputError
+
+
+def test_magnitude_l1_of_equal_magnitudes_is_zero_and_of_a_shift_is_the_shift():
+    magnitudes = torch.rand(2, 1, 1, 5, 7)
+    truth, shifted = (Estimate(torch.empty(0), magnitudes=m) for m in (magnitudes, magnitudes + 0.25))
+    assert MagnitudeL1()(truth, truth) == 0
+    assert torch.isclose(MagnitudeL1()(shifted, truth), torch.tensor(0.25))
+
+
+def test_magnitude_mse_of_a_shift_is_its_square():
+    magnitudes = torch.rand(2, 1, 1, 5, 7)
+    truth, shifted = (Estimate(torch.empty(0), magnitudes=m) for m in (magnitudes, magnitudes + 0.25))
+    assert MagnitudeMSE()(truth, truth) == 0
+    assert torch.isclose(MagnitudeMSE()(shifted, truth), torch.tensor(0.0625))
+
+
+def test_the_gradient_of_a_targets_network_does_not_depend_on_other_targets():
+    """Or else weight decay, which is not scaled, would be stronger the more targets there are."""
+    magnitudes, truth = torch.rand(2, 4, 1, 5, 7, requires_grad=True), torch.rand(2, 4, 1, 5, 7)
+    loss = MagnitudeMSE()(Estimate(torch.empty(0), magnitudes=magnitudes), Estimate(torch.empty(0), magnitudes=truth))
+    alone = functional.mse_loss(magnitudes[:, 0], truth[:, 0])
+    (together,), (single,) = (torch.autograd.grad(one, magnitudes) for one in (loss, alone))
+    assert torch.allclose(together[:, 0], single[:, 0]) and single[:, 0].abs().max() > 0
+
+
+def test_squared_error_is_summed_over_an_item_and_averaged_over_items():
+    estimate, truth = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [3.0, 4.0]])
+    assert SquaredError()(estimate, truth) == (4 + 25) / 2
+
+
+def test_cross_entropy_is_of_the_bins_that_have_a_class():
+    logits = torch.zeros(1, 3, 2, 2)
+    logits[0, 1, 0, 0] = 5.0
+    labels = torch.tensor([[[1, 2], [-100, -100]]])
+    sure, unsure = -math.log(math.exp(5) / (math.exp(5) + 2)), math.log(3)
+    loss = BinCrossEntropy()(*(Estimate(torch.empty(0), logits=logits, labels=labels) for _ in range(2)))
+    assert math.isclose(loss.item(), (sure + unsure) / 2, rel_tol=1e-6)
+    silent = Estimate(torch.empty(0), logits=logits, labels=torch.full_like(labels, -100))
+    assert BinCrossEntropy()(silent, silent) == 0
+
+
+def embedded(seed=0, items=2, bins=6, frames=5, classes=3, size=4):
+    random = torch.Generator().manual_seed(seed)
+    embeddings = functional.normalize(torch.randn(items, size, bins, frames, generator=random), dim=1).requires_grad_()
+    labels = torch.randint(classes, (items, bins, frames), generator=random)
+    weights = (torch.rand(items, bins, frames, generator=random) > 0.3).float()
+    nothing = torch.empty(0)
+    return Estimate(nothing, embeddings=embeddings), Estimate(nothing, labels=labels, weights=weights)
+
+
+def pairs(estimate, reference):
+    """V, Y and who has a say of the first item: one row for each bin."""
+    v = estimate.embeddings[0].flatten(1).T.double()
+    y = functional.one_hot(reference.labels[0].flatten(), 3).double()
+    return v, y, reference.weights[0].flatten().bool()
+
+
+def test_deep_clustering_is_the_distance_of_the_affinities():
+    estimate, reference = embedded(items=1)
+    v, y, heard = pairs(estimate, reference)
+    v, y = v[heard], y[heard]
+    expected = (v @ v.T - y @ y.T).square().sum() / len(v) ** 2
+    assert float(DeepClustering("classic")(estimate, reference)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_whitened_deep_clustering_is_its_formula():
+    estimate, reference = embedded(items=1)
+    v, y, heard = pairs(estimate, reference)
+    v, y = v[heard], y[heard]
+    explained = torch.linalg.inv(v.T @ v) @ v.T @ y @ torch.linalg.inv(y.T @ y) @ y.T @ v
+    expected = 1 - explained.trace() / v.shape[1]
+    assert float(DeepClustering("whitened")(estimate, reference)) == pytest.approx(float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["classic", "whitened"])
+def test_deep_clustering_has_gradients_and_no_say_of_silence(kind):
+    estimate, reference = embedded()
+    loss = DeepClustering(kind)
+    loss(estimate, reference).backward()
+    silent = (reference.weights == 0).unsqueeze(1).expand_as(estimate.embeddings)
+    gradient = estimate.embeddings.grad
+    assert (gradient[silent] == 0).all() and (gradient[~silent] != 0).any()
+    all_silent = Estimate(torch.empty(0), labels=reference.labels, weights=torch.zeros_like(reference.weights))
+    assert loss(estimate, all_silent).isfinite()
+
+
+def test_embeddings_that_are_the_classes_have_no_loss():
+    _, reference = embedded()
+    perfect = Estimate(torch.empty(0), embeddings=functional.one_hot(reference.labels, 4).permute(0, 3, 1, 2).float())
+    assert float(DeepClustering("classic")(perfect, reference)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("gain", [1e-3, 1.0, 50.0])
+def test_relative_magnitudes_do_not_depend_on_their_scale(gain):
+    """Two targets that share a mixture: what gives silence has lost all of it, one half per target."""
+    parts = torch.rand(2, 2, 1, 5, 4, generator=torch.Generator().manual_seed(0))
+    mixture, nothing = gain * parts.sum(dim=1), torch.empty(0)
+    truth = Estimate(nothing, magnitudes=gain * parts)
+    for share, expected in ((1.0, 0.0), (0.9, 0.05), (0.0, 0.5)):
+        estimate = Estimate(nothing, magnitudes=share * gain * parts, mixture=mixture)
+        assert float(RelativeMagnitudeL1()(estimate, truth)) == pytest.approx(expected, abs=1e-6)
+    silence = Estimate(nothing, magnitudes=0 * parts, mixture=0 * mixture)
+    assert RelativeMagnitudeL1()(silence, Estimate(nothing, magnitudes=0 * parts)) == 0
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 1.0])
+def test_chimera_weighs_clustering_and_masks(alpha):
+    def fixed(value):
+        return lambda *_: torch.tensor(value)
+
+    loss = ChimeraLoss(nn.Identity(), nn.Identity(), alpha)
+    loss.clustering.forward, loss.inference.forward = fixed(2.0), fixed(5.0)
+    assert float(loss(None, None)) == pytest.approx(alpha * 2 + (1 - alpha) * 5)
+
+
+def test_alpha_out_of_range_is_said():
+    with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\], found 1.5"):
+        ChimeraLoss(nn.Identity(), nn.Identity(), 1.5)
+
+
+def waveforms(seed, shape=(2, 3, 2, 4000)):
+    return Estimate(torch.randn(shape, generator=torch.Generator().manual_seed(seed)))
+
+
+@pytest.mark.parametrize("loss", [WaveformL1(), WaveformMSE(), MultiResolutionSTFT()])
+def test_losses_of_waveforms_are_zero_for_the_truth_alone(loss):
+    truth, other = waveforms(0), waveforms(1)
+    assert loss(truth, truth) == 0 < loss(other, truth)
+
+
+def test_losses_of_waveforms_are_means_over_samples():
+    truth = waveforms(0)
+    louder = Estimate(truth.sources + 0.5)
+    assert torch.isclose(WaveformL1()(louder, truth), torch.tensor(0.5))
+    assert torch.isclose(WaveformMSE()(louder, truth), torch.tensor(0.25))
+
+
+def test_si_sdr_does_not_hear_the_level():
+    truth = waveforms(0)
+    noisy = Estimate(truth.sources + 0.1 * waveforms(1).sources)
+    assert SISDR()(noisy, truth).item() == pytest.approx(-20, abs=0.2)
+    for level in (0.1, 7.0):
+        assert torch.isclose(SISDR()(Estimate(level * noisy.sources), truth), SISDR()(noisy, truth), atol=1e-3)
+    assert SISDR()(truth, truth) < -80
+
+
+def test_si_sdr_is_torchmetrics_of_channels_in_a_row():
+    truth, estimate = waveforms(0), Estimate(0.3 * waveforms(0).sources + waveforms(1).sources)
+    theirs = scale_invariant_signal_distortion_ratio(estimate.sources.flatten(2), truth.sources.flatten(2))
+    assert torch.isclose(SISDR()(estimate, truth), -theirs.mean(), atol=1e-4)
+
+
+def test_si_sdr_of_silence_is_a_number_that_asks_for_silence():
+    silence, loud = Estimate(torch.zeros(1, 1, 1, 400)), torch.ones(1, 1, 1, 400, requires_grad=True)
+    loss = SISDR()(Estimate(loud), silence)
+    loss.backward()
+    assert loss.isfinite() and (loud.grad > 0).all()
+
+
+def test_multi_resolution_stft_is_the_bs_roformers_own_loss():
+    torch.manual_seed(0)
+    sizes = (1024, 256, 64)
+    package = bs_roformer.BSRoformer(
+        8, depth=1, stereo=True, num_stems=2, dim_head=4, heads=2, stft_n_fft=256, stft_win_length=256, stft_hop_length=100,
+        freqs_per_bands=(29, 100), multi_stft_resolutions_window_sizes=sizes, multi_stft_hop_size=50,
+        multi_stft_resolution_loss_weight=0.7,
+    ).eval()  # fmt: skip
+    mixture, truth = torch.randn(2, 2, 2000), waveforms(2, (2, 2, 2, 2000))
+    ours = MultiResolutionSTFT(sizes, hop_length=50, n_fft=256, weight=0.7)(Estimate(package(mixture)), truth)
+    assert torch.isclose(ours, package(mixture, target=truth.sources), rtol=1e-5)
+
+
+def test_windows_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match=r"window_sizes must all be larger than hop_length=147.*found \[4096, 128\]"):
+        MultiResolutionSTFT([4096, 128])
+    with pytest.raises(InputError, match="window_sizes: 4096 needs chunks of more than 2048 samples, found 2000"):
+        MultiResolutionSTFT()(waveforms(0, (1, 1, 1, 2000)), waveforms(1, (1, 1, 1, 2000)))
+
+
+def test_a_weighted_sum_is_one():
+    truth, estimate = waveforms(0), waveforms(1)
+    parts = {"level": WaveformL1(), "shape": SISDR()}
+    total = WeightedSum(parts, {"shape": 0.1, "level": 2.0})(estimate, truth)
+    assert torch.isclose(total, 2 * parts["level"](estimate, truth) + 0.1 * parts["shape"](estimate, truth))
+
+
+def test_weights_without_a_loss_are_refused():
+    with pytest.raises(InputError, match="weights must name the losses, level, found levle"):
+        WeightedSum({"level": WaveformL1()}, {"levle": 1.0})
+
+
+@pytest.mark.parametrize("kind", ["classic", "whitened"])
+def test_deep_clustering_is_in_float32_under_autocast(kind):
+    estimate, reference = embedded()
+    loss = DeepClustering(kind)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = loss(estimate, reference)
+    assert torch.equal(inside, loss(estimate, reference))
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (MagnitudeL1(), "magnitudes"),
+        (RelativeMagnitudeL1(), "magnitudes"),
+        (MagnitudeMSE(), "magnitudes"),
+        (BinCrossEntropy(), "logits"),
+        (DeepClustering("classic"), "embeddings"),
+    ],
+)
+def test_a_loss_of_what_the_separator_does_not_give_is_said(loss, name):
+    waveforms = Estimate(torch.zeros(1, 1, 1, 8))
+    with pytest.raises(InputError, match=f"model.loss: is of {name}, and this separator has none"):
+        loss(waveforms, waveforms)
+
+
+SCALES = [2048, 1024, 512, 256, 128, 64]
+
+
+def test_multi_scale_loss_is_zero_for_equal_signals_and_treats_scales_and_signals_alike():
+    one, other = torch.randn(2, 3, 8000, generator=torch.Generator().manual_seed(0))
+    loss = MultiScaleSpectral(SCALES, 1.0)
+    assert loss(one, one) == 0 < loss(one, other)
+    assert torch.isclose(loss(one, other), loss(other, one))
+    assert torch.isclose(loss(one, other), MultiScaleSpectral(SCALES[::-1], 1.0)(one, other))
+    alone = [MultiScaleSpectral([size], 1.0)(one, other) for size in SCALES]
+    assert torch.isclose(loss(one, other), torch.stack(alone).sum())
+
+
+def test_multi_scale_loss_of_half_the_level_is_what_one_works_out():
+    """In logarithms log 2 in every bin, in magnitudes half of the mean."""
+    sound = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    logs = MultiScaleSpectral([512], 1.0)(sound, sound / 2) - MultiScaleSpectral([512], 0.0)(sound, sound / 2)
+    assert float(logs) == pytest.approx(math.log(2), abs=1e-3)
+    spectrum = torch.stft(sound, 512, 128, window=torch.hann_window(512), pad_mode="constant", return_complex=True)
+    assert float(MultiScaleSpectral([512], 0.0)(sound, sound / 2)) == pytest.approx(float(spectrum.abs().mean()) / 2, rel=1e-4)
+
+
+def test_multi_scale_loss_tells_in_which_direction_the_pitch_lies():
+    """The logarithms see side lobes, whose phases beat; magnitudes alone are plain about it."""
+    loss, amplitudes = MultiScaleSpectral(SCALES, 0.0), torch.full((1, 101, 1), 0.3)
+    true, _ = oscillators(torch.full((1, 101), 440.0), amplitudes, 64, 16000)
+    for hz, sign in ((437.0, -1), (443.0, 1)):
+        f0 = torch.full((1, 101), hz, requires_grad=True)
+        loss(oscillators(f0, amplitudes, 64, 16000)[0], true).backward()
+        assert f0.grad.isfinite().all() and f0.grad.sum() * sign > 0
+    silence = torch.zeros(1, 4000, requires_grad=True)
+    loss(silence, true[:, :4000]).backward()
+    assert silence.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("sizes", "alpha"), [([], 1.0), ([2], 1.0), ([64], -1.0)])
+def test_multi_scale_loss_refuses_what_is_none(sizes, alpha):
+    with pytest.raises(InputError):
+        MultiScaleSpectral(sizes, alpha)

@@ -1,0 +1,126 @@
+"""The table as papers print it, in its four forms."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.reports.sweeps import leave_run, usual
+from unbraid.reports.tables import as_csv, as_latex, as_markdown, as_text, caption, main_measure, tables
+from unbraid.reports.variants import runs_of, variants_of
+
+
+@pytest.fixture
+def variants(tmp_path):
+    return variants_of(runs_of(usual(tmp_path)))
+
+
+def two_targets(folder, name="net_a|b & 50%"):
+    for number, (model, value) in enumerate([(name, 1.0), ("plain", 2.0)]):
+        leave_run(folder, number, model, 0, [value, value], targets=("vocals", "rest_of_all"))
+    return variants_of(runs_of(folder))
+
+
+def test_arms_come_first_then_mixture_and_oracle(variants):
+    (table,) = tables(variants)
+    assert [(row.name, row.kind) for row in table.rows] == [
+        ("net0", "arm"), ("net1", "arm"), ("net2", "arm"), ("mixture", "mixture"), ("ideal ratio mask", "oracle"),
+    ]  # fmt: skip
+    assert table.measures == ["NSDR", "SIR"]  # SAR is undefined in all tracks
+    assert main_measure(table) == "NSDR" and table.best == {"NSDR": "net0", "SIR": "net0"}
+
+
+def test_the_published_row_is_there_where_the_data_is_the_same(tmp_path):
+    distances = {"vocals": {"NSDR": {"found": 1.0, "reference": 11.09, "distance": -10.09}}}
+    same, other = {"model": "unet", "distances": distances}, {"differs": "reference is for data=ikala, found data=demo"}
+    for number, compared in enumerate((same, other)):
+        run = leave_run(tmp_path, number, f"net{number}", 0, [1.0])
+        scores = json.loads((run / "scores.json").read_text()) | {"reference": {"name": "A Paper"} | compared}
+        (run / "scores.json").write_text(json.dumps(scores))
+    (table,) = tables(variants_of(runs_of(tmp_path)))
+    (row,) = [row for row in table.rows if row.kind == "published"]
+    assert row.name == "unet, A Paper" and row.cells["NSDR"].mean == 11.09 and "SIR" not in row.cells
+
+
+def test_oracles_that_differ_say_whose_they_are(tmp_path):
+    for number, figure in enumerate((20.0, 20.001, 15.0)):
+        run = leave_run(tmp_path, number, f"net{number}", 0, [1.0])
+        scores = json.loads((run / "scores.json").read_text())
+        scores["oracle"]["irm"]["vocals"]["NSDR"]["mean"] = figure
+        (run / "scores.json").write_text(json.dumps(scores))
+    (table,) = tables(variants_of(runs_of(tmp_path)))
+    assert [row.name for row in table.rows if row.kind == "oracle"] == ["ideal ratio mask", "ideal ratio mask of net2"]
+
+
+def test_the_terminal_shows_mean_and_deviation(variants):
+    lines = as_text(tables(variants)).splitlines()
+    assert lines[0].split() == ["vocals", "(dB)", "NSDR", "SIR", "seeds"]
+    assert re.fullmatch(r"net0 +\d\.\d\d ± \d\.\d\d +\d+\.\d\d ± \d\.\d\d +2", lines[1])
+    assert re.fullmatch(r"ideal ratio mask +20\.00 +-", lines[5]) and len({len(line) for line in lines[:4]}) == 1
+
+
+def test_the_caption_says_what_the_figures_are(variants):
+    cell_text = caption(variants)
+    assert cell_text == "dB, mean of 8 test tracks; protocol ikala_nsdr; ± is the standard deviation over seeds"
+
+
+def test_csv_has_every_figure_unrounded(variants):
+    rows = list(csv.DictReader(io.StringIO(as_csv(tables(variants)))))
+    assert len(rows) == 3 * 2 + 2 + 1
+    spread = variants[1].summary("vocals", "SIR")
+    (row,) = [row for row in rows if (row["row"], row["measure"]) == ("net1", "SIR")]
+    assert (float(row["mean"]), float(row["deviation"]), row["seeds"]) == (spread.mean, spread.deviation, "2")
+    assert [row["deviation"] for row in rows if row["kind"] != "arm"] == [""] * 3
+
+
+def test_markdown_parses_to_the_cells_of_the_table(tmp_path):
+    found = tables(two_targets(tmp_path))
+    tokens = MarkdownIt("commonmark").enable("table").parse(as_markdown(found, "words"))
+    assert sum(token.type == "table_open" for token in tokens) == 2
+    cells = [
+        "".join(child.content for child in token.children)
+        for before, token in pairwise(tokens)
+        if before.type in ("td_open", "th_open")
+    ]
+    width = 1 + len(found[0].measures)
+    assert cells[:width] == ["vocals", "NSDR", "SIR"] and len(cells) == 2 * width * 5
+    assert cells[width : 2 * width] == ["net_a|b & 50%", "1.00", "4.00"]
+    strong = [token for token in tokens for child in token.children or () if child.type == "strong_open"]
+    assert len(strong) == 4  # the better arm in two measures of two targets
+
+
+def latex_rows(text):
+    """What a booktabs table holds, row by row, as TeX splits it."""
+    found = []
+    for columns, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
+        body = re.sub(r"\\(toprule|midrule|bottomrule)", "", body)
+        rows = [re.split(r"(?<!\\)&", row) for row in body.split(r"\\") if row.strip()]
+        assert all(len(row) == len(columns) for row in rows)
+        found.append([[cell.strip() for cell in row] for row in rows])
+    return found
+
+
+def test_latex_parses_to_the_cells_of_the_table(tmp_path):
+    text = as_latex(tables(two_targets(tmp_path)), "words\nand more")
+    first, second = latex_rows(text)
+    assert first[0] == ["vocals", "NSDR", "SIR"] and second[0][0] == r"rest\_of\_all"
+    assert first[1] == [r"net\_a|b \& 50\%", "1.00", "4.00"] and first[2] == ["plain", r"\textbf{2.00}", r"\textbf{5.00}"]
+    assert first[4] == ["ideal ratio mask", "20.00", "$-$"]
+    assert text.splitlines()[0] == "% words and more"
+    assert text.count("{") == text.count("}") and text.count(r"\begin") == text.count(r"\end{")
+
+
+def test_latex_has_no_rule_below_the_arms_where_nothing_follows(tmp_path):
+    run = leave_run(tmp_path, 0, "net", 0, [1.0])
+    found = [replace(table, rows=[row for row in table.rows if row.kind == "arm"]) for table in tables(variants_of([run]))]
+    assert as_latex(found, "").count(r"\midrule") == 1
+
+
+def test_deviations_in_latex_are_mathematics(variants):
+    ((_, first, *_),) = latex_rows(as_latex(tables(variants), ""))
+    assert re.fullmatch(r"\\textbf\{\d\.\d\d \$\\pm\$ \d\.\d\d\}", first[1])

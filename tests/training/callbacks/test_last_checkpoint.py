@@ -1,0 +1,218 @@
+"""A run that is ended at any moment and goes on is the run that was never ended, bit for bit."""
+
+import os
+import shutil
+import signal
+from itertools import count
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from torch import nn
+from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
+
+from unbraid.data.loaders import StepLoader
+from unbraid.data.sampler import EpochSteps, epoch_position
+from unbraid.runs.errors import Interrupted
+from unbraid.runs.records import epochs
+from unbraid.tasks.task import Task
+from unbraid.training.callbacks.last_checkpoint import LastCheckpoint, latest
+from unbraid.training.callbacks.metrics_csv import MEASURED, MetricsCSV
+from unbraid.training.checkpoints import AtomicCheckpointIO
+
+EPOCHS, STEPS = 8, 4
+
+
+class Batches(torch.utils.data.Dataset):
+    """Each a function of its number."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, step):
+        return torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
+
+
+class Data(pl.LightningDataModule):
+    def train_dataloader(self):
+        return StepLoader(Batches(1000), batch_size=None, sampler=EpochSteps(STEPS, lambda: epoch_position(self.trainer)))
+
+    def val_dataloader(self):
+        return DataLoader(Batches(3), batch_size=None)
+
+
+class Small(Task):
+    """All that has a state: batch norm, dropout, momentum, a schedule that is stepped often; and what it has seen."""
+
+    def __init__(self):
+        torch.manual_seed(7)
+        super().__init__(
+            lambda parameters: torch.optim.Adam(parameters, 0.3),
+            lambda optimizer: torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0),
+        )
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 4))
+        self.valid_loss, self.seen = MeanMetric(), []
+
+    def training_step(self, batch, index):
+        self.seen.append((self.current_epoch, index, batch.sum().item()))
+        loss = (self.net(batch) - batch.roll(1, dims=1)).square().mean()
+        self.log_mean("loss", loss)
+        return loss
+
+    def validation_step(self, batch, index):
+        self.valid_loss.update((self.net(batch) - batch.roll(1, dims=1)).square().mean())
+
+    def on_validation_epoch_end(self):
+        self.seen.append((self.current_epoch, "valid"))
+        self.log("valid/loss", self.valid_loss)
+
+
+class Killed(BaseException):
+    """Nothing is written when it comes."""
+
+
+class Clock:
+    """Counts moments, and acts at one of them."""
+
+    def __init__(self, moment=None, act=None):
+        self.moment, self.act, self.moments = moment, act, count()
+
+    def tick(self, *_):
+        if next(self.moments) == self.moment:
+            self.act()
+
+
+class Ticks(pl.Callback):
+    def __init__(self, clock):
+        for hook in (
+            "on_train_epoch_start", "on_train_batch_start", "on_after_backward", "on_before_zero_grad", "on_train_batch_end",
+            "on_validation_batch_start", "on_validation_end", "on_train_epoch_end",
+        ):  # fmt: skip
+            setattr(self, hook, clock.tick)
+
+
+class LateTicks(Checkpoint, Ticks):
+    """Between those that write checkpoints."""
+
+    def __init__(self, clock):
+        self.on_train_epoch_end = self.on_train_end = clock.tick
+
+
+def kill():
+    raise Killed
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(folder, clock, minutes=0, **options):
+    """Train in this folder, from where it was left; what the task has seen."""
+    folder.mkdir(exist_ok=True)
+    task = Small()
+    options = {"max_epochs": EPOCHS, "check_val_every_n_epoch": 1} | options
+    best = ModelCheckpoint(filename="best", monitor="valid/loss", enable_version_counter=False)
+    callbacks = [
+        Ticks(clock), best, LateTicks(clock), LastCheckpoint(minutes), LateTicks(clock),
+        EarlyStopping("valid/loss", min_delta=0.3, patience=2), MetricsCSV(),
+    ]  # fmt: skip
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        default_root_dir=folder, callbacks=callbacks, plugins=[AtomicCheckpointIO()], use_distributed_sampler=False, **options,
+    )  # fmt: skip
+    data = Data()
+    data.trainer = trainer
+    try:
+        trainer.fit(task, data, ckpt_path=latest(folder), weights_only=True)
+    except Killed:
+        pass
+    except SystemExit as error:
+        assert isinstance(error.__context__, Interrupted) and error.__context__.signum == signal.SIGTERM
+    return task.seen
+
+
+def timeless(value):
+    """Without what is measured by the clock."""
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if key not in MEASURED}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def assert_same(one, other, where=""):
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for number, items in enumerate(zip(one, other, strict=True)):
+            assert_same(*items, f"{where}[{number}]")
+    else:
+        assert one == other, where
+
+
+def assert_same_end(whole, folder):
+    for name in ("best", "last"):
+        one, other = (timeless(torch.load(where / f"checkpoints/{name}.ckpt", weights_only=True)) for where in (whole, folder))
+        assert_same(one, other, name)
+    assert timeless(epochs(whole)) == timeless(epochs(folder))
+
+
+OPTIONS = [{}, {"check_val_every_n_epoch": 2}, {"accumulate_grad_batches": 2}, {"max_steps": 13}]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return tmp_path / "whole", tmp_path / "run"
+
+
+def undisturbed(whole, folder, *arguments, **options):
+    clock = Clock()
+    seen = run(folder, clock, *arguments, **options)
+    folder.rename(whole)
+    return seen, next(clock.moments)
+
+
+def assert_ended_and_continued(folders, act, moments, minutes, options):
+    """At these moments, each in a run of its own."""
+    whole, folder = folders
+    expected, count = undisturbed(whole, folder, minutes, **options)
+    for moment in range(count)[moments]:
+        before = run(folder, Clock(moment, act), minutes, **options)
+        after = run(folder, Clock(), minutes, **options)
+        assert before == expected[: len(before)] and after == expected[len(expected) - len(after) :], moment
+        assert len(before) + len(after) >= len(expected), moment
+        assert_same_end(whole, folder)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("minutes", [0, 1000])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_killed_at_many_moments(folders, options, minutes):
+    assert_ended_and_continued(folders, kill, slice(minutes % 7, None, 11), minutes, options)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_terminated_at_many_moments(folders, options):
+    assert_ended_and_continued(folders, terminate, slice(3, None, 11), 1000, options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("minutes", [0, 1000])
+@pytest.mark.parametrize("act", [kill, terminate])
+def test_ended_at_every_moment(folders, options, act, minutes):
+    assert_ended_and_continued(folders, act, slice(None), minutes, options)
+
+
+def test_schedule_and_early_stopping_act_in_these_runs(folders):
+    seen, _ = undisturbed(*folders)
+    rates = {row.split(",")[3] for row in (folders[0] / "metrics.csv").read_text().splitlines()[1:]}
+    assert len(rates) > 1 and 1 < seen[-1][0] + 1 < EPOCHS
