@@ -87,6 +87,7 @@ MORE = {
     "runs/config": {"hydra", "omegaconf", "typeguard"},
     "runs/documents": {"yaml"},
     "runs/records": {"omegaconf"},
+    "runs/pickle_check": {"torch"},
     "runs/torch_files": {"torch"},
     "runs/weights": {"torch"},
 }
@@ -171,7 +172,18 @@ def test_scripts_are_short_and_import_only_hydra_and_commands():
 def test_no_class_name_is_defined_twice():
     seen: dict[str, str] = {}
     for file in FILES:
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
                 assert node.name not in seen, f"{node.name}: {file.name} and {seen[node.name]}"
                 seen[node.name] = file.name
+
+
+def test_no_function_is_longer_than_fifty_lines():
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 50, f"{file.name}: {node.name}"
+
+
+def test_no_file_is_longer_than_350_lines():
+    assert [file.name for file in FILES if len(file.read_text().splitlines()) > 350] == []

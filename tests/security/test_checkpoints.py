@@ -16,7 +16,8 @@ import torch
 from tests.conftest import make_run
 from unbraid.interop.published import read_weights
 from unbraid.runs.errors import InputError
-from unbraid.runs.torch_files import MOST_OPERATIONS, check_torch_file
+from unbraid.runs.pickle_check import MOST_OPERATIONS
+from unbraid.runs.torch_files import check_torch_file
 from unbraid.training.checkpoints import AtomicCheckpointIO, is_whole
 
 BYTEARRAY, MAP, REBUILD = b"cbuiltins\nbytearray\n", b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n"

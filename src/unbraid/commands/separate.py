@@ -158,13 +158,13 @@ def _outputs(config: DictConfig, output_format: OutputFormat, track: str, names:
     return {name: folder / path for name, path in filled.items()}
 
 
-class _Name(Template):
+class _OutputName(Template):
     delimiter = "%"  # which neither shells nor Hydra take for their own
 
 
 def _filled(template: str, track: str, target: str) -> str:
     try:
-        return _Name(template).substitute(track=track, target=target)
+        return _OutputName(template).substitute(track=track, target=target)
     except KeyError as error:
         raise InputError(f"name={template}: there is no %{error.args[0]}; {unknown(error.args[0], FIELDS)}") from error
     except ValueError as error:

@@ -1,11 +1,15 @@
 """Show what a layout has listed, and refuse listings that nothing can be trained on."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from unbraid.data.tracks import MIXTURE, SPLITS, AudioStream, Listing, Split, Track, few
-from unbraid.runs.errors import InputError
+from unbraid.data.store import StoredTrack
+from unbraid.data.tracks import MIXTURE, SPLITS, AudioStream, Layout, Listing, Split, Track, few
+from unbraid.runs.errors import InputError, LayoutError
 
 LEAST_SHARE = 0.1  # of the tracks, for valid and for test: of three tracks it takes one each
 
@@ -101,3 +105,53 @@ def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bo
         hint = f"The data set has splits of its own: move tracks to {root / split}, or to {split} in its table"
     expected = f"at least {len(SPLITS)}, one in each split"
     return InputError(f"data.root={root}", f"has no tracks in its {split} split", found=found, expected=expected, hint=hint)
+
+
+def list_tracks(layout: Layout, root: Path) -> Listing:
+    """List the tracks under a root, with the errors that a user must resolve. Nothing is decoded.
+
+    Raises:
+        InputError: the root is not a folder, or the layout finds no tracks in it.
+    """
+    if not root.is_dir():
+        raise InputError(f"data.root={root}: {'is a file' if root.exists() else 'no such folder'}")
+    try:
+        listing = layout.tracks(root)
+    except InputError as error:
+        raise error_of_layout(error, layout, root) from error
+    return replace(listing, refused=[error_of_layout(error, layout, root) for error in listing.refused])
+
+
+def options_of(layout: Layout) -> Mapping[str, Any]:
+    """Return the options of a layout by name."""
+    return vars(layout) if hasattr(layout, "__dict__") else {}
+
+
+def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError:
+    """Return a `LayoutError` if an error is about the root, else the error with the whole key of an option in front."""
+    where, problem, kind = error.where, error.problem, type(error)
+    if where == str(root):
+        kind = LayoutError
+    elif where.startswith(f"{root}: "):  # a whole sentence
+        where, problem, kind = str(root), where.removeprefix(f"{root}: "), LayoutError
+    elif re.split(r"[:. ]", where)[0] in options_of(layout):
+        where = f"data.layout.{where}"
+    return kind(where, problem, found=error.found, expected=error.expected, hint=error.hint)
+
+
+def left_out_text(left_out: Mapping[str, str]) -> str:
+    """Return how many tracks are left out, and the first few with the reason."""
+    return f"{len(left_out)} tracks: {few(f'{name} ({reason})' for name, reason in left_out.items())}"
+
+
+def repair_notices(tracks: Sequence[StoredTrack]) -> list[str]:
+    """Return a line for each kind of repair that decoding made."""
+    repaired: dict[str, list[str]] = {}
+    for track in tracks:
+        for kind in track.repairs:
+            repaired.setdefault(kind, []).append(track.name)
+    return [f"{kind}: {len(names)} tracks ({few(names)})" for kind, names in sorted(repaired.items())]
+
+
+def sources_of(tracks: Sequence[Track]) -> list[str]:
+    return sorted({name for track in tracks for name in track.source_names})

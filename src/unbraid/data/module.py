@@ -1,7 +1,6 @@
 """The DataModule: from a layout on disk to batches, for every data set alike."""
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unbraid.audio import ChannelChoice
+from unbraid.data import listings
 from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
 from unbraid.data.chunks import Batch, BatchMixer, ChunkBatches, RawBatch, SideInfo, WholeTracks
-from unbraid.data.listings import check_refused, empty_split, without_root
 from unbraid.data.loaders import StepLoader, UnsizedLoader, as_it_is, ignore_signals
 from unbraid.data.roots import places_in, remember
 from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling, epoch_position
@@ -25,8 +24,8 @@ from unbraid.data.silence import SilentChunks
 from unbraid.data.store import Store, StoredTrack, spell_size
 from unbraid.data.stretch import Stretch
 from unbraid.data.targets import target_matrix
-from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Listing, Split, Track, few
-from unbraid.runs.errors import InputError, LayoutError
+from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Listing, Split, Track
+from unbraid.runs.errors import InputError, check_counts
 
 
 class MultitrackData(pl.LightningDataModule):
@@ -78,15 +77,10 @@ class MultitrackData(pl.LightningDataModule):
         seed: int,
     ) -> None:
         super().__init__()
-        at_least = {"batch_size": (batch_size, 1), "chunks_per_track": (chunks_per_track, 1), "num_workers": (num_workers, 0)}
-        for name, (value, least) in (
-            at_least | ({} if num_decode_workers is None else {"num_decode_workers": (num_decode_workers, 1)})
-        ).items():
-            if value < least:
-                raise InputError(f"{name} must be at least {least}, found {value}")
-        for name, folder in {"root": root, "cache_dir": cache_dir}.items():
-            if not folder:
-                raise InputError(f"{name} is empty, expected a folder")
+        check_counts(batch_size=batch_size, chunks_per_track=chunks_per_track, num_decode_workers=num_decode_workers)
+        if num_workers < 0:
+            raise InputError(f"num_workers must be at least 0, found {num_workers}")
+        _check_folders(root=root, cache_dir=cache_dir)
         self.layout, self.root, self.download = layout, Path(root).expanduser(), download
         self.targets, self.chunk_samples, self.chunk_seconds = targets, round(chunk_seconds * sample_rate), chunk_seconds
         self.batch_size, self.chunks_per_track, self.num_workers, self.seed = batch_size, chunks_per_track, num_workers, seed
@@ -143,7 +137,7 @@ class MultitrackData(pl.LightningDataModule):
 
     def _remember(self) -> None:
         """Keep the folders that were read, see `roots`."""
-        remember([str(self.root), *places_in(self._options)])
+        remember([str(self.root), *places_in(listings.options_of(self.layout))])
 
     def _open(self, progress: bool) -> list[StoredTrack]:
         if self.opened is None:  # Lightning asks again for what a command has asked for
@@ -160,13 +154,7 @@ class MultitrackData(pl.LightningDataModule):
 
     def listing(self) -> Listing:
         """List the tracks under the root, those included that a user must resolve something in. Nothing is decoded."""
-        if not self.root.is_dir():
-            raise InputError(f"data.root={self.root}: {'is a file' if self.root.exists() else 'no such folder'}")
-        try:
-            listing = self.layout.tracks(self.root)
-        except InputError as error:
-            raise self._of_layout(error) from error
-        return replace(listing, refused=[self._of_layout(error) for error in listing.refused])
+        return listings.list_tracks(self.layout, self.root)
 
     def _list(self, splits: Sequence[Split]) -> list[Track]:
         """All tracks of the data set, with the copies, of which these splits must not be empty."""
@@ -187,9 +175,9 @@ class MultitrackData(pl.LightningDataModule):
         """
         self.left_out |= listing.left_out
         self.messages, self.own_splits = [*listing.messages], listing.own_splits
-        check_refused(listing)
+        listings.check_refused(listing)
         self._check_splits(listing.tracks, splits)
-        self.names = sources = _sources(listing.tracks)
+        self.names = sources = listings.sources_of(listing.tracks)
         target_matrix(self.targets, sources)
         for track in listing.tracks:
             if track.split != "train" and (lacking := {*sources} - {*track.source_names}):
@@ -200,43 +188,18 @@ class MultitrackData(pl.LightningDataModule):
             try:
                 self.layout.fetch(self.root)
             except InputError as error:
-                raise self._of_layout(error) from error
-
-    @property
-    def _options(self) -> Mapping[str, Any]:
-        """Options of the layout."""
-        return vars(self.layout) if hasattr(self.layout, "__dict__") else {}
-
-    def _of_layout(self, error: InputError) -> InputError:
-        """Return a `LayoutError` if the error is about the root, else the error with the whole key of an option in front."""
-        where, problem, kind = error.where, error.problem, type(error)
-        if where == str(self.root):
-            kind = LayoutError
-        elif where.startswith(f"{self.root}: "):  # a whole sentence
-            where, problem, kind = str(self.root), where.removeprefix(f"{self.root}: "), LayoutError
-        elif re.split(r"[:. ]", where)[0] in self._options:
-            where = f"data.layout.{where}"
-        return kind(where, problem, found=error.found, expected=error.expected, hint=error.hint)
+                raise listings.error_of_layout(error, self.layout, self.root) from error
 
     def _check_splits(self, tracks: Sequence[Track | StoredTrack], splits: Sequence[Split]) -> None:
         counts = {split: sum(track.split == split for track in tracks) for split in SPLITS}
         for split in splits:
             if not counts[split]:
-                drawn = "valid" in self._options and not self.own_splits
-                raise empty_split(self.root, split, counts, drawn, self.left_out)
-
-    def said_left_out(self) -> str:
-        """How many tracks are left out, the first few with the reason."""
-        return f"{len(self.left_out)} tracks: {few(f'{name} ({reason})' for name, reason in self.left_out.items())}"
+                drawn = "valid" in listings.options_of(self.layout) and not self.own_splits
+                raise listings.empty_split(self.root, split, counts, drawn, self.left_out)
 
     def notices(self) -> list[str]:
         """Return a line for each message of the layout, and for each kind of repair that decoding made."""
-        repaired: dict[str, list[str]] = {}
-        for track in self.tracks:
-            for kind in track.repairs:
-                repaired.setdefault(kind, []).append(track.name)
-        repairs = [f"{kind}: {len(names)} tracks ({few(names)})" for kind, names in sorted(repaired.items())]
-        return [without_root(message, self.root) for message in self.messages] + repairs
+        return [listings.without_root(message, self.root) for message in self.messages] + listings.repair_notices(self.tracks)
 
     def split(self, split: Split) -> list[StoredTrack]:
         """The tracks of one split, in a fixed order."""
@@ -381,5 +344,7 @@ class MultitrackData(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
-def _sources(tracks: Sequence[Track]) -> list[str]:
-    return sorted({name for track in tracks for name in track.source_names})
+def _check_folders(**folders: str) -> None:
+    for name, folder in folders.items():
+        if not folder:
+            raise InputError(f"{name} is empty, expected a folder")

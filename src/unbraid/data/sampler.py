@@ -10,6 +10,7 @@ longer fill a batch). Chunks that are drawn again because they are silent come f
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -116,14 +117,14 @@ class ChunkSampler:
     silent: Silent | None = None
     rank: int = 0
     world_size: int = 1
-    positions: list[Positions] = field(init=False)
     decks: dict[int, tuple[int, np.ndarray]] = field(init=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def positions(self) -> list[Positions]:
+        """Where chunks of each source start."""
         rooms = np.maximum(np.asarray(self.lengths) - self.chunk, 0) + 1
         columns = [np.flatnonzero(column) for column in self.holds.T]
-        made = [Positions(tracks, rooms[tracks], self._slots, self.sampling.over) for tracks in columns]
-        object.__setattr__(self, "positions", made)
+        return [Positions(tracks, rooms[tracks], self._slots, self.sampling.over) for tracks in columns]
 
     @property
     def steps_per_epoch(self) -> int:

@@ -196,7 +196,7 @@ def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separato
     node: Any = node_at(config, "model.separator")
     if not isinstance(node, DictConfig):
         raise InputError(f"run={folder}: has no separator; expected a run that separates")
-    check(OmegaConf.create({"model": {"separator": node}}), _Top, BUILT)
+    check(OmegaConf.create({"model": {"separator": node}}), _SeparatorConfig, BUILT)
 
     def make() -> Separator:
         separator = build(node)
@@ -216,5 +216,5 @@ def _named(separator: Separator, folder: Path) -> Separator:
 
 
 @dataclass
-class _Top:
+class _SeparatorConfig:
     model: dict[str, Any]

@@ -118,7 +118,7 @@ def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
     Raises:
         InputError: the config names what may not be built, or the weights are of another model.
     """
-    check(OmegaConf.create({"features": config.get("features"), "net": config.model.net}), _Top, BUILT)
+    check(OmegaConf.create({"features": config.get("features"), "net": config.model.net}), _InstrumentConfig, BUILT)
     features = build(config.features)
     if not isinstance(features, Extraction):
         raise InputError(f"{folder}/config.yaml: features are a {type(features).__name__}, expected pitch and loudness")
@@ -132,6 +132,6 @@ def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
 
 
 @dataclass
-class _Top:
+class _InstrumentConfig:
     features: dict[str, Any]
     net: dict[str, Any]

@@ -67,3 +67,14 @@ def unknown(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}known: {', '.join(names) or 'none'}"
+
+
+def check_counts(**counts: int | None) -> None:
+    """Check numbers that count something; None is allowed.
+
+    Raises:
+        InputError: one of them is below 1.
+    """
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise InputError(f"{name} must be at least 1, found {count}")

@@ -4,10 +4,8 @@ Whoever trains in a folder holds its lock, which the kernel lets go however the 
 while nobody holds the lock is that of a run that was killed.
 """
 
-import csv
 import fcntl
 import hashlib
-import io
 import json
 import os
 import platform
@@ -25,10 +23,9 @@ from typing import IO, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.runs.config import own_config, versions, write_json
-from unbraid.runs.documents import open_regular, read_json, read_regular
+from unbraid.runs.documents import open_regular, read_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
-from unbraid.runs.scores import LARGEST
 
 State = Literal["queued", "running", "interrupted", "failed", "pruned", "done"]
 ENDED = ("pruned", "done")  # nothing is left to do
@@ -50,7 +47,6 @@ RECORDED: dict[str, Any] = {
 }
 TYPES = {str: "a text", list: "a list of texts", dict: "texts by key"}
 REQUIRED = ("identity", "overrides", "choices", "state")
-MAX_CELLS = 4_000_000  # of a table of epochs
 CARRIED = ("commit", "code", "versions", "host", "started")  # of each session of a run
 # A path begins at the start or after one of these; `://` is that of an address.
 BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
@@ -268,56 +264,6 @@ def unfinished(paths: Iterable[Path], wanted: str) -> list[Path]:
         if record.get("identity") == wanted and record["state"] not in ENDED and record.get("code") == code():
             found.append((record.get("changed", ""), path.parent))
     return [folder for _, folder in sorted(found, reverse=True)]
-
-
-def epochs(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of `metrics.csv`, one for each epoch; none before the first has ended.
-
-    Raises:
-        InputError: the file is not regular, is too large, or is not a table in UTF-8.
-    """
-    path = folder / "metrics.csv"
-    try:
-        text = read_regular(path).decode()
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        columns, lines = len(reader.fieldnames or ()), text.count("\n")
-        if columns * lines > MAX_CELLS:
-            raise InputError(path, "too large", found=f"{columns} columns and {lines} lines", expected=f"{MAX_CELLS} cells")
-        return list(reader)
-    except FileNotFoundError:
-        return []
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(path, f"not a table of epochs: {error}") from error
-
-
-def number_in(cell: Any) -> float | None:
-    """Return the number in a cell of `metrics.csv`, None if it is empty, garbled, not finite or so large that sums are not."""
-    try:
-        number = float(cell)
-    except (TypeError, ValueError):
-        return None
-    return number if abs(number) <= LARGEST else None  # NaN is not
-
-
-def epoch_numbers(folder: Path) -> list[dict[str, float]]:
-    """Return the numbers of each epoch in `metrics.csv`; rows without a number of the epoch are left out.
-
-    Raises:
-        InputError: see `epochs`.
-    """
-    read = [{name: number_in(text) for name, text in row.items()} for row in epochs(folder)]
-    rows = [{name: number for name, number in row.items() if name and number is not None} for row in read]
-    return [row for row in rows if "epoch" in row]
-
-
-def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
-    """Of each target and measure of a `scores.json`, in the statistic of its protocol; None where it is undefined."""
-    statistic = scores.get("protocol", {}).get("tracks", "mean")  # autoencoders have no protocol of tracks
-    return {
-        (target, measure): values.get(statistic)
-        for target, measures in scores["summary"].items()
-        for measure, values in measures.items()
-    }
 
 
 def is_held(folder: Path) -> bool:

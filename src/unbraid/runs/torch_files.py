@@ -8,12 +8,8 @@ way.
 """
 
 import io
-import math
 import tarfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from pickletools import genops
 from struct import Struct
 from typing import Any, BinaryIO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -21,30 +17,13 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 import torch
 
 from unbraid.runs.errors import InputError
+from unbraid.runs.pickle_check import PickleMachine
 
 LARGEST_PICKLE = 2**24  # bytes; that of 4000 tensors has 0.5 MB
 LARGEST_DIRECTORY = 2**21  # bytes of the index of a zip; that of 4000 tensors has 0.3 MB
-MOST_OPERATIONS = 400_000  # a pickle of 4000 tensors has 140 000
-MOST_VALUES = 1_000_000  # of an object whose shared parts are counted each time
-DEEPEST = 100
-MOST_DIMENSIONS, LARGEST_SIZE = 64, 2**63  # of a tensor, as in torch; products of more and larger sizes take minutes
-MOST_SHARED = 4  # times that the tensors of a file may be larger than their storages, which some share
 ZIP, END, END_64, LOCATOR_64 = b"PK\x03\x04", Struct("<4s4H2LH"), Struct("<4sQ2H2L4Q"), Struct("<4sLQL")
 LOCAL = Struct("<4s22x2H")  # lengths of the name and of the extra field before the bytes of an entry
 LEGACY_MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
-STORAGES = {
-    f"torch {name}Storage": size
-    for name, size in {
-        "Bool": 1, "Byte": 1, "Char": 1, "Short": 2, "Half": 2, "BFloat16": 2, "Int": 4, "Float": 4, "Long": 8, "Double": 8,
-        "ComplexFloat": 8, "ComplexDouble": 16,
-    }.items()
-}  # fmt: skip
-DTYPES = {f"torch {name}" for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
-MAPS, COPIES = {"collections OrderedDict"}, {"collections Counter", "__builtin__ set", "builtins set", "torch Size"}
-CALLED = MAPS | COPIES | {"torch device", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"}
-PUSHED = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"}
-CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": set}
 # The ways in which a pickle that no program has written fails: a value is missing, of another type, or cut off.
 BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, BadZipFile)
 
@@ -103,7 +82,7 @@ def _check_zip(file: BinaryIO, size: int) -> None:
         if sizes["data.pkl"] > LARGEST_PICKLE:
             raise ValueError(f"a data.pkl of {sizes['data.pkl']} bytes, more than {LARGEST_PICKLE}")
         pickled = io.BytesIO(archive.read(f"{folder}/data.pkl"))
-    machine = _Machine({name.removeprefix("data/"): count for name, count in sizes.items() if name.startswith("data/")})
+    machine = PickleMachine({name.removeprefix("data/"): count for name, count in sizes.items() if name.startswith("data/")})
     machine.run(pickled)
     machine.check_shared()
 
@@ -147,7 +126,7 @@ def _check_entries(file: BinaryIO, entries: list[ZipInfo], directory: int) -> No
 
 def _check_legacy(file: BinaryIO, path: Path) -> None:
     """Check the format before torch 1.6: five pickles, then the bytes of the storages."""
-    data, machine = file.read(LARGEST_PICKLE), _Machine()
+    data, machine = file.read(LARGEST_PICKLE), PickleMachine()
     if _is_tar(data):  # torch would unpack it
         raise ValueError("a tar archive")
     pickles = io.BytesIO(data)
@@ -167,222 +146,3 @@ def _is_tar(data: bytes) -> bool:
     except tarfile.HeaderError:
         return False
     return True
-
-
-@dataclass(eq=False, slots=True)
-class _Group:
-    """A list, dictionary, set or tuple.
-
-    Args:
-        kind: the class.
-        items: values of a tuple; empty for the others, whose values are only counted.
-        size: number of values in it, with those of its parts.
-        depth: number of groups that lie in each other.
-        is_part: True if it is part of another group, and is no longer changed.
-    """
-
-    kind: type
-    items: tuple[Any, ...] = ()
-    size: int = 1
-    depth: int = 1
-    is_part: bool = False
-
-    def add(self, values: Iterable[Any]) -> "_Group":
-        """Count values into the group."""
-        if self.is_part:
-            raise ValueError("a group that is changed after its use")
-        for value in values:
-            if isinstance(value, _Group):
-                self.size, self.depth, value.is_part = self.size + value.size, max(self.depth, value.depth + 1), True
-            else:
-                self.size += 1 + (len(value) // 64 if isinstance(value, str) else 0)
-        if self.is_part or self.size > MOST_VALUES or self.depth > DEEPEST:
-            raise ValueError(f"groups in groups, {self.size} values and {self.depth} deep")
-        return self
-
-
-class _Name(str):
-    """Name of a class or function."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Storage:
-    elements: int
-    item_bytes: int
-
-
-class _Tensor:
-    """Stand-in of a tensor."""
-
-
-class _Machine:
-    """Follows the operations of a pickle as `torch._weights_only_unpickler` does, and builds stand-ins.
-
-    Args:
-        entries: sizes of the storages of a zip by their keys, in bytes; None for the format without a zip.
-    """
-
-    def __init__(self, entries: dict[str, int] | None = None) -> None:
-        self.entries = entries
-        self.storages: dict[str, int] = {}
-        self.work = self.tensor_bytes = 0
-
-    def run(self, file: io.BytesIO) -> Any:
-        """Follow one pickle to its end.
-
-        Raises:
-            ValueError: an operation is not accepted, or the pickle is broken; other kinds of `BROKEN` in the latter case.
-        """
-        self.stack: list[Any] = []
-        self.marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
-        for operation, argument, _ in genops(file):
-            self._spend(1)
-            name = operation.name
-            if name in PUSHED:
-                self.stack.append(argument)
-            elif name in CONSTANTS:
-                self.stack.append(CONSTANTS[name])
-            elif name in EMPTY:
-                self.stack.append(_Group(EMPTY[name]))
-            elif name in ACTIONS:
-                ACTIONS[name](self, argument)
-            elif name != "STOP":  # after which genops ends
-                raise ValueError(f"operation {name} in the pickle")
-        return self.stack.pop()
-
-    def check_shared(self) -> None:
-        """Check that tensors do not have many times the size of the storages that they share."""
-        if self.tensor_bytes > MOST_SHARED * sum(self.storages.values()):
-            raise ValueError(f"tensors of {self.tensor_bytes} bytes in storages of {sum(self.storages.values())}")
-
-    def _spend(self, work: int) -> None:
-        self.work += work
-        if self.work > MOST_OPERATIONS:
-            raise ValueError(f"more than {MOST_OPERATIONS} operations in the pickle")
-
-    def _protocol(self, version: int) -> None:
-        if version != 2:
-            raise ValueError(f"a pickle of protocol {version}, not 2")
-
-    def _mark(self, _: None) -> None:
-        self.marks.append(self.stack)
-        self.stack = []
-
-    def _since_mark(self) -> list[Any]:
-        values, self.stack = self.stack, self.marks.pop()
-        return values
-
-    def _tuple(self, values: list[Any]) -> None:
-        self.stack.append(_Group(tuple, tuple(values)).add(values))
-
-    def _short_tuple(self, count: int) -> None:
-        values = [self.stack.pop() for _ in range(count)]
-        self._tuple(values[::-1])
-
-    def _append(self, values: list[Any]) -> None:
-        if self.stack[-1].kind is not list:
-            raise ValueError("items that are appended to no list")
-        self.stack[-1].add(values)
-
-    def _set_items(self, values: list[Any]) -> None:
-        if self.stack[-1].kind is not dict or len(values) % 2:
-            raise ValueError("items that are set in no dictionary")
-        if not all(key is None or isinstance(key, str | int | float) for key in values[::2]):  # others may take long to hash
-            raise ValueError("a key that is neither text nor a number")
-        self.stack[-1].add(values)
-
-    def _put(self, index: int) -> None:
-        self.memo[index] = self.stack[-1]
-
-    def _get(self, index: int) -> None:
-        self.stack.append(self.memo[index])
-
-    def _global(self, name: str) -> None:
-        if name not in CALLED and name not in STORAGES and name not in DTYPES:
-            raise ValueError(f"{name!r} in the pickle")
-        self.stack.append(_Name(name))
-
-    def _persistent(self, _: None) -> None:
-        """Count a storage: the type, key, device and number of elements, and None in the format without a zip."""
-        word, kind, key, _device, elements, *view = self.stack.pop().items
-        size = elements * STORAGES[kind] if isinstance(kind, _Name) else -1
-        if word != "storage" or not isinstance(key, str) or type(elements) is not int or size < 0 or view not in ([], [None]):
-            raise ValueError("a storage that is not described as torch does")
-        if self.entries is not None and self.entries[key] != size:
-            raise ValueError(f"a storage of {size} bytes that has {self.entries[key]}")
-        if self.storages.setdefault(key, size) != size:
-            raise ValueError("a storage of two sizes")
-        self.stack.append(_Storage(elements, STORAGES[kind]))
-
-    def _reduce(self, _: None) -> None:
-        arguments, name = self.stack.pop(), self.stack.pop()
-        values = arguments.items if arguments.kind is tuple else None
-        if not isinstance(name, _Name) or name not in CALLED or values is None:
-            raise ValueError("a call of something else than a class of torch")
-        self._spend(arguments.size)
-        if name in MAPS | COPIES:
-            kind = dict if name in MAPS or name.endswith("Counter") else tuple
-            if name in MAPS and values:
-                raise ValueError("an OrderedDict that is made of something else")
-            items = values[0].items if values and kind is tuple else ()
-            self.stack.append(_Group(kind, items).add(values))
-        elif name == "torch device":
-            self.stack.append(str(name))
-        else:
-            self._tensor(values) if name.endswith("_v2") else _parameter(*values)
-            self.stack.append(_Tensor())
-
-    def _tensor(self, values: tuple[Any, ...]) -> None:
-        storage, offset, sizes, strides, _requires_grad, hooks = values
-        shape, steps = sizes.items, strides.items
-        if any(type(number) is not int or not 0 <= number < LARGEST_SIZE for number in (offset, *shape, *steps)):
-            raise ValueError("a tensor with a size that is not a number")
-        if len(shape) != len(steps) or len(shape) > MOST_DIMENSIONS:
-            raise ValueError(f"a tensor of {len(shape)} sizes and {len(steps)} strides")
-        _check_hooks(hooks)
-        count = math.prod(shape)
-        last = offset + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
-        if count and (count > storage.elements or last >= storage.elements):
-            raise ValueError(f"a tensor of {count} elements in a storage of {storage.elements}")
-        self.tensor_bytes += count * storage.item_bytes
-
-    def _build(self, _: None) -> None:
-        """Add attributes to an OrderedDict, such as the versions of the modules of a state dict."""
-        state = self.stack.pop()
-        if state.kind is not dict or self.stack[-1].kind is not dict:
-            raise ValueError("attributes of something else than an OrderedDict")
-        self.stack[-1].add([state])
-
-
-def _parameter(data: Any, requires_grad: Any, hooks: Any) -> None:
-    _check_hooks(hooks)
-    if not isinstance(data, _Tensor):
-        raise ValueError("a parameter that is not a tensor")
-
-
-def _check_hooks(hooks: Any) -> None:
-    if hooks is not None and (hooks.kind is not dict or hooks.size != 1):
-        raise ValueError("a tensor with hooks")
-
-
-ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
-    "PROTO": _Machine._protocol,
-    "MARK": _Machine._mark,
-    "TUPLE": lambda machine, _: machine._tuple(machine._since_mark()),
-    "TUPLE1": lambda machine, _: machine._short_tuple(1),
-    "TUPLE2": lambda machine, _: machine._short_tuple(2),
-    "TUPLE3": lambda machine, _: machine._short_tuple(3),
-    "APPEND": lambda machine, _: machine._append([machine.stack.pop()]),
-    "APPENDS": lambda machine, _: machine._append(machine._since_mark()),
-    "SETITEM": lambda machine, _: machine._set_items([machine.stack.pop(), machine.stack.pop()][::-1]),
-    "SETITEMS": lambda machine, _: machine._set_items(machine._since_mark()),
-    "BINPUT": _Machine._put,
-    "LONG_BINPUT": _Machine._put,
-    "BINGET": _Machine._get,
-    "LONG_BINGET": _Machine._get,
-    "GLOBAL": _Machine._global,
-    "BINPERSID": _Machine._persistent,
-    "REDUCE": _Machine._reduce,
-    "BUILD": _Machine._build,
-}

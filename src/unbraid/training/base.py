@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.data.digits import Digits
+from unbraid.data.listings import left_out_text
 from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import SPLITS
 from unbraid.evaluation.methods import fingerprint
@@ -155,7 +156,7 @@ class Workflow(ABC):
         counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)
         return (
             f"data    {self.chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; "
-            f"{data.residence()}" + (f"\n        left out: {data.said_left_out()}" if data.left_out else "")
+            f"{data.residence()}" + (f"\n        left out: {left_out_text(data.left_out)}" if data.left_out else "")
         )
 
 

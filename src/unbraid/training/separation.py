@@ -21,6 +21,7 @@ from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, r
 from unbraid.interop.published import load_published
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.masking import Masking
+from unbraid.nets.interfaces import Whitening
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import State
@@ -67,14 +68,14 @@ class SeparationWorkflow(Workflow):
         self.mixtures = self.data.whole("test", *mixture_format(separator, at), progress=self.trainer.is_global_zero)
 
     def start_from_statistics(self) -> None:
-        """Networks that whiten their input begin with what the training mixtures are on average."""
+        """Set the statistics of the training mixtures in networks that normalize their input."""
         separator = self.task.separator
-        starts = [start for net in separator.modules() if (start := getattr(net, "start_from", None))]
-        if starts and isinstance(separator, Masking):
+        whitening = [net for net in separator.modules() if isinstance(net, Whitening)]
+        if whitening and isinstance(separator, Masking):
             folder, progress = self.data.cache_dir / "statistics", self.trainer.is_global_zero
-            found = statistics(self.data.split("train"), separator.stft, folder, progress)
-            for start in starts:
-                start(*found)
+            mean, scale = statistics(self.data.split("train"), separator.stft, folder, progress)
+            for net in whitening:
+                net.start_from(mean, scale)
 
     def _run(self) -> State:
         if self.trainer.is_global_zero:

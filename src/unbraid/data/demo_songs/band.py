@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from unbraid.data.demo_songs.score import Note, Score
+from unbraid.data.demo_songs.notation import Note, Score
 from unbraid.data.demo_songs.sounds import (
     HIGHEST_HARMONIC_HZ,
     HOP,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unbraid.data.demo_songs.score import PROGRESSIONS, SECTIONS, Bar, Phrase, Style, choose_style, pick, write_melody
+from unbraid.data.demo_songs.notation import Bar, Phrase, Style
+from unbraid.data.demo_songs.score import PROGRESSIONS, SECTIONS, choose_style, pick, write_melody
 from unbraid.data.demo_songs.sounds import (
     HOP,
     SAMPLE_RATE,

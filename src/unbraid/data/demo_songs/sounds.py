@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unbraid.data.demo_songs.score import Note
+from unbraid.data.demo_songs.notation import Note
 
 SAMPLE_RATE = 44100
 HOP = 256

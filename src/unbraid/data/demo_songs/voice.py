@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unbraid.data.demo_songs.score import Phrase, Score
+from unbraid.data.demo_songs.notation import Phrase, Score
 from unbraid.data.demo_songs.sounds import (
     HIGHEST_HARMONIC_HZ,
     HOP,

@@ -90,7 +90,7 @@ class DemoSongs:
     def _render(self, folder: Path) -> None:
         splits = [split for split in SPLITS for _ in range(getattr(self, split))]
         songs = [
-            _Song(folder / split / f"song {number:02d}", 1000 * self.seed + number, self.seconds, self.render)
+            _DemoSong(folder / split / f"song {number:02d}", 1000 * self.seed + number, self.seconds, self.render)
             for number, split in enumerate(splits, start=1)
         ]
         done = in_processes(_render, songs, min(cores(), len(songs)))
@@ -120,14 +120,14 @@ def refuse_other_files(root: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Song:
+class _DemoSong:
     folder: Path
     seed: int
     seconds: float
     render: Callable[[int, float], dict[str, np.ndarray]]
 
 
-def _render(song: _Song) -> None:
+def _render(song: _DemoSong) -> None:
     song.folder.mkdir(parents=True)
     for name, samples in song.render(song.seed, song.seconds).items():
         audio.write(song.folder / f"{name}.wav", samples, SAMPLE_RATE)

@@ -49,14 +49,14 @@ class MoisesDB:
     def fetch(self, root: Path) -> None:
         must_be_there(root, f"MoisesDB is given on request, see its home page; unpack moisesdb.zip at {root}")
 
-    def _read(self, root: Path) -> dict[str, "_Song"]:
+    def _read(self, root: Path) -> dict[str, "_MoisesSong"]:
         place = unpacked_folder(root, _holds_songs)
         files = [folder / METADATA for folder in subfolders(place) if (folder / METADATA).is_file()]
         if not files:
             raise InputError(root, "not MoisesDB", found=found_in(place), expected=f"folders <uuid>/ with {METADATA}")
         return {file.parent.name: _read_song(file) for file in files}
 
-    def _reason(self, song: "_Song") -> str | None:
+    def _reason(self, song: "_MoisesSong") -> str | None:
         """Return why a song is left out, or None."""
         if not song.sources:
             return "has no stem"
@@ -66,7 +66,7 @@ class MoisesDB:
 
 
 @dataclass(frozen=True)
-class _Song:
+class _MoisesSong:
     artist: str
     sources: Sources
     has_bleed: bool
@@ -76,7 +76,7 @@ def _holds_songs(folder: Path) -> bool:
     return any((path / METADATA).is_file() for path in subfolders(folder))
 
 
-def _read_song(file: Path) -> _Song:
+def _read_song(file: Path) -> _MoisesSong:
     metadata = read_metadata(file)
     sources: Sources = {}
     has_bleed = False
@@ -87,7 +87,7 @@ def _read_song(file: Path) -> _Song:
             stream = AudioStream(recording.inside(file.parent, path, "id"))
             sources[name] = (*sources.get(name, ()), stream)
             has_bleed |= _has_bleed(recording)
-    return _Song(normalised(metadata.text("artist")), sources, has_bleed)
+    return _MoisesSong(normalised(metadata.text("artist")), sources, has_bleed)
 
 
 def _has_bleed(recording: Metadata) -> bool:

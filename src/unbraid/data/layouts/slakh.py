@@ -55,14 +55,14 @@ class Slakh2100:
     def fetch(self, root: Path) -> None:
         must_be_there(root, f"Slakh2100 is on Zenodo, record 4599666; unpack slakh2100_flac_redux.tar.gz at {root}")
 
-    def _read(self, root: Path) -> tuple[dict[str, "_Song"], dict[str, str]]:
+    def _read(self, root: Path) -> tuple[dict[str, "_SlakhSong"], dict[str, str]]:
         """Return the songs that can be used, and the reasons of all others."""
         place = unpacked_folder(root, lambda folder: any(_track_folders(folder)))
         folders = [*_track_folders(place)]
         if not folders:
             expected = f"train/, validation/ and test/ with Track00001/{METADATA} …"
             raise InputError(root, "not Slakh2100", found=found_in(place), expected=expected)
-        songs: dict[str, _Song] = {}
+        songs: dict[str, _SlakhSong] = {}
         left_out = {}
         for folder in folders:
             if folder.name in songs or folder.name in left_out:
@@ -76,7 +76,7 @@ class Slakh2100:
                 left_out[folder.name] = str(error)
         return songs, left_out
 
-    def _splits(self, songs: dict[str, "_Song"]) -> dict[str, Split]:
+    def _splits(self, songs: dict[str, "_SlakhSong"]) -> dict[str, Split]:
         """Return the split of each song that is used."""
         if not any(song.folder for song in songs.values()):
             drawn = split_of((song.midi for song in songs.values()), self.valid, self.test)
@@ -91,7 +91,7 @@ class Slakh2100:
 
 
 @dataclass(frozen=True)
-class _Song:
+class _SlakhSong:
     folder: str  # of its split, empty without split folders
     midi: str
     sources: Sources
@@ -109,12 +109,12 @@ def _track_folders(place: Path) -> Iterator[Path]:
         yield from (path for path in subfolders(folder) if (path / METADATA).is_file())
 
 
-def _read_song(folder: Path, split: str) -> _Song:
+def _read_song(folder: Path, split: str) -> _SlakhSong:
     metadata = read_metadata(folder / METADATA)
     mixture = by_name(audio_files(folder), folder).get(MIX)
     if mixture is None:
         raise InputError(folder / f"{MIX}.flac", "this file of the track is missing")
-    return _Song(split, metadata.text("UUID"), _sources(metadata, folder / "stems"), AudioStream(mixture))
+    return _SlakhSong(split, metadata.text("UUID"), _sources(metadata, folder / "stems"), AudioStream(mixture))
 
 
 def _sources(metadata: Metadata, folder: Path) -> Sources:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unbraid.dsp.phase import MixturePhase, Phase
 from unbraid.dsp.stft import STFT, magnitudes_of
 from unbraid.models.separators.base import Estimate, Separator
+from unbraid.nets.interfaces import Bounded, stride_of
 from unbraid.runs.errors import InputError
 
 Scaling = Literal["patch", "none"]
@@ -85,11 +86,11 @@ class Masking(Separator):
     @property
     def _stride(self) -> int:
         """Return the stride of the coarsest layer, in samples."""
-        return self.stft.hop_length * max(getattr(net, "stride", 1) for net in self.nets)
+        return self.stft.hop_length * max(stride_of(net) for net in self.nets)
 
     @property
     def receptive_field(self) -> int | None:
-        frames: list[Any] = [net.receptive_field for net in self.nets if hasattr(net, "receptive_field")]
+        frames = [net.receptive_field for net in self.nets if isinstance(net, Bounded)]
         if self.scaling != "none" or not isinstance(self.phase, MixturePhase) or len(frames) < len(self.nets):
             return None
         return self.stft.hop_length * int(max(frames)) + self.stft.n_fft

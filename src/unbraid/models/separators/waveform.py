@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from torch import Tensor, nn
 
 from unbraid.models.separators.base import Estimate, Separator
+from unbraid.nets.interfaces import stride_of
 
 
 class WaveformSeparator(Separator):
@@ -31,7 +32,7 @@ class WaveformSeparator(Separator):
 
     @property
     def chunk_alignment(self) -> int:
-        return int(getattr(self.net, "stride", 1))
+        return stride_of(self.net)
 
     def forward(self, mixture: Tensor) -> Estimate:
         return Estimate(self.net(mixture).float())

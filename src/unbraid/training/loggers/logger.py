@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unbraid.runs.records import State, epochs, figures
+from unbraid.runs.metrics import epochs, figures
+from unbraid.runs.records import State
 from unbraid.training.loggers.media import Media, Medium, media_of
 
 Figures = Mapping[str, float]
