@@ -193,7 +193,9 @@ def musdb_reader(root: Path) -> Callable[[], Any]:
         track = tracks[random.integers(len(tracks))]
         track.chunk_duration = CHUNK_SECONDS
         track.chunk_start = random.uniform(0, track.duration - CHUNK_SECONDS)
-        return torch.as_tensor(track.sources[name].audio.T, dtype=torch.float32)
+        audio = torch.as_tensor(track.sources[name].audio.T, dtype=torch.float32)
+        samples = round(CHUNK_SECONDS * track.rate)  # musdb rounds the times, so that an excerpt may have one sample less
+        return torch.nn.functional.pad(audio[:, :samples], (0, max(samples - audio.shape[1], 0)))
 
     return lambda: batch_of(lambda: torch.stack([source(name) for name in SOURCES]), 1)
 

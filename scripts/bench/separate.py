@@ -1,12 +1,14 @@
 """How fast songs come apart and how much memory that takes: beside the openunmix package, and of every model.
 
-    python scripts/bench/separate.py [seconds=180] [rounds=3] [clip=20] [models=all] [minutes=6,60] [memory=unet,open_unmix]
+    python scripts/bench/separate.py [seconds=30] [rounds=1] [clip=5] [models=all] [minutes=1,3] [memory=unet]
+
+The figures of docs/speed.md are from `seconds=180 rounds=3 clip=20 minutes=6,60 memory=unet,open_unmix`.
 
 `vs_openunmix`: the package's own `Separator` on a whole song, with its defaults, and `unbraid.load(…).separate` with the same
 weights, four targets of full size, in turns in one process; the ratio of medians of seconds on the clock, and that of seconds
 of processors, which other work on the machine does not change as much. `real_time_factor`: seconds of sound for each second on
 the clock, of every model of conf/model that separates (models=unet,…: of some), on a clip, after one that is not counted.
-`rss_60min_over_6min`: the largest memory that `scripts/separate.py` has held on stereo files of the longer length over that of
+`rss_long_over_short`: the largest memory that `scripts/separate.py` has held on stereo files of the longer length over that of
 the shorter one, and `peak_gb`, the larger of both; the package, which is no program, has a song of one and of three minutes.
 
 Weights are random, which costs no more and no less. minutes=0 leaves memory out. The last line is one JSON object.
@@ -24,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the doors do
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the scripts do
 
 import hydra
 import numpy as np
@@ -40,9 +42,9 @@ from unbraid.runs.config import build
 
 RATE = 44100
 TARGETS = ("bass", "drums", "other", "vocals")
-DEFAULTS = {"seconds": "180", "rounds": "3", "clip": "20", "models": "all", "minutes": "6,60", "memory": "unet,open_unmix"}
+DEFAULTS = {"seconds": "30", "rounds": "1", "clip": "5", "models": "all", "minutes": "1,3", "memory": "unet"}
 OF_MODELS = {"unet_softmax": ["targets=all"], "open_unmix": ["targets=vocals_accompaniment", "phase=wiener"]}
-DOOR = Path(__file__).parents[1] / "separate.py"
+SCRIPT = Path(__file__).parents[1] / "separate.py"
 
 
 def main() -> None:
@@ -123,18 +125,10 @@ def make_run(folder: Path, model: str) -> Path:
 
 
 def separating_models() -> list[str]:
-    names = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    return [name for name in names if "separator" in config_of_any(name)]
-
-
-def config_of_any(model: str) -> Any:
-    """Autoencoders have no targets, and need data of their own."""
-    text: Any = OmegaConf.load(CONF / "model" / f"{model}.yaml")
-    parents = [parent for parent in text.get("defaults", []) if isinstance(parent, str) and parent != "_self_"]
-    if any("autoencoder@" in parent or "reconstruction@" in parent for parent in parents):
-        return {}
-    plain = [parent for parent in parents if not parent.startswith("base/")]
-    return config_of_any(plain[0]) if plain else {"separator"}
+    """Return the models with a separator. Large ones are timed if they are named."""
+    names = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if not path.stem.endswith("_large"))
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return [name for name in names if "separator" in hydra.compose("train", [f"model={name}", "name=bench"]).model]
 
 
 def speeds(folder: Path, models: str, seconds: float) -> dict[str, float]:
@@ -160,14 +154,14 @@ def memory(folder: Path, models: list[str], minutes: list[float]) -> dict[str, A
                 file.write(block)
         for model in models:
             words = [f"run={make_run(folder / model, model)}", f"input={path}", f"output={folder / 'out'}", "overwrite=true"]
-            peaks[model, length] = peak_of([sys.executable, str(DOOR), *words, "device=cpu"])
+            peaks[model, length] = peak_of([sys.executable, str(SCRIPT), *words, "device=cpu"])
             print(f"  {model:26}{length:5g} min {peaks[model, length]:8.3f} GB", flush=True)
     short, long = minutes[0], minutes[-1]
     growth = {model: peaks[model, long] / peaks[model, short] for model in models}
     theirs = [peak_of([sys.executable, __file__, f"package={length}"]) for length in (60, 180)]
     print(f"  the openunmix package, 1 and 3 minutes: {theirs[0]:.3f} and {theirs[1]:.3f} GB\n")
     return {
-        "rss_60min_over_6min": growth,
+        "rss_long_over_short": growth,
         "peak_gb": {model: max(peaks[model, length] for length in minutes) for model in models},
         "openunmix_rss_3min_over_1min": theirs[1] / theirs[0],
     }
