@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+import torch
 from omegaconf import OmegaConf
 
 from tests.conftest import NARROW, make_run
@@ -19,7 +20,8 @@ MODELS = {
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_scored_estimate_is_the_stem_that_is_written(cli, songs, tmp_path, model):
-    words = [*MODELS[model], "data=musdb", f"data.root={songs}", "protocol=musdb18_mdx", *CPU]
+    torch.manual_seed(0)
+    words = [*MODELS[model], "targets=vocals_accompaniment", "data=musdb", f"data.root={songs}", "protocol=musdb18_mdx", *CPU]
     run = make_run(tmp_path / "run", *words)
     config = OmegaConf.merge(
         OmegaConf.load(run / "config.yaml"),
@@ -28,6 +30,8 @@ def test_the_scored_estimate_is_the_stem_that_is_written(cli, songs, tmp_path, m
     scored = Session(OmegaConf.to_yaml(config)).rows[ESTIMATE].separate("song 3")
     song = songs / "test/song 3/mixture.wav"
     assert cli(f"run={run}", f"input={song}", "format=wav", "bits=32", script="scripts/separate.py")[0] == 0
-    written, rate = soundfile.read(tmp_path / "work/separated/mixture/vocals.wav", dtype="float32")
-    assert rate == 44100 and np.abs(written).max() > 1e-3
-    np.testing.assert_allclose(scored[0], written.T, rtol=0, atol=1e-6)
+    for estimate, target in zip(scored, ("vocals", "accompaniment"), strict=True):
+        written, rate = soundfile.read(tmp_path / f"work/separated/mixture/{target}.wav", dtype="float32")
+        assert rate == 44100
+        np.testing.assert_allclose(estimate, written.T, rtol=0, atol=1e-6)
+    assert np.abs(scored).max() > 1e-3

@@ -1,5 +1,6 @@
 """The server: what comes from elsewhere, or is too large, or no music, is refused; nothing stays behind."""
 
+import contextlib
 import http.client
 import json
 import threading
@@ -57,7 +58,8 @@ def cookie(address):
 def ask(address, method, path, body=None, **headers):
     """Request a path, with the token if the headers name no other cookie."""
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
-    connection.request(method, path, body, {"Cookie": cookie(address)} | headers)
+    with contextlib.suppress(BrokenPipeError):  # the server may refuse a file before it has read all of it
+        connection.request(method, path, body, {"Cookie": cookie(address)} | headers)
     response = connection.getresponse()
     found = response.read()
     return response.status, json.loads(found) if "json" in response.getheader("content-type", "") else found
