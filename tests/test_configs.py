@@ -170,3 +170,20 @@ def test_what_is_wrong_with_a_config_is_said_in_one_sentence(override, sentence)
     with pytest.raises(InputError) as caught:
         check(config, Experiment)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "node"),
+    [
+        ("model.separator.stft", {"_target_": "torch.nn.Identity"}),
+        ("model.separator.phase", {"_target_": "unbraid.models.losses.MagnitudeL1"}),
+        ("model.separator", {"_target_": "torch.nn.Identity"}),
+        ("model.separator.stft", {"_target_": "unbraid.dsp.stft.STFT", "_partial_": True, "n_fft": 512, "hop_length": 128}),
+    ],
+)
+def test_a_class_of_another_kind_is_refused(key, node):
+    config = compose()
+    OmegaConf.update(config, key, OmegaConf.create(node), merge=False)
+    with pytest.raises(InputError) as raised:
+        check(config, Experiment)
+    assert raised.value.where.startswith(f"{key}: found {{'_target_'")

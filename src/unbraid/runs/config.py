@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -97,14 +98,14 @@ def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str]
         tree: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(" ".join(str(error).split())) from error
-    _bind(tree, schema, "")
+    _bind(tree, schema, "", allowed)
     _check_nodes(tree, "", allowed)
 
 
 def _check_nodes(value: Any, where: str, allowed: Sequence[str]) -> None:
     if isinstance(value, Mapping):
         if "_target_" in value:
-            _bind(value, resolve(value["_target_"], where, allowed), where)
+            _bind(value, resolve(value["_target_"], where, allowed), where, allowed)
         elif "_partial_" in value:
             raise InputError(f"{where}: has _partial_ but no _target_")
         for key, item in value.items():
@@ -116,7 +117,7 @@ def _check_nodes(value: Any, where: str, allowed: Sequence[str]) -> None:
         raise InputError(f"{where}: found {value}, expected a finite number")
 
 
-def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str) -> None:
+def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str, allowed: Sequence[str]) -> None:
     """Names and types of one node against one signature."""
     signature = inspect.signature(function).parameters
     parameters = {name: parameter for name, parameter in signature.items() if parameter.kind not in VARIADIC}
@@ -129,7 +130,7 @@ def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str) -> 
             continue
         if key not in parameters:
             raise InputError(f"{place}{key}: there is no such key; {unknown(key, parameters)}")
-        if key in hints and not _fits(value, hints[key]):
+        if key in hints and not _fits(value, hints[key], allowed):
             raise InputError(f"{place}{key}: found {value!r}, expected {_spell(parameters[key])}")
     if not node.get("_partial_"):
         for name, parameter in parameters.items():
@@ -145,16 +146,30 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a yaml value can stand for a parameter; nodes are checked on their own, and lists stand for tuples."""
+def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
+    """Return whether a yaml value can stand for a parameter. A list stands for a tuple, a node for what its class makes."""
     if isinstance(value, Mapping) and "_target_" in value:
-        return hint not in (bool, int, float, str)
+        return _makes(value, hint, allowed)
     if isinstance(value, bool) and hint in (int, float):
         return False
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     if any(isinstance(item, Mapping) and "_target_" in item for item in items):
         return True
     return _is(value, hint) or (isinstance(value, list) and _is(tuple(value), hint))
+
+
+def _makes(node: Mapping[str, Any], hint: Any, allowed: Sequence[str]) -> bool:
+    """Return whether a node makes an object of the type of a parameter, as far as its class tells."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if any(kind in (Any, object) or not inspect.isclass(kind) or getattr(kind, "_is_protocol", False) for kind in kinds):
+        return True
+    if node.get("_partial_"):
+        return False
+    try:
+        made = resolve(node["_target_"], "", allowed)
+    except InputError:  # raised again, with its key, where the node itself is checked
+        return True
+    return not inspect.isclass(made) or issubclass(made, kinds)
 
 
 def _is(value: Any, hint: Any) -> bool:
