@@ -111,7 +111,7 @@ def load_script(script: str):
 
 @pytest.fixture
 def cli(monkeypatch, capfd, tmp_path):
-    """Call train.py, or another door, from an empty folder; returns exit status, standard output and standard error."""
+    """Call train.py, or another script, from an empty folder; returns exit status, standard output and standard error."""
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the doors do
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the scripts do
 
 import mir_eval.separation
 import numpy as np

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 
 class SweepLauncher(BasicLauncher):
-    """Of train.py; the other doors run what they sweep over one after the other, in their own process."""
+    """Of train.py; the other scripts run what they sweep over one after the other, in their own process."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)

@@ -1,4 +1,4 @@
-"""`unbraid <verb>`: the same doors as the scripts."""
+"""`unbraid <verb>`: the same as the scripts."""
 
 import sys
 from importlib import import_module

@@ -104,7 +104,7 @@ class PlannedRun:
 def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
     """Run these, numbered from `first`; what is wrong with any of them is said before one starts.
 
-    A run that fails does not end the sweep: it is in `door.failed_runs`, and the folder says why.
+    A run that fails does not end the sweep: it is in `cli.failed_runs`, and the folder says why.
 
     Raises:
         InputError: a run cannot be, or not by this launcher; or the folder is that of another sweep.

@@ -1,4 +1,4 @@
-"""`unbraid <verb>`: every door under one name, for where the package is installed and the scripts are not."""
+"""`unbraid <verb>`: all scripts as one program, for an installed package, which has no scripts."""
 
 import sys
 from importlib import import_module
