@@ -153,6 +153,7 @@ def test_a_run_of_a_search_is_the_same_experiment():
         ("model.separator.net.skips=3", "model.separator.net.skips: found 3, expected bool"),
         ("model.separator.scaling=loud", "model.separator.scaling: found 'loud', expected Literal['patch', 'none']"),
         ("data.batch_size=true", "data.batch_size: found True, expected int"),
+        ("evaluation.inference.batch_size=true", "evaluation.inference.batch_size: found True, expected int | None"),
         ("seed=abc", "seed: found 'abc', expected int"),
         ("+colour=red", "colour: there is no such key"),
         ("targets.vocals=vocals", "targets: found {'vocals': 'vocals'}, expected dict[str, list[str]]"),

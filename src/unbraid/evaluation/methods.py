@@ -15,7 +15,7 @@ from unbraid.data.store import StoredTrack
 from unbraid.data.tracks import MIXTURE
 from unbraid.dsp.stft import STFT
 from unbraid.evaluation.estimates import EstimateFolder
-from unbraid.inference.chunked import InferenceOptions, streamed
+from unbraid.inference.chunked import InferenceOptions, device_of, streamed
 from unbraid.models.separators.base import Separator
 from unbraid.runs.errors import InputError
 from unbraid.scoring.oracles import ORACLES
@@ -63,7 +63,9 @@ class SeparatorMethod(Method):
 
     @property
     def settings(self) -> dict[str, float | str | None]:
-        return {**asdict(self.options), **self.separator.synthesis_options}
+        options = asdict(self.options)
+        del options["batch_size"]  # it changes rounding only
+        return {**options, **self.separator.synthesis_options}
 
     def origin(self, track: StoredTrack) -> str:
         return f"{self.weights}, {self.mixtures[track.name].entry.name}, {self.settings}"
@@ -80,7 +82,7 @@ class SeparatorMethod(Method):
             InputError: the estimates are not finite numbers.
         """
         blocks = [self.mixtures[name].tensor([MIXTURE])[0].numpy()]
-        device = next(self.separator.parameters()).device
+        device = device_of(self.separator)
         stretches = streamed(self.separator, blocks, self.sample_rate, self.options, device)
         estimates = np.concatenate([sources for _, sources in stretches], axis=-1)
         if not np.isfinite(estimates).all():

@@ -16,7 +16,7 @@ from unbraid.data.store import StoredTrack
 from unbraid.dsp.stft import STFT
 from unbraid.evaluation import pictures
 from unbraid.evaluation.methods import Method, Oracle, SeparatorMethod
-from unbraid.inference.chunked import InferenceOptions, at_rate, separated
+from unbraid.inference.chunked import InferenceOptions, at_rate, device_of, separated
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.masking import Masking
 from unbraid.runs.config import versions, write_json
@@ -73,7 +73,7 @@ class Evaluation:
             batches: each of one clip, see `data.chunks.Batch`, by name.
             folder: of them all.
         """
-        rate, device = separator.sample_rate, next(separator.parameters()).device
+        rate, device = separator.sample_rate, device_of(separator)
         for name, batch in batches.items():
             mixture, sources = batch.mixture[0].cpu(), batch.sources[0].cpu()
             estimates = torch.cat([*separated(separator, [mixture], self.inference, device)], dim=-1)
@@ -256,7 +256,7 @@ def _write_audio(folder: Path, separator: Separator, rate: int, mixture: Tensor,
 @torch.inference_mode()
 def _draw(folder: Path, name: str, separator: Separator, rate: int, mixture: Tensor, sources: Tensor) -> None:
     """Draw one picture per target, of the chunk in which the target is loudest, at the rate of the separator."""
-    device, chunk = next(separator.parameters()).device, separator.chunk_samples
+    device, chunk = device_of(separator), separator.chunk_samples
     stft = stft_for(separator).to(device)
     mixture, *each = (_as_heard(separator, signal, rate).to(device) for signal in (mixture, *sources))
     for s, target in enumerate(separator.targets):

@@ -53,7 +53,7 @@ class InferenceOptions:
     """How a long signal is separated.
 
     Args:
-        chunk_seconds: of what the network hears at once; None: what suits it.
+        chunk_seconds: length of a chunk; None: the one of training. It is raised to the shortest input of the network.
         overlap: share of a chunk that the next one hears too, in [0, 0.75]; None: what suits the network.
         batch_size: chunks at once; None: one on a CPU, whose caches more would not fit, and 48 s of them elsewhere.
         shifts: the mean of so many estimates, each of the chunk a little later.
@@ -113,20 +113,29 @@ class Cut(NamedTuple):
 
 
 def cut_for(model: Model, options: InferenceOptions) -> Cut:
-    """On the model's grid; the overlap is twice the model's reach where that is known, or a share of the chunk."""
-    chunk_alignment, asked = (
-        model.chunk_alignment,
-        None if options.chunk_seconds is None else round(options.chunk_seconds * model.sample_rate),
-    )
+    """Return how a signal is cut. Starts of chunks are multiples of the model's alignment.
+
+    The overlap is twice the receptive field and a short fade if the field is known, else a share of the chunk.
+    Chunks are at least as long as the model needs.
+    """
+    alignment = model.chunk_alignment
+    asked = model.chunk_samples if options.chunk_seconds is None else round(options.chunk_seconds * model.sample_rate)
     if options.overlap is None and model.receptive_field is not None:
-        overlap = _up(2 * model.receptive_field + SHORT_FADE, chunk_alignment)
-        chunk = max(asked or max(round(overlap / USUAL), model.chunk_samples), overlap + chunk_alignment)
-        return Cut(overlap + _up(chunk - overlap, chunk_alignment), overlap, SHORT_FADE, model.min_samples)
+        overlap = _up(2 * model.receptive_field + SHORT_FADE, alignment)
+        usual = asked if options.chunk_seconds is not None else max(round(overlap / USUAL), asked)
+        chunk = max(usual, overlap + alignment)
+        return Cut(overlap + _up(chunk - overlap, alignment), overlap, SHORT_FADE, model.min_samples)
     share = USUAL if options.overlap is None else options.overlap
-    chunk = max(asked or model.chunk_samples, model.min_samples)
-    hop = max(round(chunk * (1 - share)) // chunk_alignment, 1) * chunk_alignment
+    chunk = max(asked, model.min_samples)
+    hop = max(round(chunk * (1 - share)) // alignment, 1) * alignment
     overlap = max(chunk - hop, 0)
     return Cut(hop + overlap, overlap, int(FADED * overlap), model.min_samples)
+
+
+def device_of(model: Model) -> torch.device:
+    """Return the device of a model's parameters; the CPU if it has none."""
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
 def _up(samples: int, chunk_alignment: int) -> int:

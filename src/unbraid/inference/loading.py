@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from unbraid.audio import FASTEST, ChannelChoice, downmix
-from unbraid.inference.chunked import InferenceOptions, Model, streamed
+from unbraid.inference.chunked import InferenceOptions, Model, device_of, streamed
 from unbraid.inference.export.onnx_file import OnnxSeparator
 from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
 from unbraid.interop.published import read_weights
@@ -60,8 +60,7 @@ class Loaded:
     @property
     def device(self) -> torch.device:
         """The device that the model runs on."""
-        parameters = self.model.parameters() if isinstance(self.model, torch.nn.Module) else iter(())
-        return next((parameter.device for parameter in parameters), torch.device("cpu"))
+        return device_of(self.model)
 
     def to(self, device: str | None) -> "Loaded":
         """Move the model to a device and return it.

@@ -1,4 +1,4 @@
-"""What a separator reads from a network besides its output. A network without these attributes works too."""
+"""Attributes and methods of a network that a separator and its training use, if the network has them."""
 
 from typing import Protocol, runtime_checkable
 
@@ -21,7 +21,7 @@ class Bounded(Protocol):
     """A network with a finite receptive field.
 
     Attributes:
-        receptive_field: frames on either side that the mask of a frame depends on. It sets the overlap of chunks.
+        receptive_field: frames on either side that the output for a frame depends on. It sets the overlap of chunks.
     """
 
     receptive_field: int
@@ -37,4 +37,4 @@ class Whitening(Protocol):
 
 def stride_of(net: object) -> int:
     """Return the stride of a network; 1 if it has none."""
-    return net.stride if isinstance(net, Strided) else 1
+    return net.stride if isinstance(net, Strided) and isinstance(net.stride, int) else 1  # that of a convolution is a pair

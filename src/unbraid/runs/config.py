@@ -150,7 +150,7 @@ def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
     """Return whether a yaml value can stand for a parameter. A list stands for a tuple, a node for what its class makes."""
     if isinstance(value, Mapping) and "_target_" in value:
         return _makes(value, hint, allowed)
-    if isinstance(value, bool) and hint in (int, float):
+    if isinstance(value, bool) and not {bool, Any, object}.intersection(_kinds(hint)):  # to Python, true is a number too
         return False
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     if any(isinstance(item, Mapping) and "_target_" in item for item in items):
@@ -160,7 +160,7 @@ def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
 
 def _makes(node: Mapping[str, Any], hint: Any, allowed: Sequence[str]) -> bool:
     """Return whether a node makes an object of the type of a parameter, as far as its class tells."""
-    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kinds = _kinds(hint)
     if any(kind in (Any, object) or not inspect.isclass(kind) or getattr(kind, "_is_protocol", False) for kind in kinds):
         return True
     if node.get("_partial_"):
@@ -169,7 +169,12 @@ def _makes(node: Mapping[str, Any], hint: Any, allowed: Sequence[str]) -> bool:
         made = resolve(node["_target_"], "", allowed)
     except InputError:  # raised again, with its key, where the node itself is checked
         return True
-    return not inspect.isclass(made) or issubclass(made, kinds)
+    return inspect.isclass(made) and issubclass(made, kinds)
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """Return the types of a union, or the type itself."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def _is(value: Any, hint: Any) -> bool:
@@ -212,7 +217,7 @@ def _say_where(node: DictConfig, message: str, reason: str) -> str:
     named = re.search(r"full_key: (\S+)", message)
     place = named[1] if named else node._get_full_key(None)
     keys = OmegaConf.select(node._get_root(), place, default={})
-    return f"{place}{'.' if reason.split()[0].rstrip(':') in keys else ': '}{reason}"
+    return f"{place}{'.' if (reason.split() or [''])[0].rstrip(':') in keys else ': '}{reason}"
 
 
 def own_config(folder: Path) -> DictConfig:

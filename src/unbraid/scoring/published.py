@@ -82,7 +82,7 @@ def _distance(found: float | None, figure: float) -> dict[str, float | None]:
 
 
 def comparison_text(compared: Mapping[str, Any]) -> str:
-    """What `Reference.compare` gives, as a line for each target, or as one that says why there is no distance."""
+    """Return the result of `PublishedScores.compare` as a line for each target, or the reason why there is no distance."""
     if "differs" in compared:
         return f"no distance to reference ({compared['name']}): {compared['differs']}"
     return "\n".join(

@@ -33,7 +33,8 @@ THIS_RUN = "this run"  # its row in tables
 
 
 class Workflow(ABC):
-    """Train and test a model. Subclasses define what depends on the kind of model: preparation, introduction and test."""
+    """Train and test a model. Subclasses define what depends on the kind of model: preparation,
+    introduction, clips, test and report."""
 
     task: Task
     data: MultitrackData | Digits
@@ -67,7 +68,7 @@ class Workflow(ABC):
             echo(f"data    {notice}", file=sys.stderr)
         if len(notices) > MOST_NOTICES:
             more = len(notices) - MOST_NOTICES
-            echo(f"data    {more} more: scripts/prepare.py with dry_run=true lists them", file=sys.stderr)
+            echo(f"data    {more} more; those of files are listed by scripts/prepare.py with dry_run=true", file=sys.stderr)
 
     def _run(self) -> State:
         fit(self.trainer, self.task, self.data, self.folder)
@@ -104,7 +105,7 @@ class Workflow(ABC):
             echo(f"best    no validation has chosen weights; checkpoints/{BEST} holds the last ones", flush=True)
 
     def cost(self) -> dict[str, Any]:
-        """What training has taken, beside the time that `metrics.csv` has: memory in bytes, at its highest."""
+        """Return the number of parameters, the devices, and the peak memory of this process in bytes."""
         device = self.trainer.strategy.root_device
         return {
             "parameters": sum(parameter.numel() for parameter in self.task.parameters()),
@@ -179,5 +180,5 @@ def multitrack(data: MultitrackData | Digits) -> MultitrackData:
         InputError: they are images.
     """
     if not isinstance(data, MultitrackData):
-        raise InputError("data", "the model needs songs", found=data.kind, expected="sound")
+        raise InputError("data", "the model needs songs", found=data.kind, expected="audio")
     return data
