@@ -66,7 +66,7 @@ def test_unusable_waveform_is_refused(run, waveform, found):
     assert (None if caught.value.found is None else str(caught.value.found)) == found
 
 
-@pytest.mark.parametrize("rate", [0, "44100", float("nan"), 10**13])
+@pytest.mark.parametrize("rate", [0, 3, 999, "44100", float("nan"), 10**13])
 def test_unusable_sample_rate_is_refused(run, rate):
     with pytest.raises(InputError) as caught:
         unbraid.load(run).separate(torch.zeros(1, 5), rate)

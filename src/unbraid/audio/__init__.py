@@ -1,7 +1,7 @@
 """Audio files to arrays and back: read whole or in blocks, write, resample, downmix. FFmpeg is inside the PyAV wheel."""
 
 from unbraid.audio.channels import ChannelChoice, downmix, to_channels
-from unbraid.audio.decoder import FASTEST
+from unbraid.audio.decoder import FASTEST, SLOWEST
 from unbraid.audio.reader import BLOCK, AudioInput, AudioReader, open_audio, read, seconds
 from unbraid.audio.resampling import resample, resample_blocks
 from unbraid.audio.writer import SUFFIXES, Bits, write, write_blocks, write_streams
@@ -9,6 +9,7 @@ from unbraid.audio.writer import SUFFIXES, Bits, write, write_blocks, write_stre
 __all__ = [
     "BLOCK",
     "FASTEST",
+    "SLOWEST",
     "SUFFIXES",
     "AudioInput",
     "AudioReader",

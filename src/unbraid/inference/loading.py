@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from unbraid.audio import FASTEST, ChannelChoice, downmix
+from unbraid.audio import FASTEST, SLOWEST, ChannelChoice, downmix
 from unbraid.inference.chunked import InferenceOptions, Model, device_of, streamed
 from unbraid.inference.export.onnx_file import OnnxSeparator
 from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
@@ -101,8 +101,10 @@ class Loaded:
             InputError: the waveform is not an array of finite floats of that shape, or the rate is invalid.
         """
         signal = downmix(_signal(waveform), channels)
-        if not isinstance(sample_rate, Real) or not 1 <= sample_rate <= FASTEST:
-            raise InputError("sample_rate", "is invalid", found=repr(sample_rate), expected=f"a number from 1 to {FASTEST} Hz")
+        if not isinstance(sample_rate, Real) or not SLOWEST <= sample_rate <= FASTEST:
+            raise InputError(
+                "sample_rate", "is invalid", found=repr(sample_rate), expected=f"a number from {SLOWEST} to {FASTEST} Hz"
+            )
         options = options or InferenceOptions()
         stretches = [sources for _, sources in streamed(self.model, [signal], sample_rate, options, self.device)]
         sources = torch.cat([torch.from_numpy(stretch) for stretch in stretches], dim=-1)

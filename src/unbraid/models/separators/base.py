@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from unbraid.audio import FASTEST
+from unbraid.audio import FASTEST, SLOWEST
 from unbraid.runs.errors import InputError
 
 LONGEST_CHUNK = 2**26  # samples, 25 minutes at 44.1 kHz: the longest input of a network
@@ -79,8 +79,8 @@ class Separator(nn.Module, ABC):
             raise InputError("targets: none given; choose some with targets=vocals, or +targets.NAME=[source, …]")
         if channels not in (1, 2):
             raise InputError(f"channels must be 1 or 2, found {channels}")
-        if not 1 <= sample_rate <= FASTEST:
-            raise InputError(f"sample_rate must be in [1, {FASTEST}] Hz, found {sample_rate}")
+        if not SLOWEST <= sample_rate <= FASTEST:  # soxr crashes between 3 Hz and 768 kHz
+            raise InputError(f"sample_rate must be in [{SLOWEST}, {FASTEST}] Hz, found {sample_rate}")
         if not 0 <= chunk_seconds <= LONGEST_CHUNK / sample_rate:
             raise InputError(f"chunk_seconds must be in [0, {LONGEST_CHUNK / sample_rate:.0f}], found {chunk_seconds}")
         self.sample_rate, self.channels = sample_rate, channels
