@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import soundfile
@@ -15,6 +16,7 @@ from tests.scoring.test_protocols import protocol
 from unbraid.data.layouts.musdb import MUSDB18
 from unbraid.data.store import Store
 from unbraid.dsp.stft import STFT
+from unbraid.evaluation.methods import mixtures_for
 from unbraid.evaluation.scorer import ESTIMATE, MIXED, Evaluation, Scorer, baselines, report, write_scores
 from unbraid.inference.chunked import InferenceOptions
 from unbraid.runs.errors import InputError
@@ -151,3 +153,10 @@ def test_another_protocol_of_the_same_name_does_not_overwrite_scores(scorer):
 def test_a_negative_number_of_clips_is_refused():
     with pytest.raises(InputError, match="clips must be at least 0, found -1"):
         Evaluation(InferenceOptions(), -1)
+
+
+@pytest.mark.parametrize(("heard", "scored", "asked"), [(1, 1, []), (1, 2, []), (2, 2, []), (2, 1, [(44100, 2)])])
+def test_a_stereo_separator_has_stereo_mixtures_also_if_scores_are_mono(heard, scored, asked):
+    found, one = [], replace(protocol("musdb18_mdx"), channels=scored)
+    tracks = mixtures_for(SimpleNamespace(channels=heard), one, ["scored"], lambda *form: found.append(form) or ["stereo"])
+    assert tracks == (["stereo"] if asked else ["scored"]) and found == asked

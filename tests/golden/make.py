@@ -57,13 +57,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
 @contextlib.contextmanager
 def working_folder() -> Iterator[Path]:
     """Change to an empty folder that is removed at the end."""
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            yield Path(folder)
-        finally:
-            os.chdir(before)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        yield Path(folder)
 
 
 def run(script: str, *arguments: str) -> str:

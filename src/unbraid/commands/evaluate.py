@@ -19,7 +19,7 @@ from unbraid.data.tracks import Split, few
 from unbraid.data.training_tracks import tracks_trained_on
 from unbraid.dsp.stft import STFT
 from unbraid.evaluation.estimates import EstimateFolder
-from unbraid.evaluation.methods import EstimateFiles, Method, Oracle, SeparatorMethod, fingerprint, mixture_format
+from unbraid.evaluation.methods import EstimateFiles, Method, Oracle, SeparatorMethod, fingerprint, mixtures_for
 from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
 from unbraid.models.separators.base import Separator
 from unbraid.runs.config import build, checkpoint_path, own_config
@@ -243,7 +243,7 @@ class Session:
             files.check([track.name for track in self.scorer.tracks])
             return EstimateFiles(files, rate)
         protocol = self.scorer.protocol
-        mixtures = self.data.whole(SPLIT, *mixture_format(self.separator, protocol), progress=True)
+        mixtures = mixtures_for(self.separator, protocol, self.scorer.tracks, partial(self.data.whole, SPLIT, progress=True))
         return self.evaluation.of(self.separator, fingerprint(self.checkpoint), mixtures, protocol)
 
     @cached_property
@@ -251,8 +251,10 @@ class Session:
         """Return which scored tracks the run was trained or validated on, see `tracks_trained_on`."""
         if not self.subject_is_run:
             return {}
-        rate, channels = self.separator.sample_rate, self.separator.channels  # content is compared as training saw it
-        return tracks_trained_on(Path(self.node.run), self.data.whole(SPLIT, rate, channels, progress=True))
+        own = self.separator.sample_rate, self.separator.channels  # content is compared as training saw it
+        scored = self.scorer.protocol.format
+        tracks = self.scorer.tracks if own == scored else self.data.whole(SPLIT, *own, progress=True)
+        return tracks_trained_on(Path(self.node.run), tracks)
 
     @cached_property
     def checkpoint(self) -> Path:

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -90,10 +90,19 @@ class SeparatorMethod(Method):
         return estimates
 
 
-def mixture_format(separator: Separator, protocol: Protocol) -> tuple[int, int]:
-    """Return the rate in Hz and the channels of the mixtures that are separated to be scored, see `SeparatorMethod`."""
+def mixtures_for(
+    separator: Separator, protocol: Protocol, tracks: Sequence[StoredTrack], whole: Callable[[int, int], Sequence[StoredTrack]]
+) -> Sequence[StoredTrack]:
+    """Return the tracks whose mixtures are separated to be scored, see `SeparatorMethod`.
+
+    Args:
+        separator: separates them.
+        protocol: scores the estimates.
+        tracks: tracks that are scored, in the format of the protocol.
+        whole: returns the same tracks at a rate in Hz and with a number of channels; called if the separator has more channels.
+    """
     rate, channels = protocol.format
-    return rate, max(channels, separator.channels)
+    return tracks if separator.channels <= channels else whole(rate, separator.channels)
 
 
 @dataclass(frozen=True)

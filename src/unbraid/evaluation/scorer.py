@@ -46,7 +46,7 @@ class Evaluation:
         self.inference, self.clips = inference, clips
 
     def of(self, separator: Separator, weights: str, mixtures: Sequence[StoredTrack], protocol: Protocol) -> SeparatorMethod:
-        """Return a separator as a method; the mixtures have the format of `mixture_format`."""
+        """Return a separator as a method; the mixtures are those of `mixtures_for`."""
         by_name = {track.name: track for track in mixtures}
         return SeparatorMethod(separator.eval(), weights, by_name, protocol.format[0], self.inference)
 

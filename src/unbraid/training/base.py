@@ -108,7 +108,7 @@ class Workflow(ABC):
         """Return the number of parameters, the devices, and the peak memory of this process in bytes."""
         device = self.trainer.strategy.root_device
         return {
-            "parameters": sum(parameter.numel() for parameter in self.task.parameters()),
+            "parameters": parameter_count(self.task),
             "memory": peak_memory(device),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "devices": self.trainer.world_size,
@@ -117,7 +117,7 @@ class Workflow(ABC):
     def about(self) -> About:
         """What loggers are told of the run, which has a record."""
         tree: Any = OmegaConf.to_container(self.config, resolve=True)
-        facts = {"parameters": sum(one.numel() for one in self.task.parameters()), "data_fingerprint": self.data.fingerprint()}
+        facts = {"parameters": parameter_count(self.task), "data_fingerprint": self.data.fingerprint()}
         return About(self.folder, read_record(self.folder) or {}, strip_launch_keys(tree), facts, sweep_name(self.folder))
 
     @abstractmethod
@@ -168,9 +168,14 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def parameter_count(net: torch.nn.Module) -> int:
+    """Return the number of parameters."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
 def millions(net: torch.nn.Module) -> str:
     """Return the number of parameters in millions, as printed."""
-    return f"{sum(parameter.numel() for parameter in net.parameters()) / 1e6:.2f}"
+    return f"{parameter_count(net) / 1e6:.2f}"
 
 
 def multitrack(data: MultitrackData | Digits) -> MultitrackData:

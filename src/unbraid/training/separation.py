@@ -15,7 +15,7 @@ from unbraid.data.module import MultitrackData
 from unbraid.data.statistics import statistics
 from unbraid.data.store import StoredTrack
 from unbraid.data.training_tracks import write_training_tracks
-from unbraid.evaluation.methods import Method, mixture_format
+from unbraid.evaluation.methods import Method, mixtures_for
 from unbraid.evaluation.reconstruction import on_device
 from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for
 from unbraid.interop.published import load_published
@@ -65,7 +65,8 @@ class SeparationWorkflow(Workflow):
             at, source_group, weights, self.data.whole("test", *at.format, progress=self.trainer.is_global_zero),
             self.folder / "scores" / at.name, self.data.cache_dir / "baselines", self.trainer.strategy.root_device,
         )  # fmt: skip
-        self.mixtures = self.data.whole("test", *mixture_format(separator, at), progress=self.trainer.is_global_zero)
+        whole = partial(self.data.whole, "test", progress=self.trainer.is_global_zero)
+        self.mixtures = mixtures_for(separator, at, self.scorer.tracks, whole)
 
     def start_from_statistics(self) -> None:
         """Set the statistics of the training mixtures in networks that normalize their input."""
