@@ -1,4 +1,4 @@
-"""Audio files of many kinds, made by Debian's ffmpeg from one short signal, and what becomes of them when they are damaged."""
+"""Make audio files of many kinds from one short signal with Debian's ffmpeg, and damage them in several ways."""
 
 import os
 import shutil
@@ -59,22 +59,22 @@ def base(samples: int = SAMPLES) -> bytes:
 
 @cache
 def encoded(kind: str, samples: int = SAMPLES, to_pipe: bool = False) -> bytes | None:
-    """Return the file of a kind as ffmpeg writes it, to a file or to a pipe; None if ffmpeg cannot."""
+    """Return the bytes that ffmpeg writes for a kind, to a file or to a pipe; None if ffmpeg fails."""
     arguments, muxer = KINDS[kind]
     assert FFMPEG is not None
-    place = Path(gettempdir()) / f"unbraid-test-{os.getpid()}"  # its own for each process of a test run
+    path = Path(gettempdir()) / f"unbraid-test-{os.getpid()}"  # one for each process of a test run
     command = [FFMPEG, "-v", "error", "-y", "-f", "s16le", "-ar", str(RATE), "-ac", "2", "-i", "-", *arguments.split()]
-    target = "-" if to_pipe else str(place)
+    target = "-" if to_pipe else str(path)
     try:
         done = subprocess.run([*command, "-f", muxer, target], input=base(samples), capture_output=True, check=False)
-        found = done.stdout if to_pipe else place.read_bytes() if place.exists() else b""
+        data = done.stdout if to_pipe else path.read_bytes() if path.exists() else b""
     finally:
-        place.unlink(missing_ok=True)
-    return found if done.returncode == 0 and found else None
+        path.unlink(missing_ok=True)
+    return data if done.returncode == 0 and data else None
 
 
 def damaged(kind: str, condition: str) -> bytes | None:
-    """Return a file of a kind in a condition; None if the kind cannot have it."""
+    """Return the bytes of a kind in a condition; None if the condition does not exist for the kind."""
     whole = encoded(kind)
     assert whole is not None, kind
     match condition:
@@ -96,15 +96,15 @@ def damaged(kind: str, condition: str) -> bytes | None:
 
 
 def with_length(kind: str, data: bytes, factor: float) -> bytes | None:
-    """Return a file whose header declares another length than it has; None for kinds without such a field."""
+    """Return a file whose header declares `factor` times its length; None for kinds without a length field."""
     field = LENGTH_FIELDS.get(kind)
     if field is None:
         return None
-    place, size, order, bits = field(data)
-    value = int.from_bytes(data[place : place + size], order)  # type: ignore[arg-type]
-    kept, length = value >> bits << bits, value & (1 << bits) - 1
-    changed = kept | int(length * factor) & ~1
-    return data[:place] + changed.to_bytes(size, order) + data[place + size :]  # type: ignore[arg-type]
+    start, size, order, bits = field(data)
+    value = int.from_bytes(data[start : start + size], order)  # type: ignore[arg-type]
+    other_bits, length = value >> bits << bits, value & (1 << bits) - 1
+    changed = other_bits | int(length * factor) & ~1
+    return data[:start] + changed.to_bytes(size, order) + data[start + size :]  # type: ignore[arg-type]
 
 
 def _after(name: bytes, size: int, order: str, skip: int = 0) -> Callable[[bytes], tuple[int, int, str, int]]:

@@ -1,4 +1,4 @@
-"""Channels: the gains of ITU-R BS.775, channels by name and not by order, and arrays without names."""
+"""Channels: the gains of ITU-R BS.775, channels by name, and arrays without channel names."""
 
 import av
 import numpy as np
@@ -12,7 +12,7 @@ HALF = 0.5**0.5
 
 
 def one_each(channels: int) -> np.ndarray:
-    """Return a signal whose channel c is 1 in its own stretch of 100 samples and 0 elsewhere. Shape: [channels, samples]."""
+    """Return a signal [channels, samples] whose channel c is 1 in samples 100 c to 100 c + 99 and 0 elsewhere."""
     return np.kron(np.eye(channels, dtype=np.float32), np.ones(100, np.float32))
 
 
@@ -46,19 +46,19 @@ def test_unknown_layout_keeps_the_first_two():
     assert gains.tolist() == np.eye(2, 9).tolist() and "unknown" in message
 
 
-def test_one_and_two_channels_stay():
+def test_one_and_two_channels_are_unchanged():
     for channels in (1, 2):
         assert np.array_equal(audio.downmix(one_each(channels)), one_each(channels))
 
 
-def test_mono_is_the_mean_and_stereo_the_copy():
+def test_mono_is_the_mean_and_stereo_a_copy():
     stereo = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 100)).astype(np.float32)
     assert np.allclose(audio.to_channels(stereo, 1), stereo.mean(0))
     assert np.array_equal(audio.to_channels(stereo[:1], 2), stereo[[0, 0]])
 
 
 def surround(path, container: str, codec: str) -> None:
-    """Write a second of 5.1 sound with one tone in the centre alone."""
+    """Write a second of 5.1 audio with a tone in the centre channel only."""
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48000) / 48000)
     samples = np.zeros((6, 48000), np.float32)
     samples[2] = tone
@@ -94,5 +94,5 @@ def test_wav_without_names_states_the_assumption(tmp_path):
     assert len(messages) == 1 and "assumed" in messages[0]
 
 
-def test_gains_hold_no_channel_louder_than_the_front():
+def test_sum_of_gains_is_bounded():
     assert max(sum(gain) for gain in GAINS.values()) <= 2 * HALF + 1e-9

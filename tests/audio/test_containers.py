@@ -1,4 +1,4 @@
-"""Declared lengths: what each header field states, and headers that state nonsense."""
+"""Declared lengths: the length fields of each container, and headers with wrong fields."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_kinds_whose_length_is_exact(tmp_path, kind, is_exact):
 
 
 @pytest.mark.parametrize("kind", ["s16.wav", "au", "caf", "flac", "vbr.mp3", "mka", "wma"])
-def test_pipe_leaves_the_length_unknown(tmp_path, kind):
+def test_length_is_unknown_after_a_pipe(tmp_path, kind):
     path = tmp_path / f"a.{kind}"
     path.write_bytes(damaged(kind, "unknown"))
     if kind == "flac":  # ffmpeg's encoder knows the length of a short pipe; a stream of unknown length states 0
@@ -60,27 +60,27 @@ def test_tag_after_a_trailing_chunk_is_ignored(tmp_path):
     assert audio.read(path)[0][0].shape[1] == 44100
 
 
-def test_empty_chunk_before_the_sound_hides_no_truncation(tmp_path):
+def test_truncation_is_found_after_an_empty_chunk(tmp_path):
     path, whole = tmp_path / "a.wav", encoded("s16.wav")
     path.write_bytes((whole[:12] + b"LIST" + bytes(4) + whole[12:])[:60_000])
     assert declared_length(path, "wav").is_truncated
 
 
-def test_wav_over_four_gigabytes_is_read_on(tmp_path, monkeypatch):
-    """A 32-bit length that overflowed: the limit is lowered, since a file of 4 GB would take minutes."""
+def test_wav_over_four_gigabytes_is_read(tmp_path, monkeypatch):
+    """Read a file whose 32-bit length overflowed. The limit is lowered, because a file of 4 GB would take minutes."""
     monkeypatch.setattr(containers, "LONGEST_32", 100_000)
     path = tmp_path / "long.wav"
     path.write_bytes(damaged("s16.wav", "shorter"))
     with audio.open_audio(path) as reader:
         assert sum(block.shape[1] for block in reader) == 44100
-    assert any("32 bits" in message for message in reader.messages)
+    assert any("32-bit" in message for message in reader.messages)
 
 
 @pytest.mark.parametrize(
     "kind", ["s16.wav", "rf64.wav", "w64", "aiff", "caf", "au", "mka", "wma", "m4a", "flac", "tta", "wv", "vbr.mp3"]
 )
 @pytest.mark.parametrize("length", [1, 5, 12, 20, 30, 45, 80])
-def test_heads_of_any_length_are_no_crash(tmp_path, kind, length):
+def test_heads_of_any_length_are_accepted(tmp_path, kind, length):
     path = tmp_path / "head"
     path.write_bytes(encoded(kind)[:length])
     for demuxer in containers.READERS:

@@ -1,4 +1,4 @@
-"""The matrix of containers and conditions: each file is read to its end, as ffmpeg reads it, or refused by name."""
+"""Matrix of containers and conditions: each file is read to its end like in ffmpeg, or an error names it."""
 
 import subprocess
 from pathlib import Path
@@ -13,8 +13,8 @@ from unbraid.data.tracks import AudioStream, Track
 from unbraid.runs.errors import InputError
 
 pytestmark = pytest.mark.skipif(FFMPEG is None, reason="needs ffmpeg")
-# What becomes of a file of a kind in each condition: it is read, refused, or (-) cannot be made.
-# Refused although ffmpeg reads something: the samples would be fewer than there are, or fewer than the header states.
+# Expected outcome of each kind in each condition: `read`, `refused`, or `-` if the file cannot be made.
+# Some files are refused although ffmpeg reads them: the result would lack samples of the file or of the declared length.
 OUTCOMES = {
     # complete, unknown, shorter, longer, truncated, joined, trailing, leading, zero, one
     "s16.wav": "read read refused refused refused refused read refused refused read",
@@ -70,7 +70,7 @@ def in_blocks(path: Path) -> np.ndarray:
 
 
 def in_store(path: Path) -> int:
-    """Return the number of samples of a file in the store at its own rate."""
+    """Return the number of samples of a file in a store with the sample rate of the file."""
     with audio.open_audio(path) as reader:
         rate = reader.rate
     track = Track("song", "train", {"vocals": (AudioStream(path),)})
@@ -92,7 +92,7 @@ def test_file_is_read_to_its_end_or_refused(tmp_path, kind, condition, outcome):
     (whole,), _ = audio.read(path)
     assert np.array_equal(in_blocks(path), whole) and in_store(path) == whole.shape[1]
     expected = ffmpeg_samples(path)
-    if condition == "joined":  # ffmpeg 5.1 itself loses a part of joined flac and gains some of joined opus
+    if condition == "joined":  # ffmpeg 5.1 loses a part of joined flac files and adds samples to joined opus files
         assert whole.shape[1] > max(expected, 1.9 * SAMPLES) - LONGEST_FRAME
     else:
         assert whole.shape[1] == expected
@@ -131,7 +131,7 @@ def test_lossless_samples_are_the_signal(tmp_path, kind):
 @pytest.mark.parametrize("arguments", ["", "-t 0.7", "-ss 0.2"])
 @pytest.mark.parametrize("kind", ["vbr.mp3", "cbr.mp3", "plain.mp3"])
 def test_copied_mp3_is_read(tmp_path, kind, arguments):
-    """`ffmpeg -c copy` writes headers whose padding is shorter than the delay of a decoder."""
+    """Read files of `ffmpeg -c copy`, whose headers state a padding that is shorter than the decoder delay."""
     (tmp_path / f"a.{kind}").write_bytes(file_of(kind, "unknown"))
     copy = tmp_path / "copy.mp3"
     command = [FFMPEG, "-v", "error", "-i", tmp_path / f"a.{kind}", *arguments.split(), "-c", "copy", copy]
@@ -172,17 +172,17 @@ def mutations(seeds: range) -> list[tuple[int, str]]:
 
 
 def mutated(seed: int, data: bytes) -> bytes:
-    """Return a file with bits changed in its head or anywhere, cut, with a hole, or with bytes inserted."""
+    """Return a damaged file: truncated, with changed bits in the head or anywhere, or with bytes removed or inserted."""
     random, changed = np.random.default_rng(seed), bytearray(data)
     match seed // len(KINDS) % 5:
         case 0:
             del changed[random.integers(len(data)) :]
         case 1:
-            for place in random.integers(0, 100, 5):
-                changed[place] ^= 1 << random.integers(8)
+            for position in random.integers(0, 100, 5):
+                changed[position] ^= 1 << random.integers(8)
         case 2:
-            for place in random.integers(0, len(data), 20):
-                changed[place] ^= 1 << random.integers(8)
+            for position in random.integers(0, len(data), 20):
+                changed[position] ^= 1 << random.integers(8)
         case 3:
             start = random.integers(len(data))
             del changed[start : start + 3000]
@@ -193,7 +193,7 @@ def mutated(seed: int, data: bytes) -> bytes:
 
 
 def check_mutations(folder: Path, seeds: range) -> int:
-    """Return the number of mutated files that are read; each other one is refused by name."""
+    """Check that each mutated file is read or named by an error, and return the number of files that are read."""
     count = 0
     for seed, kind in mutations(seeds):
         data = file_of(kind, "complete")

@@ -1,4 +1,4 @@
-"""Reading and writing: what comes out is what went in, and every file that cannot be read is named."""
+"""Reading and writing: written samples are read back, and an error names each file that cannot be read."""
 
 from pathlib import Path
 
@@ -16,23 +16,23 @@ def noise(samples: int = 4000, channels: int = 2) -> np.ndarray:
     return np.random.default_rng(0).uniform(-0.5, 0.5, (channels, samples)).astype(np.float32)
 
 
-def test_a_stem_file_has_five_streams_whose_mixture_is_not_their_sum(stem_file):
+def test_mixture_of_a_stem_file_differs_from_sum(stem_file):
     (mixture, *stems), rate = audio.read(stem_file, range(5))
     assert rate == 44100
     assert mixture.shape == (2, 268288) and all(stem.shape == mixture.shape for stem in stems)
     residual = mixture - sum(stems)
     assert 0.02 < np.sqrt(np.mean(residual**2)) < 0.04
-    assert np.abs(mixture).max() > 1  # lossy decoding overshoots, and it must survive
+    assert np.abs(mixture).max() > 1  # peaks over 1 of lossy files must not be clipped
 
 
-def test_streams_come_in_the_order_asked_for(stem_file):
+def test_streams_are_in_the_requested_order(stem_file):
     both, _ = audio.read(stem_file, [4, 1])
     (vocals,), _ = audio.read(stem_file, [4])
     assert np.array_equal(both[0], vocals) and not np.array_equal(both[1], vocals)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
-def test_written_audio_comes_back_within_half_a_step(tmp_path, suffix):
+def test_written_samples_are_read_back(tmp_path, suffix):
     audio.write(tmp_path / f"a.{suffix}", noise(), 8192)
     (samples,), rate = audio.read(tmp_path / f"a.{suffix}")
     assert rate == 8192
@@ -47,7 +47,7 @@ def test_int16_is_written_as_it_is(tmp_path):
 
 
 def broken_files(folder: Path, stem_file: Path) -> dict[str, tuple[Path, str]]:
-    """Return files that are not audio, or not all of it, and a word of the problem of each."""
+    """Return files that are not audio or are incomplete, each with a word of its problem."""
     soundfile.write(folder / "whole.wav", noise(40000).T, 44100)
     soundfile.write(folder / "nan.wav", np.array([0.0, np.nan]), 44100, subtype="FLOAT")
     soundfile.write(folder / "none.wav", np.zeros((0, 2)), 44100)
@@ -116,7 +116,7 @@ def test_playlist_is_refused(tmp_path, name, reader):
     assert caught.value.where == str(tmp_path / name)
 
 
-def test_a_name_that_reads_like_a_protocol_is_a_name(tmp_path, monkeypatch, stem_file):
+def test_name_like_a_protocol_is_a_file(tmp_path, monkeypatch, stem_file):
     monkeypatch.chdir(tmp_path)
     Path("concat:a").write_bytes(stem_file.read_bytes())
     assert len(audio.read(Path("concat:a"))[0]) == 1
@@ -130,7 +130,7 @@ def test_a_name_that_reads_like_a_protocol_is_a_name(tmp_path, monkeypatch, stem
         ("a.wv", "wavpack"), ("a.tta", "tta"), ("a.flv", "aac"), ("a.caf", "alac"), ("a.mpg", "mp2"),
     ],
 )  # fmt: skip
-def test_containers_of_sound_are_opened(tmp_path, name, codec):
+def test_audio_containers_are_opened(tmp_path, name, codec):
     path = tmp_path / name
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=48000, layout="stereo", options={"strict": "-2"})

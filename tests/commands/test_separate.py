@@ -236,7 +236,7 @@ def test_a_terminal_sees_how_many_seconds_are_done_and_how_fast(tmp_path, monkey
         ("nan.wav", "contains NaN or infinite samples"),
         ("huge.wav", "samples that are far too large, expected at most 1e+06"),
         ("missing.wav", "no such file"),
-        ("picture.png", "is not an audio file of a kind that is read here"),
+        ("picture.png", "is not an audio or video file"),
         ("still.mp4", "has no audio stream"),
         ("slow.wav", "found 10 Hz, expected 1000 to 768000"),
     ],

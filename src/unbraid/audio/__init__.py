@@ -1,4 +1,7 @@
-"""Audio files to arrays and back: read whole or in blocks, write, resample, downmix. FFmpeg is inside the PyAV wheel."""
+"""Read and write audio files, and resample and downmix arrays.
+
+Files are read whole or in blocks. FFmpeg is part of the PyAV wheel, so that no other program is needed.
+"""
 
 from unbraid.audio.channels import ChannelChoice, downmix, to_channels
 from unbraid.audio.decoder import FASTEST, SLOWEST

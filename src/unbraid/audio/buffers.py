@@ -1,4 +1,8 @@
-"""Large arrays that are used again: to get fresh memory from the kernel takes about as long as to fill it with samples."""
+"""Pool of large arrays whose memory is used again.
+
+Requesting fresh memory from the kernel takes about as long as filling it with samples. Use `numpy.empty` for small arrays and
+for arrays that are made once.
+"""
 
 import math
 import sys
@@ -7,22 +11,30 @@ from typing import Any
 
 import numpy as np
 
-# How many references a kept array has while nobody else holds it: the list, the loop and the call that counts.
+# References to an array that is free: the list, the loop variable and the argument of `getrefcount`.
 FREE = 3
 
 
 class BufferPool:
-    """Gives out arrays, and the same memory again as soon as nothing holds a view of it.
+    """Provide arrays, and use the memory of an array again when no view of it exists any more.
 
     Args:
-        kept: how many arrays at most wait for their next use.
+        kept: maximum number of arrays that the pool keeps for later use; the largest are kept.
     """
 
     def __init__(self, kept: int) -> None:
         self.kept, self.arrays = kept, list[np.ndarray]()
 
     def take(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
-        """An array of any content, yours for as long as you or a tensor of it holds it. Shape: `shape`."""
+        """Return an array with arbitrary content. Its memory is not used again while the array or a tensor of it exists.
+
+        Args:
+            shape: shape of the array.
+            dtype: NumPy dtype of the array.
+
+        Returns:
+            A contiguous array.
+        """
         size = math.prod(shape)
         for flat in self.arrays:
             if flat.dtype == dtype and flat.size >= size and sys.getrefcount(flat) == FREE:

@@ -1,8 +1,9 @@
-"""Channels of a signal: surround sound to stereo, stereo to mono and back.
+"""Change the number of channels: surround sound to stereo, stereo to mono, mono to stereo.
 
-The downmix is that of Recommendation ITU-R BS.775: the centre and the surround channels are added to the front channels 3 dB
-quieter, the low-frequency effects channel is dropped. Height channels, which it does not cover, count as surround channels.
-Use it by default: films carry the voice in the centre channel.
+The downmix follows Recommendation ITU-R BS.775. The centre channel and the surround channels are added to the front channels
+at -3 dB, and the low-frequency effects channel is dropped. The recommendation does not cover height channels: they are treated
+as surround channels. `downmix` is the default, because films carry the voice in the centre channel. Choose `front` if the front
+channels are a complete stereo mix.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ GAINS = {
     "TFL": (HALF, 0.0), "TFR": (0.0, HALF), "TSL": (HALF, 0.0), "TSR": (0.0, HALF), "TBL": (HALF, 0.0), "TBR": (0.0, HALF),
     "TBC": (0.5, 0.5),
 }  # fmt: skip
-# The order of the channels in files that name none, by their number: that of Microsoft's WAVE_FORMAT_EXTENSIBLE.
+# Assumed channel order of files without channel names, by the number of channels (Microsoft's WAVE_FORMAT_EXTENSIBLE).
 DEFAULT_LAYOUTS = {
     3: ("FL", "FR", "FC"),
     4: ("FL", "FR", "BL", "BR"),
@@ -32,20 +33,20 @@ DEFAULT_LAYOUTS = {
 
 
 def stereo_gains(names: Sequence[str], choice: ChannelChoice) -> tuple[np.ndarray, str]:
-    """Return the matrix that makes stereo of more than two channels, and a message that states what it does.
+    """Return the matrix that converts more than two channels to stereo, and a message that describes the conversion.
 
     Args:
-        names: FFmpeg's name of each channel. If front left or front right is not among them, the default for their number
-            is assumed.
-        choice: `downmix`: that of ITU-R BS.775; `front`: front left and front right alone.
+        names: FFmpeg's name of each channel. If FL or FR is missing, the default layout for this number of channels is
+            assumed.
+        choice: `downmix` (ITU-R BS.775) or `front` (front left and front right only).
 
-    Shape:
-        [2, channels].
+    Returns:
+        Gains [2, channels] of each input channel in left and right, and the message without the name of the file.
     """
     known = {"FL", "FR"} <= {*names}
     layout = tuple(names) if known else DEFAULT_LAYOUTS.get(len(names), ())
     if not layout:
-        return np.eye(2, len(names), dtype=np.float32), f"has {len(names)} channels of unknown places; the first two are used"
+        return np.eye(2, len(names), dtype=np.float32), f"has {len(names)} channels of unknown layout; the first two are used"
     assumed = "" if known else "assumed to be "
     shown = f"has {len(names)} channels ({assumed}{' '.join(layout)})"
     if choice == "front":
@@ -57,10 +58,17 @@ def stereo_gains(names: Sequence[str], choice: ChannelChoice) -> tuple[np.ndarra
 
 
 def downmix(samples: np.ndarray, choice: ChannelChoice = "downmix") -> np.ndarray:
-    """Make stereo of an array with more than two channels, whose order is assumed from their number.
+    """Convert an array with more than two channels to stereo, with the default channel order for this number of channels.
+
+    Args:
+        samples: signal; one or two channels are returned unchanged.
+        choice: see `stereo_gains`.
 
     Shape:
-        [channels, samples] -> [at most 2, samples].
+        [channels, samples] -> [min(channels, 2), samples].
+
+    Returns:
+        The mono or stereo signal.
     """
     if len(samples) <= 2:
         return samples
@@ -69,10 +77,17 @@ def downmix(samples: np.ndarray, choice: ChannelChoice = "downmix") -> np.ndarra
 
 
 def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
-    """Make mono (the mean) or stereo (a mono signal on both sides) of a signal with one or two channels.
+    """Convert between mono and stereo: mono is the mean of both channels, stereo is the mono signal twice.
+
+    Args:
+        samples: signal with one or two channels.
+        channels: number of channels of the result, 1 or 2.
 
     Shape:
         [1 or 2, samples] -> [channels, samples].
+
+    Returns:
+        The signal with `channels` channels.
     """
     if channels == 1:
         return samples.mean(axis=0, keepdims=True)

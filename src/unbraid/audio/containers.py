@@ -1,14 +1,14 @@
-"""Lengths that container headers declare, to tell a file that was cut off from a short one.
+"""Read the length that a file header declares, so that a truncated file can be distinguished from a short one.
 
-FFmpeg decodes every file to its end and shortens a declared length to the size of the file. This module reads the few header
-fields that state how long the sound is: a position in bytes, or a number of samples. A length is
+FFmpeg decodes every file to its end, and reduces a declared length to the size of the file. This module therefore reads the
+header fields that state the end of the audio as a position in bytes, or its length as a number of samples. A length is
 
-- exact if the header states it: RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio, TAK, mp4, ASF
-  (wma), Matroska and webm, DSF, and mp3 with a Xing or Info header;
-- an estimate, from the bit rate, for other mp3 files and for raw streams (aac, ac3, dts, MPEG transport streams);
-- unknown if the file was written to a pipe, which leaves the fields empty.
+- exact if the header states it. These are RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio,
+  TAK, mp4, ASF (wma), Matroska, webm and DSF, and mp3 with a Xing or Info header;
+- an estimate from the bit rate for other mp3 files and for raw streams (aac, ac3, dts, MPEG transport streams);
+- unknown if the file was written to a pipe, because the length fields are then empty.
 
-Only a file of exact length can be refused as truncated.
+Only a file of exact length can be refused as truncated. The decoder reads the lengths of Monkey's Audio and TAK with FFmpeg.
 Sources: Microsoft RIFF, EBU Tech 3306 (RF64), Apple AIFF-C and CAF, RFC 9639 (FLAC), RFC 9559 (Matroska), RFC 3533 (Ogg), the
 LAME tag, Microsoft ASF, ISO/IEC 14496-12 (mp4).
 """
@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-# A header may count some bytes of itself; a truncated file lacks more.
+# Some declared lengths include header bytes, so that a complete file can be this many bytes shorter than declared.
 SLIP_BYTES = 128
-# Tags that follow the sound and are not chunks of their own are smaller than this, and than a quarter of the sound.
+# Bytes after the audio that are accepted as a tag: at most this number, and at most a quarter of the audio.
 TAIL_BYTES = 2**16
 MOST_CHUNKS = 10_000
 DECODER_DELAY = 529  # samples of an mp3 decoder
@@ -30,17 +30,17 @@ LONGEST_32 = 2**32  # bytes that a 32-bit length can state
 
 @dataclass(frozen=True)
 class Declared:
-    """The length that a header declares.
+    """Store the length that the header of a file declares.
 
     Args:
         missing: number of bytes by which the file is shorter than declared.
-        extra: number of bytes after the declared end that belong to no known part of the file.
+        extra: number of bytes after the declared end that are not a known chunk or tag.
         samples: exact number of samples per channel; None if the header does not state it.
-        slack: number of samples by which a complete file may be shorter than that.
-        is_exact: True if either the samples or the end of the sound in the file is stated.
-        is_joined: True if a second file begins after the end of the first.
-        is_unended: True if the file lacks the mark of its end that its container requires.
-        overflows: True if a 32-bit length of a file over 4 GB cannot be right.
+        slack: number of samples by which a complete file may be shorter than `samples`.
+        is_exact: True if the header states the number of samples or the end of the audio in bytes.
+        is_joined: True if a second file starts after the end of the first.
+        is_unended: True if the end mark that the container requires is missing.
+        overflows: True if the file has 4 GB or more and its 32-bit length field is wrong.
     """
 
     missing: int = 0
@@ -54,11 +54,12 @@ class Declared:
 
     @property
     def is_truncated(self) -> bool:
+        """Return True if more than `SLIP_BYTES` bytes are missing."""
         return self.missing > SLIP_BYTES
 
 
 class _Chunks(NamedTuple):
-    """A family of containers that consist of chunks with a name and a size."""
+    """Describe a family of containers that consist of chunks with a name and a size."""
 
     first: int  # position of the first chunk
     name_bytes: int
@@ -66,7 +67,7 @@ class _Chunks(NamedTuple):
     order: str
     align: int
     counts_header: bool
-    sound: tuple[bytes, ...]  # names of the chunks with the sound
+    sound: tuple[bytes, ...]  # names of the chunks with audio
 
     @property
     def header(self) -> int:
@@ -84,10 +85,10 @@ FAMILIES = {
     b"caff": _Chunks(8, 4, 8, "big", 1, False, (b"data",)),
     b"riff": _Chunks(40, 16, 8, "little", 8, True, (b"data",)),  # W64
 }
-# Programs that write to a pipe cannot know the size: FFmpeg, GStreamer, sox and arecord leave these.
+# Sizes that FFmpeg, GStreamer, sox and arecord write if the output is a pipe and the size is unknown.
 STREAMED_32 = (range(1), range(0x7FFFF000, 0x80000001), range(0xFFFFF000, 0x100000000))
 STREAMED_64 = 2**63 - 2**12
-# Atoms at the top of an mp4.
+# Atoms at the top level of an mp4.
 ATOMS = (
     b"ftyp", b"styp", b"moov", b"moof", b"mfra", b"mdat", b"free", b"skip", b"wide", b"uuid", b"sidx", b"ssix", b"meta",
     b"udta", b"emsg", b"prft", b"pnot", b"pdin",
@@ -96,7 +97,7 @@ ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 class _File:
-    """A file as bytes that are read at a position; beyond the end there are none."""
+    """Read bytes and numbers of a file by position. Reads after the end of the file return fewer bytes or none."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self.data, self.size = data, len(data)
@@ -108,31 +109,30 @@ class _File:
         return int.from_bytes(self.bytes(position, count), order)  # type: ignore[arg-type]
 
     def up_to(self, end: int) -> Declared:
-        """Return the exact length of a file that must reach `end`, a position in bytes."""
+        """Return the length of a file whose audio ends at `end`, a position in bytes."""
         extra = max(self.size - end, 0)
         return Declared(max(end - self.size, 0), extra if extra > min(TAIL_BYTES, end // 4) else 0, is_exact=True)
 
 
 def declared_length(path: Path, demuxer: str) -> Declared:
-    """Read the length that a file declares.
+    """Read the length that the header of a file declares.
 
     Args:
-        path: of an audio or video file.
+        path: path of an audio or video file.
         demuxer: FFmpeg's name of the container.
+
+    Returns:
+        The declared length. `is_exact` is False if the container does not state it.
     """
     if not path.stat().st_size:
         return Declared()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return READERS.get(demuxer, _unknown)(_File(data))
+        return READERS[demuxer](_File(data)) if demuxer in READERS else Declared()
 
 
 def length_overflows(path: Path) -> bool:
-    """Return True if a wav file is longer than its 32-bit header can state."""
+    """Return True if a wav file has 4 GB or more and its 32-bit length field is wrong."""
     return path.stat().st_size >= LONGEST_32 and declared_length(path, "wav").overflows
-
-
-def _unknown(file: _File) -> Declared:
-    return Declared()
 
 
 def _chunked(file: _File) -> Declared:
@@ -154,7 +154,7 @@ def _chunked(file: _File) -> Declared:
 
 
 def _walk(file: _File, family: _Chunks) -> tuple[list[tuple[bytes, int, int | None]], int]:
-    """Return name, start and size of each chunk, a size of None being unknown, and the position after the last chunk."""
+    """Return the name, start and size of each chunk (None if unknown), and the position after the last chunk."""
     chunks: list[tuple[bytes, int, int | None]] = []
     position, data_64 = family.first, 0
     while position + family.header <= file.size and len(chunks) < MOST_CHUNKS:
@@ -176,7 +176,7 @@ def _walk(file: _File, family: _Chunks) -> tuple[list[tuple[bytes, int, int | No
 
 
 def _is_streamed(size: int, size_bytes: int, start: int, file_size: int) -> bool:
-    """Return True if a size is that of a chunk which was written to a pipe, and the file holds something else."""
+    """Return True if a chunk size is a placeholder that programs write to a pipe."""
     if size_bytes == 8:
         return size < 0 or size >= STREAMED_64
     return start + size != file_size and any(size in values for values in STREAMED_32)
@@ -198,16 +198,16 @@ def _matroska(file: _File) -> Declared:
 
 
 def _vint(file: _File, position: int) -> tuple[int, int]:
-    """Return a variable-length integer of EBML, and the position after it."""
+    """Return the EBML variable-length integer at a position, and the position after it."""
     first = file.number(position, 1)
     count = 9 - first.bit_length() if first else 1
     return file.number(position, count) & (2 ** (7 * count) - 1), position + count
 
 
 def _asf(file: _File) -> Declared:
-    place = file.data.find(ASF_PROPERTIES, 0, TAIL_BYTES)
-    size, is_broadcast = file.number(place + 40, 8, "little"), file.number(place + 88, 4, "little") & 1
-    return Declared() if place < 0 or is_broadcast or not size else file.up_to(size)
+    start = file.data.find(ASF_PROPERTIES, 0, TAIL_BYTES)
+    size, is_broadcast = file.number(start + 40, 8, "little"), file.number(start + 88, 4, "little") & 1
+    return Declared() if start < 0 or is_broadcast or not size else file.up_to(size)
 
 
 def _dsf(file: _File) -> Declared:
@@ -257,7 +257,7 @@ def _tta(file: _File) -> Declared:
 
 
 def _mp3(file: _File) -> Declared:
-    """Read a Xing or Info header with the delay and padding of a LAME tag; see http://gabriel.mp3-tech.org/mp3infotag.html."""
+    """Read a Xing or Info header, and delay and padding of a LAME tag, see http://gabriel.mp3-tech.org/mp3infotag.html."""
     start = _after_id3(file)
     is_mpeg1 = file.number(start + 1, 1) & 0x18 == 0x18
     for place in (start + 36, start + 21, start + 13):
@@ -273,13 +273,13 @@ def _mp3(file: _File) -> Declared:
     has_gaps = file.bytes(lame, 4) in (b"LAME", b"Lavf", b"Lavc")
     delay, padding = divmod(file.number(lame + 21, 3), 2**12) if has_gaps else (0, 0)
     frame = 1152 if is_mpeg1 else 576
-    # FFmpeg skips the delay of its own decoder too, also if the padding is shorter. Copied and joined files lack a frame.
+    # FFmpeg also skips the delay of its decoder, even if the padding is shorter. Copied and joined files lack a frame.
     skipped = delay + DECODER_DELAY + max(padding - DECODER_DELAY, 0) if has_gaps else 0
     return Declared(samples=max(frames * frame - skipped, 0), slack=frame, is_exact=True)
 
 
 def _after_id3(file: _File) -> int:
-    """Return the position after the ID3v2 tags that precede the sound."""
+    """Return the position after the ID3v2 tags at the start of a file."""
     position = 0
     while file.bytes(position, 3) == b"ID3":
         size = 0

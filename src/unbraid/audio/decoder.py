@@ -1,10 +1,10 @@
-"""Decode the packets of audio streams to float32, count the samples, and check at the end that none are missing."""
+"""Decode the packets of audio streams to float32, count the samples, and check at the end that no samples are missing."""
 
 import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import av
 import numpy as np
@@ -13,29 +13,31 @@ from unbraid.audio.channels import ChannelChoice, stereo_gains
 from unbraid.audio.containers import Declared
 from unbraid.runs.errors import InputError
 
-LONGEST_HOURS = 6.0  # a small file can hold days of silence
+LONGEST_HOURS = 6.0  # a small file can contain days of silence, which would fill the memory
 HOURS_VARIABLE = "UNBRAID_MAX_AUDIO_HOURS"
-SLOWEST, FASTEST = 1000, 768_000  # Hz; other rates come from damaged headers
-# Containers whose duration FFmpeg reads from an exact number of samples.
+SLOWEST, FASTEST = 1000, 768_000  # Hz; other sample rates come from damaged headers
+# Containers whose duration in FFmpeg is an exact number of samples.
 EXACT_DURATIONS = ("mov,mp4,m4a,3gp,3g2,mj2", "ape", "tak")
-# Dtype and full scale of FFmpeg's sample formats; planar ones end in p.
+# Dtype and full scale of FFmpeg's sample formats. The names of planar formats end in p.
 FORMATS = {
     "u8": (np.uint8, 2.0**7), "s16": (np.int16, 2.0**15), "s32": (np.int32, 2.0**31), "s64": (np.int64, 2.0**63),
     "flt": (np.float32, 1.0), "dbl": (np.float64, 1.0),
 }  # fmt: skip
-# The mask and value of the first two bytes of each frame; packets without them are tags or other junk between frames.
+# Mask and value of the first two bytes of each audio frame. Packets with other values are tags or other junk.
 SYNC = {"mp3": (0xFFE0, 0xFFE0), "mp3float": (0xFFE0, 0xFFE0), "mp2": (0xFFE0, 0xFFE0), "mp2float": (0xFFE0, 0xFFE0),
         "ac3": (0xFFFF, 0x0B77), "eac3": (0xFFFF, 0x0B77)}  # fmt: skip
 
 
 class StreamDecoder:
-    """Decodes the packets of one audio stream to float32, counts what it decodes, and checks it at the end.
+    """Decode the packets of one audio stream to float32, and check the number of samples at the end.
+
+    An invalid sample rate, and a declared length that does not match the file, raise InputError.
 
     Args:
-        path: of the file.
-        stream: the audio stream.
-        declared: the length that the container's header declares.
-        channels: how stereo is made of more than two channels.
+        path: path of the file.
+        stream: audio stream of FFmpeg.
+        declared: length that the header of the container declares.
+        channels: conversion of more than two channels to stereo.
     """
 
     def __init__(self, path: Path, stream: av.AudioStream, declared: Declared, channels: ChannelChoice) -> None:
@@ -52,25 +54,34 @@ class StreamDecoder:
         self._check_header()
 
     def decode(self, packet: av.Packet) -> Iterator[np.ndarray]:
-        """Yield the samples of a packet.
+        """Decode one packet.
+
+        Args:
+            packet: packet of the audio stream.
 
         Shape:
-            [1 or 2, n] each.
+            [1 or 2, n] each block.
+
+        Yields:
+            Blocks of float32 samples.
+
+        Raises:
+            InputError: the packet is damaged, the sample rate or the number of channels changes, or the stream is too long.
         """
         try:
             frames = packet.decode()
         except (av.FFmpegError, ValueError) as error:
-            if self._is_sound(packet):
-                raise self._damaged(error) from error
+            if self._is_audio(packet):
+                self._raise_damaged(error)
             self.junk += packet.size
             return
         for frame in frames:
             assert isinstance(frame, av.AudioFrame)
             if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.source_channels):
                 raise InputError(
-                    self.path, "changes its sample rate or its channels on the way",
+                    self.path, f"changes its sample rate or number of channels after {self.samples / self.rate:.2f} s",
                     found=f"{frame.sample_rate} Hz and {frame.layout.nb_channels} channels",
-                    expected=f"{self.rate} Hz and {self.source_channels}, as at its start",
+                    expected=f"{self.rate} Hz and {self.source_channels} channels, as at the start",
                 )  # fmt: skip
             self.samples += frame.samples
             self._check_length()
@@ -79,10 +90,10 @@ class StreamDecoder:
             yield planes if self.gains is None else self.gains @ planes
 
     def finish(self, error: av.FFmpegError | None, end: int) -> None:
-        """Check the decoded samples.
+        """Check the number of decoded samples after the last packet.
 
         Args:
-            error: that ended the reading of packets, if one did.
+            error: error of FFmpeg that ended the reading of packets; None at the end of the file.
             end: position in the file after the last packet, in bytes.
 
         Raises:
@@ -90,16 +101,18 @@ class StreamDecoder:
         """
         expected, slack = self.declared.samples, self.declared.slack
         if expected is None and self.stream.container.format.name in EXACT_DURATIONS and self.stream.duration:
-            # An mp4 counts whole frames, of which an edit list may cut the first and the last.
+            # The duration of an mp4 counts whole frames. An edit list may cut the first and the last frame.
             expected, slack = round(self.stream.duration * (self.stream.time_base or 0) * self.rate), self.longest_frame
         if expected is not None and self.samples < expected - slack:
-            raise InputError(self.path, "is truncated", found=f"{self.samples} samples", expected=f"{expected} by its header")
+            raise InputError(
+                self.path, "is truncated", found=f"{self.samples} samples", expected=f"{expected}, as in its header"
+            )
         if error is not None:
             self._after_error(error, end, is_complete=expected is not None)
         if not self.samples:
             raise InputError(self.path, "contains no samples")
         if self.junk:
-            self.messages.append(f"{self.junk} bytes between its frames are not sound and were ignored")
+            self.messages.append(f"{self.junk} bytes between the audio frames are not audio and were ignored")
 
     def _check_header(self) -> None:
         if not SLOWEST <= self.rate <= FASTEST:
@@ -113,17 +126,19 @@ class StreamDecoder:
             )
         if declared.is_joined:
             raise InputError(
-                self.path, "contains a second file after its end", hint="Split it, or join the sound and not the files."
+                self.path,
+                "contains a second file after its end",
+                hint="Split the file, or decode both parts and join the samples.",
             )
         if declared.overflows:
-            self.messages.append("is longer than the 32 bits of its header can state; it is read to its end")
+            self.messages.append("is longer than its 32-bit length field can state, and is read to its end")
         elif declared.extra:
             raise InputError(
-                self.path, "continues after the end that its header declares", found=f"{declared.extra} bytes more",
-                hint="Its header is wrong: repair it, for example with ffmpeg -i FILE -c copy NEW.",
+                self.path, "continues after the end that its header declares", found=f"{declared.extra} more bytes",
+                hint="The header is wrong. Repair it, for example with ffmpeg -i FILE -c copy NEW.",
             )  # fmt: skip
         if declared.is_unended:
-            self.messages.append("has no mark of its end; it may have been cut off")
+            self.messages.append("lacks its end mark, and may be truncated")
 
     def _check_length(self) -> None:
         if self.samples > self.hours * 3600 * self.rate:
@@ -132,27 +147,27 @@ class StreamDecoder:
                 hint=f"Set the environment variable {HOURS_VARIABLE} to allow more.",
             )  # fmt: skip
 
-    def _is_sound(self, packet: av.Packet) -> bool:
+    def _is_audio(self, packet: av.Packet) -> bool:
         mask, value = SYNC.get(self.stream.codec_context.name, (0, 0))
         return int.from_bytes(bytes(packet)[:2]) & mask == value
 
     def _after_error(self, error: av.FFmpegError, end: int, is_complete: bool) -> None:
-        """Accept junk after a complete stream; refuse damage, and another file that would be lost."""
+        """Accept junk after a complete stream. Raise InputError for damage and for a second file after the first."""
         with self.path.open("rb") as file:
             magic = file.read(4)
             file.seek(end)
             tail = file.read()
         if not is_complete or magic in tail:
-            raise self._damaged(error)
+            self._raise_damaged(error)
         self.junk += len(tail)
 
-    def _damaged(self, error: Exception) -> InputError:
-        place = f"after {self.samples / self.rate:.2f} s" if self.rate else None
-        return InputError(self.path, f"is damaged, truncated or not audio ({reason(error)})", found=place)
+    def _raise_damaged(self, error: Exception) -> NoReturn:
+        place = f"an error after {self.samples / self.rate:.2f} s"
+        raise InputError(self.path, f"is damaged, truncated or not audio ({reason(error)})", found=place) from error
 
 
 def _longest_hours() -> float:
-    """Return the longest duration of a file that is decoded, in hours; InputError if the user's value is invalid."""
+    """Return the longest allowed duration of a file in hours. Raise InputError if the user's value is invalid."""
     given = os.environ.get(HOURS_VARIABLE, str(LONGEST_HOURS))
     try:
         hours = float(given)
@@ -166,7 +181,19 @@ def _longest_hours() -> float:
 def decode_streams(
     path: Path, container: av.container.InputContainer, decoders: Sequence[StreamDecoder]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the index of a stream with some of its samples, until all streams are decoded and checked."""
+    """Decode several audio streams of a file in one pass, and check them at the end.
+
+    Args:
+        path: path of the file.
+        container: the file, opened by FFmpeg.
+        decoders: one decoder for each stream.
+
+    Shape:
+        [1 or 2, n] each block.
+
+    Yields:
+        The index of a stream in the container, and a block of its samples.
+    """
     by_index = {decoder.stream.index: decoder for decoder in decoders}
     error, end = None, 0
     packets = container.demux([decoder.stream for decoder in decoders])
@@ -203,5 +230,5 @@ def _float_planes(frame: av.AudioFrame, channels: int) -> np.ndarray:
 
 
 def reason(error: Exception) -> str:
-    """Return the words of an error of FFmpeg."""
+    """Return the message of an FFmpeg error."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,7 +1,8 @@
 """Decode audio and video files to their end, whole or block by block, with the FFmpeg inside the PyAV wheel.
 
-No length in a header is trusted: samples are counted, and compared with the header only where it states an exact length, see
-`unbraid.audio.containers`. Signals with more than two channels become stereo, see `unbraid.audio.channels`.
+The length in a header is not trusted. Samples are counted, and the count is compared with the header if the header states an
+exact length, see `unbraid.audio.containers`. More than two channels are converted to stereo, see `unbraid.audio.channels`.
+Use `read` for files that fit into memory, and `open_audio` for long files.
 """
 
 import os
@@ -20,19 +21,20 @@ from unbraid.audio.containers import declared_length, length_overflows
 from unbraid.audio.decoder import StreamDecoder, decode_streams, reason
 from unbraid.runs.errors import InputError
 
-BLOCK = 2**15  # samples
-LOUDEST = 1e6  # larger samples come from damaged files, and overflow in float32 on the way
-ALLOCATED_SECONDS = 600  # memory is taken for at most so much of a length that may be wrong,
-ALLOCATED_RATIO = 32  # and for at most so many samples per byte of the file
-SMALL_PACKETS = "32768"  # bytes of a wav packet: eight times FFmpeg's default, and the buffers stay in the cache
-# FFmpeg's names of its demuxers for containers that hold sound themselves. A playlist names other files and may be endless;
-# FFmpeg recognises it by its content, whatever the name of the file is.
+BLOCK = 2**15  # samples of a block
+LOUDEST = 1e6  # larger samples come from damaged files, and overflow in later float32 computations
+# A declared length may be wrong. Memory is reserved for at most this duration, and this number of samples per byte of the file.
+ALLOCATED_SECONDS = 600
+ALLOCATED_RATIO = 32
+SMALL_PACKETS = "32768"  # bytes of a wav packet: eight times FFmpeg's default, and small enough for the CPU cache
+# FFmpeg's demuxers of containers that contain audio. Playlists are excluded: they name other files and may be endless, and
+# FFmpeg recognises them by their content and not by the name of the file.
 CONTAINERS = (
     "aac", "ac3", "aiff", "amr", "amrnb", "amrwb", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "dtshd", "dv", "eac3",
     "flac", "flv", "gsm", "loas", "matroska", "mlp", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "mxf", "ogg", "rm", "shn",
     "tak", "truehd", "tta", "w64", "wav", "webm", "wtv", "wv",
 )  # fmt: skip
-# FFmpeg's names of the tags that are copied to stems, by libsndfile's names.
+# Tags that are copied to separated files: libsndfile's names, and FFmpeg's names.
 TAGS = {
     "title": "title", "artist": "artist", "album": "album", "date": "date", "genre": "genre", "comment": "comment",
     "copyright": "copyright", "license": "license", "tracknumber": "track",
@@ -40,13 +42,13 @@ TAGS = {
 
 
 class AudioReader:
-    """Reads one audio stream of a file, block by block.
+    """Read one audio stream of a file, block by block.
 
     Args:
-        path: of the file.
-        container: the file as FFmpeg has opened it.
-        stream: index of the audio stream, counted among the audio streams.
-        channels: how stereo is made of more than two channels.
+        path: path of the file.
+        container: the file, opened by FFmpeg.
+        stream: index of the audio stream among the audio streams of the file.
+        channels: conversion of more than two channels to stereo.
     """
 
     def __init__(
@@ -60,41 +62,45 @@ class AudioReader:
         self.messages = self.decoder.messages
         if chosen := _chosen_stream(container, stream):
             self.messages.insert(0, chosen)
-        found = {name.lower(): value for name, value in (self.decoder.stream.metadata | container.metadata).items()}
-        self.tags = {name: value for name, key in TAGS.items() if (value := found.get(key))}
+        metadata = {name.lower(): value for name, value in (self.decoder.stream.metadata | container.metadata).items()}
+        self.tags = {name: value for name, key in TAGS.items() if (value := metadata.get(key))}
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield all samples as float32 blocks of about `BLOCK` samples.
+        """Decode the stream to its end.
+
+        A file that is damaged, truncated, empty or too long raises InputError, and so do NaN, infinite and too large samples.
 
         Shape:
-            [1 or 2, n] each.
+            [1 or 2, n] each block, n about `BLOCK`.
 
-        Raises:
-            InputError: the file is damaged, truncated, empty or too long, or contains NaN, infinite or far too large samples.
+        Yields:
+            Blocks of float32 samples.
         """
-        waiting: list[np.ndarray] = []
+        parts: list[np.ndarray] = []
         samples = 0
         for _, part in decode_streams(self.path, self.container, [self.decoder]):
-            waiting.append(part)
+            parts.append(part)
             samples += part.shape[1]
             if samples >= BLOCK:
-                yield _checked(self.path, np.concatenate(waiting, axis=1))
-                waiting, samples = [], 0
-        if waiting:
-            yield _checked(self.path, np.concatenate(waiting, axis=1))
+                yield _checked(self.path, np.concatenate(parts, axis=1))
+                parts, samples = [], 0
+        if parts:
+            yield _checked(self.path, np.concatenate(parts, axis=1))
 
 
 @contextmanager
 def open_audio(path: Path, stream: int = 0, channels: ChannelChoice = "downmix") -> Iterator[AudioReader]:
     """Open an audio or video file to read one of its audio streams in blocks.
 
-    Args:
-        path: of the file.
-        stream: index of the audio stream, counted among the audio streams.
-        channels: how stereo is made of more than two channels.
+    A file that is missing, unreadable, not audio, truncated or without this stream raises InputError.
 
-    Raises:
-        InputError: the file is missing, cannot be read, is not audio, is truncated, or lacks the stream.
+    Args:
+        path: path of the file.
+        stream: index of the audio stream among the audio streams of the file.
+        channels: conversion of more than two channels to stereo.
+
+    Yields:
+        The reader of the stream.
     """
     with open_container(path) as container:
         yield AudioReader(path, container, stream, channels)
@@ -102,12 +108,12 @@ def open_audio(path: Path, stream: int = 0, channels: ChannelChoice = "downmix")
 
 @dataclass(frozen=True)
 class AudioInput:
-    """An audio stream that a user has chosen.
+    """Identify an audio stream that the user has chosen.
 
     Args:
-        path: of an audio or video file.
-        stream: index of the audio stream, counted among the audio streams.
-        channels: how stereo is made of more than two channels.
+        path: path of an audio or video file.
+        stream: index of the audio stream among the audio streams of the file.
+        channels: conversion of more than two channels to stereo.
     """
 
     path: Path
@@ -115,7 +121,7 @@ class AudioInput:
     channels: ChannelChoice = "downmix"
 
     def open(self) -> AbstractContextManager[AudioReader]:
-        """Open it, see `open_audio`."""
+        """Open the stream, see `open_audio`."""
         return open_audio(self.path, self.stream, self.channels)
 
 
@@ -126,47 +132,55 @@ def read(
     channels: ChannelChoice = "downmix",
     messages: list[str] | None = None,
 ) -> tuple[list[np.ndarray], int]:
-    """Decode some audio streams of a file in one pass.
+    """Decode one or several audio streams of a file in one pass.
 
     Args:
-        path: of an audio or video file.
-        streams: indices of the audio streams, counted among the audio streams.
-        memory: pool to take the arrays from.
-        channels: how stereo is made of more than two channels.
-        messages: list that messages about the file are added to.
+        path: path of an audio or video file.
+        streams: indices of the audio streams among the audio streams of the file.
+        memory: pool that provides the arrays; None to allocate new arrays.
+        channels: conversion of more than two channels to stereo.
+        messages: list to which messages about the file are appended.
 
     Shape:
-        [1 or 2, samples] each.
+        [1 or 2, samples] each array.
 
     Returns:
-        One float32 array per stream, and their sample rate in Hz. Samples of lossy files may exceed 1.0.
+        One float32 array for each stream, and their common sample rate in Hz. Samples of lossy files may exceed 1.0.
 
     Raises:
-        InputError: see `AudioReader`; or the streams have different sample rates.
+        InputError: the streams have different sample rates, or the file cannot be used, see `open_audio`.
     """
     with open_container(path) as container:
         declared = declared_length(path, container.format.name)
         decoders = [StreamDecoder(path, _stream(path, container, stream), declared, channels) for stream in streams]
         rates = {decoder.rate for decoder in decoders}
         if len(rates) > 1:
-            raise InputError(path, "has streams of different sample rates", found=f"{sorted(rates)} Hz", expected="one rate")
-        whole = {decoder.stream.index: _Growing(container, decoder, memory or BufferPool(0)) for decoder in decoders}
+            raise InputError(
+                path, "has streams of different sample rates", found=f"{sorted(rates)} Hz", expected="one sample rate"
+            )
+        arrays = {decoder.stream.index: _GrowingArray(container, decoder, memory or BufferPool(0)) for decoder in decoders}
         for index, block in decode_streams(path, container, decoders):
-            whole[index].append(block)
+            arrays[index].append(block)
         if messages is not None:
             messages += dict.fromkeys(f"{path.name}: {message}" for decoder in decoders for message in decoder.messages)
-        return [_checked(path, whole[decoder.stream.index].array()) for decoder in decoders], decoders[0].rate
+        return [_checked(path, arrays[decoder.stream.index].array()) for decoder in decoders], decoders[0].rate
 
 
 def seconds(path: Path) -> float:
-    """Estimate the duration of a file in seconds without decoding it; 0 if the header does not state it."""
+    """Return the duration of a file in seconds, estimated without decoding; 0 if it is unknown."""
     with open_container(path) as container:
         return _seconds(container, _stream(path, container, 0))
 
 
 @contextmanager
 def open_container(path: Path) -> Iterator[av.container.InputContainer]:
-    """Open a file with FFmpeg, which may open no other file for it.
+    """Open a file with FFmpeg, which must not open any other file.
+
+    Args:
+        path: path of the file.
+
+    Yields:
+        The opened container.
 
     Raises:
         InputError: the file is missing, cannot be read, or its container is damaged or not one of `CONTAINERS`.
@@ -181,23 +195,21 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     try:
         container = av.open(f"file:{path}", container_options=options)
     except (av.FFmpegError, ValueError) as error:
-        kind = (
-            "is not an audio file of a kind that is read here; playlists and raw samples are not"
-            if getattr(error, "errno", 0) == EINVAL
-            else None
-        )
-        raise InputError(path, kind or f"is damaged, truncated or not audio ({reason(error)})") from error
+        if getattr(error, "errno", 0) == EINVAL:
+            hint = "Playlists and raw samples cannot be read."
+            raise InputError(path, "is not an audio or video file of a supported format", hint=hint) from error
+        raise InputError(path, f"is damaged, truncated or not audio ({reason(error)})") from error
     with container:
         yield container
 
 
-class _Growing:
-    """An array that holds as many samples as come, made for the number that the header announces."""
+class _GrowingArray:
+    """Collect blocks of samples in an array that has the declared length at first and grows if necessary."""
 
     def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: BufferPool) -> None:
-        announced = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)
-        announced = min(announced, ALLOCATED_RATIO * (decoder.path.stat().st_size + BLOCK))
-        self.samples, self.count = memory.take((decoder.channels, announced), np.float32), 0
+        declared = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)
+        declared = min(declared, ALLOCATED_RATIO * (decoder.path.stat().st_size + BLOCK))
+        self.samples, self.count = memory.take((decoder.channels, declared), np.float32), 0
 
     def append(self, block: np.ndarray) -> None:
         start, self.count = self.count, self.count + block.shape[1]
@@ -213,7 +225,7 @@ class _Growing:
 
 
 def _checked(path: Path, samples: np.ndarray) -> np.ndarray:
-    if not (samples.max() <= LOUDEST and samples.min() >= -LOUDEST):  # NaN is neither
+    if not (samples.max() <= LOUDEST and samples.min() >= -LOUDEST):  # also true for NaN
         raise InputError(
             path, "contains NaN or infinite samples, or samples that are far too large", expected=f"at most {LOUDEST:g}"
         )
@@ -221,24 +233,24 @@ def _checked(path: Path, samples: np.ndarray) -> np.ndarray:
 
 
 def _stream(path: Path, container: av.container.InputContainer, index: int) -> av.AudioStream:
-    found = container.streams.audio
-    if not found:
+    streams = container.streams.audio
+    if not streams:
         raise InputError(path, "has no audio stream")
-    if not 0 <= index < len(found):
-        raise InputError(path, f"has no audio stream {index}", expected=f"0 to {len(found) - 1}", found=index)
-    if found[index].codec_context is None:
-        raise InputError(path, "is damaged, truncated or not audio (no decoder for its audio stream)")
-    return found[index]
+    if not 0 <= index < len(streams):
+        raise InputError(path, "does not have this audio stream", expected=f"0 to {len(streams) - 1}", found=index)
+    if streams[index].codec_context is None:
+        raise InputError(path, "is damaged, truncated or not audio (FFmpeg lacks a decoder for its audio stream)")
+    return streams[index]
 
 
 def _chosen_stream(container: av.container.InputContainer, index: int) -> str | None:
-    """Return a message that names the audio stream if the file has several."""
+    """Return a message that names the audio stream that is read, or None if the file has only one."""
     streams = container.streams.audio
     if len(streams) < 2:
         return None
     tags = [value for name in ("title", "language") if (value := streams[index].metadata.get(name))]
-    named = f" ({', '.join(tags)})" if tags else ""
-    return f"audio stream {index}{named} of {len(streams)} is read; stream=0 to {len(streams) - 1} chooses one"
+    title = f" ({', '.join(tags)})" if tags else ""
+    return f"audio stream {index}{title} of {len(streams)} is read; choose another one with stream=0 to {len(streams) - 1}"
 
 
 def _seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:

@@ -1,7 +1,7 @@
-"""Change the sample rate with soxr at its very high quality setting, whole or block by block.
+"""Change the sample rate with soxr (its very high quality setting), for whole signals or block by block.
 
-44.1 kHz to 8192 Hz is the ratio 2048/11025. A polyphase filter bank such as torchaudio's would need 2048 filters of 11,000
-taps; soxr factors the ratio and is 100 times faster.
+44.1 kHz to 8192 Hz is the ratio 2048/11025. A polyphase filter bank such as torchaudio's needs 2048 filters of 11,000 taps for
+this ratio. soxr factors the ratio and is 100 times faster. Use torchaudio instead if gradients must pass the resampler.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,10 +11,18 @@ import soxr
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Resample a signal from `rate` to `new_rate` in Hz.
+    """Resample a signal.
+
+    Args:
+        samples: signal.
+        rate: sample rate of the signal in Hz.
+        new_rate: sample rate of the result in Hz.
 
     Shape:
         [channels, samples] -> [channels, new samples].
+
+    Returns:
+        The resampled signal, or the signal itself if the rates are equal.
     """
     if rate == new_rate:
         return samples
@@ -22,10 +30,18 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
-    """Resample a signal that arrives in blocks; together the results equal those of `resample`.
+    """Resample a signal that is given in blocks. The joined blocks equal the result of `resample`.
+
+    Args:
+        blocks: consecutive blocks of the signal.
+        rate: sample rate of the signal in Hz.
+        new_rate: sample rate of the result in Hz.
 
     Shape:
         [channels, n] each -> [channels, m] each.
+
+    Yields:
+        Consecutive blocks of the resampled signal.
     """
     if rate == new_rate:
         yield from blocks

@@ -1,7 +1,7 @@
-"""Write audio files: whole or block by block, of one stream or several.
+"""Write audio files, whole or block by block, with one stream or several.
 
-libsndfile writes wav (RF64 beyond 4 GB), flac, mp3 and ogg; FFmpeg writes files of several streams, mp4 with AAC. Samples that
-are NaN or infinite are refused, since a diverged network must not become a file of silence or noise.
+libsndfile writes wav (RF64 beyond 4 GB), flac, mp3 and ogg. FFmpeg writes mp4 files with several AAC streams. NaN and infinite
+samples raise an error, because the output of a diverged network must not become a file of silence or noise.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +13,7 @@ import av
 import numpy as np
 import soundfile
 
+from unbraid.audio.decoder import reason
 from unbraid.audio.reader import TAGS
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
@@ -25,18 +26,17 @@ AAC_BITS_PER_SECOND = 256_000
 
 
 def write(path: Path, samples: np.ndarray, rate: int) -> None:
-    """Write a whole signal in the format of the suffix; the file appears under its name only when it is complete.
+    """Write a whole signal. The file gets its name when it is complete.
+
+    NaN and infinite samples raise InputError.
 
     Args:
-        path: of the file.
-        samples: int16, written as 16 bits, or floats, written as 24 bits with peaks over 1.0 clipped.
+        path: path of the file; its suffix determines the format.
+        samples: signal. int16 is written with 16 bits, floats are clipped to [-1, 1] and written with 24 bits.
         rate: sample rate in Hz.
 
     Shape:
         samples: [channels, samples].
-
-    Raises:
-        InputError: floats are NaN or infinite.
     """
     subtype = "PCM_16" if samples.dtype == np.int16 else "PCM_24"
     if samples.dtype != np.int16:
@@ -47,43 +47,47 @@ def write(path: Path, samples: np.ndarray, rate: int) -> None:
 
 
 def check_finite(path: Path, samples: np.ndarray) -> None:
-    """Check that samples can be written.
+    """Check that samples are finite.
+
+    Args:
+        path: path of the file that would be written, for the message.
+        samples: signal of any shape.
 
     Raises:
-        InputError: some are NaN or infinite.
+        InputError: a sample is NaN or infinite.
     """
     if not np.isfinite(samples).all():
-        raise InputError(path, "cannot be written: the samples are NaN or infinite", hint="The training diverged.")
+        raise InputError(path, "cannot be written, samples are NaN or infinite", hint="The training of the model has diverged.")
 
 
 def write_blocks(
     path: Path, blocks: Iterator[np.ndarray], rate: int, channels: int, samples: int, bits: Bits, tags: Mapping[str, str]
 ) -> None:
-    """Write a file of one stream block by block, in the format of its suffix.
+    """Write a file with one stream, block by block.
 
     Args:
-        path: of the file; the caller renames it when it is complete.
-        blocks: of the signal; samples outside [-1, 1] are clipped unless `bits` is 32.
+        path: path of the file; its suffix determines the format. The caller renames the file when it is complete.
+        blocks: consecutive blocks of the signal; samples outside [-1, 1] are clipped unless `bits` is 32.
         rate: sample rate in Hz.
-        channels: 1 or 2.
-        samples: number of samples per channel in all blocks together.
-        bits: of a sample of wav and flac; 32: floats, in wav only.
-        tags: values by the keys of `unbraid.audio.reader.TAGS`.
+        channels: number of channels, 1 or 2.
+        samples: number of samples per channel of all blocks together.
+        bits: bits per sample of wav and flac; 32 means floats, for wav only. Other formats ignore it.
+        tags: values of tags by the keys of `unbraid.audio.reader.TAGS`.
 
     Shape:
         blocks: [channels, n] each.
 
     Raises:
-        InputError: the format lacks the rate or the bits, samples are NaN or infinite, or the disk is full.
+        InputError: the format does not support the sample rate or the bits, samples are NaN or infinite, or the disk is full.
     """
     suffix = path.suffix[1:].lower()
     if suffix == "flac" and bits == 32:
-        raise InputError("bits", "is too many for flac", found=bits, expected="16 or 24", hint="format=wav has 32.")
+        raise InputError("bits", "not supported by flac", found=bits, expected="16 or 24", hint="format=wav supports 32 bits.")
     large = suffix == "wav" and samples * channels * bits // 8 > LARGEST_WAV
     subtype = SUBTYPES[bits] if suffix in ("wav", "flac") else None
     try:
         with soundfile.SoundFile(path, "w", rate, channels, subtype, format="RF64" if large else suffix.upper()) as file:
-            with suppress(soundfile.LibsndfileError):  # not every format has every tag
+            with suppress(soundfile.LibsndfileError):  # some formats lack some tags
                 for name, value in tags.items():
                     setattr(file, name, value)
             for block in blocks:
@@ -92,28 +96,28 @@ def write_blocks(
     except soundfile.LibsndfileError as error:
         problem = f"{suffix} cannot be written at {rate} Hz with {channels} channels ({error})"
         raise InputError(path.name, problem) from error
-    except AssertionError as error:  # soundfile wrote fewer samples than it was given
+    except AssertionError as error:  # soundfile wrote too few samples
         raise InputError(path.parent, f"{path.name} cannot be written, the disk is full") from error
 
 
 def write_streams(
     path: Path, streams: Sequence[Iterator[np.ndarray]], names: Sequence[str], rate: int, channels: int, tags: Mapping[str, str]
 ) -> None:
-    """Write an mp4 with several streams of AAC, as stem files have them.
+    """Write a stem file: an mp4 with several AAC streams.
 
     Args:
-        path: of the file; the caller renames it when it is complete.
-        streams: blocks of each stream, of the same lengths.
+        path: path of the file. The caller renames the file when it is complete.
+        streams: consecutive blocks of each stream; the blocks of all streams have the same lengths.
         names: titles of the streams.
         rate: sample rate in Hz.
-        channels: 1 or 2.
-        tags: values by the keys of `unbraid.audio.reader.TAGS`.
+        channels: number of channels of each stream, 1 or 2.
+        tags: values of tags by the keys of `unbraid.audio.reader.TAGS`.
 
     Shape:
         streams: [channels, n] each block.
 
     Raises:
-        InputError: AAC lacks the rate, samples are NaN or infinite, or the disk is full.
+        InputError: AAC does not support the sample rate, samples are NaN or infinite, or the disk is full.
     """
     layout = "mono" if channels == 1 else "stereo"
     try:
@@ -133,8 +137,7 @@ def write_streams(
                 start += blocks[0].shape[1]
             for stream in encoders:
                 container.mux(stream.encode(None))
+    except InputError:
+        raise
     except (av.FFmpegError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(path.name, f"cannot be written at {rate} Hz ({reason})") from error
+        raise InputError(path.name, f"cannot be written at {rate} Hz ({reason(error)})") from error
