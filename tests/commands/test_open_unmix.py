@@ -80,7 +80,7 @@ def test_weights_are_scored_without_training(cli, trained, songs, tmp_path):
 
 def test_one_target_without_the_residual_is_refused_before_training(cli, songs, tmp_path):
     status, _, err = cli(*NET, "targets=vocals", "phase=wiener", "data=musdb", f"data.root={songs}")
-    assert status == 1 and "phase=wiener: one target alone has nothing to be told from; set phase.residual=true" in err
+    assert status == 1 and "phase.residual" in err
     assert files_below(tmp_path / "work") == []
 
 

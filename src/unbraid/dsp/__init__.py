@@ -1,1 +1,1 @@
-"""Signal processing in torch: STFT, phase, Wiener filter, pitch, synthesis."""
+"""Signal processing in torch: STFT, phase reconstruction, Wiener filter, pitch estimation, synthesis."""

@@ -1,7 +1,8 @@
-"""How estimated spectra come to sound: with the mixture's phase, a phase found for the magnitudes, or a Wiener filter.
+"""Convert estimated spectra of sources to waveforms: with the mixture's phase, a reconstructed phase, or a Wiener filter.
 
-Griffin-Lim suits one source whose magnitudes are good and whose phase is not; the multichannel Wiener filter suits several
-sources of a stereo mixture, whose positions it finds out. The mixture's phase is the fastest and seldom much worse.
+The mixture's phase is the fastest choice and seldom much worse than the others. Griffin-Lim (Griffin & Lim 1984, fast version
+by Perraudin et al., WASPAA 2013) suits a single source with good magnitudes and a bad phase. The multichannel Wiener filter
+(Nugraha, Liutkus & Vincent, EUSIPCO 2016) suits several sources of a stereo mixture, because it estimates their positions.
 """
 
 from abc import ABC, abstractmethod
@@ -11,46 +12,53 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unbraid.dsp.stft import STFT, griffin_lim
+from unbraid.dsp.stft import STFT, check_griffin_lim, griffin_lim
 from unbraid.dsp.wiener import wiener
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, check_counts
 
 
 class Phase(ABC):
-    """Spectra of sources to their waveforms."""
+    """Convert spectra of sources to waveforms."""
 
     @abstractmethod
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
-        """The waveforms.
+        """Return the waveforms of the sources.
 
         Args:
-            spectra: of the sources, with the phase of the mixture or, of complex masks, their own.
-            mixture: its spectrum.
-            stft: of which the spectra are.
-            samples: length of the waveforms.
+            spectra: complex spectra of the sources. Real masks give the phase of the mixture, complex masks their own phase.
+            mixture: complex spectrum of the mixture.
+            stft: transform of the spectra.
+            samples: length of the waveforms in samples.
 
         Shape:
-            spectra [B, S, C, F, frames] and mixture [B, C, F, frames], complex -> [B, S, C, samples].
+            spectra [B, S, C, F, frames] and mixture [B, C, F, frames] -> [B, S, C, samples].
+
+        Returns:
+            The waveforms.
         """
 
 
 @dataclass(frozen=True)
 class MixturePhase(Phase):
-    """The spectra as they are."""
+    """Apply the inverse STFT to the spectra without changes, so that real masks keep the phase of the mixture."""
 
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
+        """Return the inverse STFT of the spectra, see `Phase`."""
         return stft.inverse(spectra, samples)
 
 
 @dataclass(frozen=True)
 class GriffinLim(Phase):
-    """A phase that fits the magnitudes (Griffin & Lim 1984; fast version: Perraudin et al., WASPAA 2013).
+    """Replace the phase of each source by one that is consistent with its magnitudes, see `griffin_lim`.
 
     Args:
-        iterations: at least 1.
-        momentum: of the fast version, in [0, 1); 0 is Griffin and Lim's own.
-        start: the phases to start from: those of the spectra, or random ones.
-        seed: of random phases.
+        iterations: number of iterations, at least 1.
+        momentum: momentum of the fast version, in [0, 1); 0 is the original algorithm.
+        start: initial phases: `mixture` (those of the spectra) or `random`.
+        seed: random seed of the initial phases.
+
+    Raises:
+        InputError: iterations or momentum are out of range.
     """
 
     iterations: int
@@ -59,28 +67,30 @@ class GriffinLim(Phase):
     seed: int
 
     def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise InputError(f"iterations must be at least 1, found {self.iterations}")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"momentum must lie in [0, 1), found {self.momentum}")
+        check_griffin_lim(self.iterations, self.momentum)
 
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
+        """Return waveforms with reconstructed phases, see `Phase`."""
         angles = spectra.angle()
         if self.start == "random":
-            random = torch.Generator().manual_seed(self.seed)
-            angles = (2 * torch.pi * torch.rand(angles.shape, generator=random)).to(angles)
+            generator = torch.Generator().manual_seed(self.seed)
+            angles = (2 * torch.pi * torch.rand(angles.shape, generator=generator)).to(angles)
         return griffin_lim(spectra.abs(), stft, samples, self.iterations, self.momentum, angles)
 
 
 @dataclass(frozen=True)
 class Wiener(Phase):
-    """The multichannel Wiener filter, see `unbraid.dsp.wiener`.
+    """Apply the multichannel Wiener filter to the spectra, see `unbraid.dsp.wiener`.
 
     Args:
-        iterations: of expectation maximisation; 0: none, which leaves `softmask` and `residual`.
-        softmask: start from the sources' shares of the mixture instead of their own magnitudes: for poor estimates.
-        residual: what the targets leave of the mixture is one more source of the filter. One target alone needs it.
-        window_frames: each stretch of so many frames is filtered by itself, so that memory stays flat and sources may move.
+        iterations: number of iterations of expectation maximisation, at least 0. With 0 only `softmask` and `residual` apply.
+        softmask: True to start from each source's share of the summed magnitudes, times the mixture. It helps poor estimates.
+        residual: True to add the mixture minus all targets as one more source. A single target needs it.
+        window_frames: number of frames that are filtered together, at least 1. A limit bounds the memory, and sources may move
+            from one window to the next.
+
+    Raises:
+        InputError: iterations or window_frames are out of range.
     """
 
     iterations: int
@@ -89,14 +99,17 @@ class Wiener(Phase):
     window_frames: int
 
     def __post_init__(self) -> None:
+        check_counts(window_frames=self.window_frames)
         if self.iterations < 0:
-            raise InputError(f"iterations must be at least 0, found {self.iterations}")
-        if self.window_frames < 1:
-            raise InputError(f"window_frames must be at least 1, found {self.window_frames}")
+            raise InputError("iterations", found=self.iterations, expected="at least 0")
 
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
+        """Return the waveforms of the filtered spectra, see `Phase`. A single target without residual raises InputError."""
         sources = spectra.shape[1]
         if sources == 1 and self.iterations and not self.residual:
-            raise InputError("phase=wiener: one target alone has nothing to be told from; set phase.residual=true")
-        found = wiener(spectra, mixture, self.iterations, self.softmask, self.residual, self.window_frames)
-        return stft.inverse(found[:, :sources], samples)
+            raise InputError(
+                "phase.residual", "the Wiener filter cannot separate a single target without a second source", found="false",
+                expected="true, or more targets",
+            )  # fmt: skip
+        filtered = wiener(spectra, mixture, self.iterations, self.softmask, self.residual, self.window_frames)
+        return stft.inverse(filtered[:, :sources], samples)

@@ -1,5 +1,8 @@
-"""Pitch of a monophonic sound at control points: CREPE (Kim et al., ICASSP 2018), or pYIN (Mauch & Dixon, ICASSP 2014), which
-needs no network. Both come with the extra `pitch`. Of several voices at once neither says anything of use.
+"""Estimate the pitch of monophonic audio at evenly spaced control points.
+
+CREPE (Kim et al., ICASSP 2018) is a convolutional network. pYIN (Mauch & Dixon, ICASSP 2014) is based on autocorrelation and
+needs no trained weights. Both are installed with `pip install 'unbraid[pitch]'`. They estimate a single pitch, so that they
+cannot be used for several voices at once.
 """
 
 from dataclasses import dataclass
@@ -11,32 +14,47 @@ import torch
 from torch import Tensor
 
 from unbraid import audio
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, check_counts
 
-LOWEST_HZ, HIGHEST_HZ = 20.0, 4000.0  # that any pitch of ours may have
+PYIN_RANGE_HZ = (20.0, 4000.0)
 CREPE_RATE, CREPE_WINDOW, CREPE_BATCH = 16000, 1024, 256
 CREPE_RANGE_HZ = (32.0, 1975.0)
-# Of the network's 360 classes: 20 cents apart, from 10 Hz · 2^(1997.38 / 1200) on.
+# The 360 classes of the network are 20 cents apart. The first one is 10 Hz · 2^(1997.38 / 1200).
 CENTS_PER_BIN, FIRST_CENTS, BINS = 20.0, 1997.3794084376191, 360
-NEIGHBOURS = 4  # each side of the likeliest class, over which the pitch is averaged
+NEIGHBOURS = 4  # classes on each side of the most likely class over which the pitch is averaged
 
 
 class Pitch(Protocol):
-    """A way to find pitch."""
+    """Interface of the pitch estimators."""
 
     def __call__(self, waveform: np.ndarray, sample_rate: int, hop_length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pitch in Hz and how periodic the sound is, in [0, 1]. Shape: [samples] -> [samples // hop_length + 1] each."""
+        """Estimate pitch and periodicity at each control point.
+
+        Args:
+            waveform: mono waveform.
+            sample_rate: sample rate in Hz.
+            hop_length: step between control points in samples.
+
+        Shape:
+            [samples] -> [samples // hop_length + 1] each.
+
+        Returns:
+            Pitch in Hz, and periodicity in [0, 1]. A periodicity below 0.5 indicates audio without pitch.
+        """
 
 
 @dataclass(frozen=True)
 class Crepe:
-    """The convolutional network, with the weights that the package `torchcrepe` ships.
+    """Estimate pitch with the CREPE network and the weights of the package `torchcrepe`.
 
     Args:
-        model: `full` (22 M parameters) or `tiny` (0.5 M), which is twenty times as fast.
-        every: of so many control points one is listened to; between them pitch is interpolated.
-        fmin: that is looked for.
-        fmax: that is looked for.
+        model: `full` (22 M parameters) or `tiny` (0.5 M parameters, twenty times as fast).
+        every: the network runs at every `every`-th control point, and pitch is interpolated between them.
+        fmin: lowest pitch in Hz.
+        fmax: highest pitch in Hz.
+
+    Raises:
+        InputError: a value is out of range, or `torchcrepe` is not installed.
     """
 
     model: Literal["full", "tiny"]
@@ -46,53 +64,56 @@ class Crepe:
 
     def __post_init__(self) -> None:
         _check_range(self.fmin, self.fmax, CREPE_RANGE_HZ)
-        if self.every < 1:
-            raise InputError(f"every must be at least 1, found {self.every}")
-        _need("torchcrepe")
+        check_counts(every=self.every)
+        _check_installed("torchcrepe")
 
     def __call__(self, waveform: np.ndarray, sample_rate: int, hop_length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return pitch and periodicity at each control point, see `Pitch`."""
         count = len(waveform) // hop_length + 1
-        heard = np.unique([*range(0, count, self.every), count - 1])
+        evaluated = np.unique([*range(0, count, self.every), count - 1])
         samples = torch.from_numpy(audio.resample(waveform[None], sample_rate, CREPE_RATE)[0])
-        centres = torch.from_numpy(np.rint(heard * (hop_length * CREPE_RATE / sample_rate)).astype(np.int64))
-        cents, periodicity = self._decode(_classes(samples, centres, self.model))
+        centres = torch.from_numpy(np.rint(evaluated * (hop_length * CREPE_RATE / sample_rate)).astype(np.int64))
+        cents, periodicity = self._decode(_class_probabilities(samples, centres, self.model))
         points = np.arange(count)
-        hz = 10 * 2 ** (np.interp(points, heard, cents.numpy()) / 1200)
-        return hz.astype(np.float32), np.interp(points, heard, periodicity.numpy()).astype(np.float32)
+        hz = 10 * 2 ** (np.interp(points, evaluated, cents.numpy()) / 1200)
+        return hz.astype(np.float32), np.interp(points, evaluated, periodicity.numpy()).astype(np.float32)
 
-    def _decode(self, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Cents above 10 Hz around the likeliest class, and how likely it is. Shape: [n, 360] -> [n], [n]."""
+    def _decode(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pitch in cents above 10 Hz, and the probability of the most likely class. Shape: [n, 360] -> [n], [n]."""
         cents = FIRST_CENTS + CENTS_PER_BIN * torch.arange(BINS, dtype=torch.float64)
         hz = 10 * 2 ** (cents / 1200)
-        likely, best = classes.masked_fill((hz < self.fmin) | (hz > self.fmax), -1).max(dim=1)
-        around = (best[:, None] + torch.arange(-NEIGHBOURS, NEIGHBOURS + 1)).clamp(0, BINS - 1)
-        weights = classes.double().gather(1, around)
-        return (weights * cents[around]).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-12), likely
+        highest, best = probabilities.masked_fill((hz < self.fmin) | (hz > self.fmax), -1).max(dim=1)
+        nearby = (best[:, None] + torch.arange(-NEIGHBOURS, NEIGHBOURS + 1)).clamp(0, BINS - 1)
+        weights = probabilities.double().gather(1, nearby)
+        return (weights * cents[nearby]).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-12), highest
 
 
 @torch.inference_mode()
-def _classes(samples: Tensor, centres: Tensor, model: str) -> Tensor:
-    """What CREPE says of the sound around each centre. Shape: [samples], [n] -> [n, 360]."""
+def _class_probabilities(samples: Tensor, centres: Tensor, model: str) -> Tensor:
+    """Return CREPE's class probabilities for the window around each centre. Shape: [samples], [n] -> [n, 360]."""
     import torchcrepe
 
     half = CREPE_WINDOW // 2
     padded = torch.nn.functional.pad(samples, (half, half + CREPE_WINDOW))
-    found = []
-    for some in centres.split(CREPE_BATCH):
-        frames = padded[some[:, None] + torch.arange(CREPE_WINDOW)]
+    probabilities = []
+    for batch in centres.split(CREPE_BATCH):
+        frames = padded[batch[:, None] + torch.arange(CREPE_WINDOW)]
         frames = frames - frames.mean(dim=1, keepdim=True)
-        found.append(torchcrepe.infer(frames / frames.std(dim=1, keepdim=True).clamp(min=1e-10), model))
-    return torch.cat(found)
+        probabilities.append(torchcrepe.infer(frames / frames.std(dim=1, keepdim=True).clamp(min=1e-10), model))
+    return torch.cat(probabilities)
 
 
 @dataclass(frozen=True)
 class Pyin:
-    """pYIN of the package `librosa`: autocorrelation, and the likeliest path through its candidates.
+    """Estimate pitch with pYIN of the package `librosa`: the most likely path through candidates of the autocorrelation.
 
     Args:
-        fmin: that is looked for.
-        fmax: that is looked for.
-        resolution: in semitones.
+        fmin: lowest pitch in Hz.
+        fmax: highest pitch in Hz.
+        resolution: resolution of the pitch in semitones, above 0 and below 1.
+
+    Raises:
+        InputError: a value is out of range, or `librosa` is not installed.
     """
 
     fmin: float
@@ -100,31 +121,34 @@ class Pyin:
     resolution: float
 
     def __post_init__(self) -> None:
-        _check_range(self.fmin, self.fmax, (LOWEST_HZ, HIGHEST_HZ))
+        _check_range(self.fmin, self.fmax, PYIN_RANGE_HZ)
         if not 0 < self.resolution < 1:
-            raise InputError(f"resolution must lie in (0, 1) semitones, found {self.resolution}")
-        _need("librosa")
+            raise InputError("resolution", found=self.resolution, expected="semitones above 0 and below 1")
+        _check_installed("librosa")
 
     def __call__(self, waveform: np.ndarray, sample_rate: int, hop_length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return pitch and periodicity at each control point, see `Pitch`."""
         import librosa
 
         window = 1 << int(np.ceil(np.log2(4 * sample_rate / self.fmin)))
-        found: Any = librosa.pyin(
+        result: Any = librosa.pyin(
             waveform, fmin=self.fmin, fmax=self.fmax, sr=sample_rate, hop_length=hop_length, frame_length=window,
             resolution=self.resolution, fill_na=None,
         )  # fmt: skip
-        hz, voiced, likely = found
-        return hz.astype(np.float32), np.where(voiced, np.maximum(likely, 0.5), np.minimum(likely, 0.5)).astype(np.float32)
+        hz, is_voiced, probability = result
+        periodicity = np.where(is_voiced, np.maximum(probability, 0.5), np.minimum(probability, 0.5))
+        return hz.astype(np.float32), periodicity.astype(np.float32)
 
 
-def _check_range(lowest: float, highest: float, known: tuple[float, float]) -> None:
-    for name, value in {"fmin": lowest, "fmax": highest}.items():
-        if not known[0] <= value <= known[1]:
-            raise InputError(f"{name} must lie in [{known[0]:g}, {known[1]:g}] Hz, found {value}")
-    if lowest >= highest:
-        raise InputError(f"fmin must be below fmax={highest}, found {lowest}")
+def _check_range(fmin: float, fmax: float, allowed: tuple[float, float]) -> None:
+    for name, value in {"fmin": fmin, "fmax": fmax}.items():
+        if not allowed[0] <= value <= allowed[1]:
+            raise InputError(name, found=f"{value} Hz", expected=f"{allowed[0]:g} to {allowed[1]:g} Hz")
+    if fmin >= fmax:
+        raise InputError("fmin", "not below fmax", found=f"{fmin} Hz", expected=f"less than {fmax} Hz")
 
 
-def _need(package: str) -> None:
+def _check_installed(package: str) -> None:
     if find_spec(package) is None:
-        raise InputError(f"_target_: needs the package {package}, which is not installed; pip install 'unbraid[pitch]'")
+        hint = "Install it with pip install 'unbraid[pitch]'."
+        raise InputError("_target_", f"needs the package {package}, which is not installed", hint=hint)

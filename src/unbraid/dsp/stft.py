@@ -1,4 +1,8 @@
-"""Signal parts in torch: short-time Fourier transform and inverse, Griffin-Lim, overlap-add of a function over chunks."""
+"""Short-time Fourier transform, its inverse, and waveforms from magnitudes (Griffin-Lim), in torch with gradients.
+
+Griffin-Lim: Griffin & Lim, IEEE TASSP 1984; fast version: Perraudin et al., WASPAA 2013. Use `unbraid.dsp.phase` to choose the
+phase of a separator in a config.
+"""
 
 from typing import Literal
 
@@ -6,19 +10,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unbraid.runs.errors import InputError, check_counts
+
 LONGEST_WINDOW = 2**18  # samples, 6 s at 44.1 kHz
 
 
 class STFT(nn.Module):
-    """Hann-windowed STFT, centred frames, and its exact inverse; float32 under any precision.
+    """Compute the STFT with a Hann window and centred frames, and its exact inverse, always in float32.
 
-    Where windows overlap by less than three quarters, the waveform is padded to a whole number of hops, so that every sample
-    lies well under a window and comes back.
+    If windows overlap by less than three quarters, the waveform is padded with zeros to a whole number of hops. Without the
+    padding the last samples would be near the edge of a window and could not be reconstructed.
 
     Args:
-        n_fft: window and transform length in samples.
-        hop_length: step between frames in samples; more than `n_fft` would lose samples.
-        edges: what lies beyond both ends of the waveform: `silence`, or its `reflection`, as Open-Unmix has it.
+        n_fft: length of the window and of the transform in samples.
+        hop_length: step between frames in samples, less than `n_fft`.
+        edges: padding at both ends of the waveform: zeros (`silence`), or its `reflection` as in Open-Unmix.
+
+    Raises:
+        InputError: n_fft or hop_length are out of range.
     """
 
     window: Tensor
@@ -26,33 +35,55 @@ class STFT(nn.Module):
     def __init__(self, n_fft: int, hop_length: int, edges: Literal["silence", "reflection"] = "silence") -> None:
         super().__init__()
         if not 2 <= n_fft <= LONGEST_WINDOW:
-            raise ValueError(f"n_fft must lie in [2, {LONGEST_WINDOW}], found {n_fft}")
+            raise InputError("n_fft", "invalid window length in samples", found=n_fft, expected=f"2 to {LONGEST_WINDOW}")
         if not 0 < hop_length < n_fft:
-            raise ValueError(f"hop_length must lie in [1, n_fft - 1] = [1, {n_fft - 1}], found {hop_length}")
+            expected = f"1 to {n_fft - 1} (n_fft - 1)"
+            raise InputError("hop_length", "invalid step between frames in samples", found=hop_length, expected=expected)
         self.n_fft, self.hop_length, self.edges = n_fft, hop_length, edges
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def frames(self, samples: int) -> int:
-        """How many frames a waveform of so many samples has."""
-        return (samples + self._missing(samples)) // self.hop_length + 1
+        """Return the number of frames of a waveform with `samples` samples."""
+        return (samples + self._padding(samples)) // self.hop_length + 1
 
-    def _missing(self, samples: int) -> int:
-        """How many samples of silence are added to the end."""
+    def _padding(self, samples: int) -> int:
+        """Return the number of zeros that are appended to a waveform."""
         return up_to(samples, self.hop_length) if 4 * self.hop_length > self.n_fft else 0
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Shape: [..., samples] -> complex [..., n_fft // 2 + 1, frames]."""
+        """Compute the spectrum of a waveform.
+
+        Args:
+            waveform: real waveform.
+
+        Shape:
+            [..., samples] -> complex [..., n_fft // 2 + 1, frames].
+
+        Returns:
+            The spectrum, in float32 precision.
+        """
         *lead, samples = waveform.shape
         with torch.autocast(waveform.device.type, enabled=False):
             spectrum = torch.stft(
-                functional.pad(waveform.float().reshape(-1, samples), (0, self._missing(samples))),
+                functional.pad(waveform.float().reshape(-1, samples), (0, self._padding(samples))),
                 self.n_fft, self.hop_length, window=self.window, center=True,
                 pad_mode="constant" if self.edges == "silence" else "reflect", return_complex=True,
             )  # fmt: skip
         return spectrum.reshape(*lead, *spectrum.shape[1:])
 
     def inverse(self, spectrum: Tensor, samples: int) -> Tensor:
-        """Shape: complex [..., n_fft // 2 + 1, frames] -> [..., samples]."""
+        """Compute the waveform of a spectrum.
+
+        Args:
+            spectrum: complex spectrum.
+            samples: length of the waveform in samples.
+
+        Shape:
+            complex [..., n_fft // 2 + 1, frames] -> [..., samples].
+
+        Returns:
+            The waveform, in float32.
+        """
         *lead, bins, frames = spectrum.shape
         with torch.autocast(spectrum.device.type, enabled=False):
             waveform = torch.istft(
@@ -63,48 +94,80 @@ class STFT(nn.Module):
 
 
 def up_to(size: int, unit: int) -> int:
-    """What `size` lacks of whole units: -size % unit, in a form that whoever traces a graph of it can reason with."""
+    """Return how much must be added to `size` to reach a multiple of `unit`.
+
+    It equals -size % unit. The graph export of torch can trace this form with symbolic sizes.
+    """
     return (size + unit - 1) // unit * unit - size
 
 
 def magnitudes_of(spectrum: Tensor) -> Tensor:
-    """|X|. Where no gradient is asked for, in the way that takes a CPU half the time; its gradient is undefined at 0."""
+    """Return the magnitudes of a complex spectrum.
+
+    Without gradients `torch.hypot` is used, which takes half the time on CPUs but whose gradient is undefined at 0.
+    """
     return spectrum.abs() if spectrum.requires_grad else torch.hypot(spectrum.real, spectrum.imag)
+
+
+def check_griffin_lim(iterations: int, momentum: float) -> None:
+    """Check the options of Griffin-Lim.
+
+    Args:
+        iterations: number of iterations.
+        momentum: momentum of the fast version.
+
+    Raises:
+        InputError: `iterations` is below 1, or `momentum` is not in [0, 1).
+    """
+    check_counts(iterations=iterations)
+    if not 0 <= momentum < 1:
+        raise InputError("momentum", "outside the allowed range", found=momentum, expected="a number in [0, 1)")
 
 
 def griffin_lim(
     magnitudes: Tensor, stft: STFT, samples: int, iterations: int = 32, momentum: float = 0.99, start: Tensor | None = None
 ) -> Tensor:
-    """A waveform whose STFT has about these magnitudes (Griffin & Lim 1984, fast version of Perraudin et al. 2013).
+    """Find a waveform whose STFT has approximately the given magnitudes.
+
+    Invalid options raise InputError, see `check_griffin_lim`.
 
     Args:
-        magnitudes: of `stft`.
-        stft: the transform; the better, the more its windows overlap.
-        samples: length of the waveform.
-        iterations: at least 1.
-        momentum: of the fast version, in [0, 1); 0 is Griffin and Lim's own.
-        start: phases to start from, in radians; zeros if left out.
+        magnitudes: magnitudes of `stft`.
+        stft: transform. More overlap of its windows gives better results.
+        samples: length of the waveform in samples.
+        iterations: number of iterations, at least 1.
+        momentum: momentum of the fast version, in [0, 1); 0 is the original algorithm.
+        start: initial phases in radians; None for zeros.
 
     Shape:
         magnitudes and start [..., n_fft // 2 + 1, frames] -> [..., samples].
+
+    Returns:
+        The waveform.
     """
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, found {iterations}")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must lie in [0, 1), found {momentum}")
+    check_griffin_lim(iterations, momentum)
     magnitudes = magnitudes.float()
     spectrum = torch.polar(magnitudes, torch.zeros_like(magnitudes) if start is None else start.float())
-    before = torch.zeros_like(spectrum)
+    previous = torch.zeros_like(spectrum)
     for _ in range(iterations):
-        rebuilt = stft(stft.inverse(spectrum, samples))
-        leap = rebuilt + momentum * (rebuilt - before)
-        spectrum, before = magnitudes * leap / leap.abs().clamp(min=1e-16), rebuilt
+        consistent = stft(stft.inverse(spectrum, samples))
+        accelerated = consistent + momentum * (consistent - previous)
+        spectrum, previous = magnitudes * accelerated / accelerated.abs().clamp(min=1e-16), consistent
     return stft.inverse(spectrum, samples)
 
 
 def spectral_convergence(magnitudes: Tensor, waveform: Tensor, stft: STFT) -> float:
-    """How far a waveform's magnitudes are from the given ones, in dB of these: 20 log10(‖M − |STFT(w)|‖ / ‖M‖).
+    """Return the relative error of a waveform's magnitudes in dB: 20 log10(‖M − |STFT(w)|‖ / ‖M‖).
 
-    Shape: [..., F, frames], [..., samples].
+    Args:
+        magnitudes: wanted magnitudes M.
+        waveform: waveform w.
+        stft: transform of the magnitudes.
+
+    Shape:
+        magnitudes [..., F, frames], waveform [..., samples].
+
+    Returns:
+        The error in dB; lower is better.
     """
     return float(20 * torch.log10((stft(waveform).abs() - magnitudes).norm() / magnitudes.norm()))

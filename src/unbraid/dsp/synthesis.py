@@ -1,7 +1,8 @@
-"""A synthesiser that gradients go through (Engel et al., "DDSP", ICLR 2020), and what is heard of a sound: loudness, MFCCs.
+"""Differentiable synthesis from control points (Engel et al., "DDSP", ICLR 2020), and the features loudness and MFCC.
 
-Controls are points on a grid of `hop_length` samples: F + 1 of them bound F stretches of sound. Everything that rings on beyond
-its stretch (phases, filters, reverb) takes a state and gives one, so that sound made in pieces is the sound made whole.
+Controls are given every `hop_length` samples: F + 1 control points enclose F segments. Functions whose output depends on
+earlier segments (phases, filters, reverb) take a state and return the next one. Audio that is generated in parts therefore
+equals audio that is generated at once. Use `unbraid.dsp.pitch` to estimate the fundamental frequency.
 """
 
 import math
@@ -11,33 +12,60 @@ import torchaudio
 from torch import Tensor
 from torch.nn import functional
 
-FLOOR_DB = -100.0  # of loudness; 16 bits end there
-STEPS = 2**14  # into which a turn is cut: times the number of a harmonic, an exact float32
+FLOOR_DB = -100.0  # lowest loudness, about the quantisation noise of 16 bits
+STEPS = 2**14  # steps of a turn; step number times harmonic number is exact in float32
 
 
 def crossfade(hop_length: int, like: Tensor) -> Tensor:
-    """The rising half of a Hann window of two hops; it and its mirror image sum to one. Shape: [hop_length]."""
+    """Return the rising half of a Hann window of two hops. It and its mirror image sum to one.
+
+    Args:
+        hop_length: length of the fade in samples.
+        like: tensor with the device and dtype of the result.
+
+    Shape:
+        [hop_length].
+
+    Returns:
+        Weights from 0 to almost 1.
+    """
     n = torch.arange(hop_length, device=like.device, dtype=like.dtype)
     return 0.5 - 0.5 * torch.cos(math.pi * n / hop_length)
 
 
 def upsample(controls: Tensor, hop_length: int) -> Tensor:
-    """Controls at every sample, by overlapping Hann windows. Shape: [B, F + 1, K] -> [B, F * hop_length, K]."""
+    """Interpolate controls to every sample with overlapping Hann windows.
+
+    Args:
+        controls: values at the control points.
+        hop_length: step between control points in samples.
+
+    Shape:
+        [B, F + 1, K] -> [B, F * hop_length, K].
+
+    Returns:
+        Values at every sample.
+    """
     rise = crossfade(hop_length, controls)[:, None]
     return torch.lerp(controls[:, :-1, None], controls[:, 1:, None], rise).flatten(1, 2)
 
 
 def phases(f0: Tensor, hop_length: int, sample_rate: int, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Turns of an oscillator whose frequency moves linearly between control points, wrapped, in float64: minutes stay in tune.
+    """Return the phase of an oscillator whose frequency is linear between control points.
+
+    The phase is computed in float64, so that it stays exact over minutes. Its unit is a turn (2π).
 
     Args:
-        f0: in Hz.
-        hop_length: samples between its points.
-        sample_rate: in Hz.
-        start: turns at the first sample; 0 if left out.
+        f0: frequency at the control points in Hz.
+        hop_length: step between control points in samples.
+        sample_rate: sample rate in Hz.
+        start: phase at the first sample in turns; None for 0.
 
     Shape:
-        f0 [B, F + 1], start [B] -> turns in [0, 1) [B, F, hop_length], and those of the sample that would come next [B].
+        f0 [B, F + 1], start [B] -> [B, F, hop_length], [B].
+
+    Returns:
+        The phase at each sample in [0, 1), and the phase at the sample after the last one.
     """
     steps = f0.double() / sample_rate
     first, change = steps[:, :-1, None], (steps[:, 1:, None] - steps[:, :-1, None]) / hop_length
@@ -46,13 +74,24 @@ def phases(f0: Tensor, hop_length: int, sample_rate: int, start: Tensor | None =
     ends = within[..., -1].cumsum(dim=1)
     if start is not None:
         ends = ends + start[:, None]
-    begins = torch.cat([ends[:, :1] - within[:, :1, -1], ends[:, :-1]], dim=1)
-    turns = begins[..., None] + within[..., :-1]
+    starts = torch.cat([ends[:, :1] - within[:, :1, -1], ends[:, :-1]], dim=1)
+    turns = starts[..., None] + within[..., :-1]
     return turns - turns.detach().floor(), (ends[:, -1] - ends[:, -1].detach().floor())
 
 
 def sines(turns: Tensor, count: int) -> Tensor:
-    """sin(2π k x) for k = 1 … count, each as exact as float32 is. Shape: float64 [...] -> float32 [..., count]."""
+    """Compute sin(2π k x) for k = 1 … count with the precision of float32.
+
+    Args:
+        turns: phase x of the fundamental in turns, float64.
+        count: number of harmonics.
+
+    Shape:
+        float64 [...] -> float32 [..., count].
+
+    Returns:
+        The sines of all harmonics.
+    """
     coarse = (turns.detach() * STEPS).round() / STEPS
     order = torch.arange(1, count + 1, device=turns.device, dtype=torch.float32)
     angle = coarse.float()[..., None] * order
@@ -61,7 +100,19 @@ def sines(turns: Tensor, count: int) -> Tensor:
 
 
 def audible(f0: Tensor, count: int, sample_rate: int) -> Tensor:
-    """Which of the first harmonics lie below half the sample rate. Shape: [...] -> [..., count]."""
+    """Return a mask of the harmonics whose frequency is below half the sample rate.
+
+    Args:
+        f0: fundamental frequency in Hz.
+        count: number of harmonics.
+        sample_rate: sample rate in Hz.
+
+    Shape:
+        [...] -> boolean [..., count].
+
+    Returns:
+        True for each harmonic below half the sample rate.
+    """
     order = torch.arange(1, count + 1, device=f0.device)
     return f0[..., None] * order < sample_rate / 2
 
@@ -69,43 +120,50 @@ def audible(f0: Tensor, count: int, sample_rate: int) -> Tensor:
 def oscillators(
     f0: Tensor, amplitudes: Tensor, hop_length: int, sample_rate: int, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The sum of the harmonics of a moving fundamental.
+    """Synthesise the sum of the harmonics of a time-varying fundamental.
 
-    A harmonic that lies above half the sample rate at one end of a stretch is silent in it. Amplitudes cross-fade as in
-    `upsample`, but are never brought to the sample rate: a stretch is one matrix product.
+    A harmonic that exceeds half the sample rate at one end of a segment is silent in the segment. Amplitudes are interpolated
+    as in `upsample`, but without storing them at the sample rate: each segment is one matrix product.
 
     Args:
-        f0: in Hz.
-        amplitudes: of harmonics 1, 2, …
-        hop_length: samples between the points of both.
-        sample_rate: in Hz.
-        start: turns of the fundamental at the first sample; 0 if left out.
+        f0: fundamental frequency at the control points in Hz.
+        amplitudes: amplitudes of harmonics 1 to K at the control points.
+        hop_length: step between control points in samples.
+        sample_rate: sample rate in Hz.
+        start: phase of the fundamental at the first sample in turns; None for 0.
 
     Shape:
-        f0 [B, F + 1], amplitudes [B, F + 1, K] -> samples [B, F * hop_length], turns after the last sample [B].
+        f0 [B, F + 1], amplitudes [B, F + 1, K], start [B] -> [B, F * hop_length], [B].
+
+    Returns:
+        The waveform, and the phase of the fundamental after the last sample in turns.
     """
     turns, end = phases(f0, hop_length, sample_rate, start)
-    # Counted by the same comparison that silences harmonics: a quotient rounds, and its floor can lose the top harmonic.
+    # The comparison of `audible` counts the harmonics: a rounded quotient could lose the highest harmonic.
     count = int(audible(f0.detach().min(), amplitudes.shape[-1], sample_rate).sum())
     amplitudes = amplitudes[..., :count]
-    heard = audible(f0, count, sample_rate)
-    ends = torch.stack([amplitudes[:, :-1], amplitudes[:, 1:]], dim=-1) * (heard[:, :-1] & heard[:, 1:])[..., None]
+    mask = audible(f0, count, sample_rate)
+    ends = torch.stack([amplitudes[:, :-1], amplitudes[:, 1:]], dim=-1) * (mask[:, :-1] & mask[:, 1:])[..., None]
     both = sines(turns, count) @ ends
     return torch.lerp(both[..., 0], both[..., 1], crossfade(hop_length, both)).flatten(1), end
 
 
 def filtered_noise(magnitudes: Tensor, noise: Tensor, tail: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Noise through a filter of its own for each stretch: FIR filters, windowed, from their magnitudes at evenly spaced bands.
+    """Filter each segment of noise with an FIR filter that has the given magnitudes at evenly spaced frequencies.
 
-    The filters have linear phase; what is heard comes a band count less one of samples late.
+    The filters have linear phase and delay the noise by `bands - 1` samples.
 
     Args:
-        magnitudes: gains from 0 Hz to half the sample rate.
-        noise: white.
-        tail: what rings on from before.
+        magnitudes: gains of each segment at frequencies from 0 Hz to half the sample rate.
+        noise: white noise.
+        tail: output of earlier segments after their end, see Returns; None at the start.
 
     Shape:
-        magnitudes [B, F, bands], noise [B, F * hop_length] -> the same, and the new tail [B, taps].
+        magnitudes [B, F, bands], noise [B, F * hop_length], tail [B, taps] -> [B, F * hop_length], [B, taps];
+        taps = 2 (bands - 1).
+
+    Returns:
+        The filtered noise, and the tail to pass to the next call.
     """
     frames, taps = magnitudes.shape[1], 2 * (magnitudes.shape[2] - 1)
     blocks = noise.unflatten(1, (frames, -1))
@@ -120,16 +178,38 @@ def filtered_noise(magnitudes: Tensor, noise: Tensor, tail: Tensor | None = None
 
 
 def white_noise(like: Tensor, samples: int, generator: torch.Generator | None = None) -> Tensor:
-    """Uniform, of unit variance; one generator gives the same noise in pieces as whole. Shape: [B, …] -> [B, samples]."""
+    """Generate uniform white noise of unit variance.
+
+    With one generator, noise generated in parts equals noise generated at once if B is 1.
+
+    Args:
+        like: tensor with the batch size and device of the result.
+        samples: number of samples.
+        generator: random generator; None for torch's global one.
+
+    Shape:
+        like [B, ...] -> [B, samples].
+
+    Returns:
+        The noise.
+    """
     noise = torch.rand(len(like), samples, generator=generator, device=like.device)
     return (noise - 0.5) * math.sqrt(12)
 
 
 def convolve(signal: Tensor, response: Tensor, tail: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A signal in a room, by FFT.
+    """Convolve a signal with an impulse response by FFT, for example with that of a room.
+
+    Args:
+        signal: waveform.
+        response: impulse response.
+        tail: output of earlier calls after their end, see Returns; None at the start.
 
     Shape:
-        signal [B, T], response [R], tail [B, R - 1] -> [B, T], and the new tail.
+        signal [B, T], response [R], tail [B, R - 1] -> [B, T], [B, R - 1].
+
+    Returns:
+        The convolved signal, and the tail to pass to the next call.
     """
     samples, length = signal.shape[-1], signal.shape[-1] + len(response) - 1
     size = 1 << (length - 1).bit_length()
@@ -145,7 +225,17 @@ def _with_tail(whole: Tensor, samples: int, tail: Tensor | None) -> tuple[Tensor
 
 
 def a_weighting_db(hz: Tensor) -> Tensor:
-    """The A curve of IEC 61672-1: how much fainter than at 1 kHz a tone is heard. Shape: [n] -> dB [n]."""
+    """Return the A-weighting of IEC 61672-1 in dB: the perceived level of a tone relative to a tone of 1 kHz.
+
+    Args:
+        hz: frequencies in Hz.
+
+    Shape:
+        [n] -> [n].
+
+    Returns:
+        Gains in dB, 0 at 1 kHz.
+    """
     f2 = hz.double().square()
     corners = [corner**2 for corner in (20.598997, 107.65265, 737.86223, 12194.217)]
     gain = corners[3] * f2.square() / ((f2 + corners[0]) * (f2 + corners[3]))
@@ -154,39 +244,45 @@ def a_weighting_db(hz: Tensor) -> Tensor:
 
 
 def loudness(waveform: Tensor, sample_rate: int, hop_length: int, n_fft: int = 2048) -> Tensor:
-    """The A-weighted mean square around each control point, in dB: a full-scale tone of 1 kHz has -3 dB.
+    """Return the A-weighted mean square around each control point in dB. A full-scale tone of 1 kHz has -3 dB.
 
     Args:
-        waveform: at `sample_rate`.
-        sample_rate: in Hz.
-        hop_length: samples between control points.
-        n_fft: samples of the Hann window around a point; beyond the ends there is silence.
+        waveform: waveform.
+        sample_rate: sample rate in Hz.
+        hop_length: step between control points in samples.
+        n_fft: length of the Hann window around a control point in samples. The waveform is padded with zeros.
 
     Shape:
-        [..., samples] -> [..., samples // hop_length + 1], at least `FLOOR_DB`.
+        [..., samples] -> [..., samples // hop_length + 1].
+
+    Returns:
+        The loudness in dB, at least `FLOOR_DB`.
     """
     window = torch.hann_window(n_fft, device=waveform.device)
     spectrum = _spectrum(waveform, window, hop_length)
     hz = torch.fft.rfftfreq(n_fft, 1 / sample_rate, device=waveform.device)
     weights = 10 ** (a_weighting_db(hz) / 10)
     power = torch.einsum("...ft,f->...t", spectrum.real.square() + spectrum.imag.square(), weights)
-    mean_square = 2 * power / (n_fft * window.square().sum())  # both halves of the spectrum
+    mean_square = 2 * power / (n_fft * window.square().sum())  # positive and negative frequencies
     return (10 * mean_square.clamp(min=1e-30).log10()).clamp(min=FLOOR_DB)
 
 
 def mfccs(waveform: Tensor, sample_rate: int, hop_length: int, count: int, n_fft: int = 1024, bands: int = 128) -> Tensor:
-    """Mel-frequency cepstral coefficients around each control point.
+    """Return mel-frequency cepstral coefficients around each control point.
 
     Args:
-        waveform: at `sample_rate`.
-        sample_rate: in Hz.
-        hop_length: samples between control points.
-        count: of coefficients.
-        n_fft: samples of the Hann window.
-        bands: of the mel scale, from 20 Hz to half the sample rate.
+        waveform: waveform.
+        sample_rate: sample rate in Hz.
+        hop_length: step between control points in samples.
+        count: number of coefficients.
+        n_fft: length of the Hann window in samples.
+        bands: number of mel bands between 20 Hz and half the sample rate.
 
     Shape:
         [B, samples] -> [B, samples // hop_length + 1, count].
+
+    Returns:
+        The coefficients.
     """
     spectrum = _spectrum(waveform, torch.hann_window(n_fft, device=waveform.device), hop_length)
     device = waveform.device
@@ -197,7 +293,7 @@ def mfccs(waveform: Tensor, sample_rate: int, hop_length: int, count: int, n_fft
 
 
 def _spectrum(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
-    """Shape: [..., samples] -> complex [..., bins, frames], in float32 under any precision."""
+    """Return the STFT with zero padding, always in float32. Shape: [..., samples] -> complex [..., bins, frames]."""
     with torch.autocast(waveform.device.type, enabled=False):
         flat = waveform.float().reshape(-1, waveform.shape[-1])
         spectrum = torch.stft(

@@ -1,8 +1,9 @@
-"""The multichannel Wiener filter, its parameters found by expectation maximisation (Nugraha, Liutkus & Vincent, EUSIPCO 2016).
+"""Multichannel Wiener filter with expectation maximisation (Nugraha, Liutkus & Vincent, EUSIPCO 2016).
 
-A source is a spectrogram v (its power at each bin, averaged over channels) times a spatial covariance R (how its channels go
-together at each frequency). The filter gives each source v R (Σ v R)⁻¹ of the mixture, from which v and R are found anew. The
-regularisation and scaling are those of Open-Unmix (Stöter et al., JOSS 2019). `unbraid.dsp.phase` has it as an option.
+The model of a source is its power v in each bin, averaged over channels, times a spatial covariance R of its channels at each
+frequency. The filter estimates each source as v R (Σ v R)⁻¹ times the mixture, and updates v and R from the estimates. The
+regularisation and scaling are those of Open-Unmix (Stöter et al., JOSS 2019). Separators use it as `unbraid.dsp.phase.Wiener`.
+The phase of the mixture (`unbraid.dsp.phase.MixturePhase`) is faster and seldom much worse.
 """
 
 import torch
@@ -10,23 +11,26 @@ from torch import Tensor
 
 from unbraid.dsp.stft import magnitudes_of
 
-EPSILON = 1e-10  # the energy of the noise that is taken out
-LARGEST = 10.0  # magnitude of the mixture that the iterations see: they are done in float32
+EPSILON = 1e-10  # regularisation, as an energy
+LARGEST = 10.0  # largest magnitude of the mixture in the iterations, which are computed in float32
 
 
 def wiener(spectra: Tensor, mixture: Tensor, iterations: int, softmask: bool, residual: bool, window_frames: int) -> Tensor:
-    """Filter each stretch of `window_frames` by itself.
+    """Filter each window of `window_frames` frames independently of the others.
 
     Args:
-        spectra: estimates to start from.
-        mixture: its spectrum.
-        iterations: of expectation maximisation.
-        softmask: start from the ratios of the estimates' magnitudes, times the mixture.
-        residual: one source more, that which the others leave of the mixture.
-        window_frames: at least 1.
+        spectra: initial estimates of the sources, complex.
+        mixture: complex spectrum of the mixture.
+        iterations: number of iterations of expectation maximisation; 0 returns the initial estimates.
+        softmask: True to start from each source's share of the summed magnitudes, times the mixture.
+        residual: True to add the mixture minus all estimates as one more source.
+        window_frames: number of frames of a window, at least 1.
 
     Shape:
-        complex [B, S, C, F, T] and [B, C, F, T] -> [B, S, C, F, T], or S + 1 with the residual; C is 1 or 2.
+        complex [B, S, C, F, T] and [B, C, F, T] -> [B, S, C, F, T], or S + 1 sources with the residual; C is 1 or 2.
+
+    Returns:
+        The filtered spectra.
     """
     if softmask:
         shares = spectra.abs()
@@ -37,56 +41,56 @@ def wiener(spectra: Tensor, mixture: Tensor, iterations: int, softmask: bool, re
         return spectra
     if spectra.shape[-1] <= window_frames:
         return _maximise(spectra, mixture, iterations)
-    stretches = zip(spectra.split(window_frames, dim=-1), mixture.split(window_frames, dim=-1), strict=True)
-    return torch.cat([_maximise(*stretch, iterations) for stretch in stretches], dim=-1)
+    windows = zip(spectra.split(window_frames, dim=-1), mixture.split(window_frames, dim=-1), strict=True)
+    return torch.cat([_maximise(*window, iterations) for window in windows], dim=-1)
 
 
 def _maximise(spectra: Tensor, mixture: Tensor, iterations: int) -> Tensor:
-    """Expectation maximisation on one stretch, in real numbers where they are. Shape: as `wiener`."""
+    """Apply expectation maximisation to one window, with real arithmetic if possible. Shape: as in `wiener`."""
     # b batch, s source, c channel, f bin, t frame
-    # Both regularisations are of a mixture that is scaled to LARGEST; scaling them back is less work than scaling it.
+    # Open-Unmix scales the mixture to LARGEST. Scaling both regularisations instead is equivalent and cheaper.
     scale = (magnitudes_of(mixture).amax(dim=(1, 2, 3)) / LARGEST).clamp(min=1).square().view(-1, 1, 1)
     for _ in range(iterations):
         energies = torch.view_as_real(spectra).square().sum(dim=-1)
         powers = energies.mean(dim=2)
-        size = EPSILON * scale + powers.sum(dim=-1)
-        diagonal = energies.sum(dim=-1) / size.unsqueeze(2)
+        total_power = EPSILON * scale + powers.sum(dim=-1)
+        diagonal = energies.sum(dim=-1) / total_power.unsqueeze(2)
         if mixture.shape[1] == 1:
-            of_mixture = _weighted(powers, diagonal[:, :, 0]) + EPSILON**0.5 * scale
-            spectra = _times(diagonal.unsqueeze(-1) * (mixture / of_mixture.unsqueeze(1)).unsqueeze(1), powers)
+            mixture_power = _weighted_sum(powers, diagonal[:, :, 0]) + EPSILON**0.5 * scale
+            spectra = _times(diagonal.unsqueeze(-1) * (mixture / mixture_power.unsqueeze(1)).unsqueeze(1), powers)
             continue
-        cross = _correlation(spectra) / size
+        cross = _correlation(spectra) / total_power
         left, right = _whitened(powers, diagonal, cross, mixture, EPSILON**0.5 * scale)
-        found, r = torch.empty_like(spectra), diagonal.unsqueeze(-1)
-        found[:, :, 0] = r[:, :, 0] * left + cross.unsqueeze(-1) * right
-        found[:, :, 1] = cross.conj().unsqueeze(-1) * left + r[:, :, 1] * right
-        spectra = _times(found, powers)
+        spatial, r = torch.empty_like(spectra), diagonal.unsqueeze(-1)
+        spatial[:, :, 0] = r[:, :, 0] * left + cross.unsqueeze(-1) * right
+        spatial[:, :, 1] = cross.conj().unsqueeze(-1) * left + r[:, :, 1] * right
+        spectra = _times(spatial, powers)
     return spectra
 
 
 def _times(spectra: Tensor, powers: Tensor) -> Tensor:
-    """Shape: complex [B, S, C, F, T], [B, S, F, T] -> [B, S, C, F, T]. Real times complex would make a complex copy first."""
+    """Multiply spectra [B, S, C, F, T] by powers [B, S, F, T] without a complex copy of the powers."""
     return torch.view_as_complex(torch.view_as_real(spectra) * powers[:, :, None, ..., None])
 
 
 def _correlation(spectra: Tensor) -> Tensor:
-    """Σ left right* over time. Shape: complex [B, S, 2, F, T] -> complex [B, S, F]."""
+    """Return Σ left right* over time. Shape: complex [B, S, 2, F, T] -> complex [B, S, F]."""
     (a, b), (c, d) = (torch.view_as_real(spectra[:, :, channel]).unbind(-1) for channel in (0, 1))
     return torch.complex((a * c + b * d).sum(dim=-1), (b * c - a * d).sum(dim=-1))
 
 
-def _weighted(powers: Tensor, parts: Tensor) -> Tensor:
-    """Σ powers parts over sources. Shape: [B, S, F, T], [B, S, F] -> [B, F, T]."""
-    total = powers[:, 0] * parts[:, 0, :, None]
+def _weighted_sum(powers: Tensor, weights: Tensor) -> Tensor:
+    """Return Σ powers weights over sources. Shape: [B, S, F, T], [B, S, F] -> [B, F, T]."""
+    total = powers[:, 0] * weights[:, 0, :, None]
     for source in range(1, powers.shape[1]):
-        total = torch.addcmul(total, powers[:, source], parts[:, source, :, None])
+        total = torch.addcmul(total, powers[:, source], weights[:, source, :, None])
     return total
 
 
 def _whitened(powers: Tensor, diagonal: Tensor, cross: Tensor, mixture: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """(Σ v R + noise I)⁻¹ of the mixture, in closed form: left and right. Shape: each complex [B, 1, F, T]."""
-    a, d = (_weighted(powers, diagonal[:, :, channel]) + noise for channel in (0, 1))
-    b = torch.complex(_weighted(powers, cross.real), _weighted(powers, cross.imag))
+    """Return left and right of (Σ v R + noise I)⁻¹ times the mixture, in closed form. Shape: complex [B, 1, F, T] each."""
+    a, d = (_weighted_sum(powers, diagonal[:, :, channel]) + noise for channel in (0, 1))
+    b = torch.complex(_weighted_sum(powers, cross.real), _weighted_sum(powers, cross.imag))
     left, right = mixture.unbind(dim=1)
-    share = 1 / (a * d - torch.view_as_real(b).square().sum(dim=-1))
-    return ((d * left - b * right) * share).unsqueeze(1), ((a * right - b.conj() * left) * share).unsqueeze(1)
+    inverse = 1 / (a * d - torch.view_as_real(b).square().sum(dim=-1))
+    return ((d * left - b * right) * inverse).unsqueeze(1), ((a * right - b.conj() * left) * inverse).unsqueeze(1)
