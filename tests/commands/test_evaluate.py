@@ -211,7 +211,7 @@ def test_rows_of_others_stand_beside_and_another_protocol_does_not(cli, run):
     status, out, _ = cli(f"run={run}", "protocol=ikala_nsdr", f"compare_with=[{other}]", script=DOOR)
     assert status == 0 and f"  {other}" in out
     status, _, err = cli(f"run={run}", f"compare_with=[{other}]", script=DOOR)
-    assert status == 1 and "scores under two protocols do not compare: name is energy_ratios for run" in err
+    assert status == 1 and "protocol.name: scores of different protocols" in err
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_seed_of_something_else_is_no_seed_of_the_run(tmp_path):
 def test_scores_under_two_protocols_do_not_compare(tmp_path):
     leave_run(tmp_path, 0, "a", 0, [1.0])
     leave_run(tmp_path, 1, "b", 0, [1.0], protocol=PROTOCOL | {"name": "musdb18"})
-    with pytest.raises(InputError, match="two protocols do not compare: name is ikala_nsdr for 0-a-demo-0 and musdb18"):
+    with pytest.raises(InputError, match="found ikala_nsdr for 0-a-demo-0 and musdb18"):
         variants(tmp_path)
 
 

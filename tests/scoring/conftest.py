@@ -1,4 +1,4 @@
-"""The packages that define BSS Eval, as oracles."""
+"""Reference implementation of BSS Eval, and random sources and estimates."""
 
 import importlib.util
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture(scope="session")
 def museval_metrics() -> ModuleType:
-    """museval's own code, by its file: the package as a whole cannot be imported without ffmpeg."""
+    """Return museval's module `metrics`, loaded from its file, because the package cannot be imported without ffmpeg."""
     package = importlib.util.find_spec("museval").submodule_search_locations[0]
     spec = importlib.util.spec_from_file_location("museval_metrics", Path(package) / "metrics.py")
     module = importlib.util.module_from_spec(spec)
@@ -19,7 +19,7 @@ def museval_metrics() -> ModuleType:
 
 
 def random_sources(sources: int, channels: int, samples: int, seed: int = 0) -> torch.Tensor:
-    """Coloured noise, of different loudness, partly shared by the channels. Shape: [S, C, T]."""
+    """Return coloured noise of different levels with correlated channels. Shape: [S, C, T]."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(sources, channels, samples + 8, generator=generator, dtype=torch.float64)
     noise = noise + 0.5 * noise.mean(dim=1, keepdim=True)
@@ -29,10 +29,10 @@ def random_sources(sources: int, channels: int, samples: int, seed: int = 0) -> 
 
 
 def spoilt(reference: torch.Tensor, leak: float = 0.2, noise: float = 0.05, seed: int = 1) -> torch.Tensor:
-    """Estimates as models make them: low-passed, with the other sources leaking in, and noisy. Shape: [S, C, T]."""
+    """Return estimates with typical errors: low-passed, with leakage of other sources, and with noise. Shape: [S, C, T]."""
     generator = torch.Generator().manual_seed(seed)
-    dull = 0.7 * reference + 0.3 * reference.roll(1, dims=-1)
+    low_passed = 0.7 * reference + 0.3 * reference.roll(1, dims=-1)
     return (
-        dull + leak * (reference.sum(dim=0) - reference)
+        low_passed + leak * (reference.sum(dim=0) - reference)
         + noise * reference.std() * torch.randn(reference.shape, generator=generator, dtype=reference.dtype)
     )  # fmt: skip

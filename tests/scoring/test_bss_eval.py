@@ -1,4 +1,4 @@
-"""BSS Eval against the packages that define it, museval and mir_eval, and against what must hold whatever they say."""
+"""BSS Eval: agreement with museval and mir_eval, which define it, and properties that follow from the definition."""
 
 import math
 
@@ -10,7 +10,8 @@ import torch
 from tests.scoring.conftest import random_sources, spoilt
 from unbraid import audio
 from unbraid.runs.errors import InputError
-from unbraid.scoring.bss_eval import BSSScores, _solve, bss_eval
+from unbraid.scoring.bss_eval import BSSScores, bss_eval
+from unbraid.scoring.bss_filters import solve
 
 NAMES = ("sdr", "isr", "sir", "sar")
 FROZEN = [
@@ -22,13 +23,13 @@ FROZEN = [
 
 
 def museval_scores(metrics, reference, estimate, window, hop, **options):
-    """SDR, ISR, SIR and SAR, and the permutation, as museval has them."""
+    """Return SDR, ISR, SIR, SAR and the permutation of museval."""
     signals = [signal.transpose(1, 2).double().numpy() for signal in (reference, estimate)]
     return metrics.bss_eval(*signals, window=window or np.inf, hop=hop or np.inf, **options)
 
 
 def furthest(scores: BSSScores, expected) -> float:
-    """In dB; undefined must be so in both."""
+    """Return the largest difference in dB, and check that the same scores are undefined."""
     distances = []
     for name, other in zip(NAMES, expected, strict=True):
         ours = getattr(scores, name).numpy()
@@ -50,7 +51,7 @@ def furthest(scores: BSSScores, expected) -> float:
         (2, 1, 20000, 8000, 20000),  # gaps between windows
     ],
 )
-def test_version_4_is_musevals(museval_metrics, sources, channels, samples, window, hop):
+def test_version_4_equals_museval(museval_metrics, sources, channels, samples, window, hop):
     reference = random_sources(sources, channels, samples)
     estimate = spoilt(reference)
     *expected, _ = museval_scores(museval_metrics, reference, estimate, window, hop)
@@ -58,36 +59,38 @@ def test_version_4_is_musevals(museval_metrics, sources, channels, samples, wind
 
 
 def music(stem_file, seconds: int, rounded: bool = True) -> torch.Tensor:
-    """The stems of a real song, rounded to 16 bits as the musdb package reads them. Shape: [4, 2, T]."""
+    """Return the stems of a real song, rounded to 16 bits as in the musdb package. Shape: [4, 2, T]."""
     streams, rate = audio.read(stem_file, (1, 2, 3, 4))
     stems = torch.from_numpy(np.stack(streams))[..., : seconds * rate].double()
     return (32768 * stems).round().clamp(-32768, 32767) / 32768 if rounded else stems
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.001])
-def test_version_4_is_musevals_on_real_music(museval_metrics, stem_file, noise):
+def test_version_4_equals_museval_on_real_music(museval_metrics, stem_file, noise):
     reference = music(stem_file, 4)
     estimate = spoilt(reference, noise=noise)
     *expected, _ = museval_scores(museval_metrics, reference, estimate, 44100, 44100)
     assert furthest(bss_eval(reference, estimate, 44100), expected) < 1e-6
 
 
-def test_where_museval_depends_on_the_order_of_sources_so_may_we(museval_metrics, stem_file):
-    """Coded music without its 16 bits has nothing above 16 kHz, and filters there are anything: museval gives other SIR and SAR
-    for the same sources in another order. SDR and ISR are the same all the same."""
+def test_difference_to_museval_is_bounded_without_rounding(museval_metrics, stem_file):
+    """Compare on decoded AAC without rounding to 16 bits, which has no energy above 16 kHz.
+
+    The filters are not unique there. SIR and SAR of museval depend on the order of the sources, SDR and ISR do not.
+    """
     reference = music(stem_file, 4, rounded=False)
     estimate, order = spoilt(reference), [2, 0, 3, 1]
     *expected, _ = museval_scores(museval_metrics, reference, estimate, 44100, 44100)
     *reordered, _ = museval_scores(museval_metrics, reference[order], estimate[order], 44100, 44100)
     scores = bss_eval(reference, estimate, 44100)
     distances = [np.abs(getattr(scores, name).numpy() - other).max() for name, other in zip(NAMES, expected, strict=True)]
-    own = [np.abs(one[order] - other).max() for one, other in zip(expected, reordered, strict=True)]
-    assert max(distances[:2]) < 1e-6 and max(own[2:]) > 1e-3
-    assert max(distances[2:]) < 10 * max(own[2:]) < 2
+    museval_distances = [np.abs(a[order] - b).max() for a, b in zip(expected, reordered, strict=True)]
+    assert max(distances[:2]) < 1e-6 and max(museval_distances[2:]) > 1e-3
+    assert max(distances[2:]) < 10 * max(museval_distances[2:]) < 2
 
 
 def test_frozen_scores_of_real_music(stem_file):
-    """Medians over four seconds, made by museval 0.4.1 once, for the day when it is no longer there."""
+    """Compare medians over four seconds with stored results of museval 0.4.1, so that the test does not need the package."""
     reference = music(stem_file, 4)
     mixed = 0.8 * reference + 0.1 * reference.sum(dim=0) + 0.1 * reference.roll(3, dims=-1)
     scores = bss_eval(reference, (128 * mixed).round() / 128, 44100)
@@ -97,7 +100,7 @@ def test_frozen_scores_of_real_music(stem_file):
 
 @pytest.mark.parametrize("window", [None, 8000])
 @pytest.mark.parametrize("kind", ["images", "sources"])
-def test_version_3_is_musevals(museval_metrics, window, kind):
+def test_version_3_equals_museval(museval_metrics, window, kind):
     reference = random_sources(2, 2, 20000)
     estimate = spoilt(reference)
     options = {"framewise_filters": True, "bsseval_sources_version": kind == "sources"}
@@ -108,7 +111,7 @@ def test_version_3_is_musevals(museval_metrics, window, kind):
 @pytest.mark.filterwarnings("ignore:mir_eval.separation:FutureWarning")
 @pytest.mark.parametrize("sources", [2, 3])
 @pytest.mark.parametrize("permute", [False, True])
-def test_version_3_sources_is_mir_evals(sources, permute):
+def test_version_3_sources_equals_mir_eval(sources, permute):
     reference = random_sources(sources, 1, 15001)
     estimate = spoilt(reference).roll(1, dims=0) if permute else spoilt(reference)
     sdr, sir, sar, order = mir_eval.separation.bss_eval_sources(reference[:, 0].numpy(), estimate[:, 0].numpy(), permute)
@@ -119,7 +122,7 @@ def test_version_3_sources_is_mir_evals(sources, permute):
 
 @pytest.mark.filterwarnings("ignore:mir_eval.separation:FutureWarning")
 @pytest.mark.parametrize(("window", "hop"), [(6000, 3000), (10000, 8000), (15000, 15000)])
-def test_version_3_sources_is_mir_evals_framewise_with_a_silent_frame(window, hop):
+def test_version_3_sources_equals_framewise_mir_eval(window, hop):
     reference = random_sources(2, 1, 15001)
     estimate = spoilt(reference)
     estimate[1, 0, :6000] = 0
@@ -131,7 +134,7 @@ def test_version_3_sources_is_mir_evals_framewise_with_a_silent_frame(window, ho
 
 
 @pytest.mark.filterwarnings("ignore:mir_eval.separation:FutureWarning")
-def test_version_3_images_is_mir_evals():
+def test_version_3_images_equals_mir_eval():
     reference = random_sources(2, 2, 12000)
     estimate = spoilt(reference)
     *expected, _ = mir_eval.separation.bss_eval_images(
@@ -140,7 +143,7 @@ def test_version_3_images_is_mir_evals():
     assert furthest(bss_eval(reference, estimate, filters="window"), [column[:, None] for column in expected]) < 1e-6
 
 
-def test_the_order_of_estimates_is_found_as_museval_finds_it(museval_metrics):
+def test_permutation_equals_that_of_museval(museval_metrics):
     reference = random_sources(3, 2, 12000)
     estimate = spoilt(reference)[[2, 0, 1]]
     *expected, order = museval_scores(museval_metrics, reference, estimate, 4000, 4000, compute_permutation=True)
@@ -149,39 +152,36 @@ def test_the_order_of_estimates_is_found_as_museval_finds_it(museval_metrics):
     assert (scores.permutation == torch.from_numpy(order)).all() and order[:, 0].tolist() == [1, 2, 0]
 
 
-def test_references_that_depend_on_each_other_are_scored(museval_metrics):
-    """Two channels that are one, as in many recordings, leave no unique filters, but unique projections."""
+def test_equal_channels_of_a_reference_are_scored(museval_metrics):
+    """Score references with two equal channels: the filters are not unique, but the projections are."""
     reference = random_sources(2, 1, 12000).expand(-1, 2, -1)
     estimate = spoilt(reference.clone())
     *expected, _ = museval_scores(museval_metrics, reference, estimate, 4000, 4000)
     assert furthest(bss_eval(reference, estimate, 4000), expected) < 1e-3
 
 
-def test_copies_of_channels_cost_no_more_than_others(monkeypatch):
-    """The fallbacks for singular matrices take many times as long; copies, sums and silence do not need them."""
+def test_dependent_channels_need_no_fallback_solver(monkeypatch):
+    """Score copies, sums and silence without the solvers for singular matrices, which are many times slower."""
     monkeypatch.setattr(torch.linalg, "solve_ex", None)
     reference = random_sources(3, 2, 12000)
     reference[0, 1] = -0.5 * reference[0, 0]
     reference[1, 1] = reference[0, 0] + 2 * reference[1, 0]
     reference[2, 1] = 0
     estimate = spoilt(reference)
-    kept = bss_eval(reference, estimate, 4000)
-    assert kept.sdr.isfinite().all() and kept.sir.isfinite().all()
+    scores = bss_eval(reference, estimate, 4000)
+    assert scores.sdr.isfinite().all() and scores.sir.isfinite().all()
 
 
-def test_a_matrix_that_is_singular_is_solved_by_least_squares():
-    """A silent reference, without the tiny diagonal; what comes out is a best fit all the same."""
+def test_singular_matrix_is_solved_by_least_squares():
+    """Fit a silent reference without regularisation of the diagonal: the result is still the best fit."""
     signals = torch.randn(3, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     signals[2] = 0
     target = signals[0] - 2 * signals[1]
-    fitted = _solve((signals @ signals.T).view(3, 1, 3, 1), (signals @ target).view(3, 1, 1))
-    assert fitted.flatten().tolist() == pytest.approx([1, -2, 0])
+    filters = solve((signals @ signals.T).view(3, 1, 3, 1), (signals @ target).view(3, 1, 1))
+    assert filters.flatten().tolist() == pytest.approx([1, -2, 0])
 
 
-# What must hold
-
-
-def test_noise_so_many_decibels_below_scores_so_many():
+def test_sdr_is_the_level_of_the_noise():
     reference = random_sources(2, 2, 44100)
     for decibels in (0, 10, 30):
         noise = torch.randn(reference.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -189,7 +189,7 @@ def test_noise_so_many_decibels_below_scores_so_many():
         assert bss_eval(reference, reference + noise).sdr.flatten().tolist() == pytest.approx([decibels] * 2, abs=0.1)
 
 
-def test_scale_is_forgiven_by_version_3_sources_and_not_by_version_4():
+def test_only_version_3_sources_ignores_scale():
     reference = random_sources(2, 1, 20000)
     estimate = spoilt(reference)
     v3 = [bss_eval(reference, gain * estimate, filters="window", kind="sources").sdr for gain in (1, 0.3)]
@@ -198,8 +198,8 @@ def test_scale_is_forgiven_by_version_3_sources_and_not_by_version_4():
     assert (v4[0] - v4[1]).abs().min() > 1
 
 
-def test_a_delay_of_ten_samples_is_forgiven_by_the_filters():
-    """By all of version 3's sources; version 4's SDR compares with the reference itself, its SIR and SAR forgive."""
+def test_filters_compensate_a_delay_of_ten_samples():
+    """Delay the estimates: only the SDR of version 4 decreases, because it compares with the reference itself."""
     reference = random_sources(2, 1, 20000)
     late = reference.roll(10, dims=-1)
     late[..., :10] = 0
@@ -208,7 +208,7 @@ def test_a_delay_of_ten_samples_is_forgiven_by_the_filters():
     assert v4.sdr.max() < 5
 
 
-def test_a_perfect_estimate_is_infinite_and_zeros_have_zero_decibels():
+def test_scores_of_perfect_and_silent_estimates():
     reference = random_sources(2, 1, 8000)
     assert (bss_eval(reference, reference).sdr == math.inf).all()
     estimate = reference.clone()
@@ -217,7 +217,7 @@ def test_a_perfect_estimate_is_infinite_and_zeros_have_zero_decibels():
 
 
 @pytest.mark.parametrize("quiet", ["reference", "estimate"])
-def test_silence_drops_a_window_for_all_sources_as_in_museval(museval_metrics, quiet):
+def test_silent_windows_equal_those_of_museval(museval_metrics, quiet):
     reference = random_sources(3, 2, 16000)
     estimate = spoilt(reference)
     (reference if quiet == "reference" else estimate)[1, :, 4000:8000] = 0
@@ -227,7 +227,7 @@ def test_silence_drops_a_window_for_all_sources_as_in_museval(museval_metrics, q
     assert scores.sdr.isnan().tolist() == [[False, True, False, False]] * 3
 
 
-def test_channels_that_cancel_are_silent_as_in_museval(museval_metrics):
+def test_cancelling_channels_are_silent_as_in_museval(museval_metrics):
     reference = random_sources(2, 2, 8000)
     reference[0, 1, :4000] = -reference[0, 0, :4000]
     estimate = spoilt(reference)
@@ -236,8 +236,8 @@ def test_channels_that_cancel_are_silent_as_in_museval(museval_metrics):
     assert furthest(scores, expected) < 1e-6 and scores.sdr[:, 0].isnan().all()
 
 
-def test_silence_of_the_own_reference_only():
-    """What others are silent in costs a source nothing, and its scores elsewhere are those of museval's rule."""
+def test_silence_own_affects_one_source():
+    """Score a source in windows in which others are silent. Its scores in other windows equal those of `any`."""
     reference = random_sources(3, 1, 16000)
     reference[1, :, 4000:8000] = 0
     estimate = spoilt(reference)
@@ -249,7 +249,7 @@ def test_silence_of_the_own_reference_only():
 
 
 @pytest.mark.parametrize("filters", ["track", "window"])
-def test_a_source_that_is_silent_throughout_leaves_nothing_defined_but_by_its_own_rule(filters):
+def test_silent_source_makes_all_scores_undefined(filters):
     reference = random_sources(2, 1, 8000)
     reference[1] = 0
     estimate = spoilt(reference)
@@ -258,12 +258,12 @@ def test_a_source_that_is_silent_throughout_leaves_nothing_defined_but_by_its_ow
     assert own.sdr.isnan().tolist() == [[False] * 2, [True] * 2] and own.sar[0].isfinite().all()
 
 
-def test_tracks_do_not_depend_on_the_size_of_blocks(monkeypatch):
+def test_scores_do_not_depend_on_block_size(monkeypatch):
     reference = random_sources(2, 2, 30000)
     estimate = spoilt(reference)
     expected = bss_eval(reference, estimate, 9000)
     for name, value in {"MEMORY": 1, "BLOCK": 4096}.items():
-        monkeypatch.setattr(f"unbraid.scoring.bss_eval.{name}", value)
+        monkeypatch.setattr(f"unbraid.scoring.bss_filters.{name}", value)
         scores = bss_eval(reference, estimate, 9000)
         assert furthest(scores, [getattr(expected, n).numpy() for n in NAMES]) < 1e-9
 
@@ -276,7 +276,7 @@ def test_float32_is_computed_in_float64():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_gives_the_same():
+def test_gpu_scores_equal_cpu_scores():
     reference = random_sources(4, 2, 50000)
     estimate = spoilt(reference)
     expected = bss_eval(reference, estimate, 9000)
@@ -285,18 +285,19 @@ def test_a_gpu_gives_the_same():
 
 
 @pytest.mark.parametrize(
-    ("reference", "estimate", "options", "sentence"),
+    ("reference", "estimate", "options", "where"),
     [
-        (torch.ones(2, 1, 9), torch.ones(2, 1, 8), {}, r"found \[2, 1, 9\] and \[2, 1, 8\]"),
-        (torch.ones(2, 9), torch.ones(2, 9), {}, r"must have one shape \[sources, channels, samples\]"),
-        (torch.ones(0, 1, 9), torch.ones(0, 1, 9), {}, "must have one shape"),
-        (torch.ones(1, 1, 9), torch.full((1, 1, 9), torch.nan), {}, "estimate: has samples that are not finite"),
-        (torch.full((1, 1, 9), torch.inf), torch.ones(1, 1, 9), {}, "reference: has samples that are not finite"),
-        (torch.ones(1, 1, 9), torch.ones(1, 1, 9), {"window": 0}, "window must be at least 1, found 0"),
-        (torch.ones(1, 1, 9), torch.ones(1, 1, 9), {"hop": 0}, "hop must be at least 1, found 0"),
-        (torch.ones(1, 1, 9), torch.ones(1, 1, 9), {"taps": -1}, "taps must be at least 1, found -1"),
+        (torch.ones(2, 1, 9), torch.ones(2, 1, 8), {}, "reference, estimate"),
+        (torch.ones(2, 9), torch.ones(2, 9), {}, "reference, estimate"),
+        (torch.ones(0, 1, 9), torch.ones(0, 1, 9), {}, "reference, estimate"),
+        (torch.ones(1, 1, 9), torch.full((1, 1, 9), torch.nan), {}, "estimate"),
+        (torch.full((1, 1, 9), torch.inf), torch.ones(1, 1, 9), {}, "reference"),
+        (torch.ones(1, 1, 9), torch.ones(1, 1, 9), {"window": 0}, "window"),
+        (torch.ones(1, 1, 9), torch.ones(1, 1, 9), {"hop": 0}, "hop"),
+        (torch.ones(1, 1, 9), torch.ones(1, 1, 9), {"taps": -1}, "taps"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_scored_is_said(reference, estimate, options, sentence):
-    with pytest.raises(InputError, match=sentence):
+)
+def test_invalid_arguments_are_named(reference, estimate, options, where):
+    with pytest.raises(InputError) as error:
         bss_eval(reference, estimate, **options)
+    assert error.value.where.startswith(where)

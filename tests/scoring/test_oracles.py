@@ -1,4 +1,4 @@
-"""Oracles, from what must hold of any of them."""
+"""Oracles: properties of all oracles, and agreement with an independent implementation."""
 
 from functools import cache
 
@@ -17,7 +17,7 @@ MASKS = ["psm", "irm", "irm2", "ibm", "mwf"]
 
 
 def tones(samples: int = 16000) -> torch.Tensor:
-    """Two that no bin shares. Shape: [2, 1, T]."""
+    """Return two tones without common bins. Shape: [2, 1, T]."""
     time = torch.arange(samples) / 8000
     return torch.stack([torch.sin(2 * torch.pi * 300 * time), 0.5 * torch.sin(2 * torch.pi * 2100 * time)])[:, None]
 
@@ -31,7 +31,7 @@ def test_sources_that_do_not_overlap_are_separated(name):
 
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_noise_is_separated_better_than_by_leaving_it(name, channels):
+def test_oracles_are_better_than_the_mixture(name, channels):
     sources = random_sources(3, channels, 20000).float()
     mixture = sources.sum(dim=0)
     estimates = ORACLES[name](mixture, sources, STFT(512, 128))
@@ -46,21 +46,21 @@ def test_two_sources_add_up_to_the_mixture(name):
     assert usdr(mixture, ORACLES[name](mixture, sources, STFT(512, 128)).sum(dim=0)) > 40
 
 
-def test_what_the_sources_leave_counts_as_one_more():
-    """Of a mixture of three, two are asked for; the Wiener filter must not give the third to them."""
+def test_residual_is_one_more_source():
+    """Separate two of three sources: the third one must not change their estimates."""
     sources = random_sources(3, 2, 20000).float()
     mixture = sources.sum(dim=0)
     some = ORACLES["mwf"](mixture, sources[:2], STFT(512, 128))
     torch.testing.assert_close(some, ORACLES["mwf"](mixture, sources, STFT(512, 128))[:2], atol=2e-3, rtol=0)
 
 
-def test_the_wiener_filter_hears_where_sources_are():
-    """Both have the same spectrum, and lie left and right: a mask cannot tell them apart, directions can."""
+def test_wiener_filter_uses_directions():
+    """Separate a left and a right source with the same spectrum, which a mask cannot separate."""
     noise = torch.randn(2, 20000, generator=torch.Generator().manual_seed(0))
     sources = torch.stack([noise[0] * torch.tensor([[1.0], [0.3]]), noise[1] * torch.tensor([[0.3], [1.0]])])
     mixture = sources.sum(dim=0)
-    found = {name: usdr(sources[0], ORACLES[name](mixture, sources, STFT(512, 128))[0]) for name in MASKS}
-    assert found["mwf"] > found["irm"] + 6
+    ratios = {name: usdr(sources[0], ORACLES[name](mixture, sources, STFT(512, 128))[0]) for name in MASKS}
+    assert ratios["mwf"] > ratios["irm"] + 6
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_phase_sensitive_masks_computed_by_hand(source, mixture, mask):
     assert float(phase_sensitive(torch.tensor(source + 0j), torch.tensor(mixture + 0j))) == mask
 
 
-def test_no_mask_in_the_unit_interval_has_less_error():
-    """Against a grid of masks and random ones, in each of 400 bins."""
+def test_phase_sensitive_mask_has_the_smallest_error():
+    """Compare with a grid of masks and with random masks in each of 400 bins."""
     generator = torch.Generator().manual_seed(0)
     source, mixture = torch.randn(2, 400, generator=generator, dtype=torch.complex128)
     others = torch.cat([torch.linspace(0, 1, 501), torch.rand(500, generator=generator)]).double()[:, None]
@@ -84,36 +84,36 @@ def test_no_mask_in_the_unit_interval_has_less_error():
 
 @cache
 def demo_song() -> tuple[torch.Tensor, torch.Tensor]:
-    """Mixture [2, T], and vocals and the rest [2, 2, T]."""
+    """Return the mixture [2, T], and vocals and accompaniment [2, 2, T]."""
     song = {name: torch.from_numpy(samples).float() / 2**15 for name, samples in render_song(0, 8.0).items()}
     return song["mixture"], torch.stack([song["vocals"], song["mixture"] - song["vocals"]])
 
 
 @pytest.mark.parametrize("stft", [(1024, 768), (2048, 512)])
 @pytest.mark.parametrize("other", ["irm", "irm2", "ibm"])
-def test_the_phase_sensitive_mask_scores_better_than_other_oracles(stft, other):
+def test_phase_sensitive_mask_has_the_highest_scores(stft, other):
     mixture, sources = demo_song()
     best, made = (ORACLES[name](mixture, sources, STFT(*stft)) for name in ("psm", other))
     assert all(usdr(true, b) > usdr(true, m) + 0.3 for true, b, m in zip(sources, best, made, strict=True))
 
 
-def test_the_ratio_of_powers_is_that_of_sisec_2018():
-    """An independent implementation: the formula of the campaign's script, in numpy, by SciPy's STFT and its defaults."""
+def test_ratio_of_powers_equals_that_of_sisec():
+    """Compare with the formula of the script of SiSEC 2018, in numpy with the default STFT of SciPy."""
     song = {name: samples / 2**15 for name, samples in render_song(1, 3.0).items()}
     powers = {name: np.abs(scipy.signal.stft(song[name], nperseg=2048)[-1]) ** 2 for name in STEMS}
     spectrum, model = scipy.signal.stft(song["mixture"], nperseg=2048)[-1], sum(powers.values()) + np.finfo(float).eps
     expected = [scipy.signal.istft(spectrum * powers[name] / model)[1][:, : song["mixture"].shape[1]] for name in STEMS]
     sources = torch.from_numpy(np.stack([song[name] for name in STEMS])).float()
-    found = ORACLES["irm2"](torch.from_numpy(song["mixture"]).float(), sources, STFT(2048, 1024))
-    assert np.abs(found.numpy() - np.stack(expected)).max() < 1e-5
+    estimates = ORACLES["irm2"](torch.from_numpy(song["mixture"]).float(), sources, STFT(2048, 1024))
+    assert np.abs(estimates.numpy() - np.stack(expected)).max() < 1e-5
 
 
 def test_binary_masks_keep_or_drop_a_bin():
     sources, stft = tones(), STFT(1024, 256)
     mixture = sources.sum(dim=0)
-    kept = stft(ORACLES["ibm"](mixture, sources, stft)[0]).abs() / stft(mixture).abs().clamp(min=1e-3)
+    shares = stft(ORACLES["ibm"](mixture, sources, stft)[0]).abs() / stft(mixture).abs().clamp(min=1e-3)
     loud = stft(mixture).abs() > 1
-    assert ((kept[loud] < 0.05) | (kept[loud] > 0.95)).float().mean() > 0.9
+    assert ((shares[loud] < 0.05) | (shares[loud] > 0.95)).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("name", [*ORACLES])
@@ -122,6 +122,6 @@ def test_silence_gives_silence(name):
     assert ORACLES[name](silence[0], silence, STFT(512, 128)).abs().max() == 0
 
 
-def test_the_mixture_is_left_as_it_is():
+def test_untouched_returns_the_mixture():
     sources = random_sources(3, 2, 100).float()
     assert (ORACLES["mixture"](sources.sum(dim=0), sources, STFT(64, 16)) == sources.sum(dim=0)).all()

@@ -1,4 +1,4 @@
-"""Power: against simulation, and in limits that are known."""
+"""Power: agreement with simulation and with the t-test, and estimation of the deviations."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ from unbraid.scoring.significance import difference
 
 
 def scores(generator, mean, deviations, seeds, tracks, effects):
-    own = generator.normal(0, deviations.seeds, (seeds, 1)) + generator.normal(0, deviations.rest, (seeds, tracks))
-    return mean + effects + own
+    noise = generator.normal(0, deviations.seeds, (seeds, 1)) + generator.normal(0, deviations.rest, (seeds, tracks))
+    return mean + effects + noise
 
 
 def drawn(generator, mean, deviations, seeds, tracks):
-    """Scores of a system whose mean is above that of the other, and of the other."""
-    own = generator.normal(0, deviations.tracks, tracks)
-    return scores(generator, mean, deviations, seeds, tracks, own), scores(generator, 0, deviations, seeds, tracks, 0)
+    """Return scores of a system with the given mean, and of a system with mean 0."""
+    effects = generator.normal(0, deviations.tracks, tracks)
+    return scores(generator, mean, deviations, seeds, tracks, effects), scores(generator, 0, deviations, seeds, tracks, 0)
 
 
 SONGS, NETWORKS, REST = Deviations(1.0, 0.2, 0.4), Deviations(0.3, 0.5, 0.2), Deviations(0.2, 0.1, 1.5)
@@ -30,47 +30,48 @@ def test_power_agrees_with_simulation(deviations, seeds, tracks):
     generator = np.random.default_rng(0)
     for true in (0.0, 0.7, 1.4):
         pairs = (drawn(generator, true, deviations, seeds, tracks) for _ in range(600))
-        found = np.mean([difference(*pair).p < 0.05 for pair in pairs])
-        assert power(true, deviations, seeds, tracks) == pytest.approx(found, abs=0.05)
+        detected = np.mean([difference(*pair).p < 0.05 for pair in pairs])
+        assert power(true, deviations, seeds, tracks) == pytest.approx(detected, abs=0.05)
 
 
-def test_tracks_alone_have_the_power_of_a_paired_t_test():
+def test_power_without_seeds_equals_paired_t_test():
     expected = nct.sf(student.ppf(0.975, 9), 9, 1.0 * np.sqrt(10)) + nct.cdf(-student.ppf(0.975, 9), 9, 1.0 * np.sqrt(10))
     assert power(1.0, Deviations(1.0, 0.0, 0.0), 2, 10) == pytest.approx(expected, abs=0.005)
 
 
-def test_the_smallest_difference_needs_as_many_tracks_as_it_was_asked_for():
+def test_smallest_difference_and_tracks_needed_agree():
     deviations = Deviations(1.0, 0.1, 0.3)
     for seeds, tracks in ((2, 20), (3, 10), (5, 40)):
         smallest = smallest_difference(deviations, seeds, tracks)
         assert power(smallest, deviations, seeds, tracks) == pytest.approx(0.8, abs=1e-6)
         assert tracks_needed(smallest * 1.0001, deviations, seeds) == tracks
-    found = [smallest_difference(deviations, *design) for design in ((5, 20), (3, 20), (3, 10), (2, 10))]
-    assert found == sorted(found)
+    differences = [smallest_difference(deviations, *design) for design in ((5, 20), (3, 20), (3, 10), (2, 10))]
+    assert differences == sorted(differences)
 
 
-def test_no_number_of_tracks_replaces_seeds():
+def test_tracks_cannot_replace_seeds():
     assert tracks_needed(0.5, Deviations(1.0, 0.5, 0.3), 2) is None
     assert tracks_needed(0.5, Deviations(1.0, 0.05, 0.3), 5) < 60
 
 
-def test_deviations_are_found_again_in_scores():
+def test_deviations_are_estimated_from_scores():
     true, generator = Deviations(0.8, 0.5, 0.3), np.random.default_rng(0)
     effects = generator.normal(0, 3, 200)
     systems = [scores(generator, 0, true, 40, 200, effects + generator.normal(0, 0.8 / np.sqrt(2), 200)) for _ in range(4)]
     systems[0][0, 5] = np.nan
-    found = Deviations.of(systems)
-    assert found.tracks == pytest.approx(0.8, rel=0.1) and found.rest == pytest.approx(0.3, rel=0.02)
-    assert found.seeds == pytest.approx(0.5, rel=0.2)
+    estimated = Deviations.of(systems)
+    assert estimated.tracks == pytest.approx(0.8, rel=0.1) and estimated.rest == pytest.approx(0.3, rel=0.02)
+    assert estimated.seeds == pytest.approx(0.5, rel=0.2)
 
 
-def test_the_rest_is_not_counted_as_songs_or_seeds():
+def test_rest_does_not_change_other_deviations():
     true, generator = Deviations(0.3, 0.0, 1.0), np.random.default_rng(0)
-    found = Deviations.of(drawn(generator, 0, true, 2, 20_000))
-    assert (found.tracks, found.rest) == (pytest.approx(0.3, rel=0.1), pytest.approx(1.0, rel=0.02)) and found.seeds < 0.02
+    estimated = Deviations.of(drawn(generator, 0, true, 2, 20_000))
+    assert (estimated.tracks, estimated.rest) == (pytest.approx(0.3, rel=0.1), pytest.approx(1.0, rel=0.02))
+    assert estimated.seeds < 0.02
 
 
-def test_too_few_scores_have_no_deviations():
+def test_too_few_scores_give_none():
     three = np.arange(6.0).reshape(2, 3)
     assert Deviations.of([three]) is None and Deviations.of([three[:1], three[1:]]) is None
     assert Deviations.of([three[:, :1], three[:, :1]]) is None

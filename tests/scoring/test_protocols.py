@@ -1,4 +1,4 @@
-"""What protocols say: which sources are scored together, which windows count, what is refused."""
+"""Protocols: sources that are scored together, undefined windows, improvements, and invalid values."""
 
 import hydra
 import pytest
@@ -25,7 +25,7 @@ def weights(*targets: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_protocol_scores_and_says_what_it_did(name):
+def test_every_protocol_scores_random_sources(name):
     one = protocol(name, "protocol.sample_rate=8000", "protocol.channels=1")
     source_group = one.source_group(["vocals"], weights("vocals"))
     reference = random_sources(len(source_group.names), 1, 20000)
@@ -37,12 +37,12 @@ def test_every_protocol_scores_and_says_what_it_did(name):
     assert {len(values) for measures in frames.values() for values in measures.values()} == {windows}
 
 
-def test_rate_and_channels_of_the_network_where_the_protocol_leaves_them_open():
+def test_rate_and_channels_default_to_the_network():
     assert protocol("energy_ratios").format == (8000, 1)
     assert protocol("musdb18").format == (44100, 2)
 
 
-def test_one_target_is_scored_together_with_the_rest_of_the_mixture():
+def test_one_target_is_scored_with_the_residual():
     source_group = protocol("musdb18").source_group(["vocals"], weights("vocals"))
     sources = random_sources(4, 2, 100)
     mixture, estimate = sources.sum(dim=0), spoilt(sources)[3:]
@@ -51,7 +51,7 @@ def test_one_target_is_scored_together_with_the_rest_of_the_mixture():
     torch.testing.assert_close(source_group.estimates(estimate, mixture), torch.stack([estimate[0], mixture - estimate[0]]))
 
 
-def test_all_four_are_scored_together_in_the_order_of_the_targets():
+def test_four_targets_keep_their_order():
     targets = ["drums", "vocals", "bass", "other"]
     source_group = protocol("musdb18").source_group(targets, weights(*targets))
     sources = random_sources(4, 1, 50)
@@ -60,51 +60,53 @@ def test_all_four_are_scored_together_in_the_order_of_the_targets():
     torch.testing.assert_close(source_group.estimates(sources, sources.sum(dim=0)), sources)
 
 
-def test_without_named_sets_the_rest_is_called_so():
+def test_default_name_of_the_residual():
     one = protocol("musdb18", "protocol.sources=null")
     assert one.source_group(["drums", "bass"], weights("drums", "bass")).names == ("drums", "bass", "rest")
     assert one.source_group(["all but bass", "bass"], weights("drums+other+vocals", "bass")).names == ("all but bass", "bass")
 
 
-def test_energy_ratios_are_of_each_target_by_itself():
+def test_energy_ratios_accept_overlapping_targets():
     source_group = protocol("energy_ratios").source_group(["vocals", "all"], weights("vocals", "bass+drums+other+vocals"))
     assert source_group.names == ("vocals", "all") and not source_group.has_rest
 
 
 @pytest.mark.parametrize(
-    ("overrides", "targets", "sentence"),
+    ("overrides", "targets", "found"),
     [
-        ([], ["drums"], r"musdb18: scores \[vocals, drums, bass, other\] or \[vocals, accompaniment\] together, found targets"),
-        ([], ["vocals", "drums"], "and a rest; for others set protocol.sources=null"),
-        ([], ["vocals", "vocals+drums"], "some share a source"),
-        (["protocol.sources=null"], ["bass+drums+other+vocals"], "leave nothing that protocol musdb18 could score it against"),
-        (["protocol.sources=[[vocals,accompaniment]]"], ["vocals", "drums", "bass+other"], "found targets"),
+        ([], ["drums"], "[drums] and a residual of the mixture"),
+        ([], ["vocals", "drums"], "[vocals, drums] and a residual of the mixture"),
+        ([], ["vocals", "vocals+drums"], "[vocals, vocals+drums]"),
+        (["protocol.sources=null"], ["bass+drums+other+vocals"], "[bass+drums+other+vocals]"),
+        (["protocol.sources=[[vocals,accompaniment]]"], ["vocals", "drums", "bass+other"], "[vocals, drums, bass+other]"),
     ],
 )
-def test_targets_that_a_protocol_has_no_place_for(overrides, targets, sentence):
-    with pytest.raises(InputError, match=sentence):
+def test_unsupported_targets_are_named(overrides, targets, found):
+    with pytest.raises(InputError) as error:
         protocol("musdb18", *overrides).source_group(targets, weights(*targets))
+    assert (error.value.where, error.value.found) == ("targets", found)
 
 
 @pytest.mark.parametrize(
-    ("name", "override", "sentence"),
+    ("name", "override"),
     [
-        ("musdb18", "protocol.version=null", "version is null, which measure=bss_eval needs"),
-        ("musdb18", "protocol.taps=null", "taps is null, which measure=bss_eval needs"),
-        ("musdb18", "protocol.taps=0", "taps must be above 0 or null, found 0"),
-        ("musdb18", "protocol.window_seconds=-1", "window_seconds must be above 0 or null, found -1"),
-        ("musdb18", "protocol.hop_seconds=0", "hop_seconds must be above 0 or null, found 0"),
-        ("musdb18", "protocol.sample_rate=0", "sample_rate must be above 0 or null, found 0"),
-        ("musdb18", "protocol.channels=3", "channels must be 1, 2 or null, found 3"),
-        ("musdb18", "protocol.name=../x", r"name must be letters, digits, - _ and ., found '../x'"),
-        ("energy_ratios", "protocol.taps=512", "taps must be null for measure=energy_ratios, found 512"),
-        ("energy_ratios", "protocol.window_seconds=1", "window_seconds must be null for measure=energy_ratios"),
-        ("energy_ratios", "protocol.sources=[[vocals]]", "sources must be null for measure=energy_ratios"),
+        ("musdb18", "protocol.version=null"),
+        ("musdb18", "protocol.taps=null"),
+        ("musdb18", "protocol.taps=0"),
+        ("musdb18", "protocol.window_seconds=-1"),
+        ("musdb18", "protocol.hop_seconds=0"),
+        ("musdb18", "protocol.sample_rate=0"),
+        ("musdb18", "protocol.channels=3"),
+        ("musdb18", "protocol.name=../x"),
+        ("energy_ratios", "protocol.taps=512"),
+        ("energy_ratios", "protocol.window_seconds=1"),
+        ("energy_ratios", "protocol.sources=[[vocals]]"),
     ],
 )
-def test_values_that_do_not_go_together(name, override, sentence):
-    with pytest.raises(InputError, match=sentence):
+def test_invalid_values_are_named(name, override):
+    with pytest.raises(InputError) as error:
         protocol(name, override)
+    assert override.partition("=")[0] in str(error.value)
 
 
 def test_infinite_scores_are_undefined_as_in_museval():
@@ -113,7 +115,7 @@ def test_infinite_scores_are_undefined_as_in_museval():
     assert one.score(reference, reference, ["a", "b"])["a"]["SDR"] == [None, None]
 
 
-def test_a_silent_window_is_undefined_for_all_or_for_its_own_source():
+def test_silence_rules_any_and_own():
     reference = random_sources(2, 1, 16000)
     reference[1, :, :8000] = 0
     estimate = spoilt(reference)
@@ -124,7 +126,7 @@ def test_a_silent_window_is_undefined_for_all_or_for_its_own_source():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_mixture_gains_nothing_over_itself(name):
+def test_improvement_of_the_mixture_is_zero(name):
     one = protocol(name, "protocol.sample_rate=8000", "protocol.channels=1")
     reference = random_sources(2, 1, 16000)
     names = ("vocals", "accompaniment")
@@ -134,12 +136,12 @@ def test_the_mixture_gains_nothing_over_itself(name):
     assert gains and all(value == 0 for values in gains for value in values)
 
 
-def test_what_is_gained_is_the_difference_where_both_are_defined():
-    better = with_improvements({"a": {"SDR": [5.0, None, 7.0]}}, {"a": {"SDR": [2.0, 1.0, None]}})
-    assert better == {"a": {"SDR": [5.0, None, 7.0], "NSDR": [3.0, None, None]}}
+def test_improvement_needs_both_scores():
+    improved = with_improvements({"a": {"SDR": [5.0, None, 7.0]}}, {"a": {"SDR": [2.0, 1.0, None]}})
+    assert improved == {"a": {"SDR": [5.0, None, 7.0], "NSDR": [3.0, None, None]}}
 
 
-def test_nsdr_of_version_3_does_not_depend_on_scale():
+def test_nsdr_of_version_3_ignores_scale():
     one = protocol("ikala_nsdr")
     reference = random_sources(2, 1, 16000)
     estimate, mixture = spoilt(reference), reference.sum(dim=0).expand_as(reference)

@@ -1,4 +1,4 @@
-"""Distances to published figures: only of the same data, protocol and model; the cards and the yamls say the same."""
+"""Distances to published scores of the same data, protocol and model, and agreement of recipe docs with yaml files."""
 
 import json
 import re
@@ -20,7 +20,7 @@ REFERENCE = PublishedScores("Jansson et al., ISMIR 2017", "ikala", "ikala_nsdr",
 
 
 def scores(protocol="ikala_nsdr", **sources):
-    """As `Scorer.scores` gives them; the median is another number, so that it shows where it is taken for the mean."""
+    """Return scores in the form of `Scorer.scores`. The median differs from the mean, so that confusing them fails a test."""
     summary = {
         name: {measure: {"mean": mean, "median": 99.0} for measure, mean in measures.items()}
         for name, measures in sources.items()
@@ -32,7 +32,7 @@ def lines(found, data="ikala", model="unet", reference=REFERENCE):
     return comparison_text(reference.compare(found, data, model)).splitlines()
 
 
-def test_the_distance_is_the_score_less_the_figure():
+def test_distance_is_score_minus_published_score():
     found = scores(vocals={"NSDR": 3.21, "SIR": 30.0}, accompaniment={"NSDR": 14.435, "SIR": 0.0})
     assert lines(found) == [
         "distance to reference (Jansson et al., ISMIR 2017): vocals NSDR 3.21 - 11.09 = -7.88 dB, SIR 30.00 - 23.96 = +6.04 dB",
@@ -44,14 +44,14 @@ def test_the_distance_is_the_score_less_the_figure():
     assert (record["name"], record["statistic"], record["model"]) == ("Jansson et al., ISMIR 2017", "mean", "unet")
 
 
-def test_no_distance_on_tracks_of_the_training():
+def test_training_tracks_give_no_distance():
     found = scores(vocals={"NSDR": 3.21}) | {"tracks": {"a": {}, "b": {}}}
     compared = REFERENCE.compare(found, "ikala", "unet", {"a": "train: a"})
     assert "distances" not in compared and "1 of the 2 scored tracks" in compared["differs"]
     assert "distances" in REFERENCE.compare(found, "ikala", "unet", {})
 
 
-def test_the_statistic_is_the_papers():
+def test_published_statistic_is_compared():
     median = PublishedScores("a paper", "ikala", "ikala_nsdr", "median", {"unet": {"vocals": {"NSDR": 98.0}}})
     assert lines(scores(vocals={"NSDR": 3.21}), reference=median) == [
         "distance to reference (a paper): vocals NSDR 99.00 - 98.00 = +1.00 dB"
@@ -66,18 +66,18 @@ def test_the_statistic_is_the_papers():
         ("ikala", "ikala_nsdr", "vae", "reference is for model=unet, found model=vae"),
     ],
 )
-def test_what_differs_is_said_in_place_of_a_distance(data, protocol, model, reason):
+def test_difference_in_data_protocol_or_model(data, protocol, model, reason):
     found = scores(protocol, vocals={"NSDR": 3.21, "SIR": 1.0})
     assert lines(found, data, model) == [f"no distance to reference (Jansson et al., ISMIR 2017): {reason}"]
     assert "distances" not in REFERENCE.compare(found, data, model)
 
 
-def test_only_targets_that_were_scored_are_compared():
+def test_only_scored_targets_are_compared():
     assert [line.split(": ")[1].split()[0] for line in lines(scores(vocals={"NSDR": 1.0, "SIR": 1.0}))] == ["vocals"]
-    assert lines(scores(drums={"NSDR": 1.0}))[0].endswith(": reference is of vocals + accompaniment, found drums")
+    assert lines(scores(drums={"NSDR": 1.0}))[0].endswith(": reference is for vocals + accompaniment, found drums")
 
 
-def test_undefined_scores_are_said_and_never_nan():
+def test_undefined_scores_are_none():
     found = scores(vocals={"NSDR": None})
     assert lines(found) == [
         "distance to reference (Jansson et al., ISMIR 2017): vocals NSDR undefined in every track, reference 11.09 dB, "
@@ -88,20 +88,22 @@ def test_undefined_scores_are_said_and_never_nan():
     assert record["distances"]["vocals"]["NSDR"] == {"found": None, "reference": 11.094, "distance": None}
 
 
-def test_a_figure_that_is_no_number_is_refused():
-    with pytest.raises(InputError, match=r"figures: unet\.vocals\.NSDR must be a number of dB, found nan"):
+def test_published_nan_is_refused():
+    with pytest.raises(InputError) as error:
         PublishedScores("a paper", "ikala", "ikala_nsdr", "mean", {"unet": {"vocals": {"NSDR": float("nan")}}})
+    assert error.value.where == "figures" and "unet.vocals.NSDR" in error.value.problem
 
 
-def test_an_autoencoder_has_no_use_for_a_reference():
+def test_autoencoders_refuse_published_scores():
     config = compose("experiment=jansson2017_ikala", "model=ae")
     config.protocol = None
-    with pytest.raises(InputError, match=r"published: the model and the data .* make no use of it; set published=null"):
+    with pytest.raises(InputError) as error:
         check_experiment(config)
+    assert error.value.where.startswith("published")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_the_figures_of_a_card_are_those_of_its_yaml(recipe):
+def test_recipe_doc_has_the_published_scores(recipe):
     card = (PROJECT / f"docs/recipes/{recipe}.md").read_text()
     experiment = OmegaConf.to_container(OmegaConf.load(PROJECT / f"conf/experiment/{recipe}.yaml"))
     table = card.partition("## The published figures")[2].partition("##")[0].splitlines()
@@ -114,15 +116,15 @@ def test_the_figures_of_a_card_are_those_of_its_yaml(recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_card_begins_with_its_command_and_stands_in_the_index(recipe):
+def test_recipe_doc_starts_with_its_command(recipe):
     first = (PROJECT / f"docs/recipes/{recipe}.md").read_text().splitlines()[0]
     assert re.fullmatch(rf"    python train\.py experiment={recipe} data\.root=R", first)
     assert f"[{recipe}]({recipe}.md)" in (PROJECT / "docs/recipes/README.md").read_text()
 
 
 @pytest.mark.parametrize("recipe", ["umx_musdb18", "umxhq_musdb18hq"])
-def test_the_words_of_a_card_that_train_one_target_do(recipe):
-    """A Wiener filter has nothing to tell one target from unless it is told to."""
+def test_recipe_doc_command_for_one_target(recipe):
+    """Run the Wiener filter with the documented options for one target, which needs the residual."""
     (words,) = re.findall(r"`(targets=[^`]*)` trains one", (PROJECT / f"docs/recipes/{recipe}.md").read_text())
     config = compose(f"experiment={recipe}", *words.split())
     check_experiment(config)
@@ -132,15 +134,15 @@ def test_the_words_of_a_card_that_train_one_target_do(recipe):
 
 
 @pytest.mark.parametrize("recipe", ["umx_musdb18", "umxhq_musdb18hq"])
-def test_a_card_says_in_what_pieces_tracks_are_separated(recipe):
+def test_recipe_doc_states_the_chunk_length(recipe):
     config = compose(f"experiment={recipe}")
     card = (PROJECT / f"docs/recipes/{recipe}.md").read_text()
     ((seconds, share),) = re.findall(r"in chunks of (\S+) s, .* overlap by (\S+) %", card)
     assert (float(seconds), float(share)) == (config.model.separator.chunk_seconds, 100 * USUAL)
 
 
-def test_the_index_says_how_every_recipe_meets_other_data():
-    """Keys of a layout that a recipe sets are no keys of another one."""
+def test_recipe_index_command_for_other_data():
+    """Remove the layout keys of a recipe with the documented option, and check it with other data."""
     index = (PROJECT / "docs/recipes/README.md").read_text()
     (without,) = re.findall(r"`'(~data[^`]*)'`", index)
     for recipe in RECIPES:

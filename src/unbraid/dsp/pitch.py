@@ -16,7 +16,7 @@ from torch import Tensor
 from unbraid import audio
 from unbraid.runs.errors import InputError, check_counts
 
-PYIN_RANGE_HZ = (20.0, 4000.0)
+LOWEST_HZ, HIGHEST_HZ = 20.0, 4000.0  # range of pitches in all features
 CREPE_RATE, CREPE_WINDOW, CREPE_BATCH = 16000, 1024, 256
 CREPE_RANGE_HZ = (32.0, 1975.0)
 # The 360 classes of the network are 20 cents apart. The first one is 10 Hz · 2^(1997.38 / 1200).
@@ -121,7 +121,7 @@ class Pyin:
     resolution: float
 
     def __post_init__(self) -> None:
-        _check_range(self.fmin, self.fmax, PYIN_RANGE_HZ)
+        _check_range(self.fmin, self.fmax, (LOWEST_HZ, HIGHEST_HZ))
         if not 0 < self.resolution < 1:
             raise InputError("resolution", found=self.resolution, expected="semitones above 0 and below 1")
         _check_installed("librosa")

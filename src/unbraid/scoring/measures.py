@@ -1,6 +1,7 @@
-"""Measures of a whole track in dB: energy ratios, undefined (None) where the reference is silent, and a spectral distance.
+"""Measure whole tracks in dB: energy ratios (uSDR, SI-SDR) and the log-spectral distance.
 
-For the filter-tolerant SDR, SIR and SAR of the papers take `bss_eval`. The SNR of a reconstruction is `usdr`.
+Energy ratios are None if the reference is silent. The SNR of a reconstruction is `usdr`. Use `unbraid.scoring.bss_eval` for the
+SDR, SIR and SAR of BSS Eval, which allow for filtered sources.
 """
 
 import math
@@ -12,21 +13,37 @@ from unbraid.dsp.stft import STFT
 
 
 def usdr(reference: Tensor, estimate: Tensor) -> float | None:
-    """Plain signal-to-error ratio over all samples and channels (Music Demixing Challenge, Mitsufuji et al. 2022).
+    """Return the signal-to-error ratio over all samples and channels (Music Demixing Challenge, Mitsufuji et al. 2022).
 
-    The challenge adds 1e-7 to both energies; here a silent reference is undefined and a perfect estimate is capped at 120 dB.
+    The challenge adds 1e-7 to both energies. Here a silent reference is undefined, and a perfect estimate has 120 dB.
 
-    Shape: [C, T] both.
+    Args:
+        reference: true source.
+        estimate: estimated source.
+
+    Shape:
+        [C, T] both.
+
+    Returns:
+        The ratio in dB; None if the reference is silent.
     """
     return _ratio(reference, estimate - reference)
 
 
 def si_sdr(reference: Tensor, estimate: Tensor) -> float | None:
-    """Scale-invariant SDR (Le Roux et al., ICASSP 2019): the reference is scaled to fit the estimate first.
+    """Return the scale-invariant SDR: the reference is scaled to fit the estimate (Le Roux et al., ICASSP 2019).
 
-    One scale serves all channels, so a panned estimate is not forgiven.
+    All channels have the same scale, so that wrong panning is an error.
 
-    Shape: [C, T] both.
+    Args:
+        reference: true source.
+        estimate: estimated source.
+
+    Shape:
+        [C, T] both.
+
+    Returns:
+        The ratio in dB, at most 120; None if the reference or the estimate is silent.
     """
     reference, estimate = reference.double(), estimate.double()
     energy = reference.square().sum()
@@ -44,12 +61,22 @@ def _ratio(signal: Tensor, error: Tensor) -> float | None:
 
 
 def log_spectral_distance(reference: Tensor, estimate: Tensor, stft: STFT) -> float:
-    """RMS over bins of the difference of log power spectra in dB, mean over frames and channels (Gray & Markel, 1976).
+    """Return the log-spectral distance in dB (Gray & Markel, IEEE TASSP 1976).
 
-    For reconstructions; it does not hear phases. Powers are floored 100 dB below the reference's loudest bin, or the estimate's
-    where the reference is silent.
+    It is the RMS over bins of the difference of log power spectra, averaged over frames and channels. It ignores phases and
+    suits reconstructions. Powers are at least 1e-10 of the largest power of the reference, or of the estimate if the reference
+    is silent.
 
-    Shape: [C, T] both.
+    Args:
+        reference: true signal.
+        estimate: estimated signal.
+        stft: transform of both signals.
+
+    Shape:
+        [C, T] both.
+
+    Returns:
+        The distance in dB, 0 for equal magnitudes.
     """
     powers = [stft(signal).abs().square() for signal in (reference, estimate)]
     floor = float(next((p.max() for p in powers if p.any()), torch.tensor(1.0))) * 1e-10

@@ -1,7 +1,8 @@
-"""Oracles: masks computed from the true sources, as references for estimated ones.
+"""Oracles: separation with masks or filters that are computed from the true sources.
 
-Each takes a mixture [C, T], the true sources [S, C, T] and a transform, and returns [S, C, T]. One source is
-transformed at a time, so that a whole song fits into memory.
+Their scores show how well a perfect network could separate with the same kind of mask. Each oracle transforms one source at a
+time, so that a whole song fits into memory. `phase_sensitive_mask` has the highest scores of the real masks. Use
+`ideal_ratio_mask`, `ratio_of_powers` or `ideal_binary_mask` to compare with papers that report them.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,14 +13,25 @@ from torch import Tensor
 from unbraid.dsp.stft import STFT
 
 FLOOR = 1e-12
-RIDGE = 1e-5  # share of the mean diagonal that keeps covariances of one direction invertible in float32
+RIDGE = 1e-5  # share of the mean diagonal that is added to a covariance, so that it is invertible in float32
 
 
 def phase_sensitive_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate by the phase-sensitive mask, with the mixture's phase (Erdogan, Hershey, Watanabe & Le Roux, ICASSP 2015).
+    """Separate with the phase-sensitive mask and the mixture's phase (Erdogan, Hershey, Watanabe & Le Roux, ICASSP 2015).
 
-    No other real mask in [0, 1] has a smaller squared error in any bin of this STFT. It is no upper limit of scores, which are
-    of waveforms: bins overlap, and masks that are chosen for the waveform can be more than 1 dB better.
+    In each bin of this STFT it has the smallest squared error of all real masks in [0, 1]. Scores compare waveforms, and bins
+    overlap. A mask that is optimised for the waveform can therefore be more than 1 dB better.
+
+    Args:
+        mixture: mixture of the sources.
+        sources: true sources.
+        stft: transform of the masks.
+
+    Shape:
+        mixture [C, T], sources [S, C, T] -> [S, C, T].
+
+    Returns:
+        The estimated sources.
     """
     return _masked(mixture, sources, stft, phase_sensitive)
 
@@ -28,11 +40,14 @@ def phase_sensitive(source: Tensor, mixture: Tensor) -> Tensor:
     """Return the mask m in [0, 1] that minimises |m X - S|² in each bin: Re(S / X), clamped; 0 if X is 0.
 
     Args:
-        source: complex spectrum S.
-        mixture: complex spectrum X.
+        source: complex spectrum S of the source.
+        mixture: complex spectrum X of the mixture.
 
     Shape:
         [...] both -> [...].
+
+    Returns:
+        The mask.
     """
     power = mixture.real.square() + mixture.imag.square()
     aligned = source.real * mixture.real + source.imag * mixture.imag
@@ -40,11 +55,22 @@ def phase_sensitive(source: Tensor, mixture: Tensor) -> Tensor:
 
 
 def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate by the ratio of the source's magnitude to source plus rest of the mixture, with the mixture's phase.
+    """Separate with the mask |S| / (|S| + |X - S|) and the mixture's phase.
 
-    It ignores phases, and `phase_sensitive_mask` is better. The exponent of the magnitudes is 1, as in Liutkus & Badeau (ICASSP
-    2015) with two sources: the target and the rest of the mixture. Wang, Narayanan & Wang (IEEE TASLP 2014) take the square
-    root of the ratio of powers.
+    It ignores phases, so that `phase_sensitive_mask` is better. The exponent of the magnitudes is 1, as in Liutkus & Badeau
+    (ICASSP 2015) for two sources: the target and the residual of the mixture. Wang, Narayanan & Wang (IEEE TASLP 2014) use the
+    square root of the ratio of powers.
+
+    Args:
+        mixture: mixture of the sources.
+        sources: true sources.
+        stft: transform of the masks.
+
+    Shape:
+        mixture [C, T], sources [S, C, T] -> [S, C, T].
+
+    Returns:
+        The estimated sources.
     """
     return _masked(
         mixture, sources, stft, lambda source, mix: source.abs() / (source.abs() + (mix - source).abs()).clamp(min=FLOOR)
@@ -52,46 +78,79 @@ def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate by keeping the bins in which the source is louder than the rest (Wang, 2005)."""
+    """Separate by keeping the bins in which the source is louder than the residual of the mixture (Wang, 2005).
+
+    Args:
+        mixture: mixture of the sources.
+        sources: true sources.
+        stft: transform of the masks.
+
+    Shape:
+        mixture [C, T], sources [S, C, T] -> [S, C, T].
+
+    Returns:
+        The estimated sources.
+    """
     return _masked(mixture, sources, stft, lambda source, mix: (source.abs() > (mix - source).abs()).float())
 
 
 def _masked(mixture: Tensor, sources: Tensor, stft: STFT, mask: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Apply the mask that a function makes of the complex spectra of source and mixture."""
+    """Apply the mask that a function computes from the complex spectra of source and mixture."""
     spectrum = stft(mixture)
     return torch.stack([stft.inverse(mask(stft(source), spectrum) * spectrum, mixture.shape[-1]) for source in sources])
 
 
 def ratio_of_powers(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate by the ratio of the source's power to the sum of the powers of all sources, with the mixture's phase.
+    """Separate with the ratio of the source's power to the sum of the powers of all sources, and the mixture's phase.
 
-    It is `IRM2`, the ideal ratio mask of SiSEC 2018 (Stöter, Liutkus & Ito), whose STFT is 2048/1024: exponent 2, and one
-    denominator for all sources. What the sources leave of the mixture counts as one more source.
+    It is `IRM2`, the ideal ratio mask of SiSEC 2018 (Stöter, Liutkus & Ito), which used an STFT with window 2048 and hop 1024.
+    A residual, the mixture minus all sources, is treated as one more source.
+
+    Args:
+        mixture: mixture of the sources.
+        sources: true sources.
+        stft: transform of the masks.
+
+    Shape:
+        mixture [C, T], sources [S, C, T] -> [S, C, T].
+
+    Returns:
+        The estimated sources.
     """
     spectrum = stft(mixture)
     total = torch.zeros_like(spectrum.real)
-    for part in _with_rest(mixture, sources):
+    for part in _with_residual(mixture, sources):
         total += stft(part).abs().square()
     masks = (stft(source).abs().square() / total.clamp(min=FLOOR**2) for source in sources)
     return torch.stack([stft.inverse(mask * spectrum, mixture.shape[-1]) for mask in masks])
 
 
-def _with_rest(mixture: Tensor, sources: Tensor) -> list[Tensor]:
-    """Return the sources and, if they leave anything of the mixture, that too."""
-    rest = mixture - sources.sum(dim=0)
-    return [*sources, rest] if rest.any() else [*sources]
+def _with_residual(mixture: Tensor, sources: Tensor) -> list[Tensor]:
+    """Return the sources, followed by the mixture minus all sources if that is not 0."""
+    residual = mixture - sources.sum(dim=0)
+    return [*sources, residual] if residual.any() else [*sources]
 
 
 def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate by the Wiener filter of the true power of each bin and the true spatial covariance of each frequency.
+    """Separate with the Wiener filter of the true power in each bin and the true spatial covariance at each frequency.
 
-    It is the local Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010); with one channel, the mask of power ratios.
+    It is the local Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel it is the ratio of powers.
+    A residual, the mixture minus all sources, is treated as one more source.
 
-    What the sources leave of the mixture counts as one more source.
+    Args:
+        mixture: mixture of the sources.
+        sources: true sources.
+        stft: transform of the masks.
+
+    Shape:
+        mixture [C, T], sources [S, C, T] -> [S, C, T].
+
+    Returns:
+        The estimated sources.
     """
     spectrum = stft(mixture)
     total = torch.zeros(len(mixture), *spectrum.shape, dtype=spectrum.dtype, device=spectrum.device)
-    for power, spatial in _models(_with_rest(mixture, sources), stft):
+    for power, spatial in _models(_with_residual(mixture, sources), stft):
         total += power * spatial
     solved = _solve_hermitian(total, spectrum)
     return torch.stack(
@@ -105,7 +164,7 @@ def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def _models(sources: list[Tensor], stft: STFT) -> Iterator[tuple[Tensor, Tensor]]:
-    """Power of each bin [F, frames] and spatial covariance of each frequency [C, C, F, 1] of each source."""
+    """Yield the power in each bin [F, frames] and the spatial covariance at each frequency [C, C, F, 1] of each source."""
     for source in sources:
         spectrum = stft(source)
         power = spectrum.abs().square().mean(dim=0)
@@ -114,17 +173,29 @@ def _models(sources: list[Tensor], stft: STFT) -> Iterator[tuple[Tensor, Tensor]
 
 
 def _solve_hermitian(matrix: Tensor, right: Tensor) -> Tensor:
-    """For each bin, of one or two channels, in closed form. Shape: [C, C, F, frames], [C, F, frames] -> [C, F, frames]."""
-    mean = matrix.diagonal().real.mean(dim=-1) * RIDGE + FLOOR
+    """Solve a system of one or two channels in each bin. Shape: [C, C, F, frames], [C, F, frames] -> [C, F, frames]."""
+    ridge = matrix.diagonal().real.mean(dim=-1) * RIDGE + FLOOR
     if len(matrix) == 1:
-        return right / (matrix[0] + mean)
-    a, d, b = matrix[0, 0].real + mean, matrix[1, 1].real + mean, matrix[0, 1]
+        return right / (matrix[0] + ridge)
+    a, d, b = matrix[0, 0].real + ridge, matrix[1, 1].real + ridge, matrix[0, 1]
     determinant = (a * d - b.abs().square()).clamp(min=FLOOR**2)
     return torch.stack([d * right[0] - b * right[1], a * right[1] - b.conj() * right[0]]) / determinant
 
 
 def untouched(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """The mixture for every source."""
+    """Return the mixture as the estimate of every source, as a baseline without separation.
+
+    Args:
+        mixture: mixture of the sources.
+        sources: true sources.
+        stft: transform of the masks.
+
+    Shape:
+        mixture [C, T], sources [S, C, T] -> [S, C, T].
+
+    Returns:
+        The estimated sources.
+    """
     return mixture.expand_as(sources)
 
 

@@ -1,9 +1,10 @@
 """Calculate how many seeds and tracks the comparison of `unbraid.scoring.significance` needs to detect a difference.
 
 The power is the probability of p < 0.05 for a single comparison of two systems with the same number of seeds and the same
-standard deviations. It is an integral over the three independent variance estimates of the model (tracks, seeds of either
-system), each a scaled chi-squared variable, of the normal probability that the mean difference is larger than half the
-interval. The integral is a midpoint sum in quantiles, which agrees with simulation within 0.02.
+standard deviations. For given variance estimates it is the normal probability that the mean difference exceeds half the
+interval. This probability is integrated over the three independent variance estimates of the model: tracks, seeds of system 0,
+seeds of system 1. Each estimate is a scaled chi-squared variable. The integral is a midpoint sum in quantiles. It agrees with
+simulation within 0.02. Use simulation (`scripts/bench/verdicts.py`) if the effects are not normal.
 """
 
 from bisect import bisect_left
@@ -23,12 +24,12 @@ MIDPOINTS = (np.arange(40) + 0.5) / 40
 
 @dataclass(frozen=True)
 class Deviations:
-    """Hold the standard deviations of the model in dB.
+    """Store the standard deviations of the model of `unbraid.scoring.significance` in dB.
 
     Args:
-        tracks: of the difference of two systems from track to track, without the rest.
-        seeds: of a system's mean score over tracks from seed to seed, without the rest.
-        rest: of the score of one seed on one track around these effects.
+        tracks: deviation of the difference of two systems between tracks, without the contribution of `rest`.
+        seeds: deviation of a system's mean score between seeds, without the contribution of `rest`.
+        rest: deviation of a single score (one seed, one track) that tracks and seeds do not explain.
     """
 
     tracks: float
@@ -39,17 +40,17 @@ class Deviations:
     def of(cls, systems: Sequence[np.ndarray]) -> "Deviations | None":
         """Estimate the deviations from scores of several systems on the same tracks (analysis of variance).
 
-        Negative estimates of a variance count as 0. Each system counts with its number of seeds less one, each pair of the
-        first system with another one counts once.
+        Negative variance estimates are replaced by 0. Systems are weighted by their number of seeds minus one. The deviation
+        of tracks is averaged over the pairs of the first system and another one.
 
         Args:
-            systems: scores of each system, NaN if undefined.
+            systems: scores of each system in dB, NaN if undefined.
 
         Shape:
             [seeds, tracks] each; the numbers of seeds may differ.
 
         Returns:
-            None if there are fewer than two systems, fewer than two tracks, or no system with two seeds.
+            The deviations; None with fewer than two systems or two tracks, or if each system has one seed.
         """
         defined = np.all([np.isfinite(scores).all(axis=0) for scores in systems], axis=0)
         systems = [scores[:, defined] for scores in systems]
@@ -67,7 +68,7 @@ class Deviations:
 
 
 def _rest(scores: np.ndarray) -> float:
-    """Return the variance around the means of seeds and tracks."""
+    """Return the variance of scores that the means of seeds and tracks do not explain."""
     residual = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     return float(np.square(residual).sum() / ((scores.shape[0] - 1) * (scores.shape[1] - 1)))
 
@@ -80,38 +81,59 @@ def power(difference: float, deviations: Deviations, seeds: int, tracks: int) ->
         deviations: standard deviations of the scores.
         seeds: number of seeds of each system, at least 2.
         tracks: number of tracks, at least 2.
+
+    Returns:
+        The power, between 0 and 1.
     """
-    of_tracks = (deviations.tracks**2 + 2 * deviations.rest**2 / seeds) / tracks
-    of_seeds = deviations.seeds**2 / seeds
-    estimated = (of_seeds + deviations.rest**2 / (seeds * tracks)) * _estimates(seeds - 1)
+    track_variance = (deviations.tracks**2 + 2 * deviations.rest**2 / seeds) / tracks
+    seed_variance = deviations.seeds**2 / seeds
+    estimated = (seed_variance + deviations.rest**2 / (seeds * tracks)) * _estimates(seeds - 1)
     terms = [
-        (of_tracks * _estimates(tracks - 1)[:, None, None], tracks - 1),
+        (track_variance * _estimates(tracks - 1)[:, None, None], tracks - 1),
         seed_term(estimated[:, None], estimated, seeds),
     ]
-    half, deviation = half_width(terms, ALPHA), max(np.sqrt(of_tracks + 2 * of_seeds), 1e-9)
+    half, deviation = half_width(terms, ALPHA), max(np.sqrt(track_variance + 2 * seed_variance), 1e-9)
     return float((ndtr((difference - half) / deviation) + ndtr((-difference - half) / deviation)).mean())
 
 
 def _estimates(degrees: int) -> np.ndarray:
-    """Return quantiles of a variance estimate relative to the true variance."""
+    """Return quantiles of a variance estimate with `degrees` degrees of freedom, relative to the true variance."""
     quantiles: np.ndarray = chdtri(degrees, MIDPOINTS) / degrees
     return quantiles
 
 
 def tracks_needed(difference: float, deviations: Deviations, seeds: int) -> int | None:
-    """Return the number of tracks for a power of 80 %, or None if 1000 are too few."""
+    """Return the number of tracks that gives a power of 80 %.
+
+    Args:
+        difference: true difference in dB.
+        deviations: standard deviations of the scores.
+        seeds: number of seeds of each system, at least 2.
+
+    Returns:
+        The number of tracks; None if it exceeds 1000.
+    """
     counts = range(2, MOST_TRACKS + 1)
-    place = bisect_left(counts, POWER, key=lambda tracks: power(difference, deviations, seeds, tracks))
-    return counts[place] if place < len(counts) else None
+    index = bisect_left(counts, POWER, key=lambda tracks: power(difference, deviations, seeds, tracks))
+    return counts[index] if index < len(counts) else None
 
 
 def smallest_difference(deviations: Deviations, seeds: int, tracks: int) -> float:
-    """Return the true difference in dB that is detected with a power of 80 %."""
+    """Return the true difference that is detected with a power of 80 %.
+
+    Args:
+        deviations: standard deviations of the scores.
+        seeds: number of seeds of each system, at least 2.
+        tracks: number of tracks, at least 2.
+
+    Returns:
+        The difference in dB.
+    """
     largest = 1.0
     while power(largest, deviations, seeds, tracks) < POWER:
         largest *= 2
     return float(brentq(lambda difference: power(difference, deviations, seeds, tracks) - POWER, 0, largest))
 
 
-# NSDR of vocals of three networks, three seeds each, after 48 steps, on three demo songs (docs/report.md).
+# NSDR of vocals of three networks with three seeds each, after 48 steps, on three demo songs (docs/report.md).
 DEMO = Deviations(tracks=0.61, seeds=0.78, rest=0.34)

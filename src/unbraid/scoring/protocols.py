@@ -1,9 +1,10 @@
-"""Protocols: what a score means. Which measure, of which sources, at which rate, over which windows, and what becomes of them.
+"""Protocols: the definition of a score by its measure, sources, sample rate, windows and averages.
 
-Scores under two protocols do not compare, so every stored score carries the record of its own, and tables refuse to mix them.
+Scores of different protocols cannot be compared. Each stored score therefore contains a record of its protocol, and tables with
+scores of different protocols raise an error. The measures are in `unbraid.scoring.bss_eval` and `unbraid.scoring.measures`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from unbraid.runs.errors import InputError
 from unbraid.scoring.bss_eval import Kind, Silence, bss_eval
 from unbraid.scoring.measures import si_sdr, usdr
 
-Frames = dict[str, dict[str, list[float | None]]]  # source: measure: a value for each window, None where undefined
+Frames = dict[str, dict[str, list[float | None]]]  # source: measure: value of each window, None if undefined
 
 VERSIONS: dict[str, tuple[Literal["track", "window"], Kind]] = {
     "v4": ("track", "images"),
@@ -32,12 +33,12 @@ UNDEFINED = {
 
 @dataclass(frozen=True)
 class SourceGroup:
-    """Sources that are scored together, and how they come from the targets.
+    """Define the sources that are scored together, and their references and estimates.
 
     Args:
-        names: of the sources: the targets, and last what they leave of the mixture, where that is scored too.
-        weights: of each over the sources of the data set. Shape: [names, sources].
-        has_rest: whether the last one is what is left.
+        names: names of the targets, followed by the name of the residual (mixture minus targets) if it is scored.
+        weights: weight of each source of the data set in each target and the residual. Shape: [names, sources].
+        has_rest: True if the last name is the residual.
     """
 
     names: tuple[str, ...]
@@ -45,36 +46,58 @@ class SourceGroup:
     has_rest: bool
 
     def references(self, sources: Tensor) -> Tensor:
-        """Shape: [sources, C, T] -> [names, C, T]."""
+        """Compute the references from the sources of the data set.
+
+        Args:
+            sources: waveforms of the sources.
+
+        Shape:
+            [sources, C, T] -> [names, C, T].
+
+        Returns:
+            The waveforms of the references.
+        """
         return torch.einsum("nr,rct->nct", self.weights.to(sources), sources)
 
     def estimates(self, targets: Tensor, mixture: Tensor) -> Tensor:
-        """Shape: [targets, C, T] and [C, T] -> [names, C, T]."""
-        rest = [(mixture - targets.sum(dim=0))[None]] if self.has_rest else []
-        return torch.cat([targets, *rest])
+        """Compute the estimates from the outputs of a separator: the targets, and the residual if it is scored.
+
+        Args:
+            targets: estimated waveforms of the targets.
+            mixture: waveform of the mixture.
+
+        Shape:
+            targets [targets, C, T], mixture [C, T] -> [names, C, T].
+
+        Returns:
+            The waveforms of the estimates.
+        """
+        residual = [(mixture - targets.sum(dim=0))[None]] if self.has_rest else []
+        return torch.cat([targets, *residual])
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How estimates of a track become scores, and scores of tracks a figure.
+    """Define how a track is scored, and how the scores of windows and tracks are averaged.
 
     Args:
-        name: of the protocol.
-        measure: `bss_eval`, of sources together, or `energy_ratios` (uSDR and SI-SDR), of each target by itself.
-        version: of BSS Eval; None for energy ratios.
-        sources: sets of sources that are scored together. The targets of a run must be one of them, or all but one, which then
-            is the rest of the mixture. None: whatever the targets are, and the rest if they leave any.
-        sample_rate: at which is scored, in Hz; None: that of the network.
-        channels: 1 or 2; None: those of the network.
-        window_seconds: what one score is of; None: the whole track.
-        hop_seconds: from window to window; None: a window.
-        taps: of BSS Eval's filters; None for energy ratios.
-        frames: what becomes of the windows of a track.
-        tracks: what becomes of the tracks; `length_weighted` is their mean weighted by length.
-        silence: which windows are undefined, see `unbraid.scoring.bss_eval`.
+        name: name of the protocol, which is also the name of a folder.
+        measure: `bss_eval` scores all sources together, `energy_ratios` (uSDR and SI-SDR) each target independently.
+        version: version of BSS Eval; None for energy ratios.
+        sources: sets of sources that are scored together. The targets of a run must be one of the sets, or a set without one
+            source, which is then scored as the residual of the mixture. None accepts all targets, and scores the residual if
+            the targets do not sum to the mixture.
+        sample_rate: sample rate of scored audio in Hz; None for that of the network.
+        channels: number of channels of scored audio, 1 or 2; None for that of the network.
+        window_seconds: length of a window in seconds; None for the whole track.
+        hop_seconds: step between windows in seconds; None for `window_seconds`.
+        taps: length of BSS Eval's filters in samples; None for energy ratios.
+        frames: average over the windows of a track.
+        tracks: average over the tracks; `length_weighted` is the mean weighted by length.
+        silence: rule for undefined windows, see `unbraid.scoring.bss_eval`.
 
     Raises:
-        InputError: values that do not go together.
+        InputError: a value is invalid, or does not match the measure.
     """
 
     name: str
@@ -92,76 +115,102 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if not self.name or not all(letter.isalnum() or letter in "-_." for letter in self.name) or self.name[0] == ".":
-            raise InputError(f"name must be letters, digits, - _ and ., found '{self.name}'")
+            expected = "letters, digits, -, _ and ., not starting with ."
+            raise InputError("name", "cannot be used as the name of a folder", found=repr(self.name), expected=expected)
         if self.channels not in (None, 1, 2):
-            raise InputError(f"channels must be 1, 2 or null, found {self.channels}")
+            raise InputError("channels", found=self.channels, expected="1, 2 or null")
         for key in ("sample_rate", "window_seconds", "hop_seconds", "taps"):
             value = getattr(self, key)
             if value is not None and value <= 0:
-                raise InputError(f"{key} must be above 0 or null, found {value}")
+                raise InputError(key, found=value, expected="a number above 0, or null")
         if self.measure == "bss_eval":
             for key in ("version", "taps"):
                 if getattr(self, key) is None:
-                    raise InputError(f"{key} is null, which measure=bss_eval needs")
+                    raise InputError(key, "measure=bss_eval needs a value", found="null")
         else:
             for key in ("version", "taps", "sources", "window_seconds", "hop_seconds"):
-                if getattr(self, key) is not None:
-                    raise InputError(f"{key} must be null for measure=energy_ratios, found {getattr(self, key)}")
+                if (value := getattr(self, key)) is not None:
+                    raise InputError(key, "has an effect only with measure=bss_eval", found=value, expected="null")
 
     def at(self, sample_rate: int, channels: int) -> "Protocol":
-        """With the network's rate and channels where it leaves them open."""
+        """Return the protocol with sample rate and channels set to those of the network if they are None.
+
+        Args:
+            sample_rate: sample rate of the network in Hz.
+            channels: number of channels of the network.
+
+        Returns:
+            The protocol with a sample rate and a number of channels.
+        """
         return replace(self, sample_rate=self.sample_rate or sample_rate, channels=self.channels or channels)
 
     @property
     def format(self) -> tuple[int, int]:
-        """Rate in Hz and channels, of a protocol that has them."""
+        """Return sample rate in Hz and number of channels. Neither may be None, see `at`."""
         assert self.sample_rate is not None and self.channels is not None
         return self.sample_rate, self.channels
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """What `score` gives."""
+        """Return the names of the measures that `score` computes."""
         return BSS_EVAL if self.measure == "bss_eval" else tuple(ENERGY_RATIOS)
 
     def source_group(self, targets: Sequence[str], weights: Tensor) -> SourceGroup:
-        """What is scored together for these targets.
+        """Return the sources that are scored together for the targets of a run.
 
         Args:
-            targets: their names.
-            weights: of the targets over the sources of the data set. Shape: [targets, sources].
+            targets: names of the targets.
+            weights: weight of each source of the data set in each target. Shape: [targets, sources].
+
+        Returns:
+            The targets, and the residual of the mixture if the protocol scores it.
 
         Raises:
-            InputError: the protocol has no place for them.
+            InputError: two targets contain the same source, or the protocol does not score these targets.
         """
         if self.measure == "energy_ratios":
             return SourceGroup(tuple(targets), weights, False)
-        rest = 1 - weights.sum(dim=0, keepdim=True)
-        if rest.min() < 0:
-            raise InputError(f"targets {_list(targets)}: some share a source, and protocol {self.name} scores them together")
-        name = self._name_of_rest(targets, leaves_any=bool(rest.any()))
+        residual = 1 - weights.sum(dim=0, keepdim=True)
+        if residual.min() < 0:
+            problem = f"two targets contain the same source, and protocol {self.name} scores them together"
+            raise InputError("targets", problem, found=_list(targets), hint="Use protocol=energy_ratios for such targets.")
+        name = self._residual_name(targets, has_residual=bool(residual.any()))
         if name is None:
             return SourceGroup(tuple(targets), weights, False)
-        return SourceGroup((*targets, name), torch.cat([weights, rest]), True)
+        return SourceGroup((*targets, name), torch.cat([weights, residual]), True)
 
-    def _name_of_rest(self, targets: Sequence[str], leaves_any: bool) -> str | None:
+    def _residual_name(self, targets: Sequence[str], has_residual: bool) -> str | None:
+        """Return the name of the residual of the mixture, or None if it is not scored."""
         if self.sources is None:
-            if len(targets) == 1 and not leaves_any:
-                raise InputError(f"targets {_list(targets)}: leave nothing that protocol {self.name} could score it against")
-            return "rest" if leaves_any else None
+            if len(targets) == 1 and not has_residual:
+                problem = f"protocol {self.name} needs two sources, but the target contains the whole mixture"
+                raise InputError("targets", problem, found=_list(targets))
+            return "rest" if has_residual else None
         for together in self.sources:
             others = [source for source in together if source not in targets]
-            if {*targets} <= {*together} and len(others) == int(leaves_any):
+            if {*targets} <= {*together} and len(others) == int(has_residual):
                 return others[0] if others else None
-        sets = " or ".join(_list(together) for together in self.sources)
         raise InputError(
-            f"protocol {self.name}: scores {sets} together, found targets {_list(targets)}"
-            f"{' and a rest' if leaves_any else ''}; for others set protocol.sources=null and protocol.name=…"
+            "targets",
+            f"protocol {self.name} does not score these targets",
+            found=f"{_list(targets)}{' and a residual of the mixture' if has_residual else ''}",
+            expected=f"{' or '.join(_list(together) for together in self.sources)}, or one of these sets without one source",
+            hint="For other targets set protocol.sources=null and a new protocol.name.",
         )
 
     def score(self, reference: Tensor, estimate: Tensor, names: Sequence[str]) -> Frames:
-        """The measures of one track, at the protocol's rate and channels.
+        """Compute the measures of one track.
 
-        Shape: [names, C, T] both.
+        Args:
+            reference: true sources at the sample rate and channels of the protocol.
+            estimate: estimated sources.
+            names: names of the sources.
+
+        Shape:
+            [names, C, T] both.
+
+        Returns:
+            The scores of each source, measure and window.
         """
         if self.measure == "energy_ratios":
             pairs = zip(names, reference, estimate, strict=True)
@@ -172,12 +221,12 @@ class Protocol:
         scores = bss_eval(reference, estimate, window, hop, self.taps, filters, kind, self.silence)
         columns = (scores.sdr, scores.isr, scores.sir, scores.sar)
         return {
-            name: {measure: list(_finite(column[row])) for measure, column in zip(BSS_EVAL, columns, strict=True)}
+            name: {measure: _finite(column[row]) for measure, column in zip(BSS_EVAL, columns, strict=True)}
             for row, name in enumerate(names)
         }
 
     def record(self, source_group: SourceGroup) -> dict[str, Any]:
-        """All that must agree where two scores are compared."""
+        """Return the properties that must be equal if two scores are compared, for `scores.json`."""
         return asdict(self) | {
             "together": list(source_group.names),
             "rest": source_group.names[-1] if source_group.has_rest else None,
@@ -185,24 +234,31 @@ class Protocol:
         }
 
 
+def _finite(values: Tensor) -> list[float | None]:
+    """Replace infinite and NaN scores by None. As in museval, infinite scores are undefined."""
+    return [float(value) if value.isfinite() else None for value in values]
+
+
 def _list(names: Sequence[str]) -> str:
     return f"[{', '.join(names)}]"
 
 
-def _finite(values: Tensor) -> Iterator[float | None]:
-    """As museval has it, infinite scores are undefined."""
-    for value in values:
-        yield float(value) if value.isfinite() else None
-
-
 def with_improvements(frames: Frames, mixture: Frames) -> Frames:
-    """With what is gained over the untouched mixture, window by window: NSDR, uSDRi, SI-SDRi."""
-    better: Frames = {}
+    """Add the improvements over the unprocessed mixture in each window: NSDR, uSDRi and SI-SDRi.
+
+    Args:
+        frames: scores of the estimates.
+        mixture: scores of the unprocessed mixture as the estimate of each source.
+
+    Returns:
+        The scores with their improvements. An improvement is None if one of its two scores is None.
+    """
+    improved: Frames = {}
     for source, measures in frames.items():
-        better[source] = {}
+        improved[source] = {}
         for measure, values in measures.items():
-            better[source][measure] = values
+            improved[source][measure] = values
             if name := IMPROVEMENTS.get(measure):
                 pairs = zip(values, mixture[source][measure], strict=True)
-                better[source][name] = [None if a is None or b is None else a - b for a, b in pairs]
-    return better
+                improved[source][name] = [None if a is None or b is None else a - b for a, b in pairs]
+    return improved

@@ -1,4 +1,7 @@
-"""Published figures, and how far the scores of a run are from them, where both are of the same data under the same protocol."""
+"""Compare the scores of a run with published scores of the same data, protocol and model.
+
+Use `unbraid.scoring.significance` to compare two systems whose scores of each track are known.
+"""
 
 import math
 from collections.abc import Collection, Mapping
@@ -10,17 +13,17 @@ from unbraid.runs.errors import InputError
 
 @dataclass(frozen=True)
 class PublishedScores:
-    """The figures of one published table.
+    """Store the scores of one published table.
 
     Args:
-        name: the source of the figures: authors, where, which table.
-        data: the choice of data that they hold for.
-        protocol: the name of the protocol that they were found under.
-        statistic: over the tracks, which they are.
-        figures: in dB: the choice of model, the target, the measure, its figure.
+        name: source of the scores: authors, conference or journal, table.
+        data: choice of the config group `data` for which the scores are valid.
+        protocol: name of the protocol of the scores.
+        statistic: statistic over tracks that was published.
+        figures: scores in dB by model (choice of the config group `model`), target and measure.
 
     Raises:
-        InputError: a figure is not a finite number.
+        InputError: a score is NaN or infinite.
     """
 
     name: str
@@ -34,20 +37,22 @@ class PublishedScores:
             for target, measures in targets.items():
                 for measure, figure in measures.items():
                     if not math.isfinite(figure):
-                        raise InputError(f"figures: {model}.{target}.{measure} must be a number of dB, found {figure}")
+                        problem = f"{model}.{target}.{measure} is not finite"
+                        raise InputError("figures", problem, found=figure, expected="a score in dB")
 
     def compare(self, scores: Mapping[str, Any], data: str, model: str, trained_on: Collection[str] = ()) -> dict[str, Any]:
-        """What `scores.json` holds of the reference.
+        """Return the entry `reference` of `scores.json`.
 
         Args:
-            scores: of a run, as `unbraid.evaluation.scorer.Scorer.scores` gives them.
-            data: the choice of data that was scored.
-            model: the choice of model that was scored.
-            trained_on: names of scored tracks that the run was trained or validated on; the reference has none.
+            scores: scores of a run, as returned by `unbraid.evaluation.scorer.Scorer.scores`.
+            data: choice of the config group `data` that was scored.
+            model: choice of the config group `model` that was scored.
+            trained_on: names of scored tracks on which the run was trained or validated.
 
         Returns:
-            `distances`, for each target that was scored and each measure: what was `found`, the `reference` and their
-            `distance`, found and distance None where the score is undefined; or, where the two do not compare, `differs`: why.
+            `distances` with `found` (the score of the run), `reference` (the published score) and `distance` (found minus
+            reference) of each target and measure. `found` and `distance` are None if the score is undefined. If the scores
+            cannot be compared, the entry has `differs` with the reason instead.
         """
         source = {"name": self.name, "statistic": self.statistic}
         differs = self._difference(scores, data, model)
@@ -66,14 +71,13 @@ class PublishedScores:
         return source | {"model": model, "distances": distances}
 
     def _difference(self, scores: Mapping[str, Any], data: str, model: str) -> str | None:
-        found = {"data": data, "protocol": scores["protocol"]["name"]}
-        for key, value in found.items():
+        for key, value in {"data": data, "protocol": scores["protocol"]["name"]}.items():
             if value != getattr(self, key):
                 return f"reference is for {key}={getattr(self, key)}, found {key}={value}"
         if model not in self.figures:
             return f"reference is for model={' or '.join(self.figures)}, found model={model}"
         if not {*self.figures[model]} & {*scores["summary"]}:
-            return f"reference is of {' + '.join(self.figures[model])}, found {' + '.join(scores['summary'])}"
+            return f"reference is for {' + '.join(self.figures[model])}, found {' + '.join(scores['summary'])}"
         return None
 
 
@@ -82,17 +86,24 @@ def _distance(found: float | None, figure: float) -> dict[str, float | None]:
 
 
 def comparison_text(compared: Mapping[str, Any]) -> str:
-    """Return the result of `PublishedScores.compare` as a line for each target, or the reason why there is no distance."""
+    """Return the result of `PublishedScores.compare` as text for the terminal.
+
+    Args:
+        compared: result of `PublishedScores.compare`.
+
+    Returns:
+        A line for each target, or a line with the reason why the scores cannot be compared.
+    """
     if "differs" in compared:
         return f"no distance to reference ({compared['name']}): {compared['differs']}"
     return "\n".join(
         f"distance to reference ({compared['name']}): {target} "
-        + ", ".join(f"{measure} {_said_distance(**numbers)}" for measure, numbers in measures.items())
+        + ", ".join(f"{measure} {_distance_text(**numbers)}" for measure, numbers in measures.items())
         for target, measures in compared["distances"].items()
     )
 
 
-def _said_distance(found: float | None, reference: float, distance: float | None) -> str:
+def _distance_text(found: float | None, reference: float, distance: float | None) -> str:
     if found is None:
         return f"undefined in every track, reference {reference:.2f} dB"
     return f"{found:.2f} - {reference:.2f} = {distance:+.2f} dB"

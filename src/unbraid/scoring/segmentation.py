@@ -1,25 +1,43 @@
-"""Measures of a segmentation, from its confusion matrix (Long, Shelhamer & Darrell, CVPR 2015)."""
+"""Accuracy and mean IoU of a segmentation, from its confusion matrix (Long, Shelhamer & Darrell, CVPR 2015).
+
+Use mean IoU if some classes are rare, because the accuracy depends mostly on frequent classes.
+"""
 
 import torch
 from torch import Tensor
 
 
 def confusion(labels: Tensor, decided: Tensor, classes: int) -> Tensor:
-    """How many bins of each class were taken for each; negative labels do not count.
+    """Count the bins of each pair of true and predicted class.
 
-    Shape: [...] both, of whole numbers -> [classes, classes], rows are the labels.
+    Args:
+        labels: true classes; bins with a negative label are ignored.
+        decided: predicted classes.
+        classes: number of classes.
+
+    Shape:
+        integers [...] both -> [classes, classes].
+
+    Returns:
+        The confusion matrix: rows are true classes, columns are predicted classes.
     """
     known = labels >= 0
     return torch.bincount(labels[known] * classes + decided[known], minlength=classes**2).view(classes, classes)
 
 
 def segmentation_scores(counts: Tensor) -> dict[str, float]:
-    """`accuracy`: share of bins that were decided rightly; `mIoU`: mean over classes of intersection over union.
+    """Compute accuracy and mean intersection over union (IoU) from a confusion matrix.
 
-    Classes that neither occur nor were decided for do not count; without any bin both are not a number.
+    Args:
+        counts: confusion matrix, see `confusion`.
 
-    Shape: [classes, classes].
+    Shape:
+        [classes, classes].
+
+    Returns:
+        `accuracy`, the share of correct bins, and `mIoU`, the mean IoU of the classes that occur or were predicted. Both are
+        NaN if the matrix is 0.
     """
     counts = counts.double()
-    right, union = counts.diagonal(), counts.sum(dim=0) + counts.sum(dim=1) - counts.diagonal()
-    return {"accuracy": float(right.sum() / counts.sum()), "mIoU": float((right / union)[union > 0].mean())}
+    correct, union = counts.diagonal(), counts.sum(dim=0) + counts.sum(dim=1) - counts.diagonal()
+    return {"accuracy": float(correct.sum() / counts.sum()), "mIoU": float((correct / union)[union > 0].mean())}

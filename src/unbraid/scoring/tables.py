@@ -1,4 +1,7 @@
-"""From the scores of windows to those of tracks, of a data set, and to a table; scores under two protocols never share one."""
+"""Average the scores of windows to scores of tracks and of a data set, and format them as a table.
+
+`refuse_mixed` prevents tables with scores of different protocols.
+"""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,7 +16,15 @@ Summary = dict[str, dict[str, dict[str, float | int | None]]]  # source: measure
 
 
 def of_track(frames: Frames, protocol: Protocol) -> TrackValues:
-    """The windows of a track as one value, over those that are defined; None where none is."""
+    """Average the scores of a track over its windows.
+
+    Args:
+        frames: scores of each source, measure and window.
+        protocol: protocol of the scores, which determines the average (median or mean).
+
+    Returns:
+        The average over defined windows of each source and measure; None if all windows are undefined.
+    """
     aggregate = statistics.median if protocol.frames == "median" else statistics.fmean
     values: TrackValues = {}
     for source, measures in frames.items():
@@ -25,7 +36,15 @@ def of_track(frames: Frames, protocol: Protocol) -> TrackValues:
 
 
 def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
-    """Statistics over the tracks in which a measure is defined, and the share of all windows in which it is not."""
+    """Compute statistics over the tracks of a data set.
+
+    Args:
+        tracks: scores of each track.
+        protocol: protocol of the scores.
+
+    Returns:
+        Statistics over the tracks with a defined score, and the share of undefined windows, of each source and measure.
+    """
     values = [of_track(track.frames, protocol) for track in tracks]
     summary: Summary = {}
     for source, measures in tracks[0].frames.items() if tracks else ():
@@ -45,48 +64,62 @@ def _statistics(pairs: Sequence[tuple[float, int]]) -> dict[str, float | int | N
 
 
 def statistics_of(values: Sequence[float | None]) -> dict[str, float | int | None]:
-    """Mean, median and deviation of what is defined, and how much that is; None where nothing is."""
-    known = [value for value in values if value is not None]
-    if not known:
+    """Compute mean, median, standard deviation and number of the defined values.
+
+    Args:
+        values: values, None if undefined.
+
+    Returns:
+        `mean`, `median`, `std` and `n`. The first three are None if all values are undefined.
+    """
+    defined = [value for value in values if value is not None]
+    if not defined:
         return {"mean": None, "median": None, "std": None, "n": 0}
     return {
-        "mean": statistics.fmean(known), "median": statistics.median(known), "std": statistics.pstdev(known), "n": len(known),
+        "mean": statistics.fmean(defined), "median": statistics.median(defined), "std": statistics.pstdev(defined),
+        "n": len(defined),
     }  # fmt: skip
 
 
 def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
-    """InputError where protocols differ.
+    """Check that all scores have the same protocol.
 
     Args:
-        records: of the protocols, by what their scores are of.
+        records: record of the protocol of each row of a table, by the label of the row.
+
+    Raises:
+        InputError: two records differ.
     """
     first, *others = records
     for other in others:
-        one, two = records[first], records[other]
-        for key in dict.fromkeys([*one, *two]):
-            if one.get(key) != two.get(key):
-                found = f"{key} is {one.get(key)} for {first} and {two.get(key)} for {other}"
-                raise InputError(f"scores under two protocols do not compare: {found}")
+        for key in dict.fromkeys([*records[first], *records[other]]):
+            values = [records[label].get(key) for label in (first, other)]
+            if values[0] != values[1]:
+                found = f"{values[0]} for {first} and {values[1]} for {other}"
+                raise InputError(f"protocol.{key}", "scores of different protocols cannot be compared", found=found)
 
 
 def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int) -> str:
-    """The protocol's own figure of each measure, source by source, with the share of windows that are undefined.
+    """Format summaries as a table for the terminal, with the statistic of the protocol and the share of undefined windows.
 
     Args:
-        rows: summaries, by what they are of.
-        protocol: its record.
-        tracks: how many there are.
+        rows: summaries by the label of their row.
+        protocol: record of the protocol.
+        tracks: number of tracks.
+
+    Returns:
+        Lines with one block for each source.
     """
-    words = {"median": "median", "mean": "mean", "length_weighted": "mean weighted by length"}[protocol["tracks"]]
+    statistic = {"median": "median", "mean": "mean", "length_weighted": "mean weighted by length"}[protocol["tracks"]]
     windows = f", {protocol['frames']} of windows" if protocol["window_seconds"] else ""
     first = next(iter(rows.values()))
-    headings = {source: f"{source} ({words} of {tracks} test tracks{windows}, dB)" for source in first}
+    headings = {source: f"{source} ({statistic} of {tracks} test tracks{windows}, dB)" for source in first}
     width = max(len(text) for text in [*headings.values(), *(f"  {label}" for label in rows)]) + 2
     lines = []
     for source, heading in headings.items():
         measures = [measure for measure, values in first[source].items() if values["undefined"] != 1]
-        over_all = "G" if protocol["tracks"] == "length_weighted" else ""  # the field's GNSDR, GSIR, GSAR
-        lines.append(f"{heading:<{width}}" + "".join(f"{over_all + measure:>9}" for measure in measures) + "  undefined")
+        prefix = "G" if protocol["tracks"] == "length_weighted" else ""  # usual names: GNSDR, GSIR, GSAR
+        lines.append(f"{heading:<{width}}" + "".join(f"{prefix + measure:>9}" for measure in measures) + "  undefined")
         for label, summary in rows.items():
             if source in summary:
                 cells = "".join(_cell(summary[source][measure][protocol["tracks"]]) for measure in measures)

@@ -1,6 +1,6 @@
-"""Scores of one track on disk, in museval's own format, which its `EvalStore` reads as it reads its own.
+"""Store the scores of one track in a json file in the format of museval, so that its `EvalStore` can read them.
 
-Undefined is NaN here and only here, because that format has it so.
+Undefined scores are NaN in these files, as the format requires, and None everywhere else.
 """
 
 import json
@@ -19,12 +19,12 @@ from unbraid.scoring.protocols import Frames
 
 @dataclass(frozen=True)
 class TrackScores:
-    """Of one track.
+    """Store the scores of one track.
 
     Args:
-        frames: the scores.
-        samples: length of the track, at the protocol's rate.
-        silent: sources whose reference is silent throughout.
+        frames: scores of each source, measure and window.
+        samples: length of the track in samples at the sample rate of the protocol.
+        silent: names of the sources whose reference is silent in the whole track.
     """
 
     frames: Frames
@@ -33,10 +33,17 @@ class TrackScores:
 
 
 def record_path(folder: Path, row: str, track: str) -> Path:
-    """Return the path of a track's scores, as museval looks for them: `<row>/test/<track>.json`.
+    """Return the path of a track's scores, as in museval: `<row>/test/<track>.json`.
 
-    Raises:
-        InputError: a file cannot have the name of the track, or a link leads out of the folder.
+    A track name that cannot be a file name, and a link that leads out of the folder, raise InputError.
+
+    Args:
+        folder: folder of all scores.
+        row: name of the separator or oracle.
+        track: name of the track.
+
+    Returns:
+        The path below `folder`.
     """
     check_name(f"scores of {track}", track)
     return below(folder, row, "test", f"{track}.json")
@@ -45,7 +52,15 @@ def record_path(folder: Path, row: str, track: str) -> Path:
 def write_track(
     path: Path, scores: TrackScores, protocol: dict[str, Any], origin: str, versions: Mapping[str, str]
 ) -> None:  # fmt: skip
-    """File the scores; `origin` says whose estimates they are of, `versions` of which packages they depend on."""
+    """Write the scores of a track.
+
+    Args:
+        path: path of the file, see `record_path`.
+        scores: scores of the track.
+        protocol: record of the protocol.
+        origin: identifier of the estimates, for example of the checkpoint.
+        versions: versions of the packages that influence the scores.
+    """
     whole = scores.samples / protocol["sample_rate"]
     duration = min(protocol["window_seconds"] or whole, whole)
     hop = protocol["hop_seconds"] or duration
@@ -74,10 +89,19 @@ def _by_window(measures: dict[str, list[float | None]]) -> list[tuple[int, dict[
 
 
 def read_track(path: Path, protocol: dict[str, Any], origin: str) -> TrackScores | None:
-    """Return the scores of a file; None if it is missing or damaged, or of another protocol or other estimates."""
+    """Read the scores of a track.
+
+    Args:
+        path: path of the file, see `record_path`.
+        protocol: record of the expected protocol.
+        origin: identifier of the expected estimates.
+
+    Returns:
+        The scores; None if the file is missing or damaged, or if its protocol or estimates differ.
+    """
     try:
         record = read_json(path, finite=False)
-    except (OSError, InputError):  # it is written anew
+    except (OSError, InputError):  # missing or damaged: the track is scored again
         return None
     if not isinstance(record, dict) or record.get("protocol") != protocol or record.get("origin") != origin:
         return None
@@ -88,14 +112,14 @@ def read_track(path: Path, protocol: dict[str, Any], origin: str) -> TrackScores
 
 
 def _frames(targets: Any) -> Frames:
-    found: Frames = {}
+    frames: Frames = {}
     for target in targets:
         rows = [frame["metrics"] for frame in target["frames"]]
-        found[target["name"]] = {m: [_defined(row[m]) for row in rows] for m in rows[0]}
-    return found
+        frames[target["name"]] = {m: [_defined(row[m]) for row in rows] for m in rows[0]}
+    return frames
 
 
 def _defined(score: float) -> float | None:
     if abs(score) > LARGEST:
-        raise ValueError("a score that is far too large")
+        raise ValueError(f"score: too large, found {score}, expected at most {LARGEST}")
     return None if math.isnan(score) else score
