@@ -1,9 +1,10 @@
-"""Reading speed of audio files, whole and in blocks, compared with libsndfile, and peak memory of an hour read in blocks.
+"""Measure the reading speed of audio files compared with libsndfile, and the peak memory of reading an hour in blocks.
 
     python scripts/bench/reading.py
     python scripts/bench/reading.py seconds=180 rounds=5
 
-Each reader runs `rounds` times in turn; the table shows the least processor time. libsndfile trusts the length in the header.
+Each reader runs `rounds` times in turn, and the table shows the lowest processor time. libsndfile does not check the length in
+the header. The last line is one JSON object.
 """
 
 import json
@@ -26,42 +27,46 @@ HOUR = 3600
 
 
 def write(path: Path, seconds: int) -> None:
-    """Write stereo tones with noise, in pieces of 4 s: libsndfile crashes if it is given minutes of ogg at once."""
+    """Write stereo tones with noise, in parts of 4 s, because libsndfile crashes if minutes of ogg are written at once."""
     time_axis = np.arange(RATE * 4) / RATE
     tones = np.stack([0.3 * np.sin(2 * np.pi * hz * time_axis) for hz in (440, 554)], axis=1)
-    piece = (tones + 0.05 * np.random.default_rng(0).standard_normal(tones.shape)).astype(np.float32)
+    part = (tones + 0.05 * np.random.default_rng(0).standard_normal(tones.shape)).astype(np.float32)
     with soundfile.SoundFile(path, "w", RATE, 2) as file:
         for _ in range(max(seconds // 4, 1)):
-            file.write(piece)
+            file.write(part)
 
 
 def sndfile_whole(path: Path) -> int:
+    """Read a file at once with libsndfile, and return the number of samples."""
     return len(np.ascontiguousarray(soundfile.read(path, dtype="float32", always_2d=True)[0].T)[0])
 
 
 def sndfile_blocks(path: Path) -> int:
+    """Read a file in blocks with libsndfile, and return the number of samples."""
     with soundfile.SoundFile(path) as file:
         return sum(len(block) for block in file.blocks(audio.BLOCK, dtype="float32"))
 
 
 def whole(path: Path) -> int:
+    """Read a file at once with unbraid, and return the number of samples."""
     return audio.read(path)[0][0].shape[1]
 
 
 def blocks(path: Path) -> int:
+    """Read a file in blocks with unbraid, and return the number of samples."""
     with audio.open_audio(path) as reader:
         return sum(block.shape[1] for block in reader)
 
 
 def fastest(readers: Mapping[str, Callable[[Path], int]], path: Path, rounds: int) -> dict[str, float]:
-    """Return the least processor time of each reader in seconds."""
+    """Return the lowest processor time of each reader in seconds."""
     times: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(rounds):
         for name, reader in readers.items():
             start = time.process_time()
             reader(path)
             times[name].append(time.process_time() - start)
-    return {name: min(found) for name, found in times.items()}
+    return {name: min(values) for name, values in times.items()}
 
 
 def peak_of_an_hour(folder: Path) -> float:
@@ -73,6 +78,7 @@ def peak_of_an_hour(folder: Path) -> float:
 
 
 def main(options: dict[str, str]) -> None:
+    """Run the benchmark. With `peak=FILE` it only reads the file in blocks and prints the peak memory in MB."""
     if "peak" in options:
         blocks(Path(options["peak"]))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
@@ -80,18 +86,18 @@ def main(options: dict[str, str]) -> None:
     seconds, rounds = int(options.get("seconds", 180)), int(options.get("rounds", 5))
     readers = {"whole": whole, "libsndfile whole": sndfile_whole, "blocks": blocks, "libsndfile blocks": sndfile_blocks}
     ratios = {}
-    with TemporaryDirectory() as place:
-        print(f"milliseconds of processor time for {seconds} s of stereo at {RATE} Hz, the least of {rounds}\n")
+    with TemporaryDirectory() as folder:
+        print(f"milliseconds of processor time for {seconds} s of stereo at {RATE} Hz, lowest of {rounds} rounds\n")
         print(f"{'':6}" + "".join(f"{name:>20}" for name in readers))
         for suffix in SUFFIXES:
-            path = Path(place) / f"song.{suffix}"
+            path = Path(folder) / f"song.{suffix}"
             write(path, seconds)
-            found = fastest(readers, path, rounds)
-            print(f"{suffix:6}" + "".join(f"{1000 * value:20.1f}" for value in found.values()))
-            ratios[f"{suffix}_whole_vs_libsndfile"] = round(found["whole"] / found["libsndfile whole"], 2)
-            ratios[f"{suffix}_blocks_vs_libsndfile"] = round(found["blocks"] / found["libsndfile blocks"], 2)
-        peak = peak_of_an_hour(Path(place))
-    print(f"\nan hour of flac in blocks: {peak:.0f} MB at its peak")
+            times = fastest(readers, path, rounds)
+            print(f"{suffix:6}" + "".join(f"{1000 * value:20.1f}" for value in times.values()))
+            ratios[f"{suffix}_whole_vs_libsndfile"] = round(times["whole"] / times["libsndfile whole"], 2)
+            ratios[f"{suffix}_blocks_vs_libsndfile"] = round(times["blocks"] / times["libsndfile blocks"], 2)
+        peak = peak_of_an_hour(Path(folder))
+    print(f"\nan hour of flac in blocks: peak memory {peak:.0f} MB")
     print(json.dumps(ratios | {"hour_peak_mb": round(peak)}))
 
 

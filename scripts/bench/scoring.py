@@ -1,16 +1,17 @@
-"""How long BSS Eval takes, and how far it is from the packages that define it: ours beside museval (v4) and mir_eval (v3).
+"""Compare speed and scores of BSS Eval with the packages that define it: museval (v4) and mir_eval (v3).
 
     python scripts/bench/scoring.py [seconds=180] [rounds=1]
 
-The song is one of the demo songs at 44.1 kHz, four stereo sources in 16 bits; each estimate is its source, duller, with a tenth
-of the others leaking in and some noise. For v4 both score all of it, taking turns; for v3 `sources` both score two of them in
-mono over the first 20 s. Memory is the largest that a fresh process has held that does nothing but hold the song in float32 and
-score it. Where there is a GPU, ours runs on it too.
+The song is a demo song at 44.1 kHz with four stereo sources of 16 bits. Each estimate is its low-passed source, plus a tenth of
+all other sources, plus noise. For v4 both implementations score the whole song in turn. For v3 (`sources`) both score two mono
+sources over the first 20 s. The peak memory is that of a fresh process that loads the song in float32 and scores it. If a GPU is
+available, unbraid also runs on it.
 
-A source that is the same on both sides has no unique filters, and what museval makes of them depends on rounding: so for 12 s
-of such a song the distance to museval stands beside that of museval to itself with the sources in another order.
+The filters of a source with two equal channels are not unique, and the scores of museval then depend on rounding. For 12 s of
+such a song the script therefore also prints the difference between museval and museval with another order of the sources.
 
-museval takes more than a minute; it is loaded without its package, which would want ffmpeg. The last line is one JSON object.
+museval takes more than a minute. Its module `metrics` is loaded from its file, because the package needs ffmpeg. The last line
+is one JSON object.
 """
 
 import importlib.util
@@ -28,7 +29,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the scripts do
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as in the commands of unbraid
 
 import mir_eval.separation
 import numpy as np
@@ -40,11 +41,12 @@ from unbraid.scoring.bss_eval import BSSScores, bss_eval
 
 RATE = 44100
 V3_SECONDS = 20
-STEREO = [(0, "drums"), (0, "other"), (0, "vocals"), (1, "other")]  # number of a demo song, and a stem that is stereo in it
+STEREO = [(0, "drums"), (0, "other"), (0, "vocals"), (1, "other")]  # demo song, and a stem that is stereo in it
 MEASURES = ("sdr", "isr", "sir", "sar")
 
 
 def main() -> None:
+    """Run all comparisons, and print a table and a JSON line."""
     arguments = {"seconds": "180", "rounds": "1"} | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - {"seconds", "rounds"}:
         sys.exit(f"error: unknown argument {min(unknown)}; known: rounds, seconds")
@@ -59,27 +61,29 @@ def main() -> None:
 
 
 def make_song(seconds: float, stems: Sequence[tuple[int, str]] = STEREO) -> np.ndarray:
-    """References and estimates. Shape: [2, sources, channels, samples], float32."""
+    """Return references and estimates. Shape: [2, sources, channels, samples], float32."""
     random, songs = np.random.default_rng(0), {seed: render_song(seed, seconds) for seed, _ in stems}
     reference = np.stack([songs[seed][stem] for seed, stem in stems]).astype(np.float32) / 32768
-    dull = 0.7 * reference + 0.3 * np.roll(reference, 1, axis=-1)
+    low_passed = 0.7 * reference + 0.3 * np.roll(reference, 1, axis=-1)
     noise = 0.003 * random.standard_normal(reference.shape, dtype=np.float32)
-    return np.stack([reference, dull + 0.1 * (reference.sum(axis=0) - reference) + noise])
+    return np.stack([reference, low_passed + 0.1 * (reference.sum(axis=0) - reference) + noise])
 
 
 def equal_channels() -> dict[str, float]:
+    """Compare with museval on a song with a source whose channels are equal, and museval with itself in another order."""
     reference, estimate = (torch.from_numpy(part) for part in make_song(12, [(0, stem) for stem in STEMS]))
     order, metrics = [2, 0, 3, 1], museval_metrics()
     theirs = metrics.bss_eval(swapped(reference), swapped(estimate), window=RATE, hop=RATE)[:4]
     reordered = metrics.bss_eval(swapped(reference[order]), swapped(estimate[order]), window=RATE, hop=RATE)[:4]
     distance = furthest(bss_eval(reference, estimate, RATE), theirs)
-    own = max(float(np.abs(one[order] - other).max()) for one, other in zip(theirs, reordered, strict=True))
-    print(f"  12 s with a bass that is the same on both sides: {distance:.1e} dB from museval,")
-    print(f"  and museval {own:.1e} dB from itself with the sources in another order\n")
-    return {"v4_equal_channels_max_abs_db": distance, "museval_reordered_max_abs_db": own}
+    to_itself = max(float(np.abs(a[order] - b).max()) for a, b in zip(theirs, reordered, strict=True))
+    print(f"  12 s with a bass whose channels are equal: largest difference to museval {distance:.1e} dB,")
+    print(f"  of museval to itself with another order of the sources {to_itself:.1e} dB\n")
+    return {"v4_equal_channels_max_abs_db": distance, "museval_reordered_max_abs_db": to_itself}
 
 
 def version_4(path: Path, rounds: int) -> dict[str, Any]:
+    """Compare speed, memory and scores of version 4 with museval."""
     peak = in_fresh_process(peak_of_scoring, path)
     reference, estimate = (torch.from_numpy(part) for part in np.load(path))
     metrics = museval_metrics()
@@ -99,11 +103,12 @@ def version_4(path: Path, rounds: int) -> dict[str, Any]:
     figures = {"v4_vs_museval": medians["museval"] / medians["ours"], "v4_max_abs_db": distance, "peak_gb": peak}
     if torch.cuda.is_available():
         figures |= on_gpu(reference, estimate, medians["museval"], ours)
-    print(f"  largest memory of a process that holds the song and scores it: {peak:.2f} GB")
+    print(f"  peak memory of a process that loads and scores the song: {peak:.2f} GB")
     return figures
 
 
 def on_gpu(reference: Tensor, estimate: Tensor, museval_seconds: float, expected: BSSScores) -> dict[str, float]:
+    """Compare speed and scores on the GPU with museval and with the scores on the CPU."""
     signals = reference.cuda(), estimate.cuda()
     bss_eval(*signals, RATE)
     seconds = statistics.median(timed(lambda: bss_eval(*signals, RATE))[0] for _ in range(5))
@@ -113,6 +118,7 @@ def on_gpu(reference: Tensor, estimate: Tensor, museval_seconds: float, expected
 
 
 def version_3(path: Path, rounds: int) -> dict[str, Any]:
+    """Compare speed and scores of version 3 with mir_eval."""
     song = np.load(path, mmap_mode="r")[:, [0, 2], :, : V3_SECONDS * RATE]
     reference, estimate = torch.from_numpy(np.ascontiguousarray(song.mean(axis=2, keepdims=True)))
     mono = [part[:, 0].double().numpy() for part in (reference, estimate)]
@@ -122,7 +128,7 @@ def version_3(path: Path, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         seconds, ours = timed(lambda: bss_eval(reference, estimate, filters="window", kind="sources"))
         times["ours"].append(seconds)
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # that it will be removed one day
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of the planned removal
             seconds, theirs = timed(lambda: mir_eval.separation.bss_eval_sources(*mono, compute_permutation=False))
         times["mir_eval"].append(seconds)
     medians = {name: statistics.median(values) for name, values in times.items()}
@@ -135,7 +141,7 @@ def version_3(path: Path, rounds: int) -> dict[str, Any]:
 
 
 def peak_of_scoring(path: Path) -> float:
-    """In GB, of this process; what `resource` says would count its parent too."""
+    """Score the song and return the peak memory of this process in GB. `resource` would include the parent process."""
     reference, estimate = (torch.from_numpy(part) for part in np.load(path))
     bss_eval(reference, estimate, RATE)
     (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -143,26 +149,28 @@ def peak_of_scoring(path: Path) -> float:
 
 
 def in_fresh_process(function: Callable[[Path], float], path: Path) -> float:
+    """Return the result of a function that runs in a new process."""
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(function, (path,))
 
 
 def swapped(signals: Tensor) -> np.ndarray:
-    """As museval wants them. Shape: [S, C, T] -> [S, T, C]."""
+    """Return signals with the axes of museval. Shape: [S, C, T] -> [S, T, C]."""
     return signals.double().transpose(1, 2).numpy()
 
 
 def furthest(ours: BSSScores, theirs: list[np.ndarray]) -> float:
-    """Largest difference of any measure in any window, in dB; what is undefined must be so for both."""
+    """Return the largest difference of all scores in dB, and check that the same scores are undefined."""
     distances = []
-    for name, other in zip(MEASURES, theirs, strict=True):
-        own = getattr(ours, name).numpy()
-        np.testing.assert_array_equal(np.isnan(own), np.isnan(other))
-        distances.append(float(np.nanmax(np.abs(own - other), initial=0)))
+    for name, expected in zip(MEASURES, theirs, strict=True):
+        scores = getattr(ours, name).numpy()
+        np.testing.assert_array_equal(np.isnan(scores), np.isnan(expected))
+        distances.append(float(np.nanmax(np.abs(scores - expected), initial=0)))
     return max(distances)
 
 
 def museval_metrics() -> ModuleType:
+    """Load museval's module `metrics` from its file."""
     package = importlib.util.find_spec("museval")
     assert package is not None and package.submodule_search_locations
     spec = importlib.util.spec_from_file_location("museval_metrics", Path(package.submodule_search_locations[0]) / "metrics.py")
@@ -173,6 +181,7 @@ def museval_metrics() -> ModuleType:
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the duration of a call in seconds, and its result."""
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result

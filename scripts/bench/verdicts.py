@@ -4,14 +4,14 @@
 
 Scores are drawn from the model of `unbraid.scoring.significance` with a true difference of 0, for each number of songs and
 seeds (`2+5`: two seeds of one system, five of the other) and for each setting in `DEVIATIONS`. Coverage is the share of 95 %
-intervals that hold the true difference, false alarms the share of verdicts `hardly luck`. With one seed the true difference is
-that of the two trained networks. The interval assumes normal effects: `noise=heavy` draws the song effects from Student's t
-with 3 degrees of freedom instead, `noise=skewed` from an exponential distribution, both with the same deviation.
+intervals that contain the true difference. False alarms are the share of verdicts `hardly luck`. With one seed the true
+difference is that of the two trained networks. The interval assumes normal effects. `noise=heavy` draws the song effects from
+Student's t with 3 degrees of freedom instead, `noise=skewed` from an exponential distribution, both with the same deviation.
 
-`bootstrap` is the coverage of the percentile bootstrap over songs and seeds that reports used before, `satterthwaite` that of
-one Welch-Satterthwaite t over songs and seeds. Limits for normal effects and two seeds or more: coverage at least 0.93, false
-alarms at most 0.06 in settings in which the larger seed deviation is at most three times the smaller one, and at most 0.07
-beyond. The exit status is 1 if a figure is beyond its limit. The last line is one JSON object.
+`bootstrap` is the coverage of the percentile bootstrap over songs and seeds, which earlier reports used. `satterthwaite` is the
+coverage of one Welch-Satterthwaite t over songs and seeds. The limits apply to normal effects and at least two seeds. Coverage
+must be at least 0.93. False alarms must be at most 0.06 if the larger seed deviation is at most three times the smaller one,
+and at most 0.07 otherwise. The exit status is 1 if a limit is violated. The last line is one JSON object.
 """
 
 import json
@@ -35,12 +35,12 @@ NOISE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] =
 
 @dataclass(frozen=True)
 class Setting:
-    """Standard deviations in dB.
+    """Store the standard deviations of a simulation in dB.
 
     Args:
-        songs: of the difference of the systems from song to song.
-        seeds: of the mean score over songs from seed to seed, of each system.
-        rest: of a single score around these effects.
+        songs: deviation of the difference of the systems between songs.
+        seeds: deviation of the mean score over songs between seeds, for each system.
+        rest: deviation of a single score that songs and seeds do not explain.
     """
 
     songs: float
@@ -62,6 +62,7 @@ DEVIATIONS = {
 
 
 def main() -> None:
+    """Run all simulations, and print a table and a JSON line."""
     defaults = {"repetitions": "2000", "songs": "3,10,50", "seeds": "1,2,3,5,2+5,2+10", "noise": "normal"}
     arguments = defaults | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - defaults.keys():
@@ -85,17 +86,17 @@ def main() -> None:
 def simulate(
     setting: Setting, songs: int, seeds: tuple[int, ...], repetitions: int, noise: Any = NOISE["normal"]
 ) -> dict[str, float]:
-    """Return the share of repetitions with an interval that holds the true difference, and of false alarms."""
+    """Return the share of intervals that contain the true difference, for each method, and the share of false alarms."""
     generator = np.random.default_rng([songs, *seeds, repetitions])
     weights = [generator.multinomial(k, np.full(k, 1 / k), RESAMPLES) / k for k in (songs, *seeds)]
     counts = np.zeros(4)
     for _ in range(repetitions):
         system, baseline, truth = draw(setting, songs, seeds, generator, noise)
-        found = difference(system, baseline)
-        assert found is not None and found.low is not None and found.high is not None and found.p is not None
+        result = difference(system, baseline)
+        assert result is not None and result.low is not None and result.high is not None and result.p is not None
         low, high = bootstrap(system, baseline, weights)
-        mean, half = found.mean, satterthwaite(system, baseline)
-        counts += (found.low <= truth <= found.high, found.over_seeds and found.p < ALPHA, low <= truth <= high,
+        mean, half = result.mean, satterthwaite(system, baseline)
+        counts += (result.low <= truth <= result.high, result.over_seeds and result.p < ALPHA, low <= truth <= high,
                    abs(mean - truth) <= half)  # fmt: skip
     names = ("coverage", "false_alarms", "bootstrap", "satterthwaite")
     return {name: round(count / repetitions, 4) for name, count in zip(names, counts, strict=True)}
@@ -113,7 +114,7 @@ def draw(
 
 
 def bootstrap(system: np.ndarray, baseline: np.ndarray, weights: list[np.ndarray]) -> tuple[float, float]:
-    """Return the percentile interval of the mean difference, with the weights of songs and seeds in each resample."""
+    """Return the percentile interval of the mean difference. `weights` are those of songs and seeds in each resample."""
     means = (weights[0] * (weights[1] @ system - weights[2] @ baseline)).sum(axis=1)
     low, high = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2])
     return float(low), float(high)
@@ -131,6 +132,7 @@ def satterthwaite(system: np.ndarray, baseline: np.ndarray) -> float:
 
 
 def within_limits(row: dict[str, Any]) -> bool:
+    """Return True if coverage and false alarms of a row are within the limits."""
     if row["seeds"] == "1":
         return row["coverage"] >= 0.93 and row["false_alarms"] == 0
     low, high = sorted(DEVIATIONS[row["setting"]].seeds)
@@ -138,16 +140,16 @@ def within_limits(row: dict[str, Any]) -> bool:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the worst figures of one seed and of several seeds."""
-    found: dict[str, Any] = {"within_limits": all(map(within_limits, rows)), "cells": len(rows)}
-    for name, those in (
+    """Return the worst shares with one seed and with several seeds."""
+    worst: dict[str, Any] = {"within_limits": all(map(within_limits, rows)), "cells": len(rows)}
+    for name, selected in (
         ("one_seed", [row for row in rows if row["seeds"] == "1"]),
         ("seeds", [row for row in rows if row["seeds"] != "1"]),
     ):
         for key in ("coverage", "bootstrap", "satterthwaite"):
-            found[f"{name}_{key}"] = min((row[key] for row in those), default=None)
-        found[f"{name}_false_alarms"] = max((row["false_alarms"] for row in those), default=None)
-    return found
+            worst[f"{name}_{key}"] = min((row[key] for row in selected), default=None)
+        worst[f"{name}_false_alarms"] = max((row["false_alarms"] for row in selected), default=None)
+    return worst
 
 
 if __name__ == "__main__":

@@ -92,8 +92,8 @@ def difference(system: np.ndarray, baseline: np.ndarray) -> Difference | None:
         return Difference(mean, None, None, None, tracks, above, below, over_seeds)
     terms = [(by_track.var(ddof=1) / tracks, tracks - 1)]
     if over_seeds:
-        variances = [runs.mean(axis=1).var(ddof=1) / len(runs) for runs in (system, baseline)]
-        terms.append(seed_term(*variances, min(len(system), len(baseline))))
+        variance, other = (runs.mean(axis=1).var(ddof=1) / len(runs) for runs in (system, baseline))
+        terms.append(seed_term(variance, other, min(len(system), len(baseline))))
     half = float(half_width(terms, ALPHA))
     return Difference(mean, mean - half, mean + half, _p_value(mean, terms), tracks, above, below, over_seeds)
 
