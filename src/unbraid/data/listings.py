@@ -134,7 +134,7 @@ def list_tracks(layout: Layout, root: Path) -> Listing:
     A root that is not a folder raises an `InputError`. Errors of the layout are converted by `error_of_layout`.
     """
     if not root.is_dir():
-        raise InputError(f"data.root={root}", "not a folder" if root.exists() else "no such folder")
+        raise InputError(f"data.root={root}", "is a file" if root.exists() else "no such folder")
     try:
         listing = layout.tracks(root)
     except InputError as error:

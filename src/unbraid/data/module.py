@@ -13,11 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unbraid.audio import ChannelChoice
-from unbraid.data import listings
+from unbraid.data import excluded_tracks, listings
 from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
 from unbraid.data.chunks import Batch, BatchMixer, ChunkBatches, RawBatch, SideInfo, WholeTracks
-from unbraid.data.excluded_tracks import NOT_ALIGNED
 from unbraid.data.loaders import StepLoader, UnsizedLoader, as_it_is, ignore_signals
 from unbraid.data.roots import places_in, remember
 from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling, epoch_position
@@ -150,7 +149,7 @@ class MultitrackData(pl.LightningDataModule):
     def _aligned(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
         """Without the pairs that are not, which count as left out."""
         apart = (track.name for track in tracks if not track.aligned)
-        self.left_out |= dict.fromkeys(apart, NOT_ALIGNED)
+        self.left_out |= dict.fromkeys(apart, excluded_tracks.NOT_ALIGNED)
         return [track for track in tracks if track.aligned]
 
     def listing(self) -> Listing:

@@ -34,7 +34,7 @@ def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> T
         for term in terms if terms != [ALL] else ():
             source = term.removeprefix("-")
             if source not in sources:
-                raise InputError(f"targets.{target}", "source is not in the data", found=source, hint=unknown(source, sources))
+                raise InputError(f"targets.{target}", f"the data has no source '{source}'", hint=unknown(source, sources))
         subtracted = {term[1:] for term in terms if term.startswith("-")}
         if subtracted and len(subtracted) < len(terms):
             expected = "names that all begin with '-', or none of them"

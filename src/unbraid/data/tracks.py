@@ -152,7 +152,7 @@ def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split
     for split, names in chosen.items():
         for name in names:
             if name not in known:
-                raise InputError(split, "id is not in the data", found=name, hint=unknown(name, known))
+                raise InputError(split, f"the data has no id '{name}'", hint=unknown(name, known))
     drawn = sorted(known, key=lambda name: hashlib.sha256(name.encode()).digest())
     for split, share in choices.items():
         if isinstance(share, list):

@@ -91,7 +91,7 @@ def test_a_split_without_a_source_is_named(split_root):
 def test_an_unknown_name_is_refused(root):
     with pytest.raises(InputError) as caught:
         Singles(["take 7"], 0.0).tracks(root)
-    assert (caught.value.where, caught.value.found) == ("valid", "take 7") and "'take " in caught.value.hint
+    assert caught.value.where == "valid" and "'take 7'" in caught.value.problem and "'take " in caught.value.hint
 
 
 def test_another_layout_is_named_with_its_files(tmp_path):

@@ -273,4 +273,4 @@ def test_fetch_refuses_an_empty_root(root, tmp_path):
 def test_names_for_splits_are_refused_with_split_folders(tmp_path, valid, test):
     with pytest.raises(InputError) as caught:
         stems(valid=valid, test=test).tracks(twins.stems(tmp_path))
-    assert caught.value.where == ("valid" if valid == ["one"] else "test") and caught.value.found == ['one']
+    assert caught.value.where == ("valid" if valid == ["one"] else "test") and caught.value.found == ["one"]

@@ -71,7 +71,7 @@ class Singles:
         for option, choice in (("valid", self.valid), ("test", self.test)):
             for name in choice if isinstance(choice, list) else []:
                 if name not in names:
-                    raise InputError(option, "no such file in the data", found=name, hint=unknown(name, names))
+                    raise InputError(option, f"the data has no file '{name}'", hint=unknown(name, names))
         chosen: dict[Split, Files] = {split: {} for split in SPLITS}
         for source, source_files in files.items():
             splits = split_of(source_files, _choice_among(self.valid, source_files), _choice_among(self.test, source_files))
