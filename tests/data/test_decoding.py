@@ -19,7 +19,7 @@ def tone(rate, seconds=1.0):
     return 0.5 * np.sin(2 * np.pi * 440 * np.arange(int(rate * seconds)) / rate)
 
 
-def test_files_at_other_rates_are_resampled_to_the_highest(tmp_path):
+def test_files_are_resampled_to_the_highest_rate(tmp_path):
     decoded = decode(track(tmp_path, ("slow", tone(16000), 16000), ("fast", tone(44100), 44100)))
     assert decoded.rate == 44100 and decoded.file_rates == (16000, 44100)
     assert decoded.mixture.shape == (1, 44100) and decoded.padded_seconds == decoded.cut_seconds == 0

@@ -43,7 +43,7 @@ def entry_of(track, store):
     return Order(track, store.sample_rate, store.channels, store.folder).entry
 
 
-def test_samples_come_back_within_one_step_of_16_bits(songs, tmp_path):
+def test_samples_are_exact_to_16_bits(songs, tmp_path):
     track = open_all(songs, tmp_path)[0]
     whole = track.tensor().numpy()
     assert track.sources == ("bass", "drums", "other", "vocals") and track.length == 3 * 44100
@@ -113,7 +113,7 @@ def test_a_mixture_without_file_is_the_sum(songs, tmp_path):
     assert (whole[0] - whole[1:].sum(dim=0)).abs().max() <= 3 * stored.scale
 
 
-def test_a_source_that_is_its_own_mixture_is_stored_once(songs, tmp_path):
+def test_a_source_as_mixture_is_stored_once(songs, tmp_path):
     track = replace(list_tracks(songs)[0], mixture=None, sources={"drums": list_tracks(songs)[0].sources["drums"]})
     (stored,) = Store(tmp_path, 8192, 1).open([track], progress=False)
     assert stored.rows == ("drums",) and stored.row("mixture") == 0
@@ -129,7 +129,7 @@ def test_the_residual_is_a_source(tmp_path):
     assert (mixture - accompaniment - vocals).abs().max() <= 3 * stored.scale
 
 
-def test_a_stretched_copy_is_an_entry_of_its_own(songs, tmp_path):
+def test_a_stretched_copy_has_its_own_entry(songs, tmp_path):
     track = list_tracks(songs)[0]
     copy = replace(track, stretch=Stretch(0.0, 1.5))
     own, stretched = Store(tmp_path, 8192, 1).open([track, copy], progress=False)

@@ -18,7 +18,7 @@ def test_the_channels_are_the_sources(tmp_path):
     assert np.array_equal(song.mixture, twins.heard("10161_verse music", "10161_verse voice"))
 
 
-def test_verse_and_chorus_of_a_song_are_in_one_split(tmp_path):
+def test_clips_of_a_song_share_a_split(tmp_path):
     splits = twins.splits(KaraokeChannels(1, 0.25, 0.25).tracks(twins.ikala(tmp_path)))
     assert len(splits) == 8
     assert sorted(splits.values()) == 2 * ["test"] + 4 * ["train"] + 2 * ["valid"]
@@ -64,10 +64,3 @@ def test_another_layout_is_named_with_its_files(tmp_path, folder, found):
     with pytest.raises(InputError) as caught:
         KaraokeChannels(1, 0.1, 0.1).tracks(tmp_path)
     assert (caught.value.where, caught.value.found) == (str(tmp_path), found)
-
-
-def test_fetch_refuses_an_empty_root(tmp_path):
-    with pytest.raises(InputError) as caught:
-        KaraokeChannels(1, 0.1, 0.1).fetch(tmp_path / "root")
-    assert caught.value.where == "data.download=true" and str(tmp_path / "root") in caught.value.hint
-    KaraokeChannels(1, 0.1, 0.1).fetch(twins.ikala(tmp_path))

@@ -40,7 +40,7 @@ def test_absolute_paths_spaces_and_byte_order_mark(root):
     assert splits_of([row], 0.0, []) == {"one, or two": "train"}
 
 
-def test_a_json_value_may_be_several_files_or_null(root):
+def test_a_json_cell_may_list_files(root):
     (root / "tracks.jsonl").write_text('\n{"track": "one", "vocals": ["a.wav", "c.wav"], "piano": null}\n')
     (row,) = read_manifest(root / "tracks.jsonl")
     assert row.files == {"vocals": (root / "a.wav", root / "c.wav"), "piano": ()}

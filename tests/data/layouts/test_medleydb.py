@@ -107,9 +107,3 @@ def test_another_layout_is_named_with_its_files(tmp_path, layout):
     with pytest.raises(InputError) as caught:
         layout.tracks(tmp_path)
     assert (caught.value.where, caught.value.found) == (str(tmp_path), "Wavfile") and caught.value.expected
-
-
-def test_fetch_refuses_an_empty_root(tmp_path, layout):
-    with pytest.raises(InputError) as caught:
-        layout.fetch(tmp_path / "root")
-    assert caught.value.where == "data.download=true" and str(tmp_path / "root") in caught.value.hint

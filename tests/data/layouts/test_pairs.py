@@ -141,10 +141,3 @@ def test_other_columns_are_refused(root, header, place, found):
     with pytest.raises(InputError) as caught:
         pairs(pairs="pairs.csv").tracks(root)
     assert (caught.value.where, caught.value.found) == (str(root / place), found) and "instrumental" in str(caught.value)
-
-
-def test_fetch_refuses_an_empty_root(root, tmp_path):
-    pairs().fetch(root)
-    with pytest.raises(InputError) as caught:
-        pairs().fetch(tmp_path / "none")
-    assert caught.value.where == "data.download=true" and str(tmp_path / "none") in caught.value.hint

@@ -20,7 +20,7 @@ def files_of(listing, split):
     return {tuple(stream.path for (stream,) in track.sources.values()) for track in listing.tracks if track.split == split}
 
 
-def test_a_training_file_is_a_track_of_one_source(root):
+def test_a_training_file_has_one_source(root):
     listing = Singles(0.0, 0.0).tracks(root)
     names = [f"piano - {name}" for name in ("room - take 1", "room - take 2", "take 0")] + [
         f"voice - take {i}" for i in range(5)
@@ -99,13 +99,6 @@ def test_another_layout_is_named_with_its_files(tmp_path):
     with pytest.raises(InputError) as caught:
         Singles(0.1, 0.1).tracks(tmp_path)
     assert (caught.value.where, caught.value.found) == (str(tmp_path), "voice.wav") and caught.value.expected
-
-
-def test_fetch_refuses_an_empty_root(root, tmp_path):
-    Singles(0.1, 0.1).fetch(root)
-    with pytest.raises(InputError) as caught:
-        Singles(0.1, 0.1).fetch(tmp_path / "none")
-    assert caught.value.where == "data.download=true" and str(tmp_path / "none") in caught.value.hint
 
 
 def test_names_for_splits_are_refused_with_split_folders(tmp_path):

@@ -59,7 +59,7 @@ def test_omitted_tracks_with_other_midi_files_train(root):
     assert listing.left_out == {"Track00050": MIDI_IS_HELD_OUT}
 
 
-def test_tracks_without_split_folders_are_split_by_midi_file(tmp_path):
+def test_tracks_are_split_by_midi_file(tmp_path):
     root = twins.baby_slakh(tmp_path)
     splits = twins.splits(layout().tracks(root))
     assert set(splits.values()) == {"train", "valid", "test"} and splits["Track00002"] == splits["Track00003"]
@@ -73,7 +73,7 @@ def test_the_root_is_either_folder(root, root_is):
     assert len(layout().tracks(root / root_is).tracks) == 4
 
 
-def test_the_listing_does_not_depend_on_the_order_of_stems(root, song):
+def test_the_order_of_stems_is_irrelevant(root, song):
     metadata = twins.slakh_track(song, ["Guitar", "Bass", "Guitar", "Guitar"], "9f9f")
     before = layout().tracks(root).tracks
     reverse = metadata | {"stems": dict(reversed(metadata["stems"].items()))}
@@ -82,7 +82,7 @@ def test_the_listing_does_not_depend_on_the_order_of_stems(root, song):
 
 
 @pytest.mark.parametrize("stem", ["S77", "../stems/S00", "/etc/hostname"])
-def test_a_track_without_a_stem_that_was_rendered_is_left_out(root, song, stem):
+def test_a_track_without_a_rendered_stem_is_excluded(root, song, stem):
     metadata = twins.slakh_track(song, ["Guitar", "Bass"], "9f9f")
     metadata["stems"][stem] = metadata["stems"]["S00"] | {"inst_class": "Piano"}
     (song / "metadata.yaml").write_text(yaml.safe_dump(metadata))

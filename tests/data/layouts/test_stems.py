@@ -25,7 +25,7 @@ def root(tmp_path):
     return twins.stems(tmp_path / "root")
 
 
-def test_split_folders_are_the_splits_and_shares_are_not_used(root):
+def test_split_folders_are_the_splits(root):
     assert twins.splits(stems(valid=0.9).tracks(root)) == {
         "one": "train",
         "two": "train",
@@ -35,7 +35,7 @@ def test_split_folders_are_the_splits_and_shares_are_not_used(root):
 
 
 @pytest.mark.parametrize("name", ["one", "two", "three"])
-def test_any_format_is_read_and_the_mixture_is_the_sum(root, name):
+def test_all_formats_are_read(root, name):
     song = twins.decoded(stems().tracks(root), name)
     assert list(song.sources) == ["piano", "voice"]
     for stem in song.sources:
@@ -50,7 +50,7 @@ def test_a_mixture_of_its_own_is_the_mixture(root):
     assert np.array_equal(twins.decoded(stems(mixture="full").tracks(root), "four").mixture, twins.heard("full"))
 
 
-def test_without_split_folders_tracks_are_chosen_by_name_or_share(root):
+def test_splits_are_chosen_by_name_or_share(root):
     assert twins.splits(stems(valid=["two"], test=["one"]).tracks(root / "train")) == {"one": "test", "two": "valid"}
     for i in range(10):
         twins.empty(root / f"flat/song {i}/voice.m4a")
@@ -90,7 +90,7 @@ def test_the_preferred_of_two_formats_is_used(root, other):
     assert message.startswith(str(root / "train/one" / other)) and "voice.wav" in message
 
 
-def test_two_files_of_one_name_and_format_are_refused(root):
+def test_two_files_of_one_name_are_refused(root):
     twins.empty(root / "train/one/Voice.WAV")
     assert refused(stems().tracks(root)).where == str(root / "train/one/voice.wav")
 
@@ -260,13 +260,6 @@ def test_errors_in_a_table_name_the_line(root):
     (root / "gap.csv").write_text("track,piano,voice\nuno,train/one/piano.wav,\ndos,train/one/piano.wav,train/one/voice.wav\n")
     assert refused(stems(manifest="gap.csv").tracks(root)).where == f"{root / 'gap.csv'}, line 2"
     assert twins.splits(stems(manifest="gap.csv", missing="silence").tracks(root)) == {"uno": "train", "dos": "train"}
-
-
-def test_fetch_refuses_an_empty_root(root, tmp_path):
-    stems().fetch(root)
-    with pytest.raises(InputError) as caught:
-        stems().fetch(tmp_path / "none")
-    assert caught.value.where == "data.download=true" and str(tmp_path / "none") in caught.value.hint
 
 
 @pytest.mark.parametrize(("valid", "test"), [(["one"], 0.1), (0.1, ["one"])])

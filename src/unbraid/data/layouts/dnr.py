@@ -39,7 +39,7 @@ class DivideAndRemaster:
         Raises:
             InputError: the root does not contain Divide and Remaster, contains several data sets, or a clip lacks a file.
         """
-        place = unpacked_folder(root, _has_splits)
+        place = unpacked_folder(root, lambda folder: bool(_split_folders(folder)))
         folders = [folder for split in _split_folders(place) for folder in subfolders(split)]
         clips = {folder: files for folder in folders if (files := by_name(audio_files(folder), folder))}
         if not clips:
@@ -57,10 +57,6 @@ class DivideAndRemaster:
 def _split_folders(place: Path) -> list[Path]:
     """Return the split folders in a folder (version 2) or in its subfolder `audio/` (version 3)."""
     return [path for name in SPLIT_FOLDERS for path in (place / name, place / "audio" / name) if path.is_dir()]
-
-
-def _has_splits(folder: Path) -> bool:
-    return bool(_split_folders(folder))
 
 
 def _name(folder: Path) -> str:

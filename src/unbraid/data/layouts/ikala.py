@@ -59,7 +59,12 @@ class KaraokeChannels:
             raise InputError(root, "not iKala or MIR-1K", found=contents, expected="Wavfile/ with wav files")
         ids = {name: self._id(name, path) for name, path in clips.items()}
         splits = split_of(ids.values(), self.valid, self.test)
-        return Listing([Track(name, splits[ids[name]], _sources(path)) for name, path in clips.items()])
+        return Listing(
+            [
+                Track(name, splits[ids[name]], {source: (AudioStream(path, channel=i),) for source, i in CHANNELS.items()})
+                for name, path in clips.items()
+            ]
+        )
 
     def fetch(self, root: Path) -> None:
         """Raise an InputError if the root is missing or empty: iKala and MIR-1K cannot be downloaded."""
@@ -72,7 +77,3 @@ class KaraokeChannels:
             expected = f"at least id_parts={self.id_parts}"
             raise InputError(path, "too few parts between '_' in the file name", found=len(parts), expected=expected)
         return "_".join(parts[: self.id_parts])
-
-
-def _sources(path: Path) -> dict[str, tuple[AudioStream, ...]]:
-    return {source: (AudioStream(path, channel=channel),) for source, channel in CHANNELS.items()}

@@ -12,7 +12,7 @@ from typing import Literal
 from unbraid.data.excluded_tracks import BLEED, NO_STEM
 from unbraid.data.layouts.folders import list_contents, normalised, require_files, subfolders, unpacked_folder
 from unbraid.data.layouts.grouping import Sources, group_sources, source_name
-from unbraid.data.layouts.metadata import Metadata, read_metadata
+from unbraid.data.layouts.metadata import read_metadata
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
 from unbraid.runs.errors import InputError
 
@@ -62,7 +62,7 @@ class MoisesDB:
         require_files(root, "MoisesDB cannot be downloaded automatically", hint)
 
     def _read(self, root: Path) -> dict[str, "_MoisesSong"]:
-        place = unpacked_folder(root, _holds_songs)
+        place = unpacked_folder(root, lambda folder: any((path / METADATA).is_file() for path in subfolders(folder)))
         files = [folder / METADATA for folder in subfolders(place) if (folder / METADATA).is_file()]
         if not files:
             expected = f"folders <uuid>/ with {METADATA}"
@@ -83,10 +83,6 @@ class _MoisesSong:
     has_bleed: bool
 
 
-def _holds_songs(folder: Path) -> bool:
-    return any((path / METADATA).is_file() for path in subfolders(folder))
-
-
 def _read_song(file: Path) -> _MoisesSong:
     metadata = read_metadata(file)
     sources: Sources = {}
@@ -97,9 +93,5 @@ def _read_song(file: Path) -> _MoisesSong:
             path = f"{stem.text('stemName')}/{recording.text('id')}.{recording.text('extension')}"
             stream = AudioStream(recording.inside(file.parent, path, "id"))
             sources[name] = (*sources.get(name, ()), stream)
-            has_bleed |= _has_bleed(recording)
+            has_bleed |= "has_bleed" in recording.tree and recording.get("has_bleed", bool, "true or false")
     return _MoisesSong(normalised(metadata.text("artist")), sources, has_bleed)
-
-
-def _has_bleed(recording: Metadata) -> bool:
-    return "has_bleed" in recording.tree and recording.get("has_bleed", bool, "true or false")

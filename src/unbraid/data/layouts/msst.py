@@ -69,7 +69,8 @@ class MSST:
         left_out = {name: reason for listing in listings for name, reason in listing.left_out.items()}
         tracks = [track for listing in listings for track in listing.tracks]
         if not isinstance(self.test, list):
-            tracks = _draw_test(tracks, self.test)
+            drawn = split_of((track.name for track in tracks if track.split == "valid"), 0.0, self.test)
+            tracks = [replace(track, split="test") if drawn.get(track.name) == "test" else track for track in tracks]
         instruments = self._instruments(tracks)
         used = {track.name: self._sources(track, instruments) for track in tracks}
         left_out |= dict.fromkeys((name for name, sources in used.items() if not any(sources.values())), NO_CHOSEN_STEM)
@@ -170,9 +171,3 @@ def _label(path: Path) -> tuple[str, ...]:
     """Return the first parts of track names: the parts of a relative path, or only the name of an absolute path."""
     stripped = path.with_suffix("") if path.suffix.lower() == ".csv" else path
     return (stripped.name,) if stripped.is_absolute() else stripped.parts
-
-
-def _draw_test(tracks: Sequence[Track], share: float) -> list[Track]:
-    """Return the tracks after a share of the validation songs has become test songs."""
-    drawn = split_of((track.name for track in tracks if track.split == "valid"), 0.0, share)
-    return [replace(track, split="test") if drawn.get(track.name) == "test" else track for track in tracks]

@@ -64,7 +64,7 @@ class Pairs:
         left_out = {row.track: missing(side) for side in sides for row in rows if not row.files.get(side)}
         complete = [row for row in rows if row.track not in left_out]
         if not complete:
-            raise InputError(root, "no pairs", expected=f"files of the same name as {sides[0]} and as {sides[1]}")
+            raise InputError(root, "holds no pair", expected=f"files of the same name as {sides[0]} and as {sides[1]}")
         splits = splits_of(complete, self.valid, self.test)
         tracks = [self._track(row, splits[row.track]) for row in complete]
         return Listing(tracks, left_out, messages, own_splits=any(row.split for row in rows))
@@ -89,7 +89,7 @@ class Pairs:
             unused = [path for path in candidates.values() if path not in used]
             messages += [f"{path}: is not used, its name is neither a mixture's nor an instrumental's" for path in unused]
         if not any(files.values()):
-            raise InputError(root, "no pairs", found=list_contents(root), expected=_expected(sides))
+            raise InputError(root, "holds no pair", found=list_contents(root), expected=_expected(sides))
         names = sorted({name for named in files.values() for name in named})
         return [
             ManifestRow(name, None, {side: (files[side][name],) for side in sides if name in files[side]}, f"{root}, '{name}'")

@@ -108,8 +108,10 @@ def _songs(split: Split, files: Files) -> list[Track]:
     The files of a source are ordered by a hash. In the order of the names, files with the same number could always meet.
     """
     count = max((len(source_files) for source_files in files.values()), default=0)
-    shuffled = {source: sorted(named, key=lambda name: _hash(source, name)) for source, named in files.items()}
-    picked = {source: list(islice(cycle(names), count)) for source, names in shuffled.items()}
+    picked: dict[str, list[str]] = {}
+    for source, named in files.items():
+        hashes = {name: hashlib.sha256(f"{source}/{name}".encode()).digest() for name in named}
+        picked[source] = list(islice(cycle(sorted(named, key=hashes.__getitem__)), count))
     return [
         Track(
             f"{split} {k + 1:04d}",
@@ -119,7 +121,3 @@ def _songs(split: Split, files: Files) -> list[Track]:
         )
         for k in range(count)
     ]
-
-
-def _hash(source: str, name: str) -> bytes:
-    return hashlib.sha256(f"{source}/{name}".encode()).digest()
