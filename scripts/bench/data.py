@@ -1,12 +1,14 @@
-"""What training waits for: batches from the store beside the musdb package and soundfile, and the wait in a training step.
+"""Measure the speed of the data engine: decoding, drawing batches, the wait in a training step, and memory.
 
     python scripts/bench/data.py [songs=20] [seconds=120]
 
-Needs ffmpeg for the peer (`apt install ffmpeg`) and the packages of the `dev` extra. The songs are made of the real stem file
-that the stempeg wheel carries, repeated to the asked length as stem files, and decoded to wav for the readers of wav. All
-readers draw 16 random chunks of 6 s of 4 stereo sources at 44.1 kHz, every source from a song of its own (the recipe of
-Open-Unmix), and end in one float32 batch of sources and their sum. They take turns in one process; medians are printed. Files
-are in the page cache for everybody. The last line is one JSON object.
+The store is compared with the musdb package and with soundfile. The script needs ffmpeg for the musdb package
+(`apt install ffmpeg`) and the packages of the `dev` extra. The songs are copies of the stem file in the stempeg wheel, which is
+repeated to the given length. For soundfile they are decoded to wav.
+
+Each reader draws batches of 16 random chunks of 6 s with 4 stereo sources at 44.1 kHz. Each source comes from a different song
+(the recipe of Open-Unmix). A batch contains the sources and their sum in float32. The readers alternate in one process, and the
+medians are printed. All files are in the page cache. The last line of the output is a JSON object.
 """
 
 import json
@@ -24,7 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as train.py does
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # the value that train.py sets
 
 import hydra
 import numpy as np
@@ -44,16 +46,17 @@ CPU = torch.device("cpu")
 CHUNK = round(RATE * CHUNK_SECONDS)
 SOURCES = ("drums", "bass", "other", "vocals")
 STEREO = ["model.separator.sample_rate=44100", "model.separator.channels=2", f"data.chunk_seconds={CHUNK_SECONDS}"]
-FEW = "data.chunks_per_track=400"  # decks of cards of a usual size
+FEW = "data.chunks_per_track=400"  # a usual length of an epoch
 RECIPE = ["targets=all", "data.sampling.remix=1", "data.batch_size=16", "data.chunks_per_track=100000", *STEREO]
 
 
 def main() -> None:
+    """Run all measurements and print them."""
     arguments = {"songs": "20", "seconds": "120"} | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - {"songs", "seconds"}:
-        sys.exit(f"error: unknown argument {min(unknown)}; known: songs, seconds")
+        sys.exit(f"error: {min(unknown)}: unknown argument, expected songs or seconds")
     if not shutil.which("ffmpeg"):
-        sys.exit("error: ffmpeg is not on the PATH, and the musdb package cannot read without it: apt install ffmpeg")
+        sys.exit("error: ffmpeg is not on the PATH, and the musdb package needs it. Install it with: apt install ffmpeg")
     torch.set_flush_denormal(True)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +68,7 @@ def main() -> None:
 
 
 def make_songs(root: Path, count: int, seconds: float) -> Path:
-    """A MUSDB18 root of stem files of the asked length, copied without decoding."""
+    """Write a MUSDB18 root of stem files of the given length in seconds, without decoding them."""
     spec = find_spec("stempeg")
     assert spec is not None and spec.submodule_search_locations
     (source,) = (Path(spec.submodule_search_locations[0]) / "data").glob("*.stem.mp4")
@@ -79,6 +82,7 @@ def make_songs(root: Path, count: int, seconds: float) -> Path:
 
 
 def data_module(root: Path, cache: Path, *words: str) -> Any:
+    """Return the data module of MUSDB18 with some overrides of the config, ready to train."""
     choices = [f"data.root={root}", f"data.cache_dir={cache}", "data=musdb", "name=bench", *words]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", choices)
@@ -90,14 +94,15 @@ def data_module(root: Path, cache: Path, *words: str) -> Any:
 
 
 def batches(data: Any) -> Iterator[Any]:
+    """Yield the training batches after augmentation and mixing."""
     return map(data.on_after_batch_transfer, data.train_dataloader())
 
 
-# Filling
+# Filling the store
 
 
 def fill(root: Path, folder: Path) -> dict[str, float]:
-    """Seconds per track: into the store, and through the musdb package, which keeps nothing."""
+    """Compare the time per track of filling the store with that of reading the track with the musdb package."""
     print("\nreading whole tracks of 5 stereo streams: seconds per track")
     short = make_songs(folder / "short", 40, 6.0)
     return {
@@ -107,25 +112,26 @@ def fill(root: Path, folder: Path) -> dict[str, float]:
 
 
 def fill_one_kind(root: Path, cache: Path) -> float:
-    """How many times as fast the store is as the faster way to read through musdb."""
+    """Return the speed of the store relative to the faster of two ways to read with musdb."""
     import musdb
 
     tracks = musdb.DB(root=str(root), subsets="train", split="train").tracks[:4]
     at_once = statistics.median(timed(partial(getattr, track, "stems"))[0] for track in tracks)
     each = statistics.median(timed(partial(read_each, track))[0] for track in tracks)
-    rows = {"musdb, track.stems": at_once, "musdb, one stem after the other": each}
+    rows = {"musdb, track.stems": at_once, "musdb, one stem at a time": each}
     for decoders in (1, None):
         shutil.rmtree(cache, ignore_errors=True)
         listed = MUSDB18().tracks(root).tracks
         store = Store(cache / "store", RATE, 2, decoders)
         rows[f"store, processes: {decoders or os.cpu_count()}"] = timed(partial(store.open, listed, False))[0] / len(listed)
-    peer, own = min(at_once, each), list(rows.values())[-1]
+    musdb_seconds, store_seconds = min(at_once, each), list(rows.values())[-1]
     for name, seconds in rows.items():
-        print(f"  {tracks[0].duration:4.0f} s, {name:<34}{seconds:8.2f}{peer / seconds:10.1f} x")
-    return peer / own
+        print(f"  {tracks[0].duration:4.0f} s, {name:<34}{seconds:8.2f}{musdb_seconds / seconds:10.1f} x")
+    return musdb_seconds / store_seconds
 
 
 def read_each(track: Any) -> list[Any]:
+    """Return the samples of the mixture and of each stem, which musdb reads one at a time."""
     return [track.audio, *(source.audio for source in track.sources.values())]
 
 
@@ -133,7 +139,7 @@ def read_each(track: Any) -> list[Any]:
 
 
 def chunks(root: Path, folder: Path) -> dict[str, float]:
-    """Chunks per second of each reader."""
+    """Compare the chunks per second of the readers."""
     wavs = decode_to_wav(root, folder / "wav")
     readers: dict[str, Callable[[], Any]] = {}
     for place in ("disk", "host"):
@@ -147,15 +153,16 @@ def chunks(root: Path, folder: Path) -> dict[str, float]:
             if name.startswith("musdb") and turn > 2:
                 continue
             times[name].append(timed(reader)[0] * (BATCH if name.startswith("musdb") else 1))
-    rates = {name: BATCH / statistics.median(some[1:]) for name, some in times.items()}
+    rates = {name: BATCH / statistics.median(seconds[1:]) for name, seconds in times.items()}
     print(f"\nbatches of {BATCH} x {CHUNK_SECONDS:g} s, 4 stereo sources at {RATE} Hz: chunks per second")
     for name, rate in rates.items():
         print(f"  {name:<34}{rate:8.1f}{rates['store, disk'] / rate:10.1f} x slower than the store")
-    own = rates["store, disk"]
-    return {"vs_musdb": own / rates["musdb, stem files"], "vs_soundfile": own / rates["soundfile, seeking in wav"]}
+    peers = {"vs_musdb": "musdb, stem files", "vs_soundfile": "soundfile, seeking in wav"}
+    return {figure: rates["store, disk"] / rates[peer] for figure, peer in peers.items()}
 
 
 def decode_to_wav(root: Path, folder: Path) -> list[dict[str, Path]]:
+    """Decode the training songs to wav files, and return the file of each source of each song."""
     songs = []
     for path in sorted((root / "train").iterdir()):
         streams, rate = audio.read(path, [STEM_STREAMS[source] for source in SOURCES])
@@ -167,11 +174,13 @@ def decode_to_wav(root: Path, folder: Path) -> list[dict[str, Path]]:
 
 
 def batch_of(chunk: Callable[[], Tensor], count: int) -> tuple[Tensor, Tensor]:
+    """Return a batch of some chunks: the mixtures, and the sources."""
     sources = torch.stack([chunk() for _ in range(count)])
     return sources.sum(dim=1), sources
 
 
 def soundfile_reader(songs: list[dict[str, Path]]) -> Callable[[], Any]:
+    """Return a reader of batches that seeks in wav files with soundfile."""
     random = np.random.default_rng(0)
 
     def source(name: str) -> Tensor:
@@ -183,7 +192,7 @@ def soundfile_reader(songs: list[dict[str, Path]]) -> Callable[[], Any]:
 
 
 def musdb_reader(root: Path) -> Callable[[], Any]:
-    """One chunk at a time, for it takes seconds; the time is counted for a batch."""
+    """Return a reader of one chunk, because a chunk takes seconds. Its time is multiplied by the batch size."""
     import musdb
 
     random = np.random.default_rng(0)
@@ -194,25 +203,25 @@ def musdb_reader(root: Path) -> Callable[[], Any]:
         track.chunk_duration = CHUNK_SECONDS
         track.chunk_start = random.uniform(0, track.duration - CHUNK_SECONDS)
         audio = torch.as_tensor(track.sources[name].audio.T, dtype=torch.float32)
-        samples = round(CHUNK_SECONDS * track.rate)  # musdb rounds the times, so that an excerpt may have one sample less
+        samples = round(CHUNK_SECONDS * track.rate)  # musdb rounds the times, so an excerpt may be one sample shorter
         return torch.nn.functional.pad(audio[:, :samples], (0, max(samples - audio.shape[1], 0)))
 
     return lambda: batch_of(lambda: torch.stack([source(name) for name in SOURCES]), 1)
 
 
-# Waiting
+# Waiting for batches
 
 
 def waits(root: Path, folder: Path) -> dict[str, float]:
-    """Share of a training step until its batch is there, gathered and mixed."""
-    print("\nshare of a training step until its batch lies ready (gathered, augmented, summed)")
+    """Measure the share of a training step that is spent waiting for its batch."""
+    print("\nshare of a training step that is spent waiting for its batch (gathered, augmented, summed)")
     print(f"  {'':<44}{'workers=0':>12}{'workers=1':>12}{'step':>10}")
     figures = {}
     recipe = ["targets=vocals", "data.sampling.remix=1", "augmentation=gain_swap", "data.batch_size=16", *STEREO]
     cases = {
         "unet": ("U-Net, 8192 Hz mono", unet_step(), []),
         "open_unmix": ("Open-Unmix, 44.1 kHz stereo", open_unmix_step(), ["data.batch_size=16", *STEREO]),
-        "open_unmix_recipe": ("the same with its remix and augmentation", open_unmix_step(), recipe),
+        "open_unmix_recipe": ("the same with remix and augmentation", open_unmix_step(), recipe),
     }
     for name, (title, step, words) in cases.items():
         data = [
@@ -234,7 +243,7 @@ def waits(root: Path, folder: Path) -> dict[str, float]:
 
 
 def on_device(root: Path, folder: Path, device: torch.device) -> dict[str, float]:
-    """The same with the samples in GPU memory: chunks per second, and the share of a step that is not the network."""
+    """Measure the speed with the samples in GPU memory: chunks per second, and the share of a step outside the network."""
     cases: dict[str, tuple[str, Callable[[Any], None], list[str]]] = {
         "unet": ("U-Net, 8192 Hz mono", unet_step(device), []),
         "open_unmix": ("Open-Unmix, 44.1 kHz stereo", open_unmix_step(device), ["data.batch_size=16", *STEREO]),
@@ -243,7 +252,7 @@ def on_device(root: Path, folder: Path, device: torch.device) -> dict[str, float
     figures: dict[str, float] = {}
     for name, (title, step, words) in cases.items():
         data = data_module(root, folder / "cache", "data.chunks_per_track=100000", *words)
-        data._device, data.place = (lambda: device), (lambda: "device")  # what a Trainer would say
+        data._device, data.place = (lambda: device), (lambda: "device")  # replaces the methods that need a Trainer
         chunks, mixing = iter(data.train_dataloader()), data.on_after_batch_transfer
 
         def batch(chunks: Iterator[Any] = chunks, mixing: Callable[[Any], Any] = mixing) -> Any:
@@ -257,17 +266,18 @@ def on_device(root: Path, folder: Path, device: torch.device) -> dict[str, float
             "data": per_round(batch, device),
         }
         share, rate = 1 - seconds["network"] / seconds["whole"], BATCH / seconds["data"]
-        print(f"  {title:<44}{rate:>10.0f} chunks/s{share:>10.2%} of a step is not the network")
+        print(f"  {title:<44}{rate:>10.0f} chunks/s{share:>10.2%} of a step is outside the network")
         figures |= {f"device_share_{name}": share, f"device_chunks_per_s_{name}": rate}
     return figures
 
 
 def in_turn(batch: Callable[[], Any], step: Callable[[Any], None]) -> None:
+    """Draw a batch and make a training step."""
     step(batch())
 
 
 def per_round(function: Callable[[], Any], device: torch.device, rounds: int = 20) -> float:
-    """Seconds of one of many rounds; the device's queue is emptied before the first and after the last."""
+    """Return the mean seconds of a call. The device is synchronized before the first call and after the last one."""
     for _ in range(3):
         function()
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -280,6 +290,7 @@ def per_round(function: Callable[[], Any], device: torch.device, rounds: int = 2
 
 
 def unet_step(device: torch.device = CPU) -> Callable[[Any], None]:
+    """Return a training step of the default model, the U-Net."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", ["name=bench"])
     OmegaConf.resolve(config)
@@ -295,7 +306,7 @@ def unet_step(device: torch.device = CPU) -> Callable[[Any], None]:
 
 
 def open_unmix_step(device: torch.device = CPU) -> Callable[[Any], None]:
-    """The network of the openunmix package with one target, at its usual size."""
+    """Return a training step of the network of the openunmix package with one target, at its default size."""
     from openunmix.model import OpenUnmix
     from openunmix.transforms import ComplexNorm, make_filterbanks
 
@@ -313,6 +324,7 @@ def open_unmix_step(device: torch.device = CPU) -> Callable[[Any], None]:
 
 
 def learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Update the weights by the gradient of a loss."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -322,7 +334,7 @@ def learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def memory(folder: Path) -> dict[str, float]:
-    """Largest resident memory of a process that draws batches from the disk, with few tracks and with ten times as many."""
+    """Compare the largest resident memory of a process that draws batches from disk, for 6 tracks and for 60 tracks."""
     sizes = {}
     for count in (6, 60):
         root = make_songs(folder / f"{count} songs", count, 24.0)
@@ -335,8 +347,8 @@ def memory(folder: Path) -> dict[str, float]:
     return {"rss_growth_10x": sizes[60] / sizes[6]}
 
 
-def draw_and_say_memory(root: str, cache: str) -> None:
-    """In a process of its own: its largest resident memory in kB."""
+def draw_and_print_memory(root: str, cache: str) -> None:
+    """Draw 100 batches and print the largest resident memory of this process in kB."""
     stream = batches(data_module(Path(root), Path(cache), *RECIPE, FEW, "data.residency=disk"))
     for _ in range(100):
         next(stream)
@@ -345,6 +357,7 @@ def draw_and_say_memory(root: str, cache: str) -> None:
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the seconds and the result of a call."""
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result
@@ -352,6 +365,6 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--memory"]:
-        draw_and_say_memory(*sys.argv[2:])
+        draw_and_print_memory(*sys.argv[2:])
     else:
         main()

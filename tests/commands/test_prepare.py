@@ -171,7 +171,7 @@ def test_a_dry_run_shows_every_file_and_decodes_nothing(prepare, tmp_path):
     for words in ("train (8 tracks)", "Café", "Kick.wav + snare top.Flac", "no file: silence", "Bass_DI.mp3: is not used"):
         assert words in out
     status, out, err = prepare(*mapped)
-    assert status == 1 and "to be resolved (1)\n  02 Song: has no stem 'vocals'" in out and "found 1 of 12 tracks" in err
+    assert status == 1 and "to be resolved (1)\n  02 Song: stem 'vocals' is missing" in out and "found 1 of 12 tracks" in err
     assert files_below(tmp_path) == before
 
 

@@ -1,4 +1,4 @@
-"""What lies in the files of a track comes out as its sources and mixture."""
+"""Test that files are decoded to the sources and the mixture of a track."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from unbraid.runs.errors import InputError
 
 
 def track(tmp_path, *files, **options):
-    """One source for each (name, samples, rate)."""
+    """Write files and return a track with one source for each (name, samples, rate)."""
     streams = {name: (AudioStream(twins.write(tmp_path / f"{name}.wav", samples, rate)),) for name, samples, rate in files}
     return Track("song", "train", streams, **options)
 
@@ -19,11 +19,11 @@ def tone(rate, seconds=1.0):
     return 0.5 * np.sin(2 * np.pi * 440 * np.arange(int(rate * seconds)) / rate)
 
 
-def test_files_at_other_rates_are_resampled_to_the_highest(tmp_path):
+def test_files_are_resampled_to_the_highest_rate(tmp_path):
     decoded = decode(track(tmp_path, ("slow", tone(16000), 16000), ("fast", tone(44100), 44100)))
     assert decoded.rate == 44100 and decoded.file_rates == (16000, 44100)
     assert decoded.mixture.shape == (1, 44100) and decoded.padded_seconds == decoded.cut_seconds == 0
-    middle = slice(8000, 36000)  # resampling rings at the ends
+    middle = slice(8000, 36000)  # without the ringing of resampling at the ends
     assert np.abs(decoded.sources["slow"] - decoded.sources["fast"])[:, middle].max() < 1e-3
 
 
@@ -53,7 +53,7 @@ def test_long_files_are_trimmed_to_the_shortest(tmp_path):
 
 
 @pytest.mark.parametrize(("lengths", "seconds", "hint"), [("auto", 1.01, "data.layout.lengths=pad"), ("error", 0.1, "")])
-def test_other_lengths_are_refused_with_both(tmp_path, lengths, seconds, hint):
+def test_other_lengths_are_refused(tmp_path, lengths, seconds, hint):
     with pytest.raises(InputError) as caught:
         unequal(tmp_path, lengths, seconds)
     error = caught.value
@@ -72,18 +72,20 @@ def test_surround_next_to_stereo_becomes_stereo(tmp_path):
     assert np.array_equal(front.sources["wide"], front.sources["stereo"])
 
 
-def test_a_mono_source_sounds_on_both_sides(tmp_path):
+def test_a_mono_source_is_on_both_channels(tmp_path):
     both = np.stack([tone(8000), -tone(8000)], axis=1)
     decoded = decode(track(tmp_path, ("mono", tone(8000), 8000), ("stereo", both, 8000)))
     assert np.abs(decoded.mixture[1]).max() < 1e-4 < np.abs(decoded.mixture[0]).max()
 
 
-def test_a_track_of_nothing_is_said():
-    with pytest.raises(InputError, match="song: has neither a mixture nor a source with samples"):
+def test_a_track_without_files_is_refused():
+    with pytest.raises(InputError) as caught:
         decode(Track("song", "train", {"vocals": ()}))
+    assert caught.value.where == "song"
 
 
-def test_a_channel_that_is_not_there_is_said(tmp_path):
+def test_a_missing_channel_is_refused(tmp_path):
     path = twins.write(tmp_path / "mono.wav", tone(8000), 8000)
-    with pytest.raises(InputError, match=r"mono\.wav: has 1 channel, expected at least 2"):
+    with pytest.raises(InputError) as caught:
         decode(Track("song", "train", {"vocals": (AudioStream(path, channel=1),)}))
+    assert (caught.value.where, caught.value.found) == (str(path), 1)

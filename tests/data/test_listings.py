@@ -1,4 +1,4 @@
-"""What a layout has listed is shown in full, and what nothing can be trained on is refused."""
+"""Test the text of a listing, and the errors of listings that cannot be used for training."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def stream(file, *place):
     return AudioStream(ROOT / file, *place)
 
 
-def test_an_outline_has_every_file_below_its_track():
+def test_an_outline_lists_the_files_of_tracks():
     kick, snare = stream("a/kick.wav"), stream("a/takes/snare.wav")
     tracks = [
         Track("a", "train", {"drums": (kick, snare), "vocals": ()}, stream("a/mix.wav")),
@@ -31,7 +31,7 @@ def test_an_outline_has_every_file_below_its_track():
         "valid (0 tracks)",
         "test (1 tracks)",
         "  b  (.)",
-        "    rest     the mixture less all other sources",
+        "    rest     the mixture minus all other sources",
         "    voice    b.wav [channel 1]",
         "    mixture  b.wav [stream 2]",
         "",
@@ -46,9 +46,9 @@ def test_an_outline_has_every_file_below_its_track():
     ]
 
 
-def test_the_first_error_is_raised_with_the_number_of_the_others():
+def test_the_first_error_counts_the_others():
     check_refused(Listing([]))
-    errors = [InputError("a", "is odd", found="b", expected="c", hint="Rename it"), InputError("d"), InputError("e")]
+    errors = [InputError("a", "is odd", found="b", expected="c", hint="Rename it."), InputError("d"), InputError("e")]
     with pytest.raises(InputError) as caught:
         check_refused(Listing([], refused=errors))
     assert (caught.value.where, caught.value.found, caught.value.expected) == ("a", "b", "c")
@@ -64,7 +64,7 @@ def test_the_first_error_is_raised_with_the_number_of_the_others():
         ((0, 2, 1), False, "move tracks to /songs/train"),
     ],
 )
-def test_an_empty_split_is_an_error_that_says_what_to_set(counts, drawn, hint):
+def test_an_empty_split_is_an_error(counts, drawn, hint):
     counts = dict(zip(("train", "valid", "test"), counts, strict=True))
     error = empty_split(ROOT, "train", counts, drawn, {"c": "is empty"})
     assert error.where == f"data.root={ROOT}" and "train" in error.problem and hint in error.hint

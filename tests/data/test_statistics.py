@@ -1,4 +1,4 @@
-"""Statistics of mixtures: those of all frames at once, kept, whatever the order of the tracks."""
+"""Test statistics of mixtures: they equal those of all frames at once, and are stored."""
 
 import numpy as np
 import pytest
@@ -12,23 +12,24 @@ from unbraid.dsp.stft import STFT
 
 
 @pytest.mark.parametrize("stft", [STFT(256, 64, "reflection"), STFT(200, 150), STFT(64, 63)])
-@pytest.mark.parametrize("stretch", [7, 100_000])
-def test_they_are_those_of_all_frames_in_float64(songs, tmp_path, monkeypatch, stft, stretch):
-    monkeypatch.setattr(statistics_module, "STRETCH_FRAMES", stretch)
+@pytest.mark.parametrize("segment", [7, 100_000])
+def test_statistics_equal_those_of_all_frames(songs, tmp_path, monkeypatch, stft, segment):
+    monkeypatch.setattr(statistics_module, "SEGMENT_FRAMES", segment)
     tracks = module(songs, tmp_path, channels=2).split("train")
-    found = statistics(tracks, stft, tmp_path / "statistics", progress=False)
+    computed = statistics(tracks, stft, tmp_path / "statistics", progress=False)
     whole = [stft(track.tensor([MIXTURE])[0]).abs().numpy().astype(np.float64).mean(axis=0) for track in tracks]
     frames = np.concatenate(whole, axis=-1)
     assert len(tracks) == 2 and frames.shape[0] == stft.n_fft // 2 + 1
-    np.testing.assert_allclose(found.mean.numpy(), frames.mean(axis=-1), rtol=1e-6)
-    np.testing.assert_allclose(found.deviation.numpy(), frames.std(axis=-1), rtol=1e-5)
+    np.testing.assert_allclose(computed.mean.numpy(), frames.mean(axis=-1), rtol=1e-6)
+    np.testing.assert_allclose(computed.deviation.numpy(), frames.std(axis=-1), rtol=1e-5)
 
 
-def test_they_are_computed_once_for_the_same_tracks_and_transform(songs, tmp_path, monkeypatch):
+def test_statistics_are_computed_once(songs, tmp_path, monkeypatch):
     tracks, stft, folder = module(songs, tmp_path).split("train"), STFT(256, 64), tmp_path / "statistics"
     first = statistics(tracks, stft, folder, progress=False)
     one_track, other_stft = (
-        statistics(*what, folder, progress=False) for what in ((tracks[:1], stft), (tracks, STFT(256, 64, "reflection")))
+        statistics(*arguments, folder, progress=False)
+        for arguments in ((tracks[:1], stft), (tracks, STFT(256, 64, "reflection")))
     )
     assert not torch.equal(one_track.mean, first.mean) and not torch.equal(other_stft.mean, first.mean)
     assert len([*folder.glob("*.npz")]) == 3 and not [*folder.glob(".partial*")]
@@ -44,7 +45,7 @@ def test_they_are_computed_once_for_the_same_tracks_and_transform(songs, tmp_pat
         statistics(tracks, STFT(256, 32), folder, progress=False)
 
 
-def test_a_track_shorter_than_a_window_is_heard(songs, tmp_path):
+def test_a_track_shorter_than_a_window_counts(songs, tmp_path):
     tracks = module(songs, tmp_path).split("train")
     stft = STFT(65536, 16384, "reflection")
     assert tracks[0].length < stft.n_fft / 2

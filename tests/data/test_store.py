@@ -1,4 +1,4 @@
-"""The store: what was decoded comes back, once, whole or not at all."""
+"""Test the store: samples are decoded once, read back exactly, and never stored incompletely."""
 
 import contextlib
 import hashlib
@@ -43,7 +43,7 @@ def entry_of(track, store):
     return Order(track, store.sample_rate, store.channels, store.folder).entry
 
 
-def test_samples_come_back_within_one_step_of_16_bits(songs, tmp_path):
+def test_samples_are_exact_to_16_bits(songs, tmp_path):
     track = open_all(songs, tmp_path)[0]
     whole = track.tensor().numpy()
     assert track.sources == ("bass", "drums", "other", "vocals") and track.length == 3 * 44100
@@ -53,13 +53,14 @@ def test_samples_come_back_within_one_step_of_16_bits(songs, tmp_path):
     assert np.array_equal(track.tensor(["vocals", "mixture"]).numpy(), whole[[4, 0]])
 
 
-def test_a_stretch_of_a_row_is_read_without_the_rest(songs, tmp_path):
+def test_a_segment_of_a_row_is_read(songs, tmp_path):
     track = open_all(songs, tmp_path)[0]
     read = np.stack([channel.copy() for channel in track.read(2, 1000, 5000)])
     assert np.array_equal(read, track.samples[2, :, 1000:5000])
     os.truncate(track.entry / "samples.i16", 10_000)
-    with pytest.raises(InputError, match=r"samples\.i16: is cut off; remove .* and it is made again"):
+    with pytest.raises(InputError) as caught:
         list(track.read(2, 1000, 5000))
+    assert caught.value.where == str(track.entry / "samples.i16") and str(track.entry) in caught.value.hint
 
 
 def test_peaks_over_one_survive(stem_file, tmp_path):
@@ -72,8 +73,8 @@ def test_peaks_over_one_survive(stem_file, tmp_path):
 
 
 @pytest.mark.parametrize("peak", [32767, -32768, 16384, 100])
-def test_what_has_16_bits_is_stored_as_it_is(tmp_path, peak):
-    """Loud or quiet: so scores of it are those of the files themselves."""
+def test_samples_of_16_bits_are_stored_exactly(tmp_path, peak):
+    """Loud and quiet samples are stored exactly, so scores do not depend on the store."""
     song = {name: samples // 64 for name, samples in write_song(tmp_path / "root/train/song", seed=0, seconds=1).items()}
     song["mixture"][500] = peak
     for name, samples in song.items():
@@ -90,21 +91,21 @@ def test_stems_may_be_louder_than_the_mixture(tmp_path):
     assert np.abs(track.tensor()[2].numpy() - song["drums"].T / 32768).max() <= track.scale / 2 + 1e-7
 
 
-def test_rate_and_channels_are_the_models(songs, tmp_path):
+def test_rate_and_channels_are_those_of_the_store(songs, tmp_path):
     track = open_all(songs, tmp_path, rate=8192, channels=1)[0]
     assert track.samples.shape == track.shape == (5, 1, 3 * 8192) and track.samples.dtype == np.int16
 
 
-def test_levels_are_the_loudness_of_each_100_ms(songs, tmp_path):
+def test_levels_are_the_rms_of_each_100_ms(songs, tmp_path):
     track = open_all(songs, tmp_path, rate=8192, channels=1)[0]
     levels, whole = track.levels(), track.tensor().numpy()
-    assert levels.shape == (5, 31) and track.blocks == 31  # 819 samples each, and one that is short
+    assert levels.shape == (5, 31) and track.blocks == 31  # blocks of 819 samples, the last one is shorter
     for row, samples in zip(levels, whole, strict=True):
         expected = [10 * np.log10(np.mean(samples[0, i * 819 : (i + 1) * 819] ** 2)) for i in range(31)]
         assert np.abs(row - expected).max() <= 0.51
 
 
-def test_the_mixture_is_the_sum_where_it_has_no_file(songs, tmp_path):
+def test_a_mixture_without_file_is_the_sum(songs, tmp_path):
     track = replace(list_tracks(songs)[0], mixture=None)
     (stored,) = Store(tmp_path, 8192, 1).open([track], progress=False)
     whole = stored.tensor()
@@ -112,14 +113,14 @@ def test_the_mixture_is_the_sum_where_it_has_no_file(songs, tmp_path):
     assert (whole[0] - whole[1:].sum(dim=0)).abs().max() <= 3 * stored.scale
 
 
-def test_a_source_that_is_its_own_mixture_is_stored_once(songs, tmp_path):
+def test_a_source_as_mixture_is_stored_once(songs, tmp_path):
     track = replace(list_tracks(songs)[0], mixture=None, sources={"drums": list_tracks(songs)[0].sources["drums"]})
     (stored,) = Store(tmp_path, 8192, 1).open([track], progress=False)
     assert stored.rows == ("drums",) and stored.row("mixture") == 0
     assert np.array_equal(*stored.tensor().numpy())
 
 
-def test_what_remains_of_a_mixture_is_a_source(tmp_path):
+def test_the_residual_is_a_source(tmp_path):
     root = twins.pairs(tmp_path / "root")
     pair = Pairs("mixture", "instrumental", None, 0.2, 0.2).tracks(root).tracks[0]
     (stored,) = Store(tmp_path / "store", 8192, 1).open([pair], progress=False)
@@ -128,7 +129,7 @@ def test_what_remains_of_a_mixture_is_a_source(tmp_path):
     assert (mixture - accompaniment - vocals).abs().max() <= 3 * stored.scale
 
 
-def test_a_stretched_copy_is_an_entry_of_its_own(songs, tmp_path):
+def test_a_stretched_copy_has_its_own_entry(songs, tmp_path):
     track = list_tracks(songs)[0]
     copy = replace(track, stretch=Stretch(0.0, 1.5))
     own, stretched = Store(tmp_path, 8192, 1).open([track, copy], progress=False)
@@ -137,7 +138,7 @@ def test_a_stretched_copy_is_an_entry_of_its_own(songs, tmp_path):
     assert (whole[0] - whole[1:].sum(dim=0)).abs().max() <= 3 * stretched.scale
 
 
-# Once, and never stale
+# Decoding once, and stale entries
 
 
 def test_a_track_is_decoded_once(songs, tmp_path, monkeypatch):
@@ -147,21 +148,21 @@ def test_a_track_is_decoded_once(songs, tmp_path, monkeypatch):
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(first, second, strict=True))
 
 
-def test_a_changed_file_is_decoded_again_and_its_old_entry_is_stale(own_songs, tmp_path):
+def test_a_changed_file_is_decoded_again(own_songs, tmp_path):
     store = Store(tmp_path / "store", 8192, 1)
     before = store.open(list_tracks(own_songs), progress=False)
     samples = np.array(before[0].samples)
     write_song(own_songs / "train/song 0", seed=77)
     after = store.open(list_tracks(own_songs), progress=False)
     assert not np.array_equal(samples, after[0].samples)
-    (store.folder / "left behind.partial").mkdir()
-    assert store.stale() == sorted([before[0].entry, store.folder / "left behind.partial"])
+    (store.folder / "killed.partial").mkdir()
+    assert store.stale() == sorted([before[0].entry, store.folder / "killed.partial"])
     assert store.clean() == samples.nbytes
     assert store.stale() == [] and all(track.entry.is_dir() for track in after)
     assert store.size() == sum(track.samples.nbytes for track in after)
 
 
-def test_entries_of_files_that_are_gone_and_of_older_versions_are_stale(own_songs, tmp_path):
+def test_entries_of_deleted_files_or_versions_are_stale(own_songs, tmp_path):
     gone, older, *_ = open_all(own_songs, tmp_path / "store", 8192, 1)
     shutil.rmtree(own_songs / "train/song 0")
     meta = json.loads((older.entry / "meta.json").read_text())
@@ -179,17 +180,17 @@ def test_entries_of_files_that_are_gone_and_of_older_versions_are_stale(own_song
         {"sources": {}},
     ],
 )
-def test_whatever_changes_the_samples_changes_the_entry(songs, tmp_path, change):
+def test_each_option_of_the_samples_changes_the_entry(songs, tmp_path, change):
     track, store = list_tracks(songs)[0], Store(tmp_path, 8192, 1)
     assert entry_of(track, store) != entry_of(replace(track, **change), store)
     assert entry_of(track, store) == entry_of(replace(track, name="another", split="test"), store)
 
 
-def test_an_entry_does_not_depend_on_the_order_of_the_sources(songs, tmp_path):
+def test_the_order_of_sources_is_irrelevant(songs, tmp_path):
     track = list_tracks(songs)[0]
     backwards = replace(track, sources=dict(reversed(track.sources.items())))
-    (one,), (other,) = (Store(tmp_path, 8192, 1).open([t], progress=False) for t in (track, backwards))
-    assert one.entry == other.entry
+    (forward,), (reversed_,) = (Store(tmp_path, 8192, 1).open([t], progress=False) for t in (track, backwards))
+    assert forward.entry == reversed_.entry
 
 
 def test_sources_may_share_files_and_streams(songs, tmp_path):
@@ -199,19 +200,19 @@ def test_sources_may_share_files_and_streams(songs, tmp_path):
     assert np.array_equal(stored.samples[stored.row("a")], stored.samples[stored.row("b")])
 
 
-# Whole or not at all
+# Complete entries
 
 
 def fingerprint_of_all(folder):
-    """A hash of every entry's samples and records; times and locks do not count."""
+    """Return a hash of each file of the entries, without lock files."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "locks")
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def fingerprint_of_complete(folder):
-    """The same without half-made entries, which another process may be removing."""
+    """Return the same without incomplete entries, which another process may be removing."""
     hashes = {}
-    for where, inner, names in os.walk(folder):  # unlike rglob it may find a folder gone
+    for where, inner, names in os.walk(folder):  # unlike rglob, it allows that a folder disappears
         inner[:] = [name for name in inner if name != "locks" and ".partial" not in name]
         for name in names:
             path = Path(where, name)
@@ -266,26 +267,26 @@ def long_songs(tmp_path_factory):
 
 @pytest.fixture
 def start(long_songs, tmp_path):
-    """Start a process that fills the store with so many decoders; it has all it needs imported. Returns its number."""
+    """Return a function that starts a process which fills the store with some decoders. The function returns the process id."""
     script = tmp_path / "filler.py"
     script.write_text(FILLER)
     words = [sys.executable, script, long_songs, tmp_path / "store"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as filler:
         assert filler.stdout.readline() == "ready\n"
 
-        def one(num_decode_workers):
+        def start_process(num_decode_workers):
             filler.stdin.write(f"{num_decode_workers}\n")
             filler.stdin.flush()
             return int(filler.stdout.readline())
 
-        yield one
+        yield start_process
         filler.stdin.close()
 
 
 def wait_for(condition, seconds=30):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it takes too long"
+        assert time.monotonic() < deadline, "timeout"
         time.sleep(0.01)
 
 
@@ -297,33 +298,33 @@ def has_ended(pid):
     return False
 
 
-def test_killed_and_concurrent_fills_end_in_the_same_bytes(start, long_songs, tmp_path):
-    """Twenty times a process is killed at some moment, in every third round while another fills the same store."""
+def test_killed_and_concurrent_fills_write_equal_bytes(start, long_songs, tmp_path):
+    """Kill a process twenty times at a random moment. In each third round, another process fills the same store."""
     Store(tmp_path / "expected", 22050, 2, 1).open(list_tracks(long_songs), progress=False)
     expected, store = fingerprint_of_all(tmp_path / "expected"), tmp_path / "store"
 
     killed_at_work = 0
     for number, moment in enumerate(np.random.default_rng(0).uniform(0.0, 0.5, 20)):
         concurrent = number % 3 == 2
-        one = start(1 + number % 2)
+        killed = start(1 + number % 2)
         other = start(1) if concurrent else None
         time.sleep(moment)
-        killed_at_work += not has_ended(one)
+        killed_at_work += not has_ended(killed)
         with contextlib.suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
+            os.kill(killed, signal.SIGKILL)
         if concurrent:
             wait_for(lambda other=other: has_ended(other))
             assert fingerprint_of_complete(store) == expected
         assert fingerprint_of_complete(store).items() <= expected.items()
-        if fingerprint_of_complete(store) == expected:  # begin again
+        if fingerprint_of_complete(store) == expected:  # empty the store
             shutil.rmtree(store)
     Store(store, 22050, 2, 1).open(list_tracks(long_songs), progress=False)
-    assert fingerprint_of_all(store) == expected  # what was half made is gone too
+    assert fingerprint_of_all(store) == expected  # incomplete entries are deleted
     assert killed_at_work >= 5
 
 
 def workers_of(pid):
-    """The decoding processes below a process; none where it has ended."""
+    """Return the decoding processes that a process has started; empty if it has ended."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
@@ -338,13 +339,13 @@ def test_workers_end_with_a_parent_that_is_killed(start):
     wait_for(lambda: all(map(has_ended, workers)))
 
 
-def test_nothing_is_written_beside_the_users_files(own_songs, tmp_path):
+def test_the_users_folder_is_not_changed(own_songs, tmp_path):
     before = sorted(own_songs.rglob("*"))
     open_all(own_songs, tmp_path / "store")
     assert sorted(own_songs.rglob("*")) == before
 
 
-# What it cannot use
+# Invalid files
 
 
 def break_length(folder):
@@ -372,58 +373,63 @@ def break_nan(folder):
 
 
 @pytest.mark.parametrize(
-    ("break_it", "sentence"),
+    ("break_it", "found"),
     [
-        (break_length, "found 132299 samples (3.00 s), expected 132300 samples (3.00 s) as in mixture.wav of 'song 1'"),
-        (break_rate, "found 132300 samples (2.76 s), expected 144000 samples (3.00 s) as in mixture.wav of 'song 1'"),
-        (break_text, "is damaged, truncated or not audio"),
-        (break_truncate, "is truncated"),
-        (break_nan, "contains NaN or infinite samples"),
+        (break_length, "132299 samples (3.00 s)"),
+        (break_rate, "132300 samples (2.76 s)"),
+        (break_text, None),
+        (break_truncate, None),
+        (break_nan, None),
     ],
 )
-def test_a_bad_file_is_named_and_leaves_no_entry(own_songs, tmp_path, break_it, sentence):
+def test_a_bad_file_is_named_without_an_entry(own_songs, tmp_path, break_it, found):
     break_it(own_songs / "train/song 1")
     with pytest.raises(InputError) as caught:
         open_all(own_songs, tmp_path / "store")
-    assert "song 1/" in str(caught.value) and sentence in str(caught.value)
-    left = [path for path in (tmp_path / "store").iterdir() if path.name != "locks"]
-    assert len(left) == 3 and not any(path.suffix for path in left)  # the other songs, whole; nothing of song 1
+    assert str(own_songs / "train/song 1") in str(caught.value) and (found is None or caught.value.found == found)
+    entries = [path for path in (tmp_path / "store").iterdir() if path.name != "locks"]
+    assert len(entries) == 3 and not any(path.suffix for path in entries)  # complete entries of the other songs
 
 
 def test_every_bad_file_is_named(own_songs, tmp_path):
     for song in ("train/song 0", "test/song 3"):
         break_text(own_songs / song)
-    with pytest.raises(InputError, match=r"song 3/bass\.wav: .*; .*song 0/bass\.wav: "):
-        open_all(own_songs, tmp_path / "store", num_decode_workers=2)  # sentences come back from other processes
+    with pytest.raises(InputError) as caught:
+        open_all(own_songs, tmp_path / "store", num_decode_workers=2)  # the errors come from other processes
+    assert "song 3/bass.wav" in caught.value.problem and "song 0/bass.wav" in caught.value.problem
 
 
 def test_a_track_without_samples_is_named(tmp_path):
     write_song(tmp_path / "root/train/song", seed=0, seconds=0)
-    with pytest.raises(InputError, match=r"mixture\.wav: contains no samples"):
+    with pytest.raises(InputError) as caught:
         open_all(tmp_path / "root", tmp_path / "store")
+    assert "mixture.wav" in str(caught.value)
 
 
-def test_a_disk_that_is_too_small_is_said_before_it_starts(songs, tmp_path, monkeypatch):
+def test_a_small_disk_is_refused_before_decoding(songs, tmp_path, monkeypatch):
     monkeypatch.setattr(store_module.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 0, 10**6))
-    with pytest.raises(InputError, match=r"the store needs 10\.6 MB for 4 tracks, 0\.00 h, and 1\.0 MB are free; choose"):
+    with pytest.raises(InputError) as caught:
         open_all(songs, tmp_path / "store")
+    assert (caught.value.where, caught.value.found) == (str(tmp_path / "store"), "1.0 MB")
+    assert "10.6 MB" in caught.value.expected
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_a_disk_that_fills_leaves_no_partial_entry(songs, tmp_path, monkeypatch):
-    written = fill_module._write
+def test_a_full_disk_keeps_entries_complete(songs, tmp_path, monkeypatch):
+    write_entry = fill_module._write
 
     def full(order, folder):
-        written(order, folder)
+        write_entry(order, folder)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(fill_module, "_write", full)
-    with pytest.raises(InputError, match=r"store: cannot be written: No space left on device"):
+    with pytest.raises(InputError) as caught:
         open_all(songs, tmp_path / "store", num_decode_workers=1)
+    assert caught.value.where == str(tmp_path / "store")
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["locks"]
 
 
-def test_the_size_is_said_before_and_the_progress_while_it_fills(songs, tmp_path, capsys):
+def test_size_and_progress_are_printed(songs, tmp_path, capsys):
     Store(tmp_path, 44100, 2).open(list_tracks(songs))
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -432,7 +438,7 @@ def test_the_size_is_said_before_and_the_progress_while_it_fills(songs, tmp_path
 
 
 @pytest.mark.parametrize("name", ["samples.i16", "levels.i8", "meta.json", "health.json"])
-def test_an_entry_that_lost_bytes_is_made_again(songs, tmp_path, name):
+def test_a_truncated_entry_is_decoded_again(songs, tmp_path, name):
     whole = open_all(songs, tmp_path, 8192, 1)[0]
     expected = fingerprint_of_all(tmp_path)
     os.truncate(whole.entry / name, 10)

@@ -1,4 +1,4 @@
-"""Small data sets in the layouts of the real ones; what each file holds follows from its name, so tests know every sample."""
+"""Write small data sets in the layouts of real ones. The name of a file determines its samples, so tests know all samples."""
 
 import json
 import zlib
@@ -17,12 +17,12 @@ SAMPLES = 400
 
 
 def sound(name: str, samples: int = SAMPLES) -> np.ndarray:
-    """Noise that no other name has, quiet enough for sums of five: int16 `[samples]`."""
+    """Return noise that depends on the name, quiet enough for sums of five: int16 `[samples]`."""
     return np.random.default_rng(zlib.crc32(name.encode())).integers(-6000, 6000, samples).astype(np.int16)
 
 
 def heard(*names: str, samples: int = SAMPLES) -> np.ndarray:
-    """The sum of sounds, as decoded: `[1, samples]`."""
+    """Return the sum of sounds as float32, as it is decoded: `[1, samples]`."""
     return sum(sound(name, samples).astype(np.float32)[None] / 32768 for name in names)
 
 
@@ -33,14 +33,14 @@ def write(path: Path, samples: np.ndarray, rate: int = RATE) -> Path:
 
 
 def empty(path: Path) -> Path:
-    """A file for tests of names only."""
+    """Write an empty file, for tests of file names."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     return path
 
 
 def karaoke(root: Path, names: list[str]) -> Path:
-    """iKala and MIR-1K: `Wavfile/<name>.wav`, accompaniment left and voice right."""
+    """Write iKala or MIR-1K: `Wavfile/<name>.wav` with the accompaniment left and the voice right."""
     for name in names:
         write(root / "Wavfile" / f"{name}.wav", np.stack([sound(f"{name} music"), sound(f"{name} voice")], axis=1))
     return root
@@ -55,7 +55,7 @@ def mir1k(root: Path) -> Path:
 
 
 def medleydb_track(folder: Path, instruments: list, **changes) -> dict:
-    """One track of MedleyDB; `changes` are made to its metadata."""
+    """Write a track of MedleyDB; `changes` are made to its metadata."""
     name = folder.name
     stems = {
         f"S{i:02d}": {"component": "", "filename": f"{name}_STEM_{i:02d}.wav", "instrument": instrument, "raw": {}}
@@ -74,7 +74,7 @@ def medleydb_track(folder: Path, instruments: list, **changes) -> dict:
 
 
 def medleydb(root: Path) -> Path:
-    """Three artists with voices, and one track for each reason to be left out."""
+    """Write four tracks of three artists with voices, and one track for each reason of an exclusion."""
     band = ["female singer", "acoustic guitar", "drum set", ["male singer", "vocalists"]]
     for folder in ("V1/Liz_Rain", "V1/Liz_Cold", "V2/Meaxic_Step", "V2/Creepoid_Tree"):
         medleydb_track(root / folder, band)
@@ -106,7 +106,7 @@ def moisesdb_song(folder: Path, artist: str, recordings: dict[str, list[str]], /
 
 
 def moisesdb(root: Path) -> Path:
-    """Four artists, one with two songs; the songs have different stems."""
+    """Write songs of four artists, one with two songs. The songs have different stems."""
     place = root / "moisesdb_v0.1"
     moisesdb_song(place / "0a1b", "Firefly", {"vocals": ["lead", "choir"], "drums": ["kick", "snare"], "bass": ["bass"]})
     moisesdb_song(place / "1b2c", "Firefly", {"vocals": ["lead"], "guitar": ["left", "right"], "other_keys": ["pad"]})
@@ -142,7 +142,7 @@ def slakh_track(folder: Path, classes: list[str], midi: str, suffix: str = "flac
 
 
 def slakh(root: Path) -> Path:
-    """The redux edition: one track of the omitted has the MIDI file of a training track, one that of a test track."""
+    """Write the redux edition. The omitted tracks have the MIDI files of a training track and of a test track."""
     place = root / "slakh2100_flac_redux"
     band = ["Guitar", "Drums", "Piano", "Bass", "Strings (continued)", "Guitar", "Organ"]
     slakh_track(place / "train/Track00001", band, "1a81")
@@ -155,28 +155,28 @@ def slakh(root: Path) -> Path:
 
 
 def baby_slakh(root: Path) -> Path:
-    """No split folders and wav files; two tracks have the same MIDI file."""
+    """Write wav files without split folders. Two tracks have the same MIDI file."""
     for number, midi in enumerate(("1a81", "2b92", "2b92", "3ca3", "4db4"), start=1):
         slakh_track(root / f"babyslakh_16k/Track{number:05d}", ["Guitar", "Drums", "Bass"], midi, "wav")
     return root
 
 
 def dnr_clip(folder: Path, mixture: str, suffix: str, *more: str) -> Path:
-    """Write a clip of Divide and Remaster; its sounds are named by split, clip and stem."""
+    """Write a clip of Divide and Remaster. Its sounds are named by split, clip and stem."""
     for stem in (mixture, "speech", "music", "sfx", *more):
         write(folder / f"{stem}.{suffix}", sound(f"{folder.parent.name} {folder.name} {stem}"))
     return folder
 
 
 def dnr(root: Path) -> Path:
-    """Version 2; a clip has the same number in two splits."""
+    """Write version 2. A clip has the same number in two splits."""
     for split, clip in (("tr", "1002"), ("tr", "66831"), ("cv", "1002"), ("tt", "237")):
         empty(dnr_clip(root / "dnr_v2" / split / clip, "mix", "wav") / "annots.csv")
     return root
 
 
 def dnr3(root: Path) -> Path:
-    """Version 3 in one language, with the two parts of the effects."""
+    """Write version 3 in one language, with the two parts of the effects."""
     for split in ("train", "val", "test"):
         dnr_clip(root / "multi/audio" / split / "000000", "mixture", "flac", "sfx_fg", "sfx_bg")
         empty(root / "multi/manifest" / split / "000000/speech.csv")
@@ -185,7 +185,7 @@ def dnr3(root: Path) -> Path:
 
 
 def urmp_piece(folder: Path) -> Path:
-    """Write a piece of URMP; its name lists the players, and its sounds are named by piece and player."""
+    """Write a piece of URMP. Its name lists the players, and its sounds are named by piece and player."""
     number, title, *players = folder.name.split("_")
     for i, code in enumerate(players, start=1):
         write(folder / f"AuSep_{i}_{code}_{number}_{title}.wav", sound(f"{folder.name} {i}"))
@@ -197,7 +197,7 @@ def urmp_piece(folder: Path) -> Path:
 
 
 def urmp(root: Path) -> Path:
-    """Five pieces, two of them arrangements of the same title."""
+    """Write five pieces, two of them arrangements of the same title."""
     pieces = ("01_Jupiter_vn_vc", "02_Sonata_vn_vn", "11_Maria_ob_vc", "24_Pirates_vn_vn_va_vc", "25_Pirates_vn_vn_va_sax")
     for piece in pieces:
         urmp_piece(root / "Dataset" / piece)
@@ -206,7 +206,7 @@ def urmp(root: Path) -> Path:
 
 
 def msst_songs(folder: Path, stems=("vocals", "other"), mixture=False, songs=("Song 1", "Song 2")) -> Path:
-    """Write songs of MSST's types 1 and 4, or validation songs with mixtures that are not the sum."""
+    """Write songs of MSST's types 1 and 4, or validation songs whose mixtures differ from the sum."""
     for song in songs:
         for stem in (*stems, *(["mixture"] if mixture else [])):
             write(folder / song / f"{stem}.wav", sound(f"{folder.name} {song} {stem}"))
@@ -214,7 +214,7 @@ def msst_songs(folder: Path, stems=("vocals", "other"), mixture=False, songs=("S
 
 
 def msst(root: Path) -> Path:
-    """Write every type of training data of MSST, and validation songs."""
+    """Write all types of training data of MSST, and validation songs."""
     msst_songs(root / "train")
     msst_songs(root / "valid", mixture=True)
     rows = []
@@ -227,7 +227,7 @@ def msst(root: Path) -> Path:
 
 
 def stems(root: Path) -> Path:
-    """Split folders and three formats; one track has a mixture of its own, which is not the sum."""
+    """Write split folders with three formats. One track has a mixture file, which differs from the sum."""
     for split, track, suffix in (
         ("train", "one", "wav"),
         ("train", "two", "flac"),
@@ -241,7 +241,7 @@ def stems(root: Path) -> Path:
 
 
 def manifest(path: Path, rows: list[dict]) -> Path:
-    """A table of tracks as CSV or JSONL."""
+    """Write a table of tracks as CSV or JSONL."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -251,7 +251,7 @@ def manifest(path: Path, rows: list[dict]) -> Path:
 
 
 def singles(root: Path) -> Path:
-    """Five voices and three pianos, one in a folder of its own, of different lengths."""
+    """Write five voices and three pianos of different lengths. Two pianos are in a subfolder."""
     for i in range(5):
         write(root / "voice" / f"take {i}.wav", sound(f"voice {i}", SAMPLES + 10 * i))
     for i in range(3):
@@ -260,7 +260,7 @@ def singles(root: Path) -> Path:
 
 
 def pairs(root: Path) -> Path:
-    """Mixtures a b c d and instrumentals b c d e: in sorted order every song would meet another one's instrumental."""
+    """Write mixtures a, b, c, d and instrumentals b, c, d, e. Pairing in sorted order would be wrong for all songs."""
     for name in "abcd":
         mixture = sound(f"{name} voice") + sound(f"{name} band")
         write(root / "mixture" / f"{name}.wav", mixture)
@@ -270,10 +270,12 @@ def pairs(root: Path) -> Path:
 
 
 def splits(listing) -> dict[str, str]:
+    """Return the split of each track by name."""
     return {track.name: track.split for track in listing.tracks}
 
 
 def decoded(listing, name: str):
+    """Decode the track of a name."""
     (track,) = (track for track in listing.tracks if track.name == name)
     return decode(track)
 
@@ -288,7 +290,7 @@ other: ["*"]
 
 
 def untidy(root: Path, seconds: float = 2.0) -> Path:
-    """Twelve songs as people have them, of which nothing is named, cut or sampled alike, and a yaml that maps their files."""
+    """Write twelve songs with irregular names, lengths and sample rates, and a yaml that assigns their files to sources."""
     names = [f"{number:02d} Song" for number in range(1, 9)] + ["Café", "Live [2nd take]", "it's (100%) #1", "LOUD"]
     for number, name in enumerate(names):
         folder, rate = root / name, (44100, 48000, 22050)[number % 3]
@@ -315,7 +317,7 @@ def untidy(root: Path, seconds: float = 2.0) -> Path:
 
 
 def write_piped_mp3(wav: Path) -> None:
-    """Replace a stereo wav file by an mp3 that was written to a pipe: its header does not state its length."""
+    """Replace a stereo wav file by an mp3 that was written to a pipe. Its header does not contain its length."""
     samples, rate = soundfile.read(wav, dtype="int16")
     wav.unlink()
     with wav.with_suffix(".mp3").open("wb") as file:
@@ -344,7 +346,7 @@ def encode(target: Any, container: str, codec: str, layout: str, samples: np.nda
 
 
 class _Pipe:
-    """A file that can only be written forward."""
+    """Write a file that cannot seek."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.write = file.write

@@ -1,4 +1,4 @@
-"""Decode a track: read its streams, bring them to one sample rate and one length, sum them to sources and to the mixture."""
+"""Decode a track: read its streams, convert them to one sample rate and length, and sum them to sources and a mixture."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,29 +13,29 @@ from unbraid.audio.buffers import BufferPool
 from unbraid.data.tracks import AudioStream, Track
 from unbraid.runs.errors import InputError
 
-# Exports of one session differ by the tails of reverbs and by the padding of lossy encoders. More is likely another file.
+# Exports of one session differ by reverb tails and by the padding of lossy encoders. A larger difference suggests a wrong file.
 MOST_PADDED_SECONDS = 1.0
 LENGTHS_HINT = (
     f"Differences up to {MOST_PADDED_SECONDS:g} s are padded with silence; data.layout.lengths=pad pads any difference, "
-    "data.layout.lengths=trim cuts all files of a track to the shortest"
+    "data.layout.lengths=trim cuts all files of a track to the shortest."
 )
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A whole track.
+    """Store the samples of a decoded track.
 
     Args:
-        rate: sample rate in Hz: the highest of its files.
-        mixture: its own, or the sum of the sources.
-        sources: by name, sorted.
-        cut_seconds: length that was cut off the longest stream.
-        padded_seconds: length of the silence that was appended to the shortest stream.
-        file_rates: sample rates of its files in Hz, ascending, each once.
-        messages: remarks of the reader about its files, such as a downmix of surround sound.
+        rate: sample rate in Hz, the highest of the track's files.
+        mixture: samples of the mixture file, or the sum of the sources; float32.
+        sources: samples of each source, float32, sorted by name.
+        cut_seconds: length in seconds that was cut off the longest stream.
+        padded_seconds: length in seconds of the silence that was appended to the shortest stream.
+        file_rates: sample rates of the files in Hz, ascending, each once.
+        messages: messages of the reader about the files, such as a downmix of surround sound.
 
     Shape:
-        mixture [channels, samples], sources [channels, samples] each, by name and sorted; all of one length, float32.
+        mixture, each source: [channels, samples], all with the same number of samples.
     """
 
     rate: int
@@ -48,30 +48,33 @@ class Decoded:
 
 
 def streams_of(track: Track) -> list[AudioStream]:
-    """All that a track needs, each stream once, the mixture first."""
-    own = [track.mixture] if track.mixture else []
-    return list(dict.fromkeys([*own, *(stream for _, streams in sorted(track.sources.items()) for stream in streams)]))
+    """Return all streams of a track without duplicates, the mixture first."""
+    mixture = [track.mixture] if track.mixture else []
+    return list(dict.fromkeys([*mixture, *(stream for _, streams in sorted(track.sources.items()) for stream in streams)]))
 
 
 def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoice = "downmix") -> Decoded:
-    """Read each file once. Files at lower rates are resampled to the highest rate of the track.
+    """Decode a track. Files at lower sample rates are resampled to the highest rate of the track. Each file is read once.
 
     Args:
         track: track to decode.
-        memory: buffers for the samples.
-        surround: how stereo is made of files with more than two channels.
+        memory: reusable buffers for the samples. None: new memory is allocated.
+        surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
+
+    Returns:
+        The samples of the mixture and the sources, with one sample rate and length.
 
     Raises:
         InputError: a file cannot be read or is empty, or streams differ in length by more than `Track.lengths` allows.
     """
     streams = streams_of(track)
     if not streams:
-        raise InputError(f"{track.name}: has neither a mixture nor a source with samples")
+        raise InputError(track.name, "all sources are empty", expected="a mixture, or a source with a file")
     messages: list[str] = []
     decoded, rates = _read(streams, memory, surround, messages)
     longest, shortest = (pick(samples.shape[1] for samples in decoded.values()) for pick in (max, min))
     length = _common_length(track, decoded, rates)
-    decoded = {stream: _of_length(samples, length) for stream, samples in decoded.items()}
+    decoded = {stream: _cut_or_pad(samples, length) for stream, samples in decoded.items()}
     silence = np.zeros_like(decoded[streams[0]])
     sources = {name: _sum([decoded[stream] for stream in parts], silence) for name, parts in sorted(track.sources.items())}
     mixture = decoded[track.mixture] if track.mixture else _sum(list(sources.values()), silence)
@@ -95,35 +98,34 @@ def _read(
     for path, indices in by_file.items():
         arrays, rates[path] = audio.read(path, indices, memory, surround, messages)
         whole |= {(path, index): samples for index, samples in zip(indices, arrays, strict=True)}
-    found = tuple(sorted(set(rates.values())))
-    whole = {(path, index): audio.resample(samples, rates[path], found[-1]) for (path, index), samples in whole.items()}
-    return {stream: _channel(whole[stream.path, stream.stream], stream) for stream in streams}, found
+    file_rates = tuple(sorted(set(rates.values())))
+    whole = {(path, index): audio.resample(samples, rates[path], file_rates[-1]) for (path, index), samples in whole.items()}
+    return {stream: _channel(whole[stream.path, stream.stream], stream) for stream in streams}, file_rates
 
 
 def _common_length(track: Track, decoded: Mapping[AudioStream, np.ndarray], rates: tuple[int, ...]) -> int:
-    """Return the length in samples that all streams get.
+    """Return the length in samples of all streams after cutting or padding.
 
-    Raises:
-        InputError: the streams differ in length by more than `track.lengths` allows.
+    Streams whose lengths differ by more than `track.lengths` allows raise an `InputError`.
     """
     lengths = {stream: samples.shape[1] for stream, samples in decoded.items()}
     shortest, longest = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
     difference = lengths[longest] - lengths[shortest]
     if track.lengths == "trim" or difference <= math.ceil(rates[-1] / rates[0]) * (len(rates) > 1):
-        return lengths[shortest]  # resampling rounds lengths, by one sample of the lowest rate at most
+        return lengths[shortest]  # resampling changes a length by at most one sample of the lowest rate
     if track.lengths == "pad" or (track.lengths == "auto" and difference <= MOST_PADDED_SECONDS * rates[-1]):
         return lengths[longest]
-    shown = {stream: f"{count} samples ({count / rates[-1]:.2f} s)" for stream, count in lengths.items()}
+    spelled = {stream: f"{count} samples ({count / rates[-1]:.2f} s)" for stream, count in lengths.items()}
     raise InputError(
         shortest.path,
-        "its length is not that of the track",
-        found=shown[shortest],
-        expected=f"{shown[longest]} as in {longest.path.name} of '{track.name}'",
+        "shorter than another file of the track",
+        found=spelled[shortest],
+        expected=f"{spelled[longest]} as in {longest.path.name} of '{track.name}'",
         hint=LENGTHS_HINT if track.lengths == "auto" else "",
     )
 
 
-def _of_length(samples: np.ndarray, length: int) -> np.ndarray:
+def _cut_or_pad(samples: np.ndarray, length: int) -> np.ndarray:
     """Cut `[channels, samples]` to a length, or append silence."""
     missing = length - samples.shape[1]
     return np.pad(samples, ((0, 0), (0, missing))) if missing > 0 else samples[:, :length]
@@ -133,12 +135,13 @@ def _channel(samples: np.ndarray, stream: AudioStream) -> np.ndarray:
     if stream.channel is None:
         return samples
     if stream.channel >= len(samples):
-        raise InputError(f"{stream.path}: has {len(samples)} channel, expected at least {stream.channel + 1}")
+        expected = f"at least {stream.channel + 1}"
+        raise InputError(stream.path, "too few channels", found=len(samples), expected=expected)
     return samples[stream.channel : stream.channel + 1]
 
 
 def _sum(parts: Sequence[np.ndarray], silence: np.ndarray) -> np.ndarray:
-    """The sum of parts; a mono part sounds on every channel of the others."""
+    """Return the sum of parts, or `silence` with their shape if there are none. Mono parts are added to each channel."""
     if len(parts) == 1:
         return parts[0]
     total = np.zeros((max((len(part) for part in parts), default=len(silence)), silence.shape[1]), np.float32)

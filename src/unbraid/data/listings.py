@@ -1,7 +1,6 @@
-"""Show what a layout has listed, and refuse listings that nothing can be trained on."""
+"""List the tracks of a data set for the user, and raise errors about listings that cannot be used for training."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +10,18 @@ from unbraid.data.store import StoredTrack
 from unbraid.data.tracks import MIXTURE, SPLITS, AudioStream, Layout, Listing, Split, Track, few
 from unbraid.runs.errors import InputError, LayoutError
 
-LEAST_SHARE = 0.1  # of the tracks, for valid and for test: of three tracks it takes one each
+SMALL_SHARE = 0.1  # share of valid and of test in a hint; of three tracks it takes one for each
 
 
 def outline(listing: Listing, root: Path) -> str:
-    """Return the tracks by split with the files of each source, and all that is left out, noticed or refused.
+    """Return a text with the tracks of each split, the files of each source, excluded tracks, messages and errors.
 
     Args:
-        listing: result of a layout.
-        root: folder of the data set; paths in it are shown without it.
+        listing: tracks that a layout has listed.
+        root: folder of the data set; paths in this folder are shortened.
+
+    Returns:
+        The text, with one line for each file and each other entry.
     """
     lines: list[str] = []
     for split in SPLITS:
@@ -34,29 +36,38 @@ def outline(listing: Listing, root: Path) -> str:
 
 
 def section(title: str, entries: Sequence[str], root: Path) -> list[str]:
-    """Return a heading with the number of entries, and a line for each; nothing if there are none."""
+    """Return the lines of one section: an empty line, a heading with the number of entries, and the entries.
+
+    Args:
+        title: title in the heading.
+        entries: text of each entry.
+        root: folder of the data set; paths in this folder are shortened.
+
+    Returns:
+        The lines, empty if `entries` is empty.
+    """
     return ["", f"{title} ({len(entries)})", *(f"  {without_root(entry, root)}" for entry in entries)] if entries else []
 
 
 def without_root(text: str, root: Path) -> str:
-    """Return text with the paths in it shortened to those below the root."""
+    """Return a text in which paths below the root are relative to the root."""
     return text.replace(f"{root}{os.sep}", "")
 
 
 def _track_lines(track: Track, root: Path) -> Iterator[str]:
-    paths = [stream.path for streams in [*track.sources.values(), _own(track)] for stream in streams]
+    paths = [stream.path for streams in [*track.sources.values(), _mixture_streams(track)] for stream in streams]
     folder = Path(os.path.commonpath([path.parent for path in paths])) if paths else root
     yield f"  {track.name}  ({os.path.relpath(folder, root)})"
     rows = {name: _spelled(streams, folder) or "no file: silence" for name, streams in track.sources.items()}
     if track.residual:
-        rows[track.residual] = "the mixture less all other sources"
-    rows = dict(sorted(rows.items())) | {MIXTURE: _spelled(_own(track), folder) or "the sum of the sources"}
+        rows[track.residual] = "the mixture minus all other sources"
+    rows = dict(sorted(rows.items())) | {MIXTURE: _spelled(_mixture_streams(track), folder) or "the sum of the sources"}
     width = max(map(len, rows))
     for name, files in rows.items():
         yield f"    {name:{width}}  {files}"
 
 
-def _own(track: Track) -> tuple[AudioStream, ...]:
+def _mixture_streams(track: Track) -> tuple[AudioStream, ...]:
     return (track.mixture,) if track.mixture else ()
 
 
@@ -70,12 +81,19 @@ def _spelled(streams: Sequence[AudioStream], folder: Path) -> str:
 
 
 def check_refused(listing: Listing) -> None:
-    """Raise the first of the errors that a user must resolve, with the number of the others."""
+    """Raise the first error that the user must resolve, with the number of further errors in its hint.
+
+    Args:
+        listing: tracks that a layout has listed.
+
+    Raises:
+        InputError: the listing has errors.
+    """
     if not listing.refused:
         return
     error, others = listing.refused[0], len(listing.refused) - 1
-    more = f"There are {others} more errors of this data set; scripts/prepare.py with dry_run=true lists them" if others else ""
-    hint = ". ".join(text for text in (error.hint, more) if text)
+    more = f"scripts/prepare.py with dry_run=true lists the {others} more errors of this data set." if others else ""
+    hint = " ".join(text for text in (error.hint, more) if text)
     raise InputError(error.where, error.problem, found=error.found, expected=error.expected, hint=hint)
 
 
@@ -84,10 +102,13 @@ def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bo
 
     Args:
         root: folder of the data set.
-        split: the split without tracks.
-        counts: number of tracks by split.
-        drawn: whether the options `valid` and `test` of the layout choose the splits.
-        left_out: names of tracks that are left out, with the reason.
+        split: split without tracks.
+        counts: number of tracks in each split.
+        drawn: True if the options `valid` and `test` of the layout choose the splits.
+        left_out: names of excluded tracks, with the reason.
+
+    Returns:
+        The error, with a hint that depends on the number of tracks and on `drawn`.
     """
     total = sum(counts.values())
     found = f"{total} tracks ({', '.join(f'{counts[name]} {name}' for name in SPLITS)})"
@@ -95,26 +116,25 @@ def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bo
         found += f"; left out: {few(f'{name} ({reason})' for name, reason in left_out.items())}"
     if total < len(SPLITS):
         hint = (
-            f"Add at least {len(SPLITS) - total} more. To try out a single song, copy its folder into train/, valid/ and test/ "
-            "and use data=stems: names may repeat there, but such scores say nothing about other songs"
+            f"Add at least {len(SPLITS) - total} more. To try a single song, copy its folder into train/, valid/ and test/ and "
+            "use data=stems, which allows equal names. Scores of such a run are not valid for other songs."
         )
     elif drawn:
-        share = f"data.layout.valid={LEAST_SHARE} data.layout.test={LEAST_SHARE}"
-        hint = f"Set {share}, or lists of names that leave tracks for training, such as data.layout.valid=[name]"
+        share = f"data.layout.valid={SMALL_SHARE} data.layout.test={SMALL_SHARE}"
+        hint = f"Set {share}, or shorter lists of names, such as data.layout.valid=[name]."
     else:
-        hint = f"The data set has splits of its own: move tracks to {root / split}, or to {split} in its table"
+        hint = f"The data set has splits of its own: move tracks to {root / split}, or to {split} in its table."
     expected = f"at least {len(SPLITS)}, one in each split"
-    return InputError(f"data.root={root}", f"has no tracks in its {split} split", found=found, expected=expected, hint=hint)
+    return InputError(f"data.root={root}", f"no tracks in the {split} split", found=found, expected=expected, hint=hint)
 
 
 def list_tracks(layout: Layout, root: Path) -> Listing:
-    """List the tracks under a root, with the errors that a user must resolve. Nothing is decoded.
+    """List the tracks under the root of a data set, with the errors that the user must resolve. Nothing is decoded.
 
-    Raises:
-        InputError: the root is not a folder, or the layout finds no tracks in it.
+    A root that is not a folder raises an `InputError`. Errors of the layout are converted by `error_of_layout`.
     """
     if not root.is_dir():
-        raise InputError(f"data.root={root}: {'is a file' if root.exists() else 'no such folder'}")
+        raise InputError(f"data.root={root}", "is a file" if root.exists() else "no such folder")
     try:
         listing = layout.tracks(root)
     except InputError as error:
@@ -128,24 +148,31 @@ def options_of(layout: Layout) -> Mapping[str, Any]:
 
 
 def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError:
-    """Return a `LayoutError` if an error is about the root, else the error with the whole key of an option in front."""
-    where, problem, kind = error.where, error.problem, type(error)
+    """Convert an error of a layout for the user.
+
+    Args:
+        error: error that the layout raised or listed.
+        layout: layout of the data set.
+        root: folder of the data set.
+
+    Returns:
+        A `LayoutError` if the error is about the root. Else the error, with the full key of the option of the layout if any.
+    """
+    where, kind = error.where, type(error)
     if where == str(root):
         kind = LayoutError
-    elif where.startswith(f"{root}: "):  # a whole sentence
-        where, problem, kind = str(root), where.removeprefix(f"{root}: "), LayoutError
-    elif re.split(r"[:. ]", where)[0] in options_of(layout):
+    elif where.partition(".")[0] in options_of(layout):
         where = f"data.layout.{where}"
-    return kind(where, problem, found=error.found, expected=error.expected, hint=error.hint)
+    return kind(where, error.problem, found=error.found, expected=error.expected, hint=error.hint)
 
 
 def left_out_text(left_out: Mapping[str, str]) -> str:
-    """Return how many tracks are left out, and the first few with the reason."""
+    """Return the number of excluded tracks, and the first few names with their reasons."""
     return f"{len(left_out)} tracks: {few(f'{name} ({reason})' for name, reason in left_out.items())}"
 
 
 def repair_notices(tracks: Sequence[StoredTrack]) -> list[str]:
-    """Return a line for each kind of repair that decoding made."""
+    """Return a line for each kind of repair during decoding, with the number of tracks and the first few names."""
     repaired: dict[str, list[str]] = {}
     for track in tracks:
         for kind in track.repairs:
@@ -154,4 +181,5 @@ def repair_notices(tracks: Sequence[StoredTrack]) -> list[str]:
 
 
 def sources_of(tracks: Sequence[Track]) -> list[str]:
+    """Return the names of the sources of all tracks, sorted."""
     return sorted({name for track in tracks for name in track.source_names})

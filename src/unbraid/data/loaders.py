@@ -1,4 +1,4 @@
-"""Loaders as Lightning needs them to resume a run, to end it, and to validate on more processes than tracks."""
+"""Data loaders that let Lightning resume a run, end a run, and validate with more processes than tracks."""
 
 import signal
 from typing import Any
@@ -7,32 +7,38 @@ from torch.utils.data import DataLoader
 
 
 class StepLoader(DataLoader[Any]):
-    """A loader that Lightning may resume in the middle of an epoch: its steps follow from the epoch and from what is done.
+    """Load batches, and let Lightning resume in the middle of an epoch.
 
-    Its workers outlive signals that ask the run to end, which terminals and clusters send to them too: the step that needs
-    their batches is still made.
+    The loader does not need a state: its sampler computes the next step from the epoch and the number of finished steps. With
+    `ignore_signals`, its workers survive the signals by which terminals and clusters end a run. So the current step still gets
+    its batch.
     """
 
     def state_dict(self) -> dict[str, Any]:
+        """Return an empty state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """There is nothing to restore."""
+        """Do nothing, because the state is empty."""
 
 
 class UnsizedLoader(StepLoader):
-    """A loader whose length Lightning does not know."""
+    """Load batches without a known length, so that Lightning does not skip validation on a process without tracks."""
 
     def __len__(self) -> int:
-        raise TypeError("has no length")
+        raise TypeError("the length is unknown")
 
 
 def as_it_is(batch: Any) -> Any:
-    """Return a batch unchanged, where torch's own collation would make lists of tuples."""
+    """Return a batch unchanged. The default collation of torch would convert tuples to lists."""
     return batch
 
 
 def ignore_signals(worker: int) -> None:
-    """Ignore signals in a worker: its loader ends it in another way, and it ends by itself when that is gone."""
+    """Ignore SIGINT, SIGTERM and SIGUSR1 in a loader process. The process ends with its loader.
+
+    Args:
+        worker: number of the process, unused.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unbraid.audio import ChannelChoice
-from unbraid.data import listings
+from unbraid.data import excluded_tracks, listings
 from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
 from unbraid.data.chunks import Batch, BatchMixer, ChunkBatches, RawBatch, SideInfo, WholeTracks
@@ -149,7 +149,7 @@ class MultitrackData(pl.LightningDataModule):
     def _aligned(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
         """Without the pairs that are not, which count as left out."""
         apart = (track.name for track in tracks if not track.aligned)
-        self.left_out |= dict.fromkeys(apart, "mixture and instrumental are not aligned")
+        self.left_out |= dict.fromkeys(apart, excluded_tracks.NOT_ALIGNED)
         return [track for track in tracks if track.aligned]
 
     def listing(self) -> Listing:

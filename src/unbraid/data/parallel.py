@@ -1,4 +1,4 @@
-"""Work spread over processes that end with their parent, however it ends."""
+"""Distribute work over processes. The processes also end if their parent is killed."""
 
 import os
 import signal
@@ -14,29 +14,41 @@ from typing import Any, TypeVar
 
 from unbraid.runs.errors import InputError
 
-CORES = "UNBRAID_CORES"  # set for each run of a sweep
+CORES = "UNBRAID_CORES"  # environment variable, set by a sweep for each of its runs
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """How many this process may use; runs that share a machine are told."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(there, int(os.environ.get(CORES, there)))
+    """Return the number of processor cores for this process, at most `UNBRAID_CORES` if that variable is set."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, int(os.environ.get(CORES, available)))
 
 
 def in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[int, Result | InputError]]:
-    """The number of each item as it is done, with its result, or with the InputError that it ended in.
+    """Call a function on items in several processes, and yield the results in the order in which they finish.
 
-    Any other exception ends the work: nothing new starts, what runs is waited for. One worker is this process itself.
+    An `InputError` of the function is yielded as the result of its item. Any other exception is raised: the processes finish
+    their current items and start none of the others.
+
+    Args:
+        function: function of one item, which can be pickled.
+        items: arguments of the calls.
+        workers: number of processes. 1: the calls are made in this process.
+
+    Yields:
+        The number of an item, and its result.
+
+    Raises:
+        InputError: a process was killed.
     """
     if workers <= 1:
         for number, item in enumerate(items):
             yield number, _result(partial(function, item))
         return
-    # Forking a process that already runs threads can dead-lock, so workers start afresh.
+    # A fork of a process with threads can deadlock, so workers are spawned.
     with ProcessPoolExecutor(workers, get_context("spawn"), _live_with_parent) as pool:
         with _one_thread_each(), _without_main():
             jobs: dict[Future[Result], int] = {pool.submit(function, item): number for number, item in enumerate(items)}
@@ -44,8 +56,9 @@ def in_processes(
             for job in as_completed(jobs):
                 yield jobs[job], _result(job.result)
         except BrokenProcessPool as error:
-            reason = "a worker process was killed, most likely for lack of memory"
-            raise InputError(f"{reason}; data.num_decode_workers=1 needs no other process") from error
+            problem = "killed, probably because the memory was full"
+            hint = "data.num_decode_workers=1 decodes without other processes."
+            raise InputError("worker process", problem, hint=hint) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -59,7 +72,7 @@ def _result(call: Callable[[], Result]) -> Result | InputError:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes that start meanwhile leave the cores to each other."""
+    """Limit processes that start in this context to one thread each, so that they do not compete for cores."""
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ |= dict.fromkeys(before, "1")
     try:
@@ -72,7 +85,7 @@ def _one_thread_each() -> Iterator[None]:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Processes that start meanwhile do not run the user's script once more, which costs seconds where it imports torch."""
+    """Prevent processes that start in this context from importing the user's script, which can take seconds."""
     main = vars(sys.modules["__main__"])
     hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None
@@ -83,7 +96,7 @@ def _without_main() -> Iterator[None]:
 
 
 def _live_with_parent() -> None:
-    """Ctrl-C is the parent's to handle; a parent that is killed takes its workers with it, which would wait for ever."""
+    """Ignore Ctrl-C in a worker, because the parent handles it, and end the worker as soon as the parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None

@@ -1,8 +1,8 @@
-"""Folders of data sets that the user has named, so that the run of somebody else cannot name others.
+"""Remember the data folders that the user has named, so that the config of another person's run cannot open other folders.
 
-The config of a run names its data set. A folder that only such a config names is not read until the user has typed it. Every
-folder that a command has read data from is kept in `roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default
-`~/.local/state/unbraid`, so whoever has trained a run here types nothing.
+The config of a run contains the folder of its data set. This folder is only read if the user has named it before. All folders
+that a command has read data from are recorded in `roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default
+`~/.local/state/unbraid`. A user who has trained a run on this machine therefore does not have to name its folder again.
 """
 
 import json
@@ -18,7 +18,7 @@ FILE = "roots.jsonl"
 
 
 def places_in(options: Any) -> list[str]:
-    """Return the texts among the options of a layout that lead out of the root: absolute paths, those with `..` or `~`."""
+    """Return those options of a layout that may be paths outside its root: absolute paths, and paths with `..` or `~`."""
     if isinstance(options, str):
         path = PurePath(options)
         return [options] if path.is_absolute() or ".." in path.parts or options.startswith("~") else []
@@ -27,19 +27,19 @@ def places_in(options: Any) -> list[str]:
 
 
 def unknown_places(places: Iterable[str]) -> list[str]:
-    """Return the places that no command of this user has read data from."""
+    """Return the paths from which the commands of this user have not read data yet."""
     known = _known()
-    return [place for place in places if _spelt(place) not in known]
+    return [place for place in places if _absolute(place) not in known]
 
 
 def remember(places: Iterable[str]) -> None:
-    """Keep places that data was read from."""
+    """Record paths from which data was read."""
     if missing := unknown_places(places):
         try:
             _file().parent.mkdir(parents=True, exist_ok=True)
             with _file().open("a") as file:
-                file.write("".join(f"{json.dumps(_spelt(place))}\n" for place in missing))
-        except OSError:  # a home that cannot be written to: the user types the root again
+                file.write("".join(f"{json.dumps(_absolute(place))}\n" for place in missing))
+        except OSError:  # the home folder is read-only: the user has to name the root again
             return
 
 
@@ -48,16 +48,16 @@ def _known() -> set[str]:
         lines = read_regular(_file()).splitlines()
     except OSError:
         return set()
-    found = set()
+    known = set()
     for number, line in enumerate(lines, start=1):
         try:
-            found.add(str(parse_json(line, f"{_file()}, line {number}")))
-        except InputError:  # a line that a full disk has cut off
+            known.add(str(parse_json(line, f"{_file()}, line {number}")))
+        except InputError:  # the line was truncated by a full disk
             continue
-    return found
+    return known
 
 
-def _spelt(place: str) -> str:
+def _absolute(place: str) -> str:
     return str(Path(place).expanduser().absolute())
 
 

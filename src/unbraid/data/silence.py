@@ -1,4 +1,4 @@
-"""Which chunks a target is silent in, by the loudness that the store keeps of every 100 ms."""
+"""Find chunks in which a target is silent, from the levels that the store contains for each 100 ms."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from unbraid.data.store import StoredTrack
 
 
 class SilentChunks:
-    """Tells which chunks of a draw have a target below a loudness; a target is silent when all of its sources are.
+    """Find chunks with a target below a level. A target is silent if all of its sources are silent.
 
     Args:
-        tracks: of the training split.
-        sources: that are drawn.
-        targets: weights over them [targets, sources].
-        chunk_seconds: length of a chunk.
-        sample_rate: in Hz.
-        below_db: RMS in dB of full scale.
+        tracks: tracks of the training split.
+        sources: names of the sources that are drawn.
+        targets: weights of these sources in each target, [targets, sources].
+        chunk_seconds: length of a chunk in seconds.
+        sample_rate: sample rate in Hz.
+        below_db: level in dB relative to full scale (RMS) below which a source is silent.
     """
 
     def __init__(
@@ -30,18 +30,29 @@ class SilentChunks:
         self.below_db = below_db
 
     def __call__(self, tracks: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Shape: [B, sources] each -> [B]."""
-        loudness = np.array([self._of_chunk(*chunk) for chunk in zip(tracks.tolist(), starts.tolist(), strict=True)])
-        quiet = loudness < self.below_db
-        return np.logical_or.reduce([quiet[:, uses].all(axis=1) for uses in self.uses])
+        """Return True for each chunk with a silent target.
 
-    def _of_chunk(self, tracks: list[int], starts: list[int]) -> list[float]:
-        """The loudness of each source in dB."""
+        Args:
+            tracks: number of the track of each source of each chunk.
+            starts: first sample of each source of each chunk.
+
+        Shape:
+            tracks, starts: [B, sources]. Returned value: [B].
+
+        Returns:
+            True for each chunk in which at least one target is silent.
+        """
+        levels = np.array([self._chunk_levels(*chunk) for chunk in zip(tracks.tolist(), starts.tolist(), strict=True)])
+        silent = levels < self.below_db
+        return np.logical_or.reduce([silent[:, uses].all(axis=1) for uses in self.uses])
+
+    def _chunk_levels(self, tracks: list[int], starts: list[int]) -> list[float]:
+        """Return the level of each source of one chunk in dB relative to full scale."""
         levels = {number: self.tracks[number].levels() for number in tracks}
         draws = zip(self.sources, tracks, starts, strict=True)
-        return [self._mean(levels[number], self.tracks[number].rows, source, start) for source, number, start in draws]
+        return [self._mean_db(levels[number], self.tracks[number].rows, source, start) for source, number, start in draws]
 
-    def _mean(self, levels: np.ndarray, rows: tuple[str, ...], source: str, start: int) -> float:
+    def _mean_db(self, levels: np.ndarray, rows: tuple[str, ...], source: str, start: int) -> float:
         if source not in rows:
             return FLOOR_DB
         first = start // self.per_block

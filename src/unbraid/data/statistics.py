@@ -1,6 +1,6 @@
-"""What mixtures sound like on average: mean and deviation of each frequency over all frames of some tracks.
+"""Mean and standard deviation of the magnitudes of mixtures at each frequency, over all frames of some tracks.
 
-Summed in float64, a stretch at a time, so that tracks of any length fit into memory; computed once and kept.
+Segments of a track are summed in float64, so that tracks of any length fit into memory. Results are computed once and stored.
 """
 
 import hashlib
@@ -21,26 +21,31 @@ from unbraid.data.tracks import MIXTURE
 from unbraid.dsp.stft import STFT
 from unbraid.runs.files import atomic_write
 
-STRETCH_FRAMES = 1024
+SEGMENT_FRAMES = 1024
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of magnitudes, [F] both."""
+    """Mean and standard deviation of the magnitudes at each frequency, [F] each."""
 
     mean: Tensor
     deviation: Tensor
 
 
 def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress: bool) -> Statistics:
-    """Of the mixtures' magnitudes, the mean of the channels, in every frame of every track.
+    """Return the statistics of the mixtures' magnitudes over all frames of all tracks. The channels are averaged first.
+
+    If several processes need the same statistics, one process computes them and the others wait.
 
     Args:
-        tracks: all of one rate, in any order.
-        stft: the transform.
-        folder: where results are kept, by tracks and transform; other processes wait for the one that computes.
-        progress: show it.
+        tracks: tracks at one sample rate, in any order.
+        stft: short-time Fourier transform of the mixtures.
+        folder: folder of the stored results. A file name is a hash of the tracks and of the transform.
+        progress: show a progress bar.
+
+    Returns:
+        The mean and the standard deviation at each frequency.
     """
-    # The name of an entry is a hash of the files it was made of, and of rate and channels.
+    # The name of an entry is a hash of its files, sample rate and channels.
     tracks = sorted(tracks, key=lambda track: track.entry.name)
     key = json.dumps([[track.entry.name for track in tracks], stft.n_fft, stft.hop_length, stft.edges])
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
@@ -51,14 +56,14 @@ def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress
                 computed = _compute(tqdm(tracks, "statistics", unit="track", leave=False, disable=not progress), stft)
                 with atomic_write(path) as partial:
                     np.savez(partial, mean=computed.mean.numpy(), deviation=computed.deviation.numpy())
-    with np.load(path) as kept:
-        return Statistics(from_numpy(kept["mean"]), from_numpy(kept["deviation"]))
+    with np.load(path) as stored:
+        return Statistics(from_numpy(stored["mean"]), from_numpy(stored["deviation"]))
 
 
 def _compute(tracks: "tqdm[StoredTrack]", stft: STFT) -> Statistics:
     frames, total, squares = 0, torch.zeros(()), torch.zeros(())
     for track in tracks:
-        for magnitudes in _stretches(track, stft):
+        for magnitudes in _segments(track, stft):
             precise = magnitudes.mean(dim=0).double()
             frames += precise.shape[-1]
             total, squares = total + precise.sum(dim=-1), squares + precise.square().sum(dim=-1)
@@ -66,13 +71,14 @@ def _compute(tracks: "tqdm[StoredTrack]", stft: STFT) -> Statistics:
     return Statistics(mean, (squares / frames - mean.square()).clamp(min=0).sqrt())
 
 
-def _stretches(track: StoredTrack, stft: STFT) -> Iterator[Tensor]:
-    """Magnitudes of the whole mixture, some frames at a time: [C, F, frames]."""
+def _segments(track: StoredTrack, stft: STFT) -> Iterator[Tensor]:
+    """Yield the magnitudes of the whole mixture in segments of frames, [C, F, frames]."""
     hop, row, samples = stft.hop_length, track.row(MIXTURE), track.samples
-    margin = stft.n_fft // hop + 1  # frames whose windows would reach beyond the samples at hand
-    whole = stft.frames(track.length)
-    for first in range(0, whole, STRETCH_FRAMES):
-        start, stop = max(0, first - margin), first + STRETCH_FRAMES + margin
-        heard = from_numpy(np.multiply(samples[row, :, start * hop : stop * hop], np.float32(track.scale)))
-        missing = max(0, stft.n_fft - heard.shape[-1])  # of a track that is shorter than a window
-        yield stft(functional.pad(heard, (0, missing))).abs()[..., first - start :][..., : min(STRETCH_FRAMES, whole - first)]
+    margin = stft.n_fft // hop + 1  # frames at the ends of a segment whose windows need samples outside it
+    n_frames = stft.frames(track.length)
+    for first in range(0, n_frames, SEGMENT_FRAMES):
+        start, stop = max(0, first - margin), first + SEGMENT_FRAMES + margin
+        segment = from_numpy(np.multiply(samples[row, :, start * hop : stop * hop], np.float32(track.scale)))
+        missing = max(0, stft.n_fft - segment.shape[-1])  # above 0 if the track is shorter than a window
+        magnitudes = stft(functional.pad(segment, (0, missing))).abs()
+        yield magnitudes[..., first - start :][..., : min(SEGMENT_FRAMES, n_frames - first)]

@@ -1,8 +1,9 @@
-"""The store: each track decoded and resampled once, then memory-mapped for ever.
+"""Store decoded tracks on disk. Each track is decoded and resampled once; later runs map the samples into memory.
 
-An entry is a folder named by the hash of everything that its samples depend on (paths, sizes and modification times, rate,
-channels, store version), so it is never stale and many runs share it. It is written under a lock and a temporary name and
-renamed into place: a killed run leaves no entry that is half made, and the next one goes on where it stopped.
+An entry of the store is a folder for one track. Its name is a hash of all inputs of its samples: paths, sizes and modification
+times of the files, sample rate, channels and store version. So a changed file gets a new entry, and several runs share entries.
+An entry is written under a lock and a temporary name, and then renamed. So entries are always complete, and a run decodes the
+entries that a killed run has not finished.
 """
 
 import math
@@ -28,34 +29,35 @@ from unbraid.data.tracks import MIXTURE, Split, Track
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
 
-# Starting a process pays from about two seconds of decoding on.
+# A further process saves time if it decodes for about two seconds.
 SECONDS_WORTH_A_PROCESS = 300
-# Decoded streams, their resampled copies and what examining them needs, at most, per second of one stream.
+# Upper bound of the memory per second of one stream: decoded and resampled samples, and the health examination.
 BYTES_PER_STREAM_SECOND = 44100 * 2 * 4 * 4
 
 
 def spell_size(size: int) -> str:
-    """Bytes in the unit that reads best."""
+    """Return a number of bytes as a text in MB or GB, with one decimal."""
     unit, factor = ("GB", 1e9) if size >= 1e9 else ("MB", 1e6)
     return f"{size / factor:.1f} {unit}"
 
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """A track's samples at the store's rate: int16, one scale for all of its rows.
+    """Read the samples of a track at the sample rate of the store: int16, with one scale for all rows.
 
     Args:
-        name: of the track.
-        split: of the track.
-        entry: its folder.
-        rows: what each row of the samples holds: `mixture` and sources; a source that is its own mixture has one row.
-        shape: of the samples: rows, channels, samples.
-        blocks: of 100 ms, of which the loudness is known.
-        scale: of one step of 16 bits.
-        residual: the source that is the mixture less all the others, if one is.
-        aligned: whether it is, which a pair of mixture and instrumental version may not be.
-        is_copy: at another pitch or tempo.
-        repairs: kinds of `health.repairs` that decoding made.
+        name: name of the track.
+        split: split of the track.
+        entry: folder of the track in the store.
+        rows: name of each row of the samples: `mixture`, then the sources. A track whose only source equals its mixture has one
+            row.
+        shape: number of rows, channels and samples.
+        blocks: number of blocks of 100 ms whose level is stored.
+        scale: amplitude of one step of the 16-bit samples.
+        residual: name of the source that is the mixture minus all other sources, None without such a source.
+        aligned: False for a pair whose mixture and instrumental version are not aligned.
+        is_copy: True for a copy at another pitch or tempo.
+        repairs: kinds of repairs during decoding, see `health.repairs`.
     """
 
     name: str
@@ -72,55 +74,73 @@ class StoredTrack:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Sorted by name."""
+        """Return the names of the sources, sorted."""
         return tuple(name for name in self.rows if name != MIXTURE)
 
     @property
     def length(self) -> int:
-        """In samples."""
+        """Return the length in samples."""
         return self.shape[-1]
 
     @property
     def samples(self) -> np.ndarray:
-        """The file, mapped into memory; what was read is let go with the array. Shape: [rows, channels, samples]."""
+        """Return the samples as a memory map [rows, channels, samples]. Its memory is freed when the array is deleted."""
         return np.memmap(self.entry / "samples.i16", np.int16, mode="r", shape=self.shape)
 
     def read(self, row: int, start: int, stop: int) -> Iterator[np.ndarray]:
-        """A stretch of one row, channel by channel in one array; mapping the file anew would cost more than the copy."""
+        """Yield a segment of one row, one channel at a time. All channels are yielded in the same array.
+
+        Reading a copy is faster than mapping the file again.
+
+        Args:
+            row: number of the row.
+            start: first sample.
+            stop: sample after the last one.
+
+        Shape:
+            yielded value: [stop - start], int16.
+
+        Yields:
+            The samples of each channel.
+
+        Raises:
+            InputError: the file of the samples is truncated.
+        """
         samples = np.empty(stop - start, np.int16)
         with (self.entry / "samples.i16").open("rb", buffering=0) as file:
             for channel in range(self.shape[1]):
                 file.seek(2 * ((row * self.shape[1] + channel) * self.length + start))
                 if file.readinto(samples.data) != samples.nbytes:
-                    raise InputError(f"{file.name}: is cut off; remove {self.entry} and it is made again")
+                    raise InputError(file.name, "truncated file", hint=f"Remove {self.entry}, then it is decoded again.")
                 yield samples
 
     def levels(self) -> np.ndarray:
-        """RMS of each 100 ms in dB of full scale. Shape: [rows, blocks]."""
+        """Return the RMS level of each block of 100 ms in dB relative to full scale. Shape: [rows, blocks], int8."""
         return np.fromfile(self.entry / "levels.i8", np.int8).reshape(-1, self.blocks)
 
     def row(self, name: str) -> int:
-        """The number of the row that holds the mixture or a source."""
+        """Return the number of the row with the mixture or a source."""
         return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
 
     def health(self) -> Health:
+        """Return the measurements of the health examination, which were made when the track was decoded."""
         return Health(**read_json(self.entry / "health.json", finite=False))
 
     def tensor(self, names: Sequence[str] | None = None) -> Tensor:
-        """The whole track, float32: mixture and sources, or what is named. Shape: [names, channels, samples]."""
+        """Return whole rows as float32, by default the mixture and all sources. Shape: [names, channels, samples]."""
         rows = [self.row(name) for name in names or (MIXTURE, *self.sources)]
         return from_numpy(np.multiply(self.samples[rows], np.float32(self.scale)))
 
 
 class Store:
-    """Decoded tracks at one sample rate and channel count.
+    """Decode tracks into entries at one sample rate and number of channels, and open the entries.
 
     Args:
-        folder: where the entries lie; made if missing, never beside the user's files.
-        sample_rate: in Hz.
-        channels: 1 or 2.
-        num_decode_workers: processes that fill it; None: as many as there are cores and as memory holds.
-        surround: how stereo is made of files with more than two channels.
+        folder: folder of the entries, created if it is missing.
+        sample_rate: sample rate in Hz.
+        channels: number of channels, 1 or 2.
+        num_decode_workers: number of processes that decode. None: one for each core, or fewer if the memory is too small.
+        surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
     """
 
     def __init__(
@@ -135,14 +155,20 @@ class Store:
         self.num_decode_workers, self.surround = num_decode_workers, surround
 
     def at(self, sample_rate: int, channels: int) -> "Store":
-        """Return the same store at another rate in Hz and number of channels."""
+        """Return the same store with another sample rate in Hz and number of channels."""
         return Store(self.folder, sample_rate, channels, self.num_decode_workers, self.surround)
 
     def open(self, tracks: Sequence[Track], progress: bool = True) -> list[StoredTrack]:
-        """All tracks, in order, decoding those that are not in the store yet.
+        """Open all tracks. Tracks that are not in the store yet are decoded first.
 
-        Raises:
-            InputError: files cannot be used (all others are in the store then), or the folder cannot hold the samples.
+        Invalid files raise an `InputError` after all other tracks are decoded. A full or read-only disk raises one too.
+
+        Args:
+            tracks: tracks to open.
+            progress: show a progress bar and the size of the samples.
+
+        Returns:
+            The stored tracks, in the order of `tracks`.
         """
         orders = [Order(track, self.sample_rate, self.channels, self.folder, self.surround) for track in tracks]
         entries = [order.entry for order in orders]
@@ -159,34 +185,34 @@ class Store:
             workers = self._workers(orders, seconds)
             hours = sum(seconds) / 3600
             shape = "{desc} {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} h [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
-            refused = []
+            errors: list[InputError] = []
             with tqdm(total=hours, unit="h", desc="decoding", bar_format=shape, disable=not progress, leave=False) as bar:
                 for done, (number, error) in enumerate(in_processes(fill, orders, workers), start=1):
-                    refused += [error] if isinstance(error, InputError) else []
+                    errors += [error] if isinstance(error, InputError) else []
                     bar.set_description_str(f"decoding {done}/{len(orders)}", refresh=False)
-                    bar.update(min(seconds[number] / 3600, hours - bar.n))  # sums of fractions may exceed their total
+                    bar.update(min(seconds[number] / 3600, hours - bar.n))  # rounding errors may exceed the total
                     bar.set_postfix_str(orders[number].track.name)
         except OSError as error:
-            raise InputError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
-        if len(refused) == 1:
-            raise refused[0]
-        if refused:
-            raise InputError("; ".join(sorted(map(str, refused))))
+            raise InputError(self.folder, f"cannot be written: {error.strerror or error}") from error
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            problem = f"{len(errors)} tracks cannot be decoded: {'; '.join(sorted(map(str, errors)))}"
+            raise InputError("data", problem)
 
     def _announce(self, orders: list[Order], seconds: list[float], progress: bool) -> None:
-        """The size before it starts; InputError where the disk is too small for it."""
+        """Print the size of the samples before decoding. A disk without enough free space raises an `InputError`."""
         rows = [1 if order.has_one_row else 1 + len(order.track.source_names) for order in orders]
         size = round(sum(s * r for s, r in zip(seconds, rows, strict=True)) * self.sample_rate * self.channels * 2)
         free = shutil.disk_usage(self.folder).free
-        what = f"{len(orders)} tracks, {sum(seconds) / 3600:.2f} h"
+        amount = f"{len(orders)} tracks, {sum(seconds) / 3600:.2f} h"
         if size > free:
-            raise InputError(
-                f"{self.folder}: the store needs {spell_size(size)} for {what}, and {spell_size(free)} are free; "
-                "choose another disk with data.cache_dir"
-            )
+            expected = f"{spell_size(size)} for {amount}"
+            hint = "Choose a folder on another disk with data.cache_dir."
+            raise InputError(self.folder, "too little free space", found=spell_size(free), expected=expected, hint=hint)
         if progress:
             sizes = f"{spell_size(size)}, {spell_size(free)} are free"
-            tqdm.write(f"decoding {what} into {self.folder}: {sizes}", file=sys.stderr)
+            tqdm.write(f"decoding {amount} into {self.folder}: {sizes}", file=sys.stderr)
 
     def _workers(self, orders: list[Order], seconds: list[float]) -> int:
         work = [s * len(streams_of(order.track)) for s, order in zip(seconds, orders, strict=True)]
@@ -197,25 +223,28 @@ class Store:
         return max(1, min(cores(), len(orders), worthwhile, in_memory))
 
     def size(self) -> int:
-        """In bytes, of all entries at any rate."""
+        """Return the size in bytes of the samples of all entries, at all sample rates."""
         return sum(path.stat().st_size for path in self.folder.glob("*/samples.i16"))
 
     def stale(self) -> list[Path]:
-        """Entries of files that have changed or gone, of other versions of the store, and what killed processes left."""
+        """Return the entries of changed or deleted files, of other store versions, and those of killed processes."""
         return sorted(path for path in self.folder.glob("*") if path.name != "locks" and not _is_current(path))
 
     def clean(self) -> int:
-        """Drop what is stale; returns how many bytes that were."""
+        """Delete stale entries, and return the size of their samples in bytes."""
         before = self.size()
         for path in self.stale():
-            with lock_of(path):  # another process may be about to finish it
+            with lock_of(path):  # another process may be writing it
                 if not _is_current(path):
                     drop(path)
         return before - self.size()
 
 
 def _durations(orders: Sequence[Order]) -> Iterator[float]:
-    """Seconds of each track by the headers of its files; 0 where they cannot be read, which decoding will say."""
+    """Yield the length of each track in seconds from the header of a file; 0 if the header cannot be read.
+
+    Decoding raises the error about an unreadable file.
+    """
     for order in orders:
         try:
             yield audio.seconds(streams_of(order.track)[0].path) / (order.track.stretch.tempo if order.track.stretch else 1)

@@ -1,4 +1,4 @@
-"""Targets as sums of sources: the same names for every data set."""
+"""Define the targets of a separator as sums of the sources of a data set."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,24 +11,39 @@ ALL = "*"
 
 
 def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> Tensor:
-    """Targets as weights over sources: `[vocals]` is one source, `[drums, bass]` a sum, `[-vocals]` everything but it,
-    `['*']` everything.
+    """Return each target as weights of the sources.
 
-    Shape: [targets, sources] of zeros and ones.
+    `[vocals]` is one source, `[drums, bass]` is a sum, and `[-vocals]` is the sum of all other sources. `['*']` is the sum of
+    all sources.
+
+    Args:
+        targets: source names of each target, by target name.
+        sources: names of the sources of the data set.
+
+    Shape:
+        returned value: [targets, sources], zeros and ones.
+
+    Returns:
+        The weights, one row for each target.
+
+    Raises:
+        InputError: a source is unknown, a target has both kinds of names or only excluded ones, or `targets` is empty.
     """
     rows = []
     for target, terms in targets.items():
         for term in terms if terms != [ALL] else ():
             source = term.removeprefix("-")
             if source not in sources:
-                raise InputError(f"targets.{target}", f"the data has no source '{source}'; {unknown(source, sources)}")
-        left_out = {term[1:] for term in terms if term.startswith("-")}
-        if left_out and len(left_out) < len(terms):
-            raise InputError(f"targets.{target}: {list(terms)} mixes sources to sum and sources to leave out; use one kind")
-        kept = set(sources) - left_out if left_out or terms == [ALL] else set(terms)
-        if not kept:
-            raise InputError(f"targets.{target}: {list(terms)} leaves no source of {list(sources)}")
-        rows.append([float(source in kept) for source in sources])
+                raise InputError(f"targets.{target}", f"the data has no source '{source}'", hint=unknown(source, sources))
+        subtracted = {term[1:] for term in terms if term.startswith("-")}
+        if subtracted and len(subtracted) < len(terms):
+            expected = "names that all begin with '-', or none of them"
+            raise InputError(f"targets.{target}", "names with and without '-'", found=list(terms), expected=expected)
+        summed = set(sources) - subtracted if subtracted or terms == [ALL] else set(terms)
+        if not summed:
+            expected = f"at least one of the sources {', '.join(sources)}"
+            raise InputError(f"targets.{target}", "empty sum", found=list(terms), expected=expected)
+        rows.append([float(source in summed) for source in sources])
     if not rows:
-        raise InputError("targets: none given; choose some with targets=vocals, or +targets.NAME=[source, …]")
+        raise InputError("targets", "empty", hint="Choose targets with targets=vocals or +targets.NAME=[source, …].")
     return torch.tensor(rows)

@@ -1,6 +1,7 @@
-"""Tracks: where the samples of each source lie on disk.
+"""Tracks and their sources on disk, the interface of layouts, and splits.
 
-A layout (`musdb`, `ikala`, …) has two methods: `tracks(root)` lists what is there, `fetch(root)` makes it be there.
+A layout (`musdb`, `ikala`, …) has two methods. `tracks(root)` lists the tracks in a folder. `fetch(root)` downloads or renders
+the data set if that is possible.
 """
 
 import hashlib
@@ -21,7 +22,13 @@ Lengths = Literal["auto", "pad", "trim", "error"]
 
 @dataclass(frozen=True)
 class AudioStream:
-    """One audio stream of one file, or one channel of it."""
+    """Identify one audio stream of a file, or one channel of that stream.
+
+    Args:
+        path: path of the file.
+        stream: number of the audio stream in the file, from 0.
+        channel: number of the channel in the stream, from 0. None: all channels.
+    """
 
     path: Path
     stream: int = 0
@@ -30,18 +37,21 @@ class AudioStream:
 
 @dataclass(frozen=True)
 class Track:
-    """A song: its sources by name, each the sum of some streams; a source of no streams is silent.
+    """Describe a song: its sources, and the files of each source.
 
     Args:
-        name: unique within a data set.
-        split: which of `SPLITS`.
-        sources: by name.
-        mixture: where it has samples of its own, which need not be the sum; None: the sum of the sources.
-        residual: name of one more source, which is the mixture less all the others.
-        lengths: handling of streams of unequal length. `pad`: silence is appended up to the longest. `trim`: all are cut to the
-            shortest. `error`: refused. `auto`: as `pad` up to `decoding.MOST_PADDED_SECONDS`, refused beyond; for layouts whose
-            option `lengths` the user can set.
-        stretch: of a copy at another pitch or tempo; its mixture is the sum of the stretched sources.
+        name: name of the track, unique in the data set.
+        split: split of the track.
+        sources: streams of each source, by name. The streams of a source are summed. A source without streams is silent.
+        mixture: stream of the mixture, which may differ from the sum of the sources. None: the mixture is that sum.
+        residual: name of an additional source, which is the mixture minus all other sources. None: without such a source.
+        lengths: handling of streams of unequal length. `pad` appends silence up to the longest. `trim` cuts all to the
+            shortest. `error` raises an error. `auto` pads differences up to `decoding.MOST_PADDED_SECONDS` and raises an error
+            for larger ones; it is for layouts whose option `lengths` the user can set.
+        stretch: change of pitch or tempo of a copy; the mixture of a copy is the sum of its sources. None: not a copy.
+
+    Raises:
+        InputError: a source has the name `mixture`.
     """
 
     name: str
@@ -54,24 +64,25 @@ class Track:
 
     def __post_init__(self) -> None:
         if MIXTURE in self.source_names:
-            raise InputError(f"{self.name}: a source is called '{MIXTURE}', which is the name of their sum; rename it")
+            problem = f"a source has the reserved name '{MIXTURE}'"
+            raise InputError(self.name, problem, hint="Rename the source; that name is for the sum of all sources.")
 
     @property
     def source_names(self) -> tuple[str, ...]:
-        """Of all sources, sorted."""
+        """Return the names of all sources, sorted, including the residual."""
         return tuple(sorted({*self.sources, *([self.residual] if self.residual else [])}))
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The tracks under a root, and all that was noticed while listing them.
+    """Store the tracks that a layout has listed, with excluded tracks, messages and errors.
 
     Args:
-        tracks: tracks that can be used, those with a refused file included.
-        left_out: names of tracks that are left out, with the reason.
-        messages: decisions the user should know of, a line each, such as which of two formats of a file is used.
-        refused: errors that a user must resolve before anything is decoded.
-        own_splits: whether folders or a table give the splits, so that the options `valid` and `test` are not used.
+        tracks: tracks that are used, including tracks with errors in `refused`.
+        left_out: names of excluded tracks, with the reason; see `excluded_tracks.py`.
+        messages: decisions that the user should know, one line each, such as the chosen one of two formats of a file.
+        refused: errors that the user must resolve before anything is decoded.
+        own_splits: True if folders or a table define the splits, so that the options `valid` and `test` are unused.
     """
 
     tracks: list[Track]
@@ -82,17 +93,17 @@ class Listing:
 
 
 class Layout(Protocol):
-    """How a data set lies on disk."""
+    """Interface of all layouts: list the tracks of a data set, and get the data set."""
 
     def tracks(self, root: Path) -> Listing:
-        """Every track under `root`, of every split; InputError where `root` holds something else."""
+        """List the tracks of all splits under the root. A root with other files raises an `InputError`."""
 
     def fetch(self, root: Path) -> None:
-        """Make the data set appear under `root`, or raise an InputError that says how to get it."""
+        """Download or render the data set into the root, or raise an `InputError` whose hint describes how to get it."""
 
 
 def few(names: Iterable[str], count: int = 3) -> str:
-    """Return the first few names in one line, with an ellipsis if there are more."""
+    """Return the first `count` names separated by commas, with an ellipsis if there are more."""
     listed = list(names)
     return ", ".join([*listed[:count], *(["…"] if len(listed) > count else [])])
 
@@ -101,20 +112,39 @@ Choice = float | list[str]
 
 
 def refuse_ids(valid: Choice, test: Choice) -> None:
-    """For data with splits of its own: what somebody has listed must not be ignored without a word; a share is the default."""
+    """Check that the options `valid` and `test` are not lists, for data whose folders or table define the splits.
+
+    A list would be ignored. A share is ignored too, but it is the default value and not a wish of the user.
+
+    Args:
+        valid: option `valid` of a layout.
+        test: option `test` of a layout.
+
+    Raises:
+        InputError: one of the options is a list.
+    """
     for option, choice in (("valid", valid), ("test", test)):
         if isinstance(choice, list):
-            raise InputError(f"{option} lists {choice}, but the data has splits of its own, expected no list")
+            problem = "a list, but the data set has splits of its own"
+            raise InputError(option, problem, found=choice, hint="Remove the list, or move the tracks to other splits.")
 
 
 def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split]:
-    """The split of each id, where a data set has none of its own.
+    """Return the split of each id, for data sets without splits of their own.
+
+    A share is drawn by a hash of the ids. It is the same in each run and for any order of the ids, and it changes little if ids
+    are added. All ids that are not chosen are for training.
 
     Args:
-        ids: of the things that may not be torn apart: songs, singers, artists; all that is not chosen is for training.
-        valid: ids of the validation split, or its share. A share is drawn by a hash of the ids: without a seed, independent of
-            the order of files, and with few changes when ids are added.
-        test: the same for the test split.
+        ids: ids whose tracks must be in the same split, such as songs, singers or artists.
+        valid: ids of the validation split, or its share of the ids, in [0, 1).
+        test: ids of the test split, or its share of the ids, in [0, 1).
+
+    Returns:
+        The split of each id, sorted by id.
+
+    Raises:
+        InputError: an id is unknown or in both lists, or a share is outside [0, 1).
     """
     known = sorted(set(ids))
     choices: dict[Split, Choice] = {"test": test, "valid": valid}
@@ -122,17 +152,17 @@ def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split
     for split, names in chosen.items():
         for name in names:
             if name not in known:
-                raise InputError(f"{split}: the data has no id '{name}'; {unknown(name, known)}")
+                raise InputError(split, f"the data has no id '{name}'", hint=unknown(name, known))
     drawn = sorted(known, key=lambda name: hashlib.sha256(name.encode()).digest())
     for split, share in choices.items():
         if isinstance(share, list):
             continue
         if not 0 <= share < 1:
-            raise InputError(f"{split} must be a list of ids or a share in [0, 1), found {share}")
+            raise InputError(split, "share out of range", found=share, expected="a number in [0, 1), or a list of ids")
         free = [name for name in drawn if not any(name in names for names in chosen.values())]
         chosen[split] = free[: math.ceil(share * len(known))]
     both = sorted({*chosen["test"]} & {*chosen["valid"]})
     if both:
-        raise InputError(f"valid: the id '{both[0]}' is in test too, expected it in one split")
-    where: dict[str, Split] = {name: split for split, names in chosen.items() for name in names}
-    return {name: where.get(name, "train") for name in known}
+        raise InputError("valid", "id is also in test", found=both[0], expected="each id in one split")
+    splits: dict[str, Split] = {name: split for split, names in chosen.items() for name in names}
+    return {name: splits.get(name, "train") for name in known}

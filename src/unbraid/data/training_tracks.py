@@ -1,4 +1,4 @@
-"""The record of the tracks that a run was trained and validated on, by content, and the scored tracks that are among them."""
+"""Record the training and validation tracks of a run by their content, and find scored tracks that are among them."""
 
 import hashlib
 import json
@@ -11,34 +11,37 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
 
 FILE = "tracks.json"
-EXCERPT = 2**16  # samples of the mixture's middle that are part of a key
+EXCERPT = 2**16  # number of samples from the middle of the mixture that enter a key
 
 
 def content_key(track: StoredTrack) -> str:
-    """Return a hash of what a track sounds like at its rate, whatever its name and folder: levels, and an excerpt."""
+    """Return a hash of the samples of a track: its levels, and an excerpt of its mixture. Name and folder do not enter it."""
     start = max(0, (track.length - EXCERPT) // 2)
-    found = hashlib.sha256(f"{track.shape[1:]}".encode() + track.levels()[0].tobytes())
+    key = hashlib.sha256(f"{track.shape[1:]}".encode() + track.levels()[0].tobytes())
     for channel in track.read(0, start, min(track.length, start + EXCERPT)):
-        found.update(channel.tobytes())
-    return found.hexdigest()[:16]
+        key.update(channel.tobytes())
+    return key.hexdigest()[:16]
 
 
 def write_training_tracks(folder: Path, splits: Mapping[str, Sequence[StoredTrack]]) -> None:
-    """Write `tracks.json` in the folder of a run: for each split the names of its tracks and their content keys."""
+    """Write `tracks.json` into the folder of a run: the names and content keys of the tracks of each split."""
     record = {split: {track.name: content_key(track) for track in tracks} for split, tracks in splits.items()}
     with atomic_write(folder / FILE) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, str]:
-    """Return which of these tracks a run has seen: the split and name it had there, by its name now; {} without a record.
+    """Return those of some tracks on which a run was trained or validated.
 
     Args:
         folder: folder of the run.
-        tracks: tracks at the rate and with the channels of the training.
+        tracks: tracks at the sample rate and with the channels of the training.
+
+    Returns:
+        Split and name of each such track in the run, by its present name. Empty if the run has not written `tracks.json`.
 
     Raises:
-        InputError: the record is damaged.
+        InputError: `tracks.json` is damaged.
     """
     path = folder / FILE
     try:
@@ -47,5 +50,5 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
     except FileNotFoundError:
         return {}
     except (InputError, AttributeError, TypeError) as error:
-        raise InputError(path, "is damaged", hint="Remove it to score without a check for training tracks.") from error
+        raise InputError(path, "damaged file", hint="Remove it to score without a check for training tracks.") from error
     return {track.name: seen[key] for track in tracks if (key := content_key(track)) in seen}

@@ -1,4 +1,4 @@
-"""Demo songs are rendered into a folder of their own only."""
+"""Test that demo songs are rendered into a folder of their own."""
 
 import pytest
 
@@ -12,7 +12,7 @@ LAYOUTS = [DemoSongs(1, 1, 1, 1.0, 0), DemoLeads(1, 1, 1, 1.0, 0)]
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["songs", "leads"])
 @pytest.mark.parametrize("use", ["fetch", "tracks"])
-def test_a_folder_of_something_else_is_refused(tmp_path, layout, use):
+def test_a_folder_of_other_files_is_refused(tmp_path, layout, use):
     root = twins.stems(tmp_path / "root")
     before = files_below(root)
     with pytest.raises(InputError) as caught:
@@ -21,7 +21,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path, layout, use):
     assert files_below(root) == before
 
 
-def test_songs_of_other_options_lie_side_by_side(tmp_path):
+def test_songs_of_other_options_share_a_root(tmp_path):
     for layout in (DemoLeads(1, 1, 1, 1.0, 0), DemoLeads(1, 1, 1, 1.0, 1), DemoLeads(1, 1, 1, 1.5, 0)):
         layout.fetch(tmp_path / "new")
         assert len(layout.tracks(tmp_path / "new").tracks) == 3

@@ -1,9 +1,10 @@
-"""Divide and Remaster: the stems of both versions, splits, and missing files."""
+"""Test Divide and Remaster: the stems of both versions, splits, and missing files."""
 
 import numpy as np
 import pytest
 
 from tests.data import twins
+from unbraid.data.excluded_tracks import NO_AUDIO_FILE
 from unbraid.data.layouts.dnr import DivideAndRemaster
 from unbraid.runs.errors import InputError
 
@@ -11,7 +12,7 @@ VERSIONS = {"2": (twins.dnr, "tr", "1002", "mix"), "3": (twins.dnr3, "train", "0
 
 
 @pytest.mark.parametrize(("twin", "split", "clip", "mixture"), VERSIONS.values(), ids=VERSIONS)
-def test_stems_are_sources_and_the_mixture_is_the_file(tmp_path, twin, split, clip, mixture):
+def test_stems_are_sources(tmp_path, twin, split, clip, mixture):
     decoded = twins.decoded(DivideAndRemaster().tracks(twin(tmp_path)), f"{split}-{clip}")
     assert list(decoded.sources) == ["effects", "music", "speech"]
     for source, stem in {"effects": "sfx", "music": "music", "speech": "speech"}.items():
@@ -40,9 +41,9 @@ def test_two_languages_in_one_root_are_refused(tmp_path):
     assert (caught.value.where, caught.value.found) == (str(tmp_path), "eng, multi")
 
 
-def test_folders_without_audio_are_left_out(tmp_path):
+def test_folders_without_audio_are_excluded(tmp_path):
     twins.empty(twins.dnr(tmp_path) / "dnr_v2/tr/5/annots.csv")
-    assert DivideAndRemaster().tracks(tmp_path).left_out == {"tr-5": "holds no audio file"}
+    assert DivideAndRemaster().tracks(tmp_path).left_out == {"tr-5": NO_AUDIO_FILE}
 
 
 @pytest.mark.parametrize("stem", ["mix", "speech", "music", "sfx"])

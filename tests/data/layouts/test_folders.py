@@ -1,4 +1,4 @@
-"""What counts as an audio file, and what its name is."""
+"""Test which files are audio files, and how they are named."""
 
 import unicodedata
 
@@ -9,8 +9,8 @@ from unbraid.data.layouts.folders import (
     audio_files,
     audio_files_below,
     by_name,
-    found_in,
-    must_be_there,
+    list_contents,
+    require_files,
     split_folders,
     subfolders,
 )
@@ -21,14 +21,14 @@ def names(paths):
     return [path.name for path in paths]
 
 
-def test_audio_files_are_known_by_suffix_in_any_case_and_hidden_ones_are_none(tmp_path):
+def test_audio_files_have_known_suffixes(tmp_path):
     for name in ("b.WAV", "a.flac", "c.opus", "d.txt", "._a.flac", ".hidden.wav", "e.m4a", "cover.jpg"):
         empty(tmp_path / name)
     (tmp_path / "folder.wav").mkdir()
     assert names(audio_files(tmp_path)) == ["a.flac", "b.WAV", "c.opus", "e.m4a"]
 
 
-def test_files_below_are_found_through_links_and_once_where_links_go_in_circles(tmp_path):
+def test_links_are_followed_once(tmp_path):
     empty(tmp_path / "elsewhere/deep/x.wav")
     (tmp_path / "root/.git").mkdir(parents=True)
     empty(tmp_path / "root/.git/y.wav")
@@ -37,10 +37,11 @@ def test_files_below_are_found_through_links_and_once_where_links_go_in_circles(
     assert names(audio_files_below(tmp_path / "root")) == ["x.wav"]
 
 
-def test_a_link_to_nothing_is_named(tmp_path):
+def test_a_broken_link_is_named(tmp_path):
     (tmp_path / "a.wav").symlink_to(tmp_path / "gone.wav")
-    with pytest.raises(InputError, match=r"a\.wav: is a link to nothing"):
+    with pytest.raises(InputError) as caught:
         audio_files(tmp_path)
+    assert caught.value.where == str(tmp_path / "a.wav")
 
 
 def test_folders(tmp_path):
@@ -48,24 +49,26 @@ def test_folders(tmp_path):
         (tmp_path / name).mkdir()
     assert list(split_folders(tmp_path)) == ["train", "test"]
     assert names(subfolders(tmp_path)) == ["b", "test", "train"]
-    assert found_in(tmp_path) == ".git, b, test, train"
-    assert found_in(tmp_path / "b") == "nothing" and found_in(tmp_path / "c") == "no such folder"
+    assert list_contents(tmp_path) == ".git, b, test, train"
+    assert list_contents(tmp_path / "b") == "nothing" and list_contents(tmp_path / "c") == "no such folder"
 
 
-def test_names_are_without_suffix_with_the_folders_between_and_in_one_unicode_form(tmp_path):
+def test_names_contain_folders_and_are_normalised(tmp_path):
     two_points = unicodedata.normalize("NFD", "Müller")
     files = [tmp_path / "a.b.wav", tmp_path / "sub/c.wav", tmp_path / f"{two_points}.wav"]
     assert list(by_name(files, tmp_path)) == ["a.b", "sub - c", unicodedata.normalize("NFC", "Müller")]
 
 
-def test_a_name_that_occurs_twice_is_said_with_both_files(tmp_path):
-    with pytest.raises(InputError, match=r"a\.wav: has the same name as a\.flac, expected one file 'a'"):
+def test_a_duplicate_name_is_refused_with_both_files(tmp_path):
+    with pytest.raises(InputError) as caught:
         by_name([tmp_path / "a.flac", tmp_path / "a.wav"], tmp_path)
+    assert caught.value.where == str(tmp_path / "a.wav") and "a.flac" in caught.value.problem
 
 
-def test_what_cannot_be_downloaded_must_be_there(tmp_path):
+def test_a_data_set_without_download_needs_files(tmp_path):
     for folder in (tmp_path / "none", tmp_path):
-        with pytest.raises(InputError, match=r"^data\.download=true: how to get it$"):
-            must_be_there(folder, "how to get it")
+        with pytest.raises(InputError) as caught:
+            require_files(folder, "not public", "Ask for it.")
+        assert (caught.value.where, caught.value.hint) == ("data.download=true", "Ask for it.")
     empty(tmp_path / "x")
-    must_be_there(tmp_path, "how to get it")
+    require_files(tmp_path, "not public", "Ask for it.")

@@ -1,4 +1,4 @@
-"""The same sources for every track: chosen ones, and the sum of the rest."""
+"""Test that all tracks get the same sources: the chosen ones, and the sum of all others."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ A, B, C, D = (AudioStream(Path(name)) for name in "abcd")
 TRACKS = {"one": {"bass": (A,), "piano": (B, C)}, "two": {"other": (D,), "guitar": (A,)}}
 
 
-def test_chosen_sources_stay_and_the_rest_is_summed():
+def test_sources_that_are_not_chosen_are_summed():
     assert group_sources(TRACKS, ["piano"], {"piano"}) == {
         "one": {"piano": (B, C), "other": (A,)},
         "two": {"piano": (), "other": (A, D)},
@@ -31,7 +31,7 @@ def test_a_published_instrument_may_be_absent():
 
 
 @pytest.mark.parametrize(("keep", "found"), [([], None), (["harp"], "harp")])
-def test_what_cannot_be_kept_is_named(keep, found):
+def test_an_invalid_choice_is_named(keep, found):
     with pytest.raises(InputError) as caught:
         group_sources(TRACKS, keep, {"piano"})
     assert (caught.value.where, caught.value.found) == ("sources", found)

@@ -1,4 +1,4 @@
-"""iKala and MIR-1K: which channel is which, and what a split keeps together."""
+"""Test iKala and MIR-1K: the source of each channel, and the clips that share a split."""
 
 from itertools import groupby
 
@@ -10,7 +10,7 @@ from unbraid.data.layouts.ikala import KaraokeChannels
 from unbraid.runs.errors import InputError
 
 
-def test_the_left_channel_is_the_accompaniment_the_right_one_the_voice_and_the_mixture_their_sum(tmp_path):
+def test_the_channels_are_the_sources(tmp_path):
     song = twins.decoded(KaraokeChannels(1, 0.25, 0.25).tracks(twins.ikala(tmp_path)), "10161_verse")
     assert list(song.sources) == ["accompaniment", "vocals"] and song.rate == twins.RATE
     assert np.array_equal(song.sources["accompaniment"], twins.heard("10161_verse music"))
@@ -18,7 +18,7 @@ def test_the_left_channel_is_the_accompaniment_the_right_one_the_voice_and_the_m
     assert np.array_equal(song.mixture, twins.heard("10161_verse music", "10161_verse voice"))
 
 
-def test_verse_and_chorus_of_a_song_are_in_one_split(tmp_path):
+def test_clips_of_a_song_share_a_split(tmp_path):
     splits = twins.splits(KaraokeChannels(1, 0.25, 0.25).tracks(twins.ikala(tmp_path)))
     assert len(splits) == 8
     assert sorted(splits.values()) == 2 * ["test"] + 4 * ["train"] + 2 * ["valid"]
@@ -39,29 +39,28 @@ def test_named_songs_and_singers(tmp_path):
 
 def test_a_mono_file_is_named(tmp_path):
     twins.write(twins.ikala(tmp_path) / "Wavfile/10161_verse.wav", twins.sound("mono"))
-    with pytest.raises(InputError, match=r"10161_verse\.wav: has 1 channel, expected at least 2"):
+    with pytest.raises(InputError) as caught:
         twins.decoded(KaraokeChannels(1, 0.1, 0.1).tracks(tmp_path), "10161_verse")
+    assert caught.value.where == str(tmp_path / "Wavfile/10161_verse.wav") and caught.value.found == 1
 
 
 def test_a_name_with_too_few_parts_is_named(tmp_path):
     twins.empty(twins.ikala(tmp_path) / "Wavfile/noise.wav")
-    with pytest.raises(InputError, match=r"noise\.wav: its name has 1 parts between '_', expected at least id_parts=2"):
+    with pytest.raises(InputError) as caught:
         KaraokeChannels(2, 0.1, 0.1).tracks(tmp_path)
+    assert (caught.value.where, caught.value.found) == (str(tmp_path / "Wavfile/noise.wav"), 1)
+    assert "id_parts=2" in caught.value.expected
 
 
 def test_an_id_of_no_parts_is_refused():
-    with pytest.raises(InputError, match=r"^id_parts must be at least 1, found 0"):
+    with pytest.raises(InputError) as caught:
         KaraokeChannels(0, 0.1, 0.1)
+    assert (caught.value.where, caught.value.found) == ("id_parts", 0)
 
 
 @pytest.mark.parametrize(("folder", "found"), [("train", "train"), ("Wavfile", "nothing"), ("Wavfile/deep", "deep")])
-def test_another_layout_is_named_with_what_was_found(tmp_path, folder, found):
+def test_another_layout_is_named_with_its_files(tmp_path, folder, found):
     (tmp_path / folder).mkdir(parents=True)
-    with pytest.raises(InputError, match=rf"is not iKala or MIR-1K: expected Wavfile/ with wav files, found {found}$"):
+    with pytest.raises(InputError) as caught:
         KaraokeChannels(1, 0.1, 0.1).tracks(tmp_path)
-
-
-def test_fetch_says_where_the_files_must_lie(tmp_path):
-    with pytest.raises(InputError, match=r"iKala is no longer distributed .* Wavfile folder at .*Wavfile$"):
-        KaraokeChannels(1, 0.1, 0.1).fetch(tmp_path / "root")
-    KaraokeChannels(1, 0.1, 0.1).fetch(twins.ikala(tmp_path))
+    assert (caught.value.where, caught.value.found) == (str(tmp_path), found)

@@ -1,4 +1,4 @@
-"""MoisesDB: which recordings make the sources, splits by artist, and damaged metadata."""
+"""Test MoisesDB: the recordings of each source, splits by artist, and damaged metadata."""
 
 import json
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data import twins
+from unbraid.data.excluded_tracks import BLEED, NO_STEM
 from unbraid.data.layouts.moisesdb import MoisesDB
 from unbraid.runs.errors import InputError
 
@@ -63,7 +64,7 @@ def test_the_root_is_either_folder(root, root_is):
     assert sorted(twins.splits(layout().tracks(root / root_is))) == ["0a1b", "1b2c", "2c3d", "3d4e", "4e5f"]
 
 
-def test_the_listing_does_not_depend_on_the_order_of_files(root, monkeypatch):
+def test_the_order_of_files_is_irrelevant(root, monkeypatch):
     before = layout().tracks(root)
     folders = "unbraid.data.layouts.moisesdb.subfolders"
     monkeypatch.setattr(folders, lambda folder: sorted((p for p in folder.iterdir() if p.is_dir()), reverse=True))
@@ -72,17 +73,17 @@ def test_the_listing_does_not_depend_on_the_order_of_files(root, monkeypatch):
     assert {track.name: track for track in after.tracks} == {track.name: track for track in before.tracks}
 
 
-def test_songs_that_bleed_or_are_empty_are_left_out(root, song):
+def test_bleeding_and_empty_songs_are_excluded(root, song):
     metadata = twins.moisesdb_song(song, "Firefly", {"drums": ["kit", "room"]})
     metadata["stems"][0]["tracks"][0]["has_bleed"] = True
     (song / "data.json").write_text(json.dumps(metadata))
     twins.moisesdb_song(song.with_name("aaaa"), "Firefly", {})
-    assert layout().tracks(root).left_out == {"aaaa": "has no stem"}
+    assert layout().tracks(root).left_out == {"aaaa": NO_STEM}
     left_out = layout(bleed="leave_out").tracks(root).left_out
-    assert left_out == {"9f9f": "its recordings bleed into each other", "aaaa": "has no stem"}
+    assert left_out == {"9f9f": BLEED, "aaaa": NO_STEM}
 
 
-def test_a_song_without_the_mark_of_bleed_is_used(root, song):
+def test_has_bleed_is_optional(root, song):
     metadata = twins.moisesdb_song(song, "Firefly", {"drums": ["kit"]})
     del metadata["stems"][0]["tracks"][0]["has_bleed"]
     (song / "data.json").write_text(json.dumps(metadata))
@@ -132,7 +133,7 @@ def test_a_missing_key_is_named(root, song, key):
     (song / "data.json").write_text(json.dumps(metadata))
     with pytest.raises(InputError) as caught:
         layout().tracks(root)
-    assert (caught.value.where, caught.value.problem) == (f"{song}/data.json, {key}", "missing")
+    assert (caught.value.where, caught.value.found) == (f"{song}/data.json, {key}", None)
 
 
 def test_an_unknown_source_is_named(root):

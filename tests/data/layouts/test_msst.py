@@ -1,4 +1,4 @@
-"""MSST: its types of training data, validation songs, and the stems that are used."""
+"""Test MSST: its types of training data, validation songs, and the stems that are used."""
 
 import shutil
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data import twins
+from unbraid.data.excluded_tracks import NO_CHOSEN_STEM
 from unbraid.data.layouts.msst import MSST
 from unbraid.runs.errors import InputError
 
@@ -28,7 +29,7 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize("type_", [1, 4])
-def test_songs_are_training_tracks_whose_mixture_is_the_sum(root, type_):
+def test_mixtures_of_training_songs_are_sums(root, type_):
     twins.write(root / "train/Song 1/mixture.wav", twins.sound("a master"))
     listing = layout(type=type_).tracks(root)
     decoded = twins.decoded(listing, "train - Song 1")
@@ -52,7 +53,7 @@ def test_test_songs_may_have_folders_of_their_own(root):
     assert splits["mine - held out - Song 1"] == splits["mine - held out - Song 2"] == "test"
 
 
-def test_a_folder_per_instrument_has_tracks_of_one_source(root):
+def test_type_2_has_tracks_of_one_source(root):
     listing = layout(type=2, train=["train2"]).tracks(root)
     singles = [track for track in listing.tracks if track.split == "train"]
     assert {len(track.sources) for track in singles} == {1} and len(singles) == 6
@@ -77,7 +78,7 @@ def test_several_training_folders_are_one_data_set(root):
     ]  # fmt: skip
 
 
-def test_names_do_not_depend_on_the_place_of_other_folders(root, tmp_path):
+def test_names_omit_absolute_folders(root, tmp_path):
     elsewhere = twins.msst_songs(tmp_path / "elsewhere")
     splits = twins.splits(layout(train=[str(elsewhere)]).tracks(root))
     assert [name for name, split in splits.items() if split == "train"] == ["elsewhere - Song 1", "elsewhere - Song 2"]
@@ -91,9 +92,9 @@ def test_only_chosen_instruments_are_used(root, options):
     assert {track.source_names for track in listing.tracks} == {("vocals",)}
 
 
-def test_songs_without_a_chosen_instrument_are_left_out(root):
+def test_songs_without_a_chosen_stem_are_excluded(root):
     twins.msst_songs(root / "train", stems=("drums",), songs=("Song 3",))
-    assert layout(instruments=["vocals", "other"]).tracks(root).left_out == {"train - Song 3": "has no chosen stem"}
+    assert layout(instruments=["vocals", "other"]).tracks(root).left_out == {"train - Song 3": NO_CHOSEN_STEM}
 
 
 def test_a_missing_stem_is_an_error_or_silence(root):

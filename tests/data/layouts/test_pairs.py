@@ -1,9 +1,10 @@
-"""Mixtures and instrumentals belong together by name, whatever else lies in their folders."""
+"""Test that mixtures and instrumentals are paired by name."""
 
 import numpy as np
 import pytest
 
 from tests.data import twins
+from unbraid.data.excluded_tracks import missing
 from unbraid.data.layouts.pairs import Pairs
 from unbraid.runs.errors import InputError
 
@@ -18,7 +19,7 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["b", "c", "d"])
-def test_vocals_are_the_mixture_less_the_instrumental_of_the_same_name(root, name):
+def test_vocals_are_mixture_minus_instrumental(root, name):
     song = twins.decoded(pairs().tracks(root), name)
     assert list(song.sources) == ["accompaniment", "vocals"]
     assert np.array_equal(song.sources["accompaniment"], twins.heard(f"{name} band"))
@@ -26,15 +27,16 @@ def test_vocals_are_the_mixture_less_the_instrumental_of_the_same_name(root, nam
     assert np.allclose(song.mixture, twins.heard(f"{name} voice", f"{name} band"), atol=1e-7)
 
 
-def test_files_without_a_partner_are_left_out_with_the_reason(root):
+def test_files_without_a_partner_are_excluded(root):
     listing = pairs(valid=["b"], test=["d"]).tracks(root)
     assert twins.splits(listing) == {"b": "valid", "c": "train", "d": "test"}
-    assert listing.left_out == {"a": "has no instrumental", "e": "has no mixture"}
+    assert listing.left_out == {"a": missing("instrumental"), "e": missing("mixture")}
 
 
 def test_a_song_without_partner_cannot_be_chosen(root):
-    with pytest.raises(InputError, match="valid: the data has no id 'a'"):
+    with pytest.raises(InputError) as caught:
         pairs(valid=["a"]).tracks(root)
+    assert caught.value.where == "valid" and "'a'" in caught.value.problem
 
 
 def test_the_folders_may_have_other_names(root):
@@ -43,19 +45,21 @@ def test_the_folders_may_have_other_names(root):
     with pytest.raises(InputError) as caught:
         pairs().tracks(root)
     assert caught.value.where == str(root) and caught.value.found == "full, instrumental"
-    assert caught.value.expected.startswith("the folders mixture and instrumental, or files <name>_mixture.*")
-    with pytest.raises(InputError, match=r"^mixture and instrumental are both 'full', expected two names"):
+    assert "<name>_mixture.*" in caught.value.expected
+    with pytest.raises(InputError) as caught:
         pairs(mixture="full", instrumental="full")
+    assert (caught.value.where, caught.value.found) == ("mixture", "full")
 
 
-def test_no_pair_at_all_is_refused(root):
+def test_a_root_without_pairs_is_refused(root):
     for name in "bcd":
         (root / f"mixture/{name}.wav").unlink()
-    with pytest.raises(InputError, match="holds no pair, expected files of the same name as mixture and as instrumental"):
+    with pytest.raises(InputError) as caught:
         pairs().tracks(root)
+    assert caught.value.where == str(root) and caught.value.expected
 
 
-def test_the_lossless_one_of_two_files_is_used(root):
+def test_the_lossless_file_is_used(root):
     twins.empty(root / "mixture/b.mp3")
     listing = pairs().tracks(root)
     assert np.allclose(twins.decoded(listing, "b").mixture, twins.heard("b voice", "b band"), atol=1e-7)
@@ -85,7 +89,7 @@ def test_pairs_are_found_by_the_names_of_files(tmp_path, mixture, instrumental, 
     assert [stream.path for stream in track.sources["accompaniment"]] == [tmp_path / instrumental]
 
 
-def test_pairs_of_several_folders_keep_apart(tmp_path):
+def test_folders_are_part_of_pair_names(tmp_path):
     for album in ("one", "two"):
         for side in ("mix", "inst"):
             twins.empty(tmp_path / album / f"intro_{side}.wav")
@@ -118,7 +122,7 @@ def test_a_table_of_pairs(root, name):
     )
     twins.manifest(root / name, rows)
     listing = pairs(pairs=name).tracks(root)
-    assert twins.splits(listing) == {"bee": "train", "sea": "test"} and listing.left_out == {"a": "has no instrumental"}
+    assert twins.splits(listing) == {"bee": "train", "sea": "test"} and listing.left_out == {"a": missing("instrumental")}
     assert np.allclose(twins.decoded(listing, "sea").sources["vocals"], twins.heard("c voice"), atol=1e-7)
 
 
@@ -129,19 +133,11 @@ def test_a_table_without_splits_takes_the_choices(root):
 
 
 @pytest.mark.parametrize(
-    ("header", "sentence"),
-    [
-        ("track,mixture", r"pairs\.csv: has no column 'instrumental', expected track, mixture, instrumental"),
-        ("track,mixture,instumental", r"pairs\.csv, line 2: there is no use for 'instumental'; did you mean 'instrumental'\?"),
-    ],
+    ("header", "place", "found"),
+    [("track,mixture", "pairs.csv", None), ("track,mixture,instumental", "pairs.csv, line 2", "instumental")],
 )
-def test_other_columns_are_refused(root, header, sentence):
+def test_other_columns_are_refused(root, header, place, found):
     (root / "pairs.csv").write_text(f"{header}\nb,mixture/b.wav{',instrumental/b.flac' * (header.count(',') - 1)}\n")
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(InputError) as caught:
         pairs(pairs="pairs.csv").tracks(root)
-
-
-def test_fetch_says_that_there_is_nothing_to_download(root, tmp_path):
-    pairs().fetch(root)
-    with pytest.raises(InputError, match=r"data\.download=true: there is nothing to download"):
-        pairs().fetch(tmp_path / "none")
+    assert (caught.value.where, caught.value.found) == (str(root / place), found) and "instrumental" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Patterns are of file names, and assign each file to one source."""
+"""Test that patterns match file names and assign each file to one source."""
 
 from pathlib import Path
 
@@ -39,13 +39,13 @@ def assigned(patterns, *names):
     return SourcePatterns(patterns).assign([ROOT / name for name in names], ROOT)
 
 
-def test_the_catch_all_takes_only_what_no_other_pattern_takes():
-    found = assigned({"all": ["*", "!click*"], "vocals": ["*vox*"]}, "vox.wav", "gtr.wav", "click.wav")
-    assert found.files == {"all": (ROOT / "gtr.wav",), "vocals": (ROOT / "vox.wav",)}
-    assert found.unmatched == [ROOT / "click.wav"] and not found.ambiguous
+def test_the_catch_all_takes_unmatched_files():
+    assignment = assigned({"all": ["*", "!click*"], "vocals": ["*vox*"]}, "vox.wav", "gtr.wav", "click.wav")
+    assert assignment.files == {"all": (ROOT / "gtr.wav",), "vocals": (ROOT / "vox.wav",)}
+    assert assignment.unmatched == [ROOT / "click.wav"] and not assignment.ambiguous
 
 
-def test_the_catch_all_may_stand_beside_patterns_of_its_source():
+def test_a_catch_all_source_may_have_patterns():
     assert not assigned({"rest": ["*", "gtr*"], "gtr": ["*gtr"]}, "a.wav").ambiguous
     assert assigned({"rest": ["*", "gtr*"], "gtr": ["*gtr"]}, "gtr.wav").ambiguous == {
         ROOT / "gtr.wav": {"gtr": "*gtr", "rest": "gtr*"}
@@ -56,14 +56,14 @@ def test_the_catch_all_may_stand_beside_patterns_of_its_source():
     ("patterns", "where"),
     [({"a": ["*"], "b": "*"}, "sources"), ({"a": []}, "sources.a"), ({"a": ["!x"]}, "sources.a")],
 )
-def test_patterns_that_cannot_be_used_are_refused(patterns, where):
+def test_invalid_patterns_are_refused(patterns, where):
     with pytest.raises(InputError) as caught:
         SourcePatterns(patterns)
     assert caught.value.where == where
 
 
 @pytest.mark.parametrize("text", ["", "- vocals", "vocals: {a: 1}", "1: [a]", "vocals: [1]", "vocals: [", "vocals: \xff"])
-def test_a_file_that_holds_something_else_is_refused(tmp_path, text):
+def test_a_file_without_patterns_is_refused(tmp_path, text):
     file = tmp_path / "sources.yaml"
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError) as caught:
@@ -71,7 +71,7 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path, text):
     assert caught.value.where.startswith(str(file))
 
 
-def test_a_file_that_is_missing_is_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         read_patterns(tmp_path / "none.yaml")
     assert caught.value.where == str(tmp_path / "none.yaml")

@@ -1,4 +1,4 @@
-"""Slakh2100: stems summed by instrument class, splits of the editions, and damaged metadata."""
+"""Test Slakh2100: stems summed by instrument class, splits of the editions, and damaged metadata."""
 
 import shutil
 
@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.data import twins
+from unbraid.data.excluded_tracks import IN_OMITTED, MIDI_IS_HELD_OUT, missing
 from unbraid.data.layouts.slakh import Slakh2100
 from unbraid.runs.errors import InputError
 
@@ -49,16 +50,16 @@ def test_every_class_may_be_a_source(root):
 def test_split_folders_are_the_splits(root):
     listing = layout(valid=0.9).tracks(root)
     assert twins.splits(listing) == {"Track00001": "train", "Track00002": "train", "Track01501": "valid", "Track01876": "test"}
-    assert listing.left_out == {"Track00049": "is in omitted/", "Track00050": "is in omitted/"}
+    assert listing.left_out == {"Track00049": IN_OMITTED, "Track00050": IN_OMITTED}
 
 
-def test_omitted_tracks_train_unless_a_test_track_has_their_midi_file(root):
+def test_omitted_tracks_with_other_midi_files_train(root):
     listing = layout(omitted="train").tracks(root)
     assert twins.splits(listing)["Track00049"] == "train"
-    assert listing.left_out == {"Track00050": "its MIDI file is in a validation or test track too"}
+    assert listing.left_out == {"Track00050": MIDI_IS_HELD_OUT}
 
 
-def test_tracks_without_split_folders_are_split_by_midi_file(tmp_path):
+def test_tracks_are_split_by_midi_file(tmp_path):
     root = twins.baby_slakh(tmp_path)
     splits = twins.splits(layout().tracks(root))
     assert set(splits.values()) == {"train", "valid", "test"} and splits["Track00002"] == splits["Track00003"]
@@ -72,7 +73,7 @@ def test_the_root_is_either_folder(root, root_is):
     assert len(layout().tracks(root / root_is).tracks) == 4
 
 
-def test_the_listing_does_not_depend_on_the_order_of_stems(root, song):
+def test_the_order_of_stems_is_irrelevant(root, song):
     metadata = twins.slakh_track(song, ["Guitar", "Bass", "Guitar", "Guitar"], "9f9f")
     before = layout().tracks(root).tracks
     reverse = metadata | {"stems": dict(reversed(metadata["stems"].items()))}
@@ -81,18 +82,18 @@ def test_the_listing_does_not_depend_on_the_order_of_stems(root, song):
 
 
 @pytest.mark.parametrize("stem", ["S77", "../stems/S00", "/etc/hostname"])
-def test_a_track_without_a_stem_that_was_rendered_is_left_out(root, song, stem):
+def test_a_track_without_a_rendered_stem_is_excluded(root, song, stem):
     metadata = twins.slakh_track(song, ["Guitar", "Bass"], "9f9f")
     metadata["stems"][stem] = metadata["stems"]["S00"] | {"inst_class": "Piano"}
     (song / "metadata.yaml").write_text(yaml.safe_dump(metadata))
     listing = layout().tracks(root)
-    assert "Track00009" not in twins.splits(listing) and listing.left_out["Track00009"] == f"has no stems/{stem}"
+    assert "Track00009" not in twins.splits(listing) and listing.left_out["Track00009"] == missing(f"stems/{stem}")
 
 
 def test_a_folder_without_stems_is_left_out(root, song):
     twins.slakh_track(song, ["Guitar", "Bass"], "9f9f")
     shutil.rmtree(song / "stems")
-    assert layout().tracks(root).left_out["Track00009"] == "has no stems/S00"
+    assert layout().tracks(root).left_out["Track00009"] == missing("stems/S00")
 
 
 STEM = {"audio_rendered": True, "inst_class": "Guitar"}
@@ -125,7 +126,7 @@ def test_a_missing_key_is_named(root, song, key):
     (song / "metadata.yaml").write_text(yaml.safe_dump(metadata))
     with pytest.raises(InputError) as caught:
         layout().tracks(root)
-    assert (caught.value.where, caught.value.problem) == (f"{song}/metadata.yaml, {key}", "missing")
+    assert (caught.value.where, caught.value.found) == (f"{song}/metadata.yaml, {key}", None)
 
 
 def test_a_missing_mixture_is_named(root, song):
@@ -144,5 +145,6 @@ def test_a_track_in_two_folders_is_refused(root):
 
 
 def test_names_for_splits_are_refused_with_split_folders(root):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as caught:
         layout(test=["1a81"]).tracks(root)
+    assert caught.value.where == "test"

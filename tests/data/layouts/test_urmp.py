@@ -1,4 +1,4 @@
-"""URMP: players summed by instrument, splits by title, and files that are missing."""
+"""Test URMP: players summed by instrument, splits by title, and missing files."""
 
 import numpy as np
 import pytest

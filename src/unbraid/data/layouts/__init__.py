@@ -1,1 +1,4 @@
-"""Data set layouts: one file per way in which a data set is stored on disk, each listing its tracks."""
+"""Layouts of data sets: each file lists the tracks of one way of storing a data set on disk.
+
+The reasons for which a layout excludes a track are in `data/excluded_tracks.py`.
+"""

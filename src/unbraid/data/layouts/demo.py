@@ -1,7 +1,7 @@
-"""The demo data sets: songs rendered by the project itself on first use, in the folder layout of MUSDB18-HQ, and leads.
+"""Render and list the demo data sets: synthetic songs in the folder layout of MUSDB18-HQ, and synthetic melodies (leads).
 
-The songs of a root lie in a folder named by the options they were rendered with, so another seed or length makes another
-folder and nothing is ever stale. For figures that count take a real data set.
+The songs are rendered on first use. Their folder is named after the options of the rendering, so each seed and length has its
+own folder. Results on these songs are only examples. Use a real data set for results that you report.
 """
 
 import re
@@ -25,20 +25,23 @@ from unbraid.data.tracks import SPLITS, Listing
 from unbraid.runs.errors import InputError
 
 VERSION = 1
-# Names of `DemoSongs._songs`, and of what `fetch` makes beside them.
-OWN = re.compile(r"v\d+-seed\d+-\d+\+\d+\+\d+x[\d.e+]+s(\.lock|\.partial)?")
+# Names of the folders of `DemoSongs._songs`, and of the lock file and temporary folder of `fetch`.
+RENDERED = re.compile(r"v\d+-seed\d+-\d+\+\d+\+\d+x[\d.e+]+s(\.lock|\.partial)?")
 
 
 @dataclass(frozen=True)
 class DemoSongs:
-    """A small band playing songs that differ in key, tempo, chords, pattern and voice.
+    """Render and list songs of a small band. The songs differ in key, tempo, chords, pattern and voice.
 
     Args:
         train: number of training songs.
         valid: number of validation songs.
         test: number of test songs.
-        seconds: length of each song.
-        seed: of the songs, which does not change with the seed of a run.
+        seconds: length of each song in seconds.
+        seed: random seed of the songs, independent of the seed of a run.
+
+    Raises:
+        InputError: a number is too small.
     """
 
     train: int
@@ -52,20 +55,31 @@ class DemoSongs:
         least = {"train": 1, "valid": 1, "test": 1, "seconds": SHORTEST_SECONDS, "seed": 0}
         for name, bound in least.items():
             if getattr(self, name) < bound:
-                raise InputError(f"{name} must be at least {bound}, found {getattr(self, name)}")
+                raise InputError(name, "too small", found=getattr(self, name), expected=f"at least {bound}")
 
     def tracks(self, root: Path) -> Listing:
+        """List the songs that were rendered with these options.
+
+        Args:
+            root: folder of all demo songs.
+
+        Returns:
+            The tracks of all splits.
+
+        Raises:
+            InputError: the songs are not rendered yet, or the root contains other files.
+        """
         songs = self._songs(root)
         refuse_other_files(root)
         if not songs.is_dir():
-            raise InputError(f"{root}: these demo songs are not rendered yet; render them with data.download=true")
+            problem = "demo songs with these options are not rendered yet"
+            raise InputError(root, problem, hint="Render them with data.download=true.")
         return self._listed(songs)
 
     def fetch(self, root: Path) -> None:
-        """Render the songs, in parallel, unless they are there.
+        """Render the songs in several processes, unless they are already rendered.
 
-        Raises:
-            InputError: the folder holds something else than demo songs; nothing is written into it.
+        A root with other files raises an `InputError`, and nothing is written into it.
         """
         songs = self._songs(root)
         refuse_other_files(root)
@@ -93,15 +107,18 @@ class DemoSongs:
             _DemoSong(folder / split / f"song {number:02d}", 1000 * self.seed + number, self.seconds, self.render)
             for number, split in enumerate(splits, start=1)
         ]
-        done = in_processes(_render, songs, min(cores(), len(songs)))
-        for _, refused in tqdm(done, "rendering the demo songs", len(songs), unit="song", leave=False):
-            if isinstance(refused, InputError):
-                raise refused
+        results = in_processes(_render, songs, min(cores(), len(songs)))
+        for _, result in tqdm(results, "rendering the demo songs", len(songs), unit="song", leave=False):
+            if isinstance(result, InputError):
+                raise result
 
 
 @dataclass(frozen=True)
 class DemoLeads(DemoSongs):
-    """Monophonic leads, each a melody of its own: `vocals`, `reed`, `string`; see `demo_songs.leads`. Arguments as there."""
+    """Render and list songs with three monophonic melodies: `vocals`, `reed` and `string`, see `demo_songs.leads`.
+
+    The arguments are those of `DemoSongs`.
+    """
 
     render = staticmethod(render_leads)
 
@@ -112,11 +129,18 @@ class DemoLeads(DemoSongs):
 
 
 def refuse_other_files(root: Path) -> None:
-    """Raise an InputError if a folder holds anything that was not rendered into it."""
+    """Check that a folder contains only demo songs.
+
+    Args:
+        root: folder of all demo songs; it may be missing.
+
+    Raises:
+        InputError: the folder contains other files.
+    """
     names = sorted(path.name for path in root.iterdir() if not path.name.startswith(".")) if root.is_dir() else []
-    if others := [name for name in names if not OWN.fullmatch(name)]:
-        expected = "an empty or missing folder, or one of earlier demo songs"
-        raise InputError(root, "is not a demo data set", found=", ".join(others[:5]), expected=expected)
+    if others := [name for name in names if not RENDERED.fullmatch(name)]:
+        expected = "an empty or missing folder, or a folder of demo songs"
+        raise InputError(root, "not a folder of demo songs", found=", ".join(others[:5]), expected=expected)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""What layouts find in folders: audio files by their suffix, folders of splits, and sentences about what is not there.
+"""Helpers of layouts: find audio files and split folders, and derive track names from paths.
 
-Hidden files and the `._x` files of macOS count as nothing. Links count as what they lead to.
+Hidden files are ignored, which includes the `._x` files of macOS. Symbolic links are followed.
 """
 
 import os
@@ -16,24 +16,24 @@ AUDIO_SUFFIXES = (  # by preference: lossless formats first
     ".m4a", ".mp4", ".aac", ".opus", ".ogg", ".oga", ".mp3", ".mp2", ".wma", ".ac3", ".eac3", ".dts", ".webm", ".mkv", ".mov",
     ".avi", ".ts",
 )  # fmt: skip
-STEM = ".stem"  # of names of files that hold all stems of a song, before their suffix
+STEM = ".stem"  # precedes the suffix of a file that contains all stems of a song, such as `song.stem.mp4`
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """The audio files that lie in a folder."""
+    """Return the audio files of a folder, sorted. Subfolders are not searched."""
     return sorted(path for path in folder.iterdir() if _is_audio(path))
 
 
 def audio_files_below(folder: Path) -> list[Path]:
-    """The audio files of a folder and of all folders in it, each folder once however many links lead to it."""
-    seen: set[str] = set()
+    """Return the audio files of a folder and its subfolders, sorted. A folder with several links to it is read once."""
+    visited: set[str] = set()
     files = []
     for place, folders, _ in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
+        real_path = os.path.realpath(place)
+        if real_path in visited:
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real_path)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files += audio_files(Path(place))
     return sorted(files)
@@ -43,64 +43,75 @@ def _is_audio(path: Path) -> bool:
     if path.name.startswith(".") or path.suffix.lower() not in AUDIO_SUFFIXES:
         return False
     if path.is_symlink() and not path.exists():
-        raise InputError(f"{path}: is a link to nothing, expected it to lead to an audio file")
+        raise InputError(path, "broken symbolic link", expected="a link to an audio file")
     return path.is_file()
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder."""
+    """Return the folders in a folder, sorted, without hidden ones."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def split_folders(root: Path) -> dict[Split, Path]:
-    """The folders named train, valid and test that `root` has."""
+    """Return those of the folders `train`, `valid` and `test` that exist under the root."""
     return {split: root / split for split in SPLITS if (root / split).is_dir()}
 
 
 def unpacked_folder(root: Path, holds: Callable[[Path], bool]) -> Path:
-    """Return the folder that holds a data set: `root` itself, or the one folder in it that an archive was unpacked to.
+    """Return the folder with a data set: the root, or the subfolder into which an archive was unpacked.
 
     Args:
         root: folder that the user named.
-        holds: whether a folder holds the data set.
+        holds: function that returns whether a folder contains the data set.
 
     Returns:
-        The folder, or `root` if neither holds the data set.
+        The folder, or `root` if neither the root nor a subfolder contains the data set.
 
     Raises:
-        InputError: several folders in `root` hold one.
+        InputError: several subfolders contain one.
     """
-    found = [root] if holds(root) else [folder for folder in subfolders(root) if holds(folder)]
-    if len(found) > 1:
-        names = ", ".join(folder.name for folder in found)
-        raise InputError(root, "holds several data sets", found=names, expected="one", hint=f"Set data.root={found[0]}.")
-    return found[0] if found else root
+    matching = [root] if holds(root) else [folder for folder in subfolders(root) if holds(folder)]
+    if len(matching) > 1:
+        names = ", ".join(folder.name for folder in matching)
+        raise InputError(root, "several data sets", found=names, expected="one", hint=f"Set data.root={matching[0]}.")
+    return matching[0] if matching else root
 
 
 def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
-    """Return files by their names below a folder, see `name_of`; InputError if two have the same name."""
+    """Return files by name, see `name_of`.
+
+    Args:
+        files: files below a folder.
+        below: folder at which the names start.
+
+    Returns:
+        The path of each file by name.
+
+    Raises:
+        InputError: two files have the same name.
+    """
     named: dict[str, Path] = {}
     for path in files:
         name = name_of(path, below)
         if name in named:
-            raise InputError(f"{path}: has the same name as {named[name].relative_to(below)}, expected one file '{name}'")
+            raise InputError(path, f"same name as {named[name].relative_to(below)}", expected=f"one file named '{name}'")
         named[name] = path
     return named
 
 
 def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> tuple[dict[str, Path], list[str]]:
-    """Return files by name as `by_name` does. Of one name in several formats the first in `AUDIO_SUFFIXES` is used.
+    """Return files by name. If a name exists in several formats, the first format in `AUDIO_SUFFIXES` is used.
 
     Args:
         files: audio files below a folder.
-        below: folder that names start from.
-        ignore_case: whether names that differ in case only are one name.
+        below: folder at which the names start.
+        ignore_case: treat names that differ only in case as the same name.
 
     Returns:
-        the files that are used, and a message for each that is not.
+        The files that are used, and a message for each file that is not used.
 
     Raises:
-        InputError: two files have one name and one format.
+        InputError: two files have the same name and format.
     """
     groups: dict[str, list[Path]] = {}
     for path in sorted(files):
@@ -111,37 +122,47 @@ def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> 
         group.sort(key=lambda path: AUDIO_SUFFIXES.index(path.suffix.lower()))
         for other in group[1:]:
             if other.suffix.lower() == group[0].suffix.lower():
-                raise InputError(other, f"has the name and format of {group[0].name}", expected="one file", hint="Rename one")
+                problem = f"same name and format as {group[0].name}"
+                raise InputError(other, problem, expected="one file", hint="Rename one of the two.")
             messages.append(f"{other}: is not used, {group[0].name} is preferred")
     return {name_of(group[0], below): group[0] for group in groups.values()}, messages
 
 
 def without_stem(name: str) -> str:
-    """Return the name of a stem file, whose suffix is `.stem.mp4`, without the part `.stem`."""
+    """Return the name of a `*.stem.mp4` file without the part `.stem`."""
     return name[: -len(STEM)] if name.lower().endswith(STEM) else name
 
 
 def name_of(path: Path, below: Path) -> str:
-    """Return the path below a folder without suffix, its parts joined by ` - `.
+    """Return the name of a file: its path below a folder, without suffix, with ` - ` between the parts.
 
-    Names are put in one Unicode form, since macOS spells an umlaut in two code points and others in one.
+    The name is in the Unicode form NFC, because macOS stores an umlaut as two code points and other systems as one.
     """
     return normalised(" - ".join(path.relative_to(below).with_name(path.stem).parts))
 
 
 def normalised(text: str) -> str:
-    """Return text in the Unicode form NFC."""
+    """Return a text in the Unicode form NFC."""
     return unicodedata.normalize("NFC", text)
 
 
-def found_in(folder: Path) -> str:
-    """The end of a sentence about a folder that holds something else."""
+def list_contents(folder: Path) -> str:
+    """Return the first five names in a folder, separated by commas, for the field `found` of an error."""
     if not folder.is_dir():
         return "no such folder"
     return ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
 
 
-def must_be_there(root: Path, how: str) -> None:
-    """For what cannot be downloaded: an InputError that says how to get it, unless `root` holds something."""
+def require_files(root: Path, problem: str, hint: str) -> None:
+    """Check that the folder of a data set contains files. Used by layouts that cannot download their data set.
+
+    Args:
+        root: folder of the data set.
+        problem: reason why the data set cannot be downloaded.
+        hint: way to get the data set, a sentence.
+
+    Raises:
+        InputError: the folder is missing or empty.
+    """
     if not (root.is_dir() and any(root.iterdir())):
-        raise InputError(f"data.download=true: {how}")
+        raise InputError("data.download=true", problem, hint=hint)

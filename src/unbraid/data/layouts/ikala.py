@@ -1,13 +1,15 @@
-"""iKala and MIR-1K: clips of karaoke, accompaniment on the left channel and voice on the right; the mixture is their sum.
+"""List iKala and MIR-1K: karaoke clips with the accompaniment on the left channel and the voice on the right channel.
+
+The mixture is the sum of the two channels. Neither data set has splits of its own.
 
 Sources: Chan et al. 2015, "Vocal activity informed singing voice separation with the iKala dataset"; Hsu and Jang 2010, "On
-the improvement of singing voice separation for monaural recordings using the MIR-1K dataset". Neither has splits of its own.
+the improvement of singing voice separation for monaural recordings using the MIR-1K dataset".
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from unbraid.data.layouts.folders import audio_files, by_name, found_in, must_be_there
+from unbraid.data.layouts.folders import audio_files, by_name, list_contents, require_files
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
 from unbraid.runs.errors import InputError
 
@@ -16,12 +18,18 @@ CHANNELS = {"accompaniment": 0, "vocals": 1}
 
 @dataclass(frozen=True)
 class KaraokeChannels:
-    """Stereo files in `Wavfile/` whose channels are two sources.
+    """List the stereo files in `Wavfile/`. The two channels of a file are two sources.
+
+    The id of a clip consists of the first parts of its file name, between the `_`. All clips with the same id are in the same
+    split.
 
     Args:
-        id_parts: how many `_`-separated parts of a file's name say which clips may not be torn apart by a split.
+        id_parts: number of parts of the file name in an id.
         valid: ids of the validation split, or its share of the ids.
         test: ids of the test split, or its share of the ids.
+
+    Raises:
+        InputError: `id_parts` is below 1.
     """
 
     id_parts: int
@@ -30,31 +38,42 @@ class KaraokeChannels:
 
     def __post_init__(self) -> None:
         if self.id_parts < 1:
-            raise InputError(f"id_parts must be at least 1, found {self.id_parts}")
+            raise InputError("id_parts", "too small", found=self.id_parts, expected="at least 1")
 
     def tracks(self, root: Path) -> Listing:
+        """List the clips under the root.
+
+        Args:
+            root: folder that contains `Wavfile/`.
+
+        Returns:
+            The tracks of all splits.
+
+        Raises:
+            InputError: `Wavfile/` lacks audio files, a file name has too few parts, or an id is unknown.
+        """
         folder = root / "Wavfile"
         clips = by_name(audio_files(folder), folder) if folder.is_dir() else {}
         if not clips:
-            place = folder if folder.is_dir() else root
-            raise InputError(f"{root}: is not iKala or MIR-1K: expected Wavfile/ with wav files, found {found_in(place)}")
+            contents = list_contents(folder if folder.is_dir() else root)
+            raise InputError(root, "not iKala or MIR-1K", found=contents, expected="Wavfile/ with wav files")
         ids = {name: self._id(name, path) for name, path in clips.items()}
         splits = split_of(ids.values(), self.valid, self.test)
-        return Listing([Track(name, splits[ids[name]], _sources(path)) for name, path in clips.items()])
+        return Listing(
+            [
+                Track(name, splits[ids[name]], {source: (AudioStream(path, channel=i),) for source, i in CHANNELS.items()})
+                for name, path in clips.items()
+            ]
+        )
 
     def fetch(self, root: Path) -> None:
-        must_be_there(
-            root,
-            "iKala is no longer distributed and MIR-1K cannot be downloaded from here; whoever has one "
-            f"puts its Wavfile folder at {root / 'Wavfile'}",
-        )
+        """Raise an InputError if the root is missing or empty: iKala and MIR-1K cannot be downloaded."""
+        problem = "iKala is not distributed any more, and MIR-1K cannot be downloaded automatically"
+        require_files(root, problem, f"Put the folder Wavfile of your copy into {root}.")
 
     def _id(self, name: str, path: Path) -> str:
         parts = name.split("_")
         if len(parts) < self.id_parts:
-            raise InputError(f"{path}: its name has {len(parts)} parts between '_', expected at least id_parts={self.id_parts}")
+            expected = f"at least id_parts={self.id_parts}"
+            raise InputError(path, "too few parts between '_' in the file name", found=len(parts), expected=expected)
         return "_".join(parts[: self.id_parts])
-
-
-def _sources(path: Path) -> dict[str, tuple[AudioStream, ...]]:
-    return {source: (AudioStream(path, channel=channel),) for source, channel in CHANNELS.items()}

@@ -1,7 +1,8 @@
-"""Tracks as rows of a table: which files each has, from a CSV or JSONL file.
+"""Read tables of tracks in CSV or JSONL: each row lists the files of one track.
 
-CSV: the first line names the columns. JSONL: one object per line with the same keys, where a list of files is their sum. The
-column `track` is the name and `split`, which may be absent, the split; all others hold files, relative to the table's folder.
+A CSV file has the column names in its first line. A JSONL file has one object per line, whose keys are the columns. Files in a
+list of a JSONL cell are summed. The column `track` is the name of the track, and the optional column `split` is its split. The
+other columns contain paths of files, relative to the folder of the table.
 """
 
 import csv
@@ -21,43 +22,81 @@ Cells = dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """A track's files by column, none where the cell is empty; `where` begins a sentence about it."""
+    """Store the files of one track by column.
+
+    Args:
+        track: name of the track.
+        split: split of the track, None if the table lacks a column `split`.
+        files: files of each column, an empty tuple if the cell is empty.
+        where: file and line of the row, for errors.
+    """
 
     track: str
     split: Split | None
     files: Mapping[str, tuple[Path, ...]]
     where: str
 
-    def one(self, column: str) -> Path | None:
-        """The file of a column that cannot be a sum."""
+    def single_file(self, column: str) -> Path | None:
+        """Return the file of a column that must not be a sum.
+
+        Args:
+            column: name of the column.
+
+        Returns:
+            The file, or None if the cell is empty.
+
+        Raises:
+            InputError: the cell lists several files.
+        """
         files = self.files.get(column, ())
         if len(files) > 1:
-            raise InputError(f"{self.where}: '{column}' has {len(files)} files, expected one")
+            raise InputError(self.where, f"several files in column '{column}'", found=len(files), expected="one")
         return files[0] if files else None
 
 
 def splits_of(rows: Sequence[ManifestRow], valid: Choice, test: Choice) -> dict[str, Split]:
-    """The split of each track: its own, or drawn where rows have none."""
-    own = {row.track: row.split for row in rows if row.split}
-    if own:
+    """Return the split of each track: the split in its row, or a drawn split if the table lacks a column `split`.
+
+    If the table has such a column, lists in `valid` and `test` raise an `InputError`.
+
+    Args:
+        rows: rows of all tracks.
+        valid: names of the validation tracks, or their share; see `split_of`.
+        test: names of the test tracks, or their share.
+
+    Returns:
+        The split of each track, by track name.
+    """
+    given = {row.track: row.split for row in rows if row.split}
+    if given:
         refuse_ids(valid, test)
-    return own or split_of([row.track for row in rows], valid, test)
+    return given or split_of([row.track for row in rows], valid, test)
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """Every row of a CSV or JSONL file; InputError with file and line where one cannot be used."""
+    """Read all rows of a table of tracks.
+
+    Args:
+        path: path of a CSV or JSONL file.
+
+    Returns:
+        The rows in the order of the file.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or has an invalid line. `where` is the file and the line.
+    """
     readers = {".csv": _csv_lines, ".jsonl": _jsonl_lines}
     if path.suffix.lower() not in readers:
-        raise InputError(f"{path}: expected a manifest that ends in .csv or .jsonl")
+        raise InputError(path, "unknown format of a table of tracks", expected="a name that ends in .csv or .jsonl")
     cells = dict(readers[path.suffix.lower()](path, _text(path)))
     if not cells:
-        raise InputError(f"{path}: is empty, expected one line for each track")
+        raise InputError(path, "empty table", expected="one line for each track")
     with_splits = any("split" in row for row in cells.values())
     rows: dict[str, ManifestRow] = {}
     for where, row in cells.items():
         track = _track(row, where)
         if track in rows:
-            raise InputError(f"{where}: the track '{track}' stands in {rows[track].where} too, expected each once")
+            raise InputError(where, f"track already in {rows[track].where}", found=track, expected="each track once")
         split = _split(row, where) if with_splits else None
         files = {name: _files(path.parent, name, row[name], where) for name in row if name not in ("track", "split")}
         rows[track] = ManifestRow(track, split, files, where)
@@ -65,20 +104,23 @@ def read_manifest(path: Path) -> list[ManifestRow]:
 
 
 def read_recordings(path: Path) -> dict[str, list[Path]]:
-    """Return the files of each instrument in a CSV file with the columns `instrum` and `path`.
+    """Read a CSV file of recordings with the columns `instrum` and `path`.
 
     Args:
         path: path of the CSV file; paths in it are relative to its folder.
 
+    Returns:
+        The files of each instrument, by its name.
+
     Raises:
-        InputError: a line cannot be used, or there is none.
+        InputError: the file is empty or has an invalid line.
     """
     recordings: dict[str, list[Path]] = {}
     for where, row in _csv_lines(path, _text(path), ("instrum", "path")):
         files = _files(path.parent, "path", (_single(row, "path", where),), where)
         recordings.setdefault(_single(row, "instrum", where), []).extend(files)
     if not recordings:
-        raise InputError(path, "empty", expected="one line for each recording")
+        raise InputError(path, "empty table", expected="one line for each recording")
     return recordings
 
 
@@ -87,12 +129,12 @@ def _text(path: Path) -> str:
         with open_regular(path) as file:
             data = file.read()
     except FileNotFoundError as error:
-        raise InputError(path, "no such file", expected="a manifest") from error
+        raise InputError(path, "no such file", expected="a table of tracks") from error
     try:
-        return data.decode("utf-8-sig")  # spreadsheets put a mark in front
+        return data.decode("utf-8-sig")  # spreadsheets write a byte order mark at the start
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}, line {line}: is not UTF-8, expected a text file in UTF-8") from error
+        raise InputError(f"{path}, line {line}", "not UTF-8", expected="a text file in UTF-8") from error
 
 
 def _csv_lines(path: Path, text: str, required: Sequence[str] = ("track",)) -> Iterator[tuple[str, Cells]]:
@@ -106,22 +148,23 @@ def _csv_lines(path: Path, text: str, required: Sequence[str] = ("track",)) -> I
             if not columns:
                 columns = _columns(cells, where, required)
             elif len(cells) != len(columns):
-                raise InputError(f"{where}: has {len(cells)} cells, expected {len(columns)}: {', '.join(columns)}")
+                expected = f"{len(columns)}: {', '.join(columns)}"
+                raise InputError(where, "wrong number of cells", found=len(cells), expected=expected)
             else:
                 yield where, {name: (cell,) if cell else () for name, cell in zip(columns, cells, strict=True)}
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: is not CSV: {error}") from error
+        raise InputError(f"{path}, line {reader.line_num}", f"not CSV: {error}") from error
 
 
 def _columns(names: list[str], where: str, required: Sequence[str]) -> list[str]:
     for name in required:
         if name not in names:
-            raise InputError(f"{where}: has no column '{name}'; found {', '.join(names)}")
+            raise InputError(where, f"column '{name}' is missing", found=", ".join(names))
     if "" in names:
-        raise InputError(f"{where}: column {names.index('') + 1} has no name, expected a source, track or split")
+        raise InputError(where, f"column {names.index('') + 1} has no name", expected="the name of a source, track or split")
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{where}: has {names.count(name)} columns '{name}', expected one")
+            raise InputError(where, f"column '{name}' occurs several times", found=names.count(name), expected="one")
     return names
 
 
@@ -130,36 +173,37 @@ def _jsonl_lines(path: Path, text: str) -> Iterator[tuple[str, Cells]]:
         where = f"{path}, line {number}"
         value = parse_json(line.encode(), where)
         if not isinstance(value, dict):
-            raise InputError(f'{where}: found {line.strip()[:40]}, expected an object {{"track": …}}')
+            raise InputError(where, "not an object", found=line.strip()[:40], expected='{"track": …}')
         yield where, {name: _strings(cell, name, where) for name, cell in value.items()}
 
 
 def _strings(cell: Any, name: str, where: str) -> tuple[str, ...]:
     parts = cell if isinstance(cell, list) else [] if cell is None or cell == "" else [cell]
     if not all(isinstance(part, str) and part for part in parts):
-        raise InputError(f"{where}: '{name}' is {json.dumps(cell)}, expected text, a list of texts or null")
+        expected = "a text, a list of texts or null"
+        raise InputError(where, f"invalid value of '{name}'", found=json.dumps(cell), expected=expected)
     return tuple(parts)
 
 
 def _single(row: Cells, name: str, where: str) -> str:
     values = row.get(name, ())
     if len(values) != 1:
-        raise InputError(f"{where}: '{name}' has {len(values)} values, expected one")
+        raise InputError(where, f"wrong number of values of '{name}'", found=len(values), expected="one")
     return values[0]
 
 
 def _track(row: Cells, where: str) -> str:
     track = _single(row, "track", where)
-    if Path(track).name != track or track == "..":  # scores and audio lie in folders of that name
-        raise InputError(f"{where}: the track is '{track}', expected a name that a folder can have")
+    if Path(track).name != track or track == "..":  # scores and audio are written to folders with this name
+        raise InputError(where, "invalid name of a track", found=track, expected="a name that a folder can have")
     return track
 
 
 def _split(row: Cells, where: str) -> Split:
-    found = _single(row, "split", where)
-    split = next((split for split in SPLITS if split == found), None)
+    name = _single(row, "split", where)
+    split = next((split for split in SPLITS if split == name), None)
     if split is None:
-        raise InputError(f"{where}: there is no split '{found}'; {unknown(found, SPLITS)}")
+        raise InputError(where, "unknown split", found=name, hint=unknown(name, SPLITS))
     return split
 
 
@@ -167,5 +211,5 @@ def _files(folder: Path, name: str, cells: tuple[str, ...], where: str) -> tuple
     files = tuple(folder / cell for cell in cells)
     for path in files:
         if not path.is_file():
-            raise InputError(f"{where}: '{name}' names {path}, and there is no such file")
+            raise InputError(where, f"no such file, from column '{name}'", found=path)
     return files

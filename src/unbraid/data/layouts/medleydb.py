@@ -1,14 +1,16 @@
-"""MedleyDB V1 and V2 as vocals and accompaniment: each the sum of the stems whose instruments say so.
+"""List MedleyDB V1 and V2 with the sources vocals and accompaniment.
 
-The mixture is the mix that the data set has, which was mastered and is not the sum of the stems. Source: Bittner et al. 2014,
-"MedleyDB: a multitrack dataset for annotation-intensive MIR research", and its instrument taxonomy.
+The instruments in the metadata assign each stem to one of the two sources. The stems of a source are summed. The mixture is the
+mastered mix of the data set, which differs from the sum of the stems. Source: Bittner et al. 2014, "MedleyDB: a multitrack
+dataset for annotation-intensive MIR research", and its instrument taxonomy.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unbraid.data.layouts.folders import found_in, must_be_there
+from unbraid.data.excluded_tracks import BLEED, missing, voices_and_instruments
+from unbraid.data.layouts.folders import list_contents, require_files
 from unbraid.data.layouts.grouping import Sources
 from unbraid.data.layouts.metadata import Metadata, read_metadata
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
@@ -21,15 +23,17 @@ VOICES = frozenset({
 })  # fmt: skip
 SOURCES = ("vocals", "accompaniment")
 YES_OR_NO, INSTRUMENTS = "'yes' or 'no'", "an instrument or a list of them"
-YES_NO = {"yes": True, "no": False, True: True, False: False}  # yaml reads a yes without quotes as true
+YES_NO = {"yes": True, "no": False, True: True, False: False}  # yaml parses `yes` without quotes as true
 
 
 @dataclass(frozen=True)
 class MedleyDB:
-    """Folders with stems, a mix and metadata; an artist, the part of a track's name before `_`, is in one split only.
+    """List the tracks of MedleyDB: folders with stems, a mix and metadata.
+
+    All tracks of an artist are in the same split. The artist is the part of a track's name before the first `_`.
 
     Args:
-        bleed: what to do with tracks in whose stems other instruments can be heard.
+        bleed: handling of tracks whose stems contain other instruments: `keep` or `leave_out`.
         valid: artists of the validation split, or its share of the artists.
         test: artists of the test split, or its share of the artists.
     """
@@ -39,80 +43,90 @@ class MedleyDB:
     test: Choice
 
     def tracks(self, root: Path) -> Listing:
-        found: dict[str, tuple[Sources, AudioStream]] = {}
+        """List the tracks under the root. Tracks without clean vocals and accompaniment are excluded.
+
+        Other files, a track that occurs twice, invalid metadata and unknown artists raise an `InputError`.
+
+        Args:
+            root: folder with the folders of the tracks, or with `Audio/`, `V1/` or `V2/`.
+
+        Returns:
+            The tracks, and the excluded tracks with their reasons.
+        """
+        streams: dict[str, tuple[Sources, AudioStream]] = {}
         left_out: dict[str, str] = {}
         for name, folder in _folders(root).items():
             try:
-                found[name] = self._read(folder / f"{name}{METADATA}")
-            except _CannotUse as reason:
+                streams[name] = self._read(folder / f"{name}{METADATA}")
+            except _ExcludedError as reason:
                 left_out[name] = str(reason)
-        artists = {name: name.split("_")[0] for name in found}
+        artists = {name: name.split("_")[0] for name in streams}
         splits = split_of(artists.values(), self.valid, self.test)
-        return Listing([Track(name, splits[artists[name]], *streams) for name, streams in found.items()], left_out)
+        return Listing([Track(name, splits[artists[name]], *streams[name]) for name in streams], left_out)
 
     def fetch(self, root: Path) -> None:
-        must_be_there(root, f"MedleyDB is given on request, see its home page; put its track folders at {root}")
+        """Raise an InputError if the root is missing or empty: MedleyDB is given on request and cannot be downloaded."""
+        hint = f"Request it on its home page and put the folders of its tracks into {root}."
+        require_files(root, "MedleyDB cannot be downloaded automatically", hint)
 
     def _read(self, file: Path) -> tuple[Sources, AudioStream]:
         if not file.is_file():
-            raise _CannotUse(f"has no {file.name}")
+            raise _ExcludedError(missing(file.name))
         metadata = read_metadata(file)
         if self.bleed == "leave_out" and _has_bleed(metadata):
-            raise _CannotUse("its stems bleed into each other")
+            raise _ExcludedError(BLEED)
         stems = _stems(metadata)
         for stream, kinds in stems.items():
             if len(kinds) > 1:
-                raise _CannotUse(f"{stream.path.name} holds voices and instruments")
+                raise _ExcludedError(voices_and_instruments(stream.path.name))
         sources = {name: tuple(stream for stream, kinds in stems.items() if name in kinds) for name in SOURCES}
         for name, streams in sources.items():
             if not streams:
-                raise _CannotUse(f"has no {name}")
+                raise _ExcludedError(missing(name))
         return sources, AudioStream(metadata.inside(file.parent, metadata.text("mix_filename"), "mix_filename"))
 
 
-class _CannotUse(Exception):  # noqa: N818  it is no error: the track is as it should be, and is left out
-    """Why a track is left out."""
+class _ExcludedError(Exception):
+    """Report that a track is excluded. The message is the reason."""
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    """The tracks' folders by name: all that have metadata or stems."""
-    found: dict[str, Path] = {}
+    """Return the folders of the tracks by name: all folders with metadata or stems."""
+    folders: dict[str, Path] = {}
     for place in PLACES:
         for path in sorted([*(root / place).glob(f"*/*{METADATA}"), *(root / place).glob("*/*_STEMS/")]):
             folder = path.parent
             if path.name.startswith(".") or not path.name.startswith(f"{folder.name}_"):
                 continue
-            if found.setdefault(folder.name, folder) != folder:
-                raise InputError(f"{folder}: is in {found[folder.name].parent} too, expected each track once")
-    if not any((folder / f"{name}{METADATA}").is_file() for name, folder in found.items()):
-        raise InputError(
-            f"{root}: is not MedleyDB: expected folders <Track>/ with <Track>{METADATA}, in it or in Audio/, V1/ or V2/, "
-            f"found {found_in(root)}"
-        )
-    return found
+            if folders.setdefault(folder.name, folder) != folder:
+                raise InputError(folder, f"track is also in {folders[folder.name].parent}", expected="each track once")
+    if not any((folder / f"{name}{METADATA}").is_file() for name, folder in folders.items()):
+        expected = f"folders <Track>/ with <Track>{METADATA}, in the root or in Audio/, V1/ or V2/"
+        raise InputError(root, "not MedleyDB", found=list_contents(root), expected=expected)
+    return folders
 
 
 def _has_bleed(metadata: Metadata) -> bool:
     value = metadata.get("has_bleed", object, YES_OR_NO)
     if not isinstance(value, str | bool) or value not in YES_NO:
-        raise metadata.wrong("has_bleed", YES_OR_NO)
+        metadata.refuse("has_bleed", YES_OR_NO)
     return YES_NO[value]
 
 
 def _stems(metadata: Metadata) -> dict[AudioStream, set[str]]:
-    """Return the stems, and which of `SOURCES` the instruments of each belong to."""
+    """Return the stems, each with those of `SOURCES` to which its instruments belong."""
     folder = metadata.inside(metadata.file.parent, metadata.text("stem_dir"), "stem_dir")
     stems = metadata.node("stems")
-    found = {}
+    kinds = {}
     for key in sorted(stems.tree, key=str):
         stem = stems.node(key)
-        found[AudioStream(stem.inside(folder, stem.text("filename"), "filename"))] = _kinds(stem)
-    return found
+        kinds[AudioStream(stem.inside(folder, stem.text("filename"), "filename"))] = _kinds(stem)
+    return kinds
 
 
 def _kinds(stem: Metadata) -> set[str]:
     value = stem.get("instrument", object, INSTRUMENTS)
     instruments = value if isinstance(value, list) else [value]
     if not instruments or not all(isinstance(name, str) for name in instruments):
-        raise stem.wrong("instrument", INSTRUMENTS)
+        stem.refuse("instrument", INSTRUMENTS)
     return {"vocals" if name in VOICES else "accompaniment" for name in instruments}

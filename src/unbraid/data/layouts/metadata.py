@@ -1,12 +1,13 @@
-"""Metadata files of data sets, YAML or JSON: typed values by key, and the files that they name.
+"""Read metadata files of data sets in YAML or JSON.
 
-Every error names the file and the key. A name in a metadata file never leads outside of the folder of its track.
+The type of each value is checked. Each error names the file and the key. File names in metadata must refer to files inside the
+folder of the track.
 """
 
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from unbraid.runs.documents import read_json, read_yaml
 from unbraid.runs.errors import InputError
@@ -15,12 +16,12 @@ T = TypeVar("T")
 
 
 class Metadata:
-    """A mapping in a metadata file.
+    """Read typed values from one mapping of a metadata file.
 
     Args:
         file: path of the file.
-        tree: parsed value, expected to be a mapping.
-        place: keys from the top of the file to the mapping, each followed by a dot.
+        tree: parsed value, which must be a mapping.
+        place: keys from the top of the file to this mapping, each followed by a dot.
 
     Raises:
         InputError: the value is not a mapping.
@@ -30,96 +31,109 @@ class Metadata:
         self.file, self.place = file, place
         if not isinstance(tree, dict):
             where = f"{file}, {place.removesuffix('.')}" if place else file
-            raise InputError(where, found=_shorten(tree), expected="keys with values")
+            raise InputError(where, "not a mapping", found=_shorten(tree), expected="keys with values")
         self.tree: dict[Any, Any] = tree
 
     def where(self, key: object) -> str:
-        """Return the file and the full key, for an error."""
+        """Return the file and the full key, for the field `where` of an error."""
         return f"{self.file}, {self.place}{key}"
 
     def get(self, key: object, kind: type[T], expected: str) -> T:
-        """Return a value of one type.
+        """Return a value that must have one type.
 
         Args:
-            key: name of the value.
-            kind: type of the value.
+            key: key of the value.
+            kind: required type.
             expected: description of valid values, for the error.
+
+        Returns:
+            The value.
 
         Raises:
             InputError: the key is missing, or its value has another type.
         """
         if key not in self.tree:
-            raise InputError(self.where(key), "missing", expected=expected)
+            raise InputError(self.where(key), "missing key", expected=expected)
         if not isinstance(self.tree[key], kind):
-            raise self.wrong(key, expected)
+            self.refuse(key, expected)
         return self.tree[key]
 
-    def wrong(self, key: object, expected: str) -> InputError:
-        """Return the error of a value that cannot be used.
+    def refuse(self, key: object, expected: str) -> NoReturn:
+        """Raise the error for an invalid value.
 
         Args:
-            key: name of the value.
+            key: key of the value.
             expected: description of valid values.
+
+        Raises:
+            InputError: always.
         """
-        return InputError(self.where(key), found=_shorten(self.tree[key]), expected=expected)
+        raise InputError(self.where(key), "invalid value", found=_shorten(self.tree[key]), expected=expected)
 
     def text(self, key: str) -> str:
-        """Return a text.
+        """Return a text without leading and trailing spaces.
+
+        Args:
+            key: key of the text.
+
+        Returns:
+            The text, which is not empty.
 
         Raises:
             InputError: the key is missing, or its value is not a text or is empty.
         """
         value = self.get(key, str, "a text").strip()
         if not value:
-            raise InputError(self.where(key), "empty", expected="a text")
+            raise InputError(self.where(key), "empty value", expected="a text")
         return value
 
     def node(self, key: object) -> "Metadata":
-        """Return the mapping under a key.
-
-        Raises:
-            InputError: the key is missing, or its value is not a mapping.
-        """
+        """Return the mapping under a key. A missing key and a value of another type raise an `InputError`."""
         return Metadata(self.file, self.get(key, object, "keys with values"), f"{self.place}{key}.")
 
     def nodes(self, key: str) -> Iterator["Metadata"]:
-        """Yield the mappings of a list.
-
-        Raises:
-            InputError: the key is missing, or its value is not a list of mappings.
-        """
+        """Yield the mappings of the list under a key. A missing key and a value of another type raise an `InputError`."""
         for number, tree in enumerate(self.get(key, list, "a list")):
             yield Metadata(self.file, tree, f"{self.place}{key}[{number}].")
 
     def inside(self, folder: Path, name: str, key: str) -> Path:
-        """Return the path of a file or folder that the metadata name.
+        """Return the path of a file or folder whose name is in the metadata.
 
         Args:
-            folder: folder that the name is relative to.
-            name: file or folder name.
-            key: key that the name comes from, for the error.
+            folder: folder to which the name is relative.
+            name: name of the file or folder.
+            key: key whose value contains the name, for the error.
+
+        Returns:
+            The path of the existing file or folder.
 
         Raises:
-            InputError: the name leads outside of the folder, or there is no such file.
+            InputError: the path is outside the folder, or the file does not exist.
         """
         parts = PurePath(name).parts
         if not parts or PurePath(name).is_absolute() or ".." in parts:
             expected = f"a file in {folder}"
-            raise InputError(self.where(key), "leads outside of the folder", found=_shorten(name), expected=expected)
+            raise InputError(self.where(key), "path outside the folder of the track", found=_shorten(name), expected=expected)
         if not _exists(folder / name):
             raise InputError(self.where(key), "no such file", found=folder / name)
         return folder / name
 
 
 def read_metadata(file: Path) -> Metadata:
-    """Read a YAML file, or a JSON file if its name ends in `.json`.
+    """Read a metadata file: JSON if its name ends in `.json`, else YAML.
+
+    Args:
+        file: path of the file.
+
+    Returns:
+        The mapping at the top of the file.
 
     Raises:
-        InputError: the file is missing, cannot be parsed, or does not hold a mapping.
+        InputError: the file is missing, cannot be parsed, or does not contain a mapping.
     """
     read, language = (read_json, "JSON") if file.suffix == ".json" else (read_yaml, "YAML")
     try:
-        return Metadata(file, read(file, finite=False))  # data sets may hold NaN in keys that nobody reads
+        return Metadata(file, read(file, finite=False))  # published metadata may contain NaN under unused keys
     except FileNotFoundError as error:
         raise InputError(file, "no such file", expected=f"metadata in {language}") from error
 
@@ -127,12 +141,12 @@ def read_metadata(file: Path) -> Metadata:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that is too long for the file system
+    except OSError:  # the name is too long for the file system
         return False
 
 
 def _shorten(value: object) -> str:
-    """Return a text of bounded size."""
+    """Return a value as a text of limited length."""
     shortener = reprlib.Repr()
     shortener.maxlevel, shortener.maxstring = 2, 60
     return shortener.repr(value)

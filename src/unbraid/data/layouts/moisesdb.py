@@ -1,16 +1,18 @@
-"""MoisesDB: a folder per song with `data.json` and several wav files for each stem, which are summed.
+"""List MoisesDB: a folder per song with `data.json` and several wav files for each stem, which are summed.
 
-The data set has no mixtures and no splits. Source: Pereira et al. 2023, "MoisesDB: A dataset for source separation beyond
-4-stems", arXiv:2307.15913.
+The data set contains neither mixtures nor splits.
+
+Source: Pereira et al. 2023, "MoisesDB: A dataset for source separation beyond 4-stems", arXiv:2307.15913.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unbraid.data.layouts.folders import found_in, must_be_there, normalised, subfolders, unpacked_folder
+from unbraid.data.excluded_tracks import BLEED, NO_STEM
+from unbraid.data.layouts.folders import list_contents, normalised, require_files, subfolders, unpacked_folder
 from unbraid.data.layouts.grouping import Sources, group_sources, source_name
-from unbraid.data.layouts.metadata import Metadata, read_metadata
+from unbraid.data.layouts.metadata import read_metadata
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
 from unbraid.runs.errors import InputError
 
@@ -22,11 +24,11 @@ STEMS = frozenset({
 
 @dataclass(frozen=True)
 class MoisesDB:
-    """Songs named by their uuid; an artist is in one split only.
+    """List the songs of MoisesDB, named by their uuid. All songs of an artist are in the same split.
 
     Args:
-        sources: stems that stay sources of their own; all others are summed to `other`. None: every stem is a source.
-        bleed: whether songs with a recording in which other instruments can be heard are used.
+        sources: stems that become sources; all others are summed to `other`. None: each stem becomes a source.
+        bleed: handling of songs with a recording that contains other instruments: `keep` or `leave_out`.
         valid: artists of the validation split, or its share of the artists.
         test: artists of the test split, or its share of the artists.
     """
@@ -37,6 +39,14 @@ class MoisesDB:
     test: Choice
 
     def tracks(self, root: Path) -> Listing:
+        """List the songs under the root. Other files, invalid metadata, unknown stems and artists raise an `InputError`.
+
+        Args:
+            root: folder of the data set, or the folder above it.
+
+        Returns:
+            The tracks, and the excluded tracks with their reasons.
+        """
         songs = self._read(root)
         left_out = {name: reason for name, song in songs.items() if (reason := self._reason(song))}
         used = {name: song for name, song in songs.items() if name not in left_out}
@@ -47,22 +57,23 @@ class MoisesDB:
         return Listing(tracks, left_out)
 
     def fetch(self, root: Path) -> None:
-        must_be_there(root, f"MoisesDB is given on request, see its home page; unpack moisesdb.zip at {root}")
+        """Raise an InputError if the root is missing or empty: MoisesDB is given on request and cannot be downloaded."""
+        hint = f"Request it on its home page and unpack moisesdb.zip into {root}."
+        require_files(root, "MoisesDB cannot be downloaded automatically", hint)
 
     def _read(self, root: Path) -> dict[str, "_MoisesSong"]:
-        place = unpacked_folder(root, _holds_songs)
+        place = unpacked_folder(root, lambda folder: any((path / METADATA).is_file() for path in subfolders(folder)))
         files = [folder / METADATA for folder in subfolders(place) if (folder / METADATA).is_file()]
         if not files:
-            raise InputError(root, "not MoisesDB", found=found_in(place), expected=f"folders <uuid>/ with {METADATA}")
+            expected = f"folders <uuid>/ with {METADATA}"
+            raise InputError(root, "not MoisesDB", found=list_contents(place), expected=expected)
         return {file.parent.name: _read_song(file) for file in files}
 
     def _reason(self, song: "_MoisesSong") -> str | None:
-        """Return why a song is left out, or None."""
+        """Return the reason for which a song is excluded, or None if it is used."""
         if not song.sources:
-            return "has no stem"
-        if song.has_bleed and self.bleed == "leave_out":
-            return "its recordings bleed into each other"
-        return None
+            return NO_STEM
+        return BLEED if song.has_bleed and self.bleed == "leave_out" else None
 
 
 @dataclass(frozen=True)
@@ -70,10 +81,6 @@ class _MoisesSong:
     artist: str
     sources: Sources
     has_bleed: bool
-
-
-def _holds_songs(folder: Path) -> bool:
-    return any((path / METADATA).is_file() for path in subfolders(folder))
 
 
 def _read_song(file: Path) -> _MoisesSong:
@@ -86,9 +93,5 @@ def _read_song(file: Path) -> _MoisesSong:
             path = f"{stem.text('stemName')}/{recording.text('id')}.{recording.text('extension')}"
             stream = AudioStream(recording.inside(file.parent, path, "id"))
             sources[name] = (*sources.get(name, ()), stream)
-            has_bleed |= _has_bleed(recording)
+            has_bleed |= "has_bleed" in recording.tree and recording.get("has_bleed", bool, "true or false")
     return _MoisesSong(normalised(metadata.text("artist")), sources, has_bleed)
-
-
-def _has_bleed(recording: Metadata) -> bool:
-    return "has_bleed" in recording.tree and recording.get("has_bleed", bool, "true or false")

@@ -1,7 +1,8 @@
-"""Data sets for Music-Source-Separation-Training (MSST), types 1 to 4 of its `docs/dataset_types.md`.
+"""List data sets in the formats of Music-Source-Separation-Training (MSST), types 1 to 4 of its `docs/dataset_types.md`.
 
-Training data are folders of songs (types 1 and 4), folders of instruments (type 2) or CSV files (type 3). In type 4 all stems
-of a chunk come from one song; in the others they come from different songs. Validation songs are folders with `mixture.wav`.
+Training data are folders of songs (types 1 and 4), folders of instruments (type 2) or CSV files (type 3). In type 4, all stems
+of a chunk come from the same song. In the other types, they come from different songs. Each validation song is a folder with
+`mixture.wav`.
 """
 
 import os
@@ -10,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from unbraid.data.layouts.folders import by_name, found_in, must_be_there
+from unbraid.data.excluded_tracks import NO_CHOSEN_STEM
+from unbraid.data.layouts.folders import by_name, list_contents, require_files
 from unbraid.data.layouts.grouping import Sources
 from unbraid.data.layouts.manifest import read_recordings
 from unbraid.data.layouts.singles import Singles
@@ -21,16 +23,19 @@ from unbraid.runs.errors import InputError, unknown
 
 @dataclass(frozen=True)
 class MSST:
-    """Training data of one type, and folders of validation and test songs.
+    """List training data of one type, and folders of validation and test songs.
 
     Args:
         type: data set type of MSST.
         remix: value of `data.sampling.remix`, which must be above 0 for type 1 and 0 for type 4.
         train: folders of training data, or CSV files for type 3, relative to the root.
         valid: folders of validation songs, relative to the root.
-        test: folders of test songs, or the share of the validation songs that are for testing.
-        instruments: stems to use; all others are ignored. None: all stems.
-        missing: whether a stem that a song lacks is an error or silent.
+        test: folders of test songs, or the share of the validation songs that become test songs.
+        instruments: stems that are used; all others are ignored. None: all stems.
+        missing: handling of a stem that a song does not have: `error`, or `silence` to make it silent.
+
+    Raises:
+        InputError: `remix` does not fit the type.
     """
 
     type: Literal[1, 2, 3, 4]
@@ -44,45 +49,59 @@ class MSST:
     def __post_init__(self) -> None:
         expected = {1: "above 0", 4: "0"}.get(self.type)
         if expected and (self.remix > 0) != (self.type == 1):
-            hint = "Type 1 mixes stems of different songs, type 4 takes them from one song."
-            raise InputError("type", f"{self.type} with data.sampling.remix={self.remix:g}", expected=expected, hint=hint)
+            hint = "Type 1 mixes stems of different songs, type 4 takes all stems from one song."
+            problem = f"type {self.type} does not fit data.sampling.remix"
+            raise InputError("type", problem, found=f"{self.remix:g}", expected=expected, hint=hint)
 
     def tracks(self, root: Path) -> Listing:
+        """List the training data and the songs under the root. Songs without a chosen stem are excluded.
+
+        Missing folders, folders that are listed twice, invalid CSV files and unknown instruments raise an `InputError`. So do
+        instruments without training data, and songs without a stem that other songs have.
+
+        Args:
+            root: folder to which the folders and CSV files are relative.
+
+        Returns:
+            The tracks, and the excluded tracks with their reasons.
+        """
         listings = [self._read(split, root, name) for split, names in self._places(root).items() for name in names]
         left_out = {name: reason for listing in listings for name, reason in listing.left_out.items()}
         tracks = [track for listing in listings for track in listing.tracks]
         if not isinstance(self.test, list):
-            tracks = _draw_test(tracks, self.test)
+            drawn = split_of((track.name for track in tracks if track.split == "valid"), 0.0, self.test)
+            tracks = [replace(track, split="test") if drawn.get(track.name) == "test" else track for track in tracks]
         instruments = self._instruments(tracks)
         used = {track.name: self._sources(track, instruments) for track in tracks}
-        left_out |= dict.fromkeys((name for name, sources in used.items() if not any(sources.values())), "has no chosen stem")
-        kept = [replace(track, sources=used[track.name]) for track in tracks if track.name not in left_out]
+        left_out |= dict.fromkeys((name for name, sources in used.items() if not any(sources.values())), NO_CHOSEN_STEM)
+        tracks = [replace(track, sources=used[track.name]) for track in tracks if track.name not in left_out]
         messages = [message for listing in listings for message in listing.messages]
-        return Listing(kept, left_out, messages, [error for listing in listings for error in listing.refused])
+        return Listing(tracks, left_out, messages, [error for listing in listings for error in listing.refused])
 
     def fetch(self, root: Path) -> None:
-        must_be_there(root, f"there is nothing to download for a data set of your own; put its folders at {root}")
+        """Raise an InputError if the root is missing or empty: the data set is the user's own and cannot be downloaded."""
+        require_files(root, "a data set of your own cannot be downloaded", f"Put its folders into {root}.")
 
     def _places(self, root: Path) -> dict[Split, list[str]]:
         """Return the folders and CSV files of each split."""
         places: dict[Split, list[str]] = {"train": self.train, "valid": self.valid}
         if isinstance(self.test, list):
             places["test"] = self.test
-        seen: set[Path | tuple[str, ...]] = set()
+        used: set[Path | tuple[str, ...]] = set()
         for split, names in places.items():
             for name in names:
                 place, is_table = root / name, split == "train" and self.type == 3
                 if not (place.is_file() if is_table else place.is_dir()):
-                    expected = "a CSV file" if is_table else "a folder"
-                    raise InputError(split, f"'{name}' is not there", found=found_in(root), expected=f"{expected} in {root}")
-                same: set[Path | tuple[str, ...]] = {place.resolve(), _label(Path(name))}
-                if same & seen:
+                    problem = f"no such {'CSV file' if is_table else 'folder'} as '{name}' in {root}"
+                    raise InputError(split, problem, found=list_contents(root), expected="an existing one")
+                identity: set[Path | tuple[str, ...]] = {place.resolve(), _label(Path(name))}
+                if identity & used:
                     raise InputError(split, "listed twice", found=name, expected="each folder once, in one split")
-                seen |= same
+                used |= identity
         return places
 
     def _read(self, split: Split, root: Path, name: str) -> Listing:
-        """Return the tracks of a folder or CSV file, named after it."""
+        """Return the tracks of a folder or CSV file. Their names begin with its name."""
         listing = (READERS[self.type] if split == "train" else _songs)(root / name)
         label = _label(Path(name))
         tracks = [
@@ -91,7 +110,7 @@ class MSST:
                 name=" - ".join([*label, track.name]),
                 split=split,
                 mixture=None if split == "train" else track.mixture,
-                lengths="trim",  # MSST takes the shortest stem, too
+                lengths="trim",  # MSST also cuts all stems to the shortest
             )
             for track in listing.tracks
         ]
@@ -99,16 +118,16 @@ class MSST:
         return replace(listing, tracks=tracks, left_out=left_out)
 
     def _instruments(self, tracks: Sequence[Track]) -> Sequence[str]:
-        """Return the stems to use; each has training data."""
+        """Return the stems that are used, and check that each of them has training data."""
         present = {name for track in tracks for name in track.sources}
         trained = {name for track in tracks if track.split == "train" for name, streams in track.sources.items() if streams}
         instruments = sorted(present) if self.instruments is None else self.instruments
         for name in instruments:
             if name not in present:
-                raise InputError("instruments", found=name, expected="stems of the data", hint=unknown(name, present))
+                raise InputError("instruments", "unknown stem", found=name, hint=unknown(name, present))
             if trained and name not in trained:
                 hint = f"Set data.layout.instruments=[{','.join(sorted(trained))}]."
-                raise InputError("instruments", f"no training data of '{name}'", expected="some of each stem", hint=hint)
+                raise InputError("instruments", f"no training data of stem '{name}'", hint=hint)
         return instruments
 
     def _sources(self, track: Track, instruments: Sequence[str]) -> Sources:
@@ -119,7 +138,8 @@ class MSST:
         lacking = [name for name, streams in sources.items() if not streams]
         if lacking and self.missing == "error" and len(lacking) < len(sources):
             hint = "Set data.layout.missing=silence, or choose data.layout.instruments."
-            raise InputError(track.name, f"has no stem '{lacking[0]}'", expected="the stems of all songs", hint=hint)
+            problem = f"stem '{lacking[0]}' is missing, which other songs have"
+            raise InputError(track.name, problem, expected="the same stems in all songs", hint=hint)
         return sources
 
 
@@ -148,12 +168,6 @@ READERS: dict[int, Callable[[Path], Listing]] = {1: _songs, 2: _singles, 3: _rec
 
 
 def _label(path: Path) -> tuple[str, ...]:
-    """Return the first parts of track names, which do not depend on where a folder outside of the root is."""
-    plain = path.with_suffix("") if path.suffix.lower() == ".csv" else path
-    return (plain.name,) if plain.is_absolute() else plain.parts
-
-
-def _draw_test(tracks: Sequence[Track], share: float) -> list[Track]:
-    """Return the tracks with a share of the validation songs as test songs."""
-    drawn = split_of((track.name for track in tracks if track.split == "valid"), 0.0, share)
-    return [replace(track, split="test") if drawn.get(track.name) == "test" else track for track in tracks]
+    """Return the first parts of track names: the parts of a relative path, or only the name of an absolute path."""
+    stripped = path.with_suffix("") if path.suffix.lower() == ".csv" else path
+    return (stripped.name,) if stripped.is_absolute() else stripped.parts

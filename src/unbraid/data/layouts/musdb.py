@@ -1,7 +1,7 @@
-"""MUSDB18: the compressed edition (`*.stem.mp4`) and the HQ edition (a folder of wav files per track).
+"""List MUSDB18: the compressed edition (`*.stem.mp4`) and the HQ edition (a folder of wav files per track).
 
-Both have `train/` and `test/`, in the root or in the folder that the archive was unpacked to. The validation tracks are the 14
-of `train/` that the `musdb` package names, or those of a `valid/` folder if there is one.
+Both editions have the folders `train/` and `test/`. The validation tracks are those of a folder `valid/`. Without that folder,
+they are the 14 tracks of `train/` that the `musdb` package uses for validation.
 
 Source: Rafii et al. 2017, doi 10.5281/zenodo.1117372 and 10.5281/zenodo.3338373.
 """
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from unbraid.data.excluded_tracks import NO_WAV_FILE
 from unbraid.data.layouts.folders import (
     audio_files,
     by_name,
-    found_in,
+    list_contents,
     split_folders,
     subfolders,
     unpacked_folder,
@@ -45,71 +46,90 @@ VALIDATION_TRACKS = frozenset({
 
 @dataclass(frozen=True)
 class MUSDB18:
-    """Either edition, recognised by what lies under the root.
+    """List the tracks of either edition. The edition is recognised by the files under the root.
 
     Args:
-        edition: the only one that will do: the compressed stems, or HQ.
+        edition: required edition, the compressed stem files (`stems`) or the wav files (`hq`). None: either edition.
     """
 
     edition: Literal["stems", "hq"] | None = None
 
     def tracks(self, root: Path) -> Listing:
+        """List the tracks under the root. Folders without wav files are excluded.
+
+        Args:
+            root: folder of the data set, or the folder above it.
+
+        Returns:
+            The tracks, and the excluded tracks with their reasons.
+
+        Raises:
+            InputError: the root does not contain MUSDB18, contains both editions or the wrong one, or a track lacks a wav file.
+        """
         splits = split_folders(unpacked_folder(root, lambda folder: bool(split_folders(folder))))
         stems = [path for folder in splits.values() for path in audio_files(folder) if path.name.lower().endswith(".stem.mp4")]
         folders = [path for folder in splits.values() for path in subfolders(folder)]
         songs = [path for path in folders if _wav_files(path)]
         if stems and songs:
-            raise InputError(
-                root, "holds both editions of MUSDB18", found=f"{stems[0].name} and {songs[0].name}/", expected="one"
-            )
+            examples = f"{stems[0].name} and {songs[0].name}/"
+            raise InputError(root, "both editions of MUSDB18", found=examples, expected="one of them")
         if not stems and not songs:
             expected = "train/ and test/ with *.stem.mp4 files or a folder of wav files per track"
-            raise InputError(root, "not MUSDB18", found=found_in(root), expected=expected)
-        found, example = ("stems", stems[0].name) if stems else ("hq", f"{songs[0].name}/")
-        if self.edition not in (None, found):
-            raise InputError(
-                root, "another edition", found=f"{found} ({example})", expected=f"data.layout.edition={self.edition}"
-            )
-        named = frozenset() if "valid" in splits else VALIDATION_TRACKS
-        tracks = [_stem_track(path, named) for path in stems] + [_wav_track(path, named) for path in songs]
-        return Listing(tracks, {path.name: "holds no wav file" for path in folders if path not in songs})
+            raise InputError(root, "not MUSDB18", found=list_contents(root), expected=expected)
+        edition, example = ("stems", stems[0].name) if stems else ("hq", f"{songs[0].name}/")
+        if self.edition not in (None, edition):
+            expected = f"data.layout.edition={self.edition}"
+            raise InputError(root, "wrong edition of MUSDB18", found=f"{edition} ({example})", expected=expected)
+        validation = frozenset() if "valid" in splits else VALIDATION_TRACKS
+        tracks = [_stem_track(path, validation) for path in stems] + [_wav_track(path, validation) for path in songs]
+        return Listing(tracks, {path.name: NO_WAV_FILE for path in folders if path not in songs})
 
     def fetch(self, root: Path) -> None:
-        """Download the 7-second edition through the `musdb` package, which needs ffmpeg and a network."""
+        """Download the 7-second edition with the `musdb` package, which needs ffmpeg and a network.
+
+        Args:
+            root: folder of the data set. If it contains files, nothing is downloaded.
+
+        Raises:
+            InputError: the root contains other files than MUSDB18, ffmpeg or the package is missing, or the download fails.
+        """
         if root.is_dir() and any(root.iterdir()):
-            self.tracks(root)  # a folder that holds something else is said, not filled
+            self.tracks(root)  # raises an error about a folder with other files
             return
         if not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
-            raise InputError("data.download=true: the musdb package needs ffmpeg and ffprobe on the PATH, and they are missing")
+            problem = "ffmpeg or ffprobe is not on the PATH, and the musdb package needs both"
+            raise InputError("data.download=true", problem, hint="Install ffmpeg.")
         try:
             import musdb
         except ModuleNotFoundError as error:
-            raise InputError("data.download=true: needs the musdb package: pip install 'unbraid[musdb]'") from error
+            hint = "pip install 'unbraid[musdb]'"
+            raise InputError("data.download=true", "the musdb package is missing", hint=hint) from error
         try:
             musdb.DB(root=str(root), download=True)
         except OSError as error:
-            raise InputError(f"data.download=true: the 7-second edition of MUSDB18 cannot be downloaded: {error}") from error
+            problem = f"the 7-second edition of MUSDB18 cannot be downloaded: {error}"
+            raise InputError("data.download=true", problem) from error
 
 
-def _split(path: Path, name: str, named_valid: frozenset[str]) -> Split:
+def _split(path: Path, name: str, validation: frozenset[str]) -> Split:
     folder = next(split for split in SPLITS if split == path.parent.name)
-    return "valid" if folder == "train" and name in named_valid else folder
+    return "valid" if folder == "train" and name in validation else folder
 
 
-def _stem_track(path: Path, named_valid: frozenset[str]) -> Track:
+def _stem_track(path: Path, validation: frozenset[str]) -> Track:
     name = without_stem(path.stem)
     sources = {source: (AudioStream(path, STEM_STREAMS[source]),) for source in SOURCES}
-    return Track(name, _split(path, name, named_valid), sources, AudioStream(path, STEM_STREAMS["mixture"]))
+    return Track(name, _split(path, name, validation), sources, AudioStream(path, STEM_STREAMS["mixture"]))
 
 
 def _wav_files(folder: Path) -> dict[str, Path]:
     return by_name((path for path in audio_files(folder) if path.suffix.lower() == ".wav"), folder)
 
 
-def _wav_track(folder: Path, named_valid: frozenset[str]) -> Track:
+def _wav_track(folder: Path, validation: frozenset[str]) -> Track:
     files = _wav_files(folder)
     for name in ("mixture", *SOURCES):
         if name not in files:
-            raise InputError(folder / f"{name}.wav", "this file of the track is missing")
+            raise InputError(folder / f"{name}.wav", "file of the track is missing")
     sources = {source: (AudioStream(files[source]),) for source in SOURCES}
-    return Track(folder.name, _split(folder, folder.name, named_valid), sources, AudioStream(files["mixture"]))
+    return Track(folder.name, _split(folder, folder.name, validation), sources, AudioStream(files["mixture"]))

@@ -1,36 +1,40 @@
-"""Songs in two versions: the mixture and its instrumental; the vocals are what the one has more than the other.
+"""List songs in two versions, the mixture and its instrumental. The vocals are the mixture minus the instrumental.
 
-Files are paired by name, never by their order. Both versions must be aligned sample for sample, as they are where they come
-from one session; a difference of two differently mastered releases is no voice. The store measures it (see `health`) and pairs
-that are not aligned are left out; of unequal lengths the shorter one counts.
+Files are paired by name, not by their order. Both versions must be aligned to the sample, as exports of one session are. The
+difference of two differently mastered releases does not contain a clean voice. `data/health/alignment.py` measures the
+alignment after decoding, and pairs that are not aligned are excluded. If the lengths differ, the longer version is cut.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unbraid.data.layouts.folders import audio_files, audio_files_below, found_in, must_be_there, normalised, preferred
+from unbraid.data.excluded_tracks import missing
+from unbraid.data.layouts.folders import audio_files, audio_files_below, list_contents, normalised, preferred, require_files
 from unbraid.data.layouts.manifest import ManifestRow, read_manifest, splits_of
 from unbraid.data.layouts.patterns import Pattern
 from unbraid.data.tracks import AudioStream, Choice, Listing, Split, Track
 from unbraid.runs.errors import InputError, unknown
 
-SHORT = {"mixture": ("mix",), "instrumental": ("instr", "inst")}  # what people write for the defaults
-SEPARATORS = "_", "-", " ", ".", "/"  # the last one: a folder for each pair
+SHORT = {"mixture": ("mix",), "instrumental": ("instr", "inst")}  # common abbreviations of the default names
+SEPARATORS = "_", "-", " ", ".", "/"  # the last one is for a folder per pair
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Two folders with files of the same names, files in one folder with two endings, or a table of pairs.
+    """List pairs in two folders with files of equal names, in one folder with two name endings, or in a table.
 
     Args:
-        mixture: how mixtures are found. A text with `*` is a pattern (see `patterns.py`) of files anywhere below the root, in
-            which `*` stands for the name of the pair. Any other text is a folder, or if there is no such folder the ending of
-            file names such as `<name>_mixture.wav`. With `pairs` it is a column.
-        instrumental: the same for instrumental versions.
-        pairs: a CSV or JSONL file (see `manifest.py`) to read instead of folders, relative to the root.
-        valid: names of the validation pairs, or their share; not used where `pairs` has a column `split`.
-        test: names of the test pairs, or their share; not used where `pairs` has a column `split`.
+        mixture: folder, file name ending or pattern of the mixtures. A text with `*` is a pattern (see `patterns.py`) of files
+            in any folder below the root; its `*` matches the name of the pair. Any other text is a folder. If that folder does
+            not exist, it is the ending of file names such as `<name>_mixture.wav`. With `pairs` it is a column.
+        instrumental: folder, file name ending, pattern or column of the instrumental versions.
+        pairs: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
+        valid: names of the validation pairs, or their share; unused if `pairs` has a column `split`.
+        test: names of the test pairs, or their share; unused if `pairs` has a column `split`.
+
+    Raises:
+        InputError: `mixture` and `instrumental` are equal.
     """
 
     mixture: str
@@ -41,40 +45,51 @@ class Pairs:
 
     def __post_init__(self) -> None:
         if self.mixture == self.instrumental:
-            raise InputError(f"mixture and instrumental are both '{self.mixture}', expected two names")
+            raise InputError("mixture", "same as instrumental", found=self.mixture, expected="two different names")
 
     def tracks(self, root: Path) -> Listing:
+        """List the pairs under the root. Files without a partner are excluded.
+
+        Args:
+            root: folder of the data set.
+
+        Returns:
+            The tracks, excluded tracks with their reasons, and messages about unused files.
+
+        Raises:
+            InputError: the root contains no pair, the table is invalid, or two files belong to one side of a pair.
+        """
         sides = (self.mixture, self.instrumental)
         rows, messages = self._read_files(root) if self.pairs is None else (self._read_table(root / self.pairs), [])
-        left_out = {row.track: f"has no {side}" for side in sides for row in rows if not row.files.get(side)}
-        whole = [row for row in rows if row.track not in left_out]
-        if not whole:
-            raise InputError(f"{root}: holds no pair, expected files of the same name as {sides[0]} and as {sides[1]}")
-        splits = splits_of(whole, self.valid, self.test)
-        tracks = [self._track(row, splits[row.track]) for row in whole]
+        left_out = {row.track: missing(side) for side in sides for row in rows if not row.files.get(side)}
+        complete = [row for row in rows if row.track not in left_out]
+        if not complete:
+            raise InputError(root, "holds no pair", expected=f"files of the same name as {sides[0]} and as {sides[1]}")
+        splits = splits_of(complete, self.valid, self.test)
+        tracks = [self._track(row, splits[row.track]) for row in complete]
         return Listing(tracks, left_out, messages, own_splits=any(row.split for row in rows))
 
     def fetch(self, root: Path) -> None:
-        must_be_there(root, f"there is nothing to download for pairs of your own; put the two folders at {root}")
+        """Raise an InputError if the root is missing or empty: the pairs are the user's own and cannot be downloaded."""
+        require_files(root, "pairs of your own cannot be downloaded", f"Put the two folders into {root}.")
 
     def _read_files(self, root: Path) -> tuple[Sequence[ManifestRow], list[str]]:
-        """Return the files of each pair by side, and messages."""
+        """Return the files of each pair by side, and messages about unused files."""
         sides = (self.mixture, self.instrumental)
-        in_folders = all((root / side).is_dir() for side in sides)
         files: dict[str, dict[str, Path]] = {}
         messages = []
-        if in_folders:
+        if all((root / side).is_dir() for side in sides):
             for side in sides:
-                files[side], of_side = preferred(audio_files(root / side), root / side)
-                messages += of_side
+                files[side], side_messages = preferred(audio_files(root / side), root / side)
+                messages += side_messages
         else:
             candidates, messages = preferred(audio_files_below(root), root)
             files = {side: _ending_in(candidates.values(), side, root) for side in sides}
             used = {path for named in files.values() for path in named.values()}
             unused = [path for path in candidates.values() if path not in used]
-            messages += [f"{path}: is left out, it is named like neither side" for path in unused]
+            messages += [f"{path}: is not used, its name is neither a mixture's nor an instrumental's" for path in unused]
         if not any(files.values()):
-            raise InputError(root, found=found_in(root), expected=_expected(sides))
+            raise InputError(root, "holds no pair", found=list_contents(root), expected=_expected(sides))
         names = sorted({name for named in files.values() for name in named})
         return [
             ManifestRow(name, None, {side: (files[side][name],) for side in sides if name in files[side]}, f"{root}, '{name}'")
@@ -87,27 +102,22 @@ class Pairs:
         for row in rows:
             for name in row.files:
                 if name not in columns:
-                    raise InputError(
-                        f"{row.where}: there is no use for '{name}'; {unknown(name, ('track', 'split', *columns))}"
-                    )
+                    hint = unknown(name, ("track", "split", *columns))
+                    raise InputError(row.where, "unknown column", found=name, hint=hint)
         for name in columns:
             if not any(name in row.files for row in rows):
-                raise InputError(f"{path}: has no column '{name}', expected track, {', '.join(columns)}")
+                raise InputError(path, f"column '{name}' is missing", expected=f"track, {', '.join(columns)}")
         return rows
 
     def _track(self, row: ManifestRow, split: Split) -> Track:
-        mixture = row.one(self.mixture)
-        assert mixture, "rows without one are left out"
+        mixture = row.single_file(self.mixture)
+        assert mixture, "rows without a mixture are excluded"
         instrumental = tuple(AudioStream(path) for path in row.files[self.instrumental])
         return Track(row.track, split, {"accompaniment": instrumental}, AudioStream(mixture), "vocals", lengths="trim")
 
 
 def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
-    """Return the files of one side by the name of their pair.
-
-    Raises:
-        InputError: two files are the same side of one pair.
-    """
+    """Return the files of one side by the name of their pair. Two files for one pair raise an `InputError`."""
     endings = (side, *SHORT.get(side, ()))
     texts = [side] if "*" in side else [f"*{separator}{ending}" for ending in endings for separator in SEPARATORS]
     patterns = [Pattern(text) for text in texts]
@@ -117,13 +127,13 @@ def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
         if name is None:
             continue
         if name in named:
-            raise InputError(path, f"is the {side} of '{name}', as {named[name].name} is", expected="one file")
+            raise InputError(path, f"second {side} of '{name}', the first is {named[name].name}", expected="one file")
         named[name] = path
     return named
 
 
 def _pair_name(pattern: Pattern, path: Path, root: Path) -> str | None:
-    """Return what the first `*` of a pattern stands for, below the folders of the file unless the pattern names these."""
+    """Return the text that the first `*` of a pattern matches, after the folders of the file if the pattern lacks a `/`."""
     match = pattern.match(path, root)
     if match is None:
         return None

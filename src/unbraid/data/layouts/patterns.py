@@ -1,8 +1,8 @@
-"""Match the names of audio files against patterns, and assign files to sources by them.
+"""Match file names against patterns, and assign the audio files of a track to its sources.
 
-In a pattern `*` stands for any text and `?` for any one character. All else is literal, brackets too. Case does not matter.
-A pattern with a `/` is compared with the path below the track's folder, any other pattern with the name of the file. The suffix
-may be left out: `*vox*` and `*vox.wav` both match `lead vox.wav`.
+In a pattern, `*` matches any text and `?` matches one character. All other characters match themselves, brackets included.
+Upper and lower case are equal. A pattern with a `/` is compared with the path below the track's folder. A pattern without a `/`
+is compared with the file name. The suffix is optional: `*vox*` and `*vox.wav` both match `lead vox.wav`.
 """
 
 import re
@@ -20,10 +20,10 @@ Patterns = Mapping[str, list[str] | str]
 
 
 class Pattern:
-    """One pattern.
+    """Match a file name or a path against one pattern.
 
     Args:
-        text: as the user typed it.
+        text: pattern as the user typed it, such as `*vox*` or `vocals/*`.
     """
 
     def __init__(self, text: str) -> None:
@@ -33,21 +33,29 @@ class Pattern:
         self.regex = re.compile("".join(wildcards.get(part) or re.escape(part) for part in parts), re.IGNORECASE | re.DOTALL)
 
     def match(self, path: Path, below: Path) -> re.Match[str] | None:
-        """Return the match of a file below a folder; each `*` is a group of it."""
+        """Return the match of a file, or None if the pattern does not match it.
+
+        Args:
+            path: path of the file.
+            below: folder at which the compared path starts.
+
+        Returns:
+            A match with one group for each `*` of the pattern.
+        """
         inner = path.relative_to(below)
-        tried = (inner.with_suffix(""), inner) if self.whole_path else (inner.stem, inner.name)
-        found = (self.regex.fullmatch(normalised(Path(text).as_posix())) for text in tried)
-        return next((match for match in found if match), None)
+        candidates = (inner.with_suffix(""), inner) if self.whole_path else (inner.stem, inner.name)
+        matches = (self.regex.fullmatch(normalised(Path(text).as_posix())) for text in candidates)
+        return next((match for match in matches if match), None)
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The files of one track by source.
+    """List the files of one track by source.
 
     Args:
-        files: files of each source, sorted.
-        unmatched: files that no pattern takes.
-        ambiguous: files that patterns of several sources take, with these patterns by source.
+        files: sorted files of each source.
+        unmatched: files that match none of the patterns.
+        ambiguous: files that match patterns of several sources, with the matching pattern of each of these sources.
     """
 
     files: Mapping[str, tuple[Path, ...]]
@@ -56,23 +64,28 @@ class Assignment:
 
 
 class SourcePatterns:
-    """Patterns of all sources.
+    """Assign the files of a track to sources by patterns.
 
     Args:
-        patterns: patterns by source. A pattern that begins with `!` excludes files from its source. The pattern `*` takes the
-            files that no other pattern takes.
+        patterns: patterns of each source. A pattern that begins with `!` excludes files from its source. The pattern `*`
+            matches the files that do not match any other pattern.
+
+    Raises:
+        InputError: a source has only excluding patterns, or two sources have the pattern `*`.
     """
 
     def __init__(self, patterns: Patterns) -> None:
         self.names = sorted(patterns)
         texts = {name: [value] if isinstance(value, str) else value for name, value in patterns.items()}
-        for name, of_source in texts.items():
-            if not any(not text.startswith(EXCLUDES) for text in of_source):
-                raise InputError(f"sources.{name}", found=of_source, expected="at least one pattern, such as '*vox*'")
-        rest = [name for name in self.names if CATCH_ALL in texts[name]]
-        if len(rest) > 1:
-            raise InputError("sources", f"'{CATCH_ALL}' takes all other files", found=" and ".join(rest), expected="one source")
-        self.rest = rest[0] if rest else None
+        for name, source_texts in texts.items():
+            if all(text.startswith(EXCLUDES) for text in source_texts):
+                expected = "a pattern without '!', such as '*vox*'"
+                raise InputError(f"sources.{name}", "matches no file", found=source_texts, expected=expected)
+        catch_all = [name for name in self.names if CATCH_ALL in texts[name]]
+        if len(catch_all) > 1:
+            expected = "one source with it, which gets all other files"
+            raise InputError("sources", f"pattern '{CATCH_ALL}' used twice", found=" and ".join(catch_all), expected=expected)
+        self.catch_all = catch_all[0] if catch_all else None
         self.included = {
             name: [Pattern(text) for text in texts[name] if not text.startswith(EXCLUDES) and text != CATCH_ALL]
             for name in self.names
@@ -83,41 +96,55 @@ class SourcePatterns:
         }
 
     def assign(self, files: Iterable[Path], folder: Path) -> Assignment:
-        """Assign the files below a track's folder."""
+        """Assign audio files to sources.
+
+        Args:
+            files: audio files of the track.
+            folder: folder of the track.
+
+        Returns:
+            The files by source, and the files that match no source or several sources.
+        """
         assigned: dict[str, list[Path]] = {name: [] for name in self.names}
         unmatched: list[Path] = []
         ambiguous: dict[Path, dict[str, str]] = {}
         for path in sorted(files):
-            found = self._sources_of(path, folder)
-            if len(found) > 1:
-                ambiguous[path] = found
-            elif found:
-                assigned[next(iter(found))].append(path)
+            matches = self._matching_sources(path, folder)
+            if len(matches) > 1:
+                ambiguous[path] = matches
+            elif matches:
+                assigned[next(iter(matches))].append(path)
             else:
                 unmatched.append(path)
         return Assignment({name: tuple(paths) for name, paths in assigned.items()}, unmatched, ambiguous)
 
-    def _sources_of(self, path: Path, folder: Path) -> dict[str, str]:
-        """Return the pattern that takes a file, of each source that has one."""
-        allowed = [name for name in self.names if not any(one.match(path, folder) for one in self.excluded[name])]
-        matches = {name: [one.text for one in self.included[name] if one.match(path, folder)] for name in allowed}
-        found = {name: texts[0] for name, texts in matches.items() if texts}
-        return found or ({self.rest: CATCH_ALL} if self.rest in allowed and self.rest else {})
+    def _matching_sources(self, path: Path, folder: Path) -> dict[str, str]:
+        """Return the sources whose patterns match a file, each with its first matching pattern."""
+        allowed = [name for name in self.names if not any(pattern.match(path, folder) for pattern in self.excluded[name])]
+        texts = {name: [pattern.text for pattern in self.included[name] if pattern.match(path, folder)] for name in allowed}
+        matches = {name: matching[0] for name, matching in texts.items() if matching}
+        return matches or ({self.catch_all: CATCH_ALL} if self.catch_all in allowed and self.catch_all else {})
 
 
 def read_patterns(file: Path) -> Patterns:
-    """Read patterns by source from a yaml file.
+    """Read the patterns of each source from a yaml file. They may be below the key `sources`.
+
+    Args:
+        file: path of the yaml file.
+
+    Returns:
+        The patterns by source.
 
     Raises:
-        InputError: the file is missing, is not yaml, or holds something else.
+        InputError: the file is missing, is not yaml, or contains other values than patterns.
     """
     tree = read_metadata(file).tree
     if not tree:
-        raise InputError(file, "empty", expected='lines such as vocals: ["*vox*", "*lead*"]')
+        raise InputError(file, "empty file", expected='lines such as vocals: ["*vox*", "*lead*"]')
     if [*tree] == ["sources"] and isinstance(tree["sources"], dict):
         tree = tree["sources"]
     for name, value in tree.items():
         texts = value if isinstance(value, list) else [value]
         if not isinstance(name, str) or not all(isinstance(text, str) for text in texts):
-            raise InputError(f"{file}, {name}", found=value, expected='a list of patterns such as ["*vox*"]')
+            raise InputError(f"{file}, {name}", "not patterns", found=value, expected='a list such as ["*vox*"]')
     return tree

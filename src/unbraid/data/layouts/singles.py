@@ -1,7 +1,7 @@
-"""Recordings of single sources that do not belong together: voices here, pianos there. Mixtures are made of any of them.
+"""List recordings of single sources that do not belong together, such as a folder of voices and a folder of pianos.
 
-In training each file is a track of one source, for the sampler to mix. Validation and test are songs that stay fixed as long as
-the files are the same.
+Each training file is a track of one source, and the sampler mixes files of different sources. Validation and test songs combine
+one file of each source. These songs stay the same as long as the files stay the same.
 """
 
 import hashlib
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-from unbraid.data.layouts.folders import audio_files_below, found_in, must_be_there, preferred, split_folders, subfolders
+from unbraid.data.excluded_tracks import outside_splits
+from unbraid.data.layouts.folders import audio_files_below, list_contents, preferred, require_files, split_folders, subfolders
 from unbraid.data.tracks import SPLITS, AudioStream, Choice, Listing, Split, Track, refuse_ids, split_of
 from unbraid.runs.errors import InputError, unknown
 
@@ -19,17 +20,28 @@ Files = dict[str, dict[str, Path]]  # by source, then by name
 
 @dataclass(frozen=True)
 class Singles:
-    """`{train,valid,test}/<source>/**/<any audio file>`, or the same without split folders.
+    """List the files in `{train,valid,test}/<source>/**/<audio file>`, or in `<source>/**/<audio file>`.
 
     Args:
-        valid: names of the validation files, or their share of each source; not used where there are split folders.
-        test: names of the test files, or their share of each source; not used where there are split folders.
+        valid: names of the validation files, or their share of each source; unused if there are split folders.
+        test: names of the test files, or their share of each source; unused if there are split folders.
     """
 
     valid: Choice
     test: Choice
 
     def tracks(self, root: Path) -> Listing:
+        """List the files under the root as tracks.
+
+        Args:
+            root: folder of the data set.
+
+        Returns:
+            The tracks, excluded tracks with their reasons, and messages about unused files.
+
+        Raises:
+            InputError: the root lacks folders of audio files, a split lacks a source, or `valid` or `test` is invalid.
+        """
         folders = split_folders(root)
         if folders:
             refuse_ids(self.valid, self.test)
@@ -38,66 +50,68 @@ class Singles:
         files = by_split or self._choose(_files(root, messages))
         sources = sorted({source for split in files.values() for source in split})
         if not sources:
-            raise InputError(f"{root}: expected a folder of audio files for each source, found {found_in(root)}")
-        for split, found in files.items():
+            expected = "a folder of audio files for each source"
+            raise InputError(root, "no sources", found=list_contents(root), expected=expected)
+        for split, split_files in files.items():
             for source in sources:
-                if found and not found.get(source):
-                    raise InputError(
-                        f"{root}: the {split} split has no file of '{source}', expected at least one of each source"
-                    )
-        stray = [path.name for path in subfolders(root) if folders and path.name not in folders]
+                if split_files and not split_files.get(source):
+                    problem = f"no file of '{source}' in the {split} split"
+                    raise InputError(root, problem, expected="at least one file of each source")
         tracks = _single_tracks(files.get("train", {})) + _songs("valid", files.get("valid", {}))
         tracks += _songs("test", files.get("test", {}))
-        return Listing(tracks, dict.fromkeys(stray, "lies beside the split folders"), messages, own_splits=bool(folders))
+        return Listing(tracks, outside_splits(root), messages, own_splits=bool(folders))
 
     def fetch(self, root: Path) -> None:
-        must_be_there(root, f"there is nothing to download for a data set of your own; put a folder per source at {root}")
+        """Raise an InputError if the root is missing or empty: the data set is the user's own and cannot be downloaded."""
+        require_files(root, "a data set of your own cannot be downloaded", f"Put a folder for each source into {root}.")
 
     def _choose(self, files: Files) -> dict[Split, Files]:
-        """Files by split; each source gives its own share."""
-        names = {name for found in files.values() for name in found}
+        """Return the files by split. A share is taken from each source separately."""
+        names = {name for source_files in files.values() for name in source_files}
         for option, choice in (("valid", self.valid), ("test", self.test)):
             for name in choice if isinstance(choice, list) else []:
                 if name not in names:
-                    raise InputError(f"{option}: the data has no file '{name}'; {unknown(name, names)}")
+                    raise InputError(option, f"the data has no file '{name}'", hint=unknown(name, names))
         chosen: dict[Split, Files] = {split: {} for split in SPLITS}
-        for source, found in files.items():
-            splits = split_of(found, _of(self.valid, found), _of(self.test, found))
+        for source, source_files in files.items():
+            splits = split_of(source_files, _choice_among(self.valid, source_files), _choice_among(self.test, source_files))
             for name, split in splits.items():
-                chosen[split].setdefault(source, {})[name] = found[name]
+                chosen[split].setdefault(source, {})[name] = source_files[name]
         return chosen
 
 
-def _of(choice: Choice, names: Mapping[str, Path]) -> Choice:
+def _choice_among(choice: Choice, names: Mapping[str, Path]) -> Choice:
     return [name for name in choice if name in names] if isinstance(choice, list) else choice
 
 
 def _files(folder: Path, messages: list[str]) -> Files:
-    """Return the files in the folder of each source, and add messages on those that are not used."""
-    found: Files = {}
+    """Return the files in the folder of each source, and add a message for each file that is not used."""
+    by_source: Files = {}
     for source in subfolders(folder):
         files, unused = preferred(audio_files_below(source), source)
         messages += unused
-        found |= {source.name: files} if files else {}
-    return found
+        by_source |= {source.name: files} if files else {}
+    return by_source
 
 
 def _single_tracks(files: Files) -> list[Track]:
     return [
         Track(f"{source} - {name}", "train", {source: (AudioStream(path),)})
-        for source, found in files.items()
-        for name, path in found.items()
+        for source, source_files in files.items()
+        for name, path in source_files.items()
     ]
 
 
 def _songs(split: Split, files: Files) -> list[Track]:
-    """As many songs as the source with most files has; the others begin again.
+    """Return songs of one file of each source, as many songs as the largest source has files. Smaller sources repeat files.
 
-    The order is that of a hash, since in that of the names files of the same number might meet.
+    The files of a source are ordered by a hash. In the order of the names, files with the same number could always meet.
     """
-    count = max((len(found) for found in files.values()), default=0)
-    shuffled = {source: sorted(found, key=lambda name: _hash(source, name)) for source, found in files.items()}
-    picked = {source: list(islice(cycle(names), count)) for source, names in shuffled.items()}
+    count = max((len(source_files) for source_files in files.values()), default=0)
+    picked: dict[str, list[str]] = {}
+    for source, named in files.items():
+        hashes = {name: hashlib.sha256(f"{source}/{name}".encode()).digest() for name in named}
+        picked[source] = list(islice(cycle(sorted(named, key=hashes.__getitem__)), count))
     return [
         Track(
             f"{split} {k + 1:04d}",
@@ -107,7 +121,3 @@ def _songs(split: Split, files: Files) -> list[Track]:
         )
         for k in range(count)
     ]
-
-
-def _hash(source: str, name: str) -> bytes:
-    return hashlib.sha256(f"{source}/{name}".encode()).digest()

@@ -1,7 +1,7 @@
-"""Slakh2100: a folder per track with `metadata.yaml`, the mixture, and one file for each MIDI instrument.
+"""List Slakh2100: a folder per track with `metadata.yaml`, the mixture, and one file for each MIDI instrument.
 
-Stems of the same instrument class are summed. In the redux edition `omitted/` holds tracks whose MIDI file is in another one.
-BabySlakh, the first 20 tracks, has no split folders.
+Stems of the same instrument class are summed. The folder `omitted/` of the redux edition contains tracks whose MIDI file also
+occurs in another track. BabySlakh, which consists of the first 20 tracks, does not have split folders.
 
 Source: Manilow et al. 2019, "Cutting Music Source Separation Some Slakh", WASPAA.
 """
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unbraid.data.layouts.folders import audio_files, by_name, found_in, must_be_there, subfolders, unpacked_folder
+from unbraid.data.excluded_tracks import IN_OMITTED, MIDI_IS_HELD_OUT, missing
+from unbraid.data.layouts.folders import audio_files, by_name, list_contents, require_files, subfolders, unpacked_folder
 from unbraid.data.layouts.grouping import Sources, group_sources, source_name
 from unbraid.data.layouts.metadata import Metadata, read_metadata
 from unbraid.data.tracks import AudioStream, Choice, Listing, Split, Track, refuse_ids, split_of
@@ -29,15 +30,14 @@ CLASSES = frozenset({
 
 @dataclass(frozen=True)
 class Slakh2100:
-    """Tracks in `train/`, `validation/`, `test/` and `omitted/`, or without such folders.
+    """List the tracks in `train/`, `validation/`, `test/` and `omitted/`, or in a folder without such subfolders.
 
     Args:
-        sources: instrument classes that stay sources of their own; all others are summed to `other`. None: every class is a
-            source.
-        omitted: whether tracks in `omitted/` are left out or used for training. Those whose MIDI file is in a validation or
-            test track are left out in any case.
-        valid: MIDI files (the `UUID` of their tracks) of the validation split, or their share; not used with split folders.
-        test: MIDI files of the test split, or their share; not used with split folders.
+        sources: instrument classes that become sources; all others are summed to `other`. None: each class becomes a source.
+        omitted: use of the tracks in `omitted/`: `leave_out`, or `train` to train on them. Tracks whose MIDI file is also in a
+            validation or test track are always excluded.
+        valid: MIDI files (the `UUID` of their tracks) of the validation split, or their share; unused with split folders.
+        test: MIDI files of the test split, or their share; unused with split folders.
     """
 
     sources: list[str] | None
@@ -46,38 +46,50 @@ class Slakh2100:
     test: Choice
 
     def tracks(self, root: Path) -> Listing:
+        """List the tracks under the root.
+
+        Other files, invalid metadata, a missing mixture, a track in two split folders and unknown names raise an `InputError`.
+
+        Args:
+            root: folder of the data set, or the folder above it.
+
+        Returns:
+            The tracks, and the excluded tracks with their reasons.
+        """
         songs, left_out = self._read(root)
         splits = self._splits(songs)
-        left_out |= {name: "its MIDI file is in a validation or test track too" for name in songs if name not in splits}
+        left_out |= {name: MIDI_IS_HELD_OUT for name in songs if name not in splits}
         sources = group_sources({name: songs[name].sources for name in splits}, self.sources, CLASSES)
         return Listing([Track(name, splits[name], sources[name], songs[name].mixture) for name in splits], left_out)
 
     def fetch(self, root: Path) -> None:
-        must_be_there(root, f"Slakh2100 is on Zenodo, record 4599666; unpack slakh2100_flac_redux.tar.gz at {root}")
+        """Raise an InputError if the root is missing or empty: Slakh2100 is not downloaded automatically."""
+        hint = f"Download slakh2100_flac_redux.tar.gz from Zenodo record 4599666 and unpack it into {root}."
+        require_files(root, "Slakh2100 cannot be downloaded automatically", hint)
 
     def _read(self, root: Path) -> tuple[dict[str, "_SlakhSong"], dict[str, str]]:
-        """Return the songs that can be used, and the reasons of all others."""
+        """Return the songs that are not excluded, and the reason for each excluded song."""
         place = unpacked_folder(root, lambda folder: any(_track_folders(folder)))
         folders = [*_track_folders(place)]
         if not folders:
             expected = f"train/, validation/ and test/ with Track00001/{METADATA} …"
-            raise InputError(root, "not Slakh2100", found=found_in(place), expected=expected)
+            raise InputError(root, "not Slakh2100", found=list_contents(place), expected=expected)
         songs: dict[str, _SlakhSong] = {}
         left_out = {}
         for folder in folders:
             if folder.name in songs or folder.name in left_out:
-                raise InputError(folder, "in two split folders", expected="each track in one")
+                raise InputError(folder, "track is in two split folders", expected="each track in one")
             if folder.parent.name == OMITTED and self.omitted == "leave_out":
-                left_out[folder.name] = f"is in {OMITTED}/"
+                left_out[folder.name] = IN_OMITTED
                 continue
             try:
                 songs[folder.name] = _read_song(folder, folder.parent.name if folder.parent != place else "")
             except _MissingStemError as error:
-                left_out[folder.name] = str(error)
+                left_out[folder.name] = missing(f"stems/{error}")
         return songs, left_out
 
     def _splits(self, songs: dict[str, "_SlakhSong"]) -> dict[str, Split]:
-        """Return the split of each song that is used."""
+        """Return the split of each song, without songs of `omitted/` whose MIDI file is held out."""
         if not any(song.folder for song in songs.values()):
             drawn = split_of((song.midi for song in songs.values()), self.valid, self.test)
             return {name: drawn[song.midi] for name, song in songs.items()}
@@ -92,18 +104,18 @@ class Slakh2100:
 
 @dataclass(frozen=True)
 class _SlakhSong:
-    folder: str  # of its split, empty without split folders
+    folder: str  # name of the split folder, empty without split folders
     midi: str
     sources: Sources
     mixture: AudioStream
 
 
 class _MissingStemError(Exception):
-    """A stem that should have been rendered is not there, as in a few published tracks."""
+    """Report that the file of a stem is missing, which happens in a few published tracks. The message is the stem's key."""
 
 
 def _track_folders(place: Path) -> Iterator[Path]:
-    """Yield the tracks' folders, those of split folders first."""
+    """Yield the folder of each track: those in split folders, or those in `place` if there are none."""
     folders = [place / name for name in (*SPLIT_FOLDERS, OMITTED) if (place / name).is_dir()]
     for folder in folders or [place]:
         yield from (path for path in subfolders(folder) if (path / METADATA).is_file())
@@ -113,7 +125,7 @@ def _read_song(folder: Path, split: str) -> _SlakhSong:
     metadata = read_metadata(folder / METADATA)
     mixture = by_name(audio_files(folder), folder).get(MIX)
     if mixture is None:
-        raise InputError(folder / f"{MIX}.flac", "this file of the track is missing")
+        raise InputError(folder / f"{MIX}.flac", "file of the track is missing")
     return _SlakhSong(split, metadata.text("UUID"), _sources(metadata, folder / "stems"), AudioStream(mixture))
 
 
@@ -126,7 +138,7 @@ def _sources(metadata: Metadata, folder: Path) -> Sources:
         if not stem.get("audio_rendered", bool, "true or false"):
             continue
         if key not in files:
-            raise _MissingStemError(f"has no stems/{key}")
+            raise _MissingStemError(key)
         name = source_name(stem, "inst_class")
         sources[name] = (*sources.get(name, ()), AudioStream(files[key]))
     return sources

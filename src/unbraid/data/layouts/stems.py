@@ -1,4 +1,8 @@
-"""Any data set with a folder per track: files named after their stems, files with free names and patterns, or a table."""
+"""List data sets with a folder for each track.
+
+The files of a track are named after its stems, or patterns assign them to sources. A table of tracks (see `manifest.py`) can
+replace the folders.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from unbraid.data.excluded_tracks import AUDIO_IN_SUBFOLDERS, NO_AUDIO_FILE, ONLY_A_MIXTURE, outside_splits
 from unbraid.data.layouts.folders import (
     audio_files,
     audio_files_below,
-    found_in,
-    must_be_there,
+    list_contents,
     normalised,
     preferred,
+    require_files,
     split_folders,
     subfolders,
 )  # fmt: skip
@@ -21,22 +26,24 @@ from unbraid.data.layouts.patterns import Assignment, Patterns, SourcePatterns, 
 from unbraid.data.tracks import AudioStream, Choice, Lengths, Listing, Split, Track, few
 from unbraid.runs.errors import InputError
 
-EMPTY = "holds no audio file"
-
 
 @dataclass(frozen=True)
 class Stems:
-    """`{train,valid,test}/<track>/<stem>.<any audio suffix>`, the same without split folders, or a manifest.
+    """List the tracks in `{train,valid,test}/<track>/<stem>.<audio suffix>`, in `<track>/<stem>.<audio suffix>` or in a table.
 
     Args:
-        mixture: the stem (or column of the manifest) that is the mixture; tracks without it have the sum of their stems.
-        missing: handling of a stem that a track lacks and others have: an error, or a stem of silence.
-        lengths: handling of files of unequal length within a track, see `Track`.
+        mixture: name of the stem (or table column) that contains the mixture. The mixture of a track without it is the sum of
+            its stems.
+        missing: handling of a stem that only some tracks have: `error`, or `silence` to make it silent in the other tracks.
+        lengths: handling of files of unequal length in a track, see `Track`.
         sources: patterns of file names by source (see `patterns.py`), or a yaml file with them, relative to the root. Several
             files of one source are summed. None: each file is a source, named after the file.
-        manifest: a CSV or JSONL file (see `manifest.py`) to read instead of folders, relative to the root.
-        valid: names of the validation tracks, or their share; not used if there are split folders or a column `split`.
-        test: names of the test tracks, or their share; not used if there are split folders or a column `split`.
+        manifest: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
+        valid: names of the validation tracks, or their share; unused if there are split folders or a column `split`.
+        test: names of the test tracks, or their share; unused if there are split folders or a column `split`.
+
+    Raises:
+        InputError: both `sources` and `manifest` are set.
     """
 
     mixture: str
@@ -49,55 +56,68 @@ class Stems:
 
     def __post_init__(self) -> None:
         if self.sources is not None and self.manifest is not None:
-            raise InputError(
-                "sources", "maps the files of folders, and a manifest names its files", expected="only one of them"
-            )
+            hint = "`sources` assigns the files of folders, and a table already lists the files of each source."
+            raise InputError("sources", "set together with manifest", expected="only one of them", hint=hint)
 
     def tracks(self, root: Path) -> Listing:
-        found = self._read(root)
-        sources = sorted({name for row in found.rows for name in row.files} - {self.mixture})
+        """List the tracks under the root. Errors that the user must resolve are in `Listing.refused`.
+
+        Args:
+            root: folder of the data set.
+
+        Returns:
+            The tracks, excluded tracks with their reasons, messages, and errors that the user must resolve.
+
+        Raises:
+            InputError: the root has neither track folders nor a valid table, or its tracks have only mixtures.
+        """
+        listed = self._read(root)
+        sources = sorted({name for row in listed.rows for name in row.files} - {self.mixture})
         if not sources:
-            raise InputError(f"{found.rows[0].where}: has no stem but '{self.mixture}', expected one for each source")
-        refused = [*found.refused, *self._missing(found.rows, sources), *self._mixtures(found.rows)]
-        whole = [row for row in found.rows if any(row.files.get(name) for name in sources)]
-        splits = splits_of(whole, self.valid, self.test)
-        left_out = found.left_out | {row.track: "has no stem but the mixture" for row in found.rows if row.track not in splits}
-        tracks = [self._track(row, splits[row.track], sources) for row in whole]
-        return Listing(tracks, left_out, found.messages, refused, any(row.split for row in found.rows))
+            problem = f"no stem other than '{self.mixture}'"
+            raise InputError(listed.rows[0].where, problem, expected="one file for each source")
+        refused = [*listed.refused, *self._missing(listed.rows, sources), *self._mixtures(listed.rows)]
+        used = [row for row in listed.rows if any(row.files.get(name) for name in sources)]
+        splits = splits_of(used, self.valid, self.test)
+        left_out = listed.left_out | {row.track: ONLY_A_MIXTURE for row in listed.rows if row.track not in splits}
+        tracks = [self._track(row, splits[row.track], sources) for row in used]
+        return Listing(tracks, left_out, listed.messages, refused, any(row.split for row in listed.rows))
 
     def fetch(self, root: Path) -> None:
-        must_be_there(root, f"there is nothing to download for a data set of your own; put its tracks at {root}")
+        """Raise an InputError if the root is missing or empty: the data set is the user's own and cannot be downloaded."""
+        require_files(root, "a data set of your own cannot be downloaded", f"Put its tracks into {root}.")
 
-    def _read(self, root: Path) -> "_Found":
+    def _read(self, root: Path) -> "_Listed":
         if self.manifest is not None:
-            return _Found(read_manifest(root / self.manifest))
+            return _Listed(read_manifest(root / self.manifest))
         if self.sources is None:
             return _with_one_spelling(_read_folders(root, None), self.mixture)
         patterns = read_patterns(root / self.sources) if isinstance(self.sources, str) else self.sources
-        return self._checked(_read_folders(root, SourcePatterns(patterns)), patterns)
+        return self._check_matches(_read_folders(root, SourcePatterns(patterns)), patterns)
 
-    def _checked(self, found: "_Found", patterns: Patterns) -> "_Found":
-        """Add what is known of sources without a file in any track: a mixture is then the sum, another source is an error."""
-        undecided = bool(found.refused)  # such as a file that two sources match, which neither has yet
+    def _check_matches(self, listed: "_Listed", patterns: Patterns) -> "_Listed":
+        """Add a message if the patterns of the mixture match no file, and an error for each other such source."""
+        has_errors = bool(listed.refused)  # such as a file that matches two sources and is not yet assigned to either
         for name in patterns:
-            if any(row.files.get(name) for row in found.rows):
+            if any(row.files.get(name) for row in listed.rows):
                 continue
             if name == self.mixture:
-                found.messages.append(f"{name}: matches no file of any track, mixtures are the sums of their sources")
-            elif not undecided:
-                found.refused.append(InputError(f"sources.{name}", "matches no file of any track", found=f"{patterns[name]}"))
-        return found
+                listed.messages.append(f"{name}: matches no file of any track, each mixture is the sum of its sources")
+            elif not has_errors:
+                error = InputError(f"sources.{name}", "matches no file of any track", found=f"{patterns[name]}")
+                listed.refused.append(error)
+        return listed
 
     def _missing(self, rows: Sequence[ManifestRow], sources: Sequence[str]) -> list[InputError]:
-        """Return an error for each source that some tracks lack, unless it is silent there."""
+        """Return an error for each source that only some tracks have, unless missing sources are silent."""
         lacking = {name: [row for row in rows if not row.files.get(name)] for name in sources}
         return [
             InputError(
                 without[0].where,
-                f"has no stem '{name}', which other tracks have",
+                f"stem '{name}' is missing, which other tracks have",
                 found=f"{len(without)} of {len(rows)} tracks without it: {few(row.track for row in without)}",
                 expected="a file in each track",
-                hint="data.layout.missing=silence makes it silent, data.layout.sources maps file names to sources",
+                hint="data.layout.missing=silence makes it silent, data.layout.sources assigns other file names to sources.",
             )
             for name, without in lacking.items()
             if self.missing == "error" and 0 < len(without) < len(rows)
@@ -107,7 +127,7 @@ class Stems:
         """Return an error for each track with several files of its mixture."""
         files = {row.where: row.files.get(self.mixture, ()) for row in rows}
         return [
-            InputError(where, f"has several files of '{self.mixture}'", found=few(path.name for path in paths), expected="one")
+            InputError(where, f"several files of '{self.mixture}'", found=few(path.name for path in paths), expected="one")
             for where, paths in files.items()
             if len(paths) > 1
         ]
@@ -119,8 +139,8 @@ class Stems:
 
 
 @dataclass
-class _Found:
-    """The rows that were read, and what was noticed."""
+class _Listed:
+    """Store the rows that were read, with excluded tracks, messages and errors as in `Listing`."""
 
     rows: list[ManifestRow]
     left_out: dict[str, str] = field(default_factory=dict)
@@ -128,66 +148,62 @@ class _Found:
     refused: list[InputError] = field(default_factory=list)
 
 
-def _read_folders(root: Path, patterns: SourcePatterns | None) -> _Found:
-    """Read the folder of each track; with patterns, the folders in it too."""
-    found = _Found([], _beside_the_splits(root))
+def _read_folders(root: Path, patterns: SourcePatterns | None) -> _Listed:
+    """Read the folder of each track. With patterns, its subfolders are read too."""
+    listed = _Listed([], outside_splits(root))
     for name, split, folder in _track_folders(root):
         try:
             candidates = (audio_files if patterns is None else audio_files_below)(folder)
             files, messages = preferred(candidates, folder, ignore_case=True)
         except InputError as error:
-            found.refused.append(error)
+            listed.refused.append(error)
             continue
-        found.messages += messages
+        listed.messages += messages
         if not files:
-            inner = patterns is None and audio_files_below(folder)
-            found.left_out[name] = "has audio files in subfolders only; name them in data.layout.sources" if inner else EMPTY
+            in_subfolders = patterns is None and audio_files_below(folder)
+            listed.left_out[name] = AUDIO_IN_SUBFOLDERS if in_subfolders else NO_AUDIO_FILE
         elif patterns is None:
-            found.rows.append(ManifestRow(name, split, {stem: (path,) for stem, path in files.items()}, str(folder)))
+            listed.rows.append(ManifestRow(name, split, {stem: (path,) for stem, path in files.items()}, str(folder)))
         else:
             assigned = patterns.assign(files.values(), folder)
-            found.rows.append(ManifestRow(name, split, assigned.files, str(folder)))
-            found.messages += [f"{path}: matches no source and is left out" for path in assigned.unmatched]
-            found.refused += _ambiguous(assigned)
-    if not found.rows:
-        if found.refused:
-            raise found.refused[0]
-        raise InputError(f"{root}: expected a folder of audio files for each track, found {found_in(root)}")
-    return found
+            listed.rows.append(ManifestRow(name, split, assigned.files, str(folder)))
+            listed.messages += [f"{path}: matches no source and is not used" for path in assigned.unmatched]
+            listed.refused += _ambiguous(assigned)
+    if not listed.rows:
+        if listed.refused:
+            raise listed.refused[0]
+        raise InputError(root, "no tracks", found=list_contents(root), expected="a folder of audio files for each track")
+    return listed
 
 
 def _track_folders(root: Path) -> list[tuple[str, Split | None, Path]]:
-    """Return name, split and folder of each track. A name that several splits have gets its split in front."""
+    """Return name, split and folder of each track. A name that occurs in several splits is prefixed with its split."""
     places: list[tuple[Split | None, Path]] = [*split_folders(root).items()] or [(None, root)]
     folders = [(normalised(folder.name), split, folder) for split, place in places for folder in subfolders(place)]
     counts = Counter(name for name, _, _ in folders)
     named = [(f"{split} - {name}" if split and counts[name] > 1 else name, split, folder) for name, split, folder in folders]
-    seen: dict[str, Path] = {}
+    used_names: dict[str, Path] = {}
     for name, _, folder in named:
-        if name in seen:
-            raise InputError(folder, "would have the name of another track", found=f"'{name}' as {seen[name]}")
-        seen[name] = folder
+        if name in used_names:
+            raise InputError(folder, f"same track name as {used_names[name]}", found=name, expected="a name of its own")
+        used_names[name] = folder
     return named
 
 
-def _beside_the_splits(root: Path) -> dict[str, str]:
-    splits = split_folders(root)
-    return {path.name: "lies beside the split folders" for path in subfolders(root) if splits and path.name not in splits}
-
-
-def _with_one_spelling(found: _Found, mixture: str) -> _Found:
-    """Give stems whose names differ in case only one name: that of the mixture, or the one in lower case."""
+def _with_one_spelling(listed: _Listed, mixture: str) -> _Listed:
+    """Give stems whose names differ only in case the same name: that of the mixture, or the name in lower case."""
     spellings: dict[str, set[str]] = {mixture.casefold(): {mixture}}
-    for row in found.rows:
+    for row in listed.rows:
         for stem in row.files:
             spellings.setdefault(stem.casefold(), set()).add(stem)
-    names = {folded: mixture if folded == mixture.casefold() else folded for folded, of in spellings.items() if len(of) > 1}
+    names = {folded: mixture if folded == mixture.casefold() else folded for folded, same in spellings.items() if len(same) > 1}
     for folded, name in names.items():
-        found.messages.append(f"{', '.join(sorted(spellings[folded]))}: spellings of one stem, '{name}'")
-    found.rows = [
-        replace(row, files={names.get(stem.casefold(), stem): paths for stem, paths in row.files.items()}) for row in found.rows
+        listed.messages.append(f"{', '.join(sorted(spellings[folded]))}: spellings of one stem, '{name}'")
+    listed.rows = [
+        replace(row, files={names.get(stem.casefold(), stem): paths for stem, paths in row.files.items()})
+        for row in listed.rows
     ]
-    return found
+    return listed
 
 
 def _ambiguous(assigned: Assignment) -> list[InputError]:
@@ -197,7 +213,7 @@ def _ambiguous(assigned: Assignment) -> list[InputError]:
             "matches several sources",
             found=" and ".join(f"{name} ('{text}')" for name, text in texts.items()),
             expected="one",
-            hint="Make a pattern narrower, or exclude files from a source with a pattern such as '!*vox*'",
+            hint="Make a pattern narrower, or exclude files from a source with a pattern such as '!*vox*'.",
         )
         for path, texts in assigned.ambiguous.items()
     ]

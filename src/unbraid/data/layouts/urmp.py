@@ -1,6 +1,6 @@
-"""URMP (University of Rochester Multi-Modal Music Performance): chamber music with a recording of each player.
+"""List URMP (University of Rochester Multi-Modal Music Performance): chamber music with a recording of each player.
 
-A piece is a folder with `AuMix_*.wav` and one `AuSep_*.wav` for each player. Players of the same instrument are summed.
+Each piece is a folder with `AuMix_*.wav` and one `AuSep_*.wav` for each player. Players of the same instrument are summed.
 
 Source: Li et al. 2019, "Creating a multitrack classical music performance dataset for multimodal music analysis", IEEE Trans.
 Multimedia.
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from unbraid.data.layouts.folders import audio_files, found_in, must_be_there, subfolders, unpacked_folder
+from unbraid.data.layouts.folders import audio_files, list_contents, require_files, subfolders, unpacked_folder
 from unbraid.data.layouts.grouping import Sources, group_sources
 from unbraid.data.tracks import AudioStream, Choice, Listing, Track, split_of
 from unbraid.runs.errors import InputError, unknown
@@ -25,11 +25,12 @@ PLAYER = re.compile(r"AuSep_\d+_(?P<code>[^_]+)_")
 
 @dataclass(frozen=True)
 class URMP:
-    """Folders like `01_Jupiter_vn_vc`; all arrangements of a title are in one split, since they share recordings.
+    """List the pieces in folders such as `01_Jupiter_vn_vc`.
+
+    All arrangements of a title are in the same split, because they share recordings.
 
     Args:
-        sources: instruments that stay sources of their own; all others are summed to `other`. None: every instrument is a
-            source.
+        sources: instruments that become sources; all others are summed to `other`. None: each instrument becomes a source.
         valid: titles of the validation split, or its share of the titles.
         test: titles of the test split, or its share of the titles.
     """
@@ -39,14 +40,25 @@ class URMP:
     test: Choice
 
     def tracks(self, root: Path) -> Listing:
+        """List the pieces under the root.
+
+        Args:
+            root: folder of the data set, or the folder above it.
+
+        Returns:
+            The tracks of all splits.
+
+        Raises:
+            InputError: the root does not contain URMP, a piece lacks its mixture or players, or a name is unknown.
+        """
         place = unpacked_folder(root, lambda folder: bool(_pieces(folder)))
         pieces = _pieces(place)
         if not pieces:
             expected = "folders like 01_Jupiter_vn_vc with AuMix_*.wav and AuSep_*.wav"
-            raise InputError(root, "not URMP", found=found_in(place), expected=expected)
+            raise InputError(root, "not URMP", found=list_contents(place), expected=expected)
         splits = split_of(pieces.values(), self.valid, self.test)
         sources = group_sources({folder.name: _players(folder) for folder in pieces}, self.sources, INSTRUMENTS.values())
-        # It is not documented that all recordings of a piece have the same length.
+        # The documentation of URMP does not state that all recordings of a piece have the same length.
         tracks = [
             Track(folder.name, splits[title], sources[folder.name], _mixture(folder), lengths="pad")
             for folder, title in pieces.items()
@@ -54,7 +66,9 @@ class URMP:
         return Listing(tracks)
 
     def fetch(self, root: Path) -> None:
-        must_be_there(root, f"URMP is given on request, see its home page; put its piece folders at {root}")
+        """Raise an InputError if the root is missing or empty: URMP is given on request and cannot be downloaded."""
+        hint = f"Request it on its home page and put the folders of its pieces into {root}."
+        require_files(root, "URMP cannot be downloaded automatically", hint)
 
 
 def _pieces(place: Path) -> dict[Path, str]:
@@ -71,16 +85,16 @@ def _players(folder: Path) -> Sources:
             continue
         code = match["code"]
         if code not in INSTRUMENTS:
-            raise InputError(path, found=code, expected="the code of an instrument", hint=unknown(code, INSTRUMENTS))
+            raise InputError(path, "unknown instrument in the file name", found=code, hint=unknown(code, INSTRUMENTS))
         name = INSTRUMENTS[code]
         sources[name] = (*sources.get(name, ()), AudioStream(path))
     if not sources:
-        raise InputError(folder / "AuSep_*.wav", "the recordings of the players are missing")
+        raise InputError(folder / "AuSep_*.wav", "recordings of the players are missing")
     return sources
 
 
 def _mixture(folder: Path) -> AudioStream:
     files = [path for path in audio_files(folder) if path.name.startswith("AuMix_")]
     if len(files) != 1:
-        raise InputError(folder / "AuMix_*.wav", found=f"{len(files)} files", expected="one")
+        raise InputError(folder / "AuMix_*.wav", "wrong number of mixtures", found=f"{len(files)} files", expected="one")
     return AudioStream(files[0])

@@ -1,0 +1,46 @@
+"""Reasons for which a track is excluded from a data set.
+
+A track is excluded at one of two times:
+
+- A layout excludes tracks when it lists the folder of the data set, see `Listing.left_out`. Nothing is decoded for this.
+- `MultitrackData` excludes the pairs of the layout `pairs` that are not aligned, after decoding them, see `NOT_ALIGNED`.
+
+All other findings of `data/health` are warnings, and the track is still used. `scripts/prepare.py` and the first lines of a
+training run print the excluded tracks with their reasons, under "left out".
+"""
+
+from pathlib import Path
+
+from unbraid.data.layouts.folders import split_folders, subfolders
+
+# The comment names the layouts that use the reason and the option that keeps the track, if there is one.
+NO_AUDIO_FILE = "has no audio file"  # stems, dnr
+NO_WAV_FILE = "has no wav file"  # musdb
+AUDIO_IN_SUBFOLDERS = "has audio files in subfolders only, set data.layout.sources to read them"  # stems
+OUTSIDE_SPLITS = "is not in one of the folders train, valid and test"  # stems, singles
+ONLY_A_MIXTURE = "has only a mixture"  # stems
+NO_STEM = "has no stem"  # moisesdb
+NO_CHOSEN_STEM = "has none of the stems in data.layout.instruments"  # msst
+BLEED = "its recordings contain other instruments (bleed)"  # moisesdb, medleydb; kept by data.layout.bleed=keep
+IN_OMITTED = "is in omitted/"  # slakh; kept by data.layout.omitted=train
+MIDI_IS_HELD_OUT = "its MIDI file is also in a validation or test track"  # slakh
+NOT_ALIGNED = "mixture and instrumental are not aligned"  # pairs; see `Alignment.good` in data/health/alignment.py
+
+
+def missing(name: str) -> str:
+    """Return the reason of a track without a file, source or side of a pair.
+
+    Layouts: `pairs` (mixture or instrumental), `medleydb` (metadata file or source), `slakh` (stem).
+    """
+    return f"has no {name}"
+
+
+def voices_and_instruments(file: str) -> str:
+    """Return the reason of a track with a stem file that contains voices and instruments. Layout: `medleydb`."""
+    return f"{file} contains voices and instruments"
+
+
+def outside_splits(root: Path) -> dict[str, str]:
+    """Return the folders of a data set that are not split folders, with the reason; empty without split folders."""
+    splits = split_folders(root)
+    return {folder.name: OUTSIDE_SPLITS for folder in subfolders(root) if splits and folder.name not in splits}
