@@ -350,9 +350,9 @@ def test_a_target_is_silent_when_all_of_its_sources_are(songs, tmp_path):
 def test_ranks_augment_otherwise(songs, tmp_path):
     data = module(songs, tmp_path, **CASES["augmented"])
     (first, *_) = data.train_dataloader()
-    one = data.mixing(first)
-    data.mixing.rank = 1
-    assert not torch.equal(one.mixture, data.mixing(first).mixture)
+    one = data.mixer(first)
+    data.mixer.rank = 1
+    assert not torch.equal(one.mixture, data.mixer(first).mixture)
 
 
 def test_a_gpu_that_is_not_there_is_said_before_anything_is_decoded(songs, tmp_path):
