@@ -25,7 +25,7 @@ CHUNK = 1 << 16  # samples per block, small enough for the cache of the processo
 
 @dataclass(frozen=True)
 class Health:
-    """Measurements of a track. All values are plain JSON: `Health(**values)` restores the result of `dataclasses.asdict`.
+    """Measurements of a track, as plain JSON values: `Health(**dataclasses.asdict(health))` equals `health`.
 
     Args:
         duration_seconds: duration of the decoded track, in seconds.
