@@ -33,7 +33,7 @@ def extraction(pitch=None, rate: int = 16000) -> Extraction:
 
 
 @pytest.mark.parametrize(("rate", "hop"), [(16000, 64), (22050, 88), (44100, 176), (48000, 192)])
-def test_there_is_a_point_at_every_hop(rate, hop):
+def test_one_control_point_per_hop(rate, hop):
     features = extraction(rate=rate)
     assert features.hop_length == hop
     time = torch.arange(rate // 2) / rate
@@ -43,7 +43,7 @@ def test_there_is_a_point_at_every_hop(rate, hop):
     assert found.f0[20:-20].median() == pytest.approx(440, rel=0.003)
 
 
-def test_what_has_no_pitch_gets_that_of_its_neighbours():
+def test_pitch_of_unvoiced_points_is_interpolated():
     f0 = torch.full((100,), 100.0)
     f0[60:], f0[30:60] = 400.0, 1234.0
     periodicity = torch.ones(100)
@@ -56,12 +56,12 @@ def test_what_has_no_pitch_gets_that_of_its_neighbours():
     assert (extraction().settled(Controls(f0, torch.full((100,), -100.0), periodicity)).f0 == 440).all()
 
 
-def test_silence_is_what_is_far_below_the_loudest_moment():
+def test_silence_is_relative_to_loudest_point():
     assert sounding(torch.tensor([-20.0, -70.0, -90.0])).tolist() == [True, True, False]
     assert not sounding(torch.full((3,), -100.0)).any()
 
 
-def test_chunks_that_begin_between_points_lie_between_them():
+def test_chunks_between_points_are_interpolated():
     ramp = Controls(torch.arange(11.0), torch.arange(11.0) + 100, torch.ones(11))
     other = Controls(torch.arange(6.0) + 50, torch.zeros(6), torch.zeros(6))
     table = ControlsTable([ramp, other], 64)
@@ -70,7 +70,7 @@ def test_chunks_that_begin_between_points_lie_between_them():
     assert found.loudness[0].tolist() == [101.5, 102.5, 103.5, 104.5]
 
 
-def test_each_track_is_listened_to_once(songs, tmp_path):
+def test_controls_are_extracted_once(songs, tmp_path):
     names = sorted(path for path in songs.rglob("vocals.wav"))
     tracks = [Track(path.parent.name, "train", {"vocals": (AudioStream(path),)}) for path in names]
     stored = Store(tmp_path / "store", 16000, 1, 1).open(tracks, progress=False)
@@ -96,7 +96,7 @@ def test_each_track_is_listened_to_once(songs, tmp_path):
         ({"chunk_seconds": 0.001}, "chunk_seconds must hold two control points"),
     ],
 )
-def test_what_makes_no_grid_is_refused(options, sentence):
+def test_arguments_out_of_range_are_refused(options, sentence):
     known = {"sample_rate": 16000, "channels": 1, "chunk_seconds": 1.0, "frames_per_second": 250.0, "voicing": 0.5}
     with pytest.raises(InputError, match=sentence):
         Extraction(**(known | options), pitch=Fixed("log"))

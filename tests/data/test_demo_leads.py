@@ -25,7 +25,7 @@ def spectra(track: np.ndarray) -> np.ndarray:
     return np.abs(np.fft.rfft(frames * np.hanning(4096))) ** 2
 
 
-def test_a_seed_fixes_every_sample_and_the_mixture_is_the_exact_sum():
+def test_leads_are_deterministic_and_sum_to_mixture():
     again = render_leads(1, SECONDS)
     assert list(leads(1)) == [*LEADS, "mixture"]
     for name, track in leads(1).items():
@@ -35,7 +35,7 @@ def test_a_seed_fixes_every_sample_and_the_mixture_is_the_exact_sum():
 
 
 @pytest.mark.parametrize("name", ["reed", "string"])
-def test_most_of_an_instrument_lies_on_the_harmonics_of_one_pitch(name):
+def test_instruments_are_periodic(name):
     """Found by autocorrelation: within a period it comes back to more than 0.9 in most frames."""
     power = spectra(leads(1)[name][0])
     lags = np.fft.irfft(power)
@@ -44,7 +44,7 @@ def test_most_of_an_instrument_lies_on_the_harmonics_of_one_pitch(name):
     assert np.median(periods.max(axis=1)) > 0.85
 
 
-def test_odd_harmonics_prevail_in_the_reed_only():
+def test_reed_has_stronger_odd_harmonics():
     shares = {}
     for name in ("reed", "string"):
         power = spectra(leads(3)[name][0])
@@ -56,7 +56,7 @@ def test_odd_harmonics_prevail_in_the_reed_only():
     assert shares["reed"] < shares["string"]
 
 
-def test_they_are_tracks_with_a_source_for_each_lead(tmp_path):
+def test_layout_has_one_source_per_lead(tmp_path):
     layout = DemoLeads(train=1, valid=1, test=1, seconds=1.0, seed=0)
     with pytest.raises(InputError, match="not rendered yet"):
         layout.tracks(tmp_path)

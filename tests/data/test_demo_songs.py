@@ -37,7 +37,7 @@ def spectra(track: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_tracks_are_stereo_integers_of_the_asked_length(seed: int) -> None:
+def test_tracks_are_stereo_integers(seed: int) -> None:
     assert list(song(seed)) == ["mixture", *STEMS]
     for track in song(seed).values():
         assert track.dtype == np.int16
@@ -49,7 +49,7 @@ def test_length_is_rounded_to_the_sample() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_mixture_is_the_exact_sum_and_peaks_below_full_scale(seed: int) -> None:
+def test_mixture_is_exact_sum_with_fixed_peak(seed: int) -> None:
     stems = sum(song(seed)[name].astype(np.int64) for name in STEMS)
     assert np.array_equal(song(seed)["mixture"], stems)
     peak = max(np.abs(track.astype(int)).max() for track in song(seed).values())
@@ -93,7 +93,7 @@ def test_untouched_mixture_scores_the_intended_difficulty(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_mask_separates_where_no_fixed_filter_can(seed: int) -> None:
+def test_mask_separates_better_than_fixed_filter(seed: int) -> None:
     """The Wiener gain of the song's own long-term spectra, the best fixed filter, is far below a mask that moves."""
     voice, rest = (spectra(track) for track in voice_and_rest(seed))
     mixture = voice + rest
@@ -104,7 +104,7 @@ def test_a_mask_separates_where_no_fixed_filter_can(seed: int) -> None:
     assert moving > fixed + 3
 
 
-def test_no_harmonic_folds_back() -> None:
+def test_harmonics_do_not_alias() -> None:
     """A tone at 3 kHz has three harmonics below the limit, the fourth and all that would alias are left out."""
     tone = harmonic_sum(np.full(200, 3000.0), np.ones((200, 40)))
     spectrum = np.abs(np.fft.rfft(tone * np.hanning(len(tone))))
@@ -119,6 +119,6 @@ def test_every_syllable_can_be_pronounced() -> None:
     assert set("".join(VOWELS)) == set(VOWEL_FORMANTS_HZ)
 
 
-def test_too_short_a_song_is_refused() -> None:
+def test_short_song_is_refused() -> None:
     with pytest.raises(ValueError, match=r"0\.5"):
         render_song(0, 0.5)

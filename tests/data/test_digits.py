@@ -32,7 +32,7 @@ def mnist(tmp_path):
     return tmp_path
 
 
-def test_bundled_digits_are_split_the_same_way_for_every_seed():
+def test_splits_do_not_depend_on_the_seed():
     one, two = digits(), digits(seed=1)
     assert {split: len(images.labels) for split, images in one.splits.items()} == {"train": 1294, "valid": 144, "test": 359}
     for split in ("train", "valid", "test"):
@@ -43,7 +43,7 @@ def test_bundled_digits_are_split_the_same_way_for_every_seed():
     assert len(torch.unique(pixels.flatten(1), dim=0)) == 1797  # no image in two splits
 
 
-def test_the_order_is_a_function_of_seed_and_epoch_and_ranks_share_it():
+def test_order_depends_on_seed_and_epoch_only():
     images = digits(size=8).splits["train"]
     whole = ShuffledBatches(images, 64, 0, 0, 1)
     assert torch.equal(whole[5].labels, ShuffledBatches(images, 64, 0, 0, 1)[5].labels)
@@ -55,7 +55,7 @@ def test_the_order_is_a_function_of_seed_and_epoch_and_ranks_share_it():
     assert len(torch.unique(seen.flatten(1), dim=0)) == len(whole) * 64
 
 
-def test_mnists_files_are_read_plain_and_zipped(mnist):
+def test_mnist_files_are_read_plain_and_compressed(mnist):
     data = digits(mnist, valid=0.2)
     assert data.summary() == "MNIST: 16 train, 4 valid, 5 test images of 28 x 28; 1 steps an epoch"
     raw = read_idx(mnist / "t10k-images-idx3-ubyte", IMAGES)
@@ -106,6 +106,6 @@ def test_broken_files_are_refused(mnist):
         ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(changed, sentence):
+def test_arguments_out_of_range_are_refused(changed, sentence):
     with pytest.raises(InputError, match=sentence):
         digits(**changed)

@@ -66,7 +66,7 @@ def _no_false_alarm():
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("step", [1, 4, 6, 8, 12, 17])
-def test_from_a_checkpoint_of_some_step(songs, tmp_path, num_workers, step):
+def test_resume_from_any_step(songs, tmp_path, num_workers, step):
     whole = fit(songs, tmp_path, num_workers, each_steps(1))
     (path,) = tmp_path.rglob(f"step={step}.ckpt")
     assert len({batch[1:] for batch in whole}) == EPOCHS * STEPS
@@ -74,14 +74,14 @@ def test_from_a_checkpoint_of_some_step(songs, tmp_path, num_workers, step):
 
 
 @pytest.mark.parametrize("fail_at", [1, 3, 6, 9])
-def test_from_where_it_failed(songs, tmp_path, fail_at):
+def test_resume_after_a_failure(songs, tmp_path, fail_at):
     whole = fit(songs, tmp_path, 0)
     seen = fit(songs, tmp_path, 0, ModelCheckpoint(filename="last", save_on_exception=True), fail_at)
     (path,) = tmp_path.rglob("last.ckpt")
     assert seen == whole[:fail_at] and fit(songs, tmp_path, 0, resume=path) == whole[fail_at:]
 
 
-def test_from_the_end_of_an_epoch(songs, tmp_path):
+def test_resume_from_end_of_epoch(songs, tmp_path):
     whole = fit(songs, tmp_path, 0, ModelCheckpoint(filename="{epoch}", monitor="valid/loss", save_top_k=-1))
     (path,) = tmp_path.rglob("epoch=1.ckpt")
     assert fit(songs, tmp_path, 0, resume=path) == whole[2 * STEPS :]
