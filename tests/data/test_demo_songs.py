@@ -1,4 +1,4 @@
-"""Truths about the demo songs: what a data set must keep, and what makes the task neither trivial nor hopeless."""
+"""Properties of the demo songs: exact sums, determinism, and a separation task of moderate difficulty."""
 
 from functools import cache
 
@@ -9,6 +9,7 @@ from unbraid.data.demo_songs.score import CONSONANTS, VOWELS, compose
 from unbraid.data.demo_songs.song import STEMS, render_song
 from unbraid.data.demo_songs.sounds import SAMPLE_RATE, harmonic_sum
 from unbraid.data.demo_songs.voice import CONSONANT_SOUNDS, VOWEL_FORMANTS_HZ
+from unbraid.runs.errors import InputError
 
 SECONDS = 12.0
 SEEDS = (0, 1, 2, 3)
@@ -21,7 +22,7 @@ def song(seed: int) -> dict[str, np.ndarray]:
 
 
 def voice_and_rest(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mono voice and mono sum of the other stems, `[samples]`."""
+    """Return the mono voice and the mono sum of the other stems, [samples] each."""
     voice = song(seed)["vocals"].astype(float).mean(axis=0)
     return voice, song(seed)["mixture"].astype(float).mean(axis=0) - voice
 
@@ -31,7 +32,7 @@ def usdr(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def spectra(track: np.ndarray) -> np.ndarray:
-    """Hann-windowed spectra `[frames, bins]`."""
+    """Return spectra with a Hann window. Shape: [frames, bins]."""
     frames = np.lib.stride_tricks.sliding_window_view(track, FFT)[::FFT_HOP]
     return np.fft.rfft(frames * np.hanning(FFT))
 
@@ -94,7 +95,7 @@ def test_untouched_mixture_scores_the_intended_difficulty(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_mask_separates_better_than_fixed_filter(seed: int) -> None:
-    """The Wiener gain of the song's own long-term spectra, the best fixed filter, is far below a mask that moves."""
+    """The best fixed filter is the Wiener filter of the long-term spectra of the song. A time-varying mask is much better."""
     voice, rest = (spectra(track) for track in voice_and_rest(seed))
     mixture = voice + rest
     power = np.mean(np.abs(voice) ** 2, axis=0), np.mean(np.abs(rest) ** 2, axis=0)
@@ -105,7 +106,7 @@ def test_mask_separates_better_than_fixed_filter(seed: int) -> None:
 
 
 def test_harmonics_do_not_alias() -> None:
-    """A tone at 3 kHz has three harmonics below the limit, the fourth and all that would alias are left out."""
+    """A tone of 3 kHz has three harmonics below the limit. The fourth and all aliasing harmonics are omitted."""
     tone = harmonic_sum(np.full(200, 3000.0), np.ones((200, 40)))
     spectrum = np.abs(np.fft.rfft(tone * np.hanning(len(tone))))
     hz = np.fft.rfftfreq(len(tone), 1 / SAMPLE_RATE)
@@ -120,5 +121,6 @@ def test_every_syllable_can_be_pronounced() -> None:
 
 
 def test_short_song_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"0\.5"):
+    with pytest.raises(InputError) as error:
         render_song(0, 0.5)
+    assert (error.value.where, error.value.found) == ("seconds", 0.5)

@@ -1,4 +1,4 @@
-"""Batches: what is gathered is what lies in the tracks, whoever gathers it, and from wherever."""
+"""Batches of `MultitrackData` equal the samples of the tracks, for every residency, number of workers and rank."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -41,15 +41,15 @@ def module(folder, tmp_path, **changes):
 
 
 def batches(data, count=None):
-    """The first batches of an epoch as the network sees them."""
+    """Return the first batches of an epoch as they are passed to the network."""
     return [
         data.on_after_batch_transfer(chunks) for chunks, _ in zip(data.train_dataloader(), range(count or 10**6), strict=False)
     ]
 
 
-def same(one, other):
-    return len(one) == len(other) and all(
-        torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x[:2], y[:2], strict=True)
+def same(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x[:2], y[:2], strict=True)
     )
 
 
@@ -92,9 +92,11 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_workers_do_not_change_the_batches(songs, tmp_path, case):
-    alone, helped = (batches(module(songs, tmp_path, num_workers=num_workers, **case)) for num_workers in (0, 2))
-    assert len(alone) == 3  # 6 chunks of 2 tracks in batches of 4
-    assert same(alone, helped)
+    without_workers, with_workers = (
+        batches(module(songs, tmp_path, num_workers=num_workers, **case)) for num_workers in (0, 2)
+    )
+    assert len(without_workers) == 3  # 6 chunks of 2 tracks in batches of 4
+    assert same(without_workers, with_workers)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -107,8 +109,8 @@ def test_residency_does_not_change_the_batches(songs, tmp_path, case, monkeypatc
 
 
 def test_batches_depend_on_the_seed(songs, tmp_path):
-    one, again, other = (batches(module(songs, tmp_path, seed=seed, **CASES["augmented"])) for seed in (0, 0, 1))
-    assert same(one, again) and not same(one, other)
+    first, again, other = (batches(module(songs, tmp_path, seed=seed, **CASES["augmented"])) for seed in (0, 0, 1))
+    assert same(first, again) and not same(first, other)
 
 
 @pytest.mark.parametrize("case", ["remix", "augmented"])
@@ -120,26 +122,26 @@ def test_mixture_is_sum_of_augmented_sources(songs, tmp_path, case):
 
 def test_augmentations_have_independent_random_streams(songs, tmp_path):
     gain = {"gain": Gain(0.25, 1.25)}
-    alone, beside = (batches(module(songs, tmp_path, augmentation=a)) for a in (gain, {"polarity": Polarity(0.0)} | gain))
-    assert same(alone, beside)
+    alone, second = (batches(module(songs, tmp_path, augmentation=a)) for a in (gain, {"polarity": Polarity(0.0)} | gain))
+    assert same(alone, second)
 
 
-@pytest.mark.parametrize("bank", ["host", "device"])
-def test_short_track_is_padded_with_silence(songs, tmp_path, bank):
+@pytest.mark.parametrize("residency", ["host", "device"])
+def test_short_track_is_padded_with_silence(songs, tmp_path, residency):
     tracks = module(songs, tmp_path).split("train")
     chunk, cpu = 5 * 8192, torch.device("cpu")
-    made = (
+    bank = (
         HostBank(tracks, ["vocals"], chunk, load=False, scaled=False)
-        if bank == "host"
+        if residency == "host"
         else DeviceBank(tracks, ["vocals"], chunk, cpu)
     )
-    rows = made.gather(torch.tensor([[0], [1]]), torch.zeros(2, 1, dtype=torch.int64))
+    rows = bank.gather(torch.tensor([[0], [1]]), torch.zeros(2, 1, dtype=torch.int64))
     assert rows.shape == (2, 1, 1, chunk) and rows.dtype == torch.int16
     assert (rows[..., 3 * 8192 :] == 0).all() and np.array_equal(rows[1, 0, 0, : 3 * 8192], tracks[1].samples[4, 0])
 
 
 def test_quiet_chunks_are_skipped(songs, tmp_path):
-    """Vocals of half a track are silent: chunks from there are not drawn."""
+    """Chunks are not drawn from the first half of the tracks, in which the vocals are silent."""
     data = module(songs, tmp_path)
     tracks = data.split("train")
     for track in tracks:
@@ -150,7 +152,7 @@ def test_quiet_chunks_are_skipped(songs, tmp_path):
         levels.tofile(track.entry / "levels.i8")
     quiet = Sampling("tracks", 0.0, -60.0, 0.0)
     starts = [module(songs, tmp_path, chunks_per_track=100, sampling=quiet).sampler().draw(step)[1] for step in range(40)]
-    assert min(start.min() for start in starts) >= 0.4 * 8192  # one second from there on has some of the voice
+    assert min(start.min() for start in starts) >= 0.4 * 8192  # a chunk of one second from here contains some vocals
     assert np.concatenate([module(songs, tmp_path).sampler().draw(step)[1] for step in range(40)]).min() < 1000
 
 
@@ -200,7 +202,7 @@ def test_ranks_validate_on_different_tracks(songs, tmp_path):
 
 
 def test_loaders_are_unsized_with_too_few_tracks(songs, tmp_path):
-    """Lightning skips validation where the length is 0, and the other processes would wait."""
+    """Lightning skips validation if the length of a loader is 0, and the other processes would wait."""
     data = module(songs, tmp_path)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     for rank, names in enumerate((["song 2"], [])):
@@ -257,7 +259,7 @@ GB = 10**9
 
 
 @pytest.mark.parametrize(
-    ("asked", "needed", "kind", "processes", "place"),
+    ("residency", "needed", "kind", "processes", "chosen"),
     [
         ("auto", 5 * GB, "cuda", 1, "device"),
         ("auto", 7 * GB, "cuda", 1, "host"),
@@ -269,25 +271,23 @@ GB = 10**9
         ("device", 9 * GB, "cuda", 1, "device"),
     ],
 )
-def test_fastest_residency_with_enough_memory_is_chosen(asked, needed, kind, processes, place, monkeypatch):
+def test_fastest_residency_with_enough_memory_is_chosen(residency, needed, kind, processes, chosen, monkeypatch):
     monkeypatch.setattr(banks.psutil, "virtual_memory", lambda: SimpleNamespace(available=20 * GB))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GB, 80 * GB))
-    assert choose(asked, needed, torch.device(kind), processes) == place
+    assert choose(residency, needed, torch.device(kind), processes) == chosen
 
 
 @pytest.mark.parametrize(
-    ("asked", "needed", "kind", "sentence"),
-    [
-        ("host", 21 * GB, "cpu", "data.residency=host: the samples need 21.0 GB, and 20.0 GB are free; use auto or disk"),
-        ("device", 11 * GB, "cuda", "data.residency=device: the samples need 11.0 GB, and 10.0 GB are free"),
-    ],
+    ("residency", "needed", "kind", "found", "expected"),
+    [("host", 21 * GB, "cpu", "20.0 GB free", "21.0 GB"), ("device", 11 * GB, "cuda", "10.0 GB free", "11.0 GB")],
 )
-def test_residency_without_enough_memory_is_refused(asked, needed, kind, sentence, monkeypatch):
+def test_residency_without_enough_memory_is_refused(residency, needed, kind, found, expected, monkeypatch):
     monkeypatch.setattr(banks.psutil, "virtual_memory", lambda: SimpleNamespace(available=20 * GB))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GB, 80 * GB))
-    with pytest.raises(InputError) as caught:
-        choose(asked, needed, torch.device(kind), 1)
-    assert sentence in str(caught.value)
+    with pytest.raises(InputError) as error:
+        choose(residency, needed, torch.device(kind), 1)
+    assert error.value.where == f"data.residency={residency}"
+    assert (error.value.found, error.value.expected) == (found, expected)
 
 
 def test_residence_names_size_and_location(songs, tmp_path):
@@ -296,21 +296,21 @@ def test_residence_names_size_and_location(songs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("option", "value", "where"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
-        ({"chunks_per_track": 0}, "chunks_per_track must be at least 1, found 0"),
-        ({"num_decode_workers": 0}, "num_decode_workers must be at least 1, found 0"),
-        ({"cache_dir": ""}, "cache_dir is empty, expected a folder"),
-        ({"root": ""}, "root is empty, expected a folder"),
-        ({"num_workers": -1}, "num_workers must be at least 0, found -1"),
-        ({"root": "/nowhere"}, "data.root=/nowhere: no such folder"),
+        ("batch_size", 0, "batch_size"),
+        ("chunks_per_track", 0, "chunks_per_track"),
+        ("num_decode_workers", 0, "num_decode_workers"),
+        ("cache_dir", "", "cache_dir"),
+        ("root", "", "root"),
+        ("num_workers", -1, "num_workers"),
+        ("root", "/nowhere", "data.root=/nowhere"),
     ],
 )
-def test_arguments_out_of_range_are_refused(songs, tmp_path, changes, sentence):
-    with pytest.raises(InputError) as caught:
-        module(songs, tmp_path, **changes)
-    assert sentence in str(caught.value)
+def test_arguments_out_of_range_are_refused(songs, tmp_path, option, value, where):
+    with pytest.raises(InputError) as error:
+        module(songs, tmp_path, **{option: value})
+    assert error.value.where.startswith(where)
 
 
 def test_empty_split_is_refused_before_decoding(own_songs, tmp_path):
@@ -323,8 +323,9 @@ def test_empty_split_is_refused_before_decoding(own_songs, tmp_path):
 
 
 def test_unknown_source_is_refused_before_decoding(songs, tmp_path):
-    with pytest.raises(InputError, match=r"targets\.x: the data has no source 'piano'"):
+    with pytest.raises(InputError) as error:
         module(songs, tmp_path / "cache", targets={"x": ["piano"]})
+    assert error.value.where == "targets.x"
     assert not (tmp_path / "cache").exists()
 
 
@@ -332,8 +333,9 @@ def test_data_without_pairs_is_refused(tmp_path):
     root = twins.pairs(tmp_path / "root")
     for path in (root / "instrumental").iterdir():
         path.rename(path.with_stem(f"{path.stem} karaoke"))
-    with pytest.raises(InputError, match="holds no pair"):
+    with pytest.raises(InputError) as error:
         module(root, tmp_path / "cache", layout=Pairs("mixture", "instrumental", None, 0.2, 0.2))
+    assert str(root) in str(error.value)
 
 
 def test_target_is_silent_if_all_sources_are(songs, tmp_path):
@@ -350,26 +352,29 @@ def test_target_is_silent_if_all_sources_are(songs, tmp_path):
 def test_ranks_augment_differently(songs, tmp_path):
     data = module(songs, tmp_path, **CASES["augmented"])
     (first, *_) = data.train_dataloader()
-    one = data.mixer(first)
+    batch = data.mixer(first)
     data.mixer.rank = 1
-    assert not torch.equal(one.mixture, data.mixer(first).mixture)
+    assert not torch.equal(batch.mixture, data.mixer(first).mixture)
 
 
 def test_missing_gpu_is_refused_before_decoding(songs, tmp_path):
-    data = module(songs, tmp_path / "one")
+    data = module(songs, tmp_path)
     data.tracks, data.residency = [], "device"
     data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
-    with pytest.raises(InputError, match=r"data\.residency=device: the network runs on cpu, expected a GPU"):
+    with pytest.raises(InputError) as error:
         data.prepare_data()
+    assert (error.value.where, error.value.found) == ("data.residency=device", "cpu")
 
 
 def test_layout_error_has_the_full_key(tmp_path):
     root = twins.pairs(tmp_path / "root")
-    with pytest.raises(InputError, match=r"^data\.layout\.test: the data has no id 'zz'"):
+    with pytest.raises(InputError) as error:
         module(root, tmp_path / "cache", layout=Pairs("mixture", "instrumental", None, 0.2, ["zz"]))
+    assert str(error.value).startswith("data.layout.test")
 
 
 def test_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file: is a file"):
+    with pytest.raises(InputError) as error:
         module(tmp_path / "file", tmp_path / "cache")
+    assert error.value.where.startswith(f"data.root={tmp_path / 'file'}")

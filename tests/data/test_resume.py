@@ -1,4 +1,4 @@
-"""A run that goes on from a checkpoint sees the batches that it would have seen, wherever in an epoch it was cut off."""
+"""A resumed run gets the same batches as an uninterrupted run, wherever in an epoch it was interrupted."""
 
 import warnings
 
@@ -15,7 +15,7 @@ EPOCHS, STEPS = 3, 6
 
 
 class Recorder(pl.LightningModule):
-    """Remembers what it was trained on; may fail once at some step."""
+    """A module that records its training batches, and optionally fails at a step."""
 
     def __init__(self, fail_at=None):
         super().__init__()
@@ -23,7 +23,7 @@ class Recorder(pl.LightningModule):
 
     def training_step(self, batch, index):
         if len(self.seen) == self.fail_at:
-            raise RuntimeError("cut off")
+            raise RuntimeError("interrupted")
         self.seen.append((index, batch.mixture.sum().item(), batch.sources.sum().item()))
         return (self.weight - batch.mixture.mean()).square().sum()
 
@@ -58,7 +58,7 @@ def each_steps(number):
 
 @pytest.fixture(autouse=True)
 def _no_false_alarm():
-    """Lightning says where it thinks that a loader cannot be resumed."""
+    """Turn the warning of Lightning about loaders that cannot be resumed into an error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="You're resuming from a checkpoint that ended before the epoch ended")
         yield

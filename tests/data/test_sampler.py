@@ -1,4 +1,4 @@
-"""The sampler is a pure function: no history, no workers, no ranks in what is drawn."""
+"""The sampler is a pure function of seed and step: draws do not depend on history, workers or ranks."""
 
 import numpy as np
 import pytest
@@ -19,14 +19,14 @@ def sampler(**changes):
 
 
 def epoch(number=0, **changes):
-    """All chunks of an epoch. Shape: [chunks, sources] each."""
+    """Return track indices and starts of all chunks of an epoch. Shape: [chunks, sources] each."""
     drawing = sampler(**changes)
     steps = range(number * drawing.steps_per_epoch, (number + 1) * drawing.steps_per_epoch)
     return tuple(np.concatenate(part) for part in zip(*(drawing.draw(step) for step in steps), strict=True))
 
 
-def same(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+def same(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 ALL = {
@@ -88,7 +88,7 @@ def test_chunks_are_inside_tracks_and_cover_them(sampling):
     room = np.maximum(np.array(LENGTHS) - 400, 0)
     assert (starts >= 0).all() and (starts <= room[tracks]).all()
     assert starts[tracks == 1].min() < 50 and starts[tracks == 1].max() > 4550
-    assert (starts[tracks == 2] == 0).all()  # shorter than a chunk: from its beginning
+    assert (starts[tracks == 2] == 0).all()  # a track shorter than a chunk
 
 
 @pytest.mark.parametrize(("probability", "expected"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
@@ -104,7 +104,7 @@ def test_tracks_of_single_sources_are_always_mixed():
     holds = np.array([[True, False], [False, True], [True, False], [True, False]])
     tracks, _ = epoch(holds=holds)
     assert set(tracks[:, 0]) == {0, 2, 3} and set(tracks[:, 1]) == {1}
-    assert len(tracks) == 3 * 16  # as many as the source with most tracks has
+    assert len(tracks) == 3 * 16  # the source with the most tracks has three
 
 
 def silent_below(position):
@@ -119,7 +119,7 @@ def test_silent_chunks_are_redrawn_except_a_share():
 
     assert share(1.0) == pytest.approx(0.5, abs=0.01)
     assert share(0.0) < 0.01
-    # Half of the chunks are silent; of those a share stays, whatever it is drawn again.
+    # Half of the chunks are silent, and 30 % of them are kept.
     assert share(0.3) == pytest.approx(0.5 * 0.3, abs=0.03)
 
 
@@ -148,21 +148,22 @@ def test_epoch_steps_are_numbered_over_the_run():
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "where", "found"),
     [
-        (("tracks", 1.5, None, 0.0), r"remix must lie in \[0, 1\], found 1.5"),
-        (("tracks", 0.0, None, -0.1), r"keep_silent must lie in \[0, 1\], found -0.1"),
-        (("tracks", 0.0, 3.0, 0.0), "skip_below_db must be below 0 dB, found 3.0"),
+        (("tracks", 1.5, None, 0.0), "remix", 1.5),
+        (("tracks", 0.0, None, -0.1), "keep_silent", -0.1),
+        (("tracks", 0.0, 3.0, 0.0), "skip_below_db", "3 dB"),
     ],
 )
-def test_arguments_out_of_range_are_refused(options, sentence):
-    with pytest.raises(InputError, match=sentence):
+def test_arguments_out_of_range_are_refused(options, where, found):
+    with pytest.raises(InputError) as error:
         Sampling(*options)
+    assert (error.value.where, error.value.found) == (where, found)
 
 
 def test_sources_with_fewer_tracks_repeat_no_chunk():
     holds = np.array([[True, False]] * 3 + [[False, True]] * 2)
-    tracks, starts = epoch(lengths=[407] * 5, holds=holds, chunks_per_track=5, batch_size=5)  # 8 positions each
+    tracks, starts = epoch(lengths=[407] * 5, holds=holds, chunks_per_track=5, batch_size=5)  # 8 start positions per track
     assert len(tracks) == 15
     for source in range(2):
         assert len({*zip(tracks[:, source].tolist(), starts[:, source].tolist(), strict=True)}) == 15
