@@ -79,7 +79,7 @@ def test_shell_completion_knows_the_choices(cli, monkeypatch):
         (["data.targets.vocals=[drums]"], "error: data.targets: is a link, ${targets}; set what it points to"),
         (["trainer.limit_val_batches=1"], "error: trainer.limit_val_batches: is not in the config, but may be; add it with +"),
         (["+trainer.callbacks=[]"], "error: trainer.callbacks: the program sets it itself, found []"),
-        (["data.num_workers=-1"], "error: data.num_workers must be at least 0, found -1"),
+        (["data.num_workers=-1"], "error: data.num_workers: out of range, found -1"),
         (["data.chunk_seconds=-1"], "error: data.chunk_seconds must lie in (0, 600], found -1"),
         (["model.separator.chunk_seconds=3000"], "error: model.separator.chunk_seconds must lie in (0, 600], found 3000"),
         (["model.separator.channels=3"], "error: model.separator.channels must be 1 or 2, found 3"),

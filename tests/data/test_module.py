@@ -1,4 +1,4 @@
-"""Batches: what is gathered is what lies in the tracks, whoever gathers it, and from wherever."""
+"""Batches of `MultitrackData` equal the samples of the tracks, for every residency, number of workers and rank."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -41,19 +41,19 @@ def module(folder, tmp_path, **changes):
 
 
 def batches(data, count=None):
-    """The first batches of an epoch as the network sees them."""
+    """Return the first batches of an epoch as they are passed to the network."""
     return [
         data.on_after_batch_transfer(chunks) for chunks, _ in zip(data.train_dataloader(), range(count or 10**6), strict=False)
     ]
 
 
-def same(one, other):
-    return len(one) == len(other) and all(
-        torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x[:2], y[:2], strict=True)
+def same(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x[:2], y[:2], strict=True)
     )
 
 
-def test_a_batch_is_cut_from_the_tracks(songs, tmp_path):
+def test_batch_equals_chunks_of_the_tracks(songs, tmp_path):
     data = module(songs, tmp_path, batch_size=12)
     (batch,), sampler = batches(data), data.sampler()
     tracks, starts = sampler.draw(0)
@@ -75,7 +75,7 @@ def test_targets_are_sums(songs, tmp_path, targets):
         assert torch.allclose(batch.sources, expected, atol=1e-6)
 
 
-def test_rows_that_no_target_needs_are_not_read(songs, tmp_path):
+def test_only_rows_of_targets_are_read(songs, tmp_path):
     assert module(songs, tmp_path).rows() == ["mixture", "vocals"]
     assert module(songs, tmp_path, targets=BOTH).rows() == ["mixture", "vocals", "bass", "drums", "other"]
     assert module(songs, tmp_path, augmentation={"gain": Gain(1, 1)}).rows() == ["vocals", "bass", "drums", "other"]
@@ -92,13 +92,15 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_workers_do_not_change_the_batches(songs, tmp_path, case):
-    alone, helped = (batches(module(songs, tmp_path, num_workers=num_workers, **case)) for num_workers in (0, 2))
-    assert len(alone) == 3  # 6 chunks of 2 tracks in batches of 4
-    assert same(alone, helped)
+    without_workers, with_workers = (
+        batches(module(songs, tmp_path, num_workers=num_workers, **case)) for num_workers in (0, 2)
+    )
+    assert len(without_workers) == 3  # 6 chunks of 2 tracks in batches of 4
+    assert same(without_workers, with_workers)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_the_place_of_the_samples_does_not_change_the_batches(songs, tmp_path, case, monkeypatch):
+def test_residency_does_not_change_the_batches(songs, tmp_path, case, monkeypatch):
     disk, host = (batches(module(songs, tmp_path, residency=residency, **case)) for residency in ("disk", "host"))
     monkeypatch.setattr("unbraid.data.module.choose", lambda *_: "device")
     device = module(songs, tmp_path, **case)
@@ -106,40 +108,40 @@ def test_the_place_of_the_samples_does_not_change_the_batches(songs, tmp_path, c
     assert same(disk, host) and same(disk, batches(device))
 
 
-def test_a_batch_is_the_same_in_every_run_and_another_for_another_seed(songs, tmp_path):
-    one, again, other = (batches(module(songs, tmp_path, seed=seed, **CASES["augmented"])) for seed in (0, 0, 1))
-    assert same(one, again) and not same(one, other)
+def test_batches_depend_on_the_seed(songs, tmp_path):
+    first, again, other = (batches(module(songs, tmp_path, seed=seed, **CASES["augmented"])) for seed in (0, 0, 1))
+    assert same(first, again) and not same(first, other)
 
 
 @pytest.mark.parametrize("case", ["remix", "augmented"])
-def test_the_mixture_is_the_sum_of_what_was_changed(songs, tmp_path, case):
+def test_mixture_is_sum_of_augmented_sources(songs, tmp_path, case):
     targets = {name: [name] for name in ("bass", "drums", "other", "vocals")}
     for batch in batches(module(songs, tmp_path, targets=targets, **CASES[case])):
         assert torch.allclose(batch.mixture, batch.sources.sum(dim=1), atol=1e-6)
 
 
-def test_each_augmentation_draws_from_a_stream_of_its_own(songs, tmp_path):
+def test_augmentations_have_independent_random_streams(songs, tmp_path):
     gain = {"gain": Gain(0.25, 1.25)}
-    alone, beside = (batches(module(songs, tmp_path, augmentation=a)) for a in (gain, {"polarity": Polarity(0.0)} | gain))
-    assert same(alone, beside)
+    alone, second = (batches(module(songs, tmp_path, augmentation=a)) for a in (gain, {"polarity": Polarity(0.0)} | gain))
+    assert same(alone, second)
 
 
-@pytest.mark.parametrize("bank", ["host", "device"])
-def test_a_track_shorter_than_a_chunk_ends_in_silence(songs, tmp_path, bank):
+@pytest.mark.parametrize("residency", ["host", "device"])
+def test_short_track_is_padded_with_silence(songs, tmp_path, residency):
     tracks = module(songs, tmp_path).split("train")
     chunk, cpu = 5 * 8192, torch.device("cpu")
-    made = (
+    bank = (
         HostBank(tracks, ["vocals"], chunk, load=False, scaled=False)
-        if bank == "host"
+        if residency == "host"
         else DeviceBank(tracks, ["vocals"], chunk, cpu)
     )
-    rows = made.gather(torch.tensor([[0], [1]]), torch.zeros(2, 1, dtype=torch.int64))
+    rows = bank.gather(torch.tensor([[0], [1]]), torch.zeros(2, 1, dtype=torch.int64))
     assert rows.shape == (2, 1, 1, chunk) and rows.dtype == torch.int16
     assert (rows[..., 3 * 8192 :] == 0).all() and np.array_equal(rows[1, 0, 0, : 3 * 8192], tracks[1].samples[4, 0])
 
 
 def test_quiet_chunks_are_skipped(songs, tmp_path):
-    """Vocals of half a track are silent: chunks from there are not drawn."""
+    """Chunks are not drawn from the first half of the tracks, in which the vocals are silent."""
     data = module(songs, tmp_path)
     tracks = data.split("train")
     for track in tracks:
@@ -150,18 +152,18 @@ def test_quiet_chunks_are_skipped(songs, tmp_path):
         levels.tofile(track.entry / "levels.i8")
     quiet = Sampling("tracks", 0.0, -60.0, 0.0)
     starts = [module(songs, tmp_path, chunks_per_track=100, sampling=quiet).sampler().draw(step)[1] for step in range(40)]
-    assert min(start.min() for start in starts) >= 0.4 * 8192  # one second from there on has some of the voice
+    assert min(start.min() for start in starts) >= 0.4 * 8192  # a chunk of one second from here contains some vocals
     assert np.concatenate([module(songs, tmp_path).sampler().draw(step)[1] for step in range(40)]).min() < 1000
 
 
-def test_copies_are_training_tracks(songs, tmp_path):
+def test_stretched_copies_are_training_tracks(songs, tmp_path):
     data = module(songs, tmp_path, offline_augmentation={"slow": Stretch(0.0, 1.5), "high": Stretch(2.0, 1.0), "none": None})
     assert len(data.split("train")) == 6 and len(data.split("valid")) == len(data.split("test")) == 1
     assert [track.length for track in data.split("train")] == [3 * 8192] * 2 + [2 * 8192] * 2 + [3 * 8192] * 2
     assert len({track.name for track in data.tracks}) == 8
 
 
-def test_sources_that_do_not_belong_together_are_mixed(tmp_path):
+def test_unrelated_sources_are_mixed(tmp_path):
     root = twins.singles(tmp_path / "root")
     data = module(root, tmp_path / "cache", layout=Singles(0.2, 0.2), targets={"all": ["piano", "voice"], "voice": ["voice"]})
     assert data.rows() == data.sources == ["piano", "voice"]
@@ -173,7 +175,7 @@ def test_sources_that_do_not_belong_together_are_mixed(tmp_path):
     assert torch.allclose(whole.mixture, whole.sources[:, 0], atol=1e-3)
 
 
-def test_vocals_of_pairs_are_known_by_difference(tmp_path):
+def test_vocals_of_pairs_are_a_residual(tmp_path):
     root = twins.pairs(tmp_path / "root")
     data = module(root, tmp_path / "cache", layout=Pairs("mixture", "instrumental", None, 0.2, 0.2), targets=BOTH)
     (batch, *_), (whole, *_) = batches(data), data.val_dataloader()
@@ -188,7 +190,7 @@ def test_validation_reads_whole_tracks_without_augmentation(songs, tmp_path):
     assert torch.equal(data.on_after_batch_transfer(batch).mixture[0], data.split("valid")[0].tensor()[0])
 
 
-def test_ranks_validate_on_tracks_of_their_own(songs, tmp_path):
+def test_ranks_validate_on_different_tracks(songs, tmp_path):
     data = module(songs, tmp_path)
     data.tracks = [replace(track, split="valid") for track in data.tracks]
     seen = []
@@ -199,8 +201,8 @@ def test_ranks_validate_on_tracks_of_their_own(songs, tmp_path):
     assert seen == [["song 0", "song 2"], ["song 1", "song 3"]]
 
 
-def test_processes_without_a_validation_track_have_loaders_of_no_length(songs, tmp_path):
-    """Lightning skips validation where the length is 0, and the other processes would wait."""
+def test_loaders_are_unsized_with_too_few_tracks(songs, tmp_path):
+    """Lightning skips validation if the length of a loader is 0, and the other processes would wait."""
     data = module(songs, tmp_path)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     for rank, names in enumerate((["song 2"], [])):
@@ -236,7 +238,7 @@ def test_too_few_tracks_are_counted(tmp_path, count, options, found, hint):
     assert caught.value.found == found and hint in caught.value.hint
 
 
-def test_errors_of_a_listing_are_raised_with_their_key_before_anything_is_decoded(tmp_path):
+def test_listing_errors_are_raised_before_decoding(tmp_path):
     root = twins.stems(tmp_path / "root")
     with pytest.raises(InputError) as caught:
         stems_module(root, tmp_path, sources={"voice": "voice", "bass": "bass", "rest": "*"})
@@ -244,7 +246,7 @@ def test_errors_of_a_listing_are_raised_with_their_key_before_anything_is_decode
     assert not (tmp_path / "cache").exists()
 
 
-def test_decisions_about_files_are_noticed(tmp_path):
+def test_notices_name_files_and_repairs(tmp_path):
     root = twins.stems(tmp_path / "root")
     twins.empty(root / "train/one/voice.mp3")
     twins.write(root / "train/two/voice.flac", twins.sound("longer", 300), 4000)
@@ -257,7 +259,7 @@ GB = 10**9
 
 
 @pytest.mark.parametrize(
-    ("asked", "needed", "kind", "processes", "place"),
+    ("residency", "needed", "kind", "processes", "chosen"),
     [
         ("auto", 5 * GB, "cuda", 1, "device"),
         ("auto", 7 * GB, "cuda", 1, "host"),
@@ -269,51 +271,49 @@ GB = 10**9
         ("device", 9 * GB, "cuda", 1, "device"),
     ],
 )
-def test_samples_lie_in_the_fastest_place_that_holds_them(asked, needed, kind, processes, place, monkeypatch):
+def test_fastest_residency_with_enough_memory_is_chosen(residency, needed, kind, processes, chosen, monkeypatch):
     monkeypatch.setattr(banks.psutil, "virtual_memory", lambda: SimpleNamespace(available=20 * GB))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GB, 80 * GB))
-    assert choose(asked, needed, torch.device(kind), processes) == place
+    assert choose(residency, needed, torch.device(kind), processes) == chosen
 
 
 @pytest.mark.parametrize(
-    ("asked", "needed", "kind", "sentence"),
-    [
-        ("host", 21 * GB, "cpu", "data.residency=host: the samples need 21.0 GB, and 20.0 GB are free; use auto or disk"),
-        ("device", 11 * GB, "cuda", "data.residency=device: the samples need 11.0 GB, and 10.0 GB are free"),
-    ],
+    ("residency", "needed", "kind", "found", "expected"),
+    [("host", 21 * GB, "cpu", "20.0 GB free", "21.0 GB"), ("device", 11 * GB, "cuda", "10.0 GB free", "11.0 GB")],
 )
-def test_a_place_that_cannot_hold_them_is_said(asked, needed, kind, sentence, monkeypatch):
+def test_residency_without_enough_memory_is_refused(residency, needed, kind, found, expected, monkeypatch):
     monkeypatch.setattr(banks.psutil, "virtual_memory", lambda: SimpleNamespace(available=20 * GB))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GB, 80 * GB))
-    with pytest.raises(InputError) as caught:
-        choose(asked, needed, torch.device(kind), 1)
-    assert sentence in str(caught.value)
+    with pytest.raises(InputError) as error:
+        choose(residency, needed, torch.device(kind), 1)
+    assert error.value.where == f"data.residency={residency}"
+    assert (error.value.found, error.value.expected) == (found, expected)
 
 
-def test_the_place_and_the_size_are_said(songs, tmp_path):
+def test_residence_names_size_and_location(songs, tmp_path):
     assert module(songs, tmp_path).residence() == "0.2 MB on disk"
     assert module(songs, tmp_path, residency="auto").residence() == "0.2 MB in RAM"
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("option", "value", "where"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
-        ({"chunks_per_track": 0}, "chunks_per_track must be at least 1, found 0"),
-        ({"num_decode_workers": 0}, "num_decode_workers must be at least 1, found 0"),
-        ({"cache_dir": ""}, "cache_dir is empty, expected a folder"),
-        ({"root": ""}, "root is empty, expected a folder"),
-        ({"num_workers": -1}, "num_workers must be at least 0, found -1"),
-        ({"root": "/nowhere"}, "data.root=/nowhere: no such folder"),
+        ("batch_size", 0, "batch_size"),
+        ("chunks_per_track", 0, "chunks_per_track"),
+        ("num_decode_workers", 0, "num_decode_workers"),
+        ("cache_dir", "", "cache_dir"),
+        ("root", "", "root"),
+        ("num_workers", -1, "num_workers"),
+        ("root", "/nowhere", "data.root=/nowhere"),
     ],
 )
-def test_what_it_cannot_use_is_said(songs, tmp_path, changes, sentence):
-    with pytest.raises(InputError) as caught:
-        module(songs, tmp_path, **changes)
-    assert sentence in str(caught.value)
+def test_arguments_out_of_range_are_refused(songs, tmp_path, option, value, where):
+    with pytest.raises(InputError) as error:
+        module(songs, tmp_path, **{option: value})
+    assert error.value.where.startswith(where)
 
 
-def test_an_empty_split_is_named_before_anything_is_decoded(own_songs, tmp_path):
+def test_empty_split_is_refused_before_decoding(own_songs, tmp_path):
     (own_songs / "valid").rename(own_songs / "other")
     with pytest.raises(InputError) as caught:
         module(own_songs, tmp_path / "cache")
@@ -322,21 +322,23 @@ def test_an_empty_split_is_named_before_anything_is_decoded(own_songs, tmp_path)
     assert not (tmp_path / "cache").exists()
 
 
-def test_an_unknown_source_is_named_before_anything_is_decoded(songs, tmp_path):
-    with pytest.raises(InputError, match=r"targets\.x: the data has no source 'piano'"):
+def test_unknown_source_is_refused_before_decoding(songs, tmp_path):
+    with pytest.raises(InputError) as error:
         module(songs, tmp_path / "cache", targets={"x": ["piano"]})
+    assert error.value.where == "targets.x"
     assert not (tmp_path / "cache").exists()
 
 
-def test_tracks_that_are_left_out_are_said_where_none_remain(tmp_path):
+def test_data_without_pairs_is_refused(tmp_path):
     root = twins.pairs(tmp_path / "root")
     for path in (root / "instrumental").iterdir():
         path.rename(path.with_stem(f"{path.stem} karaoke"))
-    with pytest.raises(InputError, match="holds no pair"):
+    with pytest.raises(InputError) as error:
         module(root, tmp_path / "cache", layout=Pairs("mixture", "instrumental", None, 0.2, 0.2))
+    assert str(root) in str(error.value)
 
 
-def test_a_target_is_silent_when_all_of_its_sources_are(songs, tmp_path):
+def test_target_is_silent_if_all_sources_are(songs, tmp_path):
     track = module(songs, tmp_path).split("train")[0]
     levels = track.levels()
     levels[track.row("drums"), :] = -127
@@ -347,29 +349,32 @@ def test_a_target_is_silent_when_all_of_its_sources_are(songs, tmp_path):
         assert chunks(*draw).tolist() == [silent]
 
 
-def test_ranks_augment_otherwise(songs, tmp_path):
+def test_ranks_augment_differently(songs, tmp_path):
     data = module(songs, tmp_path, **CASES["augmented"])
     (first, *_) = data.train_dataloader()
-    one = data.mixing(first)
-    data.mixing.rank = 1
-    assert not torch.equal(one.mixture, data.mixing(first).mixture)
+    batch = data.mixer(first)
+    data.mixer.rank = 1
+    assert not torch.equal(batch.mixture, data.mixer(first).mixture)
 
 
-def test_a_gpu_that_is_not_there_is_said_before_anything_is_decoded(songs, tmp_path):
-    data = module(songs, tmp_path / "one")
+def test_missing_gpu_is_refused_before_decoding(songs, tmp_path):
+    data = module(songs, tmp_path)
     data.tracks, data.residency = [], "device"
     data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
-    with pytest.raises(InputError, match=r"data\.residency=device: the network runs on cpu, expected a GPU"):
+    with pytest.raises(InputError) as error:
         data.prepare_data()
+    assert (error.value.where, error.value.found) == ("data.residency=device", "cpu")
 
 
-def test_an_option_of_the_layout_is_named_in_full(tmp_path):
+def test_layout_error_has_the_full_key(tmp_path):
     root = twins.pairs(tmp_path / "root")
-    with pytest.raises(InputError, match=r"^data\.layout\.test: the data has no id 'zz'"):
+    with pytest.raises(InputError) as error:
         module(root, tmp_path / "cache", layout=Pairs("mixture", "instrumental", None, 0.2, ["zz"]))
+    assert str(error.value).startswith("data.layout.test")
 
 
-def test_a_root_that_is_a_file_is_said(tmp_path):
+def test_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file: is a file"):
+    with pytest.raises(InputError) as error:
         module(tmp_path / "file", tmp_path / "cache")
+    assert error.value.where.startswith(f"data.root={tmp_path / 'file'}")

@@ -1,4 +1,4 @@
-"""A run that goes on from a checkpoint sees the batches that it would have seen, wherever in an epoch it was cut off."""
+"""A resumed run gets the same batches as an uninterrupted run, wherever in an epoch it was interrupted."""
 
 import warnings
 
@@ -15,7 +15,7 @@ EPOCHS, STEPS = 3, 6
 
 
 class Recorder(pl.LightningModule):
-    """Remembers what it was trained on; may fail once at some step."""
+    """A module that records its training batches, and optionally fails at a step."""
 
     def __init__(self, fail_at=None):
         super().__init__()
@@ -23,7 +23,7 @@ class Recorder(pl.LightningModule):
 
     def training_step(self, batch, index):
         if len(self.seen) == self.fail_at:
-            raise RuntimeError("cut off")
+            raise RuntimeError("interrupted")
         self.seen.append((index, batch.mixture.sum().item(), batch.sources.sum().item()))
         return (self.weight - batch.mixture.mean()).square().sum()
 
@@ -58,7 +58,7 @@ def each_steps(number):
 
 @pytest.fixture(autouse=True)
 def _no_false_alarm():
-    """Lightning says where it thinks that a loader cannot be resumed."""
+    """Turn the warning of Lightning about loaders that cannot be resumed into an error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="You're resuming from a checkpoint that ended before the epoch ended")
         yield
@@ -66,7 +66,7 @@ def _no_false_alarm():
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("step", [1, 4, 6, 8, 12, 17])
-def test_from_a_checkpoint_of_some_step(songs, tmp_path, num_workers, step):
+def test_resume_from_any_step(songs, tmp_path, num_workers, step):
     whole = fit(songs, tmp_path, num_workers, each_steps(1))
     (path,) = tmp_path.rglob(f"step={step}.ckpt")
     assert len({batch[1:] for batch in whole}) == EPOCHS * STEPS
@@ -74,14 +74,14 @@ def test_from_a_checkpoint_of_some_step(songs, tmp_path, num_workers, step):
 
 
 @pytest.mark.parametrize("fail_at", [1, 3, 6, 9])
-def test_from_where_it_failed(songs, tmp_path, fail_at):
+def test_resume_after_a_failure(songs, tmp_path, fail_at):
     whole = fit(songs, tmp_path, 0)
     seen = fit(songs, tmp_path, 0, ModelCheckpoint(filename="last", save_on_exception=True), fail_at)
     (path,) = tmp_path.rglob("last.ckpt")
     assert seen == whole[:fail_at] and fit(songs, tmp_path, 0, resume=path) == whole[fail_at:]
 
 
-def test_from_the_end_of_an_epoch(songs, tmp_path):
+def test_resume_from_end_of_epoch(songs, tmp_path):
     whole = fit(songs, tmp_path, 0, ModelCheckpoint(filename="{epoch}", monitor="valid/loss", save_top_k=-1))
     (path,) = tmp_path.rglob("epoch=1.ckpt")
     assert fit(songs, tmp_path, 0, resume=path) == whole[2 * STEPS :]

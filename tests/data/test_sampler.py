@@ -1,4 +1,4 @@
-"""The sampler is a pure function: no history, no workers, no ranks in what is drawn."""
+"""The sampler is a pure function of seed and step: draws do not depend on history, workers or ranks."""
 
 import numpy as np
 import pytest
@@ -19,14 +19,14 @@ def sampler(**changes):
 
 
 def epoch(number=0, **changes):
-    """All chunks of an epoch. Shape: [chunks, sources] each."""
+    """Return track indices and starts of all chunks of an epoch. Shape: [chunks, sources] each."""
     drawing = sampler(**changes)
     steps = range(number * drawing.steps_per_epoch, (number + 1) * drawing.steps_per_epoch)
     return tuple(np.concatenate(part) for part in zip(*(drawing.draw(step) for step in steps), strict=True))
 
 
-def same(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+def same(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 ALL = {
@@ -38,19 +38,19 @@ ALL = {
 
 
 @pytest.mark.parametrize("sampling", ALL.values(), ids=ALL)
-def test_the_same_step_is_the_same_draw_in_any_order(sampling):
+def test_draws_do_not_depend_on_history(sampling):
     drawing, again = sampler(sampling=sampling), sampler(sampling=sampling)
     backward = {step: again.draw(step) for step in reversed(range(20))}
     assert all(same(drawing.draw(step), backward[step]) for step in range(20))
 
 
 @pytest.mark.parametrize(("seed", "step"), [(2, 3), (1, 4), (1, 3 + 8)])  # an epoch has 8 steps
-def test_seeds_steps_and_epochs_draw_otherwise(seed, step):
+def test_seeds_steps_and_epochs_draw_differently(seed, step):
     assert not same(sampler().draw(3), sampler(seed=seed).draw(step))
 
 
 @pytest.mark.parametrize("sampling", ALL.values(), ids=ALL)
-def test_ranks_share_what_one_process_would_draw(sampling):
+def test_ranks_share_the_draw_of_one_process(sampling):
     whole = sampler(sampling=sampling, batch_size=8).draw(5)
     parts = [sampler(sampling=sampling, batch_size=2, rank=rank, world_size=4).draw(5) for rank in range(4)]
     assert same([np.concatenate(part) for part in zip(*parts, strict=True)], whole)
@@ -58,7 +58,7 @@ def test_ranks_share_what_one_process_would_draw(sampling):
 
 @pytest.mark.parametrize("over", ["tracks", "time"])
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_no_chunk_comes_twice_in_an_epoch_on_any_rank(over, world_size):
+def test_no_chunk_repeats_within_an_epoch(over, world_size):
     long = [1000, 5000, 3000, 2000]
     parts = [
         epoch(3, lengths=long, sampling=Sampling(over, 0.0, None, 0.0), rank=rank, world_size=world_size, batch_size=4)
@@ -68,13 +68,13 @@ def test_no_chunk_comes_twice_in_an_epoch_on_any_rank(over, world_size):
     assert len(tracks) == 64 and len({*zip(tracks.tolist(), starts.tolist(), strict=True)}) == 64
 
 
-def test_over_tracks_every_track_has_its_share_in_every_epoch():
+def test_over_tracks_all_tracks_have_equal_shares():
     for number in range(3):
         tracks, _ = epoch(number)
         assert np.bincount(tracks[:, 0]).tolist() == [16, 16, 16, 16]
 
 
-def test_over_time_every_position_is_as_likely():
+def test_over_time_all_positions_are_equally_likely():
     tracks, starts = epoch(sampling=Sampling("time", 0.0, None, 0.0), chunks_per_track=500)
     rooms = np.maximum(np.array(LENGTHS) - 400, 0) + 1
     assert np.bincount(tracks[:, 0]) / len(tracks) == pytest.approx(rooms / rooms.sum(), abs=0.002)
@@ -83,16 +83,16 @@ def test_over_time_every_position_is_as_likely():
 
 
 @pytest.mark.parametrize("sampling", ALL.values(), ids=ALL)
-def test_chunks_lie_inside_their_tracks_and_cover_all_of_them(sampling):
+def test_chunks_are_inside_tracks_and_cover_them(sampling):
     tracks, starts = epoch(sampling=sampling, chunks_per_track=400)
     room = np.maximum(np.array(LENGTHS) - 400, 0)
     assert (starts >= 0).all() and (starts <= room[tracks]).all()
     assert starts[tracks == 1].min() < 50 and starts[tracks == 1].max() > 4550
-    assert (starts[tracks == 2] == 0).all()  # shorter than a chunk: from its beginning
+    assert (starts[tracks == 2] == 0).all()  # a track shorter than a chunk
 
 
 @pytest.mark.parametrize(("probability", "expected"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
-def test_a_remix_takes_each_source_from_a_track_of_its_own(probability, expected):
+def test_remix_draws_sources_from_different_tracks(probability, expected):
     sampling = Sampling("tracks", probability, None, 0.0)
     tracks, starts = epoch(sampling=sampling, lengths=[5000] * 4, chunks_per_track=400)
     apart = (tracks[:, 0] != tracks[:, 1]) | (starts[:, 0] != starts[:, 1])
@@ -100,18 +100,18 @@ def test_a_remix_takes_each_source_from_a_track_of_its_own(probability, expected
     assert set(tracks[:, 1]) == {0, 1, 2, 3}
 
 
-def test_tracks_of_one_source_each_are_always_mixed():
+def test_tracks_of_single_sources_are_always_mixed():
     holds = np.array([[True, False], [False, True], [True, False], [True, False]])
     tracks, _ = epoch(holds=holds)
     assert set(tracks[:, 0]) == {0, 2, 3} and set(tracks[:, 1]) == {1}
-    assert len(tracks) == 3 * 16  # as many as the source with most tracks has
+    assert len(tracks) == 3 * 16  # the source with the most tracks has three
 
 
 def silent_below(position):
     return lambda tracks, starts: starts[:, 0] < position
 
 
-def test_silent_chunks_are_drawn_again_and_a_share_is_kept():
+def test_silent_chunks_are_redrawn_except_a_share():
     def share(keep):
         sampling = Sampling("tracks", 0.0, -60.0, keep)
         _, starts = epoch(sampling=sampling, silent=silent_below(500), lengths=[1400] * 4, chunks_per_track=500)
@@ -119,18 +119,18 @@ def test_silent_chunks_are_drawn_again_and_a_share_is_kept():
 
     assert share(1.0) == pytest.approx(0.5, abs=0.01)
     assert share(0.0) < 0.01
-    # Half of the chunks are silent; of those a share stays, whatever it is drawn again.
+    # Half of the chunks are silent, and 30 % of them are kept.
     assert share(0.3) == pytest.approx(0.5 * 0.3, abs=0.03)
 
 
-def test_ranks_draw_again_what_one_process_would():
+def test_redraws_do_not_depend_on_ranks():
     changes = {"sampling": Sampling("tracks", 0.5, -60.0, 0.2), "silent": silent_below(700)}
     whole = sampler(**changes).draw(5)
     parts = [sampler(batch_size=2, rank=rank, world_size=4, **changes).draw(5) for rank in range(4)]
     assert same([np.concatenate(part) for part in zip(*parts, strict=True)], whole)
 
 
-def test_where_all_is_silent_something_is_drawn_all_the_same():
+def test_silent_data_is_drawn_anyway():
     tracks, _ = epoch(sampling=Sampling("tracks", 0.0, -60.0, 0.0), silent=silent_below(10**9))
     assert len(tracks) == 64
 
@@ -140,7 +140,7 @@ def test_a_batch_may_be_larger_than_an_epoch():
     assert drawing.steps_per_epoch == 1 and drawing.draw(0)[0].shape == (100, 2)
 
 
-def test_epochs_number_their_steps_through():
+def test_epoch_steps_are_numbered_over_the_run():
     positions = {(0, 0): [0, 1, 2], (1, 0): [3, 4, 5], (1, 2): [5], (1, 3): [6, 7, 8]}
     for position, steps in positions.items():
         assert list(EpochSteps(3, lambda position=position: position)) == steps
@@ -148,34 +148,35 @@ def test_epochs_number_their_steps_through():
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "where", "found"),
     [
-        (("tracks", 1.5, None, 0.0), r"remix must lie in \[0, 1\], found 1.5"),
-        (("tracks", 0.0, None, -0.1), r"keep_silent must lie in \[0, 1\], found -0.1"),
-        (("tracks", 0.0, 3.0, 0.0), "skip_below_db must be below 0 dB, found 3.0"),
+        (("tracks", 1.5, None, 0.0), "remix", 1.5),
+        (("tracks", 0.0, None, -0.1), "keep_silent", -0.1),
+        (("tracks", 0.0, 3.0, 0.0), "skip_below_db", "3 dB"),
     ],
 )
-def test_what_it_cannot_use_is_said(options, sentence):
-    with pytest.raises(InputError, match=sentence):
+def test_arguments_out_of_range_are_refused(options, where, found):
+    with pytest.raises(InputError) as error:
         Sampling(*options)
+    assert (error.value.where, error.value.found) == (where, found)
 
 
-def test_sources_of_fewer_tracks_repeat_no_chunk_either():
+def test_sources_with_fewer_tracks_repeat_no_chunk():
     holds = np.array([[True, False]] * 3 + [[False, True]] * 2)
-    tracks, starts = epoch(lengths=[407] * 5, holds=holds, chunks_per_track=5, batch_size=5)  # 8 positions each
+    tracks, starts = epoch(lengths=[407] * 5, holds=holds, chunks_per_track=5, batch_size=5)  # 8 start positions per track
     assert len(tracks) == 15
     for source in range(2):
         assert len({*zip(tracks[:, source].tolist(), starts[:, source].tolist(), strict=True)}) == 15
 
 
-def test_only_the_deck_of_the_last_epoch_is_kept():
+def test_only_the_latest_deck_is_cached():
     drawing = sampler()
     for step in (0, 8, 16, 24):
         drawing.draw(step)
     assert {source: epoch for source, (epoch, _) in drawing.decks.items()} == {0: 3, 1: 3}
 
 
-def test_each_redraw_decides_anew_what_is_a_remix():
+def test_each_redraw_chooses_remixes_anew():
     drawing = sampler(sampling=Sampling("tracks", 0.5, None, 0.0), batch_size=64, lengths=[5000] * 4)
     first, second = (starts[:, 0] != starts[:, 1] for _, starts in (drawing._redraw(0, attempt) for attempt in (1, 2)))
     assert 16 < first.sum() < 48 and not np.array_equal(first, second)

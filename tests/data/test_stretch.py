@@ -1,4 +1,4 @@
-"""Pitch, tempo, alignment and phase of a copy are what was asked for."""
+"""Pitch, tempo, alignment and phase of stretched copies."""
 
 import hashlib
 import subprocess
@@ -16,13 +16,13 @@ RATE = 22050
 
 
 def frequency(signal, near, rate=RATE):
-    """Of the strongest partial within half a semitone of `near`, in Hz, by a parabola through the peak."""
+    """Return the frequency in Hz of the strongest partial within half a semitone of `near`, by parabolic interpolation."""
     size = 1 << 19
     logs = np.log(np.abs(np.fft.rfft(signal * np.hanning(len(signal)), size)) + 1e-12)
     first, last = (int(near * 2 ** (step / 24) * size / rate) for step in (-1, 1))
     k = first + logs[first:last].argmax()
-    before, at, after = logs[k - 1 : k + 2]
-    return (k + 0.5 * (before - after) / (before - 2 * at + after)) * rate / size
+    before, peak, after = logs[k - 1 : k + 2]
+    return (k + 0.5 * (before - after) / (before - 2 * peak + after)) * rate / size
 
 
 def fingerprint(samples):
@@ -35,7 +35,7 @@ def voice():
 
 
 @pytest.mark.parametrize(("semitones", "tempo"), [(1, 1.06), (-2, 1), (0, 0.9), (2, 1.12), (-12, 0.5), (12, 2)])
-def test_tones_move_by_the_semitones_and_the_duration_by_the_tempo(semitones, tempo):
+def test_pitch_and_duration_of_tones(semitones, tempo):
     n = np.arange(4 * RATE) / RATE
     tones = np.stack([np.sin(2 * np.pi * hertz * n) for hertz in (220, 1234)]).astype(np.float32) * 0.3
     copy = Stretch(semitones, tempo)(tones, RATE)
@@ -46,8 +46,8 @@ def test_tones_move_by_the_semitones_and_the_duration_by_the_tempo(semitones, te
         assert np.sqrt(np.mean(channel[RATE // 4 : -RATE // 4] ** 2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.02)
 
 
-def test_a_sung_line_moves_by_the_semitones():
-    """The long-term spectrum, over the logarithm of frequency, is the original's moved to the right."""
+def test_pitch_of_a_voice():
+    """The long-term spectrum over the logarithm of frequency is shifted by two semitones."""
     samples, cents = voice(), 5
     axis = 100 * 2 ** (np.arange(0, 3600, cents) / 1200)
 
@@ -63,7 +63,7 @@ def test_a_sung_line_moves_by_the_semitones():
 
 
 @pytest.mark.parametrize(("semitones", "tempo"), [(1, 1.06), (-2, 1), (0, 0.9), (0, 2), (2, 1.12)])
-def test_attacks_lie_where_the_tempo_puts_them(semitones, tempo):
+def test_attacks_are_on_time(semitones, tempo):
     clicks = np.zeros((1, 5 * RATE), np.float32)
     clicks[0, RATE::RATE] = 1
     copy = Stretch(semitones, tempo)(clicks, RATE)
@@ -80,7 +80,7 @@ def test_channels_stay_in_phase():
     np.testing.assert_allclose(copy[2], -0.5 * copy[0], atol=1e-3)
 
 
-def test_loudness_stays_to_both_ends():
+def test_loudness_is_constant_to_both_ends():
     noise = np.random.default_rng(0).standard_normal((8, 2 * RATE)).astype(np.float32)
     copy = Stretch(-1, 1.06)(noise, RATE)
     for part in (copy[:, : RATE // 100], copy[:, -RATE // 100 :], copy):
@@ -89,25 +89,25 @@ def test_loudness_stays_to_both_ends():
 
 @pytest.mark.parametrize("length", [0, 1, 99, 1000])
 @pytest.mark.parametrize("tempo", [0.5, 1.06, 2])
-def test_every_length_is_the_tempo_s_and_silence_is_silent(length, tempo):
+def test_length_and_silence_of_the_copy(length, tempo):
     copy = Stretch(3, tempo)(np.zeros((2, length), np.float32), 8192)
     assert copy.shape == (2, round(length / tempo))
     assert not copy.any()
 
 
-def test_another_process_renders_the_same_copy():
-    """At less than half the speed, where the library draws phases at random."""
+def test_copy_is_the_same_in_another_process():
+    """Stretch by less than half the speed, for which the library draws random phases."""
     code = (
         "import hashlib, numpy as np; from unbraid.data.stretch import Stretch; "
         "noise = np.random.default_rng(0).standard_normal((2, 20000)).astype(np.float32); "
         "print(hashlib.sha256(Stretch(1, 0.5)(noise, 22050).tobytes()).hexdigest())"
     )
     noise = np.random.default_rng(0).standard_normal((2, 20000)).astype(np.float32)
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert there == fingerprint(Stretch(1, 0.5)(noise, 22050))
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert printed == fingerprint(Stretch(1, 0.5)(noise, 22050))
 
 
-def test_the_input_stays_and_the_name_says_what_was_done():
+def test_input_is_kept_and_copy_is_named():
     samples = voice()
     before = samples.copy()
     Stretch(1, 1.06)(samples, 44100)
@@ -117,21 +117,18 @@ def test_the_input_stays_and_the_name_says_what_was_done():
 
 
 @pytest.mark.parametrize(
-    ("semitones", "tempo", "sentence"),
-    [
-        (13, 1, r"semitones must lie in \[-12, 12\], found 13"),
-        (float("nan"), 1, r"semitones must lie in \[-12, 12\], found nan"),
-        (1, 0.4, r"tempo must lie in \[0.5, 2\], found 0.4"),
-        (0, 1, "semitones must not be 0 where tempo is 1"),
-    ],
+    ("semitones", "tempo", "where"),
+    [(13, 1, "semitones"), (float("nan"), 1, "semitones"), (1, 0.4, "tempo"), (0, 1, "semitones")],
 )
-def test_what_is_no_copy_is_refused(semitones, tempo, sentence):
-    with pytest.raises(InputError, match=f"^{sentence}"):
+def test_arguments_out_of_range_are_refused(semitones, tempo, where):
+    with pytest.raises(InputError) as error:
         Stretch(semitones, tempo)
+    assert error.value.where == where
 
 
-def test_a_missing_library_is_named(monkeypatch):
+def test_missing_library_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "python_stretch", None)
     monkeypatch.delitem(sys.modules, "python_stretch.Signalsmith", raising=False)
-    with pytest.raises(InputError, match=r"pip install 'unbraid\[stretch\]'"):
+    with pytest.raises(InputError) as error:
         Stretch(1, 1)(np.zeros((1, 100), np.float32), 8192)
+    assert "unbraid[stretch]" in error.value.hint

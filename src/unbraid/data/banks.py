@@ -1,8 +1,12 @@
-"""Banks: where the samples of the training tracks lie while a run lasts, and how chunks are gathered from there.
+"""Banks: storage of the training samples during a run, from which chunks are gathered into batches.
 
-On `disk` each chunk is read from the store's files, which the kernel keeps in its cache and all runs of a machine share; memory
-does not grow with the data set. `host` has all samples in RAM; `device` has them in the memory of the GPU, where a batch is one
-indexed operation.
+A bank has one of three residencies:
+
+- `disk`: each chunk is read from the files of the store. The files are in the page cache of the kernel, which all runs on a
+machine
+  share. The memory of the process does not grow with the data set.
+- `host`: all samples are in RAM.
+- `device`: all samples are in GPU memory. A batch is gathered by one indexing operation.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,52 +24,61 @@ from unbraid.data.tracks import MIXTURE
 from unbraid.runs.errors import InputError
 
 Residency = Literal["auto", "disk", "host", "device"]
-# What `auto` leaves to the network and to everything else.
+# Shares of the free GPU memory and of the free RAM that `auto` may use; the rest is for the network and other programs.
 SHARE_OF_DEVICE, SHARE_OF_HOST = 0.6, 0.5
 
 
 class Bank(Protocol):
-    """Samples of some rows of some tracks."""
+    """Hold the samples of some rows (the mixture or sources) of the training tracks."""
 
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
-        """Chunks, silent beyond the ends of the tracks.
+        """Return one chunk for each row of each example, padded with silence after the end of a track.
+
+        Args:
+            tracks: index of the track of each row.
+            starts: first sample of the chunk in its track.
 
         Shape:
-            tracks, starts [B, R] -> [B, R, channels, chunk], for the R rows of the bank; int16, or float32 already scaled.
+            tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: [B, R, C, T].
+
+        Returns:
+            The samples, as stored (int16) or scaled (float32 in [-1, 1]).
         """
 
 
 class HostBank:
-    """In RAM, or on disk and read anew for each chunk.
+    """Gather chunks on the CPU, from RAM or from the files of the store.
 
     Args:
-        tracks: of the training split.
-        names: the rows to gather, mixture or sources; a track that lacks one is never asked for it.
-        chunk: length of a chunk in samples.
-        load: read everything now.
-        scaled: give float32: for a network on the CPU this is one pass over memory less; a GPU is sent half the bytes.
+        tracks: tracks of the training split.
+        names: names of the rows: the mixture or sources. The sampler draws no chunk of a source that a track does not have.
+        chunk: length of a chunk, in samples.
+        load: whether all samples are read into RAM now; otherwise each chunk is read from disk.
+        scaled: whether `gather` returns scaled float32 samples instead of int16. Float32 saves one pass over memory for a
+            network on the CPU; int16 halves the bytes that are copied to a GPU.
     """
 
     def __init__(self, tracks: Sequence[StoredTrack], names: Sequence[str], chunk: int, load: bool, scaled: bool) -> None:
         self.tracks, self.chunk, self.channels = tracks, chunk, tracks[0].shape[1]
-        self.rows = [[_row(track, name) for name in names] for track in tracks]
+        self.rows = [[_row_index(track, name) for name in names] for track in tracks]
         self.loaded = [_rows(track, names) for track in tracks] if load else None
         self.has_mixture = MIXTURE in names
         self.dtype, self.memory = np.float32 if scaled else np.int16, BufferPool(kept=4)
 
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
+        """Return the chunks of a batch, see `Bank.gather`. Shape: [B, R] -> [B, R, C, T]."""
         batch, rows = tracks.shape
-        if self.has_mixture:  # row by row in memory, so that mixtures and targets are whole tensors without a copy
+        if self.has_mixture:  # rows are the outer axis in memory, so mixture and targets are contiguous without a copy
             out = self.memory.take((rows, batch, self.channels, self.chunk), self.dtype).swapaxes(0, 1)
         else:
             out = self.memory.take((batch, rows, self.channels, self.chunk), self.dtype)
         jobs = zip(out, tracks.tolist(), starts.tolist(), strict=True)
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # reading and scaling need no interpreter
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # reading and scaling release the GIL
             list(pool.map(self._gather_chunk, jobs))
         return torch.from_numpy(out)
 
     def _gather_chunk(self, job: tuple[np.ndarray, list[int], list[int]]) -> None:
-        """Shape: out [R, channels, chunk]."""
+        """Write the chunks of one example to its slice of the batch; `job` is (slice [R, C, T], track indices, starts)."""
         out, tracks, starts = job
         for column, (track, start) in enumerate(zip(tracks, starts, strict=True)):
             scale = self.tracks[track].scale if self.dtype is np.float32 else 1
@@ -75,17 +88,24 @@ class HostBank:
                 channel[stop - start :] = 0
 
     def _read(self, track: int, column: int, start: int, stop: int) -> Iterable[np.ndarray]:
-        """One row of a track, channel by channel."""
+        """Return the samples of one row of a track, channel by channel."""
         if self.loaded is not None:
             return self.loaded[track][column, :, start:stop]
         return self.tracks[track].read(self.rows[track][column], start, stop)
 
 
 class DeviceBank:
-    """One tensor of all tracks, end to end, in the memory of a device. Arguments as `HostBank`."""
+    """Gather chunks on a device, from one tensor of all tracks, concatenated in time.
+
+    Args:
+        tracks: tracks of the training split.
+        names: names of the rows: the mixture or sources.
+        chunk: length of a chunk, in samples.
+        device: device of the tensor.
+    """
 
     def __init__(self, tracks: Sequence[StoredTrack], names: Sequence[str], chunk: int, device: torch.device) -> None:
-        spans = [max(track.length, chunk) for track in tracks]  # a chunk of a short track must end in silence
+        spans = [max(track.length, chunk) for track in tracks]  # tracks shorter than a chunk are padded with silence
         offsets = np.cumsum([0, *spans])
         self.samples = torch.zeros((len(names), tracks[0].shape[1], int(offsets[-1])), dtype=torch.int16, device=device)
         for track, offset in zip(tracks, offsets.tolist(), strict=False):
@@ -95,47 +115,55 @@ class DeviceBank:
         self.rows = torch.arange(len(names), device=device)
 
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
-        # Every window of the bank as a view: indexing it copies the chunks and nothing else.
+        """Return the chunks of a batch, see `Bank.gather`. Shape: [B, R] -> int16 [B, R, C, T]."""
+        # A view of all windows of the bank: indexing copies the requested chunks only.
         return self.samples.unfold(-1, self.chunk, 1)[self.rows, :, self.offsets[tracks] + starts]
 
 
-def _row(track: StoredTrack, name: str) -> int:
+def _row_index(track: StoredTrack, name: str) -> int:
+    """Return the index of a row in the store entry of a track, -1 if the track does not have it."""
     return track.row(name) if name in (*track.rows, MIXTURE) else -1
 
 
 def _rows(track: StoredTrack, names: Sequence[str]) -> np.ndarray:
-    """Copied to memory; what the track lacks is silent. Shape: [names, channels, samples]."""
+    """Return a copy of the rows of a track; a row that the track does not have is silent. Shape: [names, C, samples]."""
     samples = track.samples
-    rows = [_row(track, name) for name in names]
+    rows = [_row_index(track, name) for name in names]
     return np.stack([samples[row] if row >= 0 else np.zeros_like(samples[0]) for row in rows])
 
 
 def size(tracks: Sequence[StoredTrack], names: Sequence[str]) -> int:
-    """Bytes of the rows that are needed."""
+    """Return the number of bytes that a bank of these tracks and rows needs."""
     return sum(len(names) * track.shape[1] * track.length * 2 for track in tracks)
 
 
-def choose(asked: Residency, needed: int, device: torch.device, processes: int) -> Residency:
-    """Where samples of `needed` bytes shall lie: what is asked for; for `auto` the first of device, host, disk that holds them.
+def choose(residency: Residency, needed: int, device: torch.device, processes: int) -> Residency:
+    """Return the residency of the training samples: the requested one, or for `auto` the fastest with enough free memory.
 
     Args:
-        asked: by the config.
-        needed: in bytes.
-        device: of the network.
-        processes: of this run on this machine, each of which has samples of its own.
+        residency: value of `data.residency`.
+        needed: size of the training samples, in bytes.
+        device: device of the network.
+        processes: number of processes of this run on this machine; each has its own copy of the samples.
+
+    Returns:
+        `device`, `host` or `disk`.
 
     Raises:
-        InputError: what is asked for cannot hold them.
+        InputError: the requested residency has too little free memory.
     """
     free = {"host": psutil.virtual_memory().available // processes, "device": 0}
     if device.type == "cuda":
         free["device"] = torch.cuda.mem_get_info(device)[0]
-    if asked == "auto":
-        places: tuple[tuple[Residency, float], ...] = (("device", SHARE_OF_DEVICE), ("host", SHARE_OF_HOST))
-        return next((place for place, share in places if needed <= share * free[place]), "disk")
-    if asked != "disk" and needed > free[asked]:
+    if residency == "auto":
+        shares: tuple[tuple[Residency, float], ...] = (("device", SHARE_OF_DEVICE), ("host", SHARE_OF_HOST))
+        return next((name for name, share in shares if needed <= share * free[name]), "disk")
+    if residency != "disk" and needed > free[residency]:
         raise InputError(
-            f"data.residency={asked}: the samples need {spell_size(needed)}, and {spell_size(free[asked])} are "
-            "free; use auto or disk"
+            f"data.residency={residency}",
+            "not enough free memory for the training samples",
+            found=f"{spell_size(free[residency])} free",
+            expected=spell_size(needed),
+            hint="Set data.residency=auto or data.residency=disk",
         )
-    return asked
+    return residency

@@ -1,7 +1,8 @@
 """Batches: random chunks for training, whole tracks for validation and scoring.
 
-A training batch leaves the loader as gathered rows, or as the bare draw where the samples lie on the device. On the device it
-becomes a batch of float32: scaled, augmented, summed to targets.
+The loader returns a training batch as a `RawBatch`: gathered rows, or only the positions of the chunks if the samples are in
+GPU memory. `BatchMixer` converts it on the device to a `Batch` of float32 waveforms: it scales and augments the rows, and sums
+them to mixture and targets.
 """
 
 import zlib
@@ -21,17 +22,17 @@ from unbraid.data.tracks import MIXTURE
 
 
 class Batch(NamedTuple):
-    """Chunks of tracks, or one whole track.
+    """A batch of chunks of tracks, or one whole track.
 
     Args:
-        mixture: of the chunks.
-        sources: the targets.
-        by_difference: for each target, whether it is known as a waveform only by what the mixture has more than the rest,
-            so that its magnitudes are those of the mixture less those of the rest.
-        beside: what else is known of the chunks, see `SideInfo`.
+        mixture: waveforms of the mixtures.
+        sources: waveforms of the targets.
+        magnitude_difference: for each target, whether it is the residual of its tracks: the mixture minus the recorded sources.
+            The training target of a residual is the mixture's magnitude minus the magnitude of the other sources.
+        beside: side information about the chunks, see `SideInfo`; None if the task uses no side information.
 
     Shape:
-        mixture [B, C, T], sources [B, targets, C, T], by_difference [targets].
+        mixture: [B, C, T]; sources: [B, targets, C, T].
     """
 
     mixture: Tensor
@@ -41,14 +42,36 @@ class Batch(NamedTuple):
 
 
 class SideInfo(Protocol):
-    """What somebody knows of tracks at every moment of them, such as their pitch."""
+    """Provide more information about chunks of tracks, such as their pitch over time."""
 
     def gather(self, tracks: Tensor, starts: Tensor, samples: int) -> Any:
-        """Of chunks of so many samples: a tuple of tensors [B, …]. Shape: tracks, starts [B]."""
+        """Return the information about the chunks of a batch.
+
+        Args:
+            tracks: index of the track of each chunk.
+            starts: first sample of each chunk.
+            samples: length of the chunks, in samples.
+
+        Shape:
+            tracks, starts: int64 [B].
+
+        Returns:
+            A tuple of tensors with the batch as first axis.
+        """
 
 
 class RawBatch(NamedTuple):
-    """What the loader hands on. Shape: rows, see `Bank`, [B, R, C, T] or None, tracks and starts [B, R]."""
+    """A training batch as returned by the loader.
+
+    Args:
+        step: number of the training step, counted over the whole run.
+        rows: samples of the gathered rows, see `Bank`; None if the samples are gathered on the device.
+        tracks: index of the track of each row.
+        starts: first sample of the chunk in its track.
+
+    Shape:
+        rows: [B, R, C, T]; tracks, starts: int64 [B, R].
+    """
 
     step: int
     rows: Tensor | None
@@ -57,12 +80,12 @@ class RawBatch(NamedTuple):
 
 
 class ChunkBatches(Dataset[RawBatch]):
-    """The chunks of each step.
+    """A map from the number of a training step to the chunks of the step.
 
     Args:
-        sampler: says which.
-        rows: of the bank; a mixture row goes with the first source's draw.
-        bank: gathers them here; None leaves that to the device.
+        sampler: sampler that draws tracks and start positions.
+        rows: names of the rows of the bank. The mixture row uses the position that is drawn for the first source.
+        bank: bank from which the chunks are gathered; None if `BatchMixer` gathers them on the device.
     """
 
     def __init__(self, sampler: ChunkSampler, rows: Sequence[str], bank: Bank | None) -> None:
@@ -77,19 +100,23 @@ class ChunkBatches(Dataset[RawBatch]):
 
 
 class BatchMixer:
-    """Makes training batches on the device.
+    """Convert raw batches to training batches, on the device of the network.
 
     Args:
-        tracks: of the training split.
-        rows: that are gathered: the mixture and the sources that the targets need; or all sources, of which mixtures are made.
-        targets: weights over the sources among the rows [targets, sources].
+        tracks: tracks of the training split.
+        rows: names of the gathered rows: the mixture and the sources of the targets; or all sources, if the mixture is computed
+            as their sum.
+        targets: weight of each source (rows without the mixture) in each target.
         magnitude_difference: see `Batch`.
-        augmentation: what changes the sources, in this order; the mixture is always their sum.
-        sample_rate: in Hz.
-        seed: of the run.
-        rank: of this process.
-        bank: gathers on the device; None where the loader has done it.
-        beside: what else batches say of their chunks: of the first source's, where each has its own.
+        augmentation: augmentations by name, applied in this order. They are not applied if `rows` has the mixture.
+        sample_rate: sample rate of the batches, in Hz.
+        seed: random seed of the run.
+        rank: rank of this process; each rank draws different augmentations.
+        bank: bank on the device; None if the loader has gathered the rows.
+        side_info: side information of the chunks; if each source has its own chunk, it describes the chunk of the first source.
+
+    Shape:
+        targets: [targets, sources].
     """
 
     def __init__(
@@ -103,15 +130,16 @@ class BatchMixer:
         seed: int,
         rank: int,
         bank: DeviceBank | None,
-        beside: SideInfo | None = None,
+        side_info: SideInfo | None = None,
     ) -> None:
-        self.beside = beside
+        self.side_info = side_info
         self.scales = torch.tensor([track.scale for track in tracks])
         self.has_mixture, self.targets, self.magnitude_difference = MIXTURE in rows, targets, magnitude_difference
         self.augmentation, self.sample_rate, self.bank = augmentation, sample_rate, bank
         self.seed, self.rank = seed, rank
 
     def __call__(self, chunks: RawBatch) -> Batch:
+        """Return the training batch of a raw batch."""
         # b batch, r row, c channel, n sample
         if chunks.rows is None:
             assert self.bank is not None
@@ -120,29 +148,32 @@ class BatchMixer:
             rows = chunks.rows
         self.scales = self.scales.to(rows.device)
         floats = rows if rows.is_floating_point() else rows * self.scales[chunks.tracks][..., None, None]
-        known = self.beside and self.beside.gather(chunks.tracks[:, 0], chunks.starts[:, 0], rows.shape[-1])
+        extra = self.side_info and self.side_info.gather(chunks.tracks[:, 0], chunks.starts[:, 0], rows.shape[-1])
         if self.has_mixture:
-            return Batch(floats[:, 0].contiguous(), combine(self.targets, floats[:, 1:]), self.magnitude_difference, known)
+            return Batch(floats[:, 0].contiguous(), combine(self.targets, floats[:, 1:]), self.magnitude_difference, extra)
         for name, augment in self.augmentation.items():
             floats = augment(floats, self.sample_rate, self._random(name, chunks.step))
         mixture = floats.sum(dim=1)
-        return Batch(mixture, combine(self.targets, floats), self.magnitude_difference, known)
+        return Batch(mixture, combine(self.targets, floats), self.magnitude_difference, extra)
 
     def _random(self, name: str, step: int) -> np.random.Generator:
-        """Counter-based like the sampler's, a stream for each name."""
-        key = [self.seed, zlib.crc32(name.encode()) + 2**32]  # beyond the sampler's streams
+        """Return the counter-based random generator of an augmentation at a step; the name selects the stream."""
+        key = [self.seed, zlib.crc32(name.encode()) + 2**32]  # the streams of the sampler have smaller numbers
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, self.rank]))
 
 
 class WholeTracks(Dataset[Batch]):
-    """One whole track as a batch of one.
+    """A map from the index of a track to a batch of one example with the whole track.
 
     Args:
-        tracks: of one split.
-        sources: names of the sources over which targets are weights.
-        targets: weights [targets, sources].
+        tracks: tracks of one split.
+        sources: names of all sources of the data set.
+        targets: weight of each source in each target.
         magnitude_difference: see `Batch`.
-        beside: what else is known of the tracks, by their numbers.
+        side_info: side information of the tracks, by their index in `tracks`.
+
+    Shape:
+        targets: [targets, sources].
     """
 
     def __init__(
@@ -151,9 +182,9 @@ class WholeTracks(Dataset[Batch]):
         sources: Sequence[str],
         targets: Tensor,
         magnitude_difference: tuple[bool, ...],
-        beside: SideInfo | None = None,
+        side_info: SideInfo | None = None,
     ) -> None:
-        self.beside = beside
+        self.side_info = side_info
         used = targets.any(dim=0)
         self.tracks, self.targets, self.magnitude_difference = tracks, targets[:, used], magnitude_difference
         self.rows = [MIXTURE, *(name for name, needed in zip(sources, used.tolist(), strict=True) if needed)]
@@ -165,15 +196,26 @@ class WholeTracks(Dataset[Batch]):
         track = self.tracks[index]
         samples = track.tensor(self.rows)[None]
         sources = combine(self.targets, samples[:, 1:])
-        known = self.beside and self.beside.gather(torch.tensor([index]), torch.tensor([0]), track.length)
-        return Batch(samples[:, 0], sources, self.magnitude_difference, known)
+        extra = self.side_info and self.side_info.gather(torch.tensor([index]), torch.tensor([0]), track.length)
+        return Batch(samples[:, 0], sources, self.magnitude_difference, extra)
 
 
 def combine(targets: Tensor, sources: Tensor) -> Tensor:
-    """Targets as sums of sources. Shape: [S, R] on the CPU, [B, R, C, T] -> [B, S, C, T]."""
+    """Return the targets as weighted sums of sources.
+
+    Args:
+        targets: weight of each source in each target, on the CPU.
+        sources: waveforms of the sources.
+
+    Shape:
+        targets: [S, R]; sources: [B, R, C, T]; the result: [B, S, C, T].
+
+    Returns:
+        The waveforms of the targets, contiguous in memory.
+    """
     if not bool((targets.sum(dim=1) == 1).all()):
         return torch.einsum("sr,brcn->bscn", targets.to(sources.device), sources)
-    picked = targets.argmax(dim=1).tolist()  # each target is one source: nothing to add
+    picked = targets.argmax(dim=1).tolist()  # each target is one source
     if picked == list(range(picked[0], picked[0] + len(picked))):
         return sources[:, picked[0] : picked[-1] + 1].contiguous()
     return torch.stack([sources[:, p] for p in picked], dim=1)

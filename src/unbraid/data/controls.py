@@ -1,4 +1,4 @@
-"""Controls: what an instrument is played by, pitch and loudness of a monophonic sound, found once and kept beside the store."""
+"""Controls of a monophonic instrument: pitch and loudness over time, extracted from the tracks once and cached on disk."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,14 +20,20 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
 
 VERSION = 1
-SHORTEST_SECONDS = 0.04  # of a pitch: what is shorter is chance
-SOUNDING_DB = 60.0  # below the loudest moment: what is fainter is silence, whatever pitch is found in it
+SHORTEST_SECONDS = 0.04  # shortest duration of a pitch; shorter detections are errors of the pitch detector
+SOUNDING_DB = 60.0  # control points this far below the loudest one are silence, even if a pitch is detected there
 
 
 class Controls(NamedTuple):
-    """At each control point: pitch in Hz, A-weighted loudness in dB, and how periodic the sound is, in [0, 1].
+    """Pitch and loudness at each control point.
 
-    Shape: [F] or [B, F] each.
+    Args:
+        f0: pitch (fundamental frequency) in Hz.
+        loudness: A-weighted loudness in dB.
+        periodicity: confidence of the pitch detector that the sound has a pitch, in [0, 1].
+
+    Shape:
+        f0, loudness, periodicity: [F] for a track, [B, F] for a batch; F is the number of control points.
     """
 
     f0: Tensor
@@ -36,15 +42,19 @@ class Controls(NamedTuple):
 
 
 class Extraction:
-    """How controls are found; what a model is told of the sound as `features`.
+    """Extract controls from waveforms; this is the `features` config of instrument models.
 
     Args:
-        sample_rate: of the sound, in Hz.
-        channels: of the sound, 1.
-        chunk_seconds: of a training chunk.
-        frames_per_second: control points, as many as a whole number of samples between them allows.
-        pitch: finds it.
-        voicing: where the sound is less periodic there is no pitch.
+        sample_rate: sample rate of the waveforms, in Hz.
+        channels: number of audio channels, must be 1.
+        chunk_seconds: length of a training chunk in seconds, at least two control points.
+        frames_per_second: control points per second, at most `sample_rate` / 16. The distance between two points is rounded to
+            a whole number of samples.
+        pitch: pitch detector.
+        voicing: smallest periodicity of a control point with a pitch, between 0 and 1 (both excluded).
+
+    Raises:
+        InputError: an argument is out of range.
     """
 
     kind = "audio"
@@ -53,51 +63,80 @@ class Extraction:
         self, sample_rate: int, channels: int, chunk_seconds: float, frames_per_second: float, pitch: Pitch, voicing: float
     ) -> None:
         if channels != 1:
-            raise InputError(f"channels must be 1, for one voice has one pitch, found {channels}")
+            raise InputError("channels", "controls are extracted from mono sound", found=channels, expected="1")
         if not 1 <= frames_per_second <= sample_rate / 16:
-            raise InputError(f"frames_per_second must lie in [1, {sample_rate // 16}], found {frames_per_second}")
+            expected = f"a number in [1, {sample_rate // 16}]"
+            raise InputError("frames_per_second", "out of range", found=frames_per_second, expected=expected)
         if not 0 < voicing < 1:
-            raise InputError(f"voicing must lie between 0 and 1, found {voicing}")
+            raise InputError("voicing", "out of range", found=voicing, expected="a number between 0 and 1")
         self.sample_rate, self.channels, self.pitch, self.voicing = sample_rate, channels, pitch, voicing
         self.hop_length = round(sample_rate / frames_per_second)
         if chunk_seconds * sample_rate < 2 * self.hop_length:
-            raise InputError(f"chunk_seconds must hold two control points, found {chunk_seconds}")
+            expected = f"at least {2 * self.hop_length / sample_rate:g} s, two control points"
+            raise InputError("chunk_seconds", "too short", found=f"{chunk_seconds:g} s", expected=expected)
 
     def __call__(self, waveform: Tensor) -> Controls:
-        """Pitch where there is none too, as it was found. Shape: [samples] -> [samples // hop_length + 1] each."""
+        """Return the controls of a waveform. Silent and noisy points have a pitch too: the best guess of the detector.
+
+        Args:
+            waveform: mono waveform.
+
+        Shape:
+            waveform: [T]; the result: [T // hop_length + 1] each.
+
+        Returns:
+            The controls of the whole waveform.
+        """
         hz, periodicity = self.pitch(waveform.numpy(), self.sample_rate, self.hop_length)
-        heard = loudness(waveform, self.sample_rate, self.hop_length)
-        return Controls(torch.from_numpy(hz), heard, torch.from_numpy(periodicity))
+        levels = loudness(waveform, self.sample_rate, self.hop_length)
+        return Controls(torch.from_numpy(hz), levels, torch.from_numpy(periodicity))
 
     def voiced(self, controls: Controls) -> Tensor:
-        """Where there is a pitch, for longer than a moment. Shape: bool [F]."""
-        there = ((controls.periodicity >= self.voicing) & sounding(controls.loudness)).float()[None]
+        """Return a mask of the control points with a pitch that lasts at least `SHORTEST_SECONDS`. Shape: bool [F]."""
+        periodic = ((controls.periodicity >= self.voicing) & sounding(controls.loudness)).float()[None]
         width = 2 * round(SHORTEST_SECONDS * self.sample_rate / self.hop_length / 2) + 1
-        narrow = 1 - functional.max_pool1d(1 - there, width, 1, width // 2)
+        narrow = 1 - functional.max_pool1d(1 - periodic, width, 1, width // 2)
         return functional.max_pool1d(narrow, width, 1, width // 2)[0] > 0
 
     def settled(self, controls: Controls) -> Controls:
-        """With the pitch of what lies beside it wherever there is none, on a line from note to note."""
+        """Replace the pitch of unvoiced points: log frequency is interpolated linearly between the nearest voiced points.
+
+        The pitch is 440 Hz if no point is voiced, see `voiced`.
+
+        Args:
+            controls: controls of one track, as extracted.
+
+        Returns:
+            The controls with the interpolated pitch; loudness and periodicity are unchanged.
+        """
         voiced = self.voiced(controls)
-        there = voiced.nonzero().flatten().numpy()
-        if not len(there):
+        points = voiced.nonzero().flatten().numpy()
+        if not len(points):
             return controls._replace(f0=torch.full_like(controls.f0, 440.0))
-        logs = np.interp(np.arange(len(controls.f0)), there, controls.f0.log2().numpy()[there])
+        logs = np.interp(np.arange(len(controls.f0)), points, controls.f0.log2().numpy()[points])
         return controls._replace(f0=controls.f0.where(voiced, torch.from_numpy(2**logs).float()))
 
     def key(self, entry: str, sources: Sequence[str]) -> str:
-        """A hash of everything that controls depend on."""
+        """Return a hash of everything that the controls of a track depend on; it names the cache file.
+
+        Args:
+            entry: name of the track's entry in the store.
+            sources: names of the sources that are summed.
+
+        Returns:
+            24 hexadecimal digits.
+        """
         parts = [VERSION, entry, *sources, self.sample_rate, self.hop_length, self.pitch]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
 def sounding(loudness: Tensor) -> Tensor:
-    """Where there is more than silence. Shape: [F] -> bool [F]."""
+    """Return a mask of the control points that are not silent. Shape: loudness in dB [F] -> bool [F]."""
     return loudness > max(float(loudness.max()) - SOUNDING_DB, -90.0)
 
 
 @dataclass(frozen=True)
-class _Order:
+class _Job:
     track: StoredTrack
     sources: tuple[str, ...]
     extraction: Extraction
@@ -107,59 +146,78 @@ class _Order:
 def controls_of(
     tracks: Sequence[StoredTrack], sources: Sequence[str], extraction: Extraction, folder: Path, progress: bool
 ) -> list[Controls]:
-    """Of the sum of some sources of each track: found in parallel where they are not in the folder yet.
+    """Return the controls of the sum of some sources of each track.
+
+    Controls that are not in the cache folder yet are extracted by several processes in parallel.
 
     Args:
-        tracks: of the store.
-        sources: by name.
-        extraction: how.
-        folder: of what was found; each track is in it whole or not at all.
-        progress: show how far it is.
+        tracks: tracks of the store.
+        sources: names of the sources to sum.
+        extraction: method and sample rate of the extraction.
+        folder: cache folder, one `.npy` file for each track.
+        progress: whether a progress bar is shown.
+
+    Returns:
+        The controls of each track, with a pitch at every control point.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = tuple(sources)
-    orders = [_Order(track, names, extraction, folder / f"{extraction.key(track.entry.name, names)}.npy") for track in tracks]
-    missing = [order for order in orders if not order.path.is_file()]
-    done = in_processes(_find, missing, min(cores(), len(missing)))
-    for _, refused in tqdm(done, "finding pitch", len(missing), unit="track", disable=not progress or not missing, leave=False):
-        if isinstance(refused, InputError):
-            raise refused
-    return [extraction.settled(Controls(*torch.from_numpy(np.load(order.path, allow_pickle=False)))) for order in orders]
+    jobs = [_Job(track, names, extraction, folder / f"{extraction.key(track.entry.name, names)}.npy") for track in tracks]
+    _extract_all([job for job in jobs if not job.path.is_file()], progress)
+    return [extraction.settled(Controls(*torch.from_numpy(np.load(job.path, allow_pickle=False)))) for job in jobs]
 
 
-def _find(order: _Order) -> None:
+def _extract_all(jobs: Sequence[_Job], progress: bool) -> None:
+    """Run jobs in parallel processes; the InputError of a job is raised."""
+    results = in_processes(_extract, jobs, min(cores(), len(jobs)))
+    for _, result in tqdm(results, "finding pitch", len(jobs), unit="track", disable=not progress or not jobs, leave=False):
+        if isinstance(result, InputError):
+            raise result
+
+
+def _extract(job: _Job) -> None:
+    """Extract the controls of one track and write them to its cache file."""
     torch.set_flush_denormal(True)
-    found = order.extraction(order.track.tensor(order.sources).sum(dim=0)[0])
-    with atomic_write(order.path) as partial, partial.open("wb") as file:
-        np.save(file, torch.stack(tuple(found)).numpy())
+    controls = job.extraction(job.track.tensor(job.sources).sum(dim=0)[0])
+    with atomic_write(job.path) as partial, partial.open("wb") as file:
+        np.save(file, torch.stack(tuple(controls)).numpy())
 
 
 class ControlsTable:
-    """Controls of some tracks, for chunks that begin anywhere.
+    """Store the controls of tracks as one tensor, from which the controls of any chunk are gathered.
 
     Args:
-        controls: of each track.
-        hop_length: samples between control points.
+        controls: controls of each track.
+        hop_length: number of samples between two control points.
     """
 
     def __init__(self, controls: Sequence[Controls], hop_length: int) -> None:
-        self.values = torch.cat([torch.stack(tuple(one)) for one in controls], dim=1)
-        self.counts = torch.tensor([len(one.f0) for one in controls])
+        self.values = torch.cat([torch.stack(tuple(track)) for track in controls], dim=1)
+        self.counts = torch.tensor([len(track.f0) for track in controls])
         self.offsets = self.counts.cumsum(0) - self.counts
         self.hop_length = hop_length
 
     def gather(self, tracks: Tensor, starts: Tensor, samples: int) -> Controls:
-        """Controls of chunks of so many samples, between the points where a chunk begins between them.
+        """Return the controls of the chunks of a batch, interpolated linearly if a chunk begins between two control points.
 
-        Shape: tracks, starts [B] -> [B, samples // hop_length + 1] each.
+        Args:
+            tracks: index of the track of each chunk.
+            starts: first sample of each chunk.
+            samples: length of the chunks, in samples.
+
+        Shape:
+            tracks, starts: int64 [B]; the result: [B, samples // hop_length + 1] each.
+
+        Returns:
+            The controls of the chunks. Points after the end of a track repeat its last control point.
         """
         if self.values.device != tracks.device:
             self.values, self.counts, self.offsets = (x.to(tracks.device) for x in (self.values, self.counts, self.offsets))
         points = torch.arange(samples // self.hop_length + 1, device=tracks.device)
-        place = starts[:, None].double() / self.hop_length + points
+        position = starts[:, None].double() / self.hop_length + points
         last = (self.counts[tracks] - 1)[:, None]
-        before = place.floor().long().minimum(last)
-        share = (place - before).clamp(0, 1).float()
+        before = position.floor().long().minimum(last)
+        fraction = (position - before).clamp(0, 1).float()
         offsets = self.offsets[tracks][:, None]
         first, second = (self.values[:, offsets + index] for index in (before, (before + 1).minimum(last)))
-        return Controls(*torch.lerp(first, second, share))
+        return Controls(*torch.lerp(first, second, fraction))

@@ -1,6 +1,7 @@
-"""Handwritten digits: the classic first data of autoencoders.
+"""Data module of handwritten digits, for autoencoders of images.
 
-scikit-learn's bundled ones (8 x 8, 1,797 of them), or MNIST's IDX files (LeCun, Cortes & Burges) where the user has them.
+Without a folder, the images are the 1,797 digits of 8 x 8 pixels that are bundled with scikit-learn. With a folder, they are
+read from the IDX files of MNIST (LeCun, Cortes & Burges).
 """
 
 import gzip
@@ -23,30 +24,44 @@ from unbraid.data.loaders import StepLoader, as_it_is
 from unbraid.data.roots import remember
 from unbraid.data.sampler import EpochSteps, epoch_position
 from unbraid.data.tracks import SPLITS, Split
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, check_counts
 
-IMAGES, LABELS = 2051, 2049  # magic numbers of IDX files: bytes, in three dimensions and in one
-PARTS = {"train": "train", "test": "t10k"}
-TEST_SHARE = 0.2  # of the bundled digits
-SPLIT_SEED = 0  # the same test images for every run
+IMAGES, LABELS = 2051, 2049  # magic numbers of IDX files of bytes, with three dimensions (images) and one (labels)
+PARTS = ("train", "t10k")  # file name prefixes of the training and the test images of MNIST
+TEST_SHARE = 0.2  # share of the bundled digits that is used for testing
+SPLIT_SEED = 0  # fixed, so every run has the same test images
+BATCH_IN_ORDER = 512  # images per batch when a whole split is read
 
 
 class Images(NamedTuple):
-    """A batch. Shape: pixels [B, 1, size, size] in [0, 1], labels [B]."""
+    """A batch of images.
+
+    Args:
+        pixels: grey values in [0, 1].
+        labels: digits from 0 to 9.
+
+    Shape:
+        pixels: float32 [B, 1, size, size]; labels: int64 [B].
+    """
 
     pixels: Tensor
     labels: Tensor
 
 
 class Digits(pl.LightningDataModule):
-    """Images in memory, drawn without repetition in an order that is a function of seed, epoch and rank.
+    """Provide batches of handwritten digits from memory.
+
+    An epoch contains each training image at most once, in an order that depends only on seed and epoch.
 
     Args:
-        root: folder of MNIST's IDX files; None: scikit-learn's digits.
-        size: of the images, in pixels each way; others are interpolated.
-        valid: share of the training images that validates.
-        batch_size: images per step and process.
-        seed: of the order.
+        root: folder with the IDX files of MNIST; None uses the digits of scikit-learn.
+        size: width and height of the images in pixels, in [4, 256]; images of another size are interpolated.
+        valid: share of the training images that is used for validation, between 0 and 1 (both excluded).
+        batch_size: number of images per step and process, at least 1.
+        seed: random seed of the order.
+
+    Raises:
+        InputError: an argument is out of range.
     """
 
     kind = "images"
@@ -54,26 +69,36 @@ class Digits(pl.LightningDataModule):
     def __init__(self, root: str | None, size: int, valid: float, batch_size: int, seed: int) -> None:
         super().__init__()
         if not 4 <= size <= 256:
-            raise InputError(f"size must lie in [4, 256] pixels, found {size}")
+            raise InputError("size", "out of range", found=size, expected="a number of pixels in [4, 256]")
         if not 0 < valid < 1:
-            raise InputError(f"valid must lie between 0 and 1, found {valid}")
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, found {batch_size}")
+            raise InputError("valid", "out of range", found=valid, expected="a share between 0 and 1")
+        check_counts(batch_size=batch_size)
         self.root = None if root is None else Path(root).expanduser()
         self.size, self.valid, self.batch_size, self.seed = size, valid, batch_size, seed
         self.splits: dict[Split, Images] = {}
 
     def setup(self, stage: str) -> None:
-        """InputError where the files are missing, damaged, or too few."""
+        """Read and split the images, once.
+
+        Args:
+            stage: ignored; all splits are read at every stage.
+
+        Raises:
+            InputError: a file of MNIST is missing or damaged, or a split is empty.
+        """
         if self.splits:
             return
         random = np.random.Generator(np.random.Philox(key=[SPLIT_SEED, 0]))
-        train, test = _bundled(random) if self.root is None else (_of_mnist(self.root, part) for part in PARTS.values())
+        train, test = _bundled(random) if self.root is None else (_of_mnist(self.root, part) for part in PARTS)
         order = random.permutation(len(train[1]))
-        held = round(self.valid * len(order))
-        if not 0 < held < len(order) or not len(test[1]):
-            raise InputError(f"data.valid={self.valid}: leaves a split of the {len(order)} training images empty")
-        parts = {"train": _take(train, np.sort(order[held:])), "valid": _take(train, np.sort(order[:held])), "test": test}
+        n_valid = round(self.valid * len(order))
+        counts = {"train": len(order) - n_valid, "valid": n_valid, "test": len(test[1])}
+        if not all(counts.values()):
+            found = ", ".join(f"{count} {split}" for split, count in counts.items())
+            raise InputError(
+                f"data.valid={self.valid}", "a split is empty", found=f"images: {found}", expected="at least 1 each"
+            )
+        parts = {"train": _take(train, np.sort(order[n_valid:])), "valid": _take(train, np.sort(order[:n_valid])), "test": test}
         remember([] if self.root is None else [str(self.root)])
         self.splits = {split: self._as_images(*parts[split]) for split in SPLITS}
 
@@ -84,51 +109,65 @@ class Digits(pl.LightningDataModule):
         return Images(images, torch.from_numpy(labels.astype(np.int64)))
 
     def fingerprint(self) -> str:
-        """Of all images, their labels, and how they are split."""
-        found = hashlib.sha256()
+        """Return a hash of all images and labels in the order of the splits: 16 hexadecimal digits."""
+        digest = hashlib.sha256()
         for split in SPLITS:
             for part in self.splits[split]:
-                found.update(part.numpy().tobytes())
-        return found.hexdigest()[:16]
+                digest.update(part.numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def labels(self) -> list[str]:
-        """Names of the labels."""
+        """Return the names of the labels, "0" to "9"."""
         return [str(digit) for digit in range(10)]
 
     def summary(self) -> str:
-        """In words."""
+        """Return one line with the data set, the number of images per split and the number of steps per epoch."""
         counts = ", ".join(f"{len(self.splits[split].labels)} {split}" for split in SPLITS)
-        which = "scikit-learn's bundled digits" if self.root is None else "MNIST"
-        return f"{which}: {counts} images of {self.size} x {self.size}; {len(self._epoch())} steps an epoch"
+        data_set = "scikit-learn's bundled digits" if self.root is None else "MNIST"
+        return f"{data_set}: {counts} images of {self.size} x {self.size}; {len(self._training_batches())} steps an epoch"
 
-    def _epoch(self) -> "ShuffledBatches":
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return ShuffledBatches(self.splits["train"], self.batch_size, self.seed, rank, world_size)
+    def _ranks(self) -> tuple[int, int]:
+        """Return the rank of this process and the number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _training_batches(self) -> "ShuffledBatches":
+        return ShuffledBatches(self.splits["train"], self.batch_size, self.seed, *self._ranks())
 
     def train_dataloader(self) -> DataLoader[Images]:
-        batches = self._epoch()
+        """Return the loader of the training batches of this process."""
+        batches = self._training_batches()
         steps = EpochSteps(len(batches), lambda: epoch_position(self.trainer))
         return StepLoader(batches, batch_size=None, sampler=steps, collate_fn=as_it_is)
 
     def val_dataloader(self) -> DataLoader[Images]:
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        whole = self.splits["valid"]
-        mine = Images(*(part[rank::world_size] for part in whole))
-        return DataLoader(BatchesInOrder(mine), batch_size=None, collate_fn=as_it_is)
+        """Return the loader of the validation images of this process; every process has its own share of the images."""
+        rank, world_size = self._ranks()
+        images = Images(*(part[rank::world_size] for part in self.splits["valid"]))
+        return DataLoader(BatchesInOrder(images), batch_size=None, collate_fn=as_it_is)
 
     def in_order(self, split: Split) -> DataLoader[Images]:
-        """All images of a split."""
+        """Return a loader of all images of a split, in a fixed order."""
         return DataLoader(BatchesInOrder(self.splits[split]), batch_size=None, collate_fn=as_it_is)
 
 
 class ShuffledBatches(Dataset[Images]):
-    """Training batches by the number of their step, counted over the whole run; what fills no batch is left out of an epoch."""
+    """A map from the number of a training step, counted over the whole run, to the batch of this process.
+
+    Images that do not fill a batch of all processes are not used in that epoch.
+
+    Args:
+        images: images of the training split.
+        batch_size: number of images per step and process.
+        seed: random seed of the order.
+        rank: rank of this process.
+        world_size: number of processes.
+    """
 
     def __init__(self, images: Images, batch_size: int, seed: int, rank: int, world_size: int) -> None:
         self.images, self.seed, self.rank = images, seed, rank
         self.batch_size = min(batch_size, max(1, len(images.labels) // world_size))
         self.per_step = self.batch_size * world_size
-        self.order = (-1, np.arange(0))  # of an epoch, kept while it lasts
+        self.order = (-1, np.arange(0))  # number of the current epoch and the order of its images
 
     def __len__(self) -> int:
         return max(1, len(self.images.labels) // self.per_step)
@@ -144,33 +183,33 @@ class ShuffledBatches(Dataset[Images]):
 
 
 class BatchesInOrder(Dataset[Images]):
-    """A whole split, in batches of at most 512."""
+    """Batches of all images of a split in order, with at most `BATCH_IN_ORDER` images each."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
 
     def __len__(self) -> int:
-        return -(-len(self.images.labels) // 512)
+        return -(-len(self.images.labels) // BATCH_IN_ORDER)
 
     def __getitem__(self, index: int) -> Images:
         if index >= len(self):
             raise IndexError(index)
-        return Images(*(part[512 * index : 512 * (index + 1)] for part in self.images))
+        return Images(*(part[BATCH_IN_ORDER * index : BATCH_IN_ORDER * (index + 1)] for part in self.images))
 
 
 Part = tuple[np.ndarray, np.ndarray]  # pixels [n, height, width] in [0, 1], labels [n]
 
 
 def _bundled(random: np.random.Generator) -> Iterator[Part]:
-    """scikit-learn's, as training and test images."""
-    from sklearn.datasets import load_digits  # a second that runs on sound need not wait
+    """Yield the training images and the test images of scikit-learn's digits."""
+    from sklearn.datasets import load_digits  # the import takes a second, which runs on audio do not need
 
     digits = load_digits()
     pixels, labels = (digits.images / 16).astype(np.float32), digits.target
     order = random.permutation(len(labels))
-    held = round(TEST_SHARE * len(labels))
-    yield _take((pixels, labels), np.sort(order[held:]))
-    yield _take((pixels, labels), np.sort(order[:held]))
+    n_test = round(TEST_SHARE * len(labels))
+    yield _take((pixels, labels), np.sort(order[n_test:]))
+    yield _take((pixels, labels), np.sort(order[:n_test]))
 
 
 def _take(part: Part, chosen: np.ndarray) -> Part:
@@ -178,49 +217,58 @@ def _take(part: Part, chosen: np.ndarray) -> Part:
 
 
 def _of_mnist(root: Path, part: str) -> Part:
+    """Read one part of MNIST, and check that images and labels match."""
     if not root.is_dir():
-        raise InputError(f"data.root={root}: {'is a file' if root.exists() else 'no such folder'}")
+        raise InputError(f"data.root={root}", "is a file" if root.exists() else "no such folder", expected="a folder")
     images, labels = _find(root, f"{part}-images", 3), _find(root, f"{part}-labels", 1)
-    pixels, numbers = read_idx(images, IMAGES), read_idx(labels, LABELS)
-    if len(pixels) != len(numbers):
-        raise InputError(f"{labels}: has {len(numbers)} labels, and {images.name} has {len(pixels)} images")
-    if len(numbers) and numbers.max() > 9:
-        raise InputError(f"{labels}: has the label {numbers.max()}, expected digits from 0 to 9")
-    return pixels.astype(np.float32) / 255, numbers
+    pixels, digits = read_idx(images, IMAGES), read_idx(labels, LABELS)
+    if len(pixels) != len(digits):
+        expected = f"{len(pixels)}, one for each image of {images.name}"
+        raise InputError(labels, "wrong number of labels", found=len(digits), expected=expected)
+    if len(digits) and digits.max() > 9:
+        raise InputError(labels, "invalid label", found=digits.max(), expected="digits from 0 to 9")
+    return pixels.astype(np.float32) / 255, digits
 
 
 def _find(root: Path, stem: str, dimensions: int) -> Path:
-    names = [f"{stem}{dot}idx{dimensions}-ubyte{zipped}" for dot in "-." for zipped in ("", ".gz")]
+    names = [f"{stem}{dot}idx{dimensions}-ubyte{suffix}" for dot in "-." for suffix in ("", ".gz")]
     for name in names:
         if (root / name).is_file():
             return root / name
-    raise InputError(f"data.root={root}: has no {names[0]}, plain or as .gz; expected the four IDX files of MNIST")
+    hint = "The folder must contain the four IDX files of MNIST"
+    raise InputError(f"data.root={root}", "a file is missing", expected=f"{names[0]} or {names[1]}", hint=hint)
 
 
 def read_idx(path: Path, magic: int) -> np.ndarray:
-    """The bytes of an IDX file, plain or gzip: images [n, height, width] or labels [n].
+    """Read an IDX file of bytes, plain or compressed with gzip.
+
+    Args:
+        path: path of the file, with the suffix `.gz` if it is compressed.
+        magic: magic number that the file must start with, `IMAGES` or `LABELS`.
+
+    Returns:
+        The bytes (uint8): images [n, height, width] or labels [n].
 
     Raises:
-        InputError: another magic number, or not as many bytes as the header says, or none.
+        InputError: the file cannot be read, has another magic number, is empty, or its length differs from its header.
     """
     open_: Callable[..., gzip.GzipFile] = gzip.open if path.suffix == ".gz" else open  # type: ignore[assignment]
     try:
         with open_(path, "rb") as file:
             data = file.read()
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+        raise InputError(path, f"cannot be read: {error}") from error
     dimensions = magic % 256
     header = 4 * (1 + dimensions)
     if len(data) < header:
-        raise InputError(f"{path}: has {len(data)} bytes, expected an IDX header of {header}")
-    found, *shape = struct.unpack(f">{1 + dimensions}I", data[:header])
-    if found != magic:
-        raise InputError(
-            f"{path}: has the magic number {found}, expected {magic}, that of IDX {'images' if dimensions == 3 else 'labels'}"
-        )
-    said = " x ".join(map(str, shape))
+        raise InputError(path, "the IDX header is incomplete", found=f"{len(data)} bytes", expected=f"{header} bytes")
+    magic_found, *shape = struct.unpack(f">{1 + dimensions}I", data[:header])
+    if magic_found != magic:
+        expected = f"{magic} (IDX {'images' if dimensions == 3 else 'labels'})"
+        raise InputError(path, "wrong magic number", found=magic_found, expected=expected)
+    expected = f"{' x '.join(map(str, shape))} bytes, the size in its header"
     if len(data) - header != math.prod(shape):
-        raise InputError(f"{path}: has {len(data) - header} bytes of data, expected {said} as its header says")
+        raise InputError(path, "wrong length", found=f"{len(data) - header} bytes of data", expected=expected)
     if not math.prod(shape):
-        raise InputError(f"{path}: holds {said} bytes as its header says, expected at least one in each direction")
+        raise InputError(path, "the file is empty", found=expected, expected="at least one image or label")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

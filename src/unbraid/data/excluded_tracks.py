@@ -3,7 +3,7 @@
 A track is excluded at one of two times:
 
 - A layout excludes tracks when it lists the folder of the data set, see `Listing.left_out`. Nothing is decoded for this.
-- `MultitrackData` excludes the pairs of the layout `pairs` that are not aligned, after decoding them, see `NOT_ALIGNED`.
+- `TrackCollection` excludes the pairs of the layout `pairs` that are not aligned, after decoding them, see `NOT_ALIGNED`.
 
 All other findings of `data/health` are warnings, and the track is still used. `scripts/prepare.py` and the first lines of a
 training run print the excluded tracks with their reasons, under "left out".

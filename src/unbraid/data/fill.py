@@ -1,8 +1,13 @@
-"""One entry of the store: a track decoded, resampled and written, whole or not at all. Worker processes import this file,
-so it stays free of torch.
+"""Make one entry of the store: decode a track, resample it and write it to a folder.
 
-An entry is a folder with `samples.i16` (int16 [rows, channels, samples], one scale for all), `levels.i8` (loudness of each
-row in blocks of 100 ms), `meta.json` and `health.json`.
+An entry is complete or absent: it is written under a temporary name and renamed at the end. It is a folder with four files:
+
+- `samples.i16`: the samples, int16 [rows, channels, samples], with one scale for all rows;
+- `levels.i8`: the RMS level of each row in blocks of 100 ms, in dB of full scale;
+- `meta.json`: format version, scale, names of the rows, sizes of the files;
+- `health.json`: the measurements of `unbraid.data.health`.
+
+Worker processes import this module, so it does not import torch.
 """
 
 import hashlib
@@ -27,14 +32,22 @@ from unbraid.runs.documents import read_json
 
 VERSION = 4
 BLOCK_SECONDS = 0.1
-FLOOR_DB = -127
-CACHED = 1 << 16  # samples
-MEMORY = BufferPool(kept=8)  # of this process, for one track after the other; a stem file has five streams
+FLOOR_DB = -127  # lowest level, because levels are stored as int8
+CACHED = 1 << 16  # samples per block, small enough for the cache of the processor
+MEMORY = BufferPool(kept=8)  # decoding buffers of this process, reused for each track; a stem file has five streams
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to decode, at which rate in Hz and how many channels, and where the entry shall lie."""
+    """A request to make one entry of the store.
+
+    Args:
+        track: track to decode.
+        sample_rate: sample rate of the entry, in Hz.
+        channels: number of channels of the entry.
+        folder: folder of the store, in which the entry is made.
+        surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
+    """
 
     track: Track
     sample_rate: int
@@ -44,53 +57,54 @@ class Order:
 
     @property
     def key(self) -> str:
-        """A hash of everything that the samples depend on."""
+        """Return a hash of everything that the samples depend on: 24 hexadecimal digits, the folder name of the entry."""
         track = self.track
-        structure = {name: [_spell(stream) for stream in streams] for name, streams in track.sources.items()}
-        mixture = None if track.mixture is None else _spell(track.mixture)
-        how = [self.surround, track.residual, track.lengths, track.stretch and asdict(track.stretch)]
-        parts = [VERSION, self.sample_rate, self.channels, structure, mixture, how, fingerprints(track)]
+        structure = {name: [_as_list(stream) for stream in streams] for name, streams in track.sources.items()}
+        mixture = None if track.mixture is None else _as_list(track.mixture)
+        options = [self.surround, track.residual, track.lengths, track.stretch and asdict(track.stretch)]
+        parts = [VERSION, self.sample_rate, self.channels, structure, mixture, options, fingerprints(track)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
     @property
     def has_one_row(self) -> bool:
-        """Whether the track's only source is its mixture too."""
+        """Return whether the entry has a single row, because the mixture equals the only source of the track."""
         return len(self.track.source_names) == 1 and not self.has_own_mixture
 
     @property
     def has_own_mixture(self) -> bool:
-        """A stretched mixture would not be the sum of the stretched sources."""
+        """Return whether the mixture is read from a file; a stretched track uses the sum of its stretched sources instead."""
         return self.track.mixture is not None and self.track.stretch is None
 
     @property
     def entry(self) -> Path:
+        """Return the folder of the entry."""
         return self.folder / self.key
 
 
-def _spell(stream: AudioStream) -> list[str | int | None]:
+def _as_list(stream: AudioStream) -> list[str | int | None]:
     return [str(stream.path.resolve()), stream.stream, stream.channel]
 
 
 def fingerprints(track: Track) -> list[list[Any]]:
-    """Path, size and modification time of each file of a track."""
+    """Return the path, the size in bytes and the modification time in ns of each file of a track, sorted by path."""
     paths = sorted({stream.path.resolve() for stream in streams_of(track)})
     return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
 def lock_of(entry: Path) -> FileLock:
-    """The lock under which an entry is made or dropped; a few thousand at most, however many tracks."""
+    """Return the lock of an entry, held while the entry is made or deleted; entries share at most 4096 lock files."""
     locks = entry.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     return FileLock(locks / f"{entry.name[:3]}.lock")
 
 
 def fill(order: Order) -> None:
-    """Make the entry, unless it is there or another process makes it while we wait."""
+    """Make an entry unless it exists; if another process is making it, wait until that is done."""
     entry = order.entry
     with lock_of(entry):
         if is_whole(entry):
             return
-        drop(entry)  # and what a killed process left beside it
+        drop(entry)  # also deletes the partial entry of a killed process
         partial = entry.with_suffix(".partial")
         partial.mkdir()
         try:
@@ -101,7 +115,7 @@ def fill(order: Order) -> None:
 
 
 def is_whole(entry: Path) -> bool:
-    """Whether an entry is there as it was written; a power cut may have left less on the disk."""
+    """Return whether an entry is complete: its files have the sizes that were recorded when it was written."""
     try:
         meta = read_json(entry / "meta.json", finite=False)
         return all((entry / name).stat().st_size == size for name, size in meta["sizes"].items())
@@ -110,11 +124,11 @@ def is_whole(entry: Path) -> bool:
 
 
 def drop(entry: Path) -> None:
-    """Take an entry away, under another name first: killed on the way, nothing is left that looks like one."""
-    doomed = entry.with_suffix(".partial")
-    shutil.rmtree(doomed, ignore_errors=True)
+    """Delete an entry. It is renamed first, so that a killed process does not leave an incomplete entry."""
+    partial = entry.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
     if entry.is_dir():
-        shutil.rmtree(entry.rename(doomed), ignore_errors=True)
+        shutil.rmtree(entry.rename(partial), ignore_errors=True)
 
 
 def _write(order: Order, folder: Path) -> None:
@@ -123,7 +137,7 @@ def _write(order: Order, folder: Path) -> None:
     rows = _rows(order, decoded)
     scale = _scale(rows.values())
     levels = np.stack([_levels(row, order.sample_rate) for row in rows.values()])
-    # Plain writes: on a full disk they raise, where writing through a memory map would crash the process.
+    # Plain writes raise OSError on a full disk; writing to a memory map would crash the process.
     with (folder / "samples.i16").open("wb") as file:
         for block in _quantised(rows.values(), scale):
             file.write(block.data)
@@ -139,9 +153,9 @@ def _write(order: Order, folder: Path) -> None:
 
 
 def _rows(order: Order, decoded: Decoded) -> dict[str, np.ndarray]:
-    """Return the rows at the store's rate: mixture and sources by name.
+    """Return the samples of the mixture and of each source by name, at the sample rate of the order.
 
-    A track of one source that is its own mixture has that one row. Sources are released as they are converted.
+    The mixture is omitted if it equals the only source. Sources are removed from `decoded` to free memory.
     """
     names = list(decoded.sources)
     rows = {MIXTURE: _convert(order, decoded.mixture, decoded.rate)} if order.has_own_mixture else {}
@@ -159,13 +173,13 @@ def _convert(order: Order, samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _scale(rows: Iterable[np.ndarray]) -> float:
-    """The smallest power of two that holds all samples in 16 bits: what has 16 bits already is stored as it is."""
+    """Return the smallest power of two such that samples / scale fits into 16 bits; 16-bit audio is stored without loss."""
     step = max(1e-8 / 32767, *(max(float(row.max()) / 32767, float(-row.min()) / 32768) for row in rows))
     return 2.0 ** math.ceil(math.log2(step))
 
 
 def _quantised(rows: Iterable[np.ndarray], scale: float) -> Iterator[np.ndarray]:
-    """All rows in int16, channel after channel, in blocks that stay in the processor's cache."""
+    """Yield the samples of all rows as int16, channel by channel, in blocks that fit into the cache of the processor."""
     scratch = np.empty(CACHED, np.float32)
     for channel in (channel for row in rows for channel in row):
         for start in range(0, len(channel), CACHED):
@@ -174,7 +188,7 @@ def _quantised(rows: Iterable[np.ndarray], scale: float) -> Iterator[np.ndarray]
 
 
 def _levels(row: np.ndarray, rate: int) -> np.ndarray:
-    """RMS of each block in dB of full scale, int8; a last, shorter block counts. Shape: [channels, samples] -> [blocks]."""
+    """Return the RMS level of each block in dB of full scale; the last block may be shorter. Shape: [C, T] -> int8 [blocks]."""
     block = round(BLOCK_SECONDS * rate)
     whole = row.shape[1] // block * block
     blocks = row[:, :whole].reshape(len(row), -1, block)

@@ -1,11 +1,12 @@
-"""The sampler: which chunk of which track, as a pure function of (seed, step, rank).
+"""Sampler of training chunks: a pure function from (seed, step, rank) to tracks and start positions.
 
-It is counter-based (Philox), so the order of the data does not depend on the number of workers, resuming needs no state,
-and the chunks of all ranks together are those that one process with the whole batch would draw.
+The random generator is counter-based (Philox). So the order of the data does not depend on the number of workers, and resuming
+needs no saved state. The chunks of all ranks together are those that one process with the whole batch would draw.
 
-An epoch is a deck of slots, dealt without repetition: each slot is a stretch of start positions of its own, so that no two
-chunks of an epoch are the same one, on whichever rank, and every track has its share in every epoch (but for the cards that no
-longer fill a batch). Chunks that are drawn again because they are silent come from anywhere.
+For each source, the start positions of all tracks are divided into slots. An epoch uses the slots in random order without
+repetition (a deck). So no chunk occurs twice in an epoch, on any rank. Every track has the same number of chunks in every
+epoch, except for the last slots, which do not fill a batch. A chunk that is drawn again because it is silent may start at any
+position.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,22 +19,23 @@ from torch.utils.data import Sampler
 
 from unbraid.runs.errors import InputError
 
-# What a stream of random numbers is for: the last word of Philox's counter.
+# Purposes of the streams of random numbers: the last word of Philox's counter.
 DECK, POSITION, REMIX, REDRAW = range(4)
-REDRAWS = 8
-Draw = tuple[np.ndarray, np.ndarray]  # track numbers and start positions, [batch, sources] each
-Silent = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of a draw: which of its chunks are, [batch]
+REDRAWS = 8  # number of times that a silent chunk is drawn again at most
+Draw = tuple[np.ndarray, np.ndarray]  # track indices and start positions, [batch, sources] each
+Silent = Callable[[np.ndarray, np.ndarray], np.ndarray]  # function from a draw to a mask of its silent chunks, [batch]
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How training chunks are drawn.
+    """Options for drawing training chunks.
 
     Args:
-        over: `tracks`: every track has as many chunks; `time`: every second has.
-        remix: probability that a chunk takes each source from a track of its own.
-        skip_below_db: a chunk in which a target lies below this loudness (RMS, dB of full scale) is drawn again; None: never.
-        keep_silent: share of such chunks that is kept.
+        over: `tracks` draws the same number of chunks from every track; `time` draws every second of audio equally often.
+        remix: probability that the sources of a chunk are drawn from different tracks, in [0, 1].
+        skip_below_db: a chunk with a target below this RMS level, in dB of full scale (below 0), is drawn again; None keeps all
+            chunks.
+        keep_silent: share of these quiet chunks that is used anyway, in [0, 1].
     """
 
     over: Literal["tracks", "time"]
@@ -44,19 +46,19 @@ class Sampling:
     def __post_init__(self) -> None:
         for name in ("remix", "keep_silent"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} must lie in [0, 1], found {getattr(self, name)}")
+                raise InputError(name, "out of range", found=getattr(self, name), expected="a number in [0, 1]")
         if self.skip_below_db is not None and self.skip_below_db >= 0:
-            raise InputError(f"skip_below_db must be below 0 dB, found {self.skip_below_db}")
+            raise InputError("skip_below_db", "out of range", found=f"{self.skip_below_db:g} dB", expected="below 0 dB")
 
 
 class Positions:
-    """All start positions of chunks in some tracks, cut into slots.
+    """Divide all start positions of chunks in some tracks into slots of nearly equal size.
 
     Args:
-        tracks: numbers of the tracks.
-        rooms: how many start positions each has.
-        slots: at least so many; `over` tracks, each has the same number.
-        over: see `Sampling`.
+        tracks: indices of the tracks.
+        rooms: number of start positions in each track.
+        slots: smallest number of slots; it is rounded up so that every track can have the same number.
+        over: whether slots are divided equally over `tracks` or over `time`, see `Sampling`.
     """
 
     def __init__(self, tracks: np.ndarray, rooms: np.ndarray, slots: int, over: Literal["tracks", "time"]) -> None:
@@ -66,45 +68,61 @@ class Positions:
         self.ends = np.cumsum(rooms)
 
     def in_slots(self, slots: np.ndarray, uniform: np.ndarray) -> Draw:
-        """A position within each slot. Shape: [n] each."""
+        """Return a random start position within each slot.
+
+        Args:
+            slots: numbers of the slots.
+            uniform: random numbers in [0, 1), one for each slot.
+
+        Shape:
+            slots, uniform: [n]; the result: [n] each.
+
+        Returns:
+            The track indices and the start positions.
+        """
         if self.over == "time":
             return self._at(_within(slots, self.slots, np.full(len(slots), self.ends[-1]), uniform))
         chosen, part = np.divmod(slots, self.slots_per_track)
         return self.tracks[chosen], _within(part, self.slots_per_track, self.rooms[chosen], uniform)
 
     def anywhere(self, uniform: np.ndarray) -> Draw:
-        """Shape: uniform [n, 2] -> [n] each."""
+        """Return random start positions in all tracks, from random numbers in [0, 1). Shape: uniform [n, 2] -> [n] each."""
         if self.over == "time":
             return self._at((uniform[:, 0] * self.ends[-1]).astype(np.int64))
         chosen = (uniform[:, 0] * len(self.tracks)).astype(np.int64)
         return self.tracks[chosen], (uniform[:, 1] * self.rooms[chosen]).astype(np.int64)
 
     def _at(self, positions: np.ndarray) -> Draw:
+        """Convert positions in the concatenation of all tracks to track indices and start positions."""
         chosen = np.searchsorted(self.ends, positions, side="right")
         return self.tracks[chosen], positions - (self.ends[chosen] - self.rooms[chosen])
 
 
 def _within(part: np.ndarray, parts: int, room: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """A whole number in the given one of `parts` equal parts of [0, room)."""
+    """Return a random integer in the given part of [0, room), which is divided into `parts` equal parts."""
     low, high = part * room // parts, (part + 1) * room // parts
     return low + (uniform * np.maximum(high - low, 1)).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class ChunkSampler:
-    """Draws the chunks of each step.
+    """Draw the training chunks of each step.
 
     Args:
-        seed: of the whole run.
-        lengths: of the tracks, in samples.
-        holds: which source each track has [tracks, sources]; where one lacks some, every source has a track of its own.
-        chunk: in samples; of a shorter track the chunk starts at its beginning.
-        batch_size: chunks per step and rank.
-        chunks_per_track: an epoch has so many, times the number of tracks.
-        sampling: how they are drawn.
-        silent: tells which chunks of a draw are; needed where `sampling` skips them.
-        rank: of this process.
-        world_size: how many processes draw.
+        seed: random seed of the run.
+        lengths: lengths of the tracks, in samples.
+        holds: mask of the sources that each track has. If a track does not have all sources, the sources of every chunk are
+            drawn from different tracks.
+        chunk: length of a chunk, in samples; the chunk of a shorter track starts at sample 0.
+        batch_size: number of chunks per step and rank.
+        chunks_per_track: number of chunks per epoch, divided by the number of tracks.
+        sampling: options for drawing the chunks.
+        silent: function that returns the mask of the silent chunks of a draw; required if `sampling.skip_below_db` is set.
+        rank: rank of this process.
+        world_size: number of processes.
+
+    Shape:
+        holds: bool [tracks, sources].
     """
 
     seed: int
@@ -121,33 +139,44 @@ class ChunkSampler:
 
     @cached_property
     def positions(self) -> list[Positions]:
-        """Where chunks of each source start."""
+        """Return the slots of start positions of each source."""
         rooms = np.maximum(np.asarray(self.lengths) - self.chunk, 0) + 1
         columns = [np.flatnonzero(column) for column in self.holds.T]
         return [Positions(tracks, rooms[tracks], self._slots, self.sampling.over) for tracks in columns]
 
     @property
     def steps_per_epoch(self) -> int:
+        """Return the number of training steps of an epoch, at least 1."""
         return max(1, self._slots // self._chunks_per_step)
 
     @property
     def _slots(self) -> int:
-        """Chunks of an epoch, before they are dealt in whole batches."""
+        """Return the number of chunks of an epoch, including those that do not fill a batch."""
         return self.chunks_per_track * int(self.holds.sum(axis=0).max())
 
     @property
     def _chunks_per_step(self) -> int:
-        """Of all ranks."""
+        """Return the number of chunks of a step on all ranks."""
         return self.batch_size * self.world_size
 
     def draw(self, step: int) -> Draw:
-        """Tracks and start positions of this rank's batch at `step`, counted over the whole run. Shape: [batch, sources]."""
+        """Return the chunks of this rank at a training step.
+
+        Args:
+            step: number of the step, counted over the whole run.
+
+        Shape:
+            the result: [batch, sources] each.
+
+        Returns:
+            The track indices and the start positions.
+        """
         tracks, starts = self._deal(step)
         if self.silent is None or self.sampling.skip_below_db is None:
             return tracks, starts
-        kept = self._uniform(step, REDRAW) < self.sampling.keep_silent
+        keep = self._uniform(step, REDRAW) < self.sampling.keep_silent
         for attempt in range(1, REDRAWS + 1):
-            again = self.silent(tracks, starts) & ~kept
+            again = self.silent(tracks, starts) & ~keep
             if not again.any():
                 break
             other = self._redraw(step, attempt)
@@ -155,24 +184,25 @@ class ChunkSampler:
         return tracks, starts
 
     def _deal(self, step: int) -> Draw:
-        """The next cards of each source's deck."""
+        """Return the chunks of this rank at a step, from the next slots of each source's deck."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
-        cards = self._mine(np.arange(self._chunks_per_step)) + step_of_epoch * self._chunks_per_step
+        indices = self._of_this_rank(np.arange(self._chunks_per_step)) + step_of_epoch * self._chunks_per_step
         draws = []
         for source, positions in enumerate(self.positions):
             deck = self._deck(epoch, source)
-            draws.append(positions.in_slots(deck[cards % positions.slots], self._uniform(step, POSITION, source)))
+            draws.append(positions.in_slots(deck[indices % positions.slots], self._uniform(step, POSITION, source)))
         return self._remixed(step, 0, draws)
 
     def _deck(self, epoch: int, source: int) -> np.ndarray:
-        """The slots of a source in the order of an epoch; only the last one is kept."""
-        held, deck = self.decks.get(source, (-1, np.empty(0)))
-        if held != epoch:
+        """Return the slots of a source in the order of an epoch; the deck of the latest epoch is cached."""
+        cached_epoch, deck = self.decks.get(source, (-1, np.empty(0)))
+        if cached_epoch != epoch:
             deck = self._random(epoch, DECK, source).permutation(self.positions[source].slots)
             self.decks[source] = (epoch, deck)
         return deck
 
     def _redraw(self, step: int, attempt: int) -> Draw:
+        """Return other chunks for a step, at any position of the tracks."""
         draws = [
             positions.anywhere(self._uniform(step, REDRAW, source, attempt, 2))
             for source, positions in enumerate(self.positions)
@@ -180,31 +210,31 @@ class ChunkSampler:
         return self._remixed(step, attempt, draws)
 
     def _remixed(self, step: int, attempt: int, draws: Sequence[Draw]) -> Draw:
-        """Each source from its own draw where a chunk is a remix, all from the first one's where it is not."""
+        """Return the final draw: a remixed chunk uses the draw of each source, any other chunk the draw of the first source."""
         tracks, starts = (np.stack(part, axis=1) for part in zip(*draws, strict=True))
         if not self.holds.all():
             return tracks, starts
         remixed = (self._uniform(step, REMIX, 0, attempt) < self.sampling.remix)[:, None]
         return np.where(remixed, tracks, tracks[:, :1]), np.where(remixed, starts, starts[:, :1])
 
-    def _mine(self, of_all_ranks: np.ndarray) -> np.ndarray:
-        return of_all_ranks[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
+    def _of_this_rank(self, values: np.ndarray) -> np.ndarray:
+        return values[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def _uniform(self, step: int, purpose: int, source: int = 0, attempt: int = 0, *width: int) -> np.ndarray:
-        """This rank's share of what is drawn for all of them. Shape: [batch, *width]."""
-        return self._mine(self._random(step, purpose, source, attempt).random((self._chunks_per_step, *width)))
+        """Return this rank's part of the random numbers that are drawn for all ranks. Shape: [batch, *width]."""
+        return self._of_this_rank(self._random(step, purpose, source, attempt).random((self._chunks_per_step, *width)))
 
     def _random(self, count: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:
-        """For a step, or for the epoch of a deck."""
+        """Return the random generator of a purpose; `count` is the number of the step, or of the epoch for a deck."""
         return np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, attempt, count, purpose]))
 
 
 class EpochSteps(Sampler[int]):
-    """The steps of one epoch, or what is left of it, numbered over the whole run.
+    """Iterate over the numbers of the steps of the current epoch that are not done yet, counted over the whole run.
 
     Args:
-        steps_per_epoch: how many.
-        position: tells which epoch it is, and how many of its steps a resumed run has behind it.
+        steps_per_epoch: number of steps of an epoch.
+        position: function that returns the number of the current epoch and the number of its steps that a resumed run has done.
     """
 
     def __init__(self, steps_per_epoch: int, position: Callable[[], tuple[int, int]]) -> None:
@@ -212,7 +242,7 @@ class EpochSteps(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         epoch, done = self.position()
-        first = epoch * self.steps_per_epoch + done  # where all are done, the next epoch's first
+        first = epoch * self.steps_per_epoch + done  # the first step of the next epoch if all steps are done
         return iter(range(first, (first // self.steps_per_epoch + 1) * self.steps_per_epoch))
 
     def __len__(self) -> int:
@@ -220,12 +250,16 @@ class EpochSteps(Sampler[int]):
 
 
 def epoch_position(trainer: Any) -> tuple[int, int]:
-    """The epoch, and how many of its steps are done in a run that goes on from a checkpoint.
+    """Return the position of a run in its training data.
 
-    Lightning knows both when it asks for the first batch, but tells samplers the epoch only later.
+    Lightning calls `set_epoch` of a sampler after the first batch of a resumed run is requested, so the position is read from
+    the training loop.
 
     Args:
-        trainer: Lightning's; None outside of training.
+        trainer: trainer of Lightning; None outside of training.
+
+    Returns:
+        The number of the current epoch, and the number of its steps that were done before the run was resumed.
     """
     if trainer is None:
         return 0, 0
@@ -233,7 +267,6 @@ def epoch_position(trainer: Any) -> tuple[int, int]:
     epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
     if not loop.restarting or epochs.ready == epochs.processed:
         return epochs.processed, 0
-    # A checkpoint that is written as a batch ends comes before the batch is counted as completed; a step that was cut
-    # off is made again.
+    # A checkpoint at the end of a batch is written before the batch is counted as completed. An interrupted step is repeated.
     ended = batches.ready == batches.processed == batches.completed + 1
     return epochs.processed, batches.completed + int(ended)

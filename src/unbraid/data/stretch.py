@@ -1,13 +1,15 @@
-"""Copies of a track at another pitch and tempo, rendered before training.
+"""Copies of a track at another pitch and tempo, rendered into the store before training.
 
-The stretching is Signalsmith Stretch (Luff), a phase vocoder that follows spectral peaks, through the package `python-stretch`.
-The pitch is not its own: here it is shifted by stretching and then resampling. On steady tones of 220 and 1234 Hz, shifted by
-one or two semitones, that is right within 0.1 cents and all else lies 58 dB below them; the library's own transposition is 2 to
-9 cents off at the lower one and makes both waver. The price: formants move with the pitch, so that by more than a few semitones
-a voice becomes another kind of voice, and a lower copy has nothing just below half the sample rate.
+Time stretching uses Signalsmith Stretch (Luff), a phase vocoder that tracks spectral peaks, from the package `python-stretch`.
+The pitch is shifted by time stretching followed by resampling, not by the transposition of the library. Measured on steady
+tones of 220 and 1234 Hz, shifted by one or two semitones: the pitch is exact within 0.1 cents, and artefacts are 58 dB below
+the tone. The transposition of the library is wrong by 2 to 9 cents at 220 Hz, and its pitch fluctuates at both tones.
 
-A stretched sum is not the sum of what was stretched: the mixture of a copy must be made of its stretched sources. Its peaks may
-be higher than the track's.
+Limits: formants move with the pitch, so a voice sounds like another kind of voice after more than a few semitones. A copy at a
+lower pitch contains no frequencies just below half the sample rate.
+
+The stretched mixture is not the sum of the stretched sources. So the mixture of a copy must be computed from its stretched
+sources. Its peaks can be higher than those of the track.
 """
 
 from dataclasses import dataclass
@@ -20,14 +22,14 @@ from unbraid.runs.errors import InputError
 
 @dataclass(frozen=True)
 class Stretch:
-    """One copy of a track: so many semitones higher, so many times as fast.
+    """Change the pitch and the tempo of a track.
 
-    What the library has to stretch by is `tempo / 2 ** (semitones / 12)`. Near 1, a few semitones and tenths, attacks move by
-    less than a millisecond; outside of [0.5, 2] they blur by up to 20 ms, and tones waver.
+    The library stretches time by the factor `tempo / 2 ** (semitones / 12)`. Near a factor of 1, attacks move by less than 1
+    ms. Outside [0.5, 2], attacks blur by up to 20 ms and the pitch of steady tones fluctuates.
 
     Args:
-        semitones: from -12 to 12; 0 keeps the pitch.
-        tempo: from 0.5, half as fast, to 2; 1 keeps the tempo.
+        semitones: pitch shift in semitones, in [-12, 12]; positive values raise the pitch.
+        tempo: factor of the tempo, in [0.5, 2]; 2 halves the duration.
     """
 
     semitones: float
@@ -36,43 +38,48 @@ class Stretch:
     def __post_init__(self) -> None:
         for name, least, most in (("semitones", -12, 12), ("tempo", 0.5, 2)):
             if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} must lie in [{least}, {most}], found {getattr(self, name)}")
+                raise InputError(name, "out of range", found=getattr(self, name), expected=f"a number in [{least}, {most}]")
         if self.semitones == 0 and self.tempo == 1:
-            raise InputError("semitones must not be 0 where tempo is 1: the copy would be the track itself")
+            raise InputError("semitones", "0 with tempo=1 does not change the track", expected="another pitch or another tempo")
 
     @property
     def name(self) -> str:
-        """Such as `+1 st, x1.06`."""
+        """Return a short description that is appended to the names of copies, such as `+1 st, x1.06`."""
         return f"{self.semitones:+g} st, x{self.tempo:g}"
 
     def __call__(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
-        """The copy of one source; all sources of a track stay aligned. The same samples give the same copy in any process.
+        """Return the stretched copy of one source.
+
+        The result is deterministic. The channels stay in phase, and the sources of a track stay aligned. An InputError is
+        raised if the package `python-stretch` is not installed.
 
         Args:
-            samples: all channels of the source, which stay in phase.
-            sample_rate: of them, in Hz.
+            samples: waveform of the source, all channels.
+            sample_rate: sample rate of the waveform, in Hz.
 
         Shape:
-            [C, T] float32 -> [C, round(T / tempo)] float32
+            samples: float32 [C, T]; the result: float32 [C, round(T / tempo)].
 
-        Raises:
-            InputError: the library that stretches is not installed.
+        Returns:
+            The waveform of the copy, at the same sample rate.
         """
         played_at = round(sample_rate * 2 ** (self.semitones / 12))
-        # Silence behind the end keeps the last window from fading what is in it, and is cut off again with its copy.
+        # One second of silence is appended, so that the last window does not fade out the end; it is cut off after stretching.
         padded = np.pad(samples, ((0, 0), (0, sample_rate))).astype(np.float32, copy=False)
         stretched = _stretched(padded, sample_rate, self.tempo * sample_rate / played_at)
         return np.ascontiguousarray(resample(stretched, played_at, sample_rate)[:, : round(samples.shape[1] / self.tempo)])
 
 
 def _stretched(samples: np.ndarray, sample_rate: int, speed: float) -> np.ndarray:
+    """Return the samples played `speed` times as fast at the same pitch."""
     try:
         from python_stretch.Signalsmith import Stretch as Stretcher
     except ModuleNotFoundError as error:
-        raise InputError("copies at another pitch or tempo need a library: pip install 'unbraid[stretch]'") from error
+        hint = "Run pip install 'unbraid[stretch]'"
+        raise InputError("offline_augmentation", "the package python-stretch is not installed", hint=hint) from error
     if speed == 1:
         return samples
-    stretcher = Stretcher(0)  # the seed: where it slows down a lot it draws phases
+    stretcher = Stretcher(0)  # random seed: at low speeds the library draws random phases
     stretcher.preset(len(samples), sample_rate)
     stretcher.timeFactor = speed
     return np.asarray(stretcher.process(samples))

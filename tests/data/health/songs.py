@@ -1,4 +1,4 @@
-"""Real-ish music for the tests of the data doctor, rendered once per session, and what encoders do to it."""
+"""Demo songs for the tests of `health`, rendered once per session, and copies after lossy encoding."""
 
 import io
 from functools import cache
@@ -9,8 +9,6 @@ import soundfile
 from unbraid.data.demo_songs.song import render_song
 
 RATE = 44100
-
-
 LONG_SECONDS, SHORT_SECONDS = 20.0, 5.0
 
 
@@ -20,7 +18,7 @@ def _rendered(seed: int, seconds: float) -> dict[str, np.ndarray]:
 
 
 def stems(seed: int, seconds: float) -> dict[str, np.ndarray]:
-    """float32 `[2, samples]` by name, the mixture too; songs 0 and 1 may be long."""
+    """Return mixture and stems of a demo song, float32 [2, samples]. Songs 0 and 1 have up to 20 s, the others 5 s."""
     whole = _rendered(seed, LONG_SECONDS if seed < 2 else SHORT_SECONDS)
     assert seconds * RATE <= whole["mixture"].shape[1]
     return {name: samples[:, : round(seconds * RATE)] for name, samples in whole.items()}
@@ -35,7 +33,7 @@ def accompaniment(seed: int, seconds: float) -> np.ndarray:
 
 
 def through(samples: np.ndarray, container: str, subtype: str, quality: float) -> np.ndarray:
-    """Encoded and decoded again; 1 is the worst quality."""
+    """Encode samples with a lossy codec and decode them again; quality 1 is the worst."""
     file = io.BytesIO()
     soundfile.write(file, samples.T, RATE, format=container, subtype=subtype, compression_level=quality)
     file.seek(0)

@@ -1,4 +1,4 @@
-"""Truths about the ceiling of a recording's bandwidth."""
+"""Measured band limits equal the cut-off frequencies of filters and encoders."""
 
 import numpy as np
 import pytest
@@ -18,16 +18,16 @@ def low_passed(samples: np.ndarray, cutoff_hz: float) -> np.ndarray:
 
 @pytest.mark.parametrize("cutoff_hz", [1000, 8000, 16000, 21000])
 @pytest.mark.parametrize("gain", [1, 0.01])
-def test_noise_ends_where_it_was_cut(cutoff_hz, gain):
+def test_cutoff_of_noise_is_measured(cutoff_hz, gain):
     cut = low_passed(NOISE, cutoff_hz)
     assert ceiling_hz(gain * cut, RATE) == pytest.approx(cutoff_hz, abs=50)
     rounded = (np.rint(32768 * cut) / 32768).astype(np.float32)
     assert ceiling_hz(rounded, RATE) == pytest.approx(cutoff_hz, abs=50)
 
 
-def test_full_band_is_nyquist_and_silence_is_nothing():
+def test_full_band_gives_nyquist_and_silence_none():
     assert ceiling_hz(NOISE, RATE) == RATE / 2
-    assert ceiling_hz(song(0, 10.0), RATE) == RATE / 2  # grows dull, but has no edge
+    assert ceiling_hz(song(0, 10.0), RATE) == RATE / 2  # high frequencies are weak, but there is no edge
     assert ceiling_hz(0 * NOISE, RATE) is None
     assert ceiling_hz(NOISE[:, :0], RATE) is None
     assert ceiling_hz(NOISE[:, :1], RATE) is None
@@ -38,21 +38,21 @@ def test_opposite_channels_do_not_cancel():
     assert ceiling_hz(np.concatenate([cut, -cut]), RATE) == pytest.approx(8000, abs=50)
 
 
-def test_music_that_lived_at_a_lower_rate():
-    once = audio.resample(audio.resample(song(0, 10.0), RATE, 16000), 16000, RATE)
-    assert 7400 < ceiling_hz(once, RATE) <= 8000
+def test_resampled_music_ends_at_its_former_nyquist():
+    resampled = audio.resample(audio.resample(song(0, 10.0), RATE, 16000), 16000, RATE)
+    assert 7400 < ceiling_hz(resampled, RATE) <= 8000
 
 
-def test_encoders_cut():
+def test_vorbis_cutoff_is_measured():
     assert ceiling_hz(through_ogg(song(0, 10.0)), RATE) == pytest.approx(15900, abs=300)
 
 
-def test_a_real_stem_file_ends_below_16_khz(stem_file):
+def test_stem_file_ends_below_16_khz(stem_file):
     for samples in audio.read(stem_file, range(5))[0]:
         assert 15000 < ceiling_hz(samples, RATE) < 16000
 
 
-def test_a_click_does_not_lift_the_ceiling():
+def test_click_does_not_change_the_result():
     clicked = low_passed(NOISE, 8000)
     clicked[:, 2 * RATE] = 1
     assert ceiling_hz(clicked, RATE) == pytest.approx(8000, abs=50)

@@ -1,4 +1,4 @@
-"""Truths about the examination of a track, about what is worth a warning, and about the report."""
+"""Measurements of a track, thresholds of warnings, and the report."""
 
 import json
 import subprocess
@@ -42,19 +42,19 @@ GOOD = health.Health(
 WORDS = np.random.default_rng(0).integers(1, 2**32, 500, dtype=np.uint32)
 
 
-def own(name: str) -> AudioStream:
+def stream(name: str) -> AudioStream:
     return AudioStream(Path(f"{name}.wav"))
 
 
 def examined(sources: dict[str, np.ndarray], mixture: np.ndarray | None = None, **track: object) -> health.Health:
-    """The health of a track of these sources, with a mixture of its own if one is given."""
-    streams = {name: (own(name),) for name in sources if name != track.get("residual")}
-    listed = Track("song", "train", streams, None if mixture is None else own("mixture"), **track)
+    """Return the health of a track with these sources, and with a mixture file if a mixture is given."""
+    streams = {name: (stream(name),) for name in sources if name != track.get("residual")}
+    listed = Track("song", "train", streams, None if mixture is None else stream("mixture"), **track)
     total = sum(sources.values()) if mixture is None else mixture
     return health.examine(listed, Decoded(RATE, total, sources))
 
 
-def of_mixture(samples: np.ndarray) -> health.Health:
+def examine_mixture(samples: np.ndarray) -> health.Health:
     return examined({"vocals": samples})
 
 
@@ -62,24 +62,24 @@ def kinds(**changes: object) -> list[str]:
     return [finding.kind for finding in health.findings([("song", "train", replace(GOOD, **changes))])]
 
 
-def test_a_clean_song():
+def test_clean_song_has_no_findings():
     parts = {name: samples for name, samples in stems(0, SECONDS).items() if name != "mixture"}
-    found = examined(parts, song(0, SECONDS))
-    assert (found.duration_seconds, found.rate, found.channels) == (SECONDS, RATE, 2)
-    assert found.residual_db == -150
-    assert found.clipped_runs == 0
-    assert found.ceiling_hz == RATE / 2
-    assert found.silent_sources == []
-    assert health.findings([("song", "train", found)]) == []
-    assert found == examined(parts, song(0, SECONDS))
+    measured = examined(parts, song(0, SECONDS))
+    assert (measured.duration_seconds, measured.rate, measured.channels) == (SECONDS, RATE, 2)
+    assert measured.residual_db == -150
+    assert measured.clipped_runs == 0
+    assert measured.ceiling_hz == RATE / 2
+    assert measured.silent_sources == []
+    assert health.findings([("song", "train", measured)]) == []
+    assert measured == examined(parts, song(0, SECONDS))
 
 
-def test_json_and_back():
-    found = examined({"vocals": song(0, SECONDS)}, song(0, SECONDS))
-    assert health.Health(**json.loads(json.dumps(asdict(found), allow_nan=False))) == found
+def test_json_round_trip():
+    measured = examined({"vocals": song(0, SECONDS)}, song(0, SECONDS))
+    assert health.Health(**json.loads(json.dumps(asdict(measured), allow_nan=False))) == measured
 
 
-def test_the_residual_is_what_was_added():
+def test_level_of_added_noise_is_the_residual():
     noise = np.random.default_rng(0).standard_normal((2, RATE * 3)).astype(np.float32) / 10
     for level_db in (-60, -20, 0):
         mixture = noise + np.float32(10 ** (level_db / 20)) * noise[:, ::-1]
@@ -95,43 +95,43 @@ def test_the_residual_is_what_was_added():
 def test_flat_runs_at_full_scale_are_clipping(place):
     samples = np.zeros((2, 2 * RATE), np.float32)
     samples[1, place : place + 3] = FULL
-    assert of_mixture(samples).clipped_runs == 1
-    assert of_mixture(-samples).clipped_runs == 1
-    assert of_mixture(np.roll(samples, 0) * 0.999).clipped_runs == 0
+    assert examine_mixture(samples).clipped_runs == 1
+    assert examine_mixture(-samples).clipped_runs == 1
+    assert examine_mixture(np.roll(samples, 0) * 0.999).clipped_runs == 0
     samples[1, place + 1] = -FULL
-    assert of_mixture(samples).clipped_runs == 0
+    assert examine_mixture(samples).clipped_runs == 0
 
 
-def test_long_runs_count_once_and_waves_above_full_scale_never():
+def test_only_flat_runs_count_as_clipping():
     samples = np.zeros((1, 3 * RATE), np.float32)
     samples[0, 100:140_000] = 1.0
-    assert of_mixture(samples).clipped_runs == 1
+    assert examine_mixture(samples).clipped_runs == 1
     samples[0, 200] = -1.0
-    assert of_mixture(samples).clipped_runs == 2
+    assert examine_mixture(samples).clipped_runs == 2
     wave = 1.3 * np.sin(np.arange(3 * RATE) / 20, dtype=np.float32)[None]
-    assert of_mixture(wave).clipped_runs == 0
-    assert of_mixture(np.clip(wave, -1, 1)).clipped_runs == pytest.approx(3 * RATE / 20 / np.pi, abs=2)
+    assert examine_mixture(wave).clipped_runs == 0
+    assert examine_mixture(np.clip(wave, -1, 1)).clipped_runs == pytest.approx(3 * RATE / 20 / np.pi, abs=2)
 
 
 def test_silent_shares():
     half = np.ones((2, 4 * RATE), np.float32) * 0.01
     half[:, 2 * RATE :] = 0
     faint = np.full((2, 4 * RATE), 0.00099, np.float32)
-    found = examined({"drums": half, "bass": 0 * half, "other": faint, "vocals": faint * 1.02})
-    assert found.silent_share == {"drums": 0.5, "bass": 1, "other": 1, "vocals": 0}
-    assert found.silent_sources == ["bass", "other"]
+    measured = examined({"drums": half, "bass": 0 * half, "other": faint, "vocals": faint * 1.02})
+    assert measured.silent_share == {"drums": 0.5, "bass": 1, "other": 1, "vocals": 0}
+    assert measured.silent_sources == ["bass", "other"]
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 1000, 4411])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("level", [0.0, 0.5])
-def test_tracks_of_almost_nothing_can_be_examined(length, channels, level):
+def test_very_short_tracks_can_be_examined(length, channels, level):
     samples = np.full((channels, length), level, np.float32)
-    found = examined({"vocals": 0 * samples, "accompaniment": samples}, samples, residual="vocals")
-    assert found.channels == channels
-    assert found.duration_seconds == length / RATE
-    json.dumps(asdict(found), allow_nan=False)
-    health.table([("song", "train", found)], health.findings([("song", "train", found)]))
+    measured = examined({"vocals": 0 * samples, "accompaniment": samples}, samples, residual="vocals")
+    assert measured.channels == channels
+    assert measured.duration_seconds == length / RATE
+    json.dumps(asdict(measured), allow_nan=False)
+    health.table([("song", "train", measured)], health.findings([("song", "train", measured)]))
 
 
 def pair(rest: np.ndarray) -> health.Health:
@@ -139,38 +139,38 @@ def pair(rest: np.ndarray) -> health.Health:
     return examined({"vocals": mixture - rest, "accompaniment": rest}, mixture, residual="vocals")
 
 
-def test_a_pair_that_belongs_together():
-    found = pair(accompaniment(0, SECONDS))
-    assert found.residual_db is None
-    assert found.aligned is True
-    assert found.remainder_db < -3
-    assert health.findings([("song", "train", found)]) == []
+def test_aligned_pair_has_no_findings():
+    measured = pair(accompaniment(0, SECONDS))
+    assert measured.residual_db is None
+    assert measured.aligned is True
+    assert measured.remainder_db < -3
+    assert health.findings([("song", "train", measured)]) == []
 
 
-def test_a_pair_that_does_not():
+def test_misaligned_and_unrelated_pairs_are_found():
     late = np.pad(accompaniment(0, SECONDS), ((0, 0), (2205, 0)))[:, :-2205]
     assert pair(late).offset_ms == pytest.approx(50, abs=0.1)
     assert [f.kind for f in health.findings([("a", "train", pair(late))])] == ["misaligned pair", "remainder"]
     (other, _) = health.findings([("a", "train", pair(song(1, SECONDS)))])
-    assert "does not look like one recording" in other.sentence
+    assert other.kind == "misaligned pair" and f"{pair(song(1, SECONDS)).correlation:.2f}" in other.sentence
 
 
-def of_channels(left: np.ndarray, right: np.ndarray) -> health.Health:
+def examine_channels(left: np.ndarray, right: np.ndarray) -> health.Health:
     streams = {name: (AudioStream(Path("a.wav"), 0, channel),) for channel, name in enumerate(("accompaniment", "vocals"))}
     return health.examine(
         Track("song", "train", streams), Decoded(RATE, left + right, {"accompaniment": left, "vocals": right})
     )
 
 
-def test_swapped_channels_are_noticed_and_only_where_both_are_of_one_file():
+def test_swapped_channels_of_one_file_are_found():
     voice, rest = stems(0, SECONDS)["vocals"][:1].copy(), accompaniment(0, SECONDS)[:1]
     voice[:, : 2 * RATE] = 0
-    assert [f.kind for f in health.findings([("song", "train", of_channels(voice, rest))])] == ["swapped channels"]
-    assert not of_channels(rest, voice).swapped
+    assert [f.kind for f in health.findings([("song", "train", examine_channels(voice, rest))])] == ["swapped channels"]
+    assert not examine_channels(rest, voice).swapped
     assert not examined({"accompaniment": voice, "vocals": rest}).swapped
 
 
-def test_both_cues_must_speak_for_a_swap():
+def test_swap_needs_both_measurements():
     def cue(rest: float, voice: float) -> dict[str, float]:
         return {"accompaniment": rest, "vocals": voice}
 
@@ -180,7 +180,7 @@ def test_both_cues_must_speak_for_a_swap():
     assert not look_swapped({}, {})
 
 
-def test_cues():
+def test_pause_and_bass_share():
     time = np.arange(4 * RATE) / RATE
     tones = [np.sin(2 * np.pi * f * time)[None].astype(np.float32) for f in (60, 200)]
     assert bass_share(tones[0], RATE) > 0.99
@@ -192,7 +192,7 @@ def test_cues():
 
 
 @pytest.mark.parametrize(
-    ("kind", "just_right", "too_much"),
+    ("kind", "allowed", "excessive"),
     [
         ("residual", {"residual_db": -20.0}, {"residual_db": -19.9}),
         ("residual", {"residual_db": None}, {"residual_db": 150.0}),
@@ -213,24 +213,24 @@ def test_cues():
         ),
     ],
 )
-def test_both_sides_of_every_threshold(kind, just_right, too_much):
-    assert kinds(**just_right) == []
-    assert kinds(**too_much) == [kind]
+def test_both_sides_of_every_threshold(kind, allowed, excessive):
+    assert kinds(**allowed) == []
+    assert kinds(**excessive) == [kind]
 
 
-def test_rates_that_differ_from_the_most():
+def test_different_sample_rate_is_found():
     entries = [(name, "train", replace(GOOD, rate=rate)) for name, rate in (("a", RATE), ("b", 22050), ("c", RATE))]
     assert [(f.track, f.kind) for f in health.findings(entries)] == [("b", "mixed sample rates")]
 
 
-def test_duplicates_across_and_within_splits_in_any_order():
+def test_duplicates_across_and_within_splits():
     same = replace(GOOD, fingerprint=to_text(WORDS))
     later = replace(GOOD, fingerprint=to_text(WORDS[10:]))
     entries = [("a", "train", same), ("b", "test", later), ("c", "train", replace(GOOD, fingerprint=to_text(WORDS[::-1])))]
-    (found,) = health.findings(entries)
-    assert (found.track, found.kind) == ("a", "duplicate across splits")
-    assert "as b in test, which begins 0.50 s later" in found.sentence
-    assert health.findings(entries[::-1]) == [found]
+    (duplicate,) = health.findings(entries)
+    assert (duplicate.track, duplicate.kind) == ("a", "duplicate across splits")
+    assert "b in test" in duplicate.sentence and "0.50 s later" in duplicate.sentence
+    assert health.findings(entries[::-1]) == [duplicate]
     (within,) = health.findings([("a", "train", same), ("b", "train", later)])
     assert within.kind == "duplicate in a split"
 
@@ -260,17 +260,17 @@ def test_a_long_table_is_cut():
     assert f"warning: clipping ({screen.MOST_LINES + 3})" in text
     assert len(text.splitlines()) < screen.MOST_LINES + screen.MOST_PER_KIND + 10
     assert health.table(entries[::-1], health.findings(entries[::-1])) == text
-    assert "nothing to warn of" in health.table([], health.findings([]))
+    assert "no warnings" in health.table([], health.findings([]))
 
 
 def test_the_report_is_json_without_fingerprints():
     entries = [("a", "train", replace(GOOD, fingerprint=to_text(WORDS))), ("b", "test", replace(GOOD, clipped_runs=99))]
-    found = health.report(entries, health.findings(entries))
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["splits"]["train"] == {"tracks": 1, "hours": 60 / 3600}
-    assert found["findings"][0]["track"] == "b"
-    assert "fingerprint" not in found["tracks"]["a"]
-    assert found["tracks"]["a"]["aligned"] is None
+    report = health.report(entries, health.findings(entries))
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert report["splits"]["train"] == {"tracks": 1, "hours": 60 / 3600}
+    assert report["findings"][0]["track"] == "b"
+    assert "fingerprint" not in report["tracks"]["a"]
+    assert report["tracks"]["a"]["aligned"] is None
 
 
 def test_workers_start_without_torch():

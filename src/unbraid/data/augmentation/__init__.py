@@ -1,12 +1,15 @@
-"""Augmentations: a batch of other mixtures than those on the disk, so that a model hears more songs than there are.
+"""Data augmentation of the sources of a training batch.
 
-They change the sources of a batch; the mixture that belongs to them is the sum of what comes out, and whoever calls them makes
-it. They work on the whole batch at once, on its device. What is random comes out of a numpy generator on the CPU as a few small
-arrays, so that one seed draws the same on every device; only the samples of `Noise` are drawn where the batch lies.
+Each augmentation changes the sources. The caller then computes the mixture as the sum of the changed sources. An augmentation
+processes the whole batch at once, on the device of the batch. Random numbers are drawn by a numpy generator on the CPU as small
+arrays, so a seed gives the same augmentation on every device. The samples of `Noise` are the exception: they are drawn on the
+device.
 
-Gain, swap and remix are from Uhlich et al., "Improving music source separation based on deep neural networks through data
-augmentation and network blending", ICASSP 2017; mix-up is from Song et al., "CatNet: music source separation system with
-mix-audio augmentation", arXiv 2102.09966. Not for validation or scoring, nor where a mixture is no sum of its sources.
+Use augmentations for training only, and only if every mixture is the sum of its sources.
+
+Sources: gain, swap and remix are from Uhlich et al., "Improving music source separation based on deep neural networks through
+data augmentation and network blending", ICASSP 2017. Mix-up is from Song et al., "CatNet: music source separation system with
+mix-audio augmentation", arXiv 2102.09966.
 
 Axes: b batch, s source, c channel, n sample.
 """

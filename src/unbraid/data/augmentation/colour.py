@@ -1,7 +1,8 @@
-"""Augmentations that change the sound of a source: equalizer, low-pass, noise.
+"""Augmentations that change the spectrum of a source: equalizer, low-pass filter, noise.
 
-The filters multiply the spectrum of the whole chunk by a smooth real curve: they shift nothing in time and need no loop over
-samples. They ring before a sound as much as after it; where that matters, use a causal filter.
+The filters multiply the spectrum of the whole chunk by a smooth real curve. So they have zero phase (no delay) and need no loop
+over samples. Their impulse response is symmetric: it rings before a sound as long as after it. Use a causal filter if
+pre-ringing matters.
 """
 
 import math
@@ -15,25 +16,26 @@ from torch import Tensor
 from unbraid.data.augmentation.draws import check, check_pair, chosen_sources, factors, floats, numbers
 from unbraid.runs.errors import InputError
 
-# A filter may ring for so long before it meets the other end of the chunk. The longest, an equalizer of 16 bands, is 79 dB down
-# by then at 8 kHz, 99 dB at 44.1 kHz.
+# Zero padding, so that the ringing of a filter does not wrap around to the other end of the chunk. The longest response, that
+# of an equalizer with 16 bands, has decayed by 79 dB after this time at a sample rate of 8 kHz, and by 99 dB at 44.1 kHz.
 RING_SECONDS = 0.25
-# The lowest point of an equalizer's curve; below it the curve is flat.
+# Frequency of the lowest point of an equalizer's curve. The curve is flat below it.
 LOWEST_BAND_HZ = 50.0
-# Steepness of `LowPass`: that of a Butterworth filter of this order, 6 dB an octave each.
+# Order of the Butterworth magnitude response of `LowPass`; each order adds 6 dB per octave.
 LOW_PASS_ORDER = 8
 
 
 @dataclass(frozen=True)
 class Equalizer:
-    """Some sources through a random tone control: a smooth curve of gain over the logarithm of frequency, without phase.
+    """Filter some sources with a random equalizer: a smooth gain curve over the logarithm of frequency, with zero phase.
 
-    The curve goes through points that lie evenly between `LOWEST_BAND_HZ` and half the sample rate.
+    The curve passes through `bands` points with random gains. The points are spaced evenly in log frequency between
+    `LOWEST_BAND_HZ` and half the sample rate.
 
     Args:
-        probability: per source and example.
-        decibels: the most by which a point is raised or lowered; uniform between.
-        bands: how many points.
+        probability: probability that a source of an example is filtered, in [0, 1].
+        decibels: largest gain and largest attenuation of a point, in dB, in [0, 24]. Gains are uniform within this range.
+        bands: number of points of the curve, in [2, 16].
     """
 
     probability: float
@@ -46,16 +48,16 @@ class Equalizer:
         check("bands", self.bands, 2, 16)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Shape: [B, S, C, T] -> the same."""
+        """Return the sources, some of them equalized. Shape: [B, S, C, T] -> [B, S, C, T]."""
         chosen = chosen_sources(sources, self.probability, random)
         points = random.uniform(-self.decibels, self.decibels, (*chosen.shape, self.bands))[chosen]
 
         def curves(hertz: Tensor) -> Tensor:
             octaves = math.log2(sample_rate / 2 / LOWEST_BAND_HZ)
-            place = (hertz / LOWEST_BAND_HZ).clamp(min=1).log2() * ((self.bands - 1) / octaves)
-            near = (1 - (place - torch.arange(self.bands, device=hertz.device)[:, None]).abs()).clamp(min=0)
-            # sin² of a ramp and of its complement sum to one: the curve keeps to its points and has no corner at them.
-            decibels = floats(points, hertz) @ (near * (math.pi / 2)).sin().square()
+            position = (hertz / LOWEST_BAND_HZ).clamp(min=1).log2() * ((self.bands - 1) / octaves)
+            weight = (1 - (position - torch.arange(self.bands, device=hertz.device)[:, None]).abs()).clamp(min=0)
+            # sin² of a ramp and of its complement sum to 1, so the curve passes through its points without a corner.
+            decibels = floats(points, hertz) @ (weight * (math.pi / 2)).sin().square()
             return 10 ** (decibels / 20)
 
         return _filtered(sources, sample_rate, chosen, curves)
@@ -63,11 +65,14 @@ class Equalizer:
 
 @dataclass(frozen=True)
 class LowPass:
-    """Some sources without their heights, as from an old recording or a lossy file; the slope is steep and without phase.
+    """Remove the high frequencies of some sources, as in an old recording or a lossy file, with zero phase.
+
+    The cut-off frequency (-3 dB) of each filtered source is drawn between `lowest_hz` and half the sample rate, uniformly in
+    the logarithm of frequency.
 
     Args:
-        probability: per source and example.
-        lowest_hz: the least cut-off (-3 dB); up to half the sample rate, uniform in its logarithm.
+        probability: probability that a source of an example is filtered, in [0, 1].
+        lowest_hz: lowest cut-off frequency in Hz, at least 100. A call raises InputError if it is above half the sample rate.
     """
 
     probability: float
@@ -78,9 +83,10 @@ class LowPass:
         check("lowest_hz", self.lowest_hz, 100, 100_000)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Shape: [B, S, C, T] -> the same; InputError where `lowest_hz` is above half the sample rate."""
+        """Return the sources, some of them low-passed. Shape: [B, S, C, T] -> [B, S, C, T]."""
         if self.lowest_hz > sample_rate / 2:
-            raise InputError(f"lowest_hz must be at most half the sample rate, {sample_rate / 2:g}, found {self.lowest_hz:g}")
+            expected = f"at most {sample_rate / 2:g} Hz, half the sample rate"
+            raise InputError("lowest_hz", "out of range", found=f"{self.lowest_hz:g} Hz", expected=expected)
         chosen = chosen_sources(sources, self.probability, random)
         logarithms = random.uniform(math.log(self.lowest_hz), math.log(sample_rate / 2), chosen.shape)[chosen]
 
@@ -93,13 +99,14 @@ class LowPass:
 
 @dataclass(frozen=True)
 class Noise:
-    """White noise in each source, at a level below its own; none in a silent one.
+    """Add white noise to each source, at a random level relative to the RMS of the source over the chunk.
 
-    The level is the same on every device, the noise itself is not: each kind of device has its own generator.
+    A silent source stays silent. A seed gives the same levels on every device, but not the same noise samples, because CPU and
+    GPU have different random generators.
 
     Args:
-        decibels_low: the least level, relative to the source's RMS over the chunk.
-        decibels_high: the greatest; uniform between them.
+        decibels_low: lowest noise level in dB relative to the source's RMS, in [-120, `decibels_high`].
+        decibels_high: highest noise level in dB, at most 0. Levels are uniform between the two.
     """
 
     decibels_low: float
@@ -109,7 +116,7 @@ class Noise:
         check_pair(decibels_low=self.decibels_low, decibels_high=self.decibels_high, least=-120, most=0)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Shape: [B, S, C, T] -> the same."""
+        """Return the sources with noise. Shape: [B, S, C, T] -> [B, S, C, T]."""
         levels = 10 ** (random.uniform(self.decibels_low, self.decibels_high, sources.shape[:2]) / 20)
         generator = torch.Generator(sources.device).manual_seed(int(random.integers(2**63)))
         noise = torch.randn(sources.shape, generator=generator, device=sources.device)
@@ -118,13 +125,19 @@ class Noise:
 
 
 def _filtered(sources: Tensor, sample_rate: int, chosen: np.ndarray, curves: Callable[[Tensor], Tensor]) -> Tensor:
-    """`sources` with the chosen ones filtered by gains over frequency.
+    """Return the sources after filtering the chosen ones.
 
     Args:
-        sources: of a batch.
-        sample_rate: of them, in Hz.
-        chosen: which of them. Shape: [B, S].
-        curves: the gains of the chosen ones at frequencies in Hz. Shape: [bins] -> [chosen, bins].
+        sources: waveforms of a batch.
+        sample_rate: sample rate of the sources, in Hz.
+        chosen: mask of the sources to filter.
+        curves: function from frequencies in Hz to the gains of each chosen source.
+
+    Shape:
+        sources: [B, S, C, T]; chosen: bool [B, S]; curves: [bins] -> [chosen sources, bins]; the result: [B, S, C, T].
+
+    Returns:
+        A new tensor, or `sources` itself if no source is chosen.
     """
     if not chosen.any():
         return sources
@@ -141,5 +154,5 @@ def _filtered(sources: Tensor, sample_rate: int, chosen: np.ndarray, curves: Cal
 
 
 def _fast_size(samples: int) -> int:
-    """The least even length from `samples` on whose Fourier transform is quick: a power of two times a small number."""
+    """Return the smallest even length >= `samples` with a fast Fourier transform: 1, 3, 5, 9 or 15 times a power of two."""
     return min(factor << max(1, math.ceil(math.log2(samples / factor))) for factor in (1, 3, 5, 9, 15))

@@ -1,4 +1,4 @@
-"""What every augmentation needs: the interface, checks of ranges, and small arrays on their way to the device of a batch."""
+"""Interface of the augmentations, range checks of their arguments, and transfer of small random arrays to a device."""
 
 from typing import Protocol
 
@@ -10,50 +10,74 @@ from unbraid.runs.errors import InputError
 
 
 class Augmentation(Protocol):
-    """What every class here does."""
+    """Change the sources of a training batch at random."""
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Sources as they might have been recorded as well; `sources` itself stays as it is.
+        """Return augmented sources; the input tensor is not modified.
 
         Args:
-            sources: of a batch.
-            sample_rate: of them, in Hz.
-            random: counter-based, of this augmentation and step alone.
+            sources: waveforms of the sources of a batch.
+            sample_rate: sample rate of the sources, in Hz.
+            random: random generator of this augmentation and this training step.
 
         Shape:
-            [B, S, C, T] float32 -> the same.
+            sources: [B, S, C, T] float32; the result has the same shape.
+
+        Returns:
+            The augmented sources, float32.
         """
 
 
 def check(name: str, value: float, least: float, most: float) -> None:
-    """InputError where an argument lies outside of its range; NaN lies outside of every one."""
+    """Check that an argument is in its allowed range.
+
+    Args:
+        name: name of the argument, for the error message.
+        value: value of the argument; NaN is outside every range.
+        least: smallest allowed value.
+        most: largest allowed value.
+
+    Raises:
+        InputError: the value is not in [least, most].
+    """
     if not least <= value <= most:
-        raise InputError(f"{name} must lie in [{least:g}, {most:g}], found {value}")
+        raise InputError(name, "out of range", found=value, expected=f"a number in [{least:g}, {most:g}]")
 
 
 def check_pair(least: float, most: float, **pair: float) -> None:
-    """The same for the two ends of a range, by name, the lower one first."""
+    """Check the two ends of a range: least <= lower end <= upper end <= most.
+
+    Args:
+        least: smallest allowed value.
+        most: largest allowed value.
+        **pair: the lower end and the upper end, in this order, as keyword arguments.
+
+    Raises:
+        InputError: an end is out of range.
+    """
     (low_name, low), (high_name, high) = pair.items()
     check(high_name, high, least, most)
     if not least <= low <= high:
-        raise InputError(f"{low_name} must lie in [{least:g}, {high_name}] = [{least:g}, {high:g}], found {low}")
+        raise InputError(
+            low_name, "out of range", found=low, expected=f"a number in [{least:g}, {high_name}] = [{least:g}, {high:g}]"
+        )
 
 
 def chosen_sources(sources: Tensor, probability: float, random: np.random.Generator) -> np.ndarray:
-    """Which sources of which examples. Shape: [B, S] bool."""
+    """Choose each source of each example with a probability. Shape: sources [B, S, C, T] -> bool [B, S]."""
     return random.random(tuple(sources.shape[:2])) < probability
 
 
 def floats(values: np.ndarray, like: Tensor) -> Tensor:
-    """What was drawn, on the device of `like`; the device is not waited for. Shape: kept."""
+    """Copy an array as float32 to the device of `like`, without waiting for the device. Shape: [...] -> [...]."""
     return torch.from_numpy(values.astype(np.float32)).to(like.device, non_blocking=True)
 
 
 def factors(values: np.ndarray, sources: Tensor) -> Tensor:
-    """Factors for the samples of `sources`. Shape: [...] -> [..., 1, 1]."""
+    """Copy factors to the device of `sources`, with two axes for channels and samples. Shape: [...] -> [..., 1, 1]."""
     return floats(values, sources)[..., None, None]
 
 
 def numbers(values: np.ndarray, sources: Tensor) -> Tensor:
-    """Whole numbers on the device of `sources`. Shape: [...] -> [n]."""
+    """Copy integers to the device of `sources` as a flat tensor. Shape: [...] -> [n]."""
     return torch.from_numpy(values.reshape(-1)).to(sources.device, non_blocking=True)

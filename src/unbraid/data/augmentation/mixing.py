@@ -1,6 +1,6 @@
-"""Augmentations that take whole sources and put them together otherwise: volume, sides, songs, time.
+"""Augmentations that recombine sources without filtering: gain, polarity, channel swap, remix, mix-up, time shift.
 
-Gain, swap and remix: Uhlich et al. 2017; mix-up: Song et al. 2021 (see the package).
+Gain, swap and remix: Uhlich et al. 2017. Mix-up: Song et al. 2021. See the docstring of the package for the titles.
 """
 
 import math
@@ -15,11 +15,11 @@ from unbraid.data.augmentation.draws import check, check_pair, chosen_sources, f
 
 @dataclass(frozen=True)
 class Gain:
-    """Each source at another volume.
+    """Multiply each source by a random factor.
 
     Args:
-        low: the least factor.
-        high: the greatest factor; uniform between them.
+        low: smallest factor, in [0, `high`].
+        high: largest factor, in [0, 10]. Factors are uniform between the two.
     """
 
     low: float
@@ -29,16 +29,16 @@ class Gain:
         check_pair(low=self.low, high=self.high, least=0, most=10)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Shape: [B, S, C, T] -> the same."""
+        """Return the scaled sources. Shape: [B, S, C, T] -> [B, S, C, T]."""
         return sources * factors(random.uniform(self.low, self.high, sources.shape[:2]), sources)
 
 
 @dataclass(frozen=True)
 class Polarity:
-    """Some sources upside down: inaudible alone, but it changes how sources add up.
+    """Invert the sign of some sources: inaudible in one source, but the sum of the sources changes.
 
     Args:
-        probability: per source and example.
+        probability: probability that a source of an example is inverted, in [0, 1].
     """
 
     probability: float
@@ -47,16 +47,16 @@ class Polarity:
         check("probability", self.probability, 0, 1)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Shape: [B, S, C, T] -> the same."""
+        """Return the sources, some of them inverted. Shape: [B, S, C, T] -> [B, S, C, T]."""
         return sources * factors(np.where(chosen_sources(sources, self.probability, random), -1, 1), sources)
 
 
 @dataclass(frozen=True)
 class ChannelSwap:
-    """Left for right in some sources; a mono source stays as it is.
+    """Exchange the left and right channel of some sources; a mono source is not changed.
 
     Args:
-        probability: per source and example.
+        probability: probability that the channels of a source of an example are exchanged, in [0, 1].
     """
 
     probability: float
@@ -65,7 +65,7 @@ class ChannelSwap:
         check("probability", self.probability, 0, 1)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Shape: [B, S, C, T] -> the same."""
+        """Return the sources, some of them with swapped channels. Shape: [B, S, C, T] -> [B, S, C, T]."""
         chosen = chosen_sources(sources, self.probability, random)
         origin = np.arange(math.prod(sources.shape[:3])).reshape(sources.shape[:3])
         origin[chosen] = origin[chosen][:, ::-1]
@@ -74,13 +74,14 @@ class ChannelSwap:
 
 @dataclass(frozen=True)
 class Remix:
-    """Songs played by several bands: some sources of an example change places with those of other examples.
+    """Exchange some sources between the examples of a batch, so that a mixture contains sources of different songs.
 
-    Nothing is lost or doubled: what a source sounds like over the whole batch is only permuted, in a ring, so that each of the
-    chosen gets another one's. The parts of such a mixture share neither key nor beat.
+    For each source, the chosen examples exchange their waveforms in a cyclic permutation, so each chosen example gets the
+    waveform of another example. The sources of such a mixture differ in key and tempo.
 
     Args:
-        probability: per source and example; a source that is chosen in one example only stays where it is.
+        probability: probability that a source of an example is exchanged, in [0, 1]. A source that is chosen in a single
+            example is not changed.
     """
 
     probability: float
@@ -89,25 +90,25 @@ class Remix:
         check("probability", self.probability, 0, 1)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Shape: [B, S, C, T] -> the same."""
+        """Return the sources, some of them exchanged between examples. Shape: [B, S, C, T] -> [B, S, C, T]."""
         chosen = chosen_sources(sources, self.probability, random)
         origin = np.arange(chosen.size).reshape(chosen.shape)
         for s in range(chosen.shape[1]):
-            ring = random.permutation(np.flatnonzero(chosen[:, s]))
-            origin[ring, s] = origin[np.roll(ring, 1), s]
+            cycle = random.permutation(np.flatnonzero(chosen[:, s]))
+            origin[cycle, s] = origin[np.roll(cycle, 1), s]
         return sources.flatten(0, 1)[numbers(origin, sources)].reshape(sources.shape)
 
 
 @dataclass(frozen=True)
 class MixUp:
-    """Two singers, two drummers: to some sources the same source of another example is added, x + g·x'.
+    """Add the same source of another example to some sources: x + g·x', for example a second singer to the vocals.
 
-    The level of the sum is left as it is, louder than x alone. A batch of one example has no other and stays as it is.
+    The sum is not normalised, so it is louder than x. A batch of one example is not changed.
 
     Args:
-        probability: per source and example.
-        low: the least g.
-        high: the greatest g; uniform between them.
+        probability: probability that a source of an example is changed, in [0, 1].
+        low: smallest factor g, in [0, `high`].
+        high: largest factor g, in [0, 10]. Factors are uniform between the two.
     """
 
     probability: float
@@ -119,7 +120,7 @@ class MixUp:
         check_pair(low=self.low, high=self.high, least=0, most=10)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Shape: [B, S, C, T] -> the same."""
+        """Return the sources, some of them mixed with another example. Shape: [B, S, C, T] -> [B, S, C, T]."""
         examples, count = sources.shape[:2]
         chosen = chosen_sources(sources, self.probability, random)
         weights = random.uniform(self.low, self.high, chosen.shape)[chosen]
@@ -134,13 +135,14 @@ class MixUp:
 
 @dataclass(frozen=True)
 class TimeShift:
-    """Each source earlier or later than the others.
+    """Shift each source in time by a random amount, independently of the other sources.
 
-    What leaves a chunk at one end comes in at the other. So all of the sound stays, and no model learns that sources fall
-    silent near the ends of a chunk; the seam is one sudden change a source, no more than silence would make.
+    The shift is circular: samples that are shifted out at one end of the chunk are inserted at the other end. Padding with
+        silence
+    instead would teach a model that sources are silent near the ends of a chunk.
 
     Args:
-        seconds: the farthest way, to either side.
+        seconds: largest shift in either direction, in seconds, in [0, 60].
     """
 
     seconds: float
@@ -149,8 +151,8 @@ class TimeShift:
         check("seconds", self.seconds, 0, 60)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Shape: [B, S, C, T] -> the same."""
-        farthest = round(self.seconds * sample_rate)
-        shifts = numbers(random.integers(-farthest, farthest + 1, sources.shape[:2]), sources)
+        """Return the shifted sources. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        max_shift = round(self.seconds * sample_rate)
+        shifts = numbers(random.integers(-max_shift, max_shift + 1, sources.shape[:2]), sources)
         origin = (torch.arange(sources.shape[-1], device=sources.device) - shifts[:, None]) % sources.shape[-1]
         return sources.gather(3, origin.view(*sources.shape[:2], 1, -1).expand_as(sources))

@@ -1,7 +1,7 @@
-"""The band of the demo songs: drums, bass, a lead instrument, and chords that are plucked, struck or sustained.
+"""Synthesise the instruments of the demo songs: drums, bass, a lead instrument, and plucked, struck or sustained chords.
 
-Pads follow the PADsynth idea of Nasca Octavian Paul: harmonics as narrow bands of random phase in one long inverse FFT.
-Everything else is sums of decaying harmonics and filtered noise.
+Pads use the PADsynth algorithm of Nasca Octavian Paul: each harmonic is a narrow band of random phases in one long inverse FFT.
+All other sounds are sums of decaying harmonics and filtered noise.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,7 +29,19 @@ from unbraid.data.demo_songs.sounds import (
 
 
 def render_drums(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Plays the hits on a kit drawn for the song; each piece has three takes, so that no two strokes are the same."""
+    """Render the drums: a random kit with three different recordings of each piece, and reverberation.
+
+    Args:
+        score: notes of the song.
+        samples: length of the track, in samples.
+        rng: random generator of the drums.
+
+    Shape:
+        the result: [2, samples].
+
+    Returns:
+        The stereo waveform.
+    """
     kit = build_kit(rng)
     track = np.zeros((2, samples), np.float32)
     for hit in score.drums:
@@ -39,15 +51,16 @@ def render_drums(score: Score, samples: int, rng: np.random.Generator) -> np.nda
 
 
 def build_kit(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
+    """Return three stereo recordings of each piece of a random drum kit. Shape: [2, samples] each."""
     kick = partial(drum, hz=rng.uniform(42, 58), sweep=rng.uniform(2, 4), seconds=rng.uniform(0.25, 0.5))
     snare = partial(drum, hz=rng.uniform(160, 230), sweep=0.4, seconds=0.18, rattle=rng.uniform(0.7, 1.2))
-    rattling = rng.uniform(0.15, 0.3)
+    snare_seconds = rng.uniform(0.15, 0.3)
     tom = partial(drum, sweep=0.6, seconds=0.45, band_hz=(300, 3000), rattle_seconds=0.06, rattle=0.3)
     tom_hz = rng.uniform(85, 110)
     metal = rng.uniform(0.8, 1.25)
     makers: dict[str, tuple[float, float, Callable[[np.random.Generator], np.ndarray]]] = {
         "kick": (0.65, 0.0, partial(kick, band_hz=(2000, 6000), rattle_seconds=0.015, rattle=0.2)),
-        "snare": (1.0, 0.05, partial(snare, band_hz=(900, 9000), rattle_seconds=rattling)),
+        "snare": (1.0, 0.05, partial(snare, band_hz=(900, 9000), rattle_seconds=snare_seconds)),
         "high tom": (0.7, -0.4, partial(tom, hz=tom_hz * 1.5)),
         "low tom": (0.8, 0.4, partial(tom, hz=tom_hz)),
         "hat": (0.22, 0.35, partial(cymbal, metal=metal, seconds=rng.uniform(0.05, 0.12))),
@@ -56,7 +69,8 @@ def build_kit(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
         "crash": (0.3, -0.3, partial(cymbal, metal=metal * 0.7, seconds=2.5)),
     }
     return {
-        piece: [pan(np.float32(gain) * make(rng), place) for _ in range(3)] for piece, (gain, place, make) in makers.items()
+        piece: [pan(np.float32(gain) * make(rng), position) for _ in range(3)]
+        for piece, (gain, position, make) in makers.items()
     }
 
 
@@ -70,7 +84,20 @@ def drum(
     rattle_seconds: float,
     rattle: float,
 ) -> np.ndarray:
-    """A skin whose pitch falls to `hz` from `1 + sweep` times that, and the noise of stick, snares or air."""
+    """Return the sound of a drum: a sine whose frequency falls from `(1 + sweep) * hz` to `hz`, and decaying noise.
+
+    Args:
+        rng: random generator of the noise and of a small detuning.
+        hz: final frequency of the drum skin, in Hz.
+        sweep: relative height of the start frequency above `hz`.
+        seconds: decay time of the skin, in seconds.
+        band_hz: lower and upper frequency of the noise, in Hz.
+        rattle_seconds: decay time of the noise, in seconds.
+        rattle: level of the noise.
+
+    Returns:
+        The mono waveform [samples].
+    """
     samples = round(1.2 * max(seconds, rattle_seconds) * SAMPLE_RATE)
     falling = hz * (1 + sweep * decay(samples, 0.15)) * rng.uniform(0.99, 1.01)
     skin = np.sin(2 * np.pi * np.cumsum(falling, dtype=np.float64) / SAMPLE_RATE).astype(np.float32)
@@ -79,7 +106,16 @@ def drum(
 
 
 def cymbal(rng: np.random.Generator, *, metal: float, seconds: float) -> np.ndarray:
-    """Bands of noise, the highest dying first, and a cluster of inharmonic partials."""
+    """Return the sound of a cymbal: two bands of decaying noise and a group of inharmonic partials.
+
+    Args:
+        rng: random generator of the noise and of the phases.
+        metal: factor of the frequencies; larger is brighter.
+        seconds: decay time in seconds.
+
+    Returns:
+        The mono waveform [samples].
+    """
     samples = round(seconds * SAMPLE_RATE)
     t = np.arange(samples) / SAMPLE_RATE
     wash = band_noise(samples, 3000 * metal, 6000, rng) * decay(samples, seconds)
@@ -90,7 +126,19 @@ def cymbal(rng: np.random.Generator, *, metal: float, seconds: float) -> np.ndar
 
 
 def render_bass(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Decaying harmonics that darken faster the higher they are; a drawn amount of drive."""
+    """Render the bass: harmonics, of which the higher ones decay faster, and distortion.
+
+    Args:
+        score: notes of the song.
+        samples: length of the track, in samples.
+        rng: random generator of the timbre.
+
+    Shape:
+        the result: [2, samples].
+
+    Returns:
+        The stereo waveform.
+    """
     line = trace(score.bass, frames_for(samples))
     order = np.arange(1, 25)
     sustain, damping = rng.uniform(0.8, 2.5), rng.uniform(0.3, 1.2)
@@ -104,7 +152,19 @@ def render_bass(score: Score, samples: int, rng: np.random.Generator) -> np.ndar
 
 
 def render_lead(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """The instrument that doubles or answers the voice, with vibrato in some songs."""
+    """Render the lead instrument, with vibrato in some songs; a score without lead notes gives silence.
+
+    Args:
+        score: notes of the song.
+        samples: length of the track, in samples.
+        rng: random generator of the timbre.
+
+    Shape:
+        the result: [2, samples].
+
+    Returns:
+        The stereo waveform.
+    """
     if not score.lead:
         return np.zeros((2, samples), np.float32)
     line = trace(sorted(score.lead, key=lambda note: note.start), frames_for(samples))
@@ -120,13 +180,25 @@ def render_lead(score: Score, samples: int, rng: np.random.Generator) -> np.ndar
     return pan(mono, rng.uniform(-0.5, 0.5))
 
 
-Instrument = Callable[[float, np.random.Generator], np.ndarray]
+Instrument = Callable[[float, np.random.Generator], np.ndarray]  # MIDI pitch -> stereo recording [2, samples]
 
 
 def play(
     notes: Iterable[Note], instrument: Instrument, attack: float, release: float, samples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Plays notes like a sampler: one stereo recording for each pitch, cut to the length of each note."""
+    """Play notes like a sampler: one recording for each pitch, cut to the duration of each note.
+
+    Args:
+        notes: notes to play.
+        instrument: function that synthesises the recording of a pitch.
+        attack: duration of the linear fade-in, in seconds.
+        release: duration of the linear fade-out after the end of a note, in seconds.
+        samples: length of the track, in samples.
+        rng: random generator that is passed to the instrument.
+
+    Returns:
+        The stereo waveform [2, samples].
+    """
     track = np.zeros((2, samples), np.float32)
     recordings: dict[float, np.ndarray] = {}
     for note in notes:
@@ -143,7 +215,21 @@ def play(
 def struck(
     pitch: float, rng: np.random.Generator, *, tilt: float, pluck: float, ring: float, damping: float, tine: float, pick: float
 ) -> np.ndarray:
-    """A string or tine: decaying harmonics, detuned between left and right, and the noise of the attack."""
+    """Synthesise a plucked or struck string: decaying harmonics, detuned between left and right, and attack noise.
+
+    Args:
+        pitch: MIDI pitch.
+        rng: random generator of the noise.
+        tilt: exponent with which the amplitudes of the harmonics fall.
+        pluck: position of the pluck, as a share of the length of the string.
+        ring: decay time of the fundamental, in seconds.
+        damping: additional decay rate of each higher harmonic, in 1/s.
+        tine: level of the quickly decaying harmonics around the ninth, as in an electric piano.
+        pick: level of the attack noise.
+
+    Returns:
+        The stereo waveform [2, samples].
+    """
     frames = frames_for(round(1.8 * SAMPLE_RATE))
     order = np.arange(1, 25)
     age = np.arange(frames)[:, None] * HOP / SAMPLE_RATE
@@ -157,7 +243,21 @@ def struck(
 
 
 def sustained(pitch: float, rng: np.random.Generator, *, levels: np.ndarray, cents: float, bright_hz: float) -> np.ndarray:
-    """An ensemble in one inverse FFT: each harmonic a band `cents` wide with random phases, left and right apart."""
+    """Synthesise a sustained sound of an ensemble by one inverse FFT; left and right have independent random phases.
+
+    Args:
+        pitch: MIDI pitch.
+        rng: random generator of the phases.
+        levels: amplitudes of the harmonics.
+        cents: width of the band of each harmonic, in cents.
+        bright_hz: frequency constant of the exponential fall of the amplitudes, in Hz.
+
+    Shape:
+        levels: [harmonics]; the result: [2, samples].
+
+    Returns:
+        The stereo waveform.
+    """
     size = 2**18
     spectrum = np.zeros((2, size // 2 + 1), np.complex64)
     hz = np.arange(1, len(levels) + 1) * hertz(np.array(pitch))
@@ -171,7 +271,19 @@ def sustained(pitch: float, rng: np.random.Generator, *, levels: np.ndarray, cen
 
 
 def render_other(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Rhythm instrument, pad and lead in one room."""
+    """Render the other instruments: rhythm instrument, pad and lead instrument, with common reverberation.
+
+    Args:
+        score: notes of the song.
+        samples: length of the track, in samples.
+        rng: random generator of the instruments.
+
+    Shape:
+        the result: [2, samples].
+
+    Returns:
+        The stereo waveform.
+    """
     comping = play(score.comping, comping_instrument(rng), 0.004, 0.12, samples, rng)
     levels = np.arange(1.0, 61.0) ** -rng.uniform(0.5, 1.1)
     strings = partial(sustained, levels=levels, cents=rng.uniform(10, 35), bright_hz=rng.uniform(2500, 7000))
@@ -182,9 +294,9 @@ def render_other(score: Score, samples: int, rng: np.random.Generator) -> np.nda
 
 
 def comping_instrument(rng: np.random.Generator) -> Instrument:
-    """One of guitar, electric piano and organ."""
-    where, damping, tine = rng.uniform(0.1, 0.3), rng.uniform(0.15, 0.5), rng.uniform(0.05, 0.2)
-    guitar = partial(struck, tilt=0.7, pluck=where, ring=0.6, damping=damping, tine=0.0, pick=0.5)
+    """Return a random instrument for the chords: guitar, electric piano or organ."""
+    pluck, damping, tine = rng.uniform(0.1, 0.3), rng.uniform(0.15, 0.5), rng.uniform(0.05, 0.2)
+    guitar = partial(struck, tilt=0.7, pluck=pluck, ring=0.6, damping=damping, tine=0.0, pick=0.5)
     piano = partial(struck, tilt=1.8, pluck=0.37, ring=1.2, damping=0.4, tine=tine, pick=0.05)
     drawbars = rng.choice([0.05, 0.3, 0.6, 1.0], 10) / np.sqrt(np.arange(1, 11))
     organ = partial(sustained, levels=drawbars, cents=2.0, bright_hz=4000)

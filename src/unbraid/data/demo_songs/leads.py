@@ -1,7 +1,8 @@
-"""Renders monophonic leads: a voice and two instruments of different timbre, each with a melody of its own.
+"""Render monophonic tracks: a voice and two instruments of different timbre, each with its own melody.
 
-The reed has a cylindrical bore, in which odd harmonics prevail, the string a wooden body with fixed resonances. Both are
-brighter the louder they are played, are the same in every track, and play legato or detached, with vibrato or without.
+The reed is modelled with a cylindrical bore, so odd harmonics are strongest. The string is modelled with a wooden body, so its
+resonances are fixed. Both instruments are brighter when they are louder, and they have the same timbre in every track. They
+play legato or detached, with or without vibrato.
 """
 
 from collections.abc import Callable
@@ -28,20 +29,21 @@ from unbraid.data.demo_songs.sounds import (
 from unbraid.data.demo_songs.voice import choose_singer, sing
 
 LEADS = ("reed", "string", "vocals")
-LEVEL_DBFS = -24.0  # three of them at once stay below full scale
+LEVEL_DBFS = -24.0  # RMS level of each lead; the sum of three stays below full scale
 HARMONICS = 60
 
 
 @dataclass(frozen=True)
 class Maker:
-    """What tells instruments apart.
+    """Properties of an instrument.
 
     Args:
-        pitch: range of the middle of its melodies, MIDI.
-        colour: of harmonics: from their numbers, frequencies and loudness in [0, 1], [frames, harmonics] and [frames, 1].
-        attack: seconds in which a note swells.
-        vibrato: largest, in semitones.
-        air: level of its noise, and the frequency in Hz above which it lies.
+        pitch: lowest and highest middle of its melodies, as MIDI pitches.
+        colour: function from the numbers of the harmonics [harmonics], their frequencies in Hz [frames, harmonics] and the
+            loudness in [0, 1] [frames, 1] to their amplitudes [frames, harmonics].
+        attack: duration of the attack of a note, in seconds.
+        vibrato: largest depth of the vibrato, in semitones.
+        air: level of the breath or bow noise, and its lower cut-off frequency in Hz.
     """
 
     pitch: tuple[float, float]
@@ -52,12 +54,14 @@ class Maker:
 
 
 def reed_colour(order: np.ndarray, hz: np.ndarray, loud: np.ndarray) -> np.ndarray:
+    """Return the amplitudes of the harmonics of the reed, see `Maker.colour`."""
     even = 0.06 + 0.25 * loud + 0.3 * np.clip((hz / order - 350) / 400, 0, 1)
     brightness = 700 + 2600 * loud
     return np.where(order % 2, 1.0, even) * order**-0.7 * np.exp(-hz / brightness)
 
 
 def string_colour(order: np.ndarray, hz: np.ndarray, loud: np.ndarray) -> np.ndarray:
+    """Return the amplitudes of the harmonics of the string, see `Maker.colour`."""
     octaves = np.log2(hz / np.array([290, 470, 900, 2600, 4200])[:, None, None])
     body = 0.35 + (np.array([1.0, 1.2, 0.7, 1.5, 0.8])[:, None, None] * np.exp(-((octaves / 0.22) ** 2))).sum(axis=0)
     return body * order**-0.9 * np.exp(-hz / (1800 + 4500 * loud))
@@ -70,10 +74,17 @@ MAKERS = {
 
 
 def render_leads(seed: int, seconds: float) -> dict[str, np.ndarray]:
-    """Each of `LEADS` and their sum, `mixture`; the same arguments give the same samples, as in `song.render_song`.
+    """Render one track of monophonic leads; the same arguments give the same samples, as in `song.render_song`.
+
+    Args:
+        seed: random seed, at least 0.
+        seconds: duration in seconds.
 
     Shape:
-        each value: int16 [1, samples], `samples = round(seconds * SAMPLE_RATE)`.
+        each value: int16 [1, T] with T = round(seconds * SAMPLE_RATE).
+
+    Returns:
+        The samples of each of `LEADS`, and of "mixture", their exact integer sum.
     """
     samples = round(seconds * SAMPLE_RATE)
     streams = [np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence([seed, 1]).spawn(len(LEADS))]
@@ -84,7 +95,7 @@ def render_leads(seed: int, seconds: float) -> dict[str, np.ndarray]:
 
 
 def _render(name: str, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Shape: [1, samples]."""
+    """Render one lead with a random melody. Shape: [1, samples]."""
     track = np.zeros((1, samples), np.float32)
     style = choose_style(rng)
     if name in MAKERS:
@@ -98,7 +109,7 @@ def _render(name: str, samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _melody(rng: np.random.Generator, style: Style, seconds: float) -> list[Phrase]:
-    """Phrase after phrase, as in a verse that does not end."""
+    """Return the phrases of a melody, written as one long verse."""
     chords = pick(rng, PROGRESSIONS[style.mode])
     count = int(np.ceil(seconds / style.time(1, 0)))
     bars = [Bar(n, SECTIONS["verse"], chords[n % 4], n == 0, False) for n in range(count)]
@@ -106,7 +117,16 @@ def _melody(rng: np.random.Generator, style: Style, seconds: float) -> list[Phra
 
 
 def play_phrase(phrase: Phrase, maker: Maker, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Mono [samples], and the second at which it begins; softly or loudly, legato or detached."""
+    """Synthesise a phrase with random loudness, legato or detached.
+
+    Args:
+        phrase: phrase to play.
+        maker: properties of the instrument.
+        rng: random generator of the phrase.
+
+    Returns:
+        The mono waveform [samples], and the time at which it starts, in seconds.
+    """
     legato, loud = rng.random() < 0.5, rng.uniform(0.25, 1.0)
     length = 1.0 if legato else rng.uniform(0.45, 0.7)
     notes = [replace(n, seconds=n.seconds * length, glide=0.03 if legato else 0.003) for n in phrase.notes]
@@ -125,15 +145,16 @@ def play_phrase(phrase: Phrase, maker: Maker, rng: np.random.Generator) -> tuple
 
 
 def _gain(line: Line, attack: float, legato: bool) -> np.ndarray:
-    """Of each note by itself, or of the whole phrase with a dent between notes."""
+    """Return the gain of detached notes, or of a legato phrase with a dip between notes. Shape: [frames]."""
     if not legato:
         return envelope(line, attack, 0.05) * (0.75 + 0.25 * np.exp(-np.clip(line.age, 0, None) / 0.3))
-    started = np.clip((line.age + line.index) / attack, 0, 1)  # the first note has the number 0
+    started = np.clip((line.age + line.index) / attack, 0, 1)  # fades in the first note (index 0) only
     dent = 1 - 0.35 * np.exp(-((line.age / 0.025) ** 2)) * (line.index > 0)
     return started * dent * np.exp(np.clip(line.left + 0.05, None, 0) / 0.08) * line.velocity
 
 
 def _pitch(line: Line, vibrato: float, vibrato_hz: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the MIDI pitch of a melody with delayed vibrato and slow drift. Shape: [frames]."""
     depth = vibrato * np.clip((line.age - 0.15) / 0.2, 0, 1)
     drift = 0.2 * smooth(rng.standard_normal(len(line.age)), 0.3)
     return smooth(line.pitch, 0.02) + smooth(depth, 0.1) * np.sin(2 * np.pi * vibrato_hz * line.age) + drift

@@ -1,4 +1,7 @@
-"""The parts of a score: notes, hits, phrases, sections, bars and the style of a song."""
+"""Data classes of a score: notes, drum hits, phrases, sections, bars and the style of a song.
+
+All times are in seconds, all pitches in MIDI semitones (69 is 440 Hz), all velocities in [0, 1].
+"""
 
 from dataclasses import dataclass
 
@@ -9,12 +12,20 @@ SCALES = {
     "minor": (0, 2, 3, 5, 7, 8, 10),
 }
 
-STEPS = 16
+STEPS = 16  # steps (sixteenth notes) per bar
 
 
 @dataclass(frozen=True)
 class Note:
-    """One note; `glide` is the time constant with which its pitch leaves the note before, in seconds."""
+    """A note.
+
+    Args:
+        start: time at which the note starts, in seconds.
+        seconds: duration in seconds.
+        pitch: MIDI pitch.
+        velocity: loudness in [0, 1].
+        glide: time constant of the pitch glide from the previous note, in seconds.
+    """
 
     start: float
     seconds: float
@@ -25,7 +36,13 @@ class Note:
 
 @dataclass(frozen=True)
 class Hit:
-    """One stroke on one piece of the drum kit."""
+    """A stroke on one piece of the drum kit.
+
+    Args:
+        start: time of the stroke in seconds.
+        piece: name of the piece, a key of `band.build_kit`.
+        velocity: loudness in [0, 1].
+    """
 
     start: float
     piece: str
@@ -34,7 +51,13 @@ class Hit:
 
 @dataclass(frozen=True)
 class Phrase:
-    """One breath of the singer: a note for each syllable, a syllable being a consonant and one or two vowels."""
+    """A phrase of the singer, sung in one breath.
+
+    Args:
+        notes: notes of the phrase, one for each syllable.
+        syllables: syllables as pairs of a consonant and one or two vowels, see `voice`.
+        effort: vocal effort in [0, 1]; it changes the brightness of the voice.
+    """
 
     notes: tuple[Note, ...]
     syllables: tuple[tuple[str, str], ...]
@@ -42,12 +65,18 @@ class Phrase:
 
     @property
     def end(self) -> float:
+        """Return the time at which the last note ends, in seconds."""
         return self.notes[-1].start + self.notes[-1].seconds
 
 
 @dataclass(frozen=True)
 class Section:
-    """How hard the band plays in a section of the form (0 to 1), and who plays besides the drums."""
+    """A section of the song form, such as verse or chorus.
+
+    Args:
+        energy: loudness and density of the playing, in [0, 1].
+        players: names of the parts that play in addition to the drums.
+    """
 
     energy: float
     players: tuple[str, ...]
@@ -55,7 +84,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: its section, the degree its chord stands on, and where in the section it lies."""
+    """A bar of the song.
+
+    Args:
+        number: number of the bar in the song, from 0.
+        section: section that contains the bar.
+        chord: scale degree of the root of the chord, from 0.
+        first: whether it is the first bar of its section.
+        last: whether it is the last bar of its section.
+    """
 
     number: int
     section: Section
@@ -66,7 +103,23 @@ class Bar:
 
 @dataclass(frozen=True)
 class Style:
-    """What holds for a whole song: key, groove and habits of the players."""
+    """Properties of a whole song: key, rhythm and playing style.
+
+    Args:
+        tempo: tempo in beats per minute.
+        swing: delay of the middle of each swing group, as a share of the group.
+        swing_steps: number of steps in a swing group.
+        tonic: MIDI pitch of the tonic.
+        mode: name of the scale, a key of `SCALES`.
+        sevenths: whether chords contain the seventh.
+        kick: steps of the bass drum in a bar.
+        snare: steps of the snare drum in a bar.
+        hat: steps of the hi-hat in a bar.
+        strum: steps of the chords in a bar.
+        arpeggio: whether chords are played as arpeggios.
+        voice_pitch: middle of the singer's range, as MIDI pitch.
+        looseness: standard deviation of the random timing errors, in seconds.
+    """
 
     tempo: float
     swing: float
@@ -83,25 +136,36 @@ class Style:
     looseness: float
 
     def time(self, bar: int, step: float) -> float:
-        """Seconds at which a step of a bar falls; swing makes the middle of every group of `swing_steps` late."""
+        """Return the time of a step of a bar in seconds; swing delays the middle of every group of `swing_steps` steps."""
         group, place = divmod(step / self.swing_steps, 1.0)
         late = place * (1 + 2 * self.swing) if place < 0.5 else 1 - (1 - place) * (1 - 2 * self.swing)
         beats = bar * 4 + (group + late) * self.swing_steps / 4
         return beats * 60 / self.tempo
 
     def pitch(self, degree: int) -> int:
-        """MIDI pitch of a scale degree; degree 0 is the tonic, 7 its octave."""
+        """Return the MIDI pitch of a scale degree; degree 0 is the tonic, degree 7 its octave."""
         return self.tonic + SCALES[self.mode][degree % 7] + 12 * (degree // 7)
 
     def voicing(self, chord: int, lowest: int) -> list[int]:
-        """The pitches of a chord, all put into the octave above `lowest`, so that common tones stay where they are."""
+        """Return the MIDI pitches of a chord, sorted, all in the octave above `lowest`, so common tones of chords are kept."""
         tones = (0, 2, 4, 6) if self.sevenths else (0, 2, 4)
         return sorted(lowest + (self.pitch(chord + tone) - lowest) % 12 for tone in tones)
 
 
 @dataclass(frozen=True)
 class Score:
-    """A whole song on paper. `backing` is the second voice, empty in songs that have none."""
+    """The notes of all parts of a song.
+
+    Args:
+        style: style of the song.
+        drums: strokes of the drums.
+        bass: notes of the bass.
+        comping: notes of the chords of the rhythm instrument.
+        pads: notes of the sustained chords.
+        lead: notes of the lead instrument.
+        phrases: phrases of the lead voice.
+        backing: phrases of the second voice; empty for a song with one voice.
+    """
 
     style: Style
     drums: list[Hit]

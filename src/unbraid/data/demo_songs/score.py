@@ -1,8 +1,8 @@
-"""Composes the demo songs: key, chords, form, groove and the notes of every part, no sound yet.
+"""Compose the demo songs: key, chords, form, rhythm and the notes of every part. `song` renders the score to audio.
 
-The rules are those of a plain pop song in four-four time. A bar has 16 steps. A phrase of the voice takes two bars and
-leaves the last third or so of them free; the lead instrument doubles one phrase, answers the next. `song` renders
-what is written here. All times are in seconds, all pitches in MIDI semitones (69 is 440 Hz).
+The rules are those of a simple pop song in 4/4 time. A bar has 16 steps. A phrase of the voice has two bars and is silent in
+about the last third of them. The lead instrument doubles some phrases and answers others. All times are in seconds, all pitches
+in MIDI semitones (69 is 440 Hz).
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ import numpy as np
 
 from unbraid.data.demo_songs.notation import SCALES, STEPS, Bar, Hit, Note, Phrase, Score, Section, Style
 
-# Roots as scale degrees counted from 0, one chord a bar.
+# Scale degrees (from 0) of the chord roots, one chord per bar.
 PROGRESSIONS = {
     "major": ((0, 4, 5, 3), (0, 5, 3, 4), (5, 3, 0, 4), (0, 3, 5, 4), (3, 0, 4, 5)),
     "mixolydian": ((0, 6, 3, 0), (0, 3, 6, 3), (0, 4, 6, 3), (3, 6, 0, 0)),
@@ -33,7 +33,7 @@ SECTIONS = {
     "chorus": Section(1.0, ("bass", "comping", "pads", "voice")),
     "break": Section(0.25, ("bass", "pads")),
 }
-# Section and its bars. Sections that are sung have an even number of bars, because a phrase takes two.
+# Sections with their numbers of bars. Sections with voice have an even number, because a phrase has two bars.
 FORMS = (
     (("intro", 1), ("verse", 4), ("chorus", 4), ("break", 1)),
     (("verse", 4), ("chorus", 4), ("break", 1)),
@@ -43,7 +43,7 @@ FORMS = (
 
 
 def compose(rng: np.random.Generator, seconds: float) -> Score:
-    """Writes a song that fills `seconds`; the same generator state and length give the same song."""
+    """Compose a song of `seconds` seconds; the same generator state and duration give the same song."""
     style = choose_style(rng)
     bars = lay_out(rng, style, seconds)
     phrases = write_melody(rng, style, bars, seconds)
@@ -64,6 +64,7 @@ def compose(rng: np.random.Generator, seconds: float) -> Score:
 
 
 def choose_style(rng: np.random.Generator) -> Style:
+    """Draw the style of a song: tempo, key, rhythm patterns and vocal range."""
     high_singer = rng.random() < 0.5
     return Style(
         tempo=rng.uniform(70, 140),
@@ -83,25 +84,26 @@ def choose_style(rng: np.random.Generator) -> Style:
 
 
 def pick(rng: np.random.Generator, options: tuple) -> tuple:
+    """Return a random element of `options`."""
     return options[rng.integers(len(options))]
 
 
 def lay_out(rng: np.random.Generator, style: Style, seconds: float) -> list[Bar]:
-    """Repeats one of the forms until the song is filled; verse and chorus each keep their own chords."""
-    # A short song has no time for an intro: everyone starts at once.
+    """Return the bars of a song: a random form, repeated up to `seconds`, with one chord progression for each section."""
+    # A song shorter than 8 s starts without an intro.
     form = pick(rng, FORMS if seconds >= 8 else FORMS[1:])
     chords = {name: pick(rng, PROGRESSIONS[style.mode]) for name in SECTIONS}
     bars: list[Bar] = []
     while style.time(len(bars), 0) < seconds:
         for name, count in form:
-            for place in range(count):
-                chord = chords[name][place % 4]
-                bars.append(Bar(len(bars), SECTIONS[name], chord, place == 0, place == count - 1))
+            for index in range(count):
+                chord = chords[name][index % 4]
+                bars.append(Bar(len(bars), SECTIONS[name], chord, index == 0, index == count - 1))
     return [bar for bar in bars if style.time(bar.number, 0) < seconds]
 
 
 def drum_bar(rng: np.random.Generator, style: Style, bar: Bar) -> list[Hit]:
-    """The strokes of one bar, timed and weighted by hand; its last beat is a fill where the section ends."""
+    """Return the drum strokes of one bar, with small random errors of time and velocity."""
     hits = []
     for step, piece, velocity in drum_pattern(rng, style, bar):
         start = max(0.0, style.time(bar.number, step) + rng.normal(0, style.looseness))
@@ -110,7 +112,7 @@ def drum_bar(rng: np.random.Generator, style: Style, bar: Bar) -> list[Hit]:
 
 
 def drum_pattern(rng: np.random.Generator, style: Style, bar: Bar) -> list[tuple[int, str, float]]:
-    """Step, piece and velocity of each stroke."""
+    """Return step, piece and velocity of each drum stroke of a bar; the last beat of a section is a fill."""
     energy = bar.section.energy
     beat_end = 12 if bar.last else STEPS
     strokes = [(step, "hat", 0.9 if step % 4 == 0 else 0.55) for step in style.hat]
@@ -130,24 +132,24 @@ def drum_pattern(rng: np.random.Generator, style: Style, bar: Bar) -> list[tuple
 
 
 def bass_bar(rng: np.random.Generator, style: Style, bar: Bar) -> list[Note]:
-    """The root on the strokes of the kick, with fifths and octaves as passing notes, slides and ghost notes."""
+    """Return the bass notes of one bar: the root at the strokes of the bass drum, passing notes, glides and ghost notes."""
     root = 28 + (style.pitch(bar.chord) - 28) % 12
     passing = {int(step) for step in rng.integers(9, STEPS, 2) if rng.random() < 0.6}
     steps = sorted({*style.kick, *passing}) if bar.section.energy > 0.3 else [0]
     notes = []
     for step, following in zip(steps, [*steps[1:], STEPS], strict=True):
         start = style.time(bar.number, step)
-        room = style.time(bar.number, following) - start
+        available = style.time(bar.number, following) - start
         ghost = step in passing and rng.random() < 0.4
         pitch = root + (int(rng.choice([0, 7, 12, 12])) if step in passing else 0)
-        length = min(0.09, room) if ghost else room * rng.uniform(0.75, 0.98)
+        length = min(0.09, available) if ghost else available * rng.uniform(0.75, 0.98)
         velocity = 0.3 if ghost else rng.uniform(0.8, 1.0)
         notes.append(Note(start, length, pitch, velocity, glide=float(rng.choice([0.003, 0.003, 0.003, 0.04]))))
     return notes
 
 
 def comping_bar(rng: np.random.Generator, style: Style, bar: Bar) -> list[Note]:
-    """Chords of the rhythm instrument: broken into eighths, or strummed from the low string up."""
+    """Return the chord notes of the rhythm instrument in one bar: an arpeggio in eighths, or strummed from low to high."""
     chord = style.voicing(bar.chord, 53)
     chord = [chord[0] - 12, *chord]
     if style.arpeggio:
@@ -166,29 +168,30 @@ def comping_bar(rng: np.random.Generator, style: Style, bar: Bar) -> list[Note]:
 
 
 def pad_bar(style: Style, bar: Bar) -> list[Note]:
+    """Return the notes of the sustained chord of one bar."""
     velocity = 0.5 + 0.4 * bar.section.energy
     return [Note(style.time(bar.number, 0), style.time(1, 0), pitch, velocity) for pitch in style.voicing(bar.chord, 60)]
 
 
 def write_melody(rng: np.random.Generator, style: Style, bars: list[Bar], seconds: float) -> list[Phrase]:
-    """Two-bar phrases; verse and chorus each alternate between two motifs, so that a song repeats itself as songs do."""
+    """Return the vocal phrases of a song, two bars each; verse and chorus each alternate between two motifs."""
     motifs = {energy: [write_motif(rng, style) for _ in range(2)] for energy in (0.6, 1.0)}
-    phrases, place = [], 0
+    phrases, index = [], 0
     for bar, following in zip(bars, [*bars[1:], bars[-1]], strict=True):
-        place = 0 if bar.first else place + 1
-        if "voice" in bar.section.players and place % 2 == 0:
-            motif = motifs[bar.section.energy][place // 2 % 2]
+        index = 0 if bar.first else index + 1
+        if "voice" in bar.section.players and index % 2 == 0:
+            motif = motifs[bar.section.energy][index // 2 % 2]
             notes = write_phrase(rng, style, (bar, following), motif)
-            # What begins too close to the end of the song is not sung.
+            # Notes that start in the last 0.3 s of the song are omitted.
             notes = [note for note in notes if note.start < seconds - 0.3]
             phrases.append(Phrase(tuple(notes), write_lyrics(rng, len(notes)), bar.section.energy))
     return [phrase for phrase in phrases if phrase.notes]
 
 
 def write_motif(rng: np.random.Generator, style: Style) -> list[tuple[int, int, int]]:
-    """First step, steps held and leap in degrees of the notes of a phrase; the last note is the longest."""
+    """Return a motif: for each note of a phrase its first step, its length in steps and the interval in scale degrees."""
     step, end = int(rng.integers(0, 4)), int(rng.integers(18, 24))
-    # A sixteenth at 140 beats a minute is too short for a syllable.
+    # A sixteenth note at 140 beats per minute is too short for a syllable.
     lengths = [2, 2, 2, 3, 4, 4, 6] if style.tempo < 105 else [2, 4, 4, 4, 6, 8]
     motif = []
     while step < end - 6:
@@ -201,7 +204,7 @@ def write_motif(rng: np.random.Generator, style: Style) -> list[tuple[int, int, 
 def write_phrase(
     rng: np.random.Generator, style: Style, bars: tuple[Bar, Bar], motif: list[tuple[int, int, int]]
 ) -> list[Note]:
-    """Sets a motif to the chords of two bars: long and accented notes go to the nearest chord tone."""
+    """Return the notes of a motif over the chords of two bars; long and accented notes are moved to the nearest chord tone."""
     home = nearest_degree(style, style.voice_pitch)
     degree, notes = home, []
     for step, held, leap in motif:
@@ -216,15 +219,17 @@ def write_phrase(
 
 
 def nearest_degree(style: Style, pitch: float) -> int:
+    """Return the scale degree with the pitch nearest to a MIDI pitch."""
     return min(range(-14, 22), key=lambda degree: abs(style.pitch(degree) - pitch))
 
 
 def write_lyrics(rng: np.random.Generator, count: int) -> tuple[tuple[str, str], ...]:
+    """Return `count` random syllables as pairs of a consonant and vowels."""
     return tuple((str(rng.choice(CONSONANTS)), str(rng.choice(VOWELS))) for _ in range(count))
 
 
 def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase]) -> list[Phrase]:
-    """A second voice in the loud phrases: the same line sung again, or a third above it or a sixth below."""
+    """Return the phrases of a second voice: the loud phrases in unison, a third higher or a sixth lower. It may be empty."""
     if rng.random() < 0.35:
         return []
     interval = int(rng.choice([0, 2, -5]))
@@ -232,16 +237,16 @@ def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase])
 
 
 def transpose(style: Style, phrase: Phrase, degrees: int) -> Phrase:
+    """Return a phrase shifted by scale degrees, sung 15 ms later."""
     notes = []
     for note in phrase.notes:
         pitch = style.pitch(nearest_degree(style, note.pitch) + degrees)
-        # The second singer follows the first.
         notes.append(replace(note, start=note.start + 0.015, pitch=pitch))
     return replace(phrase, notes=tuple(notes))
 
 
 def write_lead(rng: np.random.Generator, style: Style, phrases: list[Phrase]) -> list[Note]:
-    """Doubles the voice at the unison or the octave, or answers it in its rest, phrase by phrase in turn."""
+    """Return the notes of the lead instrument: for each phrase in turn it doubles the voice, answers it, or rests."""
     turn = int(rng.integers(len(LEAD_ROLES)))
     notes: list[Note] = []
     for i, phrase in enumerate(phrases):
@@ -255,7 +260,7 @@ def write_lead(rng: np.random.Generator, style: Style, phrases: list[Phrase]) ->
 
 
 def answer(style: Style, phrase: Phrase) -> list[Note]:
-    """The last notes of the phrase again in eighths, an octave up, in the pause that follows it."""
+    """Return the last three notes of a phrase as eighths, an octave higher, in the pause after the phrase."""
     eighth = style.time(0, 4) / 2
     tail = phrase.notes[-3:]
     return [Note(phrase.end + (i + 1) * eighth, eighth, n.pitch + 12, 0.8, 0.01) for i, n in enumerate(tail)]

@@ -1,7 +1,7 @@
-"""What every part of a demo song is made of: controls on a grid, sums of harmonics, noise, rooms, panning.
+"""Building blocks of the demo songs: control curves, sums of harmonics, noise, reverberation, panning.
 
-Controls (pitch, loudness, formants) live on a grid of `HOP` samples and are interpolated linearly, so no control can
-jump and nothing clicks.
+Controls (pitch, loudness, formants) are sampled every `HOP` samples and interpolated linearly between these frames. So a
+control cannot jump and the sound does not click.
 """
 
 from collections.abc import Sequence
@@ -13,41 +13,51 @@ from unbraid.data.demo_songs.notation import Note
 
 SAMPLE_RATE = 44100
 HOP = 256
-# Nothing harmonic is made above this, far enough from Nyquist for vibrato and the fade below it.
+# Harmonics fade out below this frequency. It is far enough below Nyquist that vibrato causes no aliasing.
 HIGHEST_HARMONIC_HZ = 10500.0
 
 
 def at_level(track: np.ndarray, level_db: float) -> np.ndarray:
+    """Return a track scaled to an RMS level in dB relative to an amplitude of 1."""
     rms = np.sqrt(np.mean(track**2, dtype=np.float64))
     return track * np.float32(10 ** (level_db / 20) / max(rms, 1e-9))
 
 
 def interpolate(control: np.ndarray) -> np.ndarray:
-    """Controls `[frames]` to samples `[(frames - 1) * HOP]`, linearly."""
+    """Return a control curve interpolated linearly to samples. Shape: [frames] -> [(frames - 1) * HOP]."""
     ramp = (np.arange(HOP) / HOP).astype(np.float32)
     return (control[:-1, None] + np.diff(control)[:, None] * ramp).ravel()
 
 
 def smooth(control: np.ndarray, seconds: float) -> np.ndarray:
-    """Convolves controls `[frames]` with a Hann window of the given length."""
+    """Return a control curve convolved with a Hann window of the given duration. Shape: [frames] -> [frames]."""
     half = max(1, round(seconds * SAMPLE_RATE / HOP / 2))
     window = np.hanning(2 * half + 3)[1:-1]
     return np.convolve(np.pad(control, half, mode="edge"), window / window.sum(), mode="valid")
 
 
 def frames_for(samples: int) -> int:
+    """Return the number of control frames that cover a number of samples."""
     return -(-samples // HOP) + 1
 
 
 def hertz(pitch: np.ndarray) -> np.ndarray:
+    """Return the frequencies of MIDI pitches in Hz."""
     return 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
 
 
 def harmonic_sum(hz: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
-    """Sums harmonics of a moving fundamental, without those above `HIGHEST_HARMONIC_HZ`.
+    """Return the sum of the harmonics of a time-varying fundamental, without those above `HIGHEST_HARMONIC_HZ`.
+
+    Args:
+        hz: fundamental frequency in Hz.
+        amplitudes: amplitude of each harmonic; complex amplitudes also set the phases.
 
     Shape:
-        hz: `[frames]`; amplitudes: `[frames, harmonics]`, complex where phases matter; returns `[(frames - 1) * HOP]`
+        hz: [frames]; amplitudes: [frames, harmonics]; the result: [(frames - 1) * HOP].
+
+    Returns:
+        The mono waveform, float32.
     """
     order = np.arange(1, amplitudes.shape[1] + 1)
     audible = np.clip((HIGHEST_HARMONIC_HZ - hz[:, None] * order) / 1000, 0, 1)
@@ -63,10 +73,17 @@ def harmonic_sum(hz: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
 
 
 def shaped_noise(envelope: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise with a spectrum that moves: random spectra under the envelope, overlapped with sine windows.
+    """Return noise with a time-varying spectrum: overlapping frames of random spectra with sine windows.
+
+    Args:
+        envelope: gain of each bin from 0 Hz to Nyquist.
+        rng: random generator of the noise.
 
     Shape:
-        envelope: `[frames, HOP + 1]`, gains of the bins from 0 to Nyquist; returns `[(frames - 1) * HOP]`
+        envelope: [frames, HOP + 1]; the result: [(frames - 1) * HOP].
+
+    Returns:
+        The mono waveform.
     """
     spectra = rng.standard_normal((*envelope.shape, 2), np.float32).view(np.complex64)[..., 0]
     window = np.sin(np.pi * (np.arange(2 * HOP) + 0.5) / (2 * HOP)) * np.sqrt(HOP)
@@ -75,7 +92,7 @@ def shaped_noise(envelope: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def band_noise(samples: int, low_hz: float, high_hz: float, rng: np.random.Generator) -> np.ndarray:
-    """White noise `[samples]` between two frequencies, with edges that fall 24 dB an octave."""
+    """Return noise between two frequencies, with slopes of 24 dB per octave outside. Shape: [samples]."""
     size = fast_size(samples)
     spectrum = np.fft.rfft(rng.standard_normal(size, np.float32))
     f = np.fft.rfftfreq(size, 1 / SAMPLE_RATE).astype(np.float32) + 1.0
@@ -83,14 +100,25 @@ def band_noise(samples: int, low_hz: float, high_hz: float, rng: np.random.Gener
 
 
 def decay(samples: int, seconds: float) -> np.ndarray:
-    """A fall by 60 dB in the given time, `[samples]`."""
+    """Return an exponential envelope that falls by 60 dB in the given time. Shape: [samples]."""
     return np.exp(-6.91 * np.arange(samples) / (seconds * SAMPLE_RATE)).astype(np.float32)
 
 
 def reverberate(track: np.ndarray, seconds: float, send: float, rng: np.random.Generator, echo: float = 0.0) -> np.ndarray:
-    """Adds a room to a stereo track `[2, samples]`: noise that falls by 60 dB in `seconds`, the treble faster.
+    """Return a stereo track with reverberation: a response of decaying noise, in which high frequencies decay faster.
 
-    `send` is the RMS gain of the room relative to the dry signal, `echo` the seconds between echoes, 0 for none.
+    Args:
+        track: dry waveform.
+        seconds: reverberation time (decay by 60 dB) in seconds.
+        send: RMS gain of the reverberation relative to the dry waveform.
+        rng: random generator of the response.
+        echo: time between two echoes in seconds; 0 adds no echoes.
+
+    Shape:
+        track: [2, T]; the result: [2, T].
+
+    Returns:
+        The sum of the dry waveform and the reverberation.
     """
     length = round(1.1 * seconds * SAMPLE_RATE) + round(2 * echo * SAMPLE_RATE)
     response = np.zeros((2, length), np.float32)
@@ -107,25 +135,26 @@ def reverberate(track: np.ndarray, seconds: float, send: float, rng: np.random.G
 
 
 def convolve(track: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Return a track convolved with a response, cut to the length of the track. Shape: [C, T], [C, R] -> [C, T]."""
     samples = track.shape[1]
     size = fast_size(samples + response.shape[1])
     return np.fft.irfft(np.fft.rfft(track, size) * np.fft.rfft(response, size), size)[:, :samples]
 
 
 def fast_size(samples: int) -> int:
-    """The next size that is a small multiple of a power of two, for which the FFT is fast."""
+    """Return the next length that is a small multiple of a power of two, for which the FFT is fast."""
     power = 2 ** max(0, samples.bit_length() - 4)
     return -(-samples // power) * power
 
 
-def pan(mono: np.ndarray, place: float) -> np.ndarray:
-    """Mono `[samples]` to stereo, at constant power; place runs from -1 (left) to 1 (right)."""
-    angle = (place + 1) * np.pi / 4
+def pan(mono: np.ndarray, position: float) -> np.ndarray:
+    """Return a mono waveform panned to stereo with constant power; position is -1 (left) to 1 (right). Shape: [T] -> [2, T]."""
+    angle = (position + 1) * np.pi / 4
     return np.stack([mono * np.float32(np.cos(angle)), mono * np.float32(np.sin(angle))])
 
 
 def mix_in(track: np.ndarray, sound: np.ndarray, start: float) -> None:
-    """Adds a sound to a track in place, from `start` seconds on; what lies outside the track is lost."""
+    """Add a sound to a track in place, starting at `start` seconds; samples outside the track are dropped."""
     first = round(start * SAMPLE_RATE)
     skipped = max(0, -first)
     sound = sound[..., skipped : max(skipped, track.shape[-1] - first)]
@@ -134,7 +163,18 @@ def mix_in(track: np.ndarray, sound: np.ndarray, start: float) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """A melody on the control grid: note that sounds, its pitch, seconds since it began and until it ends."""
+    """A melody as control curves.
+
+    Args:
+        index: number of the current note.
+        pitch: MIDI pitch, with glides between notes.
+        age: time since the start of the note, in seconds; negative before the first note.
+        left: time until the end of the note, in seconds; negative after its end.
+        velocity: velocity of the note.
+
+    Shape:
+        each curve: [frames].
+    """
 
     index: np.ndarray
     pitch: np.ndarray
@@ -144,7 +184,16 @@ class Line:
 
 
 def trace(notes: Sequence[Note], frames: int, begin: float = 0.0) -> Line:
-    """Reads notes, in order of time, at `frames` control points from `begin` seconds on."""
+    """Convert notes to control curves.
+
+    Args:
+        notes: notes in order of time.
+        frames: number of control frames.
+        begin: time of the first frame, in seconds.
+
+    Returns:
+        The control curves of the melody.
+    """
     start, seconds, pitch, velocity, glide = np.array([(n.start, n.seconds, n.pitch, n.velocity, n.glide) for n in notes]).T
     time = begin + np.arange(frames) * HOP / SAMPLE_RATE
     index = np.clip(np.searchsorted(start, time, side="right") - 1, 0, None)
@@ -155,5 +204,5 @@ def trace(notes: Sequence[Note], frames: int, begin: float = 0.0) -> Line:
 
 
 def envelope(line: Line, attack: float, release: float) -> np.ndarray:
-    """Gain `[frames]` that rises linearly in `attack` seconds and falls exponentially after the note's end."""
+    """Return the gain of notes: a linear attack, and an exponential release after the end of the note. Shape: [frames]."""
     return np.clip(line.age / attack, 0, 1) * np.exp(np.clip(line.left, None, 0) / release) * line.velocity

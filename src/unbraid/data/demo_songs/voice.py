@@ -1,6 +1,6 @@
-"""The singers of the demo songs: a source-filter model of the voice (Fant, Acoustic Theory of Speech Production, 1960).
+"""Synthesise the singers of the demo songs with a source-filter model (Fant, Acoustic Theory of Speech Production, 1960).
 
-The harmonics of a glottal pulse go through a cascade of moving formants, with noise for breath and consonants.
+The harmonics of a glottal pulse are filtered by a cascade of time-varying formants. Breath and consonants are noise.
 """
 
 from dataclasses import dataclass
@@ -32,14 +32,23 @@ VOWEL_FORMANTS_HZ = {
     "u": (330, 780, 2300, 3350, 4400),
     "@": (540, 1400, 2450, 3450, 4500),
 }
-# The tract goes on above the formants that vowels move: one resonance each kilohertz.
+# Fixed resonances of the vocal tract above the formants of the vowels: one per kilohertz.
 UPPER_FORMANTS_HZ = (5300, 6250, 7250, 8250, 9250)
 BANDWIDTHS_HZ = (80, 90, 130, 180, 240, 350, 400, 450, 500, 550)
 
 
 @dataclass(frozen=True)
 class Consonant:
-    """A noise band (centre, width in octaves, level) that begins after `closure` of its time; voicing as a gain."""
+    """A consonant: a band of noise and a gain of the voice.
+
+    Args:
+        seconds: duration in seconds.
+        voicing: gain of the voice during the consonant, in [0, 1].
+        hz: centre frequency of the noise, in Hz.
+        octaves: width of the noise band, in octaves.
+        level: gain of the noise.
+        closure: share of the duration before the noise starts, in [0, 1].
+    """
 
     seconds: float
     voicing: float
@@ -66,7 +75,16 @@ CONSONANT_SOUNDS = {
 
 @dataclass(frozen=True)
 class Singer:
-    """What makes a voice: formants as ratios to the standard ones, source tilt, breath, vibrato (semitones, hertz)."""
+    """Properties of a voice.
+
+    Args:
+        formant_ratios: ratios of the five formant frequencies to `VOWEL_FORMANTS_HZ`.
+        tilt: exponent with which the amplitudes of the harmonics of the glottal pulse fall.
+        breath: level of the breath noise.
+        vibrato: depth of the vibrato in semitones.
+        vibrato_hz: rate of the vibrato in Hz.
+        vibrato_delay: time from the start of a note to the start of the vibrato, in seconds.
+    """
 
     formant_ratios: np.ndarray
     tilt: float
@@ -77,7 +95,8 @@ class Singer:
 
 
 def choose_singer(rng: np.random.Generator, pitch: float) -> Singer:
-    # Higher voices come from shorter tracts.
+    """Draw a singer for a vocal range with the given middle, a MIDI pitch."""
+    # Higher voices have shorter vocal tracts, so higher formants.
     size = 1.0 + 0.011 * (pitch - 52) + rng.normal(0, 0.03)
     return Singer(
         formant_ratios=size * rng.uniform(0.94, 1.06, 5) * np.array([1, 1, 1, 0.98, 0.94]),
@@ -90,7 +109,18 @@ def choose_singer(rng: np.random.Generator, pitch: float) -> Singer:
 
 
 def tract(hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
-    """Complex response of the formant cascade; hz `[frames or 1, bins]`, formants `[frames, 10]` to `[frames, bins]`."""
+    """Return the complex response of the formant cascade.
+
+    Args:
+        hz: frequencies at which the response is computed, in Hz.
+        formants: frequencies of the formants, in Hz.
+
+    Shape:
+        hz: [frames or 1, bins]; formants: [frames, 10]; the result: complex64 [frames, bins].
+
+    Returns:
+        The response.
+    """
     hz = hz.astype(np.float32)
     response = np.ones((len(formants), hz.shape[1]), np.complex64)
     for centre, bandwidth in zip(formants.T.astype(np.float32), BANDWIDTHS_HZ, strict=True):
@@ -100,20 +130,42 @@ def tract(hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
 
 
 def formant_tracks(phrase: Phrase, singer: Singer, line: Line, hz: np.ndarray) -> np.ndarray:
-    """Formants in hertz, `[frames, 10]`: vowel to vowel, diphthongs turning in the second half of their note."""
+    """Return the formant frequencies of a phrase over time; a diphthong changes its vowel in the second half of the note.
+
+    Args:
+        phrase: phrase to sing.
+        singer: properties of the voice.
+        line: control curves of the phrase.
+        hz: fundamental frequency in Hz.
+
+    Shape:
+        hz: [frames]; the result: [frames, 10].
+
+    Returns:
+        The formant frequencies in Hz.
+    """
     seconds = np.array([note.seconds for note in phrase.notes])
     turned = line.age > 0.5 * seconds[line.index]
     ends = [(VOWEL_FORMANTS_HZ[vowels[0]], VOWEL_FORMANTS_HZ[vowels[-1]]) for _, vowels in phrase.syllables]
     targets = np.array(ends)[line.index, turned.astype(int)] * singer.formant_ratios
     moving = np.stack([smooth(track, 0.11) for track in targets.T], axis=1)
-    # Singers open the mouth where the first formant would fall below the fundamental.
+    # Singers open the mouth to keep the first formant above the fundamental.
     moving[:, 0] = np.maximum(moving[:, 0], 1.05 * hz)
     upper = np.array(UPPER_FORMANTS_HZ) * singer.formant_ratios.mean() * np.ones((len(hz), 1))
     return np.concatenate([moving, upper], axis=1)
 
 
 def sing(phrase: Phrase, singer: Singer, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """One phrase, mono `[samples]`, and the second at which it begins: half a second early, for the breath."""
+    """Synthesise a phrase with the breath before it.
+
+    Args:
+        phrase: phrase to sing.
+        singer: properties of the voice.
+        rng: random generator of jitter and noise.
+
+    Returns:
+        The mono waveform [samples], and the time at which it starts in seconds: half a second before the first note.
+    """
     begin = phrase.notes[0].start - 0.5
     frames = frames_for(round((phrase.end + 0.2 - begin) * SAMPLE_RATE))
     line = trace(phrase.notes, frames, begin)
@@ -126,13 +178,13 @@ def sing(phrase: Phrase, singer: Singer, rng: np.random.Generator) -> tuple[np.n
     bins_hz = (np.arange(HOP + 1) * SAMPLE_RATE / (2 * HOP)).astype(np.float32)[None]
     aspirating = 0.4 * singer.breath * smooth(voicing, 0.04)
     inhaling = 0.12 * np.exp(-(((line.age + 0.25) / 0.09) ** 2))
-    # Air that streams is weak in the bass; weakest where it streams inwards.
+    # Breath noise has little energy at low frequencies, inhaled breath the least.
     air = aspirating[:, None] * np.minimum(1, bins_hz / 800) + inhaling[:, None] * np.minimum(1, (bins_hz / 3000) ** 2)
     return voice + shaped_noise(air * np.abs(tract(bins_hz, formants)) + hiss, rng), begin
 
 
 def sung_pitch(line: Line, singer: Singer, rng: np.random.Generator) -> np.ndarray:
-    """Portamento, delayed vibrato, a slow drift and the jitter of the vocal folds, in semitones `[frames]`."""
+    """Return the MIDI pitch of a melody with glides, delayed vibrato, slow drift and jitter. Shape: [frames]."""
     depth = singer.vibrato * np.clip((line.age - singer.vibrato_delay) / 0.25, 0, 1)
     wobble = 1 + 0.05 * smooth(rng.standard_normal(len(line.age)), 0.5)
     phase = 2 * np.pi * np.cumsum(singer.vibrato_hz * wobble) * HOP / SAMPLE_RATE
@@ -143,13 +195,26 @@ def sung_pitch(line: Line, singer: Singer, rng: np.random.Generator) -> np.ndarr
 
 
 def swell(phrase: Phrase, line: Line) -> np.ndarray:
-    """Long notes open and close; without it every note would sit at one level like an organ's."""
+    """Return a gain that rises and falls within each note; without it a note has constant loudness, as on an organ."""
     seconds = np.array([note.seconds for note in phrase.notes])[line.index]
     return 0.7 + 0.3 * np.sin(np.pi * np.clip(line.age / seconds, 0, 1) ** 0.7)
 
 
 def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
-    """Complex harmonic amplitudes at the lips, `[frames, harmonics]`, with most of the level changes evened out."""
+    """Return the complex amplitudes of the harmonics after the formants, with reduced differences in level between frames.
+
+    Args:
+        effort: vocal effort in [0, 1]; higher is brighter.
+        singer: properties of the voice.
+        hz: fundamental frequency in Hz.
+        formants: formant frequencies in Hz.
+
+    Shape:
+        hz: [frames]; formants: [frames, 10]; the result: complex [frames, harmonics].
+
+    Returns:
+        The amplitudes.
+    """
     order = np.arange(1, int(HIGHEST_HARMONIC_HZ / hz.min()) + 1)
     tilt = singer.tilt + 0.4 * (1 - effort)
     amplitudes = order.astype(np.float32) ** -tilt * tract(hz[:, None] * order, formants)
@@ -158,7 +223,16 @@ def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np
 
 
 def pronounce(phrase: Phrase, line: Line, begin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Voicing gain `[frames]` and the spectrum of consonant noise `[frames, HOP + 1]`."""
+    """Return the gain of the voice, and the spectrum of the consonant noise over time.
+
+    Args:
+        phrase: phrase to sing.
+        line: control curves of the phrase.
+        begin: time of the first frame, in seconds.
+
+    Returns:
+        The gain [frames], and the magnitudes of the noise [frames, HOP + 1].
+    """
     frames_per_second = SAMPLE_RATE / HOP
     voicing = ((line.age >= 0) & (line.left > 0)).astype(float)
     hiss = np.zeros((len(voicing), HOP + 1), np.float32)
@@ -175,12 +249,24 @@ def pronounce(phrase: Phrase, line: Line, begin: float) -> tuple[np.ndarray, np.
 
 
 def render_vocals(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """The lead voice in the middle, the second voice aside, both into a reverb and a delay in time with the song."""
+    """Render the vocals: the lead voice in the centre, the second voice at one side, with reverberation and echoes in tempo.
+
+    Args:
+        score: notes of the song.
+        samples: length of the track, in samples.
+        rng: random generator of the vocals.
+
+    Shape:
+        the result: [2, samples].
+
+    Returns:
+        The stereo waveform.
+    """
     singer = choose_singer(rng, score.style.voice_pitch)
     track = np.zeros((2, samples), np.float32)
     side = rng.choice([-1, 1]) * rng.uniform(0.4, 0.8)
-    for phrases, gain, place in ((score.phrases, 1.0, 0.0), (score.backing, rng.uniform(0.3, 0.6), side)):
+    for phrases, gain, position in ((score.phrases, 1.0, 0.0), (score.backing, rng.uniform(0.3, 0.6), side)):
         for phrase in phrases:
             mono, begin = sing(phrase, singer, rng)
-            mix_in(track, pan(np.float32(gain) * mono.astype(np.float32), place), begin)
+            mix_in(track, pan(np.float32(gain) * mono.astype(np.float32), position), begin)
     return reverberate(track, rng.uniform(0.5, 1.2), rng.uniform(0.1, 0.2), rng, echo=score.style.time(0, 3))

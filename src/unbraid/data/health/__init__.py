@@ -1,4 +1,8 @@
-"""The data doctor: `examine` a track when it is decoded, then `findings` over all of them, as a `table` or a `report`."""
+"""Health checks of a data set.
+
+`examine` measures a track when it is decoded, `findings` compares the measurements of all tracks with thresholds, and `table`
+and `report` format the result for the terminal and for JSON.
+"""
 
 from unbraid.data.health.diagnosis import Finding, findings, repairs
 from unbraid.data.health.examination import Health, examine

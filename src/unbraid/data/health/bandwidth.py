@@ -1,30 +1,38 @@
-"""The frequency above which a recording holds nothing: what a lossy encoder, or an earlier and lower sample rate, has cut off.
+"""Measure the bandwidth of a recording, which a lossy encoder or an earlier, lower sample rate may have limited.
 
-A share of the energy cannot tell it, because music is weak at high frequencies anyway. What gives a cut away is its edge: the
-long-term average spectrum falls by tens of dB within a few hundred Hz and stays down up to Nyquist, where music that merely
-grows dull falls by a few dB per kHz. A filter softer than `EDGE_DB` within `EDGE_HZ` is not seen, nor an
-edge in the last `EDGE_HZ` below Nyquist.
+The share of energy above a frequency is not a useful measure, because music is weak at high frequencies anyway. A band limit is
+detected by its edge: the long-term average spectrum falls by tens of dB within a few hundred Hz, and stays low up to Nyquist.
+    The
+spectrum of dull music falls by only a few dB per kHz.
+
+Limits: a slope of less than `EDGE_DB` within `EDGE_HZ` is not detected, nor an edge in the last `EDGE_HZ` below Nyquist.
 """
 
 import numpy as np
 
 FRAME = 2048
-FRAMES = 2000  # spread over the track: more change the average by less than the ripple of one frame
+FRAMES = 2000  # number of frames at most, spread over the track; more frames do not change the average noticeably
 BATCH = 128
 SMOOTHING_HZ = 100.0
 EDGE_HZ = 500.0
 EDGE_DB = 15.0
-BELOW_PEAK_DB = 40.0  # the fall from bass to middle is as steep as an edge, but what follows it is not as weak
-FLOOR_DB = -140.0  # below the loudest partial is the rounding of float32
-PAUSE_DB = -60.0  # frames this far below the loudest one are left out
+BELOW_PEAK_DB = 40.0  # required level above the edge; the spectrum also falls steeply after the bass, but not as low as this
+FLOOR_DB = -140.0  # levels below this are rounding errors of float32; relative to the loudest partial
+PAUSE_DB = -60.0  # frames this far below the loudest frame are not used
 
 
 def ceiling_hz(samples: np.ndarray, rate: int) -> float | None:
-    """The edge in Hz; Nyquist where there is none, None for silence and for a sample or two.
+    """Return the frequency of the band limit of a recording.
 
     Args:
-        samples: `[channels, samples]`; channels take turns, so that opposite phases do not cancel.
-        rate: in Hz.
+        samples: waveform; consecutive frames use different channels, so channels of opposite phase do not cancel.
+        rate: sample rate in Hz.
+
+    Shape:
+        samples: [C, T].
+
+    Returns:
+        The frequency of the edge in Hz. The Nyquist frequency if no edge is found. None if the recording is silent.
     """
     level = _average_spectrum_db(samples, rate)
     if level is None:
@@ -34,14 +42,14 @@ def ceiling_hz(samples: np.ndarray, rate: int) -> float | None:
     edges = np.flatnonzero((level[: len(beyond)] - beyond >= EDGE_DB) & (beyond <= -BELOW_PEAK_DB))
     if not len(edges):
         return rate / 2
-    # The window's leakage lies beyond the edge: go back to where the spectrum still stands.
+    # The leakage of the window is above the edge: go back to the last bin before the fall of the spectrum.
     first = max(0, edges[-1] - step)
     before = level[first : edges[-1] + 1]
     return float((first + np.flatnonzero(before >= before.max() - EDGE_DB / 2)[-1]) * rate / FRAME)
 
 
 def _average_spectrum_db(samples: np.ndarray, rate: int) -> np.ndarray | None:
-    """Smoothed, in dB below its peak `[bins]`: the mean of decibels, which a click or a cut end does not lift."""
+    """Return the smoothed mean of the dB spectra, relative to its peak; it is robust to clicks. Shape: [bins]."""
     power = _power_spectra(samples)
     loudness = power.sum(axis=1)
     if not loudness.any():
@@ -55,7 +63,7 @@ def _average_spectrum_db(samples: np.ndarray, rate: int) -> np.ndarray | None:
 
 
 def _power_spectra(samples: np.ndarray) -> np.ndarray:
-    """`[frames, bins]` of frames all over the track."""
+    """Return the power spectra of frames that are spread over the track. Shape: [frames, bins]."""
     channels, length = samples.shape
     if length < FRAME:
         samples = np.pad(samples, ((0, 0), (0, FRAME - length)))

@@ -1,8 +1,9 @@
-"""Whether voice and accompaniment have changed places, where they are the left and right channel of one file (iKala).
+"""Detect swapped voice and accompaniment, if they are the left and right channel of one file (as in iKala).
 
-Two cues, and both must speak for it: a voice pauses where an accompaniment plays on, and an accompaniment has a bass, which
-lies below what is sung. It is a hint and no proof: a sparse accompaniment without bass under a voice that never rests looks
-swapped, and an a cappella with a bass singer does not tell. Somebody should listen.
+Two measurements must agree: the channel of the voice has more pauses, and the channel of the accompaniment has more energy at
+    bass
+frequencies, below the range of the voice. The result is a hint, not a proof: a sparse accompaniment without bass and a voice
+without pauses look swapped. The user should listen to the file.
 """
 
 from collections.abc import Mapping
@@ -11,28 +12,40 @@ import numpy as np
 
 from unbraid.data.health.decimation import decimate
 
-PAUSE_DB = -30.0  # relative to the loud passages, for a microphone that hears the room is never silent
-BASS_HZ = (40.0, 100.0)  # above rumble and below all but the lowest sung notes
+PAUSE_DB = -30.0  # level of a pause relative to loud passages; a microphone recording is never completely silent
+BASS_HZ = (40.0, 100.0)  # above rumble, and below all but the lowest sung notes
 LOW_RATE = 1000
-LEAST_DIFFERENCE = 0.05  # of the shares of pauses: three bars of a song of one minute
+LEAST_DIFFERENCE = 0.05  # smallest difference of the pause shares: 3 s of a song of one minute
 
 
 def pause_share(powers: np.ndarray) -> float:
-    """Share of quiet blocks.
+    """Return the share of quiet blocks.
 
     Args:
-        powers: mean square of each block `[blocks]`.
+        powers: mean square of each block.
+
+    Shape:
+        powers: [blocks].
+
+    Returns:
+        The share in [0, 1] of the blocks that are `PAUSE_DB` below the loud passages; 1 for a recording without blocks.
     """
     loud = np.percentile(powers, 95) if len(powers) else 0.0
     return float(np.mean(powers <= loud * 10 ** (PAUSE_DB / 10))) if len(powers) else 1.0
 
 
 def bass_share(samples: np.ndarray, rate: int) -> float:
-    """Share of the bass in the energy below 500 Hz.
+    """Return the share of bass frequencies (`BASS_HZ`) in the energy between 40 and 500 Hz.
 
     Args:
-        samples: `[channels, samples]`.
-        rate: in Hz.
+        samples: waveform.
+        rate: sample rate in Hz.
+
+    Shape:
+        samples: [C, T].
+
+    Returns:
+        The share in [0, 1]; 0 for silence.
     """
     factor = max(1, rate // LOW_RATE)
     low = decimate(samples, factor)
@@ -44,7 +57,15 @@ def bass_share(samples: np.ndarray, rate: int) -> float:
 
 
 def look_swapped(pauses: Mapping[str, float], bass: Mapping[str, float]) -> bool:
-    """Whether `accompaniment` looks like a voice and `vocals` like an accompaniment; False where nothing was measured."""
+    """Return whether voice and accompaniment look swapped.
+
+    Args:
+        pauses: pause share of `vocals` and `accompaniment`; empty if it was not measured.
+        bass: bass share of `vocals` and `accompaniment`; empty if it was not measured.
+
+    Returns:
+        True if `accompaniment` has more pauses and less bass than `vocals`.
+    """
     if not pauses or not bass:
         return False
     rests_more = pauses["accompaniment"] - pauses["vocals"] >= LEAST_DIFFERENCE

@@ -1,25 +1,28 @@
-"""Fewer samples per second, quickly: mono, low-passed by a windowed sinc and thinned, for measuring and never for listening.
+"""Decimate a recording to a lower sample rate quickly, for measurements: mix to mono, low-pass with a windowed sinc, subsample.
 
-Polyphase form (Crochiere & Rabiner 1983): the samples folded to rows of `factor`, times a matrix, is the whole filter, so it
-runs at the speed of a matrix product. For audio that somebody hears or trains on, use `unbraid.audio.resample`.
+The filter has polyphase form (Crochiere & Rabiner 1983): the samples are reshaped to rows of `factor` samples and multiplied by
+a matrix, so it is as fast as a matrix product. Use `unbraid.audio.resample` for audio that is played or used for training.
 """
 
 import numpy as np
 
-SPAN = 8  # filter length in samples of the low rate
-CUTOFF = 0.45  # of the low rate; what would fold below 0.36 of it is stopped
-ROWS = 1 << 14
+SPAN = 8  # length of the filter, in samples at the low rate
+CUTOFF = 0.45  # cut-off frequency relative to the low rate; aliases below 0.36 of the low rate are suppressed
+ROWS = 1 << 14  # rows per matrix product
 
 
 def decimate(samples: np.ndarray, factor: int) -> np.ndarray:
-    """The mean of the channels at 1 / `factor` of the rate.
+    """Return the mean of the channels at a lower sample rate.
 
     Args:
-        samples: `[channels, samples]`.
-        factor: from 1, which only mixes to mono.
+        samples: waveform.
+        factor: ratio of the sample rates, at least 1; 1 only mixes to mono.
 
     Shape:
-        result: float32 `[samples // factor]`, delayed by half of `SPAN` of its samples unless `factor` is 1.
+        samples: [C, T]; the result: [T // factor].
+
+    Returns:
+        The mono waveform, float32, delayed by `SPAN` / 2 of its samples if `factor` is above 1.
     """
     if factor == 1:
         return samples.mean(axis=0, dtype=np.float32)
@@ -36,8 +39,8 @@ def decimate(samples: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _filter(factor: int) -> np.ndarray:
-    """The low-pass `[factor, SPAN]`, one column for each delay in samples of the low rate."""
+    """Return the low-pass filter, one column for each delay in samples at the low rate. Shape: [factor, SPAN]."""
     times = (np.arange(SPAN * factor) + 0.5) / factor - SPAN / 2
     taps = np.sinc(2 * CUTOFF * times) * np.cos(np.pi * times / SPAN) ** 2
-    # A row of samples lies in time order, a filter looks backwards.
+    # The samples of a row are in time order, the taps of a filter in reverse order.
     return (taps / taps.sum()).astype(np.float32).reshape(SPAN, factor)[:, ::-1].T.copy()

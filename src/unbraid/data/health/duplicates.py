@@ -1,9 +1,12 @@
-"""Which of many recordings are the same one, by their fingerprints.
+"""Find recordings that occur more than once, by their fingerprints.
 
-Haitsma & Kalker 2002: an inverted index finds words that two tracks share, the shared words vote for an offset, and the share
-of differing bits at that offset confirms it. Here the index is one sorted array. Copies may begin earlier or later and may be
-excerpts; copies at another speed are not found, nor more than `MOST_TRACKS` copies that all differ. Of equal copies only the
-first is compared with the rest.
+Method: Haitsma & Kalker 2002. An inverted index (here one sorted array) finds fingerprint words that two tracks share. The
+    shared
+words vote for an offset between the tracks. The share of differing bits at this offset decides whether the tracks match.
+
+Copies may start earlier or later, and may be excerpts. Copies at another speed are not found. More than `MOST_TRACKS` copies
+with different fingerprints are not found either. Of tracks with equal fingerprints, only the first is compared with other
+tracks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,16 +14,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A word in more tracks than this is a standing sound and tells nothing; it also bounds the pairs, and so the memory.
+# Words that occur in more tracks than this are constant sounds and are ignored. This also limits the number of pairs in memory.
 MOST_TRACKS = 20
-LEAST_VOTES = 3  # of the 385 words of 20 s, an mp3 half a hop later keeps 14 and another song none
-LEAST_WORDS = 60  # 3 s: shorter excerpts agree by chance
-MOST_ERRORS = 0.3  # worst codecs differ in 0.16 of the bits, and no two songs in less than 0.41 at any offset
+LEAST_VOTES = 3  # of the 385 words of 20 s, an mp3 that starts half a hop later keeps 14; a different song keeps 0
+LEAST_WORDS = 60  # 3 s; shorter excerpts may match by chance
+MOST_ERRORS = 0.3  # share of wrong bits: at most 0.16 for the worst codecs, at least 0.41 for different songs at any offset
 
 
 @dataclass(frozen=True)
 class Match:
-    """Two tracks by index, the words by which the second begins later in the recording, and the share of differing bits."""
+    """A pair of tracks with the same recording.
+
+    Args:
+        first: index of the first track.
+        second: index of the second track, larger than `first`.
+        offset_words: number of fingerprint words by which the second track starts later in the recording.
+        bit_error_rate: share of differing bits, in [0, 1].
+    """
 
     first: int
     second: int
@@ -29,27 +39,33 @@ class Match:
 
 
 def matches(fingerprints: Sequence[np.ndarray]) -> list[Match]:
-    """Pairs of tracks that are one recording, `first` < `second`, in order.
+    """Return the pairs of tracks with the same recording.
 
     Args:
-        fingerprints: uint32 `[words]` of each track; the word 0 says nothing.
+        fingerprints: fingerprint of each track; words of 0 are ignored.
+
+    Shape:
+        fingerprints: uint32 [words] each.
+
+    Returns:
+        The pairs, sorted by the indices of their tracks.
     """
     equal = _equal(fingerprints)
     fingerprints = [words[:0] if i in equal else words for i, words in enumerate(fingerprints)]
-    found = (_confirm(fingerprints, *candidate) for candidate in _candidates(fingerprints))
+    similar = (_confirm(fingerprints, *candidate) for candidate in _candidates(fingerprints))
     copies = [Match(first, second, 0, 0.0) for second, first in equal.items()]
-    return sorted([*copies, *(match for match in found if match)], key=lambda match: (match.first, match.second))
+    return sorted([*copies, *(match for match in similar if match)], key=lambda match: (match.first, match.second))
 
 
 def _equal(fingerprints: Sequence[np.ndarray]) -> dict[int, int]:
-    """The first track with the same words, of each that is not the first: however many there are."""
+    """Return for each track that equals an earlier track the index of the first such track."""
     firsts: dict[bytes, int] = {}
-    telling = [i for i, words in enumerate(fingerprints) if np.count_nonzero(words) >= LEAST_WORDS]
-    return {i: first for i in telling if (first := firsts.setdefault(fingerprints[i].tobytes(), i)) != i}
+    long_enough = [i for i, words in enumerate(fingerprints) if np.count_nonzero(words) >= LEAST_WORDS]
+    return {i: first for i in long_enough if (first := firsts.setdefault(fingerprints[i].tobytes(), i)) != i}
 
 
 def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, int]]:
-    """Pairs of tracks in order, and the offset that most of their shared words vote for."""
+    """Yield first track, second track and offset of pairs with at least `LEAST_VOTES` shared words at that offset."""
     if not any(len(words) for words in fingerprints):
         return
     count, longest = len(fingerprints), max(len(words) for words in fingerprints)
@@ -63,41 +79,42 @@ def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, 
 
 
 def _index(fingerprints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Words that 2 to `MOST_TRACKS` tracks share, sorted; the track of each; its first place there."""
+    """Return the words shared by 2 to `MOST_TRACKS` tracks, sorted, with the track and the first position of each."""
     lengths = [len(words) for words in fingerprints]
     words = np.concatenate(fingerprints)
     order = np.argsort(words, kind="stable")
     words = words[order]
     tracks = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)[order]
-    places = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])[order]
+    positions = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])[order]
     once = np.append(True, (words[1:] != words[:-1]) | (tracks[1:] != tracks[:-1]))[: len(words)] & (words != 0)
-    words, tracks, places = words[once], tracks[once], places[once]
+    words, tracks, positions = words[once], tracks[once], positions[once]
     begins = np.flatnonzero(np.append(True, words[1:] != words[:-1])[: len(words)])
     sizes = np.diff(np.append(begins, len(words)))
     shared = np.repeat((sizes >= 2) & (sizes <= MOST_TRACKS), sizes)
-    return words[shared], tracks[shared], places[shared]
+    return words[shared], tracks[shared], positions[shared]
 
 
-def _ballots(words: np.ndarray, tracks: np.ndarray, places: np.ndarray, count: int, longest: int) -> np.ndarray:
-    """One number for each word that two tracks share: which two, and at which offset."""
+def _ballots(words: np.ndarray, tracks: np.ndarray, positions: np.ndarray, count: int, longest: int) -> np.ndarray:
+    """Return one integer for each word that two tracks share; it encodes the two tracks and the offset."""
     ballots = []
-    here = np.arange(len(words))
+    first = np.arange(len(words))
     for distance in range(1, MOST_TRACKS):
-        here = here[here + distance < len(words)]
-        here = here[words[here] == words[here + distance]]
-        there = here + distance
-        offsets = places[here] - places[there] + longest
-        ballots.append((tracks[here].astype(np.int64) * count + tracks[there]) * (2 * longest + 1) + offsets)
+        first = first[first + distance < len(words)]
+        first = first[words[first] == words[first + distance]]
+        second = first + distance
+        offsets = positions[first] - positions[second] + longest
+        ballots.append((tracks[first].astype(np.int64) * count + tracks[second]) * (2 * longest + 1) + offsets)
     return np.concatenate(ballots)
 
 
 def _confirm(fingerprints: Sequence[np.ndarray], first: int, second: int, offset: int) -> Match | None:
+    """Return a match if enough words overlap at the offset and few of their bits differ."""
     a, b = fingerprints[first][max(0, offset) :], fingerprints[second][max(0, -offset) :]
     length = min(len(a), len(b))
     a, b = a[:length], b[:length]
-    tells = (a != 0) & (b != 0)
-    compared = int(tells.sum())
+    valid = (a != 0) & (b != 0)
+    compared = int(valid.sum())
     if compared < LEAST_WORDS:
         return None
-    rate = float(np.bitwise_count(a[tells] ^ b[tells]).sum()) / (32 * compared)
+    rate = float(np.bitwise_count(a[valid] ^ b[valid]).sum()) / (32 * compared)
     return Match(first, second, offset, rate) if rate <= MOST_ERRORS else None

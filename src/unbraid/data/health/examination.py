@@ -1,7 +1,7 @@
-"""The examination of one track: what is measured once, when its files are decoded, and kept as JSON.
+"""Measure the health of a track once, when its files are decoded; the measurements are stored as JSON.
 
-Only measurements are kept; what is too much or too little is decided in `diagnosis`, so a threshold can change without
-decoding again. numpy only: worker processes import this.
+The thresholds are in `diagnosis`, so they can change without decoding the tracks again. Worker processes import this module, so
+it uses numpy only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,36 +18,38 @@ from unbraid.data.tracks import Track
 
 BLOCK_SECONDS = 0.1
 SILENCE_DBFS = -60.0
-FULL_SCALE = 1 - 2.0**-15  # the greatest positive sample of 16 bits
-LIMIT_DB = 150.0  # stands for infinity, which JSON has not: beyond the range of 24 bits
-CHUNK = 1 << 16  # samples that stay in the processor's cache
+FULL_SCALE = 1 - 2.0**-15  # largest positive sample of 16-bit audio
+LIMIT_DB = 150.0  # replaces infinity, which JSON does not support; outside the dynamic range of 24-bit audio
+CHUNK = 1 << 16  # samples per block, small enough for the cache of the processor
 
 
 @dataclass(frozen=True)
 class Health:
-    """What was measured on a track; every value is plain JSON, `Health(**json)` reads what `dataclasses.asdict` gave.
+    """Measurements of a track, as plain JSON values: `Health(**dataclasses.asdict(health))` equals `health`.
 
     Args:
-        duration_seconds: of the track as decoded.
-        cut_seconds: length that was cut off the longest of its files.
-        padded_seconds: length of the silence that was appended to the shortest of its files.
-        rate: sample rate in Hz that it was decoded at, the highest of its files.
-        file_rates: sample rates of its files in Hz, ascending, each once.
-        messages: remarks of the reader about its files.
-        channels: of the mixture.
-        residual_db: mixture less the sum of the sources, relative to the mixture; -150 where they are equal. None where it is
-            nothing by construction: without a mixture of its own, or with a remainder.
-        remainder_db: the remainder relative to the mixture; None where the track has none.
-        clipped_runs: flat runs of three or more samples at full scale, counted in each channel of the mixture.
-        silent_share: by source, of its blocks of 100 ms that are below -60 dB full scale RMS.
-        ceiling_hz: above it the mixture holds nothing; None for silence.
-        offset_ms: by which the other source comes later than the mixture it is subtracted from. This and the next two are
-            None where the track has no remainder, where a part is silent, and where they are too short.
-        drift_ms: by which the offset grows from the beginning to the end.
-        correlation: 1 where both are equal, below 0.06 for different recordings.
-        pause_share: see `channels`; empty unless voice and accompaniment are channels of one stream.
-        bass_share: the same.
-        fingerprint: see `fingerprint`.
+        duration_seconds: duration of the decoded track, in seconds.
+        cut_seconds: duration that was cut off the longest of its files, in seconds.
+        padded_seconds: duration of the silence that was appended to the shortest of its files, in seconds.
+        rate: sample rate of the decoded track in Hz, the highest of its files.
+        file_rates: different sample rates of its files in Hz, ascending.
+        messages: messages of the audio reader about its files.
+        channels: number of audio channels of the mixture.
+        residual_db: level of the mixture minus the sum of the sources, relative to the mixture, in dB. It is -150 if they are
+            equal, and None if they are equal by construction: the mixture is computed, or a source is.
+        remainder_db: level of the residual source (the mixture minus the other sources) relative to the mixture, in dB; None if
+            the track does not have such a source.
+        clipped_runs: number of runs of three or more equal samples at full scale, summed over the channels of the mixture.
+        silent_share: for each source, share of its 100 ms blocks with an RMS level below -60 dB of full scale.
+        ceiling_hz: band limit of the mixture in Hz, see `bandwidth`; None for silence.
+        offset_ms: delay in ms of the other source relative to the mixture from which it is subtracted. This value and the next
+            two are None if the track has no residual source, a recording is silent, or the track is too short.
+        drift_ms: increase of the delay from the beginning to the end, in ms.
+        correlation: similarity of the two recordings: 1 if they are equal, below 0.06 for different recordings.
+        pause_share: share of pauses in `vocals` and `accompaniment`, see `channels`; empty unless they are two channels of one
+            audio stream.
+        bass_share: share of bass frequencies in `vocals` and `accompaniment`, see `channels`; empty in the same cases.
+        fingerprint: audio fingerprint as text, see `fingerprint.to_text`.
     """
 
     duration_seconds: float
@@ -71,30 +73,31 @@ class Health:
 
     @property
     def silent_sources(self) -> list[str]:
-        """Names of the sources that are silent from beginning to end, sorted."""
+        """Return the names of the sources that are silent from beginning to end, sorted."""
         return sorted(name for name, share in self.silent_share.items() if share == 1)
 
     @property
     def aligned(self) -> bool | None:
-        """Whether mixture and other source of a pair run together; None where that was not measured."""
+        """Return whether mixture and instrumental are aligned in time; None if this was not measured."""
         if self.offset_ms is None or self.drift_ms is None or self.correlation is None:
             return None
         return Alignment(self.offset_ms, self.drift_ms, self.correlation).good
 
     @property
     def swapped(self) -> bool:
-        """A hint that voice and accompaniment have changed places; False where nothing was measured."""
+        """Return whether the channels of voice and accompaniment look swapped; False if this was not measured."""
         return look_swapped(self.pause_share, self.bass_share)
 
 
 def examine(track: Track, decoded: Decoded) -> Health:
-    """Measure a track; in about a tenth of the time that decoding takes, and in 40 MB."""
+    """Measure a track; this takes about a tenth of the time of decoding, and 40 MB of memory."""
     mixture, rate = decoded.mixture, decoded.rate
     length = mixture.shape[1]
     block = max(1, round(BLOCK_SECONDS * rate))
     powers = {name: _block_powers(samples, block) for name, samples in decoded.sources.items()}
-    pair = align(mixture, _rest(decoded, track.residual), rate) if track.residual else None
-    of_channels = powers if _are_channels_of_one(track) else {}
+    pair = align(mixture, _sum_of_others(decoded, track.residual), rate) if track.residual else None
+    has_own_mixture = track.mixture and track.sources and not track.residual
+    channel_powers = powers if _are_channels_of_one_stream(track) else {}
     return Health(
         duration_seconds=length / rate,
         cut_seconds=decoded.cut_seconds,
@@ -103,7 +106,7 @@ def examine(track: Track, decoded: Decoded) -> Health:
         file_rates=[*decoded.file_rates],
         messages=[*decoded.messages],
         channels=len(mixture),
-        residual_db=_residual_db(mixture, list(decoded.sources.values())) if _has_own_mixture(track) else None,
+        residual_db=_residual_db(mixture, list(decoded.sources.values())) if has_own_mixture else None,
         remainder_db=_ratio_db(_power(decoded.sources[track.residual]), _power(mixture)) if track.residual else None,
         clipped_runs=_clipped_runs(mixture),
         silent_share={name: _silent_share(power) for name, power in powers.items()},
@@ -111,26 +114,22 @@ def examine(track: Track, decoded: Decoded) -> Health:
         offset_ms=pair.offset_ms if pair else None,
         drift_ms=pair.drift_ms if pair else None,
         correlation=pair.correlation if pair else None,
-        pause_share={name: pause_share(power) for name, power in of_channels.items()},
-        bass_share={name: bass_share(decoded.sources[name], rate) for name in of_channels},
+        pause_share={name: pause_share(power) for name, power in channel_powers.items()},
+        bass_share={name: bass_share(decoded.sources[name], rate) for name in channel_powers},
         fingerprint=fingerprint.to_text(fingerprint.fingerprint(mixture, rate)),
     )
 
 
-def _are_channels_of_one(track: Track) -> bool:
-    """Whether the sources are voice and accompaniment, each one channel of the same stream of the same file."""
+def _are_channels_of_one_stream(track: Track) -> bool:
+    """Return whether the sources are vocals and accompaniment, each one channel of the same audio stream."""
     if set(track.sources) != {"vocals", "accompaniment"} or any(len(parts) != 1 for parts in track.sources.values()):
         return False
-    (voice,), (rest,) = track.sources["vocals"], track.sources["accompaniment"]
-    return None not in (voice.channel, rest.channel) and (voice.path, voice.stream) == (rest.path, rest.stream)
+    (voice,), (band,) = track.sources["vocals"], track.sources["accompaniment"]
+    return None not in (voice.channel, band.channel) and (voice.path, voice.stream) == (band.path, band.stream)
 
 
-def _has_own_mixture(track: Track) -> bool:
-    return bool(track.mixture and track.sources and not track.residual)
-
-
-def _rest(decoded: Decoded, residual: str) -> np.ndarray:
-    """The sum of all sources but one; silence where there is no other."""
+def _sum_of_others(decoded: Decoded, residual: str) -> np.ndarray:
+    """Return the sum of all sources except the residual; silence if it is the only source."""
     others = [samples for name, samples in decoded.sources.items() if name != residual]
     return sum(others[1:], start=others[0]) if others else np.zeros_like(decoded.mixture)
 
@@ -140,28 +139,29 @@ def _silent_share(powers: np.ndarray) -> float:
 
 
 def _block_powers(samples: np.ndarray, block: int) -> np.ndarray:
-    """Mean squares `[blocks]`; the last block may be shorter."""
+    """Return the mean square of each block; the last block may be shorter. Shape: [C, T] -> [blocks]."""
     whole = samples.shape[1] // block
     blocks = samples[:, : whole * block].reshape(len(samples), whole, block)
     powers = np.vecdot(blocks, blocks).mean(axis=0) / block
-    rest = samples[:, whole * block :]
-    return np.append(powers, np.mean(rest**2)) if rest.size else powers
+    last = samples[:, whole * block :]
+    return np.append(powers, np.mean(last**2)) if last.size else powers
 
 
 def _power(samples: np.ndarray) -> float:
-    """Mean square."""
+    """Return the mean square of all samples."""
     return float(np.vecdot(samples, samples).sum(dtype=np.float64)) / max(1, samples.size)
 
 
 def _residual_db(mixture: np.ndarray, sources: list[np.ndarray]) -> float:
+    """Return the level of the mixture minus the sources relative to the mixture, in dB."""
     residual = power = 0.0
     for start in range(0, mixture.shape[1], CHUNK):
         chunk = slice(start, start + CHUNK)
-        rest = mixture[:, chunk]
+        difference = mixture[:, chunk]
         for source in sources:
-            rest = rest - source[:, chunk]
-        share = rest.shape[1] / mixture.shape[1]
-        residual, power = residual + _power(rest) * share, power + _power(mixture[:, chunk]) * share
+            difference = difference - source[:, chunk]
+        share = difference.shape[1] / mixture.shape[1]
+        residual, power = residual + _power(difference) * share, power + _power(mixture[:, chunk]) * share
     return _ratio_db(residual, power)
 
 
@@ -174,13 +174,13 @@ def _ratio_db(power: float, reference: float) -> float:
 
 
 def _clipped_runs(samples: np.ndarray) -> int:
-    """Runs of equal samples: what a lossy decoder puts above full scale is a wave and not a run."""
+    """Count the clipped runs. Samples above full scale in lossy files are not clipped, because neighbours differ."""
     length = samples.shape[1]
     return sum(_runs_that_begin(samples, start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
 
 
 def _runs_that_begin(samples: np.ndarray, start: int, stop: int) -> int:
-    """Of three or more samples, counted where the second of them lies in `start` to `stop`."""
+    """Count the runs of three or more equal samples at full scale whose second sample is in [start, stop)."""
     around = samples[:, max(0, start - 2) : stop + 1]
     if around.max() < FULL_SCALE and around.min() > -FULL_SCALE:
         return 0

@@ -1,13 +1,18 @@
-"""A fingerprint of a recording: 32 bits per 50 ms that survive level, encoding and resampling.
+"""Compute the audio fingerprint of a recording: a 32-bit word per 50 ms, robust to level, lossy encoding and resampling.
 
-Haitsma & Kalker 2002, "A Highly Robust Audio Fingerprinting System": a bit says whether the difference in energy between
-neighbouring bands is greater than it was earlier. 33 bands from 300 to 2000 Hz, spaced evenly in log frequency, in frames of
-0.37 s as there. A hop of 50 ms where they have 11.6 ms is enough for whole tracks and a quarter of the size; to survive copies
-that begin half a hop later, a frame is compared with the one 0.4 s before, where they take the one before: that alone halves
-the wrong bits of an mp3. Frames and bands are counted in seconds and Hz, so copies at other sample rates have the same words.
+Method: Haitsma & Kalker 2002, "A Highly Robust Audio Fingerprinting System". A bit is set if the energy difference of two
+neighbouring bands is larger than it was in an earlier frame. There are 33 bands from 300 to 2000 Hz, spaced evenly in log
+frequency, and frames of 0.37 s, as in the paper. Two parameters differ from the paper:
 
-It knows a recording, not a composition: another take or speed is another recording. Another singer over the same
-accompaniment, or the accompaniment alone, differs in no more bits than a bad mp3, and counts as the same.
+- The hop is 50 ms instead of 11.6 ms. This is enough for whole tracks, and needs a quarter of the space.
+- A frame is compared with the frame 0.4 s earlier instead of the previous frame. This makes copies robust to a shift by half a
+hop
+  and halves the number of wrong bits after mp3 coding.
+
+Frames and bands are defined in seconds and Hz, so copies at other sample rates have the same words.
+
+The fingerprint identifies a recording, not a composition: another take or another tempo is a different recording. The same
+accompaniment with another singer or without a singer differs in as few bits as a bad mp3, so it counts as the same recording.
 """
 
 import base64
@@ -19,23 +24,27 @@ from unbraid.data.health.decimation import decimate
 FRAME_SECONDS = 0.37
 HOP_SECONDS = 0.05
 BAND_EDGES_HZ = np.geomspace(300, 2000, 34)
-LAG = 8  # hops between the frames that are compared
-LOW_RATE = 5000  # the lowest rate that holds the bands and the slope of the filter
-SILENCE_DB = -80.0  # RMS within the bands, relative to full scale: dither
-FAINT_DB = -50.0  # relative to the loudest frame: fades and reverberation, where codecs put what they like
-CONSTANT = 1e-3  # of the energy that is compared: differences below it are those of a standing tone
-BATCH = 256
+LAG = 8  # hops between two frames that are compared
+LOW_RATE = 5000  # lowest sample rate in Hz for the bands and the slope of the filter
+SILENCE_DB = -80.0  # RMS level within the bands relative to full scale; frames below it are dither noise
+FAINT_DB = -50.0  # level relative to the loudest frame; lossy encoders change fainter frames (fades, reverberation) arbitrarily
+CONSTANT = 1e-3  # share of the compared energy; smaller differences are caused by constant tones
+BATCH = 256  # frames per FFT call
 
 
 def fingerprint(samples: np.ndarray, rate: int) -> np.ndarray:
-    """One word per frame but the first `LAG`; 0 stands for 'silent or constant' and says nothing.
+    """Return the fingerprint of a recording.
 
     Args:
-        samples: `[channels, samples]`.
-        rate: in Hz.
+        samples: waveform.
+        rate: sample rate in Hz.
 
     Shape:
-        result: uint32 `[words]`, empty for a track too short for one.
+        samples: [C, T]; the result: uint32 [words].
+
+    Returns:
+        One word for each frame after the first `LAG` frames; empty for a shorter recording. The word 0 means that the frame is
+        silent or constant; it is ignored in comparisons.
     """
     factor = max(1, rate // LOW_RATE)
     energy = _band_energies(decimate(samples, factor), rate / factor)
@@ -50,7 +59,7 @@ def fingerprint(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _band_energies(low: np.ndarray, rate: float) -> np.ndarray:
-    """Mean squares `[frames, 33]`."""
+    """Return the energy of each frame in each band. Shape: [frames, 33]."""
     length = round(FRAME_SECONDS * rate)
     if len(low) < length:
         return np.zeros((0, len(BAND_EDGES_HZ) - 1), np.float32)
@@ -70,7 +79,7 @@ def _band_energies(low: np.ndarray, rate: float) -> np.ndarray:
 
 
 def _bands(size: int, rate: float) -> np.ndarray:
-    """Share of each bin in each band `[bins, 33]`; bins are wide beside the lowest bands, so edges cut through them."""
+    """Return the share of each FFT bin in each band; band edges may be inside a bin. Shape: [bins, 33]."""
     last = min(size // 2, int(np.ceil(BAND_EDGES_HZ[-1] * size / rate)) + 1)
     edges = BAND_EDGES_HZ * size / rate
     below = np.clip(edges[None, :] - (np.arange(last + 1)[:, None] - 0.5), 0, 1)
@@ -78,10 +87,10 @@ def _bands(size: int, rate: float) -> np.ndarray:
 
 
 def to_text(words: np.ndarray) -> str:
-    """For JSON: base64 of the words as little-endian bytes, 6.4 kB per minute."""
+    """Return the words as base64 text of little-endian bytes for JSON, 6.4 kB per minute."""
     return base64.b64encode(words.astype("<u4").tobytes()).decode()
 
 
 def from_text(text: str) -> np.ndarray:
-    """The words of `to_text`."""
+    """Return the words from the result of `to_text`."""
     return np.frombuffer(base64.b64decode(text), "<u4").astype(np.uint32)

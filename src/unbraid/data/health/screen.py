@@ -1,4 +1,4 @@
-"""The health report, for the screen and as JSON."""
+"""Format the health report for the terminal and as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,19 +10,22 @@ from unbraid.data.health.diagnosis import Entry, Finding
 from unbraid.data.health.examination import Health
 from unbraid.data.tracks import SPLITS
 
-MOST_LINES = 200
-MOST_PER_KIND = 20
-NAME_WIDTH = 30
-WIDTH = 110
+MOST_LINES = 200  # tracks in the table
+MOST_PER_KIND = 20  # warnings of one kind
+NAME_WIDTH = 30  # columns of a track name
+WIDTH = 110  # columns of a line
 HEADER = f"{'track':{NAME_WIDTH}} split  length    rate ch  residual clipped bandwidth  silent"
 
 
 def table(entries: Sequence[Entry], findings: Sequence[Finding]) -> str:
-    """A line per track, totals per split and the warnings by kind, at most `WIDTH` columns wide.
+    """Return the report as text: one line per track, the totals per split, and the warnings by kind.
 
     Args:
-        entries: name, split and health of each track; shown by split and name.
-        findings: what `diagnosis.findings` says about them.
+        entries: name, split and measurements of each track; they are sorted by split and name.
+        findings: warnings about the tracks, see `diagnosis.findings`.
+
+    Returns:
+        Lines of at most `WIDTH` columns.
     """
     ordered = sorted(entries, key=lambda entry: (SPLITS.index(entry[1]), entry[0]))
     lines = [HEADER, *(_line(*entry) for entry in ordered[:MOST_LINES])]
@@ -32,7 +35,15 @@ def table(entries: Sequence[Entry], findings: Sequence[Finding]) -> str:
 
 
 def report(entries: Sequence[Entry], findings: Sequence[Finding]) -> dict[str, Any]:
-    """The same as a dict for JSON, without the fingerprints."""
+    """Return the report as plain JSON values.
+
+    Args:
+        entries: name, split and measurements of each track.
+        findings: warnings about the tracks, see `diagnosis.findings`.
+
+    Returns:
+        The measurements by track (without fingerprints), the totals by split, and the warnings.
+    """
     tracks = {
         name: {"split": split, "aligned": health.aligned, **{k: v for k, v in asdict(health).items() if k != "fingerprint"}}
         for name, split, health in sorted(entries, key=lambda entry: entry[0])
@@ -41,6 +52,7 @@ def report(entries: Sequence[Entry], findings: Sequence[Finding]) -> dict[str, A
 
 
 def _line(name: str, split: str, health: Health) -> str:
+    """Return the line of a track."""
     seconds = round(health.duration_seconds)
     residual = "-" if health.residual_db is None else f"{health.residual_db:.1f} dB"
     ceiling = "-" if health.ceiling_hz is None else f"{health.ceiling_hz / 1000:.1f} kHz"
@@ -52,20 +64,21 @@ def _line(name: str, split: str, health: Health) -> str:
 
 
 def _cut(name: str) -> str:
-    """The beginning and the end of a name, for both may tell tracks apart."""
+    """Return a name shortened to `NAME_WIDTH`; the middle is removed, because beginning or end may distinguish tracks."""
     half = NAME_WIDTH // 2
     return name if len(name) <= NAME_WIDTH else f"{name[: half - 1]}…{name[half - NAME_WIDTH :]}"
 
 
 def _silent(health: Health) -> str:
-    """The sources that have silence, the most silent first, for the line may be cut."""
+    """Return the sources with silent blocks, the most silent first, because the line may be cut."""
     shares = sorted(health.silent_share.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares if share >= 0.005) or "-"
 
 
 def _hours(entries: Sequence[Entry]) -> dict[str, dict[str, float]]:
-    seconds = {split: [health.duration_seconds for _, where, health in entries if where == split] for split in SPLITS}
-    return {split: {"tracks": len(each), "hours": sum(sorted(each)) / 3600} for split, each in seconds.items()}
+    """Return the number of tracks and the total hours of each split."""
+    seconds = {name: [health.duration_seconds for _, split, health in entries if split == name] for name in SPLITS}
+    return {split: {"tracks": len(lengths), "hours": sum(sorted(lengths)) / 3600} for split, lengths in seconds.items()}
 
 
 def _totals(entries: Sequence[Entry]) -> list[str]:
@@ -74,14 +87,14 @@ def _totals(entries: Sequence[Entry]) -> list[str]:
 
 def _warnings(findings: Sequence[Finding]) -> list[str]:
     if not findings:
-        return ["nothing to warn of"]
+        return ["no warnings"]
     lines = []
     for kind, group in groupby(sorted(findings, key=lambda f: (f.kind, f.track)), key=lambda f: f.kind):
-        found = list(group)
-        lines.append(f"warning: {kind} ({len(found)})")
-        for finding in found[:MOST_PER_KIND]:
+        warnings = list(group)
+        lines.append(f"warning: {kind} ({len(warnings)})")
+        for finding in warnings[:MOST_PER_KIND]:
             sentence = f"{_cut(finding.track)}: {finding.sentence}"
             lines += wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="      ")
-        if len(found) > MOST_PER_KIND:
-            lines.append(f"  and {len(found) - MOST_PER_KIND} more")
+        if len(warnings) > MOST_PER_KIND:
+            lines.append(f"  and {len(warnings) - MOST_PER_KIND} more")
     return lines

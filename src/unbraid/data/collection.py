@@ -1,0 +1,153 @@
+"""The tracks of a data set: listing by a layout, checks before decoding, and opening in the store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from unbraid.data import listings
+from unbraid.data.excluded_tracks import NOT_ALIGNED
+from unbraid.data.roots import places_in, remember
+from unbraid.data.store import Store, StoredTrack
+from unbraid.data.stretch import Stretch
+from unbraid.data.targets import target_matrix
+from unbraid.data.tracks import SPLITS, Layout, Listing, Split, Track
+from unbraid.runs.errors import InputError
+
+
+class TrackCollection:
+    """List, check and open the tracks of a data set.
+
+    Args:
+        layout: layout that lists the tracks under `root`.
+        root: folder of the data set.
+        download: whether the layout creates or downloads the data set if `root` does not contain it.
+        targets: names of the sources of each target, see `target_matrix`.
+        stretches: changes of pitch and tempo; each of them adds a copy of every training track.
+        store: store of the decoded tracks.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        root: Path,
+        download: bool,
+        targets: Mapping[str, list[str]],
+        stretches: Sequence[Stretch],
+        store: Store,
+    ) -> None:
+        self.layout, self.root, self.download, self.targets = layout, root, download, targets
+        self.stretches, self.store = stretches, store
+        self.sources: list[str] = []
+        self.left_out: dict[str, str] = {}
+        self.messages: list[str] = []
+        self._own_splits = False
+        self._opened: list[StoredTrack] | None = None
+
+    def prepare(self) -> None:
+        """Download the data set if requested, check it, and decode its tracks into the store with a progress bar."""
+        if self._opened is None:
+            self._fetch()
+        self.open(progress=True)
+
+    def open(self, progress: bool) -> list[StoredTrack]:
+        """Return the tracks of all splits with the stretched copies; the first call decodes tracks that are not in the store.
+
+        Args:
+            progress: whether a progress bar is shown.
+
+        Returns:
+            All tracks, including those that `keep_aligned` removes.
+        """
+        if self._opened is None:
+            self._opened = self.store.open(self._list(SPLITS), progress)
+            self._remember()
+            self.keep_aligned(self._opened)
+        return self._opened
+
+    def open_split(self, split: Split, sample_rate: int, channels: int, progress: bool) -> list[StoredTrack]:
+        """Return the tracks of one split without stretched copies; tracks of other splits are not decoded.
+
+        Args:
+            split: split to open.
+            sample_rate: sample rate of the tracks, in Hz.
+            channels: number of channels of the tracks.
+            progress: whether a progress bar is shown while tracks are decoded.
+
+        Returns:
+            The aligned tracks of the split.
+        """
+        self._fetch()
+        tracks = [track for track in self._list([split]) if track.split == split and track.stretch is None]
+        stored = self.keep_aligned(self.store.at(sample_rate, channels).open(tracks, progress))
+        self._remember()
+        self.check_splits(stored, [split])
+        return stored
+
+    def listing(self) -> Listing:
+        """List the tracks under the root, with the errors that the user must resolve. Nothing is decoded."""
+        return listings.list_tracks(self.layout, self.root)
+
+    def check(self, listing: Listing, splits: Sequence[Split]) -> None:
+        """Check that a listing can be used, and store its sources, messages and left-out tracks.
+
+        Args:
+            listing: listing of the data set.
+            splits: splits that must contain tracks.
+
+        Raises:
+            InputError: the listing has errors, a split is empty, a target names a missing source, or a validation or test track
+                does not have all sources.
+        """
+        self.left_out |= listing.left_out
+        self.messages, self._own_splits = [*listing.messages], listing.own_splits
+        listings.check_refused(listing)
+        self.check_splits(listing.tracks, splits)
+        self.sources = listings.sources_of(listing.tracks)
+        target_matrix(self.targets, self.sources)
+        for track in listing.tracks:
+            if track.split != "train" and (missing := {*self.sources} - {*track.source_names}):
+                raise InputError(
+                    track.name, f"{track.split} track without the source '{min(missing)}', which other tracks have"
+                )
+
+    def check_splits(self, tracks: Sequence[Track | StoredTrack], splits: Sequence[Split]) -> None:
+        """Raise InputError if one of the splits is empty."""
+        counts = {split: sum(track.split == split for track in tracks) for split in SPLITS}
+        for split in splits:
+            if not counts[split]:
+                drawn = "valid" in listings.options_of(self.layout) and not self._own_splits
+                raise listings.empty_split(self.root, split, counts, drawn, self.left_out)
+
+    def keep_aligned(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
+        """Return the tracks whose mixture and instrumental are aligned in time; the other tracks are added to `left_out`."""
+        misaligned = (track.name for track in tracks if not track.aligned)
+        self.left_out |= dict.fromkeys(misaligned, NOT_ALIGNED)
+        return [track for track in tracks if track.aligned]
+
+    def notices(self, tracks: Sequence[StoredTrack]) -> list[str]:
+        """Return one line for each message of the layout, and one for each kind of repair made while decoding `tracks`."""
+        messages = [listings.without_root(message, self.root) for message in self.messages]
+        return messages + listings.repair_notices(tracks)
+
+    def _fetch(self) -> None:
+        """Let the layout create or download the data set if `download` is set."""
+        if self.download:
+            try:
+                self.layout.fetch(self.root)
+            except InputError as error:
+                raise listings.error_of_layout(error, self.layout, self.root) from error
+
+    def _list(self, splits: Sequence[Split]) -> list[Track]:
+        """Return the checked tracks of all splits with the stretched copies; the given splits must contain tracks."""
+        listing = self.listing()
+        self.check(listing, splits)
+        return listing.tracks + [
+            replace(track, name=f"{track.name} ({stretch.name})", stretch=stretch)
+            for stretch in self.stretches
+            for track in listing.tracks
+            if track.split == "train"
+        ]
+
+    def _remember(self) -> None:
+        """Record the folders that were read, see `roots`."""
+        remember([str(self.root), *places_in(listings.options_of(self.layout))])
