@@ -102,10 +102,8 @@ class Masking(Separator):
         scale = self.scale_of(magnitudes)
         scaled = magnitudes * scale
         outputs = self.predict(scaled)
-        sound = partial(self._sound, mixture, spectrum, scale, outputs)
-        if "magnitudes" in outputs:
-            return Estimate(sound, scale=scale, mixture=scaled, **outputs)
-        return Estimate(sound, magnitudes=partial(_masked, outputs["masks"], scaled), scale=scale, mixture=scaled, **outputs)
+        synthesize = partial(self._sound, mixture, spectrum, scale, outputs)
+        return Estimate(synthesize=synthesize, scale=scale, mixture=scaled, **outputs)
 
     def _sound(self, mixture: Tensor, spectrum: Tensor, scale: Tensor, outputs: dict[str, Tensor]) -> Tensor:
         """Waveforms of what the networks said."""
@@ -157,11 +155,6 @@ def _stacked(masks: Sequence[Tensor]) -> Tensor:
     if masks[0].stride(-2) == 1:
         return torch.stack([mask.transpose(-1, -2) for mask in masks], dim=1).transpose(-1, -2)
     return torch.stack([*masks], dim=1)
-
-
-def _masked(masks: Tensor, magnitudes: Tensor) -> Tensor:
-    """Shape: [B, S, C, F, T], [B, C, F, T] -> [B, S, C, F, T]."""
-    return (masks.abs() if masks.is_complex() else masks) * magnitudes.unsqueeze(1)
 
 
 def _product(masks: Tensor, spectra: Tensor) -> Tensor:
