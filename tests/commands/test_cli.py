@@ -95,7 +95,7 @@ def test_shell_completion_knows_the_choices(cli, monkeypatch):
         (["data.layout.train=0"], "error: data.layout.train must be at least 1, found 0"),
         (["data.layout.seconds=0.2"], "error: data.layout.seconds must be at least 1.0, found 0.2"),
         (["data=null"], "error: Config group override must be a string or a list. Got NoneType"),
-        (["model.loss._target_=unbraid.models.losses.BinCrossEntropy"], "error: model.loss: is of logits, and this separator"),
+        (["model.loss._target_=unbraid.models.losses.BinCrossEntropy"], "error: model.loss: needs an estimate of logits"),
         (["model.loss._target_=5"], "error: model.loss._target_: '5' may not be built"),
         (["trainer=gpu"], "error: trainer: No supported gpu backend found!"),
         (["foo"], "error: "),
