@@ -229,9 +229,9 @@ def test_planted_anomalies_are_found_in_the_demo_songs(cli):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["model=ae", "model.net.code=65", *DIGITS], "code must lie in [1, 64], the size of an item, found 65"),
+        (["model=ae", "model.net.code=65", *DIGITS], "code: found 65, expected 1 to 64"),
         (["model=conv_ae", "model.net.up=sideways", *DIGITS], "model.net.up: found 'sideways', expected"),
-        (["model=conv_ae", "model.net.channels=[2,2,2,2]", *DIGITS], "their height of 8 cannot be; the nearest that can: 16"),
+        (["model=conv_ae", "model.net.channels=[2,2,2,2]", *DIGITS], "found height 8, expected height 16"),
         (["model=conv_ae", "model.net.channels=[16,32]", *DIGITS], "the last one must be at most 16"),
         (["model=ae", "corruption=masking", "corruption.share=2", *DIGITS], "share: found 2"),
         (["model=ae", "data=digits", "data.root=/nowhere"], "data.root=/nowhere: no such folder"),
