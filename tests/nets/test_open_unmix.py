@@ -51,7 +51,10 @@ def test_network_agrees_with_the_package(channels, causal, training):
     assert expected.mean() > 0
     # In training mode, batch norm amplifies rounding errors of float32.
     assert (estimate - expected).abs().max() < 1e-5 * (expected.max() if training else 1)
-    (their_loss, wanted), (our_loss, gradients) = loss_and_gradients(peer, expected, truth), loss_and_gradients(net, estimate, truth)
+    (their_loss, wanted), (our_loss, gradients) = (
+        loss_and_gradients(peer, expected, truth),
+        loss_and_gradients(net, estimate, truth),
+    )
     assert torch.isclose(their_loss, our_loss, rtol=1e-5)
     for (name, _), want, gradient in zip(peer.named_parameters(), wanted, gradients, strict=True):
         assert (want - gradient).abs().max() < 1e-5 * max(1, want.abs().max()), name
@@ -62,9 +65,9 @@ def test_network_agrees_with_the_package(channels, causal, training):
 
 @pytest.mark.parametrize(("layers", "max_bin"), [(1, None), (2, 100)])
 def test_other_depths_and_bandwidths_agree(layers, max_bin):
-    peer = theirs(layers=layers, bins=129, max_bin=heard).eval()
+    peer = theirs(layers=layers, bins=129, max_bin=max_bin).eval()
     magnitudes = torch.rand(2, 2, 129, 9)
-    assert (ours(peer, layers=layers, bins=129, max_bin=heard)(magnitudes) * magnitudes - peer(magnitudes)).abs().max() < 1e-5
+    assert (ours(peer, layers=layers, bins=129, max_bin=max_bin)(magnitudes) * magnitudes - peer(magnitudes)).abs().max() < 1e-5
 
 
 def separator(peers, phase, channels=2):

@@ -15,7 +15,9 @@ def assert_agrees(module: nn.Module, torch_class: type[nn.Module], x: torch.Tens
     assert ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-5)
     assert torch.equal(module.eval()(x), theirs)
     weight = torch.randn_like(theirs)
-    for our_gradient, their_gradient in zip(*(torch.autograd.grad(y, (x, *weights), weight) for y in (ours, theirs)), strict=True):
+    for our_gradient, their_gradient in zip(
+        *(torch.autograd.grad(y, (x, *weights), weight) for y in (ours, theirs)), strict=True
+    ):
         assert torch.allclose(our_gradient, their_gradient, atol=1e-4)
 
 
@@ -24,7 +26,9 @@ def assert_agrees(module: nn.Module, torch_class: type[nn.Module], x: torch.Tens
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_downsampling_agrees_with_torch(size, pixels, layout):
     torch.manual_seed(0)
-    assert_agrees(Downsampling(6, 9, size).to(memory_format=layout), nn.Conv2d, torch.randn(2, 6, *pixels).to(memory_format=layout))
+    assert_agrees(
+        Downsampling(6, 9, size).to(memory_format=layout), nn.Conv2d, torch.randn(2, 6, *pixels).to(memory_format=layout)
+    )
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 7])

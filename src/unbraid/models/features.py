@@ -104,7 +104,9 @@ class Spectra(Features):
     ) -> None:
         super().__init__()
         if not 1 <= bins <= stft.n_fft // 2 + 1:
-            raise InputError("bins", found=bins, expected=f"1 to {stft.n_fft // 2 + 1}, the number of bins of n_fft = {stft.n_fft}")
+            raise InputError(
+                "bins", found=bins, expected=f"1 to {stft.n_fft // 2 + 1}, the number of bins of n_fft = {stft.n_fft}"
+            )
         if channels not in (1, 2):
             raise InputError("channels", found=channels, expected="1 or 2")
         if not -math.inf < floor_db < 0:

@@ -114,7 +114,10 @@ class Player:
         """
         if sample_rate != self.sample_rate:
             raise InputError(
-                "sample_rate", found=sample_rate, expected=f"{self.sample_rate} Hz, as in training", hint="Resample the waveform."
+                "sample_rate",
+                found=sample_rate,
+                expected=f"{self.sample_rate} Hz, as in training",
+                hint="Resample the waveform.",
             )
         if waveform.ndim != 1 or not waveform.isfinite().all():
             raise InputError("waveform", found=f"shape {[*waveform.shape]}", expected="finite values of shape [samples]")

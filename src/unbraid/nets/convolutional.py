@@ -190,6 +190,8 @@ def _check(shape: Sequence[int], channels: Sequence[int], kernel_size: int, down
             raise InputError(f"{name}.channels", problem, found=f"{side} {size}", expected=f"{side} {nearest}")
     widest = cell**2 * shape[0]
     if channels[-1] > widest:
-        expected = f"at most {widest} channels in the last level, for a code not larger than a patch of {math.prod(shape)} values"
+        expected = (
+            f"at most {widest} channels in the last level, for a code not larger than a patch of {math.prod(shape)} values"
+        )
         hint = "A larger code can learn the identity."
         raise InputError(f"{name}.channels", found=channels[-1], expected=expected, hint=hint)

@@ -61,7 +61,10 @@ class Masking(Separator):
             raise InputError("chunk_seconds", found=samples, expected=f"at least n_fft = {stft.n_fft} samples")
         if mask_options.consistency and len(self.targets) == 1:
             raise InputError(
-                "mask_options.consistency", "one target cannot sum to the mixture", found=self.targets[0], expected="all sources"
+                "mask_options.consistency",
+                "one target cannot sum to the mixture",
+                found=self.targets[0],
+                expected="all sources",
             )
         self.stft, self.scaling, self.phase, self.mask_options = stft, scaling, phase, mask_options
         self.nets = nn.ModuleList(self.networks(net))
