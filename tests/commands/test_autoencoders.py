@@ -242,7 +242,7 @@ def test_planted_anomalies_are_found_in_the_demo_songs(cli):
         (["model=ae", "protocol=musdb18", *DIGITS], "protocol: the model and the data that are chosen make no use of it"),
         (["model=ae", "evaluation.momentum=1", *DIGITS], "momentum must lie in [0, 1), found 1"),
         (["model=ae", "evaluation.examples=0", *DIGITS], "examples must be at least 1, found 0"),
-        (["model=vae", "model.kl_weight=-1", *DIGITS], "kl_weight must be a number of at least 0, found -1"),
+        (["model=vae", "model.kl_weight=-1", *DIGITS], "kl_weight: found -1"),
         (["model=vae", "model.kl_weight=nan", *DIGITS], "model.kl_weight: found nan, expected a finite number"),
         (["model=ae", "corruption=gaussian", "corruption.deviation=inf", *DIGITS], "corruption.deviation: found inf, expected"),
         (["model=pca", "trainer.devices=2", "trainer.strategy=ddp", *DIGITS], "pca is fitted by 1 process, found 2"),
