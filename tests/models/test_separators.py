@@ -193,7 +193,7 @@ def test_label_of_a_bin_is_its_loudest_source():
 
 
 class TwoPlaces(nn.Module):
-    """Network whose masks are wrong for bins 160 to 179, and whose embeddings have two clusters: bins below 171, and the rest."""
+    """Network with wrong masks for bins 160 to 179, and two clusters of embeddings: below and above bin 171."""
 
     def __init__(self, sources: int) -> None:
         super().__init__()

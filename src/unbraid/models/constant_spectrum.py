@@ -89,7 +89,7 @@ class ConstantSpectrum:
 
     @torch.enable_grad()
     def fitted(self, pieces: list[Piece], loss: nn.Module) -> "ConstantSpectrum":
-        """Return a new instrument, fitted by gradient descent on the logarithms of both spectra. The result is deterministic."""
+        """Return a new instrument, fitted by gradient descent on the logarithms of both spectra; deterministic."""
         logs = [part.clamp(min=1e-4).log().requires_grad_() for part in (self.distribution, self.noise)]
         optimizer = torch.optim.Adam(logs, RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)

@@ -30,7 +30,7 @@ class Features(nn.Module, ABC):
 
     @abstractmethod
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return the patches [N, C, H, W] of a batch of the data set, and the number of the label or source of each patch [N]."""
+        """Return the patches of a batch [N, C, H, W], and the number of the label or source of each patch [N]."""
 
     @abstractmethod
     def vectors(self, patches: Tensor) -> Tensor:

@@ -153,6 +153,9 @@ def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
         folder: folder of the run.
         checkpoint: `best`, `last` or a checkpoint file.
 
+    Returns:
+        The instrument in evaluation mode.
+
     Raises:
         InputError: the config names a class that may not be created, or the weights are those of another model.
     """

@@ -17,6 +17,9 @@ def required_field(estimate: Any, name: str) -> Tensor:
         estimate: an `Estimate`.
         name: name of the field.
 
+    Returns:
+        The value of the field.
+
     Raises:
         InputError: the separator does not estimate this field.
     """
@@ -63,7 +66,7 @@ class BinCrossEntropy(nn.Module):
     """Compute the cross-entropy of bins, averaged over labelled bins (Ronneberger et al., MICCAI 2015, unweighted)."""
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the cross-entropy. Bins with label -100 are ignored. Shape: logits [B, classes, F, T], labels [B, F, T] -> scalar."""
+        """Return the loss. Label -100 is ignored. Shape: logits [B, classes, F, T], labels [B, F, T] -> scalar."""
         logits, known = required_field(estimate, "logits"), reference.labels >= 0
         total = functional.cross_entropy(logits, reference.labels, reduction="sum")
         return total / known.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Adapters for networks of other libraries: from a mixture waveform to the waveforms of all sources, of the same length.
+"""Adapters for networks of other libraries, which map a mixture waveform to source waveforms of the same length.
 
 `HDemucs` and `ConvTasNet` are from torchaudio, `BSRoformer` and `MelBandRoformer` from the package `bs-roformer`. Each adapter
 stores the library's module as `net`, so that published weights can be loaded with this prefix. An adapter has no parameters of
@@ -46,9 +46,6 @@ class HDemucs(nn.Module):
 
     Shape:
         [B, C, T] -> [B, S, C, T], with T at least `n_fft`.
-
-    Raises:
-        InputError: the library refuses the arguments, or a chunk is too short.
     """
 
     def __init__(
@@ -262,9 +259,6 @@ class MelBandRoformer(nn.Module):
 
     Shape:
         [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`.
-
-    Raises:
-        InputError: the package is not installed, a bin is in no band, or a chunk is too short.
     """
 
     def __init__(

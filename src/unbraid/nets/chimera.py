@@ -78,7 +78,7 @@ class Chimera(nn.Module):
         self.mask = nn.Linear(embedding, sources) if heads == "chimera" else nn.Linear(2 * hidden, width * sources)
 
     def gather(self, values: Tensor) -> Tensor:
-        """Sum the bins of each mel band. Without mel bands, return the values. Shape: [..., F, T] -> [..., mel_bands or F, T]."""
+        """Sum the bins of each mel band, if there are mel bands. Shape: [..., F, T] -> [..., mel_bands or F, T]."""
         return values if self.bands is None else self.bands @ values
 
     def forward(self, magnitudes: Tensor) -> dict[str, Tensor]:
@@ -100,7 +100,7 @@ class Chimera(nn.Module):
         return {"masks": self.spread(masks).unsqueeze(2), "embeddings": embeddings.permute(0, 3, 2, 1)}
 
     def spread(self, masks: Tensor) -> Tensor:
-        """Interpolate masks from mel bands to bins. The masks still sum to one. Shape: [..., mel_bands or F, T] -> [..., F, T]."""
+        """Interpolate masks from mel bands to bins; their sum is one. Shape: [..., mel_bands or F, T] -> [..., F, T]."""
         return masks if self.shares is None else self.shares.T @ masks
 
 

@@ -38,9 +38,6 @@ class ConvolutionalAutoencoder(Autoencoder):
 
     Shape:
         [N, C, H, W] -> the same.
-
-    Raises:
-        InputError: an argument is out of range, or a patch cannot be halved that often.
     """
 
     takes = "patches"
@@ -136,6 +133,9 @@ def widened(x: Tensor, up: Up) -> Tensor:
 
     Shape:
         [N, C, H, W] -> [N, C, 2H, 2W], or the same.
+
+    Returns:
+        The feature map.
     """
     if up == "nearest":
         return functional.interpolate(x, scale_factor=2, mode="nearest")
@@ -153,6 +153,9 @@ def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
 
     Shape:
         [N, C, H, W] both -> [N, C, 2H, 2W].
+
+    Returns:
+        The doubled feature map.
     """
     return functional.max_unpool2d(x, positions, [2, 2])
 
@@ -171,7 +174,7 @@ def _layer(convolution: nn.Conv2d | nn.ConvTranspose2d, normalise: bool) -> nn.S
 
 
 def _check(shape: Sequence[int], channels: Sequence[int], kernel_size: int, down: str, up: str) -> None:
-    """Check the arguments of `ConvolutionalAutoencoder`."""
+    """Raise InputError if an argument of `ConvolutionalAutoencoder` is out of range."""
     name = ConvolutionalAutoencoder.__name__
     for argument, value, known in (("down", down, get_args(Down)), ("up", up, get_args(Up))):
         if value not in known:

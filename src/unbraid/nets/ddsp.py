@@ -40,8 +40,8 @@ class Sounding(NamedTuple):
 class Training(NamedTuple):
     """Hold statistics of the training data.
 
-    `lowest`, `median` and `highest` are the pitch in MIDI semitones where the loudness is above the silence limit. The mean
-    and standard deviation of the loudness are in dB.
+    `lowest`, `median` and `highest` are the pitch in MIDI semitones; silence is left out. Mean and standard deviation of the
+    loudness are in dB.
     """
 
     lowest: float
@@ -174,6 +174,9 @@ class Instrument(nn.Module):
 
         Shape:
             f0 and loudness [B, F + 1], waveform [B, F * hop_length] -> [B, F * hop_length].
+
+        Returns:
+            The waveform.
         """
         sound, _ = self.play(f0, loudness, Playing(), None if self.timbre is None else self.coefficients(waveform))
         return sound

@@ -14,6 +14,9 @@ def too_short(samples: int, minimum: str) -> InputError:
     Args:
         samples: length of the chunk in samples.
         minimum: smallest length, as an expression of the network's arguments.
+
+    Returns:
+        The error, for the caller to raise.
     """
     return InputError("mixture", "the chunk is too short", found=f"{samples} samples", expected=f"at least {minimum}")
 
@@ -49,6 +52,9 @@ def class_of_package(name: str, model: str) -> Any:
         name: name of the class.
         model: value of `model=` that the error names.
 
+    Returns:
+        The class.
+
     Raises:
         InputError: the package is not installed.
     """
@@ -83,10 +89,7 @@ def run_whole_hops(net: nn.Module, mixture: Tensor, n_fft: int, hop_length: int)
         [B, C, T] -> [B, S, C, T].
 
     Returns:
-        The sources, as long as the mixture.
-
-    Raises:
-        InputError: the chunk is too short for the transform.
+        The sources, as long as the mixture. A chunk that is too short for the transform raises an InputError.
     """
     samples = mixture.shape[-1]
     if samples <= n_fft // 2:

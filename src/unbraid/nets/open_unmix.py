@@ -128,6 +128,9 @@ def options_of(state: Mapping[str, Tensor]) -> dict[str, int | bool]:
 
     Args:
         state: state dict. If it is not one of `OpenUnmix`, one of the exceptions in `NOT_ITS_STATE` is raised.
+
+    Returns:
+        The value of each argument, without `dropout`.
     """
     bins = len(state["output_mean"])
     return {

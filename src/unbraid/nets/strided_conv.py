@@ -66,7 +66,7 @@ class Upsampling(nn.ConvTranspose2d):
         super().__init__(ins, outs, kernel_size, 2, kernel_size // 2, output_padding=1, bias=bias)
 
     def forward(self, x: Tensor | Sequence[Tensor], output_size: Any = None) -> Tensor:
-        """Return the doubled map.
+        """Double a feature map.
 
         Args:
             x: a feature map, or several that are concatenated along the channels.
@@ -74,6 +74,9 @@ class Upsampling(nn.ConvTranspose2d):
 
         Shape:
             [B, C, H, W] each -> [B, D, 2H, 2W].
+
+        Returns:
+            The doubled map.
         """
         maps = [x] if isinstance(x, Tensor) else x
         if _is_faster(self, maps[0]) and self.out_channels <= MAX_CHANNELS:

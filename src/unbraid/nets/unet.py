@@ -142,6 +142,9 @@ def restore(values: Tensor, frames: int, drop_bin: DropBin) -> Tensor:
 
     Shape:
         [B, C, F - 1, T or more] -> [B, C, F, T].
+
+    Returns:
+        The values at all bins and frames.
     """
     one_bin = (1, 0) if drop_bin == "dc" else (0, 1)
     return functional.pad(values.narrow(-1, 0, frames), (0, 0, *one_bin), mode="replicate")

@@ -89,6 +89,9 @@ class ReconstructionTask(Task):
         Args:
             items: corrupted items, the input of the network.
             clean: clean vectors.
+
+        Returns:
+            A scalar.
         """
         return self.loss(self.as_vectors(self.net(items)), clean)
 
@@ -106,6 +109,9 @@ class ReconstructionTask(Task):
             items: corrupted items, the input of the network.
             clean: clean vectors.
             step: number that seeds the random numbers.
+
+        Returns:
+            A scalar.
         """
         return self.loss(self.as_vectors(self.net(items)), clean)
 

@@ -82,6 +82,9 @@ class SynthesisTask(Task):
 
         Shape:
             f0 and loudness [B, F + 1], sound [B, T] -> scalar.
+
+        Returns:
+            The loss.
         """
         played = self.net(f0, loudness, sound)
         return self.loss(played, sound[:, : played.shape[1]])

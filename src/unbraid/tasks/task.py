@@ -106,10 +106,8 @@ class Task(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Check that training has not diverged, and step the schedule, before the checkpoints of the epoch are written.
 
-        Lightning would step the schedule after the checkpoints, and not in the first epoch of a resumed run.
-
-        Raises:
-            InputError: training has diverged. All processes raise the error.
+        Lightning would step the schedule after the checkpoints, and not in the first epoch of a resumed run. If training has
+        diverged, all processes raise an InputError.
         """
         self.check_finite()
         trainer = self.trainer

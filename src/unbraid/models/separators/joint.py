@@ -28,10 +28,8 @@ class JointMasking(Masking):
         chunk_seconds: see `Masking`.
         phase: see `Masking`.
         scaling: see `Masking`.
-        mask_options: changes of the masks in evaluation, and whether the residual is a class.
-
-    Raises:
-        InputError: there is only one class, a single target without a residual.
+        mask_options: changes of the masks in evaluation, and whether the residual is a class. A single target needs the class
+            of the residual.
     """
 
     def __init__(
