@@ -3,8 +3,10 @@
     python scripts/bench/input_scaling.py [run=outputs/…] [songs=2]
 
 Without `run`, the script trains `unet_small` on demo songs for 48 steps. Each test song is a demo song of 96 s with another
-seed than the training songs. Its first 48 s are the verse, at 0, -6, -12 and -20 dB. The table lists the uSDR of the first target in
-the verse, minus the uSDR of the same verse at 0 dB with the scaling `chunk`, averaged over the songs.
+seed than the training songs. Its first 48 s are the verse, at 0, -6, -12 and -20 dB.
+
+The table lists the uSDR of the first target in the verse, minus the uSDR of the same verse at 0 dB with the scaling `chunk`,
+averaged over the songs.
 
 Scalings:
 

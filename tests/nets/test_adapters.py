@@ -125,17 +125,18 @@ def test_masks_are_float32_under_autocast(name):
 @pytest.mark.parametrize(
     ("name", "samples", "minimum"),
     [
-        ("hdemucs", 1023, "n_fft = 1024"),
-        ("conv_tasnet", 3, "enc_kernel_size = 16"),
-        ("conv_tasnet", 0, "enc_kernel_size = 16"),
-        ("bs_roformer", 128, "n_fft // 2 + 1 = 129"),
-        ("mel_band_roformer", 256, "n_fft // 2 + 1 = 257"),
+        ("hdemucs", 1023, 1024),
+        ("conv_tasnet", 3, 16),
+        ("conv_tasnet", 0, 16),
+        ("bs_roformer", 128, 129),
+        ("mel_band_roformer", 256, 257),
     ],
 )
 def test_short_chunks_are_refused(name, samples, minimum):
     with pytest.raises(InputError) as error:
         small(name, 1)(torch.zeros(1, 2, samples))
-    assert (error.value.where, error.value.found) == ("mixture", f"{samples} samples") and minimum in error.value.expected
+    assert (error.value.where, error.value.found) == ("mixture", f"{samples} samples")
+    assert f"{minimum} samples" in error.value.expected
 
 
 @pytest.mark.parametrize(

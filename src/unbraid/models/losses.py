@@ -260,8 +260,8 @@ class MultiScaleSpectral(nn.Module):
         """Return the loss, computed in float32. Shape: waveforms [..., T] both -> scalar."""
         samples = estimate.shape[-1]
         with torch.autocast(estimate.device.type, enabled=False):
-            pair = [waveform.float().reshape(-1, samples) for waveform in (estimate, reference)]
-            return torch.stack([self._distance(*pair, size) for size in self.sizes]).sum()
+            estimated, true = (waveform.float().reshape(-1, samples) for waveform in (estimate, reference))
+            return torch.stack([self._distance(estimated, true, size) for size in self.sizes]).sum()
 
     def _distance(self, estimate: Tensor, reference: Tensor, size: int) -> Tensor:
         estimated, true = (self._magnitudes(waveform, size) for waveform in (estimate, reference))

@@ -6,12 +6,12 @@ its own.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torchaudio
 from torch import Tensor, nn
 
-from unbraid.nets.libraries import class_of_package, create, masks_in_float32, run_whole_hops, too_short
+from unbraid.nets.libraries import check_length, create, masks_in_float32, run_whole_hops
 from unbraid.runs.errors import InputError
 
 SIXTY_TWO_BANDS = (*(2,) * 24, *(4,) * 12, *(12,) * 8, *(24,) * 8, *(48,) * 8, 128, 129)  # of 1025 bins (Lu et al. 2023)
@@ -86,8 +86,7 @@ class HDemucs(nn.Module):
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Return the sources. Shape: [B, C, T] -> [B, S, C, T]."""
-        if mixture.shape[-1] < self.n_fft:
-            raise too_short(mixture.shape[-1], f"n_fft = {self.n_fft}")
+        check_length(mixture.shape[-1], self.n_fft, f"n_fft = {self.n_fft}")
         return self.net(mixture)
 
 
@@ -142,8 +141,7 @@ class ConvTasNet(nn.Module):
         """Return the sources. Shape: [B, C, T] -> [B, S, C, T]."""
         # b batch, s source, c channel, n sample
         b, c, n = mixture.shape
-        if n < self.window:
-            raise too_short(n, f"enc_kernel_size = {self.window}")
+        check_length(n, self.window, f"enc_kernel_size = {self.window}")
         return self.net(mixture.reshape(b * c, 1, n)).unflatten(0, (b, c)).movedim(1, 2)
 
 
@@ -214,7 +212,7 @@ class BSRoformer(nn.Module):
             raise InputError("BSRoformer.freqs_per_bands", found=found, expected=expected)
         self.n_fft, self.hop_length, self.stride = n_fft, hop_length, hop_length
         self.net = create(
-            class_of_package("BSRoformer", "bs_roformer"), dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
+            _class_of_package("BSRoformer", "bs_roformer"), dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
             time_transformer_depth=time_transformer_depth, freq_transformer_depth=freq_transformer_depth,
             freqs_per_bands=tuple(freqs_per_bands), dim_head=dim_head, heads=heads, attn_dropout=attn_dropout,
             ff_dropout=ff_dropout, flash_attn=flash_attn, num_residual_streams=num_residual_streams,
@@ -288,7 +286,7 @@ class MelBandRoformer(nn.Module):
         use_pope: bool = False,
     ) -> None:
         super().__init__()
-        make = class_of_package("MelBandRoformer", "mel_band_roformer")
+        make = _class_of_package("MelBandRoformer", "mel_band_roformer")
         self.n_fft, self.hop_length, self.stride = n_fft, hop_length, hop_length
         self.net = create(
             make, dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
@@ -304,3 +302,24 @@ class MelBandRoformer(nn.Module):
     def forward(self, mixture: Tensor) -> Tensor:
         """Return the sources. Shape: [B, C, T] -> [B, S, C, T]."""
         return run_whole_hops(self.net, mixture, self.n_fft, self.hop_length)
+
+
+def _class_of_package(name: str, model: str) -> Any:
+    """Return a class of the `bs-roformer` package.
+
+    Args:
+        name: name of the class.
+        model: value of `model=` that the error names.
+
+    Returns:
+        The class.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    try:
+        import bs_roformer
+    except ModuleNotFoundError as error:
+        hint = "Install it: pip install 'unbraid[roformer]'"
+        raise InputError(f"model={model}", "the package bs-roformer is not installed", hint=hint) from error
+    return getattr(bs_roformer, name)

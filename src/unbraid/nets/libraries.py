@@ -8,17 +8,20 @@ from torch.nn import functional
 from unbraid.runs.errors import InputError
 
 
-def too_short(samples: int, minimum: str) -> InputError:
-    """Return the error for a chunk that is too short for a network.
+def check_length(samples: int, minimum: int, argument: str) -> None:
+    """Check that a chunk is long enough for a network.
 
     Args:
         samples: length of the chunk in samples.
-        minimum: smallest length, as an expression of the network's arguments.
+        minimum: smallest length in samples.
+        argument: argument of the network that determines `minimum`.
 
-    Returns:
-        The error, for the caller to raise.
+    Raises:
+        InputError: the chunk is too short.
     """
-    return InputError("mixture", "the chunk is too short", found=f"{samples} samples", expected=f"at least {minimum}")
+    if samples < minimum:
+        expected = f"at least {minimum} samples, from {argument}"
+        raise InputError("mixture", "the chunk is too short", found=f"{samples} samples", expected=expected)
 
 
 def create(make: Any, *arguments: Any, **options: Any) -> Any:
@@ -43,27 +46,6 @@ def create(make: Any, *arguments: Any, **options: Any) -> Any:
             where, found = f"{make.__name__}.num_bands", options["num_bands"]
             raise InputError(where, problem, found=found, expected="fewer bands") from error
         raise InputError(make.__name__, f"the library refuses the arguments: {type(error).__name__}: {error}") from error
-
-
-def class_of_package(name: str, model: str) -> Any:
-    """Return a class of the `bs-roformer` package.
-
-    Args:
-        name: name of the class.
-        model: value of `model=` that the error names.
-
-    Returns:
-        The class.
-
-    Raises:
-        InputError: the package is not installed.
-    """
-    try:
-        import bs_roformer
-    except ModuleNotFoundError as error:
-        hint = "Install it: pip install 'unbraid[roformer]'"
-        raise InputError(f"model={model}", "the package bs-roformer is not installed", hint=hint) from error
-    return getattr(bs_roformer, name)
 
 
 def masks_in_float32(net: nn.Module) -> None:
@@ -92,7 +74,6 @@ def run_whole_hops(net: nn.Module, mixture: Tensor, n_fft: int, hop_length: int)
         The sources, as long as the mixture. A chunk that is too short for the transform raises an InputError.
     """
     samples = mixture.shape[-1]
-    if samples <= n_fft // 2:
-        raise too_short(samples, f"n_fft // 2 + 1 = {n_fft // 2 + 1}")
+    check_length(samples, n_fft // 2 + 1, f"n_fft = {n_fft}")
     sources = net(functional.pad(mixture, (0, -samples % hop_length)))
     return (sources if sources.ndim == 4 else sources.unsqueeze(1))[..., :samples]
