@@ -1,14 +1,18 @@
-"""uSDR of quiet verses for three input scalings of a trained separator with `scaling: patch`.
+"""Measure the uSDR of quiet verses for three input scalings of a trained separator with `scaling: patch`.
 
     python scripts/bench/input_scaling.py [run=outputs/…] [songs=2]
 
-Without `run` it trains `unet_small` on demo songs for 48 steps. Each test song is a demo song of 96 s, of another seed than
-those of the training. Its first 48 s are the verse, at 0, -6, -12 and -20 dB. A figure is the uSDR of the first target in the
-verse minus that of the same verse at 0 dB with the scaling `chunk`; mean of the songs.
+Without `run`, the script trains `unet_small` on demo songs for 48 steps. Each test song is a demo song of 96 s with another
+seed than the training songs. Its first 48 s are the verse, at 0, -6, -12 and -20 dB.
 
-`chunk`: each chunk is divided by its largest magnitude, as in training, scoring and `scripts/separate.py`. `song`: each chunk
-is divided by the largest magnitude of the song, as versions before 0.2 did. `smoothed`: each frame is divided by the largest
-magnitude within 0.9 s, averaged over as long.
+The table lists the uSDR of the first target in the verse, minus the uSDR of the same verse at 0 dB with the scaling `chunk`,
+averaged over the songs.
+
+Scalings:
+
+- `chunk`: each chunk is divided by its largest magnitude, as in training, scoring and `scripts/separate.py`.
+- `song`: each chunk is divided by the largest magnitude of the song, as in versions before 0.2.
+- `smoothed`: each frame is divided by the largest magnitude within 0.9 s, smoothed over 0.9 s.
 """
 
 import json
@@ -74,15 +78,15 @@ def verse_score(model: Masking, mixture: Tensor, target: Tensor, level: float, s
         estimate = torch.cat([*separated(model, [gain * mixture], InferenceOptions(), torch.device("cpu"))], dim=-1)[0]
     score = usdr((gain * target)[:, :verse], estimate[:, :verse])
     if score is None:
-        raise ValueError("the verse is silent")
+        raise ValueError("verse: silent, the uSDR is undefined")
     return score
 
 
 def compare(run: str, count: int) -> dict[str, list[list[float]]]:
-    """Return uSDR by scaling, song and level."""
+    """Return the uSDR in dB for each scaling: one row per song, one column per level."""
     model = load_separator(run).model
     if not isinstance(model, Masking) or model.scaling != "patch":
-        sys.exit(f"error: run={run}: its input is not scaled; expected a model with scaling: patch")
+        sys.exit(f"error: run={run}: input is not scaled, expected a model with scaling: patch")
     scores: dict[str, list[list[float]]] = {scaling: [] for scaling in ("chunk", "song", "smoothed")}
     for mixture, target in songs(model, count):
         for scaling, rows in scores.items():
@@ -91,7 +95,7 @@ def compare(run: str, count: int) -> dict[str, list[list[float]]]:
 
 
 def main(options: dict[str, str]) -> None:
-    """Print the table and one JSON line."""
+    """Compare the scalings, and print the table and one JSON line."""
     with TemporaryDirectory() as folder:
         if "run" not in options:
             words = ("model=unet_small", "data=demo", "trainer=cpu", "trainer.max_steps=48", f"hydra.run.dir={folder}")

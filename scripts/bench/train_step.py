@@ -1,17 +1,21 @@
-"""What a training step costs: waiting for data, STFT, network; beside the same step on a batch in memory and a plain peer.
+"""Measure the speed of training steps: waiting for data, STFT, network; compared with other implementations.
 
     python scripts/bench/train_step.py [model=unet,deep_ae] [steps=20] [precision=bf16-mixed]
 
-Everything runs interleaved in one process on the same machine, and medians are printed. The plain peer of a separator is the
-U-Net as one would first write it, in PyTorch's default contiguous layout, with the same loss and optimizer on ready-made
-magnitudes; it runs no STFT, so the comparison is against the peer's favour. That of `open_unmix` is the openunmix package's
-own modules, transforms too, with the same loss and Adam in a bare loop on the same batch in memory, and with a batch that is
-read from stem files through musdb (this needs ffmpeg). That of an autoencoder is
-the same network, loss and optimizer in a bare loop on the items of one batch in memory; beside it the task's step on that
-batch (STFT, corruption) and a whole `Trainer.fit` (data and Lightning as well). The other separators have no peer.
+All steps run interleaved in one process. The script prints medians, and one JSON line at the end.
 
-`precision=bf16-mixed` is for separators on processors that multiply in bfloat16 (AMX): our steps are taken in it, those of the
-plain peer both in it and in float32, and those of the package in float32. The last line is the same as one JSON object.
+Each kind of model has its own reference:
+
+- `unet`, `unet_noskip`: a plain U-Net in PyTorch's default contiguous layout, with the same loss and optimizer. It reads
+  magnitudes from memory and has no STFT, which is an advantage for the reference.
+- `open_unmix`: the modules of the openunmix package with their STFT, the same loss and Adam in a plain loop. The batch is in
+  memory, or read from stem files through musdb (this needs ffmpeg).
+- Autoencoders: the same network, loss and optimizer in a plain loop on a batch in memory. Two more figures are the task's step
+  on this batch (with STFT and corruption) and `Trainer.fit` (with data loading and Lightning).
+- Other separators: no reference.
+
+`precision=bf16-mixed` applies to separators, and needs a processor with bfloat16 multiplication (AMX). The plain U-Net is
+measured in both precisions, and the openunmix package in float32.
 """
 
 import json
@@ -40,9 +44,9 @@ from unbraid.commands.cli import CONF
 from unbraid.runs.config import build
 from unbraid.training.callbacks.metrics_csv import MetricsCSV
 
-BESIDE_PLAIN = ("unet", "unet_noskip")
-BESIDE_PACKAGE = ("open_unmix",)
-ALONE = {  # with how many chunks a CPU takes at once
+PLAIN = ("unet", "unet_noskip")
+PACKAGE = ("open_unmix",)
+WITHOUT_REFERENCE = {  # batch sizes for a CPU
     "chimera": 16, "chimera_small": 16, "denoising_ae": 16, "unet_segmentation": 16, "unet_softmax": 16, "unet_44khz": 16,
     "conv_tasnet": 2, "hdemucs": 2, "bs_roformer": 1, "mel_band_roformer": 1,
 }  # fmt: skip
@@ -56,7 +60,7 @@ DATA = {"digits": ["data=digits"], "demo": ["data=demo", "targets=mixture", "dat
 
 
 class PlainUNet(nn.Module):
-    """The peer: contiguous layout, one patch size, nothing else."""
+    """Estimate a mask by a U-Net in contiguous layout for one patch size."""
 
     def __init__(self, skips: bool) -> None:
         super().__init__()
@@ -72,6 +76,7 @@ class PlainUNet(nn.Module):
         self.norm = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[-2:0:-1])
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the mask. Shape: [B, 1, F, T] -> the same."""
         levels = []
         for down in self.down:
             x = down(x)
@@ -85,40 +90,41 @@ class PlainUNet(nn.Module):
 
 
 def main() -> None:
+    """Measure the chosen models, and print a table for each kind and one JSON line."""
     arguments = dict(word.split("=", 1) for word in sys.argv[1:])
-    every = (*BESIDE_PLAIN, *BESIDE_PACKAGE, *AUTOENCODERS, *ALONE)
-    models = arguments.pop("model", ",".join(every[: -len(ALONE)])).split(",")
+    every = (*PLAIN, *PACKAGE, *AUTOENCODERS, *WITHOUT_REFERENCE)
+    models = arguments.pop("model", ",".join(every[: -len(WITHOUT_REFERENCE)])).split(",")
     steps, precision = int(arguments.pop("steps", "20")), arguments.pop("precision", "32-true")
     if arguments or not {*models} <= {*every} or precision not in PRECISIONS:
         known = f"model, of {', '.join(every)}; steps; precision, of {', '.join(PRECISIONS)}"
-        sys.exit(f"error: found {' '.join(sys.argv[1:])}; known: {known}")
+        sys.exit(f"error: invalid arguments, found {' '.join(sys.argv[1:])}, expected {known}")
     torch.set_flush_denormal(True)
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     figures: dict[str, dict[str, float]] = {}
-    if beside_plain := [model for model in models if model in BESIDE_PLAIN]:
+    if plain_models := [model for model in models if model in PLAIN]:
         print(f"\nbatches of 16 patches of 512 x 128, {precision}; medians of {steps} interleaved steps\n")
         print(
             f"{'model':<14}{'steps/s':>9}{'in memory':>11}{'wait':>9}{'STFTs':>9}{'plain':>9}{'vs plain':>10}{'in float32':>12}"
         )
-        figures |= {model: measure(model, steps, precision) for model in beside_plain}
+        figures |= {model: measure(model, steps, precision) for model in plain_models}
     if "open_unmix" in models:
         figures |= {"open_unmix": measure_open_unmix(steps, precision)}
-    if alone := [model for model in models if model in ALONE]:
+    if alone := [model for model in models if model in WITHOUT_REFERENCE]:
         print(f"\ntraining on the demo songs, {precision}; medians of {steps} steps\n")
         print(f"{'model':<20}{'M parameters':>13}{'chunks':>8}{'seconds':>9}{'steps/s':>9}{'in memory':>11}{'wait':>9}")
         figures |= {model: measure_alone(model, steps, precision) for model in alone}
     if autoencoders := [model for model in models if model in AUTOENCODERS]:
-        print(f"\nfit beside a bare loop; medians of 9 interleaved rounds of {2 * steps} steps\n")
-        print(f"{'':<18}{'steps/s':>13}{'':>22}{'against the bare loop':>26}")
-        print(f"{'model':<10}{'data':<8}{'fit':>13}{'in memory':>11}{'bare loop':>11}{'fit':>10}{'in memory':>16}")
+        print(f"\nTrainer.fit compared with a plain loop; medians of 9 interleaved rounds of {2 * steps} steps\n")
+        print(f"{'':<18}{'steps/s':>13}{'':>22}{'relative to the plain loop':>26}")
+        print(f"{'model':<10}{'data':<8}{'fit':>13}{'in memory':>11}{'plain loop':>11}{'fit':>10}{'in memory':>16}")
         for model in autoencoders:
             figures |= {f"{model}, {data}": measure_autoencoder(model, data, 2 * steps) for data in DATA}
     print(json.dumps(figures))
 
 
 def measure(model: str, steps: int, precision: str) -> dict[str, float]:
-    """Median seconds of each kind of step, and what follows from them."""
-    separator, batches, memory, step = made_ready(model, precision)
+    """Measure a U-Net and the plain U-Net, print a row, and return the figures."""
+    separator, batches, memory, step = prepare(model, precision)
     plain = PlainUNet(skips=model == "unet")
     plain_optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
     inputs, truths = torch.rand(16, 1, 512, 128), torch.rand(16, 1, 512, 128)
@@ -144,7 +150,7 @@ def measure(model: str, steps: int, precision: str) -> dict[str, float]:
             "plain": timed(partial(plain_step, precision))[0],
         }
         row["float32"] = row["plain"] if precision == "32-true" else timed(partial(plain_step, "32-true"))[0]
-        for name, value in row.items() if number >= 2 else ():  # the first two warm up
+        for name, value in row.items() if number >= 2 else ():  # the first two steps are a warm-up
             times[name].append(value)
     median = {name: statistics.median(values) for name, values in times.items()}
     whole = median["wait"] + median["step"]
@@ -164,8 +170,8 @@ def measure(model: str, steps: int, precision: str) -> dict[str, float]:
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def made_ready(model: str, precision: str, *words: str) -> tuple[Any, Iterator[Any], Any, Callable[[Any], None]]:
-    """A separator, batches, one that stays in memory, and a training step on a batch."""
+def prepare(model: str, precision: str, *words: str) -> tuple[Any, Iterator[Any], Any, Callable[[Any], None]]:
+    """Return a separator, an iterator of batches, one batch in memory, and a function that trains on a batch."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", [f"model={model}", "name=bench", "data.chunks_per_track=100000", *words])
     OmegaConf.resolve(config)
@@ -186,8 +192,8 @@ def made_ready(model: str, precision: str, *words: str) -> tuple[Any, Iterator[A
 
 
 def measure_alone(model: str, steps: int, precision: str) -> dict[str, float]:
-    """Median seconds of the steps of a model that has no peer, after one to warm up."""
-    separator, batches, memory, step = made_ready(model, precision, f"data.batch_size={ALONE[model]}")
+    """Measure a model without a reference, print a row, and return the figures. The first step is not counted."""
+    separator, batches, memory, step = prepare(model, precision, f"data.batch_size={WITHOUT_REFERENCE[model]}")
     rows = []
     for _ in range(steps + 1):
         wait, batch = timed(lambda: next(batches))
@@ -195,14 +201,14 @@ def measure_alone(model: str, steps: int, precision: str) -> dict[str, float]:
     wait, whole, ours = (statistics.median(times) for times in zip(*rows[1:], strict=True))
     figures = {
         "parameters": sum(parameter.numel() for parameter in separator.parameters()),
-        "chunks": ALONE[model],
+        "chunks": WITHOUT_REFERENCE[model],
         "chunk_seconds": separator.chunk_samples / separator.sample_rate,
         "steps_per_s": 1 / (wait + whole),
         "in_memory_steps_per_s": 1 / ours,
         "wait_share": wait / (wait + whole),
     }
     print(
-        f"{model:<20}{figures['parameters'] / 1e6:>13.2f}{ALONE[model]:>8}{figures['chunk_seconds']:>9.2f}"
+        f"{model:<20}{figures['parameters'] / 1e6:>13.2f}{WITHOUT_REFERENCE[model]:>8}{figures['chunk_seconds']:>9.2f}"
         f"{figures['steps_per_s']:>9.3f}{figures['in_memory_steps_per_s']:>11.3f}{figures['wait_share']:>9.2%}",
         flush=True,
     )
@@ -210,21 +216,23 @@ def measure_alone(model: str, steps: int, precision: str) -> dict[str, float]:
 
 
 def measure_open_unmix(steps: int, precision: str) -> dict[str, float]:
-    """Median seconds of our steps and of the package's, in turns, and the median of their ratios.
+    """Measure `open_unmix` and the openunmix package in turns, print a table, and return the figures.
 
-    Both train on the same stem files, songs of 60 s: ours through the store, the package through musdb as its own data set has
-    them, one excerpt of one source after the other, timed by the chunk.
+    Both read the same stem files of songs of 60 s. Unbraid reads them through its store. The package reads them through musdb
+    as in its own data set: one excerpt of one source after the other. The reading time of a batch is that of one chunk times
+    the batch size.
     """
     with tempfile.TemporaryDirectory() as folder:
         root = make_songs(Path(folder) / "stems", 4, 60)
         files = ["data=musdb", f"data.root={root}", f"data.cache_dir={folder}/cache"]
-        return beside_package(
+        return compare_with_package(
             steps, precision, musdb_reader(root), [*files, "data.sampling.remix=1.0", "augmentation=gain_swap"]
         )
 
 
-def beside_package(steps: int, precision: str, read_chunk: Callable[[], Any], words: list[str]) -> dict[str, float]:
-    separator, batches, memory, step = made_ready("open_unmix", precision, *words)
+def compare_with_package(steps: int, precision: str, read_chunk: Callable[[], Any], words: list[str]) -> dict[str, float]:
+    """Measure both in turns, see `measure_open_unmix`; `read_chunk` reads one chunk as the package does."""
+    separator, batches, memory, step = prepare("open_unmix", precision, *words)
     (net,), stft = separator.nets, separator.stft
     peer = package.OpenUnmix(net.bins, net.audio_channels, net.hidden, net.layers, net.causal, max_bin=net.max_bin)
     encode = nn.Sequential(package.make_filterbanks(stft.n_fft, stft.hop_length, center=True)[0], package.ComplexNorm())
@@ -237,8 +245,8 @@ def beside_package(steps: int, precision: str, read_chunk: Callable[[], Any], wo
     for _ in range(steps + 1):
         wait, batch = timed(lambda: next(batches))
         reading = BATCH * timed(read_chunk)[0]
-        rows.append((wait, *(timed(one)[0] for one in (partial(step, batch), partial(step, memory), peer_step)), reading))
-    rows = rows[1:]  # the first one warms up
+        rows.append((wait, *(timed(run)[0] for run in (partial(step, batch), partial(step, memory), peer_step)), reading))
+    rows = rows[1:]  # the first one is a warm-up
     wait, whole, ours, theirs, reading = (statistics.median(times) for times in zip(*rows, strict=True))
     figures = {
         "steps_per_s": 1 / (wait + whole),
@@ -249,23 +257,25 @@ def beside_package(steps: int, precision: str, read_chunk: Callable[[], Any], wo
         "vs_openunmix": statistics.median(row[3] / row[2] for row in rows),
         "vs_openunmix_with_loading": (theirs + reading) / (wait + whole),
     }
-    print(f"\nopen_unmix, {precision}, beside the openunmix package; 16 chunks of 6 s; medians of {steps} interleaved steps\n")
+    print(f"\nopen_unmix, {precision}, and the openunmix package; 16 chunks of 6 s; medians of {steps} interleaved steps\n")
     print(f"{'steps/s':>9}{'in memory':>11}{'package':>9}{'and musdb':>11}{'wait':>9}{'vs package':>12}{'and musdb':>11}")
     print("{:>9.3f}{:>11.3f}{:>9.3f}{:>11.3f}{:>9.2%}{:>11.2f}x{:>10.2f}x".format(*figures.values()))
     return {name: round(value, 4) for name, value in figures.items()}
 
 
 class Clock(pl.Callback):
-    """Seconds from the end of one step to that of the next one in its epoch."""
+    """Store the seconds from the end of a step to the end of the next step of the same epoch."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self.last: float | None = None
 
     def on_train_epoch_start(self, *_: Any) -> None:
+        """Forget the time of the last step."""
         self.last = None
 
     def on_train_batch_end(self, *_: Any) -> None:
+        """Store the time since the last step."""
         now = time.perf_counter()
         if self.last is not None:
             self.times.append(now - self.last)
@@ -273,7 +283,7 @@ class Clock(pl.Callback):
 
 
 def measure_autoencoder(model: str, data: str, steps: int) -> dict[str, float]:
-    """Steps per second of fit and of the bare loop: medians of rounds that take turns; and of the rounds' own ratios."""
+    """Measure `Trainer.fit`, the task's step and a plain loop in turns, print a row, and return the figures."""
     words = [f"model={model}", *DATA[data], "trainer=cpu", "name=bench", f"trainer.max_steps={steps}"]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", words)
@@ -305,7 +315,7 @@ def measure_autoencoder(model: str, data: str, steps: int) -> dict[str, float]:
             trainer.fit(task, module)
         turns = [(timed(step)[0], timed(bare_step)[0]) for _ in range(steps)]
         rounds.append((statistics.median(clock.times), *map(statistics.median, zip(*turns, strict=True))))
-    rounds = rounds[1:]  # the first one warms up
+    rounds = rounds[1:]  # the first one is a warm-up
     fit, memory, alone = (statistics.median(times) for times in zip(*rounds, strict=True))
     ratios = [statistics.median(row[2] / row[kind] for row in rounds) for kind in (0, 1)]
     print(f"{model:<10}{data:<8}{1 / fit:>13.1f}{1 / memory:>11.1f}{1 / alone:>11.1f}{ratios[0]:>10.3f}{ratios[1]:>16.3f}")
@@ -315,12 +325,14 @@ def measure_autoencoder(model: str, data: str, steps: int) -> dict[str, float]:
 
 
 def learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take one optimizer step."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the seconds that a function takes, and its result."""
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result

@@ -105,7 +105,7 @@ def test_what_is_no_voice_leaves_nothing_behind(cli, run, tmp_path):
 
 
 def test_what_cannot_be_asked_is_said_in_one_sentence(cli, run, voice, songs, tmp_path):
-    assert "shift=80: expected pitch from 20 to 4000 Hz" in refused(cli, run, voice, "shift=80")
+    assert "shift=80: pitch is out of range" in refused(cli, run, voice, "shift=80")
     assert "shift: found 'high', expected" in refused(cli, run, voice, "shift=high")
     assert "silence_db must be above 0 dB" in refused(cli, run, voice, "silence_db=-3")
     assert "no such folder" in refused(cli, tmp_path / "nowhere", voice)

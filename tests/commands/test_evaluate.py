@@ -342,7 +342,7 @@ def test_the_phase_may_be_another_than_in_training(cli, run):
 
 @pytest.mark.parametrize(
     ("word", "name", "value"),
-    [("model.separator.mask_power=2", "mask_power", 2), ("model.separator.mask_max=0.3", "mask_max", 0.3)],
+    [("model.separator.mask_options.mask_power=2", "mask_power", 2), ("model.separator.mask_options.mask_max=0.3", "mask_max", 0.3)],
 )
 def test_masks_may_come_to_sound_in_another_way_than_in_training(cli, run, word, name, value):
     status, _, err = cli(f"run={run}", word, script=DOOR)
@@ -357,7 +357,7 @@ def test_masks_may_come_to_sound_in_another_way_than_in_training(cli, run, word,
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("model.separator.consistency=true", "consistency: one target cannot sum to the mixture"),
+        ("model.separator.mask_options.consistency=true", "model.separator: mask_options.consistency: "),
         ("+model.separator.masks_from=clusters", "model.separator.masks_from: there is no such key"),
         ("model.separator.scaling=none", "model.separator.scaling: is the run's own, it cannot be set beside run="),
     ],

@@ -74,7 +74,7 @@ def test_magnitude_losses_need_no_waveforms():
     [
         (lambda: masking(MixturePhase(), mask_max=0.0), "mask_max"),
         (lambda: masking(MixturePhase(), mask_power=-1.0), "mask_power"),
-        (lambda: masking(MixturePhase(), targets=["a"], consistency=True), "consistency"),
+        (lambda: masking(MixturePhase(), targets=["a"], consistency=True), "mask_options.consistency"),
         (lambda: GriffinLim(0, 0.9, "mixture", 0), "iterations"),
         (lambda: GriffinLim(1, 1.0, "mixture", 0), "momentum"),
         (lambda: Wiener(-1, False, False, 300), "iterations"),

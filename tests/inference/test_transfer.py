@@ -99,7 +99,7 @@ def test_loudness_and_pitch_are_the_training_datas():
 
 
 def test_a_shift_out_of_all_hearing_is_refused():
-    with pytest.raises(InputError, match=r"shift=70: expected pitch from 20 to 4000 Hz, found 6272 to 6272"):
+    with pytest.raises(InputError, match=r"shift=70: .* 6272 to 6272 Hz"):
         moved(voice_controls(), player().features, KNOWN, options(shift=70.0))
 
 
@@ -130,11 +130,11 @@ def test_a_seed_that_is_none_is_refused(seed):
 @pytest.mark.parametrize(
     ("f0", "loudness", "more", "sentence"),
     [
-        ([10.0, 10.0], [-20.0, -20.0], {}, r"f0: expected pitch from 20 to 4000 Hz, found 10 to 10"),
-        ([100.0, math.nan], [-20.0, -20.0], {}, "f0: expected pitch"),
-        ([100.0], [-20.0, -20.0], {}, r"f0 and loudness: expected the same number of points, found \[1\] and \[2\]"),
-        ([100.0], [math.inf], {}, "loudness: holds NaN or infinite values"),
-        ([100.0], [-20.0], {"frames_per_second": 100.0}, "frames_per_second=100: the instrument has 250"),
+        ([10.0, 10.0], [-20.0, -20.0], {}, r"f0: .* found 10 to 10 Hz"),
+        ([100.0, math.nan], [-20.0, -20.0], {}, "f0: pitch"),
+        ([100.0], [-20.0, -20.0], {}, r"f0 and loudness: found shapes \[1\] and \[2\]"),
+        ([100.0], [math.inf], {}, "loudness: has NaN"),
+        ([100.0], [-20.0], {"frames_per_second": 100.0}, "frames_per_second: found 100, expected 250"),
         ([100.0], [-20.0], {"seed": 10**30}, "seed must lie in"),
         ([100.0], [-20.0], {"timbre": torch.zeros(64)}, "timbre: the instrument has no latent"),
     ],
@@ -150,7 +150,7 @@ def test_a_player_plays_and_hears_at_its_own_rate():
     assert sound.shape == (50 * HOP,) and sound.abs().max() > 1e-4
     heard = one.listen(torch.from_numpy(glide(1.0)), RATE)
     assert float(heard.f0.median()) == pytest.approx(220, rel=0.1)
-    with pytest.raises(InputError, match="sample_rate=44100: the instrument hears at 16000 Hz; resample"):
+    with pytest.raises(InputError, match="sample_rate: found 44100, expected 16000 Hz"):
         one.listen(torch.zeros(100), 44100)
     with pytest.raises(InputError, match="timbre: the instrument has a latent"):
         player(latent=2).synthesise([220.0], [-20.0])

@@ -1,4 +1,4 @@
-"""The convolutional autoencoder, and the arithmetic of its ways up."""
+"""Tests of the convolutional autoencoder and its methods of halving and doubling."""
 
 import pytest
 import torch
@@ -7,43 +7,43 @@ from torch.nn import functional
 from unbraid.nets.convolutional import ConvolutionalAutoencoder, bed_of_nails, max_unpool
 from unbraid.runs.errors import InputError
 
-WAYS = [("max_pool", up) for up in ("transposed", "max_unpool", "nearest", "bilinear", "bed_of_nails")]
-WAYS += [("stride", up) for up in ("transposed", "nearest", "bilinear", "bed_of_nails")]
+METHODS = [("max_pool", up) for up in ("transposed", "max_unpool", "nearest", "bilinear", "bed_of_nails")]
+METHODS += [("stride", up) for up in ("transposed", "nearest", "bilinear", "bed_of_nails")]
 TWO = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
 
 
-def test_unpooling_puts_every_maximum_back_and_zeros_elsewhere():
+def test_max_unpool_restores_the_maxima():
     x = torch.randn(2, 3, 8, 6)
-    pooled, places = functional.max_pool2d(x, 2, return_indices=True)
-    back = max_unpool(pooled, places)
+    pooled, positions = functional.max_pool2d(x, 2, return_indices=True)
+    back = max_unpool(pooled, positions)
     cells = x.unflatten(2, (4, 2)).unflatten(4, (3, 2))
     is_maximum = (cells == cells.amax(dim=(3, 5), keepdim=True)).reshape(x.shape)
     assert torch.equal(back, torch.where(is_maximum, x, 0))
     assert int((back != 0).sum()) == pooled.numel()
 
 
-def test_transposed_convolution_worked_by_hand():
+def test_transposed_convolution_of_torch():
     kernel = torch.tensor([[[[1.0, 10.0], [100.0, 1000.0]]]])
-    one = functional.conv_transpose2d(TWO, kernel, stride=1, padding=0)
-    assert one.tolist() == [[[[1, 12, 20], [103, 1234, 2040], [300, 3400, 4000]]]]
-    two = functional.conv_transpose2d(TWO, kernel, stride=2, padding=1)
-    # Stride 2 lays four scaled kernels side by side; padding 1 takes the outer ring away.
-    assert two.tolist() == [[[[1000, 200], [30, 4]]]]
+    dense = functional.conv_transpose2d(TWO, kernel, stride=1, padding=0)
+    assert dense.tolist() == [[[[1, 12, 20], [103, 1234, 2040], [300, 3400, 4000]]]]
+    strided = functional.conv_transpose2d(TWO, kernel, stride=2, padding=1)
+    # With stride 2, four scaled kernels do not overlap; padding 1 removes the outer ring.
+    assert strided.tolist() == [[[[1000, 200], [30, 4]]]]
 
 
-def test_the_transposed_layer_worked_by_hand():
+def test_transposed_layer_of_the_autoencoder():
     net = ConvolutionalAutoencoder((1, 4, 4), [1], kernel_size=3, up="transposed", normalise=False)
     with torch.no_grad():
         net.decoder[0].weight.copy_(torch.outer(torch.tensor([1.0, 10, 100]), torch.tensor([2.0, 3, 5])))
         net.decoder[0].bias.zero_()
-    # Along one axis r0 r1 become b r0, c r0 + a r1, b r1, c r1 with a kernel a b c; here along the rows, then the columns.
+    # Along one axis, a kernel a b c maps r0 r1 to b r0, c r0 + a r1, b r1, c r1: first along the rows, then the columns.
     rows = [[3, 5 + 4, 6, 10], [9, 15 + 8, 12, 20]]
     first, second = torch.tensor(rows)
     expected = torch.stack([10 * first, 100 * first + second, 10 * second, 100 * second])
     assert torch.equal(net.decode(TWO)[0, 0], expected.float())
 
 
-def test_every_level_is_unpooled_to_its_own_places():
+def test_each_level_uses_its_own_positions():
     net = ConvolutionalAutoencoder((1, 8, 8), [1, 1], kernel_size=1, up="max_unpool", normalise=False)
     for name, parameter in net.named_parameters():
         torch.nn.init.constant_(parameter, float(name.endswith("weight")))
@@ -52,21 +52,21 @@ def test_every_level_is_unpooled_to_its_own_places():
     assert torch.equal(net(x), torch.where(x == largest, x, 0))
 
 
-def test_bed_of_nails_nearest_and_bilinear_worked_by_hand():
+def test_bed_of_nails_nearest_and_bilinear():
     assert bed_of_nails(TWO).tolist() == [[[[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]]]
-    seen = {}
+    doubled = {}
     for up in ("nearest", "bilinear"):
         net = ConvolutionalAutoencoder((1, 4, 4), [1], kernel_size=1, up=up, normalise=False)
         torch.nn.init.ones_(net.decoder[0].weight)
         torch.nn.init.zeros_(net.decoder[0].bias)
-        seen[up] = net.decode(TWO)[0, 0]
-    assert seen["nearest"].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+        doubled[up] = net.decode(TWO)[0, 0]
+    assert doubled["nearest"].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
     row = torch.tensor([0.0, 0.25, 0.75, 1.0])
-    torch.testing.assert_close(seen["bilinear"], 1 + row[None, :] + 2 * row[:, None])
+    torch.testing.assert_close(doubled["bilinear"], 1 + row[None, :] + 2 * row[:, None])
 
 
-@pytest.mark.parametrize(("down", "up"), WAYS)
-def test_every_way_gives_patches_of_the_same_shape_and_learns(down, up):
+@pytest.mark.parametrize(("down", "up"), METHODS)
+def test_each_method_learns_to_reconstruct(down, up):
     torch.manual_seed(0)
     net = ConvolutionalAutoencoder((2, 16, 8), [8, 8], down=down, up=up)
     items = torch.rand(4, 2, 16, 8)
@@ -87,9 +87,9 @@ def test_every_way_gives_patches_of_the_same_shape_and_learns(down, up):
         torch.testing.assert_close(net.decode(net.encode(items)), net(items))
 
 
-def test_decoders_are_compared_with_the_same_encoder():
+def test_encoder_is_the_same_for_all_decoders():
     encoders = []
-    for _, up in WAYS[:5]:
+    for _, up in METHODS[:5]:
         torch.manual_seed(0)
         encoders.append(ConvolutionalAutoencoder((1, 8, 8), [4, 4], up=up).encoder.state_dict())
     for other in encoders[1:]:
@@ -97,30 +97,33 @@ def test_decoders_are_compared_with_the_same_encoder():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "where", "found", "expected"),
     [
-        ({"shape": (1, 28, 28), "channels": [4, 4, 4]}, "height of 28 cannot be; the nearest that can: 24 and 32"),
-        ({"shape": (1, 32, 3), "channels": [4, 4]}, "width of 3 cannot be; the nearest that can: 4"),
-        ({"kernel_size": 4}, "kernel_size must be odd, found 4"),
-        ({"up": "sideways"}, "up must be one of transposed, .*found sideways"),
-        ({"down": "sideways"}, "down must be one of stride, max_pool, found sideways"),
-        ({"down": "stride", "up": "max_unpool"}, "up=max_unpool needs down=max_pool.*found down=stride"),
-        ({"channels": []}, "channels must be one positive number"),
-        ({"channels": [5]}, "channels: the last one must be at most 4, .* as wide as a patch of 64, found 5"),
-        ({"shape": (2, 8, 4), "channels": [1, 33]}, "channels: the last one must be at most 32, .* patch of 64, found 33"),
+        ({"shape": (1, 28, 28), "channels": [4, 4, 4]}, "channels", "height 28", "height 24 or 32"),
+        ({"shape": (1, 32, 3), "channels": [4, 4]}, "channels", "width 3", "width 4"),
+        ({"kernel_size": 4}, "kernel_size", 4, "odd"),
+        ({"up": "sideways"}, "up", "sideways", "transposed"),
+        ({"down": "sideways"}, "down", "sideways", "stride, max_pool"),
+        ({"down": "stride", "up": "max_unpool"}, "down", "stride", "max_pool"),
+        ({"channels": []}, "channels", [], "positive"),
+        ({"channels": [5]}, "channels", 5, "at most 4 "),
+        ({"shape": (2, 8, 4), "channels": [1, 33]}, "channels", 33, "at most 32 "),
     ],
 )
-def test_what_cannot_be_built_is_said(arguments, sentence):
-    with pytest.raises(InputError, match=sentence):
+def test_invalid_arguments_are_refused(arguments, where, found, expected):
+    with pytest.raises(InputError) as error:
         ConvolutionalAutoencoder(**({"shape": (1, 8, 8), "channels": [4]} | arguments))
+    assert (error.value.where, error.value.found) == (f"ConvolutionalAutoencoder.{where}", found)
+    assert expected in error.value.expected
 
 
-def test_a_code_may_be_as_wide_as_its_item_and_is_narrower_unless_asked():
+def test_code_is_at_most_as_large_as_a_patch():
     assert ConvolutionalAutoencoder((1, 8, 8), [4]).code_size == 64
     assert ConvolutionalAutoencoder((1, 28, 28)).code_size == 28 * 28 / 2
 
 
-def test_a_code_without_positions_cannot_be_unpooled():
+def test_max_unpool_cannot_decode_a_code():
     net = ConvolutionalAutoencoder((1, 8, 8), [4], up="max_unpool")
-    with pytest.raises(InputError, match="positions of the maxima"):
+    with pytest.raises(InputError) as error:
         net.decode(torch.zeros(1, 4, 4, 4))
+    assert (error.value.where, error.value.found) == ("ConvolutionalAutoencoder.up", "max_unpool")

@@ -1,4 +1,4 @@
-"""The instrument: whatever it has learnt, what it plays in pieces is the whole, and harmonics stay below half the rate."""
+"""Tests of the instrument with random weights: pieces, harmonics, reverberation, and statistics of the training data."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 from unbraid.dsp.synthesis import mfccs, oscillators
 from unbraid.models.losses import MultiScaleSpectral
 from unbraid.nets.ddsp import Instrument, Playing, Sounding, Training, positive, semitones
+from unbraid.runs.errors import InputError
 
 RATE, HOP = 16000, 64
 
@@ -25,7 +26,7 @@ def performance(points: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("latent", [0, 4])
-def test_pieces_are_the_whole_and_no_seam_is_heard(latent):
+def test_pieces_join_to_the_whole_sound(latent):
     made, (f0, loudness) = instrument(latent=latent), performance()
     coefficients = torch.randn(400, 30) if latent else None
     whole = torch.cat([sound for sound, _ in made.perform(f0, loudness, coefficients, points=1000, seed=3)])
@@ -35,7 +36,7 @@ def test_pieces_are_the_whole_and_no_seam_is_heard(latent):
         assert (pieces - whole).abs().max() < 1e-4 * whole.abs().max()  # -80 dB
 
 
-def test_a_chunk_of_training_is_the_beginning_of_a_performance():
+def test_training_agrees_with_performance():
     made, (f0, loudness) = instrument(), performance()
     with torch.no_grad():
         torch.manual_seed(5)
@@ -45,21 +46,21 @@ def test_a_chunk_of_training_is_the_beginning_of_a_performance():
     assert torch.allclose(chunk[0], whole[: 399 * HOP], atol=1e-4)
 
 
-def test_harmonics_above_half_the_rate_get_no_share():
+def test_harmonics_above_half_the_rate_are_silent():
     made = instrument()
     f0 = torch.tensor([[300.0, 1000.0, 3000.0]])
-    asked = made.decode(f0, torch.full((1, 3), -20.0), Playing())
-    assert torch.allclose(asked.distribution.sum(dim=-1), torch.ones(1, 3))
-    assert (asked.distribution[0] > 0).sum(dim=-1).tolist() == [26, 7, 2]
-    assert asked.noise.shape == (1, 3, 17) and (asked.noise > 0).all()
+    sounding = made.decode(f0, torch.full((1, 3), -20.0), Playing())
+    assert torch.allclose(sounding.distribution.sum(dim=-1), torch.ones(1, 3))
+    assert (sounding.distribution[0] > 0).sum(dim=-1).tolist() == [26, 7, 2]
+    assert sounding.noise.shape == (1, 3, 17) and (sounding.noise > 0).all()
 
 
-def test_positive_numbers_are_positive_and_bounded():
+def test_amplitudes_are_positive_and_bounded():
     x = torch.linspace(-50, 50, 101)
     assert (positive(x) > 0).all() and positive(x).max() < 2.001
 
 
-def test_a_closed_gate_is_silence_and_a_dry_room_is_none():
+def test_gate_and_dry():
     made, (f0, loudness) = instrument(), performance()
     silent = torch.cat([sound for sound, _ in made.perform(f0, loudness, gate=torch.zeros(400))])
     assert silent.abs().max() < 1e-6
@@ -68,8 +69,8 @@ def test_a_closed_gate_is_silence_and_a_dry_room_is_none():
     assert torch.equal(dry, torch.cat([sound for sound, _ in made.perform(f0, loudness)]))
 
 
-def test_the_room_adds_nothing_at_once():
-    """The dry sound is there already, so the first sample of the room has no effect, as in the code of the authors."""
+def test_first_sample_of_the_room_is_ignored():
+    """The code of the authors does the same: this sample would only amplify the dry sound."""
     made, (f0, loudness) = instrument(), performance()
     wet = torch.cat([sound for sound, _ in made.perform(f0, loudness, seed=1)])
     with torch.no_grad():
@@ -78,7 +79,7 @@ def test_the_room_adds_nothing_at_once():
     assert not torch.equal(wet, torch.cat([sound for sound, _ in made.perform(f0, loudness, seed=1, dry=True)]))
 
 
-def test_it_learns_a_spectrum():
+def test_training_learns_a_spectrum():
     made, loss = instrument(reverb_seconds=0.0).train(), MultiScaleSpectral([512, 128], 1.0)
     f0, loudness = torch.full((2, 101), 220.0), torch.full((2, 101), -20.0)
     shares = torch.tensor([0.3, 0.0, 0.1]).expand(2, 101, 3)
@@ -95,29 +96,35 @@ def test_it_learns_a_spectrum():
     assert values[-1] < 0.5 * values[0]
 
 
-def test_what_it_was_trained_on_is_part_of_the_weights():
+def test_training_statistics_are_part_of_the_weights():
     known = Training(50.0, 60.5, 71.0, -31.0, 9.0)
-    one, other = instrument(), instrument()
-    one.start_from(known)
-    other.load_state_dict(one.state_dict())
-    assert other.training_range == known
+    source, loaded = instrument(), instrument()
+    source.start_from(known)
+    loaded.load_state_dict(source.state_dict())
+    assert loaded.training_range == known
     assert float(semitones(torch.tensor(440.0))) == 69
 
 
 @pytest.mark.parametrize("option", [{"hidden": 0}, {"harmonics": 0}, {"bands": 1}, {"latent": -1}, {"reverb_seconds": -1.0}])
-def test_sizes_that_are_none_are_refused(option):
-    with pytest.raises(ValueError, match=next(iter(option))):
+def test_invalid_sizes_are_refused(option):
+    ((name, value),) = option.items()
+    with pytest.raises(InputError) as error:
         instrument(**option)
+    assert (error.value.where, error.value.found) == (f"Instrument.{name}", value)
 
 
-def test_a_latent_needs_a_sound():
+def test_latent_needs_a_waveform():
     f0, loudness = performance()
-    with pytest.raises(ValueError, match="waveform"):
+    with pytest.raises(InputError) as error:
         instrument(latent=4)(f0[None], loudness[None])
+    assert error.value.where == "waveform"
+    with pytest.raises(InputError) as error:
+        instrument(latent=4).decode(f0[None], loudness[None], Playing())
+    assert error.value.where == "coefficients"
 
 
-def test_what_is_heard_is_made_in_float32_under_any_precision():
-    """Eight bits of a mantissa would be a hiss 50 dB below the tone."""
+def test_synthesiser_runs_in_float32_under_autocast():
+    """The eight bits of a bfloat16 mantissa would add noise 50 dB below the tone."""
     net = instrument(harmonics=20, bands=9, reverb_seconds=0.0)
     f0, sounding = torch.full((1, 51), 220.0), Sounding(torch.ones(1, 51), torch.full((1, 51, 20), 0.05), torch.zeros(1, 51, 9))
     exact, _ = net._sound(f0, sounding, Playing(True, torch.Generator()), None)

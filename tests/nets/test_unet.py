@@ -1,4 +1,4 @@
-"""The U-Net of Jansson et al. 2017, layer by layer."""
+"""Tests of the U-Net of Jansson et al. 2017."""
 
 import pytest
 import torch
@@ -14,13 +14,13 @@ def count(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
-def test_it_has_the_papers_9_8_million_parameters():
+def test_parameters_are_those_of_the_paper():
     assert round(count(UNet()) / 1e6, 2) == 9.82
     # The skips double the inputs of five decoder layers: 25 * (256*128 + 128*64 + 64*32 + 32*16 + 16*1) weights.
     assert count(UNet()) - count(UNet(skips=False)) == 25 * (256 * 128 + 128 * 64 + 64 * 32 + 32 * 16 + 16)
 
 
-def test_the_layers_have_the_papers_shapes():
+def test_layers_have_the_shapes_of_the_paper():
     shapes = []
     net = UNet().eval()
     for module in (*net.encoder, *net.decoder):
@@ -32,7 +32,7 @@ def test_the_layers_have_the_papers_shapes():
     ]  # fmt: skip
 
 
-def test_there_is_no_pooling_and_dropout_is_in_the_first_three_decoder_layers():
+def test_dropout_is_in_three_decoder_layers():
     net = UNet()
     assert not [m for m in net.modules() if "Pool" in type(m).__name__]
     assert [any(isinstance(m, nn.Dropout) and m.p == 0.5 for m in layer) for layer in net.decoder] == [True] * 3 + [False] * 3
@@ -41,14 +41,14 @@ def test_there_is_no_pooling_and_dropout_is_in_the_first_three_decoder_layers():
 
 @pytest.mark.parametrize("frames", [64, 65, 127, 128, 200])
 @pytest.mark.parametrize("audio_channels", [1, 2])
-def test_the_mask_has_the_shape_of_the_magnitudes_and_lies_in_0_1(frames, audio_channels):
+def test_mask_has_the_shape_of_the_magnitudes(frames, audio_channels):
     mask = UNet(None, NARROW, audio_channels)(torch.rand(2, audio_channels, 513, frames))
     assert mask.shape == (2, audio_channels, 513, frames)
     assert mask.min() >= 0 and mask.max() <= 1
 
 
 @pytest.mark.parametrize(("drop_bin", "edge", "neighbour"), [("dc", 0, 1), ("nyquist", -1, -2)])
-def test_the_bin_left_out_is_not_seen_and_takes_its_neighbours_mask(drop_bin, edge, neighbour):
+def test_dropped_bin_copies_the_adjacent_mask(drop_bin, edge, neighbour):
     net = UNet(None, NARROW, drop_bin=drop_bin).eval()
     magnitudes = torch.rand(1, 1, 513, 64)
     mask = net(magnitudes)
@@ -57,28 +57,28 @@ def test_the_bin_left_out_is_not_seen_and_takes_its_neighbours_mask(drop_bin, ed
     assert torch.equal(net(magnitudes), mask)
 
 
-def test_without_skips_nothing_bypasses_the_bottleneck():
+def test_skips_bypass_the_bottleneck():
     def output_range(skips: bool) -> float:
         net = UNet(None, NARROW, skips=skips).eval()
         with torch.no_grad():
             for parameter in net.encoder[-1].parameters():
-                parameter.zero_()  # the bottleneck says nothing
-            one, other = net(torch.rand(1, 1, 513, 64)), net(torch.rand(1, 1, 513, 64))
-        return float((one - other).abs().max())
+                parameter.zero_()
+            first, second = net(torch.rand(1, 1, 513, 64)), net(torch.rand(1, 1, 513, 64))
+        return float((first - second).abs().max())
 
     assert output_range(skips=False) == 0
     assert output_range(skips=True) > 0
 
 
-def test_every_weight_gets_a_gradient():
+def test_every_weight_has_a_gradient():
     net = UNet(None, NARROW)
     net(torch.rand(2, 1, 513, 64)).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
 @pytest.mark.parametrize("skips", [True, False])
-def test_in_training_it_is_the_network_of_torchs_own_layers(skips):
-    """Outputs and gradients, of maps small enough for every form of `unbraid.nets.strided_conv`."""
+def test_training_agrees_with_torch_layers(skips):
+    """The maps are small enough for every faster layer of `unbraid.nets.strided_conv`."""
     torch.manual_seed(0)
     net, x = UNet(None, (6, 8, 10, 12), 2, skips=skips, dropout=0.0), torch.rand(3, 2, 65, 32)
     levels = [x[:, :, 1:]]
@@ -92,41 +92,51 @@ def test_in_training_it_is_the_network_of_torchs_own_layers(skips):
     expected = torch.sigmoid(torch.cat([y[:, :, :1], y], dim=2))
     mask = net(x)
     assert torch.allclose(mask, expected, atol=1e-5) and mask.std() > 1e-3
-    wanted, found = (torch.autograd.grad((one * x).sum(), [*net.parameters()]) for one in (expected, mask))
-    for (name, _), want, gradient in zip(net.named_parameters(), wanted, found, strict=True):
-        assert (want - gradient).abs().max() < 1e-4 * max(1, want.abs().max()), name
+    torchs, ours = (torch.autograd.grad((output * x).sum(), [*net.parameters()]) for output in (expected, mask))
+    for (name, _), torch_gradient, gradient in zip(net.named_parameters(), torchs, ours, strict=True):
+        assert (torch_gradient - gradient).abs().max() < 1e-4 * max(1, torch_gradient.abs().max()), name
 
 
-def test_what_it_cannot_take_is_said():
-    with pytest.raises(InputError, match="needs at least 64 frames, found 63"):
-        UNet(None, NARROW)(torch.rand(1, 1, 513, 63))
-    with pytest.raises(InputError, match="n_fft that is a multiple of 128, found 1000"):
-        UNet(None, NARROW)(torch.rand(1, 1, 501, 64))
-    with pytest.raises(InputError, match="kernel_size must be odd, found 4"):
-        UNet(None, NARROW, kernel_size=4)
-    for channels in ((), (0, 4), (-1,)):
-        with pytest.raises(InputError, match="channels must be one positive number for each layer"):
-            UNet(channels=channels)
-    with pytest.raises(InputError, match=r"dropout_layers must lie in \[0, 6\], found -3"):
-        UNet(None, NARROW, dropout_layers=-3)
-    with pytest.raises(InputError, match="masks=softmax is over several sources, and there is one"):
-        UNet(masks="softmax")
-    for name, known in (("up", "transposed, nearest, bilinear"), ("masks", "sigmoid, softmax")):
-        with pytest.raises(InputError, match=f"a U-Net's {name} must be one of {known}, found max_unpool"):
-            UNet(**{name: "max_unpool"})
+@pytest.mark.parametrize(
+    ("shape", "where", "found", "expected"),
+    [((1, 1, 513, 63), "chunk_seconds", "63 frames", "64 frames"), ((1, 1, 501, 64), "n_fft", 1000, "a multiple of 128")],
+)
+def test_magnitudes_that_do_not_fit_are_refused(shape, where, found, expected):
+    with pytest.raises(InputError) as error:
+        UNet(None, NARROW)(torch.rand(shape))
+    assert (error.value.where, error.value.found) == (where, found) and expected in error.value.expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("kernel_size", 4, "odd"),
+        ("channels", [], "positive"),
+        ("channels", [0, 4], "positive"),
+        ("channels", [-1], "positive"),
+        ("dropout_layers", -3, "0 to 6"),
+        ("masks", "softmax", "sigmoid"),
+        ("up", "max_unpool", "transposed, nearest, bilinear"),
+        ("masks", "max_unpool", "sigmoid, softmax"),
+    ],
+)
+def test_invalid_arguments_are_refused(name, value, expected):
+    with pytest.raises(InputError) as error:
+        UNet(**{name: value})
+    assert (error.value.where, error.value.found) == (f"UNet.{name}", value) and expected in error.value.expected
 
 
 @pytest.mark.parametrize("up", ["nearest", "bilinear"])
 @pytest.mark.parametrize("skips", [True, False])
-def test_interpolation_doubles_with_as_many_weights(up, skips):
+def test_interpolation_has_as_many_weights(up, skips):
     net = UNet(None, NARROW, skips=skips, up=up)
     assert count(net) == count(UNet(None, NARROW, skips=skips))
     assert not [m for m in net.modules() if isinstance(m, nn.ConvTranspose2d)]
     assert net(torch.rand(2, 1, 513, 70)).shape == (2, 1, 513, 70)
 
 
-def test_interpolation_leaves_no_checkerboard():
-    """Where the input is flat the mask is, but at the edges; transposed kernels draw a grid."""
+def test_interpolation_avoids_the_checkerboard():
+    """A constant input gives a constant mask away from the edges, but not with transposed convolutions."""
 
     def roughness(up: str) -> float:
         torch.manual_seed(0)
@@ -137,25 +147,25 @@ def test_interpolation_leaves_no_checkerboard():
 
 
 @pytest.mark.parametrize("audio_channels", [1, 2])
-def test_softmax_masks_of_all_sources_sum_to_one(audio_channels):
+def test_softmax_masks_sum_to_one(audio_channels):
     masks = UNet(3, NARROW, audio_channels, masks="softmax")(torch.rand(2, audio_channels, 513, 100))
     assert masks.shape == (2, 3, audio_channels, 513, 100)
     assert torch.allclose(masks.sum(dim=1), torch.ones(()), atol=1e-6) and masks.std() > 0
 
 
-def test_sigmoid_masks_of_sources_are_those_of_nets_that_share_all_but_the_last_layer():
-    many, one = UNet(2, NARROW, 2).eval(), UNet(None, NARROW, 2).eval()
+def test_sigmoid_masks_differ_in_the_last_layer_only():
+    several, single = UNet(2, NARROW, 2).eval(), UNet(None, NARROW, 2).eval()
     magnitudes = torch.rand(1, 2, 513, 64)
-    masks = many(magnitudes)
+    masks = several(magnitudes)
     for source in range(2):
-        own = many.state_dict()
+        state = several.state_dict()
         for name in ("decoder.5.0.weight", "decoder.5.0.bias"):
-            own[name] = own[name].unflatten(-1 if "bias" in name else 1, (2, 2)).select(0 if "bias" in name else 1, source)
-        one.load_state_dict(own)
-        assert torch.allclose(masks[:, source], one(magnitudes), atol=1e-6)
+            state[name] = state[name].unflatten(-1 if "bias" in name else 1, (2, 2)).select(0 if "bias" in name else 1, source)
+        single.load_state_dict(state)
+        assert torch.allclose(masks[:, source], single(magnitudes), atol=1e-6)
 
 
-def test_names_of_the_weights_are_those_of_old_checkpoints():
+def test_names_of_weights_are_frozen():
     names = set(UNet(None, NARROW).state_dict())
     for depth in range(6):
         norm = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}

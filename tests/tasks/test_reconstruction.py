@@ -1,4 +1,4 @@
-"""Tasks that rebuild: what they train on, layer by layer too."""
+"""Tests of the reconstruction tasks: loss, schedule, warm-up, divergence and pretraining."""
 
 import math
 from functools import partial
@@ -53,8 +53,8 @@ def fit(task, tmp_path, callbacks=(), **trainer):
     return made
 
 
-class Noted(pl.Callback):
-    """What each training step returned."""
+class Losses(pl.Callback):
+    """Store the loss of each training step."""
 
     def __init__(self):
         self.losses = []
@@ -64,16 +64,16 @@ class Noted(pl.Callback):
 
 
 @pytest.mark.parametrize("steps", [-1, 7])
-def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(tmp_path, steps):
-    """Of one that ends early too."""
-    noted = Noted()
-    trainer = fit(task_of(deep), tmp_path, [noted], max_steps=steps)
-    assert len(noted.losses) == (20 if steps < 0 else steps)
-    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(sum(noted.losses) / len(noted.losses))
+def test_loss_of_an_epoch_is_a_mean(tmp_path, steps):
+    """The epoch also has a mean if `max_steps` ends it early."""
+    callback = Losses()
+    trainer = fit(task_of(deep), tmp_path, [callback], max_steps=steps)
+    assert len(callback.losses) == (20 if steps < 0 else steps)
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(sum(callback.losses) / len(callback.losses))
 
 
-def test_checkpoints_of_before_survive_a_training_that_diverges(tmp_path):
-    """Also where it goes wrong between two validations, and an exception makes a checkpoint."""
+def test_divergence_keeps_earlier_checkpoints(tmp_path):
+    """The checkpoint that is written after an exception must not replace them either."""
 
     class Break(pl.Callback):
         def on_train_epoch_start(self, trainer, pl_module):
@@ -82,18 +82,17 @@ def test_checkpoints_of_before_survive_a_training_that_diverges(tmp_path):
 
     best = ModelCheckpoint(filename="best", monitor="valid/loss", enable_version_counter=False)
     last = LastCheckpoint(minutes=10)
-    with pytest.raises(
-        InputError,
-        match=r"train/loss of epoch 1: training diverged, found nan.*holds best\.ckpt and last\.ckpt of an earlier epoch",
-    ):
+    with pytest.raises(InputError) as error:
         fit(task_of(deep), tmp_path, [Break(), best, last], max_epochs=3, plugins=[AtomicCheckpointIO()])
+    assert error.value.where == "train/loss of epoch 1" and math.isnan(error.value.found)
+    assert "best.ckpt and last.ckpt" in error.value.hint
     for name in ("best", "last"):
         state = torch.load(tmp_path / f"checkpoints/{name}.ckpt", weights_only=True)
         assert state["epoch"] == 0
         assert all(weights.isfinite().all() for weights in state["state_dict"].values())
 
 
-def test_the_divergence_counts_more_with_every_epoch_of_the_warm_up():
+def test_weight_of_the_divergence_rises():
     task = VariationalTask(
         Pixels(8), variational, Nothing(), SquaredError(), torch.optim.Adam, kl_weight=2.0, kl_warmup_epochs=3
     )  # fmt: skip
@@ -110,8 +109,8 @@ def test_the_divergence_counts_more_with_every_epoch_of_the_warm_up():
     assert torch.isclose(task.training_loss(items, items), expected)
 
 
-def test_a_variational_network_is_validated_on_its_bound():
-    """Against the ELBO of a linear decoder in closed form, by torch's own distributions; at full weight amid the warm-up."""
+def test_validation_loss_agrees_with_the_elbo():
+    """The ELBO of a linear decoder has a closed form. Validation uses the full weight in the warm-up, too."""
     sigma, data = 0.5, Digits(root=None, size=8, valid=0.1, batch_size=64, seed=0)
     data.prepare_data()
     data.setup("fit")
@@ -122,7 +121,7 @@ def test_a_variational_network_is_validated_on_its_bound():
     )  # fmt: skip
     task._trainer = SimpleNamespace(current_epoch=0, global_rank=0)
     with torch.no_grad():
-        for index in range(400):  # each has noise of its own
+        for index in range(400):  # each index has different noise
             task.validation_step(batch, index)
         clean = task.features.vectors(task.features.items(batch)[0])
         mean, log_variance = task.net.infer(clean)
@@ -132,13 +131,13 @@ def test_a_variational_network_is_validated_on_its_bound():
         divergences = kl_divergence(code, Normal(0, 1)).sum(1)
         elbo = -square / (2 * sigma**2) - constant - divergences
         error = SquaredError()(task.net(clean), clean)
-    found = task.valid_loss.compute().item()
-    assert found == pytest.approx(-2 * sigma**2 * (elbo + constant).mean().item(), rel=0.01)
-    assert found > 1.1 * error.item()  # of the mean code
+    loss = task.valid_loss.compute().item()
+    assert loss == pytest.approx(-2 * sigma**2 * (elbo + constant).mean().item(), rel=0.01)
+    assert loss > 1.1 * error.item()  # the error of the mean code
     assert task.valid_divergence.compute().item() == pytest.approx(divergences.mean().item())
 
 
-def test_validation_draws_the_same_noise_in_every_epoch(tmp_path):
+def test_validation_noise_is_the_same_each_epoch(tmp_path):
     task = VariationalTask(Pixels(8), variational, Nothing(), SquaredError(), torch.optim.SGD, kl_weight=1, kl_warmup_epochs=0)
     task.make_optimizer = partial(torch.optim.SGD, lr=0.0)
     values = []
@@ -152,8 +151,8 @@ def test_validation_draws_the_same_noise_in_every_epoch(tmp_path):
 
 
 @pytest.mark.parametrize(("losses", "best", "ended"), [([1, 2, 3, 9, 7, 8, 8, 8], 4, 7), ([3, 4, 5], 2, 3)])
-def test_no_epoch_of_the_warm_up_is_selected(tmp_path, losses, best, ended):
-    """Nor counted by early stopping; a run that ends in its warm-up keeps its latest epoch."""
+def test_warm_up_epochs_are_not_selected(tmp_path, losses, best, ended):
+    """Early stopping does not count them. A run that ends in its warm-up keeps its latest epoch."""
 
     class Scripted(VariationalTask):
         def on_validation_epoch_end(self):
@@ -184,7 +183,7 @@ def variational(size):
 variational.takes = "vectors"
 
 
-def test_a_layer_alone_is_a_shallow_autoencoder():
+def test_layer_alone_is_a_shallow_autoencoder():
     net = DenseAutoencoder(6, 3, activation="relu", code_activation="sigmoid", output="tanh")
     items = torch.randn(5, 6)
     assert torch.equal(net.rebuild_layer(items, 0), net(items))
@@ -196,7 +195,7 @@ def test_a_layer_alone_is_a_shallow_autoencoder():
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_pretraining_teaches_every_layer_to_rebuild_what_comes_from_below(tmp_path, tied):
+def test_pretraining_lowers_the_error_of_each_layer(tmp_path, tied):
     def net(size):
         return deep(size, tied)
 
@@ -220,8 +219,8 @@ def test_pretraining_teaches_every_layer_to_rebuild_what_comes_from_below(tmp_pa
     assert all(after < 0.75 < before for before, after in zip(errors["before"], errors["after"], strict=True))
 
 
-def test_the_recipe_of_hinton2006_beats_the_plain_one(tmp_path):
-    """Against rectifiers at a constant rate without pre-training, on a small network."""
+def test_hinton2006_is_better_than_plain_training(tmp_path):
+    """Plain training uses ReLU, a constant learning rate and no pretraining. The network is small."""
     small = ["data.size=8", "model.net.hidden=[128,64]", "model.net.code=16", "trainer.max_epochs=10"]
     small += ["callbacks.pretraining.epochs=5"]
     errors = []
@@ -238,8 +237,8 @@ def test_the_recipe_of_hinton2006_beats_the_plain_one(tmp_path):
     ("schedule", "rate"),
     [(partial(StepLR, step_size=1, gamma=0.5), 0.5**6), (partial(ReduceLROnPlateau, factor=0.5, patience=0), 0.5)],
 )
-def test_only_a_schedule_on_a_measure_waits_for_validations(schedule, rate):
-    """Six epochs with two validations, the second of which is no better."""
+def test_plateau_schedule_is_stepped_after_validations(schedule, rate):
+    """There are six epochs with two validations, and the second validation is not better."""
     task = task_of(deep)
     task.make_optimizer, task.make_scheduler = partial(torch.optim.SGD, lr=1.0), schedule
     optimizer = task.configure_optimizers()
@@ -251,15 +250,15 @@ def test_only_a_schedule_on_a_measure_waits_for_validations(schedule, rate):
     assert optimizer.param_groups[0]["lr"] == rate
 
 
-def test_every_epoch_of_pretraining_has_its_own_order_and_the_same_in_every_run(tmp_path, monkeypatch):
+def test_order_of_pretraining_is_reproducible(tmp_path, monkeypatch):
     seen = []
 
-    def noted(self, step, take=ShuffledBatches.__getitem__):
+    def recorded(self, step, take=ShuffledBatches.__getitem__):
         batch = take(self, step)
         seen.append(batch.pixels.sum(dim=(1, 2, 3)).tolist())
         return batch
 
-    monkeypatch.setattr(ShuffledBatches, "__getitem__", noted)
+    monkeypatch.setattr(ShuffledBatches, "__getitem__", recorded)
     runs = []
     for _ in range(2):
         seen.clear()
@@ -274,13 +273,13 @@ def test_pretraining_is_for_dense_layers(tmp_path):
         return ConvolutionalAutoencoder(shape, [4, 4])
 
     net.takes = "patches"
-    with pytest.raises(InputError, match="is for autoencoders of dense layers"):
+    with pytest.raises(InputError):
         fit(task_of(net), tmp_path, [GreedyPretraining(1)])
-    with pytest.raises(InputError, match="must be at least 1, found 0"):
+    with pytest.raises(InputError):
         GreedyPretraining(0)
 
 
-def test_a_run_that_goes_on_is_not_pretrained_again(tmp_path):
+def test_resumed_run_is_not_pretrained_again(tmp_path):
     task = task_of(deep)
     GreedyPretraining(1).on_fit_start(SimpleNamespace(ckpt_path="last.ckpt"), task)
     torch.testing.assert_close(task.state_dict(), task_of(deep).state_dict())

@@ -1,4 +1,4 @@
-"""The task of an instrument: what it is played by, and a rate that falls in every step."""
+"""Tests of the synthesis task: features, schedule and loss."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -20,11 +20,12 @@ def task(features=GRID, scheduler=None) -> SynthesisTask:
 
 
 def test_other_features_are_refused():
-    with pytest.raises(InputError, match="features: an instrument is played by pitch and loudness, found images"):
+    with pytest.raises(InputError) as error:
         task(SimpleNamespace(kind="images"))
+    assert (error.value.where, error.value.found) == ("features", "images") and "features=controls" in error.value.hint
 
 
-def test_its_net_has_rate_and_grid_of_the_features():
+def test_net_has_rate_and_hop_of_the_features():
     net = task().net
     assert (net.sample_rate, net.hop_length) == (16000, 64)
 
@@ -37,13 +38,12 @@ def test_its_net_has_rate_and_grid_of_the_features():
         (torch.optim.lr_scheduler.ReduceLROnPlateau, False),
     ],
 )
-def test_a_schedule_is_of_every_step_unless_it_wants_a_measure(scheduler, by_step):
-    one = task(scheduler=scheduler)
-    one.configure_optimizers()
-    assert one.by_step == by_step
+def test_schedule_is_stepped_in_each_training_step(scheduler, by_step):
+    synthesis = task(scheduler=scheduler)
+    synthesis.configure_optimizers()
+    assert synthesis.by_step == by_step
 
 
-def test_the_distance_is_of_the_stretches_between_the_points():
-    one = task()
+def test_loss_ignores_samples_after_the_last_point():
     f0, loudness = torch.full((1, 11), 220.0), torch.full((1, 11), -30.0)
-    assert one.distance(f0, loudness, torch.zeros(1, 650)).isfinite()
+    assert task().distance(f0, loudness, torch.zeros(1, 650)).isfinite()

@@ -1,4 +1,4 @@
-"""Buffers are those of the first process when validation begins, on every process."""
+"""Test that all processes validate with the buffers of the first process."""
 
 import os
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from unbraid.tasks.task import Task
 
 
 class Buffered(nn.Module):
-    """A module with one value per process, also in a buffer with gaps in memory."""
+    """Module with the same value in all buffers. One buffer is not contiguous."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
@@ -31,10 +31,10 @@ def validate(rank: int, folder: str) -> None:
         task.on_validation_start()
     torch.save([buffer.clone() for buffer in model.module.buffers()], f"{folder}/{rank}.pt")
     assert not model.will_sync_module_buffers()
-    os._exit(0)  # torch 2.11 may deadlock where it deletes the group: that waits for a thread which waits for the interpreter
+    os._exit(0)  # destroying the process group can deadlock in torch 2.11
 
 
-def test_every_process_validates_with_the_buffers_of_the_first(tmp_path):
+def test_buffers_are_copied_before_validation(tmp_path):
     torch.multiprocessing.spawn(validate, (str(tmp_path),), nprocs=2)
     for rank in range(2):
         for buffer in torch.load(tmp_path / f"{rank}.pt", weights_only=True):

@@ -50,7 +50,12 @@ BESIDE_RUN = (
     "data",
     "trainer",
 )
-SOUND = tuple(f"model.separator.{name}" for name in ("mask_max", "mask_power", "consistency", "masks_from"))
+SOUND = (
+    "model.separator.mask_options.mask_max",
+    "model.separator.mask_options.mask_power",
+    "model.separator.mask_options.consistency",
+    "model.separator.masks_from",
+)
 SPLIT: Split = "test"
 NAMED = 5  # tracks in a warning
 

@@ -1,6 +1,7 @@
-"""The baseline of instruments: pitch and loudness as asked for, one spectrum of harmonics and one of noise, both fitted.
+"""Baseline for instruments: harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
 
-It has neither a state nor a room: what a network is better by, it owes to spectra that change and to its room, if it has one.
+Both spectra are fitted to training data. The baseline has no memory and no reverberation. A network can be better only through
+spectra that change over time, and through its reverberation.
 """
 
 import math
@@ -14,13 +15,13 @@ from unbraid.data.controls import Controls, Extraction, sounding
 from unbraid.dsp.stft import STFT
 from unbraid.dsp.synthesis import a_weighting_db, audible, filtered_noise, oscillators, white_noise
 
-PIECE_SECONDS, PIECES = 1.0, 32  # of training data, to which the spectra are fitted
-BATCH, STEPS, RATE = 2, 80, 0.1
-FIRST_NOISE = 10 ** (-45 / 20)  # gain of all noise bands at the start, of harmonics whose amplitudes sum to 1
+PIECE_SECONDS, PIECES = 1.0, 32  # length and number of the pieces of training data to which the spectra are fitted
+BATCH, STEPS, RATE = 2, 80, 0.1  # pieces in a step, number of steps and learning rate of the fit
+FIRST_NOISE = 10 ** (-45 / 20)  # gain of all noise bands before the fit; the amplitudes of the harmonics sum to 1
 
 
 class Piece(NamedTuple):
-    """A stretch of training data. Shape: sound [F * hop_length], f0 in Hz and loudness in dB [F + 1]."""
+    """Hold a piece of training data. Shape: sound [F * hop_length], f0 in Hz and loudness in dB [F + 1]."""
 
     sound: Tensor
     f0: Tensor
@@ -28,28 +29,28 @@ class Piece(NamedTuple):
 
 
 class Sample:
-    """Keeps `PIECES` of the pieces that it is offered, each with the same chance (reservoir sampling)."""
+    """Keep `PIECES` of all offered pieces, each with the same probability (reservoir sampling)."""
 
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
         self.offered, self.generator = 0, torch.Generator().manual_seed(0)
 
     def offer(self, piece: Piece) -> None:
-        """Keep the piece, instead of another one if there are enough, or drop it."""
+        """Keep the piece or drop it. If there are `PIECES` already, the piece replaces another one."""
         self.offered += 1
         if len(self.pieces) < PIECES:
             self.pieces.append(piece)
-        elif (place := int(torch.randint(self.offered, (), generator=self.generator))) < PIECES:
-            self.pieces[place] = piece
+        elif (index := int(torch.randint(self.offered, (), generator=self.generator))) < PIECES:
+            self.pieces[index] = piece
 
 
 class ConstantSpectrum:
-    """An instrument whose harmonics and noise have one spectrum each, at the pitch and loudness asked for.
+    """Play harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
 
     Args:
-        distribution: amplitudes of the harmonics, which are scaled to sum to 1.
-        noise: gains of the noise bands from 0 Hz to half the sample rate, relative to that sum.
-        features: sample rate and grid of the controls.
+        distribution: amplitudes of the harmonics. They are scaled to sum to 1.
+        noise: gains of the noise bands from 0 Hz to half the sample rate, relative to the sum of the amplitudes.
+        features: extraction of the controls, for its sample rate and hop length.
 
     Shape:
         distribution [K], noise [bands].
@@ -63,29 +64,32 @@ class ConstantSpectrum:
     def of(
         cls, sounds: Iterable[tuple[Tensor, Controls]], harmonics: int, bands: int, features: Extraction, loss: nn.Module
     ) -> "ConstantSpectrum":
-        """Fit both spectra to training data, from the mean distribution over harmonics on.
+        """Fit both spectra to training data. The fit starts at the mean distribution over harmonics.
 
         Args:
-            sounds: sounds [samples] and their controls [F].
+            sounds: pairs of a sound [samples] and its controls [F].
             harmonics: number of harmonics.
             bands: number of noise bands.
-            features: sample rate and grid of the controls.
-            loss: loss of two waveforms, the instrument's own.
+            features: extraction of the controls, for its sample rate and hop length.
+            loss: loss of two waveforms, the one that trains the instrument.
+
+        Returns:
+            The fitted instrument. If all sounds are too short for a piece, its noise is not fitted.
         """
         total, count = torch.zeros(harmonics), torch.zeros(harmonics)
-        kept = Sample()
+        sample = Sample()
         for sound, controls in sounds:
-            shares, there = _shares(sound, controls, harmonics, features)
-            total, count = total + shares.sum(dim=0), count + there.sum(dim=0)
+            shares, is_audible = _shares(sound, controls, harmonics, features)
+            total, count = total + shares.sum(dim=0), count + is_audible.sum(dim=0)
             for piece in _pieces(sound, controls, features):
-                kept.offer(piece)
+                sample.offer(piece)
         mean = total / count.clamp(min=1)
         first = cls(mean / mean.sum().clamp(min=1e-7), torch.full((bands,), FIRST_NOISE), features)
-        return first.fitted(kept.pieces, loss) if kept.pieces else first
+        return first.fitted(sample.pieces, loss) if sample.pieces else first
 
     @torch.enable_grad()
     def fitted(self, pieces: list[Piece], loss: nn.Module) -> "ConstantSpectrum":
-        """Return the instrument after gradient descent on the logarithms of both spectra; the same pieces, the same result."""
+        """Return a new instrument, fitted by gradient descent on the logarithms of both spectra; deterministic."""
         logs = [part.clamp(min=1e-4).log().requires_grad_() for part in (self.distribution, self.noise)]
         optimizer = torch.optim.Adam(logs, RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
@@ -103,32 +107,32 @@ class ConstantSpectrum:
         return ConstantSpectrum(distribution, noise, self.features)
 
     def __call__(self, controls: Controls) -> Tensor:
-        """Shape: [F] -> [F * hop_length]."""
+        """Play the controls of a sound. Shape: [F] -> [F * hop_length]."""
         f0, level = (torch.cat([curve, curve[-1:]])[None] for curve in (controls.f0, controls.loudness))
         return self.play(f0, level, torch.Generator().manual_seed(0))[0]
 
     def play(self, f0: Tensor, loudness: Tensor, generator: torch.Generator) -> Tensor:
-        """Return sound of this pitch in Hz and loudness in dB. Shape: [B, F + 1] both -> [B, F * hop_length]."""
+        """Return sound with this pitch in Hz and loudness in dB. Shape: [B, F + 1] both -> [B, F * hop_length]."""
         order = torch.arange(1, len(self.distribution) + 1)
-        heard = audible(f0, len(order), self.rate) * self.distribution
-        heard = heard / heard.sum(dim=-1, keepdim=True).clamp(min=1e-7)
-        weights = 10 ** (a_weighting_db((f0[..., None] * order).flatten()) / 10).view_as(heard)
+        amplitudes = audible(f0, len(order), self.rate) * self.distribution
+        amplitudes = amplitudes / amplitudes.sum(dim=-1, keepdim=True).clamp(min=1e-7)
+        weights = 10 ** (a_weighting_db((f0[..., None] * order).flatten()) / 10).view_as(amplitudes)
         band_weights = 10 ** (a_weighting_db(torch.linspace(0, self.rate / 2, len(self.noise))) / 10)
-        power = (heard.square() * weights / 2).sum(dim=-1) + (self.noise.square() * band_weights).mean()
+        power = (amplitudes.square() * weights / 2).sum(dim=-1) + (self.noise.square() * band_weights).mean()
         gain = 10 ** ((loudness - 10 * power.clamp(min=1e-12).log10()) / 20)[..., None]
-        tone, _ = oscillators(f0, gain * heard, self.hop_length, self.rate)
-        air, _ = filtered_noise((gain * self.noise)[:, :-1], white_noise(tone, tone.shape[1], generator))
-        return tone + air
+        tone, _ = oscillators(f0, gain * amplitudes, self.hop_length, self.rate)
+        breath, _ = filtered_noise((gain * self.noise)[:, :-1], white_noise(tone, tone.shape[1], generator))
+        return tone + breath
 
 
 def _pieces(sound: Tensor, controls: Controls, features: Extraction) -> Iterable[Piece]:
-    """Yield the pieces of a track in which something sounds most of the time."""
-    hop, there = features.hop_length, sounding(controls.loudness)
+    """Yield the pieces of a track that sound for more than half of their length."""
+    hop, sounds = features.hop_length, sounding(controls.loudness)
     points = round(PIECE_SECONDS * features.sample_rate / hop)
     for start in range(0, len(controls.f0) - points, points):
         ends = slice(start, start + points + 1)
         samples = sound[start * hop : (start + points) * hop]
-        if len(samples) == points * hop and there[ends].float().mean() > 0.5:
+        if len(samples) == points * hop and sounds[ends].float().mean() > 0.5:
             yield Piece(samples.clone(), controls.f0[ends], controls.loudness[ends])
 
 
@@ -138,8 +142,8 @@ def _shares(sound: Tensor, controls: Controls, harmonics: int, features: Extract
     magnitudes = STFT(size, features.hop_length)(sound).abs()
     voiced = features.voiced(controls)
     f0 = controls.f0[voiced]
-    there = audible(f0, harmonics, features.sample_rate)
+    is_audible = audible(f0, harmonics, features.sample_rate)
     bins = (f0[:, None] * torch.arange(1, harmonics + 1) * size / features.sample_rate).round().long()
     near = (bins[..., None] + torch.arange(-1, 2)).clamp(0, size // 2)
-    peaks = magnitudes.T[: len(voiced)][voiced].unsqueeze(1).expand(-1, harmonics, -1).gather(2, near).amax(dim=-1) * there
-    return peaks / peaks.sum(dim=1, keepdim=True).clamp(min=1e-9), there
+    peaks = magnitudes.T[: len(voiced)][voiced].unsqueeze(1).expand(-1, harmonics, -1).gather(2, near).amax(dim=-1) * is_audible
+    return peaks / peaks.sum(dim=1, keepdim=True).clamp(min=1e-9), is_audible

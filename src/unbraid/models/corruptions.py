@@ -1,51 +1,57 @@
-"""Corruptions: what spoils the input of a denoising autoencoder (Vincent et al., JMLR 2010).
+"""Corruptions of the input of a denoising autoencoder (Vincent et al., JMLR 2010).
 
-Each takes items [N, C, H, W], images or patches of a spectrogram [N, C, bins, frames], and gives new ones; all chance comes
-from the generator. Where the noise is other music, a denoising autoencoder is a separator: see `models.separators.mapping`.
+Each takes items [N, C, H, W], which are images or patches of a spectrogram [N, C, bins, frames], and returns new items of the
+same shape. All random numbers come from the generator that is passed. To remove other music instead of noise, use a separator:
+`models.separators.mapping`.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, check_counts
 
 
 @dataclass(frozen=True)
 class Nothing:
-    """Leaves items as they are."""
+    """Return items unchanged."""
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
+        """Return the items. Shape: [N, C, H, W] -> the same."""
         return items
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Adds white noise.
+    """Add white noise.
 
     Args:
-        deviation: its standard deviation; images and logarithmic magnitudes lie in [0, 1].
+        deviation: standard deviation of the noise, at least 0. Images and logarithmic magnitudes are in [0, 1].
+
+    Raises:
+        InputError: `deviation` is negative or not finite.
     """
 
     deviation: float
 
     def __post_init__(self) -> None:
         if not 0 <= self.deviation < math.inf:
-            raise InputError(f"deviation must be a number of at least 0, found {self.deviation}")
+            raise InputError("deviation", found=self.deviation, expected="a finite number of at least 0")
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
+        """Return the items with noise. Shape: [N, C, H, W] -> the same."""
         return items + self.deviation * torch.randn(items.shape, generator=generator, device=items.device)
 
 
 @dataclass(frozen=True)
 class ZeroMasking:
-    """Sets values to zero, each by itself.
+    """Set random values to zero. Each value is drawn independently.
 
     Args:
-        share: of the values, in [0, 1].
+        share: probability of a value to be set, in [0, 1].
     """
 
     share: float
@@ -54,15 +60,16 @@ class ZeroMasking:
         _check_share(self.share)
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
+        """Return the items with zeros. Shape: [N, C, H, W] -> the same."""
         return items * (_uniform(items, generator) >= self.share)
 
 
 @dataclass(frozen=True)
 class SaltAndPepper:
-    """Sets values to zero or one, each by itself.
+    """Set random values to zero or one, with equal probability. Each value is drawn independently.
 
     Args:
-        share: of the values, in [0, 1].
+        share: probability of a value to be set, in [0, 1].
     """
 
     share: float
@@ -71,6 +78,7 @@ class SaltAndPepper:
         _check_share(self.share)
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
+        """Return the items with zeros and ones. Shape: [N, C, H, W] -> the same."""
         uniform = _uniform(items, generator)
         salted = torch.where(uniform < self.share / 2, torch.ones_like(items), items)
         return torch.where((uniform >= self.share / 2) & (uniform < self.share), torch.zeros_like(items), salted)
@@ -78,61 +86,62 @@ class SaltAndPepper:
 
 @dataclass(frozen=True)
 class Strokes:
-    """Draws crosses: a row and a column of ones over each item.
+    """Draw crosses on each item: rows and columns of ones at random positions.
 
     Args:
-        count: of crosses.
-        width: of their strokes, in pixels.
+        count: number of crosses.
+        width: width of a row or column in pixels.
     """
 
     count: int
     width: int
 
     def __post_init__(self) -> None:
-        _check_at_least_one(count=self.count, width=self.width)
+        check_counts(count=self.count, width=self.width)
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
+        """Return the items with crosses. Shape: [N, C, H, W] -> the same."""
         crossed = _stretches(items, -2, self.count, self.width, self.width, generator)
         crossed = crossed | _stretches(items, -1, self.count, self.width, self.width, generator)
         return torch.where(crossed, torch.ones_like(items), items)
 
 
 @dataclass(frozen=True)
-class TimeMask:
-    """Sets stretches of frames to zero (Park et al., "SpecAugment", Interspeech 2019).
-
-    Args:
-        count: of stretches.
-        longest: the most frames one has.
-    """
+class _StretchMask:
+    """Set stretches along one axis to zero, at random positions and of random lengths."""
 
     count: int
     longest: int
+    axis: ClassVar[Literal[-1, -2]]
 
     def __post_init__(self) -> None:
-        _check_at_least_one(count=self.count, longest=self.longest)
+        check_counts(count=self.count, longest=self.longest)
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
-        return items * ~_stretches(items, -1, self.count, 1, self.longest, generator)
+        """Return the items with stretches of zeros. Shape: [N, C, H, W] -> the same."""
+        return items * ~_stretches(items, self.axis, self.count, 1, self.longest, generator)
 
 
-@dataclass(frozen=True)
-class FrequencyMask:
-    """Sets bands of bins to zero, as `TimeMask` does with frames.
+class TimeMask(_StretchMask):
+    """Set stretches of frames to zero (Park et al., "SpecAugment", Interspeech 2019).
 
     Args:
-        count: of bands.
-        longest: the most bins one has.
+        count: number of stretches in an item.
+        longest: largest length of a stretch in frames; the smallest is 1.
     """
 
-    count: int
-    longest: int
+    axis = -1
 
-    def __post_init__(self) -> None:
-        _check_at_least_one(count=self.count, longest=self.longest)
 
-    def __call__(self, items: Tensor, generator: Generator) -> Tensor:
-        return items * ~_stretches(items, -2, self.count, 1, self.longest, generator)
+class FrequencyMask(_StretchMask):
+    """Set bands of bins to zero (Park et al., "SpecAugment", Interspeech 2019).
+
+    Args:
+        count: number of bands in an item.
+        longest: largest height of a band in bins; the smallest is 1.
+    """
+
+    axis = -2
 
 
 def _uniform(items: Tensor, generator: Generator) -> Tensor:
@@ -140,24 +149,18 @@ def _uniform(items: Tensor, generator: Generator) -> Tensor:
 
 
 def _stretches(items: Tensor, axis: Literal[-1, -2], count: int, shortest: int, longest: int, generator: Generator) -> Tensor:
-    """Where stretches lie along an axis, drawn for each item. Shape: bool [N, 1, H or 1, W or 1]."""
+    """Draw stretches along an axis of each item, True inside a stretch. Shape: [N, C, H, W] -> [N, 1, H or 1, W or 1]."""
     n, size = len(items), items.shape[axis]
     longest = min(longest, size)
     shortest = min(shortest, longest)
     uniform = torch.rand(2, n, count, 1, generator=generator, device=items.device)
     lengths = shortest + (uniform[0] * (longest - shortest + 1)).long()
     starts = (uniform[1] * (size - lengths + 1)).long()
-    places = torch.arange(size, device=items.device)
-    inside = ((places >= starts) & (places < starts + lengths)).any(dim=1)
+    positions = torch.arange(size, device=items.device)
+    inside = ((positions >= starts) & (positions < starts + lengths)).any(dim=1)
     return inside[:, None, None, :] if axis == -1 else inside[:, None, :, None]
 
 
 def _check_share(share: float) -> None:
     if not 0 <= share <= 1:
-        raise InputError(f"share must lie in [0, 1], found {share}")
-
-
-def _check_at_least_one(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, found {value}")
+        raise InputError("share", found=share, expected="a number in [0, 1]")

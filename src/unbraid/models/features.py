@@ -1,6 +1,6 @@
-"""Features: what an autoencoder rebuilds, as patches or as vectors, and the way back to sound.
+"""Features: the values that an autoencoder reconstructs, and the conversion from and to audio or images.
 
-Networks see patches [N, C, H, W] or vectors [M, D]; a vector is a frame of a spectrogram or a whole image.
+A network takes patches [N, C, H, W] or vectors [M, D]. A vector is one frame of a spectrogram or a whole image.
 """
 
 import math
@@ -16,7 +16,13 @@ from unbraid.runs.errors import InputError
 
 
 class Features(nn.Module, ABC):
-    """Makes items of a batch. `shape` is a patch's (C, H, W), `vector_size` a vector's, `kind` what the data must be."""
+    """Compute the patches and vectors of a batch.
+
+    Attributes:
+        kind: kind of data that the features can be computed of.
+        shape: shape (C, H, W) of a patch.
+        vector_size: number of values in a vector.
+    """
 
     kind: ClassVar[Literal["audio", "images"]]
     shape: tuple[int, int, int]
@@ -24,27 +30,28 @@ class Features(nn.Module, ABC):
 
     @abstractmethod
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Patches [N, C, H, W] of a batch of the data set, and what each one is: the number of its label or source [N]."""
+        """Return the patches of a batch [N, C, H, W], and the number of the label or source of each patch [N]."""
 
     @abstractmethod
     def vectors(self, patches: Tensor) -> Tensor:
-        """Shape: [N, C, H, W] -> [M, vector_size]."""
+        """Cut patches into vectors. Shape: [N, C, H, W] -> [M, vector_size]."""
 
     @abstractmethod
     def patches(self, vectors: Tensor) -> Tensor:
-        """The inverse of `vectors`. Shape: [M, vector_size] -> [N, C, H, W]."""
+        """Join vectors to patches, the inverse of `vectors`. Shape: [M, vector_size] -> [N, C, H, W]."""
 
     @property
     def vectors_per_patch(self) -> int:
+        """Return the number of vectors in a patch."""
         c, h, w = self.shape
         return c * h * w // self.vector_size
 
 
 class Pixels(Features):
-    """Images of one channel, each a vector of all its pixels.
+    """Use the pixels of images with one channel. A vector has all pixels of an image.
 
     Args:
-        size: of an image, in pixels each way.
+        size: width and height of an image in pixels.
     """
 
     kind = "images"
@@ -54,26 +61,33 @@ class Pixels(Features):
         self.shape, self.vector_size = (1, size, size), size * size
 
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return the images [N, 1, size, size] and their labels [N]."""
         return batch.pixels, batch.labels
 
     def vectors(self, patches: Tensor) -> Tensor:
+        """Return the pixels of each image. Shape: [N, 1, size, size] -> [N, size * size]."""
         return patches.flatten(start_dim=1)
 
     def patches(self, vectors: Tensor) -> Tensor:
+        """Return images from their pixels. Shape: [N, size * size] -> [N, 1, size, size]."""
         return vectors.view(-1, *self.shape)
 
 
 class Spectra(Features):
-    """Magnitudes of each target of a mixture; a vector is one frame of one channel.
+    """Use the STFT magnitudes of each target of a mixture. A vector is one frame of one channel.
 
     Args:
-        sample_rate: of the waveforms, in Hz.
-        channels: of the waveforms.
-        chunk_seconds: length of a patch.
+        sample_rate: sample rate of the waveforms in Hz.
+        channels: number of channels of the waveforms, 1 or 2.
+        chunk_seconds: length of a patch in seconds.
         stft: the transform.
-        bins: how many are kept, from the lowest on; those above are silent on the way back.
-        magnitude: `linear`: relative to a sine of full scale; `log`: in dB, from `floor_db` as 0 to full scale as 1.
-        floor_db: what is quieter is not told apart, in dB of full scale.
+        bins: number of bins that are kept, starting at 0 Hz. The other bins are silent after reconstruction.
+        magnitude: scale of the magnitudes. `linear`: relative to a sine of full scale; `log`: in dB, mapped to [0, 1] from
+            `floor_db` to full scale.
+        floor_db: lower limit of `log` magnitudes in dB of full scale, below 0. Quieter bins have the value 0.
+
+    Raises:
+        InputError: an argument is out of range.
     """
 
     kind = "audio"
@@ -90,17 +104,20 @@ class Spectra(Features):
     ) -> None:
         super().__init__()
         if not 1 <= bins <= stft.n_fft // 2 + 1:
-            raise InputError(f"bins must lie in [1, {stft.n_fft // 2 + 1}], those of n_fft={stft.n_fft}, found {bins}")
+            raise InputError(
+                "bins", found=bins, expected=f"1 to {stft.n_fft // 2 + 1}, the number of bins of n_fft = {stft.n_fft}"
+            )
         if channels not in (1, 2):
-            raise InputError(f"channels must be 1 or 2, found {channels}")
+            raise InputError("channels", found=channels, expected="1 or 2")
         if not -math.inf < floor_db < 0:
-            raise InputError(f"floor_db must be a number below 0 dB, found {floor_db}")
+            raise InputError("floor_db", found=floor_db, expected="a finite number of dB below 0")
         self.sample_rate, self.channels, self.stft = sample_rate, channels, stft
         self.magnitude, self.floor_db = magnitude, floor_db
         self.shape, self.vector_size = (channels, bins, stft.frames(round(chunk_seconds * sample_rate))), bins
         self.full_scale = float(stft.window.sum()) / 2
 
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return the patches of all sources of a batch, and the number of the source of each patch."""
         sources = batch.sources
         spectra = self.analyse(sources.flatten(0, 1))
         patches = self.cut(spectra)
@@ -108,14 +125,14 @@ class Spectra(Features):
         return patches, labels.repeat_interleave(len(patches) // len(labels))
 
     def analyse(self, waveforms: Tensor) -> Tensor:
-        """What networks see of waveforms. Shape: [N, C, samples] -> [N, C, bins, T]."""
+        """Return the scaled magnitudes of waveforms. Shape: [N, C, samples] -> [N, C, bins, T]."""
         relative = self.stft(waveforms).abs()[..., : self.vector_size, :] / self.full_scale
         if self.magnitude == "linear":
             return relative
         return (1 - 20 * relative.clamp(min=1e-12).log10() / self.floor_db).clamp(0, 1)
 
     def magnitudes(self, spectra: Tensor) -> Tensor:
-        """STFT magnitudes again, silent below the floor. Shape: [..., bins, T] -> [..., n_fft // 2 + 1, T]."""
+        """Return STFT magnitudes, the inverse of `analyse`. Shape: [..., bins, T] -> [..., n_fft // 2 + 1, T]."""
         if self.magnitude == "linear":
             relative = spectra.clamp(min=0)
         else:
@@ -123,21 +140,24 @@ class Spectra(Features):
         return functional.pad(relative * self.full_scale, (0, 0, 0, self.stft.n_fft // 2 + 1 - self.vector_size))
 
     def cut(self, spectra: Tensor) -> Tensor:
-        """Spectra of any length as patches; the last one of each ends in silence.
+        """Cut spectra of any length into n patches each. The last patch is padded with silence.
 
-        Shape: [N, C, bins, T] -> [N * n, C, H, W].
+        Shape:
+            [N, C, bins, T] -> [N * n, C, H, W].
         """
         c, h, w = self.shape
-        whole = functional.pad(spectra, (0, -spectra.shape[-1] % w))
-        return whole.unflatten(-1, (-1, w)).permute(0, 3, 1, 2, 4).reshape(-1, c, h, w)
+        padded = functional.pad(spectra, (0, -spectra.shape[-1] % w))
+        return padded.unflatten(-1, (-1, w)).permute(0, 3, 1, 2, 4).reshape(-1, c, h, w)
 
     def join(self, patches: Tensor, frames: int) -> Tensor:
-        """The inverse of `cut` for one spectrum. Shape: [n, C, H, W] -> [C, bins, frames]."""
+        """Join the patches of one spectrum, the inverse of `cut`. Shape: [n, C, H, W] -> [C, bins, frames]."""
         return patches.permute(1, 2, 0, 3).flatten(-2)[..., :frames]
 
     def vectors(self, patches: Tensor) -> Tensor:
+        """Return the frames of all patches and channels. Shape: [N, C, H, W] -> [N * C * W, H]."""
         return patches.transpose(-1, -2).reshape(-1, self.vector_size)
 
     def patches(self, vectors: Tensor) -> Tensor:
+        """Join frames to patches. Shape: [N * C * W, H] -> [N, C, H, W]."""
         c, h, w = self.shape
         return vectors.view(-1, c, w, h).transpose(-1, -2)

@@ -1,4 +1,4 @@
-"""A trained instrument, as a library uses it: played by pitch and loudness, which it finds in other sounds, too."""
+"""Trained instruments for use from Python: synthesis from pitch and loudness, and extraction of both from other sounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from unbraid.runs.errors import InputError, check_seed
 from unbraid.runs.weights import rebuilt
 
 BUILT = ("unbraid.nets.ddsp", "unbraid.data.controls", "unbraid.dsp.pitch")
-SAME_GRID = 1e-3  # share by which two rates of control points may differ
+RATE_TOLERANCE = 1e-3  # relative difference up to which two rates of control points count as equal
 
 
 @dataclass
 class Player:
-    """An instrument with its weights, on the CPU.
+    """Play a trained instrument on the CPU.
 
     Args:
-        instrument: pitch and loudness to sound.
-        features: how it finds them in other sounds.
-        folder: of the run.
-        config: of the run.
+        instrument: trained network from pitch and loudness to sound.
+        features: extraction of pitch and loudness from other sounds.
+        folder: folder of the run.
+        config: config of the run.
     """
 
     instrument: Instrument
@@ -38,90 +38,133 @@ class Player:
 
     @property
     def sample_rate(self) -> int:
-        """Of what it plays, in Hz."""
+        """Return the sample rate of the sound in Hz."""
         return self.instrument.sample_rate
 
     @property
     def frames_per_second(self) -> float:
-        """Control points."""
+        """Return the number of control points per second."""
         return self.instrument.sample_rate / self.instrument.hop_length
 
     def synthesise(
         self, f0: Tensor | Sequence[float], loudness: Tensor | Sequence[float], frames_per_second: float | None = None,
         timbre: Tensor | None = None, reverb: bool = True, seed: int = 0,
     ) -> Tensor:  # fmt: skip
-        """Play.
+        """Synthesise sound from pitch and loudness.
 
         Args:
-            f0: at each control point, in Hz; where nothing shall sound too.
-            loudness: A-weighted, in dB, as `unbraid.dsp.synthesis.loudness` measures it.
-            frames_per_second: of these points, if it is to be checked.
-            timbre: of an instrument with a latent: a sound at `sample_rate` of the same length, from which it is taken.
-            reverb: with the room.
-            seed: of the noise.
+            f0: pitch at each control point in Hz, from 20 to 4000. Silent points need a pitch, too.
+            loudness: A-weighted loudness at each control point in dB, as measured by `unbraid.dsp.synthesis.loudness`.
+            frames_per_second: number of control points per second. If given, it is compared with that of the instrument.
+            timbre: sound from which the latent is computed, at `sample_rate` and of the same length. Required if the
+                instrument has a latent.
+            reverb: whether the learned reverberation is applied.
+            seed: random seed of the noise.
 
         Shape:
             [F], [F], timbre [samples] -> [F * sample_rate / frames_per_second].
 
+        Returns:
+            The waveform.
+
         Raises:
-            InputError: the points are not as many, not numbers, on another grid, or the pitch lies outside 20 to 4000 Hz.
+            InputError: an argument has the wrong shape, is not finite, or is out of range.
         """
         hz, level = (torch.as_tensor(values, dtype=torch.float32) for values in (f0, loudness))
         if hz.ndim != 1 or hz.shape != level.shape or not len(hz):
-            raise InputError(f"f0 and loudness: expected the same number of points, found {[*hz.shape]} and {[*level.shape]}")
-        if frames_per_second is not None and abs(frames_per_second / self.frames_per_second - 1) > SAME_GRID:
-            raise InputError(f"frames_per_second={frames_per_second:g}: the instrument has {self.frames_per_second:g}")
+            shapes = f"shapes {[*hz.shape]} and {[*level.shape]}"
+            raise InputError("f0 and loudness", found=shapes, expected="the same number of control points")
+        if frames_per_second is not None and abs(frames_per_second / self.frames_per_second - 1) > RATE_TOLERANCE:
+            expected = f"{self.frames_per_second:g}, as in training"
+            raise InputError("frames_per_second", found=f"{frames_per_second:g}", expected=expected)
         check_pitch(hz, "f0")
         check_seed(seed)
         if not level.isfinite().all():
-            raise InputError("loudness: holds NaN or infinite values")
+            raise InputError("loudness", "has NaN or infinite values")
         pieces = self.instrument.perform(hz, level, self._coefficients(timbre, len(hz)), seed=seed, dry=not reverb)
         return torch.cat([sound for sound, _ in pieces])
 
     def _coefficients(self, timbre: Tensor | None, points: int) -> Tensor | None:
         if self.instrument.timbre is None:
             if timbre is not None:
-                raise InputError("timbre: the instrument has no latent to take it up")
+                raise InputError("timbre", "the instrument has no latent", expected="None")
             return None
         if timbre is None or timbre.ndim != 1:
-            raise InputError("timbre: the instrument has a latent, expected a sound [samples] to take it from")
-        found = self.instrument.coefficients(timbre[None])[0]
-        if len(found) < points:
-            raise InputError(f"timbre: has {len(found)} control points, expected {points}")
-        return found[:points]
+            raise InputError("timbre", "the instrument has a latent", expected="a waveform of shape [samples]")
+        coefficients = self.instrument.coefficients(timbre[None])[0]
+        if len(coefficients) < points:
+            raise InputError("timbre", "too short", found=f"{len(coefficients)} control points", expected=f"at least {points}")
+        return coefficients[:points]
 
     def listen(self, waveform: Tensor, sample_rate: int) -> Controls:
-        """Pitch and loudness of a sound. Shape: [samples] -> [samples // hop_length + 1] each; InputError at another rate."""
+        """Return pitch and loudness of a sound.
+
+        Args:
+            waveform: one channel of sound.
+            sample_rate: sample rate of the waveform in Hz.
+
+        Shape:
+            [samples] -> [samples // hop_length + 1] each.
+
+        Returns:
+            Pitch in Hz and loudness in dB at each control point.
+
+        Raises:
+            InputError: the sample rate is not that of the instrument, or the waveform has another shape or values not finite.
+        """
         if sample_rate != self.sample_rate:
-            raise InputError(f"sample_rate={sample_rate}: the instrument hears at {self.sample_rate} Hz; resample the waveform")
+            raise InputError(
+                "sample_rate",
+                found=sample_rate,
+                expected=f"{self.sample_rate} Hz, as in training",
+                hint="Resample the waveform.",
+            )
         if waveform.ndim != 1 or not waveform.isfinite().all():
-            raise InputError(f"waveform: expected numbers in the shape [samples], found {[*waveform.shape]}")
+            raise InputError("waveform", found=f"shape {[*waveform.shape]}", expected="finite values of shape [samples]")
         return self.features.settled(self.features(waveform.float()))
 
 
 def check_pitch(hz: Tensor, name: str) -> None:
-    """InputError where it is none that an instrument could play."""
+    """Check that an instrument can play a pitch.
+
+    Args:
+        hz: pitch in Hz at each control point.
+        name: argument that an error names.
+
+    Raises:
+        InputError: a value is outside 20 to 4000 Hz.
+    """
     lowest, highest = float(hz.min()), float(hz.max())
-    if not (lowest >= LOWEST_HZ and highest <= HIGHEST_HZ):  # NaN is neither
-        found = f"{lowest:.4g} to {highest:.4g}"
-        raise InputError(f"{name}: expected pitch from {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz, found {found}")
+    if not (lowest >= LOWEST_HZ and highest <= HIGHEST_HZ):  # false for NaN, too
+        found = f"{lowest:.4g} to {highest:.4g} Hz"
+        raise InputError(name, "pitch is out of range", found=found, expected=f"{LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz")
 
 
 def is_instrument(config: DictConfig) -> bool:
-    """Whether a run's config is of one."""
+    """Return whether the config of a run describes an instrument."""
     return node_at(config, "model.net._target_") == f"{Instrument.__module__}.{Instrument.__name__}"
 
 
 def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
-    """Of a run of an instrument, however hostile its config.
+    """Load the instrument of a run. The config does not have to be trusted: only classes of `BUILT` are created.
+
+    Args:
+        config: config of the run.
+        folder: folder of the run.
+        checkpoint: `best`, `last` or a checkpoint file.
+
+    Returns:
+        The instrument in evaluation mode.
 
     Raises:
-        InputError: the config names what may not be built, or the weights are of another model.
+        InputError: the config names a class that may not be created, or the weights are those of another model.
     """
     check(OmegaConf.create({"features": config.get("features"), "net": config.model.net}), _InstrumentConfig, BUILT)
     features = build(config.features)
     if not isinstance(features, Extraction):
-        raise InputError(f"{folder}/config.yaml: features are a {type(features).__name__}, expected pitch and loudness")
+        raise InputError(
+            f"{folder}/config.yaml", "features of another kind", found=type(features).__name__, expected=Extraction.__name__
+        )
     make = build(config.model.net)
     instrument: Instrument = rebuilt(
         lambda: make(sample_rate=features.sample_rate, hop_length=features.hop_length),

@@ -1,0 +1,1 @@
+"""Networks: modules with tensors as input and output, without STFT or loss."""

@@ -1,7 +1,8 @@
-"""Networks of well-kept libraries behind one face: mixture waveforms to the waveforms of all sources, as long as they came.
+"""Adapters for networks of other libraries, which map a mixture waveform to source waveforms of the same length.
 
-`HDemucs` and `ConvTasNet` are torchaudio's, `BSRoformer` and `MelBandRoformer` those of the `bs-roformer` package. Each adapter
-holds the library's own module as `net`, so that its published weights load under that prefix, and adds nothing that learns.
+`HDemucs` and `ConvTasNet` are from torchaudio, `BSRoformer` and `MelBandRoformer` from the package `bs-roformer`. Each adapter
+stores the library's module as `net`, so that published weights can be loaded with this prefix. An adapter has no parameters of
+its own.
 """
 
 from collections.abc import Sequence
@@ -9,41 +10,42 @@ from typing import Any, Literal
 
 import torchaudio
 from torch import Tensor, nn
-from torch.nn import functional
 
+from unbraid.nets.libraries import check_length, create, masks_in_float32, run_whole_hops
 from unbraid.runs.errors import InputError
 
 SIXTY_TWO_BANDS = (*(2,) * 24, *(4,) * 12, *(12,) * 8, *(24,) * 8, *(48,) * 8, 128, 129)  # of 1025 bins (Lu et al. 2023)
 
 
 class HDemucs(nn.Module):
-    """Hybrid Demucs: U-Nets of the waveform and of the spectrogram that meet in the middle (Défossez, MDX workshop 2021).
+    """Apply Hybrid Demucs: two U-Nets, of waveform and spectrogram, with a common bottleneck (Défossez, MDX workshop 2021).
 
     Args:
-        sources: how many.
-        audio_channels: of the waveforms.
-        channels: of the first layer.
-        growth: by which each layer has more than the one before.
-        n_fft: of its own transform, whose hop is a quarter; layers must halve it until one bin is left, as 6 of them do 4096.
-        depth: layers of the encoder.
-        freq_emb: weight of the embedding of frequencies; 0: none.
-        emb_scale: by which that embedding learns faster.
-        emb_smooth: it starts out smooth.
-        kernel_size: of the convolutions.
-        time_stride: of those in time, once one frequency is left.
-        stride: of the others.
-        context: of the 1 × 1 convolutions of the decoder, to either side.
-        context_enc: the same of the encoder.
-        norm_starts: the first layer with group normalisation.
-        norm_groups: of it.
-        dconv_depth: layers of the residual branches.
-        dconv_comp: by which these have fewer channels.
-        dconv_attn: the first layer with local attention in them.
-        dconv_lstm: the first layer with an LSTM in them.
-        dconv_init: scale that they start from.
+        sources: number of sources.
+        audio_channels: number of channels of the waveforms.
+        channels: number of channels of the first layer.
+        growth: factor of the number of channels from layer to layer.
+        n_fft: length of the transform in samples; the hop is a quarter of it. `depth` layers must reduce its bins to one; 6
+            layers do for 4096.
+        depth: number of encoder layers.
+        freq_emb: weight of the frequency embedding; 0: without it.
+        emb_scale: factor of the learning rate of the frequency embedding.
+        emb_smooth: whether the frequency embedding is initialised smoothly over frequency.
+        kernel_size: size of the kernels.
+        time_stride: stride in time of the layers after only one frequency is left.
+        stride: stride of the other layers.
+        context: number of steps on either side in the 1 × 1 convolutions of the decoder.
+        context_enc: number of steps on either side in the 1 × 1 convolutions of the encoder.
+        norm_starts: index of the first layer with group normalisation.
+        norm_groups: number of groups of the normalisation.
+        dconv_depth: number of layers of a residual branch.
+        dconv_comp: factor by which a residual branch has fewer channels.
+        dconv_attn: index of the first layer with local attention in its residual branch.
+        dconv_lstm: index of the first layer with an LSTM in its residual branch.
+        dconv_init: initial scale of the residual branches.
 
     Shape:
-        [B, C, T] -> [B, S, C, T], T from `n_fft` on.
+        [B, C, T] -> [B, S, C, T], with T at least `n_fft`.
     """
 
     def __init__(
@@ -71,44 +73,44 @@ class HDemucs(nn.Module):
         dconv_init: float = 1e-4,
     ) -> None:
         super().__init__()
-        self.n_fft, self.stride = n_fft, n_fft // 4  # in samples, of frames and of the waveform at the bottom
-        self.net = _made(
+        self.n_fft, self.stride = n_fft, n_fft // 4  # in samples, of the STFT and of the coarsest waveform layer
+        self.net = create(
             torchaudio.models.HDemucs,
             [f"source {s}" for s in range(sources)], audio_channels, channels, growth, n_fft, depth, freq_emb, emb_scale,
             emb_smooth, kernel_size, time_stride, stride, context, context_enc, norm_starts, norm_groups, dconv_depth,
             dconv_comp, dconv_attn, dconv_lstm, dconv_init,
         )  # fmt: skip
         for layer in self.net.time_encoder:
-            if layer.empty:  # has a norm that is never used, which processes that share gradients would wait for
+            if layer.empty:  # its norm is never used, and DDP would wait for its gradient
                 layer.norm1.requires_grad_(False)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        if mixture.shape[-1] < self.n_fft:
-            raise InputError(
-                f"the chunk is too short: n_fft = {self.n_fft} needs at least as many samples, found {mixture.shape[-1]}"
-            )
+        """Return the sources. Shape: [B, C, T] -> [B, S, C, T]."""
+        check_length(mixture.shape[-1], self.n_fft, f"n_fft = {self.n_fft}")
         return self.net(mixture)
 
 
 class ConvTasNet(nn.Module):
-    """Masks of a learned transform by dilated convolutions (Luo & Mesgarani, TASLP 2019), each channel by itself.
+    """Apply Conv-TasNet: masks of a learned transform by dilated convolutions (Luo & Mesgarani, TASLP 2019).
+
+    Channels are separated independently.
 
     Args:
-        sources: how many.
-        enc_kernel_size: window of the learned transform in samples, L in the paper; its hop is half of it.
-        enc_num_feats: its size, N.
-        msk_kernel_size: of the convolutions, P.
-        msk_num_feats: channels between the blocks, B and Sc.
-        msk_num_hidden_feats: channels in the blocks, H.
-        msk_num_layers: blocks in a stack, each with twice the dilation of the one before, X.
-        msk_num_stacks: stacks, R.
-        msk_activate: what makes the masks.
+        sources: number of sources.
+        enc_kernel_size: window of the learned transform in samples, L in the paper, an even number. The hop is half of it.
+        enc_num_feats: number of filters of the learned transform, N in the paper.
+        msk_kernel_size: kernel size of the dilated convolutions, P in the paper, an odd number.
+        msk_num_feats: number of channels between blocks, B and Sc in the paper.
+        msk_num_hidden_feats: number of channels in a block, H in the paper.
+        msk_num_layers: number of blocks in a stack, X in the paper. The dilation doubles from block to block.
+        msk_num_stacks: number of stacks, R in the paper.
+        msk_activate: activation function of the masks.
 
     Shape:
-        [B, C, T] -> [B, S, C, T], T from `enc_kernel_size` on.
+        [B, C, T] -> [B, S, C, T], with T at least `enc_kernel_size`.
 
     Raises:
-        InputError: the convolutions' sizes do not suit them, or a chunk is too short.
+        InputError: the library refuses the arguments, or a chunk is too short.
     """
 
     def __init__(
@@ -125,59 +127,57 @@ class ConvTasNet(nn.Module):
     ) -> None:
         super().__init__()
         if enc_kernel_size < 2 or enc_kernel_size % 2:
-            raise InputError(f"a Conv-TasNet's enc_kernel_size must be even, found {enc_kernel_size}")
+            raise InputError("ConvTasNet.enc_kernel_size", found=enc_kernel_size, expected="an even number")
         if msk_kernel_size < 1 or msk_kernel_size % 2 == 0:
-            raise InputError(f"a Conv-TasNet's msk_kernel_size must be odd, found {msk_kernel_size}")
+            raise InputError("ConvTasNet.msk_kernel_size", found=msk_kernel_size, expected="an odd number")
         self.window, self.stride = enc_kernel_size, enc_kernel_size // 2
-        self.net = _made(
+        self.net = create(
             torchaudio.models.ConvTasNet,
             sources, enc_kernel_size, enc_num_feats, msk_kernel_size, msk_num_feats, msk_num_hidden_feats, msk_num_layers,
             msk_num_stacks, msk_activate,
         )  # fmt: skip
 
     def forward(self, mixture: Tensor) -> Tensor:
+        """Return the sources. Shape: [B, C, T] -> [B, S, C, T]."""
         # b batch, s source, c channel, n sample
         b, c, n = mixture.shape
-        if n < self.window:
-            raise InputError(
-                f"the chunk is too short: enc_kernel_size = {self.window} needs at least as many samples, found {n}"
-            )
+        check_length(n, self.window, f"enc_kernel_size = {self.window}")
         return self.net(mixture.reshape(b * c, 1, n)).unflatten(0, (b, c)).movedim(1, 2)
 
 
 class BSRoformer(nn.Module):
-    """Band-split RoPE transformer: complex masks by attention over time and over bands in turn (Lu et al., ICASSP 2024).
+    """Apply the Band-split RoPE transformer: complex masks by attention over time and bands (Lu et al., ICASSP 2024).
 
-    Beside the paper's it has residuals of the attention's values, as the package does.
+    In addition to the paper, the package has residual connections of the attention values.
 
     Args:
-        sources: how many.
-        audio_channels: of the waveforms.
-        dim: of the embedding of a band in a frame.
-        depth: pairs of transformers.
-        time_transformer_depth: layers of those over time.
-        freq_transformer_depth: layers of those over bands.
-        freqs_per_bands: bins of each band, from the lowest; together `n_fft // 2 + 1`.
-        dim_head: of each head.
-        heads: of the attention.
-        attn_dropout: probability, of the attention.
-        ff_dropout: probability, of the layers between.
-        flash_attn: attention as one operation that keeps no matrix of it.
-        num_residual_streams: 1 is the paper's; with more, hyper-connections mix them.
-        num_residual_fracs: of the hyper-connections.
-        mc_hyper_conn_sinkhorn_iters: of the hyper-connections.
-        n_fft: window and length of its transform in samples.
-        hop_length: step of its transform in samples.
-        normalized: its transform is divided by the square root of `n_fft`.
-        zero_dc: nothing is left at 0 Hz.
-        mask_estimator_depth: layers of the networks that make the masks.
-        use_pope: polar instead of rotary positions.
+        sources: number of sources.
+        audio_channels: number of channels of the waveforms.
+        dim: size of the embedding of a band in a frame.
+        depth: number of pairs of transformers, one over time and one over bands.
+        time_transformer_depth: number of layers of each transformer over time.
+        freq_transformer_depth: number of layers of each transformer over bands.
+        freqs_per_bands: number of bins of each band, starting at 0 Hz. Their sum is `n_fft // 2 + 1`.
+        dim_head: size of an attention head.
+        heads: number of attention heads.
+        attn_dropout: dropout probability of the attention.
+        ff_dropout: dropout probability of the feed-forward layers.
+        flash_attn: whether attention is computed as one operation, without storing the attention matrix.
+        num_residual_streams: number of residual streams; 1 as in the paper. Hyper-connections mix several streams.
+        num_residual_fracs: number of fractions of the hyper-connections.
+        mc_hyper_conn_sinkhorn_iters: number of Sinkhorn iterations of the hyper-connections.
+        n_fft: length of the window and of the transform in samples.
+        hop_length: step between frames in samples.
+        normalized: whether the transform is divided by the square root of `n_fft`.
+        zero_dc: whether the output is set to 0 at 0 Hz.
+        mask_estimator_depth: number of layers of the mask estimators.
+        use_pope: whether positions are encoded by PoPE (polar) instead of RoPE (rotary).
 
     Shape:
-        [B, C, T] -> [B, S, C, T], T above `n_fft // 2`.
+        [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`.
 
     Raises:
-        InputError: the package is not installed, bands and bins disagree, or a chunk is too short.
+        InputError: the package is not installed, the bands do not cover the bins, or a chunk is too short.
     """
 
     def __init__(
@@ -207,13 +207,12 @@ class BSRoformer(nn.Module):
         super().__init__()
         bins = n_fft // 2 + 1
         if len(freqs_per_bands) < 2 or min(freqs_per_bands) < 1 or sum(freqs_per_bands) != bins:
-            raise InputError(
-                f"freqs_per_bands must be two or more positive numbers whose sum is n_fft // 2 + 1 = {bins}, found "
-                f"{len(freqs_per_bands)} whose sum is {sum(freqs_per_bands)}"
-            )
+            found = f"{len(freqs_per_bands)} bands with {sum(freqs_per_bands)} bins"
+            expected = f"two or more positive numbers with the sum n_fft // 2 + 1 = {bins}"
+            raise InputError("BSRoformer.freqs_per_bands", found=found, expected=expected)
         self.n_fft, self.hop_length, self.stride = n_fft, hop_length, hop_length
-        self.net = _made(
-            _of_package("BSRoformer", "bs_roformer"), dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
+        self.net = create(
+            _class_of_package("BSRoformer", "bs_roformer"), dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
             time_transformer_depth=time_transformer_depth, freq_transformer_depth=freq_transformer_depth,
             freqs_per_bands=tuple(freqs_per_bands), dim_head=dim_head, heads=heads, attn_dropout=attn_dropout,
             ff_dropout=ff_dropout, flash_attn=flash_attn, num_residual_streams=num_residual_streams,
@@ -221,45 +220,43 @@ class BSRoformer(nn.Module):
             stft_n_fft=n_fft, stft_hop_length=hop_length, stft_win_length=n_fft, stft_normalized=normalized,
             zero_dc=zero_dc, mask_estimator_depth=mask_estimator_depth, use_pope=use_pope,
         )  # fmt: skip
-        _masks_in_float32(self.net)
+        masks_in_float32(self.net)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        return _all_samples(self.net, mixture, self.n_fft, self.hop_length)
+        """Return the sources. Shape: [B, C, T] -> [B, S, C, T]."""
+        return run_whole_hops(self.net, mixture, self.n_fft, self.hop_length)
 
 
 class MelBandRoformer(nn.Module):
-    """As `BSRoformer`, with overlapping bands on the mel scale (Wang, Lu & Won, ISMIR late-breaking 2023).
+    """Apply the Mel-band RoFormer: `BSRoformer` with overlapping mel bands (Wang, Lu & Won, ISMIR late-breaking 2023).
 
     Args:
-        sources: how many.
-        audio_channels: of the waveforms.
-        dim: of the embedding of a band in a frame.
-        depth: groups of transformers.
-        time_transformer_depth: layers of those over time.
-        freq_transformer_depth: layers of those over bands.
-        linear_transformer_depth: layers of those over both, with linear attention; 0 is the paper's.
-        num_bands: of the mel scale.
-        dim_head: of each head.
-        heads: of the attention.
-        attn_dropout: probability, of the attention.
-        ff_dropout: probability, of the layers between.
-        flash_attn: attention as one operation that keeps no matrix of it.
-        add_value_residual: residuals of the attention's values.
-        num_residual_streams: 1 is the paper's; with more, hyper-connections mix them.
-        num_residual_fracs: of the hyper-connections.
-        sample_rate: which the mel scale is of, in Hz.
-        n_fft: window and length of its transform in samples.
-        hop_length: step of its transform in samples.
-        normalized: its transform is divided by the square root of `n_fft`.
-        zero_dc: nothing is left at 0 Hz.
-        mask_estimator_depth: hidden layers of the networks that make the masks.
-        use_pope: polar instead of rotary positions.
+        sources: number of sources.
+        audio_channels: number of channels of the waveforms.
+        dim: size of the embedding of a band in a frame.
+        depth: number of groups of transformers.
+        time_transformer_depth: number of layers of each transformer over time.
+        freq_transformer_depth: number of layers of each transformer over bands.
+        linear_transformer_depth: number of layers of each transformer with linear attention over both; 0 as in the paper.
+        num_bands: number of mel bands.
+        dim_head: size of an attention head.
+        heads: number of attention heads.
+        attn_dropout: dropout probability of the attention.
+        ff_dropout: dropout probability of the feed-forward layers.
+        flash_attn: whether attention is computed as one operation, without storing the attention matrix.
+        add_value_residual: whether attention values have residual connections.
+        num_residual_streams: number of residual streams; 1 as in the paper. Hyper-connections mix several streams.
+        num_residual_fracs: number of fractions of the hyper-connections.
+        sample_rate: sample rate of the waveforms in Hz, for the mel bands.
+        n_fft: length of the window and of the transform in samples.
+        hop_length: step between frames in samples.
+        normalized: whether the transform is divided by the square root of `n_fft`.
+        zero_dc: whether the output is set to 0 at 0 Hz.
+        mask_estimator_depth: number of hidden layers of the mask estimators.
+        use_pope: whether positions are encoded by PoPE (polar) instead of RoPE (rotary).
 
     Shape:
-        [B, C, T] -> [B, S, C, T], T above `n_fft // 2`.
-
-    Raises:
-        InputError: the package is not installed, some bins are in no band, or a chunk is too short.
+        [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`.
     """
 
     def __init__(
@@ -289,9 +286,9 @@ class MelBandRoformer(nn.Module):
         use_pope: bool = False,
     ) -> None:
         super().__init__()
-        make = _of_package("MelBandRoformer", "mel_band_roformer")
+        make = _class_of_package("MelBandRoformer", "mel_band_roformer")
         self.n_fft, self.hop_length, self.stride = n_fft, hop_length, hop_length
-        self.net = _made(
+        self.net = create(
             make, dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
             time_transformer_depth=time_transformer_depth, freq_transformer_depth=freq_transformer_depth,
             linear_transformer_depth=linear_transformer_depth, num_bands=num_bands, dim_head=dim_head, heads=heads,
@@ -300,50 +297,29 @@ class MelBandRoformer(nn.Module):
             zero_dc=zero_dc, mask_estimator_depth=mask_estimator_depth, add_value_residual=add_value_residual,
             num_residual_streams=num_residual_streams, num_residual_fracs=num_residual_fracs, use_pope=use_pope,
         )  # fmt: skip
-        _masks_in_float32(self.net)
+        masks_in_float32(self.net)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        return _all_samples(self.net, mixture, self.n_fft, self.hop_length)
+        """Return the sources. Shape: [B, C, T] -> [B, S, C, T]."""
+        return run_whole_hops(self.net, mixture, self.n_fft, self.hop_length)
 
 
-def _made(make: Any, *arguments: Any, **options: Any) -> Any:
-    """A library's network; InputError where it does not take the arguments, which libraries refuse or stumble over."""
-    try:
-        return make(*arguments, **options)
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        if "covered" in reason and "num_bands" in options:  # what the package says of bins in no band
-            transform = f"n_fft={options['stft_n_fft']} at {options['sample_rate']} Hz"
-            reason = f"num_bands={options['num_bands']} of {transform} leave bins in no band; take fewer bands"
-        raise InputError(f"{make.__name__} cannot be made with these arguments: {reason}") from error
+def _class_of_package(name: str, model: str) -> Any:
+    """Return a class of the `bs-roformer` package.
 
+    Args:
+        name: name of the class.
+        model: value of `model=` that the error names.
 
-def _of_package(name: str, model: str) -> Any:
-    """A class of the `bs-roformer` package; InputError where it is not installed."""
+    Returns:
+        The class.
+
+    Raises:
+        InputError: the package is not installed.
+    """
     try:
         import bs_roformer
     except ModuleNotFoundError as error:
-        raise InputError(f"model={model} needs the package bs-roformer: pip install 'unbraid[roformer]'") from error
+        hint = "Install it: pip install 'unbraid[roformer]'"
+        raise InputError(f"model={model}", "the package bs-roformer is not installed", hint=hint) from error
     return getattr(bs_roformer, name)
-
-
-def _masks_in_float32(net: nn.Module) -> None:
-    """Under autocast they would be bfloat16, of which no complex numbers can be made."""
-    for estimator in net.mask_estimators:  # type: ignore[union-attr]
-        estimator.register_forward_hook(_float)
-
-
-def _float(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-    return output.float()
-
-
-def _all_samples(net: nn.Module, mixture: Tensor, n_fft: int, hop_length: int) -> Tensor:
-    """Of a network that gives whole hops only: the last one is filled up with silence, and cut off again.
-
-    Shape: [B, C, T] -> [B, S, C, T].
-    """
-    samples = mixture.shape[-1]
-    if samples <= n_fft // 2:
-        raise InputError(f"the chunk is too short: n_fft = {n_fft} needs more than {n_fft // 2} samples, found {samples}")
-    sources = net(functional.pad(mixture, (0, -samples % hop_length)))
-    return (sources if sources.ndim == 4 else sources.unsqueeze(1))[..., :samples]

@@ -1,7 +1,7 @@
 """Autoencoders of vectors: shallow, deep with free or tied weights (Hinton & Salakhutdinov, Science 2006), and variational.
 
-They rebuild frames of a spectrogram or the pixels of an image through a narrow code. For patches, whose neighbourhoods matter,
-take `unbraid.nets.convolutional`.
+A vector is a frame of a spectrogram or all pixels of an image. To use the neighbourhood of a value in time or space, use
+`unbraid.nets.convolutional`.
 """
 
 from abc import ABC, abstractmethod
@@ -25,9 +25,11 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Autoencoder(nn.Module, ABC):
-    """Items in, items out, through a code.
+    """Encode items into a code and decode the code to items of the same shape.
 
-    `takes` says what an item is: `vectors` [N, D], or `patches` [N, C, H, W]; `code_size` how many numbers its code has.
+    Attributes:
+        takes: kind of items. `vectors`: shape [N, D]; `patches`: shape [N, C, H, W].
+        code_size: number of values in the code of an item.
     """
 
     takes: ClassVar[Literal["vectors", "patches"]]
@@ -35,30 +37,34 @@ class Autoencoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, items: Tensor) -> Tensor:
-        """The codes. Shape: items -> [N, ...]."""
+        """Return the codes. Shape: that of the items -> [N, ...]."""
 
     @abstractmethod
     def decode(self, code: Tensor) -> Tensor:
-        """Items from codes, the inverse of `encode` as far as it was learnt."""
+        """Return the reconstructed items of codes. Shape: [N, ...] -> that of the items."""
 
     def forward(self, items: Tensor) -> Tensor:
+        """Return the reconstructed items. Shape: that of the items -> the same."""
         return self.decode(self.encode(items))
 
 
 class DenseAutoencoder(Autoencoder):
-    """Fully connected layers down to the code and, mirrored, up again.
+    """Reconstruct vectors with fully connected layers. The widths of the decoder mirror those of the encoder.
 
     Args:
-        size: of a vector.
-        code: how many numbers the code has.
-        hidden: widths of the layers between; empty for a network with one hidden layer, the code.
-        activation: of the layers between.
-        code_activation: of the code; the paper's is linear.
-        output: of the last layer; `sigmoid` for what lies in [0, 1].
-        tied: the decoder's weights are the transposes of the encoder's: the same numbers in memory.
+        size: number of values in a vector.
+        code: number of values in the code, at most `size`.
+        hidden: widths of the layers between input and code. Empty: the code is the only hidden layer.
+        activation: activation function of the layers in `hidden`.
+        code_activation: activation function of the code; linear in the paper.
+        output: activation function of the last layer. `sigmoid` suits vectors in [0, 1].
+        tied: whether the decoder uses the transposed weights of the encoder. Both are then the same parameters.
 
     Shape:
         [N, size] -> [N, size].
+
+    Raises:
+        InputError: `code` or a width in `hidden` is out of range.
     """
 
     takes = "vectors"
@@ -76,13 +82,13 @@ class DenseAutoencoder(Autoencoder):
         super().__init__()
         check_code(code, size)
         if any(width < 1 for width in hidden):
-            raise InputError(f"hidden must be widths of at least 1, found {list(hidden)}")
+            raise InputError("DenseAutoencoder.hidden", found=list(hidden), expected="widths of at least 1")
         self.code_size, self.tied = code, tied
         widths = [size, *hidden, code]
         self.encoder = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.decoder: nn.ModuleList | nn.ParameterList
         if tied:
-            # One bias for each layer; its weights are read from the encoder.
+            # Only the biases: `decoder_layers` reads the weights from the encoder.
             self.decoder = nn.ParameterList(nn.Parameter(torch.zeros(width)) for width in widths[-2::-1])
         else:
             self.decoder = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths[::-1]))
@@ -90,29 +96,30 @@ class DenseAutoencoder(Autoencoder):
         self.up: list[Activation] = [*[activation] * len(hidden), output]
 
     def encode(self, items: Tensor, depth: int | None = None) -> Tensor:
-        """The code, or what the `depth` lowest layers make. Shape: [N, size] -> [N, width]."""
+        """Return the code, or the output of the first `depth` layers. Shape: [N, size] -> [N, width]."""
         for layer, name in [*zip(self.encoder, self.down, strict=True)][:depth]:
             items = activate(layer(items), name)
         return items
 
     def decode(self, code: Tensor) -> Tensor:
+        """Return the reconstructed vectors. Shape: [N, code] -> [N, size]."""
         for (weight, bias), name in zip(self.decoder_layers(), self.up, strict=True):
             code = activate(functional.linear(code, weight, bias), name)
         return code
 
     def layer(self, depth: int) -> list[nn.Parameter]:
-        """What belongs to one layer, 0 the lowest, on its way down and up."""
+        """Return the parameters of an encoder layer and of the decoder layer that mirrors it. Layer 0 is next to the input."""
         up = self.decoder[-1 - depth]
         return [*self.encoder[depth].parameters(), *([up] if isinstance(up, nn.Parameter) else up.parameters())]
 
     def rebuild_layer(self, items: Tensor, depth: int) -> Tensor:
-        """Down and up one layer alone, 0 the lowest. Shape: [N, width] -> [N, width]."""
+        """Encode and decode with one layer only, as in layer-wise pretraining. Shape: [N, width] -> [N, width]."""
         code = activate(self.encoder[depth](items), self.down[depth])
         weight, bias = self.decoder_layers()[-1 - depth]
         return activate(functional.linear(code, weight, bias), self.up[-1 - depth])
 
     def decoder_layers(self) -> list[tuple[Tensor, Tensor]]:
-        """Weight [out, in] and bias [out] of each layer up; of a tied network the weights are views of the encoder's."""
+        """Return weight [out, in] and bias [out] of each decoder layer. Tied weights are views of the encoder's weights."""
         if self.tied:
             layers: Any = zip([*self.encoder][::-1], self.decoder, strict=True)
             return [(layer.weight.T, bias) for layer, bias in layers]
@@ -121,9 +128,16 @@ class DenseAutoencoder(Autoencoder):
 
 
 class VariationalAutoencoder(DenseAutoencoder):
-    """With a Gaussian code: mean and variance are inferred, training draws from them (Kingma & Welling, ICLR 2014).
+    """Reconstruct vectors from a Gaussian code, whose mean and variance are estimated (Kingma & Welling, ICLR 2014).
 
-    Arguments as `DenseAutoencoder`, never tied. `encode` gives the mean.
+    Training draws codes from this distribution. `encode` returns the mean. Weights are not tied.
+
+    Args:
+        size: see `DenseAutoencoder`.
+        code: see `DenseAutoencoder`.
+        hidden: see `DenseAutoencoder`.
+        activation: see `DenseAutoencoder`.
+        output: see `DenseAutoencoder`.
     """
 
     def __init__(
@@ -138,64 +152,84 @@ class VariationalAutoencoder(DenseAutoencoder):
         self.log_variance = nn.Linear([size, *hidden][-1], code)
 
     def infer(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the code. Shape: [N, size] -> [N, code] each."""
+        """Return mean and log variance of the code. Shape: [N, size] -> [N, code] each."""
         *before, mean = self.encoder
         for layer, name in zip(before, self.down, strict=False):
             items = activate(layer(items), name)
         return mean(items), self.log_variance(items)
 
     def draw(self, mean: Tensor, log_variance: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Sample codes by the reparameterisation that gradients pass, from torch's global generator if none is given.
+        """Draw codes by the reparameterisation trick, so that gradients reach mean and variance.
+
+        Args:
+            mean: mean of the code.
+            log_variance: logarithm of the variance of the code.
+            generator: random generator; None: torch's global generator.
 
         Shape:
             [N, code] each -> [N, code].
+
+        Returns:
+            One random code for each item.
         """
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         return mean + noise * (0.5 * log_variance).exp()
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of each code from the standard normal, in nats. Shape: [N, code] each -> [N]."""
+    """Return the Kullback-Leibler divergence of each code from the standard normal in nats. Shape: [N, code] each -> [N]."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
 
 
 class FrameAutoencoder(nn.Module):
-    """An autoencoder applied to every frame of magnitudes, to stand where a separator wants a network.
+    """Apply a `DenseAutoencoder` to each frame of magnitudes, as the network of a separator.
 
-    It works on the magnitudes' square roots, in which quiet bins count too, and what it gives is squared. With rectifiers at
-    its end instead, most bins of most sources being silent, it soon gives nothing but silence, and no gradient leads back.
+    Its input is the square root of the magnitudes, so that quiet bins have more weight. Its output is squared. A rectifier at
+    the output would fail: most bins of a source are silent, so the output would become zero everywhere, with zero gradient.
 
     Args:
-        net: arguments as `DenseAutoencoder`, of which `size` is the number of bins.
+        size: number of bins.
+        code: see `DenseAutoencoder`.
+        hidden: see `DenseAutoencoder`.
+        activation: see `DenseAutoencoder`.
+        tied: see `DenseAutoencoder`.
 
     Shape:
-        [B, C, F, T] -> [B, C, F, T], not negative.
+        [B, C, F, T] -> [B, C, F, T], at least 0.
     """
 
     def __init__(
         self, size: int, code: int, hidden: Sequence[int] = (), activation: Activation = "elu", tied: bool = False
     ) -> None:
         super().__init__()
-        self.size, self.receptive_field = size, 0  # no frame hears another
+        self.size, self.receptive_field = size, 0  # each frame is processed on its own
         self.net = DenseAutoencoder(size, code, hidden, activation, output="linear", tied=tied)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
+        """Return estimated magnitudes. Shape: [B, C, F, T] -> [B, C, F, T]."""
         # b batch, c channel, f bin, t frame
         b, c, f, t = magnitudes.shape
         if f != self.size:
-            raise InputError(f"the network is for {self.size} bins (n_fft={2 * self.size - 2}), found {f}; set its size to {f}")
+            raise InputError("FrameAutoencoder.size", found=self.size, expected=f"{f}, the number of bins of the STFT")
         frames = self.net(magnitudes.sqrt().transpose(-1, -2).reshape(-1, f)).square()
         return frames.view(b, c, t, f).transpose(-1, -2)
 
 
 def activate(values: Tensor, name: Activation) -> Tensor:
-    """The function of this name; `linear` changes nothing."""
+    """Apply the activation function of this name. `linear` returns the values unchanged."""
     return values if name == "linear" else FUNCTIONS[name](values)
 
 
 def check_code(code: int, size: int) -> None:
-    """InputError where a code is no narrower than what it stands for."""
+    """Check that a code is not wider than an item.
+
+    Args:
+        code: number of values in the code.
+        size: number of values in an item.
+
+    Raises:
+        InputError: `code` is not in [1, `size`].
+    """
     if not 1 <= code <= size:
-        raise InputError(
-            f"code must lie in [1, {size}], the size of an item, found {code}: a wider one need not learn anything"
-        )
+        hint = "A wider code can learn the identity."
+        raise InputError("code", found=code, expected=f"1 to {size}, the size of an item", hint=hint)

@@ -1,8 +1,8 @@
-"""Chimera: embeddings of every bin for deep clustering, and masks, from one recurrent body.
+"""Chimera: one recurrent network with two outputs, masks and an embedding of each bin for deep clustering.
 
-Luo, Chen, Hershey, Le Roux & Mesgarani, "Deep clustering and conventional networks for music separation: stronger together",
-ICASSP 2017; the second layout of heads is that of Wang, Le Roux & Hershey, ICASSP 2018 (chimera++). The body sees the whole
-chunk in both directions; for long chunks and small machines a convolutional net costs less.
+Sources: Luo, Chen, Hershey, Le Roux & Mesgarani, "Deep clustering and conventional networks for music separation: stronger
+together", ICASSP 2017; for the heads `chimera++`: Wang, Le Roux & Hershey, ICASSP 2018. The LSTM reads the whole chunk in both
+directions. For long chunks or on small machines, a convolutional network is faster.
 """
 
 from typing import Literal
@@ -14,28 +14,30 @@ from torch.nn import functional
 
 from unbraid.runs.errors import InputError
 
-MOST_BANDS = 512
-QUIETEST = 1e-4  # of magnitudes in [0, 1]: -80 dB
+MAX_BANDS = 512
+MIN_MAGNITUDE = 1e-4  # -80 dB relative to a magnitude of 1
 
 
 class Chimera(nn.Module):
-    """Magnitudes to masks that sum to one over the sources, and to embeddings of unit norm.
+    """Estimate masks that sum to one over the sources, and embeddings of unit norm, from magnitudes.
 
     Args:
-        sources: how many masks.
-        bins: of the magnitudes.
-        sample_rate: of the waveforms in Hz; it places the mel bands.
-        audio_channels: channels of the magnitudes, which share masks and embeddings.
-        mel_bands: the body sees, and the heads answer for, so many bands; null: the bins themselves.
-        hidden: units of the body's LSTM layers in each direction.
-        layers: of the body.
-        embedding: numbers for each bin (D).
-        heads: `chimera`: masks are made of what the embeddings are, bin by bin; `chimera++`: each head is a layer of its own on
-            the body.
-        dropout: between the layers of the body.
+        sources: number of masks.
+        bins: number of bins of the magnitudes, n_fft / 2 + 1.
+        sample_rate: sample rate of the waveforms in Hz, for the mel bands.
+        audio_channels: number of channels of the magnitudes. All channels share masks and embeddings.
+        mel_bands: number of mel bands that the LSTM reads and the heads estimate. None: the bins are used directly.
+        hidden: number of units of an LSTM layer in each direction.
+        layers: number of LSTM layers.
+        embedding: dimension D of an embedding.
+        heads: input of the mask head. `chimera`: the embedding of the same bin; `chimera++`: the output of the LSTM.
+        dropout: dropout probability between the LSTM layers.
 
     Shape:
         [B, C, F, T] -> masks [B, sources, 1, F, T]; embeddings [B, D, mel_bands or F, T].
+
+    Raises:
+        InputError: an argument is out of range, or magnitudes have another number of bins.
     """
 
     bands: Tensor
@@ -55,11 +57,11 @@ class Chimera(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if min(hidden, layers, embedding) < 1:
-            raise InputError(f"hidden, layers and embedding must be at least 1, found {hidden}, {layers} and {embedding}")
-        most = min(bins, MOST_BANDS)
-        if mel_bands is not None and not 2 <= mel_bands <= most:
-            raise InputError("mel_bands", "is invalid", found=mel_bands, expected=f"2 to {most}")
+        for name, value in {"hidden": hidden, "layers": layers, "embedding": embedding}.items():
+            if value < 1:
+                raise InputError(f"Chimera.{name}", found=value, expected="at least 1")
+        if mel_bands is not None and not 2 <= mel_bands <= min(bins, MAX_BANDS):
+            raise InputError("Chimera.mel_bands", found=mel_bands, expected=f"2 to {min(bins, MAX_BANDS)}")
         self.sources, self.bins, self.embedding, self.heads = sources, bins, embedding, heads
         if mel_bands is None:
             bands = None
@@ -76,14 +78,16 @@ class Chimera(nn.Module):
         self.mask = nn.Linear(embedding, sources) if heads == "chimera" else nn.Linear(2 * hidden, width * sources)
 
     def gather(self, values: Tensor) -> Tensor:
-        """Sums over the mel bands. Shape: [..., F, T] -> [..., mel_bands or F, T]."""
+        """Sum the bins of each mel band, if there are mel bands. Shape: [..., F, T] -> [..., mel_bands or F, T]."""
         return values if self.bands is None else self.bands @ values
 
     def forward(self, magnitudes: Tensor) -> dict[str, Tensor]:
+        """Return `masks` and `embeddings`. Shape: [B, C, F, T]."""
         # b batch, c channel, f bin or band, t frame, d embedding, s source
         if magnitudes.shape[2] != self.bins:
-            raise InputError(f"the network is for {self.bins} bins (n_fft={2 * self.bins - 2}), found {magnitudes.shape[2]}")
-        levels = self.gather(magnitudes).clamp(min=QUIETEST).log10() / 2 + 1  # -80 to 0 dB: -1 to 1
+            expected = f"{magnitudes.shape[2]}, the number of bins of the STFT"
+            raise InputError("Chimera.bins", found=self.bins, expected=expected)
+        levels = self.gather(magnitudes).clamp(min=MIN_MAGNITUDE).log10() / 2 + 1  # -80 to 0 dB: -1 to 1
         features = levels.permute(0, 3, 1, 2).flatten(start_dim=2)
         hidden, _ = self.body(features)
         embedded = self.embed(hidden).unflatten(2, (-1, self.embedding))  # [b, t, f, d]
@@ -96,12 +100,12 @@ class Chimera(nn.Module):
         return {"masks": self.spread(masks).unsqueeze(2), "embeddings": embeddings.permute(0, 3, 2, 1)}
 
     def spread(self, masks: Tensor) -> Tensor:
-        """Of the bands to the bins under them; masks sum to one still. Shape: [..., mel_bands or F, T] -> [..., F, T]."""
+        """Interpolate masks from mel bands to bins; their sum is one. Shape: [..., mel_bands or F, T] -> [..., F, T]."""
         return masks if self.shares is None else self.shares.T @ masks
 
 
 def _cover(bands: Tensor) -> Tensor:
-    """Bins that no mel band reaches belong to the nearest one. Shape: [bands, F]."""
+    """Assign each bin that is in no mel band to the nearest band. Shape: [bands, F]."""
     centres = bands.argmax(dim=1)
     for number in torch.nonzero(bands.sum(dim=0) == 0).flatten():
         bands[(centres - number).abs().argmin(), number] = 1e-3

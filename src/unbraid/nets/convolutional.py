@@ -1,12 +1,13 @@
-"""The convolutional autoencoder: patches halved level by level, and doubled again in one of five ways.
+"""Convolutional autoencoder: each encoder level halves a patch, each decoder level doubles it by one of five methods.
 
-Unpooling with the positions of the maxima is Noh, Hong & Han's (ICCV 2015), the arithmetic of transposed convolutions that of
-Dumoulin & Visin (2016). A decoder that is told where the maxima were has more to go by than the code: compare it with care.
+Sources: Noh, Hong & Han (ICCV 2015) for unpooling with the positions of the maxima; Dumoulin & Visin (2016) for transposed
+convolutions. With `max_unpool` the decoder uses these positions in addition to the code. Its reconstruction error is therefore
+not comparable with that of the other methods.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +22,19 @@ Down = Literal["stride", "max_pool"]
 
 
 class ConvolutionalAutoencoder(Autoencoder):
-    """Patches to patches; the code is the last feature map.
+    """Reconstruct patches with convolutions. The code is the last feature map of the encoder.
 
     Args:
-        shape: of a patch, (C, H, W); H and W are multiples of `2 ** len(channels)`.
-        channels: of each level, which halves both directions; the last are the code's, which is no wider than a patch.
-        kernel_size: odd, of every convolution.
-        down: `stride`: the convolution itself leaves out every other position; `max_pool`: the largest of four is kept.
-        up: `transposed` convolution with stride 2; or a convolution after `max_unpool`, each value where the maximum was;
-            `nearest`, each value four times; `bilinear`; `bed_of_nails`, each value in the upper left of four, zeros beside it.
-        normalise: batch normalisation after every convolution but the last.
+        shape: shape (C, H, W) of a patch. H and W are multiples of `2 ** len(channels)`.
+        channels: number of channels of each level. Each level halves height and width. The code, which is the last level, must
+            not have more values than a patch.
+        kernel_size: height and width of all kernels, an odd number.
+        down: method of halving. `stride`: a convolution with stride 2; `max_pool`: maximum of 2 × 2 values.
+        up: method of doubling. `transposed`: a transposed convolution with stride 2. The others are followed by a convolution.
+            `max_unpool`: each value is set to the position of the maximum, the other three are 0; `nearest`: each value is
+            repeated four times; `bilinear`: bilinear interpolation; `bed_of_nails`: each value is set to the upper left of
+            2 × 2 positions, the other three are 0.
+        normalise: whether batch normalisation follows every convolution except the last.
 
     Shape:
         [N, C, H, W] -> the same.
@@ -61,10 +65,9 @@ class ConvolutionalAutoencoder(Autoencoder):
         )
         self.decoder = nn.ModuleList()
         for i, o in zip(channels[::-1], ins[::-1], strict=True):
-            doubling = up == "transposed"
-            convolution: nn.Module = (
+            convolution: nn.Conv2d | nn.ConvTranspose2d = (
                 nn.ConvTranspose2d(i, o, kernel_size, 2, kernel_size // 2, output_padding=1)
-                if doubling
+                if up == "transposed"
                 else nn.Conv2d(i, o, kernel_size, 1, kernel_size // 2)
             )
             last = len(self.decoder) == levels - 1
@@ -72,33 +75,49 @@ class ConvolutionalAutoencoder(Autoencoder):
         convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, items: Tensor) -> Tensor:
+        """Return the reconstructed patches. Shape: [N, C, H, W] -> the same."""
         return self._decode(*self._encode(items))
 
     def encode(self, items: Tensor) -> Tensor:
+        """Return the codes. Shape: [N, C, H, W] -> [N, *code_shape]."""
         return self._encode(items)[0]
 
     def decode(self, code: Tensor) -> Tensor:
-        """InputError for `max_unpool`, whose positions are not in the code."""
+        """Return the reconstructed patches of codes.
+
+        Args:
+            code: codes of patches.
+
+        Shape:
+            [N, *code_shape] -> [N, C, H, W].
+
+        Returns:
+            The patches.
+
+        Raises:
+            InputError: `up` is `max_unpool`, which needs the positions of the maxima in addition to the code.
+        """
         if self.up == "max_unpool":
-            raise InputError("up=max_unpool: a code alone cannot be decoded, the positions of the maxima are needed as well")
+            hint = "Decoding needs the positions of the maxima, which the code does not contain."
+            raise InputError("ConvolutionalAutoencoder.up", "a code cannot be decoded", found=self.up, hint=hint)
         return self._decode(code, [])
 
     def _encode(self, items: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The code, and of each level where its maxima were."""
-        x, places = items.contiguous(memory_format=torch.channels_last), []
+        """Return the code, and the positions of the maxima of each level for `max_unpool`."""
+        x, positions = items.contiguous(memory_format=torch.channels_last), []
         for layer in self.encoder:
             x = layer(x)
             if self.pools and self.up == "max_unpool":
                 x, indices = functional.max_pool2d(x, 2, return_indices=True)
-                places.append(indices)
+                positions.append(indices)
             elif self.pools:
                 x = functional.max_pool2d(x, 2)
-        return x, places
+        return x, positions
 
-    def _decode(self, x: Tensor, places: list[Tensor]) -> Tensor:
+    def _decode(self, x: Tensor, positions: list[Tensor]) -> Tensor:
         for layer in self.decoder:
             if self.up == "max_unpool":
-                x = max_unpool(x, places.pop())
+                x = max_unpool(x, positions.pop())
             elif self.up == "bed_of_nails":
                 x = bed_of_nails(x)
             x = layer(widened(x, self.up))
@@ -106,7 +125,18 @@ class ConvolutionalAutoencoder(Autoencoder):
 
 
 def widened(x: Tensor, up: Up) -> Tensor:
-    """What a level's convolution sees: interpolated if `nearest` or `bilinear`. Shape: [N, C, H, W] -> [N, C, 2H, 2W]."""
+    """Double a feature map by interpolation if `up` is `nearest` or `bilinear`; otherwise return it unchanged.
+
+    Args:
+        x: feature map.
+        up: method of doubling.
+
+    Shape:
+        [N, C, H, W] -> [N, C, 2H, 2W], or the same.
+
+    Returns:
+        The feature map.
+    """
     if up == "nearest":
         return functional.interpolate(x, scale_factor=2, mode="nearest")
     if up == "bilinear":
@@ -114,46 +144,57 @@ def widened(x: Tensor, up: Up) -> Tensor:
     return x
 
 
-def max_unpool(x: Tensor, places: Tensor) -> Tensor:
-    """Each value where its maximum was, zeros elsewhere. Shape: [N, C, H, W], places from pooling by 2 -> [N, C, 2H, 2W]."""
-    return functional.max_unpool2d(x, places, [2, 2])
+def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
+    """Set each value to the position of its maximum before pooling by 2, and all others to 0.
+
+    Args:
+        x: feature map.
+        positions: indices from `max_pool2d`.
+
+    Shape:
+        [N, C, H, W] both -> [N, C, 2H, 2W].
+
+    Returns:
+        The doubled feature map.
+    """
+    return functional.max_unpool2d(x, positions, [2, 2])
 
 
 def bed_of_nails(x: Tensor) -> Tensor:
-    """Each value in the upper left of a cell of four, zeros beside it. Shape: [N, C, H, W] -> [N, C, 2H, 2W]."""
+    """Set each value to the upper left of 2 × 2 positions, the others to 0. Shape: [N, C, H, W] -> [N, C, 2H, 2W]."""
     n, c, h, w = x.shape
     nails = x.new_zeros(n, c, 2 * h, 2 * w)
     nails[..., ::2, ::2] = x
     return nails
 
 
-def _layer(convolution: nn.Module, normalise: bool) -> nn.Sequential:
-    outs = convolution.out_channels
-    assert isinstance(outs, int)
-    return nn.Sequential(convolution, *([nn.BatchNorm2d(outs)] if normalise else []), nn.ReLU(inplace=True))
+def _layer(convolution: nn.Conv2d | nn.ConvTranspose2d, normalise: bool) -> nn.Sequential:
+    norm = [nn.BatchNorm2d(convolution.out_channels)] if normalise else []
+    return nn.Sequential(convolution, *norm, nn.ReLU(inplace=True))
 
 
 def _check(shape: Sequence[int], channels: Sequence[int], kernel_size: int, down: str, up: str) -> None:
-    for name, value, known in (("down", down, Down), ("up", up, Up)):
-        if value not in known.__args__:  # type: ignore[attr-defined]
-            raise InputError(f"{name} must be one of {', '.join(known.__args__)}, found {value}")  # type: ignore[attr-defined]
+    """Raise InputError if an argument of `ConvolutionalAutoencoder` is out of range."""
+    name = ConvolutionalAutoencoder.__name__
+    for argument, value, known in (("down", down, get_args(Down)), ("up", up, get_args(Up))):
+        if value not in known:
+            raise InputError(f"{name}.{argument}", found=value, expected=f"one of {', '.join(known)}")
     if up == "max_unpool" and down != "max_pool":
-        raise InputError(f"up=max_unpool needs down=max_pool, whose positions it uses, found down={down}")
+        raise InputError(f"{name}.down", found=down, expected="max_pool, because up is max_unpool")
     if kernel_size < 1 or kernel_size % 2 == 0:
-        raise InputError(f"kernel_size must be odd, found {kernel_size}")
+        raise InputError(f"{name}.kernel_size", found=kernel_size, expected="an odd number")
     if not channels or min(channels) < 1:
-        raise InputError(f"channels must be one positive number for each level, found {list(channels)}")
+        raise InputError(f"{name}.channels", found=list(channels), expected="a positive number for each level")
     cell = 2 ** len(channels)
-    for name, size in zip(("height", "width"), shape[1:], strict=True):
+    for side, size in zip(("height", "width"), shape[1:], strict=True):
         if size % cell:
-            nearest = " and ".join(str(n) for n in (size // cell * cell, -(-size // cell) * cell) if n)
-            raise InputError(
-                f"channels: {len(channels)} levels halve patches {len(channels)} times, and their {name} of {size} cannot be; "
-                f"the nearest that can: {nearest}"
-            )
+            nearest = " or ".join(str(n) for n in (size // cell * cell, -(-size // cell) * cell) if n)
+            problem = f"a patch cannot be halved {len(channels)} times"
+            raise InputError(f"{name}.channels", problem, found=f"{side} {size}", expected=f"{side} {nearest}")
     widest = cell**2 * shape[0]
     if channels[-1] > widest:
-        raise InputError(
-            f"channels: the last one must be at most {widest}, with which a code is as wide as a patch of {math.prod(shape)}, "
-            f"found {channels[-1]}: a wider one need not learn anything"
+        expected = (
+            f"at most {widest} channels in the last level, for a code not larger than a patch of {math.prod(shape)} values"
         )
+        hint = "A larger code can learn the identity."
+        raise InputError(f"{name}.channels", found=channels[-1], expected=expected, hint=hint)

@@ -1,7 +1,7 @@
-"""The decoder of DDSP, an instrument that is played by pitch and loudness (Engel et al., ICLR 2020), and its synthesiser.
+"""DDSP (Engel et al., ICLR 2020): a decoder from pitch and loudness to the parameters of a synthesiser, and the synthesiser.
 
-Sound is made at the rate of the training data only. For notes without a recording to learn from, a physical or sampled model is
-the better instrument.
+The sample rate is that of the training data. Without recordings of the instrument to train on, use a physical or a sampled
+model instead.
 """
 
 import math
@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unbraid.dsp.synthesis import audible, convolve, filtered_noise, mfccs, oscillators, white_noise
+from unbraid.runs.errors import InputError
 
-MFCCS = 30
+MFCCS = 30  # number of MFCCs from which the latent is computed
 
 
 class Sounding(NamedTuple):
-    """What the decoder asks of the synthesiser at each control point.
+    """Hold the parameters of the synthesiser at each control point.
 
-    Shape: amplitude [B, F], distribution over harmonics [B, F, K], noise [B, F, bands].
+    Shape:
+        amplitude [B, F], distribution over harmonics [B, F, K], gains of the noise bands [B, F, bands].
     """
 
     amplitude: Tensor
@@ -31,12 +33,16 @@ class Sounding(NamedTuple):
 
     @property
     def amplitudes(self) -> Tensor:
-        """Of each harmonic. Shape: [B, F, K]."""
+        """Return the amplitude of each harmonic. Shape: [B, F, K]."""
         return self.amplitude[..., None] * self.distribution
 
 
 class Training(NamedTuple):
-    """What the network was trained on: pitch in MIDI semitones (lowest, median, highest of what sounds), loudness in dB."""
+    """Hold statistics of the training data.
+
+    `lowest`, `median` and `highest` are the pitch in MIDI semitones; silence is left out. Mean and standard deviation of the
+    loudness are in dB.
+    """
 
     lowest: float
     median: float
@@ -47,8 +53,19 @@ class Training(NamedTuple):
 
 @dataclass
 class Playing:
-    """Between two pieces of one sound: what the network remembers, where its oscillators stand and what rings on; without the
-    room if it is `dry`."""
+    """Hold the state between two pieces of one sound.
+
+    Args:
+        dry: whether the reverberation is left out.
+        noise: random generator of the noise; None: torch's global generator.
+        hidden: state of the decoder's GRU.
+        timbre: state of the GRU of the latent.
+        f0: pitch of the last control point in Hz.
+        sounding: parameters of the last control point.
+        turns: phase of the oscillators in turns.
+        air: end of the filtered noise that overlaps with the next piece.
+        room: end of the reverberation that overlaps with the next piece.
+    """
 
     dry: bool = False
     noise: torch.Generator | None = None
@@ -62,28 +79,30 @@ class Playing:
 
 
 def semitones(hz: Tensor) -> Tensor:
-    """MIDI pitch; 69 is 440 Hz."""
+    """Convert a frequency in Hz to MIDI semitones; 440 Hz is 69."""
     return 69 + 12 * (hz / 440).log2()
 
 
 def positive(x: Tensor) -> Tensor:
-    """2 σ(x)^ln 10 + 1e-7: an amplitude that no gradient makes negative (Engel et al., Eq. 5)."""
+    """Compute 2 σ(x)^ln 10 + 1e-7, which maps any value to a positive amplitude (Engel et al., Eq. 5)."""
     return 2 * torch.sigmoid(x) ** math.log(10) + 1e-7
 
 
 def mlp(inputs: int, hidden: int, layers: int) -> nn.Sequential:
-    """Dense layers, each with layer norm and leaky ReLU."""
+    """Create `layers` dense layers with `hidden` units, each followed by layer norm and leaky ReLU."""
     sizes = [inputs, *[hidden] * layers]
     parts = [[nn.Linear(a, b), nn.LayerNorm(b), nn.LeakyReLU()] for a, b in pairwise(sizes)]
     return nn.Sequential(*(part for group in parts for part in group))
 
 
 class Timbre(nn.Module):
-    """The residual latent: MFCCs, normalised in each frame so that it can be heard as it comes, a GRU, some numbers a frame.
+    """Compute the latent, which describes the timbre, from MFCCs by layer norm, a GRU and a linear layer.
+
+    MFCCs are normalised in each frame, so that later frames are not needed.
 
     Args:
-        hidden: units of the GRU.
-        size: of the latent.
+        hidden: number of units of the GRU.
+        size: number of values of the latent in each frame.
     """
 
     def __init__(self, hidden: int, size: int) -> None:
@@ -91,23 +110,26 @@ class Timbre(nn.Module):
         self.norm, self.gru, self.out = nn.LayerNorm(MFCCS), nn.GRU(MFCCS, hidden, batch_first=True), nn.Linear(hidden, size)
 
     def forward(self, coefficients: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Shape: [B, F, 30] -> [B, F, size], and what the GRU remembers."""
+        """Return the latent and the state of the GRU. Shape: [B, F, 30] -> [B, F, size]."""
         frames, hidden = self.gru(self.norm(coefficients), hidden)
         return self.out(frames), hidden
 
 
 class Instrument(nn.Module):
-    """Pitch and loudness to sound.
+    """Synthesise sound from pitch and loudness.
 
     Args:
-        sample_rate: in Hz.
-        hop_length: samples between control points.
-        hidden: units of every dense layer and of the GRU.
-        layers: of each stack of dense layers.
-        harmonics: of the oscillator bank.
-        bands: of the noise filter.
-        latent: numbers a frame that tell more of a sound than pitch and loudness do; 0: none.
-        reverb_seconds: of the room that is learnt; 0: none.
+        sample_rate: sample rate of the sound in Hz.
+        hop_length: number of samples between control points.
+        hidden: number of units of each dense layer and of the GRU.
+        layers: number of dense layers in each stack.
+        harmonics: number of harmonic oscillators.
+        bands: number of bands of the noise filter.
+        latent: number of values of the latent in each frame, which is computed from a waveform; 0: without a latent.
+        reverb_seconds: length of the learned impulse response of the reverberation in seconds; 0: without reverberation.
+
+    Raises:
+        InputError: an argument is out of range.
     """
 
     training_data: Tensor
@@ -120,7 +142,7 @@ class Instrument(nn.Module):
         at_least = {"hidden": (hidden, 1), "layers": (layers, 1), "harmonics": (harmonics, 1), "bands": (bands, 2)}
         for name, (value, least) in (at_least | {"latent": (latent, 0), "reverb_seconds": (reverb_seconds, 0)}).items():
             if value < least:
-                raise ValueError(f"{name} must be at least {least}, found {value}")
+                raise InputError(f"Instrument.{name}", found=value, expected=f"at least {least}")
         self.sample_rate, self.hop_length, self.harmonics, self.bands = sample_rate, hop_length, harmonics, bands
         self.of_pitch, self.of_loudness = mlp(1, hidden, layers), mlp(1, hidden, layers)
         self.timbre = Timbre(hidden, latent) if latent else None
@@ -134,42 +156,76 @@ class Instrument(nn.Module):
         self.register_buffer("training_data", torch.tensor([36.0, 60.0, 84.0, -40.0, 20.0]))
 
     def start_from(self, training: Training) -> None:
-        """What loudness is measured by, and what `transfer` moves other voices to; it is part of the weights."""
+        """Store the statistics of the training data in the weights. They scale the loudness, and `transfer` uses the pitch."""
         self.training_data.copy_(torch.tensor(training))
 
     @property
     def training_range(self) -> Training:
+        """Return the statistics of the training data."""
         return Training(*self.training_data.tolist())
 
     def forward(self, f0: Tensor, loudness: Tensor, waveform: Tensor | None = None) -> Tensor:
-        """Control points at both ends to the sound between them, from silence on.
+        """Synthesise the sound between the first and the last control point. The state at the start is silence.
 
-        Shape: f0 in Hz and loudness in dB [B, F + 1], waveform, for the latent, [B, F * hop_length] -> [B, F * hop_length].
+        Args:
+            f0: pitch in Hz.
+            loudness: loudness in dB.
+            waveform: sound from which the latent is computed; required if the instrument has a latent.
+
+        Shape:
+            f0 and loudness [B, F + 1], waveform [B, F * hop_length] -> [B, F * hop_length].
+
+        Returns:
+            The waveform.
         """
         sound, _ = self.play(f0, loudness, Playing(), None if self.timbre is None else self.coefficients(waveform))
         return sound
 
     def coefficients(self, waveform: Tensor | None) -> Tensor:
-        """MFCCs at the control points. Shape: [B, samples] -> [B, samples // hop_length + 1, 30]."""
+        """Return the MFCCs at the control points.
+
+        Args:
+            waveform: sound from which the latent is computed.
+
+        Shape:
+            [B, samples] -> [B, samples // hop_length + 1, 30].
+
+        Returns:
+            The MFCCs.
+
+        Raises:
+            InputError: `waveform` is None.
+        """
         if waveform is None:
-            raise ValueError("the instrument has a latent, which is made from a waveform, and none is given")
+            raise InputError("waveform", "missing, the instrument computes its latent from a waveform")
         return mfccs(waveform, self.sample_rate, self.hop_length, MFCCS)
 
     def play(
         self, f0: Tensor, loudness: Tensor, state: Playing, coefficients: Tensor | None = None, gate: Tensor | None = None
     ) -> tuple[Tensor, Sounding]:
-        """The sound up to the last of these control points; `state`, which is changed, holds what goes on after it.
+        """Synthesise the next piece of a sound, up to the last of these control points.
 
-        The first call of a sound gives one stretch less than it is given points. `gate` scales what sounds at each point.
+        The first piece of a sound is one hop shorter, because it starts at its first control point.
 
-        Shape: f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length] or a hop less, and what was asked for.
+        Args:
+            f0: pitch in Hz.
+            loudness: loudness in dB.
+            state: state after the last piece. It is updated.
+            coefficients: MFCCs, required if the instrument has a latent.
+            gate: factor of the amplitudes at each control point.
+
+        Shape:
+            f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length].
+
+        Returns:
+            The sound, and the parameters of the synthesiser at each control point.
         """
         new = self.decode(f0, loudness, state, coefficients)
-        with torch.autocast(f0.device.type, enabled=False):  # what is heard is made in float32 under any precision
+        with torch.autocast(f0.device.type, enabled=False):  # the synthesiser runs in float32 under any precision
             return self._sound(f0, new, state, gate)
 
     def _sound(self, f0: Tensor, new: Sounding, state: Playing, gate: Tensor | None) -> tuple[Tensor, Sounding]:
-        """See `play`."""
+        """Synthesise a piece from the parameters, see `play`."""
         if gate is not None:
             new = new._replace(amplitude=new.amplitude * gate, noise=new.noise * gate[..., None])
         if state.f0 is not None and state.sounding is not None:
@@ -186,7 +242,7 @@ class Instrument(nn.Module):
         sound = tone + air
         if self.room is None or state.dry:
             return sound, new
-        # The first sample would be more of the dry sound.
+        # The first sample of the impulse response is left out: it would only amplify the dry sound.
         echo, state.room = convolve(sound, functional.pad(self.room[1:], (1, 0)), state.room)
         return sound + echo, new
 
@@ -195,19 +251,22 @@ class Instrument(nn.Module):
         self, f0: Tensor, loudness: Tensor, coefficients: Tensor | None = None, gate: Tensor | None = None,
         points: int = 1000, seed: int = 0, dry: bool = False,
     ) -> Iterator[tuple[Tensor, Sounding]]:  # fmt: skip
-        """A sound of any length, piece by piece in memory that does not grow; the pieces are the sound made whole.
+        """Synthesise a sound of any length piece by piece. The pieces join to the sound as computed in one piece.
 
         Args:
-            f0: in Hz.
-            loudness: in dB.
-            coefficients: see `coefficients`.
-            gate: scales what sounds.
-            points: control points of a piece.
-            seed: of the noise.
-            dry: without the room.
+            f0: pitch in Hz.
+            loudness: loudness in dB.
+            coefficients: MFCCs, required if the instrument has a latent; see `coefficients`.
+            gate: factor of the amplitudes at each control point.
+            points: number of control points in a piece.
+            seed: random seed of the noise.
+            dry: whether the reverberation is left out.
 
         Shape:
-            [F] and [F, 30] -> samples, together F * hop_length, and what was asked for [1, points, …], together F.
+            [F] and [F, 30] -> F * hop_length samples and F control points in all pieces together.
+
+        Yields:
+            The samples of a piece, and the parameters of the synthesiser [1, points, …].
         """
         state = Playing(dry, torch.Generator(f0.device).manual_seed(seed))
 
@@ -218,24 +277,41 @@ class Instrument(nn.Module):
 
         for start in range(0, len(f0), points):
             yield piece(start, start + points)
-        sound, sounding = piece(len(f0) - 1, len(f0))  # the last point lasts a hop, too
+        sound, sounding = piece(len(f0) - 1, len(f0))  # from the last control point to the end
         yield sound, Sounding(*(part[:, :0] for part in sounding))
 
     def decode(self, f0: Tensor, loudness: Tensor, state: Playing, coefficients: Tensor | None = None) -> Sounding:
-        """Shape: f0, loudness [B, F], coefficients [B, F, 30]."""
+        """Compute the parameters of the synthesiser.
+
+        Args:
+            f0: pitch in Hz.
+            loudness: loudness in dB.
+            state: state of the GRUs. It is updated.
+            coefficients: MFCCs, required if the instrument has a latent.
+
+        Shape:
+            f0, loudness [B, F], coefficients [B, F, 30].
+
+        Returns:
+            The parameters at each control point. Harmonics above half the sample rate have the amplitude 0.
+
+        Raises:
+            InputError: the instrument has a latent, and `coefficients` is None.
+        """
         mean, deviation = self.training_data[3], self.training_data[4]
         parts = [
             self.of_pitch(semitones(f0)[..., None] / 127),
             self.of_loudness(((loudness - mean) / deviation)[..., None]),
         ]
         if self.timbre is not None and self.of_timbre is not None:
-            assert coefficients is not None
+            if coefficients is None:
+                raise InputError("coefficients", "missing, the instrument computes its latent from MFCCs")
             latent, state.timbre = self.timbre(coefficients, state.timbre)
             parts.append(self.of_timbre(latent))
         inputs = torch.cat(parts, dim=-1)
-        remembered, state.hidden = self.gru(inputs, state.hidden)
-        out = self.out(self.after(torch.cat([remembered, inputs], dim=-1))).float()
+        memory, state.hidden = self.gru(inputs, state.hidden)
+        out = self.out(self.after(torch.cat([memory, inputs], dim=-1))).float()
         amplitude, harmonics, noise = out.split([1, self.harmonics, self.bands], dim=-1)
-        heard = positive(harmonics) * audible(f0, self.harmonics, self.sample_rate)
-        distribution = heard / heard.sum(dim=-1, keepdim=True).clamp(min=1e-7)
+        amplitudes = positive(harmonics) * audible(f0, self.harmonics, self.sample_rate)
+        distribution = amplitudes / amplitudes.sum(dim=-1, keepdim=True).clamp(min=1e-7)
         return Sounding(positive(amplitude)[..., 0], distribution, positive(noise - 5))

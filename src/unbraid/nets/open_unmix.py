@@ -1,10 +1,10 @@
-"""Open-Unmix (Stöter, Uhlich, Liutkus & Mitsufuji, JOSS 2019): a recurrent net that hears the whole chunk before it decides.
+"""Open-Unmix (Stöter, Uhlich, Liutkus & Mitsufuji, JOSS 2019): a recurrent network that reads the whole chunk.
 
-Each frame is whitened, squeezed to a few hundred numbers, seen by LSTMs in both directions of time, joined with what it was
-before them, and spread over all bins again. Parameters are named and shaped as in the published weights. The whitening of
-input and output is not done to every frame: it is folded into the weights beside it, which are far smaller than a batch.
+Each frame is standardised and reduced to a few hundred values by a linear layer. Bidirectional LSTMs follow. Two linear layers
+map the reduced frame and the output of the LSTMs to all bins. Names and shapes of the parameters are those of the published
+weights. The scaling of input and output is multiplied into the adjacent weights, which are much smaller than a batch.
 
-For short chunks, or where the music must be heard no later than it sounds, take `causal`, or a convolutional net.
+For short chunks or low latency, set `causal` or use a convolutional network.
 """
 
 import re
@@ -18,19 +18,22 @@ from unbraid.runs.errors import InputError
 
 
 class OpenUnmix(nn.Module):
-    """Magnitudes to a mask of the same shape, 0 or more.
+    """Estimate a mask of the same shape as the magnitudes, at least 0.
 
     Args:
-        bins: of the magnitudes, n_fft / 2 + 1.
-        audio_channels: of the magnitudes (1 mono, 2 stereo).
-        max_bin: the lowest so many bins are heard; the mask is of all. None: all are heard.
-        hidden: what a frame is squeezed to. An LSTM has half of it in each direction.
-        layers: of the LSTM.
-        causal: one direction, from past to future, with all of `hidden`.
-        dropout: probability between the layers of the LSTM.
+        bins: number of bins of the magnitudes, n_fft / 2 + 1.
+        audio_channels: number of channels of the magnitudes, 1 (mono) or 2 (stereo).
+        max_bin: number of bins that the network reads, starting at 0 Hz. The mask has all bins. None: all bins are read.
+        hidden: number of values to which a frame is reduced. An LSTM layer has half as many units in each direction.
+        layers: number of LSTM layers.
+        causal: whether the LSTM runs from past to future only, with `hidden` units.
+        dropout: dropout probability between the LSTM layers, in [0, 1).
 
     Shape:
-        [B, C, F, T] -> [B, C, F, T], where F = `bins` and C = `audio_channels`.
+        [B, C, F, T] -> [B, C, F, T], with F = `bins` and C = `audio_channels`.
+
+    Raises:
+        InputError: an argument is out of range, or magnitudes have another shape.
     """
 
     def __init__(
@@ -44,18 +47,18 @@ class OpenUnmix(nn.Module):
         dropout: float = 0.4,
     ) -> None:
         super().__init__()
-        heard = bins if max_bin is None else max_bin
-        if not 1 <= heard <= bins:
-            raise InputError(f"Open-Unmix's max_bin must lie in [1, {bins}], the bins there are, found {max_bin}")
+        n_used = bins if max_bin is None else max_bin
+        if not 1 <= n_used <= bins:
+            raise InputError("OpenUnmix.max_bin", found=max_bin, expected=f"1 to {bins}, the number of bins")
         if layers < 1:
-            raise InputError(f"Open-Unmix's layers must be at least 1, found {layers}")
+            raise InputError("OpenUnmix.layers", found=layers, expected="at least 1")
         if hidden < 1 or (hidden % 2 and not causal):
-            raise InputError(f"Open-Unmix's hidden must be a positive number, even unless causal, found {hidden}")
+            raise InputError("OpenUnmix.hidden", found=hidden, expected="a positive number, even unless causal is true")
         if not 0 <= dropout < 1:
-            raise InputError(f"Open-Unmix's dropout must lie in [0, 1), found {dropout}")
-        self.bins, self.audio_channels, self.max_bin = bins, audio_channels, heard
+            raise InputError("OpenUnmix.dropout", found=dropout, expected="a probability in [0, 1)")
+        self.bins, self.audio_channels, self.max_bin = bins, audio_channels, n_used
         self.hidden, self.layers, self.causal = hidden, layers, causal
-        self.fc1 = nn.Linear(heard * audio_channels, hidden, bias=False)
+        self.fc1 = nn.Linear(n_used * audio_channels, hidden, bias=False)
         self.bn1 = nn.BatchNorm1d(hidden)
         self.lstm = nn.LSTM(
             hidden, hidden if causal else hidden // 2, layers,
@@ -65,18 +68,18 @@ class OpenUnmix(nn.Module):
         self.bn2 = nn.BatchNorm1d(hidden)
         self.fc3 = nn.Linear(hidden, bins * audio_channels, bias=False)
         self.bn3 = nn.BatchNorm1d(bins * audio_channels)
-        self.input_mean = nn.Parameter(torch.zeros(heard))  # what is added, the mean's negative
-        self.input_scale = nn.Parameter(torch.ones(heard))
+        self.input_mean = nn.Parameter(torch.zeros(n_used))  # minus the mean of the magnitudes
+        self.input_scale = nn.Parameter(torch.ones(n_used))
         self.output_scale = nn.Parameter(torch.ones(bins))
         self.output_mean = nn.Parameter(torch.ones(bins))
 
     @torch.no_grad()
     def start_from(self, mean: Tensor, scale: Tensor) -> None:
-        """Begin with an input of mean 0 and deviation 1.
+        """Set the input scaling, so that each bin has mean 0 and standard deviation 1 at the start of training.
 
         Args:
-            mean: of the magnitudes of the mixtures that will be heard.
-            scale: their standard deviation; 1e-4 of its maximum is the least that is divided by.
+            mean: mean of the mixture magnitudes of each bin.
+            scale: standard deviation of the mixture magnitudes of each bin. Values below 1e-4 of its maximum are raised to it.
 
         Shape:
             [F] both.
@@ -85,28 +88,28 @@ class OpenUnmix(nn.Module):
         self.input_scale.copy_(1 / scale.clamp(min=1e-4 * float(scale.max()))[: self.max_bin])
 
     def forward(self, magnitudes: Tensor) -> Tensor:
+        """Return the masks. Shape: [B, C, F, T] -> [B, C, F, T]."""
         # b batch, c channel, f bin, t frame, h hidden
         batch, channels, bins, frames = magnitudes.shape
         if (channels, bins) != (self.audio_channels, self.bins):
-            raise InputError(
-                f"Open-Unmix hears {self.audio_channels} channels of {self.bins} bins, found {channels} of {bins}; "
-                "its bins must be n_fft / 2 + 1"
-            )
-        heard = magnitudes[:, :, : self.max_bin].permute(3, 0, 1, 2).reshape(frames * batch, -1)  # (t b) (c f)
-        x = self.bn1(self._squeeze(heard)).view(frames, batch, -1).tanh()
+            expected = f"{self.audio_channels} channels of {self.bins} bins"
+            hint = "Set OpenUnmix.bins to n_fft / 2 + 1."
+            raise InputError("magnitudes", found=f"{channels} channels of {bins} bins", expected=expected, hint=hint)
+        inputs = magnitudes[:, :, : self.max_bin].permute(3, 0, 1, 2).reshape(frames * batch, -1)  # (t b) (c f)
+        x = self.bn1(self._reduce(inputs)).view(frames, batch, -1).tanh()
         x = torch.cat([x, self.lstm(x)[0]], dim=-1).view(frames * batch, -1)
         x = functional.relu(self.bn2(self.fc2(x)))
-        mask = functional.relu(self._spread(x).float())
+        mask = functional.relu(self._expand(x).float())
         return mask.view(frames, batch, channels, bins).permute(1, 2, 3, 0)
 
-    def _squeeze(self, heard: Tensor) -> Tensor:
-        """fc1((x + mean) * scale). Shape: [N, C * max_bin] -> [N, H]."""
+    def _reduce(self, frames: Tensor) -> Tensor:
+        """Compute fc1((x + mean) * scale). Shape: [N, C * max_bin] -> [N, H]."""
         scale, mean = self.input_scale.repeat(self.audio_channels), self.input_mean.repeat(self.audio_channels)
         weight = self.fc1.weight * scale
-        return functional.linear(heard, weight, weight @ mean)
+        return functional.linear(frames, weight, weight @ mean)
 
-    def _spread(self, x: Tensor) -> Tensor:
-        """bn3(fc3(x)) * scale + mean. Shape: [N, H] -> [N, C * F]."""
+    def _expand(self, x: Tensor) -> Tensor:
+        """Compute bn3(fc3(x)) * scale + mean. Shape: [N, H] -> [N, C * F]."""
         scale, mean = self.output_scale.repeat(self.audio_channels), self.output_mean.repeat(self.audio_channels)
         norm = self.bn3
         if norm.training and norm.num_batches_tracked is not None:
@@ -117,11 +120,18 @@ class OpenUnmix(nn.Module):
         )  # fmt: skip
 
 
-NOT_ITS_STATE = (KeyError, TypeError, ZeroDivisionError)  # a tensor is missing, has no dimensions, or is empty
+NOT_ITS_STATE = (KeyError, TypeError, ZeroDivisionError)  # a tensor is missing, is a scalar, or is empty
 
 
 def options_of(state: Mapping[str, Tensor]) -> dict[str, int | bool]:
-    """The arguments of the `OpenUnmix` whose state this is; one of `NOT_ITS_STATE` where it is of no such network."""
+    """Return the arguments of `OpenUnmix` for which this is a state dict.
+
+    Args:
+        state: state dict. If it is not one of `OpenUnmix`, one of the exceptions in `NOT_ITS_STATE` is raised.
+
+    Returns:
+        The value of each argument, without `dropout`.
+    """
     bins = len(state["output_mean"])
     return {
         "bins": bins,

@@ -1,7 +1,7 @@
-"""Principal component analysis: the linear autoencoder with the least squared error, in closed form.
+"""Principal component analysis: the linear autoencoder with the smallest squared error, in closed form.
 
-Mean and covariance are summed up batch by batch in float64 (Chan, Golub & LeVeque's update), so memory is that of one matrix of
-`size` times `size` however long the data is; the components are its eigenvectors.
+Mean and covariance are accumulated batch by batch in float64 (Chan, Golub & LeVeque's update). Memory is one matrix of `size`
+times `size`, for any amount of data. The components are the eigenvectors of the covariance.
 """
 
 import torch
@@ -10,18 +10,23 @@ from torch import Tensor
 from unbraid.nets.autoencoders import Autoencoder, check_code
 from unbraid.runs.errors import InputError
 
-LARGEST = 8192  # a covariance of 512 MiB
+LARGEST = 8192  # values in a vector; the covariance then takes 512 MiB
 
 
 class PCA(Autoencoder):
-    """Projects vectors onto the directions of largest variance.
+    """Project vectors onto the directions of largest variance.
+
+    Call `add` for each batch of training data, and then `solve`.
 
     Args:
-        size: of a vector.
-        code: how many components are kept.
+        size: number of values in a vector.
+        code: number of components.
 
     Shape:
         [N, size] -> [N, size].
+
+    Raises:
+        InputError: `code` is above `size`, or `size` is above 8192.
     """
 
     takes = "vectors"
@@ -33,7 +38,7 @@ class PCA(Autoencoder):
         super().__init__()
         check_code(code, size)
         if size > LARGEST:
-            raise InputError(f"PCA takes vectors of at most {LARGEST} numbers, found {size}")
+            raise InputError("PCA.size", "the vectors are too long", found=size, expected=f"at most {LARGEST} values")
         self.code_size = code
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("components", torch.eye(code, size))
@@ -41,7 +46,7 @@ class PCA(Autoencoder):
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was added."""
+        """Remove all data that was added. The components do not change."""
         size = len(self.mean)
         self.count = 0.0
         self.centre = torch.zeros(size, dtype=torch.float64)
@@ -49,22 +54,31 @@ class PCA(Autoencoder):
 
     @torch.no_grad()
     def add(self, items: Tensor) -> None:
-        """Take a batch into account. Shape: [N, size]."""
+        """Add a batch of training data. Shape: [N, size]."""
         items = items.double()
         self.merge(float(len(items)), items.mean(dim=0), torch.cov(items.T, correction=0) * len(items))
 
     def merge(self, count: float, centre: Tensor, scatter: Tensor) -> None:
-        """The sums of another part of the data: how many, their mean [size], and their scatter about it [size, size]."""
+        """Add the statistics of another part of the data.
+
+        Args:
+            count: number of vectors.
+            centre: mean of the vectors.
+            scatter: sum of the outer products of the deviations from the mean.
+
+        Shape:
+            centre [size], scatter [size, size].
+        """
         self.centre, self.scatter = self.centre.to(centre.device), self.scatter.to(centre.device)
         total = self.count + count
-        apart = centre - self.centre
-        self.scatter += scatter.view_as(self.scatter) + torch.outer(apart, apart) * (self.count * count / total)
-        self.centre = self.centre + apart * (count / total)
+        difference = centre - self.centre
+        self.scatter += scatter.view_as(self.scatter) + torch.outer(difference, difference) * (self.count * count / total)
+        self.centre = self.centre + difference * (count / total)
         self.count = total
 
     @torch.no_grad()
     def solve(self) -> None:
-        """Make the components those of what was added; a component's largest entry is positive, so that signs are fixed."""
+        """Compute the components of all added data. The largest entry of each component is positive, which fixes its sign."""
         variances, vectors = torch.linalg.eigh(self.scatter / self.count)
         components = vectors.T.flip(0)[: self.code_size]
         signs = components.gather(1, components.abs().argmax(dim=1, keepdim=True)).sign()
@@ -73,7 +87,9 @@ class PCA(Autoencoder):
         self.mean.copy_(self.centre)
 
     def encode(self, items: Tensor) -> Tensor:
+        """Return the codes. Shape: [N, size] -> [N, code]."""
         return (items - self.mean) @ self.components.T
 
     def decode(self, code: Tensor) -> Tensor:
+        """Return the reconstructed vectors. Shape: [N, code] -> [N, size]."""
         return code @ self.components + self.mean

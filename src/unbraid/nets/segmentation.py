@@ -1,8 +1,8 @@
-"""The U-Net for segmentation (Ronneberger, Fischer & Brox, MICCAI 2015), here of spectrograms: a class for every bin.
+"""U-Net for segmentation (Ronneberger, Fischer & Brox, MICCAI 2015), applied to spectrograms: one class for each bin.
 
-Two 3 x 3 convolutions on each level, max-pooling down, transposed convolutions up, the skips concatenated. Unlike the paper's,
-convolutions are padded, so that what comes out is as large as what goes in. For masks that are trained on the spectrograms
-themselves take `unbraid.nets.unet`.
+Each level has two 3 × 3 convolutions. Max-pooling halves the map, transposed convolutions double it, and skip connections are
+concatenated. Unlike in the paper, convolutions are padded, so that output and input have the same size. To train masks on
+magnitudes instead of classes, use `unbraid.nets.unet`.
 """
 
 from collections.abc import Sequence
@@ -18,16 +18,20 @@ from unbraid.runs.errors import InputError
 
 
 class SegmentationUNet(nn.Module):
-    """Magnitudes to the logits of classes.
+    """Estimate the logits of the class of each bin from magnitudes.
 
     Args:
-        classes: how many.
-        channels: of the levels, from full resolution down; each but the first halves both directions.
-        audio_channels: channels of the magnitudes, which are decided on together.
-        drop_bin: the bin that halving leaves over, see `UNet`.
+        classes: number of classes.
+        channels: number of channels of each level, starting at full resolution. Each level after the first halves bins and
+            frames.
+        audio_channels: number of channels of the magnitudes. All channels share one class.
+        drop_bin: bin that is left out, see `UNet`.
 
     Shape:
-        [B, C, F, T] -> [B, classes, F, T], where F - 1 is a multiple of `2 ** (len(channels) - 1)`.
+        [B, C, F, T] -> [B, classes, F, T], with F - 1 a multiple of `2 ** (len(channels) - 1)`.
+
+    Raises:
+        InputError: there are fewer than two levels.
     """
 
     def __init__(
@@ -35,10 +39,10 @@ class SegmentationUNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(channels) < 2 or min(channels) < 1:
-            raise InputError(f"channels must be at least two positive numbers, found {list(channels)}")
+            raise InputError("SegmentationUNet.channels", found=list(channels), expected="at least two positive numbers")
         self.levels, self.drop_bin = len(channels) - 1, drop_bin
-        self.stride = 2**self.levels  # in frames, of the map at the bottom
-        # Two frames to either side for each level, twice for all but the lowest, and one for each pooling and widening.
+        self.stride = 2**self.levels  # in frames, of the coarsest level
+        # Two frames on each side per level and direction, and one for each pooling and transposed convolution.
         self.receptive_field = 2 * self.stride + 6 * (self.stride - 1)
         self.down = nn.ModuleList(_level(i, o) for i, o in pairwise([audio_channels, *channels]))
         self.widen = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, 2) for i, o in pairwise(channels[::-1]))
@@ -47,6 +51,7 @@ class SegmentationUNet(nn.Module):
         convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
+        """Return the logits. Shape: [B, C, F, T] -> [B, classes, F, T]."""
         x = crop(magnitudes, self.levels, self.drop_bin).contiguous(memory_format=torch.channels_last)
         skips = []
         for number, level in enumerate(self.down):

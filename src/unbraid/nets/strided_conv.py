@@ -1,11 +1,16 @@
-"""Layers of a U-Net that halve or double a feature map: the same numbers as torch's own, in less time on a CPU.
+"""Layers of a U-Net that halve or double a feature map. Results are those of torch's layers; training on a CPU is faster.
 
-At the bottom of a U-Net the maps are a few pixels with hundreds of channels. What torch calls there runs over the pixels of a
-row, of which there are two; here it is one matrix product with the windows of the map (im2col, Chellapilla, Puri & Simard,
-2006). The last layer has one channel, which fills one lane of a CPU's vector units: there each pixel gives its 2 × 2 pixels of
-the result as four channels, which are shuffled into place (Shi et al., CVPR 2016), and the two maps that a skip joins, the
-largest of all, are not copied into one. What drops out, torch draws number by number; here one draw serves four. On a GPU,
-outside of training, and wherever it does not pay, torch's own run.
+Three cases are computed differently:
+
+- Small maps: the coarsest levels have few pixels and hundreds of channels. Torch's convolutions are vectorised along a row,
+  which has two pixels there. Here the convolution is one matrix product with the windows of the map (im2col; Chellapilla, Puri
+  & Simard, 2006).
+- Few output channels: the last layer has one channel, which uses one lane of the CPU's vector units. Here each input pixel
+  computes its 2 × 2 output pixels as four channels, which are then rearranged (pixel shuffle; Shi et al., CVPR 2016). The two
+  maps of a skip connection, the largest of the network, are not copied into one.
+- Dropout: torch draws one random number per value. Here one 64-bit number serves four values.
+
+On a GPU, in evaluation, and for all other sizes, torch's own layers are used.
 """
 
 from collections.abc import Sequence
@@ -15,37 +20,69 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-FEW = 16  # pixels of the smaller map; of more, torch's own convolution is as fast
-NARROW = 4  # channels of the result; of more, torch's own is as fast as the shuffled one
+MAX_PIXELS = 16  # size of the smaller map up to which the matrix product is faster than torch's convolution
+MAX_CHANNELS = 4  # number of output channels up to which the pixel shuffle is faster than torch's convolution
 
 
 class Downsampling(nn.Conv2d):
-    """A convolution of stride 2 without bias. Shape: [B, C, H, W] -> [B, D, H / 2, W / 2]; odd sizes are rounded up."""
+    """Halve a feature map by a convolution of stride 2 without bias. Odd sizes are rounded up.
+
+    Args:
+        ins: number of input channels.
+        outs: number of output channels.
+        kernel_size: height and width of the kernel, an odd number.
+
+    Shape:
+        [B, C, H, W] -> [B, D, H / 2, W / 2].
+    """
 
     def __init__(self, ins: int, outs: int, kernel_size: int) -> None:
         super().__init__(ins, outs, kernel_size, stride=2, padding=kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the halved map. Shape: [B, C, H, W] -> [B, D, H / 2, W / 2]."""
         # b batch, c channel in, d channel out, h row, w column, k row and column in a window
         h, w = x.shape[-2:]
-        if not _pays(self, x) or h * w > 4 * FEW or h % 2 or w % 2:
+        if not _is_faster(self, x) or h * w > 4 * MAX_PIXELS or h % 2 or w % 2:
             return super().forward(x)
         windows = _Windows.apply(x.permute(0, 2, 3, 1), self.kernel_size[0]).flatten(3)
         return functional.linear(windows, self.weight.permute(0, 2, 3, 1).flatten(1)).permute(0, 3, 1, 2)
 
 
 class Upsampling(nn.ConvTranspose2d):
-    """A transposed convolution of stride 2 of a map, or of several as one. Shape: [B, C, H, W] each -> [B, D, 2H, 2W]."""
+    """Double a feature map by a transposed convolution of stride 2.
+
+    Args:
+        ins: number of input channels, of all maps together.
+        outs: number of output channels.
+        kernel_size: height and width of the kernel, an odd number.
+        bias: whether a bias is added.
+
+    Shape:
+        one or several [B, C, H, W] -> [B, D, 2H, 2W].
+    """
 
     def __init__(self, ins: int, outs: int, kernel_size: int, bias: bool) -> None:
         super().__init__(ins, outs, kernel_size, 2, kernel_size // 2, output_padding=1, bias=bias)
 
     def forward(self, x: Tensor | Sequence[Tensor], output_size: Any = None) -> Tensor:
+        """Double a feature map.
+
+        Args:
+            x: a feature map, or several that are concatenated along the channels.
+            output_size: see `torch.nn.ConvTranspose2d`.
+
+        Shape:
+            [B, C, H, W] each -> [B, D, 2H, 2W].
+
+        Returns:
+            The doubled map.
+        """
         maps = [x] if isinstance(x, Tensor) else x
-        if _pays(self, maps[0]) and self.out_channels <= NARROW:
+        if _is_faster(self, maps[0]) and self.out_channels <= MAX_CHANNELS:
             return self._shuffled(maps)
         x = joined(maps)
-        if _pays(self, x) and x.shape[-2] * x.shape[-1] <= FEW:
+        if _is_faster(self, x) and x.shape[-2] * x.shape[-1] <= MAX_PIXELS:
             return self._multiplied(x)
         return super().forward(x, output_size)
 
@@ -56,29 +93,28 @@ class Upsampling(nn.ConvTranspose2d):
         return (doubled if self.bias is None else doubled + self.bias).permute(0, 3, 1, 2)
 
     def _shuffled(self, maps: Sequence[Tensor]) -> Tensor:
-        reach = (self.kernel_size[0] // 2 + 1) // 2  # pixels to either side that one of the four sees
-        size = 2 * reach + 1
-        # Row 2i + a of the result sees row i + r with row a + padding - 2r of the kernel.
-        padding = self.padding[0]
-        assert isinstance(padding, int)
-        before = 2 * reach - padding
+        radius = (self.kernel_size[0] // 2 + 1) // 2  # pixels on either side that one of the four output pixels depends on
+        size = 2 * radius + 1
+        # Row 2i + a of the result depends on row i + r by row a + padding - 2r of the kernel.
+        before = 2 * radius - self.kernel_size[0] // 2
         after = 2 * size - before - self.kernel_size[0]
         kernel = functional.pad(self.weight, (before, after, before, after)).flip(2, 3)
         four = kernel.unflatten(3, (size, 2)).unflatten(2, (size, 2)).flip(3, 5)  # c d k a k a
         four = four.permute(1, 3, 5, 0, 2, 4).flatten(0, 2)
         bias = None if self.bias is None else self.bias.repeat_interleave(4)
         first, *others = zip(maps, four.split([x.shape[1] for x in maps], dim=1), strict=True)
-        total = functional.conv2d(*first, bias, padding=reach)
+        total = functional.conv2d(*first, bias, padding=radius)
         for x, weight in others:
-            total = total + functional.conv2d(x, weight, padding=reach)
+            total = total + functional.conv2d(x, weight, padding=radius)
         return functional.pixel_shuffle(total, 2)
 
 
 class Dropout(nn.Dropout):
-    """Each number is dropped by itself, as in torch's, with a probability in steps of 2⁻¹⁶. Shape: [B, C, H, W]."""
+    """Set values to zero independently, as torch's dropout. The probability is rounded to a multiple of 2⁻¹⁶."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _pays(self, x) or self.p == 1:
+        """Return the map with dropped values. Shape: [B, C, H, W] -> the same."""
+        if not _is_faster(self, x) or self.p == 1:
             return super().forward(x)
         b, c, h, w = x.shape
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
@@ -87,30 +123,30 @@ class Dropout(nn.Dropout):
 
 
 def joined(maps: Sequence[Tensor]) -> Tensor:
-    """Their channels, one map after the other."""
+    """Concatenate feature maps along the channels."""
     return torch.cat([*maps], dim=1) if len(maps) > 1 else maps[0]
 
 
-def _pays(module: nn.Module, x: Tensor) -> bool:
+def _is_faster(module: nn.Module, x: Tensor) -> bool:
     return module.training and x.device.type == "cpu"
 
 
 def windows_of(x: Tensor, size: int) -> Tensor:
-    """The surroundings of every other pixel, silence beyond the edges. Shape: [B, H, W, C] -> [B, H / 2, W / 2, k, k, C]."""
-    reach = size // 2
-    padded = functional.pad(x, (0, 0, reach, reach, reach, reach))
+    """Return the windows around every second pixel, padded with zeros. Shape: [B, H, W, C] -> [B, H / 2, W / 2, k, k, C]."""
+    radius = size // 2
+    padded = functional.pad(x, (0, 0, radius, radius, radius, radius))
     return padded.unfold(1, size, 2).unfold(2, size, 2).permute(0, 1, 2, 4, 5, 3).contiguous()
 
 
 def overlapped(windows: Tensor) -> Tensor:
-    """The adjoint of `windows_of`: their sum, each in its place. Shape: [B, H, W, k, k, C] -> [B, 2H, 2W, C]."""
+    """Add overlapping windows, the adjoint of `windows_of`. Shape: [B, H, W, k, k, C] -> [B, 2H, 2W, C]."""
     b, h, w, size, _, c = windows.shape
-    reach = size // 2
-    total = windows.new_zeros(b, 2 * (h + reach), 2 * (w + reach), c)
+    radius = size // 2
+    total = windows.new_zeros(b, 2 * (h + radius), 2 * (w + radius), c)
     for row in range(size):
         for column in range(size):
             total[:, row : row + 2 * h : 2, column : column + 2 * w : 2] += windows[:, :, :, row, column]
-    return total[:, reach : reach + 2 * h, reach : reach + 2 * w]
+    return total[:, radius : radius + 2 * h, radius : radius + 2 * w]
 
 
 class _Windows(torch.autograd.Function):

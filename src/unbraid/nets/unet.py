@@ -1,9 +1,9 @@
-"""The U-Net of singing-voice separation (Jansson et al., ISMIR 2017), after Ronneberger et al. 2015.
+"""U-Net for singing-voice separation (Jansson et al., ISMIR 2017).
 
-Strided 5×5 convolutions halve the spectrogram in both directions, transposed ones double it again, and a sigmoid gives the
-mask of ONE target. `skips=False` is the paper's baseline: the same network without skip connections. Told a number of sources,
-one network gives the masks of all of them. Everything is local, so any number of frames goes through; for music that needs
-minutes of context take a recurrent net instead.
+5 × 5 convolutions with stride 2 halve the spectrogram in both directions. Transposed convolutions double it. A sigmoid returns
+the mask of one target. `skips=False` is the baseline of the paper, the same network without skip connections. With `sources`,
+one network estimates the masks of several targets. All layers are local, so the number of frames is free. If the separation
+needs more context than the receptive field, use a recurrent network.
 """
 
 from collections.abc import Sequence
@@ -25,25 +25,28 @@ Up = Literal["transposed", "nearest", "bilinear"]
 
 
 class UNet(nn.Module):
-    """Magnitudes to a soft mask of the same shape, or to the masks of several sources.
+    """Estimate a mask of the same shape as the magnitudes, or the masks of several sources.
 
     Args:
-        sources: how many have masks; None: one, without an axis of its own.
-        channels: output channels of the encoder's layers, one stride-2 layer each.
-        audio_channels: channels of the magnitudes (1 mono, 2 stereo).
-        kernel_size: odd size of every kernel in bins and frames.
-        skips: concatenate each encoder output to the decoder's input of the same size.
-        dropout: probability in the first `dropout_layers` layers of the decoder.
-        dropout_layers: how many decoder layers drop out.
-        drop_bin: an STFT has one bin more than halving can use. The paper does not say which one it leaves out; the mask
-            of the bin left out is its neighbour's.
-        up: `transposed` convolutions double the size, as the paper's do; or convolutions of what `nearest` or `bilinear`
-            interpolation has doubled, which leave no checkerboard (Odena, Dumoulin & Olah, 2016).
-        masks: `sigmoid`: each by itself; `softmax`: those of all sources sum to one.
+        sources: number of masks. None: one mask, and the output has no source axis.
+        channels: number of output channels of each encoder layer. Each layer has stride 2.
+        audio_channels: number of channels of the magnitudes, 1 (mono) or 2 (stereo).
+        kernel_size: height and width of all kernels in bins and frames, an odd number.
+        skips: whether each encoder output is concatenated to the decoder input of the same size.
+        dropout: dropout probability of the first `dropout_layers` decoder layers.
+        dropout_layers: number of decoder layers with dropout.
+        drop_bin: bin that is left out, because n_fft / 2 + 1 bins cannot be halved. Its mask is that of the adjacent bin. The
+            paper does not specify which bin it leaves out.
+        up: method of doubling. `transposed`: transposed convolutions as in the paper; `nearest`, `bilinear`: interpolation
+            followed by a convolution, which avoids checkerboard artefacts (Odena, Dumoulin & Olah, 2016).
+        masks: `sigmoid`: each mask is in [0, 1]; `softmax`: the masks of all sources also sum to one.
 
     Shape:
-        [B, C, F, T] -> [B, C, F, T] or [B, S, C, F, T] in [0, 1], where F - 1 is a multiple of `2 ** len(channels)`; T may be
-        any from that number on.
+        [B, C, F, T] -> [B, C, F, T] or [B, S, C, F, T] in [0, 1], with F - 1 a multiple of `2 ** len(channels)`, and T at
+        least this number.
+
+    Raises:
+        InputError: an argument is out of range, or magnitudes have a size that does not fit.
     """
 
     def __init__(
@@ -61,32 +64,32 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise InputError(f"a U-Net's kernel_size must be odd, found {kernel_size}")
+            raise InputError("UNet.kernel_size", found=kernel_size, expected="an odd number")
         if not channels or min(channels) < 1:
-            raise InputError(f"a U-Net's channels must be one positive number for each layer, found {list(channels)}")
+            raise InputError("UNet.channels", found=list(channels), expected="a positive number for each layer")
         if not 0 <= dropout_layers <= len(channels):
-            raise InputError(f"a U-Net's dropout_layers must lie in [0, {len(channels)}], found {dropout_layers}")
+            raise InputError("UNet.dropout_layers", found=dropout_layers, expected=f"0 to {len(channels)}")
         for name, value, known in (("up", up, get_args(Up)), ("masks", masks, get_args(Masks))):
             if value not in known:
-                raise InputError(f"a U-Net's {name} must be one of {', '.join(known)}, found {value}")
+                raise InputError(f"UNet.{name}", found=value, expected=f"one of {', '.join(known)}")
         if masks == "softmax" and (sources or 1) < 2:
-            raise InputError("masks=softmax is over several sources, and there is one; take a separator of all targets at once")
+            expected = "sigmoid for a network of one source"
+            raise InputError("UNet.masks", found=masks, expected=expected, hint="Use JointMasking to separate all targets.")
         self.sources, self.skips, self.drop_bin, self.up, self.masks = sources, skips, drop_bin, up, masks
-        self.stride = 2 ** len(channels)  # in frames, of the map at the bottom
-        wider = 0 if up == "transposed" else 2  # interpolation reaches that much farther
-        self.receptive_field = (2 * (kernel_size // 2) + wider) * (
-            self.stride - 1
-        )  # frames on either side that a frame's mask hears
+        self.stride = 2 ** len(channels)  # in frames, of the coarsest level
+        interpolation = 0 if up == "transposed" else 2
+        self.receptive_field = (2 * (kernel_size // 2) + interpolation) * (self.stride - 1)  # frames on either side
         ins = [audio_channels, *channels[:-1]]
         self.encoder = nn.ModuleList(_down(i, o, kernel_size) for i, o in zip(ins, channels, strict=True))
         self.decoder = nn.ModuleList()
         for depth, width in enumerate([*ins[:0:-1], audio_channels * (sources or 1)]):
-            heard = channels[-1 - depth] * (2 if skips and depth > 0 else 1)
+            decoder_ins = channels[-1 - depth] * (2 if skips and depth > 0 else 1)
             last = depth == len(ins) - 1
-            self.decoder.append(_up(heard, width, kernel_size, dropout if depth < dropout_layers else 0.0, last, up))
-        convert_conv2d_weight_memory_format(self, torch.channels_last)  # faster on CPU, and what tensor cores want
+            self.decoder.append(_up(decoder_ins, width, kernel_size, dropout if depth < dropout_layers else 0.0, last, up))
+        convert_conv2d_weight_memory_format(self, torch.channels_last)  # faster on CPUs and on tensor cores
 
     def forward(self, magnitudes: Tensor) -> Tensor:
+        """Return the masks. Shape: [B, C, F, T] -> [B, C, F, T] or [B, S, C, F, T]."""
         # b batch, s source, c channel, f bin, t frame
         x = crop(magnitudes, len(self.encoder), self.drop_bin).contiguous(memory_format=torch.channels_last)
         levels = []
@@ -102,24 +105,47 @@ class UNet(nn.Module):
 
 
 def crop(magnitudes: Tensor, levels: int, drop_bin: DropBin) -> Tensor:
-    """Leave out one bin, and pad the frames with silence until `levels` halvings leave nothing over.
+    """Remove one bin, and pad the frames with silence to a multiple of `2 ** levels`.
 
-    Shape: [B, C, F, T] -> [B, C, F - 1, T or more].
+    Args:
+        magnitudes: magnitudes of the mixture.
+        levels: number of times that the network halves the spectrogram.
+        drop_bin: bin to remove.
+
+    Shape:
+        [B, C, F, T] -> [B, C, F - 1, T or more].
+
+    Returns:
+        The cropped and padded magnitudes.
+
+    Raises:
+        InputError: F - 1 is not a multiple of `2 ** levels`, or there are fewer frames than this.
     """
     bins, frames = magnitudes.shape[-2:]
     stride = 2**levels
     if (bins - 1) % stride:
-        raise InputError(
-            f"a U-Net of {levels} layers needs an n_fft that is a multiple of {2 * stride}, found {2 * (bins - 1)}"
-        )
+        raise InputError("n_fft", found=2 * (bins - 1), expected=f"a multiple of {2 * stride} for a U-Net of {levels} levels")
     if frames < stride:
-        raise InputError(f"the chunk is too short: a U-Net of {levels} layers needs at least {stride} frames, found {frames}")
-    kept = magnitudes[..., 1:, :] if drop_bin == "dc" else magnitudes[..., :-1, :]
-    return functional.pad(kept, (0, up_to(frames, stride)))
+        expected = f"at least {stride} frames for a U-Net of {levels} levels"
+        raise InputError("chunk_seconds", "the chunk is too short", found=f"{frames} frames", expected=expected)
+    cropped = magnitudes[..., 1:, :] if drop_bin == "dc" else magnitudes[..., :-1, :]
+    return functional.pad(cropped, (0, up_to(frames, stride)))
 
 
 def restore(values: Tensor, frames: int, drop_bin: DropBin) -> Tensor:
-    """The inverse of `crop`; the bin that was left out has its neighbour's values."""
+    """Undo `crop`: remove the padding, and insert the removed bin with the values of the adjacent bin.
+
+    Args:
+        values: output of the network.
+        frames: number of frames before `crop`.
+        drop_bin: bin that was removed.
+
+    Shape:
+        [B, C, F - 1, T or more] -> [B, C, F, T].
+
+    Returns:
+        The values at all bins and frames.
+    """
     one_bin = (1, 0) if drop_bin == "dc" else (0, 1)
     return functional.pad(values.narrow(-1, 0, frames), (0, 0, *one_bin), mode="replicate")
 

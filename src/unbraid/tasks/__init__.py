@@ -1,0 +1,1 @@
+"""Tasks: Lightning modules that train and validate a model."""

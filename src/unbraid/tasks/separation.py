@@ -1,4 +1,4 @@
-"""Separation: one training step is a batch of mixture chunks and their true sources."""
+"""Separation task: a training step takes a batch of mixture chunks and their true sources."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from unbraid.tasks.task import Task
 
 
 class SeparationBatch(Protocol):
-    """What the task reads of a batch: mixture [B, C, T], sources [B, S, C, T], by_difference [S]."""
+    """Describe the fields of a batch: mixture [B, C, T], sources [B, S, C, T], magnitude_difference [S]."""
 
     mixture: Tensor
     sources: Tensor
@@ -22,11 +22,11 @@ class SeparationBatch(Protocol):
 
 
 class SeparationTask(Task):
-    """Trains a separator on chunks and validates it on whole tracks.
+    """Train a separator on chunks and validate it on whole tracks.
 
     Args:
-        separator: the object that is trained, scored and used.
-        loss: from two `Estimate`s, the separator's and the truth's, to a scalar.
+        separator: separator to train. Scoring and separation use the same object.
+        loss: function from two `Estimate`s, estimated and true, to a scalar.
         optimizer: see `Task`.
         scheduler: see `Task`.
     """
@@ -40,13 +40,14 @@ class SeparationTask(Task):
     ) -> None:
         super().__init__(optimizer, scheduler)
         self.separator, self.loss = separator, loss
-        self.valid_loss = MeanMetric(nan_strategy="disable")  # a loss that is no number must be seen
-        # torchmetrics 1.9 drops the weights of this metric where nan_strategy is "disable".
+        self.valid_loss = MeanMetric(nan_strategy="disable")  # do not hide a loss that is NaN
+        # torchmetrics 1.9 ignores the weights of this metric if nan_strategy is "disable".
         self.valid_usdr = [MeanMetric() for _ in separator.targets]
         for target, metric in zip(separator.targets, self.valid_usdr, strict=True):
             self.add_module(f"valid_usdr_{target}", metric)
 
     def training_step(self, batch: SeparationBatch, index: int) -> Tensor:
+        """Return the loss of a batch, and log its mean over the epoch as `train/loss`."""
         estimate = self.separator(batch.mixture)
         loss = self.loss(
             estimate, self.separator.training_target(batch.mixture, batch.sources, estimate, batch.magnitude_difference)
@@ -55,27 +56,48 @@ class SeparationTask(Task):
         return loss
 
     def validation_step(self, batch: SeparationBatch, index: int) -> Tensor:
-        """One whole track (a batch of one), in chunks that touch but do not overlap: the loss and the uSDR of each target.
+        """Validate one whole track: update the loss and the uSDR of each target.
 
-        Shape: the estimates, for callbacks, [S, C, T].
+        The track is a batch of one. It is cut into adjacent chunks without overlap.
+
+        Args:
+            batch: the track.
+            index: number of the track; not used.
+
+        Shape:
+            estimates [S, C, T].
+
+        Returns:
+            The estimates, for callbacks.
         """
         mixture, sources = batch.mixture[0], batch.sources[0]
         estimates = [self._validate_chunk(*chunk, batch) for chunk in self.chunks(mixture, sources)]
         whole = torch.cat(estimates, dim=-1)[..., : mixture.shape[-1]]
         for metric, reference, estimate in zip(self.valid_usdr, sources, whole, strict=True):
             value = usdr(reference, estimate)
-            # Every rank updates, so that all of them meet when the metric is gathered; an undefined value weighs nothing.
+            # Every rank must update the metric, because all of them take part in its sum. An undefined uSDR has weight 0.
             metric.update(0.0 if value is None else value, weight=0.0 if value is None else 1.0)
         return whole
 
     def chunks(self, mixture: Tensor, sources: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
-        """[C, T] and [S, C, T] cut to [1, C, chunk] and [1, S, C, chunk], the last one padded with silence."""
+        """Cut a track into adjacent chunks. The last chunk is padded with silence.
+
+        Args:
+            mixture: mixture of the track.
+            sources: true sources of the track.
+
+        Shape:
+            [C, T] and [S, C, T] -> [1, C, chunk] and [1, S, C, chunk].
+
+        Yields:
+            The mixture and the sources of a chunk.
+        """
         chunk = self.separator.chunk_samples
         for start in range(0, mixture.shape[-1], chunk):
-            missing = (0, max(0, start + chunk - mixture.shape[-1]))
+            padding = (0, max(0, start + chunk - mixture.shape[-1]))
             yield (
-                functional.pad(mixture[None, ..., start : start + chunk], missing),
-                functional.pad(sources[None, ..., start : start + chunk], missing),
+                functional.pad(mixture[None, ..., start : start + chunk], padding),
+                functional.pad(sources[None, ..., start : start + chunk], padding),
             )
 
     def _validate_chunk(self, mixture: Tensor, sources: Tensor, batch: SeparationBatch) -> Tensor:
@@ -86,9 +108,10 @@ class SeparationTask(Task):
         return estimate.sources[0].detach()
 
     def observe(self, estimate: Estimate, reference: Estimate) -> None:
-        """What else a task wants to know of a validation chunk."""
+        """Update further metrics with a validation chunk. Subclasses override this; here it does nothing."""
 
     def on_validation_epoch_end(self) -> None:
+        """Log `valid/loss` and `valid/uSDR/TARGET`."""
         self.log("valid/loss", self.valid_loss, prog_bar=True)
         for target, metric in zip(self.separator.targets, self.valid_usdr, strict=True):
             self.log(f"valid/uSDR/{target}", metric, prog_bar=True)

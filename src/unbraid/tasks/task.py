@@ -1,4 +1,7 @@
-"""What all tasks share: optimizer and schedule, what an epoch's steps say on average, and what is random in a step."""
+"""Base class of all tasks: optimizer, learning-rate schedule, logged means, and reproducible random numbers.
+
+A task is a Lightning module: it has the network, the loss, and the training and validation steps.
+"""
 
 import hashlib
 import math
@@ -14,16 +17,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from unbraid.runs.errors import InputError
 
-KEY = "task"  # of what is added to Lightning's checkpoints
+KEY = "task"  # key of the additional state in Lightning's checkpoints
 
 
 class Task(pl.LightningModule):
-    """Trains all of its parameters.
+    """Train all parameters of a network.
 
     Args:
-        optimizer: from parameters to an optimizer; None where nothing is trained by gradient.
+        optimizer: function from parameters to an optimizer. None if nothing is trained by gradients.
         scheduler: function from the optimizer to a schedule. The schedule is stepped after each epoch; `ReduceLROnPlateau` is
-            stepped on `valid/loss` after each epoch that ends in a validation. None keeps the rate.
+            stepped on `valid/loss` after each epoch that ends in a validation. None: the learning rate is constant.
     """
 
     def __init__(
@@ -34,36 +37,51 @@ class Task(pl.LightningModule):
         super().__init__()
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.schedule: Any = None
-        self.schedule_state: dict[str, Any] | None = None  # of the checkpoint that the run goes on from
+        self.schedule_state: dict[str, Any] | None = None  # from the checkpoint of a resumed run
         self.noted: dict[str, list[Tensor]] = defaultdict(list)
-        self.seed = torch.initial_seed()  # the run's; steps have seeds of their own
+        self.seed = torch.initial_seed()  # seed of the run; each step derives its own seed from it
 
     @property
     def is_warming_up(self) -> bool:
-        """Return whether the training loss of this epoch is not yet the final one, so that no epoch is selected on it."""
+        """Return whether the loss is still changing in this epoch. Such an epoch is not selected as the best one."""
         return False
 
     def configure_optimizers(self) -> Any:
-        """InputError where optimizer or schedule do not take a value."""
+        """Create the optimizer and the schedule.
+
+        Returns:
+            The optimizer, or an empty list if nothing is trained by gradients.
+
+        Raises:
+            InputError: the optimizer or the schedule refuses a value.
+        """
         if self.make_optimizer is None:
             return []
         try:
             optimizer = self.make_optimizer(self.parameters())
             self.schedule = None if self.make_scheduler is None else self.make_scheduler(optimizer)
         except ValueError as error:
-            raise InputError(f"optim: {error}") from error
+            raise InputError("optim", str(error)) from error
         return optimizer
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """What a step draws at random, as in dropout, is a function of seed, epoch, batch and rank, without a state."""
+        """Seed the random numbers of a step, such as those of dropout, by the run's seed, epoch, batch and rank."""
         counters = f"{self.seed} {self.current_epoch} {index} {self.global_rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.blake2b(counters, digest_size=8).digest()))
 
     def log_mean(self, name: str, value: Tensor) -> None:
-        """Of a training step; `train/name` is the mean of an epoch. Lightning's own log in every step takes a millisecond."""
+        """Store a value of a training step. Its mean over the epoch is logged as `train/name`.
+
+        Lightning's own logging takes a millisecond in each step.
+
+        Args:
+            name: name of the value.
+            value: scalar.
+        """
         self.noted[name].append(value.detach())
 
     def on_train_batch_end(self, *_: Any) -> None:
+        """Log the means of the epoch after its last step."""
         trainer = self.trainer
         if trainer.is_last_batch or trainer.should_stop or self.global_step == trainer.max_steps:
             for name, values in self.noted.items():
@@ -74,22 +92,22 @@ class Task(pl.LightningModule):
     def on_validation_start(self) -> None:
         """Copy the buffers of the first process, such as the statistics of batch norm, to all processes.
 
-        DDP does so in the first validation step, for which a process without validation tracks would be waited for.
+        DDP does this in the first validation step. A process without validation tracks would never reach it, and the others
+        would wait.
         """
         model = self.trainer.model
         if isinstance(model, DistributedDataParallel):
             for buffer in model.module.buffers():
-                values = buffer.contiguous()  # as a collective operation needs them; the buffer itself if it is
+                values = buffer.contiguous()  # required by `broadcast`; a contiguous buffer is not copied
                 torch.distributed.broadcast(values, 0)
                 buffer.copy_(values)
             model.require_forward_param_sync = False
 
     def on_train_epoch_end(self) -> None:
-        """The schedule is stepped here, before checkpoints are written: Lightning steps it after them, and not at all in an
-        epoch that goes on from one.
+        """Check that training has not diverged, and step the schedule, before the checkpoints of the epoch are written.
 
-        Raises:
-            InputError: training has diverged; before the epoch's checkpoints, and on all processes at once.
+        Lightning would step the schedule after the checkpoints, and not in the first epoch of a resumed run. If training has
+        diverged, all processes raise an InputError.
         """
         self.check_finite()
         trainer = self.trainer
@@ -103,13 +121,14 @@ class Task(pl.LightningModule):
         Raises:
             InputError: a loss or a weight is not finite.
         """
-        if (found := self.non_finite()) is None:
+        if (non_finite := self.non_finite()) is None:
             return
-        name, value = found
+        name, value = non_finite
         trainer = self.trainer
-        kept = " and ".join(sorted(path.name for path in Path(trainer.default_root_dir).glob("checkpoints/*.ckpt")))
-        helps = "A lower optim.optimizer.lr or a trainer.gradient_clip_val may help. " if trainer.optimizers else ""
-        hint = helps + (f"checkpoints/ still holds {kept} of an earlier epoch" if kept else "There is no checkpoint")
+        checkpoints = " and ".join(sorted(path.name for path in Path(trainer.default_root_dir).glob("checkpoints/*.ckpt")))
+        advice = "A lower optim.optimizer.lr or a trainer.gradient_clip_val may help. " if trainer.optimizers else ""
+        state = f"checkpoints/ contains {checkpoints} of an earlier epoch" if checkpoints else "There is no checkpoint"
+        hint = f"{advice}{state}."
         where = f"{name} of epoch {trainer.current_epoch}"
         raise InputError(where, "training diverged", found=value, expected="a finite number", hint=hint)
 
@@ -124,14 +143,14 @@ class Task(pl.LightningModule):
         return None if finite and not has_nan else ("weights", math.nan)
 
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
-        """Step the schedule after an epoch, whose validation metrics are given; they are empty if there was no validation."""
+        """Step the schedule after an epoch. `metrics` is empty if the epoch had no validation."""
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.schedule.step()
         elif "valid/loss" in metrics and not self.is_warming_up:  # a run that ends early may have had no validation
             self.schedule.step(metrics["valid/loss"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """With what the steps of the epoch so far have noted, in each process. Shape of a name's values: [processes, steps]."""
+        """Add the state of the schedule and the values stored by `log_mean`, [processes, steps] for each name."""
         noted: dict[str, Any] = {name: self.all_gather(torch.stack(values)) for name, values in self.noted.items()}
         checkpoint[KEY] = {
             "schedule": self.schedule and self.schedule.state_dict(),
@@ -139,11 +158,12 @@ class Task(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The schedule is there once the optimizer is, see `on_train_start`."""
-        own = checkpoint[KEY]
-        self.schedule_state = own["schedule"]
-        self.noted |= {name: list(values[self.global_rank]) for name, values in own["noted"].items()}
+        """Restore the stored values. `on_train_start` restores the schedule, which is created later."""
+        state = checkpoint[KEY]
+        self.schedule_state = state["schedule"]
+        self.noted |= {name: list(values[self.global_rank]) for name, values in state["noted"].items()}
 
     def on_train_start(self) -> None:
+        """Restore the schedule of a resumed run."""
         if self.schedule_state is not None:
             self.schedule.load_state_dict(self.schedule_state)

@@ -13,8 +13,8 @@ SMALL = {
     "unet": ["model=unet", *TWO_LAYERS],
     "unscaled": ["model=unet", *TWO_LAYERS, "model.separator.scaling=none"],
     "consistent": [
-        "model=unet", *TWO_LAYERS, "targets=vocals_accompaniment", "model.separator.consistency=true",
-        "model.separator.mask_max=0.9", "model.separator.mask_power=2", "model.separator.channels=2",
+        "model=unet", *TWO_LAYERS, "targets=vocals_accompaniment", "model.separator.mask_options.consistency=true",
+        "model.separator.mask_options.mask_max=0.9", "model.separator.mask_options.mask_power=2", "model.separator.channels=2",
     ],
     "joint": ["model=unet_softmax", *TWO_LAYERS, "targets=all"],
     "segmentation": ["model=unet_segmentation", "model.separator.net.channels=[2,4]", "model.separator.hard=false"],

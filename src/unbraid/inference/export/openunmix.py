@@ -19,9 +19,9 @@ from unbraid.runs.errors import InputError
 THEIRS = {
     "stft.edges": "reflection",
     "scaling": "none",
-    "mask_max": None,
-    "mask_power": 1.0,
-    "consistency": False,
+    "mask_options.mask_max": None,
+    "mask_options.mask_power": 1.0,
+    "mask_options.consistency": False,
     "net.layers": 3,
     "net.causal": False,
 }

@@ -1,1 +1,1 @@
-"""Separators: an STFT or none, a network, and the way back to waveforms."""
+"""Separators: map a mixture waveform to source waveforms, with everything the network needs around it, such as the STFT."""

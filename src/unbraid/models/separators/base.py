@@ -1,7 +1,11 @@
-"""Separators: mixture waveform in, source waveforms out. Training, scoring and separation share them."""
+"""Separators: networks with everything between a mixture waveform and the source waveforms.
+
+Training, scoring and separation use the same separator object.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +17,22 @@ LONGEST_CHUNK = 2**26  # samples, 25 minutes at 44.1 kHz: the longest input of a
 
 
 class Estimate:
-    """What a separator says of a mixture, or the truth in the same form.
+    """Store the sources of a mixture, estimated or true, and the intermediate values that losses compare.
+
+    Two values are computed when they are first read, and then kept: `sources` if `synthesize` is given instead, and
+    `magnitudes` if only `masks` are given. A loss of magnitudes therefore never computes waveforms.
 
     Args:
-        sources: in the order of the targets; or what makes them, which is called when they are asked for: a loss of magnitudes
-            needs none.
-        masks: of each target.
-        magnitudes: of each target, in the network's scale; or what makes them, which only a loss or a picture asks for.
-        scale: the factor from STFT magnitudes to the network's.
-        mixture: magnitudes of the mixture in the network's scale.
-        logits: logits of the classes: the targets and, if it is one, the residual.
-        labels: the class of each bin, negative where it has none.
-        embeddings: of each bin, of unit norm.
-        weights: of each bin in a loss of embeddings.
+        sources: waveforms in the order of the targets. Either `sources` or `synthesize` is required to read `sources`.
+        synthesize: function without arguments that returns the waveforms, called when `sources` is first read.
+        masks: mask of each target.
+        magnitudes: magnitudes of each target in the scale of the network's input. None: `masks` times `mixture`.
+        scale: factor from STFT magnitudes to the network's input.
+        mixture: magnitudes of the mixture in the scale of the network's input.
+        logits: logits of the classes. The classes are the targets and, if the network has a class for it, the residual.
+        labels: class of each bin; negative values are ignored by losses.
+        embeddings: embedding of each bin, of unit norm.
+        weights: weight of each bin in a loss of embeddings.
 
     Shape:
         sources [B, S, C, T]; masks and magnitudes [B, S, C, F, frames]; scale [B, 1, 1, 1]; mixture [B, C, F, frames];
@@ -34,9 +41,11 @@ class Estimate:
 
     def __init__(
         self,
-        sources: Tensor | Callable[[], Tensor],
+        sources: Tensor | None = None,
+        *,
+        synthesize: Callable[[], Tensor] | None = None,
         masks: Tensor | None = None,
-        magnitudes: Tensor | Callable[[], Tensor] | None = None,
+        magnitudes: Tensor | None = None,
         scale: Tensor | None = None,
         mixture: Tensor | None = None,
         logits: Tensor | None = None,
@@ -44,66 +53,73 @@ class Estimate:
         embeddings: Tensor | None = None,
         weights: Tensor | None = None,
     ) -> None:
-        self._sources = sources
-        self._magnitudes = magnitudes
-        self.masks, self.scale, self.mixture = masks, scale, mixture
+        if sources is not None:
+            self.sources = sources  # replaces the computation below
+        if magnitudes is not None:
+            self.magnitudes = magnitudes
+        self.synthesize, self.masks, self.scale, self.mixture = synthesize, masks, scale, mixture
         self.logits, self.labels, self.embeddings, self.weights = logits, labels, embeddings, weights
 
-    @property
+    @cached_property
     def sources(self) -> Tensor:
-        if not isinstance(self._sources, Tensor):
-            self._sources = self._sources()
-        return self._sources
+        """Return the waveforms. Shape: [B, S, C, T]."""
+        if self.synthesize is None:
+            raise ValueError("Estimate.sources: not available, expected the argument sources or synthesize")
+        return self.synthesize()
 
-    @property
+    @cached_property
     def magnitudes(self) -> Tensor | None:
-        if callable(self._magnitudes) and not isinstance(self._magnitudes, Tensor):
-            self._magnitudes = self._magnitudes()
-        return self._magnitudes
+        """Return the magnitudes of each target, or None if there are no masks. Shape: [B, S, C, F, frames]."""
+        if self.masks is None or self.mixture is None:
+            return None
+        return (self.masks.abs() if self.masks.is_complex() else self.masks) * self.mixture.unsqueeze(1)
 
 
 class Separator(nn.Module, ABC):
-    """Mixture waveform in, one waveform per target out.
+    """Separate a mixture waveform into one waveform per target.
 
     Args:
         targets: names of the targets, in the order of the sources.
-        sample_rate: of the waveforms, in Hz.
-        channels: of the waveforms: 1 or 2.
-        chunk_seconds: length in which a long mixture is cut for separation.
+        sample_rate: sample rate of all waveforms in Hz.
+        channels: number of channels of all waveforms, 1 or 2.
+        chunk_seconds: length in seconds of the chunks into which a longer mixture is cut.
+
+    Raises:
+        InputError: there are no targets, or another argument is out of range.
     """
 
     def __init__(self, targets: Iterable[str], sample_rate: int, channels: int, chunk_seconds: float) -> None:
         super().__init__()
         self.targets = list(targets)
         if not self.targets:
-            raise InputError("targets: none given; choose some with targets=vocals, or +targets.NAME=[source, …]")
+            raise InputError("targets", "list is empty", hint="Set targets=vocals, or +targets.NAME=[source, …].")
         if channels not in (1, 2):
-            raise InputError(f"channels must be 1 or 2, found {channels}")
+            raise InputError("channels", found=channels, expected="1 or 2")
         if not SLOWEST <= sample_rate <= FASTEST:  # soxr crashes between 3 Hz and 768 kHz
-            raise InputError(f"sample_rate must be in [{SLOWEST}, {FASTEST}] Hz, found {sample_rate}")
+            raise InputError("sample_rate", found=sample_rate, expected=f"{SLOWEST} to {FASTEST} Hz")
         if not 0 <= chunk_seconds <= LONGEST_CHUNK / sample_rate:
-            raise InputError(f"chunk_seconds must be in [0, {LONGEST_CHUNK / sample_rate:.0f}], found {chunk_seconds}")
+            raise InputError("chunk_seconds", found=chunk_seconds, expected=f"0 to {LONGEST_CHUNK / sample_rate:.0f}")
         self.sample_rate, self.channels = sample_rate, channels
         self.chunk_samples = round(chunk_seconds * sample_rate)
 
     @property
     def synthesis_options(self) -> dict[str, float | str | None]:
-        """By which options, that training does not see, its estimates come to sound."""
+        """Return the options that change the sources in evaluation but not in training, by name."""
         return {}
 
     @property
     def chunk_alignment(self) -> int:
-        """In samples: a chunk that starts on a multiple of it is seen as the whole track is."""
+        """Return the step in samples for chunk starts: a chunk at a multiple of it is processed as in the whole track."""
         return 1
 
     @property
     def receptive_field(self) -> int | None:
-        """How many samples on either side an estimate follows from; None where from all there are."""
+        """Return the number of samples on either side that an output sample depends on; None if it depends on all samples."""
         return None
 
     @property
     def min_samples(self) -> int:
-        """In samples, of what it can hear at once."""
+        """Return the length in samples of the shortest mixture that the separator accepts."""
         return self.chunk_samples
 
     @abstractmethod
@@ -119,15 +135,18 @@ class Separator(nn.Module, ABC):
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
-        """The truth in the form of `estimate`: what a loss compares it with.
+        """Return the true values of the fields that a loss compares with those of `estimate`.
 
         Args:
-            mixture: of which the estimate was made.
-            sources: the true ones.
-            estimate: of the sources.
+            mixture: mixture that was separated.
+            sources: true sources.
+            estimate: result of `forward` for this mixture.
             magnitude_difference: for each target, whether its magnitudes are max(|X| - |Y|, 0), where X is the mixture and Y
                 all but the target. Used if the target is the difference of two recordings (Jansson et al., ISMIR 2017).
 
         Shape:
             mixture [B, C, T], sources [B, S, C, T].
+
+        Returns:
+            The true sources with the fields that the losses of this separator read.
         """

@@ -1,4 +1,7 @@
-"""Separators that estimate masks and embeddings, and cluster the embeddings."""
+"""Separators with a network that estimates masks and an embedding of each bin. The embeddings can be clustered into masks.
+
+Method: Luo et al., "Deep clustering and conventional networks for music separation: stronger together", ICASSP 2017.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -11,21 +14,36 @@ from torch.nn import functional
 from unbraid.dsp.phase import Phase
 from unbraid.dsp.stft import STFT
 from unbraid.models.separators.base import Estimate
-from unbraid.models.separators.joint import SILENT, JointMasking, Residual
+from unbraid.models.separators.joint import SILENT, JointMasking
+from unbraid.models.separators.mask_options import AUTO_RESIDUAL, JointMaskOptions
 from unbraid.models.separators.masking import Scaling
 from unbraid.runs.errors import InputError
 
 
 class Clustering(JointMasking):
-    """Masks and embeddings of one network: masks are taken from the one or, by k-means, from the other.
+    """Separate by the masks of a network, or by k-means clusters of its embeddings.
 
-    Sources have names, so nothing is permuted: each cluster starts at the mean embedding of the bins that the masks give to a
-    source, and is that source.
+    Each source has a fixed position in the output, so the loss needs no permutation. The cluster of a source starts at the
+    mean embedding of the bins in which the network's mask of this source is the largest.
 
     Args:
-        masks_from: `head`: the network's masks; `clusters`: of embeddings; those are decisions. Training needs none of them.
-        silent_db: bins that are quieter than the loudest of the chunk by more than this have no say in the loss of embeddings.
-        others: as `JointMasking`; the network has `gather` and `spread`, between bins and what its embeddings are of.
+        net: function from the number of classes to a network. The network maps magnitudes [B, C, F, T] to a dict of `masks`
+            and `embeddings`. Its methods `gather` and `spread` convert between bins and the positions that have embeddings.
+        stft: see `Masking`.
+        targets: see `Separator`.
+        sample_rate: see `Separator`.
+        channels: see `Separator`.
+        chunk_seconds: see `Masking`.
+        phase: see `Masking`.
+        masks_from: masks used in evaluation. `head`: the masks of the network; `clusters`: masks of 0 and 1 from k-means
+            clusters of the embeddings. Training always uses `head`.
+        silent_db: limit in dB, above 0. The loss of embeddings ignores bins quieter than the loudest bin of the chunk by more
+            than this limit.
+        scaling: see `Masking`.
+        mask_options: see `JointMasking`.
+
+    Raises:
+        InputError: `silent_db` is 0 or less.
     """
 
     def __init__(
@@ -40,59 +58,46 @@ class Clustering(JointMasking):
         masks_from: Literal["head", "clusters"],
         silent_db: float,
         scaling: Scaling = "patch",
-        mask_max: float | None = None,
-        mask_power: float = 1.0,
-        consistency: bool = False,
-        residual: Residual = "auto",
+        mask_options: JointMaskOptions = AUTO_RESIDUAL,
     ) -> None:
-        super().__init__(
-            net,
-            stft,
-            targets,
-            sample_rate,
-            channels,
-            chunk_seconds,
-            phase,
-            scaling,
-            mask_max,
-            mask_power,
-            consistency,
-            residual,
-        )
+        super().__init__(net, stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_options)
         if silent_db <= 0:
-            raise InputError(f"silent_db must be above 0, found {silent_db}")
+            raise InputError("silent_db", found=silent_db, expected="a number of dB above 0")
         self.masks_from, self.silent_db = masks_from, silent_db
 
     @property
     def synthesis_options(self) -> dict[str, float | str | None]:
+        """Return the options that change the sources in evaluation, with `masks_from`."""
         return {**super().synthesis_options, "masks_from": self.masks_from}
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:
+        """Return the masks of the targets and the embeddings, see `Masking.predict`."""
         outputs = self.nets[0](magnitudes)
         if self.masks_from == "clusters" and not self.training:
-            likely = self._net.gather(outputs["masks"][:, :, 0]).argmax(dim=1)
-            found = torch.stack([self._cluster(*one) for one in zip(outputs["embeddings"], likely, strict=True)])
-            outputs["masks"] = self._net.spread(found).unsqueeze(2)
-        return outputs | {"masks": self.of_targets(outputs["masks"])}
+            classes = self._net.gather(outputs["masks"][:, :, 0]).argmax(dim=1)
+            clusters = [self._cluster(*chunk) for chunk in zip(outputs["embeddings"], classes, strict=True)]
+            outputs["masks"] = self._net.spread(torch.stack(clusters)).unsqueeze(2)
+        return outputs | {"masks": self.target_masks(outputs["masks"])}
 
     @property
     def _net(self) -> Any:
         return self.nets[0]
 
-    def _cluster(self, embeddings: Tensor, likely: Tensor) -> Tensor:
-        """Which bin is in which cluster. Shape: [D, F, frames], classes [F, frames] -> 0 or 1 [classes, F, frames]."""
-        if not embeddings.isfinite().all():  # left to whom such estimates reach, who says that training diverged
-            return embeddings.new_full((self.classes, *likely.shape), torch.nan)
-        points, classes = embeddings.detach().flatten(start_dim=1).T.cpu(), likely.flatten().cpu()
-        present = classes.unique()
-        start = torch.stack([points[classes == number].mean(dim=0) for number in present])
+    def _cluster(self, embeddings: Tensor, classes: Tensor) -> Tensor:
+        """Return masks of 0 and 1 of the clusters. Shape: [D, F, frames], classes [F, frames] -> [classes, F, frames]."""
+        if not embeddings.isfinite().all():  # the callers report diverged training
+            return embeddings.new_full((self.classes, *classes.shape), torch.nan)
+        points, first_classes = embeddings.detach().flatten(start_dim=1).T.cpu(), classes.flatten().cpu()
+        present = first_classes.unique()
+        start = torch.stack([points[first_classes == number].mean(dim=0) for number in present])
         fitted = KMeans(len(present), init=start.numpy(), n_init=1).fit(points.numpy())
         numbers = present[torch.from_numpy(fitted.labels_).long()]
-        return functional.one_hot(numbers, self.classes).T.float().view(-1, *likely.shape).to(embeddings)
+        return functional.one_hot(numbers, self.classes).T.float().view(-1, *classes.shape).to(embeddings)
 
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
+        """Return the truth with the class and the weight (0 or 1) of each bin, see `Separator.training_target`."""
         energies = self._net.gather(self.energies(mixture, sources))
         truth = super().training_target(mixture, sources, estimate, magnitude_difference)
         truth.labels = energies.argmax(dim=1)

@@ -2,33 +2,34 @@
 
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Dictionary
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from unbraid.dsp.phase import Phase
 from unbraid.dsp.stft import STFT, magnitudes_of
+from unbraid.models.separators.mask_options import AUTO_RESIDUAL, JointMaskOptions
 from unbraid.models.separators.masking import Masking, Scaling
 from unbraid.runs.errors import InputError
 
-SILENT = 1e-8  # energy of a bin: 16-bit rounding alone makes more
-Residual = bool | Literal["auto"]
+SILENT = 1e-8  # energy of a bin below which it counts as silent; 16-bit rounding alone has more
 
 
 class JointMasking(Masking):
-    """As `Masking`, with one network for all targets, whose masks sum to one.
+    """Separate by the masks of one network for all targets. The masks sum to one.
 
     Args:
-        net: function from the number of classes to a network: magnitudes [B, C, F, T] to masks [B, classes, C or 1, F, T], or
-            to a dict of `masks` and other fields of an `Estimate`.
-        residual: whether what the targets leave of the mixture is one more class. `auto`: not if one target is all but the
-            others, as vocals and accompaniment are; a mixture that is not the sum of its sources, as after mastering, would
-            make a class of the difference.
-        others: as `Masking`.
-
-    Raises:
-        InputError: one target without a residual has nothing to be told from.
+        net: function from the number of classes to a network. The network maps magnitudes [B, C, F, T] to masks
+            [B, classes, C or 1, F, T], or to a dict of `masks` and other fields of an `Estimate`.
+        stft: see `Masking`.
+        targets: see `Separator`.
+        sample_rate: see `Separator`.
+        channels: see `Separator`.
+        chunk_seconds: see `Masking`.
+        phase: see `Masking`.
+        scaling: see `Masking`.
+        mask_options: changes of the masks in evaluation, and whether the residual is a class. A single target needs the class
+            of the residual.
     """
 
     def __init__(
@@ -41,34 +42,41 @@ class JointMasking(Masking):
         chunk_seconds: float,
         phase: Phase,
         scaling: Scaling = "patch",
-        mask_max: float | None = None,
-        mask_power: float = 1.0,
-        consistency: bool = False,
-        residual: Residual = "auto",
+        mask_options: JointMaskOptions = AUTO_RESIDUAL,
     ) -> None:
-        self.residual = leaves_residual(targets) if residual == "auto" else residual  # before the network is made
-        super().__init__(
-            net, stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_max, mask_power, consistency
-        )
+        residual = mask_options.residual
+        self.residual = leaves_residual(targets) if residual == "auto" else residual  # `networks` reads it
+        super().__init__(net, stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_options)
 
     @property
     def classes(self) -> int:
-        """Return the number of classes: the targets and, if it is one, the residual."""
+        """Return the number of classes: the targets and, if it is a class, the residual."""
         return len(self.targets) + int(self.residual)
 
     def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
+        """Create the one network.
+
+        Args:
+            net: function from the number of classes to a network.
+
+        Returns:
+            A list of one network.
+
+        Raises:
+            InputError: there is only one class.
+        """
         if self.classes < 2:
-            raise InputError(
-                "residual", "one target has nothing to be told from", found=self.residual, expected="true, or more targets"
-            )
+            expected = "true, or more than one target"
+            raise InputError("mask_options.residual", "one class is not enough", found=self.residual, expected=expected)
         return [net(self.classes)]
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:
+        """Run the network on scaled magnitudes, see `Masking.predict`. The masks are those of the targets only."""
         outputs = self.nets[0](magnitudes)
         outputs = outputs if isinstance(outputs, dict) else {"masks": outputs}
-        return outputs | {"masks": self.of_targets(outputs["masks"])}
+        return outputs | {"masks": self.target_masks(outputs["masks"])}
 
-    def of_targets(self, masks: Tensor) -> Tensor:
+    def target_masks(self, masks: Tensor) -> Tensor:
         """Return the targets' masks for every channel. Shape: [B, classes, C or 1, F, T] -> [B, S, C, F, T]."""
         return masks[:, : len(self.targets)].expand(-1, -1, self.channels, -1, -1)
 
@@ -80,10 +88,13 @@ class JointMasking(Masking):
 
 
 def leaves_residual(targets: Iterable[str]) -> bool:
-    """Return whether targets may leave something of a mixture: not if one is all sources but those of the others.
+    """Return False if one target is the mixture minus the other targets, so that all targets sum to the mixture.
 
     Args:
-        targets: names of the targets, or the terms of each by its name: `[vocals]`, `[drums, bass]`, `[-vocals]`.
+        targets: names of the targets, or a mapping from each name to its terms: `[vocals]`, `[drums, bass]`, `[-vocals]`.
+
+    Returns:
+        Whether the sum of the targets can differ from the mixture. Always True if `targets` is not a mapping.
     """
     if not isinstance(targets, Dictionary):
         return True

@@ -10,16 +10,29 @@ from unbraid.runs.errors import InputError
 
 
 class SpectralMapping(Masking):
-    """As `Masking`, except that each network gives the magnitudes of its target themselves.
+    """Separate by networks that return the magnitudes of their target. Arguments are those of `Masking`.
 
-    A denoising autoencoder is one: the accompaniment is the noise. The idea is that of Grais & Plumbley (GlobalSIP 2017), whose
-    own autoencoders are convolutional.
+    A denoising autoencoder is such a network: the accompaniment is the noise. The idea is that of Grais & Plumbley
+    (GlobalSIP 2017), whose autoencoders are convolutional.
     """
 
     def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
-        if self.mask_max is not None or self.mask_power != 1:
-            raise InputError("mask_max and mask_power: these networks give magnitudes and no masks; expected null and 1")
+        """Create one network for each target.
+
+        Args:
+            net: function without arguments that returns a network.
+
+        Returns:
+            The networks, in the order of the targets.
+
+        Raises:
+            InputError: `mask_max` or `mask_power` is set.
+        """
+        if not self.mask_options.keeps_masks:
+            expected = "mask_max null and mask_power 1"
+            raise InputError("mask_options", "the network returns no masks", found=self.mask_options, expected=expected)
         return super().networks(net)
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:
+        """Return the magnitudes of each target in the scale of the input. Shape: [B, C, F, T] -> [B, S, C, F, T]."""
         return {"magnitudes": torch.stack([net(magnitudes) for net in self.nets], dim=1)}

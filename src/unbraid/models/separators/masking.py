@@ -1,4 +1,7 @@
-"""Separators that mask the spectrogram of the mixture, with one network for each target."""
+"""Separators that mask the spectrogram of the mixture, with one network for each target.
+
+The signal path is: STFT, network, mask times mixture spectrum, phase, inverse STFT.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from unbraid.dsp.phase import MixturePhase, Phase
 from unbraid.dsp.stft import STFT, magnitudes_of
 from unbraid.models.separators.base import Estimate, Separator
+from unbraid.models.separators.mask_options import KEEP_MASKS, MaskOptions
 from unbraid.nets.interfaces import Bounded, stride_of
 from unbraid.runs.errors import InputError
 
@@ -17,20 +21,26 @@ Scaling = Literal["patch", "none"]
 
 
 class Masking(Separator):
-    """STFT, one network per target that sees magnitudes and gives a mask, a phase, inverse STFT.
+    """Separate by masks of the mixture's spectrogram. Each target has its own network.
 
-    What is heard may be refined (`phase`, `mask_max`, `mask_power`, `consistency`); training sees the plain masks.
+    Training reads the masks as the network returns them. Evaluation also applies `phase` and `mask_options`.
 
     Args:
-        net: makes the network of one target: magnitudes [B, C, F, T] to a mask of that shape, complex, or real and 0 or more.
+        net: function without arguments that returns the network of one target. The network maps magnitudes [B, C, F, T] to a
+            mask of the same shape, complex or real and at least 0.
         stft: the transform.
-        phase: how masked spectra come to sound.
+        targets: see `Separator`.
+        sample_rate: see `Separator`.
+        channels: see `Separator`.
+        chunk_seconds: see `Separator`; at least the window of the transform.
+        phase: method that turns masked spectra into waveforms.
         scaling: input scaling of the network. `patch`: the magnitudes of a chunk are divided by its largest magnitude, in
             training, scoring and separation alike, so that an estimate does not depend on the loudness of the rest of the song
-            (the U-Net paper leaves it open); `none`: magnitudes are passed as they are.
-        mask_max: larger masks are clamped.
-        mask_power: the power that masks are raised to; above 1 there is less of what is doubtful.
-        consistency: what the sources lack of the mixture is given to them in equal parts, so that they sum to it.
+            (the U-Net paper does not specify it); `none`: magnitudes are passed unchanged.
+        mask_options: changes of the masks in evaluation.
+
+    Raises:
+        InputError: a chunk is shorter than the window of the transform, or `consistency` is set with one target only.
     """
 
     def __init__(
@@ -43,44 +53,60 @@ class Masking(Separator):
         chunk_seconds: float,
         phase: Phase,
         scaling: Scaling = "patch",
-        mask_max: float | None = None,
-        mask_power: float = 1.0,
-        consistency: bool = False,
+        mask_options: MaskOptions = KEEP_MASKS,
     ) -> None:
         super().__init__(targets, sample_rate, channels, chunk_seconds)
         if self.chunk_samples < stft.n_fft:
+            samples = f"{chunk_seconds} s = {self.chunk_samples} samples"
+            raise InputError("chunk_seconds", found=samples, expected=f"at least n_fft = {stft.n_fft} samples")
+        if mask_options.consistency and len(self.targets) == 1:
             raise InputError(
-                f"chunk_seconds={chunk_seconds} is {self.chunk_samples} samples, expected at least n_fft = {stft.n_fft}"
+                "mask_options.consistency",
+                "one target cannot sum to the mixture",
+                found=self.targets[0],
+                expected="all sources",
             )
-        if mask_max is not None and mask_max <= 0:
-            raise InputError(f"mask_max must be above 0, found {mask_max}")
-        if mask_power <= 0:
-            raise InputError(f"mask_power must be above 0, found {mask_power}")
-        if consistency and len(self.targets) == 1:
-            raise InputError(f"consistency: one target cannot sum to the mixture, found {self.targets[0]}; give all of them")
-        self.stft, self.scaling, self.phase = stft, scaling, phase
-        self.mask_max, self.mask_power, self.consistency = mask_max, mask_power, consistency
+        self.stft, self.scaling, self.phase, self.mask_options = stft, scaling, phase, mask_options
         self.nets = nn.ModuleList(self.networks(net))
 
     @property
     def synthesis_options(self) -> dict[str, float | str | None]:
-        options = {"mask_max": self.mask_max, "mask_power": self.mask_power, "consistency": self.consistency}
-        return {"phase": str(self.phase), **options}
+        """Return the phase method and the mask options that change the sources in evaluation."""
+        options = self.mask_options
+        return {
+            "phase": str(self.phase),
+            "mask_max": options.mask_max,
+            "mask_power": options.mask_power,
+            "consistency": options.consistency,
+        }
 
     def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
+        """Create the networks: here, one for each target."""
         return [net() for _ in self.targets]
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:
-        """What the networks say of scaled magnitudes: fields of an `Estimate`, `masks` or `magnitudes` among them."""
+        """Run the networks on scaled magnitudes.
+
+        Args:
+            magnitudes: magnitudes of the mixture in the scale of the networks' input.
+
+        Shape:
+            [B, C, F, T].
+
+        Returns:
+            Fields of an `Estimate`, with either `masks` or `magnitudes` among them.
+        """
         return {"masks": _stacked([net(magnitudes) for net in self.nets])}
 
     @property
     def chunk_alignment(self) -> int:
-        # A scaled chunk differs from the whole song wherever it starts, and a coarse grid would double the overlap.
+        """Return the step in samples for chunk starts: the hop, or the stride of the network if there is no scaling."""
+        # A scaled chunk differs from the whole song at any start, and a larger step would double the overlap.
         return self.stft.hop_length if self.scaling != "none" else self._stride
 
     @property
     def min_samples(self) -> int:
+        """Return the larger of the STFT window and the stride of the network, in samples."""
         return max(self.stft.n_fft, self._stride)
 
     @property
@@ -90,28 +116,29 @@ class Masking(Separator):
 
     @property
     def receptive_field(self) -> int | None:
+        """Return the receptive field in samples on either side; None if the scaling, phase or a network reads all samples."""
         frames = [net.receptive_field for net in self.nets if isinstance(net, Bounded)]
         if self.scaling != "none" or not isinstance(self.phase, MixturePhase) or len(frames) < len(self.nets):
             return None
         return self.stft.hop_length * int(max(frames)) + self.stft.n_fft
 
     def forward(self, mixture: Tensor) -> Estimate:
+        """Estimate the sources of a batch of chunks. Waveforms are computed when they are read. Shape: [B, C, T]."""
         # b batch, s source, c channel, f bin, t frame
         spectrum = self.stft(mixture)
         magnitudes = magnitudes_of(spectrum)
         scale = self.scale_of(magnitudes)
         scaled = magnitudes * scale
         outputs = self.predict(scaled)
-        sound = partial(self._sound, mixture, spectrum, scale, outputs)
-        if "magnitudes" in outputs:
-            return Estimate(sound, scale=scale, mixture=scaled, **outputs)
-        return Estimate(sound, magnitudes=partial(_masked, outputs["masks"], scaled), scale=scale, mixture=scaled, **outputs)
+        synthesize = partial(self._synthesize, mixture, spectrum, scale, outputs)
+        return Estimate(synthesize=synthesize, scale=scale, mixture=scaled, **outputs)
 
-    def _sound(self, mixture: Tensor, spectrum: Tensor, scale: Tensor, outputs: dict[str, Tensor]) -> Tensor:
-        """Waveforms of what the networks said."""
+    def _synthesize(self, mixture: Tensor, spectrum: Tensor, scale: Tensor, outputs: dict[str, Tensor]) -> Tensor:
+        """Return the waveforms of masks or magnitudes. Shape: [B, C, T], [B, C, F, frames] -> [B, S, C, T]."""
         samples = mixture.shape[-1]
         if "masks" in outputs:
-            spectra = _product(outputs["masks"] if self.training else self.refine(outputs["masks"]), spectrum.unsqueeze(1))
+            masks = outputs["masks"] if self.training else self.refine(outputs["masks"])
+            spectra = _product(masks, spectrum.unsqueeze(1))
         else:
             phase = torch.polar(torch.ones_like(spectrum.real), spectrum.angle())
             spectra = (outputs["magnitudes"] / scale.unsqueeze(1)).float() * phase.unsqueeze(1)
@@ -120,52 +147,45 @@ class Masking(Separator):
         return self.consistent(mixture, self.phase(spectra, spectrum, self.stft, samples))
 
     def consistent(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """With their share of what they lack of the mixture, if they shall sum to it."""
-        if not self.consistency:
+        """Return the sources, which sum to the mixture if `consistency` is set. Shape: [B, C, T], [B, S, C, T]."""
+        if not self.mask_options.consistency:
             return sources
         return sources + (mixture - sources.sum(dim=1)).unsqueeze(1) / len(self.targets)
 
     def refine(self, masks: Tensor) -> Tensor:
-        """Clamped and raised to a power; of complex masks the absolute values are."""
-        if self.mask_max is None and self.mask_power == 1:
-            return masks
-        size = masks.abs()
-        wanted = (size if self.mask_max is None else size.clamp(max=self.mask_max)) ** self.mask_power
-        return masks * (wanted / size.clamp(min=1e-12)) if masks.is_complex() else wanted
+        """Return the masks that evaluation uses, see `MaskOptions.refine`."""
+        return self.mask_options.refine(masks)
 
     def scale_of(self, magnitudes: Tensor) -> Tensor:
-        """Return the factor from STFT magnitudes to the network's. Shape: [B, C, F, T] -> [B, 1, 1, 1]."""
+        """Return the factor from STFT magnitudes to the network's input. Shape: [B, C, F, T] -> [B, 1, 1, 1]."""
         if self.scaling == "none":
-            return magnitudes.new_ones(magnitudes.shape[0], 1, 1, 1)  # whose `len` would be fixed in a graph
+            return magnitudes.new_ones(magnitudes.shape[0], 1, 1, 1)  # torch.export would fix the value of len(magnitudes)
         return 1 / magnitudes.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-5)
 
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
-        assert estimate.scale is not None
+        """Return the true sources and their magnitudes in the scale of `estimate`, see `Separator.training_target`."""
+        if estimate.scale is None:
+            raise ValueError("estimate.scale: missing, expected an estimate of a separator that masks spectrograms")
         magnitudes = magnitudes_of(self.stft(sources))
         for target in (s for s, differs in enumerate(magnitude_difference or ()) if differs):
-            rest = magnitudes_of(self.stft(mixture - sources[:, target]))
-            magnitudes[:, target] = (magnitudes_of(self.stft(mixture)) - rest).clamp(min=0)
+            others = magnitudes_of(self.stft(mixture - sources[:, target]))
+            magnitudes[:, target] = (magnitudes_of(self.stft(mixture)) - others).clamp(min=0)
         return Estimate(sources, magnitudes=magnitudes * estimate.scale.unsqueeze(1), scale=estimate.scale)
 
 
 def _stacked(masks: Sequence[Tensor]) -> Tensor:
-    """Along the sources, in the order in memory that they have: a recurrent network's have bins beside each other."""
+    """Stack masks along the source axis and keep their memory order: in a recurrent network's mask, bins are adjacent."""
     if len(masks) == 1:
-        return masks[0].unsqueeze(1)  # a view of one is no copy
+        return masks[0].unsqueeze(1)  # a view: `torch.stack` would copy
     if masks[0].stride(-2) == 1:
         return torch.stack([mask.transpose(-1, -2) for mask in masks], dim=1).transpose(-1, -2)
     return torch.stack([*masks], dim=1)
 
 
-def _masked(masks: Tensor, magnitudes: Tensor) -> Tensor:
-    """Shape: [B, S, C, F, T], [B, C, F, T] -> [B, S, C, F, T]."""
-    return (masks.abs() if masks.is_complex() else masks) * magnitudes.unsqueeze(1)
-
-
 def _product(masks: Tensor, spectra: Tensor) -> Tensor:
-    """Of real masks without the complex copy of them that torch would make."""
+    """Multiply masks and spectra; torch would first copy real masks to complex ones."""
     if masks.is_complex():
         return masks * spectra
     return torch.view_as_complex(torch.view_as_real(spectra) * masks.unsqueeze(-1))

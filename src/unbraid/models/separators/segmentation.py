@@ -1,4 +1,7 @@
-"""Separators that classify each bin of a spectrogram."""
+"""Separators that classify each bin of a spectrogram.
+
+For networks that estimate masks directly, use `unbraid.models.separators.joint`.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,19 +11,28 @@ from torch.nn import functional
 from unbraid.dsp.phase import Phase
 from unbraid.dsp.stft import STFT
 from unbraid.models.separators.base import Estimate
-from unbraid.models.separators.joint import SILENT, JointMasking, Residual
+from unbraid.models.separators.joint import SILENT, JointMasking
+from unbraid.models.separators.mask_options import AUTO_RESIDUAL, JointMaskOptions
 from unbraid.models.separators.masking import Scaling
 
-IGNORED = -100  # the label of bins in which nothing sounds; what cross-entropy leaves out
+IGNORED = -100  # label of silent bins; the default `ignore_index` of torch's cross-entropy
 
 
 class Segmenting(JointMasking):
-    """Decides for every bin which source is the loudest; the masks follow from that.
+    """Separate by classifying each bin: the class of a bin is its loudest source.
 
     Args:
-        net: function from the number of classes to a network: magnitudes [B, C, F, T] to logits [B, classes, F, T].
-        hard: masks are 1 for the likeliest class and 0 for the others; or else they are the probabilities.
-        others: as `JointMasking`.
+        net: function from the number of classes to a network. The network maps magnitudes [B, C, F, T] to logits
+            [B, classes, F, T].
+        stft: see `Masking`.
+        targets: see `Separator`.
+        sample_rate: see `Separator`.
+        channels: see `Separator`.
+        chunk_seconds: see `Masking`.
+        phase: see `Masking`.
+        hard: whether a mask is 1 for the most probable class and 0 for the others. False: masks are the probabilities.
+        scaling: see `Masking`.
+        mask_options: see `JointMasking`.
     """
 
     def __init__(
@@ -34,41 +46,25 @@ class Segmenting(JointMasking):
         phase: Phase,
         hard: bool,
         scaling: Scaling = "patch",
-        mask_max: float | None = None,
-        mask_power: float = 1.0,
-        consistency: bool = False,
-        residual: Residual = "auto",
+        mask_options: JointMaskOptions = AUTO_RESIDUAL,
     ) -> None:
-        super().__init__(
-            net,
-            stft,
-            targets,
-            sample_rate,
-            channels,
-            chunk_seconds,
-            phase,
-            scaling,
-            mask_max,
-            mask_power,
-            consistency,
-            residual,
-        )
+        super().__init__(net, stft, targets, sample_rate, channels, chunk_seconds, phase, scaling, mask_options)
         self.hard = hard
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:
+        """Return the masks of the targets and the logits of all classes, see `Masking.predict`."""
         logits = self.nets[0](magnitudes)
         if self.hard:
             masks = functional.one_hot(logits.argmax(dim=1), logits.shape[1]).movedim(-1, 1).float()
         else:
             masks = logits.softmax(dim=1)
-        return {"masks": self.of_targets(masks.unsqueeze(2)), "logits": logits}
+        return {"masks": self.target_masks(masks.unsqueeze(2)), "logits": logits}
 
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
+        """Return the truth with the class of each bin, see `Separator.training_target`. Silent bins have the label -100."""
         energies = self.energies(mixture, sources)
-        labels = energies.argmax(dim=1)
-        labels[energies.amax(dim=1) < SILENT] = IGNORED
         truth = super().training_target(mixture, sources, estimate, magnitude_difference)
-        truth.labels = labels
+        truth.labels = energies.argmax(dim=1).masked_fill(energies.amax(dim=1) < SILENT, IGNORED)
         return truth

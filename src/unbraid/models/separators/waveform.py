@@ -1,4 +1,4 @@
-"""Separators whose network maps the waveform of a mixture to those of its sources."""
+"""Separators whose network maps the waveform of a mixture to the waveforms of its sources."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,10 +9,12 @@ from unbraid.nets.interfaces import stride_of
 
 
 class WaveformSeparator(Separator):
-    """A network from the mixture's waveform to those of all targets; what transforms it takes are its own.
+    """Separate by one network from the mixture's waveform to the waveforms of all targets.
+
+    If the method uses an STFT, the network computes it.
 
     Args:
-        net: from the number of targets to a network: mixture [B, C, T] to sources [B, S, C, T].
+        net: function from the number of targets to a network. The network maps a mixture [B, C, T] to sources [B, S, C, T].
         targets: see `Separator`.
         sample_rate: see `Separator`.
         channels: see `Separator`.
@@ -32,12 +34,15 @@ class WaveformSeparator(Separator):
 
     @property
     def chunk_alignment(self) -> int:
+        """Return the stride of the network in samples."""
         return stride_of(self.net)
 
     def forward(self, mixture: Tensor) -> Estimate:
+        """Estimate the sources of a batch of chunks. Shape: [B, C, T]."""
         return Estimate(self.net(mixture).float())
 
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
+        """Return the true sources. The other arguments are not used."""
         return Estimate(sources)

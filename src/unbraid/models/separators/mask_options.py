@@ -1,0 +1,71 @@
+"""Options of the masks of a spectrogram separator.
+
+`mask_max`, `mask_power` and `consistency` change the sources in evaluation only: a loss always reads the masks of the network.
+They can therefore be changed after training.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from unbraid.runs.errors import InputError
+
+Residual = bool | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """Set how masks are changed before the sources are computed. The default changes nothing.
+
+    Args:
+        mask_max: upper limit of a mask, above 0; larger values are clamped. None: no limit.
+        mask_power: exponent applied to the masks, above 0. Values above 1 reduce bins with a small mask.
+        consistency: whether the difference between the mixture and the sum of the sources is added to the sources in equal
+            parts, so that they sum to the mixture.
+
+    Raises:
+        InputError: `mask_max` or `mask_power` is 0 or less.
+    """
+
+    mask_max: float | None = None
+    mask_power: float = 1.0
+    consistency: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in {"mask_max": self.mask_max, "mask_power": self.mask_power}.items():
+            if value is not None and value <= 0:
+                raise InputError(name, found=value, expected="a number above 0")
+
+    @property
+    def keeps_masks(self) -> bool:
+        """Return whether `refine` returns its argument unchanged."""
+        return self.mask_max is None and self.mask_power == 1
+
+    def refine(self, masks: Tensor) -> Tensor:
+        """Return the masks clamped to `mask_max` and raised to `mask_power`. The phase of complex masks stays the same."""
+        if self.keeps_masks:
+            return masks
+        size = masks.abs()
+        refined = (size if self.mask_max is None else size.clamp(max=self.mask_max)) ** self.mask_power
+        return masks * (refined / size.clamp(min=1e-12)) if masks.is_complex() else refined
+
+
+@dataclass(frozen=True)
+class JointMaskOptions(MaskOptions):
+    """Set how the masks of one network for all targets are made and changed.
+
+    Args:
+        mask_max: see `MaskOptions`.
+        mask_power: see `MaskOptions`.
+        consistency: see `MaskOptions`.
+        residual: whether the network has one more class for the residual, the mixture minus all targets. `auto`: False if one
+            target is defined as the mixture minus the other targets, such as vocals and accompaniment; otherwise True. The
+            mixture of a mastered song is not the sum of its sources, and the difference would become a class of its own.
+    """
+
+    residual: Residual = "auto"
+
+
+KEEP_MASKS = MaskOptions()
+AUTO_RESIDUAL = JointMaskOptions()

@@ -1,0 +1,79 @@
+"""Helpers of the adapters for networks of other libraries."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unbraid.runs.errors import InputError
+
+
+def check_length(samples: int, minimum: int, argument: str) -> None:
+    """Check that a chunk is long enough for a network.
+
+    Args:
+        samples: length of the chunk in samples.
+        minimum: smallest length in samples.
+        argument: argument of the network that determines `minimum`.
+
+    Raises:
+        InputError: the chunk is too short.
+    """
+    if samples < minimum:
+        expected = f"at least {minimum} samples, from {argument}"
+        raise InputError("mixture", "the chunk is too short", found=f"{samples} samples", expected=expected)
+
+
+def create(make: Any, *arguments: Any, **options: Any) -> Any:
+    """Create the network of a library.
+
+    Args:
+        make: class of the library.
+        *arguments: positional arguments of the class.
+        **options: keyword arguments of the class.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: the library raises an error for these arguments.
+    """
+    try:
+        return make(*arguments, **options)
+    except Exception as error:
+        if "covered" in str(error) and "num_bands" in options:  # the package's error for bins in no band
+            problem = f"a bin of n_fft = {options['stft_n_fft']} at {options['sample_rate']} Hz is in no mel band"
+            where, found = f"{make.__name__}.num_bands", options["num_bands"]
+            raise InputError(where, problem, found=found, expected="fewer bands") from error
+        raise InputError(make.__name__, f"the library refuses the arguments: {type(error).__name__}: {error}") from error
+
+
+def masks_in_float32(net: nn.Module) -> None:
+    """Convert masks to float32. Under autocast they are bfloat16, which has no complex type."""
+    for estimator in net.mask_estimators:  # type: ignore[union-attr]
+        estimator.register_forward_hook(_float)
+
+
+def _float(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    return output.float()
+
+
+def run_whole_hops(net: nn.Module, mixture: Tensor, n_fft: int, hop_length: int) -> Tensor:
+    """Run a network whose output is a whole number of hops: pad the input with silence, and cut the output.
+
+    Args:
+        net: the network.
+        mixture: mixture waveforms.
+        n_fft: length of the network's transform in samples.
+        hop_length: step between frames in samples.
+
+    Shape:
+        [B, C, T] -> [B, S, C, T].
+
+    Returns:
+        The sources, as long as the mixture. A chunk that is too short for the transform raises an InputError.
+    """
+    samples = mixture.shape[-1]
+    check_length(samples, n_fft // 2 + 1, f"n_fft = {n_fft}")
+    sources = net(functional.pad(mixture, (0, -samples % hop_length)))
+    return (sources if sources.ndim == 4 else sources.unsqueeze(1))[..., :samples]
