@@ -245,7 +245,7 @@ def test_planted_anomalies_are_found_in_the_demo_songs(cli):
         (["model=vae", "model.kl_weight=-1", *DIGITS], "kl_weight must be a number of at least 0, found -1"),
         (["model=vae", "model.kl_weight=nan", *DIGITS], "model.kl_weight: found nan, expected a finite number"),
         (["model=ae", "corruption=gaussian", "corruption.deviation=inf", *DIGITS], "corruption.deviation: found inf, expected"),
-        (["model=pca", "trainer.devices=2", "trainer.strategy=ddp", *DIGITS], "pca is fitted by 1 process, found 2"),
+        (["model=pca", "trainer.devices=2", "trainer.strategy=ddp", *DIGITS], "trainer.devices: "),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_sentence(cli, tmp_path, words, sentence):

@@ -40,9 +40,19 @@ class Workflow(ABC):
     data: MultitrackData | Digits
 
     def __init__(
-        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, loggers: Loggers, folder: Path
-    ) -> None:
+        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: Task, data: MultitrackData | Digits,
+        loggers: Loggers, folder: Path,
+    ) -> None:  # fmt: skip
         self.config, self.chosen, self.trainer, self.loggers, self.folder = config, chosen, trainer, loggers, folder
+        self.task, self.data = task, data
+        if data.kind != self.data_kind:
+            found, expected = f"{data.kind} (data={chosen['data']})", f"{self.data_kind} for model={chosen['model']}"
+            raise InputError("data", "the model cannot be trained on this kind of data", found=found, expected=expected)
+
+    @property
+    def data_kind(self) -> str:
+        """Kind of data that the model is trained on: `audio` or `images`."""
+        return "audio"
 
     @property
     def starts_processes(self) -> bool:
@@ -176,14 +186,3 @@ def parameter_count(net: torch.nn.Module) -> int:
 def millions(net: torch.nn.Module) -> str:
     """Return the number of parameters in millions, as printed."""
     return f"{parameter_count(net) / 1e6:.2f}"
-
-
-def multitrack(data: MultitrackData | Digits) -> MultitrackData:
-    """Return the data if they are songs.
-
-    Raises:
-        InputError: they are images.
-    """
-    if not isinstance(data, MultitrackData):
-        raise InputError("data", "the model needs songs", found=data.kind, expected="audio")
-    return data

@@ -5,10 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from omegaconf import DictConfig
-
-from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
 from unbraid.evaluation.reconstruction import Reconstructions, report
 from unbraid.models.features import Spectra
@@ -16,28 +12,27 @@ from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
 from unbraid.tasks.reconstruction import ClosedFormTask, ReconstructionTask
 from unbraid.training.base import THIS_RUN, Workflow, millions
-from unbraid.training.loggers import Loggers, Media
+from unbraid.training.loggers import Media
 
 
 class ReconstructionWorkflow(Workflow):
     """An autoencoder, judged by what it rebuilds of the test data."""
 
     task: ReconstructionTask
-    data: MultitrackData | Digits
+    reconstructions: Reconstructions
 
-    def __init__(
-        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: ReconstructionTask,
-        data: MultitrackData | Digits, loggers: Loggers, folder: Path,
-    ) -> None:  # fmt: skip
-        super().__init__(config, chosen, trainer, loggers, folder)
-        if data.kind != task.features.kind:
-            raise InputError(f"features: are made of {task.features.kind}, and data={self.chosen['data']} has {data.kind}")
-        if isinstance(task, ClosedFormTask) and trainer.world_size > 1:
-            raise InputError(f"trainer.devices: {self.chosen['model']} is fitted by 1 process, found {trainer.world_size}")
-        self.task, self.data = task, data
-        self.reconstructions: Reconstructions = build(config.evaluation)
+    @property
+    def data_kind(self) -> str:
+        """Kind of data that the features are computed from: `audio` or `images`."""
+        return self.task.features.kind
 
     def prepare(self) -> None:
+        processes = self.trainer.world_size
+        if isinstance(self.task, ClosedFormTask) and processes > 1:
+            raise InputError(
+                "trainer.devices", f"{self.chosen['model']} is fitted by one process", found=processes, expected="1"
+            )
+        self.reconstructions = build(self.config.evaluation)
         if isinstance(self.data, MultitrackData):
             self.prepare_tracks(self.data)
         else:

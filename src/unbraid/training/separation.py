@@ -5,12 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from tqdm import tqdm
 
-from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
 from unbraid.data.statistics import statistics
 from unbraid.data.store import StoredTrack
@@ -29,8 +26,8 @@ from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.published import PublishedScores, comparison_text
 from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
-from unbraid.training.base import THIS_RUN, Workflow, millions, multitrack
-from unbraid.training.loggers import Loggers, Media
+from unbraid.training.base import THIS_RUN, Workflow, millions
+from unbraid.training.loggers import Media
 
 
 class SeparationWorkflow(Workflow):
@@ -38,20 +35,15 @@ class SeparationWorkflow(Workflow):
 
     task: SeparationTask
     data: MultitrackData
-
-    def __init__(
-        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: SeparationTask,
-        data: MultitrackData | Digits, loggers: Loggers, folder: Path,
-    ) -> None:  # fmt: skip
-        super().__init__(config, chosen, trainer, loggers, folder)
-        self.task, self.data = task, multitrack(data)
-        self.protocol: Protocol = build(config.protocol)
-        self.evaluation: Evaluation = build(config.evaluation)
-        self.reference: PublishedScores | None = None if config.published is None else build(config.published)
-        self.scorer: Scorer
-        self.mixtures: Sequence[StoredTrack]  # to be separated and scored
+    evaluation: Evaluation
+    reference: PublishedScores | None
+    scorer: Scorer
+    mixtures: Sequence[StoredTrack]  # to be separated and scored
 
     def prepare(self) -> None:
+        protocol: Protocol = build(self.config.protocol)
+        self.evaluation = build(self.config.evaluation)
+        self.reference = None if self.config.published is None else build(self.config.published)
         try_one_chunk(self.task.separator, self.task.loss, self.data.chunk_samples)
         if self.config.init is not None:
             load_published(self.task.separator, self.config.init)
@@ -59,7 +51,7 @@ class SeparationWorkflow(Workflow):
         if self.config.init is None:
             self.start_from_statistics()
         separator, weights = self.task.separator, self.data.target_weights()
-        at = self.protocol.at(separator.sample_rate, separator.channels)
+        at = protocol.at(separator.sample_rate, separator.channels)
         source_group = at.source_group(separator.targets, weights)  # said before more is decoded
         self.scorer = Scorer(
             at, source_group, weights, self.data.whole("test", *at.format, progress=self.trainer.is_global_zero),

@@ -6,13 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from tqdm import tqdm
 
 from unbraid.data.controls import Controls, ControlsTable, Extraction, controls_of
-from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
 from unbraid.data.store import StoredTrack
 from unbraid.data.tracks import Split
@@ -22,7 +19,7 @@ from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
 from unbraid.tasks.synthesis import SynthesisTask
 from unbraid.training.base import THIS_RUN, Workflow, millions
-from unbraid.training.loggers import Loggers, Media
+from unbraid.training.loggers import Media
 
 
 class SynthesisWorkflow(Workflow):
@@ -30,24 +27,21 @@ class SynthesisWorkflow(Workflow):
 
     task: SynthesisTask
     data: MultitrackData
-
-    def __init__(
-        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: SynthesisTask,
-        data: MultitrackData | Digits, loggers: Loggers, folder: Path,
-    ) -> None:  # fmt: skip
-        super().__init__(config, chosen, trainer, loggers, folder)
-        self.features: Extraction = build(config.features)
-        if not isinstance(data, MultitrackData):
-            raise InputError(f"features: are made of {self.features.kind}, and data={chosen['data']} has {data.kind}")
-        if len(data.targets) != 1:
-            raise InputError(f"targets: an instrument has one, found {', '.join(data.targets)}")
-        if data.augmentation or data.sampling.remix:
-            raise InputError("augmentation: pitch and loudness are found in tracks as they are; use none, and no remix")
-        self.task, self.data = task, data
-        self.resyntheses: Resyntheses = build(config.evaluation)
-        self.controls: dict[Path, Controls] = {}
+    features: Extraction
+    resyntheses: Resyntheses
+    controls: dict[Path, Controls]
 
     def prepare(self) -> None:
+        self.features = build(self.config.features)
+        targets = self.data.targets
+        if len(targets) != 1:
+            raise InputError(
+                "targets", "an instrument is trained on one target", found=", ".join(targets), expected="one target"
+            )
+        if self.data.augmentation or self.data.sampling.remix:
+            problem = "pitch and loudness are measured in unchanged tracks"
+            raise InputError("augmentation", problem, hint="Set augmentation=none and data.sampling.remix=false.")
+        self.resyntheses = build(self.config.evaluation)
         self.prepare_tracks(self.data)
         folder, progress = self.data.cache_dir / "controls", self.trainer.is_global_zero
         found = controls_of(self.data.tracks, self.sources, self.features, folder, progress)
