@@ -1,12 +1,12 @@
 """The workflow of a training run: prepare the data, train, test the best checkpoint, write the run folder."""
 
-import resource
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -172,10 +172,15 @@ class Workflow(ABC):
 
 
 def peak_memory(device: torch.device) -> int:
-    """In bytes, of this process since it began: of the GPU, or of RAM where it has none."""
+    """Return the peak memory of this process in bytes: memory of the GPU if `device` is one, otherwise RAM."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # only on POSIX; psutil has no peak there
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, kibibytes on Linux
 
 
 def parameter_count(net: torch.nn.Module) -> int:

@@ -40,7 +40,7 @@ class SynthesisWorkflow(Workflow):
             )
         if self.data.augmentation or self.data.sampling.remix:
             problem = "pitch and loudness are measured in unchanged tracks"
-            raise InputError("augmentation", problem, hint="Set augmentation=none and data.sampling.remix=false.")
+            raise InputError("augmentation", problem, hint="Set augmentation=none and data.sampling.remix=0.")
         self.resyntheses = build(self.config.evaluation)
         self.prepare_tracks(self.data)
         folder, progress = self.data.cache_dir / "controls", self.trainer.is_global_zero
