@@ -18,7 +18,7 @@ from unbraid.data.store import Store
 from unbraid.dsp.stft import STFT
 from unbraid.evaluation.methods import mixtures_for
 from unbraid.evaluation.scorer import ESTIMATE, MIXED, Evaluation, Scorer, baselines, report, write_scores
-from unbraid.inference.chunked import InferenceOptions
+from unbraid.inference.chunked import InferenceOptions, streamed
 from unbraid.runs.errors import InputError
 from unbraid.scoring.measures import usdr
 
@@ -78,6 +78,18 @@ def test_a_track_is_scored_once_and_again_where_its_estimate_changes(scorer):
         os.utime(path, (0, 0))
     other = replace(scorer, protocol=replace(scorer.protocol, tracks="mean"))
     assert other.filed(ESTIMATE, methods[ESTIMATE], track) is None
+
+
+def test_clip_reuses_the_scored_estimates(scorer, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("unbraid.evaluation.methods.streamed", lambda *arguments: calls.append(1) or streamed(*arguments))
+    evaluation = Evaluation(InferenceOptions(), 1)
+    scored = rows(scorer, partial(Constant, 0.5), evaluation)
+    scorer.score(scored, scorer.tracks[0], wait=True)
+    evaluation.leave_clips(scored[ESTIMATE], VOCALS, tmp_path / "run")
+    assert len(calls) == 1
+    assert (tmp_path / "run/audio/song 3/vocals-estimate.flac").is_file()
+    assert (tmp_path / "run/pictures/song 3-vocals.png").is_file()
 
 
 def test_mixture_and_oracles_are_scored_once_for_all_runs(scorer):

@@ -3,7 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,7 @@ class SeparatorMethod(Method):
     mixtures: Mapping[str, StoredTrack]
     sample_rate: int
     options: InferenceOptions
+    latest: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def settings(self) -> dict[str, float | str | None]:
@@ -81,12 +82,16 @@ class SeparatorMethod(Method):
         Raises:
             InputError: the estimates are not finite numbers.
         """
+        if name in self.latest:
+            return self.latest[name]
         blocks = [self.mixtures[name].tensor([MIXTURE])[0].numpy()]
         device = device_of(self.separator)
         stretches = streamed(self.separator, blocks, self.sample_rate, self.options, device)
         estimates = np.concatenate([sources for _, sources in stretches], axis=-1)
         if not np.isfinite(estimates).all():
             raise InputError(f"{name}: the estimates are not numbers; training diverged, try a lower learning rate")
+        self.latest.clear()
+        self.latest[name] = estimates
         return estimates
 
 

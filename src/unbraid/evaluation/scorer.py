@@ -58,12 +58,20 @@ class Evaluation:
             targets: weights over the tracks' sources [targets, sources].
             folder: of the run.
         """
-        for name, track in [*method.mixtures.items()][: self.clips]:
-            samples = track.tensor()
-            mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets, samples[1:])
-            estimates = torch.from_numpy(method.separate(name))
-            _write_audio(below(folder, "audio", name), method.separator, method.sample_rate, mixture, sources, estimates)
-            _draw(below(folder, "pictures"), name, method.separator, method.sample_rate, mixture, sources)
+        for name in self.clip_names(method):
+            self.leave_clip(method, name, targets, folder)
+
+    def clip_names(self, method: SeparatorMethod) -> list[str]:
+        """Return the names of the tracks of which audio and pictures are written."""
+        return [*method.mixtures][: self.clips]
+
+    def leave_clip(self, method: SeparatorMethod, name: str, targets: Tensor, folder: Path) -> None:
+        """Write audio and pictures of one track, see `leave_clips`."""
+        samples = method.mixtures[name].tensor()
+        mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets, samples[1:])
+        estimates = torch.from_numpy(method.separate(name))
+        _write_audio(below(folder, "audio", name), method.separator, method.sample_rate, mixture, sources, estimates)
+        _draw(below(folder, "pictures"), name, method.separator, method.sample_rate, mixture, sources)
 
     def leave_batches(self, separator: Separator, batches: Mapping[str, Any], folder: Path) -> None:
         """Write audio and pictures of clips, each in a folder of its own.

@@ -12,7 +12,7 @@ from unbraid.data.module import MultitrackData
 from unbraid.data.statistics import statistics
 from unbraid.data.store import StoredTrack
 from unbraid.data.training_tracks import write_training_tracks
-from unbraid.evaluation.methods import Method, mixtures_for
+from unbraid.evaluation.methods import Method, SeparatorMethod, mixtures_for
 from unbraid.evaluation.reconstruction import on_device
 from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for
 from unbraid.interop.published import load_published
@@ -85,18 +85,14 @@ class SeparationWorkflow(Workflow):
 
     def test(self) -> dict[str, Any]:
         """Each track is scored by one of the processes."""
-        task, data, trainer, scorer = self.task, self.data, self.trainer, self.scorer
+        task, trainer, scorer = self.task, self.trainer, self.scorer
         weights, origin = self.best_weights(task)
         separator = task.separator.to(trainer.strategy.root_device)
         method = self.evaluation.of(separator, origin, self.mixtures, scorer.protocol)
         rows: dict[str, Method] = {ESTIMATE: method} | baselines(stft_for(task.separator, scorer.protocol.sample_rate))
-        mine = scorer.tracks[trainer.global_rank :: trainer.world_size]
         error: InputError | None = None
         try:
-            for track in tqdm(mine, "scoring", unit="track", leave=False, disable=not trainer.is_global_zero):
-                scorer.score(rows, track, wait=True)
-            if trainer.is_global_zero:
-                self.evaluation.leave_clips(method, data.target_weights(), self.folder)
+            self._score(method, rows)
         except InputError as caught:  # the other processes must hear of it instead of waiting
             error = caught
         for found in _gathered(error, trainer.world_size):
@@ -106,6 +102,19 @@ class SeparationWorkflow(Workflow):
             return {}
         scores = scorer.scores(rows, weights)
         return scores | self._compared(scores) | self._segmentation()
+
+    def _score(self, method: SeparatorMethod, rows: Mapping[str, Method]) -> None:
+        """Score the tracks of this process. The first process also writes audio and pictures of the first tracks."""
+        trainer, scorer, weights = self.trainer, self.scorer, self.data.target_weights()
+        clips = self.evaluation.clip_names(method) if trainer.is_global_zero else []
+        tracks = scorer.tracks[trainer.global_rank :: trainer.world_size]
+        for track in tqdm(tracks, "scoring", unit="track", leave=False, disable=not trainer.is_global_zero):
+            scorer.score(rows, track, wait=True)
+            if track.name in clips:  # right after scoring, while `method` holds the estimates of this track
+                self.evaluation.leave_clip(method, track.name, weights, self.folder)
+                clips.remove(track.name)
+        for name in clips:  # scored by other processes
+            self.evaluation.leave_clip(method, name, weights, self.folder)
 
     def report(self, scores: Mapping[str, Any]) -> str:
         blocks = [report(scores, THIS_RUN)]
