@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.models.features import Spectra
+from unbraid.evaluation.reconstruction import rebuilt_spectrum, spectra_of
 from unbraid.nets.pca import PCA
 from unbraid.runs.errors import InputError, unknown
 from unbraid.tasks.reconstruction import ReconstructionTask
@@ -41,8 +41,7 @@ class Detector:
     """
 
     def __init__(self, task: ReconstructionTask, smooth_seconds: float) -> None:
-        assert isinstance(task.features, Spectra)
-        self.task, self.features = task, task.features
+        self.task, self.features = task, spectra_of(task)
         self.width = max(1, round(smooth_seconds * self.features.sample_rate / self.features.stft.hop_length))
         bins = self.features.vector_size
         self.octave = torch.arange(bins).clamp(min=2).log2().floor().long() - 1  # of each bin; below the fourth they are one
@@ -80,8 +79,7 @@ class Detector:
     def _errors(self, waveform: Tensor) -> Tensor:
         """Squared error in each octave, averaged over channels, bins and neighbours. Shape: [C, n] -> [frames, octaves]."""
         spectrum = self.features.analyse(waveform[None])
-        rebuilt = self.features.join(self.task.rebuild(self.features.cut(spectrum)), spectrum.shape[-1])
-        errors = (rebuilt - spectrum[0]).square().mean(dim=0)
+        errors = (rebuilt_spectrum(self.task, spectrum) - spectrum[0]).square().mean(dim=0)
         octaves = [errors[self.octave == octave].mean(dim=0) for octave in range(int(self.octave[-1]) + 1)]
         return torch.stack([smoothed(octave, self.width) for octave in octaves], dim=1)
 

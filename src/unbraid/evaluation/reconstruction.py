@@ -150,18 +150,17 @@ class Reconstructions:
             self._draw(folder / "all", task, gathered, labels)
 
     def _write_audio(self, folder: Path, task: ReconstructionTask, batch: Any, labels: Sequence[str]) -> None:
-        assert isinstance(task.features, Spectra)
+        sample_rate = spectra_of(task).sample_rate
         folder.mkdir(parents=True, exist_ok=True)
         for label, source in zip(labels, batch.sources[0], strict=True):
             rebuilt = self.heard(task, source)
             gain = 1 / max(1.0, float(rebuilt.abs().max()))
             for name, samples in {"input": source, "rebuilt": rebuilt}.items():
-                audio.write(folder / f"{label}-{name}.flac", (gain * samples).cpu().numpy(), task.features.sample_rate)
+                audio.write(folder / f"{label}-{name}.flac", (gain * samples).cpu().numpy(), sample_rate)
 
     def heard(self, task: ReconstructionTask, waveform: Tensor) -> Tensor:
         """A waveform rebuilt. Shape: [C, samples] -> the same."""
-        features = task.features
-        assert isinstance(features, Spectra)
+        features = spectra_of(task)
         magnitudes = features.magnitudes(rebuilt_spectrum(task, features.analyse(waveform[None])))
         samples = waveform.shape[-1]
         if self.phase == "griffin_lim":
@@ -185,10 +184,27 @@ class Reconstructions:
             pictures.rows(folder / "samples.png", {"": patches[:12], " ": patches[12:]}, "gray_r" if images else "magma")
 
 
+def spectra_of(task: ReconstructionTask) -> Spectra:
+    """Return the features of an autoencoder that is trained on spectrograms.
+
+    Args:
+        task: the trained autoencoder.
+
+    Returns:
+        `task.features`.
+
+    Raises:
+        InputError: the autoencoder is trained on images.
+    """
+    if not isinstance(task.features, Spectra):
+        raise InputError("features", "audio needs spectrograms", found=task.features.kind, expected="features=spectra")
+    return task.features
+
+
 def rebuilt_spectrum(task: ReconstructionTask, spectrum: Tensor) -> Tensor:
     """Of any length. Shape: [1, C, bins, T] -> [C, bins, T]."""
-    assert isinstance(task.features, Spectra)
-    return task.features.join(task.rebuild(task.features.cut(spectrum)), spectrum.shape[-1])
+    features = spectra_of(task)
+    return features.join(task.rebuild(features.cut(spectrum)), spectrum.shape[-1])
 
 
 def on_device(batch: Any, device: torch.device) -> Any:

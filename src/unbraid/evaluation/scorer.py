@@ -209,7 +209,8 @@ class Scorer:
 
     def _read(self, row: str, method: Method, track: StoredTrack) -> TrackScores:
         scores = self.filed(row, method, track)
-        assert scores is not None
+        if scores is None:
+            raise InputError(self._path(row, method, track), "the scores were removed while this command ran")
         return scores
 
 

@@ -33,7 +33,7 @@ class ValidationScores(pl.Callback):
         self.seconds, self.since = 0.0, time.monotonic()
         self.spent = 0.0  # since the last scores, before the checkpoint that the run goes on from
         self.logged: dict[str, float] = {}
-        self.source_group: SourceGroup | None = None
+        self.source_group: SourceGroup  # set when training starts
 
     def state_dict(self) -> dict[str, Any]:
         return {"logged": self.logged, "seconds": time.monotonic() - self.since}
@@ -43,7 +43,8 @@ class ValidationScores(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """InputError where the protocol does not fit the run, before it trains."""
-        assert isinstance(pl_module, SeparationTask)
+        if not isinstance(pl_module, SeparationTask):
+            raise InputError("callbacks.scores", "validation scores need a separator", hint="Use callbacks=default.")
         separator, weights = pl_module.separator, trainer.datamodule.target_weights()  # type: ignore[attr-defined]
         own = (separator.sample_rate, separator.channels)
         self.protocol = self.protocol.at(*own)
@@ -71,7 +72,6 @@ class ValidationScores(pl.Callback):
 
     def _score(self, batch: SeparationBatch, estimates: Tensor) -> TrackScores:
         """Of one whole track; what targets leave of the mixture is the reference of the rest."""
-        assert self.source_group is not None
         mixture, targets = batch.mixture[0].double(), batch.sources[0].double()
         references, made = (self.source_group.estimates(signals, mixture) for signals in (targets, estimates.double()))
         return TrackScores(self.protocol.score(references, made, self.source_group.names), mixture.shape[-1], ())
@@ -86,7 +86,6 @@ class ValidationScores(pl.Callback):
             pl_module.log(name, value, rank_zero_only=True)
 
     def _summary(self, trainer: pl.Trainer) -> dict[str, float]:
-        assert self.source_group is not None
         parts = _gathered((self.tracks, self.finite), trainer.world_size)
         targets = self.source_group.names[: len(self.source_group.names) - self.source_group.has_rest]
         names = {f"valid/{measure}/{target}": (target, measure) for target in targets for measure in self.protocol.measures}

@@ -1,9 +1,10 @@
 """How loggers hear of an epoch."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 
-from unbraid.tasks.task import Task
 from unbraid.training.callbacks.metrics_csv import MetricsCSV
 from unbraid.training.loggers.logger import Loggers
 
@@ -24,13 +25,13 @@ class LoggerCallback(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, Task)
-        training = {module: module.training for module in pl_module.modules()}
-        cuda = [pl_module.device] if pl_module.device.type == "cuda" else []
-        pl_module.eval()
+        task: Any = pl_module  # a `Task`
+        training = {module: module.training for module in task.modules()}
+        cuda = [task.device] if task.device.type == "cuda" else []
+        task.eval()
         try:
             with torch.random.fork_rng(devices=cuda), trainer.precision_plugin.forward_context():
-                self.loggers.epoch(self.table.rows[-1], draws=pl_module.non_finite() is None)
+                self.loggers.epoch(self.table.rows[-1], draws=task.non_finite() is None)
         finally:
             for module, was in training.items():
                 module.training = was
