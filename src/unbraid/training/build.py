@@ -26,10 +26,15 @@ WORKFLOWS: dict[type[Task], type[Workflow]] = {
 
 
 def build_workflow(run: Run) -> Workflow:
-    """Build data, model, Trainer and loggers of a run, and prepare them for training.
+    """Build model, data, Trainer and loggers of a run, and prepare them for training.
 
-    Raises:
-        InputError: something cannot be trained or scored.
+    A config that cannot be trained or scored raises InputError.
+
+    Args:
+        run: config and folder of the run.
+
+    Returns:
+        Workflow that is ready to train.
     """
     config, folder = run.config, run.folder.absolute()
     set_up_process(config.seed)
@@ -41,7 +46,7 @@ def build_workflow(run: Run) -> Workflow:
     check_clipping(config, trainer)
     if trainer.is_global_zero:
         loggers.check()
-    workflow_class = next(workflow for kind, workflow in WORKFLOWS.items() if isinstance(task, kind))
+    workflow_class = next(workflow for task_class, workflow in WORKFLOWS.items() if isinstance(task, task_class))
     workflow = workflow_class(config, run.choices, trainer, task, data, loggers, folder)
     workflow.prepare()
     return workflow
