@@ -5,6 +5,13 @@ from typing import Any
 import torch
 
 
+def raise_in_all(error: Exception | None, world_size: int) -> None:
+    """Raise the error of the first failed process in all processes, since the others would wait for that process forever."""
+    for process_error in gather(error, world_size):
+        if process_error:
+            raise process_error
+
+
 def gather(value: Any, world_size: int) -> list[Any]:
     """Return the values of all processes, in order of rank. Every process must call this function.
 

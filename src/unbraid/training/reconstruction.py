@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from unbraid.data.module import MultitrackData
-from unbraid.evaluation.reconstruction import Reconstructions, report
+from unbraid.evaluation.reconstruction import Reconstructions
+from unbraid.evaluation.reconstruction_scores import report
 from unbraid.models.features import Spectra
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError

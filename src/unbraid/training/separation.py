@@ -28,7 +28,7 @@ from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
 from unbraid.training.base import THIS_RUN, Workflow, millions
 from unbraid.training.loggers import Media
-from unbraid.training.processes import gather
+from unbraid.training.processes import raise_in_all
 
 
 class SeparationWorkflow(Workflow):
@@ -100,11 +100,9 @@ class SeparationWorkflow(Workflow):
         error: InputError | None = None
         try:
             self._score(method, rows)
-        except InputError as caught:  # raised below in all processes; otherwise the other processes would wait forever
+        except InputError as caught:
             error = caught
-        for process_error in gather(error, trainer.world_size):
-            if process_error:
-                raise process_error
+        raise_in_all(error, trainer.world_size)
         if not trainer.is_global_zero:
             return {}
         scores = scorer.scores(rows, weights)

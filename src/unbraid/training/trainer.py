@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -84,19 +86,29 @@ def cluster() -> list[SLURMEnvironment]:
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect() else []
 
 
+@contextmanager
+def _convert_errors() -> Iterator[None]:
+    """Convert errors of `Trainer.fit`: a misconfiguration to InputError, the exit after a signal to the signal's exception."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise InputError("trainer", str(error)) from error
+    except SystemExit as error:  # Lightning exits after a KeyboardInterrupt
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
+
+
 def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
     """Train a task. Training resumes from the newest undamaged checkpoint of the run folder if there is one.
+
+    Combinations of options that Lightning refuses raise InputError. A signal raises `Interrupted`.
 
     Args:
         trainer: Lightning Trainer of the run.
         task: model with its loss and optimizer.
         data: data set of the run.
         folder: run folder.
-
-    Raises:
-        InputError: Lightning refuses the combination of task, data and Trainer options.
-        KeyboardInterrupt: a signal ended training.
-        SystemExit: Lightning ended the process for another reason.
     """
     checkpoint = latest(folder)
     if checkpoint and trainer.is_global_zero:
@@ -104,14 +116,8 @@ def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataMod
         # The folder contains the checkpoints of this run.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", module="pytorch_lightning")
         echo(f"        resuming from checkpoints/{checkpoint.name}{damaged}")
-    try:
+    with _convert_errors():
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-    except MisconfigurationException as error:
-        raise InputError("trainer", str(error)) from error
-    except SystemExit as error:  # Lightning exits after a KeyboardInterrupt
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise error.__context__ from None
-        raise
 
 
 def check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:

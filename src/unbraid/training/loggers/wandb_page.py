@@ -61,25 +61,18 @@ class Wandb(Logger):
         self.run: Any = None
 
     def check(self) -> None:
-        """Check that W&B can be reached if `mode=online`.
-
-        Raises:
-            InputError: the API key is missing, or the server does not accept connections.
-        """
-        if self.mode == "online" and (offline := why_offline()):
-            raise self._not_online(offline)
+        """Check that W&B can be used online if `mode=online`. A missing API key or server raises InputError."""
+        if self.mode == "online":
+            self._check_online(why_offline())
 
     def open(self, run: About) -> set[int]:
-        """Open the page, offline if `mode` requires or allows it.
+        """Open the page, offline if `mode` requires or allows it. If `mode=online` fails, this raises InputError.
 
         Args:
             run: description of the run.
 
         Returns:
             Numbers of the epochs that the page already contains.
-
-        Raises:
-            InputError: `mode=online`, and W&B cannot be reached.
         """
         self.folder = run.folder
         logged = epochs_in(run.folder)
@@ -90,8 +83,7 @@ class Wandb(Logger):
         if offline is None:
             offline = self._begin(run, "online")
         if offline is not None:
-            if self.mode == "online":
-                raise self._not_online(offline)
+            self._check_online(offline)
             if reason := self._begin(run, "offline"):
                 self._give_up(reason)
                 return logged
@@ -163,9 +155,10 @@ class Wandb(Logger):
             silent=True, console="off", save_code=False, disable_git=True, disable_job_creation=True, x_disable_meta=True,
         )  # fmt: skip
 
-    @staticmethod
-    def _not_online(reason: str) -> InputError:
-        return InputError("logger.wandb.mode=online", reason, hint="Set it to auto or offline.")
+    def _check_online(self, reason: str | None) -> None:
+        """Raise InputError if `mode=online` and there is a reason why W&B cannot be used online."""
+        if self.mode == "online" and reason:
+            raise InputError("logger.wandb.mode=online", reason, hint="Set it to auto or offline.")
 
 
 def is_disabled() -> bool:
