@@ -146,4 +146,4 @@ def test_what_cannot_be_trained_is_refused_before_there_is_a_run(cli, tmp_path, 
 def test_a_band_is_no_instrument(cli, songs):
     words = [word for word in SMALL if not word.startswith("data=") and ".layout." not in word]
     status, _, err = cli(*words, "data=musdb", f"data.root={songs}", "targets=mixture", "features.voicing=0.97")
-    assert status == 1 and "of what sounds in the training tracks is voiced, expected one voice at a time" in err
+    assert status == 1 and "error: targets: " in err

@@ -274,9 +274,9 @@ def test_pretraining_is_for_dense_layers(tmp_path):
         return ConvolutionalAutoencoder(shape, [4, 4])
 
     net.takes = "patches"
-    with pytest.raises(InputError, match="callbacks.pretraining"):
+    with pytest.raises(InputError, match=r"callbacks\.pretraining"):
         fit(task_of(net), tmp_path, [GreedyPretraining(1)])
-    with pytest.raises(InputError, match="must be at least 1, found 0"):
+    with pytest.raises(InputError, match="epochs"):
         GreedyPretraining(0)
 
 
