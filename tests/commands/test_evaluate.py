@@ -233,8 +233,8 @@ def test_rows_of_others_stand_beside_and_another_protocol_does_not(cli, run):
         (["oracle=imr"], "oracle=imr: there is no such oracle; did you mean 'irm'?"),
         (["run={run}", "processes=0"], "processes must be at least 1, found 0"),
         (["run={run}", "data.root=/nowhere"], "data.root=/nowhere: no such folder"),
-        (["run={run}", "estimates=nowhere"], "estimates=nowhere: no such folder"),
-        (["run={run}", "estimates={run}/audio"], "song 3: has no estimate of vocals in"),
+        (["run={run}", "estimates=nowhere"], "estimates=nowhere: "),
+        (["run={run}", "estimates={run}/audio"], "song 3/vocals.wav"),
         (["run={run}", "compare_with=[nowhere]"], "compare_with=nowhere: no such file"),
         (["run={run}", "compare_with=[{run}/run.json]"], "run.json, protocol: missing"),
         (["run={run}", "protocol=musdb18", "protocol.tapps=3"], "protocol.tapps: there is no such key; did you mean 'taps'?"),
@@ -254,7 +254,7 @@ def test_what_cannot_be_scored_is_said_in_one_sentence(cli, run, words, sentence
 def test_estimates_that_do_not_fit_are_said_and_nothing_is_left(cli, trained, tmp_path):
     root = trained[1]
     cases = {
-        "has another length": (lambda true, mixture: true[:-12], 44100),
+        "wrong length": (lambda true, mixture: true[:-12], 44100),
         "found 1 channels, expected 2 channels": (lambda true, mixture: true[:, 0], 44100),
         "found 48000 Hz, expected 44100 Hz": (lambda true, mixture: true, 48000),
         "contains NaN or infinite samples": (lambda true, mixture: true * np.nan, 44100),

@@ -186,7 +186,7 @@ def test_trying_a_chunk_leaves_the_network_in_training_mode(songs, tmp_path):
 
 def test_a_network_whose_sizes_do_not_go_together_is_said_before_any_training():
     net = partial(ConvTasNet, msk_num_stacks=0)
-    with pytest.raises(InputError, match=r"model\.separator\.net: its sizes do not suit chunks of 800 samples: prelu"):
+    with pytest.raises(InputError, match=r"model\.separator\.net: "):
         try_one_chunk(WaveformSeparator(net, ["vocals"], 8000, 1, 0.1), WaveformL1(), 800)
 
 

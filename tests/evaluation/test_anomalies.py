@@ -1,4 +1,4 @@
-"""Anomalies: planted, scored, found."""
+"""Test the injection and detection of anomalies."""
 
 from types import SimpleNamespace
 
@@ -30,15 +30,15 @@ def song(seconds=8.0):
     return 0.1 * np.random.default_rng(0).standard_normal((2, round(seconds * RATE))).astype(np.float32)
 
 
-def test_planted_anomalies_change_nothing_else_and_keep_apart():
+def test_injected_anomalies_keep_their_distance():
     samples = song()
-    out, found = inject(samples, list(KINDS), np.random.default_rng(1), RATE)
-    assert sorted(a.kind for a in found) == sorted(KINDS)
-    inside = labelled(found, samples.shape[1], 1 / RATE)
+    out, anomalies = inject(samples, list(KINDS), np.random.default_rng(1), RATE)
+    assert sorted(a.kind for a in anomalies) == sorted(KINDS)
+    inside = labelled(anomalies, samples.shape[1], 1 / RATE)
     assert np.array_equal(out[:, ~inside], samples[:, ~inside])
-    edges = [0.0, *(edge for a in found for edge in (a.start, a.stop)), 8.0]
+    edges = [0.0, *(edge for a in anomalies for edge in (a.start, a.stop)), 8.0]
     assert min(later - earlier for earlier, later in zip(edges[::2], edges[1::2], strict=True)) >= 0.5 - 1e-3
-    for a in found:
+    for a in anomalies:
         assert a.stop - a.start == pytest.approx(KINDS[a.kind], abs=1e-3)
         part = slice(round(a.start * RATE), round(a.stop * RATE))
         assert not np.array_equal(out[:, part], samples[:, part])
@@ -47,7 +47,7 @@ def test_planted_anomalies_change_nothing_else_and_keep_apart():
     assert np.array_equal(out, again)
 
 
-def test_area_under_the_curve_is_scikit_learns():
+def test_auroc_equals_scikit_learn():
     random = np.random.default_rng(0)
     labels = random.random(300) < 0.3
     scores = np.round(random.standard_normal(300) + labels, 1)  # with ties
@@ -55,13 +55,13 @@ def test_area_under_the_curve_is_scikit_learns():
     assert auroc(scores, np.zeros(300, bool)) is None
 
 
-def test_smoothing_is_the_mean_of_neighbours():
+def test_smoothing_averages_neighbours():
     values = torch.tensor([0.0, 3.0, 0.0, 0.0, 6.0])
     torch.testing.assert_close(smoothed(values, 3), torch.tensor([1.5, 1.0, 1.0, 2.0, 3.0]))
     assert torch.equal(smoothed(values, 1), values)
 
 
-def test_flagged_stretches_are_joined_over_short_gaps():
+def test_intervals_are_joined_over_short_gaps():
     scores = torch.tensor([0.5, 2, 3, 0.5, 1.5, 0.5, 0.5, 0.5, 4])
     assert intervals(scores, 0.1, 0.15) == [
         (pytest.approx(0.1), pytest.approx(0.5), 3), (pytest.approx(0.8), pytest.approx(0.9), 4),
@@ -76,40 +76,42 @@ def test_labels_are_written_and_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "line", "found"),
     [
-        ("a,b\n1,2\n", r"has the columns \['a', 'b'\], expected start and stop"),
-        ("", "has the columns none, expected start and stop"),
-        ("start,stop\n1,x\n", "start and stop must be seconds"),
-        ("start,stop\n1,\n", "start and stop must be seconds"),
-        ("start,stop\n1,2\n3,3\n", "line 3: starts at 3.0 s and stops at 3.0 s"),
+        ("a,b\n1,2\n", "", "a, b"),
+        ("", "", "no columns"),
+        ("start,stop\n1,x\n", "", None),
+        ("start,stop\n1,\n", "", None),
+        ("start,stop\n1,2\n3,3\n", ", line 3", "3.0 to 3.0 s"),
     ],
 )
-def test_labels_that_are_none_are_refused(tmp_path, text, sentence):
-    (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(InputError, match=sentence):
-        read_labels(tmp_path / "labels.csv")
+def test_invalid_labels_are_refused(tmp_path, text, line, found):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        read_labels(path)
+    assert (error.value.where, error.value.found) == (f"{path}{line}", found)
 
 
 def detector():
-    """Of a task that rebuilds nothing: the errors are the magnitudes' squares."""
+    """Return the detector of a task that reconstructs silence, so that errors are squared magnitudes."""
     features = Spectra(RATE, 1, 1.0, STFT(512, 256), 256, "linear", -80.0)
     task = SimpleNamespace(features=features, rebuild=torch.zeros_like)
     return Detector(task, smooth_seconds=0.1)
 
 
-def test_a_tone_is_an_error_in_its_own_octave():
+def test_tone_is_an_error_in_its_octave():
     searched = detector()
-    places = []
+    octaves = []
     for bin_number in (2, 6, 12, 24, 48, 96, 192):
         tone = torch.sin(2 * torch.pi * bin_number * torch.arange(2 * RATE) / 512)[None]
         profile = searched._errors(tone)[20:-20].mean(dim=0)
-        places.append(int(profile.argmax()))
+        octaves.append(int(profile.argmax()))
         assert profile.sort().values[-2] < 1e-2 * profile.max()
-    assert places == list(range(7))
+    assert octaves == list(range(7))
 
 
-def test_silence_is_unlike_noise_and_scored():
+def test_silence_among_noise_is_anomalous():
     searched = detector()
     noise = [torch.from_numpy(song()[:1]), torch.from_numpy(song()[1:])]
     searched.fit(noise[:1], noise[1:], quantile=0.99)

@@ -1,4 +1,4 @@
-"""Files of any tool: where they are found, and what is said of those that do not fit."""
+"""Test the search for separated files of other tools, and the errors of unsuitable files."""
 
 import os
 
@@ -20,7 +20,7 @@ def write(path, samples=100, rate=8000, channels=1, value=0.1):
 @pytest.mark.parametrize(
     "place", ["{track}/vocals.wav", "test/{track}/vocals.flac", "vocals/{track}.wav", "{track}/Vocals.WAV"]
 )
-def test_files_are_found_where_tools_leave_them(tmp_path, place):
+def test_common_folder_layouts_are_found(tmp_path, place):
     path = tmp_path / place.format(track=TRACK)
     write(path, value=0.25)
     (path.parent / f"._{path.name}").write_bytes(b"macOS")
@@ -30,14 +30,14 @@ def test_files_are_found_where_tools_leave_them(tmp_path, place):
     assert folder.read(TRACK, 8000, 1, 100) == pytest.approx(np.full((1, 1, 100), 0.25), abs=1e-3)
 
 
-def test_targets_come_in_their_order(tmp_path):
+def test_targets_keep_their_order(tmp_path):
     for value, target in enumerate(("vocals", "drums", "bass"), start=1):
         write(tmp_path / TRACK / f"{target}.wav", value=value / 10)
     read = EstimateFolder(tmp_path, ["bass", "vocals"]).read(TRACK, 8000, 1, 100)
     assert read[:, 0, 0] == pytest.approx([0.3, 0.1], abs=1e-3)
 
 
-def test_the_fingerprint_tells_files_apart(tmp_path):
+def test_fingerprint_depends_on_modification_time(tmp_path):
     path = tmp_path / TRACK / "vocals.wav"
     write(path)
     folder = EstimateFolder(tmp_path, ["vocals"])
@@ -66,36 +66,40 @@ def test_estimate_unlike_its_reference_is_refused(tmp_path, made, found):
 
 
 def test_estimate_with_nan_is_refused(tmp_path):
-    (tmp_path / TRACK).mkdir()
-    soundfile.write(tmp_path / TRACK / "vocals.wav", np.full(100, np.nan), 8000, subtype="FLOAT")
-    with pytest.raises(InputError, match=r"vocals.wav: contains NaN"):
+    path = tmp_path / TRACK / "vocals.wav"
+    path.parent.mkdir()
+    soundfile.write(path, np.full(100, np.nan), 8000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"vocals\.wav"):
         EstimateFolder(tmp_path, ["vocals"]).read(TRACK, 8000, 1, 100)
 
 
-def test_a_target_that_is_not_there_is_said_with_what_is(tmp_path):
+@pytest.mark.parametrize(("track", "found"), [(TRACK, "voice.wav"), ("another", "no audio files")])
+def test_missing_target_is_refused(tmp_path, track, found):
     write(tmp_path / TRACK / "voice.wav")
-    with pytest.raises(InputError, match=rf"{TRACK}: has no estimate of vocals in .*; expected .*vocals.wav .*found voice.wav"):
-        EstimateFolder(tmp_path, ["vocals"]).check([TRACK])
-    with pytest.raises(InputError, match="found nothing"):
-        EstimateFolder(tmp_path, ["vocals"]).check(["another"])
+    with pytest.raises(InputError) as error:
+        EstimateFolder(tmp_path, ["vocals"]).check([track])
+    assert (error.value.where, error.value.found) == (str(tmp_path), found)
+    assert error.value.expected == f"{track}/vocals.wav or vocals/{track}.wav"
 
 
 def test_two_files_for_one_target_are_refused(tmp_path):
     write(tmp_path / TRACK / "vocals.wav")
     write(tmp_path / TRACK / "vocals.flac")
-    with pytest.raises(InputError, match=r"vocals.flac and vocals.wav are both estimates of vocals, expected one"):
+    with pytest.raises(InputError) as error:
         EstimateFolder(tmp_path, ["vocals"]).check([TRACK])
+    assert (error.value.where, error.value.found) == (str(tmp_path / TRACK), "vocals.flac and vocals.wav")
 
 
 @pytest.mark.parametrize("name", ["../song", "a/b", ".hidden"])
-def test_a_track_outside_the_folder_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match="may neither hold / nor begin with a dot"):
+def test_track_outside_the_folder_is_refused(tmp_path, name):
+    with pytest.raises(InputError) as error:
         EstimateFolder(tmp_path, ["vocals"]).check([name])
+    assert error.value.where == name
 
 
-def test_a_folder_that_is_none_is_said(tmp_path):
-    with pytest.raises(InputError, match="no such folder"):
-        EstimateFolder(tmp_path / "nowhere", ["vocals"])
+@pytest.mark.parametrize("name", ["nowhere", "file"])
+def test_missing_folder_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="is a file, expected a folder"):
-        EstimateFolder(tmp_path / "file", ["vocals"])
+    with pytest.raises(InputError) as error:
+        EstimateFolder(tmp_path / name, ["vocals"])
+    assert error.value.where == f"estimates={tmp_path / name}"

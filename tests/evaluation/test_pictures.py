@@ -1,4 +1,4 @@
-"""Every picture refuses values that are not finite, by the name of its file."""
+"""Test that every kind of picture refuses values that are not finite."""
 
 import pytest
 import torch

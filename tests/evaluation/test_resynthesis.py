@@ -1,4 +1,4 @@
-"""What test tracks are compared with, and by what."""
+"""Test the measures of resynthesized sounds and the statistics of training data."""
 
 import math
 
@@ -17,12 +17,12 @@ FEATURES = Extraction(RATE, 1, 1.0, 250, Crossings(), 0.5)
 
 
 def sound(hz: float, shares: list[float], points: int = 251) -> tuple[torch.Tensor, Controls]:
-    made, _ = oscillators(torch.full((1, points), hz), torch.tensor(shares).expand(1, points, len(shares)), HOP, RATE)
-    count = made.shape[1] // HOP + 1
-    return made[0], Controls(torch.full((count,), hz), loudness(made[0], RATE, HOP), torch.ones(count))
+    waveform, _ = oscillators(torch.full((1, points), hz), torch.tensor(shares).expand(1, points, len(shares)), HOP, RATE)
+    count = waveform.shape[1] // HOP + 1
+    return waveform[0], Controls(torch.full((count,), hz), loudness(waveform[0], RATE, HOP), torch.ones(count))
 
 
-def test_a_sound_is_no_distance_from_itself_and_a_semitone_from_one_above():
+def test_measures_of_equal_and_transposed_sounds():
     (one, controls), (above, _) = sound(1000.0, [0.3]), sound(1000.0 * 2 ** (1 / 12), [0.15])
     loss = MultiScaleSpectral([512], 1.0)
     same = measures(one, one, controls, loss, FEATURES)
@@ -35,11 +35,16 @@ def test_a_sound_is_no_distance_from_itself_and_a_semitone_from_one_above():
     assert nothing["f0 error (cents)"] is None is nothing["loudness error (dB)"]
 
 
-def test_training_data_without_one_pitch_is_refused():
+def test_training_data_without_pitch_are_refused():
     _, controls = sound(440.0, [0.3])
-    known = training_of([controls], FEATURES)
-    assert known.lowest == known.median == known.highest == pytest.approx(69, abs=0.01)
-    with pytest.raises(InputError, match=r"targets: 0% of what sounds in the training tracks is voiced"):
+    training = training_of([controls], FEATURES)
+    assert training.lowest == training.median == training.highest == pytest.approx(69, abs=0.01)
+    with pytest.raises(InputError) as error:
         training_of([controls._replace(periodicity=torch.zeros_like(controls.f0))], FEATURES)
-    with pytest.raises(InputError, match="clips must be at least 0"):
+    assert (error.value.where, error.value.found) == ("targets", "0% voiced")
+
+
+def test_negative_number_of_clips_is_refused():
+    with pytest.raises(InputError) as error:
         Resyntheses(-1)
+    assert (error.value.where, error.value.found) == ("clips", -1)

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: whole, or those of before."""
+"""Test that checkpoints are written atomically and that damaged ones are detected."""
 
 import resource
 import subprocess
@@ -25,7 +25,7 @@ def write(last, value):
     AtomicCheckpointIO().save_checkpoint(checkpoint(value), last, storage_options=last.with_name("previous.ckpt"))
 
 
-def test_the_one_before_is_kept(last):
+def test_previous_checkpoint_is_kept(last):
     for value in range(3):
         write(last, value)
     assert [torch.load(last.with_name(name), weights_only=True)["epoch"] for name in ("last.ckpt", "previous.ckpt")] == [2, 1]
@@ -43,8 +43,8 @@ AtomicCheckpointIO().save_checkpoint(
 """
 
 
-def test_a_disk_that_is_full_amid_a_checkpoint_leaves_those_before(last):
-    """A limit on the size of files stands for the full disk."""
+def test_full_disk_keeps_earlier_checkpoints(last):
+    """Simulate a full disk by a limit on the size of files."""
     for value in range(2):
         write(last, value)
 
@@ -58,7 +58,7 @@ def test_a_disk_that_is_full_amid_a_checkpoint_leaves_those_before(last):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone", "text"])
-def test_a_damaged_one_is_skipped_for_the_one_before(last, damage):
+def test_damaged_checkpoint_is_skipped(last, damage):
     for value in range(2):
         write(last, value)
     whole = last.read_bytes()
@@ -67,7 +67,7 @@ def test_a_damaged_one_is_skipped_for_the_one_before(last, damage):
         "cut": whole[:middle],
         "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
         "empty": b"",
-        "text": b"no checkpoint",
+        "text": b"not a checkpoint",
     }
     last.unlink() if damage == "gone" else last.write_bytes(damaged[damage])
     assert not is_whole(last) and latest(last.parents[1]) == last.with_name("previous.ckpt")

@@ -1,7 +1,8 @@
-"""Anomalies: where a sound is unlike what an autoencoder was trained on; and disturbances to test that.
+"""Detect anomalies of sounds with a trained autoencoder, and inject anomalies to test the detection.
 
-A frame is judged by its error profile: the logarithms of the errors in each octave. Where that lies far from the profiles of
-normal frames something is wrong, be the error too large (a foreign sound) or too small (a dropout is rebuilt very well).
+Each frame has an error profile: the logarithm of the reconstruction error in each octave. A frame is anomalous if its profile
+is far from the profiles of normal frames. The error may be too large (an unknown sound) or too small (a dropout, since silence
+is easy to reconstruct).
 """
 
 import csv
@@ -14,18 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.models.features import Spectra
+from unbraid.evaluation.reconstruction import rebuilt_spectrum, spectra_of
 from unbraid.nets.pca import PCA
 from unbraid.runs.errors import InputError, unknown
 from unbraid.tasks.reconstruction import ReconstructionTask
 
-KINDS = {"clicks": 0.3, "dropout": 0.4, "hum": 1.0, "wrong_instrument": 1.0}  # seconds
-APART_SECONDS = 0.5
+KINDS = {"clicks": 0.3, "dropout": 0.4, "hum": 1.0, "wrong_instrument": 1.0}  # duration in seconds
+APART_SECONDS = 0.5  # smallest distance of injected anomalies
 
 
 @dataclass(frozen=True)
 class Anomaly:
-    """What is wrong from `start` to `stop`, in seconds."""
+    """Store the position of an anomaly.
+
+    Args:
+        start: first moment, in seconds.
+        stop: end, in seconds.
+        kind: kind of the anomaly, such as `hum`; empty if it is unknown.
+    """
 
     start: float
     stop: float
@@ -33,32 +40,34 @@ class Anomaly:
 
 
 class Detector:
-    """Scores frames against what normal frames are like.
+    """Score frames by the distance of their error profile from the profiles of normal frames.
 
     Args:
-        task: a trained autoencoder.
-        smooth_seconds: over which errors are averaged.
+        task: trained autoencoder of spectrograms.
+        smooth_seconds: time over which errors are averaged, in seconds.
     """
 
     def __init__(self, task: ReconstructionTask, smooth_seconds: float) -> None:
-        assert isinstance(task.features, Spectra)
-        self.task, self.features = task, task.features
+        self.task, self.features = task, spectra_of(task)
         self.width = max(1, round(smooth_seconds * self.features.sample_rate / self.features.stft.hop_length))
         bins = self.features.vector_size
-        self.octave = torch.arange(bins).clamp(min=2).log2().floor().long() - 1  # of each bin; below the fourth they are one
-        self.octave.clamp_(max=max(0, round(math.log2(bins)) - 2))  # what is left at the top is none of its own
+        self.octave = torch.arange(bins).clamp(min=2).log2().floor().long() - 1  # of each bin; the first four share octave 0
+        self.octave.clamp_(max=max(0, round(math.log2(bins)) - 2))  # an incomplete octave at the top joins the one below
 
     @torch.inference_mode()
     def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
-        """Learn normal profiles, and how far from them those of unseen normal sounds lie.
+        """Learn the profiles of normal frames, and the distance that counts as a score of 1.
 
         Args:
-            train: waveforms [C, samples].
-            valid: others.
-            quantile: of the distances of normal frames, that a score of 1 stands for.
+            train: waveforms of normal sounds, from which the profiles are learned.
+            valid: waveforms of other normal sounds, from which the distance is learned.
+            quantile: quantile of the distances of normal frames that gets a score of 1, in (0, 1).
+
+        Shape:
+            Each waveform is [C, samples].
         """
         errors = torch.cat([self._errors(waveform) for waveform in train])
-        self.floor = (0.01 * errors.mean(dim=0)).clamp(min=1e-12)  # silence has no logarithm
+        self.floor = (0.01 * errors.mean(dim=0)).clamp(min=1e-12)  # avoids the logarithm of 0 in silence
         self.normal = PCA(errors.shape[1], errors.shape[1])
         self.normal.add((errors + self.floor).log10())
         self.normal.solve()
@@ -67,27 +76,37 @@ class Detector:
 
     @torch.inference_mode()
     def scores(self, waveform: Tensor) -> Tensor:
-        """How far each frame's profile lies from normal ones (Mahalanobis), 1 being the limit. Shape: [C, n] -> [frames]."""
+        """Return the Mahalanobis distance of each frame's profile from the normal profiles, divided by the limit.
+
+        Args:
+            waveform: sound to score.
+
+        Returns:
+            Score of each frame; scores above 1 are anomalous.
+
+        Shape:
+            [C, samples] -> [frames].
+        """
         components = self.normal.encode((self._errors(waveform) + self.floor).log10())
         deviations = self.normal.variances.sqrt()
-        known = deviations > 1e-3 * deviations[0]
-        return (components[:, known] / deviations[known]).norm(dim=1) / self.limit
+        varying = deviations > 1e-3 * deviations[0]
+        return (components[:, varying] / deviations[varying]).norm(dim=1) / self.limit
 
     @property
     def seconds_per_frame(self) -> float:
+        """Time between two frames, in seconds."""
         return self.features.stft.hop_length / self.features.sample_rate
 
     def _errors(self, waveform: Tensor) -> Tensor:
-        """Squared error in each octave, averaged over channels, bins and neighbours. Shape: [C, n] -> [frames, octaves]."""
+        """Return the squared error per octave, averaged over channels, bins and time. Shape: [C, n] -> [frames, octaves]."""
         spectrum = self.features.analyse(waveform[None])
-        rebuilt = self.features.join(self.task.rebuild(self.features.cut(spectrum)), spectrum.shape[-1])
-        errors = (rebuilt - spectrum[0]).square().mean(dim=0)
+        errors = (rebuilt_spectrum(self.task, spectrum) - spectrum[0]).square().mean(dim=0)
         octaves = [errors[self.octave == octave].mean(dim=0) for octave in range(int(self.octave[-1]) + 1)]
         return torch.stack([smoothed(octave, self.width) for octave in octaves], dim=1)
 
 
 def smoothed(values: Tensor, width: int) -> Tensor:
-    """The mean of `width` neighbours, of fewer at the ends. Shape: [n]."""
+    """Return the moving average of values over `width` neighbours, over fewer at both ends. Shape: [n] -> [n]."""
     sums = torch.nn.functional.pad(values.double().cumsum(0), (1, 0))
     centre = torch.arange(len(values))
     low, high = (centre - (width - 1) // 2).clamp(min=0), (centre + width // 2 + 1).clamp(max=len(values))
@@ -95,25 +114,60 @@ def smoothed(values: Tensor, width: int) -> Tensor:
 
 
 def intervals(scores: Tensor, seconds_per_frame: float, longest_gap_seconds: float) -> list[tuple[float, float, float]]:
-    """Stretches above 1 with their largest score; a shorter gap than the given one does not divide them. Shape: [frames]."""
-    found: list[tuple[float, float, float]] = []
+    """Return the intervals in which scores are above 1.
+
+    Args:
+        scores: score of each frame.
+        seconds_per_frame: time between two frames, in seconds.
+        longest_gap_seconds: intervals with at most this gap are joined, in seconds.
+
+    Returns:
+        Start in seconds, stop in seconds and largest score of each interval.
+
+    Shape:
+        scores [frames].
+    """
+    joined: list[tuple[float, float, float]] = []
     for frame in torch.nonzero(scores > 1).flatten().tolist():
         start, stop, score = frame * seconds_per_frame, (frame + 1) * seconds_per_frame, float(scores[frame])
-        if found and start - found[-1][1] <= longest_gap_seconds:
-            found[-1] = (found[-1][0], stop, max(found[-1][2], score))
+        if joined and start - joined[-1][1] <= longest_gap_seconds:
+            joined[-1] = (joined[-1][0], stop, max(joined[-1][2], score))
         else:
-            found.append((start, stop, score))
-    return found
+            joined.append((start, stop, score))
+    return joined
 
 
 def labelled(anomalies: Sequence[Anomaly], frames: int, seconds_per_frame: float) -> np.ndarray:
-    """Which frames lie in an anomaly. Shape: bool [frames]."""
+    """Return for each frame whether it is within an anomaly.
+
+    Args:
+        anomalies: known anomalies.
+        frames: number of frames.
+        seconds_per_frame: time between two frames, in seconds.
+
+    Returns:
+        Array of booleans.
+
+    Shape:
+        Result [frames].
+    """
     times = np.arange(frames) * seconds_per_frame
     return np.array([any(a.start <= time < a.stop for a in anomalies) for time in times], dtype=bool)
 
 
 def auroc(scores: np.ndarray, labels: np.ndarray) -> float | None:
-    """Chance that a labelled frame scores higher than another one; None where all frames are of one kind. Shape: [n] each."""
+    """Return the area under the ROC curve: the probability that an anomalous frame has a higher score than a normal one.
+
+    Args:
+        scores: score of each frame.
+        labels: True for each anomalous frame.
+
+    Returns:
+        Area in [0, 1]; None if all frames are anomalous or all are normal.
+
+    Shape:
+        scores [n], labels [n].
+    """
     if labels.all() or not labels.any():
         return None
     order = np.argsort(scores, kind="stable")
@@ -126,26 +180,37 @@ def auroc(scores: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def read_labels(path: Path) -> list[Anomaly]:
-    """A CSV with the columns start and stop in seconds and, where it has one, kind; InputError where it is none."""
+    """Read the positions of anomalies from a CSV file with the columns `start` and `stop` in seconds, and optionally `kind`.
+
+    Args:
+        path: CSV file.
+
+    Returns:
+        Anomalies in the order of the file.
+
+    Raises:
+        InputError: the file is missing, lacks a column, or contains an invalid interval.
+    """
     if not path.is_file():
-        raise InputError(f"labels={path}: no such file")
+        raise InputError(f"labels={path}", "the file does not exist")
     try:
         with path.open(newline="") as file:
             table = csv.DictReader(file)
-            if not {"start", "stop"} <= {*(table.fieldnames or ())}:
-                raise InputError(f"{path}: has the columns {table.fieldnames or 'none'}, expected start and stop")
-            rows = [(float(row["start"]), float(row["stop"]), row.get("kind") or "") for row in table]
+            columns = table.fieldnames or ()
+            complete = {"start", "stop"} <= {*columns}
+            rows = [(float(row["start"]), float(row["stop"]), row.get("kind") or "") for row in table] if complete else []
     except (ValueError, TypeError, csv.Error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: start and stop must be seconds: {error}") from error
+        raise InputError(path, f"not a table of times ({error})", expected="start and stop in seconds") from error
+    if not complete:
+        raise InputError(path, "missing columns", found=", ".join(columns) or "no columns", expected="start, stop")
     for line, (start, stop, _) in enumerate(rows, start=2):
         if not 0 <= start < stop:
-            raise InputError(f"{path}, line {line}: starts at {start} s and stops at {stop} s")
+            raise InputError(f"{path}, line {line}", "invalid interval", found=f"{start} to {stop} s", expected="start < stop")
     return [Anomaly(*row) for row in rows]
 
 
 def write_labels(path: Path, anomalies: Sequence[Anomaly]) -> None:
+    """Write the positions of anomalies to a CSV file that `read_labels` reads."""
     with path.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["start", "stop", "kind"])
@@ -155,13 +220,18 @@ def write_labels(path: Path, anomalies: Sequence[Anomaly]) -> None:
 def inject(
     samples: np.ndarray, kinds: Sequence[str], random: np.random.Generator, sample_rate: int
 ) -> tuple[np.ndarray, list[Anomaly]]:
-    """Disturb a sound at random places, one for each kind, half a second and more from each other and from the ends.
+    """Inject anomalies at random positions of a sound.
+
+    The distance between two anomalies, and of an anomaly from both ends, is at least half a second.
 
     Args:
-        samples: float32; those outside the anomalies stay as they are.
-        kinds: of `KINDS`, each as often as wanted.
-        random: says where and how.
-        sample_rate: in Hz.
+        samples: waveform, float32. Samples outside the anomalies are not changed.
+        kinds: kinds of anomalies, see `KINDS`. A kind may be repeated.
+        random: random number generator of positions and sounds.
+        sample_rate: sample rate in Hz.
+
+    Returns:
+        The changed copy of the waveform, and the anomalies.
 
     Shape:
         samples [C, n] -> [C, n].
@@ -171,22 +241,23 @@ def inject(
     """
     for kind in kinds:
         if kind not in KINDS:
-            raise InputError(f"plant: there is no anomaly '{kind}'; {unknown(kind, KINDS)}")
+            raise InputError("inject", "unknown kind of anomaly", found=kind, hint=unknown(kind, KINDS))
     seconds = samples.shape[1] / sample_rate
     spare = seconds - sum(KINDS[kind] for kind in kinds) - APART_SECONDS * (len(kinds) + 1)
     if spare < 0:
-        raise InputError(f"plant: {seconds:.1f} s are too short for {len(kinds)} anomalies, expected {seconds - spare:.1f} s")
+        problem, expected = f"the sound is too short for {len(kinds)} anomalies", f"at least {seconds - spare:.1f} s"
+        raise InputError("inject", problem, found=f"{seconds:.1f} s", expected=expected)
     out = samples.copy()
     level = float(np.sqrt(np.mean(samples**2)))
     gaps = np.diff(np.sort(random.uniform(0, spare, len(kinds))), prepend=0)
-    time, found = 0.0, []
+    time, anomalies = 0.0, []
     for kind, gap in zip(random.permutation(list(kinds)).tolist(), gaps, strict=True):
         start = time + APART_SECONDS + float(gap)
         time = start + KINDS[kind]
         first, last = round(start * sample_rate), round(time * sample_rate)
         out[:, first:last] = _disturbed(kind, samples[:, first:last], level, random, sample_rate)
-        found.append(Anomaly(first / sample_rate, last / sample_rate, kind))
-    return out, found
+        anomalies.append(Anomaly(first / sample_rate, last / sample_rate, kind))
+    return out, anomalies
 
 
 def _disturbed(kind: str, samples: np.ndarray, level: float, random: np.random.Generator, rate: int) -> np.ndarray:

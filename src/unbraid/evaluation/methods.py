@@ -1,9 +1,9 @@
-"""What is scored: a separator, an oracle, or a folder of files; each makes estimates of the sources of a track."""
+"""Methods that are scored: a separator, an oracle, or a folder of files. Each one estimates the sources of a track."""
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,36 +23,46 @@ from unbraid.scoring.protocols import Protocol, SourceGroup
 
 
 class Method(ABC):
-    """Makes estimates of the sources of a track that are scored together."""
+    """Estimate the sources of a track that are scored together."""
 
     @property
     def settings(self) -> dict[str, float | str | None]:
-        """What else the estimates depend on, for the record."""
+        """Options on which the estimates depend, for `scores.json`."""
         return {}
 
     @abstractmethod
     def origin(self, track: StoredTrack) -> str:
-        """What its estimates of a track depend on: as long as it stays the same, so do they."""
+        """Return a text that identifies the estimates of a track. If it changes, the track is scored again."""
 
     @abstractmethod
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Estimates at the rate and with the channels of the track.
+        """Return the estimates of a track, in the sample rate and with the channels of the protocol.
 
-        Shape: [C, T], [names, C, T] -> [names, C, T].
+        Args:
+            track: track to estimate.
+            source_group: sources that are scored together.
+            mixture: waveform of the mixture.
+            references: true waveforms of the sources.
+
+        Returns:
+            Estimate of each source of the group.
+
+        Shape:
+            mixture [C, T], references [S, C, T] -> [S, C, T].
         """
 
 
 @dataclass(frozen=True)
 class SeparatorMethod(Method):
-    """A separator, run as `separate.py` runs it: what is scored is what a user hears.
+    """Separate tracks in the same way as `scripts/separate.py`, so that the scores describe the audio that users get.
 
     Args:
-        separator: on the device where it runs.
-        weights: which ones, for the record.
-        mixtures: tracks that are separated, by name: at the rate of the protocol, and with the channels of the protocol or of
-            the separator, whichever are more.
-        sample_rate: of the mixtures, in Hz.
-        options: chunks, overlap, shifts and precision.
+        separator: separator on the device on which it runs.
+        weights: text that identifies the weights, such as a fingerprint.
+        mixtures: tracks to separate, by name. Their sample rate is that of the protocol. Their number of channels is that of
+            the protocol or of the separator, whichever is larger.
+        sample_rate: sample rate of the mixtures in Hz.
+        options: chunk length, overlap, shifts and precision.
     """
 
     separator: Separator
@@ -60,46 +70,68 @@ class SeparatorMethod(Method):
     mixtures: Mapping[str, StoredTrack]
     sample_rate: int
     options: InferenceOptions
+    latest: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)  # of one track
 
     @property
     def settings(self) -> dict[str, float | str | None]:
+        """Options of the inference and of the separator. The batch size is left out, since it changes only rounding."""
         options = asdict(self.options)
-        del options["batch_size"]  # it changes rounding only
+        del options["batch_size"]
         return {**options, **self.separator.synthesis_options}
 
     def origin(self, track: StoredTrack) -> str:
+        """Return weights, stored mixture and options as a text."""
         return f"{self.weights}, {self.mixtures[track.name].entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
+        """Return the estimates of the separator, converted to the channels of the protocol; see `Method`."""
         sources = self.separate(track.name)
         estimates = np.stack([audio.to_channels(source, len(mixture)) for source in sources])
         return source_group.estimates(torch.from_numpy(estimates).to(mixture), mixture)
 
     def separate(self, name: str) -> np.ndarray:
-        """Separate a track at the rate and with the channels of `mixtures`. Shape: [targets, C, T].
+        """Separate a track. A second call for the same track returns the same array without a new computation.
+
+        Args:
+            name: name of the track in `mixtures`.
+
+        Returns:
+            Estimates in the sample rate and with the channels of `mixtures`.
+
+        Shape:
+            Result [targets, C, T].
 
         Raises:
             InputError: the estimates are not finite numbers.
         """
+        if name in self.latest:
+            return self.latest[name]
         blocks = [self.mixtures[name].tensor([MIXTURE])[0].numpy()]
         device = device_of(self.separator)
         stretches = streamed(self.separator, blocks, self.sample_rate, self.options, device)
         estimates = np.concatenate([sources for _, sources in stretches], axis=-1)
         if not np.isfinite(estimates).all():
-            raise InputError(f"{name}: the estimates are not numbers; training diverged, try a lower learning rate")
+            hint = "Training has diverged. A lower optim.optimizer.lr may help."
+            raise InputError(name, "the estimates contain NaN or infinite values", hint=hint)
+        self.latest.clear()
+        self.latest[name] = estimates
         return estimates
 
 
 def mixtures_for(
     separator: Separator, protocol: Protocol, tracks: Sequence[StoredTrack], whole: Callable[[int, int], Sequence[StoredTrack]]
 ) -> Sequence[StoredTrack]:
-    """Return the tracks whose mixtures are separated to be scored, see `SeparatorMethod`.
+    """Return the tracks whose mixtures are separated for scoring, see `SeparatorMethod`.
 
     Args:
-        separator: separates them.
-        protocol: scores the estimates.
-        tracks: tracks that are scored, in the format of the protocol.
-        whole: returns the same tracks at a rate in Hz and with a number of channels; called if the separator has more channels.
+        separator: separator that reads the mixtures.
+        protocol: protocol of the scores.
+        tracks: scored tracks, in the sample rate and with the channels of the protocol.
+        whole: function from a sample rate in Hz and a number of channels to the same tracks. It is called only if the separator
+            has more channels than the protocol.
+
+    Returns:
+        Tracks in the order of `tracks`.
     """
     rate, channels = protocol.format
     return tracks if separator.channels <= channels else whole(rate, separator.channels)
@@ -107,11 +139,11 @@ def mixtures_for(
 
 @dataclass(frozen=True)
 class Oracle(Method):
-    """The untouched mixture, or what the best mask of a kind would make of it.
+    """Estimate sources with the unchanged mixture, or with a mask that is computed from the true sources.
 
     Args:
-        name: one of `ORACLES`.
-        stft: in which the mask is.
+        name: name of the mask, or `mixture`; see `ORACLES`.
+        stft: transform in which the mask is applied.
     """
 
     name: str
@@ -119,36 +151,41 @@ class Oracle(Method):
 
     @property
     def settings(self) -> dict[str, float | str | None]:
+        """Options of the STFT; empty for the unchanged mixture."""
         return {} if self.name == "mixture" else {"n_fft": self.stft.n_fft, "hop_length": self.stft.hop_length}
 
     def origin(self, track: StoredTrack) -> str:
+        """Return name, stored track and options as a text."""
         return f"{self.name}, {track.entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
+        """Return the masked mixture for each reference, see `Method`."""
         return ORACLES[self.name](mixture, references, self.stft.to(mixture.device))
 
 
 @dataclass(frozen=True)
 class EstimateFiles(Method):
-    """From files that any tool has made.
+    """Read the estimates from audio files of any tool.
 
     Args:
-        files: where they lie.
-        sample_rate: of what is scored, in Hz.
+        files: folder of the files.
+        sample_rate: sample rate of the protocol in Hz.
     """
 
     files: EstimateFolder
     sample_rate: int
 
     def origin(self, track: StoredTrack) -> str:
+        """Return the fingerprint of the files and the stored track as a text."""
         return f"files {self.files.fingerprint(track.name)}, {track.entry.name}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
+        """Return the estimates of a track's files, see `Method`."""
         estimates = torch.from_numpy(self.files.read(track.name, self.sample_rate, *mixture.shape))
         return source_group.estimates(estimates.to(mixture.device), mixture)
 
 
 def fingerprint(path: Path) -> str:
-    """Of a file's bytes."""
+    """Return the first 16 hexadecimal digits of the SHA-256 hash of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""Pictures: spectrograms side by side, items over their reconstructions, codes as points of a plane, curves.
+"""Draw pictures: spectrograms, reconstructions, codes, controls, errors and anomaly scores.
 
-Values that are NaN or infinite are refused: matplotlib would leave them out without a word.
+NaN and infinite values raise InputError, since matplotlib omits them without a warning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,21 +18,24 @@ from unbraid.dsp.stft import STFT
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
 
-FLOOR_DB = -80
-SHADES = 48  # of a strip: so many compress well
+FLOOR_DB = -80  # lowest level of a spectrogram
+SHADES = 48  # number of colours of a strip; more colours make larger files
 COLOURS = colormaps["tab10"]
 
 
 def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: Tensor | None, stft: STFT, rate: int) -> None:
-    """Draw one panel per waveform, in dB below the loudest bin of all of them, and the mask after the first.
+    """Draw the spectrogram of each waveform in dB below the loudest bin of all panels, and optionally a mask.
 
     Args:
-        path: of the PNG.
-        title: of the picture.
-        waveforms: each [C, T], by the name of its panel; the mean of the channels is drawn.
-        mask: [F, frames] in [0, 1], drawn as it is.
-        stft: the transform.
+        path: PNG file to write.
+        title: title of the picture.
+        waveforms: waveforms by the name of their panel; the mean of the channels is drawn.
+        mask: values in [0, 1], drawn as the second panel; None: no mask.
+        stft: transform of the spectrograms.
         rate: sample rate in Hz.
+
+    Shape:
+        waveforms [C, T] each, mask [F, frames].
     """
     check_finite(path, waveforms if mask is None else {**waveforms, "mask": mask})
     magnitudes = {name: stft(waveform.mean(dim=0)).abs() for name, waveform in waveforms.items()}
@@ -57,12 +60,15 @@ def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: 
 
 
 def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
-    """Draw rows of small images under each other, on one scale.
+    """Draw rows of small images with one common colour scale.
 
     Args:
-        path: of the PNG.
-        shown: each [n, H, W], first row of pixels or lowest bin first, by the name of the row.
-        colours: a colour map of matplotlib.
+        path: PNG file to write.
+        shown: images by the name of the row. Their first line is the top line of an image or the lowest bin of a spectrogram.
+        colours: name of a colour map of matplotlib; `gray_r` for images, any other for spectrograms.
+
+    Shape:
+        shown [n, H, W] each.
     """
     check_finite(path, shown)
     n = max(len(images) for images in shown.values())
@@ -85,39 +91,42 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
 
 
 def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[str], axes: tuple[str, str]) -> None:
-    """Draw points of a plane, coloured by label.
+    """Draw points of a plane with one colour per label.
 
     Args:
-        path: of the PNG.
-        points: [n, 2].
-        labels: of each point.
-        order: of the labels.
-        axes: names of both.
+        path: PNG file to write.
+        points: coordinates of the points.
+        labels: label of each point.
+        order: all labels in the order of the legend.
+        axes: names of both axes.
+
+    Shape:
+        points [n, 2].
     """
     check_finite(path, {"points": points})
     figure = Figure(figsize=(6, 5), layout="constrained")
     axis = figure.subplots()
     for number, label in enumerate(order):
-        mine = points[[one == label for one in labels]].cpu().numpy()
-        axis.scatter(mine[:, 0], mine[:, 1], s=8, alpha=0.7, label=label, color=COLOURS(number % COLOURS.N), linewidths=0)
+        x, y = points[[point_label == label for point_label in labels]].T.cpu().numpy()
+        axis.scatter(x, y, s=8, alpha=0.7, label=label, color=COLOURS(number % COLOURS.N), linewidths=0)
     axis.set(xlabel=axes[0], ylabel=axes[1])
     axis.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     _save(figure, path)
 
 
 def check_finite(path: Path, values: Mapping[str, Tensor]) -> None:
-    """Check the values that a picture shows.
+    """Check that a picture shows only finite values.
 
     Args:
-        path: file of the picture.
-        values: arrays by the name under which they are shown.
+        path: file of the picture, for the error message.
+        values: arrays by the name of their panel.
 
     Raises:
         InputError: an array holds NaN or infinite values.
     """
     for name, array in values.items():
         if not array.isfinite().all():
-            raise InputError(path, f"cannot be drawn, '{name.strip()}' holds NaN or infinite values")
+            raise InputError(path, f"the picture cannot be drawn, since '{name.strip()}' contains NaN or infinite values")
 
 
 def _save(figure: Figure, path: Path, cut: Literal["tight"] | None = "tight") -> None:
@@ -127,26 +136,29 @@ def _save(figure: Figure, path: Path, cut: Literal["tight"] | None = "tight") ->
 
 
 def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: float) -> None:
-    """Draw what an instrument is played by and what it makes of it: a line or an image under each other, over time.
+    """Draw the controls of an instrument and its synthesis parameters over time, one panel per curve.
 
     Args:
-        path: of the PNG.
-        title: of the picture.
-        curves: each [F], or [F, K] as an image of dB with the first row at the bottom, by the name of its panel.
-        seconds: between points.
+        path: PNG file to write.
+        title: title of the picture.
+        curves: curves by the name of their panel. A curve with two axes is drawn as an image in dB, first column at the bottom.
+        seconds: time between two points, in seconds.
+
+    Shape:
+        curves [F] or [F, K] each.
     """
     check_finite(path, curves)
     figure = Figure(figsize=(10, 1.9 * len(curves)), layout="constrained")
     axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (name, values) in zip(axes, curves.items(), strict=True):
         end = len(values) * seconds
-        shown = values.cpu().numpy()
+        array = values.cpu().numpy()
         if values.dim() == 1:
-            axis.plot([n * seconds for n in range(len(values))], shown, linewidth=1)
+            axis.plot([n * seconds for n in range(len(values))], array, linewidth=1)
         else:
             image = axis.imshow(
-                shown.T, origin="lower", aspect="auto", vmin=FLOOR_DB, vmax=0, interpolation="nearest",
-                extent=(0, end, 0, shown.shape[1]), cmap="magma",
+                array.T, origin="lower", aspect="auto", vmin=FLOOR_DB, vmax=0, interpolation="nearest",
+                extent=(0, end, 0, array.shape[1]), cmap="magma",
             )  # fmt: skip
             figure.colorbar(image, ax=axis)
         axis.set(ylabel=name, xlim=(0, end))
@@ -156,12 +168,12 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
 
 
 def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[int, Path]) -> None:
-    """Draw error by size of the code, and under it what a run of each size has rebuilt.
+    """Draw the error over the size of the code, and below it the reconstructions of one run per size.
 
     Args:
-        path: of the PNG.
-        table: rows with `code size`, `error`, its `deviation`, and `PCA`.
-        shown: a picture of a run for each size.
+        path: PNG file to write.
+        table: rows with `code size`, `error`, `deviation` (standard deviation of the error) and `PCA` (error of PCA).
+        shown: picture of a run, by size of the code. Missing files are left out.
     """
     strips = {size: imread(picture) for size, picture in shown.items() if picture.is_file()}
     heights = [3.2, *(8 * strip.shape[0] / strip.shape[1] for strip in strips.values())]
@@ -191,15 +203,18 @@ def anomalies(
     flagged: Sequence[tuple[float, float, float]],
     known: Sequence[tuple[float, float, str]],
 ) -> None:
-    """Draw scores over time, what was flagged, and what is known to be wrong.
+    """Draw anomaly scores over time, with detected and known anomalies.
 
     Args:
-        path: of the PNG.
-        title: of the picture.
-        scores: [frames] in units of the limit.
-        seconds_per_frame: of the scores.
-        flagged: start and stop in seconds, and a score.
-        known: start and stop in seconds, and what it is.
+        path: PNG file to write.
+        title: title of the picture.
+        scores: score of each frame; 1 is the limit.
+        seconds_per_frame: time between two frames, in seconds.
+        flagged: detected anomalies: start in seconds, stop in seconds, score.
+        known: known anomalies: start in seconds, stop in seconds, kind.
+
+    Shape:
+        scores [frames].
     """
     check_finite(path, {"scores": scores})
     figure = Figure(figsize=(11, 3.2), layout="constrained")
@@ -219,15 +234,18 @@ def anomalies(
 
 
 def strip(path: Path, waveform: Tensor, stft: STFT, loudest: float, columns: int, rows: int) -> None:
-    """Draw a spectrogram without axes, for a player to show under its cursor: all of its width is all of the time.
+    """Draw a spectrogram without axes, which an audio player shows behind its cursor. The width is the whole waveform.
 
     Args:
-        path: of the PNG, of at most `columns` × `rows` pixels; each is the loudest of the bins that it stands for.
-        waveform: [C, T]; the mean of the channels is drawn.
-        stft: the transform.
-        loudest: the magnitude that is drawn brightest.
-        columns: at most so many, of time.
-        rows: at most so many, of frequency.
+        path: PNG file to write. A pixel shows the loudest of its bins.
+        waveform: waveform; the mean of the channels is drawn.
+        stft: transform of the spectrogram.
+        loudest: magnitude that gets the brightest colour.
+        columns: largest width in pixels.
+        rows: largest height in pixels.
+
+    Shape:
+        waveform [C, T].
     """
     check_finite(path, {"waveform": waveform})
     magnitudes = stft(waveform.mean(dim=0)).abs()[None]

@@ -1,4 +1,4 @@
-"""Test tracks played again by an instrument, and by one whose spectra never change: scores, audio, pictures."""
+"""Test instruments (DDSP) by resynthesis of tracks, compared with an instrument whose spectra are constant."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,20 +17,24 @@ from unbraid.runs.config import versions
 from unbraid.runs.errors import InputError
 from unbraid.scoring.tables import statistics_of
 
-LEAST_VOICED = 0.5  # of what sounds in training data
+LEAST_VOICED = 0.5  # smallest share of voiced points among the points that are not silent
 MEASURES = ("loss", "f0 error (cents)", "loudness error (dB)", "voiced")
+ROWS = ("resynthesis", "constant spectrum")
 
 
 class Resyntheses:
-    """How an instrument is tested.
+    """Test an instrument.
 
     Args:
-        clips: how many test tracks, from the first on, leave audio and pictures.
+        clips: number of test tracks of which audio and pictures are written. The first ones are used.
+
+    Raises:
+        InputError: `clips` is negative.
     """
 
     def __init__(self, clips: int) -> None:
         if clips < 0:
-            raise InputError(f"clips must be at least 0, found {clips}")
+            raise InputError("clips", found=clips, expected="at least 0")
         self.clips = clips
 
     @torch.no_grad()
@@ -38,34 +42,34 @@ class Resyntheses:
         self, instrument: Instrument, loss: nn.Module, features: Extraction, constant: ConstantSpectrum,
         tracks: Iterable[tuple[str, Tensor, Controls]], source: str, folder: Path,
     ) -> dict[str, Any]:  # fmt: skip
-        """What `scores.json` holds; audio and pictures are left in the folder.
+        """Resynthesize the test tracks; write audio and pictures.
 
         Args:
-            instrument: with the weights to test.
-            loss: of two waveforms.
-            features: find pitch and loudness again.
-            constant: the baseline.
-            tracks: names, sounds [samples] and their controls [F].
-            source: its name.
-            folder: of the run.
+            instrument: instrument with the weights to test.
+            loss: distance of two waveforms.
+            features: extraction of pitch and loudness from the resynthesized waveform.
+            constant: baseline with constant spectra.
+            tracks: name, waveform [samples] and controls [F] of each track.
+            source: name of the target.
+            folder: run folder.
+
+        Returns:
+            Content of `scores.json`.
         """
-        found: dict[str, dict[str, dict[str, float | None]]] = {}
+        of_tracks: dict[str, dict[str, dict[str, float | None]]] = {}
         for number, (name, sound, controls) in enumerate(tracks):
-            played, asked = render(instrument, controls, sound)
-            plain = constant(controls)[: len(sound)]
-            heard = {"input": sound, "resynthesis": played, "constant spectrum": plain}
-            found[name] = {
-                row: measures(heard[row], sound, controls, loss, features) for row in ("resynthesis", "constant spectrum")
-            }
+            played, synthesis = render(instrument, controls, sound)
+            sounds = {"input": sound, "resynthesis": played, "constant spectrum": constant(controls)[: len(sound)]}
+            of_tracks[name] = {row: measures(sounds[row], sound, controls, loss, features) for row in ROWS}
             if number < self.clips:
-                _leave_audio(folder / "audio" / name, heard, features)
-                _draw(folder / "pictures", name, heard, controls, asked, features)
-        rows = {row: {source: _summary([one[row] for one in found.values()])} for row in ("resynthesis", "constant spectrum")}
+                _write_audio(folder / "audio" / name, sounds, features)
+                _draw(folder / "pictures", name, sounds, controls, synthesis, features)
+        rows = {row: {source: _summary([track[row] for track in of_tracks.values()])} for row in ROWS}
         return {
             "protocol": {"name": "resynthesis", "loss": type(loss).__name__, "pitch": repr(features.pitch)},
             "summary": rows["resynthesis"],
             "constant": rows["constant spectrum"],
-            "tracks": {name: {source: one["resynthesis"]} for name, one in found.items()},
+            "tracks": {name: {source: track["resynthesis"]} for name, track in of_tracks.items()},
             "versions": versions(),
         }
 
@@ -73,83 +77,136 @@ class Resyntheses:
     def leave_clips(
         self, instrument: Instrument, chosen: Mapping[str, tuple[Tensor, Controls]], features: Extraction, folder: Path
     ) -> None:
-        """Sounds played again as the instrument is now, on its device; a folder for each of them, by its name."""
+        """Resynthesize clips with the current weights; write audio and pictures to one folder per clip.
+
+        Args:
+            instrument: instrument on the device on which it runs.
+            chosen: waveform [samples] and controls [F] of each clip, by name.
+            features: extraction that computed the controls.
+            folder: parent of the folders of all clips.
+        """
         device = instrument.training_data.device
         for name, (sound, controls) in chosen.items():
-            there = Controls(*(curve.to(device) for curve in controls))
-            heard, asked = render(instrument, there, sound.to(device))
-            both = {"input": sound, "resynthesis": heard.cpu()}
-            _leave_audio(folder / name, both, features)
-            _draw(folder / name, name, both, controls, Sounding(*(part.cpu() for part in asked)), features)
+            moved = Controls(*(curve.to(device) for curve in controls))
+            played, synthesis = render(instrument, moved, sound.to(device))
+            sounds = {"input": sound, "resynthesis": played.cpu()}
+            _write_audio(folder / name, sounds, features)
+            _draw(folder / name, name, sounds, controls, Sounding(*(part.cpu() for part in synthesis)), features)
 
 
 def render(instrument: Instrument, controls: Controls, sound: Tensor | None = None) -> tuple[Tensor, Sounding]:
-    """As long as the sound. Shape: controls [F], sound [samples] -> [samples], and what was asked for [F, …]."""
+    """Synthesize a waveform from controls.
+
+    Args:
+        instrument: instrument that plays.
+        controls: pitch and loudness over time.
+        sound: original waveform. It sets the length of the result, and the timbre if the instrument has a timbre encoder.
+
+    Returns:
+        Waveform, and the synthesis parameters that the network computed.
+
+    Shape:
+        controls [F], sound [samples] -> waveform [samples], parameters [F, K].
+    """
     coefficients = None if instrument.timbre is None or sound is None else instrument.coefficients(sound[None])[0]
     pieces = list(instrument.perform(controls.f0, controls.loudness, coefficients))
     whole = torch.cat([piece for piece, _ in pieces])
-    asked = Sounding(*(torch.cat(parts, dim=1)[0] for parts in zip(*(asked for _, asked in pieces), strict=True)))
-    return (whole if sound is None else whole[: len(sound)]), asked
+    parameters = Sounding(*(torch.cat(parts, dim=1)[0] for parts in zip(*(part for _, part in pieces), strict=True)))
+    return (whole if sound is None else whole[: len(sound)]), parameters
 
 
 def measures(
     played: Tensor, sound: Tensor, controls: Controls, loss: nn.Module, features: Extraction
 ) -> dict[str, float | None]:
-    """How far a sound is from the one it shall be, with pitch and loudness found again in it.
+    """Measure the distance of a resynthesized sound from the original one.
 
-    `f0 error (cents)` and `loudness error (dB)` are medians of absolute differences, over the points that are voiced in both,
-    and over those where the true sound is more than silence; `voiced` is the share of its voiced points that are so in both.
+    Args:
+        played: resynthesized waveform.
+        sound: original waveform.
+        controls: pitch and loudness of the original waveform.
+        loss: distance of two waveforms.
+        features: extraction of pitch and loudness from the resynthesized waveform.
+
+    Returns:
+        `loss`; `f0 error (cents)`: median absolute difference of pitch over the points that are voiced in both sounds;
+        `loudness error (dB)`: median absolute difference over the points at which the original is not silent; `voiced`: share
+        of the original's voiced points that are also voiced in the resynthesis. A measure without points is None.
+
+    Shape:
+        played [samples], sound [samples], controls [F].
     """
-    again = features(played.cpu())
+    measured = features(played.cpu())
     true = features.voiced(controls)
-    both = true & features.voiced(again)
-    cents = 1200 * (again.f0[both] / controls.f0[both]).log2().abs()
-    there = sounding(controls.loudness)
+    both = true & features.voiced(measured)
+    cents = 1200 * (measured.f0[both] / controls.f0[both]).log2().abs()
+    audible = sounding(controls.loudness)
+    decibels = (measured.loudness - controls.loudness)[audible].abs()
     return {
         "loss": float(loss(played[None], sound[None])),
         "f0 error (cents)": float(cents.median()) if both.any() else None,
-        "loudness error (dB)": float((again.loudness - controls.loudness)[there].abs().median()) if there.any() else None,
+        "loudness error (dB)": float(decibels.median()) if audible.any() else None,
         "voiced": float(both.sum() / true.sum()) if true.any() else None,
     }
 
 
 def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
-    """What an instrument is told of its training data; InputError where there is no pitch in it."""
-    pitches = torch.cat([semitones(one.f0[features.voiced(one)]) for one in controls])
-    levels = torch.cat([one.loudness[sounding(one.loudness)] for one in controls])
+    """Return the pitch range and the loudness statistics of training data, which an instrument needs before training.
+
+    Args:
+        controls: pitch and loudness of each training track.
+        features: extraction that computed the controls.
+
+    Returns:
+        Pitch range in MIDI numbers; mean and standard deviation of loudness in dB.
+
+    Raises:
+        InputError: too few points of the training tracks have a pitch.
+    """
+    pitches = torch.cat([semitones(track.f0[features.voiced(track)]) for track in controls])
+    levels = torch.cat([track.loudness[sounding(track.loudness)] for track in controls])
     share = len(pitches) / max(1, len(levels))
     if share < LEAST_VOICED:
-        raise InputError(
-            f"targets: {share:.0%} of what sounds in the training tracks is voiced, expected one voice at a time, in which at "
-            f"least {LEAST_VOICED:.0%} is"
-        )
-    low, middle, high = _at(pitches, (0.02, 0.5, 0.98))
+        problem, expected = "the training tracks have too little pitch", f"at least {LEAST_VOICED:.0%}"
+        hint = "Choose a target that plays one note at a time."
+        raise InputError("targets", problem, found=f"{share:.0%} voiced", expected=expected, hint=hint)
+    low, middle, high = _quantiles(pitches, (0.02, 0.5, 0.98))
     return Training(low, middle, high, float(levels.mean()), max(1.0, float(levels.std())))
 
 
-def _at(values: Tensor, shares: Sequence[float]) -> list[float]:
-    """Quantiles of any number of values; torch's own takes no more than 2**24."""
+def _quantiles(values: Tensor, shares: Sequence[float]) -> list[float]:
+    """Return quantiles of any number of values; `torch.quantile` accepts at most 2**24 values."""
     ordered = values.sort().values
     return [float(ordered[round(share * (len(ordered) - 1))]) for share in shares]
 
 
-def _leave_audio(folder: Path, heard: Mapping[str, Tensor], features: Extraction) -> None:
+def _write_audio(folder: Path, sounds: Mapping[str, Tensor], features: Extraction) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for row, sound in heard.items():
+    for row, sound in sounds.items():
         audio.write(folder / f"{row}.flac", sound[None].cpu().numpy(), features.sample_rate)
 
 
 def _draw(
-    folder: Path, name: str, heard: Mapping[str, Tensor], controls: Controls, asked: Sounding, features: Extraction
+    folder: Path, name: str, sounds: Mapping[str, Tensor], controls: Controls, synthesis: Sounding, features: Extraction
 ) -> None:
-    shown = {row: sound[None] for row, sound in heard.items()}
-    pictures.spectrograms(folder / f"{name}.png", name, shown, None, STFT(1024, 256), features.sample_rate)
+    waveforms = {row: sound[None] for row, sound in sounds.items()}
+    pictures.spectrograms(folder / f"{name}.png", name, waveforms, None, STFT(1024, 256), features.sample_rate)
     seconds = features.hop_length / features.sample_rate
-    pictures.controls(folder / f"{name} controls.png", name, curves(controls, asked), seconds)
+    pictures.controls(folder / f"{name} controls.png", name, curves(controls, synthesis), seconds)
 
 
 def curves(controls: Controls, asked: Sounding) -> dict[str, Tensor]:
-    """What a picture of controls shows. Shape: [F] or [F, K] each."""
+    """Return the curves of a picture of controls, see `pictures.controls`.
+
+    Args:
+        controls: pitch and loudness.
+        asked: synthesis parameters that the network computed.
+
+    Returns:
+        Curves by the name of their panel.
+
+    Shape:
+        f0 and loudness [F], harmonics and noise [F, K].
+    """
     return {
         "f0 (Hz)": controls.f0,
         "loudness (dB)": controls.loudness,
@@ -159,16 +216,24 @@ def curves(controls: Controls, asked: Sounding) -> dict[str, Tensor]:
 
 
 def _summary(values: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, float | int | None]]:
-    return {measure: statistics_of([one[measure] for one in values]) for measure in MEASURES}
+    return {measure: statistics_of([track[measure] for track in values]) for measure in MEASURES}
 
 
 def report(scores: Mapping[str, Any], label: str) -> str:
-    """Scores as a table."""
+    """Return scores as a table.
+
+    Args:
+        scores: content of `scores.json`.
+        label: label of the row of the instrument.
+
+    Returns:
+        Table as text.
+    """
     lines = []
     for source, summary in scores["summary"].items():
         count = summary["loss"]["n"]
         lines.append(f"{f'{source} (median of {count} test tracks)':<34}" + "".join(f"{m:>21}" for m in MEASURES))
-        for row, found in {label: summary, "constant spectra, fitted": scores["constant"][source]}.items():
-            cells = (found[measure]["median"] for measure in MEASURES)
+        for row, statistics in {label: summary, "constant spectra, fitted": scores["constant"][source]}.items():
+            cells = (statistics[measure]["median"] for measure in MEASURES)
             lines.append(f"  {row:<32}" + "".join(f"{'–' if cell is None else f'{cell:.3f}':>21}" for cell in cells))
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Whole tracks scored under a protocol, each once, and something left to hear and see."""
+"""Score whole tracks under a protocol, store the scores of each track, and write audio and pictures of some tracks."""
 
 import hashlib
 import json
@@ -28,50 +28,74 @@ from unbraid.scoring.tables import Summary, of_track, refuse_mixed, summarise, t
 from unbraid.scoring.track_records import TrackScores, read_track, record_path, write_track
 
 ESTIMATE, MIXED = "estimate", "mixture"
-ORACLE_ROWS = {"irm": "ideal ratio mask", "psm": "phase-sensitive mask"}  # references; psm is the best real mask of each bin
+ORACLE_ROWS = {"irm": "ideal ratio mask", "psm": "phase-sensitive mask"}
 WORDS = {MIXED: "mixture"} | ORACLE_ROWS
 
 
 class Evaluation:
-    """How tracks are separated to be scored, and what is kept to listen to.
+    """Store the options of a test of separators, and write audio and pictures of tracks.
 
     Args:
-        inference: chunks, overlap, shifts and precision.
-        clips: number of tracks, from the first on, of which audio and pictures are written.
+        inference: chunk length, overlap, shifts and precision.
+        clips: number of tracks of which audio and pictures are written. The first ones are used.
+
+    Raises:
+        InputError: `clips` is negative.
     """
 
     def __init__(self, inference: InferenceOptions, clips: int) -> None:
         if clips < 0:
-            raise InputError(f"clips must be at least 0, found {clips}")
+            raise InputError("clips", found=clips, expected="at least 0")
         self.inference, self.clips = inference, clips
 
     def of(self, separator: Separator, weights: str, mixtures: Sequence[StoredTrack], protocol: Protocol) -> SeparatorMethod:
-        """Return a separator as a method; the mixtures are those of `mixtures_for`."""
+        """Return a separator as a method that can be scored.
+
+        Args:
+            separator: separator on the device on which it runs.
+            weights: text that identifies the weights.
+            mixtures: result of `mixtures_for`.
+            protocol: protocol of the scores.
+
+        Returns:
+            The method.
+        """
         by_name = {track.name: track for track in mixtures}
         return SeparatorMethod(separator.eval(), weights, by_name, protocol.format[0], self.inference)
 
     def leave_clips(self, method: SeparatorMethod, targets: Tensor, folder: Path) -> None:
-        """Write audio and pictures of the first tracks.
+        """Write audio and pictures of the first tracks to `audio/` and `pictures/` of a folder.
 
         Args:
-            method: whose tracks they are.
-            targets: weights over the tracks' sources [targets, sources].
-            folder: of the run.
+            method: separator with its tracks.
+            targets: weight of each source of the data in each target.
+            folder: run folder.
+
+        Shape:
+            targets [targets, sources].
         """
-        for name, track in [*method.mixtures.items()][: self.clips]:
-            samples = track.tensor()
-            mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets, samples[1:])
-            estimates = torch.from_numpy(method.separate(name))
-            _write_audio(below(folder, "audio", name), method.separator, method.sample_rate, mixture, sources, estimates)
-            _draw(below(folder, "pictures"), name, method.separator, method.sample_rate, mixture, sources)
+        for name in self.clip_names(method):
+            self.leave_clip(method, name, targets, folder)
+
+    def clip_names(self, method: SeparatorMethod) -> list[str]:
+        """Return the names of the tracks of which audio and pictures are written."""
+        return [*method.mixtures][: self.clips]
+
+    def leave_clip(self, method: SeparatorMethod, name: str, targets: Tensor, folder: Path) -> None:
+        """Write audio and pictures of one track, see `leave_clips`."""
+        samples = method.mixtures[name].tensor()
+        mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets, samples[1:])
+        estimates = torch.from_numpy(method.separate(name))
+        _write_audio(below(folder, "audio", name), method.separator, method.sample_rate, mixture, sources, estimates)
+        _draw(below(folder, "pictures"), name, method.separator, method.sample_rate, mixture, sources)
 
     def leave_batches(self, separator: Separator, batches: Mapping[str, Any], folder: Path) -> None:
-        """Write audio and pictures of clips, each in a folder of its own.
+        """Write audio and pictures of clips to one folder per clip.
 
         Args:
-            separator: on the device where it shall run.
-            batches: each of one clip, see `data.chunks.Batch`, by name.
-            folder: of them all.
+            separator: separator on the device on which it runs.
+            batches: batch with one clip each, see `data.chunks.Batch`, by name of the clip.
+            folder: parent of the folders of all clips.
         """
         rate, device = separator.sample_rate, device_of(separator)
         for name, batch in batches.items():
@@ -82,7 +106,15 @@ class Evaluation:
 
 
 def stft_for(separator: Separator | None, sample_rate: int | None = None) -> STFT:
-    """Return the STFT of oracle masks: the separator's if it has one and works at this rate, else 2048/512."""
+    """Return the STFT in which oracle masks are computed.
+
+    Args:
+        separator: separator that is scored; None for estimates of other tools.
+        sample_rate: sample rate of the protocol in Hz; None: that of the separator.
+
+    Returns:
+        The STFT of the separator if it uses masks and has this sample rate, otherwise window 2048 and hop 512.
+    """
     if isinstance(separator, Masking) and sample_rate in (None, separator.sample_rate):
         return separator.stft
     return STFT(2048, 512)
@@ -90,16 +122,16 @@ def stft_for(separator: Separator | None, sample_rate: int | None = None) -> STF
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores tracks under one protocol, and files what it finds; what is filed already is not scored again.
+    """Score tracks under one protocol and store the scores. A track with stored scores is not scored again.
 
     Args:
-        protocol: with its rate and channels.
-        source_group: what is scored together.
-        targets: weights over the tracks' sources [targets, sources].
-        tracks: all of them, at the protocol's rate and channels.
-        folder: where scores of estimates are filed, as `<row>/test/<track>.json`.
-        shared: where those of mixture and oracles are, which do not depend on a run.
-        device: where scores are computed.
+        protocol: protocol with sample rate and channels.
+        source_group: sources that are scored together.
+        targets: weight of each source of the data in each target, [targets, sources].
+        tracks: all test tracks, in the sample rate and with the channels of the protocol.
+        folder: folder for the scores of estimates, in files `<row>/test/<track>.json`.
+        shared: folder for the scores of mixture and oracles, which all runs share.
+        device: device on which scores are computed.
     """
 
     protocol: Protocol
@@ -112,38 +144,52 @@ class Scorer:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The protocol's."""
+        """Description of the protocol that is stored with each score."""
         return self.protocol.record(self.source_group)
 
     def check_folder(self) -> None:
-        """InputError where the folder holds scores under another protocol of this name."""
+        """Check that the folder does not contain scores of a different protocol with the same name.
+
+        Raises:
+            InputError: `scores.json` of the folder has another protocol.
+        """
         path = self.folder / "scores.json"
         try:
-            there = read_scores(path)
-        except (FileNotFoundError, InputError):  # damaged scores are written anew
+            stored = read_scores(path)
+        except (FileNotFoundError, InputError):  # damaged scores are replaced
             return
         try:
-            refuse_mixed({f"{path}": there["protocol"], "this command": self.record})
+            refuse_mixed({f"{path}": stored["protocol"], "this command": self.record})
         except InputError as error:
-            raise InputError(f"protocol {self.protocol.name}: {error}; give yours a name with protocol.name=…") from error
+            problem, hint = f"{path} has another protocol of this name ({error})", "Set a new name with protocol.name=NAME."
+            raise InputError(f"protocol {self.protocol.name}", problem, hint=hint) from error
 
     def filed(self, row: str, method: Method, track: StoredTrack) -> TrackScores | None:
-        """What was found before, if it still holds."""
+        """Return the stored scores of a track; None if there are none or if protocol, method or track have changed.
+
+        Args:
+            row: name of the method's row, such as `estimate`.
+            method: method that is scored.
+            track: scored track.
+
+        Returns:
+            Scores or None.
+        """
         return read_track(self._path(row, method, track), self.record, method.origin(track))
 
     def score(self, rows: Mapping[str, Method], track: StoredTrack, wait: bool) -> bool:
-        """File the scores of a track that are not filed yet.
+        """Score a track with each method that has no stored scores, and store the scores.
 
         Args:
-            rows: what is scored, by the name of its row.
-            track: one of the tracks.
-            wait: for another process that is at this track; otherwise leave it to that one.
+            rows: methods by the name of their row.
+            track: track to score.
+            wait: whether to wait if another process scores this track at the moment.
 
         Returns:
-            Whether all of them are filed now.
+            True if all scores are stored; False if another process scores the track and `wait` is False.
         """
-        whose = f"{self.folder.resolve() / track.name}"
-        lock = self.shared / "locks" / f"{hashlib.sha256(whose.encode()).hexdigest()[:16]}.lock"
+        name = f"{self.folder.resolve() / track.name}"
+        lock = self.shared / "locks" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(lock, timeout=-1 if wait else 0):
@@ -168,24 +214,32 @@ class Scorer:
     def _path(self, row: str, method: Method, track: StoredTrack) -> Path:
         if row == ESTIMATE:
             return record_path(self.folder, row, track.name)
-        what = [self.record, method.origin(track), versions()["unbraid"]]
-        digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+        identity = [self.record, method.origin(track), versions()["unbraid"]]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
         return self.shared / self.protocol.name / row / f"{digest}.json"
 
     def scores(self, rows: Mapping[str, Method], checkpoint: str) -> dict[str, Any]:
-        """All that `scores.json` holds; `checkpoint` says whose scores they are."""
-        for track in self.tracks:  # what is not filed here may lie in the cache of another machine
+        """Return the content of `scores.json`. Tracks without stored scores are scored first.
+
+        Args:
+            rows: methods by the name of their row.
+            checkpoint: checkpoint or other origin of the estimates, as text.
+
+        Returns:
+            Summary, scores of each track, and settings.
+        """
+        for track in self.tracks:  # another machine of the run may have stored baselines in its own cache
             self.score(rows, track, wait=True)
-        found = {row: [self._read(row, method, track) for track in self.tracks] for row, method in rows.items()}
-        mixture = found[MIXED]
-        better = {
+        stored = {row: [self._read(row, method, track) for track in self.tracks] for row, method in rows.items()}
+        mixture = stored[MIXED]
+        improved = {
             row: [
-                replace(own, frames=with_improvements(own.frames, mixed.frames))
-                for own, mixed in zip(scores, mixture, strict=True)
+                replace(track, frames=with_improvements(track.frames, mixed.frames))
+                for track, mixed in zip(scores, mixture, strict=True)
             ]
-            for row, scores in found.items()
+            for row, scores in stored.items()
         }
-        summaries = {row: summarise(scores, self.protocol) for row, scores in better.items()}
+        summaries = {row: summarise(scores, self.protocol) for row, scores in improved.items()}
         names = [track.name for track in self.tracks]
         return {
             "protocol": self.record,
@@ -193,30 +247,36 @@ class Scorer:
             "summary": summaries.pop(ESTIMATE),
             "mixture": summaries.pop(MIXED),
             "oracle": summaries,
-            "tracks": {name: of_track(own.frames, self.protocol) for name, own in zip(names, better[ESTIMATE], strict=True)},
-            "silent": {name: list(own.silent) for name, own in zip(names, mixture, strict=True) if own.silent},
+            "tracks": {name: of_track(t.frames, self.protocol) for name, t in zip(names, improved[ESTIMATE], strict=True)},
+            "silent": {name: list(track.silent) for name, track in zip(names, mixture, strict=True) if track.silent},
             "settings": {row: method.settings for row, method in rows.items()},
             "versions": versions(),
         }
 
     def _read(self, row: str, method: Method, track: StoredTrack) -> TrackScores:
         scores = self.filed(row, method, track)
-        assert scores is not None
+        if scores is None:
+            raise InputError(self._path(row, method, track), "the scores were removed while this command ran")
         return scores
 
 
 def baselines(stft: STFT) -> dict[str, Method]:
-    """Return the rows that every estimate is compared with: the mixture and oracles in this transform."""
+    """Return the methods that every estimate is compared with: the unchanged mixture, and oracle masks in this STFT."""
     return {name: Oracle(name, stft) for name in WORDS}
 
 
 def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """Scores as a table, between those of others and those of mixture and oracles.
+    """Return scores as a table, with the scores of other models, of the mixture and of oracles.
+
+    Scores of different protocols raise InputError.
 
     Args:
-        scores: what `Scorer.scores` gives.
-        label: what they are of.
-        beside: other scores, by what they are of; InputError where their protocol is another.
+        scores: result of `Scorer.scores`.
+        label: label of the row of these scores.
+        beside: scores of other models, by label.
+
+    Returns:
+        Table as text.
     """
     others = dict(beside or {})
     refuse_mixed({label: scores["protocol"]} | {name: other["protocol"] for name, other in others.items()})
@@ -225,25 +285,23 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
     rows |= {_oracle_label(name, scores["settings"][name]): oracle for name, oracle in scores["oracle"].items()}
     lines = [table(rows, scores["protocol"], len(scores["tracks"]))]
     for track, sources in scores["silent"].items():
-        lines.append(
-            f"undefined: {track}, where {' and '.join(sources)} {'is' if len(sources) == 1 else 'are'} silent throughout"
-        )
+        lines.append(f"undefined: {track}, silent reference of {' and '.join(sources)}")
     return "\n".join(lines)
 
 
 def _oracle_label(name: str, settings: Mapping[str, Any]) -> str:
-    """Return the label of an oracle's row. It names the STFT, which limits what a mask can reach."""
+    """Return the label of an oracle's row. It contains the STFT, which limits the scores of a mask."""
     return f"{WORDS.get(name, name)}, STFT {settings['n_fft']}/{settings['hop_length']}"
 
 
 def write_scores(folder: Path, scores: Mapping[str, Any]) -> None:
-    """`scores.json`, whole or not at all."""
+    """Write `scores.json` to a folder, under a temporary name that is then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "scores.json", scores)
 
 
 def _write_audio(folder: Path, separator: Separator, rate: int, mixture: Tensor, sources: Tensor, estimates: Tensor) -> None:
-    """All files of a track share one gain, so that nothing clips and levels can be compared by ear."""
+    """Write mixture, residual, estimates and targets with one common gain, which avoids clipping and keeps level ratios."""
     files = {"mixture": mixture, "residual": mixture - estimates.sum(dim=0)}
     for s, target in enumerate(separator.targets):
         files |= {f"{target}-estimate": estimates[s], f"{target}-target": sources[s]}
@@ -255,10 +313,10 @@ def _write_audio(folder: Path, separator: Separator, rate: int, mixture: Tensor,
 
 @torch.inference_mode()
 def _draw(folder: Path, name: str, separator: Separator, rate: int, mixture: Tensor, sources: Tensor) -> None:
-    """Draw one picture per target, of the chunk in which the target is loudest, at the rate of the separator."""
+    """Draw one picture per target, of the chunk in which the target is loudest, in the separator's sample rate."""
     device, chunk = device_of(separator), separator.chunk_samples
     stft = stft_for(separator).to(device)
-    mixture, *each = (_as_heard(separator, signal, rate).to(device) for signal in (mixture, *sources))
+    mixture, *each = (_resampled(separator, signal, rate).to(device) for signal in (mixture, *sources))
     for s, target in enumerate(separator.targets):
         energies = [float(piece.square().sum()) for piece in each[s].split(chunk, dim=-1)]
         start = chunk * energies.index(max(energies))
@@ -275,6 +333,6 @@ def _draw(folder: Path, name: str, separator: Separator, rate: int, mixture: Ten
         )  # fmt: skip
 
 
-def _as_heard(separator: Separator, signal: Tensor, rate: int) -> Tensor:
-    """Return a signal at the rate and with the channels of a separator. Shape: [c, n] -> [C, m]."""
+def _resampled(separator: Separator, signal: Tensor, rate: int) -> Tensor:
+    """Return a signal in the sample rate and with the channels of a separator. Shape: [c, n] -> [C, m]."""
     return torch.cat([*at_rate(separator, [signal.numpy()], rate)], dim=-1)

@@ -1,12 +1,12 @@
-"""The workflow of a training run: prepare the data, train, test the best checkpoint, write the run folder."""
+"""Workflow of a training run: prepare the data, train, test the best checkpoint, write the run folder."""
 
-import resource
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -28,30 +28,58 @@ from unbraid.training.loggers import About, Loggers, Media
 from unbraid.training.trainer import fit
 
 BEST = "best.ckpt"
-MOST_NOTICES = 10
-THIS_RUN = "this run"  # its row in tables
+MAX_NOTICES = 10  # number of notices that are printed
+THIS_RUN = "this run"  # row label of the run in tables
 
 
 class Workflow(ABC):
-    """Train and test a model. Subclasses define what depends on the kind of model: preparation,
-    introduction, clips, test and report."""
+    """Train and test a model.
+
+    A subclass exists for each kind of model. It defines preparation, introduction, clips, test and report.
+
+    Args:
+        config: config of the run.
+        chosen: name of the chosen option of each config group, such as `{"model": "unet"}`.
+        trainer: Lightning Trainer of the run.
+        task: model with its loss and optimizer.
+        data: data set of the run.
+        loggers: loggers that receive the metrics of each epoch.
+        folder: run folder.
+
+    Raises:
+        InputError: the model cannot be trained on this kind of data.
+    """
 
     task: Task
     data: MultitrackData | Digits
 
     def __init__(
-        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, loggers: Loggers, folder: Path
-    ) -> None:
+        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: Task, data: MultitrackData | Digits,
+        loggers: Loggers, folder: Path,
+    ) -> None:  # fmt: skip
         self.config, self.chosen, self.trainer, self.loggers, self.folder = config, chosen, trainer, loggers, folder
+        self.task, self.data = task, data
+        if data.kind != self.data_kind:
+            found, expected = f"{data.kind} (data={chosen['data']})", f"{self.data_kind} for model={chosen['model']}"
+            raise InputError("data", "the model cannot be trained on this kind of data", found=found, expected=expected)
+
+    @property
+    def data_kind(self) -> str:
+        """Kind of data that the model is trained on: `audio` or `images`."""
+        return "audio"
 
     @property
     def starts_processes(self) -> bool:
-        """Whether training starts more processes of this program, as DDP does where nobody else has started them."""
+        """True if training starts more processes of this program: DDP does, unless a launcher has already started them."""
         environment = getattr(self.trainer.strategy, "cluster_environment", None)
         return self.trainer.world_size > 1 and environment is not None and not environment.creates_processes_externally
 
     def run(self) -> State:
-        """Train and test, on each process; how it ended."""
+        """Train and test the model. Each process of a run calls this method.
+
+        Returns:
+            State of the run after training: `done` or `pruned`.
+        """
         if not self.trainer.is_global_zero:
             return self._run()
         echo(f"{self.introduction()}\nrun     {relative_path(self.folder)}", flush=True)
@@ -62,17 +90,17 @@ class Workflow(ABC):
         return state
 
     def _print_notices(self) -> None:
-        """Print decisions about the user's files that they should know of, on standard error."""
+        """Print on standard error how the program interpreted or repaired the user's files."""
         notices = self.data.notices() if isinstance(self.data, MultitrackData) else []
-        for notice in notices[:MOST_NOTICES]:
+        for notice in notices[:MAX_NOTICES]:
             echo(f"data    {notice}", file=sys.stderr)
-        if len(notices) > MOST_NOTICES:
-            more = len(notices) - MOST_NOTICES
-            echo(f"data    {more} more; those of files are listed by scripts/prepare.py with dry_run=true", file=sys.stderr)
+        if len(notices) > MAX_NOTICES:
+            more = len(notices) - MAX_NOTICES
+            echo(f"data    {more} more notices; scripts/prepare.py dry_run=true lists those about files", file=sys.stderr)
 
     def _run(self) -> State:
         fit(self.trainer, self.task, self.data, self.folder)
-        self._keep_weights()
+        self._save_best_if_missing()
         if was_pruned(self.trainer):
             return "pruned"
         cost = self.cost()
@@ -90,19 +118,15 @@ class Workflow(ABC):
             if (self.folder / name).exists():
                 echo(f"{verb:<8}{relative_path(self.folder / name)}")
 
-    def _keep_weights(self) -> None:
-        """Save the last weights as the best ones if no validation has chosen any, so that what is scored can be used.
-
-        Raises:
-            InputError: they are not finite.
-        """
+    def _save_best_if_missing(self) -> None:
+        """Save the last weights as `best.ckpt` if the run had no validation, so that the tested weights are on disk."""
         best = self.folder / "checkpoints" / BEST
         if self.trainer.strategy.broadcast(best.is_file()):
             return
         self.task.check_finite()
         self.trainer.save_checkpoint(best)
         if self.trainer.is_global_zero:
-            echo(f"best    no validation has chosen weights; checkpoints/{BEST} holds the last ones", flush=True)
+            echo(f"best    no validation selected weights; checkpoints/{BEST} contains the last weights", flush=True)
 
     def cost(self) -> dict[str, Any]:
         """Return the number of parameters, the devices, and the peak memory of this process in bytes."""
@@ -115,45 +139,64 @@ class Workflow(ABC):
         }
 
     def about(self) -> About:
-        """What loggers are told of the run, which has a record."""
+        """Return the description of the run that loggers receive. It contains the values of `run.json`."""
         tree: Any = OmegaConf.to_container(self.config, resolve=True)
         facts = {"parameters": parameter_count(self.task), "data_fingerprint": self.data.fingerprint()}
         return About(self.folder, read_record(self.folder) or {}, strip_launch_keys(tree), facts, sweep_name(self.folder))
 
     @abstractmethod
     def clips(self, media: Media) -> Callable[[Path], None]:
-        """What leaves audio and pictures of a few clips in a folder, as the network is when it is called."""
+        """Return a function that writes audio and pictures of a few clips, made by the current weights, to a folder.
+
+        Args:
+            media: number and length of the clips.
+
+        Returns:
+            Function with one argument, the folder to write to.
+        """
 
     @abstractmethod
     def prepare(self) -> None:
-        """Data and all that is needed to test; InputError for what can be said before training."""
+        """Prepare the data and everything that the test needs. Problems that are known before training raise InputError."""
 
     @abstractmethod
     def introduction(self) -> str:
-        """What is about to be trained, and on what."""
+        """Return lines of text that describe the model and the data of the run."""
 
     @abstractmethod
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Return the scores of this run as a table."""
+        """Return the scores of this run, the content of `scores.json`, as a table."""
 
     @abstractmethod
     def test(self) -> dict[str, Any]:
-        """What `scores.json` holds, with audio and pictures in the run folder; nothing on other processes than the first."""
+        """Test the best weights and write audio and pictures to the run folder.
+
+        Returns:
+            Content of `scores.json` in the first process, an empty dictionary in the other processes.
+        """
 
     def best_weights(self, task: pl.LightningModule) -> tuple[str, str]:
-        """Load them; where they come from, for the reader and for the record."""
+        """Load the weights of `best.ckpt` into a task.
+
+        Args:
+            task: task that receives the weights.
+
+        Returns:
+            Path of the checkpoint relative to the run folder, and its fingerprint.
+        """
         self.trainer.strategy.barrier()  # rank 0 has written the checkpoint
         best = self.folder / "checkpoints" / BEST
         task.load_state_dict(tensors_of(best))
         return f"checkpoints/{BEST}", fingerprint(best)
 
     def prepare_tracks(self, data: MultitrackData) -> None:
-        """Decoded, and placed where they lie while the run lasts."""
+        """Decode all tracks and load them to the place, such as RAM or GPU, that training reads them from."""
         data.prepare_data()
         data.setup("fit")
         data.place()
 
     def introduced_tracks(self, data: MultitrackData) -> str:
+        """Return lines of text that list the number of tracks, the steps per epoch and the tracks that are left out."""
         counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)
         return (
             f"data    {self.chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; "
@@ -162,10 +205,15 @@ class Workflow(ABC):
 
 
 def peak_memory(device: torch.device) -> int:
-    """In bytes, of this process since it began: of the GPU, or of RAM where it has none."""
+    """Return the peak memory of this process in bytes: memory of the GPU if `device` is one, otherwise RAM."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # only on POSIX, where psutil does not report a peak
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, kibibytes on Linux
 
 
 def parameter_count(net: torch.nn.Module) -> int:
@@ -174,16 +222,5 @@ def parameter_count(net: torch.nn.Module) -> int:
 
 
 def millions(net: torch.nn.Module) -> str:
-    """Return the number of parameters in millions, as printed."""
+    """Return the number of parameters in millions, as text with two decimals."""
     return f"{parameter_count(net) / 1e6:.2f}"
-
-
-def multitrack(data: MultitrackData | Digits) -> MultitrackData:
-    """Return the data if they are songs.
-
-    Raises:
-        InputError: they are images.
-    """
-    if not isinstance(data, MultitrackData):
-        raise InputError("data", "the model needs songs", found=data.kind, expected="audio")
-    return data

@@ -10,6 +10,7 @@ from unbraid.runs.weights import limited_size
 from unbraid.tasks.reconstruction import ReconstructionTask
 from unbraid.tasks.separation import SeparationTask
 from unbraid.tasks.synthesis import SynthesisTask
+from unbraid.tasks.task import Task
 from unbraid.training.base import Workflow
 from unbraid.training.loggers import Loggers
 from unbraid.training.reconstruction import ReconstructionWorkflow
@@ -17,30 +18,35 @@ from unbraid.training.separation import SeparationWorkflow
 from unbraid.training.synthesis import SynthesisWorkflow
 from unbraid.training.trainer import build_trainer, check_clipping, set_up_process
 
+WORKFLOWS: dict[type[Task], type[Workflow]] = {
+    SeparationTask: SeparationWorkflow,
+    SynthesisTask: SynthesisWorkflow,
+    ReconstructionTask: ReconstructionWorkflow,
+}
+
 
 def build_workflow(run: Run) -> Workflow:
-    """Build data, model, Trainer and loggers of a run, and prepare them for training.
+    """Build model, data, Trainer and loggers of a run, and prepare them for training.
 
-    Raises:
-        InputError: something cannot be trained or scored.
+    A config that cannot be trained or scored raises InputError.
+
+    Args:
+        run: config and folder of the run.
+
+    Returns:
+        Workflow that is ready to train.
     """
     config, folder = run.config, run.folder.absolute()
     set_up_process(config.seed)
-    task: SeparationTask | ReconstructionTask | SynthesisTask
     with limited_size("model", psutil.virtual_memory().total):
-        task = build(config.model)
+        task: Task = build(config.model)
     data: MultitrackData | Digits = build(config.data)
     loggers = Loggers.of(build(config.logger) if config.get("logger") else {})
     data.trainer = trainer = build_trainer(config, loggers, folder)
     check_clipping(config, trainer)
     if trainer.is_global_zero:
         loggers.check()
-    workflow: Workflow
-    if isinstance(task, SeparationTask):
-        workflow = SeparationWorkflow(config, run.choices, trainer, task, data, loggers, folder)
-    elif isinstance(task, SynthesisTask):
-        workflow = SynthesisWorkflow(config, run.choices, trainer, task, data, loggers, folder)
-    else:
-        workflow = ReconstructionWorkflow(config, run.choices, trainer, task, data, loggers, folder)
+    workflow_class = next(workflow for task_class, workflow in WORKFLOWS.items() if isinstance(task, task_class))
+    workflow = workflow_class(config, run.choices, trainer, task, data, loggers, folder)
     workflow.prepare()
     return workflow

@@ -1,4 +1,4 @@
-"""How checkpoints come to disk, and which of them is whole."""
+"""Write checkpoints atomically, and detect damaged ones."""
 
 import io
 import pickle
@@ -15,16 +15,20 @@ from unbraid.runs.torch_files import check_torch_file, read_torch_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the checkpoint it replaces, then renames: a full disk or a kill leaves the one before.
+    """Write each checkpoint under a temporary name in the same folder, then rename it.
 
-    Weights that are no numbers are not written, so that those before them stay.
-
-    `storage_options` may be the path at which the checkpoint that is replaced is kept.
-
-    Lightning's own goes through the system's temporary folder and, from another disk, copies over the old checkpoint.
+    If the disk is full or the process is killed, the previous checkpoint is unchanged. Lightning's own class writes to the
+    temporary folder of the system and may copy from there over the old checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write a checkpoint. If weights contain NaN, nothing is written, so that the previous checkpoint is kept.
+
+        Args:
+            checkpoint: content of the checkpoint.
+            path: file to write.
+            storage_options: path to which the replaced checkpoint is moved; None deletes it.
+        """
         if any(weights.is_floating_point() and weights.isnan().any() for weights in checkpoint["state_dict"].values()):
             return
         buffer = io.BytesIO()
@@ -32,16 +36,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(Path(path)) as partial:
             partial.write_bytes(buffer.getbuffer())
-            if storage_options is not None and Path(path).exists():  # only now that the new one is whole
+            if storage_options is not None and Path(path).exists():  # the new checkpoint is complete
                 Path(path).replace(storage_options)
 
     def load_checkpoint(self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
-        """Load a checkpoint to resume from it, to the CPU; InputError if it is damaged, see `check_torch_file`."""
+        """Load a checkpoint to resume a run. A damaged file raises InputError, see `check_torch_file`.
+
+        Args:
+            path: file to read.
+            map_location: device that receives the tensors; None: CPU.
+            weights_only: ignored; only tensors and plain Python types are ever loaded.
+
+        Returns:
+            Content of the checkpoint.
+        """
         return read_torch_file(Path(path), "is damaged or not a checkpoint", map_location or "cpu")
 
 
 def is_whole(path: Path) -> bool:
-    """Whether all bytes of a checkpoint are those that were written; nothing but tensors and plain Python is unpickled."""
+    """Return whether a checkpoint is complete and undamaged. Only tensors and plain Python types are unpickled."""
     try:
         check_torch_file(path)
         with ZipFile(path) as archive:

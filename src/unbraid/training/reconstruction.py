@@ -1,43 +1,42 @@
-"""Training of autoencoders, tested by what they reconstruct."""
+"""Train autoencoders and measure how well they reconstruct the test data."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from omegaconf import DictConfig
-
-from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
-from unbraid.evaluation.reconstruction import Reconstructions, report
+from unbraid.evaluation.reconstruction import Reconstructions
+from unbraid.evaluation.reconstruction_scores import report
 from unbraid.models.features import Spectra
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
 from unbraid.tasks.reconstruction import ClosedFormTask, ReconstructionTask
 from unbraid.training.base import THIS_RUN, Workflow, millions
-from unbraid.training.loggers import Loggers, Media
+from unbraid.training.loggers import Media
 
 
 class ReconstructionWorkflow(Workflow):
-    """An autoencoder, judged by what it rebuilds of the test data."""
+    """Train an autoencoder and test it by the error of its reconstructions."""
 
     task: ReconstructionTask
-    data: MultitrackData | Digits
+    reconstructions: Reconstructions
 
-    def __init__(
-        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: ReconstructionTask,
-        data: MultitrackData | Digits, loggers: Loggers, folder: Path,
-    ) -> None:  # fmt: skip
-        super().__init__(config, chosen, trainer, loggers, folder)
-        if data.kind != task.features.kind:
-            raise InputError(f"features: are made of {task.features.kind}, and data={self.chosen['data']} has {data.kind}")
-        if isinstance(task, ClosedFormTask) and trainer.world_size > 1:
-            raise InputError(f"trainer.devices: {self.chosen['model']} is fitted by 1 process, found {trainer.world_size}")
-        self.task, self.data = task, data
-        self.reconstructions: Reconstructions = build(config.evaluation)
+    @property
+    def data_kind(self) -> str:
+        """Kind of data that the features are computed from: `audio` or `images`."""
+        return self.task.features.kind
 
     def prepare(self) -> None:
+        """Check the number of processes and prepare the data.
+
+        Raises:
+            InputError: a model that is fitted in closed form has more than one process.
+        """
+        model, processes = self.chosen["model"], self.trainer.world_size
+        if isinstance(self.task, ClosedFormTask) and processes > 1:
+            raise InputError("trainer.devices", f"model={model} is fitted by one process", found=processes, expected="1")
+        self.reconstructions = build(self.config.evaluation)
         if isinstance(self.data, MultitrackData):
             self.prepare_tracks(self.data)
         else:
@@ -45,22 +44,37 @@ class ReconstructionWorkflow(Workflow):
             self.data.setup("fit")
 
     def introduction(self) -> str:
+        """Return lines of text with the size of the model, of its code and of its items, and the data."""
         data, net = self.data, self.task.net
-        said = self.introduced_tracks(data) if isinstance(data, MultitrackData) else f"data    {data.summary()}"
+        data_lines = self.introduced_tracks(data) if isinstance(data, MultitrackData) else f"data    {data.summary()}"
         return (
             f"model   {self.chosen['model']}: {millions(net)} M parameters, a code of {net.code_size} for "
-            f"{' x '.join(map(str, self.task.item_shape))} numbers\n{said}"
+            f"{' x '.join(map(str, self.task.item_shape))} numbers\n{data_lines}"
         )
 
     def clips(self, media: Media) -> Callable[[Path], None]:
+        """Return a function that reconstructs validation data and writes pictures, and audio of tracks, to a folder.
+
+        Args:
+            media: number and length of the clips.
+
+        Returns:
+            Function with one argument, the folder to write to.
+        """
         rate = self.task.features.sample_rate if isinstance(self.task.features, Spectra) else None
-        chosen = media.choose(self.data.in_order("valid").dataset, rate)
-        return partial(self.reconstructions.leave_batches, self.task, chosen, self.data.labels())
+        batches = media.choose(self.data.in_order("valid").dataset, rate)
+        return partial(self.reconstructions.leave_batches, self.task, batches, self.data.labels())
 
     def report(self, scores: Mapping[str, Any]) -> str:
+        """Return the errors of the run and of its baselines as a table."""
         return report(scores, THIS_RUN)
 
     def test(self) -> dict[str, Any]:
+        """Reconstruct the test data in the first process.
+
+        Returns:
+            Content of `scores.json` in the first process, an empty dictionary in the other processes.
+        """
         weights, _ = self.best_weights(self.task)
         if not self.trainer.is_global_zero:
             return {}

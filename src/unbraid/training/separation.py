@@ -1,21 +1,18 @@
-"""Training of separators, tested by scores of whole songs."""
+"""Train separators and score the best checkpoint on whole test songs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from tqdm import tqdm
 
-from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
 from unbraid.data.statistics import statistics
 from unbraid.data.store import StoredTrack
 from unbraid.data.training_tracks import write_training_tracks
-from unbraid.evaluation.methods import Method, mixtures_for
+from unbraid.evaluation.methods import Method, SeparatorMethod, mixtures_for
 from unbraid.evaluation.reconstruction import on_device
 from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for
 from unbraid.interop.published import load_published
@@ -29,29 +26,26 @@ from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.published import PublishedScores, comparison_text
 from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
-from unbraid.training.base import THIS_RUN, Workflow, millions, multitrack
-from unbraid.training.loggers import Loggers, Media
+from unbraid.training.base import THIS_RUN, Workflow, millions
+from unbraid.training.loggers import Media
+from unbraid.training.processes import raise_in_all
 
 
 class SeparationWorkflow(Workflow):
-    """A separator, scored on whole test tracks under a protocol."""
+    """Train a separator and score it on whole test tracks under a protocol."""
 
     task: SeparationTask
     data: MultitrackData
-
-    def __init__(
-        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: SeparationTask,
-        data: MultitrackData | Digits, loggers: Loggers, folder: Path,
-    ) -> None:  # fmt: skip
-        super().__init__(config, chosen, trainer, loggers, folder)
-        self.task, self.data = task, multitrack(data)
-        self.protocol: Protocol = build(config.protocol)
-        self.evaluation: Evaluation = build(config.evaluation)
-        self.reference: PublishedScores | None = None if config.published is None else build(config.published)
-        self.scorer: Scorer
-        self.mixtures: Sequence[StoredTrack]  # to be separated and scored
+    evaluation: Evaluation
+    published: PublishedScores | None
+    scorer: Scorer
+    mixtures: Sequence[StoredTrack]  # tracks that are separated and scored
 
     def prepare(self) -> None:
+        """Check the config on one chunk, decode the data, load initial weights and statistics, and open the test tracks."""
+        protocol: Protocol = build(self.config.protocol)
+        self.evaluation = build(self.config.evaluation)
+        self.published = None if self.config.published is None else build(self.config.published)
         try_one_chunk(self.task.separator, self.task.loss, self.data.chunk_samples)
         if self.config.init is not None:
             load_published(self.task.separator, self.config.init)
@@ -59,8 +53,8 @@ class SeparationWorkflow(Workflow):
         if self.config.init is None:
             self.start_from_statistics()
         separator, weights = self.task.separator, self.data.target_weights()
-        at = self.protocol.at(separator.sample_rate, separator.channels)
-        source_group = at.source_group(separator.targets, weights)  # said before more is decoded
+        at = protocol.at(separator.sample_rate, separator.channels)
+        source_group = at.source_group(separator.targets, weights)  # checks the protocol before the test tracks are decoded
         self.scorer = Scorer(
             at, source_group, weights, self.data.whole("test", *at.format, progress=self.trainer.is_global_zero),
             self.folder / "scores" / at.name, self.data.cache_dir / "baselines", self.trainer.strategy.root_device,
@@ -69,7 +63,7 @@ class SeparationWorkflow(Workflow):
         self.mixtures = mixtures_for(separator, at, self.scorer.tracks, whole)
 
     def start_from_statistics(self) -> None:
-        """Set the statistics of the training mixtures in networks that normalize their input."""
+        """Set mean and scale of the training mixtures in the layers that normalize the network's input."""
         separator = self.task.separator
         whitening = [net for net in separator.modules() if isinstance(net, Whitening)]
         if whitening and isinstance(separator, Masking):
@@ -84,6 +78,7 @@ class SeparationWorkflow(Workflow):
         return super()._run()
 
     def introduction(self) -> str:
+        """Return lines of text with the size, targets and audio format of the model, and the data."""
         separator = self.task.separator
         return (
             f"model   {self.chosen['model']}: {millions(separator)} M parameters, {' + '.join(separator.targets)}, "
@@ -92,51 +87,67 @@ class SeparationWorkflow(Workflow):
         )
 
     def test(self) -> dict[str, Any]:
-        """Each track is scored by one of the processes."""
-        task, data, trainer, scorer = self.task, self.data, self.trainer, self.scorer
-        weights, origin = self.best_weights(task)
-        separator = task.separator.to(trainer.strategy.root_device)
+        """Score the test tracks, which are divided among the processes.
+
+        Returns:
+            Content of `scores.json` in the first process, an empty dictionary in the other processes.
+        """
+        trainer, scorer = self.trainer, self.scorer
+        weights, origin = self.best_weights(self.task)
+        separator = self.task.separator.to(trainer.strategy.root_device)
         method = self.evaluation.of(separator, origin, self.mixtures, scorer.protocol)
-        rows: dict[str, Method] = {ESTIMATE: method} | baselines(stft_for(task.separator, scorer.protocol.sample_rate))
-        mine = scorer.tracks[trainer.global_rank :: trainer.world_size]
+        rows: dict[str, Method] = {ESTIMATE: method} | baselines(stft_for(separator, scorer.protocol.sample_rate))
         error: InputError | None = None
         try:
-            for track in tqdm(mine, "scoring", unit="track", leave=False, disable=not trainer.is_global_zero):
-                scorer.score(rows, track, wait=True)
-            if trainer.is_global_zero:
-                self.evaluation.leave_clips(method, data.target_weights(), self.folder)
-        except InputError as caught:  # the other processes must hear of it instead of waiting
+            self._score(method, rows)
+        except InputError as caught:
             error = caught
-        for found in _gathered(error, trainer.world_size):
-            if found:
-                raise found
+        raise_in_all(error, trainer.world_size)
         if not trainer.is_global_zero:
             return {}
         scores = scorer.scores(rows, weights)
-        return scores | self._compared(scores) | self._segmentation()
+        if self.published is not None:
+            scores["reference"] = self.published.compare(scores, self.chosen["data"], self.chosen["model"])
+        return scores | self._segmentation()
+
+    def _score(self, method: SeparatorMethod, rows: Mapping[str, Method]) -> None:
+        """Score the tracks of this process. The first process also writes audio and pictures of the first tracks."""
+        trainer, scorer, weights = self.trainer, self.scorer, self.data.target_weights()
+        clips = self.evaluation.clip_names(method) if trainer.is_global_zero else []
+        tracks = scorer.tracks[trainer.global_rank :: trainer.world_size]
+        for track in tqdm(tracks, "scoring", unit="track", leave=False, disable=not trainer.is_global_zero):
+            scorer.score(rows, track, wait=True)
+            if track.name in clips:  # directly after scoring, while `method` holds the estimates of this track
+                self.evaluation.leave_clip(method, track.name, weights, self.folder)
+                clips.remove(track.name)
+        for name in clips:  # scored by other processes
+            self.evaluation.leave_clip(method, name, weights, self.folder)
 
     def report(self, scores: Mapping[str, Any]) -> str:
+        """Return the scores as a table, with the published figures and the accuracy of a segmentation if there are any."""
         blocks = [report(scores, THIS_RUN)]
         if "reference" in scores:
             blocks.append(comparison_text(scores["reference"]))
-        if found := list(scores.get("segmentation", {}).values()):
-            means = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
+        if tracks := list(scores.get("segmentation", {}).values()):
+            means = {name: sum(track[name] for track in tracks) / len(tracks) for name in tracks[0]}
             blocks.append(f"classes of bins: accuracy {means['accuracy']:.3f}, mean IoU {means['mIoU']:.3f}")
         return "\n\n".join(blocks)
 
     def clips(self, media: Media) -> Callable[[Path], None]:
-        separator = self.task.separator
-        chosen = media.choose(self.data.in_order("valid").dataset, separator.sample_rate)
-        return partial(self.evaluation.leave_batches, separator, chosen)
+        """Return a function that separates clips of the first validation tracks and writes audio and pictures to a folder.
 
-    def _compared(self, scores: Mapping[str, Any]) -> dict[str, Any]:
-        """With published figures, where the experiment has some."""
-        if self.reference is None:
-            return {}
-        return {"reference": self.reference.compare(scores, self.chosen["data"], self.chosen["model"])}
+        Args:
+            media: number and length of the clips.
+
+        Returns:
+            Function with one argument, the folder to write to.
+        """
+        separator = self.task.separator
+        batches = media.choose(self.data.in_order("valid").dataset, separator.sample_rate)
+        return partial(self.evaluation.leave_batches, separator, batches)
 
     def _segmentation(self) -> dict[str, Any]:
-        """Where bins were given classes: how many rightly, in each test track."""
+        """Return the accuracy of the classes of each test track's bins; empty if the model does not classify bins."""
         if not isinstance(self.task, SegmentationTask):
             return {}
         device, tracks = self.trainer.strategy.root_device, self.data.split("test")
@@ -151,23 +162,23 @@ class SeparationWorkflow(Workflow):
 
 @torch.no_grad()
 def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> None:
-    """Find out before any decoding whether the network takes a chunk of this size, the phase its sources, and the loss both."""
+    """Run separator and loss on one silent chunk, to find wrong sizes before any audio is decoded.
+
+    Args:
+        separator: model to check. It is in training mode afterwards.
+        loss: loss of the task.
+        samples: length of the chunk.
+
+    Raises:
+        InputError: the network cannot process a chunk of this length.
+    """
     separator.eval()
     mixture = torch.zeros(1, separator.channels, samples)
     try:
         estimate = separator(mixture)
         sources = estimate.sources
-    except (RuntimeError, TypeError) as error:  # a library's network of sizes that do not go together
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"model.separator.net: its sizes do not suit chunks of {samples} samples: {reason}") from error
+    except (RuntimeError, TypeError) as error:  # a network of another library may not check its sizes
+        hint = f"The network failed with: {str(error)[:200]}"
+        raise InputError("model.separator.net", f"its sizes do not fit chunks of {samples} samples", hint=hint) from error
     loss(estimate, separator.training_target(mixture, sources, estimate))
     separator.train()
-
-
-def _gathered(mine: Any, world_size: int) -> list[Any]:
-    """What each process has."""
-    if world_size == 1:
-        return [mine]
-    parts: list[Any] = [None] * world_size
-    torch.distributed.all_gather_object(parts, mine)
-    return parts

@@ -1,4 +1,4 @@
-"""Training of instruments, tested by what they synthesize."""
+"""Train instruments (DDSP) and measure how well they resynthesize the test tracks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -6,13 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from tqdm import tqdm
 
 from unbraid.data.controls import Controls, ControlsTable, Extraction, controls_of
-from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
 from unbraid.data.store import StoredTrack
 from unbraid.data.tracks import Split
@@ -22,36 +19,36 @@ from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
 from unbraid.tasks.synthesis import SynthesisTask
 from unbraid.training.base import THIS_RUN, Workflow, millions
-from unbraid.training.loggers import Loggers, Media
+from unbraid.training.loggers import Media
 
 
 class SynthesisWorkflow(Workflow):
-    """An instrument, judged by what it plays of the test data."""
+    """Train an instrument and test it by resynthesis of the test tracks from their pitch and loudness."""
 
     task: SynthesisTask
     data: MultitrackData
-
-    def __init__(
-        self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: SynthesisTask,
-        data: MultitrackData | Digits, loggers: Loggers, folder: Path,
-    ) -> None:  # fmt: skip
-        super().__init__(config, chosen, trainer, loggers, folder)
-        self.features: Extraction = build(config.features)
-        if not isinstance(data, MultitrackData):
-            raise InputError(f"features: are made of {self.features.kind}, and data={chosen['data']} has {data.kind}")
-        if len(data.targets) != 1:
-            raise InputError(f"targets: an instrument has one, found {', '.join(data.targets)}")
-        if data.augmentation or data.sampling.remix:
-            raise InputError("augmentation: pitch and loudness are found in tracks as they are; use none, and no remix")
-        self.task, self.data = task, data
-        self.resyntheses: Resyntheses = build(config.evaluation)
-        self.controls: dict[Path, Controls] = {}
+    features: Extraction
+    resyntheses: Resyntheses
+    controls: dict[Path, Controls]
 
     def prepare(self) -> None:
+        """Check the config, decode the tracks, and measure their pitch and loudness.
+
+        Raises:
+            InputError: the data have more than one target, or are augmented or remixed.
+        """
+        self.features = build(self.config.features)
+        targets = self.data.targets
+        if len(targets) != 1:
+            raise InputError("targets", "an instrument is trained on one target", found=", ".join(targets), expected="one name")
+        if self.data.augmentation or self.data.sampling.remix:
+            problem = "pitch and loudness are measured in unchanged tracks"
+            raise InputError("augmentation", problem, hint="Set augmentation=none and data.sampling.remix=0.")
+        self.resyntheses = build(self.config.evaluation)
         self.prepare_tracks(self.data)
         folder, progress = self.data.cache_dir / "controls", self.trainer.is_global_zero
-        found = controls_of(self.data.tracks, self.sources, self.features, folder, progress)
-        self.controls = {track.entry: controls for track, controls in zip(self.data.tracks, found, strict=True)}
+        of_tracks = controls_of(self.data.tracks, self.sources, self.features, folder, progress)
+        self.controls = {track.entry: controls for track, controls in zip(self.data.tracks, of_tracks, strict=True)}
         self.data.add_side_info(self._controls_table)
         self.task.net.start_from(training_of([self.controls[t.entry] for t in self.data.split("train")], self.features))
 
@@ -60,43 +57,59 @@ class SynthesisWorkflow(Workflow):
 
     @property
     def sources(self) -> list[str]:
-        """Those that the target sums."""
+        """Names of the sources that are summed to the target."""
         (weights,) = self.data.target_weights()
         return [source for source, weight in zip(self.data.sources, weights, strict=True) if weight]
 
     def introduction(self) -> str:
-        known = self.task.net.training_range
+        """Return lines of text with the size, target, pitch range and sample rate of the model, and the data."""
+        pitch_range = self.task.net.training_range
         (target,) = self.data.targets
         return (
             f"model   {self.chosen['model']}: {millions(self.task.net)} M parameters, {target} from MIDI pitch "
-            f"{known.lowest:.0f} to {known.highest:.0f}, {self.features.sample_rate} Hz\n{self.introduced_tracks(self.data)}"
+            f"{pitch_range.lowest:.0f} to {pitch_range.highest:.0f}, {self.features.sample_rate} Hz\n"
+            f"{self.introduced_tracks(self.data)}"
         )
 
     def clips(self, media: Media) -> Callable[[Path], None]:
+        """Return a function that resynthesizes clips of validation tracks and writes audio and pictures to a folder.
+
+        Args:
+            media: number and length of the clips.
+
+        Returns:
+            Function with one argument, the folder to write to.
+        """
         points = round(media.seconds * self.features.sample_rate / self.features.hop_length)
-        named = zip((track.name for track in self.data.split("valid")), self._heard("valid"), strict=True)
-        chosen = {
+        named = zip((track.name for track in self.data.split("valid")), self._sounds("valid"), strict=True)
+        clips = {
             name: (sound[: points * self.features.hop_length], Controls(*(curve[: points + 1] for curve in controls)))
             for name, (sound, controls) in islice(named, media.clips)
         }
-        return partial(self.resyntheses.leave_clips, self.task.net, chosen, self.features)
+        return partial(self.resyntheses.leave_clips, self.task.net, clips, self.features)
 
     def report(self, scores: Mapping[str, Any]) -> str:
+        """Return the errors of the run and of its baseline as a table."""
         return report(scores, THIS_RUN)
 
     def test(self) -> dict[str, Any]:
+        """Resynthesize the test tracks in the first process.
+
+        Returns:
+            Content of `scores.json` in the first process, an empty dictionary in the other processes.
+        """
         weights, _ = self.best_weights(self.task)
         if not self.trainer.is_global_zero:
             return {}
         net, loss = self.task.net.cpu().eval(), self.task.loss.cpu()
-        constant = ConstantSpectrum.of(self._heard("train"), net.harmonics, net.bands, self.features, loss)
-        heard = zip((track.name for track in self.data.split("test")), self._heard("test"), strict=True)
-        tracks = ((name, sound, controls) for name, (sound, controls) in tqdm(heard, "testing", leave=False))
+        constant = ConstantSpectrum.of(self._sounds("train"), net.harmonics, net.bands, self.features, loss)
+        named = zip((track.name for track in self.data.split("test")), self._sounds("test"), strict=True)
+        tracks = ((name, sound, controls) for name, (sound, controls) in tqdm(named, "testing", leave=False))
         (target,) = self.data.targets
         scores = self.resyntheses.scores(net, loss, self.features, constant, tracks, target, self.folder)
         return scores | {"checkpoint": weights}
 
-    def _heard(self, split: Split) -> Iterator[tuple[torch.Tensor, Controls]]:
-        """Each track's sound, and its controls."""
+    def _sounds(self, split: Split) -> Iterator[tuple[torch.Tensor, Controls]]:
+        """Yield the target's waveform [samples] and the controls of each track of a split."""
         for track in self.data.split(split):
             yield track.tensor(self.sources).sum(dim=0)[0], self.controls[track.entry]

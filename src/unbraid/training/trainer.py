@@ -1,8 +1,9 @@
-"""The Lightning Trainer of a run, and what the process needs before training."""
+"""Lightning Trainer of a run, and settings of the process before training."""
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -24,73 +25,112 @@ from unbraid.training.loggers.callback import LoggerCallback
 
 
 def set_up_process(seed: int) -> None:
-    # On CPU, mask and gradient values that fall into denormal numbers make steps several times slower. Worker threads
-    # inherit the mode when they start, so it comes before the first operation.
+    """Seed the random number generators, and set floating-point mode, log level and warning filters of this process."""
+    # On CPU, denormal numbers in masks and gradients make steps several times slower. Worker threads inherit the mode when they
+    # start, so it is set before the first operation.
     torch.set_flush_denormal(True)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    # Lightning 2.6.6 asks torch 2.11 in a way that torch announces to end; nothing in a user's hands changes it.
+    # Lightning 2.6.6 uses a call that torch 2.11 deprecates; the user cannot change this.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", module="pytorch_lightning")
-    # On a machine with Slurm; launcher=slurm is what it would advise.
+    # On a machine with Slurm, the warning recommends what launcher=slurm does.
     warnings.filterwarnings("ignore", "The `srun` command is available", module="lightning_fabric")
     pl.seed_everything(seed, workers=True, verbose=False)
 
 
 def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trainer:
+    """Build the Lightning Trainer of a run with its callbacks.
+
+    Args:
+        config: config of the run.
+        loggers: loggers that receive the metrics of each epoch.
+        folder: run folder.
+
+    Returns:
+        The Trainer.
+
+    Raises:
+        InputError: a value of `trainer` is invalid, or loggers are used without `callbacks.table`.
+        InstantiationException: the Trainer cannot be built for another reason.
+    """
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
         if config.trainer[key] is None or config.trainer[key] < 1:
-            raise InputError(f"trainer.{key} must be at least 1, found {config.trainer[key]}")
+            raise InputError(f"trainer.{key}", found=config.trainer[key], expected="at least 1")
     precision = str(config.trainer.precision)
-    if "16" in precision and not precision.startswith("bf16"):  # an overflow would be taken for a training that diverged
-        raise InputError(f"trainer.precision: found {precision}, in which gradients overflow; expected bf16-mixed or 32-true")
+    if "16" in precision and not precision.startswith("bf16"):  # the run would be reported as diverged
+        problem = "gradients overflow in this precision"
+        raise InputError("trainer.precision", problem, found=precision, expected="bf16-mixed or 32-true")
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     if config.get("search") is not None:
         callbacks.append(build(config.search))
     if loggers.loggers:
-        callbacks.append(LoggerCallback(loggers, _table(callbacks)))
+        table = next((callback for callback in callbacks if isinstance(callback, MetricsCSV)), None)
+        if table is None:
+            raise InputError("logger", "loggers read the rows of metrics.csv", expected="callbacks.table, which writes it")
+        callbacks.append(LoggerCallback(loggers, table))
     try:
         trainer = build(
             config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[AtomicCheckpointIO(), *cluster()]
         )
     except InstantiationException as error:
         if isinstance(error.__cause__, MisconfigurationException):
-            raise InputError(f"trainer: {error.__cause__}") from error
+            raise InputError("trainer", str(error.__cause__)) from error
         raise
     return trainer
 
 
-def _table(callbacks: Sequence[pl.Callback]) -> MetricsCSV:
-    found = next((one for one in callbacks if isinstance(one, MetricsCSV)), None)
-    if found is None:
-        raise InputError("logger: is told what metrics.csv says, and there is none without callbacks.table")
-    return found
-
-
 def cluster() -> list[SLURMEnvironment]:
-    """Where Slurm has started this process: Lightning learns of the others from it, and leaves signals to `LastCheckpoint`."""
+    """Return Lightning's plugin for Slurm if Slurm started this process, otherwise an empty list.
+
+    Lightning reads rank and number of processes from Slurm. `LastCheckpoint` handles the signals of Slurm.
+    """
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect() else []
 
 
-def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
-    checkpoint = latest(folder)
-    if checkpoint and trainer.is_global_zero:
-        said = "" if checkpoint.name == LAST else f"; {LAST} is damaged"
-        # It is where the run has begun.
-        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", module="pytorch_lightning")
-        echo(f"        goes on from checkpoints/{checkpoint.name}{said}")
+@contextmanager
+def _convert_errors() -> Iterator[None]:
+    """Convert errors of `Trainer.fit`: a misconfiguration to InputError, the exit after a signal to the signal's exception."""
     try:
-        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+        yield
     except MisconfigurationException as error:
-        raise InputError(" ".join(str(error).split())) from error
-    except SystemExit as error:  # how Lightning ends after a KeyboardInterrupt
+        raise InputError("trainer", str(error)) from error
+    except SystemExit as error:  # Lightning exits after a KeyboardInterrupt
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None
         raise
 
 
+def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
+    """Train a task. Training resumes from the newest undamaged checkpoint of the run folder if there is one.
+
+    Combinations of options that Lightning refuses raise InputError. A signal raises `Interrupted`.
+
+    Args:
+        trainer: Lightning Trainer of the run.
+        task: model with its loss and optimizer.
+        data: data set of the run.
+        folder: run folder.
+    """
+    checkpoint = latest(folder)
+    if checkpoint and trainer.is_global_zero:
+        damaged = "" if checkpoint.name == LAST else f"; {LAST} is damaged"
+        # The folder contains the checkpoints of this run.
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", module="pytorch_lightning")
+        echo(f"        resuming from checkpoints/{checkpoint.name}{damaged}")
+    with _convert_errors():
+        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+
+
 def check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:
-    """What Lightning would say with a traceback in the first step."""
+    """Check that gradients can be clipped; Lightning would raise an error with a traceback in the first step.
+
+    Args:
+        config: config of the run.
+        trainer: Lightning Trainer of the run.
+
+    Raises:
+        InputError: the optimizer is fused, and gradients are clipped in mixed precision.
+    """
     fused = OmegaConf.select(config, "model.optimizer.fused")
     if fused and trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision):
-        raise InputError(
-            "trainer.gradient_clip_val: a fused optimizer cannot clip in mixed precision; set optim.optimizer.fused=false"
-        )
+        problem, hint = "a fused optimizer cannot clip gradients in mixed precision", "Set optim.optimizer.fused=false."
+        raise InputError("trainer.gradient_clip_val", problem, found=trainer.gradient_clip_val, hint=hint)

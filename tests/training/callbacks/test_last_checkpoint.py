@@ -1,4 +1,4 @@
-"""A run that is ended at any moment and goes on is the run that was never ended, bit for bit."""
+"""Test that an interrupted and resumed run equals an uninterrupted run bit for bit."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ EPOCHS, STEPS = 8, 4
 
 
 class Batches(torch.utils.data.Dataset):
-    """Each a function of its number."""
+    """Make each batch from its number."""
 
     def __init__(self, steps):
         self.steps = steps
@@ -47,7 +47,7 @@ class Data(pl.LightningDataModule):
 
 
 class Small(Task):
-    """All that has a state: batch norm, dropout, momentum, a schedule that is stepped often; and what it has seen."""
+    """Contain everything with a state: batch norm, dropout, momentum, a schedule. `seen` lists all processed batches."""
 
     def __init__(self):
         torch.manual_seed(7)
@@ -73,11 +73,11 @@ class Small(Task):
 
 
 class Killed(BaseException):
-    """Nothing is written when it comes."""
+    """End a run without writing a checkpoint."""
 
 
 class Clock:
-    """Counts moments, and acts at one of them."""
+    """Count calls of hooks, and call `act` at the call with number `moment`."""
 
     def __init__(self, moment=None, act=None):
         self.moment, self.act, self.moments = moment, act, count()
@@ -97,7 +97,7 @@ class Ticks(pl.Callback):
 
 
 class LateTicks(Checkpoint, Ticks):
-    """Between those that write checkpoints."""
+    """Count moments between callbacks that write checkpoints."""
 
     def __init__(self, clock):
         self.on_train_epoch_end = self.on_train_end = clock.tick
@@ -112,7 +112,7 @@ def terminate():
 
 
 def run(folder, clock, minutes=0, **options):
-    """Train in this folder, from where it was left; what the task has seen."""
+    """Train in this folder, resuming from its checkpoint, and return the batches that the task processed."""
     folder.mkdir(exist_ok=True)
     task = Small()
     options = {"max_epochs": EPOCHS, "check_val_every_n_epoch": 1} | options
@@ -137,7 +137,7 @@ def run(folder, clock, minutes=0, **options):
 
 
 def timeless(value):
-    """Without what is measured by the clock."""
+    """Return a value without the columns that measure time."""
     if isinstance(value, dict):
         return {key: timeless(item) for key, item in value.items() if key not in MEASURED}
     return [timeless(item) for item in value] if isinstance(value, list) else value
@@ -173,7 +173,7 @@ def folders(tmp_path):
     return tmp_path / "whole", tmp_path / "run"
 
 
-def undisturbed(whole, folder, *arguments, **options):
+def uninterrupted(whole, folder, *arguments, **options):
     clock = Clock()
     seen = run(folder, clock, *arguments, **options)
     folder.rename(whole)
@@ -181,9 +181,9 @@ def undisturbed(whole, folder, *arguments, **options):
 
 
 def assert_ended_and_continued(folders, act, moments, minutes, options):
-    """At these moments, each in a run of its own."""
+    """Interrupt and resume one run per moment, and compare it with an uninterrupted run."""
     whole, folder = folders
-    expected, count = undisturbed(whole, folder, minutes, **options)
+    expected, count = uninterrupted(whole, folder, minutes, **options)
     for moment in range(count)[moments]:
         before = run(folder, Clock(moment, act), minutes, **options)
         after = run(folder, Clock(), minutes, **options)
@@ -212,7 +212,7 @@ def test_ended_at_every_moment(folders, options, act, minutes):
     assert_ended_and_continued(folders, act, slice(None), minutes, options)
 
 
-def test_schedule_and_early_stopping_act_in_these_runs(folders):
-    seen, _ = undisturbed(*folders)
+def test_schedule_and_early_stopping_are_active(folders):
+    seen, _ = uninterrupted(*folders)
     rates = {row.split(",")[3] for row in (folders[0] / "metrics.csv").read_text().splitlines()[1:]}
     assert len(rates) > 1 and 1 < seen[-1][0] + 1 < EPOCHS

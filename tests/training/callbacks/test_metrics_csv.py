@@ -1,4 +1,4 @@
-"""The columns of metrics.csv that are measured by the clock."""
+"""Test the columns of metrics.csv that measure time."""
 
 import time
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ from unbraid.training.callbacks.metrics_csv import MetricsCSV
 
 
 class Clock:
-    """Says what time it is."""
+    """Replace `time.monotonic` by the attribute `now`."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -34,7 +34,7 @@ def batches(table, clock, times, accumulate=1, first=0):
         table.on_train_batch_end(trainer(accumulate), MODULE, None, None, number)
 
 
-def test_the_pace_leaves_out_validation_and_the_wait_is_what_lies_between_batches(monkeypatch, tmp_path):
+def test_pace_and_wait_exclude_validation(monkeypatch, tmp_path):
     clock = Clock(monkeypatch)
     table = MetricsCSV()
     table.on_train_epoch_start(trainer(), MODULE)
@@ -47,7 +47,7 @@ def test_the_pace_leaves_out_validation_and_the_wait_is_what_lies_between_batche
     assert (tmp_path / "metrics.csv").read_text().splitlines()[0].startswith("epoch,step,seconds,")
 
 
-def test_steps_are_those_of_the_optimizer(monkeypatch, tmp_path):
+def test_accumulated_batches_count_as_one_step(monkeypatch, tmp_path):
     clock = Clock(monkeypatch)
     table = MetricsCSV()
     table.on_train_epoch_start(trainer(), MODULE)
@@ -56,7 +56,7 @@ def test_steps_are_those_of_the_optimizer(monkeypatch, tmp_path):
     assert (table.rows[0]["steps_per_second"], table.rows[0]["wait_share"]) == (0.5, 0)
 
 
-def test_an_epoch_that_goes_on_counts_what_was_before_and_not_what_was_between(monkeypatch, tmp_path):
+def test_resumed_epoch_excludes_the_interruption(monkeypatch, tmp_path):
     clock = Clock(monkeypatch)
     before = MetricsCSV()
     before.on_train_epoch_start(trainer(), MODULE)

@@ -1,4 +1,4 @@
-"""Pages of W&B that tests make: offline, by the real wandb, read back by its own reader."""
+"""Helpers that read the offline files of the real wandb with the reader of wandb."""
 
 import time
 
@@ -11,7 +11,7 @@ KEYS = ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_SWEEP_ID", "WAND
 
 @pytest.fixture(autouse=True)
 def _own_wandb(tmp_path, monkeypatch):
-    """Nobody's key, and nothing left in anybody's home."""
+    """Remove the user's settings of wandb, and keep its files out of the user's home folder."""
     for name in KEYS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -20,33 +20,33 @@ def _own_wandb(tmp_path, monkeypatch):
 
 
 def pages(folder):
-    """All records of each offline file of a run folder, the first one first; whole once the exit is recorded."""
+    """Return the records of each offline file of a run folder, in order. Each file must contain the exit."""
     return [whole(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
 
 
 def whole(path):
-    """Its records, once the exit is among them: the process ends a moment before the file does."""
-    for _ in range(100):
-        found = list(records(path))
-        if any("exit" in record for record in found):
-            return found
+    """Return the records of a file, once it contains the exit: wandb completes the file after the process of the run ends."""
+    for _ in range(600):
+        page = list(records(path))
+        if any("exit" in record for record in page):
+            return page
         time.sleep(0.1)
-    raise AssertionError(f"{path} has no exit: {[record['type'] for record in found]}")
+    raise AssertionError(f"{path} has no exit: {[record['type'] for record in page]}")
 
 
 def history(page):
-    """What was logged, by step."""
+    """Return the logged values by step."""
     return {record["history"]["item"]["_step"]: record["history"]["item"] for record in page if "history" in record}
 
 
 def header(page):
-    (found,) = (record["run"] for record in page if record["type"] == "run")
-    return found
+    (run,) = (record["run"] for record in page if record["type"] == "run")
+    return run
 
 
 def exit_code(page):
-    (found,) = (record["exit"].get("exit_code", 0) for record in page if "exit" in record)
-    return found
+    (code,) = (record["exit"].get("exit_code", 0) for record in page if "exit" in record)
+    return code
 
 
 def summary(page):

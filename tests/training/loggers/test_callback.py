@@ -1,4 +1,4 @@
-"""Telling loggers leaves training as it was."""
+"""Test that loggers do not change training."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -12,19 +12,19 @@ from unbraid.training.loggers.callback import LoggerCallback
 
 
 class Drawing:
-    """A logger that draws random numbers, and sees whether dropout is off."""
+    """Draw random numbers in each epoch, and record the modes of modules."""
 
     def __init__(self, module):
-        self.module, self.told = module, []
+        self.module, self.epochs = module, []
 
     def epoch(self, row, draws):
         torch.rand(3)
         self.draws = draws
-        self.told.append((row, [part.training for part in self.module.modules()]))
+        self.epochs.append((row, [part.training for part in self.module.modules()]))
 
 
 class Parts(Task):
-    """A task, one part of which is frozen."""
+    """Have one module in evaluation mode."""
 
     def __init__(self):
         super().__init__(None, None)
@@ -32,7 +32,7 @@ class Parts(Task):
         self.parts[1].eval()
 
 
-def tell(task, first, valid_loss=1.0):
+def end_epoch(task, first, valid_loss=1.0):
     loggers = Drawing(task)
     trainer = SimpleNamespace(
         is_global_zero=first, precision_plugin=SimpleNamespace(forward_context=nullcontext),
@@ -43,25 +43,25 @@ def tell(task, first, valid_loss=1.0):
     return loggers
 
 
-def test_neither_random_streams_nor_modes_are_changed():
+def test_random_streams_and_modes_are_restored():
     task = Parts()
     torch.manual_seed(0)
-    told = tell(task, first=True).told
+    epochs = end_epoch(task, first=True).epochs
     drawn = torch.rand(3)
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.rand(3))
-    assert told == [({"epoch": 1}, [False, False, False, False])]
+    assert epochs == [({"epoch": 1}, [False, False, False, False])]
     assert [part.training for part in task.modules()] == [True, True, True, False]
 
 
-def test_only_the_first_process_tells():
-    assert tell(Parts(), first=False).told == []
+def test_only_the_first_process_logs():
+    assert end_epoch(Parts(), first=False).epochs == []
 
 
 @pytest.mark.parametrize("damage", [lambda task: task.parts[1].weight.data.fill_(torch.nan), lambda task: None])
-def test_an_epoch_that_diverged_has_no_media(damage):
+def test_diverged_epoch_has_no_media(damage):
     task = Parts()
-    assert tell(task, first=True).draws
+    assert end_epoch(task, first=True).draws
     damage(task)
-    loggers = tell(task, first=True, valid_loss=torch.inf)
-    assert not loggers.draws and len(loggers.told) == 1
+    loggers = end_epoch(task, first=True, valid_loss=torch.inf)
+    assert not loggers.draws and len(loggers.epochs) == 1

@@ -1,4 +1,4 @@
-"""Pages by themselves: what a kill loses, who gets what, and where they lie."""
+"""Test the pages of W&B without training: killed runs, modes, failures, and paths in options."""
 
 import os
 import socket
@@ -76,28 +76,28 @@ KILLED = """
 
 
 def script(text, *words):
-    """In a process of its own, with a service of its own."""
+    """Run a program in a new process with a new wandb service."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(text), *map(str, words)],
         cwd=PROJECT, env=os.environ | {"WANDB_SERVICE": ""}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
-def test_what_a_kill_has_lost_is_sent_again_to_the_same_page(tmp_path):
+def test_epochs_lost_by_a_kill_are_resent(tmp_path):
     run = tmp_path / "run"
     assert script(KILLED, run).returncode == -9
-    kept = epochs_in(run)
-    assert {0, 1, 2} <= kept <= {0, 1, 2, 3, 4, 5}
+    on_disk = epochs_in(run)
+    assert {0, 1, 2} <= on_disk <= {0, 1, 2, 3, 4, 5}
     follow(run, [6])
     one, two = sorted(run.glob("wandb/offline-run-*/*.wandb"))
     second = whole(two)
     assert header(second)["run_id"] == header(list(records(one)))["run_id"] == page_id(RECORD)
-    assert [*history(second)] == [epoch for epoch in range(7) if epoch not in kept]
+    assert [*history(second)] == [epoch for epoch in range(7) if epoch not in on_disk]
     assert history(second)[6]["train/loss"] == 1 / 7 and "valid/loss" not in history(second)[6]
     assert epochs_in(run) == {*range(7)} and exit_code(second) == 0
 
 
-def test_two_runs_in_one_process_do_not_mix(tmp_path):
+def test_two_runs_in_one_process_are_separate(tmp_path):
     one, two = (Loggers([page()], None) for _ in range(2))
     follows = [
         loggers.following(lambda name=name: about(tmp_path / name, "12-00-00-sweep", started=name), lambda media: None)
@@ -116,24 +116,24 @@ def test_two_runs_in_one_process_do_not_mix(tmp_path):
     assert (exit_code(second), summary(second)["state"]) == (0, "done")
 
 
-def test_ctrl_c_is_an_interruption(tmp_path):
+def test_ctrl_c_sets_the_state_interrupted(tmp_path):
     loggers = Loggers([page()], None)
     with pytest.raises(KeyboardInterrupt), loggers.following(lambda: about(tmp_path / "run"), lambda media: None):
         raise KeyboardInterrupt
-    (found,) = pages(tmp_path / "run")
-    assert (exit_code(found), summary(found)["state"]) == (130, "interrupted")
+    (interrupted,) = pages(tmp_path / "run")
+    assert (exit_code(interrupted), summary(interrupted)["state"]) == (130, "interrupted")
 
 
-def test_a_page_is_that_of_its_run_for_ever(monkeypatch):
+def test_page_id_depends_on_the_first_start(monkeypatch):
     later = RECORD | {"started": "2026-02-02", "host": "b", "earlier": [{"host": "a", "started": "2026-01-01"}]}
     assert page_id(later) == page_id(RECORD) != page_id(RECORD | {"started": "2026-02-02"})
-    monkeypatch.setenv("WANDB_RUN_ID", "given")
-    assert page_id(RECORD) != "given"
+    monkeypatch.setenv("WANDB_RUN_ID", "agent")
+    assert page_id(RECORD) != "agent"
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
-    assert page_id(RECORD) == "given"  # W&B's agent waits for this one
+    assert page_id(RECORD) == "agent"
 
 
-def test_a_run_is_of_the_sweep_whose_ledger_lies_beside_it(tmp_path):
+def test_sweep_is_found_by_its_ledger(tmp_path):
     assert sweep_name(tmp_path / "12-00-00-sweep/0-unet") is None
     Ledger(tmp_path / "12-00-00-sweep", "s").open()
     assert sweep_name(tmp_path / "12-00-00-sweep/0-unet") == "12-00-00-sweep"
@@ -141,7 +141,7 @@ def test_a_run_is_of_the_sweep_whose_ledger_lies_beside_it(tmp_path):
 
 @pytest.fixture
 def silent_server():
-    """Takes connections and says nothing."""
+    """Accept connections without an answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
@@ -153,7 +153,7 @@ def nobody():
     return f"http://127.0.0.1:{port}"
 
 
-def test_a_server_that_does_not_answer_is_noticed(silent_server, nobody, monkeypatch):
+def test_missing_server_is_detected(silent_server, nobody, monkeypatch):
     assert takes_connections(silent_server) and not takes_connections(nobody)
     assert not takes_connections("http://no-such-host.invalid")
     monkeypatch.setenv("http_proxy", nobody)
@@ -162,7 +162,7 @@ def test_a_server_that_does_not_answer_is_noticed(silent_server, nobody, monkeyp
 
 @pytest.fixture
 def environment(monkeypatch):
-    """Sets variables that wandb reads once for each process; ends what pages are left open."""
+    """Set environment variables and restart wandb, which reads them once per process."""
 
     def set_all(**values):
         for name, value in values.items():
@@ -174,46 +174,49 @@ def environment(monkeypatch):
 
 
 def followed(mode, folder):
-    """One epoch."""
+    """Log one epoch, and return the page."""
     mine = page(mode)
     mine.open(about(folder))
     mine.epoch(0, {"epoch": 0}, [])
     mine.close("done")
-    (found,) = pages(folder)
-    return found
+    (logged,) = pages(folder)
+    return logged
 
 
-def test_auto_is_offline_where_nobody_answers(tmp_path, nobody, environment, capsys):
+def test_auto_is_offline_without_a_server(tmp_path, nobody, environment, capsys):
     environment(WANDB_API_KEY=KEY, WANDB_BASE_URL=nobody)
     assert [*history(followed("auto", tmp_path / "run"))] == [0]
-    assert f"wandb   offline, {nobody} does not answer; to upload it later: wandb sync" in capsys.readouterr().out
-    with pytest.raises(InputError, match=f"logger.wandb.mode=online: {nobody} does not answer; set it to auto or offline"):
+    out = capsys.readouterr().out
+    assert nobody in out and "wandb sync" in out
+    with pytest.raises(InputError) as error:
         followed("online", tmp_path / "run")
+    assert error.value.where == "logger.wandb.mode=online" and nobody in error.value.problem
 
 
-def test_auto_is_offline_where_the_answer_does_not_come(tmp_path, silent_server, environment, capsys):
+def test_auto_is_offline_after_a_timeout(tmp_path, silent_server, environment, capsys):
     environment(WANDB_API_KEY=KEY, WANDB_BASE_URL=silent_server)
     assert [*history(followed("auto", tmp_path / "run"))] == [0]
     out = capsys.readouterr().out
-    assert out.count("wandb   offline, ") == 1 and "wandb sync" in out
+    assert out.count("offline-run-") == 1
     assert not any(KEY in path.read_text(errors="ignore") for path in (tmp_path / "run").rglob("*") if path.is_file())
 
 
-def test_wandbs_own_switch_is_heard(tmp_path, environment, capsys):
+def test_environment_sets_offline_mode(tmp_path, environment, capsys):
     environment(WANDB_API_KEY=KEY, WANDB_MODE="offline")
     followed("auto", tmp_path / "run")
-    assert "wandb   offline, WANDB_MODE=offline; to upload it later" in capsys.readouterr().out
+    assert "WANDB_MODE=offline" in capsys.readouterr().out
 
 
-def test_wandbs_own_switch_turns_it_off(tmp_path, environment, capsys):
+def test_environment_disables_wandb(tmp_path, environment, capsys):
     environment(WANDB_MODE="disabled")
     mine = page("auto")
     mine.open(about(tmp_path / "run"))
     mine.epoch(0, {"epoch": 0}, [Medium("valid/audio/x", "x", tmp_path / "x.flac")])
     mine.close("done")
     assert not [*(tmp_path / "run").iterdir()]
-    assert capsys.readouterr() == ("wandb   is told nothing, WANDB_MODE=disabled\n", "")
-    followed("offline", tmp_path / "run")  # what the config says counts
+    captured = capsys.readouterr()
+    assert "WANDB_MODE=disabled" in captured.out and captured.err == ""
+    followed("offline", tmp_path / "run")  # a mode in the config has priority
 
 
 LOST = """
@@ -235,13 +238,13 @@ LOST = """
 """
 
 
-def test_training_goes_on_where_wandb_is_lost(tmp_path):
+def test_training_continues_if_wandb_is_killed(tmp_path):
     ended = script(LOST, tmp_path / "run")
     assert ended.returncode == 0 and "trained to the end" in ended.stdout, ended.stderr
-    assert ended.stderr.count("wandb   is lost, training goes on without it: ") == 1
+    assert ended.stderr.count("wandb   failed") == 1
 
 
-def test_places_are_left_out():
+def test_paths_in_a_config_are_redacted():
     tree = {"init": "/home/me/weights", "table": "~/songs.csv", "lr": 1e-3, "words": ["+init=/home/me/weights", "a=b"]}
     assert redact_paths(tree) == {
         "init": "…/weights",
@@ -251,7 +254,7 @@ def test_places_are_left_out():
     }
 
 
-def test_training_goes_on_where_a_file_has_vanished_or_a_disk_is_full(tmp_path, monkeypatch, capsys, environment):
+def test_training_continues_after_file_errors(tmp_path, monkeypatch, capsys, environment):
     gone = page()
     gone.open(about(tmp_path / "gone"))
     gone.epoch(0, {"epoch": 0}, [Medium("valid/pictures/x", "x", tmp_path / "x.png")])
@@ -260,7 +263,7 @@ def test_training_goes_on_where_a_file_has_vanished_or_a_disk_is_full(tmp_path, 
     monkeypatch.setattr(wandb, "Table", raising(OSError(28, "No space left on device")))
     full.result(Result(1, {}, [("song", "vocals", "uSDR", 1.0)], []))
     err = capsys.readouterr().err
-    assert err.count("wandb   is lost, training goes on without it: ") == 2
+    assert err.count("wandb   failed") == 2
     assert "x.png" in err and "No space left on device" in err
 
 
@@ -271,15 +274,16 @@ def raising(error):
     return call
 
 
-def test_what_wandb_itself_refuses_ends_the_run(tmp_path):
+def test_name_that_wandb_refuses_ends_the_run(tmp_path):
     mine = page()
     mine.project = "a/b"
-    with pytest.raises(InputError, match=r"logger\.wandb: Invalid project name 'a/b'"):
+    with pytest.raises(InputError) as error:
         mine.open(about(tmp_path / "run"))
+    assert error.value.where == "logger.wandb" and "a/b" in error.value.problem
 
 
 @pytest.mark.parametrize(
-    ("told", "left"),
+    ("text", "redacted"),
     [
         ("data.roots=[/home/me/x,/home/me/y/z]", "data.roots=[…/x,…/z]"),
         ("data.roots=[ /home/me/x/, '~/y' ]", "data.roots=[ …/x/, '…/y' ]"),
@@ -304,35 +308,28 @@ def test_what_wandb_itself_refuses_ends_the_run(tmp_path):
         ("model.net.channels=[2,4]", "model.net.channels=[2,4]"),
     ],
 )
-def test_places_are_left_out_wherever_they_stand(told, left):
-    assert redact_paths(told) == left
-    assert redact_paths({told: [told]}) == {left: [left]}
+def test_paths_in_options_are_redacted(text, redacted):
+    assert redact_paths(text) == redacted
+    assert redact_paths({text: [text]}) == {redacted: [redacted]}
 
 
-def test_the_command_that_uploads_can_be_typed(tmp_path, monkeypatch):
+def test_sync_command_is_quoted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert sync_command(tmp_path / "my run") == "wandb sync 'my run'/wandb/offline-run-*"
     assert sync_command(Path("/elsewhere/run")) == "wandb sync /elsewhere/run/wandb/offline-run-*"
 
 
-def test_media_are_capped(tmp_path, capsys):
+def test_media_size_is_limited(tmp_path, capsys):
     media = Media(every_n_epochs=2, clips=1, seconds=1, megabytes=0.001)
     assert [media.is_due(epoch, tmp_path) for epoch in range(4)] == [True, False, True, False]
     folder = media.folder(tmp_path, 0)
     folder.mkdir(parents=True)
     (folder / "clip.flac").write_bytes(bytes(1001))
-    assert not media.is_due(4, tmp_path) and "no more are made" in capsys.readouterr().out
+    assert not media.is_due(4, tmp_path) and "logger.media.megabytes" in capsys.readouterr().out
     assert not media.is_due(6, tmp_path) and capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"every_n_epochs": 0}, "every_n_epochs must be at least 1, found 0"),
-        ({"clips": -1}, "clips must be at least 0, found -1"),
-        ({"megabytes": 0}, "megabytes must be above 0, found 0"),
-    ],
-)
-def test_media_that_cannot_be_are_refused(options, sentence):
-    with pytest.raises(InputError, match=sentence):
-        Media(**({"every_n_epochs": 1, "clips": 1, "seconds": 1, "megabytes": 1} | options))
+@pytest.mark.parametrize(("option", "value"), [("every_n_epochs", 0), ("clips", -1), ("megabytes", 0)])
+def test_invalid_media_options_are_refused(option, value):
+    with pytest.raises(InputError, match=option):
+        Media(**({"every_n_epochs": 1, "clips": 1, "seconds": 1, "megabytes": 1} | {option: value}))

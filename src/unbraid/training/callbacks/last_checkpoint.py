@@ -1,8 +1,8 @@
-"""Runs that go on where they were ended, as if they had not been: checkpoints with all that Lightning's own leave out.
+"""Resume interrupted runs bit for bit: checkpoints with the state that Lightning's own checkpoints do not contain.
 
-What is drawn at random needs no state: data, augmentation, corruption and dropout are functions of seed, epoch and batch.
-What remains is written where Lightning (2.6) starts again exactly: after a batch that ends an optimizer step and is not
-followed by a validation, and after everything else in an epoch. Amid a validation or accumulated gradients nothing is written.
+Random numbers need no state, since data, augmentation, corruption and dropout are functions of seed, epoch and batch.
+Checkpoints are written at points from which Lightning (2.6) resumes exactly. These are the end of an epoch, and the end of an
+optimizer step that no validation follows. No checkpoint is written during a validation or while gradients are accumulated.
 """
 
 import time
@@ -19,54 +19,59 @@ from unbraid.training.checkpoints import is_whole
 from unbraid.training.interruption import Interruption
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-KEY = "resumption"  # of what is added to Lightning's checkpoints
+KEY = "resumption"  # key of the state that is added to Lightning's checkpoints
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a run folder that training can go on from; None where there is none."""
+    """Return the newest undamaged checkpoint of a run folder, `last.ckpt` or `previous.ckpt`; None if there is no such file."""
     return next((path for name in (LAST, PREVIOUS) if is_whole(path := folder / "checkpoints" / name)), None)
 
 
 class LastCheckpoint(Checkpoint):
-    """`checkpoints/last.ckpt` after every epoch and, within one, every few minutes; the one before is `previous.ckpt`.
+    """Write `checkpoints/last.ckpt` after every epoch and every few minutes. The replaced file becomes `previous.ckpt`.
 
-    SIGINT, SIGTERM and SIGUSR1 end training with `Interrupted` after the batch in which the first process hears one, with
-    the checkpoint written; a second signal ends it at once, and so does the first one during a validation.
+    A signal such as SIGINT or SIGTERM ends training after the current batch: the checkpoint is written, then `Interrupted` is
+    raised. A second signal, or a signal during a validation, ends training at once.
 
     Args:
-        minutes: within an epoch; 0 after every step.
+        minutes: time between two checkpoints within an epoch, in minutes; 0 writes one after every optimizer step.
+
+    Raises:
+        InputError: `minutes` is negative.
     """
 
     def __init__(self, minutes: float) -> None:
         if minutes < 0:
-            raise InputError(f"minutes must be at least 0, found {minutes}")
+            raise InputError("minutes", found=minutes, expected="at least 0")
         self.seconds, self.saved = 60 * minutes, time.monotonic()
         self.interruption = Interruption()
-        self.metrics: dict[str, torch.Tensor] = {}  # the latest, of the checkpoint that the run goes on from
-        self.group: Any = None  # of all processes, on the CPU: a GPU would have to be waited for
+        self.metrics: dict[str, torch.Tensor] = {}  # latest metrics of the checkpoint from which the run resumes
+        self.group: Any = None  # group of all processes on the CPU, since an exchange on GPUs waits for their computations
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Removes what a kill has left half-written."""
+        """Delete incomplete checkpoints that a killed process left in the folder."""
         self.folder = Path(trainer.default_root_dir) / "checkpoints"
         if trainer.is_global_zero:
             for partial in self.folder.glob(".partial-*.ckpt"):
                 partial.unlink()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restore the metrics and replace the signal handlers."""
         trainer.callback_metrics.update(self.metrics)
         if not trainer.fit_loop.restarted_mid_epoch:
-            # With a limit of steps Lightning would take the end of an epoch for a part of it.
+            # Otherwise Lightning with `max_steps` resumes within the finished epoch.
             trainer.fit_loop.epoch_loop.restarting = False
         if trainer.world_size > 1:
             self.group = torch.distributed.new_group(backend="gloo")
-        # Lightning listens too, since a moment ago, and makes the processes wait for each other inside its handler. When it
-        # is done it puts those handlers back that it has found.
-        self.interruption.listen()
+        # Lightning has just installed its own handlers, in which processes wait for each other. After training it restores the
+        # handlers that it replaced.
+        self.interruption.install()
         self.interruption.waits, self.saved = True, time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Write a checkpoint if one is due. After a signal, write a checkpoint and raise `Interrupted`."""
         due, signum = self._agreed(trainer, time.monotonic() - self.saved >= self.seconds)
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return
@@ -76,25 +81,29 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(signum)
 
     def _agreed(self, trainer: pl.Trainer, due: bool) -> tuple[bool, int]:
-        """Whether a checkpoint is due and which signal was heard, in any of the processes."""
+        """Return whether a checkpoint is due in any process, and the signal that any process received, 0 without a signal."""
         if trainer.world_size == 1:
-            return due, self.interruption.heard
-        state = torch.tensor([due, self.interruption.heard])
+            return due, self.interruption.signum
+        state = torch.tensor([due, self.interruption.signum])
         torch.distributed.all_reduce(state, torch.distributed.ReduceOp.MAX, group=self.group)
         return bool(state[0]), int(state[1])
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise `Interrupted` if a signal has arrived. Signals during the validation are raised at once."""
         self.interruption.waits = False
-        if self.interruption.heard:
-            raise Interrupted(self.interruption.heard)
+        if self.interruption.signum:
+            raise Interrupted(self.interruption.signum)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Delay signals again until the end of a batch."""
         self.interruption.waits = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write a checkpoint."""
         self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise `Interrupted` if a signal has arrived. Later signals are raised at once."""
         self.interruption.waits = False
         _, signum = self._agreed(trainer, False)
         if signum:
@@ -105,40 +114,50 @@ class LastCheckpoint(Checkpoint):
         self.saved = time.monotonic()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the latest metrics, the number of processes and `should_stop` to a checkpoint."""
         metrics = {name: value.detach().clone() for name, value in trainer.callback_metrics.items()}
         checkpoint[KEY] = {"should_stop": trainer.should_stop, "metrics": metrics, "processes": trainer.world_size}
         for epochs in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
             if epochs["processed"] == epochs["ready"]:
-                epochs["completed"] = epochs["processed"]  # Lightning counts it a moment later
+                epochs["completed"] = epochs["processed"]  # Lightning counts the epoch after this call
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """InputError where another number of processes, or an older version, wrote the checkpoint."""
+        """Restore the state that `on_save_checkpoint` added.
+
+        Args:
+            trainer: Lightning Trainer of the run.
+            pl_module: task of the run.
+            checkpoint: content of the checkpoint.
+
+        Raises:
+            InputError: an older version, or another number of processes, wrote the checkpoint.
+        """
         if KEY not in checkpoint:
-            raise InputError(f"{trainer.ckpt_path}: is of a version that wrote no checkpoints to go on from")
-        own = checkpoint[KEY]
-        if own["processes"] != trainer.world_size:
-            raise InputError(
-                f"trainer.devices: the run was begun by {own['processes']} processes, found {trainer.world_size}; "
-                "it can go on with as many as before"
-            )
-        trainer.should_stop, self.metrics = own["should_stop"], own["metrics"]
+            problem = "this version cannot resume the checkpoint"
+            raise InputError(trainer.ckpt_path, problem, expected=f"the key '{KEY}'", hint="Start a new run with resume=never.")
+        state = checkpoint[KEY]
+        if state["processes"] != trainer.world_size:
+            problem, processes = "a run resumes with the same number of processes", state["processes"]
+            raise InputError("trainer.devices", problem, found=trainer.world_size, expected=str(processes))
+        trainer.should_stop, self.metrics = state["should_stop"], state["metrics"]
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
-                state = checkpoint["callbacks"][callback.state_key]
-                _move(state, str(callback.dirpath))
-                callback.current_score = state["current_score"]  # which it writes and does not read
+                best = checkpoint["callbacks"][callback.state_key]
+                _move(best, str(callback.dirpath))
+                callback.current_score = best["current_score"]  # Lightning saves this value but does not restore it
 
 
 def _ends_epoch(trainer: pl.Trainer, batch_idx: int) -> bool:
-    """Or is followed by a validation in its middle."""
+    """Return whether a batch is the last one of an epoch or is followed by a validation."""
     validates = isinstance(trainer.val_check_batch, int) and (batch_idx + 1) % trainer.val_check_batch == 0
     return validates or trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps
 
 
 def _move(state: dict[str, Any], folder: str) -> None:
-    """Set the paths in the state of a `ModelCheckpoint` to files of a folder: the run was moved, or is a stranger's.
+    """Set the paths in the state of a `ModelCheckpoint` to files in a folder.
 
-    Lightning deletes what such a path names when a better checkpoint comes.
+    Lightning deletes the file at such a path when a better checkpoint is saved. The paths are wrong if the run was moved, and
+    cannot be trusted if another person made the run.
     """
     state["dirpath"] = folder
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):

@@ -1,4 +1,4 @@
-"""Callbacks that every task shares."""
+"""Callbacks that write `metrics.csv` and show a progress bar."""
 
 import math
 import os
@@ -14,60 +14,71 @@ from pytorch_lightning.utilities import rank_zero_only
 from unbraid.runs.files import atomic_write
 from unbraid.runs.text import write_csv
 
-# Columns of metrics.csv that are measured by the clock, or of the machine.
+# Columns of metrics.csv that depend on the machine.
 MEASURED = ("seconds", "steps_per_second", "wait_share", "gpu_memory_gb")
 
 
 class MetricsCSV(pl.Callback):
-    """`metrics.csv` in the run folder: one row per epoch, written at once, so that a kill loses nothing.
+    """Write one row per epoch to `metrics.csv` in the run folder. Each row is written when its epoch ends.
 
-    Beside what the task logs: `seconds` of the epoch; `steps_per_second` of training, validation left out; `wait_share`, which
-    share of training was spent until batches lay ready; on a GPU `gpu_memory_gb`, the most that was allocated so far.
+    A row contains all values that the task logs, and these columns:
+
+    - `seconds`: duration of the epoch.
+    - `steps_per_second`: optimizer steps per second of training, without validation.
+    - `wait_share`: share of the training time in which the process waited for batches.
+    - `gpu_memory_gb`: largest GPU memory so far, in GB; only on a GPU.
     """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.started = self.marked = time.monotonic()
         self.waited = self.trained = 0.0  # seconds of this epoch
-        self.steps = 0.0
+        self.steps = 0.0  # optimizer steps of this epoch
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the rows, and the seconds of the current epoch."""
         return {"rows": self.rows, "seconds": {"epoch": time.monotonic() - self.started, "waited": self.waited}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the rows, and the seconds of the interrupted epoch."""
         self.rows, spent = state_dict["rows"], state_dict["seconds"]
         self.started, self.waited = time.monotonic() - spent["epoch"], spent["waited"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.marked = time.monotonic()  # of an epoch that goes on in its middle
+        """Do not count the time before training as waiting, if training resumes within an epoch."""
+        self.marked = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start to measure an epoch."""
         self.started = self.marked = time.monotonic()
         self.waited = self.trained = 0.0
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Count the time since the previous batch as waiting."""
         self.waited += time.monotonic() - self.marked
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Count the optimizer steps and the training time of the epoch."""
         now = time.monotonic()
         self.trained, self.marked = now - self.started, now
         self.steps = (batch_idx + 1) / trainer.accumulate_grad_batches
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the row of the epoch and write the file."""
         row: dict[str, Any] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "seconds": round(time.monotonic() - self.started, 3),
         }
-        for optimizer in trainer.optimizers:  # none where the weights have a closed form
+        for optimizer in trainer.optimizers:  # empty if the model is fitted in closed form
             row["lr"] = optimizer.param_groups[0]["lr"]
         row |= self._pace() | _memory(pl_module.device)
-        # Names without a stage are for the progress bar.
+        # Names without a stage, such as `loss`, are values of the progress bar.
         row |= {name: value.item() for name, value in sorted(trainer.callback_metrics.items()) if "/" in name}
-        row = {name: "" if math.isnan(value) else value for name, value in row.items()}  # undefined stays empty
+        row = {name: "" if math.isnan(value) else value for name, value in row.items()}  # empty cell: undefined
         self.rows.append(row)
         self._write(Path(trainer.default_root_dir) / "metrics.csv")
 
@@ -90,15 +101,19 @@ def _memory(device: torch.device) -> dict[str, float]:
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's with the loss of the last step; it ends its line when a run ends early, so that what is said next has one."""
+    """Show Lightning's progress bar with the loss of the last step.
+
+    If an exception ends the run, the bar ends its line, so that the error message starts on a new line.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.last: Any = None  # what the last step returned
-        if os.environ.get("TQDM_DISABLE"):  # which Lightning does not ask for
+        self.outputs: Any = None  # return value of the last training step
+        if os.environ.get("TQDM_DISABLE"):  # Lightning does not read this variable
             self.disable()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the bar, also if training resumes within an epoch."""
         super().on_train_start(trainer, pl_module)
         if trainer.fit_loop.restarted_mid_epoch:
             self.on_train_epoch_start(trainer, pl_module)
@@ -106,14 +121,17 @@ class ProgressBar(TQDMProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.last = outputs
+        """Advance the bar."""
+        self.outputs = outputs
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        loss = {"loss": self.last["loss"].item()} if self.last else {}  # moved only when it is shown
+        """Return the values that the bar shows. The loss is read from the GPU only here, when the bar is drawn."""
+        loss = {"loss": self.outputs["loss"].item()} if self.outputs else {}
         return super().get_metrics(trainer, pl_module) | loss
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """End the line of the bar."""
         for bar in (self._val_progress_bar, self._train_progress_bar):
             if bar is not None:
                 bar.close()

@@ -1,4 +1,8 @@
-"""Layers of a deep autoencoder trained one by one before they are trained together."""
+"""Greedy layer-wise pretraining of deep autoencoders.
+
+Source: Hinton & Salakhutdinov, Science 2006. Each layer is trained here as a shallow autoencoder (Bengio et al., NIPS 2006)
+instead of a restricted Boltzmann machine.
+"""
 
 from functools import partial
 from typing import Any
@@ -9,34 +13,41 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from unbraid.nets.autoencoders import DenseAutoencoder
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, check_counts
 
 
 class GreedyPretraining(pl.Callback):
-    """Before training each layer, the lowest first, learns to rebuild what the layers below make of the data.
+    """Train the layers of a dense autoencoder one after another, before they are trained together.
 
-    In the spirit of Hinton & Salakhutdinov (Science 2006), with a shallow autoencoder where they have a restricted Boltzmann
-    machine (Bengio et al., NIPS 2006). A run that goes on from a checkpoint has it behind it.
+    Each layer, the lowest first, learns to reconstruct the output of the layers below it. A resumed run skips pretraining.
 
     Args:
-        epochs: of each layer.
+        epochs: number of pretraining epochs of each layer, at least 1.
     """
 
     def __init__(self, epochs: int) -> None:
-        if epochs < 1:
-            raise InputError(f"epochs of pre-training must be at least 1, found {epochs}")
+        check_counts(epochs=epochs)
         self.epochs = epochs
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """InputError where the network is not one of dense layers."""
+        """Pretrain all layers.
+
+        Args:
+            trainer: Lightning Trainer of the run.
+            pl_module: task with the autoencoder.
+
+        Raises:
+            InputError: the model is not an autoencoder with dense layers.
+        """
         task: Any = pl_module
         net = getattr(task, "net", None)
         if not isinstance(net, DenseAutoencoder):
-            raise InputError("callbacks.pretraining: is for autoencoders of dense layers: model=ae, deep_ae or vae")
+            problem, expected = "only autoencoders with dense layers can be pretrained", "model=ae, deep_ae or vae"
+            raise InputError("callbacks.pretraining", problem, found=type(net or task).__name__, expected=expected)
         if trainer.ckpt_path is None:
             for depth in range(len(net.encoder)):
                 self._train(trainer, task, net, depth)
-            # Every process has seen its own part of the data.
+            # Each process was trained on its own part of the data; all continue with the weights of the first one.
             net.load_state_dict(trainer.strategy.broadcast(net.state_dict()))
 
     def _train(self, trainer: pl.Trainer, task: Any, net: DenseAutoencoder, depth: int) -> None:
@@ -46,17 +57,17 @@ class GreedyPretraining(pl.Callback):
         name = f"pre-training layer {depth + 1} of {len(net.encoder)}"
         epochs = range(depth * self.epochs, (depth + 1) * self.epochs)
         for epoch in tqdm(epochs, name, unit="epoch", leave=False, disable=not trainer.is_global_zero):
-            # Each has an order of its own, which is a function of this number. The trainer counts none of them.
+            # The order of the data is a function of this number. The Trainer does not count these epochs.
             loader.sampler.position = partial(_start_of, epoch)
             for batch in loader:
-                there = data.on_after_batch_transfer(trainer.strategy.batch_to_device(batch), 0)
+                moved = data.on_after_batch_transfer(trainer.strategy.batch_to_device(batch), 0)
                 with torch.no_grad():
-                    items = net.encode(task.features.vectors(task.features.items(there)[0]), depth)
+                    items = net.encode(task.features.vectors(task.features.items(moved)[0]), depth)
                 optimizer.zero_grad()
                 functional.mse_loss(net.rebuild_layer(items, depth), items).backward()
                 optimizer.step()
 
 
 def _start_of(epoch: int) -> tuple[int, int]:
-    """As `unbraid.data.sampler.epoch_position`."""
+    """Return epoch and step in the form of `unbraid.data.sampler.epoch_position`."""
     return epoch, 0

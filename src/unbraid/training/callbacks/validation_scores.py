@@ -1,4 +1,4 @@
-"""Scores under a protocol while a run trains."""
+"""Scores of whole validation tracks under a protocol, measured during training."""
 
 import time
 from typing import Any
@@ -7,51 +7,62 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, check_counts
 from unbraid.scoring.protocols import Protocol, SourceGroup
 from unbraid.scoring.tables import summarise
 from unbraid.scoring.track_records import TrackScores
 from unbraid.tasks.separation import SeparationBatch, SeparationTask
+from unbraid.training.processes import gather
 
 
 class ValidationScores(pl.Callback):
-    """Scores the whole validation tracks every few epochs, and says how much of the time that took.
+    """Score the validation tracks every few epochs.
 
-    Logs `valid/<measure>/<target>` and `valid/scoring_share`: seconds of scoring to all since the last scores or the start.
+    Logs `valid/<measure>/<target>` and `valid/scoring_share`. The latter is the share of the time since the previous scores, or
+    since the start of training, that was spent on scoring.
 
     Args:
-        protocol: its rate and channels are those of the network.
-        every_n_epochs: of which the last one ends in scores.
+        protocol: protocol of the scores. Its sample rate and channels must be null or those of the separator.
+        every_n_epochs: number of epochs from one scoring to the next, at least 1.
     """
 
     def __init__(self, protocol: Protocol, every_n_epochs: int) -> None:
-        if every_n_epochs < 1:
-            raise InputError(f"every_n_epochs must be at least 1, found {every_n_epochs}")
+        check_counts(every_n_epochs=every_n_epochs)
         self.protocol, self.every_n_epochs = protocol, every_n_epochs
         self.tracks: list[TrackScores] = []
-        self.finite = True  # estimates of the tracks so far
-        self.seconds, self.since = 0.0, time.monotonic()
-        self.spent = 0.0  # since the last scores, before the checkpoint that the run goes on from
+        self.finite = True  # whether all estimates of this epoch are finite
+        self.seconds, self.since = 0.0, time.monotonic()  # scoring time since the moment `since`
+        self.spent = 0.0  # seconds between the previous scores and the checkpoint from which the run resumes
         self.logged: dict[str, float] = {}
-        self.source_group: SourceGroup | None = None
+        self.source_group: SourceGroup  # set when training starts
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the latest scores, and the seconds since then."""
         return {"logged": self.logged, "seconds": time.monotonic() - self.since}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the latest scores, and the seconds since then."""
         self.logged, self.spent = state_dict["logged"], state_dict["seconds"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """InputError where the protocol does not fit the run, before it trains."""
-        assert isinstance(pl_module, SeparationTask)
+        """Check that the protocol fits the model before training starts.
+
+        Args:
+            trainer: Lightning Trainer of the run.
+            pl_module: task with the separator.
+
+        Raises:
+            InputError: the model is not a separator, or the protocol has another sample rate or number of channels.
+        """
+        if not isinstance(pl_module, SeparationTask):
+            raise InputError("callbacks.scores", "validation scores need a separator", hint="Use callbacks=default.")
         separator, weights = pl_module.separator, trainer.datamodule.target_weights()  # type: ignore[attr-defined]
-        own = (separator.sample_rate, separator.channels)
-        self.protocol = self.protocol.at(*own)
-        if self.protocol.format != own:
-            raise InputError(
-                f"callbacks.scores.protocol: scores at {self.protocol.format[0]} Hz with {self.protocol.format[1]} channels, "
-                f"but while training at the network's {own[0]} Hz with {own[1]}; set both to null"
-            )
+        audio_format = (separator.sample_rate, separator.channels)
+        self.protocol = self.protocol.at(*audio_format)
+        if self.protocol.format != audio_format:
+            found, expected = ("{} Hz, {} channels".format(*each) for each in (self.protocol.format, audio_format))
+            problem, hint = "not the audio format of the separator", "Set its sample_rate and channels to null."
+            raise InputError("callbacks.scores.protocol", problem, found=found, expected=expected, hint=hint)
         self.source_group = self.protocol.source_group(separator.targets, weights)
         self.since = time.monotonic() - self.spent
 
@@ -62,32 +73,32 @@ class ValidationScores(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
+        """Score one track if scores are due in this epoch."""
         if self._is_due(trainer):
             start = time.monotonic()
             self.finite = self.finite and bool(outputs.isfinite().all())
-            if self.finite:  # else training has diverged, which the task says at the end of the epoch
+            if self.finite:  # otherwise training has diverged, and the task ends the run after this epoch
                 self.tracks.append(self._score(batch, outputs))
             self.seconds += time.monotonic() - start
 
     def _score(self, batch: SeparationBatch, estimates: Tensor) -> TrackScores:
-        """Of one whole track; what targets leave of the mixture is the reference of the rest."""
-        assert self.source_group is not None
+        """Score one whole track. The residual of the true targets is the reference of the estimated residual."""
         mixture, targets = batch.mixture[0].double(), batch.sources[0].double()
         references, made = (self.source_group.estimates(signals, mixture) for signals in (targets, estimates.double()))
         return TrackScores(self.protocol.score(references, made, self.source_group.names), mixture.shape[-1], ())
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the scores of all tracks; in epochs without scoring log NaN."""
         if self._is_due(trainer):
             self.logged = self._summary(trainer) | {"valid/scoring_share": self.seconds / (time.monotonic() - self.since)}
             self.tracks, self.finite, self.seconds, self.since = [], True, 0.0, time.monotonic()
         else:
-            self.logged = dict.fromkeys(self.logged, torch.nan)  # Lightning would show the last ones again
+            self.logged = dict.fromkeys(self.logged, torch.nan)  # otherwise Lightning repeats the previous scores
         for name, value in self.logged.items():
             pl_module.log(name, value, rank_zero_only=True)
 
     def _summary(self, trainer: pl.Trainer) -> dict[str, float]:
-        assert self.source_group is not None
-        parts = _gathered((self.tracks, self.finite), trainer.world_size)
+        parts = gather((self.tracks, self.finite), trainer.world_size)
         targets = self.source_group.names[: len(self.source_group.names) - self.source_group.has_rest]
         names = {f"valid/{measure}/{target}": (target, measure) for target in targets for measure in self.protocol.measures}
         if not all(finite for _, finite in parts):
@@ -95,12 +106,3 @@ class ValidationScores(pl.Callback):
         summary = summarise([track for tracks, _ in parts for track in tracks], self.protocol)
         values = {name: summary[target][measure][self.protocol.tracks] for name, (target, measure) in names.items()}
         return {name: torch.nan if value is None else value for name, value in values.items()}
-
-
-def _gathered(mine: Any, world_size: int) -> list[Any]:
-    """What each process has."""
-    if world_size == 1:
-        return [mine]
-    parts: list[Any] = [None] * world_size
-    torch.distributed.all_gather_object(parts, mine)
-    return parts

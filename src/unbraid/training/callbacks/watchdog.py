@@ -1,4 +1,4 @@
-"""A run that no longer moves says where it stands, and ends."""
+"""Watchdog callback: end a training process that makes no progress."""
 
 import faulthandler
 from typing import Any
@@ -7,38 +7,46 @@ import pytorch_lightning as pl
 
 from unbraid.runs.errors import InputError
 
-STDERR = 2
+STDERR = 2  # file descriptor
 
 
 class Watchdog(pl.Callback):
-    """Ends a process in which no batch of training or validation is done for a while, with the stacks of its threads.
+    """End the process if no training or validation batch ends within a time limit.
 
-    Processes of a run that wait for each other for ever stand still all at once, so that each of them says where. The last
-    checkpoint stays: the same command goes on from it.
+    Before the process ends, it prints the stack of each thread on standard error. In a deadlock every process of the run
+    reaches the limit and prints its stacks. The last checkpoint stays on disk, and the same command resumes the run from it.
 
     Args:
-        minutes: without a batch.
+        minutes: longest time without a finished batch, in minutes.
+
+    Raises:
+        InputError: `minutes` is not above 0.
     """
 
     def __init__(self, minutes: float) -> None:
         if minutes <= 0:
-            raise InputError(f"minutes must be above 0, found {minutes}")
+            raise InputError("minutes", found=minutes, expected="a number above 0")
         self.seconds = 60 * minutes
 
-    def _wait(self) -> None:
+    def _restart_timer(self) -> None:
         faulthandler.dump_traceback_later(self.seconds, exit=True, file=STDERR)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._wait()
+        """Start the timer."""
+        self._restart_timer()
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
-        self._wait()
+        """Restart the timer."""
+        self._restart_timer()
 
     def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
-        self._wait()
+        """Restart the timer."""
+        self._restart_timer()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Cancel the timer."""
         faulthandler.cancel_dump_traceback_later()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Cancel the timer, since saving files after an exception may take longer than a batch."""
         faulthandler.cancel_dump_traceback_later()

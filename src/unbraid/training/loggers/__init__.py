@@ -1,4 +1,4 @@
-"""Who is told how a run goes, beside `metrics.csv`: W&B and TensorBoard, all under the same keys."""
+"""Loggers that copy the rows of `metrics.csv` to other tools: Weights & Biases and TensorBoard, all with the same keys."""
 
 from unbraid.training.loggers.logger import About, Logger, Loggers
 from unbraid.training.loggers.media import Media

@@ -1,36 +1,39 @@
-"""How loggers hear of an epoch."""
+"""Callback that passes the metrics of each epoch to the loggers."""
+
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from unbraid.tasks.task import Task
 from unbraid.training.callbacks.metrics_csv import MetricsCSV
 from unbraid.training.loggers.logger import Loggers
 
 
 class LoggerCallback(pl.Callback):
-    """Tells loggers each row of `metrics.csv`, with media that draw nothing from the random streams of training.
+    """Pass each row of `metrics.csv` to the loggers, with audio and pictures if they are due.
 
-    An epoch in which training has diverged has no media; the task ends the run a moment later.
+    The media do not change training: random number generators and the modes of modules are restored afterwards. An epoch in
+    which training diverged has no media; the task ends the run after it.
 
     Args:
-        loggers: those of the run.
-        table: that writes the rows, a callback before this one.
+        loggers: loggers of the run.
+        table: callback that writes the rows. It must precede this callback in the Trainer's list.
     """
 
     def __init__(self, loggers: Loggers, table: MetricsCSV) -> None:
         self.loggers, self.table = loggers, table
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Pass the latest row to the loggers, in the first process only."""
         if not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, Task)
-        training = {module: module.training for module in pl_module.modules()}
-        cuda = [pl_module.device] if pl_module.device.type == "cuda" else []
-        pl_module.eval()
+        task: Any = pl_module  # a `Task`
+        training = {module: module.training for module in task.modules()}
+        cuda = [task.device] if task.device.type == "cuda" else []
+        task.eval()
         try:
             with torch.random.fork_rng(devices=cuda), trainer.precision_plugin.forward_context():
-                self.loggers.epoch(self.table.rows[-1], draws=pl_module.non_finite() is None)
+                self.loggers.epoch(self.table.rows[-1], draws=task.non_finite() is None)
         finally:
-            for module, was in training.items():
-                module.training = was
+            for module, was_training in training.items():
+                module.training = was_training

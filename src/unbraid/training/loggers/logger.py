@@ -1,7 +1,7 @@
-"""What every logger is, and all those of a run together.
+"""Base class of loggers, and the group of all loggers of a run.
 
-`metrics.csv` is the record of truth: a logger is sent its rows, one for each epoch, and a run that goes on sends again what a
-logger has lost when the run was killed.
+`metrics.csv` is the complete record of a run. A logger receives each of its rows once. If a logger lost rows because the run
+was killed, it receives them again when the run resumes.
 """
 
 from abc import ABC, abstractmethod
@@ -21,14 +21,14 @@ ScoreRow = tuple[str, str, str, float | None]  # track, target, measure, value
 
 @dataclass(frozen=True)
 class About:
-    """What a logger is told of a run at its start.
+    """Store the description of a run that loggers receive at its start.
 
     Args:
-        folder: of the run.
-        record: its `run.json`.
-        config: resolved, without paths.
-        facts: what else is known of it, by name.
-        sweep: name of the sweep it belongs to, if it does.
+        folder: run folder.
+        record: content of the run's `run.json`.
+        config: resolved config, without paths of this machine.
+        facts: further values by name, such as the number of parameters.
+        sweep: name of the sweep that the run belongs to; None if the run belongs to no sweep.
     """
 
     folder: Path
@@ -40,13 +40,13 @@ class About:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run has come to.
+    """Store the test results of a run.
 
     Args:
-        step: the epoch after the last one.
-        figures: `test/<measure>/<target>`, in the statistic of the protocol.
+        step: number of the last epoch plus 1.
+        figures: values by `test/<measure>/<target>`, with the statistic of the protocol over the tracks.
         rows: scores of each track.
-        pictures: that testing has left.
+        pictures: pictures that the test wrote.
     """
 
     step: int
@@ -56,70 +56,96 @@ class Result:
 
     @property
     def by_measure(self) -> dict[str, list[float]]:
-        """Scores of the tracks in which they are defined, by `<measure>/<target>`."""
-        found: dict[str, list[float]] = {}
+        """Defined scores of all tracks, by `<measure>/<target>`."""
+        scores: dict[str, list[float]] = {}
         for _, target, measure, value in self.rows:
             if value is not None:
-                found.setdefault(f"{measure}/{target}", []).append(value)
-        return found
+                scores.setdefault(f"{measure}/{target}", []).append(value)
+        return scores
 
 
 class Logger(ABC):
-    """Told by the first process of a run how it goes."""
+    """Receive metrics, media and results of a run, in its first process."""
 
-    def check(self) -> None:  # noqa: B027  # most have nothing to say
-        """Before the run has a folder; InputError where it cannot be told."""
+    def check(self) -> None:  # noqa: B027  # most loggers have nothing to check
+        """Check the options before the run folder is created. Options that cannot be used raise InputError."""
 
     @abstractmethod
     def open(self, run: About) -> set[int]:
-        """Begin, or go on with the same run; the epochs that are there already."""
+        """Start to log a run, or resume logging.
+
+        Args:
+            run: description of the run.
+
+        Returns:
+            Numbers of the epochs that are already logged.
+        """
 
     @abstractmethod
     def epoch(self, number: int, figures: Figures, media: Sequence[Medium]) -> None:
-        """What an epoch came to; epochs come in order."""
+        """Log one epoch. Epochs arrive in order.
+
+        Args:
+            number: number of the epoch, from 0.
+            figures: values by column of `metrics.csv`.
+            media: audio files and pictures of the epoch.
+        """
 
     @abstractmethod
     def result(self, result: Result) -> None:
-        """Once, after the test."""
+        """Log the test results. Called once, after the test."""
 
     @abstractmethod
     def close(self, state: State) -> None:
-        """Always, last."""
+        """End the log. Called last, also after an error."""
 
 
 class Loggers:
-    """Those of a run; each of them is told each epoch once.
+    """Pass the metrics and results of a run to all of its loggers.
 
     Args:
-        loggers: see `Logger`.
-        media: what they are shown; None: nothing.
+        loggers: loggers of the run.
+        media: options of the clips that are logged during training; None: no clips.
     """
 
     def __init__(self, loggers: Sequence[Logger], media: Media | None) -> None:
         self.loggers, self.media = list(loggers), media if loggers else None
         self.sent: dict[Logger, set[int]] = {}
         self.folder = Path()
-        self.draw: Callable[[Path], None] | None = None  # leaves what is heard and seen now in a folder
-        self.state: State = "failed"  # until `ended` says something else
+        self.draw: Callable[[Path], None] | None = None  # writes audio and pictures of the current weights to a folder
+        self.state: State = "failed"  # until `ended` sets another state
 
     @classmethod
     def of(cls, parts: Mapping[str, Any]) -> "Loggers":
-        """From what the config names."""
-        found = [part for part in parts.values() if isinstance(part, Logger)]
-        return cls(found, next((part for part in parts.values() if isinstance(part, Media)), None))
+        """Return the loggers and media options that the config group `logger` contains.
+
+        Args:
+            parts: built objects by key of the config. Objects of other classes are ignored.
+
+        Returns:
+            Group of all loggers.
+        """
+        loggers = [part for part in parts.values() if isinstance(part, Logger)]
+        return cls(loggers, next((part for part in parts.values() if isinstance(part, Media)), None))
 
     def check(self) -> None:
-        """See `Logger.check`."""
+        """Check the options of all loggers, see `Logger.check`."""
         for logger in self.loggers:
             logger.check()
 
     @contextmanager
     def following(self, about: Callable[[], About], clips: Callable[[Media], Callable[[Path], None]]) -> Iterator[None]:
-        """All of them are open in this block, with what was sent before, and closed with the state in which it ends.
+        """Open all loggers for the block, send them the rows that they lack, and close them with the final state of the run.
 
         Args:
-            about: the run; called where anybody wants to know.
-            clips: from what is wanted to what draws it.
+            about: function that returns the description of the run; called only if there are loggers.
+            clips: function from media options to a function that writes clips to a folder.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            KeyboardInterrupt: raised again if it ends the block; the state is then `interrupted`.
         """
         self.state = "failed"
         with ExitStack() as stack:
@@ -133,7 +159,7 @@ class Loggers:
                 raise
 
     def _open(self, about: About, stack: ExitStack) -> None:
-        """With what they have not been sent yet."""
+        """Open all loggers and send them the earlier epochs of the run that they lack."""
         self.folder = about.folder
         for logger in self.loggers:
             stack.callback(lambda logger=logger: logger.close(self.state))  # type: ignore[misc]
@@ -142,11 +168,11 @@ class Loggers:
             self._send({name: float(value) for name, value in row.items() if value})
 
     def epoch(self, row: Mapping[str, Any], draws: bool = True) -> None:
-        """Send a row of `metrics.csv` to every logger, and draw media that are due.
+        """Write media if they are due, and send a row of `metrics.csv` to every logger.
 
         Args:
-            row: values by column; undefined ones are empty.
-            draws: whether media can be drawn, since training has not diverged.
+            row: values by column; an undefined value is an empty string.
+            draws: whether media can be made; False if training has diverged.
         """
         figures = {name: float(value) for name, value in row.items() if value != ""}
         number = int(figures["epoch"])
@@ -156,17 +182,18 @@ class Loggers:
 
     def _send(self, row: Figures) -> None:
         number = int(row["epoch"])
-        shown = media_of(self.media.folder(self.folder, number), "valid") if self.media else []
+        media = media_of(self.media.folder(self.folder, number), "valid") if self.media else []
         for logger in self.loggers:
             if number not in self.sent[logger]:
                 self.sent[logger].add(number)
-                logger.epoch(number, row, shown)
+                logger.epoch(number, row, media)
 
     def result(self, scores: Mapping[str, Any]) -> None:
-        """What `scores.json` holds."""
+        """Send the content of `scores.json` to every logger."""
         if not self.loggers:
             return
-        own = {f"test/{measure}/{target}": value for (target, measure), value in figures(scores).items() if value is not None}
+        defined = {key: value for key, value in figures(scores).items() if value is not None}
+        summary = {f"test/{measure}/{target}": value for (target, measure), value in defined.items()}
         rows = [
             (track, target, measure, value)
             for track, targets in scores["tracks"].items()
@@ -174,10 +201,10 @@ class Loggers:
             for measure, value in measures.items()
         ]
         step = max((int(row["epoch"]) for row in epochs(self.folder)), default=-1) + 1
-        found = Result(step, own, rows, media_of(self.folder / "pictures", "test") if self.media else [])
+        result = Result(step, summary, rows, media_of(self.folder / "pictures", "test") if self.media else [])
         for logger in self.loggers:
-            logger.result(found)
+            logger.result(result)
 
     def ended(self, state: State) -> None:
-        """How the block of `following` is about to end."""
+        """Set the state with which the loggers are closed at the end of the block of `following`."""
         self.state = state

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, in `tensorboard/` of the run folder."""
+"""TensorBoard logger: event files in `tensorboard/` of the run folder."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -19,7 +19,11 @@ EPOCH = "epoch"
 
 
 class TensorBoard(Logger):
-    """Written out after every epoch, so that a kill loses nothing."""
+    """Write metrics and media to TensorBoard's event files. The files are flushed after every epoch.
+
+    Raises:
+        ModuleNotFoundError: the package tensorboard is not installed.
+    """
 
     writer: "SummaryWriter"
 
@@ -28,44 +32,61 @@ class TensorBoard(Logger):
             raise ModuleNotFoundError("needs the package tensorboard: pip install 'unbraid[tensorboard]'")
 
     def open(self, run: About) -> set[int]:
+        """Open a new event file.
+
+        Args:
+            run: description of the run.
+
+        Returns:
+            Numbers of the epochs in earlier event files of the run.
+        """
         from torch.utils.tensorboard import SummaryWriter
 
         folder = run.folder / "tensorboard"
-        there = _epochs(folder) if folder.is_dir() else set()
+        logged = _epochs(folder) if folder.is_dir() else set()
         self.writer = SummaryWriter(str(folder))
-        return there
+        return logged
 
     def epoch(self, number: int, figures: Figures, media: Sequence[Medium]) -> None:
+        """Write the scalars and media of an epoch; its number is the step.
+
+        Args:
+            number: number of the epoch, from 0.
+            figures: values by name.
+            media: audio files and pictures.
+        """
         for name, value in figures.items():
             self.writer.add_scalar(name, value, number)
-        self._show(media, number)
+        self._add_media(media, number)
         self.writer.flush()
 
     def result(self, result: Result) -> None:
+        """Write the test scores as scalars, their distribution over tracks as histograms, and the pictures."""
         for name, value in result.figures.items():
             self.writer.add_scalar(name, value, result.step)
         for name, values in result.by_measure.items():
             self.writer.add_histogram(f"test/tracks/{name}", np.array(values), result.step)
-        self._show(result.pictures, result.step)
+        self._add_media(result.pictures, result.step)
 
     def close(self, state: State) -> None:
+        """Close the event file."""
         if hasattr(self, "writer"):
             self.writer.close()
 
-    def _show(self, media: Sequence[Medium], step: int) -> None:
+    def _add_media(self, media: Sequence[Medium], step: int) -> None:
         from matplotlib.image import imread
 
-        for one in media:
-            tag = f"{one.key}/{one.caption}"
-            if one.kind == "audio":
-                (samples,), rate = audio.read(one.path)
+        for medium in media:
+            tag = f"{medium.key}/{medium.caption}"
+            if medium.kind == "audio":
+                (samples,), rate = audio.read(medium.path)
                 self.writer.add_audio(tag, samples.mean(axis=0), step, sample_rate=rate)
             else:
-                self.writer.add_image(tag, imread(one.path)[..., :3], step, dataformats="HWC")
+                self.writer.add_image(tag, imread(medium.path)[..., :3], step, dataformats="HWC")
 
 
 def _epochs(folder: Path) -> set[int]:
-    """Those that event files hold."""
+    """Return the numbers of the epochs in the event files of a folder."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events: Any = EventAccumulator(str(folder), {"scalars": 0, "images": 1, "audio": 1, "histograms": 1}).Reload()

@@ -1,7 +1,7 @@
-"""A page of Weights & Biases for each run: scalars, audio, pictures, tables; online, or in a file that is uploaded later.
+"""Weights & Biases logger: one page per run with scalars, audio, pictures and tables, online or in a file for a later upload.
 
-The page is the run's for ever: its id follows from the run's identity and its first start, so that a run that goes on continues
-its own. wandb's file loses its tail when a process is killed; what a page lacks is read from it and sent again, see `Loggers`.
+The id of the page is computed from the identity and the first start of the run, so that a resumed run continues its own page.
+The file of wandb lacks the last epochs if the process was killed. They are sent again when the run resumes, see `Loggers`.
 """
 
 import json
@@ -28,22 +28,27 @@ from unbraid.training.loggers.media import Medium
 
 Mode = Literal["auto", "online", "offline"]
 EXIT_CODES = {"done": 0, "pruned": 0, "interrupted": 130}
-PATIENCE = 0.8  # seconds in which a server must take a connection
-FLUSH_SECONDS = 2.0  # what a kill loses of the file, at most
-FINISH_SECONDS = 60.0  # in which what is left is uploaded at the end; the file has it anyway
-LONGEST_PROJECT, NOT_IN_PROJECTS, LONGEST_TAG = 128, "/\\#?%:", 64  # as wandb has it
-AGENT = "WANDB_SWEEP_ID"  # set where W&B's own agent has started this process
+CONNECT_SECONDS = 0.8  # time limit of a connection to the server
+FLUSH_SECONDS = 2.0  # a kill loses at most the last seconds of the file
+FINISH_SECONDS = 60.0  # time limit of the upload at the end; the file stays on disk
+LONGEST_PROJECT, NOT_IN_PROJECTS, LONGEST_TAG = 128, "/\\#?%:", 64  # limits of wandb
+AGENT = "WANDB_SWEEP_ID"  # environment variable that is set if an agent of W&B started this process
 
 
 class Wandb(Logger):
-    """A run's page.
+    """Log a run to its page at Weights & Biases.
 
     Args:
-        project: of W&B.
-        entity: user or team; None: the account's own.
-        tags: more than model and data.
-        mode: `auto`: online where there is an API key and the server takes a connection within a second, otherwise offline.
-        init_timeout: seconds to wait for the server's answer.
+        project: name of the project at W&B.
+        entity: user or team; None: the default of the account.
+        tags: further tags of the page, after the names of model and data.
+        mode: `online`, `offline` or `auto`. `auto` is online if there is an API key and the server accepts a connection within
+            a second.
+        init_timeout: time limit of the server's first answer, in seconds.
+
+    Raises:
+        InputError: `init_timeout` is below 1.
+        ModuleNotFoundError: the package wandb is not installed.
     """
 
     def __init__(self, project: str, entity: str | None, tags: Sequence[str], mode: Mode, init_timeout: float) -> None:
@@ -51,66 +56,78 @@ class Wandb(Logger):
             raise ModuleNotFoundError("needs the package wandb: pip install 'unbraid[wandb]'")
         _check_names(project, tags)
         if init_timeout < 1:
-            raise InputError(f"init_timeout must be at least 1 second, found {init_timeout}")
+            raise InputError("init_timeout", found=init_timeout, expected="at least 1 second")
         self.project, self.entity, self.tags, self.mode, self.init_timeout = project, entity, list(tags), mode, init_timeout
         self.run: Any = None
 
     def check(self) -> None:
-        """That `mode=online` can be."""
-        if self.mode == "online" and (offline := why_offline()):
-            raise self._not_online(offline)
+        """Check that W&B can be used online if `mode=online`. A missing API key or server raises InputError."""
+        if self.mode == "online":
+            self._check_online(why_offline())
 
     def open(self, run: About) -> set[int]:
-        """InputError where `mode=online` cannot be."""
+        """Open the page, offline if `mode` requires or allows it. If `mode=online` fails, this raises InputError.
+
+        Args:
+            run: description of the run.
+
+        Returns:
+            Numbers of the epochs that the page already contains.
+        """
         self.folder = run.folder
-        there = epochs_in(run.folder)
+        logged = epochs_in(run.folder)
         if self.mode == "auto" and is_disabled():
-            echo("wandb   is told nothing, WANDB_MODE=disabled", flush=True)
-            return there
-        offline = "as asked for" if self.mode == "offline" else why_offline()
+            echo("wandb   off, WANDB_MODE=disabled", flush=True)
+            return logged
+        offline = "logger.wandb.mode=offline" if self.mode == "offline" else why_offline()
         if offline is None:
             offline = self._begin(run, "online")
         if offline is not None:
-            if self.mode == "online":
-                raise self._not_online(offline)
+            self._check_online(offline)
             if reason := self._begin(run, "offline"):
-                self._lose(reason)
-                return there
-        self._say(offline)
-        return there if offline is not None else {*range(self.run.step)}  # the server knows what it has
+                self._give_up(reason)
+                return logged
+        if offline is None:
+            echo(f"wandb   {self.run.url}", flush=True)
+            return {*range(self.run.step)}  # epochs on the server
+        echo(f"wandb   offline, {offline}; to upload it later: {sync_command(self.folder)}", flush=True)
+        return logged
 
     def epoch(self, number: int, figures: Figures, media: Sequence[Medium]) -> None:
-        self._log(lambda: {**figures, **_shown(media)}, number)
+        """Log the scalars and media of an epoch."""
+        self._log(lambda: {**figures, **_media(media)}, number)
 
     def result(self, result: Result) -> None:
+        """Log the test scores as scalars, table and histograms, and the pictures."""
         self._log(lambda: _row(result), result.step)
 
     def close(self, state: State) -> None:
+        """Write the state of the run to the page and wait for the upload."""
         if self.run is not None:
-            with self._unless_it_is_gone():
+            with self._giving_up():
                 self.run.summary["state"] = state
                 self.run.finish(exit_code=EXIT_CODES.get(state, 1))
 
     def _log(self, row: Callable[[], dict[str, Any]], step: int) -> None:
-        """What is made of files, and leaves some, may fail as well as what is sent."""
+        """Log a row. The row is built within the `with` block, since reading media files can fail, too."""
         if self.run is not None:
-            with self._unless_it_is_gone():
+            with self._giving_up():
                 self.run.log(row(), step=step, commit=True)
 
     @contextmanager
-    def _unless_it_is_gone(self) -> Iterator[None]:
-        """Training goes on without W&B: what its process does not take is said once, and sent when the run goes on."""
+    def _giving_up(self) -> Iterator[None]:
+        """Continue training without W&B if wandb fails. The missing epochs are sent when the run resumes."""
         try:
             yield
         except failures() as error:
-            self._lose(in_line(error))
+            self._give_up(in_line(error))
 
-    def _lose(self, reason: str) -> None:
+    def _give_up(self, reason: str) -> None:
         self.run = None
-        echo(f"wandb   is lost, training goes on without it: {reason}", file=sys.stderr, flush=True)
+        echo(f"wandb   failed, training continues without it: {reason}", file=sys.stderr, flush=True)
 
     def _begin(self, run: About, mode: Literal["online", "offline"]) -> str | None:
-        """The reason for which it cannot be, if so."""
+        """Open the page. Return the reason if this fails, otherwise None."""
         import wandb
 
         try:
@@ -121,16 +138,16 @@ class Wandb(Logger):
             )  # fmt: skip
         except wandb.errors.UsageError as error:
             wandb.teardown()
-            raise InputError(f"logger.wandb: {in_line(error)}") from error
+            raise InputError("logger.wandb", in_line(error)) from error
         except failures() as error:
-            wandb.teardown()  # or its process would hold the run's id
+            wandb.teardown()  # ends the process of wandb, which otherwise blocks the id of the run
             return in_line(error)
         self.run.define_metric("epoch")
         self.run.define_metric("*", step_metric="epoch")
         return None
 
     def _settings(self) -> Any:
-        """Without what W&B would gather of itself: the command line, paths, the user's name, and what is printed."""
+        """Return settings that keep wandb from uploading the command line, paths, the user's name and printed text."""
         import wandb
 
         return wandb.Settings(
@@ -138,26 +155,24 @@ class Wandb(Logger):
             silent=True, console="off", save_code=False, disable_git=True, disable_job_creation=True, x_disable_meta=True,
         )  # fmt: skip
 
-    @staticmethod
-    def _not_online(reason: str) -> InputError:
-        return InputError(f"logger.wandb.mode=online: {reason}; set it to auto or offline")
-
-    def _say(self, offline: str | None) -> None:
-        if offline is None:
-            echo(f"wandb   {self.run.url}", flush=True)
-        else:
-            echo(f"wandb   offline, {offline}; to upload it later: {sync_command(self.folder)}", flush=True)
+    def _check_online(self, reason: str | None) -> None:
+        """Raise InputError if `mode=online` and there is a reason why W&B cannot be used online."""
+        if self.mode == "online" and reason:
+            raise InputError("logger.wandb.mode=online", reason, hint="Set it to auto or offline.")
 
 
 def is_disabled() -> bool:
-    """Whether W&B is switched off, by `WANDB_MODE` or its own settings."""
+    """Return whether W&B is disabled by the environment variable `WANDB_MODE` or by the settings of wandb."""
     import wandb
 
     return bool(wandb.setup(wandb.Settings(silent=True)).settings.mode == "disabled")
 
 
 def why_offline() -> str | None:
-    """None where W&B can be reached: there is an API key, and the server takes connections; decided within a second."""
+    """Return the reason why W&B cannot be used online; None if there is an API key and the server accepts connections.
+
+    The function returns within about a second.
+    """
     import wandb
     from wandb.sdk.lib.wbauth import read_netrc_auth
 
@@ -174,29 +189,36 @@ def why_offline() -> str | None:
 
 
 def page_id(record: Mapping[str, Any]) -> str:
-    """Of the run that a `run.json` is of, wherever its folder lies; W&B's agent gives its own runs theirs."""
-    if AGENT in os.environ and (given := os.environ.get("WANDB_RUN_ID")):
-        return given
+    """Return the page id of a run. It does not change if the run folder is moved. An agent of W&B sets the id of its runs.
+
+    Args:
+        record: content of the run's `run.json`.
+
+    Returns:
+        Id of the page.
+    """
+    if AGENT in os.environ and (agent_id := os.environ.get("WANDB_RUN_ID")):
+        return agent_id
     first = (record.get("earlier") or [record])[0]
     return f"{record['identity']}-{digest([first.get('host'), first.get('started')])[:8]}"
 
 
 def sync_command(folder: Path) -> str:
-    """That uploads all that lies offline in a run folder, in order."""
+    """Return the shell command that uploads all offline files of a run folder, in order."""
     here = Path.cwd()
-    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    return f"wandb sync {shlex.quote(str(shown))}/wandb/offline-run-*"
+    path = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    return f"wandb sync {shlex.quote(str(path))}/wandb/offline-run-*"
 
 
 def takes_connections(url: str) -> bool:
-    """Whether the server of an address, or the proxy before it, does within a second; names are looked up within it too."""
+    """Return whether a server, or the proxy for its address, accepts a connection within a second, name lookup included."""
     address = urlsplit(getproxies().get(urlsplit(url).scheme, url))
     port = address.port or (443 if address.scheme == "https" else 80)
     answers: list[bool] = []
 
     def connect() -> None:
         try:
-            socket.create_connection((address.hostname or "", port), timeout=PATIENCE).close()
+            socket.create_connection((address.hostname or "", port), timeout=CONNECT_SECONDS).close()
         except OSError:
             answers.append(False)
         else:
@@ -204,12 +226,12 @@ def takes_connections(url: str) -> bool:
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(CONNECT_SECONDS)
     return answers == [True]
 
 
 def epochs_in(folder: Path) -> set[int]:
-    """Those that the offline files of a run folder hold."""
+    """Return the numbers of the epochs in the offline files of a run folder."""
     return {
         int(record["history"]["item"]["epoch"])
         for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))
@@ -219,7 +241,7 @@ def epochs_in(folder: Path) -> set[int]:
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
-    """What a `.wandb` file holds, as wandb's own reader says; as far as it can be read."""
+    """Yield the readable records of a `.wandb` file, in the JSON form that the `wandb` program prints."""
     reader = Path(sys.executable).with_name("wandb")
     command = [str(reader) if reader.is_file() else shutil.which("wandb") or "wandb", "leet", "inspect", "--json", str(path)]
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -228,48 +250,45 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _config(run: About) -> dict[str, Any]:
-    """What was run and with what; no paths."""
-    record, carried = run.record, ("identity", "choices", "commit", "code", "versions", "host")
-    own = {key: record[key] for key in carried if key in record} | {"overrides": sweep_overrides(record["overrides"])}
-    own["arm"] = arm(redact_paths(record["overrides"]))
-    config: dict[str, Any] = redact_paths({**run.config, "run": own | dict(run.facts)})
+    """Return the config of the page: the run's config, with parts of `run.json` under `run`, without paths of this machine."""
+    record, keys = run.record, ("identity", "choices", "commit", "code", "versions", "host")
+    parts = {key: record[key] for key in keys if key in record} | {"overrides": sweep_overrides(record["overrides"])}
+    parts["arm"] = arm(redact_paths(record["overrides"]))
+    config: dict[str, Any] = redact_paths({**run.config, "run": parts | dict(run.facts)})
     return config
 
 
 def _check_names(project: str, tags: Sequence[str]) -> None:
-    """As wandb does, which would only say so once there is a run."""
-    if not project:
-        raise InputError("project is empty, expected a name")
-    if len(project) > LONGEST_PROJECT or {*project} & {*NOT_IN_PROJECTS}:
-        raise InputError(
-            f"project must have at most {LONGEST_PROJECT} characters and none of {NOT_IN_PROJECTS}, found {project!r}"
-        )
-    wrong = [tag for tag in tags if not 1 <= len(tag) <= LONGEST_TAG]
-    if wrong:
-        raise InputError(f"tags must have 1 to {LONGEST_TAG} characters each, found {wrong[0]!r}")
+    """Check project and tags before the run folder is created; wandb checks them later."""
+    if not 1 <= len(project) <= LONGEST_PROJECT or {*project} & {*NOT_IN_PROJECTS}:
+        expected = f"1 to {LONGEST_PROJECT} characters, without {NOT_IN_PROJECTS}"
+        raise InputError("project", "not a name of a W&B project", found=repr(project), expected=expected)
+    for tag in tags:
+        if not 1 <= len(tag) <= LONGEST_TAG:
+            raise InputError("tags", "not a tag of W&B", found=repr(tag), expected=f"1 to {LONGEST_TAG} characters")
 
 
 def _row(result: Result) -> dict[str, Any]:
     import wandb
 
-    row: dict[str, Any] = {**result.figures, **_shown(result.pictures)}
+    row: dict[str, Any] = {**result.figures, **_media(result.pictures)}
     if result.rows:
         row["test/tracks"] = wandb.Table(["track", "target", "measure", "score"], [list(row) for row in result.rows])
     return row | {f"test/histogram/{name}": wandb.Histogram(values) for name, values in result.by_measure.items()}
 
 
-def _shown(media: Sequence[Medium]) -> dict[str, list[Any]]:
+def _media(media: Sequence[Medium]) -> dict[str, list[Any]]:
     import wandb
 
     makers = {"audio": wandb.Audio, "pictures": wandb.Image}
-    found: dict[str, list[Any]] = {}
-    for one in media:
-        found.setdefault(one.key, []).append(makers[one.kind](str(one.path), caption=one.caption))
-    return found
+    by_key: dict[str, list[Any]] = {}
+    for medium in media:
+        by_key.setdefault(medium.key, []).append(makers[medium.kind](str(medium.path), caption=medium.caption))
+    return by_key
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """What wandb raises where its process, a server or a disk fails."""
+    """Return the exception classes that wandb raises if its process, a server or a disk fails."""
     import wandb
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
@@ -280,5 +299,5 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def in_line(error: BaseException) -> str:
-    """What it says, in a line."""
+    """Return the message of an exception in one line of at most 200 characters; its class name if the message is empty."""
     return " ".join(str(error).split())[:200] or type(error).__name__

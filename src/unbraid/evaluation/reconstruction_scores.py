@@ -1,0 +1,142 @@
+"""Measure the errors of reconstructed test data: squared error and signal-to-noise ratio of feature vectors."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unbraid.models.features import Features
+from unbraid.runs.config import versions
+from unbraid.scoring.tables import statistics_of
+from unbraid.tasks.reconstruction import ReconstructionTask
+
+MEASURES = ("error", "SNR")
+
+
+@dataclass
+class Unit:
+    """Store the vectors of one source of one track, or of one image.
+
+    Args:
+        track: name of the track; None for images.
+        label: name of the source, or label of the image.
+        clean: true vectors, [M, D].
+        versions: reconstructed and other versions of the vectors, [M, D] each, by name of the row.
+    """
+
+    track: str | None
+    label: str
+    clean: Tensor
+    versions: Mapping[str, Tensor]
+
+    def measures(self, row: str) -> dict[str, float | None]:
+        """Return the measures of one version.
+
+        Args:
+            row: name of the version.
+
+        Returns:
+            `error`: squared error of a vector, averaged over all vectors. `SNR`: signal-to-noise ratio of the features in dB;
+            None for silence.
+        """
+        clean = self.clean.double()
+        error = (self.versions[row].double() - clean).square().sum()
+        signal = float(clean.square().sum())
+        snr = 10 * math.log10(signal / max(float(error), signal * 1e-12)) if signal else None
+        return {"error": float(error) / len(clean), "SNR": snr}
+
+
+def units_of(
+    features: Features, track: str | None, clean: Tensor, patches: Mapping[str, Tensor], labels: Tensor, names: Sequence[str]
+) -> Iterator[Unit]:
+    """Yield one unit per source of a track, or one per image.
+
+    Args:
+        features: features of the autoencoder.
+        track: name of the track; None for images.
+        clean: true patches of the batch.
+        patches: versions of the patches, by name of the row.
+        labels: number of each patch's label or source.
+        names: names of the labels or sources, by their number.
+
+    Yields:
+        Units of the batch.
+
+    Shape:
+        clean [N, C, H, W], patches [N, C, H, W] each, labels [N].
+    """
+    groups = [labels == n for n in labels.unique()] if track is not None else [torch.tensor([i]) for i in range(len(labels))]
+    for group in groups:
+        label = names[int(labels[group][0])]
+        yield Unit(
+            track, label, features.vectors(clean[group]).cpu(),
+            {row: features.vectors(version[group]).cpu() for row, version in patches.items()},
+        )  # fmt: skip
+
+
+def scores_of(
+    task: ReconstructionTask, units: Sequence[Unit], rows: Sequence[str], pca_components: int | None
+) -> dict[str, Any]:
+    """Return the content of `scores.json`.
+
+    Args:
+        task: tested autoencoder.
+        units: vectors of all images, or of all sources of all tracks.
+        rows: names of the versions that are scored.
+        pca_components: number of components of the PCA; None without PCA.
+
+    Returns:
+        Statistics of each row, and measures of each track.
+    """
+    measured = {row: [unit.measures(row) for unit in units] for row in rows}
+    images = task.features.kind == "images"
+    names = ["images"] if images else sorted({unit.label for unit in units})
+    members = {name: [n for n, unit in enumerate(units) if images or unit.label == name] for name in names}
+    summaries = {
+        row: {name: {m: statistics_of([values[n][m] for n in members[name]]) for m in MEASURES} for name in names}
+        for row, values in measured.items()
+    }
+    tracks: dict[str, dict[str, Any]] = {}
+    for unit, measures in zip(units, measured["rebuilt"], strict=True):
+        if unit.track is not None:
+            tracks.setdefault(unit.track, {})[unit.label] = measures
+    return {
+        "protocol": {
+            "name": "reconstruction",
+            "vectors": f"{task.features.kind} of {task.features.vector_size} numbers",
+            "corruption": repr(task.corruption),
+            "pca_components": pca_components,
+        },
+        "code_size": task.net.code_size,
+        "summary": summaries.pop("rebuilt"),
+        **summaries,
+        "tracks": tracks,
+        "versions": versions(),
+    }
+
+
+def report(scores: Mapping[str, Any], label: str) -> str:
+    """Return scores as a table.
+
+    Args:
+        scores: content of `scores.json`.
+        label: label of the row of the autoencoder.
+
+    Returns:
+        Table as text.
+    """
+    corrupted, components = scores.get("corrupted"), scores["protocol"]["pca_components"]
+    rows = {label: scores["summary"]}
+    rows |= {f"PCA, {components} components": scores["pca"]} if "pca" in scores else {}
+    rows |= {"the corrupted input": corrupted} if corrupted else {}
+    lines = []
+    for name in scores["summary"]:
+        n = scores["summary"][name]["error"]["n"]
+        lines.append(f"{f'{name} (mean of {n}, squared error of a vector)':<52}{'error':>10}{'SNR (dB)':>10}")
+        for row, summary in rows.items():
+            error, snr = (summary[name][measure]["mean"] for measure in MEASURES)
+            lines.append(f"  {row:<50}{error:>10.3f}{'–' if snr is None else f'{snr:.2f}':>10}")
+    return "\n".join(lines)
