@@ -57,7 +57,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 def _row(size: int, scores: list[Scores]) -> dict[str, Any]:
     """Return the row of one code size. Errors are means over the sources of a run, then over the runs."""
-    errors, pca_errors = ([fmean(s["error"]["mean"] for s in run[key].values()) for run in scores] for key in ("summary", "pca"))
+    errors, pca_errors = (
+        [fmean(s["error"]["mean"] for s in run[key].values()) for run in scores] for key in ("summary", "pca")
+    )
     below = sum(error < pca_error for error, pca_error in zip(errors, pca_errors, strict=True))
     deviation = stdev(errors) if len(errors) > 1 else 0.0
     return dict(zip(COLUMNS, (size, fmean(errors), deviation, fmean(pca_errors), below, len(scores)), strict=True))

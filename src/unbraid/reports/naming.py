@@ -38,7 +38,9 @@ def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], fol
     """
     typed = [[word for word in words if _key(word) not in UNNAMED] for words in overrides]
     common = set.intersection(*map(set, typed)) if len(typed) > 1 else set(typed[0]) - {f"model={models[0]}"}
-    different = [[word for word in words if word not in common and _key(word).split(".")[-1] not in PATH_KEYS] for words in typed]
+    different = [
+        [word for word in words if word not in common and _key(word).split(".")[-1] not in PATH_KEYS] for words in typed
+    ]
     if all(len(words) == 1 for words in different) and len({_key(words[0]) for words in different}) == 1:
         different = [[_short(words[0])] for words in different]
     names = [" ".join(words) or model for words, model in zip(different, models, strict=True)]

@@ -220,7 +220,7 @@ def _reason_missing(folder: Path, record: Mapping[str, Any], has_scores: bool) -
         return f"failed: {record.get('error', 'without an error message')}"
     if state == "running":
         done = len(epochs(folder))
-        return f"still running, {done} epoch{'s' * (done != 1)} done" if is_held(folder) else "was interrupted"
+        return f"still running, {done} epoch{'s' * (done != 1)} done" if is_held(folder) else "was killed while it ran"
     if state == "done":
         return "has no scores of separated tracks" if has_scores else "is done, but its scores.json is missing"
     return {"queued": "has not started"}.get(state, str(state))
