@@ -2,13 +2,13 @@
 
     python scripts/bench/transfer.py [run=RUN] [voice=vocals]
 
-RUN is the folder of an instrument that was trained on `data=demo_leads`. Without it, a tiny instrument is trained first, on a few
-generated tracks. That takes about a minute, and its scores are poor.
+RUN is the folder of an instrument that was trained on `data=demo_leads`. Without it, a tiny instrument is trained first, on a
+few generated tracks. That takes about a minute, and its scores are poor.
 
 The voice of each test track is transferred as `scripts/transfer.py` does it. Two results are measured:
 
-- Melody: the pitch of the output is estimated. Its error is the median distance to the requested pitch in cents, over the points
-  that are voiced in both.
+- Melody: the pitch of the output is estimated. Its error is the median distance to the requested pitch in cents, over the
+  points that are voiced in both.
 - Timbre: a classifier decides between voice and instrument at each point. Its feature is the spectral centroid in octaves above
   the pitch. Each class is a Gaussian that is fitted to the training tracks. The classifier is applied to the voice, the
   instrument and the transferred voice of the test tracks. The class of most points is printed.
