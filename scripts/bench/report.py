@@ -1,14 +1,19 @@
-"""How long the report of a large sweep takes, and whether its page stays responsive.
+"""Measure how long the report of a large sweep takes, and whether its page stays responsive.
 
-    python scripts/bench/report.py [arms=40] [seeds=2] [tracks=50] [clips=5]
+    python scripts/bench/report.py [variants=40] [seeds=2] [tracks=50] [clips=5]
 
-The sweep was never run: scores are drawn at random, of two targets and four measures, with learning curves of 100 epochs and
-the config of `model=unet_small`; of the first 12 arms there are `clips` songs of 20 s to hear, in mono at 8192 Hz, of noise,
-which compresses worst. `report_s` is all that `scripts/report.py songs=0` does after its imports, `report_with_songs_s` the
-same with 5 songs.
+The sweep is written without training. It has random scores of two targets and four measures, learning curves of 100 epochs, and
+the config of `model=unet_small`. The first 12 variants have audio of `clips` songs: 20 s of mono noise at 8192 Hz, which is the
+worst case for compression. Results:
 
-Where there are chromium and playwright: until the page can be used, until all plots are drawn, the longest pause of the page
-when another measure is chosen, and until the listening page can play. The last line is one JSON object.
+- `report_s`: time of `scripts/report.py songs=0` in seconds, without imports.
+- `report_with_songs_s`: the same time with 5 songs.
+- `folder_MB`: size of the report in megabytes.
+- `page_s`, `plots_s`: time until the page is loaded, and until all plots are drawn.
+- `longest_pause_s`: longest time between two frames when another measure is selected.
+- `player_s`: time until the listening page can play.
+
+The last four results need chromium and playwright. The last line of the output is one JSON object.
 """
 
 import contextlib
@@ -33,22 +38,24 @@ from unbraid.commands.cli import CONF
 from unbraid.reports.making import SONGS, make
 from unbraid.reports.variants import runs_of
 
-RATE, SONG_SECONDS, HEARD, EPOCHS = 8192, 20, 12, 100
+RATE, SONG_SECONDS, VARIANTS_WITH_AUDIO, EPOCHS = 8192, 20, 12, 100
 TARGETS, MEASURES = ("vocals", "accompaniment"), ("NSDR", "SDR", "SIR", "SAR")
 PLOTS = ("boxes", "heat", "curves", "parameters", "seconds")
+DEFAULTS = {"variants": "40", "seeds": "2", "tracks": "50", "clips": "5"}
 PROTOCOL = {"name": "ikala_nsdr", "tracks": "mean", "frames": "mean", "window_seconds": None, "rest": None}
 
 
 def main() -> None:
-    arguments = {"arms": "40", "seeds": "2", "tracks": "50", "clips": "5"} | dict(word.split("=", 1) for word in sys.argv[1:])
-    if unknown := arguments.keys() - {"arms", "seeds", "tracks", "clips"}:
-        sys.exit(f"error: unknown argument {min(unknown)}; known: arms, clips, seeds, tracks")
-    arms, seeds, tracks, clips = (int(arguments[key]) for key in ("arms", "seeds", "tracks", "clips"))
+    arguments = DEFAULTS | dict(word.split("=", 1) for word in sys.argv[1:])
+    if unknown := arguments.keys() - DEFAULTS.keys():
+        sys.exit(f"error: unknown argument {min(unknown)}; known: {', '.join(DEFAULTS)}")
+    variants, seeds, tracks, clips = (int(arguments[key]) for key in DEFAULTS)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    print(f"{arms} arms of {seeds} seeds, {tracks} tracks; {clips} songs to hear of {min(HEARD, arms)} arms\n")
+    with_audio = min(VARIANTS_WITH_AUDIO, variants)
+    print(f"{variants} variants with {seeds} seeds, {tracks} tracks; {clips} songs with audio of {with_audio} variants\n")
     with tempfile.TemporaryDirectory() as folder:
         sweep = Path(folder) / "sweep"
-        leave_sweep(sweep, arms, seeds, tracks, clips)
+        write_sweep(sweep, variants, seeds, tracks, clips)
         figures = time_making(sweep) | time_pages(sweep / "report")
     for name, value in figures.items():
         print(f"{name:<28}{value:>10.2f}")
@@ -56,19 +63,22 @@ def main() -> None:
 
 
 def time_making(sweep: Path) -> dict[str, float]:
+    """Return the time that the report takes without and with songs, and the size of its folder."""
+
     def once(songs: int) -> float:
         with contextlib.redirect_stdout(io.StringIO()):
             return timed(lambda: make(runs_of(sweep), sweep / "report", "bench", songs=songs))
 
-    silent, whole = once(0), once(SONGS)
+    without_songs, with_songs = once(0), once(SONGS)
     size = sum(path.stat().st_size for path in (sweep / "report").rglob("*") if path.is_file())
-    return {"report_s": silent, "report_with_songs_s": whole, "folder_MB": size / 1e6}
+    return {"report_s": without_songs, "report_with_songs_s": with_songs, "folder_MB": size / 1e6}
 
 
 def time_pages(folder: Path) -> dict[str, float]:
+    """Return the times of both pages in chromium, or an empty dict without chromium."""
     program = shutil.which("chromium")
     if program is None:
-        print("no chromium: the pages are not opened")
+        print("chromium is not installed: the pages are not measured")
         return {}
     from playwright.sync_api import sync_playwright
 
@@ -80,12 +90,12 @@ def time_pages(folder: Path) -> dict[str, float]:
         ready = timed(lambda: page.goto((folder / "index.html").as_uri()))
         drawn = timed(lambda: draw(page))
         pause = page.evaluate(PAUSE)
-        heard = timed(lambda: open_player(page, folder / "listen.html"))
+        player = timed(lambda: open_player(page, folder / "listen.html"))
         context.close()
-    return {"page_s": ready, "plots_s": drawn, "longest_pause_s": pause / 1000, "player_s": heard}
+    return {"page_s": ready, "plots_s": drawn, "longest_pause_s": pause / 1000, "player_s": player}
 
 
-# The longest time between two frames while another measure is chosen.
+# JavaScript that selects another measure and returns the longest time between two frames in milliseconds.
 PAUSE = """() => new Promise((resolve) => {
     let last = performance.now(), longest = 0;
     const end = last + 2000;
@@ -103,51 +113,64 @@ PAUSE = """() => new Promise((resolve) => {
 
 
 def draw(page: Any) -> None:
+    """Scroll to all plots, and wait until they are drawn."""
     for plot in PLOTS:
         page.locator(f"#{plot}").scroll_into_view_if_needed()
         page.locator(f"#{plot} .main-svg").first.wait_for()
 
 
 def open_player(page: Any, path: Path) -> None:
+    """Open the listening page, and wait until it can play."""
     page.goto(path.as_uri())
-    while not page.evaluate("deck.current.readyState >= 3"):  # `wait_for_function` needs `eval`, which the page forbids
+    while not page.evaluate(
+        "deck.current.readyState >= 3"
+    ):  # Playwright's `wait_for_function` needs `eval`, which the page forbids
         page.wait_for_timeout(5)
 
 
-def leave_sweep(sweep: Path, arms: int, seeds: int, tracks: int, clips: int) -> None:
-    """Folders with what runs leave."""
+def write_sweep(sweep: Path, variants: int, seeds: int, tracks: int, clips: int) -> None:
+    """Write the run folders of a sweep."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = OmegaConf.to_container(hydra.compose("train", ["model=unet_small", "name=x"]), resolve=True)
     generator = np.random.default_rng(0)
     names = [f"song {number}" for number in range(tracks)]
     songs = generator.normal(0, 3, tracks)
-    for arm in range(arms):
+    for variant in range(variants):
         for seed in range(seeds):
-            run = sweep / f"{arm * seeds + seed}-run"
+            run = sweep / f"{variant * seeds + seed}-run"
             run.mkdir(parents=True)
-            typed = [f"optim.optimizer.lr={(arm + 1) / 1e4:g}", f"seed={seed}"]
-            record = {"identity": run.name, "overrides": typed, "state": "done", "choices": {"model": "unet", "data": "demo"}}
+            overrides = [f"optim.optimizer.lr={(variant + 1) / 1e4:g}", f"seed={seed}"]
+            record = {
+                "identity": run.name,
+                "overrides": overrides,
+                "state": "done",
+                "choices": {"model": "unet", "data": "demo"},
+            }
             (run / "run.json").write_text(json.dumps(record))
-            own = OmegaConf.create(config)
-            own.seed = own.data.seed = seed
-            own.optim.optimizer.lr = (arm + 1) / 1e4
-            (run / "config.yaml").write_text(OmegaConf.to_yaml(own))
-            (run / "scores.json").write_text(json.dumps(scores(generator, names, songs + arm / 10)))
+            run_config = OmegaConf.create(config)
+            run_config.seed = run_config.data.seed = seed
+            run_config.optim.optimizer.lr = (variant + 1) / 1e4
+            (run / "config.yaml").write_text(OmegaConf.to_yaml(run_config))
+            (run / "scores.json").write_text(json.dumps(scores(generator, names, songs + variant / 10)))
             write_curves(run / "metrics.csv", generator)
-            for name in names[: clips if seed == 0 and arm < HEARD else 0]:
+            for name in names[: clips if seed == 0 and variant < VARIANTS_WITH_AUDIO else 0]:
                 write_audio(run / "audio" / name, generator)
 
 
 def scores(generator: np.random.Generator, names: list[str], values: np.ndarray) -> dict[str, Any]:
-    def one() -> dict[str, float]:
+    """Return the content of `scores.json`: a value for each track, plus noise for each measure."""
+
+    def noises() -> dict[str, float]:
         return dict(zip(MEASURES, generator.normal(0, 1, len(MEASURES)), strict=True))
 
     tracks = {
-        name: {target: {measure: float(value + noise) for measure, noise in one().items()} for target in TARGETS}
+        name: {target: {measure: float(value + noise) for measure, noise in noises().items()} for target in TARGETS}
         for name, value in zip(names, values, strict=True)
     }
     summary = {
-        target: {measure: {"mean": float(np.mean([own[target][measure] for own in tracks.values()]))} for measure in MEASURES}
+        target: {
+            measure: {"mean": float(np.mean([track[target][measure] for track in tracks.values()]))} for measure in MEASURES
+        }
         for target in TARGETS
     }
     cost = {"parameters": 2_000_000, "memory": 2**30, "device": "cpu", "devices": 1}
@@ -158,11 +181,13 @@ def scores(generator: np.random.Generator, names: list[str], values: np.ndarray)
 
 
 def write_curves(path: Path, generator: np.random.Generator) -> None:
+    """Write `metrics.csv` with learning curves."""
     rows = [f"{e},{e},1.5,{1 / (e + 1) + 0.01 * generator.random()},{1 / (e + 1)}" for e in range(EPOCHS)]
     path.write_text("\n".join(["epoch,step,seconds,valid/loss,train/loss", *rows]) + "\n")
 
 
 def write_audio(folder: Path, generator: np.random.Generator) -> None:
+    """Write the audio files of a track: noise."""
     folder.mkdir(parents=True)
     for name in ("mixture", "residual", *(f"{target}-{kind}" for target in TARGETS for kind in ("target", "estimate"))):
         samples = 0.2 * generator.standard_normal(SONG_SECONDS * RATE)
@@ -170,6 +195,7 @@ def write_audio(folder: Path, generator: np.random.Generator) -> None:
 
 
 def timed(function: Callable[[], object]) -> float:
+    """Call a function, and return its time in seconds."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start

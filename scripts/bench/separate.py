@@ -1,17 +1,20 @@
-"""How fast songs come apart and how much memory that takes: beside the openunmix package, and of every model.
+"""Measure the speed and memory of separation, for each model and in comparison with the openunmix package.
 
     python scripts/bench/separate.py [seconds=30] [rounds=1] [clip=5] [models=all] [minutes=1,3] [memory=unet]
 
-The figures of docs/speed.md are from `seconds=180 rounds=3 clip=20 minutes=6,60 memory=unet,open_unmix`.
+The results in docs/speed.md are from `seconds=180 rounds=3 clip=20 minutes=6,60 memory=unet,open_unmix`. Results:
 
-`vs_openunmix`: the package's own `Separator` on a whole song, with its defaults, and `unbraid.load(…).separate` with the same
-weights, four targets of full size, in turns in one process; the ratio of medians of seconds on the clock, and that of seconds
-of processors, which other work on the machine does not change as much. `real_time_factor`: seconds of sound for each second on
-the clock, of every model of conf/model that separates (models=unet,…: of some), on a clip, after one that is not counted.
-`rss_long_over_short`: the largest memory that `scripts/separate.py` has held on stereo files of the longer length over that of
-the shorter one, and `peak_gb`, the larger of both; the package, which is no program, has a song of one and of three minutes.
+- `vs_openunmix`: time of the package's own `Separator` divided by the time of `unbraid.load(…).separate`. Both separate a song
+  of `seconds` into four targets, with the same weights, alternately in one process. Times are medians of `rounds`.
+- `vs_openunmix_processors`: the same ratio for CPU time, which other programs on the machine affect less.
+- `real_time_factor`: seconds of audio per second of wall-clock time, for a clip of `clip` seconds. `models=unet,…` selects
+  models.
+- `peak_gb`: largest memory of `scripts/separate.py` on stereo files of `minutes` length, for the models in `memory`.
+- `rss_long_over_short`: memory for the longest file divided by memory for the shortest file. The comparison
+  `openunmix_rss_3min_over_1min` uses songs of three minutes and one minute.
 
-Weights are random, which costs no more and no less. minutes=0 leaves memory out. The last line is one JSON object.
+Weights are random, which does not change speed or memory. `rounds=0` skips the comparison, and `minutes=0` skips memory. The
+last line of the output is one JSON object.
 """
 
 import json
@@ -26,7 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the scripts do
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as in all scripts of this project
 
 import hydra
 import numpy as np
@@ -58,7 +61,7 @@ def main() -> None:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         if int(arguments["rounds"]):
-            figures |= beside_openunmix(Path(folder), float(arguments["seconds"]), int(arguments["rounds"]))
+            figures |= compare_with_openunmix(Path(folder), float(arguments["seconds"]), int(arguments["rounds"]))
         figures["real_time_factor"] = speeds(Path(folder), arguments["models"], float(arguments["clip"]))
         minutes = [float(value) for value in arguments["minutes"].split(",")]
         if minutes[0]:
@@ -67,13 +70,13 @@ def main() -> None:
 
 
 def song(seconds: float) -> torch.Tensor:
-    """A demo song, as often as it takes. Shape: [2, samples]."""
+    """Return a demo song, repeated to the given length in seconds. Shape: [2, samples]."""
     mixture = sum(stem.astype(np.float32) for stem in render_song(0, 20).values()) / 32768
     return torch.from_numpy(np.tile(mixture, round(np.ceil(seconds / 20)))[:, : round(seconds * RATE)])
 
 
 def make_openunmix(folder: Path) -> package.Separator:
-    """The package's separator with random weights, and the same as a folder."""
+    """Return a separator of the package with random weights, and write the same weights into a folder."""
     torch.manual_seed(0)
     nets = {target: package.OpenUnmix(2049, 2, 512, 3, max_bin=1487).eval() for target in TARGETS}
     folder.mkdir()
@@ -86,14 +89,15 @@ def make_openunmix(folder: Path) -> package.Separator:
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds on the clock and of processors."""
-    clock, processors = time.perf_counter(), time.process_time()
+    """Call a function, and return its wall-clock time and CPU time in seconds."""
+    clock, cpu = time.perf_counter(), time.process_time()
     with torch.inference_mode():
         function()
-    return time.perf_counter() - clock, time.process_time() - processors
+    return time.perf_counter() - clock, time.process_time() - cpu
 
 
-def beside_openunmix(folder: Path, seconds: float, rounds: int) -> dict[str, float]:
+def compare_with_openunmix(folder: Path, seconds: float, rounds: int) -> dict[str, float]:
+    """Return the time of the openunmix package divided by our time."""
     theirs, mixture = make_openunmix(folder / "openunmix"), song(seconds)
     ours = load_separator(folder / "openunmix")
     ours.separate(mixture[:, : 5 * RATE], RATE)
@@ -102,10 +106,10 @@ def beside_openunmix(folder: Path, seconds: float, rounds: int) -> dict[str, flo
     for _ in range(rounds):
         times.append((*timed(lambda: theirs(mixture[None])), *timed(lambda: ours.separate(mixture, RATE))))
     their_clock, their_cpu, our_clock, our_cpu = (statistics.median(column) for column in zip(*times, strict=True))
-    print(f"a song of {seconds:g} s, 4 targets, one iteration of the Wiener filter; medians of {rounds} rounds in turns")
-    print(f"  openunmix, whole song  {their_clock:7.1f} s   {their_cpu:7.1f} s of processors")
-    print(f"  unbraid, chunks        {our_clock:7.1f} s   {our_cpu:7.1f} s of processors")
-    print(f"  {their_clock / our_clock:.2f} times as fast, {their_cpu / our_cpu:.2f} by processors\n")
+    print(f"a song of {seconds:g} s, 4 targets, one iteration of the Wiener filter; medians of {rounds} rounds")
+    print(f"  openunmix, whole song  {their_clock:7.1f} s   {their_cpu:7.1f} s of CPU time")
+    print(f"  unbraid, chunks        {our_clock:7.1f} s   {our_cpu:7.1f} s of CPU time")
+    print(f"  {their_clock / our_clock:.2f} times as fast, {their_cpu / our_cpu:.2f} by CPU time\n")
     return {"vs_openunmix": their_clock / our_clock, "vs_openunmix_processors": their_cpu / our_cpu}
 
 
@@ -115,7 +119,7 @@ def config_of(model: str) -> DictConfig:
 
 
 def make_run(folder: Path, model: str) -> Path:
-    """A run folder with random weights; the run is the same whenever it is asked for."""
+    """Write a run folder with random weights, unless it exists."""
     if not folder.exists():
         config, _ = config_of(model), torch.manual_seed(0)
         (folder / "checkpoints").mkdir(parents=True)
@@ -125,27 +129,29 @@ def make_run(folder: Path, model: str) -> Path:
 
 
 def separating_models() -> list[str]:
-    """Return the models with a separator. Large ones are timed if they are named."""
+    """Return the names of the models with a separator, without the large ones."""
     names = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if not path.stem.endswith("_large"))
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return [name for name in names if "separator" in hydra.compose("train", [f"model={name}", "name=bench"]).model]
 
 
 def speeds(folder: Path, models: str, seconds: float) -> dict[str, float]:
+    """Return the real-time factor of each model."""
     print(f"real-time factors, clips of {seconds:g} s, stereo, 44.1 kHz")
-    mixture, found = song(seconds), {}
+    mixture, factors = song(seconds), {}
     for model in separating_models() if models == "all" else filter(None, models.split(",")):
         loaded = load_separator(make_run(folder / model, model))
         loaded.separate(mixture[:, :RATE], RATE)
-        clock, processors = timed(lambda loaded=loaded: loaded.separate(mixture, RATE))  # type: ignore[misc]
-        found[model] = seconds / clock
+        clock, cpu = timed(lambda loaded=loaded: loaded.separate(mixture, RATE))  # type: ignore[misc]
+        factors[model] = seconds / clock
         targets = len(loaded.targets)
-        print(f"  {model:26}{found[model]:8.2f}   {seconds / processors:8.2f} by processors   {targets} targets")
+        print(f"  {model:26}{factors[model]:8.2f}   {seconds / cpu:8.2f} by CPU time   {targets} targets")
     print()
-    return found
+    return factors
 
 
 def memory(folder: Path, models: list[str], minutes: list[float]) -> dict[str, Any]:
+    """Return the peak memory of each model, and its ratio between the longest and the shortest file."""
     peaks, block = {}, song(20).T.numpy()
     for length in minutes:
         path = folder / f"{length:g}.wav"
@@ -167,7 +173,7 @@ def memory(folder: Path, models: list[str], minutes: list[float]) -> dict[str, A
     }
 
 
-# What the kernel says of a process counts that which started it, too, until it is another program: so a small one starts it.
+# Until a child process executes its program, its peak memory includes that of its parent. So a small parent starts it.
 SMALL = """if True:
     import resource, subprocess, sys
     subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
@@ -176,17 +182,18 @@ SMALL = """if True:
 
 
 def peak_of(command: list[str]) -> float:
-    """The largest memory that a process has held, in GB."""
+    """Run a command, and return its peak memory in GB."""
     return float(subprocess.run([sys.executable, "-c", SMALL, *command], capture_output=True, text=True, check=True).stdout)
 
 
-def hold_package(seconds: float) -> None:
+def separate_with_package(seconds: float) -> None:
+    """Separate a song with the openunmix package, in the process whose memory is measured."""
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         make_openunmix(Path(folder) / "openunmix")(song(seconds)[None])
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1].startswith("package="):
-        hold_package(float(sys.argv[1].partition("=")[2]))
+        separate_with_package(float(sys.argv[1].partition("=")[2]))
     else:
         main()

@@ -1,16 +1,25 @@
-"""Whether a voice that an instrument plays keeps its melody and loses its timbre.
+"""Measure whether timbre transfer preserves the melody of a voice and replaces its timbre.
 
-    python scripts/bench/transfer.py run=RUN [voice=vocals]
+    python scripts/bench/transfer.py [run=RUN] [voice=vocals]
 
-RUN is a run of `data=demo_leads`. Every test track's voice is transferred as `scripts/transfer.py` does it, pitch is found
-again in what came out, and its distance to the pitch that was asked for is the median over the points that are voiced in both.
-A classifier knows the spectral centroid of the training tracks of voice and instrument, octaves above the pitch: mean and
-deviation of both, a Gaussian each. It is asked of the test tracks' voice and instrument, and of the transferred voice, point by
-point; what most points say is the answer. The last line is one JSON object.
+RUN is the folder of an instrument that was trained on `data=demo_leads`. Without it, a tiny instrument is trained first, on a
+few generated tracks. That takes about a minute, and its scores are poor.
+
+The voice of each test track is transferred as `scripts/transfer.py` does it. Two results are measured:
+
+- Melody: the pitch of the output is estimated. Its error is the median distance to the requested pitch in cents, over the
+  points that are voiced in both.
+- Timbre: a classifier decides between voice and instrument at each point. Its feature is the spectral centroid in octaves above
+  the pitch. Each class is a Gaussian that is fitted to the training tracks. The classifier is applied to the voice, the
+  instrument and the transferred voice of the test tracks. The class of most points is printed.
+
+The last line of the output is one JSON object.
 """
 
 import json
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,45 +35,60 @@ from unbraid.inference.transfer import TransferOptions, listen, moved, played
 from unbraid.models.instruments import Player
 from unbraid.runs.config import build
 
-MANNER = TransferOptions("auto", "match", 45.0, True, 0)
+OPTIONS = TransferOptions("auto", "match", 45.0, True, 0)
+TRAIN = Path(__file__).parents[2] / "train.py"
+TINY = [
+    "model=ddsp_small", "data=demo_leads", "trainer=cpu", "data.layout.train=3", "data.layout.valid=1", "data.layout.test=1",
+    "data.layout.seconds=4", "pitch.every=4", "model.net.hidden=32", "model.net.harmonics=20", "features.chunk_seconds=1",
+    "data.batch_size=4", "data.chunks_per_track=4", "trainer.max_epochs=3", "optim.optimizer.lr=2e-3",
+]  # fmt: skip
 Sound = tuple[Tensor, Controls]
+Gaussians = dict[str, tuple[float, float]]  # mean and standard deviation of the centroid by class
 
 
 def main() -> None:
-    arguments = {"voice": "vocals"} | dict(word.split("=", 1) for word in sys.argv[1:])
-    if "run" not in arguments or (unknown := arguments.keys() - {"run", "voice"}):
-        sys.exit(
-            "error: expected run=RUN and, if wanted, voice=NAME" + (f", found {min(unknown)}" if "run" in arguments else "")
-        )
-    player: Any = load(Path(arguments["run"]))
+    arguments = {"run": "", "voice": "vocals"} | dict(word.split("=", 1) for word in sys.argv[1:])
+    if unknown := arguments.keys() - {"run", "voice"}:
+        sys.exit(f"error: unknown argument {min(unknown)}; known: run, voice")
+    if arguments["run"]:
+        measure(Path(arguments["run"]), arguments["voice"])
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        words = [f"data.cache_dir={folder}/cache", f"hydra.run.dir={run}"]
+        print("training a tiny instrument", flush=True)
+        subprocess.run([sys.executable, str(TRAIN), *TINY, *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        measure(run, arguments["voice"])
+
+
+def measure(run: Path, voice: str) -> None:
+    """Transfer the voice of all test tracks, and print errors and classes."""
+    player: Any = load(run)
     assert isinstance(player, Player)
     data: MultitrackData = build(player.config.data)
     data.prepare_data()
     data.setup("fit")
-    (instrument,), voice = player.config.targets.values(), arguments["voice"]
-    known = {name: gaussian(player, sounds(player, data, "train", name)) for name in (voice, instrument[0])}
-    for name, (mean, deviation) in known.items():
+    ((instrument,),) = player.config.targets.values()
+    classes = {name: gaussian(player, sounds(player, data, "train", name)) for name in (voice, instrument)}
+    for name, (mean, deviation) in classes.items():
         print(f"{name:<12} centroid {mean:.2f} octaves above the pitch, deviation {deviation:.2f}")
-    rows = [one(player, *pair, known) for pair in zip(
-        sounds(player, data, "test", voice), sounds(player, data, "test", instrument[0]), strict=True
-    )]  # fmt: skip
-    print(f"\n{'test track':<12}{'f0 error':>10}{'shift':>7}   the classifier says, share of points")
+    pairs = zip(sounds(player, data, "test", voice), sounds(player, data, "test", instrument), strict=True)
+    rows = [measure_track(player, *pair, classes) for pair in pairs]
+    print(f"\n{'test track':<12}{'f0 error':>10}{'shift':>7}   class of most points, and their share")
     for number, row in enumerate(rows, start=1):
-        said = ", ".join(f"{what}: {row[what][0]} {row[what][1]:.2f}" for what in ("voice", "instrument", "transferred"))
-        print(f"{number:<12}{row['cents']:>5.1f} cents{row['shift']:>+6g}   {said}")
-    print(json.dumps({"tracks": rows, "centroids": known}))
+        results = ", ".join(f"{sound}: {row[sound][0]} {row[sound][1]:.2f}" for sound in ("voice", "instrument", "transferred"))
+        print(f"{number:<12}{row['cents']:>5.1f} cents{row['shift']:>+6g}   {results}")
+    print(json.dumps({"tracks": rows, "centroids": classes}))
 
 
 def sounds(player: Player, data: MultitrackData, split: Split, source: str) -> list[Sound]:
-    found = []
-    for track in data.split(split):
-        sound = track.tensor([source])[0, 0]
-        found.append((sound, player.listen(sound, player.sample_rate)))
-    return found
+    """Return waveform and controls of a source in each track of a split."""
+    waveforms = [track.tensor([source])[0, 0] for track in data.split(split)]
+    return [(waveform, player.listen(waveform, player.sample_rate)) for waveform in waveforms]
 
 
 def centroids(player: Player, sound: Tensor, controls: Controls) -> Tensor:
-    """Of the voiced points, in octaves above their pitch. Shape: [points]."""
+    """Return the spectral centroid of the voiced points, in octaves above their pitch. Shape: [points]."""
     power = STFT(1024, player.features.hop_length)(sound).abs().square()
     hz = torch.fft.rfftfreq(1024, 1 / player.sample_rate)
     centroid = (power * hz[:, None]).sum(0) / power.sum(0).clamp(min=1e-12)
@@ -72,33 +96,35 @@ def centroids(player: Player, sound: Tensor, controls: Controls) -> Tensor:
     return (centroid[: len(voiced)][voiced] / controls.f0[voiced]).log2()
 
 
-def gaussian(player: Player, found: list[Sound]) -> tuple[float, float]:
-    every = torch.cat([centroids(player, *one) for one in found])
-    return float(every.mean()), float(every.std())
+def gaussian(player: Player, class_sounds: list[Sound]) -> tuple[float, float]:
+    """Return mean and standard deviation of the centroids of a class."""
+    points = torch.cat([centroids(player, *sound) for sound in class_sounds])
+    return float(points.mean()), float(points.std())
 
 
-def classified(player: Player, sound: Tensor, controls: Controls, known: dict[str, tuple[float, float]]) -> tuple[str, float]:
-    """The likeliest of the classes at most points, and the share of these."""
+def classify(player: Player, sound: Tensor, controls: Controls, classes: Gaussians) -> tuple[str, float]:
+    """Return the class of most points, and the share of these points."""
     points = centroids(player, sound, controls)
-    likely = torch.stack(
-        [-(((points - mean) / deviation) ** 2) / 2 - torch.tensor(deviation).log() for mean, deviation in known.values()]
+    likelihoods = torch.stack(
+        [-(((points - mean) / deviation) ** 2) / 2 - torch.tensor(deviation).log() for mean, deviation in classes.values()]
     )
-    shares = torch.bincount(likely.argmax(0), minlength=len(known)) / max(1, len(points))
-    return [*known][int(shares.argmax())], float(shares.max())
+    shares = torch.bincount(likelihoods.argmax(0), minlength=len(classes)) / max(1, len(points))
+    return [*classes][int(shares.argmax())], float(shares.max())
 
 
-def one(player: Player, voice: Sound, instrument: Sound, known: dict[str, tuple[float, float]]) -> dict[str, Any]:
+def measure_track(player: Player, voice: Sound, instrument: Sound, classes: Gaussians) -> dict[str, Any]:
+    """Transfer a voice, and return the error of its pitch and the classes of all three sounds."""
     heard = listen(player, [voice[0].numpy()])
-    asked = moved(heard.controls, player.features, player.instrument.training_range, MANNER)
-    sound = torch.cat([piece for piece, _ in played(player.instrument, asked, heard, MANNER)])
-    again = player.listen(sound, player.sample_rate)
-    both = player.features.voiced(heard.controls) & player.features.voiced(again)
+    target = moved(heard.controls, player.features, player.instrument.training_range, OPTIONS)
+    sound = torch.cat([piece for piece, _ in played(player.instrument, target, heard, OPTIONS)])
+    output = player.listen(sound, player.sample_rate)
+    both = player.features.voiced(heard.controls) & player.features.voiced(output)
     return {
-        "cents": float((1200 * (again.f0[both] / asked.f0[both]).log2()).abs().median()),
-        "shift": asked.shift,
-        "voice": classified(player, *voice, known),
-        "instrument": classified(player, *instrument, known),
-        "transferred": classified(player, sound, again, known),
+        "cents": float((1200 * (output.f0[both] / target.f0[both]).log2()).abs().median()),
+        "shift": target.shift,
+        "voice": classify(player, *voice, classes),
+        "instrument": classify(player, *instrument, classes),
+        "transferred": classify(player, sound, output, classes),
     }
 
 

@@ -98,8 +98,8 @@ def test_what_is_no_voice_leaves_nothing_behind(cli, run, tmp_path):
     band, silence = tmp_path / "band.wav", tmp_path / "silence.wav"
     soundfile.write(band, render_song(5, 4.0)["mixture"].T, SAMPLE_RATE)
     soundfile.write(silence, np.zeros(30000), SAMPLE_RATE)
-    assert "of what sounds in it is voiced, expected one voice at a time" in refused(cli, run, band)
-    assert "is silent, 0% of it is voiced" in refused(cli, run, silence)
+    assert "expected one voice at a time" in refused(cli, run, band)
+    assert "silence.wav: the recording is silent" in refused(cli, run, silence)
     assert "no such file" in refused(cli, run, tmp_path / "none.wav")
     assert files_below(tmp_path / "work") == []
 
@@ -107,7 +107,7 @@ def test_what_is_no_voice_leaves_nothing_behind(cli, run, tmp_path):
 def test_what_cannot_be_asked_is_said_in_one_sentence(cli, run, voice, songs, tmp_path):
     assert "shift=80: pitch is out of range" in refused(cli, run, voice, "shift=80")
     assert "shift: found 'high', expected" in refused(cli, run, voice, "shift=high")
-    assert "silence_db must be above 0 dB" in refused(cli, run, voice, "silence_db=-3")
+    assert "silence_db: " in refused(cli, run, voice, "silence_db=-3")
     assert "no such folder" in refused(cli, tmp_path / "nowhere", voice)
     status, _, err = cli(f"run={run}", f"input={voice}", f"output={voice}", script="scripts/transfer.py")
     assert status == 1 and "is the input, expected another file" in err
@@ -119,7 +119,7 @@ def test_what_cannot_be_asked_is_said_in_one_sentence(cli, run, voice, songs, tm
         status, _, err = cli(f"run={run}", f"input={voice}", script=script)
         assert status == 1 and "has no autoencoder" in err
     status, _, err = cli(f"run={run}", f"input={voice}", script="scripts/separate.py")
-    assert status == 1 and "has an instrument and no separator" in err
+    assert status == 1 and "found an instrument" in err
 
 
 @pytest.mark.parametrize(

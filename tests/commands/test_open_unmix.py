@@ -121,10 +121,10 @@ def test_an_output_that_is_there_stays_as_it_is(cli, trained, tmp_path):
     ("change", "sentence"),
     [
         (("open_unmix.OpenUnmix", "unet.UNet"), None),
-        (("layers: 3", "layers: 2"), "model.separator.net.layers is 2, and the openunmix package knows only 3"),
-        (("causal: false", "causal: true"), "model.separator.net.causal is True, and the openunmix package knows only False"),
-        (("edges: reflection", "edges: silence"), "stft.edges is silence, and the openunmix package knows only reflection"),
-        (("mask_max: null", "mask_max: 1.0"), "mask_max is 1.0, and the openunmix package knows only None"),
+        (("layers: 3", "layers: 2"), "found 2, expected 3"),
+        (("causal: false", "causal: true"), "found True, expected False"),
+        (("edges: reflection", "edges: silence"), "found silence, expected reflection"),
+        (("mask_max: null", "mask_max: 1.0"), "found 1.0, expected None"),
     ],
 )
 def test_what_the_package_cannot_load_is_not_exported(cli, trained, tmp_path, change, sentence):
@@ -142,7 +142,7 @@ def test_another_model_and_no_run_are_refused(cli, tmp_path):
     assert "format: found 'tflite', expected" in refused(cli, "run=x", "format=tflite")
     (tmp_path / "work/unet").mkdir()
     OmegaConf.save(compose("model=unet"), tmp_path / "work/unet/config.yaml", resolve=True)
-    assert "run=unet: is no run of model=open_unmix" in refused(cli, "run=unet")
+    assert "run=unet: model.separator.net" in refused(cli, "run=unet")
     assert files_below(tmp_path / "work") == ["unet", "unet/config.yaml"]
 
 

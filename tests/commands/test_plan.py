@@ -33,7 +33,7 @@ def test_a_plan_has_the_seeds_and_songs_of_a_difference(planned, tmp_path):
     (deviations,) = deviations_of(sweep).values()
     out = planned(0.5, sweep)
     assert "to detect a difference of 0.5 dB" in out and f"NSDR of vocals in {sweep}" in out
-    assert f"3 seeds per arm and 8 test songs detect {smallest_difference(deviations, 3, 8):.2f} dB" in out
+    assert f"3 seeds per variant and 8 test songs detect {smallest_difference(deviations, 3, 8):.2f} dB" in out
     assert "demo songs" in planned(0.5) and "type seed=0,1,2" in planned(0.5, seeds=(4, 4))
 
 

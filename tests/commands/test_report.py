@@ -52,7 +52,7 @@ def test_a_sweep_that_still_runs_is_reported_as_far_as_it_is(cli, tmp_path):
         (["sweep=../sweep", "measure=nsdr"], "measure=nsdr: vocals has no such measure; known: NSDR, SIR"),
         (["sweep=../sweep", "songs=-1"], "songs must be at least 0, found -1"),
         (["sweep=../sweep", "songs=many"], "songs: found 'many', expected int"),
-        (["sweep=../sweep", "output=../sweep"], "output=../sweep: is there already and is no report"),
+        (["sweep=../sweep", "output=../sweep"], "output=../sweep: already exists and is not a report"),
         (["swep=../sweep"], "swep: there is no such key; did you mean 'sweep'?"),
     ],
 )

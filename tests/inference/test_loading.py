@@ -1,18 +1,22 @@
-"""`unbraid.load`: runs as a library uses them, and strangers' files that may do nothing."""
+"""`unbraid.load`: loading runs in Python, and refusing files from other people that would run code."""
 
+import doctest
 import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from omegaconf import OmegaConf
 
 import unbraid
 from tests.conftest import make_run
 from unbraid import audio
+from unbraid.inference.loading import Loaded, load
 from unbraid.runs.errors import InputError
 
 
@@ -21,7 +25,17 @@ def run(tmp_path):
     return make_run(tmp_path / "run", "model=unet_small", "targets=vocals_accompaniment")
 
 
-def test_a_run_or_its_checkpoint_takes_a_waveform_apart(run):
+@pytest.mark.parametrize("documented", [load, Loaded])
+def test_examples_of_docstrings_run(run, stem_file, tmp_path, monkeypatch, documented):
+    shutil.move(run, tmp_path / "runs/unet")
+    (song,), rate = audio.read(stem_file)
+    soundfile.write(tmp_path / "song.wav", song[:, :rate].T, rate)
+    monkeypatch.chdir(tmp_path)
+    (example,) = doctest.DocTestFinder(recurse=False).find(documented, globs={})
+    assert len(example.examples) > 4 and doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_runs_and_checkpoints_separate_waveforms(run):
     waveform = 0.1 * torch.randn(2, 50_001)
     separator = unbraid.load(run)
     stems = separator.separate(waveform, 22_050)
@@ -31,10 +45,10 @@ def test_a_run_or_its_checkpoint_takes_a_waveform_apart(run):
     assert all(torch.equal(stems[name], again[name]) for name in stems)
 
 
-def test_importing_it_is_light():
+def test_import_does_not_import_torch():
     code = "import sys, unbraid; print(any(name in sys.modules for name in ('torch', 'numpy', 'hydra')), unbraid.load)"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.startswith("False <function load")
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.startswith("False <function load")
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         _ = unbraid.lode
 
@@ -82,7 +96,7 @@ def test_numpy_arrays_are_separated_like_tensors(run):
         assert all(torch.equal(stem, expected[name]) for name, stem in loaded.separate(same, 8000).items())
 
 
-def test_surround_array_is_mixed_down_as_on_the_command_line(run):
+def test_surround_arrays_are_mixed_to_stereo(run):
     surround = torch.randn(6, 3000, generator=torch.Generator().manual_seed(0)) / 10
     loaded = unbraid.load(run)
     for choice in ("downmix", "front"):
@@ -91,9 +105,10 @@ def test_surround_array_is_mixed_down_as_on_the_command_line(run):
         assert all(torch.equal(stem, stems[name]) for name, stem in loaded.separate(stereo, 8000).items())
 
 
-def test_a_device_that_is_not_there_is_said(run):
-    with pytest.raises(InputError, match="device=abacus: "):
+def test_unknown_device_is_refused(run):
+    with pytest.raises(InputError) as error:
         unbraid.load(run, device="abacus")
+    assert error.value.where == "device=abacus"
 
 
 def change(run, **values):
@@ -133,7 +148,7 @@ SEPARATOR, NET = "model__separator", "model__separator__net"
         (f"{SEPARATOR}__phase___target_", "unbraid.evaluation.scorer.Evaluation"),
     ],
 )
-def test_a_strangers_config_builds_nothing_but_networks(run, tmp_path, monkeypatch, where, value):
+def test_hostile_config_builds_networks_only(run, tmp_path, monkeypatch, where, value):
     monkeypatch.chdir(tmp_path)
     change(run, **{where: value})
     with pytest.raises(InputError):
@@ -143,7 +158,7 @@ def test_a_strangers_config_builds_nothing_but_networks(run, tmp_path, monkeypat
 
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "${hydra:runtime.cwd}", "${name}", "x ${oc.decode:y}"])
 @pytest.mark.parametrize("key", ["name", "model.separator.net.drop_bin", "added"])
-def test_a_strangers_config_looks_nothing_up(run, key, value):
+def test_interpolations_in_a_config_are_refused(run, key, value):
     text = (run / "config.yaml").read_text()
     config = OmegaConf.create(text)
     OmegaConf.update(config, key, value, force_add=True)
@@ -154,10 +169,11 @@ def test_a_strangers_config_looks_nothing_up(run, key, value):
 
 
 @pytest.mark.parametrize("name", ["../vocals", "/tmp/vocals", ".vocals", "", "a/b", "a\\b", "a\nb", "a\0b"])
-def test_a_target_is_no_path(run, name):
+def test_target_names_that_are_paths_are_refused(run, name):
     change(run, model__separator__targets={name: ["vocals"], "accompaniment": ["drums"]})
-    with pytest.raises(InputError, match="is no name of a target"):
+    with pytest.raises(InputError) as error:
         unbraid.load(run)
+    assert (error.value.where, error.value.found) == (str(run), repr(name))
 
 
 class Owned:
@@ -165,7 +181,7 @@ class Owned:
         return (exec, ("open('owned', 'w')",))
 
 
-# Streams of pickle's opcodes that a changed byte makes, and what torch runs into.
+# Streams of pickle opcodes with a changed byte, and the exception that they cause in PyTorch.
 OPCODES = {
     "no stack": b"\x80\x02.",  # IndexError
     "no end": b"\x80\x02}X\x03",  # struct.error
@@ -203,14 +219,13 @@ def hostile(path, kind):
         path.write_bytes(b"no checkpoint")
 
 
-@pytest.mark.parametrize(
-    "kind", ["torch", "pickle", "zip", "legacy", "list", "names", "values", "text", "tensor", "letters", *OPCODES]
-)
-def test_a_strangers_checkpoint_runs_nothing(run, tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_checkpoint_runs_no_code(run, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     hostile(run / "checkpoints/best.ckpt", kind)
-    with pytest.raises(InputError, match=r"is damaged or no checkpoint of a run|is of another model"):
+    with pytest.raises(InputError) as error:
         unbraid.load(run)
+    assert "best.ckpt" in error.value.where
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -221,23 +236,24 @@ STRANGE = [
 
 
 @pytest.mark.parametrize("text", STRANGE)
-def test_a_config_that_is_none_is_said(run, text):
+def test_damaged_config_is_refused(run, text):
     (run / "config.yaml").write_text(text, encoding="latin-1")
     with pytest.raises(InputError):
         unbraid.load(run)
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "names.yaml"])
-def test_a_few_lines_that_would_fill_the_memory_are_refused(run, name):
+def test_yaml_aliases_that_fill_memory_are_refused(run, name):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)]
     (run / name).write_text("\n".join(lines))
-    with pytest.raises(InputError, match="an alias"):
+    with pytest.raises(InputError) as error:
         unbraid.load(run if name == "config.yaml" else run / name)
+    assert str(run / name) in error.value.where and "alias" in str(error.value)
 
 
-def test_a_run_that_is_none_is_said(tmp_path):
-    with pytest.raises(InputError, match="nothing: no such folder"):
-        unbraid.load(tmp_path / "nothing")
+def test_folders_without_separator_are_refused(tmp_path):
     autoencoder = make_run(tmp_path / "ae", "model=ae", "data=digits")
-    with pytest.raises(InputError, match="has no separator"):
-        unbraid.load(autoencoder)
+    for folder in (tmp_path / "nothing", autoencoder):
+        with pytest.raises(InputError) as error:
+            unbraid.load(folder)
+        assert str(folder) in error.value.where

@@ -1,4 +1,4 @@
-"""What is scored is what a user hears: `evaluate` and `separate` make the same estimates."""
+"""`scripts/evaluate.py` scores the same estimates as `scripts/separate.py` writes."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_scored_estimate_is_the_stem_that_is_written(cli, songs, tmp_path, model):
+def test_scored_estimate_equals_written_stem(cli, songs, tmp_path, model):
     torch.manual_seed(0)
     words = [*MODELS[model], "targets=vocals_accompaniment", "data=musdb", f"data.root={songs}", "protocol=musdb18_mdx", *CPU]
     run = make_run(tmp_path / "run", *words)

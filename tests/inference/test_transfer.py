@@ -1,4 +1,4 @@
-"""A voice is heard in pieces as it is whole, and moved to where the instrument was trained."""
+"""Timbre transfer: analysis of a voice in pieces, and its controls in the range of the training data."""
 
 import math
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ KNOWN = Training(60.0, 66.0, 72.0, -30.0, 6.0)
 
 @dataclass(frozen=True)
 class Crossings:
-    """A pitch that looks at 1024 samples around each point, and is quick: half the sign changes a second."""
+    """Estimate pitch quickly: half the number of sign changes per second in 1024 samples around each point."""
 
     def __call__(self, waveform: np.ndarray, sample_rate: int, hop_length: int) -> tuple[np.ndarray, np.ndarray]:
         signs = np.signbit(np.pad(waveform, 512))
@@ -44,24 +44,26 @@ def glide(seconds: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 9.6, 12.345, 19.3])
-def test_blocks_are_heard_as_the_whole(seconds):
-    one, voice = player(latent=2), glide(seconds)
-    heard = listen(one, (voice[start : start + 5000] for start in range(0, len(voice), 5000)))
-    whole = one.features(torch.from_numpy(voice))
+def test_length_of_blocks_does_not_change_controls(seconds):
+    instrument_player, voice = player(latent=2), glide(seconds)
+    heard = listen(instrument_player, (voice[start : start + 5000] for start in range(0, len(voice), 5000)))
+    whole = instrument_player.features(torch.from_numpy(voice))
     assert heard.samples == len(voice) and len(heard.controls.f0) == len(voice) // HOP + 1
     for curve, expected in zip(heard.controls, whole, strict=True):
         assert torch.allclose(curve, expected, atol=1e-3)
-    assert torch.allclose(heard.coefficients, one.instrument.coefficients(torch.from_numpy(voice)[None])[0], atol=1e-3)
+    coefficients = instrument_player.instrument.coefficients(torch.from_numpy(voice)[None])[0]
+    assert torch.allclose(heard.coefficients, coefficients, atol=1e-3)
 
 
-def test_what_is_played_is_as_long_as_the_voice_and_has_no_seams():
-    one, voice = player(), glide(19.3)
-    heard = listen(one, [voice])
-    asked = moved(heard.controls, one.features, KNOWN, options())
-    pieces = [sound for sound, _ in played(one.instrument, asked, heard, options())]
+def test_pieces_join_to_the_whole_sound():
+    instrument_player, voice = player(), glide(19.3)
+    instrument = instrument_player.instrument
+    heard = listen(instrument_player, [voice])
+    target = moved(heard.controls, instrument_player.features, KNOWN, options())
+    pieces = [sound for sound, _ in played(instrument, target, heard, options())]
     assert len(pieces) > 2 and sum(map(len, pieces)) == len(voice)
     whole = torch.cat([
-        sound for sound, _ in one.instrument.perform(asked.f0, asked.loudness, gate=asked.gate, points=10**6)
+        sound for sound, _ in instrument.perform(target.f0, target.loudness, gate=target.gate, points=10**6)
     ])[: len(voice)]  # fmt: skip
     assert (torch.cat(pieces) - whole).abs().max() < 1e-4 * whole.abs().max()
 
@@ -71,11 +73,11 @@ def options(**options) -> TransferOptions:
 
 
 @pytest.mark.parametrize(("median", "shift"), [(66, 0), (61, 0), (55, 12), (80, -12), (42, 24), (90, -24), (30, 36)])
-def test_octaves_lead_into_the_training_range(median, shift):
+def test_pitch_is_shifted_by_octaves(median, shift):
     assert automatic_shift(median, KNOWN) == shift
 
 
-def test_semitones_do_where_no_octave_lies_in_the_range():
+def test_pitch_is_shifted_by_semitones_if_needed():
     assert automatic_shift(62, Training(65, 66, 68, -30, 6)) == 3
     assert automatic_shift(70, Training(65, 66, 68, -30, 6)) == -2
 
@@ -86,72 +88,78 @@ def voice_controls() -> Controls:
     return Controls(torch.full((400,), 110.0), level, (level > -50).float())
 
 
-def test_loudness_and_pitch_are_the_training_datas():
+def test_pitch_and_loudness_match_the_training_data():
     features = player().features
-    asked = moved(voice_controls(), features, KNOWN, options())
-    assert asked.shift == 24 and float(semitones(asked.f0).median()) == pytest.approx(69, abs=0.01)
-    there = voice_controls().loudness > -50
-    assert asked.gate[there][10:-10].min() > 0 and asked.gate[210:290].max() == 0
-    assert float(asked.loudness[there].max()) > -30 > float(asked.loudness[there].min())
+    target = moved(voice_controls(), features, KNOWN, options())
+    assert target.shift == 24 and float(semitones(target.f0).median()) == pytest.approx(69, abs=0.01)
+    audible = voice_controls().loudness > -50
+    assert target.gate[audible][10:-10].min() > 0 and target.gate[210:290].max() == 0
+    assert float(target.loudness[audible].max()) > -30 > float(target.loudness[audible].min())
     kept = moved(voice_controls(), features, KNOWN, options(loudness="keep", shift=0.0))
-    assert torch.equal(kept.loudness[there], voice_controls().loudness[there]) and (kept.f0 == 110).all()
+    assert torch.equal(kept.loudness[audible], voice_controls().loudness[audible]) and (kept.f0 == 110).all()
     assert (kept.loudness[200:300] == -100).all()
 
 
 def test_a_shift_out_of_all_hearing_is_refused():
-    with pytest.raises(InputError, match=r"shift=70: .* 6272 to 6272 Hz"):
+    with pytest.raises(InputError, match="shift=70"):
         moved(voice_controls(), player().features, KNOWN, options(shift=70.0))
 
 
-def test_silence_and_several_voices_are_refused_with_their_share_of_voice():
+def test_silence_and_several_voices_are_refused():
     features, controls = player().features, voice_controls()
     check_voice(controls, features, 0.65, "input=x.wav")
-    with pytest.raises(InputError, match=r"input=x.wav: is silent, 0% of it is voiced"):
-        check_voice(controls._replace(loudness=torch.full((400,), -100.0)), features, 0.65, "input=x.wav")
-    unsure = controls._replace(periodicity=torch.where(torch.arange(400) < 40, 0.9, 0.2))
-    with pytest.raises(InputError, match=r"input=x.wav: 10% of what sounds in it is voiced, expected one voice"):
-        check_voice(unsure._replace(loudness=torch.full((400,), -20.0)), features, 0.65, "input=x.wav")
+    loud = torch.full((400,), -20.0)
+    cases = {
+        "silent": controls._replace(loudness=torch.full((400,), -100.0)),
+        "no part": controls._replace(loudness=loud, periodicity=torch.zeros(400)),
+        "too little": controls._replace(loudness=loud, periodicity=torch.where(torch.arange(400) < 40, 0.9, 0.2)),
+    }
+    for problem, refused in cases.items():
+        with pytest.raises(InputError) as error:
+            check_voice(refused, features, 0.65, "input=x.wav")
+        assert error.value.where == "input=x.wav" and problem in error.value.problem
+    assert error.value.found == "10%" and "65%" in error.value.expected
 
 
-def test_how_much_must_be_voiced_can_be_said():
+def test_smallest_share_of_voice_can_be_set():
     features, controls = player().features, voice_controls()
     share = controls._replace(loudness=torch.full((400,), -20.0), periodicity=(torch.arange(400) < 40).float())
     check_voice(share, features, 0.1, "input=x.wav")
-    with pytest.raises(InputError, match=r"input=x.wav: nothing in it is voiced, expected one voice"):
+    with pytest.raises(InputError):
         check_voice(share._replace(periodicity=torch.zeros(400)), features, 0.0, "input=x.wav")
 
 
-@pytest.mark.parametrize("seed", [-1, 10**30])
-def test_a_seed_that_is_none_is_refused(seed):
-    with pytest.raises(InputError, match=rf"seed must lie in \[0, 2\*\*32 - 1\], found {seed}"):
-        options(seed=seed)
+@pytest.mark.parametrize(("name", "value"), [("seed", -1), ("seed", 10**30), ("silence_db", 0.0)])
+def test_invalid_options_are_refused(name, value):
+    with pytest.raises(InputError, match=name):
+        options(**{name: value})
 
 
 @pytest.mark.parametrize(
-    ("f0", "loudness", "more", "sentence"),
+    ("f0", "loudness", "more", "name"),
     [
-        ([10.0, 10.0], [-20.0, -20.0], {}, r"f0: .* found 10 to 10 Hz"),
-        ([100.0, math.nan], [-20.0, -20.0], {}, "f0: pitch"),
-        ([100.0], [-20.0, -20.0], {}, r"f0 and loudness: found shapes \[1\] and \[2\]"),
-        ([100.0], [math.inf], {}, "loudness: has NaN"),
-        ([100.0], [-20.0], {"frames_per_second": 100.0}, "frames_per_second: found 100, expected 250"),
-        ([100.0], [-20.0], {"seed": 10**30}, "seed must lie in"),
-        ([100.0], [-20.0], {"timbre": torch.zeros(64)}, "timbre: the instrument has no latent"),
+        ([10.0, 10.0], [-20.0, -20.0], {}, "f0"),
+        ([100.0, math.nan], [-20.0, -20.0], {}, "f0"),
+        ([100.0], [-20.0, -20.0], {}, "loudness"),
+        ([100.0], [math.inf], {}, "loudness"),
+        ([100.0], [-20.0], {"frames_per_second": 100.0}, "frames_per_second"),
+        ([100.0], [-20.0], {"seed": 10**30}, "seed"),
+        ([100.0], [-20.0], {"timbre": torch.zeros(64)}, "timbre"),
     ],
 )
-def test_what_cannot_be_played_is_refused(f0, loudness, more, sentence):
-    with pytest.raises(InputError, match=sentence):
+def test_invalid_controls_are_refused(f0, loudness, more, name):
+    with pytest.raises(InputError, match=name):
         player().synthesise(f0, loudness, **more)
 
 
-def test_a_player_plays_and_hears_at_its_own_rate():
-    one = player()
-    sound = one.synthesise([220.0] * 50, [-20.0] * 50, frames_per_second=250)
+def test_player_uses_its_own_sample_rate():
+    instrument_player = player()
+    sound = instrument_player.synthesise([220.0] * 50, [-20.0] * 50, frames_per_second=250)
     assert sound.shape == (50 * HOP,) and sound.abs().max() > 1e-4
     heard = one.listen(torch.from_numpy(glide(1.0)), RATE)
     assert float(heard.f0.median()) == pytest.approx(220, rel=0.1)
-    with pytest.raises(InputError, match="sample_rate: found 44100, expected 16000 Hz"):
+    with pytest.raises(InputError, match="sample_rate"):
         one.listen(torch.zeros(100), 44100)
-    with pytest.raises(InputError, match="timbre: the instrument has a latent"):
+    with pytest.raises(InputError, match="timbre"):
         player(latent=2).synthesise([220.0], [-20.0])
     assert len(player(latent=2).synthesise([220.0] * 9, [-20.0] * 9, timbre=torch.zeros(9 * HOP))) == 9 * HOP

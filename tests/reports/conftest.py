@@ -1,4 +1,4 @@
-"""A browser on reports that tests make."""
+"""A browser page that checks for errors, and a report that tests share."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ LOCAL = ("file:", "data:", "blob:")
 
 
 class Watched:
-    """A page that remembers what it complained of and what it asked a network for."""
+    """Open pages, and record their error messages and their requests to the network."""
 
     def __init__(self, page) -> None:
         self.page = page
@@ -40,7 +40,7 @@ def watched(browser) -> Iterator[Watched]:
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory) -> Path:
-    """Of three arms of two seeds and two songs of 4 s."""
+    """Make a report of three variants with two seeds each, and two songs of 4 seconds."""
     sweep = usual(tmp_path_factory.mktemp("sweeps") / "sweep")
     make(runs_of(sweep), sweep / "report", "a sweep")
     return sweep / "report"

@@ -1,4 +1,4 @@
-"""Sweeps that were never run: folders with what runs leave, of figures that tests choose."""
+"""Write the folders of sweeps without training, with scores that the tests choose."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ PROTOCOL = {"name": "ikala_nsdr", "tracks": "mean", "frames": "mean", "window_se
 def leave_run(
     sweep, number, model, seed, scores, *, state="done", error=None, targets=("vocals",), words=(), protocol=PROTOCOL, lr=1e-3
 ) -> Path:
-    """A run with `scores` as NSDR of its tracks, SIR 3 dB above, SAR undefined in all; None: without scores."""
+    """Write a run folder whose tracks have `scores` as NSDR, 3 dB more as SIR, and no SAR; None: without scores."""
     run = Path(sweep) / f"{number}-{model}-demo-{seed}"
     run.mkdir(parents=True)
     record = {"identity": f"{number}", "overrides": [f"model={model}", f"seed={seed}", *words], "state": state}
@@ -36,11 +36,11 @@ def _scores(values, targets, protocol):
         track: {target: {"NSDR": value, "SIR": value + 3, "SAR": None} for target in targets}
         for track, value in zip(TRACKS, values, strict=False)
     }
-    own = {"NSDR": _figures(values), "SIR": _figures([value + 3 for value in values]), "SAR": _figures([])}
+    summary = {"NSDR": _figures(values), "SIR": _figures([value + 3 for value in values]), "SAR": _figures([])}
     zero = {"NSDR": _figures([0.0]), "SIR": _figures([-1.0])}
     return {
         "protocol": protocol, "checkpoint": "x", "tracks": tracks,
-        "summary": dict.fromkeys(targets, own), "mixture": dict.fromkeys(targets, zero),
+        "summary": dict.fromkeys(targets, summary), "mixture": dict.fromkeys(targets, zero),
         "oracle": {"irm": {target: {"NSDR": _figures([20.0])} for target in targets}},
         "cost": {"parameters": 2_000_000, "memory": 2**30, "device": "cpu", "devices": 1},
     }  # fmt: skip
@@ -51,7 +51,7 @@ def _figures(values):
 
 
 def leave_audio(run, track, gain=1.0, seconds=4.0, targets=("vocals",), noise=0.01):
-    """Tones: the target an octave above the rest; files of a run have one gain, as runs give them."""
+    """Write the audio of a track: the target is a tone, an octave above the other source. All files have one gain."""
     time = np.arange(int(seconds * RATE)) / RATE
     rest, target = 0.3 * np.sin(2 * np.pi * 220 * time), 0.3 * np.sin(2 * np.pi * 440 * time)
     estimate = target + noise * np.random.default_rng(0).standard_normal(len(time))
@@ -66,12 +66,12 @@ def leave_audio(run, track, gain=1.0, seconds=4.0, targets=("vocals",), noise=0.
 
 
 def usual(sweep, variants=3, songs=2, tracks=8):
-    """Arms of two seeds each, every one 1 dB below the one before, with audio of some songs."""
+    """Write a sweep of variants with two seeds each. Each variant is 1 dB worse than the one before. Some songs have audio."""
     generator = np.random.default_rng(1)
-    songs_are = generator.normal(0, 2, tracks)
+    song_scores = generator.normal(0, 2, tracks)
     for variant in range(variants):
         for seed in range(2):
-            scores = 8 - variant + songs_are + generator.normal(0, 0.3, tracks)
+            scores = 8 - variant + song_scores + generator.normal(0, 0.3, tracks)
             run = leave_run(sweep, 2 * variant + seed, f"net{variant}", seed, scores.tolist())
             for track in TRACKS[:songs]:
                 leave_audio(run, track, gain=1 / (1 + variant), noise=0.01 * (1 + variant))

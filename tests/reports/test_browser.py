@@ -1,4 +1,4 @@
-"""The pages of a report in a real browser, opened from the disk."""
+"""Pages of a report in a real browser, opened from the disk."""
 
 import json
 import shutil
@@ -21,15 +21,15 @@ def listen(watched, report):
     return page
 
 
-def place(page) -> float:
-    return page.evaluate("deck.place")
+def position(page) -> float:
+    return page.evaluate("deck.position")
 
 
 def pressed(page) -> list[str]:
     return page.locator(".pick[aria-pressed=true]").all_inner_texts()
 
 
-def test_every_plot_is_drawn_when_it_comes_into_view(watched, report):
+def test_plots_are_drawn_when_they_become_visible(watched, report):
     page = watched.open(report / "index.html")
     for plot in PLOTS:
         page.locator(f"#{plot}").scroll_into_view_if_needed()
@@ -39,7 +39,7 @@ def test_every_plot_is_drawn_when_it_comes_into_view(watched, report):
     assert "over songs and seeds" in page.locator(".verdicts").inner_text()
 
 
-def test_plots_follow_what_is_chosen(watched, report):
+def test_plots_follow_the_selected_measure(watched, report):
     page = watched.open(report / "index.html")
     page.locator("#boxes").scroll_into_view_if_needed()
     page.locator("#boxes .main-svg").first.wait_for()
@@ -50,24 +50,26 @@ def test_plots_follow_what_is_chosen(watched, report):
     wait_for(page, "document.getElementById('heat').data[0].z[0].every((value) => value === 0)")
 
 
-def test_switching_keeps_the_place_while_it_plays(listen):
+def test_switching_while_playing_keeps_the_position(listen):
     listen.keyboard.press("Space")
-    wait_for(listen, "deck.place > 0.5")
+    wait_for(listen, "deck.position > 0.5")
     for number in (2, 3, 5, 1, 4):
-        before = listen.evaluate("() => { window.old = deck.current; return deck.place; }")
+        before = listen.evaluate("() => { window.old = deck.current; return deck.position; }")
         listen.keyboard.press(str(number))
-        wait_for(listen, "deck.current !== window.old && deck.place > 0 && !deck.current.seeking")
+        wait_for(listen, "deck.current !== window.old && deck.position > 0 && !deck.current.seeking")
         stopped, first, now = listen.evaluate(
             "[window.old.currentTime, deck.current.played.length ? deck.current.played.end(deck.current.played.length - 1)"
-            " - deck.place : 0, deck.place]"
+            " - deck.position : 0, deck.position]"
         )
-        assert abs(first) < 0.5 and stopped >= before and -0.05 < now - stopped < 0.5  # a busy machine; the next test has 50 ms
+        assert (
+            abs(first) < 0.5 and stopped >= before and -0.05 < now - stopped < 0.5
+        )  # tolerates a busy machine; the next test requires 50 ms
         assert listen.evaluate("window.old.paused && deck.playing")
     assert listen.evaluate("[...deck.players.values()].filter((player) => !player.paused).length") == 1
 
 
-def test_a_file_goes_on_where_the_other_has_stopped(listen):
-    """The first place that sounds after a switch, and the last one before it, lie within 50 ms, in the median of five."""
+def test_switching_leaves_a_short_gap(listen):
+    """The positions before and after a switch differ by less than 50 ms in the median of five switches."""
     listen.keyboard.press("Space")
     gaps = []
     for number in (3, 4, 5, 2, 1):
@@ -82,18 +84,18 @@ def test_a_file_goes_on_where_the_other_has_stopped(listen):
             number,
         )
         gaps.append(abs(gap))
-    assert sorted(gaps)[2] < 0.05, gaps  # a busy machine may hold one back
+    assert sorted(gaps)[2] < 0.05, gaps  # the median tolerates a busy machine
 
 
-def test_switching_keeps_the_place_while_it_rests(listen):
+def test_switching_while_paused_keeps_the_position(listen):
     listen.evaluate("deck.seek(1.234)")
     for key in ("ArrowDown", "ArrowDown", "r", "r", "m", "t", "5"):
         listen.keyboard.press(key)
-        assert place(listen) == pytest.approx(1.234, abs=0.001)
+        assert position(listen) == pytest.approx(1.234, abs=0.001)
         assert listen.evaluate("!deck.playing && deck.current.paused")
 
 
-def test_a_loop_is_dragged_and_held(listen):
+def test_dragging_marks_a_loop(listen):
     box = listen.locator(".picture").nth(2).bounding_box()
     y = box["y"] + box["height"] / 2
     listen.mouse.move(box["x"] + 0.25 * box["width"], y)
@@ -106,38 +108,38 @@ def test_a_loop_is_dragged_and_held(listen):
     listen.keyboard.press("Space")
     places = []
     for _ in range(40):
-        places.append(place(listen))
+        places.append(position(listen))
         listen.wait_for_timeout(40)
     assert min(places) >= 0.95 and max(places) <= 1.6 + 0.1
-    assert sum(after < before for before, after in pairwise(places)) >= 2  # it went round
+    assert sum(after < before for before, after in pairwise(places)) >= 2  # the loop was played at least twice
     listen.keyboard.press("l")
-    wait_for(listen, "deck.place > 1.8")
+    wait_for(listen, "deck.position > 1.8")
 
 
-def test_brackets_mark_a_loop_at_the_place(listen):
+def test_bracket_keys_mark_a_loop(listen):
     listen.evaluate("deck.seek(1)")
     listen.keyboard.press("[")
     assert listen.evaluate("deck.loop") == {"from": 1, "to": 4}
     listen.evaluate("deck.seek(2)")
     listen.keyboard.press("]")
-    assert listen.evaluate("[deck.loop, deck.looping, deck.place]") == [{"from": 1, "to": 2}, True, 1]
+    assert listen.evaluate("[deck.loop, deck.looping, deck.position]") == [{"from": 1, "to": 2}, True, 1]
 
 
-def test_at_the_end_it_stops_or_goes_round(listen):
+def test_end_of_song_stops_or_loops(listen):
     listen.evaluate("deck.seek(3.8)")
     listen.keyboard.press("Space")
     wait_for(listen, "!deck.playing")
-    listen.keyboard.press("l")  # of the whole song
+    listen.keyboard.press("l")  # the loop is the whole song
     listen.evaluate("deck.seek(3.8)")
     listen.keyboard.press("Space")
-    wait_for(listen, "deck.playing && deck.place < 1")
+    wait_for(listen, "deck.playing && deck.position < 1")
 
 
-def test_a_click_on_a_picture_goes_there_and_the_cursor_is_there(listen):
+def test_click_on_a_spectrogram_seeks(listen):
     picture = listen.locator(".picture").nth(3)
     box = picture.bounding_box()
     picture.click(position={"x": box["width"] / 2, "y": 10})
-    assert place(listen) == pytest.approx(2.0, abs=0.02) and pressed(listen) == ["4net1"]
+    assert position(listen) == pytest.approx(2.0, abs=0.02) and pressed(listen) == ["4net1"]
     cursor = listen.locator(".row .cursor").nth(0).bounding_box()
     assert cursor["x"] + cursor["width"] / 2 == pytest.approx(box["x"] + box["width"] / 2, abs=3)
     assert listen.locator("#time").inner_text() == "0:02.0 / 0:04.0"
@@ -150,26 +152,26 @@ def test_keys(listen):
     assert pressed(listen) == ["2true vocals"]
     listen.keyboard.press("m")
     assert pressed(listen) == ["1mixture"]
-    listen.keyboard.press("ArrowUp")  # there is none above
-    listen.keyboard.press("9")  # nor a ninth
-    listen.keyboard.press("r")  # a mixture leaves nothing over
+    listen.keyboard.press("ArrowUp")  # the first row stays selected
+    listen.keyboard.press("9")  # row 9 does not exist
+    listen.keyboard.press("r")  # a mixture has no residual
     assert pressed(listen) == ["1mixture"]
     listen.keyboard.press("ArrowRight")
-    assert place(listen) == 2
+    assert position(listen) == 2
     listen.keyboard.press("ArrowRight")
     listen.keyboard.press("ArrowRight")
-    assert place(listen) == 4
+    assert position(listen) == 4
     listen.keyboard.press("ArrowLeft")
-    assert place(listen) == 2
+    assert position(listen) == 2
     listen.keyboard.press("4")
     listen.keyboard.press("r")
-    assert listen.locator(".rest[aria-pressed=true]").count() == 1 and pressed(listen) == []
+    assert listen.locator(".residual[aria-pressed=true]").count() == 1 and pressed(listen) == []
     assert listen.evaluate("deck.current.src").endswith("1-net1-residual.flac")
     listen.keyboard.press("Space")
     assert listen.evaluate("deck.playing")
     listen.locator(".pick").nth(2).focus()
     listen.keyboard.press("Space")  # pauses, and does not press the button
-    assert not listen.evaluate("deck.playing") and listen.locator(".rest[aria-pressed=true]").count() == 1
+    assert not listen.evaluate("deck.playing") and listen.locator(".residual[aria-pressed=true]").count() == 1
 
 
 def test_blind_votes_are_downloaded(listen, tmp_path):
@@ -177,10 +179,10 @@ def test_blind_votes_are_downloaded(listen, tmp_path):
     assert listen.locator("#rows").is_hidden() and listen.locator("#duel").is_visible()
     assert "net" not in listen.locator("#duel").inner_text()
     listen.keyboard.press("Space")
-    wait_for(listen, "deck.place > 0.3")
-    before = place(listen)
+    wait_for(listen, "deck.position > 0.3")
+    before = position(listen)
     listen.keyboard.press("b")
-    assert listen.locator("[data-side=b][aria-pressed=true]").count() == 1 and place(listen) >= before - 0.05
+    assert listen.locator("[data-side=b][aria-pressed=true]").count() == 1 and position(listen) >= before - 0.05
     listen.keyboard.press("1")
     listen.locator("[data-vote=none]").click()
     listen.keyboard.press("3")
@@ -188,24 +190,26 @@ def test_blind_votes_are_downloaded(listen, tmp_path):
         listen.locator("#download").click()
     assert caught.value.suggested_filename == "votes.json"
     caught.value.save_as(tmp_path / "votes.json")
-    found = json.loads((tmp_path / "votes.json").read_text())
-    assert found["report"] == "a sweep" and len(found["votes"]) == 3
-    first, second, third = found["votes"]
+    downloaded = json.loads((tmp_path / "votes.json").read_text())
+    assert downloaded["report"] == "a sweep" and len(downloaded["votes"]) == 3
+    first, second, third = downloaded["votes"]
     assert (first["better"], second["better"], third["better"]) == (first["a"], None, third["b"])
-    assert len({frozenset((vote["a"], vote["b"])) for vote in found["votes"]}) == 3  # every pair once before any twice
-    assert {vote["song"] for vote in found["votes"]} == {"song 0"} and first["target"] == "vocals" and first["time"]
+    assert (
+        len({frozenset((vote["a"], vote["b"])) for vote in downloaded["votes"]}) == 3
+    )  # each pair is drawn once before one is drawn twice
+    assert {vote["song"] for vote in downloaded["votes"]} == {"song 0"} and first["target"] == "vocals" and first["time"]
     listen.keyboard.press("x")
     assert listen.locator("#rows").is_visible() and listen.locator("#tally tbody tr").count() == 3
 
 
-def test_another_song_starts_anew(listen):
+def test_another_song_starts_at_zero(listen):
     listen.evaluate("deck.seek(2)")
     listen.select_option("#song", "1")
-    assert place(listen) == 0 and listen.evaluate("deck.current.src").endswith("audio/2-song_1/mixture.flac")
+    assert position(listen) == 0 and listen.evaluate("deck.current.src").endswith("audio/2-song_1/mixture.flac")
     assert listen.evaluate("[...deck.players.keys()].every((address) => address.startsWith('audio/2-song_1/'))")
 
 
-def test_scores_that_are_undefined_everywhere_leave_empty_plots(watched, tmp_path):
+def test_undefined_scores_give_empty_plots(watched, tmp_path):
     for number in range(2):
         run = leave_run(tmp_path, number, f"net{number}", 0, [1.0])
         scores = json.loads((run / "scores.json").read_text())
@@ -231,7 +235,7 @@ def test_a_narrow_window_scrolls_downwards_only(watched, report):
     assert picture["width"] > 300 and picture["y"] > page.locator(".pick").first.bounding_box()["y"]
 
 
-def test_dark_where_the_system_is_dark_and_where_the_button_says_so(watched, report):
+def test_theme_follows_system_and_button(watched, report):
     ground = "getComputedStyle(document.body).backgroundColor"
     page = watched.open(report / "index.html")
     light = page.evaluate(ground)
@@ -252,7 +256,7 @@ def test_dark_where_the_system_is_dark_and_where_the_button_says_so(watched, rep
     assert page.evaluate(ground) == light
 
 
-def test_missing_audio_is_named_and_the_rest_plays(watched, tmp_path):
+def test_missing_audio_is_listed(watched, tmp_path):
     sweep = usual(tmp_path / "sweep")
     shutil.rmtree(sweep / "2-net1-demo-0/audio/song 0")
     make(runs_of(sweep), sweep / "report", "a sweep")
@@ -265,18 +269,18 @@ def test_missing_audio_is_named_and_the_rest_plays(watched, tmp_path):
     assert pressed(page) == ["5net2"]
 
 
-def test_twelve_arms_and_five_songs_load_within_two_seconds(watched, tmp_path):
+def test_only_the_open_song_is_loaded(watched, tmp_path):
     sweep = usual(tmp_path / "sweep", variants=12, songs=5)
     make(runs_of(sweep), sweep / "report", "a sweep")
     page = watched.open(sweep / "report/listen.html")
     wait_for(page, "deck.current.readyState >= 3")
     assert page.locator(".row").count() == 14
-    assert page.evaluate("deck.players.size") <= 14  # of the song that is open, and not of the others
+    assert page.evaluate("deck.players.size") <= 14  # files of the open song only
 
 
 @pytest.fixture
 def lossy(watched, tmp_path):
-    """The page of four arms, of which one lacks its estimate of the second song and another its mixture of the first."""
+    """Open a report of four variants. One has no estimate of song 1, and another has no mixture of song 0."""
     sweep = usual(tmp_path / "sweep", variants=4)
     (sweep / "2-net1-demo-0/audio/song 1/vocals-estimate.flac").unlink()
     (sweep / "4-net2-demo-0/audio/song 0/mixture.flac").unlink()
@@ -284,7 +288,7 @@ def lossy(watched, tmp_path):
     return watched.open(sweep / "report/listen.html")
 
 
-def test_blind_no_run_is_named_where_audio_is_missing_in_another_song(lossy):
+def test_blind_comparison_hides_names_of_missing_files(lossy):
     lossy.keyboard.press("x")
     lossy.select_option("#song", "1")
     assert lossy.locator("#duel").is_visible() and lossy.locator("#gone").is_hidden()
@@ -292,17 +296,17 @@ def test_blind_no_run_is_named_where_audio_is_missing_in_another_song(lossy):
     assert lossy.locator("#gone").is_visible()
 
 
-def test_blind_no_file_is_named_that_cannot_be_played(lossy):
+def test_blind_comparison_hides_names_of_broken_files(lossy):
     lossy.keyboard.press("x")
     lossy.evaluate("deck.current.dispatchEvent(new Event('error'))")
     assert lossy.locator("#hint").inner_text() == "this cannot be played"
 
 
-def test_an_arm_of_unknown_level_is_heard_and_is_in_no_duel(lossy):
+def test_variants_of_unknown_level_are_not_compared_blind(lossy):
     names = "contestants().map((number) => rows()[number].name)"
     assert lossy.evaluate(names) == ["net0", "net1", "net3"]
-    assert "level not known" in lossy.locator(".row").nth(4).inner_text()
-    assert "level not known" not in lossy.locator(".row").nth(3).inner_text()
+    assert "unknown level" in lossy.locator(".row").nth(4).inner_text()
+    assert "unknown level" not in lossy.locator(".row").nth(3).inner_text()
     lossy.keyboard.press("5")
     assert pressed(lossy) == ["5net2"]
     lossy.select_option("#song", "1")

@@ -1,4 +1,4 @@
-"""Seeds and songs that a difference needs, from the scores of a sweep."""
+"""Numbers of seeds and songs that detect a difference, estimated from the scores of a sweep."""
 
 import re
 
@@ -11,10 +11,10 @@ from unbraid.runs.errors import InputError
 from unbraid.scoring.power import DEMO, Deviations, smallest_difference, tracks_needed
 
 
-def test_deviations_are_those_of_the_sweep_that_is_named(tmp_path):
-    ((name, found),) = deviations_of(str(usual(tmp_path / "sweep"))).items()
+def test_deviations_come_from_the_given_sweep(tmp_path):
+    ((name, deviations),) = deviations_of(str(usual(tmp_path / "sweep"))).items()
     assert name == f"NSDR of vocals in {tmp_path / 'sweep'}"
-    assert found.rest == pytest.approx(0.3, rel=0.3) and found.tracks < 0.2 and found.seeds < 0.2
+    assert deviations.rest == pytest.approx(0.3, rel=0.3) and deviations.tracks < 0.2 and deviations.seeds < 0.2
     assert [*deviations_of(None).values()] == [DEMO]
 
 
@@ -29,23 +29,23 @@ def test_each_target_has_deviations_of_its_own(tmp_path):
 def test_a_sweep_with_too_few_scores_is_refused(tmp_path, variants, seeds, songs):
     for number in range(variants * seeds):
         leave_run(tmp_path, number, f"net{number // seeds}", number % seeds, [1.0 + number, 2.0, 4.0][:songs])
-    with pytest.raises(InputError) as raised:
+    with pytest.raises(InputError) as error:
         deviations_of(str(tmp_path))
-    assert raised.value.where == f"power_from={tmp_path}" and "two songs" in raised.value.expected
+    assert error.value.where == f"power_from={tmp_path}" and "two songs" in error.value.expected
 
 
-def test_a_folder_that_is_missing_is_refused_by_its_key(tmp_path):
-    with pytest.raises(InputError) as raised:
+def test_missing_folder_is_refused(tmp_path):
+    with pytest.raises(InputError) as error:
         deviations_of(str(tmp_path / "none"))
-    assert raised.value.where == f"power_from={tmp_path / 'none'}"
+    assert error.value.where == f"power_from={tmp_path / 'none'}"
 
 
-def test_the_text_has_the_songs_of_each_number_of_seeds():
+def test_text_lists_songs_for_each_number_of_seeds():
     deviations = Deviations(1.0, 0.1, 0.3)
     text = power_text(0.6, "the songs", deviations, 3, 10)
     rows = {line.split("  ")[1]: re.findall(r">?\d+(?= |$)", line) for line in text.splitlines()[1:3]}
-    assert rows["seeds per arm"] == [str(seeds) for seeds in SEEDS] and rows["songs needed"][0] == ">1000"
+    assert rows["seeds per variant"] == [str(seeds) for seeds in SEEDS] and rows["songs needed"][0] == ">1000"
     assert rows["songs needed"][1:] == [str(tracks_needed(0.6, deviations, seeds)) for seeds in SEEDS[1:]]
-    assert f"3 seeds per arm and 10 test songs detect {smallest_difference(deviations, 3, 10):.2f} dB" in text
+    assert f"3 seeds per variant and 10 test songs detect {smallest_difference(deviations, 3, 10):.2f} dB" in text
     assert "type seed=0,1,2" in power_text(0.6, "the songs", deviations, 1, 10)
     assert "these runs" not in power_text(0.6, "the songs", deviations, 3, None)

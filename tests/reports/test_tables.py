@@ -1,4 +1,4 @@
-"""The table as papers print it, in its four forms."""
+"""Tables of scores as text, CSV, Markdown and LaTeX."""
 
 import csv
 import io
@@ -26,18 +26,18 @@ def two_targets(folder, name="net_a|b & 50%"):
     return variants_of(runs_of(folder))
 
 
-def test_arms_come_first_then_mixture_and_oracle(variants):
+def test_variants_come_before_mixture_and_oracle(variants):
     (table,) = tables(variants)
     assert [(row.name, row.kind) for row in table.rows] == [
-        ("net0", "arm"), ("net1", "arm"), ("net2", "arm"), ("mixture", "mixture"), ("ideal ratio mask", "oracle"),
+        ("net0", "variant"), ("net1", "variant"), ("net2", "variant"), ("mixture", "mixture"), ("ideal ratio mask", "oracle"),
     ]  # fmt: skip
     assert table.measures == ["NSDR", "SIR"]  # SAR is undefined in all tracks
     assert main_measure(table) == "NSDR" and table.best == {"NSDR": "net0", "SIR": "net0"}
 
 
-def test_the_published_row_is_there_where_the_data_is_the_same(tmp_path):
-    distances = {"vocals": {"NSDR": {"found": 1.0, "reference": 11.09, "distance": -10.09}}}
-    same, other = {"model": "unet", "distances": distances}, {"differs": "reference is for data=ikala, found data=demo"}
+def test_published_row_needs_the_same_data(tmp_path):
+    distances = {"vocals": {"NSDR": {"score_tables": 1.0, "reference": 11.09, "distance": -10.09}}}
+    same, other = {"model": "unet", "distances": distances}, {"differs": "reference is for data=ikala, score_tables data=demo"}
     for number, compared in enumerate((same, other)):
         run = leave_run(tmp_path, number, f"net{number}", 0, [1.0])
         scores = json.loads((run / "scores.json").read_text()) | {"reference": {"name": "A Paper"} | compared}
@@ -47,7 +47,7 @@ def test_the_published_row_is_there_where_the_data_is_the_same(tmp_path):
     assert row.name == "unet, A Paper" and row.cells["NSDR"].mean == 11.09 and "SIR" not in row.cells
 
 
-def test_oracles_that_differ_say_whose_they_are(tmp_path):
+def test_different_oracles_name_their_variant(tmp_path):
     for number, figure in enumerate((20.0, 20.001, 15.0)):
         run = leave_run(tmp_path, number, f"net{number}", 0, [1.0])
         scores = json.loads((run / "scores.json").read_text())
@@ -57,16 +57,15 @@ def test_oracles_that_differ_say_whose_they_are(tmp_path):
     assert [row.name for row in table.rows if row.kind == "oracle"] == ["ideal ratio mask", "ideal ratio mask of net2"]
 
 
-def test_the_terminal_shows_mean_and_deviation(variants):
+def test_text_shows_mean_and_deviation(variants):
     lines = as_text(tables(variants)).splitlines()
     assert lines[0].split() == ["vocals", "(dB)", "NSDR", "SIR", "seeds"]
     assert re.fullmatch(r"net0 +\d\.\d\d ± \d\.\d\d +\d+\.\d\d ± \d\.\d\d +2", lines[1])
     assert re.fullmatch(r"ideal ratio mask +20\.00 +-", lines[5]) and len({len(line) for line in lines[:4]}) == 1
 
 
-def test_the_caption_says_what_the_figures_are(variants):
-    cell_text = caption(variants)
-    assert cell_text == "dB, mean of 8 test tracks; protocol ikala_nsdr; ± is the standard deviation over seeds"
+def test_caption_names_statistic_tracks_and_protocol(variants):
+    assert caption(variants) == "dB, mean of 8 test tracks; protocol ikala_nsdr; ± is the standard deviation over seeds"
 
 
 def test_csv_has_every_figure_unrounded(variants):
@@ -75,34 +74,34 @@ def test_csv_has_every_figure_unrounded(variants):
     spread = variants[1].summary("vocals", "SIR")
     (row,) = [row for row in rows if (row["row"], row["measure"]) == ("net1", "SIR")]
     assert (float(row["mean"]), float(row["deviation"]), row["seeds"]) == (spread.mean, spread.deviation, "2")
-    assert [row["deviation"] for row in rows if row["kind"] != "arm"] == [""] * 3
+    assert [row["deviation"] for row in rows if row["kind"] != "variant"] == [""] * 3
 
 
 def test_markdown_parses_to_the_cells_of_the_table(tmp_path):
-    found = tables(two_targets(tmp_path))
-    tokens = MarkdownIt("commonmark").enable("table").parse(as_markdown(found, "words"))
+    score_tables = tables(two_targets(tmp_path))
+    tokens = MarkdownIt("commonmark").enable("table").parse(as_markdown(score_tables, "words"))
     assert sum(token.type == "table_open" for token in tokens) == 2
     cells = [
         "".join(child.content for child in token.children)
         for before, token in pairwise(tokens)
         if before.type in ("td_open", "th_open")
     ]
-    width = 1 + len(found[0].measures)
+    width = 1 + len(score_tables[0].measures)
     assert cells[:width] == ["vocals", "NSDR", "SIR"] and len(cells) == 2 * width * 5
     assert cells[width : 2 * width] == ["net_a|b & 50%", "1.00", "4.00"]
     strong = [token for token in tokens for child in token.children or () if child.type == "strong_open"]
-    assert len(strong) == 4  # the better arm in two measures of two targets
+    assert len(strong) == 4  # the better variant in two measures of two targets
 
 
 def latex_rows(text):
-    """What a booktabs table holds, row by row, as TeX splits it."""
-    found = []
+    """Return the cells of each booktabs table, row by row."""
+    score_tables = []
     for columns, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
         body = re.sub(r"\\(toprule|midrule|bottomrule)", "", body)
         rows = [re.split(r"(?<!\\)&", row) for row in body.split(r"\\") if row.strip()]
         assert all(len(row) == len(columns) for row in rows)
-        found.append([[cell.strip() for cell in row] for row in rows])
-    return found
+        score_tables.append([[cell.strip() for cell in row] for row in rows])
+    return score_tables
 
 
 def test_latex_parses_to_the_cells_of_the_table(tmp_path):
@@ -115,12 +114,14 @@ def test_latex_parses_to_the_cells_of_the_table(tmp_path):
     assert text.count("{") == text.count("}") and text.count(r"\begin") == text.count(r"\end{")
 
 
-def test_latex_has_no_rule_below_the_arms_where_nothing_follows(tmp_path):
+def test_latex_without_other_rows_has_one_rule(tmp_path):
     run = leave_run(tmp_path, 0, "net", 0, [1.0])
-    found = [replace(table, rows=[row for row in table.rows if row.kind == "arm"]) for table in tables(variants_of([run]))]
-    assert as_latex(found, "").count(r"\midrule") == 1
+    score_tables = [
+        replace(table, rows=[row for row in table.rows if row.kind == "variant"]) for table in tables(variants_of([run]))
+    ]
+    assert as_latex(score_tables, "").count(r"\midrule") == 1
 
 
-def test_deviations_in_latex_are_mathematics(variants):
+def test_deviations_in_latex_use_math_mode(variants):
     ((_, first, *_),) = latex_rows(as_latex(tables(variants), ""))
     assert re.fullmatch(r"\\textbf\{\d\.\d\d \$\\pm\$ \d\.\d\d\}", first[1])

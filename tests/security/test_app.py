@@ -121,7 +121,7 @@ def test_more_songs_than_the_queue_holds_are_refused(server):
     uploads_of(songs, 2)
     for name in ("third.wav", "fourth.wav"):
         status, said = ask(address, "POST", f"/songs?name={name}", b"x")
-        assert status == 503 and said["said"].startswith(name)
+        assert status == 503 and said["message"].startswith(name)
     assert Upload(address).status() == 503
     first.connection.close()
     uploads_of(songs, 1)

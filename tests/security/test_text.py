@@ -64,7 +64,7 @@ ACTIVE = set("\x1b\x07\x9b\r\b\x00\x7f")
 
 
 def table(name):
-    return ScoreTable(name, [f"{name}2"], [TableRow(f"{name}3", "arm", {f"{name}2": Spread(-3.2, None, 1)})])
+    return ScoreTable(name, [f"{name}2"], [TableRow(f"{name}3", "variant", {f"{name}2": Spread(-3.2, None, 1)})])
 
 
 @pytest.mark.parametrize("text", TERMINAL)

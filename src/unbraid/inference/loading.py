@@ -1,6 +1,7 @@
-"""`unbraid.load`: what was trained, as a library uses it; nothing that a stranger's files say is run.
+"""`unbraid.load`: load a trained separator or instrument for use in Python.
 
-Tensors are read as tensors, and a model is rebuilt from networks, separators and transforms alone.
+Files from other people are safe to load. Weights are read as tensors only, and the config can build only the classes below
+`BUILT`.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from unbraid.audio import FASTEST, SLOWEST, ChannelChoice, downmix
-from unbraid.inference.chunked import InferenceOptions, Model, device_of, streamed
+from unbraid.inference.chunked import InferenceOptions, device_of, streamed
 from unbraid.inference.export.onnx_file import OnnxSeparator
 from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
 from unbraid.interop.published import read_weights
@@ -30,53 +31,66 @@ BUILT = (
     "unbraid.nets", "unbraid.models.separators", "unbraid.dsp.phase", "unbraid.dsp.stft", "torch.nn", "torchaudio.models",
 )  # fmt: skip
 PUBLISHED_WEIGHTS = "model.safetensors"
-MOST_CHANNELS = 32  # an array with more rows than that has samples in its rows
+MOST_CHANNELS = 32  # more rows than this mean that the array is [samples, channels]
 
 
 @dataclass
 class Loaded:
-    """A separator with its weights.
+    """Separate audio with a trained separator. `unbraid.load` returns this object.
 
     Args:
-        model: mixtures to sources.
-        folder: that it came from.
-        config: of the run; None where it has none.
+        model: separator with its trained weights, in evaluation mode.
+        folder: folder that the separator was loaded from.
+        config: config of the training run; None for models without one, such as ONNX files.
+
+    Example:
+        Separate the vocals of a song:
+
+        >>> import soundfile, unbraid
+        >>> separator = unbraid.load("runs/unet")  # folder of a run
+        >>> separator.targets
+        ['vocals', 'accompaniment']
+        >>> samples, sample_rate = soundfile.read("song.wav", always_2d=True)
+        >>> stems = separator.separate(samples.T, sample_rate)
+        >>> soundfile.write("vocals.wav", stems["vocals"].T.numpy(), sample_rate)
     """
 
-    model: Model
+    model: Separator
     folder: Path
     config: DictConfig | None = None
 
     @property
     def targets(self) -> list[str]:
-        """The names of the sources, in their order."""
+        """Names of the sources, in the order of the separator's outputs."""
         return self.model.targets
 
     @property
     def sample_rate(self) -> int:
-        """At which the model hears, in Hz."""
+        """Sample rate of the separator in Hz. `separate` accepts every sample rate and resamples."""
         return self.model.sample_rate
 
     @property
     def device(self) -> torch.device:
-        """The device that the model runs on."""
+        """Device on which the separator runs."""
         return device_of(self.model)
 
     def to(self, device: str | None) -> "Loaded":
-        """Move the model to a device and return it.
+        """Move the separator to a device.
 
         Args:
-            device: `cpu`, `cuda`, `cuda:1`, …; None: a GPU if there is one.
+            device: name of a PyTorch device, such as `cpu`, `cuda` or `cuda:1`; None: a GPU if there is one, else the CPU.
+
+        Returns:
+            This object.
 
         Raises:
-            InputError: there is no such device.
+            InputError: the device does not exist.
         """
         name = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            if isinstance(self.model, torch.nn.Module):
-                self.model.to(torch.device(name))
+            self.model.to(torch.device(name))
         except (RuntimeError, AssertionError) as error:
-            raise InputError(f"device={name}: {str(error).splitlines()[0]}") from error
+            raise InputError(f"device={name}", str(error).splitlines()[0]) from error
         return self
 
     def separate(
@@ -86,25 +100,28 @@ class Loaded:
         options: InferenceOptions | None = None,
         channels: ChannelChoice = "downmix",
     ) -> dict[str, Tensor]:
-        """Separate a waveform into its sources, by name, at its own sample rate and of its own length.
+        """Separate a waveform into its sources. Long waveforms are separated in chunks.
 
         Args:
-            waveform: floats of any length, a tensor or a NumPy array.
-            sample_rate: of the waveform, in Hz.
-            options: chunks, overlap and the rest, see `InferenceOptions`.
-            channels: how stereo is made of more than two channels; their order is assumed from their number.
+            waveform: floats in [-1, 1], a PyTorch tensor or a NumPy array of any length.
+            sample_rate: sample rate of the waveform in Hz.
+            options: chunk length, overlap and other options for long waveforms; None: the defaults.
+            channels: `downmix`: more than two channels are mixed to stereo; `front`: the front left and right channels are
+                used. The order of the channels is assumed from their number.
 
         Shape:
-            [C, T] -> [C, T] each, on the CPU; C is 2 for waveforms of more than two channels.
+            waveform [C, T] -> [C, T] per source. If the waveform has more than two channels, the sources have two.
+
+        Returns:
+            The sources by name, on the CPU, with the sample rate and length of the waveform.
 
         Raises:
-            InputError: the waveform is not an array of finite floats of that shape, or the rate is invalid.
+            InputError: the waveform is not an array of finite floats of the shape [C, T], or the sample rate is invalid.
         """
         signal = downmix(_signal(waveform), channels)
         if not isinstance(sample_rate, Real) or not SLOWEST <= sample_rate <= FASTEST:
-            raise InputError(
-                "sample_rate", "is invalid", found=repr(sample_rate), expected=f"a number from {SLOWEST} to {FASTEST} Hz"
-            )
+            expected = f"a number from {SLOWEST} to {FASTEST} Hz"
+            raise InputError("sample_rate", "invalid sample rate", found=repr(sample_rate), expected=expected)
         options = options or InferenceOptions()
         stretches = [sources for _, sources in streamed(self.model, [signal], sample_rate, options, self.device)]
         sources = torch.cat([torch.from_numpy(stretch) for stretch in stretches], dim=-1)
@@ -118,10 +135,10 @@ def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
         waveform = waveform.detach().cpu().float().numpy() if waveform.is_floating_point() else waveform.cpu().numpy()
     if not isinstance(waveform, np.ndarray) or not np.issubdtype(waveform.dtype, np.floating):
         found = waveform.dtype if isinstance(waveform, np.ndarray) else type(waveform).__name__
-        raise InputError(where, "is not an array of floats", found=found, expected=expected)
+        raise InputError(where, "not an array of floats", found=found, expected=expected)
     shape = list(waveform.shape)
     if len(shape) != 2 or not waveform.size:
-        raise InputError(where, "has the wrong shape", found=shape, expected=expected)
+        raise InputError(where, "wrong shape", found=shape, expected=expected)
     if shape[0] > MOST_CHANNELS:
         raise InputError(where, "looks like [samples, channels]", found=shape, expected=expected, hint="Pass its transpose.")
     if not np.isfinite(waveform).all():
@@ -132,15 +149,39 @@ def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
 def load(path: str | Path, checkpoint: str = "best", device: str | None = None) -> Loaded | Player:
     """Load a trained separator or instrument.
 
-    Args:
-        path: of a run folder, a checkpoint in one, what `scripts/publish.py` has written, a folder of the openunmix package,
-            an ONNX file of `scripts/export.py`, or a yaml file that translates the names of a state dict.
-        checkpoint: of a run folder: best, last or a file.
-        device: that a separator runs on, such as `cuda`; None: a GPU if there is one. Instruments run on the CPU.
+    The path can be:
 
-    Raises:
-        InputError: there is nothing of the kind, the config names what may not be built, the weights are of another model, or
-            there is no such device.
+    - a run folder, that is a folder in which `train.py` has trained a model,
+    - a checkpoint (`.ckpt`) in a run folder,
+    - a folder that `scripts/publish.py` has written,
+    - a folder with weights of the openunmix package, which contains `separator.json`,
+    - an ONNX file that `scripts/export.py` has written,
+    - a YAML file that translates the names of a foreign state dict.
+
+    An `unbraid.runs.errors.InputError` is raised if the path does not exist, if the config contains a class that must not be
+    built, if the weights do not fit the model, or if the device does not exist.
+
+    Args:
+        path: folder or file of the model.
+        checkpoint: `best`, `last` or the path of a checkpoint. It is used only if `path` is a run folder.
+        device: PyTorch device of a separator, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU. Instruments
+            always run on the CPU.
+
+    Returns:
+        A `Loaded` with the method `separate` if the model is a separator. A `Player` with the methods `synthesise` and
+        `listen` if the model is an instrument.
+
+    Example:
+        Separate a song with a run that was trained with `targets=vocals_accompaniment`:
+
+        >>> import soundfile, unbraid
+        >>> separator = unbraid.load("runs/unet")
+        >>> samples, sample_rate = soundfile.read("song.wav", always_2d=True)
+        >>> stems = separator.separate(samples.T, sample_rate)
+        >>> list(stems)
+        ['vocals', 'accompaniment']
+        >>> stems["vocals"].shape == samples.T.shape
+        True
     """
     loaded = _load(path, checkpoint)
     return loaded.to(device) if isinstance(loaded, Loaded) else loaded
@@ -149,13 +190,12 @@ def load(path: str | Path, checkpoint: str = "best", device: str | None = None) 
 def _load(path: str | Path, checkpoint: str) -> Loaded | Player:
     path = Path(path).expanduser()
     if path.suffix == ".onnx":
-        return Loaded(_named(OnnxSeparator(path), path), path.absolute().parent)
+        return Loaded(_with_valid_names(OnnxSeparator(path), path), path.absolute().parent)
     if path.suffix == ".pt2":
-        raise InputError(
-            f"run={path}: torch evaluates what such a file says, so it is not read; expected a run or an .onnx file"
-        )
+        hint = "PyTorch executes code that such a file contains."
+        raise InputError(path, "programs of torch.export are not loaded", expected="a run folder or an .onnx file", hint=hint)
     if (path / OPENUNMIX).is_file():
-        return Loaded(_named(openunmix_separator(path), path).eval(), path)
+        return Loaded(_with_valid_names(openunmix_separator(path), path).eval(), path)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return _translated(path)
     if path.is_file() and path.suffix == ".ckpt":
@@ -165,14 +205,22 @@ def _load(path: str | Path, checkpoint: str) -> Loaded | Player:
 
 
 def load_separator(path: str | Path, checkpoint: str = "best", device: str | None = None) -> Loaded:
-    """Load a separator, see `load`.
+    """Load a trained separator. The arguments are those of `load`.
+
+    Args:
+        path: run folder or file, see `load`.
+        checkpoint: `best`, `last` or the path of a checkpoint of the run.
+        device: PyTorch device; None: a GPU if there is one, else the CPU.
+
+    Returns:
+        The separator.
 
     Raises:
-        InputError: it is an instrument.
+        InputError: the model is an instrument, or cannot be loaded.
     """
     loaded = load(path, checkpoint, device)
     if not isinstance(loaded, Loaded):
-        raise InputError(f"run={path}: has an instrument and no separator; expected a run that separates")
+        raise InputError(f"run={path}", "not the run of a separator", found="an instrument")
     return loaded
 
 
@@ -193,26 +241,38 @@ def _translated(path: Path) -> Loaded:
 
 
 def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separator]:
-    """Check the config of a run, however hostile, and return a function that builds its separator without weights."""
+    """Check the separator in the config of a run, and return a function that builds it without weights.
+
+    Args:
+        config: config of the run, which may come from another person.
+        folder: folder of the run; named in error messages.
+
+    Returns:
+        A function that builds the separator. It raises InputError if a target name is unsafe.
+
+    Raises:
+        InputError: the config has no separator, or contains a class that must not be built.
+    """
     node: Any = node_at(config, "model.separator")
     if not isinstance(node, DictConfig):
-        raise InputError(f"run={folder}: has no separator; expected a run that separates")
+        raise InputError(f"run={folder}", "not the run of a separator", hint="Its config lacks the key model.separator.")
     check(OmegaConf.create({"model": {"separator": node}}), _SeparatorConfig, BUILT)
 
     def make() -> Separator:
         separator = build(node)
         if not isinstance(separator, Separator):
-            raise InputError(f"{folder}/config.yaml: model.separator is a {type(separator).__name__}, expected a separator")
-        return _named(separator, folder)
+            kind = type(separator).__name__
+            raise InputError(f"{folder}/config.yaml, model.separator", "wrong class", found=kind, expected="a separator")
+        return _with_valid_names(separator, folder)
 
     return make
 
 
-def _named(separator: Separator, folder: Path) -> Separator:
-    """Whose targets are no paths; InputError where one is."""
+def _with_valid_names(separator: Separator, path: Path) -> Separator:
+    """Return the separator, or raise InputError if a target name cannot be a file name on every operating system."""
     for target in separator.targets:
-        if not is_name(target) or "\\" in target:  # other systems unpack what is downloaded
-            raise InputError(f"{folder}: {target!r} is no name of a target: files are called by it")
+        if not is_name(target) or "\\" in target:
+            raise InputError(path, "target name cannot be a file name", found=repr(target))
     return separator
 
 

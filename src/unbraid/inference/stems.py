@@ -1,7 +1,7 @@
-"""One audio file taken apart into files: decoded, separated and staged as it comes, then written with one gain for all.
+"""Separate one audio file into stem files: decode and separate it in blocks, then write the stems with one common gain.
 
-Only when all is separated is it known how loud the loudest stem is. So stems wait on the disk as floats, below the folder that
-they will be in, and nothing is held in memory.
+The gain depends on the loudest sample of all stems, which is known only at the end. So the stems are first stored as floats in
+temporary files, in a folder next to the outputs. Memory does not grow with the length of the file.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,20 +21,23 @@ from unbraid.runs.files import atomic_write
 
 MIXTURE, VOCALS, ACCOMPANIMENT, RESIDUAL = "mixture", "vocals", "accompaniment", "residual"
 STEM_FILE = "stem.mp4"
-USUAL_ORDER = (MIXTURE, "drums", "bass", "other", VOCALS)  # of the streams of stem files
+USUAL_ORDER = (MIXTURE, "drums", "bass", "other", VOCALS)  # of the streams in stem files
 
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """What is written.
+    """Choose which stems are written, and in which file format.
 
     Args:
-        format: one of `SUFFIXES`; `stem.mp4` has all stems in one file, the mixture first.
-        bits: of a sample of wav and flac; 32: floats, in wav.
-        residual: what the sources leave of the mixture, too.
-        accompaniment: the sum of all that is not vocals, too.
-        peaks: louder than the format can hold: `scale`: all stems of a file are made quieter; `clip`: they are clipped.
-        tags: title, artist and so on are copied.
+        format: file suffix, one of `unbraid.audio.SUFFIXES`. A `stem.mp4` file contains the mixture and all stems.
+        bits: bits per sample of wav and flac files: 16 or 24; 32 means floats and is for wav only.
+        residual: whether to write the residual, that is the mixture minus all sources.
+        accompaniment: whether to write the sum of all sources except the vocals.
+        peaks: treatment of samples that the format cannot store: `scale` makes all stems of a file quieter, `clip` clips them.
+        tags: whether title, artist and other tags are copied.
+
+    Raises:
+        InputError: the format or the number of bits is invalid.
     """
 
     format: str
@@ -46,64 +49,87 @@ class OutputFormat:
 
     def __post_init__(self) -> None:
         if self.format not in SUFFIXES:
-            raise InputError(f"format={self.format}: expected one of {', '.join(SUFFIXES)}")
+            raise InputError("format", "unknown audio format", found=self.format, expected=f"one of {', '.join(SUFFIXES)}")
         if self.bits not in (16, 24, 32) or (self.bits == 32 and self.format == "flac"):
-            raise InputError(f"bits={self.bits}: expected 16 or 24, or 32 of wav")
+            hint = "32 bits are possible with format=wav only."
+            raise InputError("bits", f"invalid for {self.format} files", found=self.bits, expected="16 or 24", hint=hint)
 
     @property
     def together(self) -> bool:
-        """In one file."""
+        """True if one file contains all stems."""
         return self.format == STEM_FILE
 
     @property
     def unbounded(self) -> bool:
-        """Samples may lie outside [-1, 1]."""
+        """True if the format can store samples outside [-1, 1]."""
         return self.format == "wav" and self.bits == 32
 
     def names(self, targets: Sequence[str]) -> list[str]:
-        """Of the stems of a model with these targets; InputError where one of them would have two meanings."""
+        """Return the names of the stems that are written.
+
+        Args:
+            targets: names of the separator's sources.
+
+        Returns:
+            The names, in the order of the streams of a stem file.
+
+        Raises:
+            InputError: two stems would have the same name, or `accompaniment` is set and no source is called vocals.
+        """
         more = [name for name, wanted in ((ACCOMPANIMENT, self.accompaniment), (RESIDUAL, self.residual)) if wanted]
         for name in more:
             if name in targets:
-                raise InputError(f"{name}=true: the model has a target of that name already")
+                raise InputError(f"{name}=true", f"the model already has a target with the name {name}")
         if self.accompaniment and VOCALS not in targets:
-            raise InputError(f"accompaniment=true: is all but vocals, and the model's targets are {', '.join(targets)}")
+            raise InputError("accompaniment=true", "the model lacks the target vocals", found=", ".join(targets))
         if not self.together:
             return [*targets, *more]
         usual = [name for name in USUAL_ORDER if name in targets]
         return [MIXTURE, *usual, *(name for name in targets if name not in usual), *more]
 
     def stems(self, mixture: np.ndarray, sources: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All that may be asked for by name. Shape: [C, n], [C, n] each -> [C, n] each."""
+        """Compute all possible stems.
+
+        Args:
+            mixture: stretch of the mixture.
+            sources: same stretch of each source.
+
+        Shape:
+            mixture [C, n], sources [C, n] -> [C, n] per stem.
+
+        Returns:
+            The sources, the mixture, the residual and the accompaniment, by name.
+        """
         residual = mixture - np.sum([*sources.values()], axis=0)
         others = [source for name, source in sources.items() if name != VOCALS]
-        rest = np.sum(others, axis=0) if others else residual
-        return {MIXTURE: mixture, RESIDUAL: residual, ACCOMPANIMENT: rest, **sources}
+        accompaniment = np.sum(others, axis=0) if others else residual
+        return {MIXTURE: mixture, RESIDUAL: residual, ACCOMPANIMENT: accompaniment, **sources}
 
 
-class _Staged:
-    """Stems on the disk, as floats."""
+class _StagedStems:
+    """Store stems as floats in files of a temporary folder."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.paths = {name: folder / str(number) for number, name in enumerate(names)}
         self.channels, self.samples, self.peak = 0, 0, 0.0
 
-    def fill(self, stretches: Iterator[dict[str, np.ndarray]], heard: Callable[[int], None]) -> None:
-        """`heard` is told how many samples more have come."""
+    def fill(self, stretches: Iterator[dict[str, np.ndarray]], on_progress: Callable[[int], object]) -> None:
+        """Write all stretches, and call `on_progress` with the number of samples of each."""
         with ExitStack() as stack:
             files = {name: stack.enter_context(path.open("wb")) for name, path in self.paths.items()}
             for stems in stretches:
                 for name, file in files.items():
                     self.channels, new = stems[name].shape
                     if not np.isfinite(loudest := float(np.abs(stems[name]).max())):
-                        raise InputError(f"{name}: the estimates are not numbers; training diverged, or precision is too low")
+                        hint = "The training may have diverged, or precision=bf16 is too coarse for this model."
+                        raise InputError(name, "the model returned NaN or infinite samples", hint=hint)
                     self.peak = max(self.peak, loudest)
                     file.write(np.ascontiguousarray(stems[name].T, dtype=np.float32).data)
                 self.samples += new
-                heard(new)
+                on_progress(new)
 
     def blocks(self, name: str, gain: float) -> Iterator[np.ndarray]:
-        """Shape: [C, n] each."""
+        """Yield the blocks of a stem, multiplied by the gain. Shape: [C, n]."""
         with self.paths[name].open("rb") as file:
             while data := file.read(4 * self.channels * BLOCK):
                 yield gain * np.frombuffer(data, np.float32).reshape(-1, self.channels).T
@@ -115,41 +141,43 @@ def write_stems(
     outputs: Mapping[str, Path],
     output_format: OutputFormat,
     options: InferenceOptions,
-    heard: Callable[[int, int], None],
+    on_progress: Callable[[int, int], object],
     overwrite: bool = False,
 ) -> str | None:
-    """Take a file apart.
+    """Separate an audio file and write its stems. If an error occurs, no output file is written.
+
+    An InputError is raised if the file cannot be decoded, if the model returned NaN, or if the stems cannot be written.
 
     Args:
-        loaded: by what.
-        source: the audio stream to separate.
-        outputs: where the stems go, by name; of a stem file the same place for all. Written whole or not at all.
-        output_format: what is written.
-        options: how it is separated.
-        heard: is told the rate in Hz, and how many samples more are done.
-        overwrite: files that are there already are replaced.
+        loaded: separator.
+        source: audio stream to separate.
+        outputs: path of each stem by name. For a stem file all paths are equal.
+        output_format: stems and file format.
+        options: options for long signals.
+        on_progress: function that is called with the sample rate in Hz and the number of newly separated samples.
+        overwrite: whether existing files are replaced.
 
     Returns:
-        What the user should know of it.
-
-    Raises:
-        InputError: see `unbraid.audio`.
+        A message for the user, for example that all stems were made quieter; None without a message.
     """
     folder = next(iter(outputs.values())).parent
-    with _made(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as place:
-        staged = _Staged(Path(place), [*outputs])
+    with _folder(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
+        staged = _StagedStems(Path(temporary), [*outputs])
         with source.open() as blocks:
             rate, tags = blocks.rate, blocks.tags if output_format.tags else {}
             stretches = streamed(loaded.model, blocks, rate, options, loaded.device)
             named = ((mixture, dict(zip(loaded.targets, sources, strict=True))) for mixture, sources in stretches)
-            staged.fill((output_format.stems(*stretch) for stretch in named), lambda samples: heard(rate, samples))
+            staged.fill((output_format.stems(*stretch) for stretch in named), lambda samples: on_progress(rate, samples))
         gain = 1 / staged.peak if staged.peak > 1 and output_format.peaks == "scale" and not output_format.unbounded else 1.0
         _write(staged, outputs, rate, gain, output_format, tags, new=not overwrite)
-    return _message(source.path, blocks.messages, gain)
+    messages = [*blocks.messages]
+    if gain < 1:
+        messages.append(f"its loudest stem would be clipped, so all its stems are {-20 * np.log10(gain):.1f} dB quieter")
+    return f"{source.path}: {'; '.join(messages)}" if messages else None
 
 
 def _write(
-    staged: _Staged,
+    staged: _StagedStems,
     outputs: Mapping[str, Path],
     rate: int,
     gain: float,
@@ -158,21 +186,21 @@ def _write(
     new: bool,
 ) -> None:
     with ExitStack() as stack:
-        partials = {target: stack.enter_context(atomic_write(target, new)) for target in dict.fromkeys(outputs.values())}
+        partials = {path: stack.enter_context(atomic_write(path, new)) for path in dict.fromkeys(outputs.values())}
         if output_format.together:
             (partial,) = partials.values()
             streams = [staged.blocks(name, gain) for name in outputs]
             write_streams(partial, streams, [*outputs], rate, staged.channels, tags)
         else:
-            for name, target in outputs.items():
-                of_stem = tags | ({"title": f"{tags['title']} ({name})"} if "title" in tags else {})
+            for name, path in outputs.items():
+                stem_tags = tags | ({"title": f"{tags['title']} ({name})"} if "title" in tags else {})
                 blocks = staged.blocks(name, gain)
-                write_blocks(partials[target], blocks, rate, staged.channels, staged.samples, output_format.bits, of_stem)
+                write_blocks(partials[path], blocks, rate, staged.channels, staged.samples, output_format.bits, stem_tags)
 
 
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """A folder that is there; where the block fails, what was made of it is removed again."""
+def _folder(folder: Path) -> Iterator[None]:
+    """Create a folder, and remove the created folders again if the block fails and they are empty."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -182,10 +210,3 @@ def _made(folder: Path) -> Iterator[None]:
             if not any(path.iterdir()):
                 path.rmdir()
         raise
-
-
-def _message(path: Path, of_reader: Sequence[str], gain: float) -> str | None:
-    messages = [*of_reader]
-    if gain < 1:
-        messages.append(f"its loudest stem would be clipped; all its stems are {-20 * np.log10(gain):.1f} dB quieter")
-    return f"{path}: {'; '.join(messages)}" if messages else None

@@ -1,6 +1,6 @@
-"""Timbre transfer: one voice heard, its pitch and loudness moved to where an instrument was trained, and played by it.
+"""Timbre transfer: analyse a voice, move its pitch and loudness into the range of an instrument, and play the instrument.
 
-What is kept of a whole sound is its controls, a few numbers at each of 250 points a second; samples come and go in pieces.
+Only the control curves of the whole voice are held in memory, with 250 points per second. Audio is read and written in pieces.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,21 +17,26 @@ from unbraid.models.instruments import Player, check_pitch
 from unbraid.nets.ddsp import Instrument, Sounding, Training, semitones
 from unbraid.runs.errors import InputError, check_seed
 
-PIECE, AROUND = 2400, 120  # control points that are heard at once, and beside these, which is more than any window reaches
-LIVELIEST, DULLEST = 2.0, 0.5  # factors of the range of loudness
-GATE_POINTS = 5  # in which a gate opens
+PIECE = 2400  # control points that are analysed at once
+MARGIN = 120  # control points before and after a piece; no analysis window is longer
+MOST_RANGE, LEAST_RANGE = 2.0, 0.5  # limits of the factor that changes the range of loudness
+GATE_POINTS = 5  # control points in which a gate opens
 
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """How a voice is transferred.
+    """Set how a voice is transferred to an instrument.
 
     Args:
-        shift: in semitones; `auto`: the octaves, or else semitones, that bring the median pitch into that of the training data.
-        loudness: `match`: with mean and range of the training data's; `keep`: as it is.
-        silence_db: what is fainter by so much than the loudest moment is silent.
-        reverb: with the room that was learnt.
-        seed: of the noise.
+        shift: pitch shift in semitones; `auto`: the octaves that move the median pitch into the range of the training data, or
+            semitones if octaves cannot do so.
+        loudness: `match`: the loudness gets the mean and the range of the training data; `keep`: the loudness is not changed.
+        silence_db: points that are at least this many dB below the loudest point are silent.
+        reverb: whether to add the room reverberation that the instrument has learnt.
+        seed: random seed of the noise generator.
+
+    Raises:
+        InputError: `silence_db` is not positive, or the seed is invalid.
     """
 
     shift: float | Literal["auto"]
@@ -42,15 +47,21 @@ class TransferOptions:
 
     def __post_init__(self) -> None:
         if self.silence_db <= 0:
-            raise InputError(f"silence_db must be above 0 dB below the loudest moment, found {self.silence_db}")
+            raise InputError("silence_db", "not a positive distance", found=self.silence_db, expected="a number of dB above 0")
         check_seed(self.seed)
 
 
 @dataclass
 class VoiceControls:
-    """A voice: its controls at every point, MFCCs for instruments with a latent, and how many samples it has.
+    """Store the control curves of a voice.
 
-    Shape: controls [F], coefficients [F, 30].
+    Args:
+        controls: pitch, loudness and periodicity at each control point.
+        coefficients: MFCCs at each control point; None if the instrument has no latent timbre.
+        samples: length of the voice in samples.
+
+    Shape:
+        controls [F], coefficients [F, 30].
     """
 
     controls: Controls
@@ -60,7 +71,17 @@ class VoiceControls:
 
 @dataclass
 class Moved:
-    """What the instrument is asked to play. Shape: f0, loudness, gate [F]."""
+    """Store the control curves that an instrument will play.
+
+    Args:
+        f0: pitch in Hz.
+        loudness: loudness in dB.
+        gate: 1 at points with sound, 0 at silent points, and values between them when the gate opens or closes.
+        shift: pitch shift that was applied, in semitones.
+
+    Shape:
+        f0, loudness and gate [F].
+    """
 
     f0: Tensor
     loudness: Tensor
@@ -69,17 +90,27 @@ class Moved:
 
 
 def listen(player: Player, blocks: Iterable[np.ndarray]) -> VoiceControls:
-    """Pitch and loudness of a voice that comes in blocks [n] at the instrument's rate.
+    """Measure the pitch and loudness of a voice.
 
-    Every point is heard with what is around it: where blocks and pieces end makes no difference.
+    The result does not depend on the length of the blocks.
+
+    Args:
+        player: instrument that will play the voice.
+        blocks: consecutive stretches of the voice, at the sample rate of the instrument.
+
+    Shape:
+        blocks [n].
+
+    Returns:
+        The control curves of the voice.
     """
     features, instrument = player.features, player.instrument
     hop = features.hop_length
     parts: list[Controls] = []
     coefficients: list[Tensor] = []
     samples = 0
-    for piece, count in _pieces(blocks, PIECE * hop, AROUND * hop):
-        kept = slice(AROUND, AROUND + count // hop + (count < PIECE * hop))  # the end of the sound is a point, too
+    for piece, count in _pieces(blocks, PIECE * hop, MARGIN * hop):
+        kept = slice(MARGIN, MARGIN + count // hop + (count < PIECE * hop))  # the end of the voice is a control point, too
         parts.append(Controls(*(curve[kept] for curve in features(piece))))
         if instrument.timbre is not None:
             coefficients.append(instrument.coefficients(piece[None])[0][kept])
@@ -89,43 +120,72 @@ def listen(player: Player, blocks: Iterable[np.ndarray]) -> VoiceControls:
 
 
 def _pieces(blocks: Iterable[np.ndarray], size: int, margin: int) -> Iterator[tuple[Tensor, int]]:
-    """Pieces of `size` samples, the last one shorter, with a margin on both sides; and how many samples are a piece's own."""
-    kept = np.zeros(margin, np.float32)
+    """Yield pieces of `size` samples with a margin on both sides, and the number of samples without the margins.
+
+    The last piece is shorter than `size`. It can have 0 samples without the margins.
+    """
+    buffer = np.zeros(margin, np.float32)
     for block in blocks:
-        kept = np.concatenate([kept, block])
-        while len(kept) >= size + 2 * margin:
-            yield torch.from_numpy(kept[: size + 2 * margin]), size
-            kept = kept[size:]
-    while (left := len(kept) - margin) >= size:  # too little is left to be heard beyond the end of a whole piece
-        yield torch.from_numpy(np.pad(kept, (0, margin))[: size + 2 * margin]), size
-        kept = kept[size:]
-    yield torch.from_numpy(np.pad(kept, (0, margin))), left
+        buffer = np.concatenate([buffer, block])
+        while len(buffer) >= size + 2 * margin:
+            yield torch.from_numpy(buffer[: size + 2 * margin]), size
+            buffer = buffer[size:]
+    while (left := len(buffer) - margin) >= size:  # a whole piece, and the samples after it are shorter than the margin
+        yield torch.from_numpy(np.pad(buffer, (0, margin))[: size + 2 * margin]), size
+        buffer = buffer[size:]
+    yield torch.from_numpy(np.pad(buffer, (0, margin))), left
 
 
 def voiced_share(controls: Controls, features: Extraction) -> float:
-    """How much of what is more than silence has a pitch; 0 of silence."""
-    there = sounding(controls.loudness)
-    return float((features.voiced(controls) & there).sum() / there.sum().clamp(min=1))
+    """Return the share of the points with sound that have a pitch.
+
+    Args:
+        controls: control curves of a voice.
+        features: extraction of the control curves, which defines the threshold of voiced points.
+
+    Returns:
+        The share, in [0, 1]. It is 0 for a silent voice.
+    """
+    audible = sounding(controls.loudness)
+    return float((features.voiced(controls) & audible).sum() / audible.sum().clamp(min=1))
 
 
 def check_voice(controls: Controls, features: Extraction, least: float, name: str) -> None:
-    """InputError where there is no single voice to follow: where less than a share of what sounds has a pitch."""
+    """Check that a recording has one voice with a clear pitch.
+
+    Args:
+        controls: control curves of the recording.
+        features: extraction of the control curves.
+        least: smallest accepted share of the points with sound that have a pitch, in [0, 1].
+        name: name of the recording in error messages, such as `input=song.wav`.
+
+    Raises:
+        InputError: the recording is silent, no point has a pitch, or the share is too small.
+    """
+    expected = "one voice with a pitch"
     if not sounding(controls.loudness).any():
-        raise InputError(f"{name}: is silent, 0% of it is voiced; expected one voice")
+        raise InputError(name, "the recording is silent", expected=expected)
     if not features.voiced(controls).any():
-        raise InputError(f"{name}: nothing in it is voiced, expected one voice")
+        raise InputError(name, "no part of the recording has a pitch", expected=expected)
     if (share := voiced_share(controls, features)) < least:
-        raise InputError(
-            f"{name}: {share:.0%} of what sounds in it is voiced, expected one voice at a time, of which at least "
-            f"{least:.0%} is; separate it first, or lower least_voiced"
-        )
+        hint = "Separate the voice first, or set a lower least_voiced."
+        problem, expected = "too little of the sound has a pitch", f"one voice at a time and at least {least:.0%}"
+        raise InputError(name, problem, found=f"{share:.0%}", expected=expected, hint=hint)
 
 
 def moved(controls: Controls, features: Extraction, training: Training, options: TransferOptions) -> Moved:
-    """Controls of a voice as the instrument shall play them.
+    """Move the control curves of a voice into the range of the training data.
 
-    Raises:
-        InputError: the pitch would lie outside 20 to 4000 Hz.
+    An InputError is raised if the shifted pitch is outside 20 to 4000 Hz.
+
+    Args:
+        controls: control curves of the voice.
+        features: extraction of the control curves.
+        training: range of pitch and loudness in the training data of the instrument.
+        options: pitch shift, loudness and silence.
+
+    Returns:
+        The control curves for the instrument.
     """
     voiced = features.voiced(controls)
     f0 = features.settled(controls).f0
@@ -133,17 +193,26 @@ def moved(controls: Controls, features: Extraction, training: Training, options:
     f0 = f0 * 2 ** (shift / 12)
     check_pitch(f0, f"shift={shift:g}")
     level = controls.loudness
-    there = level > level.max() - options.silence_db
+    audible = level > level.max() - options.silence_db
     if options.loudness == "match":
-        mean, deviation = float(level[there].mean()), max(float(level[there].std(correction=0)), 1.0)
-        factor = min(max(training.loudness_deviation / deviation, DULLEST), LIVELIEST)
+        mean, deviation = float(level[audible].mean()), max(float(level[audible].std(correction=0)), 1.0)
+        factor = min(max(training.loudness_deviation / deviation, LEAST_RANGE), MOST_RANGE)
         level = ((level - mean) * factor + training.loudness_mean).clamp(min=FLOOR_DB)
-    opened = torch.nn.functional.avg_pool1d(there.float()[None], GATE_POINTS, 1, GATE_POINTS // 2, count_include_pad=False)[0]
-    return Moved(f0, level.where(there, FLOOR_DB), opened, shift)
+    gate = torch.nn.functional.avg_pool1d(audible.float()[None], GATE_POINTS, 1, GATE_POINTS // 2, count_include_pad=False)[0]
+    return Moved(f0, level.where(audible, FLOOR_DB), gate, shift)
 
 
 def automatic_shift(median: float, training: Training) -> float:
-    """The fewest octaves that bring a pitch into the training range, else the semitones to its nearest end."""
+    """Return the pitch shift that moves a voice into the range of the training data.
+
+    Args:
+        median: median pitch of the voice as a MIDI note number.
+        training: range of pitch in the training data.
+
+    Returns:
+        The shift in semitones: the smallest shift by octaves that reaches the range. If octaves cannot reach it, the shift to
+        the nearest end of the range, rounded to semitones.
+    """
     octaves = sorted((12.0 * n for n in range(-5, 6)), key=abs)
     inside = [shift for shift in octaves if training.lowest <= median + shift <= training.highest]
     if inside:
@@ -152,13 +221,26 @@ def automatic_shift(median: float, training: Training) -> float:
 
 
 def played(
-    instrument: Instrument, asked: Moved, heard: VoiceControls, options: TransferOptions
+    instrument: Instrument, target: Moved, voice: VoiceControls, options: TransferOptions
 ) -> Iterator[tuple[Tensor, Sounding]]:
-    """The instrument's sound, as long as the voice, in pieces [n], with what was asked of the synthesiser [1, points, …]."""
-    left = heard.samples
+    """Play the instrument, piece by piece.
+
+    Args:
+        instrument: trained instrument.
+        target: control curves to play, from `moved`.
+        voice: control curves of the voice, from `listen`.
+        options: reverberation and random seed.
+
+    Shape:
+        sound [n], parameters of the synthesiser [1, points, …].
+
+    Yields:
+        Pairs of a stretch of sound and the parameters of the synthesiser. Together the stretches are as long as the voice.
+    """
+    left = voice.samples
     pieces = instrument.perform(
-        asked.f0, asked.loudness, heard.coefficients, asked.gate, seed=options.seed, dry=not options.reverb
+        target.f0, target.loudness, voice.coefficients, target.gate, seed=options.seed, dry=not options.reverb
     )
-    for sound, sounding_ in pieces:
-        yield sound[:left], sounding_
+    for sound, parameters in pieces:
+        yield sound[:left], parameters
         left -= len(sound[:left])

@@ -1,1 +1,1 @@
-"""The report of a sweep: which arm is better, by how much, on which songs, whether it is luck, and how it sounds."""
+"""Report of a sweep: tables of scores, comparisons with a baseline, plots, and a listening page."""

@@ -18,20 +18,21 @@ COLUMNS = ("code size", "error", "deviation", "PCA", "runs below PCA", "runs")
 
 
 class CodeSizes(Callback):
-    """Writes `code_sizes.csv` and `code_sizes.png` into the folder of a sweep of autoencoders when the sweep ends."""
+    """Write `code_sizes.csv` and `code_sizes.png` into the folder of a sweep of autoencoders when the sweep ends."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Read the scores of all runs, write both files, and print the table."""
         folder = Path(config.hydra.sweep.dir)
-        found: dict[int, dict[Path, Scores]] = {}
+        runs_by_size: dict[int, dict[Path, Scores]] = {}
         for path in sorted(folder.glob("*/scores.json"), key=lambda path: int(path.parent.name.split("-")[0])):
             scores = read_scores(path)
-            found.setdefault(_code_size(scores, path), {})[path.parent] = scores
-        if not found:
+            runs_by_size.setdefault(_code_size(scores, path), {})[path.parent] = scores
+        if not runs_by_size:
             return
-        rows = [_row(size, list(runs.values())) for size, runs in sorted(found.items())]
+        rows = [_row(size, list(runs.values())) for size, runs in sorted(runs_by_size.items())]
         with atomic_write(folder / "code_sizes.csv") as partial, partial.open("w", newline="") as file:
             write_csv(file, COLUMNS, rows)
-        first = {row["code size"]: next(iter(found[row["code size"]])) / "pictures" / "reconstructions.png" for row in rows}
+        first = {size: next(iter(runs)) / "pictures" / "reconstructions.png" for size, runs in sorted(runs_by_size.items())}
         pictures.code_sizes(folder / "code_sizes.png", rows, first)
         _print(rows)
         echo(f"\nsquared error of a test image or frame, mean and standard deviation of runs: {folder / 'code_sizes.png'}")
@@ -40,12 +41,13 @@ class CodeSizes(Callback):
 def _code_size(scores: Scores, path: Path) -> int:
     size = scores.get("code_size")
     if not isinstance(size, int):
-        raise InputError(f"{path}, code_size", found=repr(size)[:80], expected="the scores of an autoencoder")
+        problem, expected = "not the scores of an autoencoder", "an integer"
+        raise InputError(f"{path}, code_size", problem, found=repr(size)[:80], expected=expected)
     return size
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    """Print the measured errors."""
+    """Print the table of errors."""
     echo(f"\n{'code size':>9}{'autoencoder':>22}{'PCA':>10}{'against PCA':>14}{'runs below PCA':>18}")
     for row in rows:
         share, below = row["error"] / row["PCA"] - 1, f"{row['runs below PCA']} of {row['runs']}"
@@ -54,8 +56,10 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _row(size: int, scores: list[Scores]) -> dict[str, Any]:
-    """Return the row of one code size: means over its runs, and over all sources of a run."""
-    own, linear = ([fmean(s["error"]["mean"] for s in one[row].values()) for one in scores] for row in ("summary", "pca"))
-    below = sum(error < other for error, other in zip(own, linear, strict=True))
-    deviation = stdev(own) if len(own) > 1 else 0.0
-    return dict(zip(COLUMNS, (size, fmean(own), deviation, fmean(linear), below, len(scores)), strict=True))
+    """Return the row of one code size. Errors are means over the sources of a run, then over the runs."""
+    errors, pca_errors = (
+        [fmean(s["error"]["mean"] for s in run[key].values()) for run in scores] for key in ("summary", "pca")
+    )
+    below = sum(error < pca_error for error, pca_error in zip(errors, pca_errors, strict=True))
+    deviation = stdev(errors) if len(errors) > 1 else 0.0
+    return dict(zip(COLUMNS, (size, fmean(errors), deviation, fmean(pca_errors), below, len(scores)), strict=True))

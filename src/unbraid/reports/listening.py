@@ -1,9 +1,9 @@
-"""What the listening page plays: the audio that runs have left of some test tracks, at one level, with spectrograms.
+"""Write the audio files and spectrograms of the listening page, for some test tracks of each variant.
 
-A run gives all files of a track one gain, so that none clips, and another run another gain. The mixture, which all runs have,
-says how these gains relate; here the files of a track get one for all runs. A run that has lost its mixture is heard as it
-is, and is not `levelled`: blind, the louder of two would win. They are flac of 16 bits, which every browser plays and seeks in
-to the sample.
+A run writes all files of a track with one gain, so that no file clips. Another run can have another gain. All runs of a track
+have the same mixture, so the levels of the mixtures give the ratio of the gains. This module writes all files of a track with
+one common gain. If the mixture of a run is missing, its level is unknown. Its audio is written unchanged and is excluded from
+blind comparisons, in which the louder of two estimates would win. The files are FLAC with 16 bits, which all browsers can play.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,22 +21,23 @@ from unbraid.reports.variants import RunScores, Variant
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import below, file_name
 
-COLUMNS, ROWS = 1000, 120  # of a spectrogram
-MOST_SAMPLES = 2**26  # of a file that is heard, per channel: 25 minutes at 44.1 kHz
+COLUMNS, ROWS = 1000, 120  # pixels of a spectrogram
+MOST_SAMPLES = 2**26  # of a file, per channel: 25 minutes at 44.1 kHz
 WINDOW_SECONDS = 0.06
 MIXTURE, RESIDUAL = "mixture", "residual"
+Key = tuple[int | None, str]  # number of the variant, None for files that all variants share; name of the source
 
 
 @dataclass(frozen=True)
 class AudioClip:
-    """A file of a run that can be read.
+    """Store the properties of an audio file of a run.
 
     Args:
-        path: of the file.
-        rate: in Hz.
-        seconds: its length.
-        level: what brings it to the level that is common to the track.
-        peak: its largest sample, at that level.
+        path: path of the file.
+        rate: sample rate in Hz.
+        seconds: length in seconds.
+        level: factor that brings the file to the common level of the track.
+        peak: largest absolute sample at the common level.
     """
 
     path: Path
@@ -46,83 +47,102 @@ class AudioClip:
     peak: float
 
     def samples(self) -> np.ndarray:
-        """At the common level; read again, since those of all arms are many. Shape: [C, T]."""
-        samples, _ = _whole(self.path)
+        """Read the file again and return its samples at the common level. Shape: [C, T]."""
+        samples, _ = _read_whole(self.path)
         return self.level * samples
 
 
 @dataclass(frozen=True)
 class ListeningSet:
-    """An arm, the run of it that is heard, and its number on the page."""
+    """Choose the run of a variant whose audio is played.
+
+    Args:
+        number: number of the variant on the page, counted from 0.
+        variant: variant with scores.
+        run: run of the variant.
+    """
 
     number: int
     variant: Variant
     run: RunScores
 
     def folder(self, track: str) -> Path:
+        """Return the folder with the audio of a track."""
         return self.run.folder / "audio" / track
 
     def file(self, track: str, name: str) -> Path:
-        """Return a file of the run; InputError if a link leads out of the run."""
+        """Return the path of an audio file of a track. An InputError is raised if a link leads out of the run folder."""
         return below(self.run.folder, "audio", track, f"{name}.flac")
 
 
 def heard(variants: Sequence[Variant]) -> list[ListeningSet]:
-    """Of each arm with scores the first run that has left audio, or its first run."""
+    """Choose a run for each variant with scores: the first run with audio, or else the first run.
+
+    Args:
+        variants: variants with and without scores.
+
+    Returns:
+        One run for each variant with scores.
+    """
     scored = [variant for variant in variants if variant.runs]
-    found = [next((run for run in variant.runs if (run.folder / "audio").is_dir()), variant.runs[0]) for variant in scored]
-    return [ListeningSet(number, variant, run) for number, (variant, run) in enumerate(zip(scored, found, strict=True))]
+    runs = [next((run for run in variant.runs if (run.folder / "audio").is_dir()), variant.runs[0]) for variant in scored]
+    return [ListeningSet(number, variant, run) for number, (variant, run) in enumerate(zip(scored, runs, strict=True))]
 
 
 def songs_of(players: Sequence[ListeningSet], most: int) -> list[str]:
-    """Tracks of which any arm has left audio, in the order of the scores."""
+    """Return the test tracks for which a run has audio, in the order of the scores.
+
+    Args:
+        players: runs that are played.
+        most: largest number of tracks.
+
+    Returns:
+        Names of at most `most` tracks.
+    """
     tracks = [*players[0].run.scores["tracks"]]
-    return [track for track in tracks if any(one.folder(track).is_dir() for one in players)][:most]
+    return [track for track in tracks if any(player.folder(track).is_dir() for player in players)][:most]
 
 
 def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path) -> dict[str, Any]:
     """Write audio and spectrograms of a track.
 
     Args:
-        players: the arms.
-        track: by its name.
-        number: of the track, which begins the names of its files.
-        folder: of the report.
+        players: runs that are played.
+        track: name of the track.
+        number: number of the track. The names of its folders start with it.
+        folder: folder of the report.
 
     Returns:
-        what the page has to know: name, seconds, and the rows of each target, each a file or the reason why there is none.
+        The data of the track for the page: its name, its length in seconds, the rows of each target, and the reasons why files
+        are missing. A row contains the paths of its files, or the reason why they are missing.
     """
     targets = _targets(players)
-    collected = _Collected(players, track, targets)
-    sounds = collected.sounds
-    gain = 1 / max([1.0, *(sound.peak for sound in sounds.values())])
-    writer = _Writer(folder, f"{number}-{file_name(track)}", gain, collected.brightest)
-    files = {key: writer.write(_file_name(key, players), sound) for key, sound in sounds.items()}
+    clips = _TrackClips(players, track, targets)
+    gain = 1 / max([1.0, *(clip.peak for clip in clips.clips.values())])
+    writer = _Writer(folder, f"{number}-{file_name(track)}", gain, clips.brightest)
+    files = {key: writer.write(_file_name(key, players), clip) for key, clip in clips.clips.items()}
     return {
         "name": track,
-        "seconds": max((sound.seconds for sound in sounds.values()), default=0.0),
-        "targets": {target: [*_rows(players, target, files, collected)] for target in targets},
-        "missing": sorted({*collected.missing.values()}),
+        "seconds": max((clip.seconds for clip in clips.clips.values()), default=0.0),
+        "targets": {target: [*_rows(players, target, files, clips)] for target in targets},
+        "missing": sorted({*clips.missing.values()}),
     }
 
 
 def _targets(players: Sequence[ListeningSet]) -> list[str]:
-    """Those of any arm, without what is no target but the rest."""
-    named = dict.fromkeys(target for player in players for target in player.run.scores["summary"])
-    return [target for target in named if target != players[0].run.scores["protocol"].get("rest")]
+    """Return the targets of all runs, without the target that the protocol defines as the rest of the mixture."""
+    names = dict.fromkeys(target for player in players for target in player.run.scores["summary"])
+    return [target for target in names if target != players[0].run.scores["protocol"].get("rest")]
 
 
-Key = tuple[int | None, str]  # number of the arm, None for what all have; what it is
-
-
-class _Collected:
-    """The sounds of a track, and why others are missing."""
+class _TrackClips:
+    """Collect the audio files of a track, the level of each run, and the reasons why files are missing."""
 
     def __init__(self, players: Sequence[ListeningSet], track: str, targets: Sequence[str]) -> None:
-        self.sounds: dict[Key, AudioClip] = {}
+        self.clips: dict[Key, AudioClip] = {}
         self.missing: dict[Key, str] = {}
-        self.first: np.ndarray | None = None  # the mixture whose level is that of all
-        self.brightest = 0.0  # magnitude of its spectrogram
+        self.first: np.ndarray | None = None  # the first mixture, which defines the common level
+        self.brightest = 0.0  # largest magnitude in the spectrogram of the first mixture
         self.levels = {player.number: self._level(player, track) for player in players}
         for player in sorted(players, key=lambda player: self.levels[player.number] is None):
             self._collect(player, track, targets)
@@ -131,53 +151,52 @@ class _Collected:
         number, level = player.number, self.levels[player.number]
         names: dict[str, Key] = {RESIDUAL: (number, RESIDUAL)}
         names |= {f"{target}-estimate": (number, target) for target in targets}
-        if level is not None or self.first is None:  # a true target of another level would mislead
-            names |= {f"{target}-target": (None, target) for target in targets if (None, target) not in self.sounds}
+        if level is not None or self.first is None:  # a true target must have the common level
+            names |= {f"{target}-target": (None, target) for target in targets if (None, target) not in self.clips}
         for name, key in names.items():
-            if read := self._read(key, player, track, name):
-                self.sounds[key] = _sound(player.file(track, name), *read, 1.0 if level is None else level)
+            if audio_data := self._read(key, player, track, name):
+                self.clips[key] = _clip(player.file(track, name), *audio_data, 1.0 if level is None else level)
 
     def _level(self, player: ListeningSet, track: str) -> float | None:
-        """What brings a run to the level of the first; None where it has no mixture that would say."""
+        """Return the factor that brings a run to the common level; None if the run has no mixture."""
         mixture = self._read((player.number, MIXTURE), player, track, MIXTURE)
-        return None if mixture is None else self._level_of(*mixture, player.file(track, MIXTURE))
-
-    def _level_of(self, samples: np.ndarray, rate: int, path: Path) -> float:
-        """What brings a run with this mixture to the level of the first."""
+        if mixture is None:
+            return None
+        samples, rate = mixture
         if self.first is None:
-            self.first, sound = samples, _sound(path, samples, rate, 1.0)
-            self.sounds[None, MIXTURE] = sound
+            self.first = samples
+            self.clips[None, MIXTURE] = _clip(player.file(track, MIXTURE), samples, rate, 1.0)
             self.brightest = float(_stft(rate)(torch.from_numpy(samples).mean(dim=0)).abs().max())
             return 1.0
-        common = self.sounds[None, MIXTURE].rate
-        first = audio.resample(self.first, common, rate) if rate < common else self.first
-        level = _rms(audio.resample(samples, rate, common) if common < rate else samples)
+        first_rate = self.clips[None, MIXTURE].rate
+        first = audio.resample(self.first, first_rate, rate) if rate < first_rate else self.first
+        level = _rms(audio.resample(samples, rate, first_rate) if first_rate < rate else samples)
         return _rms(first) / level if level else 1.0
 
     def _read(self, key: Key, player: ListeningSet, track: str, name: str) -> tuple[np.ndarray, int] | None:
-        """Read a file of a run; None, with the reason kept, if it is missing or cannot be used."""
+        """Read a file of a run. If this fails, store the reason in `missing` and return None."""
         try:
-            samples, rate = _whole(player.file(track, name))
+            samples, rate = _read_whole(player.file(track, name))
         except InputError as error:
-            self.missing[key] = str(error).replace(f"{player.run.folder.parent}/", "")  # the folder of the sweep
+            self.missing[key] = str(error).replace(f"{player.run.folder.parent}/", "")
             return None
         self.missing.pop(key, None)
         return samples, rate
 
 
-def _whole(path: Path) -> tuple[np.ndarray, int]:
-    """Return all samples of a file and their rate; InputError if they are more than `MOST_SAMPLES` or cannot be read."""
+def _read_whole(path: Path) -> tuple[np.ndarray, int]:
+    """Return all samples of a file and its sample rate in Hz. A file with more than `MOST_SAMPLES` is refused."""
     blocks, count = [], 0
     with audio.open_audio(path) as file:
         for block in file:
             blocks.append(block)
             count += block.shape[1]
             if count > MOST_SAMPLES:
-                raise InputError(path, "is too long for a report", expected=f"at most {MOST_SAMPLES} samples")
+                raise InputError(path, "too long for a report", expected=f"at most {MOST_SAMPLES} samples")
         return np.concatenate(blocks, axis=1), file.rate
 
 
-def _sound(path: Path, samples: np.ndarray, rate: int, level: float) -> AudioClip:
+def _clip(path: Path, samples: np.ndarray, rate: int, level: float) -> AudioClip:
     return AudioClip(path, rate, samples.shape[1] / rate, level, level * float(np.abs(samples).max(initial=0)))
 
 
@@ -187,50 +206,49 @@ def _rms(samples: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class _Writer:
-    """Of the files of a track: with one gain, and one scale of brightness."""
+    """Write the files of a track with one gain and one scale of brightness."""
 
     folder: Path
     track: str
     gain: float
     brightest: float
 
-    def write(self, name: str, sound: AudioClip) -> dict[str, str]:
-        """Where audio and spectrogram lie, from the folder of the report."""
+    def write(self, name: str, clip: AudioClip) -> dict[str, str]:
+        """Write audio and spectrogram. Return their paths relative to the report, and half the sample rate in kHz."""
         flac, picture = Path("audio", self.track, f"{name}.flac"), Path("spectrograms", self.track, f"{name}.png")
         (self.folder / flac).parent.mkdir(parents=True, exist_ok=True)
-        samples = sound.samples()
-        whole = np.rint(32767 * np.clip(self.gain * samples, -1, 1)).astype(np.int16)
-        audio.write(self.folder / flac, whole, sound.rate)
-        pictures.strip(
-            self.folder / picture, torch.from_numpy(samples), _stft(sound.rate), self.brightest, COLUMNS, ROWS
-        )  # fmt: skip
-        return {"audio": flac.as_posix(), "picture": picture.as_posix(), "kHz": f"{sound.rate / 2000:.3g}"}
+        samples = clip.samples()
+        integers = np.rint(32767 * np.clip(self.gain * samples, -1, 1)).astype(np.int16)
+        audio.write(self.folder / flac, integers, clip.rate)
+        waveform = torch.from_numpy(samples)
+        pictures.strip(self.folder / picture, waveform, _stft(clip.rate), self.brightest, COLUMNS, ROWS)
+        return {"audio": flac.as_posix(), "picture": picture.as_posix(), "kHz": f"{clip.rate / 2000:.3g}"}
 
 
 def _rows(
-    players: Sequence[ListeningSet], target: str, files: dict[Key, dict[str, str]], collected: _Collected
+    players: Sequence[ListeningSet], target: str, files: dict[Key, dict[str, str]], clips: _TrackClips
 ) -> Iterator[dict[str, Any]]:
-    missing = collected.missing
-    mixture = files.get((None, MIXTURE)) or {"missing": missing[0, MIXTURE]}
-    yield {"kind": "mixture", "name": "mixture"} | mixture
-    yield {"kind": "target", "name": f"true {target}"} | (files.get((None, target)) or {"missing": missing[None, target]})
+    def entry(key: Key, missing_key: Key) -> dict[str, str]:
+        return files.get(key) or {"missing": clips.missing[missing_key]}
+
+    yield {"kind": "mixture", "name": "mixture"} | entry((None, MIXTURE), (0, MIXTURE))
+    yield {"kind": "target", "name": f"true {target}"} | entry((None, target), (None, target))
     for player in players:
-        own, rest = (player.number, target), (player.number, RESIDUAL)
-        levelled = collected.levels[player.number] is not None
+        key, residual = (player.number, target), (player.number, RESIDUAL)
+        levelled = clips.levels[player.number] is not None
         row = {"kind": "estimate", "name": player.variant.name, "run": player.run.folder.name, "levelled": levelled}
-        row |= files.get(own) or {"missing": missing[own]}
-        yield row | {"residual": files.get(rest) or {"missing": missing[rest]}}
+        yield row | entry(key, key) | {"residual": entry(residual, residual)}
 
 
 def _stft(rate: int) -> STFT:
-    """Of a spectrogram: windows of the power of two that is nearest to some hundredths of a second."""
+    """Return the transform of spectrograms. Its window is the power of two that is nearest to `WINDOW_SECONDS`."""
     size = 2 ** round(np.log2(WINDOW_SECONDS * rate))
     return STFT(size, size // 4)
 
 
 def _file_name(key: Key, players: Sequence[ListeningSet]) -> str:
-    number, what = key
-    plain = file_name(what, distinct=True)
+    number, source = key
+    name = file_name(source, distinct=True)
     if number is None:
-        return plain if what == MIXTURE else f"true-{plain}"
-    return f"{number}-{file_name(players[number].variant.name)}-{plain}"
+        return name if source == MIXTURE else f"true-{name}"
+    return f"{number}-{file_name(players[number].variant.name)}-{name}"

@@ -1,4 +1,4 @@
-"""A report made and said: what the pages say first is printed too."""
+"""Make a report from run folders: write its pages, and print its tables and comparisons."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,37 +24,41 @@ def make(
     measure: str | None = None,
     songs: int = SONGS,
 ) -> None:
-    """Write the folder of a report and print its table.
+    """Write the folder of a report, and print its tables and comparisons.
+
+    An InputError is raised if no run has scores, if the scores cannot be compared, or if the baseline or the measure does not
+    exist.
 
     Args:
-        folders: of the runs.
-        output: the folder.
-        title: of the pages.
-        baseline: the arm that others are compared with; None: the first.
-        measure: what arms are judged by; None: the main one of the protocol.
-        songs: how many test tracks can be heard at most.
-
-    Raises:
-        InputError: no run has scores, scores do not compare, or there is no such arm or measure.
+        folders: run folders.
+        output: folder of the report.
+        title: title of the pages.
+        baseline: name of the variant that the others are compared with; None: the first variant.
+        measure: measure that is compared; None: the main measure of the protocol.
+        songs: largest number of test tracks on the listening page.
     """
     variants = variants_of(folders)
-    found = Report(title, variants, baseline_of(variants, baseline), tables(variants), measure)
-    write(found, output, songs)
-    echo(f"\n{as_text(found.tables)}\n{found.words}\n")
-    for verdict in (one for those in found.verdicts().values() for one in those):
+    report = Report(title, variants, baseline_of(variants, baseline), tables(variants), measure)
+    write(report, output, songs)
+    echo(f"\n{as_text(report.tables)}\n{report.caption}\n")
+    for verdict in (verdict for verdicts in report.verdicts().values() for verdict in verdicts):
         echo(verdict.words)
-    for name, why in found.without.items():
-        echo(f"without scores: {name} {why}")
+    for name, reason in report.without.items():
+        echo(f"without scores: {name} {reason}")
     echo(f"\nreport  {output / 'index.html'}")
 
 
 def report_of(sweep: Path) -> Path:
-    """Return the folder of the report of a sweep; InputError if a link leads out of the sweep."""
+    """Return the report folder of a sweep. An InputError is raised if a link leads out of the sweep."""
     return below(sweep, FOLDER)
 
 
 def report_after_sweep(sweep: Path) -> None:
-    """Write the report of a sweep of separators if a run has scores."""
+    """Write the report of a sweep if a run of it has scores of separated tracks.
+
+    Args:
+        sweep: folder of the sweep.
+    """
     if any(_is_separated(path) for path in sweep.glob("*/scores.json")):
         make(runs_of(sweep), report_of(sweep), sweep.name)
 
@@ -62,5 +66,5 @@ def report_after_sweep(sweep: Path) -> None:
 def _is_separated(path: Path) -> bool:
     try:
         return separates(read_scores(path))
-    except InputError:  # the report of the others names the damage
+    except InputError:  # the report lists this run and the error
         return False

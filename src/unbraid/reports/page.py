@@ -1,4 +1,4 @@
-"""The folder of a report: two pages that a browser opens from the disk, without a network, and what they show."""
+"""Write the folder of a report: two pages that a browser opens from the disk without a network, and their data."""
 
 import json
 import shutil
@@ -25,23 +25,23 @@ from unbraid.runs.errors import InputError
 TEMPLATES = Path(__file__).parent / "templates"
 STATIC = ("style.css", "theme.js", "report.js", "listen.js")
 RECORD = "report.json"
-MARK = {"made_by": "unbraid report"}  # in the record: it makes a folder one of ours
-# Pages load files of the report and nothing from a network, and no inline script is run.
+MARK = {"made_by": "unbraid report"}  # in the record; only folders with this mark are replaced
+# The pages load only files of the report, and run no inline scripts.
 POLICY = "default-src 'none'; script-src 'self'; img-src 'self' data:; media-src 'self'; base-uri 'none'; form-action 'none'; "
 STYLES = {"index.html": "style-src 'self' 'unsafe-inline'", "listen.html": "style-src 'self'"}  # Plotly needs inline styles
-LONGEST_VALUE = 60  # letters of a value in the table of differences
+LONGEST_VALUE = 60  # characters of a value in the table of differences
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is shown.
+    """Store the content of a report.
 
     Args:
-        title: of the pages.
-        variants: with scores and without.
-        baseline: the arm that others are compared with.
-        tables: one for each target.
-        measure: what arms are judged by; None: the main one of each table.
+        title: title of the pages.
+        variants: variants with and without scores.
+        baseline: variant that the others are compared with.
+        tables: one table for each target.
+        measure: measure that is compared; None: the main measure of each table.
     """
 
     title: str
@@ -52,28 +52,39 @@ class Report:
 
     @property
     def scored(self) -> list[Variant]:
-        """Arms with scores."""
+        """Variants with scores."""
         return [variant for variant in self.variants if variant.runs]
 
     @property
     def without(self) -> dict[str, str | None]:
-        """Why runs have no scores, by what tells them apart."""
+        """Reasons why runs have no scores, by the name of the run."""
         runs = [run for variant in self.variants for run in variant.without]
         return dict(zip(told_apart([run.folder for run in runs]), (run.missing for run in runs), strict=True))
 
     @property
-    def words(self) -> str:
-        """What the figures of the tables are."""
+    def caption(self) -> str:
+        """Caption of the tables: unit, statistic, number of tracks and protocol."""
         return caption(self.variants)
 
     def main(self, table: ScoreTable) -> str | None:
-        """The measure that arms are judged by; InputError where a table has none of this name."""
+        """Return the measure of a table by which variants are compared; None if all measures are undefined.
+
+        Args:
+            table: table of a target.
+
+        Returns:
+            The name of the measure.
+
+        Raises:
+            InputError: the table does not have the measure of the report.
+        """
         if self.measure is not None and self.measure not in table.measures:
-            raise InputError(f"measure={self.measure}: {table.target} has no such measure; known: {', '.join(table.measures)}")
+            problem, expected = f"{table.target} has no such measure", f"one of {', '.join(table.measures)}"
+            raise InputError(f"measure={self.measure}", problem, expected=expected)
         return self.measure or main_measure(table)
 
     def verdicts(self) -> dict[str, list[Verdict]]:
-        """By target and measure."""
+        """Return the comparisons with the baseline, by target and measure."""
         return {
             f"{table.target}, {measure}": verdicts(self.variants, self.baseline, table.target, measure)
             for table in self.tables
@@ -82,15 +93,14 @@ class Report:
 
 
 def write(report: Report, folder: Path, songs: int) -> None:
-    """The whole folder, or nothing; an older report of this name is replaced.
+    """Write the folder of a report. An older report in the folder is replaced. If an error occurs, nothing is changed.
+
+    An InputError is raised if the folder must not be replaced, see `refuse_to_replace`.
 
     Args:
-        report: what is shown.
-        folder: of the report.
-        songs: how many test tracks can be heard at most.
-
-    Raises:
-        InputError: the folder is no report, holds something that no report wrote, or is the one that we work in.
+        report: content of the report.
+        folder: folder of the report.
+        songs: largest number of test tracks on the listening page.
     """
     refuse_to_replace(folder)
     folder = folder.resolve()
@@ -105,19 +115,27 @@ def write(report: Report, folder: Path, songs: int) -> None:
 
 
 def refuse_to_replace(folder: Path) -> None:
-    """InputError where something would be lost but an older report."""
+    """Check that a folder does not exist or contains only an older report.
+
+    Args:
+        folder: folder of the report.
+
+    Raises:
+        InputError: the folder exists and is not a report, contains other files, or is the working directory.
+    """
     if not folder.exists():
         return
+    where, hint = f"output={folder}", "Choose another output."
     if (written := _written(folder)) is None:
-        raise InputError(f"output={folder}: is there already and is no report of this version; choose another name")
+        raise InputError(where, "already exists and is not a report of this version", hint=hint)
     if others := sorted({*_files(folder)} - {*written, RECORD}):
-        raise InputError(f"output={folder}: holds {others[0]}, which no report wrote; move it away or choose another name")
+        raise InputError(where, "contains a file that is not part of the report", found=others[0], hint=f"Move it, or: {hint}")
     if Path.cwd().is_relative_to(folder.resolve()):
-        raise InputError(f"output={folder}: is the folder that you work in; go elsewhere or choose another name")
+        raise InputError(where, "is the working directory", hint=f"Change to another directory, or: {hint}")
 
 
 def _written(folder: Path) -> list[str] | None:
-    """The files that the report in a folder says it wrote; None where there is no report."""
+    """Return the files that the record of a report lists; None if the folder is not a report."""
     try:
         record = read_json(folder / RECORD)
     except (OSError, InputError):
@@ -129,13 +147,13 @@ def _written(folder: Path) -> list[str] | None:
 
 
 def _files(folder: Path) -> list[str]:
-    """By their paths from the folder."""
-    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    """Return the paths of all files in a folder, relative to the folder."""
+    files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def _fill(report: Report, folder: Path, songs: int) -> None:
-    found = report.verdicts()
+    verdicts_by_table = report.verdicts()
     for name in STATIC:
         shutil.copyfile(TEMPLATES / name, folder / name)
     (folder / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
@@ -143,37 +161,37 @@ def _fill(report: Report, folder: Path, songs: int) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     _write_script(folder / "report-data.js", "REPORT", _data(report))
     players = heard(report.variants)
-    played = [leave(players, track, number, folder) for number, track in enumerate(songs_of(players, songs), 1)]
-    _write_script(folder / "listen-data.js", "SONGS", {"title": report.title, "songs": played})
-    _write_pages(report, folder, found, played, songs)
-    write_json(folder / RECORD, MARK | _record(report, found) | {"files": _files(folder)})
+    tracks = [leave(players, track, number, folder) for number, track in enumerate(songs_of(players, songs), 1)]
+    _write_script(folder / "listen-data.js", "SONGS", {"title": report.title, "songs": tracks})
+    _write_pages(report, folder, verdicts_by_table, tracks, songs)
+    write_json(folder / RECORD, MARK | _record(report, verdicts_by_table) | {"files": _files(folder)})
 
 
 def _table_files(report: Report) -> dict[str, str]:
     return {
         "table.csv": as_csv(report.tables),
-        "table.md": as_markdown(report.tables, report.words),
-        "table.tex": as_latex(report.tables, report.words),
+        "table.md": as_markdown(report.tables, report.caption),
+        "table.tex": as_latex(report.tables, report.caption),
     }
 
 
 def _write_script(path: Path, name: str, value: Any) -> None:
-    """Write a script that a page loads from the disk, from where no browser lets it fetch data.
+    """Write a value as a script that defines a constant. Browsers do not let a page on the disk load JSON files.
 
-    The value is parsed at run time: in an object literal of JavaScript the key `__proto__` is not a key.
+    The script parses the value as JSON, because the key `__proto__` has a special meaning in JavaScript objects.
     """
     text = json.dumps(json.dumps(value, allow_nan=False))
     path.write_text(f"const {name} = JSON.parse({text});\n", encoding="utf-8")
 
 
 def _write_pages(
-    report: Report, folder: Path, found: Mapping[str, Sequence[Verdict]], songs: Sequence[Mapping[str, Any]], most: int
+    report: Report, folder: Path, verdicts: Mapping[str, Sequence[Verdict]], songs: Sequence[Mapping[str, Any]], most: int
 ) -> None:
     environment = Environment(loader=PackageLoader("unbraid.reports"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"said": cell_text, "shown": _shown}
+    environment.filters |= {"cell": cell_text, "shortened": _shortened}
     typed = [[word for word in variant.first.words if not word.startswith("seed=")] for variant in report.variants]
     shared = {
-        "report": report, "songs": songs, "most": most, "verdicts": found, "costs": _costs(report.scored), "typed": typed,
+        "report": report, "songs": songs, "most": most, "verdicts": verdicts, "costs": _costs(report.scored), "typed": typed,
         "differences": differences(report.variants), "made": f"{datetime.now():%Y-%m-%d %H:%M}",
     }  # fmt: skip
     for page, styles in STYLES.items():
@@ -181,35 +199,35 @@ def _write_pages(
         (folder / page).write_text(text, encoding="utf-8")
 
 
-def _shown(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
-def _record(report: Report, found: Mapping[str, Sequence[Verdict]]) -> dict[str, Any]:
-    """For programs."""
+def _record(report: Report, verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, Any]:
+    """Return the content of `report.json`, for use in other programs."""
     return {
         "title": report.title,
         "protocol": report.scored[0].runs[0].scores["protocol"],
         "baseline": report.baseline.name,
         "tables": as_plain(report.tables),
         "verdicts": {
-            what: [
-                {"arm": one.variant, "p_after_holm": one.p, "words": one.words}
-                | ({} if one.found is None else {"difference": vars(one.found)})
-                for one in those
+            name: [
+                {"variant": verdict.variant, "p_after_holm": verdict.p, "words": verdict.words}
+                | ({} if verdict.difference is None else {"difference": vars(verdict.difference)})
+                for verdict in of_table
             ]
-            for what, those in found.items()
+            for name, of_table in verdicts.items()
         },
         "without_scores": report.without,
     }
 
 
 def _costs(variants: Sequence[Variant]) -> list[dict[str, Any]]:
-    """In the units that people speak of."""
+    """Return the costs of training for the table: millions of parameters, minutes, GPU hours and GiB."""
     return [
         {
-            "arm": variant.name,
+            "variant": variant.name,
             "parameters": _scaled(variant.cost("parameters"), 1e6),
             "minutes": _scaled(variant.seconds, 60),
             "gpu_hours": _scaled(variant.gpu_hours, 1),
@@ -229,15 +247,15 @@ def _scaled(spread: Spread | None, unit: float) -> Spread | None:
 
 
 def _data(report: Report) -> dict[str, Any]:
-    """What the plots are drawn of."""
+    """Return the data of the plots."""
     variants, tracks = report.scored, [*report.baseline.runs[0].scores["tracks"]]
     return {
-        "arms": [variant.name for variant in variants],
+        "variants": [variant.name for variant in variants],
         "baseline": report.baseline.name,
         "tracks": tracks,
         "targets": {table.target: {"measures": list(table.measures), "main": report.main(table)} for table in report.tables},
         "scores": {
-            table.target: {m: [_of_tracks(variant, table.target, m, tracks) for variant in variants] for m in table.measures}
+            table.target: {m: [_means(variant, table.target, m, tracks) for variant in variants] for m in table.measures}
             for table in report.tables
         },
         "figures": {
@@ -254,23 +272,23 @@ def _mean(spread: Spread | None) -> float | None:
     return None if spread is None else spread.mean
 
 
-def _of_tracks(variant: Variant, target: str, measure: str, tracks: Sequence[str]) -> list[float | None]:
-    """Means over the seeds in which a track is defined."""
+def _means(variant: Variant, target: str, measure: str, tracks: Sequence[str]) -> list[float | None]:
+    """Return the score of each track: the mean over the seeds with a defined score, or None."""
     scores = variant.of_tracks(target, measure, tracks)
     return [round(float(column[np.isfinite(column)].mean()), 4) if np.isfinite(column).any() else None for column in scores.T]
 
 
 def _curves(variants: Sequence[Variant]) -> dict[str, list[dict[str, Any]]]:
-    """By what is logged, of each arm: mean over seeds, and the lowest and highest, by epoch."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """Return the learning curves of each variant, by logged value: mean, lowest and highest over seeds for each epoch."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
     for variant in variants:
         rows = [run.epochs for run in [*variant.runs, *variant.without]]
         for name in dict.fromkeys(name for run in rows for row in run for name in row if "/" in name):
             curves = [{row["epoch"]: row[name] for row in run if name in row} for run in rows]
             if epochs := sorted({epoch for curve in curves for epoch in curve}):
                 values = [[curve[epoch] for curve in curves if epoch in curve] for epoch in epochs]
-                found.setdefault(name, []).append({
-                    "arm": variant.name, "epochs": [epoch + 1 for epoch in epochs], "seeds": sum(map(bool, curves)),
+                by_name.setdefault(name, []).append({
+                    "variant": variant.name, "epochs": [epoch + 1 for epoch in epochs], "seeds": sum(map(bool, curves)),
                     "mean": [fmean(v) for v in values], "low": [min(v) for v in values], "high": [max(v) for v in values],
                 })  # fmt: skip
-    return dict(sorted(found.items(), key=lambda item: (item[0] != "valid/loss", item[0])))
+    return dict(sorted(by_name.items(), key=lambda item: (item[0] != "valid/loss", item[0])))

@@ -1,4 +1,4 @@
-"""Run folders read as arms: the runs of an arm differ in nothing but the seed."""
+"""Read run folders and group them into variants. The runs of a variant differ only in the seed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,31 +10,31 @@ from typing import Any
 
 import numpy as np
 
+from unbraid.reports.naming import told_apart, variant_names
 from unbraid.runs.config import config_tree
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import below
 from unbraid.runs.metrics import epoch_numbers, epochs
-from unbraid.runs.records import PATH_KEYS, digest, is_held, read_record, strip_launch_keys
+from unbraid.runs.records import digest, is_held, read_record, strip_launch_keys
 from unbraid.runs.scores import read_scores, separates
 from unbraid.scoring.tables import refuse_mixed
 
-NAMELESS = ("seed", "name")  # what runs of one arm differ in; `name` ends with the seed
-NOT_OF_AN_ARM = (*NAMELESS, "experiment")
-FILES = ("run.json", "config.yaml", "scores.json", "metrics.csv")  # of a run, which are read
+IGNORED_KEYS = ("seed", "name")  # keys that differ between the runs of a variant; `name` ends with the seed
+FILES = ("run.json", "config.yaml", "scores.json", "metrics.csv")  # files of a run that are read
 
 
 @dataclass(frozen=True)
 class RunScores:
-    """A run, as its folder says.
+    """Store the records and scores of one run.
 
     Args:
-        folder: of the run, absolute.
-        words: the overrides that it was started with.
-        model: which model was chosen, by name.
-        data: which data.
-        config: the resolved config, flat: each value by its dotted key; without paths.
-        missing: why it has no scores; None where it has some.
-        scores: what `scores.json` holds; empty where it has none.
+        folder: absolute path of the run folder.
+        words: overrides that the run was started with.
+        model: name of the model config, such as `unet`.
+        data: name of the data config.
+        config: resolved config without paths, as a flat mapping from dotted keys to values.
+        missing: reason why the run has no scores; None if the run has scores.
+        scores: content of `scores.json`; empty if the run has no scores.
     """
 
     folder: Path
@@ -47,73 +47,28 @@ class RunScores:
 
     @property
     def seed(self) -> Any:
-        """As the config has it."""
+        """Value of `seed` in the config."""
         return self.config.get("seed")
 
     @cached_property
     def epochs(self) -> list[dict[str, float]]:
-        """The numbers of `metrics.csv`."""
+        """Rows of `metrics.csv`, one for each epoch. An InputError is raised if the file is damaged."""
         return epoch_numbers(self.folder)
 
     @property
     def seconds(self) -> float | None:
-        """Of training; None where nothing says."""
+        """Training time in seconds; None if it was not recorded."""
         return sum(row.get("seconds", 0.0) for row in self.epochs) or None
 
 
 @dataclass(frozen=True)
-class Variant:
-    """Runs that differ in nothing but the seed.
-
-    Args:
-        name: what tells it from the other arms.
-        runs: those with scores, in the order of the sweep.
-        without: those without.
-    """
-
-    name: str
-    runs: Sequence[RunScores]
-    without: Sequence[RunScores] = ()
-
-    @property
-    def first(self) -> RunScores:
-        """One of its runs."""
-        return [*self.runs, *self.without][0]
-
-    def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:
-        """Scores of each track by each run, NaN where undefined. Shape: [seeds, tracks]."""
-        found = [[run.scores["tracks"][track].get(target, {}).get(measure) for track in tracks] for run in self.runs]
-        return np.array(found, dtype=float)
-
-    def summary(self, target: str, measure: str) -> "Spread | None":
-        """The figure of the protocol, over the seeds; None where it is undefined in all of them."""
-        statistic = self.runs[0].scores["protocol"]["tracks"]
-        values = [run.scores["summary"].get(target, {}).get(measure, {}).get(statistic) for run in self.runs]
-        return Spread.of(values)
-
-    def cost(self, key: str) -> "Spread | None":
-        """Of training: `parameters`, `memory` in bytes, `devices`; None where the runs have no such record."""
-        return Spread.of([run.scores.get("cost", {}).get(key) for run in self.runs])
-
-    @property
-    def seconds(self) -> "Spread | None":
-        """Of training."""
-        return Spread.of([run.seconds for run in self.runs])
-
-    @property
-    def gpu_hours(self) -> "Spread | None":
-        """Of training, over all GPUs; 0 where it ran on none."""
-        return Spread.of([_gpu_hours(run) for run in self.runs])
-
-
-@dataclass(frozen=True)
 class Spread:
-    """A mean over seeds.
+    """Store the mean and standard deviation of a value over seeds.
 
     Args:
-        mean: of them.
-        deviation: the standard deviation of a sample; None of a single seed.
-        seeds: how many there are.
+        mean: mean over the seeds.
+        deviation: sample standard deviation; None for a single seed.
+        seeds: number of seeds.
     """
 
     mean: float
@@ -122,11 +77,62 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Spread | None":
-        """Of those that are defined."""
+        """Return the spread of the values that are not None; None if all values are None."""
         defined = [value for value in values if value is not None]
         if not defined:
             return None
         return cls(fmean(defined), stdev(defined) if len(defined) > 1 else None, len(defined))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Store the runs of one configuration, which differ only in the seed.
+
+    Args:
+        name: name, different from the names of the other variants.
+        runs: runs with scores, in the order of the sweep.
+        without: runs without scores.
+    """
+
+    name: str
+    runs: Sequence[RunScores]
+    without: Sequence[RunScores] = ()
+
+    @property
+    def first(self) -> RunScores:
+        """First run with scores, or the first run if no run has scores."""
+        return [*self.runs, *self.without][0]
+
+    def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:
+        """Return the score of each run on each track, NaN if undefined. Shape: [seeds, tracks]."""
+        scores = [[run.scores["tracks"][track].get(target, {}).get(measure) for track in tracks] for run in self.runs]
+        return np.array(scores, dtype=float)
+
+    def summary(self, target: str, measure: str) -> Spread | None:
+        """Return the spread over seeds of the protocol's statistic, such as the median over tracks; None if undefined."""
+        statistic = self.runs[0].scores["protocol"]["tracks"]
+        return Spread.of([run.scores["summary"].get(target, {}).get(measure, {}).get(statistic) for run in self.runs])
+
+    def cost(self, key: str) -> Spread | None:
+        """Return the spread of a recorded cost of training; None if it was not recorded.
+
+        Args:
+            key: `parameters` (number), `memory` (bytes) or `devices` (number).
+
+        Returns:
+            The spread over seeds.
+        """
+        return Spread.of([run.scores.get("cost", {}).get(key) for run in self.runs])
+
+    @property
+    def seconds(self) -> Spread | None:
+        """Training time in seconds; None if it was not recorded."""
+        return Spread.of([run.seconds for run in self.runs])
+
+    @property
+    def gpu_hours(self) -> Spread | None:
+        """Training time in hours, summed over all GPUs; 0 for training on a CPU, None if it was not recorded."""
+        return Spread.of([_gpu_hours(run) for run in self.runs])
 
 
 def _gpu_hours(run: RunScores) -> float | None:
@@ -141,22 +147,25 @@ def runs_of(sweep: Path, key: str = "sweep") -> list[Path]:
 
     Args:
         sweep: folder of the sweep.
-        key: key that the user gave the folder with.
+        key: config key of the folder; named in error messages.
+
+    Returns:
+        The run folders.
 
     Raises:
-        InputError: the folder is missing or holds no runs.
+        InputError: the folder is missing or has no runs.
     """
     where, expected = f"{key}={sweep}", "the folder of a sweep"
     if not sweep.is_dir():
         raise InputError(where, "is a file" if sweep.exists() else "no such folder", expected=expected)
-    found = [path.parent for path in sweep.glob("*/run.json")]
-    if not found:
+    runs = [path.parent for path in sweep.glob("*/run.json")]
+    if not runs:
         if (sweep / "run.json").is_file():
             hint = "For some runs type runs=[…]" if key == "sweep" else ""
             raise InputError(where, "is a single run", expected=expected, hint=hint)
         names = ", ".join(sorted(path.name for path in sweep.iterdir())[:5]) or "nothing"
         raise InputError(where, "has no runs", found=names, expected=expected)
-    return sorted(found, key=_order)
+    return sorted(runs, key=_order)
 
 
 def _order(run: Path) -> tuple[float, str]:
@@ -167,16 +176,22 @@ def _order(run: Path) -> tuple[float, str]:
 def read(folder: Path) -> RunScores:
     """Read a run folder.
 
+    Args:
+        folder: folder of the run.
+
+    Returns:
+        The run. Damaged scores are reported in its field `missing`.
+
     Raises:
-        InputError: the folder is not that of a run, its record or its config is damaged, or a link leads out of it.
+        InputError: the folder is not a run folder, its record or its config is damaged, or a link leads out of the folder.
     """
     for name in FILES:
         below(folder, name)
     record = read_record(folder)
     if record is None:
-        raise InputError(f"{folder}: has no run.json, expected the folder of a run")
-    found, damage = _scores(folder)
-    missing = None if found and separates(found) else damage or _why_missing(folder, record, found is not None)
+        raise InputError(folder, "has no run.json", expected="the folder of a run")
+    scores, damage = _scores(folder)
+    missing = None if scores and separates(scores) else damage or _reason_missing(folder, record, scores is not None)
     choices = record["choices"]
     return RunScores(
         folder.resolve(),
@@ -185,140 +200,120 @@ def read(folder: Path) -> RunScores:
         choices.get("data", "unknown"),
         _flat(strip_launch_keys(config_tree(folder / "config.yaml"))),
         missing,
-        {} if missing else found or {},
+        {} if missing else scores or {},
     )
 
 
 def _scores(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """Return the scores of a run, or the reason why they cannot be read; neither without a `scores.json`."""
+    """Return the scores of a run and None, or None and the reason why they are damaged. Both are None without the file."""
     try:
         return read_scores(folder / "scores.json", whole=True), None
     except FileNotFoundError:
         return None, None
-    except InputError as error:  # the other runs of the sweep have their report
+    except InputError as error:  # the report shows the other runs
         return None, str(error).replace(f"{folder}/", "")
 
 
-def _why_missing(folder: Path, record: Mapping[str, Any], has_scores: bool) -> str:
+def _reason_missing(folder: Path, record: Mapping[str, Any], has_scores: bool) -> str:
     state = record["state"]
     if state == "failed":
-        return f"failed: {record.get('error', 'without a word')}"
+        return f"failed: {record.get('error', 'without an error message')}"
     if state == "running":
         done = len(epochs(folder))
-        return f"still running, {done} epoch{'s' * (done != 1)} done" if is_held(folder) else "was cut off while it ran"
+        return f"still running, {done} epoch{'s' * (done != 1)} done" if is_held(folder) else "was killed while it ran"
     if state == "done":
-        return "has no scores of separated tracks" if has_scores else "is done, and its scores.json is missing"
+        return "has no scores of separated tracks" if has_scores else "is done, but its scores.json is missing"
     return {"queued": "has not started"}.get(state, str(state))
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            found |= _flat(value, f"{prefix}{key}.")
+            values |= _flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            values[f"{prefix}{key}"] = value
+    return values
 
 
 def variants_of(folders: Sequence[Path]) -> list[Variant]:
-    """Arms with scores first come first, then those without.
+    """Read run folders and group them into variants.
+
+    Args:
+        folders: run folders.
+
+    Returns:
+        The variants. Those with scores come first.
 
     Raises:
-        InputError: no run has scores, scores do not compare (other protocols or other tracks), or a run or a seed of an arm
-            is there twice.
+        InputError: no run has scores, the scores have different protocols or tracks, a run is given twice, or two runs of a
+            variant have the same seed.
     """
-    results = [read(folder) for folder in folders]
-    _refuse_twice(results)
-    scored = [run for run in results if not run.missing]
+    runs = [read(folder) for folder in folders]
+    _refuse_duplicates(runs)
+    scored = [run for run in runs if not run.missing]
     if not scored:
-        cell_text = "; ".join(f"{run.folder.name} {run.missing}" for run in results[:5]) + ("; …" if len(results) > 5 else "")
-        raise InputError(f"none of {len(results)} runs has scores: {cell_text}")
-    short = told_apart([run.folder for run in scored])
-    refuse_mixed({name: run.scores["protocol"] for name, run in zip(short, scored, strict=True)})
-    _refuse_other_tracks(scored, short)
+        reasons = "; ".join(f"{run.folder.name} {run.missing}" for run in runs[:5]) + ("; …" if len(runs) > 5 else "")
+        raise InputError(f"{len(runs)} runs", "no run has scores", found=reasons)
+    scored_names = told_apart([run.folder for run in scored])
+    refuse_mixed({name: run.scores["protocol"] for name, run in zip(scored_names, scored, strict=True)})
+    _refuse_different_tracks(scored, scored_names)
     groups: dict[str, list[RunScores]] = {}
-    for run, own in zip(results, _what_is_no_seed(results), strict=True):
-        groups.setdefault(digest(own), []).append(run)
-    names = _names([runs[0] for runs in groups.values()])
+    for run, config in zip(runs, _configs_without_seed(runs), strict=True):
+        groups.setdefault(digest(config), []).append(run)
+    firsts = [group[0] for group in groups.values()]
+    names = variant_names([run.words for run in firsts], [run.model for run in firsts], [run.folder for run in firsts])
     variants = [
-        Variant(name, [run for run in runs if not run.missing], [run for run in runs if run.missing])
-        for name, runs in zip(names, groups.values(), strict=True)
+        Variant(name, [run for run in group if not run.missing], [run for run in group if run.missing])
+        for name, group in zip(names, groups.values(), strict=True)
     ]
     for variant in variants:
-        _refuse_one_seed(variant)
+        _refuse_equal_seeds(variant)
     return sorted(variants, key=lambda variant: not variant.runs)
 
 
-def told_apart(folders: Sequence[Path]) -> list[str]:
-    """The ends of paths, as short as tells all of them apart: runs of two sweeps can have one name."""
-    longest = max((len(folder.parts) for folder in folders), default=0)
-    ends = ([str(Path(*folder.parts[-depth:])) for folder in folders] for depth in range(1, longest + 1))
-    return next((names for names in ends if len({*names}) == len(names)), [])
-
-
-def _refuse_twice(results: Sequence[RunScores]) -> None:
+def _refuse_duplicates(runs: Sequence[RunScores]) -> None:
     seen: set[Path] = set()
-    for run in results:
+    for run in runs:
         if run.folder in seen:
-            raise InputError(f"{run.folder}: this run is given twice, and would count as two seeds; expected each run once")
+            raise InputError(run.folder, "this run is given twice", expected="each run once")
         seen.add(run.folder)
 
 
-def _refuse_one_seed(variant: Variant) -> None:
-    for one, other in combinations(variant.runs, 2):
-        if one.seed == other.seed:
-            first, second = told_apart([one.folder, other.folder])
-            raise InputError(
-                f"{first} and {second} are runs of one arm with one seed, {one.seed}, and would count as two; leave one out"
-            )
+def _refuse_equal_seeds(variant: Variant) -> None:
+    for run, other in combinations(variant.runs, 2):
+        if run.seed == other.seed:
+            where = " and ".join(told_apart([run.folder, other.folder]))
+            problem, hint = "two runs of one variant have the same seed", "Leave out one of them."
+            raise InputError(where, problem, found=run.seed, expected="a different seed for each run", hint=hint)
 
 
-def _refuse_other_tracks(scored: Sequence[RunScores], names: Sequence[str]) -> None:
-    first, *others = [(run.scores["tracks"], name) for run, name in zip(scored, names, strict=True)]
+def _refuse_different_tracks(runs: Sequence[RunScores], names: Sequence[str]) -> None:
+    first, *others = [(run.scores["tracks"], name) for run, name in zip(runs, names, strict=True)]
     for other in others:
-        if differ := {*first[0]} ^ {*other[0]}:
-            where = first if min(differ) in first[0] else other
-            raise InputError(
-                f"scores of other tracks do not compare: {first[1]} has {len(first[0])} and "
-                f"{other[1]} {len(other[0])}; '{min(differ)}' is one of {where[1]} only"
-            )
+        if different := {*first[0]} ^ {*other[0]}:
+            track = min(different)
+            name = first[1] if track in first[0] else other[1]
+            counts = f"{len(first[0])} and {len(other[0])} tracks, and the track '{track}' in {name} only"
+            raise InputError(f"{first[1]} and {other[1]}", "scores of different tracks cannot be compared", found=counts)
 
 
-def _what_is_no_seed(results: Sequence[RunScores]) -> list[dict[str, Any]]:
-    """Of each run: its config without the seed, and without what follows the seed in all of them."""
-    keys = {key for run in results for key in run.config if key.endswith(".seed")}
-    follow = {key for key in keys if all(run.config.get(key, run.seed) == run.seed for run in results)}
-    return [{k: v for k, v in run.config.items() if k not in NAMELESS and k not in follow} for run in results]
-
-
-def _names(firsts: Sequence[RunScores]) -> list[str]:
-    """What was typed for each and not for all of them; `unet` and `lr=1e-3` do, where all were told one thing."""
-    typed = [[word for word in run.words if _key(word) not in NOT_OF_AN_ARM] for run in firsts]
-    common = set.intersection(*map(set, typed)) if len(typed) > 1 else set(typed[0]) - {f"model={firsts[0].model}"}
-    own = [[word for word in words if word not in common and _key(word).split(".")[-1] not in PATH_KEYS] for words in typed]
-    if all(len(words) == 1 for words in own) and len({_key(words[0]) for words in own}) == 1:
-        own = [[_short(words[0])] for words in own]
-    names = [" ".join(words) or run.model for words, run in zip(own, firsts, strict=True)]
-    ends = told_apart([run.folder for run in firsts])
-    return [name if names.count(name) == 1 else f"{name} ({end})" for name, end in zip(names, ends, strict=True)]
-
-
-def _short(word: str) -> str:
-    """The value of a choice; of a dotted key its last name too."""
-    key, equals, value = word.partition("=")
-    if not equals:
-        return word
-    return value if "." not in key else f"{key.rpartition('.')[2]}={value}"
-
-
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]
+def _configs_without_seed(runs: Sequence[RunScores]) -> list[dict[str, Any]]:
+    """Return the config of each run without the seed, the name, and the keys that equal the seed in all runs."""
+    seed_keys = {key for run in runs for key in run.config if key.endswith(".seed")}
+    equal = {key for key in seed_keys if all(run.config.get(key, run.seed) == run.seed for run in runs)}
+    return [{k: v for k, v in run.config.items() if k not in IGNORED_KEYS and k not in equal} for run in runs]
 
 
 def differences(variants: Sequence[Variant]) -> dict[str, list[Any]]:
-    """Keys of the config whose values differ between arms, and the value of each arm; None where an arm lacks the key."""
-    kept = _what_is_no_seed([variant.first for variant in variants])
-    keys = dict.fromkeys(key for config in kept for key in config)
-    rows = {key: [config.get(key) for config in kept] for key in keys}
+    """Return the config keys that differ between variants.
+
+    Args:
+        variants: variants to compare.
+
+    Returns:
+        For each key the value of each variant; None for a variant without the key.
+    """
+    configs = _configs_without_seed([variant.first for variant in variants])
+    rows = {key: [config.get(key) for config in configs] for key in dict.fromkeys(key for config in configs for key in config)}
     return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}

@@ -1,7 +1,8 @@
-"""Compare each arm with the baseline, in figures and in a sentence.
+"""Compare each variant with the baseline, in numbers and in a sentence.
 
-The words `hardly luck` need p < 0.05 over songs and seeds, after Holm's correction. With one seed of either arm the sentence is
-about the trained networks only and never uses these words: an architecture cannot be told from the luck of its seed.
+A sentence contains the words `hardly luck` only if p < 0.05 over songs and seeds, after Holm's correction. If a variant or the
+baseline has one seed, the sentence describes the trained networks only and never contains these words. One seed cannot separate
+the effect of a configuration from the effect of the seed.
 """
 
 from collections.abc import Sequence
@@ -14,76 +15,89 @@ from unbraid.scoring.significance import ALPHA, Difference, difference, holm
 
 @dataclass(frozen=True)
 class Verdict:
-    """Hold the comparison of one arm with the baseline for one target and measure.
+    """Store the comparison of one variant with the baseline, for one target and measure.
 
     Args:
-        variant: name of the arm.
-        found: difference to the baseline; None if no track is defined in both.
-        p: p-value after Holm's correction for the number of arms; None if there is none.
-        words: the comparison as a sentence.
+        variant: name of the variant.
+        difference: difference to the baseline; None if no song has a score for both.
+        p: p-value after Holm's correction for the number of variants; None if it cannot be computed.
+        words: comparison as a sentence.
     """
 
     variant: str
-    found: Difference | None
+    difference: Difference | None
     p: float | None
     words: str
 
 
-def baseline_of(variants: Sequence[Variant], asked: str | None) -> Variant:
-    """The arm that others are compared with: the first, or the one that was asked for.
+def baseline_of(variants: Sequence[Variant], name: str | None) -> Variant:
+    """Return the variant that the others are compared with.
+
+    Args:
+        variants: variants with and without scores.
+        name: name of the baseline; None: the first variant with scores.
+
+    Returns:
+        The baseline.
 
     Raises:
-        InputError: there is no arm of this name, or it has no scores.
+        InputError: no variant has this name, or the variant has no scores.
     """
-    if asked is None:
+    if name is None:
         return next(variant for variant in variants if variant.runs)
     scored = {variant.name: variant for variant in variants if variant.runs}
-    if asked not in scored:
-        if any(variant.name == asked for variant in variants):
-            raise InputError(f"baseline={asked}: has no scores to compare others with")
-        raise InputError(f"baseline={asked}: there is no such arm; {unknown(asked, scored)}")
-    return scored[asked]
+    if name not in scored:
+        if any(variant.name == name for variant in variants):
+            raise InputError(f"baseline={name}", "this variant has no scores")
+        raise InputError(f"baseline={name}", f"there is no such variant; {unknown(name, scored)}")
+    return scored[name]
 
 
 def verdicts(variants: Sequence[Variant], baseline: Variant, target: str, measure: str) -> list[Verdict]:
-    """Compare all arms that have scores with the baseline."""
+    """Compare all other variants that have scores with the baseline.
+
+    Args:
+        variants: variants with and without scores.
+        baseline: variant that the others are compared with.
+        target: name of a source.
+        measure: name of a measure, such as `SDR`.
+
+    Returns:
+        One verdict for each variant except the baseline.
+    """
     tracks = [*baseline.runs[0].scores["tracks"]]
-    own = baseline.of_tracks(target, measure, tracks)
+    baseline_scores = baseline.of_tracks(target, measure, tracks)
     others = [variant for variant in variants if variant.runs and variant is not baseline]
-    found = [difference(variant.of_tracks(target, measure, tracks), own) for variant in others]
-    corrected = iter(holm([one.p for one in found if one is not None and one.p is not None]))
-    verdicts = []
-    for variant, one in zip(others, found, strict=True):
-        p = None if one is None or one.p is None else next(corrected)
-        words = _sentence(variant, baseline, f"{target} {measure}", one, p, len(others))
-        verdicts.append(Verdict(variant.name, one, p, words))
-    return verdicts
+    compared = [difference(variant.of_tracks(target, measure, tracks), baseline_scores) for variant in others]
+    corrected = iter(holm([result.p for result in compared if result is not None and result.p is not None]))
+    results = []
+    for variant, result in zip(others, compared, strict=True):
+        p = None if result is None or result.p is None else next(corrected)
+        words = _sentence(variant, baseline, f"{target} {measure}", result, p, len(others))
+        results.append(Verdict(variant.name, result, p, words))
+    return results
 
 
-def _sentence(variant: Variant, baseline: Variant, what: str, found: Difference | None, p: float | None, variants: int) -> str:
-    if found is None:
-        return f"{variant.name}: {what} is defined in no song of both this arm and {baseline.name}."
-    if not found.above and not found.below:
-        return f"{variant.name} equals {baseline.name} in {what} of every song."
-    side, count = ("above", found.above) if found.mean >= 0 else ("below", found.below)
-    method = f"{variant.name} is {abs(found.mean):.2f} dB {side} {baseline.name} in {what}"
+def _sentence(variant: Variant, baseline: Variant, score: str, result: Difference | None, p: float | None, count: int) -> str:
+    if result is None:
+        return f"{variant.name}: no song has a defined {score} for both this variant and {baseline.name}."
+    if not result.above and not result.below:
+        return f"{variant.name} equals {baseline.name} in {score} of every song."
+    side, songs = ("above", result.above) if result.mean >= 0 else ("below", result.below)
+    statement = f"{variant.name} is {abs(result.mean):.2f} dB {side} {baseline.name} in {score}"
     if p is None:
-        return f"{method}: one song cannot tell it from luck."
+        return f"{statement}: one song is not enough to exclude luck."
+    p_text = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
     return (
-        f"{method} (95 % interval over {'songs and seeds' if found.over_seeds else 'songs only'} {found.low:+.2f} to "
-        f"{found.high:+.2f} dB; {side} in {count} of {found.tracks} songs; {_p_text(p)}"
-        f"{' after Holm' if variants > 1 else ''}): "
-        f"{_judgement(found, p, variant, baseline)}"
+        f"{statement} (95 % interval over {'songs and seeds' if result.over_seeds else 'songs only'} {result.low:+.2f} to "
+        f"{result.high:+.2f} dB; {side} in {songs} of {result.tracks} songs; {p_text}{' after Holm' if count > 1 else ''}): "
+        f"{_judgement(result, p, variant, baseline)}"
     )
 
 
-def _p_text(p: float) -> str:
-    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
-
-
-def _judgement(found: Difference, p: float, variant: Variant, baseline: Variant) -> str:
-    if found.over_seeds:
+def _judgement(result: Difference, p: float, variant: Variant, baseline: Variant) -> str:
+    if result.over_seeds:
         return "hardly luck." if p < ALPHA else "it may be luck."
-    single = " and ".join(one.name for one in (variant, baseline) if len(one.runs) == 1)
+    single = " and ".join(compared.name for compared in (variant, baseline) if len(compared.runs) == 1)
     explains = "hardly explains it" if p < ALPHA else "may explain it"
     return f"the choice of songs {explains}. One seed of {single}: other seeds may give another difference."

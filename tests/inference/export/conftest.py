@@ -1,4 +1,4 @@
-"""Small separators of every kind, with weights that make something of music."""
+"""Small separators of each class, with random weights that change music audibly."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ SMALL = {
 def made(*words):
     torch.manual_seed(0)
     separator = build(compose(*words).model).separator.eval()
-    for module in separator.modules():  # as after training: statistics of batches that are not 0 and 1
+    for module in separator.modules():  # trained batch norms have statistics other than 0 and 1
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
@@ -47,13 +47,13 @@ def made(*words):
 
 @pytest.fixture(scope="session")
 def music(stem_file):
-    """The real stem file as a batch of two chunks, at any rate and with any channels."""
+    """Return a function that cuts a batch of two chunks from the real stem file, with any sample rate and channels."""
 
     def cut(rate: int, channels: int, samples: int) -> torch.Tensor:
-        (found,), own = audio.read(stem_file)
-        heard = audio.to_channels(audio.resample(found, own, rate), channels)
-        heard = np.roll(heard, -heard.shape[1] // 2, axis=1)  # it begins softly
-        chunks = np.resize(heard.T, (2, samples, channels))  # it is repeated where it is too short
+        (song,), song_rate = audio.read(stem_file)
+        song = audio.to_channels(audio.resample(song, song_rate, rate), channels)
+        song = np.roll(song, -song.shape[1] // 2, axis=1)  # the song starts softly
+        chunks = np.resize(song.T, (2, samples, channels))  # a song that is too short is repeated
         return torch.from_numpy(np.ascontiguousarray(chunks)).transpose(1, 2)
 
     return cut

@@ -1,4 +1,4 @@
-"""ONNX files: they say what PyTorch says, of batches and chunks of any size, and are read as separators; nothing else is."""
+"""ONNX files: they agree with PyTorch for every batch size and length, load as separators, and are checked when loaded."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ KINDS = ("unet", "unscaled", "consistent", "mapping", "open_unmix", "conv_tasnet
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A separator of each kind and its file, made when it is asked for."""
+    """Return a function that writes the ONNX file of a separator, once per kind."""
     folder, known = tmp_path_factory.mktemp("onnx"), {}
 
     def write(kind):
@@ -33,25 +33,25 @@ def written(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.inference_mode()
-def test_it_says_what_pytorch_says_of_real_music_of_any_size(kind, written, music):
+def test_file_and_pytorch_agree_on_music(kind, written, music):
     separator, path = written(kind)
     read = OnnxSeparator(path)
     for samples in (separator.min_samples, separator.chunk_samples // 2 + 11, separator.chunk_samples * 4 // 3 + 7):
         mixture = music(separator.sample_rate, separator.channels, samples)
-        if kind == "mapping":  # whose phases in silence are those of rounding
+        if kind == "mapping":  # its phase in silence is a rounding error
             mixture = mixture + 0.1 * torch.randn(mixture.shape)
-        expected, one = separator(mixture).sources, separator(mixture[:1]).sources
+        expected, expected_first = separator(mixture).sources, separator(mixture[:1]).sources
         assert expected.abs().max() > 1e-3
         assert (read(mixture).sources - expected).abs().max() < 1e-4
-        assert (read(mixture[:1]).sources - one).abs().max() < 1e-4
+        assert (read(mixture[:1]).sources - expected_first).abs().max() < 1e-4
 
 
-def test_it_says_of_itself_what_a_program_needs(written):
+def test_metadata_has_all_values_a_program_needs(written):
     separator, path = written("open_unmix")
-    found = {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
-    assert (found["sample_rate"], found["channels"], found["targets"]) == (44100, 2, ["vocals"])
-    assert found["chunk_samples"] == separator.chunk_samples == 44100 and found["model"] == "open_unmix"
-    assert found["unbraid"] and found["receptive_field"] is None
+    metadata = {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
+    assert (metadata["sample_rate"], metadata["channels"], metadata["targets"]) == (44100, 2, ["vocals"])
+    assert metadata["chunk_samples"] == separator.chunk_samples == 44100 and metadata["model"] == "open_unmix"
+    assert metadata["unbraid"] and metadata["receptive_field"] is None
     read = OnnxSeparator(path)
     assert (read.targets, read.min_samples, read.chunk_alignment) == (
         separator.targets,
@@ -61,20 +61,20 @@ def test_it_says_of_itself_what_a_program_needs(written):
     assert OnnxSeparator(written("unscaled")[1]).receptive_field == written("unscaled")[0].receptive_field > 0
 
 
-def test_the_library_takes_it_in_the_place_of_a_run(written, music):
+def test_load_accepts_an_onnx_file(written, music):
     separator, path = written("unet")
     waveform = music(44100, 2, 44100 * 8)[0]
-    found = load(path).separate(waveform, 44100)["vocals"]
-    assert found.shape == waveform.shape
-    assert (found - Loaded(separator, path).separate(waveform, 44100)["vocals"]).abs().max() < 1e-4
+    vocals = load(path).separate(waveform, 44100)["vocals"]
+    assert vocals.shape == waveform.shape
+    assert (vocals - Loaded(separator, path).separate(waveform, 44100)["vocals"]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("kind", ["unet", "open_unmix"])
-def test_eight_bits_are_smaller_and_nearly_the_same(kind, written, music, tmp_path):
+def test_eight_bits_are_close_and_smaller(kind, written, music, tmp_path):
     separator, path = written(kind)
     quantise(path, tmp_path / "int8.onnx")
     mixture = music(separator.sample_rate, separator.channels, separator.chunk_samples)
-    coarse, fine = (OnnxSeparator(one) for one in (tmp_path / "int8.onnx", path))
+    coarse, fine = (OnnxSeparator(file) for file in (tmp_path / "int8.onnx", path))
     expected = fine(mixture).sources
     error = (coarse(mixture).sources - expected).norm() / expected.norm()
     assert 0 < error < 0.1
@@ -93,48 +93,47 @@ def tampered(path, folder, **facts):
 
 
 @pytest.mark.parametrize(
-    ("facts", "sentence"),
+    ("facts", "name", "found"),
     [
-        ({"sample_rate": "0"}, "its sample_rate is 0, expected a number above 0"),
-        ({"sample_rate": "[" * 100_000}, "its sample_rate is"),
-        ({"channels": "7"}, "channels: found 7"),
-        ({"targets": '"vocals"'}, 'its targets is "vocals", expected'),
-        ({"targets": "[]"}, "targets:"),
-        ({"targets": '["../vocals"]'}, "'../vocals' is no name of a target"),
-        ({"targets": '["vocals", "drums"]'}, "its graph gives [1, 1, 2, 512], expected [1, 2, 2, 512]"),
-        ({"channels": "1"}, "its graph cannot be run: "),
-        ({"min_samples": "10000000000000"}, "its min_samples is 10000000000000, expected no number above 67108864"),
-        ({"chunk_samples": "true"}, "its chunk_samples is true, expected"),
-        ({"receptive_field": '"far"'}, 'its receptive_field is "far", expected'),
+        ({"sample_rate": "0"}, "sample_rate", "0"),
+        ({"sample_rate": "[" * 100_000}, "sample_rate", "[" * 80),
+        ({"channels": "7"}, "channels", "7"),
+        ({"targets": '"vocals"'}, "targets", '"vocals"'),
+        ({"targets": "[]"}, "targets", ""),
+        ({"targets": '["../vocals"]'}, "tampered.onnx", "'../vocals'"),
+        ({"targets": '["vocals", "drums"]'}, "tampered.onnx", "[1, 1, 2, 512]"),
+        ({"channels": "1"}, "tampered.onnx", ""),
+        ({"min_samples": "10000000000000"}, "min_samples", "10000000000000"),
+        ({"chunk_samples": "true"}, "chunk_samples", "true"),
+        ({"receptive_field": '"far"'}, "receptive_field", '"far"'),
+        ({"receptive_field": "-1"}, "receptive_field", "-1"),
     ],
 )
-def test_what_a_file_says_wrongly_of_itself_is_refused(facts, sentence, written, tmp_path):
-    with pytest.raises(InputError) as caught:
+def test_wrong_metadata_is_refused(facts, name, found, written, tmp_path):
+    with pytest.raises(InputError) as error:
         load(tampered(written("open_unmix")[1], tmp_path, **facts))
-    assert sentence in str(caught.value) and len(str(caught.value).splitlines()) == 1
+    assert name in error.value.where and found in str(error.value)
 
 
 def test_files_of_others_are_refused(written, tmp_path):
-    with pytest.raises(InputError, match=r"missing\.onnx: no such file"):
-        load(tmp_path / "missing.onnx")
     (tmp_path / "broken.onnx").write_bytes(written("unet")[1].read_bytes()[:5000])
-    with pytest.raises(InputError, match=r"broken\.onnx: is damaged or no ONNX file"):
-        load(tmp_path / "broken.onnx")
+    (tmp_path / "model.pt2").write_bytes(b"")
     model = onnx.load(written("unet")[1])
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "other.onnx")
-    with pytest.raises(InputError, match=r"other\.onnx: does not say its sample_rate; expected a file that scripts/export.py"):
-        load(tmp_path / "other.onnx")
-    (tmp_path / "model.pt2").write_bytes(b"")
-    with pytest.raises(InputError, match="torch evaluates what such a file says"):
-        load(tmp_path / "model.pt2")
+    for name, key in {"missing.onnx": "", "broken.onnx": "", "other.onnx": ", sample_rate", "model.pt2": ""}.items():
+        with pytest.raises(InputError) as error:
+            load(tmp_path / name)
+        assert error.value.where.removeprefix("run=") == f"{tmp_path / name}{key}"
 
 
-def test_without_the_packages_a_sentence_says_what_to_install(monkeypatch, tmp_path, written):
-    path = written("unet")[1]
+def test_missing_packages_are_named(monkeypatch, tmp_path, written):
+    separator, path = written("unet")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InputError, match=r"needs the package onnxruntime: pip install 'unbraid\[export\]'"):
+    with pytest.raises(InputError) as error:
         OnnxSeparator(path)
+    assert "onnxruntime" in error.value.problem and "pip install 'unbraid[export]'" in error.value.hint
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(InputError, match="needs the package onnxscript"):
-        write_onnx(written("unet")[0], tmp_path / "new.onnx", "unet")
+    with pytest.raises(InputError) as error:
+        write_onnx(separator, tmp_path / "new.onnx", "unet")
+    assert "onnxscript" in error.value.problem

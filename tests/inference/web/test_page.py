@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium, with the real stem file: it is dropped, taken apart, heard, seen, and gone."""
+"""The page in Debian's Chromium: a real song is uploaded, separated, played, drawn and deleted."""
 
 import pytest
 
@@ -9,25 +9,25 @@ from tests.inference.web.test_server import TOKEN, serving
 
 @pytest.fixture
 def page(browser, tmp_path):
-    """With what went wrong in it."""
+    """Open the page, and check at the end that it raised no error and sent no request to other hosts."""
     with serving(made(*SMALL["joint"]), tmp_path / "songs") as (address, songs):
         page = browser.new_page()
         page.set_viewport_size({"width": 1048, "height": 900})
-        wrong = []
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(address) else None)
+        problems = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: problems.append(request.url) if not request.url.startswith(address) else None)
         page.goto(f"{address}/?token={TOKEN}")
         assert page.url == f"{address}/"
         yield page, songs
         page.close()
-        assert wrong == []
+        assert problems == []
 
 
 def level(page, stem):
     return page.evaluate("name => context.stems.find((stem) => stem.name === name).gain.gain.value", stem)
 
 
-def test_a_real_song_is_taken_apart_heard_seen_and_deleted(page, stem_file, tmp_path):
+def test_song_is_separated_played_drawn_and_deleted(page, stem_file, tmp_path):
     page, songs = page
     page.set_input_files("#file", stem_file)
     page.wait_for_selector("#player:not([hidden])", timeout=60_000)
@@ -60,20 +60,20 @@ def test_a_real_song_is_taken_apart_heard_seen_and_deleted(page, stem_file, tmp_
 
     assert any(songs.folder.iterdir())
     page.click("#remove")
-    wait_for(page, "$('said').textContent === 'deleted'")
+    wait_for(page, "$('message').textContent === 'deleted'")
     assert songs.all == {} and not any(songs.folder.iterdir())
 
 
-def test_what_is_no_song_is_one_sentence_on_the_page(page, tmp_path):
+def test_page_shows_errors_of_invalid_files(page, tmp_path):
     page, _ = page
     (tmp_path / "notes.mp3").write_text("this is no music at all\n" * 50)
     page.set_input_files("#file", tmp_path / "notes.mp3")
-    page.wait_for_selector("#said.wrong", timeout=30_000)
-    assert page.inner_text("#said").startswith("notes.mp3: is damaged, truncated or not audio")
+    page.wait_for_selector("#message.wrong", timeout=30_000)
+    assert page.inner_text("#message").startswith("notes.mp3: ")
     assert page.is_hidden("#player") and page.is_hidden("#progress")
 
 
-def test_a_closed_page_leaves_nothing(page, stem_file):
+def test_closed_page_deletes_its_song(page, stem_file):
     page, songs = page
     page.set_input_files("#file", stem_file)
     page.wait_for_selector("#player:not([hidden])", timeout=60_000)

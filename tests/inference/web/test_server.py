@@ -1,4 +1,4 @@
-"""The server: what comes from elsewhere, or is too large, or no music, is refused; nothing stays behind."""
+"""The server: it separates songs, refuses invalid files and foreign requests, and deletes all files."""
 
 import contextlib
 import http.client
@@ -25,7 +25,7 @@ TOKEN = "a-token"
 
 @contextmanager
 def serving(separator, folder, max_megabytes=5, keep_seconds=600.0, max_waiting=10):
-    """The address of a page, without its token, and its songs."""
+    """Serve the page, and yield its address without the token and its queue of songs."""
     from unbraid.commands.app import _listening
     from unbraid.inference.web.server import app
     from unbraid.inference.web.songs import Songs
@@ -56,47 +56,47 @@ def cookie(address):
 
 
 def ask(address, method, path, body=None, **headers):
-    """Request a path, with the token if the headers name no other cookie."""
+    """Send a request with the token, unless the headers contain another cookie."""
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
     with contextlib.suppress(BrokenPipeError):  # the server may refuse a file before it has read all of it
         connection.request(method, path, body, {"Cookie": cookie(address)} | headers)
     response = connection.getresponse()
-    found = response.read()
-    return response.status, json.loads(found) if "json" in response.getheader("content-type", "") else found
+    content = response.read()
+    return response.status, json.loads(content) if "json" in response.getheader("content-type", "") else content
 
 
-def taken_apart(address, path, name="song.mp4"):
-    status, said = ask(address, "POST", f"/songs?name={name}", path.read_bytes())
-    assert status == 200, said
-    while (song := ask(address, "GET", f"/songs/{said['id']}")[1])["state"] in ("waiting", "working"):
+def separated(address, path, name="song.mp4"):
+    status, answer = ask(address, "POST", f"/songs?name={name}", path.read_bytes())
+    assert status == 200, answer
+    while (song := ask(address, "GET", f"/songs/{answer['id']}")[1])["state"] in ("waiting", "working"):
         time.sleep(0.05)
-    return said["id"], song
+    return answer["id"], song
 
 
-def test_stems_are_as_long_as_the_song_and_sum_to_it(server, stem_file, tmp_path):
+def test_stems_sum_to_the_song(server, stem_file, tmp_path):
     address, songs = server
-    key, song = taken_apart(address, stem_file)
-    assert str(songs.folder) not in song["said"] and song["said"].startswith("song.mp4: ")
+    key, song = separated(address, stem_file)
+    assert str(songs.folder) not in song["message"] and song["message"].startswith("song.mp4: ")
     assert song["state"] == "done" and song["stems"] == ["vocals", "drums", "bass", "other", "residual"] == songs.names
     (mixture,), rate = audio.read(stem_file)
     total = 0
     for name in song["stems"]:
-        status, found = ask(address, "GET", f"/songs/{key}/{name}")
-        (tmp_path / "stem.wav").write_bytes(found)
-        samples, own = soundfile.read(tmp_path / "stem.wav")
-        assert (status, own, samples.T.shape) == (200, rate, mixture.shape)
+        status, content = ask(address, "GET", f"/songs/{key}/{name}")
+        (tmp_path / "stem.wav").write_bytes(content)
+        samples, stem_rate = soundfile.read(tmp_path / "stem.wav")
+        assert (status, stem_rate, samples.T.shape) == (200, rate, mixture.shape)
         total = total + samples.T
-    gain = (total * mixture).sum() / (mixture**2).sum()  # all are quieter together where one would clip
+    gain = (total * mixture).sum() / (mixture**2).sum()  # all stems have one gain, so that none clips
     assert 0.3 < gain < 1.001 and np.abs(total - gain * mixture).max() < 1e-3
     assert not (songs.folder / key / "upload").exists()
 
 
-def test_a_deleted_song_is_gone_and_so_is_an_old_one(server, stem_file):
+def test_deleted_and_old_songs_are_gone(server, stem_file):
     address, songs = server
-    key, _ = taken_apart(address, stem_file)
+    key, _ = separated(address, stem_file)
     assert ask(address, "DELETE", f"/songs/{key}") == (200, {})
     assert ask(address, "GET", f"/songs/{key}")[0] == 404 and not any(songs.folder.iterdir())
-    taken_apart(address, stem_file)
+    separated(address, stem_file)
     songs.sweep()
     assert len(songs.all) == 1
     songs.keep_seconds = 0
@@ -104,23 +104,25 @@ def test_a_deleted_song_is_gone_and_so_is_an_old_one(server, stem_file):
     assert songs.all == {} and not any(songs.folder.iterdir())
 
 
-def test_what_is_no_music_is_refused_in_a_sentence_with_the_users_name_for_it(server, tmp_path):
+def test_errors_contain_the_name_of_the_user_file(server, tmp_path):
     address, songs = server
     (tmp_path / "x").write_bytes(b"no music" * 100)
-    _, song = taken_apart(address, tmp_path / "x", "notes.txt")
-    assert song["state"] == "failed" and song["said"].startswith("notes.txt: ") and str(songs.folder) not in song["said"]
-    assert ask(address, "POST", "/songs?name=empty.wav", b"") == (400, {"said": "empty.wav: is empty"})
+    _, song = separated(address, tmp_path / "x", "notes.txt")
+    assert song["state"] == "failed" and song["message"].startswith("notes.txt: ") and str(songs.folder) not in song["message"]
+    status, answer = ask(address, "POST", "/songs?name=empty.wav", b"")
+    assert status == 400 and answer["message"].startswith("empty.wav: ")
 
 
-def test_large_files_are_refused_and_leave_nothing(server):
+def test_large_files_are_refused(server):
     address, songs = server
-    assert ask(address, "POST", "/songs?name=a.wav", b"0" * 1_000_001) == (413, {"said": "a.wav: is larger than 1 MB"})
-    chunks = (b"0" * 100_000 for _ in range(11))  # of a length that is not said beforehand
+    status, answer = ask(address, "POST", "/songs?name=a.wav", b"0" * 1_000_001)
+    assert status == 413 and answer["message"].startswith("a.wav: ") and "1 MB" in answer["message"]
+    chunks = (b"0" * 100_000 for _ in range(11))  # sent without a content-length
     assert ask(address, "POST", "/songs?name=b.wav", chunks)[0] == 413
     assert songs.all == {} and not any(songs.folder.iterdir())
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(server):
+def test_interrupted_uploads_are_deleted(server):
     address, songs = server
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
     connection.putrequest("POST", "/songs?name=a.wav")
@@ -135,7 +137,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(server):
     assert songs.all == {}
 
 
-def test_other_hosts_and_other_sites_get_nothing(server):
+def test_requests_of_other_sites_are_refused(server):
     address, songs = server
     assert ask(address, "GET", "/model")[0] == 200
     assert ask(address, "GET", "/model", Host="evil.example")[0] == 400
@@ -146,12 +148,12 @@ def test_other_hosts_and_other_sites_get_nothing(server):
 
 
 @pytest.mark.parametrize("path", ["/songs/../../etc/passwd", "/songs/x/..%2f..%2fupload", "/page/app.js", "/..%2fserver.py"])
-def test_there_is_no_way_to_other_files(server, path):
+def test_other_files_cannot_be_read(server, path):
     assert ask(server[0], "GET", path)[0] == 404
 
 
-def test_names_of_uploads_are_names_and_no_paths(server, stem_file):
+def test_names_of_uploads_lose_their_folders(server, stem_file):
     address, songs = server
-    key, song = taken_apart(address, stem_file, "..%2F..%2Fevil.wav")
+    key, song = separated(address, stem_file, "..%2F..%2Fevil.wav")
     assert song["name"] == "evil.wav"
     assert {path.parent for path in songs.folder.rglob("*.wav")} == {songs.folder / key}

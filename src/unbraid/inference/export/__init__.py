@@ -1,1 +1,1 @@
-"""A trained separator as other software loads it: graphs, and the files and folders that hold them."""
+"""Export a trained separator for other software: ONNX files, programs of torch.export, and folders of the openunmix package."""

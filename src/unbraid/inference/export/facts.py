@@ -1,8 +1,9 @@
-"""What an exported file says of itself, beside its graph: all that a program needs to feed it."""
+"""Metadata of an exported file: all values that a program needs to run the graph."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from inspect import formatannotation
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -15,19 +16,19 @@ from unbraid.runs.errors import InputError
 
 @dataclass(frozen=True)
 class Facts:
-    """Each is written as JSON under its own name.
+    """Store the metadata of an exported separator. Each field is written to the file as JSON under its own name.
 
     Args:
-        sample_rate: of all waveforms, in Hz.
-        channels: of all waveforms.
-        targets: names of the sources, in their order.
-        chunk_samples: length of a chunk that suits the network.
-        min_samples: in samples; see `Separator.min_samples`.
-        chunk_alignment: in samples; see `Separator.chunk_alignment`.
-        receptive_field: in samples; see `Separator.receptive_field`.
-        settings: how masks come to sound.
-        model: name of the choice on the command line.
-        unbraid: version that has written the file.
+        sample_rate: sample rate of the mixture and the sources in Hz.
+        channels: number of channels of the mixture and the sources.
+        targets: names of the sources, in the order of the output.
+        chunk_samples: recommended length of a chunk in samples.
+        min_samples: shortest input in samples; see `Separator.min_samples`.
+        chunk_alignment: step between possible starts of chunks, in samples; see `Separator.chunk_alignment`.
+        receptive_field: receptive field in samples, None if it is not finite; see `Separator.receptive_field`.
+        settings: options that turn masks into waveforms; see `Separator.synthesis_options`.
+        model: name of the model config, such as `unet`.
+        unbraid: version of unbraid that has written the file.
     """
 
     sample_rate: int
@@ -43,31 +44,50 @@ class Facts:
 
 
 def facts_of(separator: Separator, model: str) -> Facts:
-    """Of a separator; `model` is the name of the choice on the command line."""
+    """Return the metadata of a separator.
+
+    Args:
+        separator: separator that is exported.
+        model: name of the model config, such as `unet`.
+
+    Returns:
+        The metadata, with the version of unbraid that is running.
+    """
     return Facts(
         separator.sample_rate, separator.channels, separator.targets, separator.chunk_samples, separator.min_samples,
         separator.chunk_alignment, separator.receptive_field, separator.synthesis_options, model, versions()["unbraid"],
     )  # fmt: skip
 
 
-def read_facts(found: Mapping[str, str], path: Path) -> Facts:
-    """Those of a file; InputError where they are missing or not what they should be."""
-    hints, said = get_type_hints(Facts), dict[str, Any]()
+def read_facts(metadata: Mapping[str, str], path: Path) -> Facts:
+    """Check the metadata of a file and return it.
+
+    Args:
+        metadata: values of the file as JSON text, by name.
+        path: file with the metadata; named in error messages.
+
+    Returns:
+        The metadata, with values of the right type and range.
+
+    Raises:
+        InputError: a value is missing, has the wrong type, or is out of range.
+    """
+    hints, values = get_type_hints(Facts), dict[str, Any]()
     for field in fields(Facts):
-        if field.name not in found:
-            raise InputError(f"{path}: does not say its {field.name}; expected a file that scripts/export.py has written")
+        name, where = field.name, f"{path}, {field.name}"
+        if name not in metadata:
+            raise InputError(where, "missing in the metadata", expected="a file that scripts/export.py has written")
         try:
-            said[field.name] = json.loads(found[field.name])
-            if isinstance(said[field.name], bool):
-                raise ValueError("true and false are no numbers")
-            check_type(said[field.name], hints[field.name])
-        except (ValueError, RecursionError, TypeCheckError) as error:
-            raise InputError(f"{path}: its {field.name} is {found[field.name]}, expected {field.type}") from error
-    numbers = {key: said[key] for key in ("sample_rate", "chunk_samples", "min_samples", "chunk_alignment")} | {
-        "receptive_field": said["receptive_field"] or 1
-    }
-    if wrong := next((key for key, value in numbers.items() if value < 1), None):
-        raise InputError(f"{path}: its {wrong} is {said[wrong]}, expected a number above 0")
-    if wrong := next((key for key, value in numbers.items() if value > LONGEST_CHUNK), None):
-        raise InputError(f"{path}: its {wrong} is {found[wrong]}, expected no number above {LONGEST_CHUNK}")
-    return Facts(**said)
+            values[name] = json.loads(metadata[name])
+            check_type(values[name], hints[name])
+            wrong = isinstance(values[name], bool)  # a subclass of int
+        except (ValueError, RecursionError, TypeCheckError):
+            wrong = True
+        if wrong:
+            raise InputError(where, "wrong type", found=metadata[name][:80], expected=formatannotation(field.type))
+    for name in ("sample_rate", "chunk_samples", "min_samples", "chunk_alignment", "receptive_field"):
+        least = 0 if name == "receptive_field" else 1
+        if values[name] is not None and not least <= values[name] <= LONGEST_CHUNK:
+            expected = f"an integer in [{least}, {LONGEST_CHUNK}]"
+            raise InputError(f"{path}, {name}", "out of range", found=metadata[name][:80], expected=expected)
+    return Facts(**values)

@@ -1,7 +1,7 @@
-"""ONNX files: a separator written as one, in 32-bit floats or with 8-bit weights, and one read as a separator.
+"""ONNX files: write a separator as an ONNX file, quantise the file to 8 bits, and use the file as a separator.
 
-They run in onnxruntime, on any machine and without torch; what is read here runs on the CPU. Reading executes nothing but the
-operators of onnxruntime itself, and none that repeats others, see `unbraid.inference.export.onnx_graph`.
+onnxruntime runs such a file on any machine, without PyTorch; `OnnxSeparator` runs it on the CPU. A file is checked before
+onnxruntime opens it, see `unbraid.inference.export.onnx_graph`.
 """
 
 import json
@@ -22,19 +22,20 @@ from unbraid.inference.export.recurrent import with_graph_lstms
 from unbraid.models.separators.base import Estimate, Separator
 from unbraid.runs.errors import InputError
 
-OPSET = 20  # the first with an inverse DFT over any axis
+OPSET = 20  # the first version of the ONNX operators that has an inverse DFT over any axis
 
 
 def write_onnx(separator: Separator, path: Path, model: str) -> None:
-    """One file for batches and chunks of any size from the transform's window on.
+    """Write a separator as an ONNX file with 32-bit floats.
+
+    The file accepts any batch size, and any number of samples that is at least the length of the STFT window. An InputError is
+    raised if the separator cannot be written in real numbers, if ONNX lacks an operator of the network, or if a package is not
+    installed.
 
     Args:
-        separator: with its weights, on the CPU; it is frozen.
-        path: of the file.
-        model: name of the choice on the command line, for the record.
-
-    Raises:
-        InputError: see `in_real_numbers`; or a package is not installed, or the network has operators that ONNX lacks.
+        separator: separator with its trained weights, on the CPU. Its weights lose their gradients.
+        path: ONNX file to write.
+        model: name of the model config, which is stored in the file.
     """
     _package("onnx")
     _package("onnxscript")
@@ -52,80 +53,86 @@ def _traced(graph: nn.Module, inputs: dict[str, Tensor]) -> Any:
                 graph, kwargs=inputs, dynamo=True, opset_version=OPSET, dynamic_shapes=any_size(inputs),
                 output_names=["sources"], verbose=False,
             )  # fmt: skip
-    except Exception as error:  # the exporter's own kinds, around whatever went wrong in one of its steps
-        raise InputError(f"cannot be written as a graph: {reason(error)}") from error
+    except Exception as error:  # the exporter wraps all errors in classes of its own
+        raise InputError("format=onnx", f"the separator cannot be exported: {reason(error)}") from error
 
 
 def quantise(source: Path, path: Path) -> None:
-    """Weights of matrix products, convolutions and LSTMs as 8-bit integers, activations scaled as they come.
+    """Write a copy of an ONNX file whose weights are 8-bit integers.
+
+    The weights of matrix products, convolutions and LSTMs are quantised. Activations are quantised during inference.
 
     Args:
-        source: a file of `write_onnx`.
-        path: of what is written.
+        source: ONNX file that `write_onnx` has written.
+        path: ONNX file to write.
     """
     _package("onnx")
     _package("onnxruntime")
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(source, path, weight_type=QuantType.QUInt8)  # of convolutions the CPU knows the unsigned kind only
+    quantize_dynamic(source, path, weight_type=QuantType.QUInt8)  # onnxruntime cannot compute signed convolutions on the CPU
 
 
 class OnnxSeparator(Separator):
-    """An exported file in the place of a separator; on the CPU, and without the masks of its own.
+    """Use an exported ONNX file as a separator. It runs on the CPU and returns waveforms only, without masks.
 
     Args:
-        path: of the file.
+        path: ONNX file that `write_onnx` or `quantise` has written.
 
     Raises:
-        InputError: onnxruntime is not installed; the file is damaged, no ONNX, or no separator that was exported here.
+        InputError: onnxruntime is not installed, the file is damaged, or the file was not exported by unbraid.
     """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise InputError(f"run={path}: no such file")
+            raise InputError(f"run={path}", "no such file")
         session = _session(path)
         facts = read_facts(session.get_modelmeta().custom_metadata_map, path)
         super().__init__(facts.targets, facts.sample_rate, facts.channels, facts.chunk_samples / facts.sample_rate)
         self.session, self.facts, self.path = session, facts, path
-        inputs, outputs = ([one.name for one in ends] for ends in (session.get_inputs(), session.get_outputs()))
+        inputs, outputs = ([tensor.name for tensor in ends] for ends in (session.get_inputs(), session.get_outputs()))
         if inputs != ["mixture"] or len(outputs) != 1:
             raise InputError(
-                path, "is another graph", found=f"{', '.join(inputs)} to {', '.join(outputs)}", expected="mixture to sources",
-                hint="Files of earlier versions have the input level: export the run again.",
+                path, "wrong inputs or outputs of the graph", found=f"{', '.join(inputs)} to {', '.join(outputs)}",
+                expected="mixture to sources", hint="Files of earlier versions have the input level: export the run again.",
             )  # fmt: skip
-        self(torch.zeros(1, self.channels, self.min_samples))  # what the file says of itself may not be what its graph does
+        self(torch.zeros(1, self.channels, self.min_samples))  # fails if the graph does not fit the metadata
 
     @property
     def min_samples(self) -> int:
+        """Shortest input in samples."""
         return self.facts.min_samples
 
     @property
     def chunk_alignment(self) -> int:
+        """Step between possible starts of chunks, in samples."""
         return self.facts.chunk_alignment
 
     @property
     def receptive_field(self) -> int | None:
+        """Receptive field in samples, None if it is not finite."""
         return self.facts.receptive_field
 
     def forward(self, mixture: Tensor) -> Estimate:
+        """Run the graph and return the sources."""
         b, c, n = mixture.shape
         sources = self._run({"mixture": mixture.float().cpu().numpy()})
         if sources.shape != (expected := (b, len(self.targets), c, n)):
-            raise InputError(
-                f"{self.path}: its graph gives {[*sources.shape]}, expected {[*expected]} of what it says of itself"
-            )
+            problem = "the shape of the output contradicts the metadata"
+            raise InputError(self.path, problem, found=[*sources.shape], expected=str([*expected]))
         return Estimate(torch.from_numpy(sources).to(mixture.device))
 
     def _run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         try:
             (sources,) = self.session.run(None, inputs)
             return np.asarray(sources, np.float32)
-        except Exception as error:  # of onnxruntime's own kinds, one for each way a graph can go wrong
-            raise InputError(f"{self.path}: its graph cannot be run: {reason(error)}") from error
+        except Exception as error:  # onnxruntime has many exception classes without a common base
+            raise InputError(self.path, f"onnxruntime cannot run the graph: {reason(error)}") from error
 
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
+        """Return the true sources as an estimate."""
         return Estimate(sources)
 
 
@@ -133,16 +140,17 @@ def _session(path: Path) -> Any:
     runtime = _package("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # the format that is checked
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # `check_graph` checks this format only
     check_graph(path)
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of its own kinds, one for each way a file can be damaged
-        raise InputError(f"{path}: is damaged or no ONNX file: {reason(error)}") from error
+    except Exception as error:  # onnxruntime has many exception classes without a common base
+        raise InputError(path, f"damaged, or not an ONNX file: {reason(error)}") from error
 
 
 def _package(name: str) -> ModuleType:
     try:
         return __import__(name)
     except ModuleNotFoundError as error:
-        raise InputError(f"format=onnx needs the package {name}: pip install 'unbraid[export]'") from error
+        hint = "Install it with: pip install 'unbraid[export]'"
+        raise InputError("ONNX files", f"the package {name} is not installed", hint=hint) from error

@@ -1,8 +1,8 @@
-"""Check an ONNX file before onnxruntime runs it: no loops and no data in other files.
+"""Check an ONNX file before onnxruntime opens it: no control flow, and no data in other files.
 
-Exported separators are graphs without control flow. `Loop`, `Scan` and `If` hold graphs of their own, and a loop of 2**62 turns
-cannot be interrupted. So graphs within graphs, functions, sparse tensors and data in other files are refused.
-The file is read as protocol buffers; the numbers of the fields are those of `onnx.proto`.
+Exported separators are graphs without control flow. `Loop`, `Scan` and `If` contain graphs of their own, and a loop with 2**62
+iterations cannot be interrupted. So graphs within graphs, functions, sparse tensors and data in other files are refused.
+The file is read as protocol buffers. The field numbers are those of `onnx.proto`.
 """
 
 import mmap
@@ -14,7 +14,7 @@ from unbraid.runs.errors import InputError
 MOST_FIELDS = 10**6
 VARINT, FIXED_64, MESSAGE, FIXED_32 = 0, 1, 2, 5
 CONTROL_FLOW = {b"Loop", b"Scan", b"If", b"SequenceMap"}
-# The fields that are followed, by message and number, and those that are refused.
+# Fields by message and field number: those whose messages are checked, too, and those that are refused.
 FOLLOWED = {
     ("model", 7): "graph", ("graph", 1): "node", ("graph", 5): "tensor", ("node", 5): "attribute", ("attribute", 5): "tensor",
     ("attribute", 10): "tensor",
@@ -27,25 +27,26 @@ REFUSED = {
 
 
 def check_graph(path: Path) -> None:
-    """Check that the graph of a file has no control flow and that its tensors are in the file.
+    """Check that the graph of a file is free of control flow and that the file contains all its tensors.
 
     Args:
         path: ONNX file.
 
     Raises:
-        InputError: the graph has what is refused, or the file is damaged.
+        InputError: the file is damaged, or its graph contains control flow, functions, sparse tensors or external data.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             refused = next(_refused(data), None)
     except (OSError, ValueError, IndexError) as error:
-        raise InputError(path, "is damaged or no ONNX file") from error
+        raise InputError(path, "damaged, or not an ONNX file") from error
     if refused:
-        raise InputError(path, "has a graph that is not run", found=refused, expected="a file of scripts/export.py")
+        expected = "a file that scripts/export.py has written"
+        raise InputError(path, "the graph has an element that is not allowed", found=refused, expected=expected)
 
 
 def _refused(data: mmap.mmap) -> Iterator[str]:
-    """Yield what is refused."""
+    """Yield the name of each refused element of the file."""
     waiting, count = [("model", 0, len(data))], 0
     while waiting:
         kind, position, end = waiting.pop()
@@ -55,7 +56,7 @@ def _refused(data: mmap.mmap) -> Iterator[str]:
                 yield f"more than {MOST_FIELDS} fields"
             number, start, position = _field(data, position)
             if position > end:
-                raise ValueError("a field that is longer than its message")
+                raise ValueError("field is longer than its message")
             if name := REFUSED.get((kind, number)):
                 yield name
             elif kind == "node" and number == 4 and bytes(data[start:position]) in CONTROL_FLOW:
@@ -65,10 +66,10 @@ def _refused(data: mmap.mmap) -> Iterator[str]:
 
 
 def _field(data: mmap.mmap, position: int) -> tuple[int, int, int]:
-    """Return the number of a field, negative if it is no message or text, and the start and end of its value."""
+    """Return the number of a field, and the start and end of its value. The number of a numeric field is negated."""
     key, position = _varint(data, position)
-    if key >= 2**32:  # other readers take the last 32 bits
-        raise ValueError("a field of an invalid number")
+    if key >= 2**32:  # other parsers use the lowest 32 bits
+        raise ValueError("invalid field number")
     number, kind = key >> 3, key & 7
     if kind == MESSAGE:
         size, position = _varint(data, position)
@@ -77,10 +78,11 @@ def _field(data: mmap.mmap, position: int) -> tuple[int, int, int]:
         return -number, position, _varint(data, position)[1]
     if kind in (FIXED_32, FIXED_64):
         return -number, position, position + (4 if kind == FIXED_32 else 8)
-    raise ValueError(f"a field of the kind {kind}")
+    raise ValueError(f"unknown wire type {kind}")
 
 
 def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
+    """Return a number of variable length and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[position]
@@ -88,4 +90,4 @@ def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
         value |= (byte & 127) << shift
         if byte < 128:
             return value, position
-    raise ValueError("a number that does not end")
+    raise ValueError("number of variable length is too long")

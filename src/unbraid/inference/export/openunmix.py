@@ -1,7 +1,7 @@
-"""The folder that `openunmix.utils.load_separator(folder, targets)` of the openunmix package reads.
+"""Write the folder that `openunmix.utils.load_separator(folder, targets)` of the openunmix package reads.
 
-It has `separator.json`, and `<target>.json` and `<target>.pth` of each target; what the package knows no key for must be as the
-package has it.
+The folder contains `separator.json`, and `<target>.json` and `<target>.pth` for each target. These files cannot store all
+options of a separator. Options that they cannot store must have the value that the package always uses.
 """
 
 from pathlib import Path
@@ -15,8 +15,8 @@ from unbraid.nets.open_unmix import OpenUnmix
 from unbraid.runs.config import write_json
 from unbraid.runs.errors import InputError
 
-# What the package's separators always do.
-THEIRS = {
+# Values that the package always uses, by the key of our config.
+FIXED_OPTIONS = {
     "stft.edges": "reflection",
     "scaling": "none",
     "mask_options.mask_max": None,
@@ -28,17 +28,31 @@ THEIRS = {
 
 
 def check_openunmix(model: DictConfig) -> None:
-    """InputError where a model, as its config describes it, is none that the package knows."""
+    """Check that the openunmix package can load a model.
+
+    Args:
+        model: part `model` of a run's config.
+
+    Raises:
+        InputError: the network is not Open-Unmix, or an option differs from the fixed value of the package.
+    """
     net = OmegaConf.select(model, "separator.net._target_")
-    if net != f"{OpenUnmix.__module__}.{OpenUnmix.__name__}":
-        raise InputError("is no run of model=open_unmix, the only model that format=openunmix has")
-    for key, expected in THEIRS.items():
-        if (found := OmegaConf.select(model.separator, key)) != expected:
-            raise InputError(f"model.separator.{key} is {found}, and the openunmix package knows only {expected}")
+    if net != (open_unmix := f"{OpenUnmix.__module__}.{OpenUnmix.__name__}"):
+        problem, hint = "format=openunmix cannot store this network", "Only runs of model=open_unmix can be exported."
+        raise InputError("model.separator.net", problem, found=net, expected=open_unmix, hint=hint)
+    for key, fixed in FIXED_OPTIONS.items():
+        if (value := OmegaConf.select(model.separator, key)) != fixed:
+            problem = "the openunmix package does not support this value"
+            raise InputError(f"model.separator.{key}", problem, found=str(value), expected=str(fixed))
 
 
 def write_openunmix(separator: Separator, folder: Path) -> None:
-    """Make the folder, of a separator that `check_openunmix` has let through."""
+    """Write the folder of a separator.
+
+    Args:
+        separator: separator whose config `check_openunmix` has accepted.
+        folder: folder to create.
+    """
     assert isinstance(separator, Masking)
     folder.mkdir()
     stft = separator.stft

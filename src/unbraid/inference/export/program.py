@@ -1,9 +1,10 @@
-"""`torch.export`: a separator as a program of torch's own operators, which needs torch and not this project.
+"""Write a separator as a program of `torch.export`, which needs PyTorch and not unbraid.
 
     program = torch.export.load("model.pt2").module(check_guards=False)
     sources = program(mixture=mixture)  # [B, C, T] -> [B, S, C, T]
 
-Such files are written here and never read: torch evaluates expressions that they hold, so one from a stranger may do anything.
+unbraid writes such files and never reads them. PyTorch evaluates expressions that they contain, so a file from another person
+could run any code.
 """
 
 import json
@@ -22,18 +23,24 @@ FACTS = "unbraid.json"
 
 
 def write_program(separator: Separator, path: Path, model: str) -> None:
-    """One file, as `write_onnx`; what it says of itself lies in it as `unbraid.json`.
+    """Write a separator as a `.pt2` file. Its metadata is stored in the file as `unbraid.json`.
+
+    Args:
+        separator: separator with its trained weights, on the CPU. Its weights lose their gradients.
+        path: file to write.
+        model: name of the model config, which is stored in the file.
 
     Raises:
-        InputError: see `in_real_numbers`; or the network is recurrent, which torch writes frame by frame.
+        InputError: the separator cannot be written in real numbers, or its network is recurrent.
     """
     if any(isinstance(module, nn.RNNBase) for module in separator.modules()):
-        raise InputError("torch.export writes a recurrent network frame by frame, for one length only; use format=onnx")
+        problem = "torch.export writes a recurrent network frame by frame, for one fixed length"
+        raise InputError("format=torch_export", problem, hint="Use format=onnx.")
     graph = in_real_numbers(frozen(separator)).eval()
     inputs = example(separator, 2, separator.chunk_samples)
     try:
         with torch.no_grad():
             program = torch.export.export(graph, (), inputs, dynamic_shapes=any_size(inputs))
-    except Exception as error:  # torch's own kinds, around whatever went wrong
-        raise InputError(f"cannot be written as a program: {reason(error)}") from error
+    except Exception as error:  # the exporter wraps all errors in classes of its own
+        raise InputError("format=torch_export", f"the separator cannot be exported: {reason(error)}") from error
     torch.export.save(program, path, extra_files={FACTS: json.dumps(asdict(facts_of(separator, model)))})

@@ -1,6 +1,6 @@
-"""LSTMs as ONNX's own operator, for any number of frames and any batch.
+"""Replace LSTMs by the LSTM operator of ONNX, for any batch size and any number of frames.
 
-Torch's exporter would run through an LSTM frame by frame while it traces, which takes minutes, and would fix their number.
+PyTorch's exporter would trace an LSTM frame by frame. That takes minutes and fixes the number of frames.
 """
 
 from copy import deepcopy
@@ -11,36 +11,34 @@ from torch.onnx import ops
 
 
 class GraphLSTM(nn.Module):
-    """Stands for an `nn.LSTM` while a graph is traced; it computes nothing by itself.
+    """Replace an `nn.LSTM` while a graph is traced. The module writes an ONNX operator and computes nothing in PyTorch.
 
     Args:
-        lstm: whose layers these are; without projections.
+        lstm: LSTM with the weights, without projections.
 
     Shape:
-        [T, B, I] -> [T, B, directions * H], or, `batch_first`, with B before T.
+        x [T, B, I] -> [T, B, directions * H]; if `batch_first`, [B, T, I] -> [B, T, directions * H].
     """
 
     def __init__(self, lstm: nn.LSTM) -> None:
         super().__init__()
         assert not lstm.proj_size
         self.hidden, self.batch_first, self.directions = lstm.hidden_size, lstm.batch_first, 2 if lstm.bidirectional else 1
-        self.layers = nn.ParameterList()
+        self.weights = nn.ParameterList()
         for layer in range(lstm.num_layers):
             suffixes = [f"l{layer}", f"l{layer}_reverse"][: self.directions]
-            for kinds in (["weight_ih"], ["weight_hh"], ["bias_ih", "bias_hh"] if lstm.bias else []):
-                rows = [
-                    torch.cat([_reordered(getattr(lstm, f"{kind}_{suffix}")) for kind in kinds]) for suffix in suffixes if kinds
-                ]
-                if rows:
-                    self.layers.append(nn.Parameter(torch.stack(rows), requires_grad=False))
-        self.each = len(self.layers) // lstm.num_layers
+            for kinds in (["weight_ih"], ["weight_hh"], *([["bias_ih", "bias_hh"]] if lstm.bias else [])):
+                rows = [torch.cat([_reordered(getattr(lstm, f"{kind}_{suffix}")) for kind in kinds]) for suffix in suffixes]
+                self.weights.append(nn.Parameter(torch.stack(rows), requires_grad=False))
+        self.per_layer = len(self.weights) // lstm.num_layers
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        """Return the output of the last layer, and None in place of the final state."""
         x = x.transpose(0, 1) if self.batch_first else x
-        for first in range(0, len(self.layers), self.each):
+        for first in range(0, len(self.weights), self.per_layer):
             y = ops.symbolic(
                 "LSTM",
-                [x, *self.layers[first : first + self.each]],
+                [x, *self.weights[first : first + self.per_layer]],
                 {"hidden_size": self.hidden, "direction": "bidirectional" if self.directions == 2 else "forward"},
                 dtype=x.dtype, shape=(x.shape[0], self.directions, x.shape[1], self.hidden), version=14,
             )  # fmt: skip
@@ -49,14 +47,21 @@ class GraphLSTM(nn.Module):
 
 
 def _reordered(weights: Tensor) -> Tensor:
-    """Rows of the input, forget, cell and output gates as ONNX has them: input, output, forget, cell."""
+    """Reorder the rows of the gates from PyTorch (input, forget, cell, output) to ONNX (input, output, forget, cell)."""
     i, f, c, o = weights.detach().chunk(4)
     return torch.cat([i, o, f, c])
 
 
 def with_graph_lstms(module: nn.Module) -> nn.Module:
-    """A copy of a network, its LSTMs being operators of ONNX; the network itself where it has none."""
-    if not any(isinstance(one, nn.LSTM) for one in module.modules()):
+    """Return a copy of a network in which each LSTM is a `GraphLSTM`. A network without LSTMs is returned itself.
+
+    Args:
+        module: network to export.
+
+    Returns:
+        The copy, or the network itself.
+    """
+    if not any(isinstance(child, nn.LSTM) for child in module.modules()):
         return module
     copied = deepcopy(module)
     for parent in list(copied.modules()):

@@ -1,1 +1,1 @@
-"""A page on one's own machine that takes songs apart: songs in a queue, a server, and what a browser shows."""
+"""Web page that separates songs, for one user on this machine: a queue of songs, an HTTP server, and the page."""

@@ -1,12 +1,14 @@
-"""Server of the page, for one user of this machine.
+"""HTTP server of the page, for one user of this machine.
 
-It refuses requests without the token of the printed address, other host names, pages of other sites and large files.
+The server refuses requests without the token of the printed address, requests for other host names, requests from pages of
+other sites, and files that are too large.
 
-GET    /?token=…            store the token as a cookie, which every other request must carry
-POST   /songs?name=…        the file itself as body -> {"id": …}
-GET    /songs/<id>          how far it is
-GET    /songs/<id>/<stem>   a stem as wav
-DELETE /songs/<id>          it and its stems are deleted
+GET    /?token=…            store the token as a cookie, which every other request must contain
+GET    /model               return the name and the stems of the model, and the size limit
+POST   /songs?name=…        upload the file in the body, and return {"id": …}
+GET    /songs/<id>          return the state of a song
+GET    /songs/<id>/<stem>   return a stem as a wav file
+DELETE /songs/<id>          delete a song and its stems
 """
 
 import asyncio
@@ -31,9 +33,9 @@ PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/app.js": "app.js", "/style.css": "style.css"}
 HOSTS = ["127.0.0.1", "localhost"]
 MEGABYTE = 10**6
-STALL_SECONDS = 20.0  # without a byte of an upload
-UPLOAD_SECONDS = 1800.0  # for the whole upload
-# Nothing from elsewhere is ever loaded, and no other site may show the page in a frame.
+STALL_SECONDS = 20.0  # an upload ends if no byte arrives for this time
+UPLOAD_SECONDS = 1800.0  # longest time for a whole upload
+# The page loads files of this server only, and other sites must not show it in a frame.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -48,17 +50,20 @@ def app(songs: Songs, title: str, max_megabytes: int, token: str) -> Starlette:
     """Build the ASGI application.
 
     Args:
-        songs: that it has; its thread runs already.
-        title: of the model, for the page.
-        max_megabytes: larger files are refused.
-        token: secret that requests must carry.
+        songs: queue of songs, with a running thread.
+        title: name of the model on the page.
+        max_megabytes: largest accepted file in megabytes.
+        token: secret that each request must contain.
+
+    Returns:
+        The application, for a server such as uvicorn.
     """
     service = Service(songs, title, max_megabytes)
     routes = [Route(path, _file(name)) for path, name in FILES.items()]
     routes += [
         Route("/model", service.model),
-        Route("/songs", service.give, methods=["POST"]),
-        Route("/songs/{key}", service.ask, methods=["GET"]),
+        Route("/songs", service.upload, methods=["POST"]),
+        Route("/songs/{key}", service.state, methods=["GET"]),
         Route("/songs/{key}", service.delete, methods=["DELETE"]),
         Route("/songs/{key}/{stem}", service.stem),
     ]
@@ -70,32 +75,38 @@ def app(songs: Songs, title: str, max_megabytes: int, token: str) -> Starlette:
 
 
 class Service:
-    """Answer the requests of the page; arguments as those of `app`."""
+    """Answer the requests of the page.
+
+    Args:
+        songs: queue of songs, with a running thread.
+        title: name of the model on the page.
+        max_megabytes: largest accepted file in megabytes.
+    """
 
     def __init__(self, songs: Songs, title: str, max_megabytes: int) -> None:
         self.songs, self.title, self.limit = songs, title, max_megabytes * MEGABYTE
 
     async def model(self, request: Request) -> Response:
-        """By what songs are taken apart, and how large they may be."""
+        """Return the name and the stems of the model, and the size limit of files in megabytes."""
         return JSONResponse({"title": self.title, "stems": self.songs.names, "megabytes": self.limit // MEGABYTE})
 
-    async def give(self, request: Request) -> Response:
-        """Receive a file and queue it."""
+    async def upload(self, request: Request) -> Response:
+        """Receive a file and add it to the queue. Return the key of the song, or an error."""
         name = Path(request.query_params.get("name", "song")).name or "song"
         if int(request.headers.get("content-length", "0")) > self.limit:
-            return _refused(f"{name}: is larger than {self.limit // MEGABYTE} MB", 413)
+            return _refused(f"{name}: the file is larger than {self.limit // MEGABYTE} MB", 413)
         if self.songs.full:
-            return _refused(f"{name}: {self.songs.max_waiting} songs wait already; try again when one of them is done", 503)
+            return _refused(f"{name}: {self.songs.max_waiting} songs are waiting. Try again when one of them is done.", 503)
         key, song = self.songs.add(name)
         try:
             size = await self._receive(request, song)
         except TimeoutError:
-            reason = "is deleted" if song.gone else "the upload took too long"
+            reason = "the song was deleted" if song.gone else "the upload took too long"
             self.songs.delete(key)
             return _refused(f"{name}: {reason}", 408)
-        except ClientDisconnect:  # the page was closed meanwhile; nobody reads the answer
+        except ClientDisconnect:  # the page was closed, so nobody reads the answer
             self.songs.delete(key)
-            return _refused(f"{name}: did not come whole", 400)
+            return _refused(f"{name}: the upload was interrupted", 400)
         except OSError as error:
             self.songs.delete(key)
             return _refused(f"{name}: {error.strerror}", 507)
@@ -103,16 +114,15 @@ class Service:
             song.end_upload = None
         if not 0 < size <= self.limit:
             self.songs.delete(key)
-            reason = "is empty" if size == 0 else f"is larger than {self.limit // MEGABYTE} MB"
+            reason = "the file is empty" if size == 0 else f"the file is larger than {self.limit // MEGABYTE} MB"
             return _refused(f"{name}: {reason}", 413 if size else 400)
         self.songs.queue.put(song)
         return JSONResponse({"id": key})
 
     async def _receive(self, request: Request, song: Song) -> int:
-        """Write the body to the file of the song and return its size in bytes.
+        """Write the body of a request to the file of the song, and return its size in bytes.
 
-        Raises:
-            TimeoutError: the body took too long, or the song was deleted meanwhile.
+        A TimeoutError means that the upload took too long or that the song was deleted.
         """
         size, loop = 0, asyncio.get_running_loop()
         end = loop.time() + UPLOAD_SECONDS
@@ -129,26 +139,27 @@ class Service:
                     file.write(part)
         return size
 
-    async def ask(self, request: Request) -> Response:
-        """How far a song is."""
+    async def state(self, request: Request) -> Response:
+        """Return the state of a song as JSON: see `Song`, and the number of songs before it."""
         if (song := self._song(request)) is None:
-            return _refused("this song is not here any more", 404)
+            return _refused("this song was deleted", 404)
         return JSONResponse(
             {
-                "name": song.name, "state": song.state, "done": song.done, "total": song.total, "said": song.said,
+                "name": song.name, "state": song.state, "done": song.done, "total": song.total,
+                "message": song.message,
                 "before": self.songs.waiting(song), "stems": self.songs.names if song.state == "done" else [],
             }
         )  # fmt: skip
 
     async def stem(self, request: Request) -> Response:
-        """A file to play or to keep."""
+        """Return a stem as a wav file, to play or to download."""
         song, name = self._song(request), request.path_params["stem"]
         if song is None or song.state != "done" or name not in self.songs.names:
-            return _refused("there is no such stem", 404)
+            return _refused("this stem does not exist", 404)
         return FileResponse(song.stem(name), media_type="audio/wav", filename=f"{Path(song.name).stem}-{name}.wav")
 
     async def delete(self, request: Request) -> Response:
-        """At once, or, if it is being taken apart, at its next chunk."""
+        """Delete a song, see `Songs.delete`."""
         if self._song(request) is not None:
             self.songs.delete(request.path_params["key"])
         return JSONResponse({})
@@ -161,7 +172,7 @@ class Service:
 
 
 def _expire(limit: asyncio.Timeout) -> None:
-    with suppress(RuntimeError):  # the upload has ended meanwhile
+    with suppress(RuntimeError):  # the upload has already ended
         limit.reschedule(0.0)
 
 
@@ -173,32 +184,33 @@ def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 class Guard:
-    """Refuse requests of other users of this machine, and those of pages of other sites that are open in the same browser.
+    """Refuse requests of other users of this machine, and requests from pages of other sites in the same browser.
 
     Args:
-        token: secret that requests must carry.
+        token: secret that each request must contain.
     """
 
     def __init__(self, token: str) -> None:
         self.token = token
 
     async def __call__(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = self._refusal(request) or self._welcome(request) or await answer(request)
+        """Return an error, a redirect that stores the token, or the answer to the request."""
+        response = self._refusal(request) or self._redirect(request) or await answer(request)
         response.headers.update(HEADERS)
         return response
 
     def _refusal(self, request: Request) -> Response | None:
         origin = request.headers.get("origin")
         if origin is not None and origin != f"http://{request.headers.get('host')}":
-            return _refused("this page answers to itself alone", 403)
+            return _refused("requests from other sites are refused", 403)
         given = request.query_params.get("token", request.cookies.get(_cookie(request), ""))
         if secrets.compare_digest(given.encode(), self.token.encode()):
             return None
-        sentence = "open the address that the program has printed, with its token"
-        return PlainTextResponse(sentence, 403) if request.url.path == "/" else _refused(sentence, 403)
+        message = "The token is missing or wrong. Open the address that the program has printed."
+        return PlainTextResponse(message, 403) if request.url.path == "/" else _refused(message, 403)
 
-    def _welcome(self, request: Request) -> Response | None:
-        """Move the token from the address, which a browser shows and keeps, to a cookie."""
+    def _redirect(self, request: Request) -> Response | None:
+        """Move the token from the address to a cookie, because browsers show and store addresses."""
         if "token" not in request.query_params:
             return None
         response = RedirectResponse("/", 303)
@@ -207,9 +219,9 @@ class Guard:
 
 
 def _cookie(request: Request) -> str:
-    """Return a name with the port: browsers send the cookies of a host to all its ports."""
+    """Return a cookie name that contains the port, because browsers send the cookies of a host to all its ports."""
     return f"unbraid-{request.scope['server'][1]}"
 
 
-def _refused(sentence: str, status: int) -> Response:
-    return JSONResponse({"said": sentence}, status, {"Connection": "close"})
+def _refused(message: str, status: int) -> Response:
+    return JSONResponse({"message": message}, status, {"Connection": "close"})

@@ -1,4 +1,4 @@
-"""Songs that wait, are taken apart one at a time, and are gone when nobody wants them any more."""
+"""Queue of songs. One thread separates the songs one after the other and deletes songs that nobody uses any more."""
 
 import queue
 import shutil
@@ -18,22 +18,29 @@ from unbraid.inference.stems import OutputFormat, write_stems
 from unbraid.runs.errors import InputError
 
 State = Literal["waiting", "working", "done", "failed"]
-FORM = OutputFormat("wav", 16, residual=True, accompaniment=False, peaks="scale", tags=False)
+FORMAT = OutputFormat("wav", 16, residual=True, accompaniment=False, peaks="scale", tags=False)
 CLOSE_SECONDS = 5.0
-SWEPT_EVERY = 10.0  # seconds between looks for what is too old
+SWEEP_SECONDS = 10.0  # between two searches for songs that are too old
 
 
 class GoneError(Exception):
-    """The song is wanted no more."""
+    """The song was deleted during its separation."""
 
 
 @dataclass
 class Song:
-    """One that was given.
+    """Store the state of one song.
 
     Args:
-        folder: of its own, with the file and the stems.
-        name: as the file was called.
+        folder: folder of this song, with the uploaded file and the stems.
+        name: file name on the user's computer.
+        state: progress of the song: waiting, working, done or failed.
+        done: number of separated seconds.
+        total: length in seconds; 0 before the separation starts.
+        message: message for the user, such as an error; empty without a message.
+        gone: whether the song was deleted.
+        end_upload: function that ends the upload; None if no upload is active.
+        touched: time of the last request for the song, in seconds of `time.monotonic`.
     """
 
     folder: Path
@@ -41,42 +48,49 @@ class Song:
     state: State = "waiting"
     done: float = 0.0
     total: float = 0.0
-    said: str = ""
+    message: str = ""
     gone: bool = False
-    end_upload: Callable[[], object] | None = None  # while its file is received
+    end_upload: Callable[[], object] | None = None
     touched: float = field(default_factory=time.monotonic)
 
     @property
     def upload(self) -> Path:
-        """The file, by a name of ours: what a stranger calls it is not to be trusted."""
+        """Path of the uploaded file. It does not contain the user's file name, which could be a path."""
         return self.folder / "upload"
 
     def stem(self, name: str) -> Path:
-        """Return the path of a stem; target names come from the run, so they are quoted."""
+        """Return the path of a stem. The name comes from the run, so it is quoted."""
         return self.folder / f"{quote(name, safe=' ')}.wav"
 
 
 class Songs:
-    """All that were given and are not deleted yet.
+    """Separate songs in a thread, one after the other. Start the thread with `songs.thread.start()`.
 
     Args:
-        loaded: by which they are taken apart.
-        folder: where they lie meanwhile.
-        keep_seconds: after which a song that nobody has asked for is deleted.
-        options: how they are taken apart.
-        max_waiting: number of songs that may be uploaded, wait or be separated at a time.
+        loaded: separator.
+        folder: folder for uploaded files and stems.
+        keep_seconds: time in seconds after which a song without requests is deleted.
+        options: options for long signals.
+        max_waiting: number of songs that can be uploaded, waiting or working at the same time.
     """
 
     def __init__(self, loaded: Loaded, folder: Path, keep_seconds: float, options: InferenceOptions, max_waiting: int) -> None:
         self.loaded, self.folder, self.keep_seconds, self.options = loaded, folder, keep_seconds, options
         self.max_waiting = max_waiting
-        self.names = FORM.names(loaded.targets)
+        self.names = FORMAT.names(loaded.targets)
         self.all: dict[str, Song] = {}
         self.queue: queue.Queue[Song | None] = queue.Queue()
         self.thread = threading.Thread(target=self._work, name="separation", daemon=True)
 
     def add(self, name: str) -> tuple[str, Song]:
-        """A song without its file, with a name that cannot be guessed."""
+        """Add a song, whose file is not uploaded yet.
+
+        Args:
+            name: file name on the user's computer.
+
+        Returns:
+            The key of the song, which cannot be guessed, and the song.
+        """
         key = uuid.uuid4().hex
         folder = self.folder / key
         folder.mkdir()
@@ -85,11 +99,11 @@ class Songs:
 
     @property
     def full(self) -> bool:
-        """Return whether no other song may be added now."""
+        """True if `max_waiting` songs are uploaded, waiting or working."""
         return len(self._open()) >= self.max_waiting
 
     def waiting(self, song: Song) -> int:
-        """Return the number of songs before it."""
+        """Return the number of songs that are separated before this song."""
         before = self._open()
         return before.index(song) if song in before else 0
 
@@ -97,9 +111,13 @@ class Songs:
         return [song for song in list(self.all.values()) if song.state in ("waiting", "working")]
 
     def delete(self, key: str) -> None:
-        """Delete a song with all its files. One that is being separated ends at its next chunk and is deleted then."""
+        """Delete a song with all its files. If it is being separated, the separation stops after the current chunk first.
+
+        Args:
+            key: key of the song. An unknown key does nothing.
+        """
         song = self.all.pop(key, None)
-        if song is None:  # two threads delete
+        if song is None:  # another thread has deleted it
             return
         song.gone = True
         if song.end_upload is not None:
@@ -108,14 +126,14 @@ class Songs:
             shutil.rmtree(song.folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Delete what is too old."""
+        """Delete songs that have had no request for `keep_seconds`, except the one that is being separated."""
         now = time.monotonic()
         for key, song in list(self.all.items()):
             if song.state != "working" and now - song.touched > self.keep_seconds:
                 self.delete(key)
 
     def close(self) -> None:
-        """End the work. A chunk that is being separated is waited for, but not longer than the user would."""
+        """Delete all songs and end the thread. Wait at most 5 seconds for the current chunk."""
         for key in list(self.all):
             self.delete(key)
         self.queue.put(None)
@@ -124,47 +142,37 @@ class Songs:
     def _work(self) -> None:
         while True:
             try:
-                song = self.queue.get(timeout=SWEPT_EVERY)
+                song = self.queue.get(timeout=SWEEP_SECONDS)
             except queue.Empty:
                 self.sweep()
                 continue
             if song is None:
                 return
             if not song.gone:
-                self._take_apart(song)
+                self._separate(song)
             self.sweep()
 
-    def _take_apart(self, song: Song) -> None:
+    def _separate(self, song: Song) -> None:
+        def on_progress(rate: int, samples: int) -> None:
+            if song.gone:
+                raise GoneError
+            song.done += samples / rate
+
         song.state = "working"
         try:
             song.total = seconds(song.upload)
             outputs = {name: song.stem(name) for name in self.names}
-            said = write_stems(self.loaded, AudioInput(song.upload), outputs, FORM, self.options, _heard(song)) or ""
-            song.said = said.replace(str(song.upload), song.name)
-            song.state = "done"
+            message = write_stems(self.loaded, AudioInput(song.upload), outputs, FORMAT, self.options, on_progress) or ""
+            song.message, song.state = message.replace(str(song.upload), song.name), "done"
         except GoneError:
             song.state = "failed"
         except (InputError, OSError) as error:
-            song.said, song.state = _sentence(error, song), "failed"
-        except Exception as error:  # a bug of ours must not end the queue; it is told to whoever waits for the song
-            song.said, song.state = f"{song.name}: {type(error).__name__}: {error}", "failed"
+            message = f"{song.name}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            song.message, song.state = message.replace(str(song.upload), song.name), "failed"
+        except Exception as error:  # a bug must not end the queue; the page shows it
+            song.message, song.state = f"{song.name}: {type(error).__name__}: {error}", "failed"
         finally:
             song.touched = time.monotonic()
             song.upload.unlink(missing_ok=True)
             if song.gone:
                 shutil.rmtree(song.folder, ignore_errors=True)
-
-
-def _heard(song: Song) -> Callable[[int, int], None]:
-    def heard(rate: int, samples: int) -> None:
-        if song.gone:
-            raise GoneError
-        song.done += samples / rate
-
-    return heard
-
-
-def _sentence(error: Exception, song: Song) -> str:
-    """With the user's name of the file in the place of ours."""
-    said = f"{song.name}: {error.strerror}" if isinstance(error, OSError) else str(error)
-    return said.replace(str(song.upload), song.name)

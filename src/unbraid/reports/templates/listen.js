@@ -1,31 +1,31 @@
 "use strict";
-// Synchronised players over the files of SONGS (listen-data.js). One <audio> sounds at a time; a switch hands it the place.
+// Play the files of SONGS (listen-data.js). One <audio> element plays at a time. After a switch, the next element continues at the same position.
 
-const MOST_PLAYERS = 40; // browsers allow some 75 in a page
-const EARLY = 14; // so many files of a song are loaded before they are asked for
-const STEP = 2; // seconds of an arrow key
-const DRAG = 6; // pixels that make a click a drag
+const MOST_PLAYERS = 40; // browsers allow about 75 per page
+const EARLY = 14; // files of a song that are loaded before the user selects them
+const STEP = 2; // seconds per press of an arrow key
+const DRAG = 6; // a longer movement in pixels is a drag, a shorter one a click
 const SHORTEST_LOOP = 0.1; // seconds
 const element = (id) => document.getElementById(id);
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 class Deck {
-  players = new Map(); // by address, the latest used last
+  players = new Map(); // by address, in the order of their last use
   current = null;
   playing = false;
   loop = null; // { from, to } in seconds
   looping = false;
 
-  /** The player of a file, which loads in the background. */
+  /** Return the player of a file, which loads in the background. */
   player(address) {
-    const found = this.players.get(address) ?? this.make(address);
+    const wanted = this.players.get(address) ?? this.make(address);
     this.players.delete(address);
-    this.players.set(address, found);
+    this.players.set(address, wanted);
     for (const [old, player] of this.players) {
       if (this.players.size <= MOST_PLAYERS) break;
-      if (player !== this.current && player !== found) this.drop(old, player);
+      if (player !== this.current && player !== wanted) this.drop(old, player);
     }
-    return found;
+    return wanted;
   }
 
   make(address) {
@@ -33,8 +33,8 @@ class Deck {
     player.preload = "auto";
     player.src = url(address);
     player.addEventListener("ended", () => player === this.current && this.ended());
-    player.addEventListener("timeupdate", () => this.wrap()); // also where the page is hidden and nothing is painted
-    player.addEventListener("error", () => player === this.current && say(`${duel ? "this" : address} cannot be played`));
+    player.addEventListener("timeupdate", () => this.wrap()); // also works if the page is hidden
+    player.addEventListener("error", () => player === this.current && showHint(`${duel ? "this" : address} cannot be played`));
     return player;
   }
 
@@ -45,25 +45,25 @@ class Deck {
     this.players.delete(address);
   }
 
-  get place() {
+  get position() {
     return this.current ? this.current.currentTime : 0;
   }
 
-  /** Another file goes on where this one stops. */
+  /** Continue with another file at the same position. */
   switchTo(address) {
     const next = this.player(address);
     if (next === this.current) return;
-    const place = this.place;
+    const position = this.position;
     this.current?.pause();
     this.current = next;
-    next.currentTime = place;
+    next.currentTime = position;
     if (this.playing) this.start();
   }
 
   start() {
     this.playing = true;
     this.current.play().catch((error) => {
-      if (error.name !== "AbortError") throw error; // which says that another file was chosen meanwhile
+      if (error.name !== "AbortError") throw error; // AbortError: the user has selected another file
     });
     requestAnimationFrame(() => this.tick());
   }
@@ -89,7 +89,7 @@ class Deck {
   wrap() {
     if (!this.looping || !this.loop) return;
     const { from, to } = this.loop;
-    if (this.place >= to || this.place < from - 0.05) this.current.currentTime = from;
+    if (this.position >= to || this.position < from - 0.05) this.current.currentTime = from;
   }
 
   ended() {
@@ -118,17 +118,17 @@ class Deck {
 
 const deck = new Deck();
 const votes = [];
-let saved = 0; // votes that have been downloaded
-let chosen = 0; // row
-let residual = false; // of it
-let duel = null; // { a, b, side }: rows
+let saved = 0; // number of downloaded votes
+let chosen = 0; // number of the selected row
+let residual = false; // whether the residual of this row is played
+let duel = null; // numbers of the rows { a, b } in a blind comparison
 
 const song = () => SONGS.songs[element("song").value];
 const target = () => element("target").value;
-const rows = () => song().targets[target()] ?? []; // a song may have no target
+const rows = () => song().targets[target()] ?? []; // a song can have no targets
 const files = (row) => (residual && row.residual?.audio ? row.residual : row);
-const url = (path) => path.split("/").map(encodeURIComponent).join("/"); // names of files may hold # ? %
-const say = (words) => (element("hint").textContent = words);
+const url = (path) => path.split("/").map(encodeURIComponent).join("/"); // file names can contain # ? %
+const showHint = (text) => (element("hint").textContent = text);
 
 function clock(seconds) {
   const tenths = Math.round(seconds * 10);
@@ -138,24 +138,24 @@ function clock(seconds) {
 function paint() {
   const { seconds } = song();
   const root = document.documentElement.style;
-  root.setProperty("--place", seconds ? deck.place / seconds : 0);
+  root.setProperty("--place", seconds ? deck.position / seconds : 0);
   if (deck.loop) {
     root.setProperty("--from", deck.loop.from / seconds);
     root.setProperty("--to", deck.loop.to / seconds);
   }
   document.body.classList.toggle("marked", Boolean(deck.loop));
-  element("time").textContent = `${clock(deck.place)} / ${clock(seconds)}`;
+  element("time").textContent = `${clock(deck.position)} / ${clock(seconds)}`;
   element("play").textContent = deck.playing ? "❚❚" : "▶";
   element("loop").setAttribute("aria-pressed", deck.looping);
 }
 
 function make(tag, properties, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
 }
 
-/** A surface over the whole song: a click goes there, a drag marks a loop. */
+/** Add mouse control to an element that shows the whole song: a click seeks, a drag marks a loop. */
 function onPointer(surface) {
   let start = null;
   const at = (event) => {
@@ -190,8 +190,8 @@ function mark(from, to) {
 
 function markHere(edge) {
   const { from, to } = deck.loop ?? { from: 0, to: song().seconds };
-  if (edge === "from") mark(deck.place, to > deck.place ? to : song().seconds);
-  else mark(from < deck.place ? from : 0, deck.place);
+  if (edge === "from") mark(deck.position, to > deck.position ? to : song().seconds);
+  else mark(from < deck.position ? from : 0, deck.position);
 }
 
 function toggleLoop() {
@@ -205,43 +205,43 @@ function rowOf(row, number) {
   const pick = make("button", { type: "button", className: "pick" }, make("small", { textContent: number + 1 }), row.name);
   const label = make("div", { className: "label" }, pick);
   const picture = make("div", { className: "picture" });
-  const whole = make("div", { className: "row" }, label, picture);
+  const line = make("div", { className: "row" }, label, picture);
   if (row.missing) {
-    whole.classList.add("missing");
+    line.classList.add("missing");
     picture.textContent = row.missing;
     pick.disabled = true;
-    return whole;
+    return line;
   }
   pick.addEventListener("click", () => choose(number));
   if (row.residual?.audio) {
-    const rest = make("button", { type: "button", className: "rest", textContent: "residual", title: "what it leaves over: the mixture less all estimates" });
-    rest.addEventListener("click", () => choose(number, !(residual && chosen === number)));
-    label.append(rest);
+    const button = make("button", { type: "button", className: "residual", textContent: "residual", title: "residual: the mixture minus all estimates" });
+    button.addEventListener("click", () => choose(number, !(residual && chosen === number)));
+    label.append(button);
   }
-  const kHz = make("span", { textContent: `${row.levelled === false ? "level not known, " : ""}0 – ${row.kHz} kHz` });
+  const kHz = make("span", { textContent: `${row.levelled === false ? "unknown level, " : ""}0 – ${row.kHz} kHz` });
   const image = make("img", { alt: `spectrogram of ${row.name}`, src: url(row.picture) });
   picture.append(image, make("i", { className: "region" }), make("i", { className: "cursor" }), kHz);
   picture.addEventListener("pointerdown", () => chosen === number || choose(number));
   onPointer(picture);
-  return whole;
+  return line;
 }
 
-/** Hear a row, or what it leaves over. */
-function choose(number, rest = false) {
+/** Play a row or its residual. */
+function choose(number, ofResidual = false) {
   if (!rows()[number] || rows()[number].missing) return;
-  [chosen, residual] = [number, rest];
+  [chosen, residual] = [number, ofResidual];
   deck.switchTo(files(rows()[number]).audio);
   showChosen();
   paint();
 }
 
 function showChosen() {
-  [...element("rows").children].forEach((place, number) => {
+  [...element("rows").children].forEach((line, number) => {
     const on = number === chosen;
-    place.classList.toggle("on", on);
-    place.querySelector(".pick").setAttribute("aria-pressed", on && !residual);
-    place.querySelector(".rest")?.setAttribute("aria-pressed", on && residual);
-    const image = place.querySelector("img");
+    line.classList.toggle("on", on);
+    line.querySelector(".pick").setAttribute("aria-pressed", on && !residual);
+    line.querySelector(".residual")?.setAttribute("aria-pressed", on && residual);
+    const image = line.querySelector("img");
     const shown = url((on ? files(rows()[number]) : rows()[number]).picture ?? "");
     if (image && image.getAttribute("src") !== shown) image.src = shown;
   });
@@ -253,7 +253,7 @@ function openSong() {
   element("target").replaceChildren(...Object.keys(song().targets).map((name) => new Option(name, name, false, name === before)));
   const { missing } = song();
   element("gone").hidden = duel || !missing.length;
-  element("gone").querySelector("ul").replaceChildren(...missing.map((words) => make("li", { textContent: words })));
+  element("gone").querySelector("ul").replaceChildren(...missing.map((reason) => make("li", { textContent: reason })));
   openTarget();
 }
 
@@ -276,7 +276,7 @@ const contestants = () => rows().flatMap((row, number) => (row.kind === "estimat
 
 function pairs() {
   const all = contestants();
-  return all.flatMap((a, place) => all.slice(place + 1).map((b) => [a, b]));
+  return all.flatMap((a, index) => all.slice(index + 1).map((b) => [a, b]));
 }
 
 function count(a, b) {
@@ -285,7 +285,7 @@ function count(a, b) {
   return here.filter((vote) => names.includes(vote.a) && names.includes(vote.b)).length;
 }
 
-/** One of the pairs that have been heard least, in an order drawn by lot. */
+/** Select one of the pairs with the fewest votes at random, in random order. */
 function next() {
   const least = Math.min(...pairs().map(([a, b]) => count(a, b)));
   const open = pairs().filter(([a, b]) => count(a, b) === least);
@@ -339,13 +339,13 @@ function showBlind(on) {
 }
 
 function showTally() {
-  const names = [...new Set(votes.flatMap((one) => [one.a, one.b]))];
-  const cells = (texts, tag) => make("tr", {}, ...texts.map((text, place) => make(place ? tag : "th", { textContent: text })));
+  const names = [...new Set(votes.flatMap((vote) => [vote.a, vote.b]))];
+  const cells = (texts, tag) => make("tr", {}, ...texts.map((text, column) => make(column ? tag : "th", { textContent: text })));
   const lines = names.map((name) => {
-    const own = votes.filter((one) => one.a === name || one.b === name);
-    const won = own.filter((one) => one.better === name).length;
-    const even = own.filter((one) => one.better === null).length;
-    return cells([name, won, even, own.length - won - even], "td");
+    const ofName = votes.filter((vote) => vote.a === name || vote.b === name);
+    const won = ofName.filter((vote) => vote.better === name).length;
+    const even = ofName.filter((vote) => vote.better === null).length;
+    return cells([name, won, even, ofName.length - won - even], "td");
   });
   const head = make("thead", {}, cells(["your votes", "better", "no difference", "worse"], "th"));
   element("tally").replaceChildren(make("table", {}, head, make("tbody", {}, ...lines)));
@@ -370,8 +370,8 @@ const step = (by) => {
 const kind = (name) => choose(rows().findIndex((row) => row.kind === name));
 const KEYS = {
   " ": () => deck.toggle(),
-  ArrowLeft: () => deck.seek(deck.place - STEP),
-  ArrowRight: () => deck.seek(deck.place + STEP),
+  ArrowLeft: () => deck.seek(deck.position - STEP),
+  ArrowRight: () => deck.seek(deck.position + STEP),
   "[": () => markHere("from"),
   "]": () => markHere("to"),
   l: toggleLoop,
@@ -399,7 +399,7 @@ document.addEventListener("keydown", (event) => {
   action();
 });
 
-element("song").replaceChildren(...SONGS.songs.map((one, number) => new Option(one.name, number)));
+element("song").replaceChildren(...SONGS.songs.map((track, number) => new Option(track.name, number)));
 element("song").addEventListener("change", openSong);
 element("target").addEventListener("change", openTarget);
 element("play").addEventListener("click", () => deck.toggle());

@@ -1,20 +1,20 @@
 "use strict";
-// The plots of a report, drawn by Plotly from REPORT (report-data.js), each when it first comes into view.
+// Draw the plots of a report with Plotly from REPORT (report-data.js). Each plot is drawn when it first becomes visible.
 
-// Okabe and Ito's colours, which colour-blind readers tell apart; dashes and symbols go on where they end.
+// Colours of Okabe and Ito, which colour-blind readers can distinguish. After the last colour, dashes and symbols change.
 const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999"];
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "star"];
-const NAMED = 14; // so many arms are named beside their points
+const NAMED = 14; // with more variants, points have no labels
 const element = (id) => document.getElementById(id);
-const style = (arm) => ({
-  colour: COLOURS[arm % COLOURS.length],
-  dash: DASHES[Math.floor(arm / COLOURS.length) % DASHES.length],
-  symbol: SYMBOLS[Math.floor(arm / COLOURS.length) % SYMBOLS.length],
+const style = (variant) => ({
+  colour: COLOURS[variant % COLOURS.length],
+  dash: DASHES[Math.floor(variant / COLOURS.length) % DASHES.length],
+  symbol: SYMBOLS[Math.floor(variant / COLOURS.length) % SYMBOLS.length],
 });
 const translucent = (colour) => `${colour}33`;
-const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;"); // Plotly takes some tags for markup
-const arms = REPORT.arms.map(escaped);
+const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;"); // Plotly interprets some tags as markup
+const variants = REPORT.variants.map(escaped);
 const tracks = REPORT.tracks.map(escaped);
 
 function layout(more) {
@@ -33,13 +33,13 @@ function layout(more) {
 const target = () => element("target").value;
 const measure = () => element("measure").value;
 const decibels = () => ({ title: { text: `${escaped(measure())} (dB)` } });
-const scoresOf = () => REPORT.scores[target()][measure()] ?? []; // none where all measures are undefined
+const scoresOf = () => REPORT.scores[target()][measure()] ?? []; // empty if all measures are undefined
 
 function boxes() {
-  const traces = scoresOf().map((scores, arm) => ({
-    type: "box", name: arms[arm], y: scores, text: tracks, boxpoints: arms.length > NAMED ? "outliers" : "all", jitter: 0.4,
-    pointpos: 0, marker: { color: style(arm).colour, size: 5, symbol: style(arm).symbol }, line: { width: 1.5 },
-    fillcolor: translucent(style(arm).colour), hovertemplate: "%{text}<br>%{y:.2f} dB<extra>%{fullData.name}</extra>",
+  const traces = scoresOf().map((scores, variant) => ({
+    type: "box", name: variants[variant], y: scores, text: tracks, boxpoints: variants.length > NAMED ? "outliers" : "all", jitter: 0.4,
+    pointpos: 0, marker: { color: style(variant).colour, size: 5, symbol: style(variant).symbol }, line: { width: 1.5 },
+    fillcolor: translucent(style(variant).colour), hovertemplate: "%{text}<br>%{y:.2f} dB<extra>%{fullData.name}</extra>",
   }));
   return [traces, layout({ xaxis: { type: "category" }, yaxis: decibels(), height: 420 })];
 }
@@ -47,28 +47,28 @@ function boxes() {
 function heat() {
   const relative = element("relative").checked;
   const scores = scoresOf();
-  const base = scores[REPORT.arms.indexOf(REPORT.baseline)];
+  const base = scores[REPORT.variants.indexOf(REPORT.baseline)];
   const minus = (a, b) => (a === null || b === null ? null : a - b);
   const z = relative ? scores.map((row) => row.map((value, track) => minus(value, base[track]))) : scores;
   const trace = {
-    type: "heatmap", x: tracks, y: arms, z, hoverongaps: false, colorbar: { title: { text: "dB" } },
+    type: "heatmap", x: tracks, y: variants, z, hoverongaps: false, colorbar: { title: { text: "dB" } },
     colorscale: relative ? "RdBu" : "Cividis", reversescale: false, ...(relative ? { zmid: 0 } : {}),
     hovertemplate: "%{y}<br>%{x}<br>%{z:.2f} dB<extra></extra>",
   };
   const axis = { type: "category", tickangle: -45 };
-  return [[trace], layout({ height: 180 + 24 * arms.length, xaxis: axis, yaxis: { type: "category", autorange: "reversed" } })];
+  return [[trace], layout({ height: 180 + 24 * variants.length, xaxis: axis, yaxis: { type: "category", autorange: "reversed" } })];
 }
 
 function curves() {
   const name = element("curve").value;
-  const traces = (REPORT.curves[name] || []).flatMap((one) => {
-    const arm = REPORT.arms.indexOf(one.arm);
-    const look = style(arm < 0 ? REPORT.arms.length : arm);
-    const label = escaped(one.arm);
-    const edge = { type: "scatter", mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false, legendgroup: label, x: one.epochs };
-    const band = one.seeds < 2 ? [] : [{ ...edge, y: one.low }, { ...edge, y: one.high, fill: "tonexty", fillcolor: translucent(look.colour) }];
+  const traces = (REPORT.curves[name] || []).flatMap((curve) => {
+    const variant = REPORT.variants.indexOf(curve.variant);
+    const look = style(variant < 0 ? REPORT.variants.length : variant);
+    const label = escaped(curve.variant);
+    const edge = { type: "scatter", mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false, legendgroup: label, x: curve.epochs };
+    const band = curve.seeds < 2 ? [] : [{ ...edge, y: curve.low }, { ...edge, y: curve.high, fill: "tonexty", fillcolor: translucent(look.colour) }];
     return [...band, {
-      type: "scatter", mode: one.epochs.length > 1 ? "lines" : "markers", name: label, legendgroup: label, x: one.epochs, y: one.mean,
+      type: "scatter", mode: curve.epochs.length > 1 ? "lines" : "markers", name: label, legendgroup: label, x: curve.epochs, y: curve.mean,
       line: { color: look.colour, dash: look.dash, width: 2 }, hovertemplate: "epoch %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
     }];
   });
@@ -77,18 +77,18 @@ function curves() {
 }
 
 function against(costs, label) {
-  const figures = REPORT.figures[target()][measure()] ?? arms.map(() => null);
-  const known = arms.map((_, arm) => arm).filter((arm) => costs[arm] && figures[arm] !== null);
+  const figures = REPORT.figures[target()][measure()] ?? variants.map(() => null);
+  const known = variants.map((_, variant) => variant).filter((variant) => costs[variant] && figures[variant] !== null);
   const trace = {
-    type: "scatter", mode: arms.length > NAMED ? "markers" : "markers+text", x: known.map((arm) => costs[arm]),
-    y: known.map((arm) => figures[arm]), text: known.map((arm) => arms[arm]), textposition: "top center",
-    marker: { size: 10, color: known.map((arm) => style(arm).colour), symbol: known.map((arm) => style(arm).symbol) },
+    type: "scatter", mode: variants.length > NAMED ? "markers" : "markers+text", x: known.map((variant) => costs[variant]),
+    y: known.map((variant) => figures[variant]), text: known.map((variant) => variants[variant]), textposition: "top center",
+    marker: { size: 10, color: known.map((variant) => style(variant).colour), symbol: known.map((variant) => style(variant).symbol) },
     cliponaxis: false, hovertemplate: "%{text}<br>%{x:.4s}, %{y:.2f} dB<extra></extra>",
   };
   const empty = known.length > 0 ? [] : [{ text: "not recorded", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }];
   const [least, most] = [Math.min(...trace.x), Math.max(...trace.x)];
   const log = { type: "log", dtick: "D2", range: [Math.log10(least) - 0.3, Math.log10(most) + 0.3] };
-  const x = { title: { text: label }, ...(most >= 10 * least ? log : { range: [0, 1.3 * most] }) }; // with room for names
+  const x = { title: { text: label }, ...(most >= 10 * least ? log : { range: [0, 1.3 * most] }) }; // the margin is for labels
   return [[trace], layout({ height: 380, annotations: empty, xaxis: x, yaxis: decibels() })];
 }
 
@@ -101,7 +101,7 @@ const BY_MEASURE = ["boxes", "heat", "parameters", "seconds"];
 const seen = new Set();
 
 function draw(names) {
-  for (const name of names.filter((one) => seen.has(one))) {
+  for (const name of names.filter((plot) => seen.has(plot))) {
     Plotly.react(name, ...PLOTS[name](), { responsive: true, displaylogo: false });
   }
 }
@@ -124,10 +124,10 @@ element("relative").addEventListener("change", () => draw(["heat"]));
 element("curve").addEventListener("change", () => draw(["curves"]));
 document.addEventListener("theme", () => draw(Object.keys(PLOTS)));
 const watcher = new IntersectionObserver((entries) => {
-  for (const { target: place } of entries.filter((entry) => entry.isIntersecting)) {
-    watcher.unobserve(place);
-    seen.add(place.id);
-    draw([place.id]);
+  for (const { target: plot } of entries.filter((entry) => entry.isIntersecting)) {
+    watcher.unobserve(plot);
+    seen.add(plot.id);
+    draw([plot.id]);
   }
 }, { rootMargin: "200px" });
 Object.keys(PLOTS).forEach((id) => watcher.observe(element(id)));

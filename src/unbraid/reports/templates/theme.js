@@ -1,12 +1,12 @@
 "use strict";
-// Colours as the system has them, or as a button says; pages that draw listen to the event "theme".
+// Use the colours of the system or the choice of the user. The event "theme" signals that the colours have changed.
 const THEMES = ["auto", "light", "dark"];
 
-function remembered() {
+function storedTheme() {
   try {
     return localStorage.getItem("unbraid-theme");
   } catch {
-    return null; // a browser may keep nothing for pages from the disk
+    return null; // some browsers store nothing for pages on the disk
   }
 }
 
@@ -16,11 +16,11 @@ function setTheme(name) {
   try {
     localStorage.setItem("unbraid-theme", name);
   } catch {
-    // for this page only, then
+    // the choice is lost when the page is closed
   }
 }
 
-let theme = THEMES.includes(remembered()) ? remembered() : "auto";
+let theme = THEMES.includes(storedTheme()) ? storedTheme() : "auto";
 setTheme(theme);
 const changed = () => document.dispatchEvent(new Event("theme"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);

@@ -1,4 +1,4 @@
-// The page: sends a song, waits for its stems, plays them in step, and draws what each of them takes of the mixture.
+// The page uploads a song, waits for its stems, plays the stems together, and draws the mask of each stem over the spectrogram.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -7,25 +7,25 @@ const FFT = 2048, FLOOR_DB = -80;
 
 const context = { audio: null, song: null, sending: false, stems: [], sources: [], startedAt: 0, offset: 0, playing: false, shown: 0, picture: [] };
 
-function say(sentence, wrong = false) {
-  $("said").textContent = sentence;
-  $("said").classList.toggle("wrong", wrong);
+function show(message, wrong = false) {
+  $("message").textContent = message;
+  $("message").classList.toggle("wrong", wrong);
 }
 
 async function answer(response) {
-  const said = await response.json();
-  if (!response.ok) throw new Error(said.said);
-  return said;
+  const body = await response.json();
+  if (!response.ok) throw new Error(body.message);
+  return body;
 }
 
-// Giving a song
+// Upload
 
-async function give(file) {
-  if (context.sending) return say(`${file.name}: another song is being sent`, true);
-  await forget();
+async function upload(file) {
+  if (context.sending) return show(`${file.name}: another song is being uploaded`, true);
+  await removeSong();
   const { megabytes } = await answer(await fetch("/model"));
-  if (file.size > megabytes * 1e6) return say(`${file.name}: is larger than ${megabytes} MB`, true);
-  say(`${file.name}: being sent`);
+  if (file.size > megabytes * 1e6) return show(`${file.name}: the file is larger than ${megabytes} MB`, true);
+  show(`${file.name}: uploading`);
   $("progress").hidden = false;
   $("progress").removeAttribute("value");
   context.sending = true;
@@ -35,7 +35,7 @@ async function give(file) {
     context.sending = false;
     await wait(id);
   } catch (error) {
-    say(error.message, true);
+    show(error.message, true);
   } finally {
     context.sending = false;
     $("progress").hidden = true;
@@ -46,19 +46,19 @@ async function wait(id) {
   for (;;) {
     const song = await answer(await fetch(`/songs/${id}`));
     if (context.song !== id) return;
-    if (song.state === "failed") throw new Error(song.said);
+    if (song.state === "failed") throw new Error(song.message);
     if (song.state === "done") {
-      say(song.said);
-      return show(id, song);
+      show(song.message);
+      return openPlayer(id, song);
     }
     const share = song.total ? Math.min(song.done / song.total, 1) : 0;
     $("progress").value = share;
-    say(song.state === "waiting" ? `${song.name}: waits, ${song.before} before it` : `${song.name}: ${Math.round(100 * share)} % taken apart`);
+    show(song.state === "waiting" ? `${song.name}: waiting, ${song.before} songs before it` : `${song.name}: ${Math.round(100 * share)} % separated`);
     await new Promise((done) => setTimeout(done, 250));
   }
 }
 
-async function forget() {
+async function removeSong() {
   stop();
   context.offset = 0;
   $("player").hidden = true;
@@ -69,7 +69,7 @@ async function forget() {
 
 // Playing
 
-async function show(id, song) {
+async function openPlayer(id, song) {
   context.audio ??= new AudioContext();
   const load = async (name, i) => {
     const url = `/songs/${id}/${encodeURIComponent(name)}`;
@@ -90,9 +90,9 @@ async function show(id, song) {
 }
 
 function element(kind, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(kind), properties);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(kind), properties);
+  node.append(...children);
+  return node;
 }
 
 function row(stem, i) {
@@ -107,11 +107,11 @@ function row(stem, i) {
   };
   const mask = element("button", { textContent: "mask", className: "mask", ariaPressed: String(i === 0), ariaLabel: `mask of ${stem.name}` });
   mask.addEventListener("click", () => draw(i));
-  const keep = element("a", { textContent: "download", href: stem.url, download: "" });
-  const made = element("div", { className: "stem" }, dot, element("span", { textContent: stem.name }), volume,
-    element("div", {}, toggle("mute"), toggle("solo"), mask, keep));
-  made.dataset.stem = stem.name;
-  return made;
+  const download = element("a", { textContent: "download", href: stem.url, download: "" });
+  const node = element("div", { className: "stem" }, dot, element("span", { textContent: stem.name }), volume,
+    element("div", {}, toggle("mute"), toggle("solo"), mask, download));
+  node.dataset.stem = stem.name;
+  return node;
 }
 
 function level() {
@@ -125,7 +125,7 @@ const position = () => Math.min(context.offset + (context.playing ? context.audi
 function start() {
   if (context.offset >= duration()) context.offset = 0;
   context.audio.resume();
-  context.startedAt = context.audio.currentTime + 0.05; // all of them at one and the same time
+  context.startedAt = context.audio.currentTime + 0.05; // all stems start at the same time
   context.sources = context.stems.map((stem) => {
     const source = new AudioBufferSourceNode(context.audio, { buffer: stem.buffer });
     source.connect(stem.gain);
@@ -151,7 +151,7 @@ function seek(seconds) {
   if (again) start();
 }
 
-const spell = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
 function tick() {
   if ($("player").hidden) return;
@@ -159,11 +159,11 @@ function tick() {
   const now = Math.max(position(), 0), share = duration() ? now / duration() : 0;
   $("cursor").style.left = `${100 * share}%`;
   $("seek").value = share;
-  $("time").textContent = `${spell(now)} / ${spell(duration())}`;
+  $("time").textContent = `${clock(now)} / ${clock(duration())}`;
   requestAnimationFrame(tick);
 }
 
-// Looking: magnitudes of every stem and of their sum, a column of the picture each
+// Spectrogram: magnitudes of each stem and of their sum, one spectrum per column of the picture
 
 function transform(real, imaginary) { // in place, Cooley and Tukey 1965
   const n = real.length;
@@ -229,22 +229,22 @@ function draw(shown) {
   pen.putImageData(image, 0, 0);
 }
 
-// What the user does
+// Input of the user
 
-$("file").addEventListener("change", () => { if ($("file").files.length) give($("file").files[0]); $("file").value = ""; });
+$("file").addEventListener("change", () => { if ($("file").files.length) upload($("file").files[0]); $("file").value = ""; });
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();
     $("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files.length) give(event.dataTransfer.files[0]);
+    if (kind === "drop" && event.dataTransfer.files.length) upload(event.dataTransfer.files[0]);
   });
 }
 $("drop").addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") $("file").click(); });
 $("play").addEventListener("click", () => (context.playing ? stop() : start()));
 $("seek").addEventListener("input", () => seek(Number($("seek").value) * duration()));
 $("spectrogram").addEventListener("click", (event) => seek(event.offsetX / $("spectrogram").clientWidth * duration()));
-$("remove").addEventListener("click", async () => { await forget(); say("deleted"); });
-window.addEventListener("pagehide", () => { // a closed page leaves nothing behind
+$("remove").addEventListener("click", async () => { await removeSong(); show("deleted"); });
+window.addEventListener("pagehide", () => { // a closed page deletes its song
   if (context.song) fetch(`/songs/${context.song}`, { method: "DELETE", keepalive: true });
 });
 fetch("/model").then(answer).then((model) => { $("model").textContent = `${model.title}: ${model.stems.join(", ")}`; });

@@ -1,0 +1,124 @@
+"""Cut a signal into overlapping chunks, and join the estimates of the chunks with a cross-fade.
+
+A network does not know the signal beyond the ends of a chunk. So adjacent chunks overlap, and the estimate at the ends of each
+chunk is discarded. A short stretch between two chunks is cross-faded. `unbraid.inference.chunked` chooses the lengths.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class ChunkSizes(NamedTuple):
+    """Store the lengths of chunks, in samples at the sample rate of the separator.
+
+    Args:
+        chunk: length of a chunk.
+        overlap: number of samples that two adjacent chunks share.
+        fade: length of the cross-fade, in the middle of the overlap.
+        min_samples: shortest input of the network. A shorter signal is padded with silence.
+    """
+
+    chunk: int
+    overlap: int
+    fade: int
+    min_samples: int
+
+    @property
+    def hop(self) -> int:
+        """Distance between the starts of two adjacent chunks, in samples."""
+        return self.chunk - self.overlap
+
+    @property
+    def discarded_end(self) -> int:
+        """Number of samples that are discarded at the end of each chunk except the last one."""
+        return (self.overlap - self.fade) // 2
+
+    @property
+    def discarded_start(self) -> int:
+        """Number of samples that are discarded at the start of each chunk except the first one."""
+        return self.overlap - self.fade - self.discarded_end
+
+
+class Chunk(NamedTuple):
+    """Store a chunk of a signal.
+
+    Args:
+        samples: input of the network, of the shape [C, n].
+        keep: part of the estimate that is used.
+        last: whether the signal ends with this chunk.
+    """
+
+    samples: Tensor
+    keep: slice
+    last: bool
+
+
+def round_up(samples: int, multiple: int) -> int:
+    """Return the smallest multiple of `multiple` that is at least `samples`."""
+    return -(-samples // multiple) * multiple
+
+
+def cut_chunks(blocks: Iterable[Tensor], sizes: ChunkSizes, alignment: int) -> Iterator[Chunk]:
+    """Yield the chunks of a signal. The last chunk starts earlier if needed, so that it is as long as the others.
+
+    Args:
+        blocks: consecutive stretches of the signal.
+        sizes: lengths of the chunks.
+        alignment: step in samples; each chunk starts at a multiple of it.
+
+    Shape:
+        blocks [C, n].
+
+    Yields:
+        The chunks, in order. A signal without samples has no chunks.
+    """
+    buffer: Tensor | None = None
+    buffer_start, chunk_start, kept_end = 0, 0, 0  # positions in the signal; estimates are kept up to `kept_end`
+    for block in blocks:
+        buffer = block if buffer is None else torch.cat([buffer, block], dim=-1)
+        while buffer_start + buffer.shape[-1] > chunk_start + sizes.chunk:
+            samples = buffer[:, chunk_start - buffer_start : chunk_start - buffer_start + sizes.chunk]
+            yield Chunk(samples, slice(sizes.discarded_start if chunk_start else 0, sizes.chunk - sizes.discarded_end), False)
+            kept_end, chunk_start = chunk_start + sizes.chunk - sizes.discarded_end, chunk_start + sizes.hop
+            drop = max(
+                chunk_start - sizes.hop - buffer_start, 0
+            )  # the last chunk can start anywhere after the previous chunk's start
+            buffer, buffer_start = buffer[:, drop:], buffer_start + drop
+    if buffer is None:
+        return
+    end = buffer_start + buffer.shape[-1]
+    if chunk_start:
+        chunk_start = round_up(max(end - sizes.chunk, 0), alignment)
+    keep = slice(kept_end - sizes.fade - chunk_start if kept_end else 0, end - chunk_start)
+    samples = buffer[:, chunk_start - buffer_start :]
+    yield Chunk(functional.pad(samples, (0, max(sizes.min_samples - samples.shape[-1], 0))), keep, True)
+
+
+def join_chunks(estimates: Iterable[tuple[Tensor, Chunk]], fade: int) -> Iterator[Tensor]:
+    """Yield the estimates of the chunks as one continuous signal, cross-faded between chunks.
+
+    Args:
+        estimates: pairs of an estimate and its chunk, in order.
+        fade: length of the cross-fade in samples.
+
+    Shape:
+        estimates [S, C, n] -> [S, C, m].
+
+    Yields:
+        Consecutive stretches of the sources.
+    """
+    previous: Tensor | None = None
+    for estimate, chunk in estimates:
+        kept = estimate[..., chunk.keep]
+        if previous is not None and fade:
+            ramp = (torch.arange(fade, device=kept.device) + 0.5) / fade
+            kept = torch.cat([previous + (kept[..., :fade] - previous) * ramp, kept[..., fade:]], dim=-1)
+        if chunk.last:
+            yield kept
+        else:
+            yield kept[..., : kept.shape[-1] - fade]
+            previous = kept[..., kept.shape[-1] - fade :]
