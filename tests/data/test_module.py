@@ -298,9 +298,9 @@ def test_the_place_and_the_size_are_said(songs, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
-        ({"chunks_per_track": 0}, "chunks_per_track must be at least 1, found 0"),
-        ({"num_decode_workers": 0}, "num_decode_workers must be at least 1, found 0"),
+        ({"batch_size": 0}, "batch_size: found 0, expected at least 1"),
+        ({"chunks_per_track": 0}, "chunks_per_track: found 0, expected at least 1"),
+        ({"num_decode_workers": 0}, "num_decode_workers: found 0, expected at least 1"),
         ({"cache_dir": ""}, "cache_dir is empty, expected a folder"),
         ({"root": ""}, "root is empty, expected a folder"),
         ({"num_workers": -1}, "num_workers must be at least 0, found -1"),

@@ -123,7 +123,7 @@ def test_how_much_must_be_voiced_can_be_said():
 
 @pytest.mark.parametrize("seed", [-1, 10**30])
 def test_a_seed_that_is_none_is_refused(seed):
-    with pytest.raises(InputError, match=rf"seed must lie in \[0, 2\*\*32 - 1\], found {seed}"):
+    with pytest.raises(InputError, match=rf"seed: .* found {seed}"):
         options(seed=seed)
 
 
@@ -135,7 +135,7 @@ def test_a_seed_that_is_none_is_refused(seed):
         ([100.0], [-20.0, -20.0], {}, r"f0 and loudness: expected the same number of points, found \[1\] and \[2\]"),
         ([100.0], [math.inf], {}, "loudness: holds NaN or infinite values"),
         ([100.0], [-20.0], {"frames_per_second": 100.0}, "frames_per_second=100: the instrument has 250"),
-        ([100.0], [-20.0], {"seed": 10**30}, "seed must lie in"),
+        ([100.0], [-20.0], {"seed": 10**30}, "seed: "),
         ([100.0], [-20.0], {"timbre": torch.zeros(64)}, "timbre: the instrument has no latent"),
     ],
 )

@@ -17,7 +17,7 @@ from unbraid.commands.plan import plan
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import relative_path
 from unbraid.runs.records import Run, State, is_held, read_record, run_overrides, unfinished
-from unbraid.runs.text import echo
+from unbraid.runs.text import echo, one_line
 from unbraid.sweeps.launchers.processes import live_with_parent, start
 from unbraid.training.base import Workflow
 from unbraid.training.build import build_workflow
@@ -90,7 +90,7 @@ def _recorded(run: Run, work: Callable[[], State]) -> None:
 
 
 def _reason(error: BaseException, folder: Path) -> str:
-    return sentence(error, "config", folder) or f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+    return sentence(error, "config", folder) or f"{type(error).__name__}: {one_line(str(error))[:500]}"
 
 
 def _cut_off(run: Run) -> Run | None:

@@ -311,7 +311,7 @@ def _made(make: Any, *arguments: Any, **options: Any) -> Any:
     try:
         return make(*arguments, **options)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = f"{type(error).__name__}: {error}"
         if "covered" in reason and "num_bands" in options:  # what the package says of bins in no band
             transform = f"n_fft={options['stft_n_fft']} at {options['sample_rate']} Hz"
             reason = f"num_bands={options['num_bands']} of {transform} leave bins in no band; take fewer bands"

@@ -97,7 +97,7 @@ def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str]
             raise InputError(f"{missing[0]} has no default and must be given: {missing[0]}=…")
         tree: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise InputError(" ".join(str(error).split())) from error
+        raise InputError(str(error)) from error
     _bind(tree, schema, "", allowed)
     _check_nodes(tree, "", allowed)
 
@@ -237,7 +237,7 @@ def read_config(path: Path) -> DictConfig:
     try:
         own = OmegaConf.create(tree)
     except (OmegaConfBaseException, *STUMBLES) as error:
-        raise InputError(path, f"not a config: {' '.join(str(error).split())}") from error
+        raise InputError(path, f"not a config: {error}") from error
     assert isinstance(own, DictConfig)
     return own
 

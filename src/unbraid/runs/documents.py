@@ -137,7 +137,7 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
         place = f"{where}, line {error.lineno}" if b"\n" in data.rstrip() else where
         raise InputError(place, f"not JSON: {error.msg} at column {error.colno}") from error
     except ValueError as error:
-        raise InputError(where, f"not JSON: {' '.join(str(error).split())}") from error
+        raise InputError(where, f"not JSON: {error}") from error
     return tree
 
 
@@ -187,7 +187,7 @@ def read_yaml(path: Path, finite: bool = True) -> Any:
         place = f"{path}, line {mark.line + 1}" if mark else path
         raise InputError(place, f"not YAML: {error.problem or error.context}") from error
     except STUMBLES as error:
-        raise InputError(path, f"not YAML: {' '.join(str(error).split())}") from error
+        raise InputError(path, f"not YAML: {error}") from error
 
 
 class _Loader(Composer, EventParser, SafeConstructor, Resolver):

@@ -158,7 +158,7 @@ def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> 
         estimate = separator(mixture)
         sources = estimate.sources
     except (RuntimeError, TypeError) as error:  # a library's network of sizes that do not go together
-        reason = " ".join(str(error).split())[:200]
+        reason = str(error)[:200]
         raise InputError(f"model.separator.net: its sizes do not suit chunks of {samples} samples: {reason}") from error
     loss(estimate, separator.training_target(mixture, sources, estimate))
     separator.train()

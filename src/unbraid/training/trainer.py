@@ -80,7 +80,7 @@ def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataMod
     try:
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     except MisconfigurationException as error:
-        raise InputError(" ".join(str(error).split())) from error
+        raise InputError(str(error)) from error
     except SystemExit as error:  # how Lightning ends after a KeyboardInterrupt
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None

@@ -111,7 +111,7 @@ def reason(error: BaseException) -> str:
     while (below := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(below)
     own = next((cause for cause in causes if isinstance(cause, InputError)), causes[-1])
-    return " ".join(str(own).split())[:300]
+    return str(own)[:300]
 
 
 def inverse(pairs: Tensor, stft: STFT, samples: int) -> Tensor:

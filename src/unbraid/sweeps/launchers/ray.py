@@ -69,7 +69,7 @@ class Ray(Launcher):
         try:
             ray.init(self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **self.own)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise InputError(f"launcher.address={self.address}: {' '.join(str(error).split())[:300]}") from error
+            raise InputError(f"launcher.address={self.address}: {str(error)[:300]}") from error
         try:
             self._follow(ray, jobs, watch)
         finally:

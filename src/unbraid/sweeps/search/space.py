@@ -205,7 +205,7 @@ def _distribution(override: Override) -> BaseDistribution:
             return _numbers(values[0], values[-1], abs(sweep.step), LOG in tags)
         return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
     except (ValueError, IndexError) as error:
-        raise InputError(f"{override.input_line}: {' '.join(str(error).split()) or 'holds no value'}") from error
+        raise InputError(f"{override.input_line}: {error or 'holds no value'}") from error
 
 
 def _numbers(low: Any, high: Any, step: Any, log: bool) -> BaseDistribution:

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import Run, read_record
-from unbraid.runs.text import echo
+from unbraid.runs.text import echo, one_line
 from unbraid.sweeps.search.objective import UndefinedError, objective_of
 from unbraid.sweeps.search.options import OBJECTIVE, SCORED
 from unbraid.sweeps.search.study import Claim, Search
@@ -67,7 +67,7 @@ class Trials:
         try:
             return self.compose(self._overrides(claim), claim.number).folder
         except (HydraException, OmegaConfBaseException, InputError) as error:
-            self._fail(claim, f"its overrides do not go together: {' '.join(str(error).split())}")
+            self._fail(claim, f"its overrides do not go together: {one_line(str(error))}")
             return None
 
     def _hear(self, claim: Claim, folder: Path) -> None:
