@@ -15,8 +15,9 @@ from unbraid.reports.variants import read, runs_of, variants_of
 from unbraid.runs.config import config_tree, read_config
 from unbraid.runs.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_YAML_BYTES, read_json, read_yaml
 from unbraid.runs.errors import InputError
-from unbraid.runs.metrics import epochs
-from unbraid.runs.records import read_record, unfinished
+from unbraid.runs.metrics_reader import epochs
+from unbraid.runs.records import read_record
+from unbraid.runs.resume import unfinished
 from unbraid.runs.scores import read_scores
 from unbraid.scoring.track_records import read_track
 from unbraid.sweeps import ledger

@@ -12,7 +12,7 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -244,26 +244,6 @@ def own_choices(folder: Path) -> dict[str, str]:
     choices: dict[str, str] = record.get("choices", {}) if isinstance(record, dict) else {}
     _check_recorded(path, "choices", choices, dict)
     return choices
-
-
-def unfinished(paths: Iterable[Path], wanted: str) -> list[Path]:
-    """Folders of runs of this identity and this source that have not come to their end, the latest first.
-
-    What is no record, as of an older version or of something else, is passed over.
-
-    Args:
-        paths: of records.
-        wanted: the identity.
-    """
-    found = []
-    for path in paths:
-        try:
-            record = read_record(path.parent) or {}
-        except InputError:
-            continue
-        if record.get("identity") == wanted and record["state"] not in ENDED and record.get("code") == code():
-            found.append((record.get("changed", ""), path.parent))
-    return [folder for _, folder in sorted(found, reverse=True)]
 
 
 def is_held(folder: Path) -> bool:

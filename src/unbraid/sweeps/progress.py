@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unbraid.runs.errors import InputError
-from unbraid.runs.metrics import epoch_numbers, figures
+from unbraid.runs.metrics_reader import epoch_numbers, figures
 from unbraid.runs.records import ENDED, Run, State, read_record
 from unbraid.runs.scores import read_scores
 from unbraid.runs.text import echo, one_line

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from unbraid.runs.errors import InputError, unknown
-from unbraid.runs.metrics import epochs, figures, number_in
+from unbraid.runs.metrics_reader import epochs, figures, number_in
 from unbraid.runs.scores import read_scores
 from unbraid.sweeps.search.options import OBJECTIVE, SCORED
 
