@@ -56,6 +56,7 @@ MORE = {
     "reports/code_sizes": {"hydra", "omegaconf"},
     "reports/listening": {"torch"},
     "reports/page": {"jinja2", "plotly"},
+    "sweeps/launchers/gpu_faults": {"torch"},
     "sweeps/launchers/ray": {"ray"},
     "sweeps/progress": {"omegaconf", "rich"},
     "sweeps/search/objective": {"optuna"},

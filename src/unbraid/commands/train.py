@@ -18,6 +18,7 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.records import Run, State, run_overrides
 from unbraid.runs.resume import resumed_or_new
 from unbraid.runs.text import one_line
+from unbraid.sweeps.launchers.gpu_faults import is_gpu_fault
 from unbraid.sweeps.launchers.processes import live_with_parent, start
 from unbraid.training.base import Workflow
 from unbraid.training.build import build_workflow
@@ -81,9 +82,11 @@ def _recorded(run: Run, work: Callable[[], State]) -> None:
         try:
             state = work()
         except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt)
             with suppress(OSError):  # a full disk must not hide its own message
-                run.mark("interrupted" if stopped else "failed", None if stopped else _reason(error, run.folder))
+                if isinstance(error, KeyboardInterrupt):
+                    run.mark("interrupted")
+                else:
+                    run.mark("failed", _reason(error, run.folder), gpu_fault=is_gpu_fault(error))
             raise
         run.mark(state)
 

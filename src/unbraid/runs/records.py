@@ -201,10 +201,11 @@ class Run:
             "started": _now(),
         }
 
-    def mark(self, state: State, error: str | None = None) -> None:
+    def mark(self, state: State, error: str | None = None, gpu_fault: bool = False) -> None:
         """Record the state with the time, and the sentence that a run has failed with."""
-        self.record = {key: value for key, value in self.record.items() if key != "error"}
+        self.record = {key: value for key, value in self.record.items() if key not in ("error", "gpu_fault")}
         self.record |= {"state": state, "changed": _now()} | ({} if error is None else {"error": error})
+        self.record |= {"gpu_fault": True} if gpu_fault else {}
         write_json(self.folder / "run.json", self.record)
 
 

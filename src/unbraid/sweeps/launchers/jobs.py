@@ -47,6 +47,10 @@ class Job:
             return "failed", "ended before it began, see its log.txt"
         return record["state"], record.get("error")
 
+    def has_gpu_fault(self) -> bool:
+        """Return whether the record of the failed run names its GPU as the cause, see `gpu_faults`."""
+        return (read_record(self.folder) or {}).get("gpu_fault") is True
+
     def is_busy(self) -> bool:
         """Whether another process is at it, on whichever machine."""
         return is_held(self.folder)

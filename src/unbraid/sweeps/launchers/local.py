@@ -18,7 +18,6 @@ from unbraid.sweeps.launchers.slots import Slot, gpus_here, slots
 
 POLL_SECONDS = 0.2
 FAULTS = 2  # of a GPU, after which it gets no more runs
-FAULTY = ("CUDA error", "CUDA driver", "No CUDA", "NVML", "ECC error", "cudaGetDeviceCount", "unspecified launch failure")
 
 
 @dataclass
@@ -137,7 +136,7 @@ class Local(Launcher):
             waiting.append(one.job)
             return
         state, error = one.job.ending()
-        if state == "failed" and error and any(word in error for word in FAULTY) and one.slot.gpus:
+        if state == "failed" and one.slot.gpus and one.job.has_gpu_fault():
             self.faults.update(one.slot.gpus)
             if self._has_place(one.job):
                 waiting.append(one.job)
