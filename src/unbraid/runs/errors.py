@@ -73,11 +73,14 @@ def check_seed(seed: int) -> None:
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message about an unknown name: the most similar known name, then all known names.
+    """Describe which names an unknown name could stand for, as the end of an error message.
 
     Args:
         name: unknown name that the user typed.
         known: names that would be accepted.
+
+    Returns:
+        The most similar known name, if any, and all known names.
     """
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.5)

@@ -3,12 +3,12 @@
 `train.py` with `resume=auto` resumes the latest run folder below the folder of outputs if all of these conditions hold:
 
 - The user has not named a folder with `hydra.run.dir`.
-- The resolved config has the same identity, see `records.identity`, and the source code of unbraid is the same.
+- The resolved config has the same identity, see `records.identity`, and the source code of unbraid has not changed.
 - The run has neither ended nor been pruned.
 - No other process trains in the folder.
 
-A run of a sweep, and a run with `hydra.run.dir`, always has the same folder. `Run.freeze` resumes it if that folder holds an
-unfinished run of the same identity.
+A run with `hydra.run.dir` and a run of a sweep have a fixed folder. `Run.freeze` resumes them if that folder holds an
+unfinished run of the same identity. `commands.sweep.settle` finds the folder of an earlier sweep.
 """
 
 from collections.abc import Iterable
@@ -17,16 +17,20 @@ from pathlib import Path
 
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import relative_path
-from unbraid.runs.records import ENDED, Run, code, is_held, read_record
+from unbraid.runs.records import ENDED, Run, is_held, read_record
+from unbraid.runs.source_version import code
 from unbraid.runs.text import echo
 
 
 def resumed_or_new(run: Run, pinned: bool) -> Run:
-    """Return the earlier run that a new run resumes, or the new run.
+    """Choose between a new run and the earlier run that it resumes.
 
     Args:
         run: new run; its empty folder is removed if an earlier run is resumed.
         pinned: True if the user has named the folder of the run.
+
+    Returns:
+        The earlier run with the config of the new run, or the new run.
     """
     if run.config.resume != "auto" or pinned:
         return run
@@ -41,13 +45,16 @@ def resumed_or_new(run: Run, pinned: bool) -> Run:
 
 
 def unfinished(paths: Iterable[Path], wanted: str) -> list[Path]:
-    """Return the folders of runs that have not ended and have the wanted identity and the current code, the latest first.
+    """Find the runs that have not ended and have the wanted identity and the current source code.
 
     Files that are not the record of a run, or are of an older version, are skipped.
 
     Args:
         paths: paths of `run.json` files.
         wanted: identity of the run.
+
+    Returns:
+        The run folders, the latest first.
     """
     changed = []
     for path in paths:

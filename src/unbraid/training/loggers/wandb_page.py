@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from unbraid.runs.errors import InputError
-from unbraid.runs.records import State, arm, digest, redact_paths, sweep_overrides
+from unbraid.runs.records import State, digest, redact_paths, sweep_overrides, variant_name
 from unbraid.runs.text import echo
 from unbraid.training.loggers.logger import About, Figures, Logger, Result
 from unbraid.training.loggers.media import Medium
@@ -231,7 +231,7 @@ def _config(run: About) -> dict[str, Any]:
     """What was run and with what; no paths."""
     record, carried = run.record, ("identity", "choices", "commit", "code", "versions", "host")
     own = {key: record[key] for key in carried if key in record} | {"overrides": sweep_overrides(record["overrides"])}
-    own["arm"] = arm(redact_paths(record["overrides"]))
+    own["arm"] = variant_name(redact_paths(record["overrides"]))
     config: dict[str, Any] = redact_paths({**run.config, "run": own | dict(run.facts)})
     return config
 
