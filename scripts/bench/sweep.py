@@ -1,6 +1,6 @@
 """Measure the time that launchers add to a sweep, and check that sweeps and runs survive `kill -9`.
 
-    python scripts/bench/sweep.py [only=slots|sweep|run] [jobs=4] [rounds=3] [seed=0]
+    python scripts/bench/sweep.py [only=slots|sweep|run] [jobs=2] [rounds=2] [seed=0]
 
 Without arguments all three parts run, in at most 5 minutes on 2 cores:
 
@@ -34,7 +34,7 @@ import torch
 from unbraid.sweeps.ledger import read
 
 TRAIN = [sys.executable, str(Path(__file__).parents[2] / "train.py")]
-DEFAULTS = {"only": "slots,sweep,run", "jobs": "4", "rounds": "3", "seed": "0"}
+DEFAULTS = {"only": "slots,sweep,run", "jobs": "2", "rounds": "2", "seed": "0"}
 AUTOENCODER = ["model=deep_ae", "data=digits", "features=pixels", "trainer=cpu", "data.batch_size=64"]
 UNET = [
     "model=unet", "model.separator.net.channels=[2,2,4,4,4,4]", "data=demo", "data.layout.train=2", "data.layout.valid=1",

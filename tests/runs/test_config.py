@@ -10,7 +10,6 @@ from unbraid.runs.allowlist import ALLOWED, resolve
 from unbraid.runs.config import build, check, own_config, write_json
 from unbraid.runs.errors import InputError
 
-
 LAUNCHER = {"_target_": "unbraid.sweeps.launchers.Local", "gpus": [], "gpus_per_run": 1, "runs_per_gpu": 1, "fail_fast": None}
 
 

@@ -1,7 +1,7 @@
 """Recognise that a run failed because of its GPU, and not because of its config or data.
 
-The process of a run calls `is_gpu_fault` for the exception that ended it and writes the result to `run.json`. The local launcher
-reads it there and starts no more runs on a GPU with several faults.
+The process of a run calls `is_gpu_fault` for the exception that ended it and writes the result to `run.json`. The local
+launcher reads it there and starts no more runs on a GPU with several faults.
 """
 
 import os
@@ -11,15 +11,18 @@ import torch
 
 
 def is_gpu_fault(error: BaseException) -> bool:
-    """Return whether an exception, or one of the exceptions that caused it, shows a fault of a GPU.
+    """Decide whether an exception, or an exception that caused it, shows a fault of a GPU.
 
-    An `AcceleratorError` of torch is a fault. Torch has no own type for errors of the driver, cuBLAS, cuDNN and NVML: it raises
-    a plain `RuntimeError`, as it does for many errors in a config. After a `RuntimeError`, each GPU in `CUDA_VISIBLE_DEVICES`
-    therefore computes a sum. If that fails, the GPU has a fault. An error of a GPU makes all later calls of the process fail, so
-    this test finds it. Too little memory (`OutOfMemoryError`) is not a fault.
+    An `AcceleratorError` of torch is a fault. Torch does not have a type for errors of the driver, cuBLAS, cuDNN and NVML: it
+    raises a plain `RuntimeError`, as it does for many errors in a config. After a `RuntimeError`, each GPU in
+    `CUDA_VISIBLE_DEVICES` therefore computes a sum, and it has a fault if that fails. An error of a GPU makes all later calls
+    of the process fail, so this test finds it. Too little memory (`OutOfMemoryError`) is not a fault.
 
     Args:
         error: exception that ended the run.
+
+    Returns:
+        True if a GPU has a fault.
     """
     errors = [*_chain(error)]
     if any(isinstance(one, torch.OutOfMemoryError) for one in errors):
