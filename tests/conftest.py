@@ -1,4 +1,4 @@
-"""Small data sets that tests make, and the command line called in this process."""
+"""Fixtures that all tests share: small data sets, a browser, and the command line called in the process of the tests."""
 
 import importlib.util
 import os
@@ -18,20 +18,20 @@ from unbraid.runs.config import build
 PROJECT = Path(__file__).parents[1]
 RATE = 44100
 STEMS = ("drums", "bass", "other", "vocals")
-# A net that trains in a moment; six layers are what halving 512 bins to 8 takes.
+# A network that trains quickly. It has six layers, because each halves the 512 bins and 8 must remain.
 NARROW = "model.separator.net.channels=[2,2,4,4,4,4]"
 SHORT = ["trainer.max_epochs=1", "data.batch_size=2", "data.chunks_per_track=2", "trainer.accelerator=cpu", NARROW]
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
-    """No test reads or fills the user's cache; the demo songs and stored tracks are shared by the whole session."""
+    """Use a cache folder of the test session, so that tests do not use the cache of the user."""
     monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_state(tmp_path_factory):
-    """No test adds data folders to those that the user has used; they are those of the whole session."""
+    """Use a state folder of the test session, so that tests do not change the list of data folders of the user."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
         yield
@@ -45,7 +45,7 @@ QUIET = (
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """Debian's chromium, without a network, one for all tests of a process; skips where it or what drives it is missing."""
+    """Start Chromium without network access, once for each test process. Skip the test if Chromium or Playwright is missing."""
     driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium")
     if program is None:
@@ -60,16 +60,16 @@ def browser(tmp_path_factory):
 
 
 def wait_for(page, condition):
-    """Wait until an expression is true. The waiting of Playwright needs `eval` in the page, which the pages forbid."""
+    """Wait until an expression is true. `wait_for_function` of Playwright needs `eval`, which the pages do not allow."""
     for _ in range(400):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(50)
-    raise AssertionError(f"never came true: {condition}")
+    raise AssertionError(f"not true after 20 s: {condition}")
 
 
 def write_song(folder: Path, seed: int, seconds: float = 3.0, rate: int = RATE) -> dict[str, np.ndarray]:
-    """A folder of wav files as in MUSDB18-HQ: tones and noise, the mixture their exact sum. Returns them as [samples, 2]."""
+    """Write a song of MUSDB18-HQ with tones and noise, whose mixture is the exact sum. Return its files as `[samples, 2]`."""
     generator = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate)) / rate
     song = {}
@@ -85,6 +85,7 @@ def write_song(folder: Path, seed: int, seconds: float = 3.0, rate: int = RATE) 
 
 
 def make_root(root: Path) -> Path:
+    """Write a MUSDB18-HQ folder of four songs and return it."""
     for number, split in enumerate(("train", "train", "valid", "test")):
         write_song(root / split / f"song {number}", seed=number)
     return root
@@ -92,13 +93,13 @@ def make_root(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def songs(tmp_path_factory):
-    """A MUSDB18-HQ root of four songs of 3 s that no test may change."""
+    """Return a MUSDB18-HQ folder of four songs of 3 s, which tests must not change."""
     return make_root(tmp_path_factory.mktemp("songs"))
 
 
 @pytest.fixture
 def own_songs(tmp_path):
-    """The same, for this test to break."""
+    """Return a MUSDB18-HQ folder of four songs that the test can change."""
     return make_root(tmp_path / "root")
 
 
@@ -111,7 +112,10 @@ def load_script(script: str):
 
 @pytest.fixture
 def cli(monkeypatch, capfd, tmp_path):
-    """Call train.py, or another script, from an empty folder; returns exit status, standard output and standard error."""
+    """Return a function that calls `train.py` or another script in an empty folder.
+
+    The function returns the exit status, the standard output and the standard error.
+    """
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -130,12 +134,12 @@ def cli(monkeypatch, capfd, tmp_path):
 
 
 def hear_ctrl_c() -> None:
-    """For a process that tests start: Ctrl-C reaches it also where the tests run in the background, deaf to it."""
+    """Reset the handler of SIGINT in a child process, because background processes ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def only_run(work: Path) -> Path:
-    """The one run folder below a working directory."""
+    """Return the single run folder below a working directory."""
     (run,) = work.glob("outputs/*/*")
     return run
 
@@ -146,14 +150,14 @@ def files_below(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def stem_file() -> Path:
-    """The real stem file that the stempeg wheel carries; found without importing stempeg, which wants ffmpeg."""
+    """Return the stem file in the wheel of stempeg. Importing stempeg would need ffmpeg."""
     package = importlib.util.find_spec("stempeg").submodule_search_locations[0]
     (path,) = (Path(package) / "data").glob("*.stem.mp4")
     return path
 
 
 def make_run(folder: Path, *overrides: str) -> Path:
-    """The folder of a run that was never trained: config and checkpoint."""
+    """Make a run folder with a config and a checkpoint of an untrained model."""
     from tests.test_configs import compose  # which imports this module
 
     config = compose(*overrides)

@@ -1,4 +1,4 @@
-"""The import table of docs/design.md: one row per package, and imports in one direction."""
+"""Tests of the import table of docs/design.md: one row for each package, and imports in one direction only."""
 
 import ast
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 SOURCE = PROJECT / "src" / "unbraid"
-# Each package may import from the packages of its row, which stand below it, and from `runs`.
+# Each package may import `runs` and the packages in its row, which all have later rows.
 PACKAGES = {
     "commands": {
         "reports", "sweeps", "training", "evaluation", "inference", "interop", "tasks", "models", "nets", "data", "scoring",
@@ -29,7 +29,7 @@ PACKAGES = {
     "audio": set(),
     "runs": set(),
 }  # fmt: skip
-# Libraries of every module of a package.
+# Libraries that every module of a package may import.
 LIBRARIES = {
     "commands": {"torch", "numpy", "psutil", "pytorch_lightning", "hydra", "omegaconf", "tqdm", "yaml"},
     "reports": {"numpy"},
@@ -47,7 +47,7 @@ LIBRARIES = {
     "audio": {"numpy"},
     "runs": set(),
 }
-# Modules that need more.
+# Modules that may import more libraries.
 MORE = {
     "commands/app": {"uvicorn"},
     "commands/dashboard": {"wandb", "wandb_workspaces"},
@@ -56,6 +56,7 @@ MORE = {
     "reports/code_sizes": {"hydra", "omegaconf"},
     "reports/listening": {"torch"},
     "reports/page": {"jinja2", "plotly"},
+    "sweeps/launchers/gpu_faults": {"torch"},
     "sweeps/launchers/ray": {"ray"},
     "sweeps/progress": {"omegaconf", "rich"},
     "sweeps/search/objective": {"optuna"},
@@ -91,7 +92,7 @@ MORE = {
     "runs/torch_files": {"torch"},
     "runs/weights": {"torch"},
 }
-# Modules that must be quick to import, and those that others may use without what they bring along.
+# Modules that must be fast to import. They may import only these libraries.
 LIGHT = {
     "commands/cli": {"hydra", "omegaconf"},
     "commands/verbs": {"omegaconf"},
@@ -106,7 +107,7 @@ FILES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE)
 
 
 def imported(file: Path) -> set[str]:
-    """Return every name that a file imports, wherever in the file: `from a import b` as a.b."""
+    """Return every name that a file imports, at any place; `from a import b` as `a.b`."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -126,19 +127,19 @@ def libraries(file: Path) -> set[str]:
     return {name.split(".")[0] for name in imported(file)} - {*sys.stdlib_module_names, "unbraid"}
 
 
-def test_the_table_has_every_package_in_one_direction():
+def test_packages_import_only_later_rows():
     assert {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()} == {*PACKAGES} == {*LIBRARIES}
     order = [*PACKAGES]
     for package, below in PACKAGES.items():
         assert below <= {*order[order.index(package) + 1 :]}, package
 
 
-def test_few_entries_at_the_top():
+def test_the_package_has_few_entries():
     assert len([path for path in SOURCE.iterdir() if path.name not in ("__pycache__", "conf")]) <= 16
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_only_what_the_table_allows(file):
+def test_modules_import_only_allowed_names(file):
     name = str(file.relative_to(SOURCE).with_suffix(""))
     package = name.split("/")[0]
     assert packages(file) <= PACKAGES[package] | {package, "runs"}
@@ -146,17 +147,19 @@ def test_imports_only_what_the_table_allows(file):
     assert libraries(file) <= allowed
 
 
-GROUND = ("cli", "overrides", "layouts", "experiment", "trained_run", "plan")
+SHARED_COMMANDS = ("cli", "overrides", "layouts", "experiment", "trained_run", "plan")
 
 
 def test_commands_do_not_import_each_other():
     for file in (SOURCE / "commands").glob("*.py"):
-        others = {name for name in imported(file) if name.startswith("unbraid.commands") and name.split(".")[2] not in GROUND}
+        others = {
+            name for name in imported(file) if name.startswith("unbraid.commands") and name.split(".")[2] not in SHARED_COMMANDS
+        }
         assert others == set(), file.name
 
 
 def test_hydra_plugins_are_thin():
-    """That they import nothing heavy at each start is seen in tests/commands/test_cli.py."""
+    """`tests/commands/test_cli.py` tests that they do not import large libraries at the start."""
     plugins = SOURCE.parent / "hydra_plugins"
     for file in plugins.glob("*.py"):
         assert libraries(file) <= {"hydra", "omegaconf"}, file.name

@@ -1,13 +1,17 @@
-"""What a sweep costs and what it survives: runs side by side, the gap between them, and `kill -9` of everything.
+"""Measure the time that launchers add to a sweep, and check that sweeps and runs survive `kill -9`.
 
-    python scripts/bench/sweep.py [only=slots|sweep|run] [rounds=20] [seed=0]
+    python scripts/bench/sweep.py [only=slots|sweep|run] [jobs=2] [rounds=2] [seed=0]
 
-`slots`: eight equal runs of one thread each, on one slot and then on two; and from their records the gap between the end of a
-run and the start of the next one on its slot, which is mostly imports. `sweep`: twelve runs on two slots; the sweep and single
-runs are killed at random moments and the same command typed again, until all are done; then their weights are compared with
-those of a sweep that nobody disturbed. `run`: the same of one U-Net, `rounds` times, killed at a random step amid an epoch.
+Without arguments all three parts run, in at most 5 minutes on 2 cores:
 
-Where nothing is chosen, all three. The last line is one JSON object.
+- `slots`: a sweep of `jobs` equal runs of one thread each, on one slot and then on two slots. It measures both durations, and
+  the time from the end of a run to the start of the next run on its slot, which is mostly spent on imports.
+- `sweep`: a sweep of `jobs` runs on two slots. The sweep and single runs are killed at random times, and the same command is
+  started again until all runs are done. Their weights are then compared with the weights of a sweep that was not killed.
+- `run`: the training of one U-Net, `rounds` times, each killed at a random step and started again. The weights are compared
+  with the weights of a run that was not killed.
+
+Prints a table, and one JSON object as the last line.
 """
 
 import json
@@ -30,6 +34,7 @@ import torch
 from unbraid.sweeps.ledger import read
 
 TRAIN = [sys.executable, str(Path(__file__).parents[2] / "train.py")]
+DEFAULTS = {"only": "slots,sweep,run", "jobs": "2", "rounds": "2", "seed": "0"}
 AUTOENCODER = ["model=deep_ae", "data=digits", "features=pixels", "trainer=cpu", "data.batch_size=64"]
 UNET = [
     "model=unet", "model.separator.net.channels=[2,2,4,4,4,4]", "data=demo", "data.layout.train=2", "data.layout.valid=1",
@@ -39,30 +44,33 @@ UNET = [
 
 
 def start(words: list[str], folder: Path, **environment: str) -> "subprocess.Popen[bytes]":
+    """Start `train.py` with overrides in a working directory."""
     return subprocess.Popen([*TRAIN, *words], cwd=folder, env=os.environ | environment, stdout=subprocess.DEVNULL)
 
 
 def finish(words: list[str], folder: Path, **environment: str) -> float:
-    """Seconds it took."""
+    """Run `train.py` to its end and return its duration in seconds."""
     began = time.monotonic()
     if status := start(words, folder, **environment).wait():
-        raise SystemExit(f"{' '.join(words)} ended with status {status}")
+        raise SystemExit(f"error: {' '.join(words)}: ended with status {status}")
     return time.monotonic() - began
 
 
-def slots(folder: Path) -> dict[str, float]:
-    words = ["-m", *AUTOENCODER, "trainer.max_epochs=15", "seed=range(8)"]
-    finish([*words[:-1], "seed=99", "hydra.sweep.dir=first"], folder)  # data and caches
-    took = {
-        count: finish([*words, f"launcher.cpu_slots={count}", f"hydra.sweep.dir=on{count}"], folder, UNBRAID_CORES="1")
+def measure_slots(folder: Path, jobs: int) -> dict[str, float]:
+    """Return the durations of a sweep on one slot and on two slots, and the median gap between two runs, in seconds."""
+    words = ["-m", *AUTOENCODER, "trainer.max_epochs=15"]
+    finish([*words, "seed=99", "hydra.sweep.dir=first"], folder)  # prepares the data and the caches
+    words.append(f"seed=range({jobs})")
+    one, two = (
+        finish([*words, f"launcher.cpu_slots={count}", f"hydra.sweep.dir=on{count}"], folder, UNBRAID_CORES="1")
         for count in (1, 2)
-    }
-    found = {"one_slot_s": took[1], "two_slots_s": took[2], "two_slots_over_one": took[2] / took[1]}
-    return found | {"gap_s": statistics.median(gaps(folder / "on1"))}
+    )
+    gap = statistics.median(gaps(folder / "on1"))
+    return {"one_slot_s": one, "two_slots_s": two, "two_slots_over_one": two / one, "gap_s": gap}
 
 
 def gaps(sweep: Path) -> list[float]:
-    """Seconds from the end of each run to the start of the next on the same slot."""
+    """Return the seconds from the end of each run to the start of the next run on the same slot."""
     order: dict[str, list[str]] = {}
     for line in read(sweep)[1:]:
         if line["state"] == "running":
@@ -76,35 +84,38 @@ def gaps(sweep: Path) -> list[float]:
 
 
 def weights(checkpoint: Path) -> dict[str, Any]:
+    """Return the weights and the state of the optimizer in a checkpoint."""
     state = torch.load(checkpoint, weights_only=True)
     return {"weights": state["state_dict"], "optimizer": state["optimizer_states"]}
 
 
-def equal(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return bool(one == other)
+def equal(left: Any, right: Any) -> bool:
+    """Return whether two nested states are equal in every bit."""
+    if isinstance(left, torch.Tensor):
+        return torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(equal, left, right))
+    return bool(left == right)
 
 
 def processes_of(folder: Path) -> list[int]:
-    """That run something frozen below a folder."""
-    found = []
+    """Return the ids of the processes that train in run folders below a folder."""
+    ids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().split(b"\0")
-        except OSError:  # gone since
+        except OSError:  # the process has ended
             continue
         if b"unbraid.commands.train" in words and any(word.startswith(str(folder).encode()) for word in words):
-            found.append(int(path.parent.name))
-    return found
+            ids.append(int(path.parent.name))
+    return ids
 
 
-def sweep(folder: Path, chance: random.Random) -> dict[str, int]:
-    words = ["-m", *AUTOENCODER, "trainer.max_epochs=40", "seed=range(12)", "launcher.cpu_slots=2"]
+def kill_sweep(folder: Path, jobs: int, chance: random.Random) -> dict[str, int]:
+    """Kill a sweep and its runs at random times until all are done, and compare it with a sweep that is not killed."""
+    words = ["-m", *AUTOENCODER, "trainer.max_epochs=40", f"seed=range({jobs})", "launcher.cpu_slots=2"]
     whole = finish([*words, "hydra.sweep.dir=whole"], folder)
     kills = 0
     while True:
@@ -121,11 +132,11 @@ def sweep(folder: Path, chance: random.Random) -> dict[str, int]:
             process.kill()
             process.wait()
             kills += 1
-    return {"kills_survived": kills, **judged(folder / "whole", folder / "killed")}
+    return {"kills_survived": kills, **compare_sweeps(folder / "whole", folder / "killed")}
 
 
-def judged(whole: Path, killed: Path) -> dict[str, int]:
-    """How many runs have ended as those of the undisturbed sweep, and how many were run again after they had been done."""
+def compare_sweeps(whole: Path, killed: Path) -> dict[str, int]:
+    """Count the runs with equal weights in both sweeps, the runs that are done, and the runs that were started after that."""
     names = sorted(path.parent.name for path in whole.glob("*/run.json"))
     same = [equal(*(weights(sweep / name / "checkpoints/last.ckpt") for sweep in (whole, killed))) for name in names]
     done: set[str] = set()
@@ -133,20 +144,21 @@ def judged(whole: Path, killed: Path) -> dict[str, int]:
     for line in read(killed)[1:]:
         again += line["run"] in done
         done |= {line["run"]} if line["state"] == "done" else set()
-    return {"arms_equal": sum(same), "arms_done": len(done), "rerun_arms": again}
+    return {"jobs_equal": sum(same), "jobs_done": len(done), "jobs_started_again": again}
 
 
-def run(folder: Path, chance: random.Random, rounds: int) -> dict[str, int]:
+def kill_run(folder: Path, rounds: int, chance: random.Random) -> dict[str, int]:
+    """Kill a run at a random step, resume it, and count the rounds that end with the weights of a run that is not killed."""
     finish([*UNET, "hydra.run.dir=warm", "trainer.max_epochs=1"], folder)
-    took = finish([*UNET, "hydra.run.dir=whole"], folder)
-    expected, same = weights(folder / "whole/checkpoints/last.ckpt"), 0
-    kills = 0
+    duration = finish([*UNET, "hydra.run.dir=whole"], folder)
+    expected = weights(folder / "whole/checkpoints/last.ckpt")
+    same = kills = 0
     for number in range(rounds):
         name = f"round{number}"
         process = start([*UNET, f"hydra.run.dir={name}"], folder)
         while process.poll() is None and not (folder / name / "checkpoints/last.ckpt").exists():
             time.sleep(0.05)
-        time.sleep(chance.uniform(0, 0.5 * took))
+        time.sleep(chance.uniform(0, 0.5 * duration))
         kills += process.poll() is None
         process.kill()
         process.wait()
@@ -157,20 +169,23 @@ def run(folder: Path, chance: random.Random, rounds: int) -> dict[str, int]:
 
 
 def main() -> None:
-    given = dict(word.split("=") for word in sys.argv[1:])
-    chance = random.Random(int(given.get("seed", 0)))
-    found: dict[str, Any] = {"cores": os.cpu_count(), "torch": torch.__version__}
+    """Run the parts that the command line names."""
+    arguments = DEFAULTS | dict(word.split("=", 1) for word in sys.argv[1:])
+    if unknown := arguments.keys() - DEFAULTS:
+        sys.exit(f"error: {min(unknown)}: not an argument, expected {', '.join(DEFAULTS)}")
+    chance, jobs = random.Random(int(arguments["seed"])), int(arguments["jobs"])
+    results: dict[str, Any] = {"cores": os.cpu_count(), "torch": torch.__version__}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         parts: dict[str, Callable[[], dict[str, Any]]] = {
-            "slots": lambda: slots(folder),
-            "sweep": lambda: sweep(folder, chance),
-            "run": lambda: run(folder, chance, int(given.get("rounds", 20))),
+            "slots": lambda: measure_slots(folder, jobs),
+            "sweep": lambda: kill_sweep(folder, jobs, chance),
+            "run": lambda: kill_run(folder, int(arguments["rounds"]), chance),
         }
-        for name in [given["only"]] if "only" in given else parts:
-            found |= parts[name]()
-            print("\n".join(f"{key:<20}{value}" for key, value in found.items()), flush=True)
-    print(json.dumps(found))
+        for name in arguments["only"].split(","):
+            results |= parts[name]()
+            print("\n".join(f"{key:<20}{value}" for key, value in results.items()), flush=True)
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

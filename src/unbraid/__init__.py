@@ -9,7 +9,7 @@ __all__ = ["load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`unbraid.load`, which brings torch along when it is asked for and not before."""
+    """Import `unbraid.load` at its first use, because it imports torch."""
     if name != "load":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from unbraid.inference.loading import load

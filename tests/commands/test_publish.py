@@ -102,5 +102,5 @@ def test_published_weights_that_are_damaged_are_said(cli, run, tmp_path):
     weights.write_bytes(whole)
     other = make_run(tmp_path / "other", "model=unet_small")
     shutil.copy(other / "config.yaml", run / "published")
-    with pytest.raises(InputError, match="is of another model than"):
+    with pytest.raises(InputError, match="do not fit the model"):
         unbraid.load(run / "published")

@@ -58,7 +58,7 @@ def test_an_experiment_brings_its_own_space_and_a_grid_lists_all(cli, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["model=unet"], "there is nothing to search"),
+        (["model=unet"], "overrides: "),
         (["model=unet,unet_noskips"], "model=unet_noskips: there is no such choice"),
         (["seed=0,1", "trials=0"], "trials must be at least 1, found 0"),
         (["seed=0,1", "objective=loss"], "objective=loss: expected a name that begins with train/, valid/, test/"),

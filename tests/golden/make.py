@@ -1,4 +1,4 @@
-"""Record the behaviour of whole commands, so that a change of the code that should change nothing can be checked.
+"""Record the behaviour of whole commands, to check that a change of the code does not change it.
 
 `python -m tests.golden.make` writes `values.json` and `configs/` next to this file; `git diff` shows each number that changed.
 On another processor the last digits differ: `tests/golden/test_golden.py` compares with a tolerance.
@@ -33,7 +33,9 @@ TRAINING = [
     "trainer=cpu", "trainer.max_steps=2", "data.batch_size=2", "data.chunks_per_track=1", "evaluation.clips=0",
 ]  # fmt: skip
 SONGS = [f"data.layout.{key}" for key in ("train=4", "valid=1", "test=1", "seconds=12")]
-SMALLER = {"roformer": ["data.batch_size=1", "model.separator.net.depth=1", "model.separator.chunk_seconds=2"]}  # memory
+SMALLER = {
+    "roformer": ["data.batch_size=1", "model.separator.net.depth=1", "model.separator.chunk_seconds=2"]
+}  # to use less memory
 SMALLER |= {
     "ddsp": ["data=demo_leads", "pitch=crepe_tiny"],
     "hdemucs": ["data.batch_size=1"],
@@ -62,7 +64,7 @@ def working_folder() -> Iterator[Path]:
 
 
 def run(script: str, *arguments: str) -> str:
-    """Run a script in this process and return what it prints.
+    """Run a script in this process and return its output.
 
     Raises:
         RuntimeError: the script failed.
@@ -87,8 +89,8 @@ def summary(values: np.ndarray) -> list[float]:
 
 def train(model: str, *overrides: str) -> Path:
     """Train a model for two steps in the working folder and return the folder of its run."""
-    own = next((words for name, words in SMALLER.items() if name in model), [])
-    run("train.py", f"model={model}", *TRAINING, *SONGS, *own, f"hydra.run.dir={model}", *overrides)
+    smaller = next((words for name, words in SMALLER.items() if name in model), [])
+    run("train.py", f"model={model}", *TRAINING, *SONGS, *smaller, f"hydra.run.dir={model}", *overrides)
     return Path(model)
 
 
@@ -136,8 +138,8 @@ def scores_by_protocol() -> dict[str, dict[str, float]]:
         for protocol in PROTOCOLS:
             run("scripts/evaluate.py", f"run={folder}", f"protocol={protocol}")
             (path,) = folder.glob(f"scores/{protocol}/scores.json")
-            found = json.loads(path.read_text())
-            scored[protocol] = numbers({key: found[key] for key in ("summary", "mixture", "oracle")})
+            scores = json.loads(path.read_text())
+            scored[protocol] = numbers({key: scores[key] for key in ("summary", "mixture", "oracle")})
         return scored
 
 
@@ -153,9 +155,9 @@ def resolved(experiment: str) -> str:
 
 
 def main() -> None:
-    """Write all golden files, or the values of the models that are named."""
+    """Write all golden files, or only the values of the models in the arguments."""
     named = sys.argv[1:]
-    torch.set_num_threads(1)  # the order of sums, and so the last digits, depend on the number
+    torch.set_num_threads(1)  # the number of threads changes the order of sums and the last digits
     os.environ["UNBRAID_CACHE"] = tempfile.mkdtemp()
     path = HERE / "values.json"
     values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"models": {}}

@@ -1,4 +1,4 @@
-"""The recorded behaviour is that of the code: see make.py for what is recorded and how to record it again."""
+"""Compare the behaviour of the code with recorded values. `make.py` describes the values and records them."""
 
 import json
 
@@ -7,13 +7,13 @@ import torch
 
 from tests.golden import make
 
-torch.set_num_threads(1)  # as make.py does
+torch.set_num_threads(1)  # as in make.py
 VALUES = json.loads((make.HERE / "values.json").read_text())
 QUICK = {"unet_small", "unet_noskip_small", "pca", "conv_ae"}
 
 
 def close(recorded):
-    """Return what equals the recorded numbers within the differences of processors."""
+    """Return values that are equal to all numbers within the differences between processors."""
     if isinstance(recorded, dict):
         return {name: close(value) for name, value in recorded.items()}
     return pytest.approx(recorded, rel=1e-3, abs=1e-3)

@@ -1,4 +1,4 @@
-"""A run folder's records, and that nothing outside the allowlist is ever built."""
+"""Tests of config checks, of the allowlist and of atomic JSON files."""
 
 import json
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from unbraid.runs.config import ALLOWED, check, resolve, write_json
+from unbraid.runs.allowlist import ALLOWED, resolve
+from unbraid.runs.config import build, check, own_config, write_json
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import atomic_write
 
-CHOICES = {"model": "unet", "data": "demo"}
+LAUNCHER = {"_target_": "unbraid.sweeps.launchers.Local", "gpus": [], "gpus_per_run": 1, "runs_per_gpu": 1, "fail_fast": None}
 
 
 @pytest.mark.parametrize(
@@ -19,49 +19,64 @@ CHOICES = {"model": "unet", "data": "demo"}
         "os.system", "builtins.eval", "subprocess.run", "torch.load", "torch.hub.load", "unbraid.runs.config.subprocess.run",
         "unbraid.audio.os.remove", "torch.nn.modules.module.warnings.warn", "unbraid_evil.run", "pytorch_lightning.Trainer",
         "unbraid.runs.errors", "unbraid.data.store.VERSION", "unbraid.runs.config.resolve", "unbraid.runs.config._write",
-        "unbraid.audio.write",
+        "unbraid.audio.write", "torch.nn.modules.transformer.TransformerEncoder",
         "unbraid.data.layouts.demo._render_to", "unbraid.data.layouts.demo.MUSDB18.fetch", "torch.nn.Module.load_state_dict", 5,
     ],
 )  # fmt: skip
-def test_what_the_allowlist_does_not_name_is_refused(target):
-    with pytest.raises(InputError, match="may not be built"):
+def test_classes_outside_the_allowlist_are_refused(target):
+    with pytest.raises(InputError) as raised:
         resolve(target, "model", ALLOWED)
+    assert raised.value.where == "model._target_" and raised.value.found == target
+    assert "not allowed" in raised.value.problem
 
 
 @pytest.mark.parametrize("target", ["unbraid.nets.unet.UNet", "torch.nn.L1Loss", "torch.optim.Adam"])
-def test_what_it_names_is_found(target):
+def test_classes_of_the_allowlist_are_imported(target):
     assert resolve(target, "model", ALLOWED).__name__ == target.rpartition(".")[2]
 
 
-def test_a_name_that_is_not_there_is_said():
-    with pytest.raises(InputError, match=r"model\._target_: there is no 'unbraid\.nets\.nothing\.Net'"):
+def test_a_class_that_does_not_exist_is_refused():
+    with pytest.raises(InputError) as raised:
         resolve("unbraid.nets.nothing.Net", "model")
+    assert (raised.value.where, raised.value.found) == ("model._target_", "unbraid.nets.nothing.Net")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-def test_what_is_no_finite_number_stands_nowhere_in_a_config(value):
-    """Each of a constructor's own bounds would let one of them through."""
+def test_configs_contain_only_finite_numbers(value):
+    """The bounds of a constructor would accept at least one of these values."""
 
     def schema(sampling: dict[str, Any], gains: list[float]) -> None: ...
 
-    with pytest.raises(InputError, match=f"sampling.skip_below_db: found {value}, expected a finite number"):
-        check(OmegaConf.create({"sampling": {"skip_below_db": float(value)}, "gains": [0.5]}), schema)
-    with pytest.raises(InputError, match=rf"gains\[1\]: found {value}, expected a finite number"):
-        check(OmegaConf.create({"sampling": {"skip_below_db": None}, "gains": [0.5, float(value)]}), schema)
+    for where, skip_below_db, gain in (("sampling.skip_below_db", float(value), 0.5), ("gains[1]", None, float(value))):
+        with pytest.raises(InputError) as raised:
+            check(OmegaConf.create({"sampling": {"skip_below_db": skip_below_db}, "gains": [0.5, gain]}), schema)
+        assert raised.value.where == where and str(raised.value.found) == value
 
 
-def test_json_is_whole_or_not_there_and_never_holds_nan(tmp_path):
+@pytest.mark.parametrize(
+    ("net", "where"),
+    [
+        ({"_target_": "torch.nn.Dropout", "p": 2.0}, "net: dropout"),
+        (LAUNCHER | {"cpu_slots": 0}, "net.cpu_slots"),
+    ],
+)
+def test_errors_of_constructors_name_the_key(net, where):
+    with pytest.raises(InputError) as raised:
+        build(OmegaConf.create({"net": net}).net)
+    assert raised.value.where.startswith(where)
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.touch(), lambda path: path.mkdir()])
+def test_a_path_without_a_run_is_refused(make, tmp_path):
+    make(tmp_path / "run")
+    with pytest.raises(InputError) as raised:
+        own_config(tmp_path / "run")
+    assert raised.value.where == f"run={tmp_path / 'run'}"
+
+
+def test_json_files_are_atomic_and_never_contain_nan(tmp_path):
     write_json(tmp_path / "a.json", {"x": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_a_write_that_fails_keeps_the_file_before(tmp_path):
-    path = tmp_path / "a"
-    path.write_text("before")
-    with pytest.raises(OSError, match="full"), atomic_write(path) as partial:
-        partial.write_text("half")
-        raise OSError("full")
-    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]

@@ -1,4 +1,4 @@
-"""InputError: its fields, its one line, and its way through a process boundary."""
+"""Fields and message of `InputError`."""
 
 import copy
 
@@ -16,7 +16,8 @@ from unbraid.runs.errors import InputError
             InputError("seed", "is too large", found=-1, expected="0 or more"),
             "seed: is too large, found -1, expected 0 or more",
         ),
-        (InputError("code", found=0, hint="Choose 8."), "code: found 0. Choose 8."),
+        (InputError("code", found=0, hint="choose 8."), "code: found 0. Choose 8."),
+        (InputError("a  b.wav", "no\tstream\n    in it\n"), "a  b.wav: no stream in it"),
     ],
 )
 def test_message_is_one_line_of_fields(error, line):

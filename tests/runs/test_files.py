@@ -1,4 +1,4 @@
-"""Whole or not there."""
+"""Tests of atomic writes."""
 
 import os
 from errno import EPERM
@@ -9,7 +9,7 @@ import pytest
 from unbraid.runs.files import atomic_write
 
 
-def test_a_file_is_there_when_its_block_has_ended_well(tmp_path):
+def test_a_file_appears_when_its_block_succeeds(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(ZeroDivisionError), atomic_write(path) as partial:
@@ -19,20 +19,20 @@ def test_a_file_is_there_when_its_block_has_ended_well(tmp_path):
     assert path.read_text() == "old"
     with atomic_write(path) as partial:
         partial.write_text("new")
-    assert path.read_text() == "new" and [one.name for one in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "new" and [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_new_one_replaces_nothing(tmp_path):
+def test_new_true_replaces_nothing(tmp_path):
     path = tmp_path / "a.txt"
     with atomic_write(path, new=True) as partial:
         partial.write_text("first")
     with pytest.raises(FileExistsError), atomic_write(path, new=True) as partial:
         partial.write_text("second")
-    assert path.read_text() == "first" and [one.name for one in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "first" and [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_new_one_is_made_where_there_are_no_links(tmp_path, monkeypatch):
-    """As on exFAT."""
+def test_new_true_works_without_hard_links(tmp_path, monkeypatch):
+    """The file system exFAT has no hard links."""
 
     def no_links(self, target):
         raise PermissionError(EPERM, "Operation not permitted", str(self))
@@ -46,11 +46,11 @@ def test_a_new_one_is_made_where_there_are_no_links(tmp_path, monkeypatch):
     assert path.read_text() == "first" and caught.value.filename == str(path)
 
 
-def test_the_disk_has_it_before_its_name_is_changed(tmp_path, monkeypatch):
-    """A power cut may come at any moment: first the bytes, then the name."""
-    seen = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append(str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+def test_data_are_synced_before_the_rename(tmp_path, monkeypatch):
+    """After a power cut the file is either the old or the new one."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink())))
     with atomic_write(tmp_path / "a.txt") as partial:
         partial.write_text("new")
-        assert seen == []
-    assert seen == [str(partial), str(tmp_path)]
+        assert synced == []
+    assert synced == [str(partial), str(tmp_path)]

@@ -1,4 +1,4 @@
-"""What a run folder says of itself."""
+"""Tests of the records of a run folder and of its lock."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def run_of(folder, overrides=(), **config):
     return Run(folder, OmegaConf.create({"seed": 3} | config), list(overrides), CHOICES)
 
 
-def test_a_run_folder_says_what_is_run_and_how_far_it_is(tmp_path):
+def test_a_run_folder_holds_config_and_state(tmp_path):
     run = run_of(tmp_path / "run", ["seed=3"], twice="${seed}")
     run.freeze()
     assert OmegaConf.load(run.folder / "config.yaml") == {"seed": 3, "twice": 3}
@@ -38,18 +38,17 @@ def test_a_run_folder_says_what_is_run_and_how_far_it_is(tmp_path):
 def test_a_run_is_never_overwritten(tmp_path):
     run = run_of(tmp_path)
     run.freeze()
-    with pytest.raises(InputError, match="holds a run already"):
+    with pytest.raises(InputError) as of_another_config:
         run_of(tmp_path, seed=4).freeze()
     run.mark("done")
-    with pytest.raises(InputError, match="holds a run already"):
+    with pytest.raises(InputError) as of_an_ended_run:
         run.freeze()
+    assert of_another_config.value.where == of_an_ended_run.value.where == str(tmp_path)
 
 
-def test_a_run_that_did_not_end_goes_on_under_its_first_records(tmp_path):
+def test_an_unfinished_run_keeps_its_first_record(tmp_path):
     run_of(tmp_path, ["seed=3"]).freeze()
     again = run_of(tmp_path, ["other=words"], root="elsewhere")
-    with pytest.raises(InputError, match="holds a run already"):
-        run_of(tmp_path, other=1).freeze()
     again.freeze()
     assert read_record(tmp_path)["overrides"] == ["seed=3"] and OmegaConf.load(tmp_path / "config.yaml").root == "elsewhere"
 
@@ -61,10 +60,10 @@ def test_each_session_of_a_run_is_recorded(tmp_path):
         with run.held():
             run.mark("interrupted")
     assert len(run.record["earlier"]) == 1 and set(run.record["earlier"][0]) >= {"commit", "code", "versions", "host"}
-    run.mark("failed", "a sentence")
-    assert read_record(tmp_path)["error"] == "a sentence"
+    run.mark("failed", "a sentence", gpu_fault=True)
+    assert read_record(tmp_path)["error"] == "a sentence" and read_record(tmp_path)["gpu_fault"]
     run.mark("running")
-    assert "error" not in read_record(tmp_path)
+    assert not {"error", "gpu_fault"} & read_record(tmp_path).keys()
 
 
 HOLD = """
@@ -77,14 +76,14 @@ with Run.frozen(Path(sys.argv[1])).held():
 """
 
 
-def test_one_process_at_a_time_until_it_is_killed(tmp_path):
+def test_one_process_trains_until_it_is_killed(tmp_path):
     run = run_of(tmp_path)
     run.freeze()
     assert not is_held(tmp_path)
     with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         assert is_held(tmp_path)
-        with pytest.raises(BusyError, match="another process is at this run"), run.held():
+        with pytest.raises(BusyError), run.held():
             pass
         other.kill()
     assert not is_held(tmp_path)
@@ -93,8 +92,8 @@ def test_one_process_at_a_time_until_it_is_killed(tmp_path):
         assert not (tmp_path / ".partial-1-run.json").exists()
 
 
-def test_who_asks_whether_a_run_is_held_stands_in_nobodys_way(tmp_path):
-    """To ask is to have the lock for a moment, here a long one."""
+def test_training_waits_for_a_lock_of_is_held(tmp_path):
+    """`is_held` takes the lock for a moment. Here another process holds it for 0.2 s."""
     run = run_of(tmp_path)
     run.freeze()
     with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -104,28 +103,29 @@ def test_who_asks_whether_a_run_is_held_stands_in_nobodys_way(tmp_path):
             pass
 
 
-def test_what_another_process_has_done_meanwhile_is_not_done_again(tmp_path):
+def test_a_run_that_another_process_finished_is_refused(tmp_path):
     run = run_of(tmp_path)
     run.freeze()
     Run.frozen(tmp_path).mark("done")
-    with pytest.raises(BusyError, match="has done this run meanwhile"), run.held():
+    with pytest.raises(BusyError), run.held():
         pass
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"state": "done"}'])
-def test_what_is_no_record_is_said(tmp_path, text):
+def test_a_damaged_record_is_refused(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError) as raised:
         read_record(tmp_path)
     assert raised.value.where.startswith(str(tmp_path / "run.json"))
 
 
-def test_a_folder_without_a_run_is_said(tmp_path):
-    with pytest.raises(InputError, match=r"has no run\.json, expected the folder of a run"):
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError) as raised:
         Run.frozen(tmp_path)
+    assert raised.value.where == str(tmp_path)
 
 
-def test_how_a_run_is_started_is_not_what_it_is():
+def test_launch_options_do_not_change_the_identity():
     words = ["seed=1", "launcher=local", "launcher.gpus=[0]", "+plan=true", "resume=never", "resumed=1", "~launcher"]
     assert run_overrides(words) == ["seed=1", "resumed=1"]
     started = {"launcher": {}, "plan": True, "resume": "never"}

@@ -1,4 +1,4 @@
-"""Hostile inputs run in a child process whose memory and time are limited, so that a failure cannot harm the machine."""
+"""Fixture that runs hostile inputs in a child process with limited memory and time, so that the machine is safe."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""The app: other users of the machine, uploads that never end, more songs than the queue holds, signals, malformed headers."""
+"""Tests of attacks on the app: other users, endless uploads, too many songs, signals, malformed headers."""
 
 import http.client
 import multiprocessing
@@ -30,7 +30,7 @@ def server(tmp_path):
 
 
 class Upload:
-    """A POST whose body comes in the pieces that the test sends, of a length that is announced as 1000 bytes."""
+    """Send a POST request of 1000 bytes, whose body the test sends in parts."""
 
     def __init__(self, address, cookie_value=None):
         self.connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=20)
@@ -125,7 +125,7 @@ def test_more_songs_than_the_queue_holds_are_refused(server):
     assert Upload(address).status() == 503
     first.connection.close()
     uploads_of(songs, 1)
-    assert ask(address, "POST", "/songs?name=empty.wav", b"")[0] == 400  # taken, and found to be empty
+    assert ask(address, "POST", "/songs?name=empty.wav", b"")[0] == 400  # accepted, and then refused as empty
     second.connection.close()
     uploads_of(songs, 0)
 
@@ -139,7 +139,7 @@ def test_uploads_that_take_too_long_are_ended(server, monkeypatch, kind):
     address, songs = server
     if kind == "slow in chunks":
         pieces = (time.sleep(0.05) or b"0" for _ in range(1000))
-        with suppress(OSError):  # the answer comes while the client still sends
+        with suppress(OSError):  # the server replies while the client still sends
             assert ask(address, "POST", "/songs?name=a.wav", pieces)[0] == 408
         assert next(pieces, None) is not None
     else:
@@ -188,7 +188,7 @@ def serve(pipe, folder):
 
 @pytest.mark.parametrize("kind", ["silent", "slow"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_end_it_during_an_upload_and_delete_all(tmp_path, number, kind):
+def test_signals_end_the_app_and_delete_uploads(tmp_path, number, kind):
     (tmp_path / "tmp").mkdir()
     fork = multiprocessing.get_context("fork")
     read, write = os.pipe()

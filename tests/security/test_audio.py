@@ -1,4 +1,4 @@
-"""Audio files whose headers lie, and small files that contain days of silence."""
+"""Tests of audio files with wrong lengths in their headers, and of small files with days of silence."""
 
 import subprocess
 from pathlib import Path
@@ -19,7 +19,7 @@ from unbraid.runs.errors import InputError
 
 
 class Recorded(BufferPool):
-    """Notes the memory that is taken."""
+    """Record the allocated memory."""
 
     def __init__(self):
         super().__init__(0)
@@ -31,7 +31,7 @@ class Recorded(BufferPool):
 
 
 def lying_flac(path: Path, rate: int, channels: int) -> Path:
-    """A FLAC file of a tenth of a second whose header states 2**36 - 1 samples."""
+    """Return a FLAC file of 0.1 s whose header states 2**36 - 1 samples."""
     soundfile.write(path, np.zeros((rate // 10, channels)), rate)
     data = bytearray(path.read_bytes())
     data[21] |= 15
@@ -41,7 +41,7 @@ def lying_flac(path: Path, rate: int, channels: int) -> Path:
 
 
 def lying_mp3(path: Path) -> Path:
-    """An mp3 file of a second whose Xing header states 2**31 frames."""
+    """Return an mp3 file of 1 s whose Xing header states 2**31 frames."""
     command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-id3v2_version", "0", str(path)]
     subprocess.run(command, check=True)
     data = bytearray(path.read_bytes())
@@ -52,7 +52,7 @@ def lying_mp3(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["mono flac", "fast flac", "mp3"])
-def test_memory_is_not_taken_for_a_header_that_lies(tmp_path, kind):
+def test_wrong_headers_do_not_allocate_memory(tmp_path, kind):
     path = {
         "mono flac": lambda: lying_flac(tmp_path / "x.flac", 44_100, 1),
         "fast flac": lambda: lying_flac(tmp_path / "x.flac", 192_000, 2),
@@ -90,7 +90,7 @@ def test_a_limit_that_is_not_a_duration_is_refused(tmp_path, monkeypatch, hours)
     assert error.value.where == HOURS_VARIABLE and error.value.found == repr(hours)
 
 
-def test_separate_refuses_them_in_one_line(cli, tmp_path, monkeypatch):
+def test_separate_prints_one_line(cli, tmp_path, monkeypatch):
     run = make_run(tmp_path / "run", "model=unet_small")
     (tmp_path / "noise.raw").write_bytes(np.random.default_rng(0).bytes(50_000))
     (tmp_path / "empty.raw").write_bytes(b"")
@@ -104,7 +104,7 @@ def test_separate_refuses_them_in_one_line(cli, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["mixture", "vocals-estimate", "vocals-target"])
-def test_a_long_file_of_a_run_is_not_heard_in_a_report(tmp_path, monkeypatch, name):
+def test_a_report_skips_long_files(tmp_path, monkeypatch, name):
     run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0])
     folder = leave_audio(run, "song 0")
     monkeypatch.setattr(listening, "MOST_SAMPLES", 100_000)

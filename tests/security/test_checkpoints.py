@@ -1,4 +1,4 @@
-"""Files of weights that claim sizes which they do not have: refused before torch reads them, in little memory and time."""
+"""Tests of weight files with wrong sizes. They are refused before torch reads them, with little memory and time."""
 
 import io
 import json
@@ -34,19 +34,19 @@ def text(value):
 
 
 def tensor(elements, sizes, strides, offset=0):
-    """The operations that make a tensor of the storage 0."""
+    """Return the pickle operations that make a tensor of storage 0."""
     storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + number(elements) + b"tQ"
     shape, steps = (b"(" + b"".join(map(number, numbers)) + b"t" for numbers in (sizes, strides))
     return REBUILD + b"(" + storage + number(offset) + shape + steps + b"\x89" + MAP + b")RtR"
 
 
 def state(value):
-    """A checkpoint whose only tensor is `value`."""
+    """Write a checkpoint whose only tensor is `value`."""
     return b"}" + text("state_dict") + b"}" + text("x") + value + b"ss"
 
 
 def shared_tuples(levels):
-    """A tuple of two that are the same, and so on: 2**levels values."""
+    """Return a pair of the same pair, and so on, with 2**levels values."""
     return b")" + b"q\x00h\x00\x86" * levels
 
 
@@ -113,7 +113,7 @@ def test_storages_larger_than_an_old_file_are_refused(tmp_path):
 
 
 def zips(folder):
-    """Zip files that are larger, or other, than they seem."""
+    """Return zip archives with misleading sizes or entries."""
     good = entries(state(tensor(1, [1], [1])))
     yield archive(good | {"a/data/1": b"\0" * (64 << 20)}, folder / "deflated.ckpt", zipfile.ZIP_DEFLATED)
     yield archive(good | {"a/data.pkl": b"\0" * (20 << 20)}, folder / "large pickle.ckpt")
@@ -135,7 +135,7 @@ def zips(folder):
     yield folder / "overlap.ckpt"
 
 
-def test_zips_that_are_not_what_they_seem_are_refused(tmp_path):
+def test_misleading_zip_archives_are_refused(tmp_path):
     for path in zips(tmp_path):
         with pytest.raises(InputError):
             check_torch_file(path)
@@ -143,7 +143,7 @@ def test_zips_that_are_not_what_they_seem_are_refused(tmp_path):
     check_torch_file(tmp_path / "whole.ckpt")
 
 
-def test_what_torch_writes_passes(tmp_path):
+def test_files_of_torch_pass(tmp_path):
     net = torch.nn.LSTM(3, 4, 2)
     optimizer = torch.optim.Adam(net.parameters())
     net(torch.ones(1, 3))[0].sum().backward()

@@ -1,4 +1,4 @@
-"""Files that describe a run, a sweep or a data set, and would take memory or time, or end in a traceback."""
+"""Tests of files of runs, sweeps and data sets that use much memory or time, or cause a traceback."""
 
 import json
 import os
@@ -15,8 +15,9 @@ from unbraid.reports.variants import read, runs_of, variants_of
 from unbraid.runs.config import config_tree, read_config
 from unbraid.runs.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_YAML_BYTES, read_json, read_yaml
 from unbraid.runs.errors import InputError
-from unbraid.runs.metrics import epochs
-from unbraid.runs.records import read_record, unfinished
+from unbraid.runs.metrics_reader import epochs
+from unbraid.runs.records import read_record
+from unbraid.runs.resume import unfinished
 from unbraid.runs.scores import read_scores
 from unbraid.scoring.track_records import read_track
 from unbraid.sweeps import ledger
@@ -65,7 +66,7 @@ HOSTILE_JSON = {
     "an end": b'{"a": ',
     "nothing": b"",
 }
-# Values that are JSON and not what is expected: of run.json, scores.json and the first line of a ledger.
+# Valid JSON that is not a valid run.json, scores.json or first line of a ledger.
 STRANGE = [b"3", b"null", b"[]", b'{"state": 1}', b'"text"']
 RECORD = b'{"identity": "i", "overrides": %b, "choices": %b, "state": %b}'
 
@@ -75,7 +76,7 @@ def test_hostile_yaml_is_one_error(tmp_path, name):
     path = tmp_path / "config.yaml"
     path.write_bytes(HOSTILE_YAML[name])
     readers = [read_yaml, config_tree, read_config]
-    if name not in ("infinity", "an overflow", "not a number"):  # data sets may hold them
+    if name not in ("infinity", "an overflow", "not a number"):  # data sets may contain them
         readers.append(read_metadata)
     for reader in readers:
         with pytest.raises(InputError) as raised:
@@ -100,7 +101,7 @@ def test_hostile_json_is_one_error(tmp_path, name):
 
 
 def test_hostile_files_take_little_memory_and_time(limited, tmp_path):
-    """As many small values as fit are the worst for memory."""
+    """Many small values need the most memory."""
     files = {f"{number}.yaml": data for number, data in enumerate(HOSTILE_YAML.values())}
     files |= {f"{number}.json": data for number, data in enumerate(HOSTILE_JSON.values())}
     files |= {"small.json": b"[" + b"[]," * (MAX_JSON_BYTES // 3 - 1) + b"1]", "small.yaml": b"[" + b"a," * 100_000 + b"a]"}
@@ -150,7 +151,7 @@ def test_only_regular_files_are_opened(tmp_path, kind):
 @pytest.mark.parametrize(
     "line", [*HOSTILE_JSON.values(), *STRANGE, b'{"run": [], "state": {}}', b'{"run": "1", "state": null}']
 )
-def test_a_bad_line_of_a_ledger_stops_nothing(tmp_path, line):
+def test_damaged_lines_of_a_ledger_are_skipped(tmp_path, line):
     if len(line) > 1_000_000:
         line = line[:1_000_000]
     first, good = b'{"version": 1, "sweep": "s"}', b'{"run": "0-a", "state": "done"}'
@@ -167,7 +168,7 @@ def test_a_bad_line_of_a_ledger_stops_nothing(tmp_path, line):
         RECORD % (b"[]", b'{"model": {}}', b'"done"'), RECORD % (b"[]", b"{}", b"{}"),
     ],
 )  # fmt: skip
-def test_a_bad_record_does_not_stop_the_search_for_a_run(tmp_path, text):
+def test_resuming_skips_damaged_records(tmp_path, text):
     (tmp_path / "run.json").write_bytes(text)
     assert unfinished([tmp_path / "run.json"], "i") == []
     with pytest.raises(InputError):
@@ -184,7 +185,7 @@ SCORES = [
 
 
 @pytest.mark.parametrize(("key", "value"), SCORES)
-def test_bad_scores_are_one_run_without_scores(tmp_path, key, value):
+def test_damaged_scores_exclude_only_their_run(tmp_path, key, value):
     leave_run(tmp_path, 0, "a", 0, [1.0])
     path = leave_run(tmp_path, 1, "b", 0, [2.0]) / "scores.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value if key != "mixture" else 3}))
@@ -192,7 +193,7 @@ def test_bad_scores_are_one_run_without_scores(tmp_path, key, value):
     assert not bad.runs and bad.without[0].missing.startswith(f"scores.json, {key}")
 
 
-def test_scores_need_not_name_the_rest(tmp_path):
+def test_scores_without_a_residual_are_valid(tmp_path):
     run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0])
     leave_audio(run, "song 0")
     scores = json.loads((run / "scores.json").read_text())
@@ -226,7 +227,7 @@ EPOCHS = [
 
 @pytest.mark.parametrize("rows", EPOCHS)
 @pytest.mark.parametrize("columns", ["epoch,step,seconds,valid/loss", "epoch", "", "\ufeffepoch,step,seconds,valid/loss"])
-def test_a_damaged_table_of_epochs_stops_no_sweep(tmp_path, rows, columns):
+def test_progress_accepts_damaged_metrics(tmp_path, rows, columns):
     run = leave_run(tmp_path, 0, "a", 0, [1.0])
     (run / "metrics.csv").write_text(f"{columns}\n{rows}\n", encoding="utf-8", errors="surrogateescape")
     config = OmegaConf.create({"trainer": {"max_epochs": 2, "max_steps": -1}})
@@ -235,7 +236,7 @@ def test_a_damaged_table_of_epochs_stops_no_sweep(tmp_path, rows, columns):
 
 
 @pytest.mark.parametrize("protocol", [{"tracks": []}, {"tracks": {}}, {"tracks": 3}, [], None])
-def test_damaged_scores_stop_no_sweep(tmp_path, protocol):
+def test_progress_accepts_damaged_scores(tmp_path, protocol):
     path = leave_run(tmp_path, 0, "a", 0, [1.0]) / "scores.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"protocol": protocol}))
     assert main_score(path.parent) == {}

@@ -1,4 +1,4 @@
-"""Runs that somebody else has made say neither where is written nor which folders are read."""
+"""Tests that untrusted runs choose neither the folders that are written nor the folders that are read."""
 
 from types import SimpleNamespace
 
@@ -26,7 +26,7 @@ def _nothing_is_known(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def test_where_is_written_comes_from_the_user():
+def test_output_folders_come_from_the_user():
     remember(["/theirs/data"])
     taken = take_data(OmegaConf.create(MINE), data(), [])
     assert (taken.root, taken.cache_dir, taken.download) == ("/theirs/data", "/mine", False)
@@ -45,7 +45,7 @@ def test_a_root_that_only_the_run_names_is_typed_once(root):
 
 
 @pytest.mark.parametrize("value", ["/home/music", ["ok", "../x"], {"a": ["~/b"]}])
-def test_options_of_a_layout_do_not_lead_out_of_the_root(value):
+def test_layout_options_stay_in_the_root(value):
     remember(["/theirs/data"])
     with pytest.raises(InputError) as raised:
         take_data(OmegaConf.create(MINE), data(layout={"_target_": "x", "train": value}), [])
@@ -54,14 +54,14 @@ def test_options_of_a_layout_do_not_lead_out_of_the_root(value):
 
 
 @pytest.mark.parametrize("own", [3, None, ["a"]])
-def test_data_that_is_none_is_one_error(own):
+def test_invalid_data_is_one_error(own):
     with pytest.raises(InputError) as raised:
         take_data(OmegaConf.create(MINE), OmegaConf.create({"data": own}).data, [])
     assert raised.value.where == "data"
 
 
 @pytest.mark.parametrize("text", ["", "3\n", "[" * 100_000, "\xff\n"])
-def test_damaged_lines_of_known_roots_are_passed_over(tmp_path, text):
+def test_damaged_lines_of_known_roots_are_skipped(tmp_path, text):
     path = tmp_path / "state/unbraid/roots.jsonl"
     path.parent.mkdir(parents=True)
     path.write_text(f'{text}\n"/known"\n', encoding="latin-1")
@@ -69,7 +69,7 @@ def test_damaged_lines_of_known_roots_are_passed_over(tmp_path, text):
 
 
 @pytest.mark.parametrize("changes", [["data=demo"], ["data=demo_leads", "targets=reed"], ["data=musdb"]])
-def test_evaluating_a_run_writes_nothing_where_it_says(cli, tmp_path, changes):
+def test_evaluation_ignores_folders_of_the_run(cli, tmp_path, changes):
     victim = tmp_path / "victim"
     victim.mkdir()
     words = [f"data.root={victim / 'songs'}", f"data.cache_dir={victim / 'cache'}", "data.download=true"]
@@ -92,7 +92,7 @@ def test_targets_of_a_config_are_names_of_files(name):
 
 
 def resumed(folder, path):
-    """Return the state of a `ModelCheckpoint` as a run goes on with it whose checkpoint names a path of a stranger."""
+    """Return the state of a `ModelCheckpoint` after a run is resumed from a checkpoint with an untrusted path."""
     callback = ModelCheckpoint(folder)
     names = ("best_model_path", "kth_best_model_path", "last_model_path")
     state = dict.fromkeys(names, path) | {"dirpath": "/theirs", "best_k_models": {path: 1.0}, "current_score": 1.0}
@@ -106,7 +106,7 @@ def resumed(folder, path):
     "path", ["/theirs/../../victim", "/theirs/x/../../../victim", "/victim", "../victim", "victim", "file:/victim"]
 )
 def test_checkpoints_of_a_run_name_no_files_elsewhere(tmp_path, path):
-    assert {*resumed(tmp_path, path)} == {str(tmp_path / "victim")}  # Lightning deletes these
+    assert {*resumed(tmp_path, path)} == {str(tmp_path / "victim")}  # Lightning deletes these files
 
 
 @pytest.mark.parametrize("path", ["/theirs/..", "..", "/theirs/.hidden"])

@@ -1,4 +1,4 @@
-"""Locks of GPUs on a machine that several users share: other users, races, links, pipes, and folders of hostile owners."""
+"""Tests of GPU locks on a shared machine: other users, races, links, pipes, and folders of hostile owners."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ LOCK = "gpu-0-0.lock"
 
 @pytest.fixture
 def locks(monkeypatch):
-    """The folder of the locks, below a sticky one that all users may enter, as the temporary folder is."""
+    """Return the folder of the locks, in a sticky folder for all users, such as the temporary folder."""
     with tempfile.TemporaryDirectory(prefix="unbraid-locks-") as folder:
         Path(folder).chmod(0o1777)
         monkeypatch.setenv("UNBRAID_LOCKS", f"{folder}/unbraid-devices")
@@ -29,7 +29,7 @@ def locks(monkeypatch):
 
 @pytest.fixture
 def two_users():
-    """User ids of two real users that are made for the test."""
+    """Make two users for the test and return their ids."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to make users")
     names = [f"unbraid-{os.getpid()}-{letter}" for letter in "ab"]
@@ -43,7 +43,7 @@ def two_users():
 
 
 def take(pipe, uid, umask, gpus):
-    """Take GPUs as a user when the pipe says so, and hold them until it says so again."""
+    """Take GPUs as a user after one message on the pipe, and hold them until the next message."""
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)
@@ -54,7 +54,7 @@ def take(pipe, uid, umask, gpus):
 
 
 class Taker:
-    """A forked process, since another user may not be able to read the project."""
+    """Start a forked process, because another user may not have permission to read the project."""
 
     def __init__(self, uid, umask=0o022, gpus=1):
         fork = multiprocessing.get_context("fork")
@@ -114,7 +114,7 @@ def test_racing_users_take_each_gpu_once(two_users, locks):
 
 
 def test_a_lock_of_mode_0644_is_shared(two_users, locks):
-    """Versions up to 0.1 have made such files."""
+    """Versions up to 0.1 made such files."""
     locks.mkdir()
     locks.chmod(0o1777)
     (locks / LOCK).touch(0o644)

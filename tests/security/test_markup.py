@@ -1,4 +1,4 @@
-"""Pages with hostile names, in Chromium: no request leaves them, no script of a name is run, and they still work."""
+"""Tests of pages with hostile names in Chromium: they send zero requests, run no script in a name, and still work."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ NAMES = [
 
 @contextmanager
 def elsewhere():
-    """A server on this machine and the paths that were requested from it."""
+    """Start a server on this machine and record the requested paths."""
     found = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -78,7 +78,7 @@ def page(browser):
 
 
 def hostile(sweep, names):
-    """The report of a sweep with each name as target, measure, track and arm, put in after reading, which may refuse some."""
+    """Return a report with each name as target, measure, track and variant, set after the check of the files."""
     first = names[2]
 
     def scores(run):
@@ -95,11 +95,11 @@ def hostile(sweep, names):
         return replace(run, scores=scores(run), words=(f"model={first}", first), config=config)
 
     read = variants_of(runs_of(sweep))
-    arms = [replace(arm, name=name, runs=[*map(renamed, arm.runs[:1])]) for name, arm in zip(names, read, strict=True)]
-    return Report(first, arms, arms[0], tables(arms))
+    variants = [replace(old, name=name, runs=[*map(renamed, old.runs[:1])]) for name, old in zip(names, read, strict=True)]
+    return Report(first, variants, variants[0], tables(variants))
 
 
-def test_hostile_names_in_a_report_are_shown_and_do_nothing(sweep, page, tmp_path):
+def test_hostile_names_are_displayed_as_text(sweep, page, tmp_path):
     with elsewhere() as (address, requested):
         names = [name.replace(MINE, address) for name in NAMES]
         write(hostile(sweep, names), tmp_path / "report", songs=0)
@@ -137,7 +137,7 @@ MARKUP = (
 
 
 @pytest.mark.parametrize("name", ["index.html", "listen.html"])
-def test_the_policy_holds_where_escaping_has_failed(report, page, tmp_path, name):
+def test_the_policy_blocks_unescaped_names(report, page, tmp_path, name):
     with elsewhere() as (address, requested):
         for path in report.iterdir():
             if path.is_file():
@@ -158,7 +158,7 @@ FILES = ["a#b?c%41", "%2e%2e%2f", "?x", "#x", "a b&c=d+e;f", "é'\"<i>"]
 TARGETS = ["__proto__", "constructor", "<img src=x>", "a", "b", "c"]
 
 
-def test_files_and_targets_of_any_name_are_played_and_shown(report, page, tmp_path):
+def test_files_of_any_name_are_played(report, page, tmp_path):
     shutil.copytree(report, tmp_path / "report")
     script, before = tmp_path / "report/listen-data.js", "1-song_0"
     for name, target in zip(FILES, TARGETS, strict=True):
@@ -180,7 +180,7 @@ def test_files_and_targets_of_any_name_are_played_and_shown(report, page, tmp_pa
 
 
 def test_a_song_without_targets_is_shown(report, page, tmp_path):
-    """The only target may be the one that the protocol calls the rest."""
+    """The only target can be the residual of the protocol."""
     shutil.copytree(report, tmp_path / "report")
     script = tmp_path / "report/listen-data.js"
     start, value = script.read_text().split("JSON.parse(")

@@ -1,4 +1,4 @@
-"""Files that translate names: patterns that would take for ever, and values that look something up."""
+"""Tests of files that translate names: slow patterns, and values that read environment variables."""
 
 import os
 
@@ -28,7 +28,7 @@ for word in sys.argv[2:]:
 
 
 def test_hostile_patterns_and_files_take_little_time(limited, tmp_path):
-    """A pattern takes no longer than names are long, and nobody waits at a pipe."""
+    """The time of a pattern is linear in the length of the names, and a pipe does not block."""
     torch.save({"a" * 4000 + "b": torch.ones(1), "a." * 400 + "b": torch.ones(1)}, tmp_path / "theirs.pth")
     patterns = ["*" * 20 + "Z", "*a" * 30 + "Z", "*." * 30 + "*Z", "a*" * 100 + "c", "*" * 900 + "Z", "*aa*aa*aa*aa*a*a*a*Z"]
     os.mkfifo(tmp_path / "pipe.yaml")
@@ -51,7 +51,7 @@ def test_hostile_patterns_and_files_take_little_time(limited, tmp_path):
         ("a*b", "a1bb", "x.1b"),
     ],
 )
-def test_a_star_stands_for_letters_between_dots(tmp_path, pattern, name, called):
+def test_a_star_matches_text_between_dots(tmp_path, pattern, name, called):
     torch.save({name: torch.ones(1)}, tmp_path / "theirs.pth")
     translation = Translation("config.yaml", "theirs.pth", {pattern: "x.*"})
     if called is None:
@@ -98,7 +98,7 @@ DOUBLED = "".join(f"a{n}: ${{a{n - 1}}}${{a{n - 1}}}\n" for n in range(1, 60))
     ],
     ids=["resolver", "escaped", "nested", "in a list", "doubling", "alias"],
 )
-def test_names_files_look_nothing_up(tmp_path, text):
+def test_names_files_are_not_interpolated(tmp_path, text):
     (tmp_path / "names.yaml").write_text(text)
     with pytest.raises(InputError) as error:
         read_translation(tmp_path / "names.yaml")

@@ -1,4 +1,4 @@
-"""ONNX files whose graphs repeat themselves, or claim tensors that they do not have."""
+"""Tests of ONNX files with loops in their graph or with wrong sizes of tensors."""
 
 import json
 
@@ -100,7 +100,7 @@ def plain():
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_graphs_that_are_more_than_a_list_are_refused(tmp_path, make):
+def test_graphs_with_subgraphs_are_refused(tmp_path, make):
     (tmp_path / "x.onnx").write_bytes(make().SerializeToString())
     with pytest.raises(InputError) as error:
         check_graph(tmp_path / "x.onnx")
@@ -120,7 +120,7 @@ def test_graphs_that_are_more_than_a_list_are_refused(tmp_path, make):
     ],
     ids=["merged", "long number", "cut off", "empty", "endless number", "groups", "many fields"],
 )
-def test_files_that_readers_take_in_two_ways_are_refused(tmp_path, content):
+def test_ambiguous_files_are_refused(tmp_path, content):
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(InputError):
         check_graph(tmp_path / "x.onnx")

@@ -1,4 +1,4 @@
-"""Names and links in a run, in its scores or in a sweep that would lead out of it."""
+"""Tests of names and links in runs, scores and sweeps that lead out of their folder."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def test_two_names_never_share_a_file():
 
 @pytest.mark.parametrize("name", OUTSIDE)
 @pytest.mark.parametrize("what", ["target", "track"])
-def test_scores_with_such_names_are_left_out_of_a_report(tmp_path, name, what):
+def test_a_report_skips_scores_with_such_names(tmp_path, name, what):
     leave_run(tmp_path, 0, "a", 0, [1.0])
     targets = (name,) if what == "target" else ("vocals",)
     path = leave_run(tmp_path, 1, "b", 0, [1.0], targets=targets) / "scores.json"
@@ -50,7 +50,7 @@ def test_scores_with_such_names_are_left_out_of_a_report(tmp_path, name, what):
     assert good.runs and not bad.runs and "scores.json" in bad.without[0].missing
 
 
-def test_two_such_targets_are_two_files_in_the_report(tmp_path):
+def test_two_such_targets_get_two_files(tmp_path):
     run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0], targets=("a*b", "a?b"))
     leave_audio(run, "song 0", targets=("a*b", "a?b"))
     players = heard(variants_of(runs_of(tmp_path / "sweep")))
@@ -60,7 +60,7 @@ def test_two_such_targets_are_two_files_in_the_report(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["audio", "audio/song 0", "audio/song 0/vocals-estimate.flac"])
-def test_links_out_of_a_run_are_not_heard(tmp_path, place):
+def test_a_report_skips_links_out_of_a_run(tmp_path, place):
     private = leave_audio(tmp_path / "private", "song 0")
     run = leave_run(tmp_path / "sweep", 0, "a", 0, [1.0])
     (run / place).parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def test_scores_are_not_written_through_links(tmp_path, place):
         record_path(tmp_path / "run/scores", "estimate", "song")
 
 
-def test_a_link_that_waits_for_a_file_is_not_followed(tmp_path):
+def test_a_link_to_a_missing_file_is_not_followed(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     (tmp_path / f".partial-{os.getpid()}-scores.json").symlink_to(tmp_path / "mine.txt")
     with atomic_write(tmp_path / "scores.json") as partial:
@@ -147,7 +147,7 @@ def test_files_that_a_run_appends_to_are_its_own(tmp_path, monkeypatch, kind):
 
 
 @pytest.mark.parametrize("target", ["nothing", "ledger.jsonl", "/nowhere/nothing"])
-def test_a_ledger_is_not_begun_through_a_link(tmp_path, target):
+def test_a_ledger_is_not_made_through_a_link(tmp_path, target):
     (tmp_path / "ledger.jsonl").symlink_to(target)
     with pytest.raises((InputError, OSError)):
         Ledger(tmp_path, "s").open()

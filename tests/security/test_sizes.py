@@ -1,4 +1,4 @@
-"""Configs that describe models of absurd sizes are refused before memory is taken, of runs and for a new training."""
+"""Tests of configs with huge models: they are refused before memory is allocated."""
 
 import json
 from functools import partial
@@ -16,7 +16,7 @@ from unbraid.runs import weights
 from unbraid.runs.errors import InputError
 from unbraid.runs.weights import SPARE, limited_size
 
-PARTS = 100  # in place of the limit, for speed
+PARTS = 100  # instead of the real limit, to save time
 NET = "model.separator.net"
 HOSTILE = [
     {f"{NET}.channels": [200_000] * 6},
@@ -70,7 +70,7 @@ def test_runs_of_absurd_sizes_are_refused(limited, tmp_path):
         lambda: [torch.empty(1 << 26) for _ in range(100)],
     ],
 )
-def test_memory_is_counted_before_it_is_taken(make):
+def test_memory_is_counted_before_its_allocation(make):
     with pytest.raises(InputError) as error, limited_size("model", 1 << 20):
         make()
     assert error.value.where == "model" and error.value.expected
@@ -88,7 +88,7 @@ def test_parts_of_a_model_are_counted(make, monkeypatch):
     monkeypatch.setattr(weights, "MOST_PARTS", PARTS)
     with pytest.raises(InputError), limited_size("model", SPARE):
         make()
-    nn.LSTM(1, 1)  # counted no more
+    nn.LSTM(1, 1)  # not counted
 
 
 @pytest.mark.parametrize("name", ["Transformer", "TransformerEncoder", "modules.transformer.TransformerDecoder"])
@@ -172,7 +172,7 @@ def test_a_run_whose_shapes_differ_names_the_tensor(tmp_path):
     assert error.value.where.endswith("best.ckpt") and "[" in error.value.found and "[" in error.value.expected
 
 
-def test_counting_leaves_weights_as_they_are():
+def test_counting_does_not_change_weights():
     made = []
     for limit in (None, 1 << 30):
         torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""Text of runs and songs in terminals, spreadsheets and Markdown: escape sequences, formulas, HTML, links, front matter."""
+"""Tests of hostile text in terminals, spreadsheets and Markdown: escape sequences, formulas, HTML, links, front matter."""
 
 import csv
 import io
@@ -68,7 +68,7 @@ def table(name):
 
 
 @pytest.mark.parametrize("text", TERMINAL)
-def test_nothing_that_a_terminal_acts_on_is_printed(text, capsys):
+def test_terminal_control_characters_are_not_printed(text, capsys):
     echo(text, f"song {text}", sep="/", file=sys.stderr)
     echo(as_text([table(text)]))
     out, err = capsys.readouterr()
@@ -77,7 +77,7 @@ def test_nothing_that_a_terminal_acts_on_is_printed(text, capsys):
 
 
 @pytest.mark.parametrize("text", [CLEAR, TITLE, C1])
-def test_errors_and_tracebacks_are_printed_without_control_characters(text, cli, monkeypatch, capfd):
+def test_errors_are_printed_without_control_characters(text, cli, monkeypatch, capfd):
     from unbraid.commands import report
 
     for error, status in ((InputError("where", text, found=text), 1), (RuntimeError(text), None)):
@@ -94,7 +94,7 @@ def test_errors_and_tracebacks_are_printed_without_control_characters(text, cli,
 
 
 @pytest.mark.parametrize("text", [CLEAR, C1, "[link=http://x]a[/link]", "[blink]a", "a\nb"])
-def test_the_table_of_a_sweep_shows_names_as_they_are(text):
+def test_the_progress_table_displays_names_unchanged(text):
     from rich.console import Console
     from rich.table import Table as Shown
 
@@ -123,7 +123,7 @@ def test_numbers_and_names_of_a_csv_file_are_kept(value):
 
 
 @pytest.mark.parametrize("text", MARKUP)
-def test_markdown_shows_names_as_they_are(text):
+def test_markdown_displays_names_unchanged(text):
     found = as_markdown([table(text)], text)
     lines = found.splitlines()
     assert len(lines) == 5 and all(line.replace("\\|", "").count("|") == 3 for line in lines[:3])
@@ -151,7 +151,7 @@ def test_a_model_card_has_only_its_own_front_matter(text):
 
 
 def is_plain(text):
-    """Whether all characters with a meaning in Markdown are escaped, but those of tables and headings."""
+    """Return whether all characters with a meaning in Markdown are escaped, except those of tables and headings."""
     rest = text
     for letter in "\\`*_{}[]<>#|~&:@$!.":
         rest = rest.replace(f"\\{letter}", "")
@@ -163,7 +163,7 @@ def test_the_report_of_a_hostile_sweep_is_escaped(tmp_path, cli, name):
     for number in range(2):
         leave_run(tmp_path / "sweep", number, f"net{number}", 0, [1.0, 2.0], targets=(name.replace("/", ""),))
     status, out, err = cli(f"sweep={tmp_path / 'sweep'}", f"output={tmp_path / 'report'}", script="scripts/report.py")
-    if status == 0:  # names may be refused before
+    if status == 0:  # else the names were refused
         assert "\n=" not in (tmp_path / "report/table.csv").read_text()
         assert is_plain((tmp_path / "report/table.md").read_text().replace("**", ""))
     assert not ACTIVE & {*out, *err}
@@ -174,6 +174,6 @@ def test_escaped_markdown_keeps_ordinary_names():
 
 
 @pytest.mark.parametrize("text", ["[99cm] x", "*", "*[9cm]", "a\\[9cm]"])
-def test_names_are_no_options_of_latex_commands(text):
+def test_names_cannot_be_options_of_latex_commands(text):
     lines = as_latex([table(text)], text).splitlines()[1:]
     assert not [line for line in lines if line.startswith(("[", "*"))] and "\\[" not in "".join(lines)

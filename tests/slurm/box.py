@@ -1,6 +1,6 @@
-"""A Slurm of two nodes on this machine, for as long as a test session lasts: loopback only, as root, without systemd.
+"""Start a Slurm of two nodes on this machine for a test session: loopback only, as root, without systemd.
 
-Its daemons are children of the tests, and all it knows lies in one folder; nothing below /etc is read or written.
+Its daemons are child processes of the tests. All its files are in one folder; files below /etc are neither read nor written.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 NODES = 2
-# A job that is queued again waits until its old credential has expired; at 5 s and above Slurm takes the number.
+# A requeued job waits until its old credential has expired. Slurm accepts times from 5 s.
 CONFIG = """
 ClusterName=box
 SlurmctldHost={host}(127.0.0.1)
@@ -47,17 +47,17 @@ PartitionName=main Nodes=n1,n2 Default=YES DefMemPerCPU=4000
 
 
 def missing() -> list[str]:
-    """What this machine lacks."""
+    """Return the names of missing programs, and `root` if the user is not root."""
     return [name for name in PROGRAMS if shutil.which(name) is None] + ([] if os.geteuid() == 0 else ["root"])
 
 
 @contextmanager
 def box(folder: Path) -> Iterator[dict[str, str]]:
-    """Of a Slurm that lives meanwhile: the environment in which its commands find it."""
+    """Start Slurm for the block, and yield the environment variables for its commands."""
     host, ports = socket.gethostname().split(".")[0], free_ports(1 + NODES)
     (folder / "state").mkdir(parents=True)
     (folder / "slurm.conf").write_text(CONFIG.format(host=host, ports=ports, folder=folder))
-    for number in range(2):  # any character device does; jobs that ask for it get CUDA_VISIBLE_DEVICES
+    for number in range(2):  # any character device works; jobs that use it get CUDA_VISIBLE_DEVICES
         os.mknod(folder / f"gpu{number}", 0o20666, os.makedev(1, 3))
     (folder / "gres.conf").write_text(f"NodeName=n1 Name=gpu File={folder}/gpu[0-1]\n")
     environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
@@ -87,22 +87,22 @@ def box(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def ask(environment: dict[str, str], *command: str) -> str:
-    """What one of Slurm's commands prints."""
+    """Return the output of a command of Slurm."""
     return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
 
 
 def wait_for(condition, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"not true after {seconds} s"
         time.sleep(0.2)
 
 
 def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    for sock in sockets:
+        sock.bind(("127.0.0.1", 0))
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
     return ports

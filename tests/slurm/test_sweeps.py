@@ -1,4 +1,4 @@
-"""Sweeps by a real Slurm of two nodes on this machine: `make test-slurm`."""
+"""Tests of sweeps with a real Slurm of two nodes on this machine: `make test-slurm`."""
 
 import json
 import os
@@ -22,22 +22,22 @@ LONG = ["trainer.max_steps=200", "data.chunks_per_track=20"]
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    if lacking := missing():
-        pytest.skip(f"there is no {', '.join(lacking)}: make test-slurm installs it, as root")
+    if names := missing():
+        pytest.skip(f"missing: {', '.join(names)}. Type make test-slurm as root to install them")
     with box(tmp_path_factory.mktemp("slurm") / "box") as environment:
         yield environment
 
 
 @pytest.fixture(scope="module")
 def environment(slurm, tmp_path_factory):
-    """In which sweeps find Slurm; the names of its nodes are known to nobody else, so processes of a run meet by address."""
+    """Return environment variables for sweeps. Processes of a run connect by address: the node names are not real."""
     more = {"UNBRAID_CACHE": str(tmp_path_factory.mktemp("cache")), "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     return slurm | more
 
 
 @pytest.fixture
 def sweep(environment, tmp_path):
-    """Start one in an empty folder."""
+    """Return a function that starts a sweep in an empty folder."""
     started = []
 
     def start(*overrides):
@@ -55,7 +55,7 @@ def sweep(environment, tmp_path):
 
 
 def finished(process):
-    """Exit status, and what was printed."""
+    """Wait for a process, and return its exit status and its output."""
     out, _ = process.communicate(timeout=300)
     return process.returncode, out.decode()
 
@@ -65,7 +65,7 @@ def state(run):
 
 
 def has_trained(run):
-    """Whether an epoch is over, so that signals end it with a checkpoint."""
+    """Return whether an epoch has ended, so that a signal makes the run write a checkpoint."""
     table = run / "metrics.csv"
     return table.exists() and "\n1," in table.read_text()
 
@@ -83,40 +83,40 @@ def test_a_sweep_of_six_runs(sweep, tmp_path):
     assert status == 0 and "6 done before" in out
 
 
-def tell_that_time_is_up(environment, run):
-    """As Slurm does before the time limit, once the run has trained for an epoch."""
+def send_time_limit_signal(environment, run):
+    """Wait until the run has trained for an epoch, and send the signal that Slurm sends before the time limit."""
     wait_for(lambda: has_trained(run), 120)
     ask(environment, "scancel", "--signal=USR1", "--jobname=unbraid-sweep", "--state=RUNNING")
     wait_for(lambda: state(run) == "interrupted")
     assert (run / "checkpoints/last.ckpt").exists() and not [*run.glob("hpc_ckpt*")]
 
 
-def test_a_run_on_two_machines_that_is_queued_again(sweep, environment, tmp_path):
+def test_a_run_on_two_machines_is_requeued(sweep, environment, tmp_path):
     process = sweep("seed=0", "trainer.strategy=ddp", "trainer.num_nodes=2", *LONG, "data.batch_size=1")
     run = tmp_path / "sweep/0-unet-demo-0"
-    tell_that_time_is_up(environment, run)
+    send_time_limit_signal(environment, run)
     status, out = finished(process)
-    assert status == 0 and "waits in the queue again" in out, out
+    assert status == 0 and "is in the queue again" in out, out
     log = (run / "log.txt").read_text()
     assert state(run) == "done" and log.count("MEMBER: 2/2") == 2 and "checkpoints/last.ckpt" in log
     assert json.loads((run / "scores.json").read_text())["summary"]["vocals"]["uSDR"]["n"] == 1
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["resumption"]["processes"] == 2
 
 
-def test_a_job_whose_time_is_up_goes_on_in_the_next_as_if_it_had_not_ended(sweep, environment, tmp_path):
+def test_a_requeued_run_has_the_same_weights(sweep, environment, tmp_path):
     process, undisturbed = sweep("seed=0", *LONG), sweep("seed=0", *LONG, "hydra.sweep.dir=undisturbed")
     run = tmp_path / "sweep/0-unet-demo-0"
-    tell_that_time_is_up(environment, run)
-    process.kill()  # its jobs do not mind
+    send_time_limit_signal(environment, run)
+    process.kill()  # its jobs stay in the queue
     status, out = finished(sweep("seed=0", *LONG))
-    assert status == 0 and ("in Slurm's queue already" in out or "1 done before" in out), out
+    assert status == 0 and ("already in the queue of Slurm" in out or "1 done before" in out), out
     assert len([*tmp_path.glob("sweep/slurm/*.sh")]) == 1  # nothing was submitted again
     assert "checkpoints/last.ckpt" in (run / "log.txt").read_text() and finished(undisturbed)[0] == 0
     first, second = weights(run), weights(tmp_path / "undisturbed/0-unet-demo-0")
     assert {*first} == {*second} and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_cancelled_job_is_noticed_without_accounting(sweep, environment, tmp_path):
+def test_a_cancelled_job_is_noticed(sweep, environment, tmp_path):
     process = sweep("seed=0", *LONG)
     wait_for(lambda: has_trained(tmp_path / "sweep/0-unet-demo-0"), 120)
     ask(environment, "scancel", "--jobname=unbraid-sweep")
@@ -125,7 +125,7 @@ def test_a_cancelled_job_is_noticed_without_accounting(sweep, environment, tmp_p
     assert "did not succeed: 0-unet-demo-0" in out and state(tmp_path / "sweep/0-unet-demo-0") == "interrupted"
 
 
-def test_a_job_sees_the_gpu_that_it_asked_for(environment, tmp_path):
+def test_a_job_gets_its_own_gpu(environment, tmp_path):
     from unbraid.sweeps.launchers.queue import partitions, submit
 
     script = tmp_path / "1.sh"

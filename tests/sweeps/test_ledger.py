@@ -1,4 +1,4 @@
-"""What a ledger keeps."""
+"""Tests of the ledger of a sweep."""
 
 import resource
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from unbraid.sweeps.ledger import Ledger, read
 
 @contextmanager
 def room_for(path, count):
-    """No file grows by more than so many bytes beyond the size of this one."""
+    """Limit the size of files to the size of this file plus `count` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + count, before[1]))
     try:
@@ -24,7 +24,7 @@ def room_for(path, count):
 
 
 @pytest.mark.parametrize("room", [0, 10])
-def test_a_full_disk_is_said_and_costs_no_other_line(tmp_path, room):
+def test_a_full_disk_damages_only_one_line(tmp_path, room):
     ledger = Ledger(tmp_path, "own")
     ledger.open()
     with room_for(tmp_path / LEDGER, room), pytest.raises(OSError) as caught:
@@ -34,8 +34,8 @@ def test_a_full_disk_is_said_and_costs_no_other_line(tmp_path, room):
     assert [line["run"] for line in read(tmp_path)[1:]] == ["b"]
 
 
-def test_what_is_no_event_of_a_run_costs_its_line_only(tmp_path):
-    """Half a line may be JSON."""
+def test_lines_that_are_not_events_are_skipped(tmp_path):
+    """A truncated line can be valid JSON."""
     ledger = Ledger(tmp_path, "own")
     ledger.open()
     with (tmp_path / LEDGER).open("a") as file:
@@ -44,7 +44,7 @@ def test_what_is_no_event_of_a_run_costs_its_line_only(tmp_path):
     assert [line["run"] for line in read(tmp_path)[1:]] == ["a"]
 
 
-def test_a_ledger_that_was_emptied_meanwhile_is_no_reason_to_stop(tmp_path):
+def test_an_emptied_ledger_accepts_new_lines(tmp_path):
     ledger = Ledger(tmp_path, "own")
     ledger.open()
     (tmp_path / LEDGER).write_bytes(b"")
@@ -52,7 +52,7 @@ def test_a_ledger_that_was_emptied_meanwhile_is_no_reason_to_stop(tmp_path):
     assert '"run": "a"' in (tmp_path / LEDGER).read_text()
 
 
-def test_what_is_no_text_costs_its_line_only(tmp_path):
+def test_lines_that_are_not_text_are_skipped(tmp_path):
     ledger = Ledger(tmp_path, "own")
     ledger.open()
     with (tmp_path / LEDGER).open("ab") as file:
@@ -61,8 +61,8 @@ def test_what_is_no_text_costs_its_line_only(tmp_path):
     assert [line["run"] for line in read(tmp_path)[1:]] == ["a"]
 
 
-def test_who_begins_it_second_goes_on_with_it(tmp_path, monkeypatch):
-    """The other command begins between the look and the write."""
+def test_two_commands_make_one_ledger(tmp_path, monkeypatch):
+    """The other command makes the ledger between the check and the write of this command."""
     first, second = Ledger(tmp_path, "own"), Ledger(tmp_path, "own")
 
     @contextmanager
@@ -76,5 +76,6 @@ def test_who_begins_it_second_goes_on_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr("unbraid.sweeps.ledger.atomic_write", late)
     second.open()
     assert [line["run"] for line in read(tmp_path)[1:]] == ["a"]
-    with pytest.raises(InputError, match="belongs to another sweep"):
+    with pytest.raises(InputError) as raised:
         Ledger(tmp_path, "other").open()
+    assert raised.value.where == str(tmp_path / LEDGER)

@@ -1,4 +1,4 @@
-"""What a sweep shows of its runs."""
+"""Tests of the progress table of a sweep."""
 
 import json
 import math
@@ -26,38 +26,38 @@ METRICS = "epoch,step,seconds,train/loss,valid/loss\n0,5,2.0,9.0,4.0\n1,10,2.0,8
         ({"max_epochs": -1}, ("epoch 3, 100%", "3.5", "3", "0 s")),
     ],
 )
-def test_how_far_a_run_is(tmp_path, limits, expected):
+def test_progress_of_a_run(tmp_path, limits, expected):
     (tmp_path / "metrics.csv").write_text(METRICS)
     assert progress(tmp_path, OmegaConf.merge(CONFIG, {"trainer": limits})) == expected
 
 
-def test_a_run_without_a_validation_shows_its_training(tmp_path):
+def test_training_loss_without_validation(tmp_path):
     assert progress(tmp_path, CONFIG) == ("", "", "", "")
     (tmp_path / "metrics.csv").write_text("epoch,step,seconds,train/loss,valid/loss\n0,5,2.0,9.0,\n")
     assert progress(tmp_path, CONFIG)[1:3] == ("9", "9")
 
 
-def test_the_first_score_that_is_defined_is_shown(tmp_path):
+def test_main_score_is_the_first_defined_score(tmp_path):
     assert main_score(tmp_path) == {}
     summary = {"vocals": {"SDR": {"median": None}, "SIR": {"median": 2.0}}, "drums": {"SDR": {"median": 1.0}}}
     (tmp_path / "scores.json").write_text(json.dumps({"summary": summary, "protocol": {"tracks": "median"}}))
     assert main_score(tmp_path) == {"vocals SIR": 2.0}
 
 
-def test_times_are_for_people():
+def test_durations_as_text():
     assert [duration(s) for s in (0.4, 59, 61, 3600, math.inf)] == ["0 s", "59 s", "1 min 01 s", "1 h 00 min", "no limit"]
 
 
-def test_the_table_has_running_runs_first_and_the_ledger_has_all(tmp_path):
+def test_running_jobs_come_first_in_the_table(tmp_path):
     jobs = [Job(number, tmp_path / f"{number}-run", 1, 1, None) for number in range(4)]
     ledger = Ledger(tmp_path, "x")
     ledger.open()
-    with ProgressTable([(job, Run(job.folder, CONFIG, [], {})) for job in jobs], ledger) as board:
+    with ProgressTable([(job, Run(job.folder, CONFIG, [], {})) for job in jobs], ledger) as table:
         for job in jobs[:3]:
-            board.started(job, "gpu 1")
-        board.ended(jobs[0], "failed", "for a reason")
+            table.started(job, "gpu 1")
+        table.ended(jobs[0], "failed", "for a reason")
         console = Console(width=120, record=True)
-        console.print(board._table())
+        console.print(table._table())
     rows = [line.split() for line in console.export_text().splitlines()[1:]]
     assert [row[:2] for row in rows] == [["1-run", "running"], ["2-run", "running"], ["1", "waiting"], ["0-run", "failed"]]
     assert [(line["run"], line["state"]) for line in read(tmp_path)[1:]] == [

@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unbraid.commands.overrides import is_sweep, quote_paths, unreadable
 from unbraid.runs.errors import InputError, LayoutError, unknown
-from unbraid.runs.text import echo
+from unbraid.runs.text import echo, one_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 PACKAGE = Path(__file__).parents[1]
@@ -165,7 +165,7 @@ def sentence(error: BaseException | None, config_name: str, folder: Path | None 
     if error is not None and error.__cause__ is not None and (said := sentence(error.__cause__, config_name, folder)):
         return _unknown_key(str(error), config_name) or said
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _unknown_key(str(error), config_name) or " ".join(str(error).split())
+        return _unknown_key(str(error), config_name) or one_line(str(error))
     if isinstance(error, OSError) and error.errno and (error.filename or folder):
         return f"{error.filename or folder}: {error.strerror}"
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # Hydra's bare word on data=null

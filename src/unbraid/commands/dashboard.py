@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from unbraid.runs.config import check, own_config, write_json
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
-from unbraid.runs.metrics import epochs, figures
+from unbraid.runs.metrics_reader import epochs, figures
 from unbraid.runs.records import read_record, strip_launch_keys
 from unbraid.runs.scores import read_scores
 from unbraid.runs.text import echo

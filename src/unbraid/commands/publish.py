@@ -18,7 +18,7 @@ from unbraid.interop.published import safetensors
 from unbraid.models.separators.base import Separator
 from unbraid.runs.config import check, checkpoint_path, own_config, versions, write_json
 from unbraid.runs.errors import InputError
-from unbraid.runs.metrics import figures
+from unbraid.runs.metrics_reader import figures
 from unbraid.runs.records import own_choices, redact_paths, strip_launch_keys
 from unbraid.runs.scores import read_scores
 from unbraid.runs.text import echo, markdown, one_line

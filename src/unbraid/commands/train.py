@@ -15,9 +15,10 @@ from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.overrides import as_typed
 from unbraid.commands.plan import plan
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import relative_path
-from unbraid.runs.records import Run, State, is_held, read_record, run_overrides, unfinished
-from unbraid.runs.text import echo
+from unbraid.runs.records import Run, State, run_overrides
+from unbraid.runs.resume import resumed_or_new
+from unbraid.runs.text import one_line
+from unbraid.sweeps.launchers.gpu_faults import is_gpu_fault
 from unbraid.sweeps.launchers.processes import live_with_parent, start
 from unbraid.training.base import Workflow
 from unbraid.training.build import build_workflow
@@ -43,8 +44,7 @@ def train(config: DictConfig) -> None:
 
 def _train(run: Run, pinned: bool) -> None:
     """In this process and those it starts; `pinned`: the folder was named, and is no other's."""
-    if run.config.resume == "auto" and not pinned:
-        run = _cut_off(run) or run
+    run = resumed_or_new(run, pinned)
     workflow = build_workflow(run)  # what cannot be trained or scored is said before the run has a folder
     if workflow.starts_processes:
         _in_processes_of_its_own(run)
@@ -82,27 +82,17 @@ def _recorded(run: Run, work: Callable[[], State]) -> None:
         try:
             state = work()
         except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt)
             with suppress(OSError):  # a full disk must not hide its own message
-                run.mark("interrupted" if stopped else "failed", None if stopped else _reason(error, run.folder))
+                if isinstance(error, KeyboardInterrupt):
+                    run.mark("interrupted")
+                else:
+                    run.mark("failed", _reason(error, run.folder), gpu_fault=is_gpu_fault(error))
             raise
         run.mark(state)
 
 
 def _reason(error: BaseException, folder: Path) -> str:
-    return sentence(error, "config", folder) or f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-
-
-def _cut_off(run: Run) -> Run | None:
-    """The latest run of the same experiment and the same code that has not come to its end and that nobody is at."""
-    found = unfinished(run.folder.parent.parent.glob("*/*/run.json"), run.identity)
-    folder = next((folder for folder in found if not is_held(folder)), None)
-    if folder is None:
-        return None
-    echo(f"goes on with {relative_path(folder)}, which was cut off; resume=never starts anew")
-    with suppress(OSError):  # made by Hydra a moment ago
-        run.folder.rmdir()
-    return Run(folder, run.config, run.overrides, run.choices, read_record(folder) or {})
+    return sentence(error, "config", folder) or f"{type(error).__name__}: {one_line(str(error))[:500]}"
 
 
 def _in_processes_of_its_own(run: Run) -> None:

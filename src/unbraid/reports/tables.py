@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from unbraid.evaluation.scorer import MIXED, WORDS
 from unbraid.reports.variants import Spread, Variant
-from unbraid.runs.metrics import figures
+from unbraid.runs.metrics_reader import figures
 from unbraid.runs.text import markdown, one_line, write_csv
 
 Kind = Literal["variant", "published", "mixture", "oracle"]

@@ -14,7 +14,7 @@ from unbraid.reports.naming import told_apart, variant_names
 from unbraid.runs.config import config_tree
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import below
-from unbraid.runs.metrics import epoch_numbers, epochs
+from unbraid.runs.metrics_reader import epoch_numbers, epochs
 from unbraid.runs.records import digest, is_held, read_record, strip_launch_keys
 from unbraid.runs.scores import read_scores, separates
 from unbraid.scoring.tables import refuse_mixed

@@ -1,1 +1,1 @@
-"""Run folders, and what every package shares: config building, errors, file reading and writing."""
+"""Run folders, and functions that all packages use: build objects from configs, report errors, read and write files."""

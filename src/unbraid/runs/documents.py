@@ -1,8 +1,9 @@
-"""Read JSON and YAML files that may come from somebody else.
+"""Read JSON and YAML files of unknown origin.
 
-Both readers open regular files only, and limit size, nesting and the length of numbers before values are built: Python's
-readers recurse, libyaml's crashes the process, and both can be made to take hours. Aliases of YAML, keys that occur twice,
-and NaN and infinity where nobody writes them are errors. Every damaged file is one `InputError` with the file and the line.
+Both readers open only regular files. They limit the size, the nesting and the length of numbers before they build values.
+Without these limits a crafted file could crash the process or take hours: the readers of Python recurse, and libyaml overflows
+its stack. YAML aliases, keys that occur twice, NaN and infinity are errors. A damaged file raises an `InputError` with the file
+and the line.
 """
 
 import json
@@ -26,12 +27,14 @@ from unbraid.runs.errors import InputError
 
 try:
     from yaml.cyaml import CParser as EventParser  # type: ignore[attr-defined]  # ten times as fast as the parser in Python
-except ImportError:  # some builds of PyYAML lack libyaml
+except ImportError:  # some builds of PyYAML do not contain libyaml
     from yaml.parser import Parser
     from yaml.reader import Reader
     from yaml.scanner import Scanner
 
     class EventParser(Reader, Scanner, Parser):  # type: ignore[no-redef]
+        """Parse YAML into events in Python."""
+
         def __init__(self, stream: bytes) -> None:
             Reader.__init__(self, stream)
             Scanner.__init__(self)
@@ -40,32 +43,39 @@ except ImportError:  # some builds of PyYAML lack libyaml
 
 MAX_JSON_BYTES = 16 << 20
 MAX_YAML_BYTES = 512 << 10
-MAX_DEPTH = 50  # OmegaConf takes about ten of Python's 1000 frames for each level
+MAX_DEPTH = 50  # OmegaConf uses about 10 of Python's 1000 stack frames for each level
 MAX_DIGITS = 300  # longer numbers do not fit into a float
 KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }  # fmt: skip
-STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # possessive: linear in the length, also without an end
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # possessive, so the time is linear also without a closing quote
 NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 TAGS = (None, "!", *(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")))
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-# What PyYAML's constructors also raise about values and tags that do not fit.
-STUMBLES = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError)
+# Exceptions of PyYAML's constructors about invalid values and tags.
+YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError)
 
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file to read its bytes.
 
+    Never waits for data from a FIFO or a device. A missing file raises `OSError`.
+
+    Args:
+        path: path of the file.
+
+    Yields:
+        The open file.
+
     Raises:
-        InputError: the path leads to a FIFO, a device, a folder or a socket. None of them is waited for.
-        OSError: the file is missing or cannot be opened.
+        InputError: the path is that of a FIFO, a device, a folder or a socket.
     """
-    _check_regular(path, path.stat())  # opening a device can have effects
+    _check_regular(path, path.stat())  # opening a device can have side effects
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        _check_regular(path, os.fstat(descriptor))  # the file may be another one by now
+        _check_regular(path, os.fstat(descriptor))  # the path may have been replaced since `stat`
     except InputError:
         os.close(descriptor)
         raise
@@ -80,15 +90,17 @@ def _check_regular(path: Path, status: os.stat_result) -> None:
 
 
 def read_regular(path: Path, most: int = MAX_JSON_BYTES) -> bytes:
-    """Read a regular file whole.
+    """Read all bytes of a regular file. A missing file raises `OSError`.
 
     Args:
         path: path of the file.
-        most: largest size, in bytes.
+        most: largest accepted size, in bytes.
+
+    Returns:
+        The content of the file.
 
     Raises:
-        InputError: the file is not regular or is larger.
-        OSError: the file is missing or cannot be read.
+        InputError: the file is not regular, or is larger than `most`.
     """
     with open_regular(path) as file:
         data = file.read(most + 1)
@@ -100,13 +112,15 @@ def read_regular(path: Path, most: int = MAX_JSON_BYTES) -> bytes:
 def read_json(path: Path, finite: bool = True) -> Any:
     """Read a JSON file.
 
+    A file that is not regular, is larger than 16 MiB or is invalid raises `InputError`, see `parse_json`. A missing file raises
+    `OSError`.
+
     Args:
         path: path of the file.
-        finite: refuse NaN and infinity.
+        finite: False to accept NaN and infinity.
 
-    Raises:
-        InputError: the file is not regular, is larger than 16 MiB, or cannot be parsed, see `parse_json`.
-        OSError: the file is missing or cannot be read.
+    Returns:
+        The value in the file.
     """
     return parse_json(read_regular(path), path, finite)
 
@@ -115,21 +129,24 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
     """Parse JSON in UTF-8.
 
     Args:
-        data: text of the document.
-        where: file and line of the text, for errors.
-        finite: refuse NaN and infinity.
+        data: bytes of the document.
+        where: file and line of the document, for error messages.
+        finite: False to accept NaN and infinity.
+
+    Returns:
+        The value of the document.
 
     Raises:
-        InputError: the text is not JSON, has more than 50 levels, a key twice in one object, a number of more than 300 digits,
-            or half a surrogate pair.
+        InputError: the document is not JSON, or has more than 50 levels, the same key twice in one object, a number of more
+            than 300 digits, or half a surrogate pair.
     """
     if _depth(data) > MAX_DEPTH:
-        raise InputError(where, "nested too deeply", expected=f"at most {MAX_DEPTH} levels")
-    number = partial(_number, float, finite)
+        raise InputError(where, "JSON is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
+    to_float = partial(_number, float, finite)
     try:
         tree = json.loads(
-            data.decode(), object_pairs_hook=_once, parse_float=number, parse_int=partial(_number, int, finite),
-            parse_constant=number,
+            data.decode(), object_pairs_hook=_distinct_keys, parse_float=to_float, parse_int=partial(_number, int, finite),
+            parse_constant=to_float,
         )  # fmt: skip
         if SURROGATE.search(data):
             json.dumps(tree, ensure_ascii=False).encode()
@@ -137,12 +154,12 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
         place = f"{where}, line {error.lineno}" if b"\n" in data.rstrip() else where
         raise InputError(place, f"not JSON: {error.msg} at column {error.colno}") from error
     except ValueError as error:
-        raise InputError(where, f"not JSON: {' '.join(str(error).split())}") from error
+        raise InputError(where, f"not JSON: {error}") from error
     return tree
 
 
 def _depth(data: bytes) -> int:
-    """Return the number of levels of a JSON text, whether it is well formed or not."""
+    """Return the number of nested levels of a JSON text, which may be malformed."""
     brackets = STRING.sub(b"", data).translate(None, NOT_BRACKETS)
     return max(accumulate(1 if byte in b"[{" else -1 for byte in brackets), default=0)
 
@@ -156,7 +173,7 @@ def _number(kind: Callable[[str], float], finite: bool, text: str) -> float:
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree = dict(pairs)
     if len(tree) < len(pairs):
         names = [name for name, _ in pairs]
@@ -166,16 +183,20 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_yaml(path: Path, finite: bool = True) -> Any:
-    """Read a YAML file with the rules for numbers of OmegaConf: `1e-3` is a number, a date is a text.
+    """Read a YAML file with OmegaConf's rules for numbers: `1e-3` is a number, and a date is a text.
+
+    A missing file raises `OSError`.
 
     Args:
         path: path of the file.
-        finite: refuse NaN and infinity.
+        finite: False to accept NaN and infinity.
+
+    Returns:
+        The value in the file.
 
     Raises:
-        InputError: the file is not regular, is larger than 512 KiB, is not YAML, or has an alias, a tag of another type than
-            those of JSON, more than 50 levels, a key twice in one mapping or a number of more than 300 digits.
-        OSError: the file is missing or cannot be read.
+        InputError: the file is not YAML or is larger than 512 KiB. Aliases, tags for types that JSON does not have, more than
+            50 levels, the same key twice in one mapping and numbers of more than 300 digits are also errors.
     """
     data = read_regular(path, MAX_YAML_BYTES)
     try:
@@ -186,12 +207,12 @@ def read_yaml(path: Path, finite: bool = True) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"{path}, line {mark.line + 1}" if mark else path
         raise InputError(place, f"not YAML: {error.problem or error.context}") from error
-    except STUMBLES as error:
-        raise InputError(path, f"not YAML: {' '.join(str(error).split())}") from error
+    except YAML_ERRORS as error:
+        raise InputError(path, f"not YAML: {error}") from error
 
 
 class _Loader(Composer, EventParser, SafeConstructor, Resolver):
-    """PyYAML's safe loader with limits. The composer in Python takes one event after the other, so it stops at a limit."""
+    """Load YAML as PyYAML's safe loader does, with limits. The composer reads event by event, so it stops at a limit."""
 
     finite = True
     depth = 0
@@ -238,10 +259,10 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
             raise ConstructorError(None, None, f"a number of {len(node.value)} characters", node.start_mark)
 
 
-# PyYAML itself reads 1e-3 as text, 2001-99-99 as a date that does not exist, and << as keys that others hide.
+# PyYAML itself reads 1e-3 as text, fails at the date 2001-99-99, and merges the keys of a mapping after `<<`.
 _Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in found if tag.rpartition(":")[2] not in ("float", "timestamp", "merge")]
-    for letter, found in Resolver.yaml_implicit_resolvers.items()
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("float", "timestamp", "merge")]
+    for letter, resolvers in Resolver.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",

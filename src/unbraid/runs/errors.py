@@ -1,26 +1,29 @@
-"""The one exception for what a user gave and we cannot use, the 'did you mean' of its sentences, and the one for a run that is
-asked to end.
+"""Exceptions for invalid input and for interruption, and checks of numbers that many packages share.
 
-Anything else that is raised is a bug of ours and keeps its traceback.
+`InputError` reports a file, key or value of the user that cannot be used; the commands print it without a traceback. Any other
+exception is a bug of unbraid and keeps its traceback.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+LINE_BREAKS = re.compile(r"\s*[^\S ]\s*")  # white space with another character than the blank
+
 
 class InputError(ValueError):
-    """A file, key or value of the user cannot be used.
+    """Report a file, key or value of the user that cannot be used.
 
-    The message is one line: `where: problem, found X, expected Y. Hint.` Tests assert the fields, not the wording. Older code
-    passes the whole sentence as `where`; new code passes the fields.
+    The message is one line: `where: problem, found X, expected Y. Hint.` Line breaks and tabs in a part become blanks, so
+    callers can pass the text of another exception as it is. Tests assert the fields, not the wording.
 
     Args:
         where: file, key or argument that is at fault.
-        problem: what is wrong with it.
-        found: the value that was found.
-        expected: the values that would be accepted.
-        hint: what the user can do, a sentence.
+        problem: description of the fault; empty if `found` and `expected` describe it.
+        found: value that was found; None if the message does not show it.
+        expected: values that would be accepted.
+        hint: action that the user can take, as a sentence.
     """
 
     def __init__(self, where: object, problem: str = "", *, found: object = None, expected: str = "", hint: str = "") -> None:
@@ -28,10 +31,11 @@ class InputError(ValueError):
         shown = None if found is None else f"found {found}"
         clauses = ", ".join(part for part in (problem, shown, f"expected {expected}" if expected else None) if part)
         message = f"{self.where}: {clauses}" if clauses else self.where
-        super().__init__(f"{message}. {hint}" if hint else message)
+        sentence = f". {hint[0].upper()}{hint[1:]}" if hint else ""
+        super().__init__(LINE_BREAKS.sub(" ", f"{message}{sentence}").strip())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Restore the fields when an error crosses a process boundary."""
+        """Restore the fields when an error is passed to another process."""
         return _input_error, (type(self), self.where, self.problem, self.found, self.expected, self.hint)
 
 
@@ -40,14 +44,14 @@ def _input_error(kind: type[InputError], where: str, problem: str, found: object
 
 
 class LayoutError(InputError):
-    """The folder of a data set, which is `where`, does not hold what its layout expects."""
+    """Report a data set folder whose content does not match its layout; `where` is the folder."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks the process to end.
+    """Report a signal that requests the end of the process.
 
     Args:
-        signum: which.
+        signum: number of the signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -56,13 +60,28 @@ class Interrupted(KeyboardInterrupt):
 
 
 def check_seed(seed: int) -> None:
-    """InputError where it is none."""
+    """Check that a random seed fits into 32 bits.
+
+    Args:
+        seed: random seed.
+
+    Raises:
+        InputError: the seed is below 0 or above 2**32 - 1.
+    """
     if not 0 <= seed < 2**32:
-        raise InputError(f"seed must lie in [0, 2**32 - 1], found {seed}")
+        raise InputError("seed", "outside the allowed range", found=seed, expected="an integer in [0, 2**32 - 1]")
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the nearest known one, then all of them."""
+    """Describe which names an unknown name could stand for, as the end of an error message.
+
+    Args:
+        name: unknown name that the user typed.
+        known: names that would be accepted.
+
+    Returns:
+        The most similar known name, if any, and all known names.
+    """
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
@@ -70,11 +89,14 @@ def unknown(name: str, known: Iterable[str]) -> str:
 
 
 def check_counts(**counts: int | None) -> None:
-    """Check numbers that count something; None is allowed.
+    """Check that counts are at least 1; None is accepted.
+
+    Args:
+        **counts: counts by the name of their argument.
 
     Raises:
-        InputError: one of them is below 1.
+        InputError: a count is below 1.
     """
     for name, count in counts.items():
         if count is not None and count < 1:
-            raise InputError(f"{name} must be at least 1, found {count}")
+            raise InputError(name, found=count, expected="at least 1")

@@ -1,7 +1,8 @@
-"""Files that are whole or not there, after a kill and after a power cut; names of files that come from data.
+"""Write files atomically, and make safe file names from names in data.
 
-Names of targets, tracks, measures and protocols come from files that somebody else may have written. `below` turns them into
-paths, `file_name` turns any text into one file name.
+A file written with `atomic_write` is complete or does not exist, also after a kill or a power cut. Names of targets, tracks,
+measures and protocols come from files of unknown origin. `below` turns them into paths, and `file_name` turns any text into
+a file name.
 """
 
 import hashlib
@@ -14,53 +15,69 @@ from pathlib import Path
 
 from unbraid.runs.errors import InputError
 
-FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f]|^\.|^$")  # in names that files are called by
-MAX_NAME_BYTES = 200  # 255 less what is added to it
-LONGEST = 60  # letters of a name that is made
+FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f]|^\.|^$")  # in file names
+MAX_NAME_BYTES = 200  # file systems allow 255; prefixes and suffixes need the rest
+LONGEST = 60  # characters of a name that `file_name` returns
 
 
 def is_name(text: object) -> bool:
-    """Return whether files can be called by a name: not a path, not hidden, without control characters, not too long."""
+    """Return whether a text is a safe file name: not a path, not hidden, no control characters, at most 200 bytes."""
     if not isinstance(text, str) or FORBIDDEN.search(text):
         return False
     return len(text.encode(errors="replace")) <= MAX_NAME_BYTES
 
 
 def check_name(where: object, text: object) -> None:
-    """Raise InputError if files cannot be called by a name from data, see `is_name`."""
+    """Check that a name from data is a safe file name, see `is_name`.
+
+    Args:
+        where: file and key of the name, for the error message.
+        text: name from data.
+
+    Raises:
+        InputError: the name is not a safe file name.
+    """
     if not is_name(text):
         expected = f"a name without / and control characters, not hidden, of at most {MAX_NAME_BYTES} bytes"
-        raise InputError(where, "not a name that files can have", found=repr(text)[:80], expected=expected)
+        raise InputError(where, "not a safe file name", found=repr(text)[:80], expected=expected)
 
 
 def below(folder: Path, *names: str) -> Path:
-    """Return the path below a folder to which names from data lead.
+    """Join a folder and names from data, and check that the path is below the folder.
 
     Args:
         folder: folder that the user has named.
-        names: names of folders, and last of a file or a folder, which need not exist.
+        *names: names of nested folders; the last may be the name of a file. They need not exist.
+
+    Returns:
+        The joined path.
 
     Raises:
-        InputError: a name is not one that files can have, or links lead out of the folder.
+        InputError: a name is not a safe file name, or a symbolic link leads out of the folder.
     """
     for name in names:
         check_name(folder, name)
     path = folder.joinpath(*names)
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError) as error:  # links that go in circles
+    except (OSError, RuntimeError) as error:  # symbolic links that form a loop
         raise InputError(path, f"cannot be resolved: {error}") from error
     if not inside:
-        raise InputError(path, "a link leads out of the folder", found=path.resolve(), expected=f"a path below {folder}")
+        raise InputError(
+            path, "a symbolic link leads out of the folder", found=path.resolve(), expected=f"a path below {folder}"
+        )
     return path
 
 
 def file_name(text: str, distinct: bool = False) -> str:
-    """Return a file name for any text, safe in paths and addresses.
+    """Turn any text into a file name that is safe in paths and web addresses.
 
     Args:
         text: name from data.
-        distinct: add a hash to a name that differs from its text, so that two texts never share a name.
+        distinct: True to add a hash if the name differs from the text, so that two texts never get the same name.
+
+    Returns:
+        A name of ASCII letters, digits and `.`, `-`, `_`.
     """
     plain = re.sub(r"[^A-Za-z0-9.-]+", "_", text)[:LONGEST].lstrip(".") or "_"
     if plain == text or not distinct:
@@ -70,25 +87,33 @@ def file_name(text: str, distinct: bool = False) -> str:
 
 @contextmanager
 def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
-    """A name beside `path` to write to: it becomes `path` when the block ends well, and is removed when it does not.
+    """Provide a temporary path in the same folder, and rename it to `path` if the block ends without an exception.
+
+    The temporary file is removed if the block raises an exception. The data are on the disk before the file is renamed.
 
     Args:
-        path: replaced if it is there.
-        new: not replaced, but `FileExistsError`, even where another process comes first by a moment.
+        path: path of the file; an existing file is replaced.
+        new: True to keep an existing file and to raise `FileExistsError`, also if another process makes the file meanwhile.
+
+    Yields:
+        The temporary path to write to.
     """
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    partial.unlink(missing_ok=True)  # it may be a link that somebody left there
+    partial.unlink(missing_ok=True)  # another user may have put a link there
     try:
         yield partial
-        _settled(partial)
-        _put(partial, path) if new else partial.replace(path)
-        _settled(path.parent)
+        _sync(partial)
+        _rename_new(partial, path) if new else partial.replace(path)
+        _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _put(partial: Path, path: Path) -> None:
-    """By a name that may not be there yet, as a link; file systems without links, as on many a stick, get a look before."""
+def _rename_new(partial: Path, path: Path) -> None:
+    """Give a file a name that must not exist yet.
+
+    A hard link does this in one step. On file systems without hard links, such as exFAT, the name is checked first.
+    """
     try:
         path.hardlink_to(partial)
     except FileExistsError as error:
@@ -101,8 +126,8 @@ def _put(partial: Path, path: Path) -> None:
         partial.replace(path)
 
 
-def _settled(path: Path) -> None:
-    """What lies at the path is on the disk itself, before anything builds on it."""
+def _sync(path: Path) -> None:
+    """Write the cached data of a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -111,5 +136,5 @@ def _settled(path: Path) -> None:
 
 
 def relative_path(path: Path) -> Path:
-    """Return a path relative to the working directory if it is below it."""
+    """Return a path relative to the working directory if it is inside that directory, else the path itself."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

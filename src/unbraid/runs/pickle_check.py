@@ -1,4 +1,8 @@
-"""Check the pickle of a torch file by its operations, without running it, as torch would with `weights_only=True`."""
+"""Check the pickle of a torch file without running it.
+
+The check follows the operations of the pickle as `torch.load(weights_only=True)` would, with placeholders instead of tensors.
+It limits the number of operations, the nesting and the sizes. See `torch_files` for the attacks that it prevents.
+"""
 
 import io
 import math
@@ -9,21 +13,12 @@ from typing import Any
 
 import torch
 
-MOST_DIMENSIONS, LARGEST_SIZE = 64, 2**63  # of a tensor, as in torch; products of more and larger sizes take minutes
+MOST_DIMENSIONS, LARGEST_SIZE = 64, 2**63  # of a tensor, as in torch; larger products of sizes would take minutes
 MAPS, COPIES = {"collections OrderedDict"}, {"collections Counter", "__builtin__ set", "builtins set", "torch Size"}
-
-MOST_OPERATIONS = 400_000  # a pickle of 4000 tensors has 140 000
-
-
-MOST_VALUES = 1_000_000  # of an object whose shared parts are counted each time
-
-
+MOST_OPERATIONS = 400_000  # a pickle of 4000 tensors has 140,000
+MOST_VALUES = 1_000_000  # in an object; shared parts count at each use
 DEEPEST = 100
-
-
-MOST_SHARED = 4  # times that the tensors of a file may be larger than their storages, which some share
-
-
+MOST_SHARED = 4  # largest ratio of the size of all tensors, which may share storages, to the size of all storages
 STORAGES = {
     f"torch {name}Storage": size
     for name, size in {
@@ -31,33 +26,23 @@ STORAGES = {
         "ComplexFloat": 8, "ComplexDouble": 16,
     }.items()
 }  # fmt: skip
-
-
 DTYPES = {f"torch {name}" for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
-
-
 CALLED = MAPS | COPIES | {"torch device", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"}
-
-
 PUSHED = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"}
-
-
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-
-
 EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": set}
 
 
 @dataclass(eq=False, slots=True)
 class _Group:
-    """A list, dictionary, set or tuple.
+    """Represent a list, dictionary, set or tuple of the pickle.
 
     Args:
-        kind: the class.
-        items: values of a tuple; empty for the others, whose values are only counted.
-        size: number of values in it, with those of its parts.
-        depth: number of groups that lie in each other.
-        is_part: True if it is part of another group, and is no longer changed.
+        kind: class of the group.
+        items: values of a tuple; empty for other classes, whose values are only counted.
+        size: number of values in the group and in its nested groups.
+        depth: number of nested levels.
+        is_part: True if the group is part of another group and may no longer change.
     """
 
     kind: type
@@ -67,38 +52,40 @@ class _Group:
     is_part: bool = False
 
     def add(self, values: Iterable[Any]) -> "_Group":
-        """Count values into the group."""
+        """Add the sizes of values to the group."""
         if self.is_part:
-            raise ValueError("a group that is changed after its use")
+            raise ValueError("a list or mapping that changes after its use")
         for value in values:
             if isinstance(value, _Group):
                 self.size, self.depth, value.is_part = self.size + value.size, max(self.depth, value.depth + 1), True
             else:
                 self.size += 1 + (len(value) // 64 if isinstance(value, str) else 0)
         if self.is_part or self.size > MOST_VALUES or self.depth > DEEPEST:
-            raise ValueError(f"groups in groups, {self.size} values and {self.depth} deep")
+            raise ValueError(f"nested values: {self.size} values, {self.depth} levels")
         return self
 
 
 class _Name(str):
-    """Name of a class or function."""
+    """Represent a class or function by its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
+    """Represent a storage by its number of elements and the size of an element in bytes."""
+
     elements: int
     item_bytes: int
 
 
 class _Tensor:
-    """Stand-in of a tensor."""
+    """Represent a tensor."""
 
 
 class PickleMachine:
-    """Follows the operations of a pickle as `torch._weights_only_unpickler` does, and builds stand-ins.
+    """Follow the operations of a pickle as `torch._weights_only_unpickler` does, and build placeholders.
 
     Args:
-        entries: sizes of the storages of a zip by their keys, in bytes; None for the format without a zip.
+        entries: sizes of the storages in a zip archive by key, in bytes; None for the format without a zip archive.
     """
 
     def __init__(self, entries: dict[str, int] | None = None) -> None:
@@ -107,10 +94,16 @@ class PickleMachine:
         self.work = self.tensor_bytes = 0
 
     def run(self, file: io.BytesIO) -> Any:
-        """Follow one pickle to its end.
+        """Follow one pickle to its end. A malformed pickle raises one of the exceptions in `torch_files.BROKEN`.
+
+        Args:
+            file: file at the start of the pickle.
+
+        Returns:
+            The value of the pickle, with placeholders.
 
         Raises:
-            ValueError: an operation is not accepted, or the pickle is broken; other kinds of `BROKEN` in the latter case.
+            ValueError: an operation is not allowed.
         """
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
@@ -131,7 +124,7 @@ class PickleMachine:
         return self.stack.pop()
 
     def check_shared(self) -> None:
-        """Check that tensors do not have many times the size of the storages that they share."""
+        """Check that the tensors together are at most `MOST_SHARED` times as large as the storages that they share."""
         if self.tensor_bytes > MOST_SHARED * sum(self.storages.values()):
             raise ValueError(f"tensors of {self.tensor_bytes} bytes in storages of {sum(self.storages.values())}")
 
@@ -161,13 +154,15 @@ class PickleMachine:
 
     def _append(self, values: list[Any]) -> None:
         if self.stack[-1].kind is not list:
-            raise ValueError("items that are appended to no list")
+            raise ValueError("items that are appended to something else than a list")
         self.stack[-1].add(values)
 
     def _set_items(self, values: list[Any]) -> None:
         if self.stack[-1].kind is not dict or len(values) % 2:
-            raise ValueError("items that are set in no dictionary")
-        if not all(key is None or isinstance(key, str | int | float) for key in values[::2]):  # others may take long to hash
+            raise ValueError("items that are set in something else than a dictionary")
+        if not all(
+            key is None or isinstance(key, str | int | float) for key in values[::2]
+        ):  # other keys may take long to hash
             raise ValueError("a key that is neither text nor a number")
         self.stack[-1].add(values)
 
@@ -183,27 +178,27 @@ class PickleMachine:
         self.stack.append(_Name(name))
 
     def _persistent(self, _: None) -> None:
-        """Count a storage: the type, key, device and number of elements, and None in the format without a zip."""
+        """Record the size of a storage, described by its type, key, device and number of elements."""
         word, kind, key, _device, elements, *view = self.stack.pop().items
         size = elements * STORAGES[kind] if isinstance(kind, _Name) else -1
         if word != "storage" or not isinstance(key, str) or type(elements) is not int or size < 0 or view not in ([], [None]):
-            raise ValueError("a storage that is not described as torch does")
+            raise ValueError("a storage in a form that torch does not write")
         if self.entries is not None and self.entries[key] != size:
-            raise ValueError(f"a storage of {size} bytes that has {self.entries[key]}")
+            raise ValueError(f"a storage of {size} bytes with {self.entries[key]} bytes of data")
         if self.storages.setdefault(key, size) != size:
-            raise ValueError("a storage of two sizes")
+            raise ValueError("a storage with two sizes")
         self.stack.append(_Storage(elements, STORAGES[kind]))
 
     def _reduce(self, _: None) -> None:
         arguments, name = self.stack.pop(), self.stack.pop()
         values = arguments.items if arguments.kind is tuple else None
         if not isinstance(name, _Name) or name not in CALLED or values is None:
-            raise ValueError("a call of something else than a class of torch")
+            raise ValueError("a call that is not allowed")
         self._spend(arguments.size)
         if name in MAPS | COPIES:
             kind = dict if name in MAPS or name.endswith("Counter") else tuple
             if name in MAPS and values:
-                raise ValueError("an OrderedDict that is made of something else")
+                raise ValueError("an OrderedDict that is made from another object")
             items = values[0].items if values and kind is tuple else ()
             self.stack.append(_Group(kind, items).add(values))
         elif name == "torch device":
@@ -223,7 +218,7 @@ class PickleMachine:
         count = math.prod(shape)
         last = offset + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
         if count and (count > storage.elements or last >= storage.elements):
-            raise ValueError(f"a tensor of {count} elements in a storage of {storage.elements}")
+            raise ValueError(f"a tensor of {count} elements in a storage of {storage.elements} elements")
         self.tensor_bytes += count * storage.item_bytes
 
     def _build(self, _: None) -> None:

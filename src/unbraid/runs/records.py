@@ -1,7 +1,7 @@
-"""What a run folder says of itself: `config.yaml`, what is run, `run.json`, how far it has come, and what it has measured.
+"""Records of a run folder: `config.yaml`, the resolved config, and `run.json`, its identity and state.
 
-Whoever trains in a folder holds its lock, which the kernel lets go however the process ends. So a record that says `running`
-while nobody holds the lock is that of a run that was killed.
+A process that trains in a folder holds a lock on its file `.lock`. The kernel releases the lock when the process ends, also
+after `kill -9`. So a record with the state `running` and a free lock is that of a run that was killed.
 """
 
 import fcntl
@@ -10,13 +10,11 @@ import json
 import os
 import platform
 import re
-import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -26,16 +24,17 @@ from unbraid.runs.config import own_config, versions, write_json
 from unbraid.runs.documents import open_regular, read_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
+from unbraid.runs.source_version import code, git_commit
 
 State = Literal["queued", "running", "interrupted", "failed", "pruned", "done"]
-ENDED = ("pruned", "done")  # nothing is left to do
+ENDED = ("pruned", "done")  # states of runs that are never resumed
 LOCK = ".lock"
-LEDGER = "ledger.jsonl"  # of a sweep, in its folder
-TRIES = 5
+LEDGER = "ledger.jsonl"  # file name in the folder of a sweep
+LOCK_ATTEMPTS = 5
 PATH_KEYS = {"root", "cache_dir"}
-# How a run is started and followed, not what it is.
+# Keys that decide how a run is started and logged. They are not part of its identity.
 OUTSIDE = {"launcher", "resume", "plan", "power", "power_from", "sweeper", "search", "logger"}
-# Keys of a record that are read, and the type of each.
+# Keys of a record that are read, and their types.
 RECORDED: dict[str, Any] = {
     "identity": str,
     "overrides": list,
@@ -45,36 +44,57 @@ RECORDED: dict[str, Any] = {
     "changed": str,
     "code": str,
 }
-TYPES = {str: "a text", list: "a list of texts", dict: "texts by key"}
+TYPES = {str: "a text", list: "a list of texts", dict: "a mapping of texts"}
 REQUIRED = ("identity", "overrides", "choices", "state")
-CARRIED = ("commit", "code", "versions", "host", "started")  # of each session of a run
-# A path begins at the start or after one of these; `://` is that of an address.
+SESSION_KEYS = ("commit", "code", "versions", "host", "started")  # of each process that trains the run
+# A path begins at the start of the text or after one of these characters. `://` belongs to a web address.
 BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
 PLACE = re.compile(rf"{BEGINS}/*(?:(?:(?!{BEGINS}).)*(?!{BEGINS})/(?=[^\s/,)\]}}'\"]))?", re.DOTALL)
 USER = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 class BusyError(InputError):
-    """Another process is at the run."""
+    """Report that another process trains the run or has finished it."""
 
 
 def identity(config: DictConfig) -> str:
-    """A hash of the resolved config without paths and without how it is started: the same on every machine."""
+    """Hash a resolved config without paths and launch options, so that it is the same on every machine.
+
+    Args:
+        config: composed config of a run.
+
+    Returns:
+        The hash, 16 characters long.
+    """
     tree: Any = OmegaConf.to_container(config, resolve=True)
     return digest(strip_launch_keys(tree))
 
 
 def strip_launch_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree of values without paths and without how a run is started."""
-    kept: dict[str, Any] = _without_paths({key: value for key, value in tree.items() if key not in OUTSIDE})
-    return kept
+    """Remove paths, and the keys that decide how a run is started, from a config.
+
+    Args:
+        tree: resolved config as plain values.
+
+    Returns:
+        A copy without these keys.
+    """
+    stripped: dict[str, Any] = _without_paths({key: value for key, value in tree.items() if key not in OUTSIDE})
+    return stripped
 
 
 def redact_paths(value: Any) -> Any:
-    """A tree in which of each path that begins at the root, at home, here or above only the last name is left.
+    """Replace each file path in the texts of a tree by `…/` and the last name of the path.
 
-    Wherever in a string: in lists, quoted, after a key. What stands between a path and the next one counts as its own up to the
-    last slash, for names may hold anything. Addresses lose the user's name and password.
+    Paths are found anywhere in a text if they begin with `/`, `~`, `./` or `../`. The text between two paths counts as part of
+    the first path up to its last slash, because file names may contain any character. User names and passwords are removed
+    from web addresses.
+
+    Args:
+        value: tree of plain values.
+
+    Returns:
+        A copy with the shortened paths.
     """
     if isinstance(value, Mapping):
         return {redact_paths(key): redact_paths(item) for key, item in value.items()}
@@ -84,27 +104,27 @@ def redact_paths(value: Any) -> Any:
 
 
 def run_overrides(words: Sequence[str]) -> list[str]:
-    """Those overrides that say what a run is."""
+    """Return the overrides that change the identity or the paths of a run, without launch options."""
     return [word for word in words if re.split(r"[=./@]", word.lstrip("+~"))[0] not in OUTSIDE]
 
 
 def launch_overrides(words: Sequence[str]) -> set[str]:
-    """The others: those that say how a run is started."""
+    """Return the overrides that decide how a run is started, such as `launcher=slurm`."""
     return {*words} - {*run_overrides(words)}
 
 
 def sweep_overrides(words: Sequence[str]) -> list[str]:
-    """Those of them that are no paths, in an order of their own: the same on every machine."""
+    """Return the overrides of a run without launch options and paths, sorted, so that they are the same on every machine."""
     return sorted(word for word in run_overrides(words) if word.lstrip("+~").split("=")[0].split(".")[-1] not in PATH_KEYS)
 
 
-def arm(words: Sequence[str]) -> str:
-    """What runs that differ by their seed have in common, as it was typed, without paths."""
+def variant_name(words: Sequence[str]) -> str:
+    """Return the overrides that all seeds of a variant share, without paths; `as it is` if there are no such overrides."""
     return " ".join(word for word in sweep_overrides(words) if not word.startswith("seed=")) or "as it is"
 
 
 def digest(value: Any) -> str:
-    """Of plain data, whatever the order of its keys."""
+    """Return a hash of plain values, 16 characters long, that does not depend on the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -116,13 +136,14 @@ def _without_paths(value: Any) -> Any:
 
 @dataclass
 class Run:
-    """A run folder.
+    """Hold the config and the record of a run folder.
 
     Args:
-        folder: of the run; made if missing.
-        config: of the run.
-        overrides: as typed.
-        choices: which model and which data, by name.
+        folder: run folder; `freeze` makes it if it is missing.
+        config: config of the run.
+        overrides: overrides of the command line, without launch options.
+        choices: names of the model and of the data in the config groups, by group.
+        record: content of `run.json`; empty before `freeze`.
     """
 
     folder: Path
@@ -133,83 +154,111 @@ class Run:
 
     @classmethod
     def frozen(cls, folder: Path) -> "Run":
-        """The run that a folder holds; InputError where it holds none."""
+        """Read the run that a folder holds.
+
+        Args:
+            folder: run folder.
+
+        Returns:
+            The run with its config and its record.
+
+        Raises:
+            InputError: the folder has no valid `run.json` or `config.yaml`.
+        """
         record = read_record(folder)
         if record is None:
-            raise InputError(f"{folder}: has no run.json, expected the folder of a run")
+            raise InputError(folder, "run.json is missing", expected="the folder of a run")
         return cls(folder, own_config(folder), record["overrides"], record["choices"], record)
 
     @property
     def identity(self) -> str:
-        """Of the config."""
+        """Return the identity of the config, see `identity`."""
         return identity(self.config)
 
     @property
     def state(self) -> State | None:
-        """As recorded; None before there is a record."""
-        found: State | None = self.record.get("state")
-        return found
+        """Return the recorded state; None before `freeze`."""
+        state: State | None = self.record.get("state")
+        return state
 
     def freeze(self) -> None:
-        """Write the records, or find those of the same run, which is not done: then it will go on.
+        """Write `config.yaml` and `run.json`, or take over the record if the folder holds the same run and it has not ended.
 
         Raises:
-            InputError: the folder holds another run, or one that is done; neither is ever overwritten.
+            InputError: the folder holds another run or a run that has ended. Such a folder is never overwritten.
         """
-        own = self.identity
-        if there := read_record(self.folder):
-            if there["identity"] != own or there["state"] in ENDED:
-                raise InputError(f"{self.folder}: holds a run already; choose another hydra.run.dir or remove it")
-            self.record = there
+        own_identity = self.identity
+        if earlier := read_record(self.folder):
+            if earlier["identity"] != own_identity or earlier["state"] in ENDED:
+                hint = "Choose another hydra.run.dir or remove the folder."
+                raise InputError(self.folder, "the folder holds another run or a run that has ended", hint=hint)
+            self.record = earlier
         self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.folder / "config.yaml") as partial:  # the paths may be others than before
+        with atomic_write(self.folder / "config.yaml") as partial:  # the paths may have changed
             partial.write_text(OmegaConf.to_yaml(self.config, resolve=True))
-        if not there:
-            self.record = {"identity": own, "overrides": list(self.overrides), "choices": dict(self.choices)}
+        if not earlier:
+            self.record = {"identity": own_identity, "overrides": list(self.overrides), "choices": dict(self.choices)}
             self.mark("queued")
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While this process trains in the folder; `BusyError` where another one does, or has come to the end of it."""
+        """Hold the lock of the folder while this process trains in it.
+
+        Raises:
+            BusyError: another process holds the lock, or has finished the run since this object was made.
+        """
         with open(self.folder / LOCK, "a", opener=_open_own) as file:
-            for _ in range(TRIES):  # who only asks whether it is held has it for a moment
+            for _ in range(LOCK_ATTEMPTS):  # `is_held` of another process takes the lock for a moment
                 if _lock(file):
                     break
                 time.sleep(0.1)
             else:
-                raise BusyError(f"{self.folder}: another process is at this run")
-            self.record = read_record(self.folder) or self.record  # another process may have been at it a moment ago
+                raise BusyError(self.folder, "another process trains in this folder")
+            self.record = read_record(self.folder) or self.record  # another process may have changed it
             if self.state in ENDED:
-                raise BusyError(f"{self.folder}: another process has done this run meanwhile")
-            for partial in self.folder.rglob(".partial-*"):  # of a process that was killed
+                raise BusyError(self.folder, "another process has finished this run meanwhile")
+            for partial in self.folder.rglob(".partial-*"):  # a process was killed while it wrote
                 partial.unlink()
             self._begin_session()
             yield
-            if self.state in ENDED:  # nobody will want it any more
+            if self.state in ENDED:
                 (self.folder / LOCK).unlink()
 
     def _begin_session(self) -> None:
-        """The record of the process that goes on now; those of processes before it are kept."""
-        before = {key: self.record[key] for key in CARRIED if key in self.record}
+        """Record the version, the host and the time of this process; the entries of earlier processes go to `earlier`."""
+        before = {key: self.record[key] for key in SESSION_KEYS if key in self.record}
         if before:
             self.record["earlier"] = [*self.record.get("earlier", []), before]
         self.record |= {
-            "commit": _commit(),
+            "commit": git_commit(),
             "code": code(),
             "versions": versions(),
             "host": platform.node(),
             "started": _now(),
         }
 
-    def mark(self, state: State, error: str | None = None) -> None:
-        """Record the state with the time, and the sentence that a run has failed with."""
-        self.record = {key: value for key, value in self.record.items() if key != "error"}
+    def mark(self, state: State, error: str | None = None, gpu_fault: bool = False) -> None:
+        """Write the state and the time to `run.json`.
+
+        Args:
+            state: new state.
+            error: message of the error that ended the run; None removes an earlier message.
+            gpu_fault: True if a fault of the GPU ended the run.
+        """
+        self.record = {key: value for key, value in self.record.items() if key not in ("error", "gpu_fault")}
         self.record |= {"state": state, "changed": _now()} | ({} if error is None else {"error": error})
+        self.record |= {"gpu_fault": True} if gpu_fault else {}
         write_json(self.folder / "run.json", self.record)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return the record of a run, None if the folder has no `run.json` that can be opened.
+    """Read and check `run.json`.
+
+    Args:
+        folder: run folder.
+
+    Returns:
+        The record of the run; None if the file is missing or cannot be opened.
 
     Raises:
         InputError: the file is damaged, or is not the record of a run.
@@ -231,11 +280,13 @@ def _check_recorded(path: Path, key: str, value: Any, kind: Any) -> None:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     if not isinstance(value, kind) or not all(isinstance(item, str) for _, item in items):
         expected = TYPES[kind]
-        raise InputError(f"{path}, {key}", "not the record of a run, or of an older unbraid", expected=expected)
+        raise InputError(
+            f"{path}, {key}", "not the record of a run, or written by an older version of unbraid", expected=expected
+        )
 
 
 def own_choices(folder: Path) -> dict[str, str]:
-    """Return the names of the model and the data of a run; nothing if the folder has no such record, as a published one."""
+    """Return the names of the model and the data of a run; empty if the folder has no record, such as a published folder."""
     path = folder / "run.json"
     try:
         record = read_json(path)
@@ -246,45 +297,28 @@ def own_choices(folder: Path) -> dict[str, str]:
     return choices
 
 
-def unfinished(paths: Iterable[Path], wanted: str) -> list[Path]:
-    """Folders of runs of this identity and this source that have not come to their end, the latest first.
-
-    What is no record, as of an older version or of something else, is passed over.
-
-    Args:
-        paths: of records.
-        wanted: the identity.
-    """
-    found = []
-    for path in paths:
-        try:
-            record = read_record(path.parent) or {}
-        except InputError:
-            continue
-        if record.get("identity") == wanted and record["state"] not in ENDED and record.get("code") == code():
-            found.append((record.get("changed", ""), path.parent))
-    return [folder for _, folder in sorted(found, reverse=True)]
-
-
 def is_held(folder: Path) -> bool:
-    """Whether another process trains in the folder, on whichever machine."""
+    """Return whether another process trains in a run folder, on this or on another machine that shares the disk."""
     try:
         with open_regular(folder / LOCK) as file:
-            return not _lock(file, fcntl.LOCK_SH)  # needs no right to write
+            return not _lock(file, fcntl.LOCK_SH)  # a shared lock needs no permission to write
     except FileNotFoundError:
         return False
 
 
 def _open_own(path: str, flags: int) -> int:
-    """Open a file of a run, which may be a stranger's: a link is not followed, and nobody waits at a pipe."""
+    """Open a file in the folder of an untrusted run. Links are not followed, and a pipe does not block."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
 
 
 def _lock(file: IO[Any], kind: int = fcntl.LOCK_EX) -> bool:
-    """Whether this process has it from now on. Forked workers of a loader do not inherit this kind, and outlive a kill."""
+    """Return whether this process gets the lock.
+
+    `lockf` locks belong to one process. Forked workers of a data loader, which can outlive a killed run, do not inherit them.
+    """
     try:
         fcntl.lockf(file, kind | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # whichever a file system says
+    except (BlockingIOError, PermissionError):  # file systems differ in the error
         return False
     return True
 
@@ -293,27 +327,6 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
-@cache
-def code() -> str:
-    """A hash of the package's own source, committed or not."""
-    package = Path(__file__).parents[1]
-    files = sorted(package.rglob("*.py"))
-    return digest({str(path.relative_to(package)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
-
-
-def _commit() -> str | None:
-    """The project's commit, with `+changes` where the working tree differs; None outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    quiet = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # many runs ask at once
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = [*git, "status", "--porcelain", "-uno"]
-        changes = subprocess.run(status, capture_output=True, text=True, check=True, env=quiet).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{commit}+changes" if changes else commit
-
-
 def sweep_name(run: Path) -> str | None:
-    """Return the name of the sweep that a run folder is part of, or None."""
+    """Return the name of the sweep folder that contains a run folder; None if the run is not part of a sweep."""
     return run.parent.name if (run.parent / LEDGER).is_file() else None

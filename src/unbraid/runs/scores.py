@@ -1,7 +1,7 @@
-"""Read `scores.json` of a run, which somebody else may have written: one reader for all commands.
+"""Read and check `scores.json` of a run, which may come from an untrusted source. All commands use this reader.
 
-The file is checked for all that tables and reports take from it, so that a damaged file is one error with its key. Targets
-and tracks give names to files, so they are names that files can have.
+The reader checks all values that tables and reports use, so a damaged file raises one error that names the key. Names of
+targets and tracks become file names, so they must be valid file names.
 """
 
 from collections.abc import Mapping
@@ -12,26 +12,28 @@ from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import check_name
 
-LARGEST = 1e100  # the square of a score is finite
+LARGEST = 1e100  # so that the square of a score is finite
 STATISTICS = ("mean", "median", "length_weighted")
 COSTS = ("parameters", "memory", "devices")
 
 
 def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
-    """Read a `scores.json`.
+    """Read a `scores.json`. A missing file raises `OSError`.
 
     Args:
         path: path of the file.
-        whole: check of separated tracks also what tables and reports take besides the summary.
+        whole: True to check also the scores of single tracks, the oracles and the costs, which reports need.
+
+    Returns:
+        The content of the file.
 
     Raises:
-        InputError: the file is damaged, or holds something else than scores.
-        OSError: the file is missing or cannot be read.
+        InputError: the file is damaged or does not hold scores.
     """
     scores = read_json(path)
     for key in ("protocol", "summary"):
         if not isinstance(scores, dict) or key not in scores:
-            raise InputError(f"{path}, {key}", "missing", expected="the scores of a run")
+            raise InputError(f"{path}, {key}", "the key is missing", expected="the scores of a run")
     _check_table(scores["summary"], f"{path}, summary", depth=3)
     protocol = _mapping(scores["protocol"], f"{path}, protocol")
     _text(protocol.get("tracks", ""), f"{path}, protocol.tracks")
@@ -41,12 +43,12 @@ def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
 
 
 def separates(scores: Mapping[str, Any]) -> bool:
-    """Return whether scores are of separated tracks; those of autoencoders and instruments are not."""
+    """Return whether scores are those of a source separator, and not of an autoencoder or an instrument."""
     return "tracks" in scores["protocol"]
 
 
 def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
-    """Check what tables and reports read besides the summary."""
+    """Check the values that tables and reports read in addition to the summary."""
     protocol, where = scores["protocol"], f"{path}, protocol"
     if protocol["tracks"] not in STATISTICS:
         raise InputError(f"{where}.tracks", found=repr(protocol["tracks"])[:80], expected=", ".join(STATISTICS))
@@ -59,7 +61,7 @@ def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
     for track in scores["tracks"]:
         check_name(f"{path}, tracks", track)
     if not scores["summary"]:
-        raise InputError(f"{path}, summary", found="no target", expected="the scores of a target")
+        raise InputError(f"{path}, summary", "empty", expected="the scores of at least one target")
     for target in scores["summary"]:
         check_name(f"{path}, summary", target)
     if "cost" in scores:
@@ -78,7 +80,7 @@ def _check_reference(reference: Mapping[str, Any], where: str) -> None:
 
 
 def _check_table(value: Any, where: str, depth: int) -> None:
-    """Check numbers below names, so many names deep."""
+    """Check that a tree has numbers or null below `depth` levels of names."""
     if depth == 0:
         if value is not None:
             _number(value, where)
@@ -89,7 +91,7 @@ def _check_table(value: Any, where: str, depth: int) -> None:
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(where, found=repr(value)[:80], expected="values by name")
+        raise InputError(where, found=repr(value)[:80], expected="a mapping of names to values")
     return value
 
 

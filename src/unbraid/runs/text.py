@@ -1,6 +1,7 @@
-"""Escape text of unknown origin for terminals, spreadsheets and Markdown. Names in files of runs and songs are such text.
+"""Escape text of unknown origin for terminals, spreadsheets and Markdown.
 
-HTML is escaped by the templates of the report, YAML and JSON by their writers.
+Names in run folders and in tags of songs are such text. The templates of the report escape HTML. The writers of YAML and JSON
+escape their own formats.
 """
 
 import csv
@@ -8,45 +9,45 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any, TextIO
 
-# Control characters of terminals, marks that reverse the direction of text, characters that nobody sees, and bytes of file
-# names that are not UTF-8. Joiners are kept, because words of some languages need them.
+# Control characters of terminals, marks that reverse the direction of text, invisible characters, and bytes of file names
+# that are not UTF-8. Zero-width joiners are kept, because some languages need them.
 UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
-# Spreadsheets of some languages divide lines at semicolons, whatever the quotes.
+# With some language settings, spreadsheets split lines at semicolons also inside quotes.
 FORMULA = re.compile(r"""(^|[;\t\n])(?=[\s"']*[=+\-@＝＋－＠])""")
 MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~&:@$!]|(?<=www)\.")
 
 
 def printable(text: str) -> str:
-    """Replace characters that a terminal acts on; line breaks and tabs are kept."""
+    """Replace control characters of terminals by `\ufffd`; line breaks and tabs are kept."""
     return UNPRINTABLE.sub("\ufffd", text)
 
 
 def one_line(text: str) -> str:
-    """Replace characters that a terminal acts on, and each run of white space by a space."""
+    """Replace control characters of terminals by `\ufffd`, and each sequence of white space by one blank."""
     return printable(" ".join(text.split()))
 
 
 def echo(*parts: object, sep: str = " ", end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
-    """Print as `print` does, without characters that a terminal acts on."""
+    """Print like `print`, without control characters of terminals."""
     print(printable(sep.join(map(str, parts))), end=end, file=file, flush=flush)
 
 
 def csv_cell(value: object) -> object:
-    """Return a cell without a formula: text that a spreadsheet takes for one gets an apostrophe in front, numbers are kept."""
+    """Return a cell that a spreadsheet does not run as a formula: an apostrophe is put before such text; numbers are kept."""
     if not isinstance(value, str):
         return value
     return value if _is_number(value) else FORMULA.sub(r"\1'", printable(value))
 
 
 def write_csv(file: IO[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> None:
-    """Write a table whose cells no spreadsheet takes for formulas.
+    """Write a CSV table whose cells a spreadsheet does not run as formulas.
 
     Args:
-        file: opened with `newline=""`.
+        file: text file opened with `newline=""`.
         columns: names of the columns.
-        rows: cells by column, or in the order of the columns. A column that a row lacks stays empty.
+        rows: mappings from column to cell, or cells in the order of the columns. A missing column is written as an empty cell.
     """
     table = csv.writer(file, lineterminator="\n")
     table.writerow(map(csv_cell, columns))
@@ -56,7 +57,7 @@ def write_csv(file: IO[str], columns: Sequence[str], rows: Iterable[Mapping[str,
 
 
 def markdown(text: str) -> str:
-    """Escape one line of text for Markdown, so that it holds no markup, HTML, link or cell border."""
+    """Escape one line of text for Markdown, so that it contains no markup, HTML, link or cell border."""
     return MARKDOWN.sub(r"\\\g<0>", one_line(text))
 
 

@@ -1,10 +1,10 @@
-"""Read files that `torch.save` has written, after a check that a file takes no more memory and time than its size suggests.
+"""Read files of `torch.save` from untrusted sources, after a check that a small file cannot use much memory or time.
 
-`torch.load(weights_only=True)` runs no code of a file, but it trusts the sizes in it. A compressed entry, a length, the strides
-of a tensor, or nested tuples that share their parts, let a small file take all memory or run for ever. `check_torch_file` reads
-the index of the zip and follows the operations of the pickle with stand-ins in place of tensors. Only operations and classes
-that `torch.save` writes for state dicts and checkpoints are accepted. The older format without a zip is checked in the same
-way.
+`torch.load(weights_only=True)` does not run code from a file, but it trusts the sizes in the file. A compressed entry, a wrong
+length, the strides of a tensor, or nested tuples with shared parts let a small file use all memory or run for hours.
+`check_torch_file` reads the index of the zip archive and follows the operations of the pickle with placeholders instead of
+tensors. It accepts only operations and classes that `torch.save` writes for state dicts and checkpoints. The older format
+without a zip archive is checked in the same way.
 """
 
 import io
@@ -19,12 +19,12 @@ import torch
 from unbraid.runs.errors import InputError
 from unbraid.runs.pickle_check import PickleMachine
 
-LARGEST_PICKLE = 2**24  # bytes; that of 4000 tensors has 0.5 MB
-LARGEST_DIRECTORY = 2**21  # bytes of the index of a zip; that of 4000 tensors has 0.3 MB
+LARGEST_PICKLE = 2**24  # bytes; a pickle of 4000 tensors has 0.5 MB
+LARGEST_DIRECTORY = 2**21  # bytes of the index of a zip archive; 4000 tensors need 0.3 MB
 ZIP, END, END_64, LOCATOR_64 = b"PK\x03\x04", Struct("<4s4H2LH"), Struct("<4sQ2H2L4Q"), Struct("<4sLQL")
-LOCAL = Struct("<4s22x2H")  # lengths of the name and of the extra field before the bytes of an entry
+LOCAL = Struct("<4s22x2H")  # lengths of the name and of the extra field in front of the data of an entry
 LEGACY_MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
-# The ways in which a pickle that no program has written fails: a value is missing, of another type, or cut off.
+# Exceptions that a malformed pickle causes: a value is missing, has another type, or is truncated.
 BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, BadZipFile)
 
 
@@ -33,28 +33,31 @@ def read_torch_file(path: Path, problem: str, map_location: Any = "cpu") -> Any:
 
     Args:
         path: file of `torch.save`.
-        problem: the words of the error if torch cannot read the file.
+        problem: description of the fault in the error message if the file is invalid.
         map_location: device of the tensors, see `torch.load`.
 
+    Returns:
+        The content of the file.
+
     Raises:
-        InputError: see `check_torch_file`, or torch cannot read the file.
+        InputError: the file is invalid, see `check_torch_file`, or torch cannot read it.
     """
     check_torch_file(path, problem)
     try:
         return torch.load(path, weights_only=True, map_location=map_location)
-    except Exception as error:  # torch runs through whatever bytes say, and ends in IndexError, AssertionError, struct.error, …
+    except Exception as error:  # damaged data cause IndexError, AssertionError, struct.error and others
         raise InputError(path, problem) from error
 
 
 def check_torch_file(path: Path, problem: str = "is damaged or not a file of torch.save") -> None:
-    """Check that a file holds tensors and plain values, and not more than fits into it.
+    """Check that a file holds only tensors and plain values, and that they are not larger than the file.
 
     Args:
         path: file of `torch.save`.
-        problem: the words of the error.
+        problem: description of the fault in the error message if the file is invalid.
 
     Raises:
-        InputError: the file is missing, damaged, or claims sizes that it does not have.
+        InputError: the file is missing or damaged, or states sizes that are larger than its data.
     """
     if not path.is_file():
         raise InputError(path, problem, found="not a regular file" if path.exists() else "no file")
@@ -62,7 +65,7 @@ def check_torch_file(path: Path, problem: str = "is damaged or not a file of tor
         with path.open("rb") as file:
             magic = file.read(len(ZIP))
             file.seek(0)
-            if magic == ZIP:  # as torch tells the formats apart
+            if magic == ZIP:  # torch tests for the format in the same way
                 _check_zip(file, path.stat().st_size)
             else:
                 _check_legacy(file, path)
@@ -88,50 +91,50 @@ def _check_zip(file: BinaryIO, size: int) -> None:
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Check that the index of a zip is small and ends where the end records begin, so that all programs read the same index."""
+    """Check that the index of a zip archive is small and unambiguous: it must end where the end record begins."""
     file.seek(-END.size, io.SEEK_END)
     magic, _, _, _, count, length, start, comment = END.unpack(file.read(END.size))
     end = size - END.size
     if magic != b"PK\5\6" or comment:
-        raise ValueError("no end of the index of a zip")
+        raise ValueError("a zip archive without an end record")
     if end >= LOCATOR_64.size + END_64.size:
         file.seek(end - LOCATOR_64.size - END_64.size)
         record, locator = END_64.unpack(file.read(END_64.size)), LOCATOR_64.unpack(file.read(LOCATOR_64.size))
         if locator[0] == b"PK\6\7":
             end -= LOCATOR_64.size + END_64.size
             if record[0] != b"PK\6\6" or locator[2] != end:
-                raise ValueError("two ends of the index of a zip")
+                raise ValueError("a zip archive with two end records")
             count, length, start = record[7:10]
     if length > LARGEST_DIRECTORY or start + length != end or not count:
-        raise ValueError(f"an index of {length} bytes at {start} that ends at {end}")
+        raise ValueError(f"a zip index of {length} bytes at {start}, with the end record at {end}")
 
 
 def _check_entries(file: BinaryIO, entries: list[ZipInfo], directory: int) -> None:
-    """Check that entries are stored as they are, do not overlap and have distinct names in one folder."""
+    """Check that the entries are not compressed, do not overlap and have distinct names in one folder."""
     names = {entry.orig_filename.lower() for entry in entries}
     if len(names) != len(entries) or len({name.partition("/")[0] for name in names}) != 1:
-        raise ValueError("entries of the same name, or in several folders")
+        raise ValueError("zip entries with the same name or in several folders")
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.compress_type != ZIP_STORED or entry.file_size != entry.compress_size or entry.flag_bits & 1:
-            raise ValueError(f"a compressed entry of {entry.file_size} bytes")
+            raise ValueError(f"a compressed or encrypted zip entry of {entry.file_size} bytes")
         if entry.filename != entry.orig_filename or entry.header_offset < end:
-            raise ValueError("entries that overlap")
+            raise ValueError("zip entries that overlap")
         file.seek(entry.header_offset)
         magic, name, extra = LOCAL.unpack(file.read(LOCAL.size))
         end = entry.header_offset + LOCAL.size + name + extra + entry.file_size
         if magic != ZIP or end > directory:
-            raise ValueError("entries that reach beyond the index")
+            raise ValueError("a zip entry that overlaps the index")
 
 
 def _check_legacy(file: BinaryIO, path: Path) -> None:
-    """Check the format before torch 1.6: five pickles, then the bytes of the storages."""
+    """Check a file in the format before torch 1.6: five pickles, then the data of the storages."""
     data, machine = file.read(LARGEST_PICKLE), PickleMachine()
-    if _is_tar(data):  # torch would unpack it
+    if _is_tar(data):  # torch would extract it
         raise ValueError("a tar archive")
     pickles = io.BytesIO(data)
     if [machine.run(pickles), machine.run(pickles)] != [LEGACY_MAGIC, LEGACY_VERSION]:
-        raise ValueError("neither format of torch.save")
+        raise ValueError("not a format of torch.save")
     for _ in ("system", "content", "keys of the storages"):
         machine.run(pickles)
     if sum(machine.storages.values()) > path.stat().st_size:
@@ -140,7 +143,10 @@ def _check_legacy(file: BinaryIO, path: Path) -> None:
 
 
 def _is_tar(data: bytes) -> bool:
-    """Return whether data begins as a tar archive. `tarfile.is_tarfile` would decompress it and trust the sizes in it."""
+    """Return whether data begin like a tar archive.
+
+    `tarfile.is_tarfile` is not used, because it would decompress the archive and trust the sizes in it.
+    """
     try:
         tarfile.TarInfo.frombuf(data[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
     except tarfile.HeaderError:

@@ -1,7 +1,7 @@
-"""Rebuild what was trained: tensors of a checkpoint, and a module of the same shapes that is filled with them.
+"""Rebuild a trained module from the tensors of its checkpoint.
 
-A config from someone else may describe a model of any size. So the tensors and parts of a model are counted while it is built,
-and a model that is much larger than its file is refused before memory is taken.
+An untrusted config may describe a model of any size. The memory and the number of parts are therefore counted while a model is
+built. A model that is much larger than its checkpoint raises `InputError` before the memory is allocated.
 """
 
 import math
@@ -20,17 +20,35 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.torch_files import read_torch_file
 
 MOST_PARTS = 10_000  # modules, parameters and buffers of a model; the large RoFormers have 2000
-SPARE = 2**30  # bytes for windows, filters and other tensors that no file holds
-BYTES = 4  # of an element, at least
-AREAS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}  # their arguments are sizes
-LINES = {torch.arange, torch.linspace, torch.hann_window}
-NO_CHECKPOINT = "is damaged or no checkpoint of a run"
-OTHER_MODEL = "is of another model than the config describes"
+SPARE = 2**30  # bytes for windows, filters and other tensors that are not in the checkpoint
+ELEMENT_BYTES = 4
+AREAS = {
+    torch.empty,
+    torch.zeros,
+    torch.ones,
+    torch.full,
+    torch.rand,
+    torch.randn,
+    torch.eye,
+}  # functions whose arguments are a shape
+LINES = {torch.arange, torch.linspace, torch.hann_window}  # functions with a number of elements as argument
+NO_CHECKPOINT = "damaged, or not the checkpoint of a run"
+OTHER_MODEL = "tensors do not fit the model that the config describes"
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint by name; InputError if it is damaged or not a checkpoint."""
+    """Read the tensors of a checkpoint.
+
+    Args:
+        checkpoint: path of the checkpoint.
+
+    Returns:
+        The tensors by name.
+
+    Raises:
+        InputError: the file is damaged or not a checkpoint.
+    """
     content = read_torch_file(checkpoint, NO_CHECKPOINT)
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or any(not isinstance(name, str) for name in state):
@@ -41,13 +59,15 @@ def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
 def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> ModuleT:
     """Build a module with the weights of a checkpoint.
 
-    Args:
-        make: builds the module that the config of the run describes.
-        checkpoint: file of the run.
-        part: name of the part of the task that the module is; empty for the whole task.
+    A damaged checkpoint, or one of another model, raises `InputError`.
 
-    Raises:
-        InputError: the file is damaged or not a checkpoint, or the module does not fit it.
+    Args:
+        make: function that builds the module that the config of the run describes.
+        checkpoint: path of the checkpoint.
+        part: name of the module in the task, such as `separator`; empty if the module is the whole task.
+
+    Returns:
+        The module with the weights of the checkpoint.
     """
     state = tensors_of(checkpoint)
     if part:
@@ -56,37 +76,42 @@ def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> Mo
 
 
 def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path) -> ModuleT:
-    """Build a module and fill it with tensors.
+    """Build a module and load tensors into it. A module much larger than its tensors raises `InputError`.
 
     Args:
-        make: builds the module.
-        state: tensors by name: those of the module and no others.
-        where: file of the tensors.
+        make: function that builds the module.
+        state: tensors by name, exactly those of the module.
+        where: file of the tensors, for error messages.
+
+    Returns:
+        The module with these tensors.
 
     Raises:
-        InputError: names or shapes differ, or the module is much larger than the tensors.
+        InputError: the names or shapes differ.
     """
     with limited_size(where, sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))):
         module = make()
-    own = module.state_dict()
-    for name in own | dict(state):
-        given, wanted = _shape(state.get(name)), _shape(own.get(name))
-        if given != wanted:
-            raise InputError(where, OTHER_MODEL, found=f"{name} {given}", expected=wanted)
+    model_state = module.state_dict()
+    for name in model_state | dict(state):
+        found, expected = _shape(state.get(name)), _shape(model_state.get(name))
+        if found != expected:
+            raise InputError(where, OTHER_MODEL, found=f"{name} {found}", expected=expected)
     module.load_state_dict(state)
     return module
 
 
 @contextmanager
 def limited_size(where: object, size: int) -> Iterator[None]:
-    """Limit the size of the model that is built meanwhile.
+    """Limit the size of the model that is built in the block.
+
+    A model that needs more memory, or has more than `MOST_PARTS` modules, parameters and buffers, raises `InputError`.
 
     Args:
-        where: file or key that describes the model.
-        size: memory of its weights, in bytes; `SPARE` more is granted to what is built on the way.
+        where: file or key that describes the model, for error messages.
+        size: memory of the weights, in bytes. Temporary tensors may use `SPARE` bytes more.
 
-    Raises:
-        InputError: the model needs more, or has more than `MOST_PARTS` modules, parameters and buffers.
+    Yields:
+        None.
     """
     parts = 0
 
@@ -94,7 +119,7 @@ def limited_size(where: object, size: int) -> Iterator[None]:
         nonlocal parts
         parts += 1
         if parts > MOST_PARTS:
-            raise InputError(where, "describes a model of too many parts", expected=f"at most {MOST_PARTS}")
+            raise InputError(where, "the model has too many modules and tensors", expected=f"at most {MOST_PARTS}")
 
     with ExitStack() as stack:
         for register in (
@@ -107,11 +132,11 @@ def limited_size(where: object, size: int) -> Iterator[None]:
 
 
 class _Allowance(TorchFunctionMode):
-    """Counts the memory of new tensors before torch takes it.
+    """Count the memory of new tensors before torch allocates it.
 
     Args:
-        where: file or key that describes the model.
-        size: memory that is allowed, in bytes.
+        where: file or key that describes the model, for error messages.
+        size: memory limit, in bytes.
     """
 
     def __init__(self, where: object, size: int) -> None:
@@ -123,14 +148,14 @@ class _Allowance(TorchFunctionMode):
         if func in AREAS or func in LINES:
             given = args[0] if args and isinstance(args[0], Sequence) else kwargs.get("size", args)
             sizes = [int(number) for number in given if isinstance(number, int | float)]
-            self.taken += BYTES * (math.prod(sizes) if func in AREAS else max(sizes, default=0))
+            self.taken += ELEMENT_BYTES * (math.prod(sizes) if func in AREAS else max(sizes, default=0))
             if self.taken > self.size:
                 found, expected = (f"{size / 1e9:.3g} GB" for size in (self.taken, self.size))
-                raise InputError(self.where, "describes too large a model", found=found, expected=f"at most {expected}")
+                raise InputError(self.where, "the model is too large", found=found, expected=f"at most {expected}")
         return func(*args, **kwargs)
 
 
 def _shape(tensor: Any) -> str:
     if tensor is None:
-        return "not there"
+        return "missing"
     return str(list(tensor.shape)) if isinstance(tensor, Tensor) and not is_lazy(tensor) else f"a {type(tensor).__name__}"

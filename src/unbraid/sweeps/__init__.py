@@ -1,1 +1,1 @@
-"""Run many experiments: launchers, search, ledger, progress table."""
+"""Run many experiments: launchers, hyper-parameter search, ledger and progress table."""

@@ -1,4 +1,7 @@
-"""The ledger of a sweep: `ledger.jsonl`, a line for all that happens to its runs, from whichever command and machine."""
+"""Read and write the ledger of a sweep: `ledger.jsonl`, with one line for each event of a run.
+
+All commands and machines that work on a sweep write to the same ledger.
+"""
 
 import json
 import os
@@ -15,65 +18,70 @@ from unbraid.runs.files import atomic_write
 from unbraid.runs.records import LEDGER
 
 VERSION = 1
+OTHER_FOLDER = "Choose another hydra.sweep.dir."
 MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Of a sweep folder.
+    """Write the ledger of a sweep folder.
 
     Args:
-        folder: of the sweep.
-        sweep: its identity.
+        folder: sweep folder.
+        sweep: identity of the sweep.
     """
 
     folder: Path
     sweep: str
 
     def open(self) -> None:
-        """Begin it, or see that it is that of the same sweep.
+        """Make the ledger if it is missing, or check that it belongs to the same sweep.
 
         Raises:
-            InputError: it belongs to another sweep, or was written by another version.
+            InputError: the ledger belongs to another sweep, or has another format version.
         """
         path = self.folder / LEDGER
-        found = read(self.folder)
-        if not found:
-            self._begin(path)
-        elif found[0].get("version") != VERSION:
-            raise InputError(
-                f"{path}: is of version {found[0].get('version')}, expected {VERSION}; choose another hydra.sweep.dir"
-            )
-        elif found[0].get("sweep") != self.sweep:
-            raise InputError(f"{path}: belongs to another sweep; choose another hydra.sweep.dir")
+        lines = read(self.folder)
+        if not lines:
+            self._make(path)
+        elif lines[0].get("version") != VERSION:
+            found = f"format version {lines[0].get('version')}"
+            raise InputError(path, "another format", found=found, expected=str(VERSION), hint=OTHER_FOLDER)
+        elif lines[0].get("sweep") != self.sweep:
+            raise InputError(path, "the ledger of another sweep", hint=OTHER_FOLDER)
 
-    def _begin(self, path: Path) -> None:
-        """With its first line in it from the first moment, and only once: two commands may come here together."""
+    def _make(self, path: Path) -> None:
+        """Make the ledger with its first line, unless another command makes it at the same time."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with atomic_write(path, new=True) as partial:
                 partial.write_text(json.dumps({"version": VERSION, "sweep": self.sweep}) + "\n")
         except FileExistsError:
-            if path.is_symlink():  # to a file that is not there
+            if path.is_symlink():  # a link to a missing file
                 raise InputError(path, found="a link", expected="a regular file") from None
             self.open()
 
     def record(self, run: Path, record: dict[str, Any], **more: Any) -> None:
-        """One event, with what the record of the run says of it."""
+        """Append one event.
+
+        Args:
+            run: run folder.
+            record: record of the run; its identity, overrides, state and error are copied.
+            **more: more fields of the line.
+        """
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": platform.node(), "run": run.name}
         line |= {key: record[key] for key in ("identity", "overrides", "state", "error") if key in record}
         _append(self.folder / LEDGER, json.dumps(line | more) + "\n")
 
 
 def _append(path: Path, line: str) -> None:
-    """In one call, so that lines of several processes do not mix; OSError that names the file where the disk is full."""
+    """Append a line in one write, so that lines of several processes do not mix. A full disk raises `OSError` with the path."""
     try:
         with path.open("ab+", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(end - 1, 0))
-            text = (
-                line if file.read(1) in (b"", b"\n") else f"\n{line}"
-            ).encode()  # a full disk had room for a part of the last one
+            starts_line = file.read(1) in (b"", b"\n")  # false if a full disk has truncated the last line
+            text = (line if starts_line else f"\n{line}").encode()
             if file.write(text) < len(text):
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
     except OSError as error:
@@ -81,27 +89,33 @@ def _append(path: Path, line: str) -> None:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """Return all lines, the first of which names version and sweep. An empty list without a ledger.
+    """Read the lines of a ledger. The first line contains the format version and the identity of the sweep.
 
-    Damaged lines are left out: a full disk cuts lines off, and one bad line must not stop the sweeps of a folder.
+    Damaged lines are skipped, because a full disk can truncate a line.
+
+    Args:
+        folder: sweep folder.
+
+    Returns:
+        The lines as mappings; empty if the ledger is missing.
 
     Raises:
-        InputError: the file is not regular, is larger than 64 MiB, or its first good line is not the first of a ledger.
+        InputError: the file is not regular, is larger than 64 MiB, or its first valid line lacks the version or the sweep.
     """
     path = folder / LEDGER
     try:
         lines = read_regular(path, MAX_BYTES).splitlines()
     except FileNotFoundError:
         return []
-    found = [line for number, text in enumerate(lines, start=1) if (line := _parsed(text, f"{path}, line {number}"))]
-    if not found or not {"version", "sweep"} <= {*found[0]}:
-        hint = "Choose another hydra.sweep.dir"
-        raise InputError(path, "not the ledger of a sweep", expected="a first line with version and sweep", hint=hint)
-    return [found[0], *(line for line in found[1:] if isinstance(line.get("run"), str) and isinstance(line.get("state"), str))]
+    valid = [line for number, text in enumerate(lines, start=1) if (line := _parsed(text, f"{path}, line {number}"))]
+    if not valid or not {"version", "sweep"} <= {*valid[0]}:
+        expected = "a first line with version and sweep"
+        raise InputError(path, "not the ledger of a sweep", expected=expected, hint=OTHER_FOLDER)
+    return [valid[0], *(line for line in valid[1:] if isinstance(line.get("run"), str) and isinstance(line.get("state"), str))]
 
 
 def _parsed(text: bytes, where: str) -> dict[str, Any] | None:
-    """Return the object of a line, None if the line is damaged."""
+    """Return the mapping in a line; None if the line is damaged."""
     try:
         line = parse_json(text, where)
     except InputError:
@@ -110,9 +124,9 @@ def _parsed(text: bytes, where: str) -> dict[str, Any] | None:
 
 
 def sweep_of(folder: Path) -> str | None:
-    """The identity of the sweep that a folder holds; None where it holds none that can be read."""
+    """Return the identity of the sweep in a folder; None if the ledger is missing or invalid."""
     try:
-        found = read(folder)
+        lines = read(folder)
     except InputError:
         return None
-    return str(found[0]["sweep"]) if found else None
+    return str(lines[0]["sweep"]) if lines else None

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: a live table in a terminal, a line for each event elsewhere; both enter the ledger."""
+"""Display the progress of a sweep: a live table in a terminal, or one line for each event if the output is not a terminal."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unbraid.runs.errors import InputError
-from unbraid.runs.metrics import epoch_numbers, figures
+from unbraid.runs.metrics_reader import epoch_numbers, figures
 from unbraid.runs.records import ENDED, Run, State, read_record
 from unbraid.runs.scores import read_scores
 from unbraid.runs.text import echo, one_line
@@ -25,11 +25,11 @@ COLUMNS = ("run", "state", "on", "done", "loss", "best", "left", "score")
 
 
 class ProgressTable:
-    """The `Watch` of a sweep.
+    """Print the events of a sweep and write them to the ledger, as the `Watch` of its launcher.
 
     Args:
-        runs: those that are started, with their arms.
-        ledger: of the sweep.
+        runs: runs of the sweep with their jobs.
+        ledger: ledger of the sweep.
     """
 
     def __init__(self, runs: Sequence[tuple[Job, Run]], ledger: Ledger) -> None:
@@ -40,7 +40,7 @@ class ProgressTable:
         self.began: dict[Job, float] = {}
         self.console = Console()
         self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
-        self.shown = 0.0
+        self.last_update = 0.0
 
     def __enter__(self) -> "ProgressTable":
         if self.live:
@@ -55,35 +55,38 @@ class ProgressTable:
         states = [state for state, _ in self.states.values()]
         counts = {state: states.count(state) for state in dict.fromkeys(states)}
         left = len(self.configs) - len(states)
-        said = [f"{count} {state}" for state, count in counts.items()] + [f"{left} not started"] * bool(left)
-        echo(f"sweep   {', '.join(said)}")
+        totals = [f"{count} {state}" for state, count in counts.items()] + [f"{left} not started"] * bool(left)
+        echo(f"sweep   {', '.join(totals)}")
 
     def started(self, job: Job, where: str) -> None:
+        """Record and print the start of a job."""
         self.places[job], self.began[job] = where, time.monotonic()
         self.states.pop(job, None)
         self.ledger.record(job.folder, {**(read_record(job.folder) or {}), "state": "running"}, where=where)
-        self._say(f"started {job.folder.name} on {where}")
+        self._print(f"started {job.folder.name} on {where}")
 
     def ended(self, job: Job, state: State, error: str | None) -> None:
+        """Record and print the end of a job, with its error or its main score."""
         where = self.places.pop(job, None)
-        found = main_score(job.folder) if state in ENDED else {}
-        words = error or "".join(f"{name} {value:.2f}" for name, value in found.items())
+        score = main_score(job.folder) if state in ENDED else {}
+        words = error or "".join(f"{name} {value:.2f}" for name, value in score.items())
         self.states[job] = state, words
-        self.ledger.record(job.folder, {**(read_record(job.folder) or {}), "state": state}, where=where, score=found)
+        self.ledger.record(job.folder, {**(read_record(job.folder) or {}), "state": state}, where=where, score=score)
         took = f" after {duration(time.monotonic() - self.began[job])}" if job in self.began else ""
-        self._say(f"{state:<7} {job.folder.name}{took}{': ' if words else ''}{words}")
+        self._print(f"{state:<7} {job.folder.name}{took}{': ' if words else ''}{words}")
 
     def tick(self) -> None:
-        if self.live and time.monotonic() - self.shown > REFRESH_SECONDS:
+        """Update the live table once per second."""
+        if self.live and time.monotonic() - self.last_update > REFRESH_SECONDS:
             self.live.update(self._table(), refresh=True)
-            self.shown = time.monotonic()
+            self.last_update = time.monotonic()
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if self.live is None:
             echo(line, flush=True)
 
     def _table(self) -> Table:
-        """Of the runs that have a state, and the number of those that wait: running ones first, as a screen has an end."""
+        """Return the table: running jobs, the number of waiting jobs, then ended jobs. A small screen hides the last rows."""
         table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
         for job, place in self.places.items():
             table.add_row(*_plain(job.folder.name, "running", place, *progress(job.folder, self.configs[job]), ""))
@@ -97,18 +100,26 @@ class ProgressTable:
 
 
 def _plain(*cells: str) -> list[Text]:
-    """Return cells in which rich finds no markup and a terminal no control characters."""
+    """Return cells without markup for rich and without control characters for terminals."""
     return [Text(one_line(cell)) for cell in cells]
 
 
 def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:
-    """How far a run is: what is done, the last loss, the best one, and the time that is left if it goes on to its end.
+    """Return the progress of a run: the epoch and the share done, the last loss, the best loss, and the estimated time left.
 
-    Losses are those of the validation where there was one.
+    The losses are validation losses, or training losses if a run has not been validated. All texts are empty before the end of
+    the first epoch.
+
+    Args:
+        folder: run folder.
+        config: config of the run.
+
+    Returns:
+        Four texts for a table.
     """
     try:
         rows = epoch_numbers(folder)
-    except InputError:  # the table of the other runs is shown
+    except InputError:  # a damaged metrics.csv must not stop the display
         rows = []
     if not rows:
         return "", "", "", ""
@@ -117,8 +128,8 @@ def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:
     limits = config.trainer.max_epochs, config.trainer.max_steps
     share = max((done / limit for done, limit in zip((epoch, step), limits, strict=True) if limit and limit > 0), default=1.0)
     seconds = sum(row.get("seconds", 0.0) for row in rows) * (1 / share - 1)
-    shown = (f"{losses[-1]:.4g}", f"{min(losses):.4g}") if losses else ("", "")
-    return f"epoch {epoch}, {share:.0%}", *shown, duration(seconds)
+    last_and_best = (f"{losses[-1]:.4g}", f"{min(losses):.4g}") if losses else ("", "")
+    return f"epoch {epoch}, {share:.0%}", *last_and_best, duration(seconds)
 
 
 def _loss_of(row: dict[str, float]) -> str | None:
@@ -126,9 +137,9 @@ def _loss_of(row: dict[str, float]) -> str | None:
 
 
 def main_score(folder: Path) -> dict[str, float]:
-    """The first measure of the first target in `scores.json`, by name; empty if it is missing or damaged."""
+    """Return the first defined score in `scores.json` by its name; empty if the file is missing or damaged."""
     try:
-        found = figures(read_scores(folder / "scores.json"))
+        scores = figures(read_scores(folder / "scores.json"))
     except (FileNotFoundError, InputError):
         return {}
-    return next(({f"{target} {measure}": value} for (target, measure), value in found.items() if value is not None), {})
+    return next(({f"{target} {measure}": value} for (target, measure), value in scores.items() if value is not None), {})

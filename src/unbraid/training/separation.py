@@ -178,7 +178,7 @@ def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> 
         estimate = separator(mixture)
         sources = estimate.sources
     except (RuntimeError, TypeError) as error:  # a network of another library may not check its sizes
-        hint = f"The network failed with: {str(error)[:200]}"
-        raise InputError("model.separator.net", f"its sizes do not fit chunks of {samples} samples", hint=hint) from error
+        reason = str(error)[:200]
+        raise InputError(f"model.separator.net: its sizes do not suit chunks of {samples} samples: {reason}") from error
     loss(estimate, separator.training_target(mixture, sources, estimate))
     separator.train()

@@ -92,7 +92,7 @@ def _convert_errors() -> Iterator[None]:
     try:
         yield
     except MisconfigurationException as error:
-        raise InputError("trainer", str(error)) from error
+        raise InputError(str(error)) from error
     except SystemExit as error:  # Lightning exits after a KeyboardInterrupt
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None

@@ -1,4 +1,4 @@
-"""Runs of a sweep as tasks of Ray: a stand-in for the package, and the package itself where it is asked for."""
+"""Tests of the Ray launcher, with a replacement for the package `ray` and, if marked, with the package itself."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.conftest import PROJECT, SHORT
-from tests.sweeps.launchers.test_slurm import Notes, arm_of, mark
+from tests.sweeps.launchers.test_slurm import Notes, job_of, mark
 from unbraid.runs.errors import InputError
 from unbraid.sweeps.launchers import ray as module
 from unbraid.sweeps.launchers.jobs import Job
@@ -20,16 +20,16 @@ from unbraid.sweeps.launchers.ray import Ray, run_here
 
 
 class LostError(Exception):
-    """As Ray's own."""
+    """Replace `RayError`."""
 
 
 class StandIn:
-    """Ray with one machine, which runs tasks when it is waited for."""
+    """Replace Ray by one machine that completes a task at each `wait`."""
 
     exceptions = SimpleNamespace(RayError=LostError)
 
     def __init__(self, **resources):
-        self.resources, self.asked, self.cancelled, self.init_with, self.is_up = resources, [], [], None, False
+        self.resources, self.needs, self.cancelled, self.init_with, self.is_up = resources, [], [], None, False
 
     def init(self, address, **options):
         self.init_with, self.is_up = (address, options), True
@@ -44,7 +44,7 @@ class StandIn:
         return lambda function: SimpleNamespace(options=lambda **need: self._task({**options, **need}))
 
     def _task(self, need):
-        return SimpleNamespace(remote=lambda folder, *_: self.asked.append(need) or folder)
+        return SimpleNamespace(remote=lambda folder, *_: self.needs.append(need) or folder)
 
     def wait(self, tasks, num_returns=1, timeout=None):
         return tasks[:1], tasks[1:]
@@ -59,76 +59,73 @@ class StandIn:
 
 @pytest.fixture
 def ray(monkeypatch):
-    found = StandIn(CPU=4, GPU=2)
-    monkeypatch.setitem(sys.modules, "ray", found)
+    stand_in = StandIn(CPU=4, GPU=2)
+    monkeypatch.setitem(sys.modules, "ray", stand_in)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    return found
+    return stand_in
 
 
 def launcher(**options):
     return Ray(**{"address": None, "gpus": 2, "cpus": 4, "cpus_per_process": 2} | options)
 
 
-def test_without_ray_the_command_that_installs_it_is_said(monkeypatch):
+def test_a_missing_package_is_an_error_with_a_hint(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"Ray is not installed: pip install 'unbraid\[ray\]'"):
+    with pytest.raises(InputError) as raised:
         launcher()
+    assert "pip install 'unbraid[ray]'" in raised.value.hint
+
+
+@pytest.mark.parametrize(("option", "value"), [("cpus_per_process", 0), ("cpus", 0), ("gpus", -1), ("address", "auto")])
+def test_invalid_options_are_refused(ray, option, value):
+    with pytest.raises(InputError) as raised:
+        launcher(**{option: value})
+    assert (raised.value.where, raised.value.found) == (option, value)
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("needs", "key"),
     [
-        ({"cpus_per_process": 0}, "cpus_per_process and cpus must be at least 1 and gpus 0, found 0, 4, 2"),
-        ({"address": "auto"}, "address names a cluster, which knows its gpus and cpus; leave these null"),
+        ({"nodes": 2}, "trainer.num_nodes=2: "), ({"devices": None}, "trainer.devices: "),
+        ({"on_gpu": True}, "trainer.accelerator=gpu: "),
     ],
-)
-def test_options_that_cannot_be_are_refused(ray, options, sentence):
-    with pytest.raises(InputError, match=sentence):
-        launcher(**options)
+)  # fmt: skip
+def test_jobs_that_ray_cannot_run_are_refused(ray, tmp_path, needs, key):
+    assert launcher(gpus=0).refusal(job_of(tmp_path, 0, **needs)).startswith(key)
+    assert launcher(gpus=0).refusal(job_of(tmp_path, 1)) is None
 
 
-@pytest.mark.parametrize(
-    ("asked", "sentence"),
-    [
-        ({"nodes": 2}, "trainer.num_nodes=2: launcher=ray gives a run one machine; launcher=slurm has more"),
-        ({"devices": None}, "trainer.devices: Ray must be told how many processes a run has; give a number"),
-        ({"on_gpu": True}, "trainer.accelerator=gpu: there is no GPU here; choose trainer=cpu"),
-    ],
-)
-def test_runs_that_it_cannot_run_are_refused(ray, tmp_path, asked, sentence):
-    assert launcher(gpus=0).refusal(arm_of(tmp_path, 0, **asked)) == sentence
-    assert launcher(gpus=0).refusal(arm_of(tmp_path, 1)) is None
-
-
-def test_each_run_is_a_task_with_what_it_needs(ray, tmp_path, monkeypatch):
-    jobs = [arm_of(tmp_path, 0, "done"), arm_of(tmp_path, 1, "running", on_gpu=None), arm_of(tmp_path, 2, "failed", devices=2)]
+def test_each_task_has_the_devices_of_its_job(ray, tmp_path, monkeypatch):
+    jobs = [job_of(tmp_path, 0, "done"), job_of(tmp_path, 1, "running", on_gpu=None), job_of(tmp_path, 2, "failed", devices=2)]
     mark(jobs[1], "running", host="far")
     monkeypatch.setattr(Job, "is_busy", lambda job: job.number == 1)
     notes = Notes()
     launcher().run(jobs, notes)
-    needs = [(need["num_cpus"], need["num_gpus"]) for need in ray.asked]
-    assert needs == [(2, 0), (2, 1), (4, 0)] and all(need["max_retries"] == 0 for need in ray.asked)
+    needs = [(need["num_cpus"], need["num_gpus"]) for need in ray.needs]
+    assert needs == [(2, 0), (2, 1), (4, 0)] and all(need["max_retries"] == 0 for need in ray.needs)
     assert ray.init_with[0] == "local" and ray.init_with[1]["num_gpus"] == 2 and not ray.is_up
     assert notes == [(1, "started", "far"), (0, "done", None), (1, "interrupted", "was killed"), (2, "failed", None)]
 
 
-def test_what_no_machine_has_is_not_waited_for(ray, tmp_path):
-    with pytest.raises(InputError, match="0-run: asks for 3 GPUs and 6 cores, which no machine of this Ray has"):
-        launcher().run([arm_of(tmp_path, 0, devices=3, on_gpu=True)], Notes())
-    assert not ray.asked and not ray.is_up
+def test_a_job_too_large_for_every_machine_is_refused(ray, tmp_path):
+    with pytest.raises(InputError) as raised:
+        launcher().run([job_of(tmp_path, 0, devices=3, on_gpu=True)], Notes())
+    assert raised.value.where == "0-run" and "3 GPUs and 6 cores" in raised.value.problem
+    assert not ray.needs and not ray.is_up
 
 
-def test_a_cluster_that_is_not_there_is_said(ray, tmp_path, monkeypatch):
+def test_a_missing_cluster_is_an_error(ray, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise ConnectionError("no Ray\nhere")
 
     monkeypatch.setattr(ray, "init", fail, raising=False)
-    with pytest.raises(InputError, match=r"launcher.address=auto: no Ray here"):
-        launcher(address="auto", gpus=None, cpus=None).run([arm_of(tmp_path, 0)], Notes())
+    with pytest.raises(InputError) as raised:
+        launcher(address="auto", gpus=None, cpus=None).run([job_of(tmp_path, 0)], Notes())
+    assert raised.value.where == "launcher.address=auto"
 
 
 def test_ctrl_c_stops_all_runs(ray, tmp_path):
-    jobs = [arm_of(tmp_path, number) for number in range(2)]
+    jobs = [job_of(tmp_path, number) for number in range(2)]
 
     def stop(number):
         mark(jobs[1], "interrupted")
@@ -141,8 +138,8 @@ def test_ctrl_c_stops_all_runs(ray, tmp_path):
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_task_is_its_run(tmp_path, monkeypatch, stopped):
-    asked, signals = {}, []
+def test_a_task_starts_and_ends_its_run(tmp_path, monkeypatch, stopped):
+    started_with, signals = {}, []
 
     def poll():
         if stopped and not signals:
@@ -150,7 +147,7 @@ def test_a_task_is_its_run(tmp_path, monkeypatch, stopped):
         return 3
 
     def start(folder, environment, log):
-        asked.update(environment, folder=folder)
+        started_with.update(environment, folder=folder)
         return SimpleNamespace(poll=poll, wait=poll, send_signal=signals.append, returncode=3)
 
     monkeypatch.setattr(module, "start", start)
@@ -162,13 +159,14 @@ def test_a_task_is_its_run(tmp_path, monkeypatch, stopped):
             run_here(str(tmp_path / "run"), "/", 2)
     else:
         assert run_here(str(tmp_path / "run"), "/", 2) == 3
-    assert signals == [SIGTERM] * stopped and os.getcwd() == "/"  # noqa: PTH109  # what the task changes
-    assert (asked["CUDA_VISIBLE_DEVICES"], asked["OMP_NUM_THREADS"], asked["folder"]) == ("1", "2", tmp_path / "run")
+    assert signals == [SIGTERM] * stopped and os.getcwd() == "/"  # noqa: PTH109  # the task changes it
+    keys = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "folder")
+    assert [started_with[key] for key in keys] == ["1", "2", tmp_path / "run"]
 
 
 @pytest.mark.ray
 def test_four_runs_on_two_devices(songs, tmp_path):
-    """With a Ray of this machine, in a network that has only loopback: `make test-ray`."""
+    """Start Ray on this machine, in a network that has only loopback: `make test-ray`."""
     pytest.importorskip("ray")
     command = [
         sys.executable, str(PROJECT / "train.py"), "data=musdb", f"data.root={songs}", *SHORT, "trainer.accelerator=auto",
@@ -187,7 +185,7 @@ def test_four_runs_on_two_devices(songs, tmp_path):
 
 
 def devices_below(parent):
-    """The folder of each run, and the devices that it sees."""
+    """Yield the folder of each run and the devices that its process can use."""
     for process in parent.children(recursive=True):
         try:
             words, environment = process.cmdline(), process.environ()

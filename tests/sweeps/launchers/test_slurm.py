@@ -1,4 +1,4 @@
-"""Runs of a sweep as jobs: what is asked of Slurm, and what becomes of what it says. Its commands are stand-ins."""
+"""Tests of the Slurm launcher. Shell scripts replace the commands of Slurm."""
 
 import subprocess
 from itertools import count
@@ -23,16 +23,16 @@ RECORD = {"identity": "i", "overrides": [], "choices": {}}
 
 @pytest.fixture
 def commands(tmp_path, monkeypatch):
-    """Make a command on an otherwise empty PATH: it writes its arguments to a file and does what it is told."""
+    """Make a command on an otherwise empty PATH. It writes its arguments to a file and runs a shell script."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
 
-    def make(name, does):
+    def make(name, script):
         path = folder / name
-        path.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >>{folder}/{name}.said\n{does}\n')
+        path.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >>{folder}/{name}.arguments\n{script}\n')
         path.chmod(0o755)
-        return folder / f"{name}.said"
+        return folder / f"{name}.arguments"
 
     make("sbatch", "echo 7")
     make("squeue", "exit 0")
@@ -41,7 +41,7 @@ def commands(tmp_path, monkeypatch):
 
 
 class Notes(list):
-    """A watch that keeps what it is told; `ticks` is called with each number of a tick."""
+    """Record the events of a sweep; `ticks` is called with the number of each tick."""
 
     def __init__(self, ticks=lambda number: None):
         self.ticks, self.number = ticks, count()
@@ -56,7 +56,7 @@ class Notes(list):
         self.ticks(next(self.number))
 
 
-def arm_of(sweep, number, state="queued", devices=1, nodes=1, on_gpu=False):
+def job_of(sweep, number, state="queued", devices=1, nodes=1, on_gpu=False):
     job = Job(number, sweep / f"{number}-run", devices, nodes, on_gpu)
     job.folder.mkdir(parents=True)
     mark(job, state)
@@ -72,10 +72,10 @@ def launcher(**options):
 
 
 class Queue:
-    """What `squeue` says, one state after the other, and what was submitted meanwhile."""
+    """Replace `squeue` and `sbatch`: return one queue after the other, and record the scripts that are submitted."""
 
-    def __init__(self, monkeypatch, *moments):
-        self.moments, self.scripts = list(moments), []
+    def __init__(self, monkeypatch, *queues):
+        self.queues, self.scripts = list(queues), []
         monkeypatch.setattr(slurm, "slurm_jobs", self.slurm_jobs)
         monkeypatch.setattr(slurm, "submit", self.submit)
 
@@ -84,97 +84,97 @@ class Queue:
         return str(6 + len(self.scripts))
 
     def slurm_jobs(self):
-        moment = self.moments.pop(0) if len(self.moments) > 1 else self.moments[0]
-        if isinstance(moment, Exception):
-            raise moment
-        return [SlurmJob(array, index, state, "None", "n1", script) for array, index, state, script in moment]
+        queue = self.queues.pop(0) if len(self.queues) > 1 else self.queues[0]
+        if isinstance(queue, Exception):
+            raise queue
+        return [SlurmJob(array, index, state, "None", "n1", script) for array, index, state, script in queue]
 
 
 def listed(index, state, array="7", script=Path("/other/slurm/1.sh")):
     return array, index, state, script
 
 
-def test_a_machine_without_slurm_is_said(tmp_path, monkeypatch):
+def test_a_machine_without_slurm_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="there is no sbatch here, expected a machine that submits jobs to Slurm; l"):
+    with pytest.raises(InputError) as raised:
         launcher()
+    assert raised.value.where == "launcher=slurm" and "sbatch" in raised.value.problem
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "found"),
     [
-        ({"partition": "gpus"}, "partition gpus is not in this Slurm; did you mean 'gpu'\\? known: cpu, gpu"),
-        ({"timeout_min": 1}, "timeout_min of 1 leaves no time before signal_seconds of 100"),
-        ({"cpus_per_task": 0}, "cpus_per_task must be at least 1, found 0"),
-        ({"requeues": -1}, "requeues must be at least 0 and poll_seconds above 0, found -1"),
-        (
-            {"options": {"array": "1-9"}},
-            "options may not have array: expected long names of options of sbatch that are not set",
-        ),
-        ({"options": {"wrap=rm": "x"}}, "options may not have wrap=rm"),
+        ({"partition": "gpus"}, "gpus"), ({"timeout_min": 1}, "1 (60 s)"), ({"cpus_per_task": 0}, 0), ({"requeues": -1}, -1),
+        ({"poll_seconds": 0}, 0), ({"options": {"array": "1-9"}}, "array"), ({"options": {"wrap=rm": "x"}}, "wrap=rm"),
     ],
-)
-def test_options_that_cannot_be_are_refused(commands, options, sentence):
-    with pytest.raises(InputError, match=sentence):
+)  # fmt: skip
+def test_invalid_options_are_refused(commands, options, found):
+    with pytest.raises(InputError) as raised:
         launcher(**options)
+    assert (raised.value.where, raised.value.found) == (next(iter(options)), found)
 
 
-def test_slurm_is_quoted_where_it_refuses(commands):
+def test_errors_of_slurm_are_quoted(commands):
     commands("sinfo", "echo 'slurm_load_partitions: Unable to contact slurm controller (connect failure)' >&2; exit 1")
-    with pytest.raises(InputError, match="sinfo refuses: slurm_load_partitions: Unable to contact slurm controller"):
+    with pytest.raises(InputError) as raised:
         launcher()
+    assert raised.value.where == "sinfo" and raised.value.problem.startswith("slurm_load_partitions: Unable to contact")
     commands("sinfo", "exit 0")
-    with pytest.raises(InputError, match="Slurm has no partition here"):
+    with pytest.raises(InputError) as raised:
         launcher()
+    assert raised.value.where == "launcher=slurm"
 
 
-def test_an_array_that_is_refused_leaves_nothing(commands, tmp_path):
+def test_a_refused_array_leaves_no_files(commands, tmp_path):
     commands("sbatch", "echo 'sbatch: error: first' >&2; echo 'sbatch: error: Batch job submission failed: No.' >&2; exit 1")
-    with pytest.raises(InputError, match=r"^sbatch refuses: Batch job submission failed: No\.$"):
-        launcher().run([arm_of(tmp_path, 0)], Notes())
+    with pytest.raises(InputError) as raised:
+        launcher().run([job_of(tmp_path, 0)], Notes())
+    assert (raised.value.where, raised.value.problem) == ("sbatch", "Batch job submission failed: No.")
     assert [*(tmp_path / "slurm").iterdir()] == []
 
 
-def test_what_a_run_asks_for_must_be_there(commands, tmp_path):
-    on_gpu, any_number = arm_of(tmp_path, 0, on_gpu=True), arm_of(tmp_path, 1, devices=None)
-    assert "there is no GPU in the partition cpu" in launcher().refusal(on_gpu)
+def test_jobs_that_slurm_cannot_run_are_refused(commands, tmp_path):
+    on_gpu, any_number = job_of(tmp_path, 0, on_gpu=True), job_of(tmp_path, 1, devices=None)
+    assert launcher().refusal(on_gpu).startswith("trainer.accelerator=gpu: ")
     assert launcher(partition="gpu").refusal(on_gpu) is None
-    assert "must be told how many processes" in launcher().refusal(any_number)
+    assert launcher().refusal(any_number).startswith("trainer.devices: ")
 
 
-def test_the_words_of_slurm_are_read(commands):
-    said = commands("squeue", "echo '7|2|RUNNING|None|n1|/a b|c/slurm/1.sh'; echo '8|N/A|PENDING|Priority|n/a|bash'")
-    (found,) = slurm_jobs()
-    assert found == SlurmJob("7", 2, "RUNNING", "None", "n1", Path("/a b|c/slurm/1.sh")) and found.name == "7_2"
-    assert "--states=all" in (words := said.read_text().splitlines()) and f"--format={FORMAT}" in words
-    assert not found.has_ended and SlurmJob("7", 2, "TIMEOUT", "", "", Path()).has_ended
+def test_the_output_of_slurm_is_parsed(commands):
+    arguments = commands("squeue", "echo '7|2|RUNNING|None|n1|/a b|c/slurm/1.sh'; echo '8|N/A|PENDING|Priority|n/a|bash'")
+    (slurm_job,) = slurm_jobs()
+    assert slurm_job == SlurmJob("7", 2, "RUNNING", "None", "n1", Path("/a b|c/slurm/1.sh")) and slurm_job.name == "7_2"
+    assert "--states=all" in (words := arguments.read_text().splitlines()) and f"--format={FORMAT}" in words
+    assert not slurm_job.has_ended and SlurmJob("7", 2, "TIMEOUT", "", "", Path()).has_ended
     assert partitions() == {"cpu": False, "gpu": True} and next(iter(partitions())) == "cpu"
 
 
-def test_what_this_process_was_given_by_slurm_is_not_asked_for(commands, monkeypatch, tmp_path):
+def test_variables_of_an_allocation_are_not_passed_on(commands, monkeypatch, tmp_path):
     monkeypatch.setenv("SLURM_NTASKS", "5")
     monkeypatch.setenv("SLURM_CONF", "/conf")
-    said = commands("sbatch", "echo $SLURM_NTASKS $SLURM_CONF $MORE >&2; echo 12;cluster".replace(";cluster", "\\;cluster"))
+    arguments = commands(
+        "sbatch", "echo $SLURM_NTASKS $SLURM_CONF $MORE >&2; echo 12;cluster".replace(";cluster", "\\;cluster")
+    )
     assert submit(tmp_path / "1.sh", {"mem": None, "time": 5, "exclusive": True}, {"MORE": "more"}) == "12"
-    assert said.read_text().splitlines() == ["--parsable", "--time=5", "--exclusive", str(tmp_path / "1.sh")]
+    assert arguments.read_text().splitlines() == ["--parsable", "--time=5", "--exclusive", str(tmp_path / "1.sh")]
     commands("sbatch", "test -z $SLURM_NTASKS && test $SLURM_CONF$MORE = /confmore && echo 13")
     assert submit(tmp_path / "1.sh", {}, {"MORE": "more"}) == "13"
 
 
-def test_runs_that_ask_for_the_same_are_one_array(commands, monkeypatch, tmp_path):
+def test_jobs_with_the_same_needs_form_one_array(commands, monkeypatch, tmp_path):
     jobs = [
-        arm_of(tmp_path, 0), arm_of(tmp_path, 1, on_gpu=True, devices=2), arm_of(tmp_path, 2, on_gpu=None),
-        arm_of(tmp_path, 3, nodes=2), arm_of(tmp_path, 4),
+        job_of(tmp_path, 0), job_of(tmp_path, 1, on_gpu=True, devices=2), job_of(tmp_path, 2, on_gpu=None),
+        job_of(tmp_path, 3, nodes=2), job_of(tmp_path, 4),
     ]  # fmt: skip
     queue = Queue(monkeypatch, [], [])
     monkeypatch.setattr(slurm, "LONGEST_ARRAY", 2)
     mine = launcher(partition="gpu", gpu_type="a100", max_parallel=4, timeout_min=60, mem_gb=8, options={"constraint": "x"})
-    mine.run([*jobs, arm_of(tmp_path, 5)], Notes())
-    asked = {script.with_suffix(".list").read_text(): options for script, options in queue.scripts}
-    assert [*asked] == ["0-run\n4-run\n", "5-run\n", "2-run\n", "1-run\n", "3-run\n"]
+    mine.run([*jobs, job_of(tmp_path, 5)], Notes())
+    submitted = {script.with_suffix(".list").read_text(): options for script, options in queue.scripts}
+    assert [*submitted] == ["0-run\n4-run\n", "5-run\n", "2-run\n", "1-run\n", "3-run\n"]
     common = {"partition": "gpu", "time": 60, "mem": "8G", "signal": "USR1@100", "constraint": "x", "requeue": True}
-    assert all(common.items() <= options.items() for options in asked.values())
-    kinds = [(o["array"], o["nodes"], o["ntasks-per-node"], o["gres"]) for o in asked.values()]
+    assert all(common.items() <= options.items() for options in submitted.values())
+    kinds = [(o["array"], o["nodes"], o["ntasks-per-node"], o["gres"]) for o in submitted.values()]
     assert kinds == [
         ("1-2%4", 1, 1, None), ("1-1%4", 1, 1, None), ("1-1%4", 1, 1, "gpu:a100:1"), ("1-1%4", 1, 2, "gpu:a100:2"),
         ("1-1%4", 2, 1, None),
@@ -184,18 +184,16 @@ def test_runs_that_ask_for_the_same_are_one_array(commands, monkeypatch, tmp_pat
 @pytest.mark.parametrize(
     ("status", "restarts", "again"), [(0, 0, False), (1, 0, False), (138, 0, True), (143, 2, True), (138, 3, False)]
 )
-def test_a_job_runs_its_line_and_is_queued_again_where_its_time_was_up(
-    commands, monkeypatch, tmp_path, status, restarts, again
-):
+def test_a_job_is_requeued_after_its_time_limit(commands, monkeypatch, tmp_path, status, restarts, again):
     sweep = tmp_path / "a $(touch broken) 'b\" %j"
-    jobs = [arm_of(sweep, number) for number in range(2)]
+    jobs = [job_of(sweep, number) for number in range(2)]
     queue = Queue(monkeypatch, [], [])
     launcher().run(jobs, Notes())
     ((script, options),) = queue.scripts
     srun = commands("srun", f"echo heard; exit {status}")
     requeued = commands("scontrol", "exit 0")
-    there = {"PATH": f"{srun.parent}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "2", "SLURM_JOB_ID": "9"}
-    done = subprocess.run(["bash", script], env=there | {"SLURM_RESTART_COUNT": str(restarts)}, cwd=tmp_path)
+    environment = {"PATH": f"{srun.parent}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "2", "SLURM_JOB_ID": "9"}
+    done = subprocess.run(["bash", script], env=environment | {"SLURM_RESTART_COUNT": str(restarts)}, cwd=tmp_path)
     assert done.returncode == status and srun.read_text().splitlines()[-2:] == ["unbraid.commands.train", str(jobs[1].folder)]
     assert "heard" in (jobs[1].folder / "log.txt").read_text() and not (jobs[0].folder / "log.txt").exists()
     assert requeued.exists() == again and not (tmp_path / "broken").exists()
@@ -203,13 +201,13 @@ def test_a_job_runs_its_line_and_is_queued_again_where_its_time_was_up(
     assert options["output"] == f"{sweep}/slurm/%A_%a.txt".replace("%j", "%%j")
 
 
-def test_a_run_is_seen_from_the_queue_to_its_end(commands, monkeypatch, tmp_path):
-    job = arm_of(tmp_path, 0)
+def test_a_job_is_watched_until_its_end(commands, monkeypatch, tmp_path):
+    job = job_of(tmp_path, 0)
     states = ("PENDING", "RUNNING", "RUNNING", "PENDING", "RUNNING", "COMPLETED")
     Queue(monkeypatch, [], *[[listed(1, state)] for state in states])
     notes = Notes(lambda number: mark(job, "done") if number == 4 else None)
     launcher().run([job], notes)
-    started, again = (0, "started", "n1, job 7_1"), (0, "interrupted", "job 7_1 waits in the queue again")
+    started, again = (0, "started", "n1, job 7_1"), (0, "interrupted", "job 7_1 is in the queue again")
     assert notes == [started, again, started, (0, "done", None)]
 
 
@@ -218,17 +216,17 @@ def test_a_run_is_seen_from_the_queue_to_its_end(commands, monkeypatch, tmp_path
     [
         ("queued", "CANCELLED", ("interrupted", "job 7_1 was cancelled")),
         ("failed", "CANCELLED", ("interrupted", "job 7_1 was cancelled")),
-        ("running", "TIMEOUT", ("interrupted", "job 7_1 came to its time limit")),
-        ("running", "OUT_OF_MEMORY", ("interrupted", "job 7_1 took more memory than launcher.mem_gb")),
+        ("running", "TIMEOUT", ("interrupted", "job 7_1 reached its time limit")),
+        ("running", "OUT_OF_MEMORY", ("interrupted", "job 7_1 used more memory than launcher.mem_gb")),
         ("queued", None, ("interrupted", "job 7_1 is no longer in Slurm's queue")),
-        ("interrupted", "FAILED", ("interrupted", "was told to end, and not queued again; see its log.txt")),
-        ("queued", "FAILED", ("failed", "ended before it began, see its log.txt")),
+        ("interrupted", "FAILED", ("interrupted", "was signalled to end and not queued again, see its log.txt")),
+        ("queued", "FAILED", ("failed", "ended before the training began, see its log.txt")),
         ("failed", None, ("failed", "a sentence")),
         ("done", None, ("done", None)),
     ],
 )
-def test_a_job_that_has_ended_is_noticed_without_accounting(commands, monkeypatch, tmp_path, before, state, ending):
-    job = arm_of(tmp_path, 0)
+def test_the_end_of_a_job_is_noticed(commands, monkeypatch, tmp_path, before, state, ending):
+    job = job_of(tmp_path, 0)
     mark(job, before, **({"error": "a sentence"} if before == "failed" else {}))
     Queue(monkeypatch, [], [listed(1, state)] if state else [])
     notes = Notes()
@@ -236,8 +234,8 @@ def test_a_job_that_has_ended_is_noticed_without_accounting(commands, monkeypatc
     assert notes == [(0, *ending)]
 
 
-def test_a_run_that_is_queued_already_is_watched_and_not_submitted(commands, monkeypatch, tmp_path, capsys):
-    jobs = [arm_of(tmp_path, number) for number in range(3)]
+def test_a_queued_run_is_not_submitted_again(commands, monkeypatch, tmp_path, capsys):
+    jobs = [job_of(tmp_path, number) for number in range(3)]
     script = tmp_path / "slurm" / "before.sh"
     script.parent.mkdir()
     script.with_suffix(".list").write_text("0-run\n1-run\n2-run\n")
@@ -252,11 +250,11 @@ def test_a_run_that_is_queued_already_is_watched_and_not_submitted(commands, mon
     launcher().run(jobs, notes)
     assert [path.with_suffix(".list").read_text() for path, _ in queue.scripts] == ["0-run\n"]
     assert [words for _, _, words in notes] == [f"job {name} is no longer in Slurm's queue" for name in ("7_1", "5_2", "5_3")]
-    assert "2 of them in Slurm's queue already" in capsys.readouterr().out
+    assert capsys.readouterr().out.split()[0] == "2"
 
 
-def test_a_run_that_another_process_is_at_is_waited_for(commands, monkeypatch, tmp_path):
-    job = arm_of(tmp_path, 0)
+def test_a_run_in_another_process_is_not_submitted(commands, monkeypatch, tmp_path):
+    job = job_of(tmp_path, 0)
     busy = iter([True, True, False])
     monkeypatch.setattr(Job, "is_busy", lambda job: next(busy))
     queue = Queue(monkeypatch, [], [listed(1, "COMPLETED")])
@@ -272,8 +270,8 @@ def test_a_run_that_another_process_is_at_is_waited_for(commands, monkeypatch, t
     assert submitted == [0, 0, 1] and notes == [(0, "done", None)]
 
 
-def test_who_stops_watching_leaves_the_jobs(commands, monkeypatch, tmp_path, capsys):
-    jobs = [arm_of(tmp_path, number) for number in range(2)]
+def test_jobs_stay_in_the_queue_after_ctrl_c(commands, monkeypatch, tmp_path, capsys):
+    jobs = [job_of(tmp_path, number) for number in range(2)]
     Queue(monkeypatch, [], [listed(1, "RUNNING"), listed(2, "PENDING")])
 
     def stop(number):
@@ -283,37 +281,38 @@ def test_who_stops_watching_leaves_the_jobs(commands, monkeypatch, tmp_path, cap
     with pytest.raises(KeyboardInterrupt):
         launcher().run(jobs, notes)
     assert notes[1:] == [
-        (0, "running", "stays in Slurm's queue as job 7_1"),
-        (1, "queued", "stays in Slurm's queue as job 7_2"),
+        (0, "running", "stays in the queue of Slurm as job 7_1"),
+        (1, "queued", "stays in the queue of Slurm as job 7_2"),
     ]
-    assert "the same command watches these jobs again; `scancel 7` ends them" in capsys.readouterr().out
+    assert "scancel 7" in capsys.readouterr().out
 
 
-def test_a_slurm_that_does_not_answer_is_given_some_time(commands, monkeypatch, tmp_path):
-    job = arm_of(tmp_path, 0)
-    Queue(monkeypatch, [], InputError("away"), InputError("away"), [listed(1, "CANCELLED")])
+def test_squeue_may_fail_for_some_time(commands, monkeypatch, tmp_path):
+    job = job_of(tmp_path, 0)
+    Queue(monkeypatch, [], InputError("squeue", "away"), InputError("squeue", "away"), [listed(1, "CANCELLED")])
     notes = Notes()
     launcher().run([job], notes)
     assert notes == [(0, "interrupted", "job 7_1 was cancelled")]
     monkeypatch.setattr(slurm, "PATIENCE_SECONDS", 0)
-    Queue(monkeypatch, [], InputError("away"))
-    with pytest.raises(InputError, match="Slurm has not answered for 0 minutes: away"):
+    Queue(monkeypatch, [], InputError("squeue", "away"))
+    with pytest.raises(InputError) as raised:
         launcher().run([job], notes)
-    assert notes[-1] == (0, "queued", "stays in Slurm's queue as job 7_1")
+    assert raised.value.where == "squeue" and "away" in raised.value.problem
+    assert notes[-1] == (0, "queued", "stays in the queue of Slurm as job 7_1")
 
 
-def test_a_sweep_starts_by_the_choice_of_the_launcher(commands, cli, tmp_path):
+def test_errors_of_the_launcher_end_the_command(commands, cli, tmp_path):
     commands("sinfo", "echo 'cpu*|(null)'")
     status, _, error = cli("launcher=slurm", "seed=0,1", "trainer=gpu", "hydra.sweep.dir=sweep")
-    assert status == 1 and "0-unet-demo-0: trainer.accelerator=gpu: there is no GPU in the partition cpu" in error
+    assert status == 1 and "0-unet-demo-0: trainer.accelerator=gpu: " in error
     assert not [*(tmp_path / "work/sweep").glob("*/run.json")]
     status, _, error = cli("launcher=slurm", "launcher.partition=big", "seed=0,1")
-    assert status == 1 and "launcher.partition big is not in this Slurm; known: cpu" in error
+    assert status == 1 and "launcher.partition: " in error and "big" in error
 
 
-def test_lightning_leaves_signals_of_slurm_to_us(commands, monkeypatch):
+def test_lightning_does_not_requeue_jobs(commands, monkeypatch):
     assert cluster() == []
     monkeypatch.setenv("SLURM_NTASKS", "2")
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
-    (found,) = cluster()
-    assert not found.auto_requeue and found.creates_processes_externally and found.world_size() == 2
+    (environment,) = cluster()
+    assert not environment.auto_requeue and environment.creates_processes_externally and environment.world_size() == 2

@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric
 from unbraid.data.loaders import StepLoader
 from unbraid.data.sampler import EpochSteps, epoch_position
 from unbraid.runs.errors import Interrupted
-from unbraid.runs.metrics import epochs
+from unbraid.runs.metrics_reader import epochs
 from unbraid.tasks.task import Task
 from unbraid.training.callbacks.last_checkpoint import LastCheckpoint, latest
 from unbraid.training.callbacks.metrics_csv import MEASURED, MetricsCSV

@@ -1,4 +1,4 @@
-"""Where the runs of a sweep run: each as fresh processes that read a frozen run folder, whatever starts them."""
+"""Launchers start each run of a sweep as a new process that reads a frozen run folder."""
 
 from unbraid.sweeps.launchers.local import Local
 from unbraid.sweeps.launchers.ray import Ray

@@ -1,4 +1,4 @@
-"""A run in a process of its own, which ends when the one that has started it does."""
+"""Start a run in its own process. The process ends when the process that started it ends."""
 
 import math
 import os
@@ -17,20 +17,23 @@ WITH_PARENT = "with-parent"
 
 
 def command(folder: Path) -> list[str]:
-    """What runs a frozen folder, in a process that has nothing of the command line, the clock or a sweeper."""
+    """Return the command line that trains the run in a frozen folder."""
     return [*PROGRAM, str(folder.absolute())]
 
 
 def start(
     folder: Path, environment: Mapping[str, str] | None = None, held: Sequence[int] = (), log: IO[bytes] | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Run a frozen folder in a session of its own, so that Ctrl-C is the caller's to pass on.
+    """Start the run in a frozen folder, in a new process session. So Ctrl-C reaches only the caller, which passes it on.
 
     Args:
-        folder: of the run.
-        environment: of the process; None: this one's.
-        held: file descriptors that it keeps while it lives.
-        log: where its output goes; None: where this one's does.
+        folder: run folder.
+        environment: environment variables of the process; None for those of this process.
+        held: file descriptors that the process inherits and keeps open.
+        log: file for the output; None for the output of this process.
+
+    Returns:
+        The started process.
     """
     return subprocess.Popen(
         [*command(folder), WITH_PARENT], env=environment, pass_fds=held, start_new_session=True,
@@ -39,20 +42,20 @@ def start(
 
 
 def shared(threads: int) -> dict[str, str]:
-    """What the environment tells a run that has so many threads of a machine, and writes to a log.
+    """Return environment variables that limit a run to a number of threads and turn off its progress bars.
 
-    Its progress bars are off: each of their states would be a line.
+    A progress bar would write many lines to the log.
     """
     return {"OMP_NUM_THREADS": str(threads), CORES: str(threads), "TQDM_DISABLE": "1"}
 
 
 def outside_slurm() -> dict[str, str]:
-    """This process's environment without what an allocation of Slurm has put there, which is of no other job."""
+    """Return the environment of this process without the variables of a Slurm allocation."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
 
 
 def live_with_parent(arguments: Sequence[str]) -> None:
-    """Where the arguments ask for it: end, with a checkpoint, when whoever started this process is gone, however it went."""
+    """Send SIGTERM to this process when its parent ends, if the last argument is `with-parent`."""
     if arguments[-1] == WITH_PARENT:
         threading.Thread(target=_end_with_input, daemon=True).start()
 
@@ -64,7 +67,7 @@ def _end_with_input() -> None:
 
 
 def duration(seconds: float) -> str:
-    """For people."""
+    """Return a duration in hours, minutes and seconds as text; `no limit` for infinity."""
     if seconds == math.inf:
         return "no limit"
     minutes, seconds = divmod(round(seconds), 60)

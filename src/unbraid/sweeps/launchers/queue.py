@@ -1,4 +1,4 @@
-"""What Slurm's own commands say, without its accounting: `sbatch`, `squeue` and `sinfo`."""
+"""Call the commands of Slurm: `sbatch`, `squeue` and `sinfo`. The accounting of Slurm is not needed."""
 
 import re
 import shutil
@@ -11,22 +11,22 @@ from unbraid.runs.errors import InputError
 from unbraid.sweeps.launchers.processes import outside_slurm
 
 ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")
-FORMAT = "%F|%K|%T|%r|%B|%o"  # array, index, state, why it waits, machine, script; the last may hold anything
+FORMAT = "%F|%K|%T|%r|%B|%o"  # array, index, state, reason, machine, script; the path of the script may contain `|`
 Options = dict[str, str | int | bool | None]
 COMMANDS = ("sbatch", "squeue", "sinfo")
 
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """One job of an array, in the queue or not long out of it.
+    """Describe one job of an array that is in the queue or ended a few minutes ago.
 
     Args:
-        array: id of the whole array.
-        index: in the array.
-        state: in Slurm's words.
-        reason: why it waits, in Slurm's words.
-        host: the first machine that it runs on.
-        script: of the array.
+        array: id of the array.
+        index: index of the job in the array.
+        state: state as Slurm prints it, such as `PENDING`.
+        reason: reason for the state as Slurm prints it.
+        host: name of the first machine of the job.
+        script: path of the script of the array.
     """
 
     array: str
@@ -38,38 +38,47 @@ class SlurmJob:
 
     @property
     def name(self) -> str:
-        """As `squeue` and `scancel` have it."""
+        """Return the id of the job that `squeue` prints and `scancel` accepts."""
         return f"{self.array}_{self.index}"
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing will become of it any more."""
+        """Return whether the job has ended."""
         return self.state in ENDED
 
 
 def need_slurm() -> None:
-    """InputError on a machine that cannot submit jobs."""
-    if lacking := [name for name in COMMANDS if shutil.which(name) is None]:
-        raise InputError(
-            f"there is no {lacking[0]} here, expected a machine that submits jobs to Slurm; launcher=local needs no Slurm"
-        )
+    """Check that this machine has the commands of Slurm.
+
+    Raises:
+        InputError: a command is missing.
+    """
+    if missing := [name for name in COMMANDS if shutil.which(name) is None]:
+        expected, hint = "a machine that can submit jobs to Slurm", "Choose launcher=local to run without Slurm."
+        raise InputError("launcher=slurm", f"the command {missing[0]} is missing", expected=expected, hint=hint)
 
 
 def submit(script: Path, options: Options, environment: Mapping[str, str]) -> str:
-    """An array of jobs; its id. InputError with Slurm's own words where it is refused.
+    """Submit an array of jobs. An error of `sbatch` raises `InputError` with its message.
 
     Args:
-        script: of each job.
-        options: of sbatch, by name; True is one without a value, and None is left out.
-        environment: that the jobs have besides this process's own.
+        script: script that each job runs.
+        options: options of sbatch by long name; True for an option without a value, None to omit the option.
+        environment: environment variables of the jobs, in addition to those of this process.
+
+    Returns:
+        The id of the array.
     """
-    given = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items() if value is not None]
-    return _ask("sbatch", "--parsable", *given, str(script), environment=environment).strip().split(";")[0]
+    arguments = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items() if value is not None]
+    return _output_of("sbatch", "--parsable", *arguments, str(script), environment=environment).strip().split(";")[0]
 
 
 def slurm_jobs() -> list[SlurmJob]:
-    """Of this user, with those that ended a few minutes ago; InputError where Slurm does not answer."""
-    lines = _ask("squeue", "--me", "--array", "--states=all", "--noheader", f"--format={FORMAT}").splitlines()
+    """Return the array jobs of this user, including those that ended a few minutes ago.
+
+    An error of `squeue` raises `InputError` with its message.
+    """
+    lines = _output_of("squeue", "--me", "--array", "--states=all", "--noheader", f"--format={FORMAT}").splitlines()
     rows = [line.split("|", 5) for line in lines]
     return [
         SlurmJob(array, int(index), state, reason, host, Path(script))
@@ -79,23 +88,23 @@ def slurm_jobs() -> list[SlurmJob]:
 
 
 def partitions() -> dict[str, bool]:
-    """Whether each has GPUs, by name; the default one comes first, if there is one."""
-    found: dict[str, bool] = {}
-    for line in _ask("sinfo", "--noheader", "--format=%P|%G").splitlines():
+    """Return whether each partition has GPUs, by its name. The default partition comes first, if any."""
+    has_gpu: dict[str, bool] = {}
+    for line in _output_of("sinfo", "--noheader", "--format=%P|%G").splitlines():
         name, _, resources = line.partition("|")
-        found[name] = found.get(name, False) or re.search(r"\bgpu\b", resources) is not None
-    ordered = sorted(found, key=lambda name: not name.endswith("*"))
-    return {name.removesuffix("*"): found[name] for name in ordered}
+        has_gpu[name] = has_gpu.get(name, False) or re.search(r"\bgpu\b", resources) is not None
+    ordered = sorted(has_gpu, key=lambda name: not name.endswith("*"))
+    return {name.removesuffix("*"): has_gpu[name] for name in ordered}
 
 
-def _ask(*command: str, environment: Mapping[str, str] | None = None) -> str:
-    # Inside an allocation Slurm's commands would take what that one was given for what is asked for now.
+def _output_of(*command: str, environment: Mapping[str, str] | None = None) -> str:
+    # In an allocation, Slurm's commands would use the options of that allocation as defaults.
     done = subprocess.run(command, env=outside_slurm() | {**(environment or {})}, capture_output=True, text=True)
     if done.returncode:
-        raise InputError(f"{command[0]} refuses: {error_message(done.stderr.splitlines())}")
+        raise InputError(command[0], error_message(done.stderr.splitlines()))
     return done.stdout
 
 
 def error_message(lines: Sequence[str]) -> str:
-    """The reason in what a command of Slurm's has printed: its last line, without its name."""
-    return re.sub(r"^\w+: (error|fatal): ", "", lines[-1]) if lines else "without a word"
+    """Return the error message of a Slurm command: its last line without the name of the command."""
+    return re.sub(r"^\w+: (error|fatal): ", "", lines[-1]) if lines else "failed without a message"

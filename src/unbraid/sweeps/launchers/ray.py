@@ -1,7 +1,7 @@
-"""Ray: runs of a sweep as tasks of this machine or of a cluster; each task starts its run as a process of its own and waits.
+"""Run the jobs of a sweep as tasks of Ray, on this machine or on a cluster. Each task starts one process and waits for it.
 
-The machines of a cluster need the same project, the same Python and a disk that all of them share. Where there is a choice,
-`local` does the same on one machine without another package, and `slurm` has runs on several machines.
+All machines of a cluster need the same project, the same Python and a shared disk. On one machine, use the launcher `local`,
+which does not need another package. For runs on several machines, use `slurm`.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ from signal import SIGTERM
 from typing import Any
 
 from unbraid.data.parallel import cores
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, check_counts
 from unbraid.runs.files import below
 from unbraid.runs.records import ENDED, read_record
 from unbraid.sweeps.launchers.jobs import PATIENCE_SECONDS, Job, Launcher, Watch
@@ -25,51 +25,66 @@ POLL_SECONDS = 0.5
 
 
 class Ray(Launcher):
-    """Runs of a sweep wherever Ray finds room for them.
+    """Run the jobs of a sweep on the machines that Ray chooses.
 
     Args:
-        address: of a cluster, as `auto` or `HOST:PORT`; None: a Ray of this machine that ends with the sweep.
-        gpus: of that Ray of this machine; None: all there are.
-        cpus: of it; None: all there are.
-        cpus_per_process: of each process of a run.
+        address: address of a cluster, `auto` or `HOST:PORT`; None to start Ray on this machine for the time of the sweep.
+        gpus: number of GPUs that Ray uses on this machine; None for all.
+        cpus: number of CPU cores that Ray uses on this machine; None for all.
+        cpus_per_process: number of CPU cores for each process of a run.
+
+    Raises:
+        InputError: a number is too small, Ray is not installed, or `gpus` or `cpus` is given for a cluster.
     """
 
     def __init__(self, address: str | None, gpus: int | None, cpus: int | None, cpus_per_process: int) -> None:
-        if cpus_per_process < 1 or (cpus is not None and cpus < 1) or (gpus is not None and gpus < 0):
-            raise InputError(
-                f"cpus_per_process and cpus must be at least 1 and gpus 0, found {cpus_per_process}, {cpus}, {gpus}"
-            )
+        check_counts(cpus_per_process=cpus_per_process, cpus=cpus)
+        if gpus is not None and gpus < 0:
+            raise InputError("gpus", found=gpus, expected="at least 0")
         if address is not None and (gpus, cpus) != (None, None):
-            raise InputError("address names a cluster, which knows its gpus and cpus; leave these null")
+            hint = "Set gpus and cpus to null: a cluster has fixed numbers."
+            raise InputError("address", "a cluster together with gpus or cpus", found=address, hint=hint)
         if importlib.util.find_spec("ray") is None:
-            raise InputError("Ray is not installed: pip install 'unbraid[ray]'")
+            raise InputError("launcher=ray", "Ray is not installed", hint="Type: pip install 'unbraid[ray]'")
         self.address, self.cpus_per_process = address, cpus_per_process
-        self.own: dict[str, Any] = {"include_dashboard": False}
+        self.init_options: dict[str, Any] = {"include_dashboard": False}
         if address is None:
-            self.own |= {"num_gpus": len(gpus_here()) if gpus is None else gpus, "num_cpus": cpus or cores()}
+            self.init_options |= {"num_gpus": len(gpus_here()) if gpus is None else gpus, "num_cpus": cpus or cores()}
 
     def refusal(self, job: Job) -> str | None:
+        """Return why Ray cannot run a job: several nodes, an unknown number of processes, or a missing GPU."""
         if job.nodes > 1:
-            return f"trainer.num_nodes={job.nodes}: launcher=ray gives a run one machine; launcher=slurm has more"
+            return f"trainer.num_nodes={job.nodes}: launcher=ray uses one machine for a run. Choose launcher=slurm"
         if job.devices is None:
-            return "trainer.devices: Ray must be told how many processes a run has; give a number"
-        if self.address is None and job.on_gpu and not self.own["num_gpus"]:
-            return "trainer.accelerator=gpu: there is no GPU here; choose trainer=cpu"
+            return "trainer.devices: found auto, expected a number, because Ray needs the number of processes"
+        if self.address is None and job.on_gpu and not self.init_options["num_gpus"]:
+            return "trainer.accelerator=gpu: this machine has zero usable GPUs. Choose trainer=cpu"
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:
+        """Describe the cluster, or the GPUs and cores of this machine that Ray uses."""
         if self.address is not None:
             return f"by Ray at {self.address}"
-        return f"by Ray on {self.own['num_gpus']} GPUs and {self.own['num_cpus']} cores of this machine"
+        return f"by Ray on {self.init_options['num_gpus']} GPUs and {self.init_options['num_cpus']} cores of this machine"
 
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
-        """Until all have ended; Ctrl-C stops them first, each with a checkpoint."""
-        import ray  # takes seconds, and is not installed everywhere
+        """Run the jobs and return when all have ended.
+
+        Ctrl-C interrupts the runs first; each of them writes a checkpoint.
+
+        Args:
+            jobs: jobs of one sweep.
+            watch: receiver of the events of the sweep.
+
+        Raises:
+            InputError: Ray cannot be started or reached.
+        """
+        import ray  # an optional package that takes seconds to import
 
         try:
-            ray.init(self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **self.own)
+            ray.init(self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **self.init_options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise InputError(f"launcher.address={self.address}: {' '.join(str(error).split())[:300]}") from error
+            raise InputError(f"launcher.address={self.address}", str(error)[:300]) from error
         try:
             self._follow(ray, jobs, watch)
         finally:
@@ -83,8 +98,8 @@ class Ray(Launcher):
         started = set[Job]()
         try:
             for job, need in zip(jobs, needs, strict=True):
-                place = str(job.folder.absolute()), str(Path.cwd())
-                left[task.options(**need).remote(*place, self.cpus_per_process)] = job
+                folders = str(job.folder.absolute()), str(Path.cwd())
+                left[task.options(**need).remote(*folders, self.cpus_per_process)] = job
             while left:
                 ended, _ = ray.wait([*left], timeout=POLL_SECONDS)
                 for job in {*left.values()} - started:
@@ -92,51 +107,62 @@ class Ray(Launcher):
                     if record.get("state") == "running" and job.is_busy():
                         started.add(job)
                         watch.started(job, record["host"])
-                for one in ended:
-                    _end(ray, one, left.pop(one), watch)
+                for ended_task in ended:
+                    _end(ray, ended_task, left.pop(ended_task), watch)
                 watch.tick()
         except BaseException:
-            for one in left:
-                ray.cancel(one)
+            for running_task in left:
+                ray.cancel(running_task)
             ray.wait([*left], num_returns=len(left), timeout=PATIENCE_SECONDS)
             for job in left.values():
                 watch.ended(job, *job.ending())
             raise
 
     def _needs(self, job: Job, machines: Sequence[dict[str, float]]) -> dict[str, int]:
-        """What a task must be given; InputError where no machine has it, and Ray would wait for one for ever."""
+        """Return the cores and GPUs that a job needs; `InputError` if every machine is too small, as Ray would wait forever."""
         gpus = job.gpus(any(machine.get("GPU") for machine in machines))
         need = {"num_cpus": job.processes * self.cpus_per_process, "num_gpus": gpus}
-        if not any(need["num_cpus"] <= one.get("CPU", 0) and need["num_gpus"] <= one.get("GPU", 0) for one in machines):
-            asked = f"{need['num_gpus']} GPUs and {need['num_cpus']} cores"
-            raise InputError(f"{job.folder.name}: asks for {asked}, which no machine of this Ray has; nothing was started")
+        if not any(need["num_cpus"] <= has.get("CPU", 0) and need["num_gpus"] <= has.get("GPU", 0) for has in machines):
+            needed = f"needs {need['num_gpus']} GPUs and {need['num_cpus']} cores on one machine"
+            raise InputError(job.folder.name, f"{needed}, more than each machine of Ray has", hint="No run was started.")
         return need
 
 
 def run_here(folder: str, working: str, threads: int) -> int:
-    """On the machine that Ray has chosen: the exit status of a run, whose process sees the GPUs that the task was given.
+    """Run a job on the machine that Ray has chosen, with the GPUs that Ray has assigned to the task.
 
-    It ends with the process that Ray runs this in, whichever way that one goes.
+    The process of the run ends when the process of the task ends.
+
+    Args:
+        folder: run folder.
+        working: working directory of the sweep.
+        threads: number of threads of each process of the run.
+
+    Returns:
+        The exit status of the run.
+
+    Raises:
+        BaseException: the exception by which Ray cancels the task.
     """
     os.chdir(working)
-    given = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+    gpus = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
     with below(Path(folder), "log.txt").open("ab") as log:
-        process = start(Path(folder), os.environ | shared(threads) | given, log=log)
+        process = start(Path(folder), os.environ | shared(threads) | gpus, log=log)
     try:
-        while process.poll() is None:  # Ray cannot interrupt one long wait
+        while process.poll() is None:  # Ray cannot interrupt `process.wait()`
             time.sleep(POLL_SECONDS)
     except BaseException:
-        process.send_signal(SIGTERM)  # processes of Ray are deaf to SIGINT, and so are those they start
+        process.send_signal(SIGTERM)  # processes of Ray, and their child processes, ignore SIGINT
         process.wait()
         raise
     return process.returncode
 
 
 def _end(ray: Any, task: Any, job: Job, watch: Watch) -> None:
-    """A run says itself how it has ended; a task that Ray has lost says it for a run that cannot."""
+    """Report the end of a job from the record of its run, or from the error of Ray if the record has no error message."""
     state, error = job.ending()
     try:
         ray.get(task)
     except ray.exceptions.RayError as lost:
-        error = error or f"Ray has lost it: {type(lost).__name__}"
+        error = error or f"Ray lost the task: {type(lost).__name__}"
     watch.ended(job, state, None if state in ENDED else error)

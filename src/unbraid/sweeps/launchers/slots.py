@@ -1,7 +1,8 @@
-"""Slots: a share of this machine for one run at a time, that no other sweep on the machine takes meanwhile.
+"""Divide this machine into slots: a slot is a group of GPUs or a share of the CPU cores for one run at a time.
 
-A slot of GPUs is held by a lock on a file for each of them in a folder that all users of the machine share. The process of
-the run inherits the lock: whatever becomes of the sweep, a GPU is free when the run on it has ended, and not before.
+Sweeps of all users on the machine share the GPUs. A run on a GPU holds a lock on a file for this GPU, in a folder that all
+users share. The process of the run inherits the lock from the sweep, so the GPU stays locked until the run ends, also if the
+sweep ends first.
 """
 
 import fcntl
@@ -19,18 +20,18 @@ from pathlib import Path
 from unbraid.runs.errors import InputError
 from unbraid.sweeps.launchers.processes import outside_slurm, shared
 
-LOCKS = "UNBRAID_LOCKS"  # another folder for them
+LOCKS = "UNBRAID_LOCKS"  # environment variable with another folder for the lock files
 REMOVE = f"Remove it, or name another folder in {LOCKS}."
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for one run.
+    """Describe the devices for one run.
 
     Args:
-        gpus: their ids; none where it runs on the CPU.
-        share: which of the runs that share these GPUs.
-        threads: that the run may have.
+        gpus: ids of the GPUs; empty for the CPU.
+        share: number of the slot among the slots with the same devices, from 0.
+        threads: number of threads for the run.
     """
 
     gpus: tuple[str, ...]
@@ -39,17 +40,17 @@ class Slot:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Return the name of the slot for tables, such as `gpu 0,1` or `cpu 2`."""
         return f"gpu {','.join(self.gpus)}" if self.gpus else f"cpu {self.share}"
 
     def environment(self) -> dict[str, str]:
-        """What a process must be told to see nothing but the slot."""
-        # Inside an allocation, Lightning would take the run for one that Slurm has started.
-        seen = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
-        return outside_slurm() | seen | shared(self.threads)
+        """Return environment variables for a process that uses only the devices of the slot."""
+        # With the variables of a Slurm allocation, Lightning would assume that Slurm has started the run.
+        visible = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
+        return outside_slurm() | visible | shared(self.threads)
 
     def take(self) -> list[int] | None:
-        """File descriptors that hold it, for the run to inherit; None where another run on this machine has it."""
+        """Return file descriptors that hold the locks of the GPUs; None if another run holds one of the locks."""
         held: list[int] = []
         for gpu in self.gpus:
             descriptor = _locked(f"gpu-{gpu}-{self.share}.lock")
@@ -72,7 +73,7 @@ def _locked(name: str) -> int | None:
             os.close(folder)
     except OSError as error:
         expected = "a file that all users of the machine's GPUs can open"
-        raise InputError(path, error.strerror or "", expected=expected, hint=REMOVE) from error
+        raise InputError(path, error.strerror or "cannot be opened", expected=expected, hint=REMOVE) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -82,10 +83,16 @@ def _locked(name: str) -> int | None:
 
 
 def _open_folder(path: Path) -> int:
-    """Open the folder of the locks, made if it is missing.
+    """Open the folder of the locks. It is made if it is missing.
+
+    Args:
+        path: path of the folder.
+
+    Returns:
+        The file descriptor of the folder.
 
     Raises:
-        InputError: the path is a link or a file, or its owner and mode let other users replace the locks.
+        InputError: the path is a link or a file, or its owner and mode allow other users to replace the locks.
     """
     if not os.path.lexists(path):
         _make_folder(path)
@@ -93,38 +100,41 @@ def _open_folder(path: Path) -> int:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except NotADirectoryError as error:
         raise InputError(path, found="a link" if path.is_symlink() else "a file", expected="a folder", hint=REMOVE) from error
-    found = os.fstat(descriptor)
-    shared_by_all = bool(found.st_mode & stat.S_IWOTH)
-    sticky = bool(found.st_mode & stat.S_ISVTX)
-    if sticky if shared_by_all else found.st_uid in (0, os.geteuid()):
+    status = os.fstat(descriptor)
+    writable_by_all = bool(status.st_mode & stat.S_IWOTH)
+    sticky = bool(status.st_mode & stat.S_ISVTX)
+    if sticky if writable_by_all else status.st_uid in (0, os.geteuid()):
         return descriptor
     os.close(descriptor)
-    mode = f"mode {stat.S_IMODE(found.st_mode):o} of the user {found.st_uid}"
-    raise InputError(path, found=mode, expected="mode 1777, as that of the temporary folder", hint=REMOVE)
+    mode = f"mode {stat.S_IMODE(status.st_mode):o} of the user {status.st_uid}"
+    raise InputError(path, found=mode, expected="mode 1777, as for the temporary folder", hint=REMOVE)
 
 
 def _make_folder(path: Path) -> None:
-    """Make a folder with the mode of the temporary folder. It is renamed into place, so that no process sees another mode."""
+    """Make a folder with mode 1777. It gets its name after its mode, so that no process finds it with another mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unbraid-devices-", dir=path.parent) as partial:
         fresh = Path(partial, path.name)
         fresh.mkdir()
         fresh.chmod(0o1777)
-        # A folder that holds a file is not replaced by the rename of another process.
+        # `rename` of another process cannot replace a folder that is not empty.
         (fresh / "README").write_text("unbraid locks one file here for each GPU in use.\n")
         try:
             fresh.rename(path)
         except OSError:
             if not os.path.lexists(path):
-                raise  # otherwise another process was faster, and _open_folder checks its folder
+                raise  # else another process has made the folder, and _open_folder checks it
 
 
 def _open_lock(path: Path, folder: int) -> int:
-    """Open a lock file, made for all users if it is missing.
+    """Open a lock file. If it is missing, it is made with mode 666.
 
     Args:
-        path: of the file.
-        folder: open descriptor of the folder of the file.
+        path: path of the file.
+        folder: file descriptor of its folder.
+
+    Returns:
+        The file descriptor of the lock file.
     """
     try:
         return _open_existing(path, folder)
@@ -132,8 +142,8 @@ def _open_lock(path: Path, folder: int) -> int:
         fresh = f".{path.name}-{os.getpid()}-{threading.get_ident()}"
     descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
-        os.fchmod(descriptor, 0o666)  # os.open has narrowed the mode by the umask
-        with suppress(FileExistsError):  # another process was faster
+        os.fchmod(descriptor, 0o666)  # os.open applies the umask to the mode
+        with suppress(FileExistsError):  # another process has made the file
             os.link(fresh, path.name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     finally:
         os.close(descriptor)
@@ -142,31 +152,39 @@ def _open_lock(path: Path, folder: int) -> int:
 
 
 def _open_existing(path: Path, folder: int) -> int:
-    """Open a lock file without O_CREAT, which Linux refuses in a sticky folder for the file of another user.
+    """Open a lock file without O_CREAT: in a sticky folder, Linux does not allow O_CREAT for the file of another user.
+
+    Args:
+        path: path of the file.
+        folder: file descriptor of its folder.
+
+    Returns:
+        The file descriptor of the lock file.
 
     Raises:
         InputError: the path is a link or not a regular file.
+        OSError: the file is missing or cannot be opened.
     """
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: a pipe does not stop the caller
     try:
         try:
             descriptor = os.open(path.name, os.O_RDWR | flags, dir_fd=folder)
-        except PermissionError:  # of an earlier version, with mode 0644: a lock needs no right to write
+        except PermissionError:  # mode 0644 of an older version; reading is enough for a lock
             descriptor = os.open(path.name, os.O_RDONLY | flags, dir_fd=folder)
     except OSError as error:
         if error.errno in (EISDIR, ELOOP, ENXIO):
-            raise InputError(path, error.strerror or "", expected="a regular file", hint=REMOVE) from error
+            raise InputError(path, found=error.strerror, expected="a regular file", hint=REMOVE) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise InputError(path, "not a regular file", expected="a regular file", hint=REMOVE)
+        raise InputError(path, found="another kind of file", expected="a regular file", hint=REMOVE)
     return descriptor
 
 
 def gpus_here() -> list[str]:
-    """Ids of the GPUs that this process may use."""
-    if (told := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [gpu for gpu in told.split(",") if gpu not in ("", "-1")]
+    """Return the ids of the GPUs that this process may use, from `CUDA_VISIBLE_DEVICES` or else from `nvidia-smi`."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [gpu for gpu in visible.split(",") if gpu not in ("", "-1")]
     try:
         listed = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
     except FileNotFoundError:
@@ -175,9 +193,19 @@ def gpus_here() -> list[str]:
 
 
 def slots(gpus: Sequence[str], gpus_per_run: int, runs_per_gpu: int, cpu_slots: int, cores: int) -> list[Slot]:
-    """All there are: GPUs in groups, each as often as runs may share it; or so many of the CPU."""
+    """Divide GPUs, or the CPU if there are zero GPUs, into slots.
+
+    Args:
+        gpus: ids of the GPUs.
+        gpus_per_run: number of GPUs in a slot.
+        runs_per_gpu: number of slots that share the same GPUs.
+        cpu_slots: number of slots on the CPU.
+        cores: number of CPU cores, which are divided equally.
+
+    Returns:
+        The slots. Slots on different GPUs come before slots that share a GPU.
+    """
     groups = [tuple(gpus[i : i + gpus_per_run]) for i in range(0, len(gpus) - gpus_per_run + 1, gpus_per_run)] if gpus else [()]
     shares = runs_per_gpu if gpus else cpu_slots
     threads = max(1, cores // (len(groups) * shares))
-    # Every GPU has one run before any has two.
     return [Slot(group, share, threads) for share in range(shares) for group in groups]

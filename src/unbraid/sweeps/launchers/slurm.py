@@ -1,7 +1,7 @@
-"""Slurm: arrays of jobs, one job for each run, in which Slurm starts the processes of the run on as many machines as it takes.
+"""Run the jobs of a sweep as arrays of Slurm jobs. Slurm starts the processes of each run, on one or several machines.
 
-Which run a job is of stands in a list beside the script of its array, and Slurm tells of each job which script it has. So a
-sweep finds its jobs again whatever has become of the command that submitted them.
+A list file next to the script of an array contains the run of each Slurm job, and `squeue` prints the script of each job. So
+the same command finds its jobs in the queue again after the first command has ended.
 """
 
 import re
@@ -12,32 +12,32 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from unbraid.runs.errors import InputError, unknown
+from unbraid.runs.errors import InputError, check_counts, unknown
 from unbraid.runs.records import ENDED, State, read_record
 from unbraid.runs.text import echo
 from unbraid.sweeps.launchers.jobs import Job, Launcher, Watch
 from unbraid.sweeps.launchers.processes import PROGRAM, shared
 from unbraid.sweeps.launchers.queue import Options, SlurmJob, need_slurm, partitions, slurm_jobs, submit
 
-PATIENCE_SECONDS = 600  # with a Slurm that does not answer
-LONGEST_ARRAY = 1000  # Slurm's own limit, where no administrator has changed it
-FOLDER, LIST = "slurm", ".list"  # beside the runs
-# Which of sbatch's options are the launcher's own business.
-OURS = {
+PATIENCE_SECONDS = 600  # longest time without an answer of `squeue`
+LONGEST_ARRAY = 1000  # default limit of Slurm
+FOLDER, LIST = "slurm", ".list"  # folder of the scripts in the sweep folder, suffix of the lists
+# Options of sbatch that the launcher sets.
+RESERVED = {
     "array", "chdir", "cpus-per-task", "error", "export", "gres", "job-name", "no-requeue", "nodes", "ntasks",
     "ntasks-per-node", "open-mode", "output", "parsable", "requeue", "signal", "wait", "wrap",
 }  # fmt: skip
 ENDINGS = {
-    "BOOT_FAIL": "did not get its machine ready",
+    "BOOT_FAIL": "ended because its machine did not start",
     "CANCELLED": "was cancelled",
-    "DEADLINE": "came to its deadline",
-    "NODE_FAIL": "has lost its machine",
-    "OUT_OF_MEMORY": "took more memory than launcher.mem_gb",
-    "PREEMPTED": "had to make room for another",
-    "TIMEOUT": "came to its time limit",
+    "DEADLINE": "reached its deadline",
+    "NODE_FAIL": "ended because its machine failed",
+    "OUT_OF_MEMORY": "used more memory than launcher.mem_gb",
+    "PREEMPTED": "was preempted by another job",
+    "TIMEOUT": "reached its time limit",
 }
-# 138 is 128 + SIGUSR1, which Slurm sends before the time limit. The processes of a run do not end in the same moment; those
-# that are later get SIGTERM from srun, and 143 is what it ends with then.
+# The exit status 138 is 128 + SIGUSR1, which Slurm sends before the time limit. The processes of a run do not end at the same
+# time. srun sends SIGTERM to the later ones, and its own exit status is then 143.
 SCRIPT = """#!/bin/bash
 # A run of the sweep for each line of {list}
 folder={sweep}$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {list})
@@ -48,7 +48,7 @@ if [ $status = 138 ] || [ $status = 143 ]; then
   if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {requeues} ]; then
     scontrol requeue "$SLURM_JOB_ID"
   else
-    echo "not queued again: it was {requeues} times, as launcher.requeues allows"
+    echo "not queued again: launcher.requeues={requeues} is reached"
   fi
 fi
 exit $status
@@ -56,21 +56,24 @@ exit $status
 
 
 class Slurm(Launcher):
-    """Runs of a sweep as jobs of a cluster, each with as many processes as its Trainer asks for.
+    """Run the jobs of a sweep on a cluster, each with the number of processes in its trainer config.
 
     Args:
-        partition: of the cluster, or several with commas between them; None: its default.
-        account: that pays; None: the user's own.
-        qos: quality of service; None: the default.
-        timeout_min: time limit of a job, after which it goes on in the next; None: the partition's.
-        signal_seconds: before the time limit, at which a run is told to write a checkpoint.
-        requeues: how often a job whose time was up is queued again.
-        cpus_per_task: cores of each process.
-        mem_gb: memory of a run on each machine; None: the partition's.
-        gpu_type: as the cluster names it; None: any.
-        max_parallel: jobs at once of one array; None: no limit.
-        poll_seconds: between two looks at the queue.
-        options: more of sbatch's, by their long names; true for one without a value.
+        partition: partition of the cluster, or several separated by commas; None for the default.
+        account: account to charge; None for the default of the user.
+        qos: quality of service; None for the default.
+        timeout_min: time limit of a Slurm job, in minutes; the next job resumes the run. None for the default of the partition.
+        signal_seconds: time in seconds before the time limit at which Slurm signals the run to write a checkpoint.
+        requeues: number of times that a job is queued again after its time limit.
+        cpus_per_task: number of CPU cores for each process.
+        mem_gb: memory of a run on each machine, in GB; None for the default of the partition.
+        gpu_type: type of GPU as the cluster names it; None for any type.
+        max_parallel: number of jobs of one array at the same time; None for no limit.
+        poll_seconds: time between two calls of `squeue`, in seconds.
+        options: more options of sbatch by long name; true for an option without a value.
+
+    Raises:
+        InputError: a value is out of range, an option is reserved, or Slurm or the partition is missing.
     """
 
     def __init__(
@@ -78,21 +81,24 @@ class Slurm(Launcher):
         requeues: int, cpus_per_task: int, mem_gb: int | None, gpu_type: str | None, max_parallel: int | None,
         poll_seconds: float, options: dict[str, str | int | bool],
     ) -> None:  # fmt: skip
-        counts = {"timeout_min": timeout_min, "mem_gb": mem_gb, "max_parallel": max_parallel, "cpus_per_task": cpus_per_task}
-        for name, value in (counts | {"signal_seconds": signal_seconds}).items():
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, found {value}")
-        if requeues < 0 or poll_seconds <= 0:
-            raise InputError(f"requeues must be at least 0 and poll_seconds above 0, found {requeues} and {poll_seconds}")
+        check_counts(
+            timeout_min=timeout_min, mem_gb=mem_gb, max_parallel=max_parallel, cpus_per_task=cpus_per_task,
+            signal_seconds=signal_seconds,
+        )  # fmt: skip
+        if requeues < 0:
+            raise InputError("requeues", found=requeues, expected="at least 0")
+        if poll_seconds <= 0:
+            raise InputError("poll_seconds", found=poll_seconds, expected="more than 0")
         if timeout_min is not None and 60 * timeout_min <= signal_seconds:
-            raise InputError(f"timeout_min of {timeout_min} leaves no time before signal_seconds of {signal_seconds}")
+            expected = f"more than signal_seconds={signal_seconds}"
+            raise InputError("timeout_min", found=f"{timeout_min} ({60 * timeout_min} s)", expected=expected)
         for name in options:
-            if name in OURS or re.fullmatch(r"[a-z][a-z-]*", name) is None:
+            if name in RESERVED or re.fullmatch(r"[a-z][a-z-]*", name) is None:
                 raise InputError(
-                    f"options may not have {name}: expected long names of options of sbatch that are not set anyway"
+                    "options", found=name, expected="long names of options of sbatch that the launcher does not set"
                 )
         need_slurm()
-        self.partition, self.with_gpus = _chosen(partition)
+        self.partition, self.with_gpus = _check_partition(partition)
         self.cpus_per_task, self.gpu_type, self.max_parallel, self.requeues = cpus_per_task, gpu_type, max_parallel, requeues
         self.poll_seconds = poll_seconds
         self.options: Options = {
@@ -102,32 +108,45 @@ class Slurm(Launcher):
         }  # fmt: skip
 
     def refusal(self, job: Job) -> str | None:
+        """Return why Slurm cannot run a job: an unknown number of processes, or a partition without GPUs."""
         if job.devices is None:
-            return "trainer.devices: Slurm must be told how many processes a run has on each machine; give a number"
+            return "trainer.devices: found auto, expected a number, because Slurm needs the number of processes"
         if job.on_gpu and not self.with_gpus:
-            return f"trainer.accelerator=gpu: there is no GPU in the partition {self.partition}; choose launcher.partition"
+            return f"trainer.accelerator=gpu: the partition {self.partition} has zero GPUs. Choose another launcher.partition"
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:
+        """Describe the partition and the limit of jobs at the same time."""
         limit = f", at most {self.max_parallel} at once" if self.max_parallel else ""
         return f"by Slurm in the partition {self.partition}{limit}"
 
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
-        """Until all have ended; whatever ends this process leaves the jobs in the queue, where the same command finds them."""
+        """Submit the jobs and return when all have ended.
+
+        If this process ends earlier, the jobs stay in the queue, and the same command finds them there.
+
+        Args:
+            jobs: jobs of one sweep.
+            watch: receiver of the events of the sweep.
+
+        Raises:
+            InputError: `squeue` has failed for `PATIENCE_SECONDS`.
+            BaseException: the exception that stopped the launcher, such as `KeyboardInterrupt`.
+        """
         names, left, running = _queued(jobs), list(jobs), set[Job]()
         if names:
-            echo(f"        {len(names)} of them in Slurm's queue already")
+            echo(f"        {len(names)} of these runs are already in the queue of Slurm")
         answered = time.monotonic()
         try:
             while left:
                 names |= self._submit([job for job in left if job not in names and not job.is_busy()])
                 try:
-                    found, answered = {slurm_job.name: slurm_job for slurm_job in slurm_jobs()}, time.monotonic()
-                except InputError as error:  # as happens now and then
+                    queue, answered = {slurm_job.name: slurm_job for slurm_job in slurm_jobs()}, time.monotonic()
+                except InputError as error:  # `squeue` fails at times
                     if time.monotonic() - answered > PATIENCE_SECONDS:
-                        raise InputError(f"Slurm has not answered for {PATIENCE_SECONDS // 60} minutes: {error}") from error
+                        raise InputError("squeue", f"failed for {PATIENCE_SECONDS // 60} minutes: {error.problem}") from error
                 else:
-                    left = [job for job in left if job not in names or not _ends(job, names[job], found, running, watch)]
+                    left = [job for job in left if job not in names or not _has_ended(job, names[job], queue, running, watch)]
                 watch.tick()
                 time.sleep(self.poll_seconds if left else 0)
         except BaseException:
@@ -135,7 +154,7 @@ class Slurm(Launcher):
             raise
 
     def _submit(self, jobs: Sequence[Job]) -> dict[Job, str]:
-        """The name of the job of each; those that ask for the same are one array."""
+        """Submit jobs, and return the id of the Slurm job of each. Jobs with the same needs form one array."""
         names: dict[Job, str] = {}
         for (sweep, nodes, processes, gpus), group in groupby(sorted(jobs, key=self._kind), key=self._kind):
             together = list(group)
@@ -146,11 +165,11 @@ class Slurm(Launcher):
         return names
 
     def _kind(self, job: Job) -> tuple[str, int, int, int]:
-        """Folder of the sweep, machines, processes and GPUs on each of them."""
+        """Return the sweep folder, the number of machines, and the numbers of processes and GPUs on each machine."""
         return str(job.folder.parent.resolve()), job.nodes, job.processes, job.gpus(self.with_gpus)
 
     def _submit_array(self, sweep: Path, jobs: Sequence[Job], nodes: int, processes: int, gpus: int) -> str:
-        script, listed = self._written(sweep, [job.folder.name for job in jobs])
+        script, run_list = self._write_script(sweep, [job.folder.name for job in jobs])
         output = str(script.parent).replace("%", "%%")
         options: Options = {
             "array": f"1-{len(jobs)}" + (f"%{self.max_parallel}" if self.max_parallel else ""),
@@ -168,41 +187,41 @@ class Slurm(Launcher):
             return submit(script, {**self.options, **options}, shared(self.cpus_per_task))
         except InputError:
             script.unlink()
-            listed.unlink()
+            run_list.unlink()
             raise
 
-    def _written(self, sweep: Path, runs: Sequence[str]) -> tuple[Path, Path]:
-        """The script of an array, and the list of its runs."""
+    def _write_script(self, sweep: Path, runs: Sequence[str]) -> tuple[Path, Path]:
+        """Write the script of an array and the list of its runs, and return both paths."""
         script = sweep / FOLDER / f"{secrets.token_hex(4)}.sh"
         script.parent.mkdir(exist_ok=True)
-        listed = script.with_suffix(LIST)
-        listed.write_text("".join(f"{run}\n" for run in runs))
-        words = {"list": shlex.quote(str(listed)), "sweep": shlex.quote(f"{sweep}/"), "program": shlex.join(PROGRAM)}
+        run_list = script.with_suffix(LIST)
+        run_list.write_text("".join(f"{run}\n" for run in runs))
+        words = {"list": shlex.quote(str(run_list)), "sweep": shlex.quote(f"{sweep}/"), "program": shlex.join(PROGRAM)}
         script.write_text(SCRIPT.format(**words, cpus=self.cpus_per_task, requeues=self.requeues))
-        return script, listed
+        return script, run_list
 
 
-def _chosen(partition: str | None) -> tuple[str, bool]:
-    """The partition that jobs come to, and whether it has GPUs."""
-    there = partitions()
-    if not there:
-        raise InputError("Slurm has no partition here")
-    names = [next(iter(there))] if partition is None else partition.split(",")
+def _check_partition(partition: str | None) -> tuple[str, bool]:
+    """Return the name of the partition, or of the default partition for None, and whether it has GPUs."""
+    has_gpu = partitions()
+    if not has_gpu:
+        raise InputError("launcher=slurm", "Slurm has zero partitions")
+    names = [next(iter(has_gpu))] if partition is None else partition.split(",")
     for name in names:
-        if name not in there:
-            raise InputError(f"partition {name} is not in this Slurm; {unknown(name, there)}")
-    return ",".join(names), any(there[name] for name in names)
+        if name not in has_gpu:
+            raise InputError("partition", "unknown to Slurm", found=name, hint=unknown(name, has_gpu))
+    return ",".join(names), any(has_gpu[name] for name in names)
 
 
 def _queued(jobs: Sequence[Job]) -> dict[Job, str]:
-    """The job of each arm that has one already, submitted by whichever command."""
+    """Return the ids of Slurm jobs that are already in the queue, by job. An earlier command has submitted them."""
     folders = {job.folder.resolve(): job for job in jobs}
     waiting = [(slurm_job, _folder(slurm_job)) for slurm_job in slurm_jobs() if not slurm_job.has_ended]
     return {folders[folder]: slurm_job.name for slurm_job, folder in waiting if folder in folders}
 
 
 def _folder(slurm_job: SlurmJob) -> Path | None:
-    """Of the run that a job is for; None where it is no job of ours."""
+    """Return the run folder of a Slurm job; None if unbraid did not submit it."""
     try:
         runs = slurm_job.script.with_suffix(LIST).read_text().splitlines()
     except OSError:
@@ -210,25 +229,28 @@ def _folder(slurm_job: SlurmJob) -> Path | None:
     return slurm_job.script.parents[1] / runs[slurm_job.index - 1] if slurm_job.script.parent.name == FOLDER else None
 
 
-def _ends(job: Job, name: str, found: Mapping[str, SlurmJob], running: set[Job], watch: Watch) -> bool:
-    """Whether an arm has come to its end; what has become of it meanwhile is said."""
-    slurm_job, (state, _) = found.get(name), job.ending()
+def _has_ended(job: Job, name: str, queue: Mapping[str, SlurmJob], running: set[Job], watch: Watch) -> bool:
+    """Return whether a job has ended, and report changes of its state to `watch`."""
+    slurm_job, (state, _) = queue.get(name), job.ending()
     if state not in ENDED and slurm_job is not None and not slurm_job.has_ended:
         if slurm_job.state == "RUNNING" and job not in running:
             running.add(job)
             watch.started(job, f"{slurm_job.host}, job {name}")
         elif slurm_job.state == "PENDING" and job in running:
             running.remove(job)
-            watch.ended(job, "interrupted", f"job {name} waits in the queue again")
+            watch.ended(job, "interrupted", f"job {name} is in the queue again")
         return False
-    if state not in ENDED and job.is_busy():  # by a process that has nothing to do with this job
+    if state not in ENDED and job.is_busy():  # another process, outside this Slurm job, trains the run
         return False
     watch.ended(job, *_ending(job, name, slurm_job))
     return True
 
 
 def _ending(job: Job, name: str, slurm_job: SlurmJob | None) -> tuple[State, str | None]:
-    """What has become of it, as the run says, or else as Slurm does, which forgets a job some minutes after its end."""
+    """Return the state and the message of an ended job, from its record or else from Slurm.
+
+    Slurm removes a job from its queue some minutes after the end.
+    """
     state, error = job.ending()
     if state in ENDED:
         return state, error
@@ -236,13 +258,13 @@ def _ending(job: Job, name: str, slurm_job: SlurmJob | None) -> tuple[State, str
         return "interrupted", f"job {name} is no longer in Slurm's queue"
     if slurm_job is not None and slurm_job.state in ENDINGS:
         return "interrupted", f"job {name} {ENDINGS[slurm_job.state]}"
-    return state, error or "was told to end, and not queued again; see its log.txt"
+    return state, error or "was signalled to end and not queued again, see its log.txt"
 
 
 def _leave(jobs: Sequence[Job], names: Mapping[Job, str], running: set[Job], watch: Watch) -> None:
-    """Say what goes on without this process."""
+    """Report the jobs that stay in the queue after this process has ended."""
     for job in jobs:
-        watch.ended(job, "running" if job in running else "queued", f"stays in Slurm's queue as job {names[job]}")
+        watch.ended(job, "running" if job in running else "queued", f"stays in the queue of Slurm as job {names[job]}")
     if jobs:
         arrays = sorted({names[job].split("_")[0] for job in jobs})
-        echo(f"        the same command watches these jobs again; `scancel {' '.join(arrays)}` ends them")
+        echo(f"        type the same command to watch these jobs again, or `scancel {' '.join(arrays)}` to end them")

@@ -1,6 +1,6 @@
-"""What a search can be told: the keys below `hydra.sweeper`; conf/sweeper/optuna.yaml has their values.
+"""Options of a hyper-parameter search: the keys below `hydra.sweeper`, with defaults in `conf/sweeper/optuna.yaml`.
 
-Hydra reads this file at every start, so it imports nothing heavy.
+Hydra imports this file at every start, so it must not import large packages.
 """
 
 from collections.abc import Collection
@@ -14,26 +14,26 @@ OBJECTIVE = "hydra.sweeper.objective"
 DIRECTIONS = ("minimize", "maximize")
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("none", "median")
-SCORED = "test/"  # how objectives begin that only a whole run has
+SCORED = "test/"  # prefix of objectives that exist only after the end of a run
 STAGES = ("train/", "valid/", SCORED)
 
 
 @dataclass
 class Options:
-    """Of one search.
+    """Hold the options of one search.
 
     Args:
-        objective: a column of `metrics.csv`, or `test/<measure>/<target>` of `scores.json`.
-        direction: in which the objective is better.
-        n_trials: in all, those of earlier commands and of other ones at the same time included.
-        n_jobs: trials that are handed to the launcher at once.
-        sampler: how values are suggested.
-        pruner: which runs are ended early.
-        startup_trials: that run to their end before the median prunes any.
-        warmup_epochs: of each run before the median prunes it.
-        storage: the file of the study; None: one in the sweep's folder.
-        params: overrides as on the command line, which goes before them.
-        conditions: `key if other=value`, or `other=a,b`: the key is suggested only where the other override has such a value.
+        objective: column of `metrics.csv`, or `test/<measure>/<target>` of `scores.json`.
+        direction: `minimize` or `maximize`.
+        n_trials: number of trials of the study, including those of earlier and of simultaneous commands.
+        n_jobs: number of trials that the launcher receives at the same time.
+        sampler: method that suggests values: `tpe`, `random` or `grid`.
+        pruner: method that ends bad runs early: `none` or `median`.
+        startup_trials: number of complete trials before the median pruner ends a run.
+        warmup_epochs: number of epochs of a run before the median pruner can end it.
+        storage: file of the study; None for a file in the sweep folder.
+        params: overrides as on the command line, by key. The command line overrides them.
+        conditions: conditions `key if other=value` or `key if other=a,b`; `key` is suggested only if `other` has such a value.
     """
 
     objective: str = MISSING
@@ -49,25 +49,28 @@ class Options:
     conditions: list[str] = field(default_factory=list)
 
     def check(self) -> None:
-        """InputError for what the types do not exclude."""
+        """Check the values that the types do not restrict.
+
+        Raises:
+            InputError: a number is out of range, a name is unknown, or two options do not fit together.
+        """
         _one_of("direction", self.direction, DIRECTIONS)
         _one_of("sampler", self.sampler, SAMPLERS)
         _one_of("pruner", self.pruner, PRUNERS)
         bounds = {"n_trials": 1, "n_jobs": 1, "startup_trials": 0, "warmup_epochs": 1}
         for name, least in bounds.items():
             if (value := getattr(self, name)) < least:
-                raise InputError(f"hydra.sweeper.{name} must be at least {least}, found {value}")
+                raise InputError(f"hydra.sweeper.{name}", found=value, expected=f"at least {least}")
         if not self.objective.startswith(STAGES):
-            raise InputError(f"{OBJECTIVE}={self.objective}: expected a name that begins with {', '.join(STAGES)}")
+            raise InputError(OBJECTIVE, found=self.objective, expected=f"a name that begins with {', '.join(STAGES)}")
         if self.objective.startswith(SCORED) and self.pruner != "none":
-            raise InputError(
-                f"hydra.sweeper.pruner={self.pruner}: {self.objective} is known at the end of a run only, which leaves "
-                "nothing to prune; set hydra.sweeper.pruner=none or choose an objective that is logged in every epoch"
-            )
+            problem = f"runs cannot be ended early, because {self.objective} is known only at the end of a run"
+            hint = "Set hydra.sweeper.pruner=none or choose an objective that is logged in every epoch."
+            raise InputError(f"hydra.sweeper.pruner={self.pruner}", problem, hint=hint)
         if "://" in (self.storage or ""):
-            raise InputError(f"hydra.sweeper.storage={self.storage}: is an address, expected a file")
+            raise InputError("hydra.sweeper.storage", found=self.storage, expected="the path of a file")
 
 
 def _one_of(name: str, value: str, known: Collection[str]) -> None:
     if value not in known:
-        raise InputError(f"hydra.sweeper.{name}={value}: there is no such choice; {unknown(value, known)}")
+        raise InputError(f"hydra.sweeper.{name}", "unknown choice", found=value, hint=unknown(value, known))

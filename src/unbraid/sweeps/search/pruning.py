@@ -1,4 +1,4 @@
-"""How a run of a search tells its study how it goes, and hears that it is hopeless."""
+"""Report the objective of a run to its study after each epoch, and end the run if the pruner of the study decides so."""
 
 import math
 from pathlib import Path
@@ -16,17 +16,15 @@ if TYPE_CHECKING:
 
 
 class Pruning(EndsHopelessRuns):
-    """Reports the objective after each epoch, and ends the run where the study's pruner says so.
+    """Report the objective to the study after each epoch, and end the run if the pruner of the study decides so.
 
-    Under several processes the first one asks, and all stop.
+    With several processes, the first one calls the study, and all stop. A missing study or trial, or an objective that is not
+    logged, raises `InputError` during the training.
 
     Args:
-        storage: the file of the study.
-        trial: its number.
-        objective: a name that is logged in epochs.
-
-    Raises:
-        InputError: there is no such study or trial, or nothing is logged under that name; known ones are listed.
+        storage: file of the study.
+        trial: number of the trial.
+        objective: name of a value that is logged in each epoch.
     """
 
     def __init__(self, storage: str, trial: int, objective: str) -> None:
@@ -34,49 +32,59 @@ class Pruning(EndsHopelessRuns):
         self.pruned = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"pruned": self.pruned}  # a run that is killed now has nothing left but to say so
+        """Return whether the run was pruned, so that a killed run does not train on when it is resumed."""
+        return {"pruned": self.pruned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore whether the run was pruned."""
         self.pruned = state_dict["pruned"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Load the trial in the first process."""
         if trainer.is_global_zero:
-            self.trial = self._find()
+            self.trial = self._load_trial()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """After validation, when all that an epoch logs is there."""
-        error = self._error(trainer) if trainer.is_global_zero else None
-        self.pruned, error = trainer.strategy.broadcast((error is None and self._is_hopeless(trainer), error))
-        if error:
-            raise InputError(error)
+        """Report the objective, and stop the training if the trial is pruned. Runs after validation.
+
+        Args:
+            trainer: trainer of the run.
+            pl_module: task that is trained.
+
+        Raises:
+            InputError: the objective is not logged.
+        """
+        known = self._known_names(trainer) if trainer.is_global_zero else None
+        self.pruned, known = trainer.strategy.broadcast((known is None and self._is_hopeless(trainer), known))
+        if known is not None:
+            raise InputError(f"{OBJECTIVE}={self.objective}", "not logged", hint=unknown(self.objective, known))
         trainer.should_stop = trainer.should_stop or self.pruned
 
-    def _error(self, trainer: pl.Trainer) -> str | None:
-        """Where the objective is not logged, and will not be."""
-        found, callbacks = trainer.callback_metrics, callbacks_of(trainer)
-        comes = any(isinstance(callback, ValidationScores) and not callback.logged for callback in callbacks)
-        if self.objective in found or "valid/loss" not in found or comes:
+    def _known_names(self, trainer: pl.Trainer) -> list[str] | None:
+        """Return the names that are logged if the objective is not one of them; None if it is logged now or later."""
+        logged, callbacks = trainer.callback_metrics, callbacks_of(trainer)
+        is_pending = any(isinstance(callback, ValidationScores) and not callback.logged for callback in callbacks)
+        if self.objective in logged or "valid/loss" not in logged or is_pending:
             return None
-        known = [name for name in found if "/" in name]
-        return f"{OBJECTIVE}={self.objective}: is not logged; {unknown(self.objective, known)}"
+        return [name for name in logged if "/" in name]
 
     def _is_hopeless(self, trainer: pl.Trainer) -> bool:
-        """What the first process hears from the study; a run in its last epoch has nothing left to save."""
+        """Report the objective and return whether the study prunes the run. A run in its last epoch is not pruned."""
         epoch, value = trainer.current_epoch, trainer.callback_metrics.get(self.objective)
         if not trainer.is_global_zero or value is None:
             return False
         reported = self.trial.study.get_trials(deepcopy=False)[self.number].intermediate_values
-        if math.isfinite(value) and epoch not in reported:  # a run that goes on repeats epochs
+        if math.isfinite(value) and epoch not in reported:  # a resumed run may repeat an epoch
             self.trial.report(value.item(), epoch)
-        return bool(self.trial.should_prune()) and epoch + 1 != trainer.max_epochs  # NumPy's is no plain Python in a checkpoint
+        return bool(self.trial.should_prune()) and epoch + 1 != trainer.max_epochs  # not NumPy's bool, for the checkpoint
 
-    def _find(self) -> "Trial":
-        from optuna.trial import Trial  # where a run of a search is only scored, Optuna need not be installed
+    def _load_trial(self) -> "Trial":
+        from optuna.trial import Trial  # not needed to score the run
 
         from unbraid.sweeps.search.storage import load
 
         study = load(self.storage)
         trials = study.get_trials(deepcopy=False)
         if not 0 <= self.number < len(trials):
-            raise InputError(f"search.trial={self.number}: {self.storage} has {len(trials)} trials")
+            raise InputError("search.trial", found=self.number, expected=f"one of the {len(trials)} trials in {self.storage}")
         return Trial(study, trials[self.number]._trial_id)

@@ -1,10 +1,10 @@
-"""What is searched, from Hydra's own grammar of overrides: choices, ranges, intervals, globs, and conditions between them."""
+"""Convert Hydra overrides with choices, ranges and intervals to a search space of Optuna, with conditions between keys."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep
@@ -27,7 +27,12 @@ Value = str | int | float
 
 @dataclass(frozen=True)
 class Condition:
-    """A key is suggested only in trials in which `other` has one of the values."""
+    """Restrict a key to the trials in which another key has one of the given values.
+
+    Args:
+        other: other key.
+        values: values of the other key.
+    """
 
     other: str
     values: frozenset[str]
@@ -35,13 +40,20 @@ class Condition:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A key that is searched; `typed` is the same with the prefix that it was typed with."""
+    """Describe a key that is searched.
+
+    Args:
+        key: key without a prefix.
+        typed: key with the prefix of the override, such as `+`.
+        distribution: values of the key.
+    """
 
     key: str
     typed: str
     distribution: BaseDistribution
 
     def suggest(self, trial: Trial) -> Value:
+        """Return the value that the sampler of the study suggests for a trial."""
         match self.distribution:
             case CategoricalDistribution(choices=choices):
                 return trial.suggest_categorical(self.key, choices)  # type: ignore[return-value]  # all are strings
@@ -52,12 +64,19 @@ class Parameter:
         raise AssertionError(self.distribution)
 
     def first(self) -> list[Value]:
-        """One of them."""
+        """Return a list with one value of the key."""
         distribution: Any = self.distribution
         return [distribution.low if hasattr(distribution, "low") else distribution.choices[0]]
 
     def values(self) -> list[Value]:
-        """All of them; InputError where they cannot be listed."""
+        """List all values of the key.
+
+        Returns:
+            The values in ascending order, or in the order of a choice.
+
+        Raises:
+            InputError: the values are an interval of real numbers.
+        """
         match self.distribution:
             case CategoricalDistribution(choices=choices):
                 return [*choices]  # type: ignore[list-item]  # all are strings
@@ -65,66 +84,68 @@ class Parameter:
                 return [*range(low, high + 1, step)]
             case FloatDistribution(low=low, high=high, step=float(step)):
                 return [low + step * n for n in range(round((high - low) / step) + 1)]
-        raise InputError(f"{self.key}: has no list of values, as a grid needs; found an interval")
+        raise InputError(self.key, "a grid needs a list of values", found="an interval")
 
 
 class Space:
-    """Overrides that are the same in all trials, and those that are suggested.
+    """Divide overrides into fixed overrides, which are the same in all trials, and searched keys.
 
     Args:
-        overrides: the later of two with the same key counts.
-        conditions: `key if other=value`, or `other=a,b`; one for a key.
-        parser: of Hydra.
+        overrides: overrides; the last of several with the same key is used.
+        conditions: conditions `key if other=value` or `key if other=a,b`, at most one for each key.
+        parser: parser of Hydra.
 
     Raises:
-        InputError: nothing is searched; values that cannot be suggested; a condition that can never be told.
+        InputError: the overrides have a single value each, values that cannot be suggested, or an invalid condition.
     """
 
     def __init__(self, overrides: Sequence[Override], conditions: Sequence[str], parser: OverridesParser) -> None:
-        found = {_key(one): one for one in overrides}
-        searched = {key: one for key, one in found.items() if one.is_sweep_override()}
+        by_key = {_key(override): override for override in overrides}
+        searched = {key: override for key, override in by_key.items() if override.is_sweep_override()}
         if not searched:
-            raise InputError(
-                "there is nothing to search: no override is a choice such as model=unet,unet_noskip, a range or an interval"
-            )
-        if words := launch_overrides([one.input_line or "" for one in searched.values()]):
-            raise InputError(f"{min(words)}: is how runs are started, the same for all trials")
-        self.fixed = {key: one for key, one in found.items() if key not in searched}
-        self.conditions = {key: _condition(text, found, parser) for key, text in _by_key(conditions, searched).items()}
-        parameters = {key: Parameter(key, one.get_key_element(), _distribution(one)) for key, one in searched.items()}
+            expected = "at least one choice such as model=unet,unet_noskip, a range or an interval"
+            raise InputError("overrides", "all have a single value", expected=expected)
+        if words := launch_overrides([override.input_line or "" for override in searched.values()]):
+            raise InputError(min(words), "launch options must be the same for all trials")
+        self.fixed = {key: override for key, override in by_key.items() if key not in searched}
+        self.conditions = {key: _condition(text, by_key, parser) for key, text in _by_key(conditions, searched).items()}
+        parameters = {
+            key: Parameter(key, override.get_key_element(), _distribution(override)) for key, override in searched.items()
+        }
         self.parameters = [parameters[key] for key in self._in_order(searched)]
 
     def suggested_for(self, trial: Trial) -> list[str]:
-        """The overrides that a trial adds to the fixed ones."""
+        """Return the overrides with the values that the study suggests for a trial."""
         return self._spell(self._chosen(lambda parameter: parameter.suggest(trial)))
 
     def example(self) -> list[str]:
-        """Overrides of a trial that could be."""
+        """Return the overrides of one possible trial, without a study."""
         return self._spell(next(self._walk(Parameter.first)))
 
     def fixed_overrides(self) -> list[str]:
-        return [str(one.input_line) for one in self.fixed.values()]
+        """Return the overrides that are the same in all trials, as typed."""
+        return [str(override.input_line) for override in self.fixed.values()]
 
     def grid(self) -> Iterator[dict[str, Value]]:
-        """Every combination of values that conditions allow, once."""
+        """Yield each combination of values that the conditions allow, once."""
         seen = set()
         for chosen in self._walk(Parameter.values):
-            if (mark := tuple(chosen.items())) not in seen:
-                seen.add(mark)
+            if (items := tuple(chosen.items())) not in seen:
+                seen.add(items)
                 yield chosen
 
     def described(self) -> dict[str, str]:
-        """What two searches must have in common to be one, by key."""
-        return {one.key: self._description(one) for one in sorted(self.parameters, key=lambda one: one.key)}
+        """Return a description of the values and the condition of each key. Commands share a study if they are equal."""
+        return {parameter.key: self._description(parameter) for parameter in sorted(self.parameters, key=lambda p: p.key)}
 
     def _description(self, parameter: Parameter) -> str:
         condition = self.conditions.get(parameter.key)
-        said = "" if condition is None else f" if {condition.other}={','.join(sorted(condition.values))}"
-        return json.dumps(json.loads(distribution_to_json(parameter.distribution))["attributes"]) + said
+        suffix = "" if condition is None else f" if {condition.other}={','.join(sorted(condition.values))}"
+        return json.dumps(json.loads(distribution_to_json(parameter.distribution))["attributes"]) + suffix
 
     def _walk(self, values: Callable[[Parameter], list[Value]]) -> Iterator[dict[str, Value]]:
-        for combination in product(*(values(one) for one in self.parameters)):
-            by_key = {one.key: value for one, value in zip(self.parameters, combination, strict=True)}
+        for combination in product(*map(values, self.parameters)):
+            by_key = {parameter.key: value for parameter, value in zip(self.parameters, combination, strict=True)}
             yield self._chosen(lambda parameter, by_key=by_key: by_key[parameter.key])  # type: ignore[misc]
 
     def _chosen(self, choose: Callable[[Parameter], Value]) -> dict[str, Value]:
@@ -141,18 +162,18 @@ class Space:
         return str((fixed | dict(chosen)).get(condition.other)) in condition.values
 
     def _spell(self, chosen: Mapping[str, Value]) -> list[str]:
-        return [f"{one.typed}={chosen[one.key]}" for one in self.parameters if one.key in chosen]
+        return [f"{parameter.typed}={chosen[parameter.key]}" for parameter in self.parameters if parameter.key in chosen]
 
     def _in_order(self, keys: Sequence[str] | Mapping[str, Any]) -> list[str]:
-        """Each after the one that its condition is about."""
+        """Return the keys in an order in which each key follows the key of its condition."""
         ordered: list[str] = []
         for key in keys:
             chain = [key]
             while (condition := self.conditions.get(chain[-1])) and condition.other in keys:
                 if condition.other in chain:
-                    raise InputError(f"{CONDITIONS}: {' -> '.join([*chain, condition.other])} is a circle")
+                    raise InputError(CONDITIONS, "the conditions form a cycle", found=" -> ".join([*chain, condition.other]))
                 chain.append(condition.other)
-            ordered += [one for one in reversed(chain) if one not in ordered]
+            ordered += [link for link in reversed(chain) if link not in ordered]
         return ordered
 
 
@@ -162,41 +183,41 @@ def _key(override: Override) -> str:
 
 def _spelled(override: Override) -> str:
     value: Any = override._value
-    return str(Override._get_value_element_as_str(value))  # as in the values of choices
+    return str(Override._get_value_element_as_str(value))  # in the form of the values of a choice
 
 
 def _by_key(conditions: Sequence[str], searched: Collection[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for one in conditions:
-        key, word, text = one.partition(" if ")
-        if not word or key in found:
-            raise InputError(f"{CONDITIONS}: found '{one}', expected 'key if other=value', one for a key")
+    by_key: dict[str, str] = {}
+    for condition in conditions:
+        key, word, text = condition.partition(" if ")
+        if not word or key in by_key:
+            raise InputError(CONDITIONS, found=f"'{condition}'", expected="'key if other=value', at most one for each key")
         if key not in searched:
-            raise InputError(f"{CONDITIONS}: '{key}' is not searched; {unknown(key, searched)}")
-        found[key] = text
-    return found
+            raise InputError(CONDITIONS, f"'{key}' is not a searched key", hint=unknown(key, searched))
+        by_key[key] = text
+    return by_key
 
 
 def _condition(text: str, known: Mapping[str, Override], parser: OverridesParser) -> Condition:
     other = parser.parse_override(text) if "=" in text else None
     if other is None or not (other.is_choice_sweep() or not other.is_sweep_override()):
-        raise InputError(f"{CONDITIONS}: found '{text}', expected other=value")
+        raise InputError(CONDITIONS, found=f"'{text}'", expected="other=value")
     if _key(other) not in known:
-        raise InputError(f"{CONDITIONS}: '{_key(other)}' is neither searched nor given; {unknown(_key(other), known)}")
+        raise InputError(CONDITIONS, f"'{_key(other)}' is not the key of an override", hint=unknown(_key(other), known))
     values = other.sweep_string_iterator() if other.is_choice_sweep() else [_spelled(other)]
     return Condition(_key(other), frozenset(values))
 
 
 def _distribution(override: Override) -> BaseDistribution:
-    """What Hydra's grammar says, in Optuna's words."""
-    sweep: Any = override.value()
+    """Return the distribution of Optuna for a sweep override of Hydra."""
+    where, sweep = override.input_line, cast(Any, override.value())
     tags = sweep.tags if isinstance(sweep, Sweep) else set()
     if wrong := sorted(tags - {LOG}):
-        raise InputError(f"{override.input_line}: there is no tag '{wrong[0]}'; known: {LOG}")
+        raise InputError(where, "unknown tag", found=f"'{wrong[0]}'", expected=LOG)
     if getattr(sweep, "shuffle", False):
-        raise InputError(f"{override.input_line}: a search has no order that could be shuffled")
+        raise InputError(where, "the values of a search cannot be shuffled")
     if tags and not isinstance(sweep, IntervalSweep | RangeSweep):
-        raise InputError(f"{override.input_line}: choices have no logarithm; expected an interval or a range")
+        raise InputError(where, f"choices cannot have the tag {LOG}", expected="an interval or a range")
     try:
         if isinstance(sweep, IntervalSweep):
             return _numbers(sweep.start, sweep.end, None, LOG in tags)
@@ -205,7 +226,7 @@ def _distribution(override: Override) -> BaseDistribution:
             return _numbers(values[0], values[-1], abs(sweep.step), LOG in tags)
         return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
     except (ValueError, IndexError) as error:
-        raise InputError(f"{override.input_line}: {' '.join(str(error).split()) or 'holds no value'}") from error
+        raise InputError(where, str(error) or "has zero values") from error
 
 
 def _numbers(low: Any, high: Any, step: Any, log: bool) -> BaseDistribution:

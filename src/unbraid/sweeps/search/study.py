@@ -1,7 +1,7 @@
-"""A study that several commands share: who runs which trial, and what became of it.
+"""Share a study between several commands: assign trials to commands and record their results.
 
-Whoever runs a trial holds the lock of its number until it has said how the trial ended, or has ended itself. So a trial that
-Optuna calls running and whose lock is free was left behind, or has failed, and is run again: same number, folder and values.
+A command holds the lock of a trial until it has recorded the result of the trial or has ended. So a trial that is running for
+Optuna and has a free lock was interrupted or has failed. It is run again with the same number, folder and values.
 """
 
 import json
@@ -29,13 +29,19 @@ OF_THE_STUDY = ("objective", "direction", "sampler", "pruner", "startup_trials",
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed, constant_liar=True),
     "random": lambda seed: RandomSampler(seed),
-    "grid": lambda seed: RandomSampler(seed),  # never asked: each trial of a grid comes with its values
+    "grid": lambda seed: RandomSampler(seed),  # not used: trials of a grid have fixed values
 }
 
 
 @dataclass
 class Claim:
-    """A trial that this process runs."""
+    """Hold a trial that this process runs.
+
+    Args:
+        trial: trial of Optuna.
+        lock: held lock of the trial.
+        overrides: overrides with the suggested values.
+    """
 
     trial: Trial
     lock: FileLock
@@ -43,20 +49,20 @@ class Claim:
 
     @property
     def number(self) -> int:
+        """Return the number of the trial in the study."""
         return self.trial.number
 
 
 class Search:
-    """A study that is begun, or gone on with; a context that lets go of what it has claimed.
+    """Make or resume a study. As a context manager, it releases the locks of its trials at the end.
+
+    A file of another search, or of another kind, raises `InputError`.
 
     Args:
-        options: of the search, checked.
-        space: what is searched.
-        seed: of suggestions; each trial has a stream of its own.
-        path: of the storage.
-
-    Raises:
-        InputError: the file holds another search, or something else.
+        options: checked options of the search.
+        space: search space.
+        seed: random seed of the suggestions; each trial has its own random numbers.
+        path: file of the study.
     """
 
     def __init__(self, options: Options, space: Space, seed: int, path: Path) -> None:
@@ -64,17 +70,17 @@ class Search:
         self.claims: dict[int, Claim] = {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         storage = stored(self.path)
-        self.asking = lock_of(self.path, "asking")
-        with self.asking:
+        self.claiming = lock_of(self.path, "asking")
+        with self.claiming:
             study = optuna.create_study(
                 storage=storage, study_name=NAME, load_if_exists=True, direction=StudyDirection[options.direction.upper()]
             )
-            if (found := study.user_attrs.get(AGREED)) is None:
+            if (agreed := study.user_attrs.get(AGREED)) is None:
                 study.set_user_attr(AGREED, self._agreed())
             else:
-                _refuse_another(self.path, found, self._agreed())
+                _check_same(self.path, agreed, self._agreed())
             if options.sampler == "grid":
-                _list(study, space, options.n_trials)
+                _enqueue_grid(study, space, options.n_trials)
         self.study = load(self.path)
 
     def __enter__(self) -> "Search":
@@ -85,36 +91,54 @@ class Search:
             claim.lock.release()
 
     def claim(self, most: int) -> list[Claim]:
-        """At most so many trials to run now: those that were left behind, then new ones; none when all are spoken for."""
-        with self.asking:
-            found = self._left_behind(most)
-            while len(found) < most and len(self.trials()) < self.options.n_trials and (claim := self._ask()):
-                found.append(claim)
-        for claim in found:
+        """Claim trials to run now: first interrupted trials, then new ones.
+
+        Args:
+            most: largest number of trials.
+
+        Returns:
+            The claimed trials; empty if all trials have ended or are claimed.
+        """
+        with self.claiming:
+            claims = self._interrupted(most)
+            while len(claims) < most and len(self.trials()) < self.options.n_trials and (claim := self._new_trial()):
+                claims.append(claim)
+        for claim in claims:
             self.claims[claim.number] = claim
             self.study.sampler = self._sampler(claim.number)
             claim.overrides = self.space.suggested_for(claim.trial)
             claim.trial.set_user_attr("overrides", claim.overrides)
             claim.trial.set_user_attr("error", "")
-        return found
+        return claims
 
     def end(self, claim: Claim, folder: Path, value: float | None) -> None:
-        """The run of a trial is done, with this value, or was pruned."""
+        """Record the result of a trial and release it.
+
+        Args:
+            claim: claimed trial.
+            folder: folder of its run.
+            value: value of the objective; None if the run was pruned.
+        """
         claim.trial.set_user_attr("folder", str(folder))
         self.study.tell(claim.trial, value, TrialState.PRUNED if value is None else TrialState.COMPLETE)
         self.claims.pop(claim.number).lock.release()
 
     def leave(self, claim: Claim, error: str) -> None:
-        """It has failed. It stays this command's, and the next one tries again."""
+        """Record the error of a failed trial. This command keeps the trial; the next command runs it again.
+
+        Args:
+            claim: claimed trial.
+            error: error message of the run.
+        """
         claim.trial.set_user_attr("error", error)
 
     def trials(self) -> list[FrozenTrial]:
-        """All that have been asked for, by anybody."""
+        """Return all trials of the study that a command has claimed."""
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
     def _agreed(self) -> dict[str, Any]:
-        own = {"version": VERSION} | {name: getattr(self.options, name) for name in OF_THE_STUDY}
-        return own | {
+        options = {"version": VERSION} | {name: getattr(self.options, name) for name in OF_THE_STUDY}
+        return options | {
             "seed": self.seed,
             "space": self.space.described(),
             "fixed overrides": sweep_overrides(self.space.fixed_overrides()),
@@ -123,7 +147,7 @@ class Search:
     def _sampler(self, number: int) -> BaseSampler:
         return SAMPLERS[self.options.sampler](random.Random(f"{self.seed} {number}").getrandbits(32))
 
-    def _ask(self) -> Claim | None:
+    def _new_trial(self) -> Claim | None:
         if self.options.sampler == "grid" and not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             return None
         trial = self.study.ask()
@@ -131,24 +155,24 @@ class Search:
         lock.acquire()
         return Claim(trial, lock)
 
-    def _left_behind(self, most: int) -> list[Claim]:
-        found: list[Claim] = []
+    def _interrupted(self, most: int) -> list[Claim]:
+        claims: list[Claim] = []
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if len(found) == most:
+            if len(claims) == most:
                 break
-            # A lock over NFS is one of processes, and would not stop this one from taking its own again.
-            if trial.number not in self.claims and (lock := _taken(lock_of(self.path, str(trial.number)))):
-                found.append(Claim(Trial(self.study, trial._trial_id), lock))
-        return found
+            # Over NFS, this process could take a lock twice, so its own claims are checked first.
+            if trial.number not in self.claims and (lock := _acquired(lock_of(self.path, str(trial.number)))):
+                claims.append(Claim(Trial(self.study, trial._trial_id), lock))
+        return claims
 
 
-def _list(study: optuna.Study, space: Space, count: int) -> None:
-    """The first of a grid, as far as they are not in the study yet, which takes them in this order."""
+def _enqueue_grid(study: optuna.Study, space: Space, count: int) -> None:
+    """Add the first `count` combinations of a grid to the study, without those that it has already."""
     for values in islice(space.grid(), len(study.get_trials(deepcopy=False)), count):
         study.enqueue_trial(values)
 
 
-def _taken(lock: FileLock) -> FileLock | None:
+def _acquired(lock: FileLock) -> FileLock | None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -156,14 +180,13 @@ def _taken(lock: FileLock) -> FileLock | None:
     return lock
 
 
-def _refuse_another(path: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    for name, value in asked.items():
-        if found.get(name) != value:
-            raise InputError(
-                f"{path}: holds a search with another {name}: found {_spelled(found.get(name))}, asked for {_spelled(value)}; "
-                "choose another hydra.sweep.dir or hydra.sweeper.storage"
-            )
+def _check_same(path: Path, agreed: dict[str, Any], own: dict[str, Any]) -> None:
+    """Check that the study in a file has the options of this command."""
+    for name, value in own.items():
+        if agreed.get(name) != value:
+            problem, hint = f"a search with another {name}", "Choose another hydra.sweep.dir or hydra.sweeper.storage."
+            raise InputError(path, problem, found=_text(agreed.get(name)), expected=_text(value), hint=hint)
 
 
-def _spelled(value: Any) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)

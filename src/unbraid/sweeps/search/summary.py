@@ -1,4 +1,4 @@
-"""What a search has found: `search.csv`, and the words at its end."""
+"""Write the trials of a search to `search.csv`, and format its summary."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from unbraid.sweeps.search.options import Options
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """In the words of runs: to Optuna one that has failed and is tried again is running."""
+    """Return the state of a trial as the state of its run. For Optuna, a failed trial that is run again is running."""
     if trial.state == TrialState.RUNNING:
         return "failed" if trial.user_attrs.get("error") else "running"
     return {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned"}[trial.state]
 
 
 def write_table(path: Path, trials: Sequence[FrozenTrial]) -> None:
-    """One row for each trial: number, state, value, its parameters, folder, and what went wrong."""
+    """Write `search.csv`: one row for each trial with its number, state, value, parameters, folder and error."""
     keys = dict.fromkeys(key for trial in trials for key in trial.params)
     with atomic_write(path) as partial, partial.open("w", newline="") as file:
         write_csv(file, ["trial", "state", "value", *keys, "folder", "error"], map(_row, trials))
@@ -32,14 +32,23 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def trial_text(trial: FrozenTrial, objective: str) -> str:
-    """One line when a trial ends."""
+    """Return the line that is printed when a trial ends: its overrides and its value or error."""
     state = state_of(trial)
     outcome = {"done": f"{objective} {trial.value}", "pruned": f"pruned at {trial.value}"}.get(state)
     return f"trial {trial.number}: {' '.join(trial.user_attrs['overrides'])}: {outcome or trial.user_attrs['error']}"
 
 
 def summary_text(trials: Sequence[FrozenTrial], options: Options, table: Path) -> str:
-    """The best trial, its overrides and its folder, and how many there were."""
+    """Return the text that is printed at the end of a search.
+
+    Args:
+        trials: trials of the study.
+        options: options of the search.
+        table: path of `search.csv`.
+
+    Returns:
+        Lines with the best trial, its overrides and folder, the number of trials by state, and the path of the table.
+    """
     counts = Counter(state_of(trial) for trial in trials)
     lines = [f"trials  {', '.join(f'{count} {state}' for state, count in counts.items())}", f"table   {table}"]
     values = {trial.value: trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None}

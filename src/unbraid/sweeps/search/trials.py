@@ -1,4 +1,4 @@
-"""The course of a search: claim trials, have them run, tell the study what their folders say."""
+"""Run a search: claim trials, start their runs, and report the results in their folders to the study."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import Run, read_record
-from unbraid.runs.text import echo
+from unbraid.runs.text import echo, one_line
 from unbraid.sweeps.search.objective import UndefinedError, objective_of
 from unbraid.sweeps.search.options import OBJECTIVE, SCORED
 from unbraid.sweeps.search.study import Claim, Search
@@ -22,13 +22,13 @@ Ready = tuple[Claim, Path]
 
 
 class Trials:
-    """Of one command.
+    """Run the trials of one command.
 
     Args:
-        search: that they belong to.
-        launch: runs jobs, given the overrides of each and the number of the first; their folders say how they ended.
-        compose: a run, given its overrides and number; it raises what is wrong with them.
-        folder: of the sweep, for `search.csv`.
+        search: study of the trials.
+        launch: function that runs jobs, given the overrides of each job and the number of the first.
+        compose: function that makes a run from its overrides and its number, and raises an exception if they are invalid.
+        folder: sweep folder, for `search.csv`.
     """
 
     def __init__(
@@ -39,23 +39,23 @@ class Trials:
         self.failed: list[str] = []
 
     def run(self) -> list[str]:
-        """Until all are spoken for; names of those that failed although no run did.
+        """Run trials until all are done or claimed by other commands. A run without the objective raises `InputError`.
 
-        Raises:
-            InputError: a run has no such objective.
+        Returns:
+            The names of trials that failed without a failed run, such as `trial 3`.
         """
         while claims := self.search.claim(self.search.options.n_jobs):
             ready = [(claim, folder) for claim in claims if (folder := self._folder(claim))]
             for batch in _consecutive(ready):
                 self.launch([self._overrides(claim) for claim, _ in batch], batch[0][0].number)
                 for claim, folder in batch:
-                    self._hear(claim, folder)
+                    self._report(claim, folder)
         write_table(self.table, self.search.trials())
         echo(f"\n{summary_text(self.search.trials(), self.search.options, self.table)}")
         return self.failed
 
     def _overrides(self, claim: Claim) -> list[str]:
-        """Of the run of a trial, with the callback where there is something to tell before its end."""
+        """Return the overrides of a trial, with the pruning callback if the objective is known before the end of the run."""
         words, objective = [*self.search.space.fixed_overrides(), *claim.overrides], self.search.options.objective
         if objective.startswith(SCORED):
             return words
@@ -63,20 +63,20 @@ class Trials:
         return [*words, f"+search={{_target_:{CALLBACK},storage:{storage},trial:{claim.number},objective:{objective}}}"]
 
     def _folder(self, claim: Claim) -> Path | None:
-        """That a trial is run in; None where its overrides do not go together, which does not end the search."""
+        """Return the run folder of a trial; None if its overrides are invalid together. The search then continues."""
         try:
             return self.compose(self._overrides(claim), claim.number).folder
         except (HydraException, OmegaConfBaseException, InputError) as error:
-            self._fail(claim, f"its overrides do not go together: {' '.join(str(error).split())}")
+            self._fail(claim, f"invalid overrides: {one_line(str(error))}")
             return None
 
-    def _hear(self, claim: Claim, folder: Path) -> None:
-        """What a folder says of its run."""
+    def _report(self, claim: Claim, folder: Path) -> None:
+        """Report the result in the folder of a run to the study."""
         record = read_record(folder) or {"state": None}
         if record["state"] == "pruned":
             self._end(claim, folder, None)
         elif record["state"] != "done":
-            error = record.get("error", "was cut off")
+            error = record.get("error", "was interrupted")
             if error.startswith(OBJECTIVE):
                 raise InputError(error)
             self._leave(claim, error)
@@ -90,7 +90,7 @@ class Trials:
 
     def _end(self, claim: Claim, folder: Path, value: float | None) -> None:
         self.search.end(claim, folder, value)
-        self._say(claim)
+        self._print(claim)
 
     def _fail(self, claim: Claim, error: str) -> None:
         self.failed.append(f"trial {claim.number}")
@@ -98,15 +98,15 @@ class Trials:
 
     def _leave(self, claim: Claim, error: str) -> None:
         self.search.leave(claim, error)
-        self._say(claim)
+        self._print(claim)
 
-    def _say(self, claim: Claim) -> None:
+    def _print(self, claim: Claim) -> None:
         trials = self.search.trials()
         write_table(self.table, trials)
         echo(trial_text(trials[claim.number], self.search.options.objective), flush=True)
 
 
 def _consecutive(ready: Sequence[Ready]) -> Iterator[list[Ready]]:
-    """Parts whose numbers follow each other, as a launcher counts."""
-    for _, part in groupby(enumerate(ready), lambda one: one[1][0].number - one[0]):
-        yield [pair for _, pair in part]
+    """Yield groups of trials with consecutive numbers, because a launcher numbers its jobs consecutively."""
+    for _, group in groupby(enumerate(ready), lambda pair: pair[1][0].number - pair[0]):
+        yield [pair for _, pair in group]

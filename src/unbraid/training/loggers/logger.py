@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unbraid.runs.metrics import epochs, figures
+from unbraid.runs.metrics_reader import epochs, figures
 from unbraid.runs.records import State
 from unbraid.training.loggers.media import Media, Medium, media_of
 

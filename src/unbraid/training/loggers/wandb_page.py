@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from unbraid.runs.errors import InputError
-from unbraid.runs.records import State, arm, digest, redact_paths, sweep_overrides
+from unbraid.runs.records import State, digest, redact_paths, sweep_overrides, variant_name
 from unbraid.runs.text import echo
 from unbraid.training.loggers.logger import About, Figures, Logger, Result
 from unbraid.training.loggers.media import Medium
@@ -253,7 +253,7 @@ def _config(run: About) -> dict[str, Any]:
     """Return the config of the page: the run's config, with parts of `run.json` under `run`, without paths of this machine."""
     record, keys = run.record, ("identity", "choices", "commit", "code", "versions", "host")
     parts = {key: record[key] for key in keys if key in record} | {"overrides": sweep_overrides(record["overrides"])}
-    parts["arm"] = arm(redact_paths(record["overrides"]))
+    parts["arm"] = variant_name(redact_paths(record["overrides"]))
     config: dict[str, Any] = redact_paths({**run.config, "run": parts | dict(run.facts)})
     return config
 

@@ -1,0 +1,56 @@
+"""List the packages whose classes a config may name, and import a class that a config names."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from pkgutil import resolve_name
+from typing import Any
+
+from unbraid.runs.errors import InputError
+
+# Packages and modules of unbraid.
+OURS = (
+    "nets", "models.separators", "models.features", "models.corruptions", "models.losses", "dsp", "tasks", "data", "scoring",
+    "evaluation.scorer", "evaluation.reconstruction", "evaluation.resynthesis", "inference.chunked",
+)  # fmt: skip
+ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")
+# Classes of the configs of a training, in addition to those of a trained run.
+TRAINING_ONLY = (
+    "unbraid.training.callbacks", "unbraid.training.loggers", "unbraid.sweeps.launchers", "unbraid.sweeps.search.pruning",
+    "pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer",
+)  # fmt: skip
+COPIES_LAYERS = "torch.nn.modules.transformer"  # its classes copy layers, which `weights.limited_size` cannot count
+
+
+def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> Callable[..., Any]:
+    """Import the class that a `_target_` names, if the allowlist contains it.
+
+    Only classes with public names are allowed, because functions could have side effects. Both the name in the config and the
+    module of the class must be in the allowlist, so `unbraid.data.layouts.demo.os.system` is not accepted.
+
+    Args:
+        target: dotted name of the class.
+        where: key of the node in the config, for error messages.
+        allowed: names of packages, modules and classes that may be used.
+
+    Returns:
+        The class.
+
+    Raises:
+        InputError: the class does not exist or is not in the allowlist.
+    """
+    key, expected = f"{where}._target_", f"a public class of {', '.join(allowed)}"
+    if not isinstance(target, str) or not _is_under(target, allowed) or "._" in target or ":" in target:
+        raise InputError(key, "the class is not allowed", found=target, expected=expected)
+    try:
+        class_ = resolve_name(target)
+    except (ImportError, ValueError, AttributeError, RuntimeError) as error:  # RuntimeError: an optional package is missing
+        raise InputError(key, "the class does not exist", found=target) from error
+    if not inspect.isclass(class_) or not _is_under(class_.__module__, allowed):
+        raise InputError(key, "the class is not allowed", found=target, expected=expected)
+    if class_.__module__ == COPIES_LAYERS:
+        raise InputError(key, "the class is not allowed", found=target, hint="It copies layers without a limit.")
+    return class_
+
+
+def _is_under(name: str, packages: Sequence[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)

@@ -1,0 +1,82 @@
+"""Read the numbers of a run: `metrics.csv`, with one row for each epoch, and the summary in `scores.json`.
+
+`training/callbacks` writes `metrics.csv`.
+"""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unbraid.runs.documents import read_regular
+from unbraid.runs.errors import InputError
+from unbraid.runs.scores import LARGEST
+
+MAX_CELLS = 4_000_000  # of `metrics.csv`
+
+
+def epochs(folder: Path) -> list[dict[str, str]]:
+    """Read the rows of `metrics.csv` as text.
+
+    Args:
+        folder: run folder.
+
+    Returns:
+        A mapping from column to cell for each epoch; empty if the file does not exist yet.
+
+    Raises:
+        InputError: the file is not regular, is too large, or is not a table in UTF-8.
+    """
+    path = folder / "metrics.csv"
+    try:
+        text = read_regular(path).decode()
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns, lines = len(reader.fieldnames or ()), text.count("\n")
+        if columns * lines > MAX_CELLS:
+            raise InputError(path, "too large", found=f"{columns} columns and {lines} lines", expected=f"{MAX_CELLS} cells")
+        return list(reader)
+    except FileNotFoundError:
+        return []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(path, f"not a CSV table: {error}") from error
+
+
+def number_in(cell: Any) -> float | None:
+    """Return the number in a cell of `metrics.csv`; None if the cell is not a finite number up to 1e100."""
+    try:
+        number = float(cell)
+    except (TypeError, ValueError):
+        return None
+    return number if abs(number) <= LARGEST else None  # false for NaN
+
+
+def epoch_numbers(folder: Path) -> list[dict[str, float]]:
+    """Read the numbers of each epoch in `metrics.csv`. An invalid file raises `InputError`, see `epochs`.
+
+    Args:
+        folder: run folder.
+
+    Returns:
+        A mapping from column to number for each epoch. Cells without a number and rows without an epoch are omitted.
+    """
+    cells = [{name: number_in(text) for name, text in row.items()} for row in epochs(folder)]
+    rows = [{name: number for name, number in row.items() if name and number is not None} for row in cells]
+    return [row for row in rows if "epoch" in row]
+
+
+def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
+    """Collect the summary of scores in the statistic of their protocol, such as the median over tracks.
+
+    Args:
+        scores: content of `scores.json`.
+
+    Returns:
+        The score by target and measure; None if it is undefined.
+    """
+    statistic = scores.get("protocol", {}).get("tracks", "mean")  # scores of autoencoders lack this key
+    return {
+        (target, measure): values.get(statistic)
+        for target, measures in scores["summary"].items()
+        for measure, values in measures.items()
+    }

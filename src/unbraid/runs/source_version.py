@@ -1,0 +1,30 @@
+"""Identify the source code of unbraid that a run is trained with."""
+
+import hashlib
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def code() -> str:
+    """Return a hash of the Python files of the package, committed or not."""
+    package = Path(__file__).parents[1]
+    total = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        total.update(str(path.relative_to(package)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()[:16]
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout, with `+changes` if tracked files differ from it; None outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    without_locks = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # many runs may call git at the same time
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = [*git, "status", "--porcelain", "-uno"]
+        changes = subprocess.run(status, capture_output=True, text=True, check=True, env=without_locks).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changes else commit

@@ -1,0 +1,50 @@
+"""Recognise that a run failed because of its GPU, and not because of its config or data.
+
+The process of a run calls `is_gpu_fault` for the exception that ended it and writes the result to `run.json`. The local
+launcher reads it there and starts no more runs on a GPU with several faults.
+"""
+
+import os
+from collections.abc import Iterator
+
+import torch
+
+
+def is_gpu_fault(error: BaseException) -> bool:
+    """Decide whether an exception, or an exception that caused it, shows a fault of a GPU.
+
+    An `AcceleratorError` of torch is a fault. Torch does not have a type for errors of the driver, cuBLAS, cuDNN and NVML: it
+    raises a plain `RuntimeError`, as it does for many errors in a config. After a `RuntimeError`, each GPU in
+    `CUDA_VISIBLE_DEVICES` therefore computes a sum, and it has a fault if that fails. An error of a GPU makes all later calls
+    of the process fail, so this test finds it. Too little memory (`OutOfMemoryError`) is not a fault.
+
+    Args:
+        error: exception that ended the run.
+
+    Returns:
+        True if a GPU has a fault.
+    """
+    errors = [*_chain(error)]
+    if any(isinstance(one, torch.OutOfMemoryError) for one in errors):
+        return False
+    if any(isinstance(one, torch.AcceleratorError | torch.cuda.DeferredCudaCallError) for one in errors):
+        return True
+    return any(isinstance(one, RuntimeError) for one in errors) and not _visible_gpus_compute()
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _visible_gpus_compute() -> bool:
+    gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu not in ("", "-1")]
+    if not torch.backends.cuda.is_built():
+        return True
+    try:
+        for index in range(len(gpus)):
+            torch.ones(2, device=f"cuda:{index}").sum().item()
+    except RuntimeError:
+        return False
+    return True
