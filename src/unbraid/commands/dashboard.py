@@ -174,6 +174,9 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
     Args:
         configs: single values by key, for each run.
+
+    Returns:
+        Keys in the order of the configs.
     """
     keys = _unique(key for config in configs for key in config)
     unequal = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]

@@ -83,10 +83,7 @@ def evaluate(config: DictConfig) -> None:
     """Score the tracks without valid scores in the output folder, print the table and write `scores.json`.
 
     Args:
-        config: composed config, see `EvaluateConfig`.
-
-    Raises:
-        InputError: a key is invalid, or the run, the files, the data or the protocol cannot be used.
+        config: composed config, see `EvaluateConfig`. Invalid keys, runs, files, data and protocols raise InputError.
     """
     typed = [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
     config = _with_run(config, typed)
@@ -224,9 +221,7 @@ class Session:
         self.data: MultitrackData = build(self.node.data)
         self.evaluation: Evaluation = build(self.node.evaluation)
         self.scores_run = self.node.estimates is None and self.node.oracle is None
-        self.label = (
-            Path(self.node.run).name if self.scores_run else self.node.oracle or f"estimates in {self.node.estimates}"
-        )
+        self.label = Path(self.node.run).name if self.scores_run else self.node.oracle or f"estimates in {self.node.estimates}"
 
     @cached_property
     def device(self) -> torch.device:

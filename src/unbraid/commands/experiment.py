@@ -171,6 +171,9 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
         own: data config in the run's `config.yaml`.
         typed: keys that were given on the command line, such as `data.root`.
 
+    Returns:
+        A copy of the run's data config.
+
     Raises:
         InputError: the run's data is not a mapping, or only the run names a folder of the data set and this user has never
             read data from it.
@@ -196,11 +199,14 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
 
 
 def named(hydra: Any, key: str) -> str | None:
-    """Return the command line's override of a key of Hydra, without resolving it; None if the command line has none.
+    """Return the command line's override of a key of Hydra.
 
     Args:
         hydra: the `hydra` node of a composed config.
         key: key below it, such as `hydra.run.dir`.
+
+    Returns:
+        The override `key=value` without resolved interpolations, or None if the command line has none.
     """
     words: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
     return next((word for word in words if word.lstrip("+").startswith(f"{key}=")), None)

@@ -122,11 +122,7 @@ def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> 
 
 
 def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
-    """Compare the export with PyTorch on noise, at the traced length and at another one, and return the result as text.
-
-    Raises:
-        InputError: the outputs differ, or the export fails at another length.
-    """
+    """Compare the export with PyTorch on noise, at the traced length and at another one, and return the result as text."""
     chunk, worst = separator.chunk_samples, 0.0
     for batch, samples in ((1, chunk), (3, chunk + chunk // 3 + 7)):
         inputs = example(separator, batch, samples)

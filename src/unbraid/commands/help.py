@@ -39,6 +39,9 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
         config_name: name of the yaml directly below `conf` that the script composes.
         conf: folder of the configs.
         program: name of the running program; examples of `unbraid VERB` are printed without the paths of scripts.
+
+    Returns:
+        Several lines of text.
     """
     path = conf / f"{config_name}.yaml"
     parts = [summary(path), "Usage: KEY=VALUE …   (a value with spaces or brackets needs quotes)"]
@@ -111,5 +114,8 @@ def _keys(path: Path) -> dict[str, str]:
 
 
 def _section(title: str, rows: dict[str, str]) -> str:
-    lines = [textwrap.fill(text, WIDTH, initial_indent=f"  {key:<{INDENT}} ", subsequent_indent=" " * (INDENT + 3)) for key, text in rows.items()]
+    lines = [
+        textwrap.fill(text, WIDTH, initial_indent=f"  {key:<{INDENT}} ", subsequent_indent=" " * (INDENT + 3))
+        for key, text in rows.items()
+    ]
     return "\n".join([title, *lines])

@@ -12,7 +12,7 @@ def require(config: DictConfig, **placeholders: str) -> None:
 
     Args:
         config: config of the command.
-        placeholders: name of each required key, with the kind of its value such as `FOLDER`.
+        **placeholders: name of each required key, with the kind of its value such as `FOLDER`.
 
     Raises:
         InputError: a required key is None.

@@ -39,6 +39,9 @@ def layouts_that_fit(root: Path, conf: Path) -> list[str]:
     Args:
         root: folder of a data set.
         conf: folder of the configs.
+
+    Returns:
+        Names in alphabetical order.
     """
     folder = conf / CONF_DATA
     names = sorted(path.stem for path in folder.glob("*.yaml"))

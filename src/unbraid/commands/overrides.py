@@ -48,10 +48,7 @@ def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
         sweeps: true if the command starts a sweep.
 
     Returns:
-        The words for Hydra, in the same order.
-
-    Raises:
-        InputError: the name of an existing path contains an interpolation.
+        The words for Hydra, in the same order. An existing path whose name contains `${` raises InputError.
     """
     return [_quote_word(word, sweeps) for word in words]
 
@@ -63,6 +60,9 @@ def is_sweep(words: Sequence[str], conf: Path, config_name: str) -> bool:
         words: words of the command line.
         conf: folder of the configs.
         config_name: name of the yaml directly below `conf` that the command composes.
+
+    Returns:
+        True for a sweep.
     """
     pairs = [word.split("=", 1) for word in words if word.count("=") == 1]
     chosen = [conf / pair[0] / f"{pair[1]}.yaml" for pair in pairs if pair[0] in SWEEP_GROUPS]
@@ -76,6 +76,9 @@ def as_typed(word: str) -> str:
 
     Args:
         word: word of the command line, `key=value`.
+
+    Returns:
+        The word as the user typed it.
     """
     key, _, value = word.partition("=")
     if key.lstrip("+") not in PATHS or value[:1] not in ("'", '"'):
@@ -95,6 +98,9 @@ def unreadable(word: str) -> InputError:
 
     Args:
         word: word of the command line.
+
+    Returns:
+        The error, which is not raised here.
     """
     key, equals, value = word.partition("=")
     if not equals:
@@ -113,7 +119,9 @@ def _quote_word(word: str, sweeps: bool) -> str:
     path = value if name in PARTS | {TARGETS} else _without_tilde(value)
     if os.path.lexists(path) and name != TARGETS:
         if "${" in value:
-            raise InputError(word, "contains '${', which Hydra replaces by a value", hint="Rename the file, or use a symbolic link")
+            raise InputError(
+                word, "contains '${', which Hydra replaces by a value", hint="Rename the file, or use a symbolic link"
+            )
         return f"{key}={_quote_text(path)}"
     quote = partial(_quote_path, place=name not in PARTS | {TARGETS})
     if name in LISTS and value.startswith("[") and value.endswith("]"):

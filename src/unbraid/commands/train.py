@@ -70,10 +70,7 @@ def train_frozen(folder: Path) -> None:
     """Train the experiment of a run folder, from its last checkpoint if it has one. Every process of the run calls this.
 
     Args:
-        folder: run folder with the frozen config.
-
-    Raises:
-        InputError: the folder contains no run, or its config is invalid.
+        folder: run folder with the frozen config. A folder without a run or with an invalid config raises InputError.
     """
     run = Run.frozen(folder)
     with interruptible():

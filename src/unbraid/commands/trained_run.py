@@ -95,8 +95,8 @@ class Trained:
     def data(self) -> MultitrackData | Digits:
         """Return the run's data, prepared and set up, see `take_data`.
 
-        Raises:
-            InputError: the data cannot be used.
+        Returns:
+            DataModule with tracks or images. Data that cannot be used raises InputError.
         """
         typed = [f"data.{key}" for key in ("root", "download") if self.places[key]]
         self.config.data = take_data(self.places, self.config.data, typed)
@@ -109,10 +109,7 @@ class Trained:
         """Yield the sound of each input file, or of each source of each track of the split.
 
         Yields:
-            Sounds, at the sample rate and with the channels of the features.
-
-        Raises:
-            InputError: an input file cannot be decoded, or the run was trained on images.
+            Sounds, at the sample rate and with the channels of the features. A file that cannot be decoded raises InputError.
         """
         features = self.spectra()
         if self.input is not None:
@@ -141,6 +138,9 @@ class Trained:
 
     def spectra(self) -> Spectra:
         """Return the features of the run.
+
+        Returns:
+            Features with their STFT.
 
         Raises:
             InputError: the run was trained on images.
