@@ -1,7 +1,7 @@
 """Quote the paths on a command line, because Hydra's grammar gives some characters a meaning.
 
-The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. It interprets commas, brackets, numbers and spaces at the
-ends. Therefore the value of every key that takes a path is quoted before Hydra reads it. Docs: separate.md.
+The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. It interprets commas, brackets, numbers, and spaces at
+the ends. Therefore the value of every key that takes a path is quoted before Hydra reads it. Docs: separate.md.
 """
 
 import os
