@@ -7,7 +7,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("train")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.train import train  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.train`."""
+    from unbraid.commands.train import train  # heavy import, not needed for --help and --cfg
 
     train(config)
 

@@ -1,4 +1,7 @@
-"""Find what an autoencoder was not trained on: `python scripts/anomaly.py run=outputs/… input=song.wav`."""
+"""Find parts of a sound that differ from the training data of an autoencoder.
+
+Example: `python scripts/anomaly.py run=RUN input=song.wav`.
+"""
 
 from omegaconf import DictConfig
 
@@ -7,7 +10,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("anomaly")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.anomaly import anomaly  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.anomaly`."""
+    from unbraid.commands.anomaly import anomaly  # heavy import, not needed for --help and --cfg
 
     anomaly(config)
 

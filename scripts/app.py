@@ -1,4 +1,4 @@
-"""A page in the browser that takes songs apart: `python scripts/app.py run=outputs/…`."""
+"""Separate songs in a web page that only this machine can open: `python scripts/app.py run=RUN`."""
 
 from omegaconf import DictConfig
 
@@ -7,7 +7,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("app")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.app import app  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.app`."""
+    from unbraid.commands.app import app  # heavy import, not needed for --help and --cfg
 
     app(config)
 

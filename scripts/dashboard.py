@@ -1,4 +1,4 @@
-"""A W&B workspace for a sweep, as code: `python scripts/dashboard.py sweep=outputs/…`."""
+"""Make a W&B dashboard for a sweep whose runs used logger=wandb: `python scripts/dashboard.py sweep=SWEEP`."""
 
 from omegaconf import DictConfig
 
@@ -7,7 +7,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("dashboard")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.dashboard import dashboard  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.dashboard`."""
+    from unbraid.commands.dashboard import dashboard  # heavy import, not needed for --help and --cfg
 
     dashboard(config)
 

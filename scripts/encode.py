@@ -1,4 +1,7 @@
-"""Write the codes of a trained autoencoder: `python scripts/encode.py run=outputs/… input=song.wav output=codes.npy`."""
+"""Write the codes that a trained autoencoder computes for sounds or images.
+
+Example: `python scripts/encode.py run=RUN input=song.wav output=codes.npy`.
+"""
 
 from omegaconf import DictConfig
 
@@ -7,7 +10,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("encode")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.encode import encode  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.encode`."""
+    from unbraid.commands.encode import encode  # heavy import, not needed for --help and --cfg
 
     encode(config)
 

@@ -1,4 +1,7 @@
-"""Score a run, separated files or an oracle under a protocol: `python scripts/evaluate.py run=outputs/… protocol=musdb18`."""
+"""Score a trained run, a folder of separated files or an oracle with a scoring protocol.
+
+Example: `python scripts/evaluate.py run=RUN protocol=musdb18`.
+"""
 
 from omegaconf import DictConfig
 
@@ -7,7 +10,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("evaluate")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.evaluate import evaluate  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.evaluate`."""
+    from unbraid.commands.evaluate import evaluate  # heavy import, not needed for --help and --cfg
 
     evaluate(config)
 

@@ -1,4 +1,4 @@
-"""A trained separator for other software: `python scripts/export.py run=outputs/… format=onnx`."""
+"""Export a trained separator for other software: `python scripts/export.py run=RUN format=onnx`."""
 
 from omegaconf import DictConfig
 
@@ -7,7 +7,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("export")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.export import export  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.export`."""
+    from unbraid.commands.export import export  # heavy import, not needed for --help and --cfg
 
     export(config)
 

@@ -1,4 +1,4 @@
-"""Decode a data set once and check its health: `python scripts/prepare.py data=musdb data.root=/path/to/musdb18`."""
+"""Decode a data set into the store and check its files: `python scripts/prepare.py data=musdb data.root=/path/to/musdb18`."""
 
 from omegaconf import DictConfig
 
@@ -7,7 +7,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("prepare")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.prepare import prepare  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.prepare`."""
+    from unbraid.commands.prepare import prepare  # heavy import, not needed for --help and --cfg
 
     prepare(config)
 

@@ -1,4 +1,7 @@
-"""Make one folder for others of a run: `python scripts/publish.py run=outputs/… output=folder`."""
+"""Write a trained separator as one folder for others, with weights, config, scores and model card.
+
+Example: `python scripts/publish.py run=RUN license=cc-by-nc-4.0`.
+"""
 
 from omegaconf import DictConfig
 
@@ -7,7 +10,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("publish")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.publish import publish  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.publish`."""
+    from unbraid.commands.publish import publish  # heavy import, not needed for --help and --cfg
 
     publish(config)
 

@@ -1,4 +1,4 @@
-"""The ablation table and listening page of a sweep: `python scripts/report.py sweep=outputs/…`."""
+"""Make the table, the plots and the listening page of a sweep: `python scripts/report.py sweep=SWEEP`."""
 
 from omegaconf import DictConfig
 
@@ -7,7 +7,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("report")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.report import report  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.report`."""
+    from unbraid.commands.report import report  # heavy import, not needed for --help and --cfg
 
     report(config)
 

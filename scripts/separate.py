@@ -1,4 +1,4 @@
-"""Take audio files apart: `python scripts/separate.py run=outputs/… input=song.mp3`."""
+"""Separate audio files into stems: `python scripts/separate.py run=RUN input=song.mp3`."""
 
 from omegaconf import DictConfig
 
@@ -7,7 +7,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("separate")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.separate import separate  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.separate`."""
+    from unbraid.commands.separate import separate  # heavy import, not needed for --help and --cfg
 
     separate(config)
 

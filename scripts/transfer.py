@@ -1,4 +1,7 @@
-"""Play one voice by a trained instrument: `python scripts/transfer.py run=outputs/… input=voice.wav output=reed.wav`."""
+"""Play one voice of an audio file with an instrument that was trained on another voice.
+
+Example: `python scripts/transfer.py run=RUN input=voice.wav output=reed.wav`.
+"""
 
 from omegaconf import DictConfig
 
@@ -7,7 +10,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("transfer")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.transfer import transfer  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.transfer`."""
+    from unbraid.commands.transfer import transfer  # heavy import, not needed for --help and --cfg
 
     transfer(config)
 

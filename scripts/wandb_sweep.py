@@ -1,4 +1,7 @@
-"""A search space as a sweep of W&B: `python scripts/wandb_sweep.py model=unet,unet_noskip seed=0,1,2`."""
+"""Write a search space of train.py as a W&B sweep.
+
+Example: `python scripts/wandb_sweep.py model=unet,unet_noskip 'optim.optimizer.lr=tag(log,interval(1e-4,1e-2))'`.
+"""
 
 from omegaconf import DictConfig
 
@@ -7,7 +10,8 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("wandb_sweep")
 def main(config: DictConfig) -> None:
-    from unbraid.commands.wandb_sweep import wandb_sweep  # heavy imports stay out of --help and --cfg
+    """Run the command, see `unbraid.commands.wandb_sweep`."""
+    from unbraid.commands.wandb_sweep import wandb_sweep  # heavy import, not needed for --help and --cfg
 
     wandb_sweep(config)
 

@@ -1,6 +1,6 @@
-"""How `python train.py -m` runs what it is asked for: each run in fresh processes, by the launcher that the config chooses.
+"""Hydra launcher of `python train.py -m`: the launcher of the config starts each run in new processes.
 
-Hydra executes this file at every start, so all that is heavy is imported when a sweep begins.
+Hydra imports this file at every start. Therefore heavy modules are imported when a sweep begins.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,19 @@ from omegaconf import DictConfig
 
 
 class SweepLauncher(BasicLauncher):
-    """Of train.py; the other scripts run what they sweep over one after the other, in their own process."""
+    """Launch the runs of train.py. The other scripts run their sweeps one after the other in the same process."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Set the folder of the sweep before the sweeper reads the config."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.trains = config.hydra.job.config_name == "train"
         if self.trains:
             from unbraid.commands.sweep import settle
 
-            settle(config)  # the sweeper reads the same object
+            settle(config)  # in place, because the sweeper reads the same object
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the given overrides and return a result for each run."""
         assert self.config is not None and self.hydra_context is not None
         if not self.trains:
             return super().launch(job_overrides, initial_job_idx)

@@ -1,7 +1,7 @@
-"""`sweeper=optuna`: a search on Optuna's ask and tell, whose trials the launcher of any sweep runs.
+"""Hydra sweeper of `sweeper=optuna`: a search with Optuna, whose trials are run by the launcher of the config.
 
-Hydra executes this file at every start, so Optuna and all that is heavy is imported when a search begins. (Annotations that are
-strings break Hydra's scan of plugins with dataclasses.)
+Hydra imports this file at every start. Therefore Optuna and other heavy modules are imported when a search begins. `from
+__future__ import annotations` must not be used here, because it breaks Hydra's scan of plugins with dataclasses.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class SearchConf(Options):
+    """Config node of the sweeper, with the options of a search."""
+
     _target_: str = "hydra_plugins.unbraid_optuna.SearchSweeper"
 
 
@@ -35,29 +37,34 @@ ConfigStore.instance().store(group="hydra/sweeper", name="unbraid_optuna", node=
 
 
 class SearchSweeper(Sweeper):
-    """Asks a study for trials, has the launcher run them, and tells the study what their folders say.
+    """Take trials from an Optuna study, run them with the launcher, and report their scores to the study.
 
     Args:
-        options: those of `unbraid.sweeps.search.options.Options`.
+        **options: options of the search, see `unbraid.sweeps.search.options.Options`.
     """
 
     def __init__(self, **options: Any) -> None:
         self.options = Options(**options)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Create the launcher."""
         self.loader, self.master = hydra_context.config_loader, config
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run trials until as many as asked for have begun.
+        """Run trials until `n_trials` have started.
+
+        Args:
+            arguments: overrides of the command line.
 
         Raises:
-            InputError: Optuna is missing, or what is asked for cannot be searched.
+            ModuleNotFoundError: a package other than Optuna is not installed.
+            InputError: Optuna is not installed, an option is invalid, or the search space or a run of it is invalid.
         """
         if self.master.hydra.job.config_name != "train":
-            raise InputError("sweeper=optuna: searches with train.py only")
+            raise InputError("sweeper=optuna", "only works with train.py")
         self.options.check()
         try:
             from unbraid.sweeps.search.study import Search
@@ -65,20 +72,20 @@ class SearchSweeper(Sweeper):
         except ModuleNotFoundError as error:
             if error.name != "optuna":
                 raise
-            raise InputError("sweeper=optuna needs the package optuna: pip install 'unbraid[optuna]'") from error
+            raise InputError("optuna", "the package is not installed", hint="Run pip install 'unbraid[optuna]'") from error
         from unbraid.commands.cli import failed_runs
 
         setup_globals()
         space, folder = self._space(arguments), Path(self.master.hydra.sweep.dir)
         example = [*space.fixed_overrides(), *space.example()]
-        self._run(example, 0)  # what is wrong with all trials is said before there is a study
+        self._run(example, 0)  # raises errors of all trials before the study exists
         if self.master.plan:
             self.launcher.launch([example], 0)
             return
         storage = Path(self.options.storage or folder / "study.journal")
         with Search(self.options, space, self.master.seed, storage) as search:
             folder.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self.master, folder / "multirun.yaml")  # as Hydra's own sweeps leave it
+            OmegaConf.save(self.master, folder / "multirun.yaml")  # as Hydra's own sweepers do
             failed_runs.extend(Trials(search, self.launcher.launch, self._run, folder).run())
 
     def _space(self, arguments: list[str]) -> "Space":
@@ -89,7 +96,7 @@ class SearchSweeper(Sweeper):
         return Space(parser.parse_overrides(words), self.options.conditions, parser)
 
     def _run(self, overrides: Sequence[str], number: int) -> "Run":
-        """Of a trial, composed and checked."""
+        """Return the composed and checked run of a trial."""
         from unbraid.commands.experiment import check_experiment
         from unbraid.commands.sweep import planned_run
 

@@ -1,6 +1,6 @@
-"""Make every source of a data set a choice of the config group `targets`: `targets=piano` is the target `piano` of that source.
+"""Make every source of a data set a choice of the config group `targets`: `targets=piano` is a target with that source.
 
-The yaml files of `conf/targets` come first. Hydra executes this file at every start, so it imports nothing heavy.
+The yaml files of `conf/targets` have precedence. Hydra imports this file at every start, so it imports no heavy module.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ SCHEME = "sources"
 
 
 class SourceNames(ConfigSource):
-    """Holds a config for each name, whether or not the data has such a source: that is checked when the data is listed."""
+    """Provide a config for every name. Whether the data has such a source is checked later, when its tracks are listed."""
 
     @staticmethod
     def scheme() -> str:
@@ -29,21 +29,27 @@ class SourceNames(ConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         """Return the config of one target.
 
+        Args:
+            config_path: `targets/NAME`.
+
+        Returns:
+            Config in which the target NAME consists of the source NAME.
+
         Raises:
-            InputError: the name is a term of a sum, as `-vocals` is.
+            InputError: the name is not the name of a source, such as `-vocals` or `*`.
         """
         name = config_path.removeprefix(GROUP)
         if name.startswith("-") or name == "*":
-            hint = f"A target that is a sum has a name of its own: '~targets' '+targets.NAME=[{name}]'"
+            hint = f"A sum of sources needs a name: '~targets' '+targets.NAME=[{name}]'"
             raise InputError(f"targets={name}", "is not the name of a source", hint=hint)
         return ConfigResult(self.provider, f"{SCHEME}://", OmegaConf.create({name: [name]}), {"package": None})
 
     def available(self) -> bool:
-        """Return that the names are always there."""
+        """Return True: the names are always available."""
         return True
 
     def is_group(self, config_path: str) -> bool:
-        """Return that the groups are those of the yaml files."""
+        """Return False: this source has no groups in addition to those of the yaml files."""
         return False
 
     def is_config(self, config_path: str) -> bool:
@@ -51,15 +57,15 @@ class SourceNames(ConfigSource):
         return config_path.startswith(GROUP)
 
     def list(self, config_path: str, results_filter: Optional[ObjectType]) -> list[str]:  # noqa: UP045
-        """Return no names: only the data has them."""
+        """Return an empty list: the names are not known before the data is listed."""
         return []
 
 
 class SourceSearchPath(SearchPathPlugin):
-    """Looks for targets among the sources after the yaml files, in the commands of unbraid only."""
+    """Add the names of sources to Hydra's search path, after the yaml files, in commands of unbraid only."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the names of sources if the configs are those of unbraid."""
+        """Append the names of sources if the search path contains unbraid's configs."""
         from unbraid.commands.cli import CONF
 
         if any(Path(entry.path.removeprefix("file://")) == CONF for entry in search_path.get_path() if entry.path):

@@ -1,7 +1,7 @@
-"""A sweeper that starts nothing: it hands what is swept over to a command, as it was typed.
+"""Hydra sweeper that starts no runs: it passes the overrides of a sweep to a command as text.
 
-Hydra executes this file at every start, so it imports nothing heavy. (Annotations that are strings break Hydra's scan of
-plugins with dataclasses.)
+Hydra imports this file at every start, so it imports no heavy module. `from __future__ import annotations` must not be used
+here, because it breaks Hydra's scan of plugins with dataclasses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 @dataclass
 class WordsConf:
+    """Config node of the sweeper.
+
+    Args:
+        params: keys and values that an experiment sweeps over.
+        conditions: conditions of an experiment's search.
+    """
+
     _target_: str = "hydra_plugins.unbraid_words.WordsSweeper"
     params: dict[str, str] = field(default_factory=dict)
     conditions: list[str] = field(default_factory=list)
@@ -26,25 +33,31 @@ ConfigStore.instance().store(group="hydra/sweeper", name="unbraid_words", node=W
 
 
 class WordsSweeper(Sweeper):
-    """Calls the command once; its config has all words in `words`, those of an experiment first.
+    """Call the command once, with all overrides in `words` of its config. Those of an experiment are first.
 
     Args:
-        params: of an experiment: key and values.
-        conditions: of an experiment, see `unbraid.sweeps.search.options`.
+        params: keys and values that an experiment sweeps over.
+        conditions: conditions of an experiment's search, see `unbraid.sweeps.search.options`.
     """
 
     def __init__(self, params: Mapping[str, str], conditions: Sequence[str]) -> None:
         self.params, self.conditions = params, conditions
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Store config and command."""
         self.master, self.call = config, task_function
 
     def sweep(self, arguments: list[str]) -> None:
+        """Call the command with the overrides in its config.
+
+        Args:
+            arguments: overrides of the command line.
+        """
         setup_globals()
         with open_dict(self.master):
             self.master.hydra.runtime.output_dir = "."
         HydraConfig.instance().set_config(self.master)
-        own = OmegaConf.masked_copy(self.master, [str(key) for key in self.master if key != "hydra"])
-        own.words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        own.conditions = list(self.conditions)
-        self.call(own)
+        config = OmegaConf.masked_copy(self.master, [str(key) for key in self.master if key != "hydra"])
+        config.words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        config.conditions = list(self.conditions)
+        self.call(config)

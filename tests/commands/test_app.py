@@ -1,4 +1,4 @@
-"""scripts/app.py as a process: it serves this machine, ends at Ctrl-C, and leaves nothing behind."""
+"""scripts/app.py serves a page to this machine until Ctrl-C and deletes its files."""
 
 import os
 import re
@@ -12,18 +12,19 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from tests.commands.conftest import has_names
 from tests.conftest import PROJECT, hear_ctrl_c
 from tests.inference.export.conftest import SMALL, made
 from tests.test_configs import compose
 
 pytest.importorskip("uvicorn", reason="pip install 'unbraid[app]'")
 pytest.importorskip("starlette", reason="pip install 'unbraid[app]'")
-DOOR = "scripts/app.py"
+SCRIPT = "scripts/app.py"
 
 
 @pytest.fixture
 def run(tmp_path):
-    """A run folder with what loading reads."""
+    """Return a run folder with a config and a checkpoint."""
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
     OmegaConf.save(compose(*SMALL["joint"]), folder / "config.yaml", resolve=True)
@@ -32,23 +33,23 @@ def run(tmp_path):
     return folder
 
 
-def test_it_serves_its_page_to_this_machine_until_ctrl_c(run, tmp_path):
+def test_the_page_is_served_until_ctrl_c(run, tmp_path):
     (tmp_path / "tmp").mkdir()
     process = subprocess.Popen(
-        [sys.executable, PROJECT / DOOR, f"run={run}", "port=0", "device=cpu"],
+        [sys.executable, PROJECT / SCRIPT, f"run={run}", "port=0", "device=cpu"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=hear_ctrl_c,
         env=os.environ | {"TMPDIR": str(tmp_path / "tmp"), "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     try:
-        said = process.stdout.readline()
-        address = re.fullmatch(r"page    (\S+)  \(Ctrl-C ends it and deletes all songs\)\n", said)[1]
+        line = process.stdout.readline()
+        address = re.fullmatch(r"page    (\S+)  \(Ctrl-C .*\)\n", line)[1]
         port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\?token=[\w-]{43}", address)[1])
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
         with browser.open(address, timeout=30) as page:
             assert b"<title>unbraid</title>" in page.read() and page.url == f"http://127.0.0.1:{port}/"
             assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert any((tmp_path / "tmp").glob("unbraid-app-*"))
-        with socket.socket() as elsewhere:  # another address of this machine: nobody listens there
+        with socket.socket() as elsewhere:  # another address of this machine
             assert elsewhere.connect_ex(("127.0.0.2", port)) != 0
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
@@ -58,22 +59,21 @@ def test_it_serves_its_page_to_this_machine_until_ctrl_c(run, tmp_path):
     assert not any((tmp_path / "tmp").glob("unbraid-app-*"))
 
 
-def test_bad_input_is_one_sentence(cli, run):
+def test_invalid_keys_are_named(error_of, run):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        for words, sentence in (
-            ([], "run has no default and must be given: run=FOLDER"),
-            (["run=nowhere"], "run=nowhere: no such folder"),
-            ([f"run={run}", f"port={taken.getsockname()[1]}"], "Address already in use; choose another"),
-            ([f"run={run}", "port=70000"], "port must lie in [0, 65535], found 70000"),
-            ([f"run={run}", "max_megabytes=0"], "max_megabytes: found 0"),
-            ([f"run={run}", "max_waiting=0"], "max_waiting: found 0"),
-            ([f"run={run}", "keep_minutes=abc"], "keep_minutes: found 'abc', expected int"),
+        port = taken.getsockname()[1]
+        for words, names in (
+            ([], "run run=FOLDER"),
+            (["run=nowhere"], "run=nowhere"),
+            ([f"run={run}", f"port={port}"], f"port {port} Address already in use"),
+            ([f"run={run}", "port=70000"], "port 70000 65535"),
+            ([f"run={run}", "max_megabytes=0"], "max_megabytes 0"),
+            ([f"run={run}", "max_waiting=0"], "max_waiting 0"),
+            ([f"run={run}", "keep_minutes=abc"], "keep_minutes 'abc'"),
         ):
-            status, _, err = cli(*words, script=DOOR)
-            assert status == 1 and sentence in err and len(err.splitlines()) == 1, err
+            assert has_names(str(error_of("app", *words)), names)
 
 
-def test_without_the_packages_a_sentence_says_what_to_install(cli, run, monkeypatch):
+def test_a_missing_package_is_named(refused, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    status, _, err = cli(f"run={run}", script=DOOR)
-    assert status == 1 and "the page needs the package uvicorn: pip install 'unbraid[app]'" in err
+    assert has_names(refused(f"run={run}", script=SCRIPT), "uvicorn unbraid[app]")

@@ -1,4 +1,4 @@
-"""What Hydra's users expect, and one sentence, a non-zero exit and nothing half-made for what goes wrong."""
+"""Hydra's command line: completion, exit statuses, one-line errors, and no incomplete files after an error."""
 
 import os
 import resource
@@ -11,27 +11,15 @@ import time
 import pytest
 import torch
 
+from tests.commands.conftest import has_names
 from tests.conftest import PROJECT, SHORT, files_below, hear_ctrl_c, only_run
 from tests.data.test_store import break_length, break_rate, break_text, break_truncate
-from unbraid.commands.cli import CONF
 
 SCRIPT = [sys.executable, str(PROJECT / "train.py")]
 
 
 def musdb(root, *more):
     return ["model=unet", "data=musdb", f"data.root={root}", *SHORT, *more]
-
-
-def test_help_lists_the_groups(cli):
-    status, out, _ = cli("--help")
-    assert status == 0
-    for group in (
-        "data: " + ", ".join(sorted(path.stem for path in (CONF / "data").glob("*.yaml"))),
-        "model: " + ", ".join(sorted(path.stem for path in (CONF / "model").glob("*.yaml"))),
-        "targets: accompaniment, all, mixture, vocals",
-        "trainer: auto, cpu, ddp",
-    ):
-        assert group in out
 
 
 def test_composing_imports_nothing_heavy():
@@ -54,58 +42,64 @@ def test_shell_completion_knows_the_choices(cli, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("words", "names"),
     [
-        (["model=unett"], "error: model=unett: there is no such choice; did you mean 'unet'? known: ae, bs_roformer,"),
-        (["logger=[csv,wandbb]"], "error: logger=wandbb: there is no such choice; did you mean 'wandb'? known: csv, "),
-        (["data=musdb18"], "error: data=musdb18: there is no such choice; did you mean 'musdb'?"),
-        (["trainer.max_epoch=3"], "error: trainer.max_epoch: there is no such key; did you mean 'max_epochs'?"),
-        (["modell=unet"], "error: modell: there is no such key; did you mean 'model'?"),
-        (["trainerr.max_epochs=1"], "error: trainerr: there is no such key; did you mean 'trainer'?"),
-        (["seed.x=1"], "error: seed.x: seed is a single value, it has no keys"),
-        (["data=musdb", "data.layout.seconds=3"], "error: data.layout.seconds: there is no such key"),
-        (["+trainer.max_epoch=3"], "error: trainer.max_epoch: unknown key. Did you mean 'max_epochs'?"),
-        (["trainer.max_epochs=abc"], "error: trainer.max_epochs: found 'abc', expected"),
-        (["model.separator.net.channels=abc"], "error: model.separator.net.channels: found 'abc', expected Sequence[int]"),
-        (["data=musdb"], "error: data.root: "),
-        (["data=musdb", "data.root=nowhere"], "error: data.root=nowhere: no such folder"),
-        (["data.chunk_seconds=2"], "error: chunk_seconds: the chunk is too short, found 23 frames"),
-        (["seed=-1"], "error: seed: "),
-        (["evaluation.inference.overlap=0.9"], "error: evaluation.inference.overlap must lie in [0, 0.75], found 0.9"),
-        (["data.batch_size=0"], "error: data.batch_size"),
-        (["trainer.accelerator=tpu"], "error: trainer: "),
-        (["data.sample_rate=16000"], "error: data.sample_rate: found 16000, expected what model.separator.sample_rate"),
-        (["+data.targets.x=[drums]"], "error: data.targets: found {'x': ['drums']}, expected what targets says"),
-        (["data.targets.vocals=[drums]"], "error: data.targets: is a link, ${targets}; set what it points to"),
-        (["trainer.limit_val_batches=1"], "error: trainer.limit_val_batches: is not in the config, but may be; add it with +"),
-        (["+trainer.callbacks=[]"], "error: trainer.callbacks: "),
-        (["data.num_workers=-1"], "error: data.num_workers: out of range, found -1"),
-        (["data.chunk_seconds=-1"], "error: data.chunk_seconds must lie in (0, 600], found -1"),
-        (["model.separator.chunk_seconds=3000"], "error: model.separator.chunk_seconds must lie in (0, 600], found 3000"),
-        (["model.separator.channels=3"], "error: model.separator.channels: found 3, expected 1 or 2"),
-        (["model.separator.stft.n_fft=0"], "error: model.separator.stft.n_fft must lie in [2, 262144], found 0"),
-        (["model.separator.net.channels=[]"], "error: model.separator: UNet.channels: found []"),
-        (["model.separator.net.dropout=2"], "error: model.separator: dropout probability has to be between 0 and 1"),
+        (["model=unett"], "model unett 'unet' bs_roformer"),
+        (["logger=[csv,wandbb]"], "logger wandbb 'wandb' csv"),
+        (["trainer.max_epoch=3"], "trainer.max_epoch 'max_epochs'"),
+        (["modell=unet"], "modell 'model'"),
+        (["trainerr.max_epochs=1"], "trainerr 'trainer'"),
+        (["seed.x=1"], "seed.x"),
+        (["data=musdb", "data.layout.seconds=3"], "data.layout.seconds"),
+        (["+trainer.max_epoch=3"], "trainer.max_epoch 'max_epochs'"),
+        (["data.targets.vocals=[drums]"], "data.targets ${targets}"),
+        (["trainer.limit_val_batches=1"], "trainer.limit_val_batches +trainer.limit_val_batches="),
+        (["data=null"], "NoneType"),
+        (["foo"], "foo"),
+    ],
+)
+def test_an_unknown_key_or_choice_is_named(refused, tmp_path, words, names):
+    assert has_names(refused(*words), names) and files_below(tmp_path / "work") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["trainer.max_epochs=abc"], "trainer.max_epochs 'abc'"),
+        (["data=musdb"], "data.root"),
+        (["data=musdb", "data.root=nowhere"], "data.root=nowhere"),
+        (["data.chunk_seconds=2"], "64 23"),
+        (["seed=-1"], "seed -1"),
+        (["evaluation.inference.overlap=0.9"], "evaluation.inference.overlap 0.9"),
+        (["data.batch_size=0"], "data.batch_size 0"),
+        (["trainer.accelerator=tpu"], "trainer"),
+        (["data.sample_rate=16000"], "data.sample_rate 16000 model.separator.sample_rate"),
+        (["+data.targets.x=[drums]"], "data.targets targets"),
+        (["+trainer.callbacks=[]"], "trainer.callbacks"),
+        (["data.num_workers=-1"], "data.num_workers -1"),
+        (["data.chunk_seconds=-1"], "data.chunk_seconds -1"),
+        (["model.separator.chunk_seconds=3000"], "model.separator.chunk_seconds 3000"),
+        (["model.separator.channels=3"], "model.separator.channels 3"),
+        (["model.separator.stft.n_fft=0"], "model.separator.stft.n_fft 0"),
+        (["model.separator.net.channels=[]"], "model.separator"),
+        (["model.separator.net.dropout=2"], "model.separator dropout"),
         (
             ["model=unet_small", "trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1"],
-            "error: trainer.gradient_clip_val: ",
+            "trainer.gradient_clip_val optim.optimizer.fused",
         ),
-        (["~targets.vocals"], "error: model.separator.targets:"),
-        (["trainer.accumulate_grad_batches=0"], "error: trainer.accumulate_grad_batches: "),
-        (["data.layout.train=0"], "error: data.layout.train must be at least 1, found 0"),
-        (["data.layout.seconds=0.2"], "error: data.layout.seconds must be at least 1.0, found 0.2"),
-        (["data=null"], "error: Config group override must be a string or a list. Got NoneType"),
-        (["model.loss._target_=unbraid.models.losses.BinCrossEntropy"], "error: model.loss: needs an estimate of logits"),
-        (["model.loss._target_=5"], "error: model.loss._target_: "),
-        (["trainer=gpu"], "error: trainer: No supported gpu backend found!"),
-        (["foo"], "error: "),
+        (["~targets.vocals"], "model.separator.targets"),
+        (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches 0"),
+        (["data.layout.train=0"], "data.layout.train 0"),
+        (["data.layout.seconds=0.2"], "data.layout.seconds 0.2"),
+        (["model.loss._target_=unbraid.models.losses.BinCrossEntropy"], "model.loss"),
+        (["model.loss._target_=5"], "model.loss._target_ '5'"),
+        (["trainer=gpu"], "trainer"),
+        *[([f"trainer.precision={name}"], f"trainer.precision {name} bf16-mixed") for name in ("16", "16-mixed", "16-true")],
     ],
-)  # fmt: skip
-def test_bad_words_end_in_one_sentence(cli, tmp_path, arguments, sentence):
-    status, out, err = cli(*arguments)
-    assert status == 1
-    assert err.startswith(sentence) and len(err.strip().splitlines()) == 1 and "Traceback" not in err
-    assert out == "" and files_below(tmp_path / "work") == []
+)
+def test_an_invalid_value_is_named(error_of, tmp_path, words, names):
+    words = [f"data.cache_dir={tmp_path / 'cache'}", "trainer.accelerator=cpu", *words]
+    assert has_names(str(error_of("train", *words)), names) and files_below(tmp_path / "work") == []
 
 
 def other_layout(root):
@@ -114,79 +108,68 @@ def other_layout(root):
 
 
 BROKEN = {
-    "another layout": (other_layout, "not MUSDB18, found Wavfile, expected train/ and test/"),
-    "no test tracks": (lambda root: shutil.rmtree(root / "test"), "has no tracks in its test split"),
-    "no valid tracks": (lambda root: shutil.rmtree(root / "valid"), "has no tracks in its valid split"),
-    "no train tracks": (lambda root: shutil.rmtree(root / "train"), "has no tracks in its train split"),
-    "missing stem": (lambda root: (root / "test/song 3/vocals.wav").unlink(), "song 3/vocals.wav: this file of the track is"),
-    "another length": (lambda root: break_length(root / "test/song 3"), "song 3/bass.wav: its length is not that of the track"),
-    "another rate": (lambda root: break_rate(root / "test/song 3"), "song 3/bass.wav: its length is not that of the track"),
-    "truncated": (lambda root: break_truncate(root / "test/song 3"), "song 3/bass.wav: is truncated"),
-    "not audio": (lambda root: break_text(root / "test/song 3"), "song 3/bass.wav: is damaged, truncated or not audio"),
-}  # fmt: skip
+    "another layout": (other_layout, "Wavfile"),
+    "no test tracks": (lambda root: shutil.rmtree(root / "test"), "test"),
+    "no valid tracks": (lambda root: shutil.rmtree(root / "valid"), "valid"),
+    "no train tracks": (lambda root: shutil.rmtree(root / "train"), "train"),
+    "missing stem": (lambda root: (root / "test/song 3/vocals.wav").unlink(), "song 3/vocals.wav"),
+    "another length": (lambda root: break_length(root / "test/song 3"), "song 3/bass.wav"),
+    "another rate": (lambda root: break_rate(root / "test/song 3"), "song 3/bass.wav"),
+    "truncated": (lambda root: break_truncate(root / "test/song 3"), "song 3/bass.wav"),
+    "not audio": (lambda root: break_text(root / "test/song 3"), "song 3/bass.wav"),
+}
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_bad_data_ends_in_one_sentence(cli, own_songs, tmp_path, kind):
-    break_it, sentence = BROKEN[kind]
+def test_unusable_data_is_named(error_of, own_songs, tmp_path, kind):
+    break_it, name = BROKEN[kind]
     break_it(own_songs)
     before = files_below(own_songs)
-    status, _, err = cli(*musdb(own_songs))
-    message = err.replace("\r", "\n").strip().splitlines()[-1]
-    assert status == 1 and message.startswith("error: ") and sentence in message and "Traceback" not in err
+    error = error_of("train", *musdb(own_songs))
+    assert str(own_songs) in error.where and name in str(error)
     assert files_below(own_songs) == before and files_below(tmp_path / "work") == []
 
 
-@pytest.mark.parametrize("precision", ["16", "16-mixed", "16-true"])
-def test_half_precision_that_overflows_is_refused(cli, songs, tmp_path, precision):
-    """As long as a loss that is no number ends a run, a step that a scaler would skip does, too."""
-    status, _, err = cli(*musdb(songs, f"trainer.precision={precision}"))
-    assert status == 1 and files_below(tmp_path / "work") == []
-    assert err.startswith("error: trainer.precision: ") and precision in err
-
-
-def test_a_diverged_run_is_said_and_marked(cli, songs, tmp_path):
+def test_a_diverged_run_is_marked_as_failed(cli, songs, tmp_path):
     status, _, err = cli(*musdb(songs, "optim.optimizer.lr=1e30", "trainer.max_epochs=2"))
     run = only_run(tmp_path / "work")
-    assert (
-        status == 1 and ": training diverged, found " in err and "A lower optim.optimizer.lr" in err and "Traceback" not in err
-    )
+    assert status == 1 and "optim.optimizer.lr" in err and "Traceback" not in err
     assert not (run / "audio").exists() and '"state": "failed"' in (run / "run.json").read_text()
 
 
-def test_a_monitor_that_is_never_logged_is_said(cli, songs):
+def test_a_monitor_that_is_never_logged_is_named(cli, songs):
     status, _, err = cli(*musdb(songs, "callbacks.best.monitor=foo"))
     assert status == 1 and "monitor='foo'" in err and "Traceback" not in err
 
 
-def test_a_reader_that_goes_away_is_no_error():
+def test_a_closed_output_pipe_prints_no_error():
     program = subprocess.Popen([*SCRIPT, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     program.stdout.close()
     assert program.stderr.read() == ""
     assert program.wait(timeout=30) == 1
 
 
-def test_a_target_the_data_does_not_have_is_said(cli, songs):
-    status, _, err = cli(*musdb(songs, "+targets.piano=[piano]"))
-    assert status == 1 and "error: targets.piano: the data has no source 'piano'" in err
+def test_an_unknown_source_of_a_target_is_named(error_of, songs):
+    error = error_of("train", *musdb(songs, "+targets.piano=[piano]"))
+    assert error.where == "targets.piano" and "'piano'" in str(error)
 
 
-def test_a_multirun_goes_on_after_a_bad_run_and_fails_at_the_end(cli, songs, tmp_path):
+def test_a_sweep_continues_after_a_failed_run(cli, songs, tmp_path):
     status, out, err = cli("-m", *musdb(songs), "hydra.sweep.dir=sweep", "data.batch_size=0,2")
     assert status == 1
-    assert "0-unet-musdb-0 after" in out and ": data.batch_size" in out
-    assert err == "error: did not succeed: 0-unet-musdb-0; the same command tries again\n"
+    assert "0-unet-musdb-0 after" in out and "data.batch_size" in out
+    assert has_names(err, "error: 0-unet-musdb-0") and "1-unet" not in err and len(err.splitlines()) == 1
     assert (tmp_path / "work/sweep/1-unet-musdb-0/scores.json").is_file()
 
 
-def test_an_unwritable_output_folder_is_said(cli, songs, tmp_path):
+def test_an_unwritable_run_folder_is_named(cli, songs, tmp_path):
     (tmp_path / "file").touch()
     status, _, err = cli(*musdb(songs, f"hydra.run.dir={tmp_path}/file/run"))
     assert status == 1 and err.strip() == f"error: {tmp_path}/file/run: Not a directory"
 
 
-def test_a_full_disk_is_said_and_leaves_no_half_made_file(songs, tmp_path):
-    """A limit on the size of files stands for the full disk: the store's entries fit, the checkpoint does not."""
+def test_a_full_disk_leaves_no_incomplete_file(songs, tmp_path):
+    """Simulate the full disk by a limit of the file size, which is too small for the checkpoint."""
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -199,14 +182,14 @@ def test_a_full_disk_is_said_and_leaves_no_half_made_file(songs, tmp_path):
     assert '"state": "failed"' in (tmp_path / "run/run.json").read_text()
 
 
-def test_a_full_disk_under_the_store_is_said(songs, tmp_path):
+def test_a_full_disk_of_the_store_is_named(songs, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     words = musdb(songs, f"data.cache_dir={tmp_path}/cache", "hydra.run.dir=run")
     result = subprocess.run([*SCRIPT, *words], cwd=tmp_path, preexec_fn=limit, capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.strip().splitlines()[-1] == f"error: {tmp_path}/cache/store: cannot be written: File too large"
+    assert has_names(result.stderr.strip().splitlines()[-1], f"error: {tmp_path}/cache/store File too large")
     assert [p for p in (tmp_path / "cache/store").iterdir() if p.name != "locks"] == [] and not (tmp_path / "run").exists()
 
 
@@ -227,7 +210,7 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_exits_130(songs, tmp_path):
     assert not [path for path in files_below(tmp_path / "run") if "partial" in path or "tmp" in path]
 
 
-def test_the_traceback_is_there_for_who_asks():
+def test_hydra_full_error_prints_the_traceback():
     result = subprocess.run(
         [*SCRIPT, "model=unett"], env=os.environ | {"HYDRA_FULL_ERROR": "1"}, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""The dry run: seeds and songs that a difference needs, beside what runs would take."""
+"""The dry run prints the seeds and songs that detect a difference."""
 
 from pathlib import Path
 
@@ -32,13 +32,13 @@ def test_a_plan_has_the_seeds_and_songs_of_a_difference(planned, tmp_path):
     sweep = str(usual(tmp_path / "sweep"))
     (deviations,) = deviations_of(sweep).values()
     out = planned(0.5, sweep)
-    assert "to detect a difference of 0.5 dB" in out and f"NSDR of vocals in {sweep}" in out
-    assert f"3 seeds per variant and 8 test songs detect {smallest_difference(deviations, 3, 8):.2f} dB" in out
-    assert "demo songs" in planned(0.5) and "type seed=0,1,2" in planned(0.5, seeds=(4, 4))
+    for text in ("0.5 dB", f"NSDR of vocals in {sweep}", f"{smallest_difference(deviations, 3, 8):.2f} dB"):
+        assert text in out
+    assert "demo songs" in planned(0.5) and "seed=0,1,2" in planned(0.5, seeds=(4, 4))
 
 
-def test_a_plan_without_power_says_nothing_of_it(planned):
-    assert "detect" not in planned(None)
+def test_a_plan_without_power_prints_no_difference(planned):
+    assert "dB" not in planned(None)
 
 
 def test_a_wrong_sweep_is_refused(planned, tmp_path):

@@ -1,4 +1,4 @@
-"""Anomaly: where sounds are unlike what an autoencoder was trained on."""
+"""Find the parts of a sound that differ from the training data of an autoencoder."""
 
 import zlib
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from unbraid import audio
+from unbraid.commands.keys import check_range
 from unbraid.commands.trained_run import InputAudio, Trained, TrainedRunConfig
 from unbraid.evaluation import pictures
 from unbraid.evaluation.anomalies import Anomaly, Detector, auroc, inject, intervals, labelled, read_labels, write_labels
@@ -20,15 +21,15 @@ from unbraid.runs.text import echo, write_csv
 
 @dataclass
 class AnomalyConfig(TrainedRunConfig):
-    """See `TrainedRunConfig`; output is a folder.
+    """Config of `scripts/anomaly.py`, in addition to `TrainedRunConfig`. The output is a folder.
 
     Args:
-        labels: CSV of true anomalies (start, stop in seconds), where one file is searched.
-        inject: kinds of anomalies to put into the sounds before they are searched, for a test.
-        quantile: of normal frames, in (0, 1): what lies above is flagged.
-        smooth_seconds: over which errors are averaged.
-        gap_seconds: shorter pauses do not divide a flagged interval.
-        seed: of what is planted.
+        labels: CSV file of the true anomalies in one input file, with the columns start and stop in seconds.
+        inject: kinds of artificial anomalies that are put into the sounds, to test the detector.
+        quantile: quantile of the scores of normal frames, in (0, 1). Frames with a higher score are flagged.
+        smooth_seconds: length of the moving average of the error, in s.
+        gap_seconds: longest gap between two flagged intervals that are joined, in s.
+        seed: random seed of the injected anomalies.
     """
 
     labels: str | None = None
@@ -40,7 +41,14 @@ class AnomalyConfig(TrainedRunConfig):
 
 
 def anomaly(config: DictConfig) -> None:
-    """For each sound a picture, a table of flagged intervals and, where there are labels, the area under the ROC curve."""
+    """Write a picture and a table of flagged intervals for each sound, and print the area under the ROC curve if it has labels.
+
+    Args:
+        config: composed config, see `AnomalyConfig`.
+
+    Raises:
+        InputError: a key is invalid, or the run, the input or the labels cannot be used.
+    """
     trained = Trained(config, AnomalyConfig)
     _check(config)
     trained.spectra()
@@ -52,57 +60,65 @@ def anomaly(config: DictConfig) -> None:
     folder = Path(config.output).expanduser() if config.output else below(trained.folder, "anomalies")
     folder.mkdir(parents=True, exist_ok=True)
     echo(f"{'sound':<32}{'flagged':>9}{'seconds':>9}{'AUROC':>8}")
-    values: list[np.ndarray] = []
+    scores: list[np.ndarray] = []
     truths: list[np.ndarray | None] = []
     for sound in trained.sounds():
-        if labels is not None and values:
-            raise InputError(f"labels={config.labels}: are of one sound, and there are several; choose one file as input")
         if labels is not None:
+            if scores:
+                raise InputError("labels", "describe one sound, but there are several", hint="Choose one file as input")
             _check_labels(labels, sound, detector, config.labels)
         sound, known = _planted(sound, config, folder, detector) if config.inject else (sound, labels)
-        scores = detector.scores(sound.waveform)
-        found = intervals(scores, detector.seconds_per_frame, config.gap_seconds)
-        _write(folder, sound, found)
-        truth = None if known is None else labelled(known, len(scores), detector.seconds_per_frame)
-        area = None if truth is None else auroc(scores.numpy(), truth)
-        spans = [] if known is None else [(a.start, a.stop, a.kind) for a in known]
-        title = f"{sound.name}: {sound.label}" if sound.label else sound.name
-        pictures.anomalies(_file(folder, sound, ".png"), title, scores, detector.seconds_per_frame, found, spans)
-        shown = "–" if area is None else f"{area:.3f}"
-        echo(f"{title[:31]:<32}{len(found):>9}{sum(stop - start for start, stop, _ in found):>9.2f}{shown:>8}")
-        values.append(scores.numpy())
+        sound_scores, truth = _search(sound, known, detector, config.gap_seconds, folder)
+        scores.append(sound_scores)
         truths.append(truth)
-    if len(values) > 1 and all(truth is not None for truth in truths):
-        area = auroc(np.concatenate(values), np.concatenate([truth for truth in truths if truth is not None]))
-        echo(f"{'all':<50}{'–' if area is None else f'{area:.3f}':>8}")
+    if len(scores) > 1 and all(truth is not None for truth in truths):
+        area = auroc(np.concatenate(scores), np.concatenate([truth for truth in truths if truth is not None]))
+        echo(f"{'all':<50}{_shown(area):>8}")
     echo(f"\nlook    {folder}")
+
+
+def _search(
+    sound: InputAudio, known: Sequence[Anomaly] | None, detector: Detector, gap_seconds: float, folder: Path
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Search one sound, write its table and picture, and return scores and labels by frame."""
+    scores = detector.scores(sound.waveform)
+    flagged = intervals(scores, detector.seconds_per_frame, gap_seconds)
+    _write(folder, sound, flagged)
+    truth = None if known is None else labelled(known, len(scores), detector.seconds_per_frame)
+    area = None if truth is None else auroc(scores.numpy(), truth)
+    spans = [(a.start, a.stop, a.kind) for a in known or ()]
+    title = f"{sound.name}: {sound.label}" if sound.label else sound.name
+    pictures.anomalies(_file(folder, sound, ".png"), title, scores, detector.seconds_per_frame, flagged, spans)
+    seconds = sum(stop - start for start, stop, _ in flagged)
+    echo(f"{title[:31]:<32}{len(flagged):>9}{seconds:>9.2f}{_shown(area):>8}")
+    return scores.numpy(), truth
+
+
+def _shown(area: float | None) -> str:
+    return "–" if area is None else f"{area:.3f}"
 
 
 def _check(config: DictConfig) -> None:
     if not 0 < config.quantile < 1:
-        raise InputError(f"quantile must lie between 0 and 1, found {config.quantile}")
-    for name in ("smooth_seconds", "gap_seconds"):
-        if not 0 <= config[name] <= 60:
-            raise InputError(f"{name} must lie in [0, 60], found {config[name]}")
+        raise InputError("quantile", found=config.quantile, expected="a number between 0 and 1")
+    for key in ("smooth_seconds", "gap_seconds"):
+        check_range(config, key, 0, 60)
     if config.labels is not None and (config.inject or config.split):
-        raise InputError("labels: are of one input file, expected neither plant nor split beside them")
-    if config.seed < 0:
-        raise InputError(f"seed must be at least 0, found {config.seed}")
+        raise InputError("labels", "describe one input file", hint="Remove inject and split, or remove labels")
+    check_range(config, "seed", 0, float("inf"))
 
 
 def _check_labels(labels: Sequence[Anomaly], sound: InputAudio, detector: Detector, path: str) -> None:
-    """InputError where one lies beyond the end of the sound, by more than rounding."""
+    """Check that no label ends after the sound, apart from rounding to frames."""
     seconds = sound.waveform.shape[-1] / detector.features.sample_rate
     for label in labels:
         if label.stop > seconds + detector.seconds_per_frame:
-            raise InputError(
-                f"labels={path}: has an anomaly from {label.start:g} to {label.stop:g} s, "
-                f"and {sound.name} ends at {seconds:.2f} s"
-            )
+            label_span = f"an anomaly from {label.start:g} to {label.stop:g} s"
+            raise InputError(f"labels={path}", f"ends after {sound.name}", found=label_span, expected=f"up to {seconds:.2f} s")
 
 
 def _planted(sound: InputAudio, config: DictConfig, folder: Path, detector: Detector) -> tuple[InputAudio, list[Anomaly]]:
-    """Disturbed; what was done to it and how it sounds is left in the folder. The same whatever else is searched."""
+    """Inject anomalies into a sound and write sound and labels. The result depends on the seed and the sound's name only."""
     random = np.random.default_rng([config.seed, zlib.crc32(_stem(sound).encode())])
     rate = detector.features.sample_rate
     samples, known = inject(sound.waveform.numpy(), list(config.inject), random, rate)
@@ -116,10 +132,10 @@ def _stem(sound: InputAudio) -> str:
 
 
 def _file(folder: Path, sound: InputAudio, ending: str) -> Path:
-    """Return the path of a file about a sound; InputError if the label, which the run names, or a link leads elsewhere."""
+    """Return the path of an output file. Raise InputError if the label, which the run's config names, or a link leaves it."""
     return below(folder, f"{_stem(sound)}{ending}")
 
 
-def _write(folder: Path, sound: InputAudio, found: list[tuple[float, float, float]]) -> None:
+def _write(folder: Path, sound: InputAudio, flagged: list[tuple[float, float, float]]) -> None:
     with atomic_write(_file(folder, sound, ".csv")) as partial, partial.open("w", newline="") as file:
-        write_csv(file, ["start", "stop", "score"], ((f"{a:.4f}", f"{b:.4f}", f"{score:.3f}") for a, b, score in found))
+        write_csv(file, ["start", "stop", "score"], ((f"{a:.4f}", f"{b:.4f}", f"{score:.3f}") for a, b, score in flagged))

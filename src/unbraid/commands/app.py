@@ -1,4 +1,4 @@
-"""App: a page in one's own browser that takes songs apart by a trained run."""
+"""Serve a web page on this machine that separates songs with a trained run."""
 
 import logging
 import os
@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from omegaconf import DictConfig
 
+from unbraid.commands.keys import check_range, require
 from unbraid.inference.chunked import InferenceOptions
 from unbraid.inference.loading import load_separator
 from unbraid.runs.config import check
@@ -18,22 +19,22 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.text import echo
 from unbraid.training.interruption import interruptible
 
-GRACE_SECONDS = 2  # for requests that are being answered when the program ends
-HOST = "127.0.0.1"  # and no other: whoever is on the network has no business here
+GRACE_SECONDS = 2  # time for open requests when the program ends
+HOST = "127.0.0.1"  # the page cannot be reached from the network
 
 
 @dataclass
-class App:
-    """What to serve.
+class AppConfig:
+    """Config of `scripts/app.py`.
 
     Args:
-        run: what `unbraid.load` takes.
-        checkpoint: of a run: best, last or a file.
-        port: of the page; 0: any that is free.
-        max_megabytes: larger files are refused.
-        max_waiting: number of songs that may wait at a time; more are refused.
-        keep_minutes: after which a song that nobody listens to is deleted.
-        device: where it runs; None: a GPU where there is one.
+        run: path of the model, see `unbraid.load`.
+        checkpoint: checkpoint of a run folder: best, last or a file.
+        port: port of the page; 0: any free port.
+        max_megabytes: largest size of an uploaded file, in MB.
+        max_waiting: largest number of songs in the queue.
+        keep_minutes: time after which a song that nobody plays is deleted, in minutes.
+        device: device that the model runs on, such as `cuda:1`; None: a GPU if there is one.
     """
 
     run: str | None
@@ -46,24 +47,25 @@ class App:
 
 
 def app(config: DictConfig) -> None:
-    """Serve the page until Ctrl-C, SIGTERM or SIGHUP; then every song and stem is deleted.
+    """Serve the page until Ctrl-C, SIGTERM or SIGHUP, then delete all songs and stems.
+
+    Args:
+        config: composed config, see `AppConfig`.
 
     Raises:
-        InputError: there is no such run, starlette or uvicorn are not installed, or the port is taken.
+        InputError: the run cannot be loaded, starlette or uvicorn is not installed, or the port is in use.
     """
-    check(config, App)
-    if config.run is None:
-        raise InputError("run has no default and must be given: run=FOLDER")
+    check(config, AppConfig)
+    require(config, run="FOLDER")
     for key in ("max_megabytes", "max_waiting", "keep_minutes"):
-        if config[key] < 1:
-            raise InputError(key, found=config[key], expected="at least 1")
+        check_range(config, key, 1, float("inf"))
     try:
         import uvicorn
 
         from unbraid.inference.web.server import app as application
         from unbraid.inference.web.songs import Songs
     except ModuleNotFoundError as error:
-        raise InputError(f"the page needs the package {error.name}: pip install 'unbraid[app]'") from error
+        raise InputError(str(error.name), "the package is not installed", hint="Run pip install 'unbraid[app]'") from error
     loaded, options = load_separator(config.run, config.checkpoint, config.device), InferenceOptions()
     token = secrets.token_urlsafe(32)
     with (
@@ -74,16 +76,16 @@ def app(config: DictConfig) -> None:
         songs = Songs(loaded, Path(folder), 60.0 * config.keep_minutes, options, config.max_waiting)
         songs.thread.start()
         address = f"http://{HOST}:{listener.getsockname()[1]}/?token={token}"
-        echo(f"page    {address}  (Ctrl-C ends it and deletes all songs)", flush=True)
+        echo(f"page    {address}  (Ctrl-C stops the page and deletes all songs)", flush=True)
         served = application(songs, Path(config.run).name, config.max_megabytes, token)
         server = uvicorn.Server(uvicorn.Config(served, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS))
-        # Not in the main thread, which gets the signals: uvicorn would end the process at SIGTERM before the clean-up.
+        # The main thread receives the signals. There, uvicorn would end the process at SIGTERM before the clean-up.
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server", daemon=True)
         thread.start()
         try:
             thread.join()
         finally:
-            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it reports each request that the end cuts off
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # uvicorn logs each interrupted request
             server.should_exit = True
             songs.close()
             thread.join()
@@ -91,8 +93,9 @@ def app(config: DictConfig) -> None:
 
 def _listening(port: int) -> socket.socket:
     if not 0 <= port < 2**16:
-        raise InputError(f"port must lie in [0, 65535], found {port}")
+        raise InputError("port", found=port, expected="a number in [0, 65535]")
     try:
         return socket.create_server((HOST, port))
     except OSError as error:
-        raise InputError(f"port={port}: {os.strerror(error.errno or 0)}; choose another, or 0 for any") from error
+        reason, hint = os.strerror(error.errno or 0), "Choose another port, or 0 for any free port"
+        raise InputError("port", reason, found=port, hint=hint) from error

@@ -1,8 +1,10 @@
-"""The way in from the command line: Hydra composes the config, and what goes wrong ends in one sentence and an exit status.
+"""Run a command from the command line: compose its config with Hydra and end with an exit status.
 
-0 is success, 1 is bad input, 130 is Ctrl-C, and 128 plus its number any other signal that asks a run to end.
-`HYDRA_FULL_ERROR=1` shows the traceback instead. Nothing heavy is imported here.
-A process that goes on with a run folder, as those of a sweep do, comes in by `frozen`, and ends in the same ways.
+The exit status is 0 after success, 1 after an error in the input, 130 after Ctrl-C, and 128 plus the signal number after
+another signal. An error in the input is printed as one line. `HYDRA_FULL_ERROR=1` prints the traceback instead.
+
+`hydra_command` is for commands that compose a config. `frozen` is for processes that continue a run folder, such as those of a
+sweep. This module imports only light packages, so that `--help` and `--cfg` are fast.
 """
 
 import os
@@ -32,36 +34,45 @@ from unbraid.runs.errors import InputError, LayoutError, unknown
 from unbraid.runs.text import echo, one_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+HELP_FLAGS = frozenset({"-h", "--help"})
 PACKAGE = Path(__file__).parents[1]
-# The wheel carries the configs inside the package; a checkout has them beside src/.
+# The wheel contains the configs inside the package. A checkout has them next to src/.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
-# Torch reads it once: batches in huge pages cost the kernel a fraction of the time (where the kernel offers them on request).
+# Torch reads this variable once. Huge pages make the allocation of batches faster if the kernel offers them on request.
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
-asked_for: ContextVar[str | None] = ContextVar("asked_for", default=None)  # the user's own HYDRA_FULL_ERROR
-failed_runs: list[str] = []  # of the sweep of this process: those the user has read about
+user_full_error: ContextVar[str | None] = ContextVar("user_full_error", default=None)  # HYDRA_FULL_ERROR as the user set it
+failed_runs: list[str] = []  # names of the failed runs of this process's sweep, whose errors are already printed
 
 
 def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Make a command-line program of a function of a composed config.
+    """Make a command-line program from a function that takes a composed config.
 
     Args:
-        config_name: the yaml directly below `conf/` that the command line starts from.
+        config_name: name of the yaml directly below `conf/` that is composed.
+
+    Returns:
+        A decorator. The decorated function reads `sys.argv` and ends the process after an error.
     """
 
     def decorate(command: Callable[[DictConfig], None]) -> Callable[[], None]:
         @wraps(command)
         def main() -> None:
             failed_runs.clear()
-            asked = os.environ.get(FULL_ERROR)
-            asked_for.set(asked)
+            full_error = os.environ.get(FULL_ERROR)
+            user_full_error.set(full_error)
             os.environ.setdefault(HUGE_PAGES, "1")
             sys.excepthook = _print_traceback
-            # Hydra shall raise what it would otherwise print in its own way.
-            with _one_sentence(config_name, asked=asked), _full_error("1"):
+            # With the variable set to 1, Hydra raises its errors instead of printing them.
+            with _exit_on_error(config_name, full_error=full_error), _full_error("1"):
+                if not HELP_FLAGS.isdisjoint(sys.argv[1:]):
+                    from unbraid.commands.help import help_text
+
+                    echo(help_text(config_name, CONF, sys.argv[0]), flush=True)
+                    return
                 sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep(sys.argv[1:], CONF, config_name))
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, asked))()
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, full_error))()
             if failed_runs:
-                _end(f"error: did not succeed: {', '.join(failed_runs)}; the same command tries again", 1)
+                _end(f"error: runs that failed: {', '.join(failed_runs)}. The same command tries them again", 1)
 
         return main
 
@@ -69,43 +80,48 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
 
 
 def frozen(command: Callable[[Path], None], folder: str) -> None:
-    """Go on with a run folder, whose config is composed already."""
-    with _one_sentence("config", Path(folder), os.environ.get(FULL_ERROR)):
+    """Run a command on a run folder that already contains its composed config, with the exit statuses of this module.
+
+    Args:
+        command: function that takes the run folder.
+        folder: path of the run folder.
+    """
+    with _exit_on_error("config", Path(folder), os.environ.get(FULL_ERROR)):
         command(Path(folder))
 
 
 @contextmanager
-def _one_sentence(config_name: str, folder: Path | None = None, asked: str | None = None) -> Iterator[None]:
-    """Whatever ends the block early ends the program, with the exit status that it stands for."""
+def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str | None = None) -> Iterator[None]:
+    """End the program with a one-line message and an exit status if the block raises an error of the user's input."""
     try:
         yield
     except KeyboardInterrupt as error:
         signum = getattr(error, "signum", signal.SIGINT)
         _end(f"stopped by {'Ctrl-C' if signum == signal.SIGINT else signal.Signals(signum).name}", 128 + signum)
-    except BrokenPipeError:  # the reader of our output has gone, as in `--help | head`
+    except BrokenPipeError:  # the reader of the output has closed the pipe, as in `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        said = sentence(error, config_name, folder)
-        if asked == "1" or said is None:
+        message = error_message(error, config_name, folder)
+        if full_error == "1" or message is None:
             raise
-        _end(f"error: {said}", 1)
+        _end(f"error: {message}", 1)
 
 
-def _job(command: Callable[[DictConfig], None], asked: str | None) -> Callable[[DictConfig], None]:
-    """One run: leaves no empty folder behind, and alone it ends the program before Hydra can add words of its own."""
+def _job(command: Callable[[DictConfig], None], full_error: str | None) -> Callable[[DictConfig], None]:
+    """Wrap a command: remove its run folder if it is empty, and end before Hydra prints the error in its own format."""
 
     @wraps(command)
     def run(config: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
-            with _full_error(asked):
+            with _full_error(full_error):
                 command(config)
         except BaseException as error:
-            said = sentence(error, HydraConfig.get().job.config_name or "config", folder)
-            if said is None or asked == "1":
+            message = error_message(error, HydraConfig.get().job.config_name or "config", folder)
+            if message is None or full_error == "1":
                 raise
-            _end(f"error: {said}", 1)
+            _end(f"error: {message}", 1)
         finally:
             remove_if_empty(folder)
 
@@ -114,6 +130,7 @@ def _job(command: Callable[[DictConfig], None], asked: str | None) -> Callable[[
 
 @contextmanager
 def _full_error(value: str | None) -> Iterator[None]:
+    """Set HYDRA_FULL_ERROR inside the block; None removes it."""
     before = os.environ.pop(FULL_ERROR, None)
     os.environ |= {} if value is None else {FULL_ERROR: value}
     try:
@@ -123,23 +140,27 @@ def _full_error(value: str | None) -> Iterator[None]:
         os.environ |= {} if before is None else {FULL_ERROR: before}
 
 
-def as_asked() -> AbstractContextManager[None]:
-    """Processes that are started in this block show tracebacks if the user asked for them, and not because Hydra must here."""
-    return _full_error(asked_for.get())
+def user_tracebacks() -> AbstractContextManager[None]:
+    """Restore the user's HYDRA_FULL_ERROR inside the block, for the processes that are started there."""
+    return _full_error(user_full_error.get())
 
 
 def remove_if_empty(folder: Path) -> None:
-    """The run folder that Hydra has made, and the ones above it up to the working directory."""
+    """Remove a run folder and its parents up to the working directory, as far as they are empty.
+
+    Args:
+        folder: run folder. The working directory itself is kept.
+    """
     if folder == Path.cwd():
         return
-    above = [path for path in folder.parents if path.is_relative_to(Path.cwd()) and path != Path.cwd()]
-    with suppress(OSError):  # the first that is not empty ends it
-        for path in (folder, *above):
+    parents = [path for path in folder.parents if path.is_relative_to(Path.cwd()) and path != Path.cwd()]
+    with suppress(OSError):  # raised by the first folder that is not empty
+        for path in (folder, *parents):
             path.rmdir()
 
 
 def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print as Python does, without control characters: the message can quote a file of somebody else."""
+    """Print a traceback without control characters, because the message can quote a file from someone else."""
     echo(*traceback.format_exception(kind, error, trace), sep="", end="", file=sys.stderr)
 
 
@@ -148,41 +169,50 @@ def _end(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def sentence(error: BaseException | None, config_name: str, folder: Path | None = None) -> str | None:
-    """What to tell a user, or None where the error is not of their making."""
+def error_message(error: BaseException | None, config_name: str, folder: Path | None = None) -> str | None:
+    """Return the one-line message for an error that the user's input caused.
+
+    Args:
+        error: exception that ended a command.
+        config_name: name of the yaml below `conf/` that the command composes.
+        folder: run folder, named in errors of the operating system that have no file name.
+
+    Returns:
+        The message, or None if the error is a bug of unbraid.
+    """
     if isinstance(error, LayoutError):
-        from unbraid.commands.layouts import with_layouts_that_fit  # of what only a failing command has to wait for
+        from unbraid.commands.layouts import with_layouts_that_fit  # heavy import, only needed after this error
 
         return str(with_layouts_that_fit(error, CONF))
     if isinstance(error, InputError):
-        return f"{error}{_like_a_choice(error)}"
+        return f"{error}{_similar_choice(error)}"
     if isinstance(error, OverrideParseException):
         return str(unreadable(error.override))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        known = error.options or [path.stem for path in (CONF / group).glob("*.yaml")]  # Hydra has none where a list was typed
-        return f"{group or 'config'}={name}: there is no such choice; {unknown(name, known)}"
-    if error is not None and error.__cause__ is not None and (said := sentence(error.__cause__, config_name, folder)):
-        return _unknown_key(str(error), config_name) or said
+        known = error.options or [path.stem for path in (CONF / group).glob("*.yaml")]  # Hydra has no options for a list
+        return str(InputError(group or "config", "unknown choice", found=name, hint=unknown(name, known)))
+    if error is not None and error.__cause__ is not None and (cause := error_message(error.__cause__, config_name, folder)):
+        return _unknown_key(str(error), config_name) or cause
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _unknown_key(str(error), config_name) or one_line(str(error))
     if isinstance(error, OSError) and error.errno and (error.filename or folder):
         return f"{error.filename or folder}: {error.strerror}"
-    if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # Hydra's bare word on data=null
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # raised by Hydra for data=null
         return str(error)
     return None
 
 
-def _like_a_choice(error: InputError) -> str:
-    """The end of a sentence about a target that is no source, if its name is like that of a yaml in `conf/targets`."""
+def _similar_choice(error: InputError) -> str:
+    """Return a hint if the unknown source of a target has a name similar to a yaml in `conf/targets`, else an empty text."""
     group, _, name = error.where.partition(".")
     known = [path.stem for path in CONF.glob("targets/*.yaml")] if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)
-    return f"; or the choice targets={close[0]}?" if close and close[0] != name else ""
+    return f". Did you mean the choice targets={close[0]}?" if close and close[0] != name else ""
 
 
 def _unknown_key(message: str, config_name: str) -> str | None:
-    """From Hydra's words on an override that matches nothing, the key and its nearest known neighbour."""
+    """Return a message with the nearest known key, or None if Hydra's message is not about an override without a match."""
     match = re.match(r"Could not override '([^']+)'", message)
     if match is None:
         return None
@@ -190,27 +220,27 @@ def _unknown_key(message: str, config_name: str) -> str | None:
     parts = match[1].split(".")
     for depth, part in enumerate(parts):
         if not isinstance(known, DictConfig):
-            return f"{match[1]}: {'.'.join(parts[:depth])} is a single value, it has no keys"
-        place = ".".join(parts[: depth + 1])
+            return str(InputError(match[1], f"unknown key, because {'.'.join(parts[:depth])} is a single value without keys"))
+        key = ".".join(parts[: depth + 1])
         if part not in known:
             if parts[0] != "hydra" and part in _parameters(known):
-                return f"{place}: is not in the config, but may be; add it with +{place}=…"
-            return f"{place}: there is no such key; {unknown(part, map(str, known))}"
+                return str(InputError(key, "not in the config, but a valid option", hint=f"Add it with +{key}=VALUE"))
+            return str(InputError(key, "unknown key", hint=unknown(part, map(str, known))))
         known = known._get_node(part)
         if known._is_interpolation() and depth + 1 < len(parts):
-            return f"{place}: is a link, {known._value()}; set what it points to"
+            return str(InputError(key, f"copies its value from {known._value()}", hint="Set that key instead"))
     return None
 
 
 def _parameters(node: DictConfig) -> set[str]:
-    """What the target of a node takes; this imports it, which only a failing command line has to wait for."""
+    """Return the parameter names of the node's `_target_`. This imports the target, so it is only called after an error."""
     from unbraid.runs.config import resolve
 
     return set(signature(resolve(node._target_, "config")).parameters) if "_target_" in node else set()
 
 
 def _compose_without(key: str, config_name: str) -> DictConfig:
-    """The config with the first choices of the command line, without its values and without the override in question."""
+    """Compose the config with the command line's first choice of each group, without its values and without one override."""
     words = [word.split(",")[0] for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/,]+", word)]
     choices = [word for word in words if not word.startswith(f"{key}=")]
     GlobalHydra.instance().clear()

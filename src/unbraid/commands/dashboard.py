@@ -1,17 +1,19 @@
-"""A dashboard of W&B for a sweep: what its runs have measured says which panels there are.
+"""Make a W&B dashboard for a sweep.
 
-Scores by arm, learning curves of arms with the spread of their seeds, what is heard and seen, scores of each track, and how
-scores follow from what was swept. What is shown lies in a file; online it becomes a view of the project too.
+The panels depend on the metrics and media of the sweep's runs: scores by variant, learning curves with the spread over seeds,
+audio and pictures, scores of each track, and scores by swept key. The dashboard is written to a file. If W&B can be reached, it
+is also saved as a view of the project.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from unbraid.commands.keys import require
 from unbraid.runs.config import check, own_config, write_json
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
@@ -22,19 +24,19 @@ from unbraid.runs.text import echo
 from unbraid.training.loggers.media import media_of
 from unbraid.training.loggers.wandb_page import failures, in_line, why_offline
 
-ARM = "config.run.arm"  # see loggers.wandb_page
+VARIANT = "config.run.arm"  # key of the W&B config, see loggers.wandb_page
 BOOKKEEPING = ("epoch", "step", "seconds", "lr")
 
 
 @dataclass
-class Dashboard:
-    """What to show.
+class DashboardConfig:
+    """Config of `scripts/dashboard.py`.
 
     Args:
         sweep: folder of a sweep.
-        project: of W&B; None: that of the sweep's runs.
-        entity: user or team; None: the account's own.
-        output: the file that says what is shown; None: `dashboard.json` in the sweep.
+        project: W&B project; None: the project of the sweep's runs.
+        entity: W&B user or team; None: the default of the account.
+        output: JSON file of the dashboard; None: `dashboard.json` in the sweep folder.
     """
 
     sweep: str | None
@@ -45,15 +47,15 @@ class Dashboard:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is known of one.
+    """Store the parts of a sweep that have panels.
 
     Args:
-        name: of its folder, which is the group of its pages.
-        project: of its pages.
-        columns: of `metrics.csv`.
-        scores: `test/<measure>/<target>`.
-        media: keys of what is heard and seen.
-        swept: keys of the config in which runs differ.
+        name: name of the sweep's folder, which is the W&B group of its runs.
+        project: W&B project of its runs.
+        columns: columns of `metrics.csv`.
+        scores: names of scores, `test/<measure>/<target>`.
+        media: keys of audio and pictures.
+        swept: keys of the config in which the runs differ.
     """
 
     name: str
@@ -65,75 +67,94 @@ class Sweep:
 
 
 def dashboard(config: DictConfig) -> None:
-    """Write what is shown, and save it as a view where W&B can be reached."""
-    check(config, Dashboard)
+    """Write the dashboard to a file, and save it as a W&B view if W&B can be reached.
+
+    Args:
+        config: composed config, see `DashboardConfig`.
+
+    Raises:
+        InputError: a key is invalid, wandb-workspaces is not installed, the sweep has no run with a W&B project, or W&B
+            rejects the view.
+    """
+    check(config, DashboardConfig)
     try:
         import wandb_workspaces.workspaces as ws
     except ModuleNotFoundError as error:
-        raise InputError("dashboard: needs the package wandb-workspaces: pip install 'unbraid[dashboard]'") from error
-    if config.sweep is None:
-        raise InputError("sweep has no default and must be given: sweep=FOLDER")
-    found = sweep_in(Path(config.sweep).expanduser(), config.project)
-    place = _free(Path(config.output or Path(config.sweep) / "dashboard.json").expanduser())
+        hint = "Run pip install 'unbraid[dashboard]'"
+        raise InputError("wandb-workspaces", "the package is not installed", hint=hint) from error
+    require(config, sweep="FOLDER")
+    sweep = sweep_in(Path(config.sweep).expanduser(), config.project)
+    output = Path(config.output or Path(config.sweep) / "dashboard.json").expanduser()
+    if output.exists() and not _is_dashboard(output):
+        hint = "Choose another path or remove it"
+        raise InputError(f"output={output}", "already exists and is not a dashboard", hint=hint)
     view = ws.Workspace(
-        entity=config.entity or "", project=found.project, name=f"unbraid {found.name}",
-        sections=_sections(found), runset_settings=ws.RunsetSettings(filters=f"Metric('Group') == {found.name!r}"),
+        entity=config.entity or "", project=sweep.project, name=f"unbraid {sweep.name}",
+        sections=_sections(sweep), runset_settings=ws.RunsetSettings(filters=f"Metric('Group') == {sweep.name!r}"),
     )  # fmt: skip
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_json(place, json.loads(view._to_model().model_dump_json(by_alias=True)))  # the package has no public way to a file
-    echo(f"shows   {len(view.sections)} sections, {sum(len(one.panels) for one in view.sections)} panels: {place}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_json(output, json.loads(view._to_model().model_dump_json(by_alias=True)))  # the package has no public way to a file
+    panels = sum(len(section.panels) for section in view.sections)
+    echo(f"wrote   {output} with {len(view.sections)} sections, {panels} panels")
     if offline := why_offline():
-        echo(f"wandb   offline, {offline}: nothing was saved there; the same command saves it once W&B can be reached")
+        echo(f"wandb   offline ({offline}), the view was not saved. The same command saves it when W&B can be reached")
     else:
-        _save(view, place)
+        _save(view, output)
 
 
-def _save(view: Any, place: Path) -> None:
-    """As a view of the project."""
+def _save(view: Any, output: Path) -> None:
+    """Save the dashboard as a view of the W&B project."""
     try:
-        view.entity = view.entity or _own_entity()
+        view.entity = view.entity or _default_entity()
         view.save()
     except failures() as error:
-        raise InputError(f"W&B has not saved it: {in_line(error)}; what is shown lies in {place}") from error
+        raise InputError("W&B", "did not save the view", found=in_line(error), hint=f"It is stored in {output}") from error
     echo(f"wandb   {view.url}")
-
-
-def _free(place: Path) -> Path:
-    """The same, where nothing but an earlier dashboard lies there; InputError otherwise."""
-    if place.exists() and not _is_dashboard(place):
-        raise InputError(f"output={place}: is there already and is no dashboard; choose another name or remove it")
-    return place
 
 
 def _is_dashboard(path: Path) -> bool:
     try:
-        found = read_json(path)
+        content = read_json(path)
     except InputError:
         return False
-    return isinstance(found, dict) and {"project", "displayName", "spec"} <= {*found}
+    return isinstance(content, dict) and {"project", "displayName", "spec"} <= {*content}
 
 
 def sweep_in(folder: Path, project: str | None) -> Sweep:
-    """What the runs of a sweep have measured; InputError where it has none, or none with a page."""
+    """Read which metrics, scores, media and swept keys the runs of a sweep have.
+
+    Args:
+        folder: folder of the sweep.
+        project: W&B project; None: the project in the config of the first run that has one.
+
+    Returns:
+        The contents of the sweep.
+
+    Raises:
+        InputError: the folder does not exist or contains no runs, or no run has a W&B project.
+    """
     if not folder.is_dir():
-        raise InputError(f"sweep={folder}: {'is a file, expected a folder' if folder.exists() else 'no such folder'}")
+        raise InputError(f"sweep={folder}", "is not a folder" if folder.exists() else "no such folder")
     runs = sorted(path.parent for path in folder.glob("*/run.json") if read_record(path.parent))
     if not runs:
-        raise InputError(f"sweep={folder}: holds no runs; expected the folder of a sweep")
+        raise InputError(f"sweep={folder}", "contains no runs", expected="the folder of a sweep")
     configs = [own_config(run) for run in runs]
-    asked = project or next((name for one in configs if (name := OmegaConf.select(one, "logger.wandb.project"))), None)
-    if asked is None:
-        raise InputError(f"sweep={folder}: none of its runs has logger=wandb; run it with that, or name a project=…")
+    projects = (OmegaConf.select(config, "logger.wandb.project") for config in configs)
+    project = project or next(filter(None, projects), None)
+    if project is None:
+        hint = "Train with logger=wandb, or type project=NAME"
+        raise InputError(f"sweep={folder}", "its runs have no W&B project", hint=hint)
+    trees = [_flat(strip_launch_keys(OmegaConf.to_container(config, resolve=True))) for config in configs]  # type: ignore[arg-type]
     return Sweep(
-        folder.resolve().name, asked,
-        _once(name for run in runs for row in epochs(run) for name in row),
-        _once(f"test/{measure}/{target}" for run in runs for target, measure in _figures(run)),
-        _once(one.key for run in runs for epoch in (run / "media").glob("*") for one in media_of(epoch, "valid")),
-        differing([_flat(strip_launch_keys(OmegaConf.to_container(one, resolve=True))) for one in configs]),  # type: ignore[arg-type]
+        folder.resolve().name, project,
+        _unique(name for run in runs for row in epochs(run) for name in row),
+        _unique(f"test/{measure}/{target}" for run in runs for target, measure in _figures(run)),
+        _unique(item.key for run in runs for epoch in (run / "media").glob("*") for item in media_of(epoch, "valid")),
+        differing(trees),
     )  # fmt: skip
 
 
-def _once(names: Any) -> list[str]:
+def _unique(names: Iterable[str]) -> list[str]:
     return [*dict.fromkeys(names)]
 
 
@@ -144,44 +165,52 @@ def _figures(run: Path) -> list[tuple[str, str]]:
     try:
         return [*figures(read_scores(path))]
     except InputError as error:
-        echo(f"left    {error}: its scores are not shown")
+        echo(f"skipped {error}")
         return []
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys of single values in which configs differ; names, which follow from others, left out."""
-    keys = _once(key for config in configs for key in config)
-    unlike = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
-    return [key for key in unlike if key != "name" and not key.endswith("._target_")]
+    """Return the keys in which configs differ, without `name` and `_target_`s, which follow from other keys.
+
+    Args:
+        configs: single values by key, for each run.
+
+    Returns:
+        Keys in the order of the configs.
+    """
+    keys = _unique(key for config in configs for key in config)
+    unequal = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+    return [key for key in unequal if key != "name" and not key.endswith("._target_")]
 
 
-def _flat(tree: Any, place: str = "") -> dict[str, Any]:
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(tree, dict):
-        return {key: value for name, item in tree.items() for key, value in _flat(item, f"{place}.{name}".lstrip(".")).items()}
-    return {place: tree}
+        return {key: value for name, item in tree.items() for key, value in _flat(item, f"{prefix}.{name}".lstrip(".")).items()}
+    return {prefix: tree}
 
 
-def _sections(found: Sweep) -> list[Any]:
-    """Those that would be empty are left out."""
+def _sections(sweep: Sweep) -> list[Any]:
+    """Return the sections that have panels."""
+    import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 
-    made = {
-        "Scores": _bars(found),
-        "Learning curves": [_curve(name) for name in found.columns if name.startswith(("train/", "valid/"))],
-        "Heard and seen": _media(found),
-        "What was swept": _parallel(found),
-        "Speed": [_curve(name) for name in found.columns if "/" not in name and name not in BOOKKEEPING],
+    panels_by_section = {
+        "Scores": _bars(sweep),
+        "Learning curves": [_curve(name) for name in sweep.columns if name.startswith(("train/", "valid/"))],
+        "Audio and pictures": [wr.MediaBrowser(title=key, media_keys=[key]) for key in sweep.media],
+        "Swept keys": _parallel(sweep),
+        "Speed": [_curve(name) for name in sweep.columns if "/" not in name and name not in BOOKKEEPING],
     }
-    return [ws.Section(name, panels, is_open=name != "Speed") for name, panels in made.items() if panels]
+    return [ws.Section(name, panels, is_open=name != "Speed") for name, panels in panels_by_section.items() if panels]
 
 
-def _bars(found: Sweep) -> list[Any]:
-    """The mean over the seeds of each arm, with their deviation; then the scores of each track."""
+def _bars(sweep: Sweep) -> list[Any]:
+    """Return bar plots of each variant's mean score with the standard deviation over seeds, then the table of the tracks."""
     import wandb_workspaces.reports.v2 as wr
 
     bars = [
-        wr.BarPlot(title=name, metrics=[name], groupby=ARM, groupby_aggfunc="mean", groupby_rangefunc="stddev")
-        for name in found.scores
+        wr.BarPlot(title=name, metrics=[name], groupby=VARIANT, groupby_aggfunc="mean", groupby_rangefunc="stddev")
+        for name in sweep.scores
     ]
     return [*bars, wr.WeavePanelSummaryTable(table_name="test/tracks")] if bars else []
 
@@ -189,29 +218,23 @@ def _bars(found: Sweep) -> list[Any]:
 def _curve(name: str) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
-    return wr.LinePlot(title=name, x="epoch", y=[name], groupby=ARM, groupby_aggfunc="mean", groupby_rangefunc="minmax")
+    return wr.LinePlot(title=name, x="epoch", y=[name], groupby=VARIANT, groupby_aggfunc="mean", groupby_rangefunc="minmax")
 
 
-def _media(found: Sweep) -> list[Any]:
+def _parallel(sweep: Sweep) -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
-    return [wr.MediaBrowser(title=key, media_keys=[key]) for key in found.media]
-
-
-def _parallel(found: Sweep) -> list[Any]:
-    import wandb_workspaces.reports.v2 as wr
-
-    if not found.swept:
+    if not sweep.swept:
         return []
-    axes = [wr.ParallelCoordinatesPlotColumn(wr.Config(key)) for key in found.swept]
-    axes += [wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(name)) for name in found.scores[:1] or ["valid/loss"]]
-    return [wr.ParallelCoordinatesPlot(title="what was swept, and the score", columns=axes), wr.RunComparer(diff_only="split")]
+    axes = [wr.ParallelCoordinatesPlotColumn(wr.Config(key)) for key in sweep.swept]
+    axes += [wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(name)) for name in sweep.scores[:1] or ["valid/loss"]]
+    return [wr.ParallelCoordinatesPlot(title="Swept keys and score", columns=axes), wr.RunComparer(diff_only="split")]
 
 
-def _own_entity() -> str:
+def _default_entity() -> str:
     import wandb
 
-    found = wandb.Api().default_entity
-    if found is None:
-        raise InputError("entity: the account has none of its own; name one with entity=…")
-    return str(found)
+    entity = wandb.Api().default_entity
+    if entity is None:
+        raise InputError("entity", "the W&B account has no default", hint="Type entity=NAME")
+    return str(entity)

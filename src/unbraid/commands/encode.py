@@ -1,4 +1,4 @@
-"""Encode: the codes that a trained autoencoder gives to a file, a folder or a split, as features for other work."""
+"""Write the codes that a trained autoencoder computes for a file, a folder or a split of its data."""
 
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,29 @@ from unbraid.runs.text import echo, write_csv
 Row = dict[str, Any]
 
 
-class Encoding(TrainedRunConfig):
-    """See `TrainedRunConfig`; output is a .npy or .parquet file."""
+class EncodeConfig(TrainedRunConfig):
+    """Config of `scripts/encode.py`, see `TrainedRunConfig`. The output is a .npy or .parquet file."""
 
 
 @torch.inference_mode()
 def encode(config: DictConfig) -> None:
-    """Write the codes: .npy with a .csv of the same rows beside it, or all in one .parquet."""
-    trained = Trained(config, Encoding)
+    """Write the codes as .npy, with a .csv that describes their rows, or codes and descriptions as one .parquet.
+
+    Args:
+        config: composed config, see `EncodeConfig`.
+
+    Raises:
+        InputError: a key is invalid, the run or the input cannot be used, or pyarrow is not installed.
+    """
+    trained = Trained(config, EncodeConfig)
     path = Path(config.output or "codes.npy").expanduser()
     if path.suffix not in (".npy", ".parquet"):
-        raise InputError(f"output={path}: expected a name that ends in .npy or .parquet")
+        raise InputError("output", found=path, expected="a name that ends in .npy or .parquet")
     if path.suffix == ".parquet":
-        _need_parquet()
+        _check_parquet()
     images = trained.task.features.kind == "images"
     if images and not trained.split:
-        raise InputError(f"run={trained.folder}: was trained on images, and input is sound; choose split=test")
+        raise InputError(f"run={trained.folder}", "was trained on images, and the input is sound", hint="Type split=test")
     codes, rows = _of_images(trained) if images else _of_sounds(trained)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
@@ -39,11 +46,11 @@ def encode(config: DictConfig) -> None:
             np.save(file, codes)
         with atomic_write(path.with_suffix(".csv")) as partial, partial.open("w", newline="") as table:
             write_csv(table, list(rows[0]), rows)
-        where = f"{path}, what they are of in {path.with_suffix('.csv').name}"
+        files = f"{path}, described by {path.with_suffix('.csv').name}"
     else:
         _write_parquet(path, codes, rows)
-        where = str(path)
-    echo(f"codes   {' x '.join(map(str, codes.shape))} in {where}")
+        files = str(path)
+    echo(f"codes   {' x '.join(map(str, codes.shape))} in {files}")
 
 
 def _of_images(trained: Trained) -> tuple[np.ndarray, list[Row]]:
@@ -57,35 +64,36 @@ def _of_images(trained: Trained) -> tuple[np.ndarray, list[Row]]:
 
 
 def _of_sounds(trained: Trained) -> tuple[np.ndarray, list[Row]]:
-    """One row for each frame, or for each patch where the network takes patches."""
+    """Return codes and descriptions, a row for each frame, or for each patch if the network takes patches."""
     features, task = trained.spectra(), trained.task
     codes, rows = [], []
     for sound in trained.sounds():
         spectrum = features.analyse(sound.waveform[None])
         code = task.net.encode(task.as_items(features.cut(spectrum))).flatten(start_dim=1)
-        kept, step = _rows_of(features, spectrum.shape[-1], task.net.takes == "vectors", len(code))
-        codes.append(code[kept])
+        indices, step = _rows_of(features, spectrum.shape[-1], task.net.takes == "vectors", len(code))
+        codes.append(code[indices])
         per_step = 1 if task.net.takes == "patches" else features.channels
-        starts = [(step * (n // per_step)) * features.stft.hop_length / features.sample_rate for n in range(len(kept))]
+        starts = [(step * (n // per_step)) * features.stft.hop_length / features.sample_rate for n in range(len(indices))]
         rows += [{"name": sound.name, "label": sound.label, "seconds": round(start, 6)} for start in starts]
     return torch.cat(codes).numpy(), rows
 
 
 def _rows_of(features: Spectra, frames: int, by_frame: bool, codes: int) -> tuple[list[int], int]:
-    """Which codes are of the sound and not of the silence after it, frame by frame; and frames from one to the next."""
+    """Return the indices of the codes in the order of frames, without the padding at the end, and the frames per row."""
     width = features.shape[-1]
     if not by_frame:
         return list(range(codes)), width
-    # Vectors of a patch come channel by channel, see Spectra.vectors.
+    # The vectors of a patch are ordered by channel, then by frame, see Spectra.vectors.
     order = np.arange(codes).reshape(-1, features.channels, width).transpose(0, 2, 1).reshape(-1, features.channels)
     return order[:frames].reshape(-1).tolist(), 1
 
 
-def _need_parquet() -> None:
+def _check_parquet() -> None:
     try:
         import pyarrow  # noqa: F401
     except ModuleNotFoundError as error:
-        raise InputError("output: .parquet needs pyarrow; install unbraid[parquet], or choose a .npy") from error
+        hint = "Run pip install 'unbraid[parquet]', or choose a .npy file"
+        raise InputError("output", ".parquet needs the package pyarrow, which is not installed", hint=hint) from error
 
 
 def _write_parquet(path: Path, codes: np.ndarray, rows: list[Row]) -> None:

@@ -1,4 +1,4 @@
-"""Evaluate: the test tracks of a data set scored under a protocol, for a run, for separated files, or for an oracle."""
+"""Score the test tracks of a data set with a protocol, for a trained run, a folder of separated files or an oracle."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from unbraid.commands.experiment import Experiment, check_experiment, take_data
+from unbraid.commands.keys import check_range
 from unbraid.data.module import MultitrackData
 from unbraid.data.parallel import in_processes
 from unbraid.data.tracks import Split, few
@@ -34,9 +35,9 @@ from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.published import PublishedScores, comparison_text
 from unbraid.scoring.tables import refuse_mixed
 
-SUBJECTS = ("run", "estimates", "oracle")
-# What may be typed beside run=; the rest is the run's own.
-BESIDE_RUN = (
+METHODS = ("run", "estimates", "oracle")
+# Keys and groups that can be overridden together with run=. The others are read from the run's config.
+WITH_RUN = (
     "run",
     "checkpoint",
     "estimates",
@@ -57,21 +58,21 @@ SOUND = (
     "model.separator.masks_from",
 )
 SPLIT: Split = "test"
-NAMED = 5  # tracks in a warning
+MOST_NAMES = 5  # number of track names in a warning
 
 
 @dataclass
 class EvaluateConfig(Experiment):
-    """An experiment whose test tracks are scored, with what is scored.
+    """Config of `scripts/evaluate.py`, in addition to `Experiment`.
 
     Args:
         run: folder of a trained run.
-        checkpoint: of the run: best, last or a file.
+        checkpoint: checkpoint of the run: best, last or a file.
         estimates: folder of separated files.
-        oracle: name of an oracle.
-        output: folder for the scores.
-        processes: that score at the same time.
-        compare_with: `scores.json` files of other models, listed in the same table.
+        oracle: name of an oracle, see `unbraid.scoring.oracles`.
+        output: folder of the scores; None: below the run folder or `outputs/`.
+        processes: number of scoring processes.
+        compare_with: `scores.json` files of other runs that are shown in the same table.
     """
 
     run: str | None = None
@@ -84,33 +85,37 @@ class EvaluateConfig(Experiment):
 
 
 def evaluate(config: DictConfig) -> None:
-    """Score what is not scored yet, then print the table and write `scores.json`."""
+    """Score the tracks without valid scores in the output folder, print the table and write `scores.json`.
+
+    Args:
+        config: composed config, see `EvaluateConfig`. Invalid keys, runs, files, data and protocols raise InputError.
+    """
     typed = [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
     config = _with_run(config, typed)
     check_experiment(config, EvaluateConfig)
-    _check_subject(config)
+    _check_method(config)
     config.output = str(_output(config, other_data="data" in typed))
-    _session.cache_clear()  # files may have changed since this process scored them last
+    _session.cache_clear()  # files may have changed since this process last scored them
     session = _session(OmegaConf.to_yaml(config, resolve=True))
-    others = _beside(config.compare_with)
+    others = _read_others(config.compare_with)
     scorer = session.scorer
     refuse_mixed({session.label: scorer.record} | {name: other["protocol"] for name, other in others.items()})
     scorer.check_folder()
     rows = session.rows
     filed = [track for track in scorer.tracks if all(scorer.filed(row, s, track) for row, s in rows.items())]
-    what = f"{' + '.join(scorer.source_group.names)}, {len(scorer.tracks)} tracks"
-    echo(f"protocol {scorer.protocol.name}: {what}, {len(filed)} of them scored before")
+    sources = " + ".join(scorer.source_group.names)
+    echo(f"protocol {scorer.protocol.name}: {sources}, {len(scorer.tracks)} tracks, {len(filed)} of them already scored")
     _score(session, [number for number, track in enumerate(scorer.tracks) if track not in filed], config.processes)
-    scores = scorer.scores(rows, str(session.checkpoint) if session.subject_is_run else session.label)
+    scores = scorer.scores(rows, str(session.checkpoint) if session.scores_run else session.label)
     seen = session.trained_on
     if seen:
         scores["trained_on"] = seen
     scores |= _compared(config, scores, other_data="data" in typed)
     write_scores(scorer.folder, scores)
-    session.leave_clips()
+    session.write_clips()
     echo(f"\n{report(scores, session.label, others)}\n")
     if seen:
-        named = few((f"{name} ({was})" for name, was in seen.items()), NAMED)
+        named = few((f"{name} ({split})" for name, split in seen.items()), MOST_NAMES)
         echo(f"warning: the run was trained or validated on {len(seen)} of {len(scorer.tracks)} scored tracks: {named}\n")
     if "reference" in scores:
         echo(f"{comparison_text(scores['reference'])}\n")
@@ -119,76 +124,85 @@ def evaluate(config: DictConfig) -> None:
 
 
 def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """The config of a run, with the data, protocol, phase, options of masks and evaluation that were typed."""
+    """Return the run's config with the command line's data, protocol, phase, mask options and evaluation."""
     if config.run is None:
         return config
     for key in typed:
-        if key.split(".")[0].split("/")[0] not in BESIDE_RUN and key not in SOUND:
-            raise InputError(f"{key}: is the run's own, it cannot be set beside run={config.run}")
+        if key.split(".")[0].split("/")[0] not in WITH_RUN and key not in SOUND:
+            raise InputError(key, "is read from the run and cannot be overridden", hint=f"Remove it or run={config.run}")
     own = own_config(Path(config.run))
     if own.get("features") is not None:
-        raise InputError(f"run={config.run}: rebuilds its input; expected a run that separates. Its scores are in scores.json")
-    for key in ("data", *(str(k) for k in own if k not in BESIDE_RUN)):
+        hint = "The scores of an autoencoder are in its scores.json"
+        raise InputError(f"run={config.run}", "is not a run of a separator", hint=hint)
+    for key in ("data", *(str(k) for k in own if k not in WITH_RUN)):
         if key not in own:
-            raise InputError(f"{config.run}/config.yaml: has no {key}, it is not the config of a run")
+            raise InputError(f"{config.run}/config.yaml", f"has no key {key}", expected="the config of a run")
         if key not in config:
-            raise InputError(f"{config.run}/config.yaml: {key}: there is no such key; {unknown(key, map(str, config))}")
+            raise InputError(f"{config.run}/config.yaml", "unknown key", found=key, hint=unknown(key, map(str, config)))
         if key == "data":
             config.data = config.data if "data" in typed else take_data(config.data, own.data, typed)
         else:
             typed_below = {word: OmegaConf.select(config, word) for word in typed if word.startswith(f"{key}.")}
             config[key] = own[key]
             for word, value in typed_below.items():
-                OmegaConf.update(config, word, value, force_add=True)  # what the model does not know is said by check
+                OmegaConf.update(config, word, value, force_add=True)  # check_experiment reports unknown keys
     if any(word.split(".")[0] == "phase" for word in typed):
         if OmegaConf.select(config, "model.separator.phase") is None:
-            raise InputError(f"phase: the model of run={config.run} makes no use of it")
+            raise InputError("phase", f"the model of run={config.run} does not use it", hint="Remove phase")
         config.model.separator.phase = config.phase
     else:
         config.phase = own.get("phase")
     return config
 
 
-def _check_subject(config: DictConfig) -> None:
-    given = [key for key in SUBJECTS if config[key] is not None]
+def _check_method(config: DictConfig) -> None:
+    given = [key for key in METHODS if config[key] is not None]
     if not given:
-        raise InputError("nothing to score; give run=FOLDER, estimates=FOLDER or oracle=NAME")
+        raise InputError(", ".join(METHODS), "one of these keys is required", hint="Type run=FOLDER")
     if config.estimates is not None and config.oracle is not None:
-        raise InputError("estimates and oracle are both given, expected one of them")
+        raise InputError("estimates, oracle", found="both", expected="one of the two keys")
     if config.oracle is not None and config.oracle not in ORACLES:
-        raise InputError(f"oracle={config.oracle}: there is no such oracle; {unknown(config.oracle, ORACLES)}")
-    if config.processes < 1:
-        raise InputError(f"processes must be at least 1, found {config.processes}")
+        raise InputError("oracle", "unknown oracle", found=config.oracle, hint=unknown(config.oracle, ORACLES))
+    check_range(config, "processes", 1, float("inf"))
 
 
-def _beside(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {}
+def _read_others(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    scores: dict[str, Mapping[str, Any]] = {}
     for path in map(Path, paths):
         try:
-            found[str(path)] = read_scores(path, whole=True)
+            scores[str(path)] = read_scores(path, whole=True)
         except FileNotFoundError as error:
             raise InputError(f"compare_with={path}", "no such file") from error
-    return found
+    return scores
 
 
 def _score(session: "Session", numbers: Sequence[int], processes: int) -> None:
-    """Those that another command is at come last."""
+    """Score tracks by their number; tracks that another command is scoring come last."""
     with tqdm(total=len(numbers), desc="scoring", unit="track", leave=False, disable=not numbers) as bar:
         for wait in (False, True):
-            left = []
+            remaining = []
             function = partial(score_track, session.config, wait)
-            for place, done in in_processes(function, numbers, min(processes, len(numbers))):
+            for index, done in in_processes(function, numbers, min(processes, len(numbers))):
                 if isinstance(done, InputError):
                     raise done
                 if done:
                     bar.update()
                 else:
-                    left.append(numbers[place])
-            numbers = left
+                    remaining.append(numbers[index])
+            numbers = remaining
 
 
 def score_track(config: str, wait: bool, number: int) -> bool:
-    """One track, in this process or another; whether it is scored now."""
+    """Score one track.
+
+    Args:
+        config: config of the command as yaml; a process keeps the session of its last config.
+        wait: wait for another command that is scoring the track.
+        number: index of the track.
+
+    Returns:
+        True if the track has scores now, False if another command is scoring it.
+    """
     session = _session(config)
     return session.scorer.score(session.rows, session.scorer.tracks[number], wait)
 
@@ -199,10 +213,10 @@ def _session(config: str) -> "Session":
 
 
 class Session:
-    """What a process needs to score tracks, made from a config that has been checked.
+    """Build the method, the scorer and the data of a process that scores tracks.
 
     Args:
-        config: as yaml.
+        config: checked config of the command, as yaml.
     """
 
     def __init__(self, config: str) -> None:
@@ -211,14 +225,12 @@ class Session:
         self.node: Any = OmegaConf.create(config)
         self.data: MultitrackData = build(self.node.data)
         self.evaluation: Evaluation = build(self.node.evaluation)
-        self.subject_is_run = self.node.estimates is None and self.node.oracle is None
-        self.label = (
-            Path(self.node.run).name if self.subject_is_run else self.node.oracle or f"estimates in {self.node.estimates}"
-        )
+        self.scores_run = self.node.estimates is None and self.node.oracle is None
+        self.label = Path(self.node.run).name if self.scores_run else self.node.oracle or f"estimates in {self.node.estimates}"
 
     @cached_property
     def device(self) -> torch.device:
-        """A GPU of its own for each process, as far as there are some."""
+        """The device of this process: another GPU for each process, as far as there are several, or the CPU."""
         if self.node.trainer.accelerator == "cpu" or not torch.cuda.is_available():
             return torch.device("cpu")
         number = current_process().name.rpartition("-")[2]  # SpawnProcess-1, or MainProcess
@@ -226,6 +238,7 @@ class Session:
 
     @cached_property
     def scorer(self) -> Scorer:
+        """The scorer of the test tracks, which it decodes first if they are not in the store."""
         separator, protocol = self.node.model.separator, build(self.node.protocol)
         assert isinstance(protocol, Protocol)
         at = protocol.at(separator.sample_rate, separator.channels)
@@ -236,10 +249,11 @@ class Session:
 
     @cached_property
     def rows(self) -> dict[str, Method]:
-        stft = stft_for(self.separator if self.subject_is_run else None, self.scorer.protocol.sample_rate)
-        return {ESTIMATE: self._subject(stft)} | baselines(stft)
+        """The methods by their row in the table: the scored method, then the baselines."""
+        stft = stft_for(self.separator if self.scores_run else None, self.scorer.protocol.sample_rate)
+        return {ESTIMATE: self._method(stft)} | baselines(stft)
 
-    def _subject(self, stft: STFT) -> Method:
+    def _method(self, stft: STFT) -> Method:
         if self.node.oracle is not None:
             return Oracle(self.node.oracle, stft)
         rate, _ = self.scorer.protocol.format
@@ -253,48 +267,48 @@ class Session:
 
     @cached_property
     def trained_on(self) -> dict[str, str]:
-        """Return which scored tracks the run was trained or validated on, see `tracks_trained_on`."""
-        if not self.subject_is_run:
+        """The splits by the names of scored tracks that the run was trained or validated on, see `tracks_trained_on`."""
+        if not self.scores_run:
             return {}
-        own = self.separator.sample_rate, self.separator.channels  # content is compared as training saw it
+        trained = self.separator.sample_rate, self.separator.channels  # the store's format of the training tracks
         scored = self.scorer.protocol.format
-        tracks = self.scorer.tracks if own == scored else self.data.whole(SPLIT, *own, progress=True)
+        tracks = self.scorer.tracks if trained == scored else self.data.whole(SPLIT, *trained, progress=True)
         return tracks_trained_on(Path(self.node.run), tracks)
 
     @cached_property
     def checkpoint(self) -> Path:
-        """InputError where it is not there."""
+        """The checkpoint file of the run; raises InputError if it does not exist."""
         return checkpoint_path(Path(self.node.run), self.node.checkpoint)
 
     @cached_property
     def separator(self) -> Separator:
-        """With the weights of the checkpoint; InputError where they cannot be used."""
+        """The separator with the weights of the checkpoint; raises InputError if they cannot be used."""
         task = rebuilt(lambda: build(self.node.model), self.checkpoint)
         return task.separator.to(self.device).eval()
 
-    def leave_clips(self) -> None:
-        """Audio and pictures beside the scores, if they were asked for."""
+    def write_clips(self) -> None:
+        """Write audio and pictures of `evaluation.clips` tracks into the output folder."""
         method = self.rows[ESTIMATE]
         if isinstance(method, SeparatorMethod):
             self.evaluation.leave_clips(method, self.scorer.targets, self.scorer.folder)
 
 
 def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
-    """With published figures, where the run or the experiment has some; an oracle has none."""
+    """Return the comparison with the published scores of the experiment, empty if there are none or an oracle is scored."""
     if config.published is None or config.oracle is not None:
         return {}
     typed = HydraConfig.get().runtime.choices
-    own = typed if config.run is None else own_choices(Path(config.run))
-    data = typed["data"] if other_data else own.get("data", "unknown")
+    choices = typed if config.run is None else own_choices(Path(config.run))
+    data = typed["data"] if other_data else choices.get("data", "unknown")
     reference: PublishedScores = build(config.published)
-    return {"reference": reference.compare(scores, data, own.get("model", "unknown"), scores.get("trained_on", ()))}
+    return {"reference": reference.compare(scores, data, choices.get("model", "unknown"), scores.get("trained_on", ()))}
 
 
 def _output(config: DictConfig, other_data: bool) -> Path:
-    """Where scores go; the same for the same subject, so that a second call goes on."""
+    """Return the folder of the scores. The same arguments give the same folder, so that a second call resumes."""
     if config.output is not None:
         return Path(config.output).expanduser()
-    what = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)
+    method = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)
     data = HydraConfig.get().runtime.choices["data"] if config.run is None or other_data else None
     folder = Path("outputs") if config.run is None else Path(config.run)
-    return below(folder, "scores", "-".join(filter(None, [config.protocol.name, data, what])))
+    return below(folder, "scores", "-".join(filter(None, [config.protocol.name, data, method])))

@@ -1,4 +1,4 @@
-"""What a composed config holds, and what must agree in it: the same for every command that starts from one."""
+"""Check the composed config of an experiment. Every command that composes an experiment uses these checks."""
 
 import shlex
 from collections.abc import Collection, Mapping
@@ -14,6 +14,7 @@ from unbraid.runs.errors import InputError, check_seed
 from unbraid.runs.files import check_name
 
 LONGEST_CHUNK_SECONDS = 600
+# Keys that copy their value from another key, with the keys that they can copy it from.
 LINKS = {
     "data.targets": ("targets",),
     "model.separator.targets": ("targets",),
@@ -21,7 +22,7 @@ LINKS = {
     "data.channels": ("features.channels", "model.separator.channels"),
     "features.size": ("data.size",),
 }
-# Where each choice is made use of: one that no model or data set refers to would be ignored.
+# Config groups, with the key of the model or data set that uses the choice. A choice that nothing uses is an error.
 USED = {
     "features": "model.features",
     "pitch": "features.pitch",
@@ -38,34 +39,34 @@ USED = {
 
 @dataclass
 class Experiment:
-    """The top level of a config, which `unbraid.runs.config.check` binds like any signature.
+    """Top level of an experiment's config; `unbraid.runs.config.check` binds the config to it.
 
     Args:
-        seed: of weights, data order and dropout.
-        name: ends the run folder's name.
-        data: a DataModule.
-        model: a task with its separator, or with features and autoencoder, and loss.
-        trainer: a Lightning Trainer.
-        callbacks: of the Trainer, by name.
-        logger: who is told how a run goes beside `metrics.csv`, by name; None leaves one out.
-        evaluation: how the best weights are tested.
-        init: published weights to start from, or a folder with some.
-        features: what an autoencoder rebuilds, or what an instrument is played by.
-        pitch: how it is found, for those features.
-        corruption: of its input.
-        phase: how masked spectra come to sound.
-        targets: what to take out of a mixture: each name and the sources it sums.
-        augmentation: what changes training chunks, by name.
-        offline_augmentation: of training tracks at other pitches and tempos, by name.
-        optim: optimizer and schedule, which the model refers to.
-        protocol: under which the test tracks are scored after training.
-        published: figures that the scores are compared with.
-        resume: `auto`: the same experiment that was cut off goes on; `never`: it starts anew.
-        plan: only say what the runs of a sweep would take.
-        power: difference between arms in dB; the plan prints the seeds and test songs that detect it.
-        power_from: folder of a sweep whose scores give the standard deviations for it; None: those of the demo songs.
-        launcher: where the runs of a sweep run.
-        search: the callback that tells a study how the run goes; `sweeper=optuna` adds it.
+        seed: random seed of weights, data order and dropout.
+        name: last part of the run folder's name.
+        data: DataModule.
+        model: task with its loss, and its separator or its features and autoencoder.
+        trainer: Lightning Trainer.
+        callbacks: callbacks of the Trainer, by name.
+        logger: loggers in addition to `metrics.csv`, by name; None instead of a logger leaves it out.
+        evaluation: evaluation of the best weights after training.
+        init: published weights that training starts from, or a folder of such weights; None: random weights.
+        features: features that an autoencoder reconstructs, or the controls that an instrument plays.
+        pitch: pitch tracker of the features.
+        corruption: corruption of an autoencoder's input.
+        phase: method that computes waveforms from masked spectra.
+        targets: targets of the separation, as a list of source names for each target. A target is the sum of its sources.
+        augmentation: augmentations of training chunks, by name.
+        offline_augmentation: augmentations that add training tracks with another pitch or tempo, by name.
+        optim: optimizer and scheduler, which the model refers to.
+        protocol: protocol that scores the test tracks after training.
+        published: published scores that the scores are compared with.
+        resume: `auto`: resume an interrupted run of the same experiment; `never`: start a new run.
+        plan: only print the cost of the runs, without starting them.
+        power: difference between variants in dB; the plan prints how many seeds and test songs detect it.
+        power_from: sweep folder whose scores give the standard deviations for `power`; None: those of the demo songs.
+        launcher: launcher that starts the runs of a sweep.
+        search: callback that reports the objective to the study of a search; `sweeper=optuna` adds it.
     """
 
     seed: int
@@ -96,46 +97,60 @@ class Experiment:
 
 
 def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) -> None:
-    """Bind every key, and see that data and separator agree.
+    """Check an experiment: every key binds to its signature, and model, features and data agree.
+
+    Args:
+        config: composed config.
+        schema: dataclass of the top level; commands with more keys pass a subclass.
 
     Raises:
-        InputError: see `unbraid.runs.config.check`; or one end of a link between data and separator was overridden, so that the
-            run would train on something else.
+        InputError: a key or value does not fit, see `unbraid.runs.config.check`; the model cannot use the data; nothing uses a
+            chosen config group; or a key that copies its value from another key has a different value.
     """
-    if "separator" in config.get("model", {}) and "targets" not in config.get("data", {}):
-        raise InputError(
-            "data: has no mixtures for the model to take apart; choose other data, or an autoencoder such as model=ae, "
-            "with corruption=gaussian to make it a denoising one"
-        )
-    if is_instrument(config) and "targets" not in config.get("data", {}):
-        raise InputError("data: has no sound that an instrument could learn from; choose other data, such as data=demo_leads")
+    _check_data(config)
     check(config, schema)
     if config.get("init") is not None and "separator" not in config.model:
-        raise InputError(f"init={config.init}: there are no published weights of autoencoders and instruments; set init=null")
+        problem = "there are no published weights of autoencoders and instruments"
+        raise InputError("init", problem, found=config.init, hint="Set init=null")
     for target in OmegaConf.select(config, "model.separator.targets") or ():
-        check_name("targets", target)  # files are called by it
-    for choice, place in USED.items():
-        if config.get(choice) is not None and OmegaConf.select(config, place) is None:
-            raise InputError(f"{choice}: the model and the data that are chosen make no use of it; set {choice}=null")
+        check_name("targets", target)  # files are named after it
+    for choice, user in USED.items():
+        if config.get(choice) is not None and OmegaConf.select(config, user) is None:
+            raise InputError(choice, "the chosen model and data do not use it", hint=f"Set {choice}=null")
     if config.get("features") is None and "features" in config.model:
-        raise InputError("features: the model rebuilds some and none are given; choose features=spectra or features=pixels")
-    for link, sources in LINKS.items():
-        found = OmegaConf.select(config, link)
-        source, expected = next(((s, e) for s in sources if (e := OmegaConf.select(config, s)) is not None), ("", found))
-        if found is not None and found != expected:
-            raise InputError(f"{link}: found {found}, expected what {source} says, {expected}; set that one instead")
+        raise InputError("features", "the model needs features", hint="Choose features=spectra or features=pixels")
+    _check_links(config)
     for key in ("model.separator.chunk_seconds", "features.chunk_seconds", "data.chunk_seconds"):
         seconds = OmegaConf.select(config, key)
         if seconds is not None and not 0 < seconds <= LONGEST_CHUNK_SECONDS:
-            raise InputError(f"{key} must lie in (0, {LONGEST_CHUNK_SECONDS}], found {seconds}")
+            raise InputError(key, found=seconds, expected=f"a duration in (0, {LONGEST_CHUNK_SECONDS}] s")
     check_seed(config.seed)
     _check_power(config)
+
+
+def _check_data(config: DictConfig) -> None:
+    if "targets" in config.get("data", {}):
+        return
+    if "separator" in config.get("model", {}):
+        hint = "Choose other data, or an autoencoder such as model=ae, with corruption=gaussian for a denoising one"
+        raise InputError("data", "contains no mixtures, which the separator of the model needs", hint=hint)
+    if is_instrument(config):
+        hint = "Choose other data, such as data=demo_leads"
+        raise InputError("data", "contains no sound, which the instrument of the model needs", hint=hint)
+
+
+def _check_links(config: DictConfig) -> None:
+    for link, sources in LINKS.items():
+        value = OmegaConf.select(config, link)
+        source, expected = next(((s, e) for s in sources if (e := OmegaConf.select(config, s)) is not None), ("", value))
+        if value is not None and value != expected:
+            raise InputError(link, found=value, expected=f"the value of {source}, {expected}", hint=f"Set {source} instead")
 
 
 def _check_power(config: DictConfig) -> None:
     for key in ("power", "power_from"):
         if config.get(key) is not None and not config.plan:
-            raise InputError(key, "is part of the dry run", found=config[key], hint="Add plan=true")
+            raise InputError(key, "only applies to the dry run", found=config[key], hint="Add plan=true")
     if config.get("power_from") is not None and config.power is None:
         raise InputError("power_from", "needs power, a difference in dB", found=config.power_from, hint="Add power=0.5")
     if config.get("power") is not None:
@@ -146,44 +161,57 @@ def _check_power(config: DictConfig) -> None:
 
 
 def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> DictConfig:
-    """Return the data of a run for a command, whoever made the run.
+    """Return the data config of a run, with the overrides of the command line.
 
-    Where is written comes from the user alone: `cache_dir` and `download` are those of the command line or the defaults.
+    The run may come from someone else. Therefore `cache_dir` and `download` are never those of the run, so that a run cannot
+    choose a folder that is written to.
 
     Args:
-        data: data of the command, with what was typed.
-        own: data in the config of the run.
-        typed: keys of the command line, such as `data.root`.
+        data: data config of the command, with its overrides.
+        own: data config in the run's `config.yaml`.
+        typed: keys that were given on the command line, such as `data.root`.
+
+    Returns:
+        A copy of the run's data config.
 
     Raises:
-        InputError: a folder of the data set is named by the run alone, and this user has never read data from it.
+        InputError: the run's data is not a mapping, or only the run names a folder of the data set and this user has never
+            read data from it.
     """
     if not OmegaConf.is_dict(own):
-        raise InputError("data", "not the data of a run", found=own)
-    taken = own.copy()
-    OmegaConf.set_struct(taken, False)
+        raise InputError("data", "invalid data of a run", found=own, expected="a mapping")
+    merged = own.copy()
+    OmegaConf.set_struct(merged, False)
     for key in ("cache_dir", "download"):
-        if key in taken:
-            taken[key] = data[key] if key == "cache_dir" or f"data.{key}" in typed else False
+        if key in merged:
+            merged[key] = data[key] if key == "cache_dir" or f"data.{key}" in typed else False
     for key in (key for key in typed if key.startswith("data.")):
-        OmegaConf.update(taken, key.removeprefix("data."), OmegaConf.select(data, key.removeprefix("data.")), force_add=True)
-    layout: Any = OmegaConf.to_container(taken.layout) if OmegaConf.is_config(taken.get("layout")) else {}
-    named = {"root": taken.get("root")} | {f"layout.{key}": value for key, value in layout.items() if key != "_target_"}
+        OmegaConf.update(merged, key.removeprefix("data."), OmegaConf.select(data, key.removeprefix("data.")), force_add=True)
+    layout: Any = OmegaConf.to_container(merged.layout) if OmegaConf.is_config(merged.get("layout")) else {}
+    named = {"root": merged.get("root")} | {f"layout.{key}": value for key, value in layout.items() if key != "_target_"}
     for key, value in named.items():
         places = [value] if key == "root" and value is not None else places_in(value)
         if not any(f"{word}.".startswith(f"data.{key}.") for word in typed) and (places := unknown_places(map(str, places))):
             hint = f"If you trust it, type {shlex.quote(f'data.{key}={places[0]}')}"
-            problem = "only the run names it, and you have not used it before"
+            problem = "only the run names this path, and you have not used it before"
             raise InputError(f"data.{key}", problem, found=places[0], hint=hint)
-    return taken
+    return merged
 
 
 def named(hydra: Any, key: str) -> str | None:
-    """The override that sets a key of Hydra's own, if there is one; as typed, since what it refers to may not be known yet."""
+    """Return the command line's override of a key of Hydra.
+
+    Args:
+        hydra: the `hydra` node of a composed config.
+        key: key below it, such as `hydra.run.dir`.
+
+    Returns:
+        The override `key=value` without resolved interpolations, or None if the command line has none.
+    """
     words: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
     return next((word for word in words if word.lstrip("+").startswith(f"{key}=")), None)
 
 
 def choices_of(hydra: Any) -> dict[str, str]:
-    """Which model and which data were chosen, by name, as Hydra's own part of a config says."""
+    """Return the names of the chosen model and data set, from the `hydra` node of a composed config."""
     return {key: hydra.runtime.choices[key] for key in ("model", "data")}

@@ -1,4 +1,4 @@
-"""Export: a trained separator as other software loads it: an ONNX file, a program of torch, a folder for openunmix."""
+"""Export a trained separator for other software: as an ONNX file, a program of torch.export or a folder for openunmix."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unbraid.commands.experiment import check_experiment
+from unbraid.commands.keys import check_new, require
 from unbraid.data.module import MultitrackData
 from unbraid.data.store import StoredTrack, spell_size
 from unbraid.inference.chunked import separate
@@ -29,19 +30,19 @@ from unbraid.scoring.measures import usdr
 
 NAMES = {"onnx": "model.onnx", "torch_export": "model.pt2", "openunmix": "openunmix"}
 QUANTISED = "model-int8.onnx"
-CLOSE = 1e-4  # of samples in [-1, 1], between what a file and what PyTorch says
+CLOSE = 1e-4  # largest difference between the exported file and PyTorch, for samples in [-1, 1]
 
 
 @dataclass
-class Export:
-    """What to write.
+class ExportConfig:
+    """Config of `scripts/export.py`, without its data.
 
     Args:
         run: folder of a trained run.
-        checkpoint: of the run: best, last or a file.
-        format: of what is written.
-        output: file or folder that is made; None: one in the run, named by the format.
-        quantise: weights of 8 bits; None: 32-bit floats.
+        checkpoint: checkpoint of the run: best, last or a file.
+        format: format of the export.
+        output: output file or folder; None: a name that depends on the format, in the run folder.
+        quantise: `int8` for weights of 8 bits, only with `format=onnx`; None: 32-bit floats.
     """
 
     run: str | None
@@ -52,54 +53,56 @@ class Export:
 
 
 def export(config: DictConfig) -> None:
-    """Write the file or the folder, whole or not at all.
+    """Write the exported file or folder under a temporary name and rename it.
+
+    Args:
+        config: composed config, see `ExportConfig`; its `data` measures the effect of `quantise`.
 
     Raises:
-        InputError: the model or an option of it cannot be had in the format, or the output is there already.
+        InputError: the model or one of its options cannot be exported in the format, or the output already exists.
     """
     with open_dict(config):
         data = config.pop("data")
-    check(config, Export)
-    if config.run is None:
-        raise InputError("run has no default and must be given: run=FOLDER")
+    check(config, ExportConfig)
+    require(config, run="FOLDER")
     if config.quantise and config.format != "onnx":
-        raise InputError(f"quantise={config.quantise}: is of format=onnx only, found format={config.format}")
+        problem = "only applies to format=onnx"
+        raise InputError(f"quantise={config.quantise}", problem, found=f"format={config.format}")
     run = Path(config.run).expanduser()
     name = QUANTISED if config.quantise else NAMES[config.format]
     output = run / name if config.output is None else Path(config.output).expanduser()
-    if output.exists():
-        raise InputError(f"output={output}: is there already; choose another name or remove it")
-    own: Any = own_config(run)
-    check_experiment(own)
-    separator = _separator(own, run, config)
+    check_new("output", output)
+    run_config: Any = own_config(run)
+    check_experiment(run_config)
+    separator = _separator(run_config, run, config)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
-        made = Path(partial) / output.name
+        path = Path(partial) / output.name
         try:
-            said = _write(separator, made, config, own_choices(run).get("model", "unknown"))
+            description = _write(separator, path, config, own_choices(run).get("model", "unknown"))
         except InputError as error:
-            raise InputError(f"run={run}: {error}") from error
-        costs = _costs(separator, made, own, data) if config.quantise else ""
-        made.rename(output)
-    echo(f"export  {output}: {said.format(output=output)}{costs}")
+            raise InputError(f"run={run}", str(error)) from error
+        costs = _costs(separator, path, run_config, data) if config.quantise else ""
+        path.rename(output)
+    echo(f"export  {output}: {description.format(output=output)}{costs}")
 
 
-def _separator(own: DictConfig, run: Path, config: DictConfig) -> Separator:
-    """With the weights of the checkpoint."""
-    if "separator" not in own.model:
-        raise InputError(f"run={run}: rebuilds its input; expected a run that separates")
+def _separator(run_config: DictConfig, run: Path, config: DictConfig) -> Separator:
+    """Return the run's separator with the weights of the checkpoint."""
+    if "separator" not in run_config.model:
+        raise InputError(f"run={run}", "is not a run of a separator")
     if config.format == "openunmix":
         try:
-            check_openunmix(own.model)
+            check_openunmix(run_config.model)
         except InputError as error:
-            raise InputError(f"run={run}: {error}") from error
-    task = rebuilt(lambda: build(own.model), checkpoint_path(run, config.checkpoint))
+            raise InputError(f"run={run}", str(error)) from error
+    task = rebuilt(lambda: build(run_config.model), checkpoint_path(run, config.checkpoint))
     separator: Separator = task.separator.eval()
     return separator
 
 
 def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> str:
-    """What there is to say of it, in which `{output}` stands for its name."""
+    """Write the export and return its description, in which `{output}` is replaced by the output path."""
     if config.format == "openunmix":
         write_openunmix(separator, path)
         targets = ", ".join(f"'{target}'" for target in separator.targets)
@@ -110,20 +113,16 @@ def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> 
         return f"{spell_size(path.stat().st_size)}, {_parity(separator, lambda **inputs: program(**inputs))}"
     plain = path.with_name("plain.onnx") if config.quantise else path
     write_onnx(separator, plain, model)
-    read = OnnxSeparator(plain)
-    said = _parity(separator, lambda **inputs: read(**inputs).sources)
+    exported = OnnxSeparator(plain)
+    parity = _parity(separator, lambda **inputs: exported(**inputs).sources)
     if config.quantise:
         quantise(plain, path)
-        return f"{spell_size(path.stat().st_size)}, of {spell_size(plain.stat().st_size)} before"
-    return f"{spell_size(path.stat().st_size)}, {said}"
+        return f"{spell_size(path.stat().st_size)}, before: {spell_size(plain.stat().st_size)}"
+    return f"{spell_size(path.stat().st_size)}, {parity}"
 
 
 def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
-    """How far what was written is from PyTorch, on noise; another length than the one it was traced with is the proof.
-
-    Raises:
-        InputError: it says something else, or is of one length only.
-    """
+    """Compare the export with PyTorch on noise, at the traced length and at another one, and return the result as text."""
     chunk, worst = separator.chunk_samples, 0.0
     for batch, samples in ((1, chunk), (3, chunk + chunk // 3 + 7)):
         inputs = example(separator, batch, samples)
@@ -131,41 +130,41 @@ def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
             expected = separator(**inputs).sources
         try:
             worst = max(worst, _distance(separator, exported(**inputs), expected))
-        except Exception as error:  # of the runtime's own kinds
-            raise InputError(f"the graph is of one length only, and fails at {samples} samples") from error
+        except Exception as error:  # each runtime raises exceptions of its own classes
+            raise InputError("graph", "works for one length only", found=f"an error at {samples} samples") from error
     if not worst <= CLOSE:
-        raise InputError(f"the graph differs by {worst:.1g} from PyTorch, expected at most {CLOSE:.0e}; nothing was written")
-    return f"within {worst:.1g} of PyTorch on noise of {chunk} and {samples} samples"
+        raise InputError("graph", "differs from PyTorch", found=f"{worst:.1g}", expected=f"at most {CLOSE:.0e}")
+    return f"largest difference from PyTorch {worst:.1g}, on noise of {chunk} and {samples} samples"
 
 
-def _distance(separator: Separator, found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The largest of a sample; where bins are decided on, some being ties but for rounding, the root mean square."""
-    difference = found - expected
+def _distance(separator: Separator, exported: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the largest difference of a sample, or the RMS difference for hard masks, whose ties depend on rounding."""
+    difference = exported - expected
     return float(difference.square().mean().sqrt() if getattr(separator, "hard", False) else difference.abs().max())
 
 
-def _costs(separator: Separator, path: Path, own: DictConfig, data: DictConfig) -> str:
-    """What 8 bits cost on the test tracks of a data set, a line for each target."""
-    own.data = OmegaConf.to_container(data)  # its links are to what the run says
-    check_experiment(own)
-    module: MultitrackData = build(own.data)
+def _costs(separator: Separator, path: Path, run_config: DictConfig, data: DictConfig) -> str:
+    """Return the test scores with 32-bit and with 8-bit weights, as a line for each target."""
+    run_config.data = OmegaConf.to_container(data)  # unresolved: its interpolations refer to the run's config
+    check_experiment(run_config)
+    module: MultitrackData = build(run_config.data)
     tracks = module.whole("test", separator.sample_rate, separator.channels, progress=True)
     weights = module.target_weights()
-    before, after = (_scores(one, tracks, weights) for one in (separator, OnnxSeparator(path)))
-    whose = f"mean of {len(tracks)} test tracks"
+    before, after = (_scores(model, tracks, weights) for model in (separator, OnnxSeparator(path)))
+    count = f"mean of {len(tracks)} test tracks"
     return "".join(
-        f"\n  {target}: uSDR {old:.2f} dB in 32 bits, {new:.2f} dB in 8, {new - old:+.2f} dB ({whose})"
+        f"\n  {target}: uSDR {old:.2f} dB with 32 bits, {new:.2f} dB with 8 bits, {new - old:+.2f} dB ({count})"
         for target, old, new in zip(separator.targets, before, after, strict=True)
     )
 
 
 def _scores(separator: Separator, tracks: Sequence[StoredTrack], weights: torch.Tensor) -> list[float]:
-    """Of each target: mean uSDR over the tracks in which it sounds, NaN where it never does."""
-    found: list[list[float]] = [[] for _ in separator.targets]
+    """Return each target's mean uSDR in dB over the tracks that contain it, NaN if no track contains it."""
+    scores_by_target: list[list[float]] = [[] for _ in separator.targets]
     for track in tracks:
         samples = track.tensor()
         references = torch.einsum("sr,rcn->scn", weights, samples[1:])
-        for scores, reference, estimate in zip(found, references, separate(separator, samples[0]), strict=True):
+        for scores, reference, estimate in zip(scores_by_target, references, separate(separator, samples[0]), strict=True):
             score = usdr(reference, estimate)
             scores += [] if score is None else [score]
-    return [fmean(scores) if scores else math.nan for scores in found]
+    return [fmean(scores) if scores else math.nan for scores in scores_by_target]

@@ -1,4 +1,4 @@
-"""Find the data layouts that fit a folder, for the error about one that does not."""
+"""Find the data layouts that fit a folder, for the error about a layout that does not fit."""
 
 from pathlib import Path
 from typing import Any
@@ -13,24 +13,35 @@ CONF_DATA = "data"
 
 
 def with_layouts_that_fit(error: LayoutError, conf: Path) -> InputError:
-    """Return the error with the layouts that fit its folder in the hint; unchanged if the folder is missing or empty."""
+    """Add the layouts that fit the folder to the hint of an error.
+
+    Args:
+        error: error about a layout that does not fit its folder.
+        conf: folder of the configs.
+
+    Returns:
+        A new error; the given error if the folder is missing or empty.
+    """
     root = Path(error.where)
     if not root.is_dir() or not any(root.iterdir()):
         return error
     fitting = ", ".join(f"{CONF_DATA}={name}" for name in layouts_that_fit(root, conf))
-    said = f"Layouts that fit this folder: {fitting}" if fitting else "No layout fits this folder, see docs/data.md"
-    hint = f"{error.hint}. {said}" if error.hint else said
+    layouts = f"Layouts that fit this folder: {fitting}" if fitting else "No layout fits this folder, see docs/data.md"
+    hint = f"{error.hint}. {layouts}" if error.hint else layouts
     return LayoutError(error.where, error.problem, found=error.found, expected=error.expected, hint=hint)
 
 
 def layouts_that_fit(root: Path, conf: Path) -> list[str]:
     """Return the names of the data sets in `conf/data` whose layout, with its default options, lists tracks of every split.
 
-    Files are listed and not decoded.
+    Files are listed but not decoded.
 
     Args:
         root: folder of a data set.
         conf: folder of the configs.
+
+    Returns:
+        Names in alphabetical order.
     """
     folder = conf / CONF_DATA
     names = sorted(path.stem for path in folder.glob("*.yaml"))
@@ -38,16 +49,16 @@ def layouts_that_fit(root: Path, conf: Path) -> list[str]:
 
 
 def _data_of(name: str, folder: Path) -> DictConfig:
-    """Merge the yaml of a data set over those that it starts from; composing it with Hydra would take a second."""
-    own: Any = OmegaConf.load(folder / f"{name}.yaml")
-    entries = [entry for entry in own.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    """Merge the yaml of a data set with the yaml files of its defaults list, which is faster than Hydra's composition."""
+    config: Any = OmegaConf.load(folder / f"{name}.yaml")
+    entries = [entry for entry in config.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
     parents = [Path(name).parent / entry.partition("@")[0] for entry in entries]
-    merged: Any = OmegaConf.merge(*(_data_of(str(parent), folder) for parent in parents), own)
+    merged: Any = OmegaConf.merge(*(_data_of(str(parent), folder) for parent in parents), config)
     return merged
 
 
 def _fits(data: DictConfig, root: Path) -> bool:
-    if "layout" not in data:  # images
+    if "layout" not in data:  # a data set of images
         return False
     try:
         layout: Layout = build(data.layout)

@@ -1,7 +1,7 @@
-"""Read the words of a command line: a path means what was typed, although Hydra's grammar gives some characters a meaning.
+"""Quote the paths on a command line, because Hydra's grammar gives some characters a meaning.
 
-The grammar has no place for accents, quotes, `=`, `#` or `~` in a plain value, and gives a meaning to commas, brackets, numbers
-and spaces at the ends. The value of every key that takes a path is therefore quoted before Hydra reads it. Docs: separate.md.
+The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. It interprets commas, brackets, numbers, and spaces at
+the ends. Therefore the value of every key that takes a path is quoted before Hydra reads it. Docs: separate.md.
 """
 
 import os
@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from unbraid.runs.errors import InputError
 
-# Keys whose values are paths, parts of paths or patterns of them. tests/commands/test_overrides.py keeps the list complete.
+# Keys whose values are paths, parts of paths or patterns of paths. tests/commands/test_overrides.py keeps the list complete.
 PATHS = frozenset({
     "checkpoint", "compare_with", "estimates", "init", "input", "labels", "name", "output", "power_from", "run", "runs",
     "sweep",
@@ -26,35 +26,44 @@ PATHS = frozenset({
     "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir",
     "hydra.sweeper.storage",
 })  # fmt: skip
-# Those of them that are only a part of a path, in which ~ is a letter.
+# Keys whose values are only a part of a path, in which ~ is an ordinary character.
 PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", "hydra.sweep.subdir"})
 LISTS = frozenset({"compare_with", "data.layout.sources", "input", "runs", "targets"})  # keys that also take a list
 MAPPINGS = frozenset({"data.layout.sources"})  # keys that also take a mapping
-TARGETS = "targets"  # takes the names of sources, which are those of files
+TARGETS = "targets"  # takes names of sources, which are file names
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
-SWEEP_GROUPS = frozenset({"experiment", "launcher", "sweeper"})  # a choice of these can make a sweep of a command
+SWEEP_GROUPS = frozenset({"experiment", "launcher", "sweeper"})  # a choice of these groups can start a sweep
 ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|[^,])*?)\s*(?:,|\Z)""")
 PARSER = OverridesParser.create()
 
 
 def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
-    """Quote the values of keys that take paths for Hydra, unless Hydra reads them as they are.
+    """Quote the values of keys that take paths, unless Hydra reads them unchanged.
 
-    A path that exists counts as typed. Otherwise quotes around all of a value, `null`, `${…}`, a list for a key that takes one
-    and, in a sweep, commas between values keep the meaning that Hydra gives them.
+    A path that exists is always quoted. Otherwise these keep their meaning in Hydra: a quoted value, `null`, `${…}`, a list for
+    a key that takes one and, in a sweep, commas between values.
 
     Args:
         words: words of the command line.
-        sweeps: whether the command starts a sweep.
+        sweeps: true if the command starts a sweep.
 
-    Raises:
-        InputError: a path exists whose name holds an interpolation.
+    Returns:
+        The words for Hydra, in the same order. An existing path whose name contains `${` raises InputError.
     """
     return [_quote_word(word, sweeps) for word in words]
 
 
 def is_sweep(words: Sequence[str], conf: Path, config_name: str) -> bool:
-    """Return whether the command line starts a sweep, by an option or by a yaml below `conf` that sets `hydra.mode`."""
+    """Return whether the command line starts a sweep, by an option or by a yaml that sets `hydra.mode`.
+
+    Args:
+        words: words of the command line.
+        conf: folder of the configs.
+        config_name: name of the yaml directly below `conf` that the command composes.
+
+    Returns:
+        True for a sweep.
+    """
     pairs = [word.split("=", 1) for word in words if word.count("=") == 1]
     chosen = [conf / pair[0] / f"{pair[1]}.yaml" for pair in pairs if pair[0] in SWEEP_GROUPS]
     files = [path for path in [conf / f"{config_name}.yaml", *chosen] if path.is_file()]
@@ -63,12 +72,19 @@ def is_sweep(words: Sequence[str], conf: Path, config_name: str) -> bool:
 
 
 def as_typed(word: str) -> str:
-    """Undo `quote_paths` for one path, for records that people read."""
+    """Undo `quote_paths` for one word, for records and messages.
+
+    Args:
+        word: word of the command line, `key=value`.
+
+    Returns:
+        The word as the user typed it.
+    """
     key, _, value = word.partition("=")
     if key.lstrip("+") not in PATHS or value[:1] not in ("'", '"'):
         return word
-    read = _read(value)
-    text = read.text if isinstance(read, QuotedString) else value
+    parsed = _read(value)
+    text = parsed.text if isinstance(parsed, QuotedString) else value
     return f"{key}={text}" if _quote_path(text) == value else word
 
 
@@ -78,13 +94,20 @@ def quoted(text: str) -> str:
 
 
 def unreadable(word: str) -> InputError:
-    """Return the error for an override that Hydra's grammar cannot read, with the way to type its value as text or texts."""
+    """Return the error for an override that Hydra's grammar cannot read. Its hint quotes the value.
+
+    Args:
+        word: word of the command line.
+
+    Returns:
+        The error, which is not raised here.
+    """
     key, equals, value = word.partition("=")
     if not equals:
-        return InputError(word, "is neither an option nor key=value")
+        return InputError(word, "is not an option and not KEY=VALUE")
     is_list = value.startswith("[") and value.endswith("]")
     typed = f"[{','.join(map(_quote_path, _elements(value[1:-1])))}]" if is_list else quoted(value)
-    hint = f"As text it is typed {shlex.quote(f'{key}={typed}')}"
+    hint = f"To pass it as text, type {shlex.quote(f'{key}={typed}')}"
     return InputError(key, "Hydra's grammar cannot read this value", found=value, hint=hint)
 
 
@@ -96,12 +119,14 @@ def _quote_word(word: str, sweeps: bool) -> str:
     path = value if name in PARTS | {TARGETS} else _without_tilde(value)
     if os.path.lexists(path) and name != TARGETS:
         if "${" in value:
-            raise InputError(word, "holds '${', which Hydra replaces by a value", hint="Rename it, or type a link to it")
+            raise InputError(
+                word, "contains '${', which Hydra replaces by a value", hint="Rename the file, or use a symbolic link"
+            )
         return f"{key}={_quote_text(path)}"
     quote = partial(_quote_path, place=name not in PARTS | {TARGETS})
     if name in LISTS and value.startswith("[") and value.endswith("]"):
         return word if sweeps and _is_readable(value) else f"{key}=[{','.join(map(quote, _elements(value[1:-1])))}]"
-    # Hydra's folders are the same for all runs of a sweep. Hydra says how to type several targets.
+    # Hydra's folders are the same for all runs of a sweep.
     if (not sweeps and name != TARGETS) or name.startswith("hydra."):
         return f"{key}={quote(value)}"
     if re.match(r"(choice|glob|shuffle|sort|tag)\(", value) and _is_readable(value):
@@ -110,7 +135,7 @@ def _quote_word(word: str, sweeps: bool) -> str:
 
 
 def _without_tilde(text: str) -> str:
-    """An absolute path in place of one that begins with `~`: in the home folder, or one that has such a name itself."""
+    """Return an absolute path for one that begins with `~`: an existing file of that name, or a path in the home folder."""
     if not text.startswith("~"):
         return text
     home = os.path.expanduser(text)  # noqa: PTH111  pathlib raises RuntimeError if there is no such user
@@ -118,7 +143,7 @@ def _without_tilde(text: str) -> str:
 
 
 def _elements(text: str) -> Iterator[str]:
-    """Split at commas that are neither in quotes nor in an interpolation."""
+    """Split a text at commas outside of quotes and interpolations."""
     end = 0
     while match := ELEMENT.match(text, end):
         yield match[1]
@@ -128,13 +153,13 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def _quote_path(text: str, place: bool = False) -> str:
-    """Return a path in Hydra's grammar, unchanged if it is `null` or in quotes; in a `place` a leading `~` is replaced."""
-    kept = _is_readable(text) and isinstance(_read(text), QuotedString | None)
-    return text if kept else _quote_text(_without_tilde(text) if place else text)
+    """Return a path in Hydra's grammar, unchanged if it is `null` or quoted. If `place`, a leading `~` is replaced."""
+    unchanged = _is_readable(text) and isinstance(_read(text), QuotedString | None)
+    return text if unchanged else _quote_text(_without_tilde(text) if place else text)
 
 
 def _quote_text(text: str) -> str:
-    """A text in Hydra's grammar, unchanged if Hydra reads the same text."""
+    """Return a text in Hydra's grammar, unchanged if Hydra reads the same text."""
     return text if _is_readable(text) and _read(text) == text else quoted(text)
 
 
@@ -147,7 +172,7 @@ def _is_readable(value: str) -> bool:
 
 
 def _read(value: str) -> object:
-    """The value as Hydra reads it, with its quotes if it has some."""
+    """Return the value that Hydra reads, a `QuotedString` if it has quotes."""
     override: Override = PARSER.parse_override(f"key={value}")
-    read: object = override._value
-    return read
+    parsed: object = override._value
+    return parsed

@@ -1,6 +1,7 @@
-"""`plan=true`: what runs would take, each tried for some steps in a process of its own, and nothing started.
+"""Dry run (`plan=true`): measure the cost of runs in a few training steps, without starting the runs.
 
-`power=0.5` adds how many seeds and test songs a difference of 0.5 dB between arms needs.
+Each run is measured in its own process. `power=0.5` also prints how many seeds and test songs are needed to detect a difference
+of 0.5 dB between variants.
 """
 
 import json
@@ -27,63 +28,65 @@ COLUMNS = ("run", "parameters", "memory", "steps/s", "steps", "training", "disk"
 
 
 def plan(runs: Sequence[Run]) -> None:
-    """Print a row for each run: parameters, peak memory, speed, how many steps and how long at most, and checkpoints on disk.
+    """Print a row for each run: parameters, peak memory, speed, largest number of steps, training time and disk space.
 
-    The time is that of training steps at this speed, one run at a time, without validation, early stopping and tests.
+    The time is that of all training steps at the measured speed, one run after the other. It excludes validation, tests and
+    early stopping. If the config has `power`, the needed seeds and songs are printed too.
 
-    With `power` in their config, print the seeds and songs that this difference needs.
+    Args:
+        runs: runs, not yet started.
 
     Raises:
-        InputError: some of them cannot be run, or the sweep of `power_from` has too few scores.
+        InputError: a run cannot be trained, or the sweep of `power_from` has too few scores.
     """
     difference = runs[0].config.power
     deviations = {} if difference is None else deviations_of(runs[0].config.power_from)
     table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
     probes: list[dict[str, Any]] = []
     for run in runs:
-        found = _probe(run)
-        probes.append(found)
-        table.add_row(run.folder.name, *(_cells(found) if "error" not in found else [found["error"]]))
+        probe = _probe(run)
+        probes.append(probe)
+        table.add_row(run.folder.name, *(_cells(probe) if "error" not in probe else [probe["error"]]))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-    possible = [found for found in probes if "error" not in found]
+    possible = [probe for probe in probes if "error" not in probe]
     echo(
-        f"in all {duration(sum(map(_seconds, possible)))} of training at most, {_bytes(sum(f['disk'] for f in possible))} of "
-        "checkpoints; nothing was started"
+        f"total   at most {duration(sum(map(_seconds, possible)))} of training, "
+        f"{_bytes(sum(probe['disk'] for probe in possible))} of checkpoints. No run was started"
     )
     seeds = len({run.config.seed for run in runs})
-    songs = min((found["songs"] for found in possible if found["songs"] is not None), default=None)
+    songs = min((probe["songs"] for probe in possible if probe["songs"] is not None), default=None)
     for name, measured in deviations.items():
         echo(f"\n{power_text(difference, name, measured, seeds, songs)}")
     if len(possible) < len(runs):
-        refused = [run.folder.name for run, found in zip(runs, probes, strict=True) if "error" in found]
-        raise InputError(f"cannot be run: {', '.join(refused)}")
+        failed = [run.folder.name for run, probe in zip(runs, probes, strict=True) if "error" in probe]
+        raise InputError("plan", "these runs cannot be trained", found=", ".join(failed))
 
 
 def _probe(run: Run) -> dict[str, Any]:
-    """What `unbraid.commands.probe` finds out, or an error."""
+    """Run `unbraid.commands.probe` and return its output, or the error message under the key `error`."""
     with tempfile.TemporaryDirectory() as folder:
-        own = replace(run, folder=Path(folder, run.folder.name))
-        own.freeze()
+        copy = replace(run, folder=Path(folder, run.folder.name))
+        copy.freeze()
         result = subprocess.run(
-            [sys.executable, "-m", "unbraid.commands.probe", str(own.folder)],
+            [sys.executable, "-m", "unbraid.commands.probe", str(copy.folder)],
             capture_output=True, text=True, env=os.environ | {"TQDM_DISABLE": "1"},
         )  # fmt: skip
     if result.returncode:
-        lines = result.stderr.strip().splitlines() or [f"ended with status {result.returncode}, as for lack of memory"]
+        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}, possibly out of memory"]
         return {"error": lines[-1].removeprefix("error: ")}
-    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    return found
+    output: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return output
 
 
-def _seconds(found: dict[str, Any]) -> float:
-    """A run without a limit of steps is asked for to be ended by hand."""
-    return math.inf if found["steps"] is None else float(found["steps"] / found["steps_per_second"])
+def _seconds(probe: dict[str, Any]) -> float:
+    """Return the training time in s, infinite if the run has no largest number of steps."""
+    return math.inf if probe["steps"] is None else float(probe["steps"] / probe["steps_per_second"])
 
 
-def _cells(found: dict[str, Any]) -> list[str]:
-    parameters, memory = f"{found['parameters'] / 1e6:.2f} M", f"{_bytes(found['memory'])} {found['device']}"
-    speed, steps = f"{found['steps_per_second']:.3g}", str(found["steps"] or "")
-    return [parameters, memory, speed, steps, duration(_seconds(found)), _bytes(found["disk"])]
+def _cells(probe: dict[str, Any]) -> list[str]:
+    parameters, memory = f"{probe['parameters'] / 1e6:.2f} M", f"{_bytes(probe['memory'])} {probe['device']}"
+    speed, steps = f"{probe['steps_per_second']:.3g}", str(probe["steps"] or "")
+    return [parameters, memory, speed, steps, duration(_seconds(probe)), _bytes(probe["disk"])]
 
 
 def _bytes(count: float) -> str:

@@ -1,4 +1,4 @@
-"""Prepare: fill the store with a data set, and say how healthy the data set is."""
+"""Decode a data set into the store and report problems of its files."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from unbraid.runs.text import echo
 
 
 @dataclass
-class Preparation(Experiment):
-    """An experiment whose data is made ready, with one key more.
+class PrepareConfig(Experiment):
+    """Config of `scripts/prepare.py`, in addition to `Experiment`.
 
     Args:
-        clean: drop what is stale in the store: entries of files that have changed or gone, and of older versions.
-        dry_run: print which files each track has, and decode nothing.
+        clean: delete stale entries of the store: those of changed or missing files and of older versions of unbraid.
+        dry_run: print the files of each track and decode nothing.
     """
 
     clean: bool = False
@@ -31,49 +31,55 @@ class Preparation(Experiment):
 
 
 def prepare(config: DictConfig) -> None:
-    """Decode what the store lacks, print the health report and write it to the cache."""
+    """Decode the tracks that are not in the store, print the health report and write it into the cache.
+
+    Args:
+        config: composed config, see `PrepareConfig`.
+
+    Raises:
+        InputError: the data has no tracks, cannot be used, or has a split without tracks.
+    """
     chosen = HydraConfig.get().runtime.choices["data"]
     if "layout" not in config.data:
-        raise InputError(f"data={chosen}: has no tracks to decode; train on it at once")
-    check_experiment(config, Preparation)
+        raise InputError(f"data={chosen}", "has no tracks to decode", hint="Train on it without this step")
+    check_experiment(config, PrepareConfig)
     data: MultitrackData = build(config.data)
     if config.dry_run:
         _show_listing(data)
         return
     if config.clean:
-        echo(f"dropped {spell_size(data.store.clean())} of stale entries")
+        echo(f"deleted {spell_size(data.store.clean())} of stale entries")
     data.prepare_data()
     entries = [(track.name, track.split, track.health()) for track in data.stored() if not track.is_copy]
-    found = health.findings(entries)
-    echo(health.table(entries, found))
+    findings = health.findings(entries)
+    echo(health.table(entries, findings))
     for line in section("left out", [f"{name}: {reason}" for name, reason in data.left_out.items()], data.root):
         echo(line)
     for line in section("messages", data.messages, data.root):
         echo(line)
-    place = data.cache_dir / "health" / f"{chosen}-{_short_hash(config, data)}.json"
-    place.parent.mkdir(parents=True, exist_ok=True)
+    path = data.cache_dir / "health" / f"{chosen}-{_short_hash(config, data)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(
-        place, health.report(entries, found) | {"root": str(data.root), "left_out": data.left_out, "messages": data.messages}
+        path, health.report(entries, findings) | {"root": str(data.root), "left_out": data.left_out, "messages": data.messages}
     )
     stale = data.store.stale()
     echo(f"\nstore   {data.store.folder}: {spell_size(data.store.size())} at all rates", end="")
-    echo(f", {len(stale)} entries are stale: clean=true drops them" if stale else "")
-    echo(f"report  {place}")
-    data.setup("fit")  # what training would refuse: a split without tracks that can be used
+    echo(f". {len(stale)} entries are stale, clean=true deletes them" if stale else "")
+    echo(f"report  {path}")
+    data.setup("fit")  # raises the errors of training, such as a split without tracks
 
 
 def _show_listing(data: MultitrackData) -> None:
-    """Print what is found under the root, and raise what training would refuse."""
+    """Print the tracks and files below the root, and raise the errors that training would raise."""
     if data.download and not data.root.is_dir():
-        raise InputError(
-            "dry_run=true", "makes and downloads nothing", found=f"no {data.root}", hint="Prepare without it first"
-        )
+        problem = "the data set does not exist yet, and a dry run does not download or render it"
+        raise InputError(f"data.root={data.root}", problem, hint="Prepare without dry_run=true first")
     listing = data.listing()
     echo(outline(listing, data.root), flush=True)
     data.check(listing, SPLITS)
 
 
 def _short_hash(config: DictConfig, data: MultitrackData) -> str:
-    """Of the root and of how it is read."""
-    how = OmegaConf.to_yaml(config.data.layout, resolve=True, sort_keys=True)
-    return hashlib.sha256(f"{data.root.resolve()} {how}".encode()).hexdigest()[:8]
+    """Return a hash of the root and the layout's options."""
+    layout = OmegaConf.to_yaml(config.data.layout, resolve=True, sort_keys=True)
+    return hashlib.sha256(f"{data.root.resolve()} {layout}".encode()).hexdigest()[:8]

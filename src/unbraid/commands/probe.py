@@ -1,4 +1,7 @@
-"""`python -m unbraid.commands.probe FOLDER`: some steps of a frozen run, and what they took, as JSON on the last line."""
+"""Measure memory and speed of a frozen run in a few training steps: `python -m unbraid.commands.probe FOLDER`.
+
+The last line of the output is the result as JSON, see `_measured`.
+"""
 
 import json
 import math
@@ -21,30 +24,32 @@ from unbraid.training.base import Workflow, peak_memory
 from unbraid.training.build import build_workflow
 from unbraid.training.trainer import fit
 
-STEPS = 3  # the first of which warms up
-CHECKPOINTS = 3  # best, last and the one before
+STEPS = 3  # the first step warms up and is not timed
+CHECKPOINTS = 3  # checkpoints on disk at the same time: best, last and the previous last
 
 
 class Clock(pl.Callback):
-    """When the first step began and each one ended."""
+    """Record the start time of the first training step and the end time of each step, in s."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the start time."""
         self.times.append(time.perf_counter())
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Record the end time of a step, after the GPU has finished it."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.times.append(time.perf_counter())
 
 
 def probe(folder: Path) -> None:
-    """Print it.
+    """Train a few steps on one device and print the measurements as JSON.
 
-    Raises:
-        InputError: the run cannot be trained.
+    Args:
+        folder: folder with the frozen run. A run that cannot be trained raises InputError.
     """
     run = Run.frozen(folder)
     check_experiment(run.config)
@@ -54,15 +59,16 @@ def probe(folder: Path) -> None:
     config.callbacks, config.logger = {}, None
     workflow = build_workflow(replace(run, config=config))
     clock = Clock()
-    workflow.trainer.callbacks.append(clock)  # type: ignore[attr-defined]  # a part of the Trainer sets it
+    workflow.trainer.callbacks.append(clock)  # type: ignore[attr-defined]  # the Trainer sets this attribute
     fit(workflow.trainer, workflow.task, workflow.data, folder)
-    echo(json.dumps(_found(workflow, clock, run)))
+    echo(json.dumps(_measured(workflow, clock, run)))
 
 
-def _found(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
+def _measured(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
+    """Return the measurements: bytes of memory and disk, steps per second, largest number of steps, and test songs."""
     trainer, limits = workflow.trainer, run.config.trainer
     epoch = math.ceil(trainer.num_training_batches / limits.accumulate_grad_batches)
-    epochs = limits.max_epochs if trainer.optimizers else 1  # a closed form takes one
+    epochs = limits.max_epochs if trainer.optimizers else 1  # a closed-form solution takes one epoch
     steps = [limits.max_steps] * (limits.max_steps >= 0) + [epochs * epoch] * (epochs is not None and epochs >= 0)
     device = trainer.strategy.root_device
     times = clock.times[1:] if len(clock.times) > 2 else clock.times
@@ -79,7 +85,7 @@ def _found(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
 
 
 def _checkpoint_bytes(workflow: Workflow) -> int:
-    """Weights, and what the optimizers keep of each."""
+    """Return the size in bytes of the weights and the optimizer states."""
     tensors = [*workflow.task.state_dict().values()]
     for optimizer in workflow.trainer.optimizers:
         tensors += [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]

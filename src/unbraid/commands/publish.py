@@ -1,6 +1,7 @@
-"""Publish: a trained separator as one folder that others load, and that the Hugging Face hub takes as it is.
+"""Write a trained separator as one folder that `unbraid.load` reads and that can be uploaded to the Hugging Face hub.
 
-`model.safetensors`, `config.yaml` without paths, `scores.json` where the run has been scored, and `README.md`, the model card.
+The folder contains `model.safetensors`, `config.yaml` without paths, `scores.json` if the run has scores, and the model card
+`README.md`.
 """
 
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from unbraid.commands.keys import check_new, require
 from unbraid.inference.loading import PUBLISHED_WEIGHTS, Loaded, load_separator
 from unbraid.interop.published import safetensors
 from unbraid.models.separators.base import Separator
@@ -23,31 +25,31 @@ from unbraid.runs.records import own_choices, redact_paths, strip_launch_keys
 from unbraid.runs.scores import read_scores
 from unbraid.runs.text import echo, markdown, one_line
 
-# What is known of the music that a model has heard; docs/data.md says more.
+# Licences of the data sets, by the name of their config. See docs/data.md.
 LICENCES = {
-    "demo": "Songs that unbraid renders itself: nobody else has rights in them.",
+    "demo": "Songs that unbraid renders itself, without rights of third parties.",
     "musdb": "MUSDB18, for academic use; the licence differs from song to song, see https://sigsep.github.io/datasets/musdb.html.",
-    "ikala": "iKala, under the terms that it came with.",
-    "mir1k": "MIR-1K, under the terms that it came with.",
-    "medleydb": "MedleyDB, under the terms that it came with.",
+    "ikala": "iKala, under its own terms.",
+    "mir1k": "MIR-1K, under its own terms.",
+    "medleydb": "MedleyDB, under its own terms.",
     "moisesdb": "MoisesDB, CC BY-NC-SA 4.0.",
     "slakh": "Slakh2100, CC BY 4.0.",
-    "dnr": "Divide and Remaster, under the terms that it came with.",
-    "urmp": "URMP, under the terms that it came with.",
+    "dnr": "Divide and Remaster, under its own terms.",
+    "urmp": "URMP, under its own terms.",
 }
-UNKNOWN_LICENCE = "Files of whoever trained it; their licence is not recorded."
+UNKNOWN_LICENCE = "The licence of the training data is not recorded."
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
 @dataclass
-class Publication:
-    """What to write.
+class PublishConfig:
+    """Config of `scripts/publish.py`.
 
     Args:
         run: folder of a trained run.
-        checkpoint: of the run: best, last or a file.
-        output: folder that is made; None: one in the run.
-        license: of the weights, by the name that the hub has for it.
+        checkpoint: checkpoint of the run: best, last or a file.
+        output: output folder; None: `published` in the run folder.
+        license: license of the weights, as the Hugging Face hub names it.
     """
 
     run: str | None
@@ -57,22 +59,24 @@ class Publication:
 
 
 def publish(config: DictConfig) -> None:
-    """Write the folder, whole or not at all.
+    """Write the folder under a temporary name and rename it.
+
+    Args:
+        config: composed config, see `PublishConfig`.
 
     Raises:
-        InputError: there is no such run, the output is there already, or safetensors is not installed.
+        InputError: the run cannot be loaded, the output already exists, or safetensors is not installed.
     """
-    check(config, Publication)
-    if config.run is None:
-        raise InputError("run has no default and must be given: run=FOLDER")
+    check(config, PublishConfig)
+    require(config, run="FOLDER")
     if not LICENSE.fullmatch(config.license):
-        raise InputError(f"license={config.license}: expected the hub's name of one, such as mit or cc-by-nc-4.0")
+        expected = "a license name of the Hugging Face hub, such as mit or cc-by-nc-4.0"
+        raise InputError("license", found=config.license, expected=expected)
     run = Path(config.run).expanduser()
     output = run / "published" if config.output is None else Path(config.output).expanduser()
-    if output.exists():
-        raise InputError(f"output={output}: is there already; choose another name or remove it")
+    check_new("output", output)
     if (run / PUBLISHED_WEIGHTS).is_file():
-        raise InputError(f"run={run}: is published already, expected the folder of a run")
+        raise InputError(f"run={run}", "is a published folder", expected="a run folder")
     own_config(run), checkpoint_path(run, config.checkpoint)
     loaded = load_separator(run, config.checkpoint, "cpu")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -85,12 +89,12 @@ def publish(config: DictConfig) -> None:
 
 
 def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
-    separator, own = loaded.model, loaded.config
-    assert isinstance(separator, Separator) and own is not None
+    separator, run_config = loaded.model, loaded.config
+    assert isinstance(separator, Separator) and run_config is not None
     tensors = {name: tensor.contiguous().clone() for name, tensor in separator.state_dict().items()}
     safetensors()[0].save_file(tensors, folder / PUBLISHED_WEIGHTS, {"format": "pt", "unbraid": versions()["unbraid"]})
-    (folder / PUBLISHED_WEIGHTS).chmod(0o644)  # safetensors makes it the user's alone
-    tree: Any = OmegaConf.to_container(own)
+    (folder / PUBLISHED_WEIGHTS).chmod(0o644)  # safetensors makes it readable for the user only
+    tree: Any = OmegaConf.to_container(run_config)
     init = None if tree.get("init") is None else Path(str(tree["init"])).name
     OmegaConf.save(OmegaConf.create(redact_paths(strip_launch_keys(tree)) | {"init": init}), folder / "config.yaml")
     scores = _scores(loaded.folder)
@@ -101,7 +105,7 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
 
 
 def _scores(run: Path) -> dict[str, Any] | None:
-    """Of the run's own `scores.json`, with the checkpoint's name and not its place; None where there are none."""
+    """Return the run's scores with the file name of the checkpoint instead of its path, or None if it has no scores."""
     path = run / "scores.json"
     if not path.is_file():
         return None
@@ -111,7 +115,7 @@ def _scores(run: Path) -> dict[str, Any] | None:
 
 def _card(separator: Separator, choices: Mapping[str, str], scores: Mapping[str, Any] | None, license_name: str) -> str:
     model, data = (str(choices.get(group, "unknown")) for group in ("model", "data"))
-    heard = f"{separator.sample_rate} Hz {'mono' if separator.channels == 1 else 'stereo'}"
+    audio_format = f"{separator.sample_rate} Hz {'mono' if separator.channels == 1 else 'stereo'}"
     parameters = f"{sum(parameter.numel() for parameter in separator.parameters()):,} parameters"
     facts = {
         "license": license_name, "library_name": "unbraid", "pipeline_tag": "audio-to-audio",
@@ -122,7 +126,7 @@ def _card(separator: Separator, choices: Mapping[str, str], scores: Mapping[str,
 
 # {markdown(model)}, trained on {markdown(data)}
 
-Takes {markdown(", ".join(separator.targets))} out of music. It hears {heard} and has {parameters}.
+Separates {markdown(", ".join(separator.targets))} from music. It processes {audio_format} audio and has {parameters}.
 
 ```python
 import unbraid
@@ -143,9 +147,9 @@ stems = unbraid.load("folder with these files").separate(waveform, sample_rate)
 
 
 def _table(scores: Mapping[str, Any] | None) -> str:
-    """Of the summary, and the protocol that it is of."""
+    """Return the summary of the scores and their protocol as markdown."""
     if not scores:
-        return "It has not been scored."
+        return "The model has no scores."
     try:
         rows = [
             f"| {markdown(target)} | {markdown(measure)} | {'undefined' if value is None else f'{value:.2f} dB'} |"
@@ -153,5 +157,5 @@ def _table(scores: Mapping[str, Any] | None) -> str:
         ]
         protocol = ", ".join(f"{key} {value}" for key, value in scores["protocol"].items() if not isinstance(value, dict))
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError("scores.json: is of another version, it has no summary or no protocol") from error
+        raise InputError("scores.json", "has no summary or no protocol", hint="Score the run again") from error
     return "\n".join(["| target | measure | value |", "|---|---|---|", *rows, "", f"Protocol: {markdown(protocol)}."])

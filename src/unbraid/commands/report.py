@@ -1,10 +1,11 @@
-"""Report: the ablation table of a sweep, what is luck in it, and pages to look at and to listen to."""
+"""Write the report of a sweep: the table of its variants, significance of the differences, plots and a listening page."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from unbraid.commands.keys import check_range
 from unbraid.reports.making import FOLDER, make, report_of
 from unbraid.reports.variants import runs_of
 from unbraid.runs.config import check
@@ -13,15 +14,15 @@ from unbraid.runs.errors import InputError
 
 @dataclass
 class ReportConfig:
-    """What to report on.
+    """Config of `scripts/report.py`.
 
     Args:
-        sweep: folder of a sweep, all of whose runs are taken.
-        runs: folders of runs, in place of a sweep.
-        output: folder that is made; None: `report` in the sweep, or here.
-        baseline: the arm that others are compared with; None: the first.
-        measure: what arms are judged by; None: the first that the protocol has of NSDR, SDR, uSDRi and others.
-        songs: how many test tracks can be heard at most.
+        sweep: folder of a sweep, whose runs are reported.
+        runs: run folders, instead of a sweep.
+        output: output folder; None: `report` in the sweep folder or in the working directory.
+        baseline: variant that the others are compared with; None: the first.
+        measure: measure that ranks the variants; None: the first of NSDR, SDR, uSDRi, … in the protocol.
+        songs: largest number of test tracks on the listening page.
     """
 
     sweep: str | None
@@ -33,16 +34,20 @@ class ReportConfig:
 
 
 def report(config: DictConfig) -> None:
-    """Write the folder and print the table.
+    """Write the report folder and print the table.
+
+    Args:
+        config: composed config, see `ReportConfig`.
 
     Raises:
-        InputError: no runs, none with scores, scores that do not compare, an arm or measure that is not there.
+        InputError: there are no runs with scores, the scores have different protocols, or the baseline or the measure is
+            unknown.
     """
     check(config, ReportConfig)
-    if config.songs < 0:
-        raise InputError(f"songs must be at least 0, found {config.songs}")
+    check_range(config, "songs", 0, float("inf"))
     if (config.sweep is None) != bool(config.runs):
-        raise InputError("sweep or runs must be given, one of them: sweep=FOLDER or 'runs=[FOLDER,FOLDER]'")
+        problem = "one of these keys must be given"
+        raise InputError("sweep, runs", problem, hint="Type sweep=FOLDER or 'runs=[FOLDER,FOLDER]'")
     sweep = None if config.sweep is None else Path(config.sweep).expanduser()
     if sweep is None:
         folders, title = [Path(run).expanduser() for run in config.runs], f"{len(config.runs)} runs"

@@ -1,4 +1,4 @@
-"""What is done when a sweep has ended."""
+"""Hydra callback that writes the report at the end of a sweep."""
 
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,16 @@ from unbraid.sweeps.ledger import sweep_of
 
 
 class ReportAtEnd(Callback):
-    """Leaves the report of a sweep of separators in its folder, and prints its table."""
+    """Write the report of a sweep of separators into the sweep's folder and print its table."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Write the report, or print why there is no report."""
         folder = Path(config.hydra.sweep.dir)
-        if sweep_of(folder) is None:  # only planned, or several calls of another script
+        if sweep_of(folder) is None:  # a dry run, or another script with -m
             return
-        from unbraid.reports.making import report_after_sweep  # heavy, and Hydra reads this file at every start
+        from unbraid.reports.making import report_after_sweep  # heavy import, and Hydra imports this file at every start
 
         try:
             report_after_sweep(folder)
-        except InputError as error:  # the runs are what they are
+        except InputError as error:  # an error of the report must not fail the sweep
             echo(f"\nno report: {error}")

@@ -1,4 +1,4 @@
-"""Separate: stems of audio files of any kind and length, by a trained run."""
+"""Separate audio files of any format and length into stems with a trained run."""
 
 import os
 import shutil
@@ -16,7 +16,8 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from unbraid.audio import AudioInput, Bits, ChannelChoice, seconds
-from unbraid.commands.cli import sentence
+from unbraid.commands.cli import error_message
+from unbraid.commands.keys import require
 from unbraid.data.layouts.folders import audio_files_below, preferred, without_stem
 from unbraid.inference.chunked import InferenceOptions, Precision
 from unbraid.inference.loading import load_separator
@@ -32,17 +33,17 @@ FIELDS = ("track", "target")
 
 @dataclass
 class SeparateConfig:
-    """What to separate, by what, and to what; see `InferenceOptions` and `OutputFormat` for most of it.
+    """Config of `scripts/separate.py`. `InferenceOptions` and `OutputFormat` describe the other keys.
 
     Args:
-        run: what `unbraid.load` takes.
-        checkpoint: of a run: best, last or a file.
-        input: a file, a folder, a pattern, several of them, or `-` for standard input.
+        run: path of the model, see `unbraid.load`.
+        checkpoint: checkpoint of a run folder: best, last or a file.
+        input: file, folder, pattern, list of these, or `-` for standard input.
         output: folder of the stems.
-        name: of an output below that folder, without its suffix; `%track` and `%target` stand for names.
-        overwrite: files that are there already are replaced.
-        stream: index of the audio stream of a file with several, such as a film.
-        channels: how stereo is made of more than two channels; front: front left and right alone.
+        name: path of a stem below the output folder, without suffix. `%track` and `%target` are replaced by names.
+        overwrite: replace existing files.
+        stream: index of the audio stream in a file with several streams, such as a film.
+        channels: conversion of more than two channels to stereo. `front` uses the front left and right channels only.
     """
 
     run: str | None
@@ -68,15 +69,17 @@ class SeparateConfig:
 
 
 def separate(config: DictConfig) -> None:
-    """Write the stems of every input; one that cannot be used is named, and the others go on.
+    """Write the stems of every input. An error in one of several inputs is printed, and the other inputs are separated.
+
+    Args:
+        config: composed config, see `SeparateConfig`.
 
     Raises:
-        InputError: nothing can be done, or some of the inputs could not be used.
+        InputError: a key is invalid, the model cannot be loaded, an output already exists, or an input could not be separated.
+        OSError: the only input cannot be read, or its stems cannot be written.
     """
     check(config, SeparateConfig)
-    if config.run is None or config.input is None:
-        missing = "run" if config.run is None else "input"
-        raise InputError(f"{missing} has no default and must be given: {missing}={'FOLDER' if missing == 'run' else 'FILE'}")
+    require(config, run="FOLDER", input="FILE")
     options, output_format = _part(InferenceOptions, config), _part(OutputFormat, config)
     torch.set_flush_denormal(True)
     with interruptible(), _inputs([config.input] if isinstance(config.input, str) else list(config.input)) as inputs:
@@ -87,17 +90,18 @@ def separate(config: DictConfig) -> None:
         for track, path in inputs.items():
             source = AudioInput(path, config.stream, config.channels)
             try:
-                with progress(track, path) as heard:
-                    said = write_stems(loaded, source, outputs[track], output_format, options, heard, config.overwrite)
+                with progress(track, path) as advance:
+                    messages = write_stems(loaded, source, outputs[track], output_format, options, advance, config.overwrite)
             except (InputError, OSError) as error:
                 if len(inputs) == 1:
                     raise
-                echo(f"error: {sentence(error, 'separate', path)}", file=sys.stderr)
+                echo(f"error: {error_message(error, 'separate', path)}", file=sys.stderr)
                 failed.append(track)
             else:
-                echo(*filter(None, [said, f"stems   {_common(outputs[track])}"]), sep="\n")
+                echo(*filter(None, [messages, f"stems   {_common(outputs[track])}"]), sep="\n")
     if failed:
-        raise InputError(f"{len(failed)} of {len(inputs)} inputs could not be separated: {', '.join(failed)}")
+        problem = f"{len(failed)} of {len(inputs)} inputs could not be separated"
+        raise InputError("input", problem, found=", ".join(failed))
 
 
 def _part(kind: Any, config: DictConfig) -> Any:
@@ -105,18 +109,18 @@ def _part(kind: Any, config: DictConfig) -> Any:
 
 
 @contextmanager
-def _inputs(asked: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Files by the names of their tracks; standard input is copied to a file, since some formats need seeking."""
-    found: dict[str, Path] = {}
+def _inputs(words: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Yield the input files by track name. Standard input is copied to a file, because some formats need seeking."""
+    files: dict[str, Path] = {}
     with TemporaryDirectory() as folder:
-        for word in asked:
+        for word in words:
             for track, path in _standard_input(Path(folder)) if word == STANDARD_INPUT else _files(word):
-                if track in found:
-                    raise InputError(f"{path}: has the same name as {found[track]}, expected one input '{track}'")
-                found[track] = path
-        if not found:
-            raise InputError("input: none given, expected a file, a folder, a pattern or several of them")
-        yield found
+                if track in files:
+                    raise InputError(path, "has the same track name as another input", found=files[track])
+                files[track] = path
+        if not files:
+            raise InputError("input", "is empty", expected="a file, a folder, a pattern or a list of these")
+        yield files
 
 
 def _standard_input(folder: Path) -> list[tuple[str, Path]]:
@@ -138,7 +142,7 @@ def _files(word: str) -> list[tuple[str, Path]]:
         return [(_stem(path), path)]
     matched = sorted(match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if match.is_file())
     if not matched:
-        raise InputError(f"input={word}: there are no such files")
+        raise InputError("input", "no file matches the pattern", found=word)
     return [(_stem(match), match) for match in matched]
 
 
@@ -149,46 +153,58 @@ def _stem(path: Path) -> str:
 def _outputs(config: DictConfig, output_format: OutputFormat, track: str, names: Sequence[str]) -> dict[str, Path]:
     template = config.name or ("%track" if output_format.together else "%track/%target")
     if output_format.together and "%target" in template:
-        raise InputError(f"name={template}: a stem file has all targets in it, expected a name without %target")
+        problem = "a stem.mp4 file contains all targets"
+        raise InputError("name", problem, found=template, expected="a name without %target")
     folder = Path(config.output).expanduser()
     filled = {name: Path(f"{_filled(template, track, name)}.{output_format.format}") for name in names}
     for path in filled.values():
         if path.is_absolute() or ".." in path.parts:
-            raise InputError(f"name={template}: {path} leads out of output={config.output}")
+            raise InputError("name", "leads out of the output folder", found=path)
     return {name: folder / path for name, path in filled.items()}
 
 
 class _OutputName(Template):
-    delimiter = "%"  # which neither shells nor Hydra take for their own
+    delimiter = "%"  # shells and Hydra do not interpret this character
 
 
 def _filled(template: str, track: str, target: str) -> str:
     try:
         return _OutputName(template).substitute(track=track, target=target)
     except KeyError as error:
-        raise InputError(f"name={template}: there is no %{error.args[0]}; {unknown(error.args[0], FIELDS)}") from error
+        hint = unknown(error.args[0], FIELDS)
+        raise InputError(f"name={template}", "unknown field", found=f"%{error.args[0]}", hint=hint) from error
     except ValueError as error:
-        raise InputError(f"name={template}: expected %track and %target as names, and %% for a percent sign") from error
+        expected = "%track and %target as fields, and %% for a percent sign"
+        raise InputError("name", found=template, expected=expected) from error
 
 
 def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs: dict[str, Path]) -> None:
-    """Before anything is heard."""
-    heard = {path.resolve() for path in inputs.values()}
-    taken: dict[Path, str] = {}
+    """Check before the first input is decoded that outputs differ from each other, from inputs and from existing files."""
+    input_paths = {path.resolve() for path in inputs.values()}
+    contents: dict[Path, str] = {}
     for track, paths in outputs.items():
         for name, path in paths.items():
-            whose = track if path.name.endswith(f".{STEM_FILE}") else f"{name} of {track}"
-            if taken.setdefault(path, whose) != whose:
-                raise InputError(f"{path}: would be {taken[path]} and {whose}; expected %track and %target in name")
-            if path.resolve() in heard:
-                raise InputError(f"{path}: is an input, expected another output or name")
+            content = track if path.name.endswith(f".{STEM_FILE}") else f"{name} of {track}"
+            if contents.setdefault(path, content) != content:
+                both = f"{contents[path]} and {content}"
+                raise InputError(path, "two outputs have this path", found=both, hint="Use %track and %target in name")
+            if path.resolve() in input_paths:
+                raise InputError(path, "is an input", expected="another output or name")
             if path.exists() and not overwrite:
-                raise InputError(f"{path}: is there already; set overwrite=true, or choose another output")
+                raise InputError(path, "already exists", hint="Set overwrite=true, or choose another output")
 
 
 @contextmanager
 def progress(track: str, path: Path) -> Iterator[Any]:
-    """A bar of the seconds of a file, with how many are done in one; it yields who is told of them, see `write_stems`."""
+    """Show a progress bar in seconds of audio, with the speed in seconds of audio per second.
+
+    Args:
+        track: name in front of the bar.
+        path: input file; the bar has no end if its duration is unknown.
+
+    Yields:
+        A function that advances the bar. It takes the sample rate in Hz and a number of samples, see `write_stems`.
+    """
     total = round(seconds(path)) if path.is_file() and os.access(path, os.R_OK) else 0
     output_format = "{desc} |{bar}| {n:.0f} of {total} s, {rate_noinv_fmt}" if total else "{desc} {n:.0f} s, {rate_noinv_fmt}"
     with tqdm(desc=track, total=total or None, unit=" s", bar_format=output_format, leave=False, disable=None) as bar:
@@ -196,6 +212,7 @@ def progress(track: str, path: Path) -> Iterator[Any]:
 
 
 def _common(paths: dict[str, Path]) -> str:
-    places = sorted({str(path.parent) for path in paths.values()})
+    """Return the output paths as text, with their folder once if they have the same folder."""
+    folders = sorted({str(path.parent) for path in paths.values()})
     names = ", ".join(dict.fromkeys(path.name for path in paths.values()))
-    return f"{places[0]}: {names}" if len(places) == 1 else ", ".join(map(str, paths.values()))
+    return f"{folders[0]}: {names}" if len(folders) == 1 else ", ".join(map(str, paths.values()))

@@ -1,6 +1,6 @@
-"""A sweep: its runs frozen in their folders, handed to a launcher, and written into the ledger.
+"""Run a sweep: freeze each run in its folder, pass the runs to a launcher and record them in the ledger.
 
-The same command again finds the same sweep: it skips what is done, goes on with what was cut off and tries again what failed.
+The same command finds the same sweep again. It skips finished runs, resumes interrupted runs and repeats failed runs.
 """
 
 import atexit
@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from unbraid.commands.cli import as_asked, failed_runs, remove_if_empty
+from unbraid.commands.cli import failed_runs, remove_if_empty, user_tracebacks
 from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.overrides import as_typed, quoted
 from unbraid.commands.plan import plan
@@ -41,11 +41,20 @@ from unbraid.sweeps.launchers.jobs import Job, Launcher
 from unbraid.sweeps.ledger import Ledger, read, sweep_of
 from unbraid.sweeps.progress import ProgressTable, main_score
 
-NOT_OF_A_SWEEP = ("n_trials", "n_jobs", "storage")  # of a sweeper: how far and where, not what
+NOT_OF_A_SWEEP = ("n_trials", "n_jobs", "storage")  # options of a sweeper that do not change the sweep's identity
 
 
 def identity_of(config: DictConfig) -> str:
-    """Of a sweep: what its runs have in common and what they are swept over, without paths and without how they are started."""
+    """Return the identity of a sweep, a hash of its common config and its swept overrides.
+
+    Paths and the keys of the launcher do not change the identity.
+
+    Args:
+        config: composed config of the sweep, with its `hydra` node.
+
+    Returns:
+        A hash.
+    """
     common = {key: value for key, value in _tree(config).items() if key != "hydra"}
     sweeper = {key: value for key, value in _tree(config.hydra.sweeper).items() if key not in NOT_OF_A_SWEEP}
     return digest([strip_launch_keys(common), sweep_overrides(config.hydra.overrides.task), sweeper])
@@ -57,25 +66,31 @@ def _tree(config: DictConfig) -> dict[str, Any]:
 
 
 def settle(config: DictConfig) -> None:
-    """Lead a sweep to the folder that it has already, where it was begun before and no other folder is named.
+    """Set the folder of a sweep: the existing folder of the same sweep, unless the command line names a folder.
 
-    One that is only planned gets none.
+    A dry run gets a temporary folder.
+
+    Args:
+        config: composed config of the sweep, with its `hydra` node. It is changed in place.
+
+    Raises:
+        InputError: the command line names the folder of a single run.
     """
     if word := named(config.hydra, "hydra.run.dir"):
-        raise InputError(f"{word}: is for a single run; the folder of a sweep is hydra.sweep.dir=…")
+        raise InputError(word, "only applies to a single run", hint="Set the folder of a sweep with hydra.sweep.dir=FOLDER")
     if config.plan:
-        scratch = tempfile.mkdtemp()  # for what Hydra leaves
+        scratch = tempfile.mkdtemp()  # for the files that Hydra writes
         atexit.register(shutil.rmtree, scratch)
-        _lead(config, Path(scratch))
+        _set_folder(config, Path(scratch))
     elif config.resume == "auto" and not named(config.hydra, "hydra.sweep.dir"):
-        own, folder = identity_of(config), Path(config.hydra.sweep.dir)
-        found = [path for path in folder.parent.parent.glob(f"*/*/{LEDGER}") if sweep_of(path.parent) == own]
-        if found:
-            _lead(config, max(found, key=lambda path: path.stat().st_mtime).parent)
+        identity, folder = identity_of(config), Path(config.hydra.sweep.dir)
+        ledgers = [path for path in folder.parent.parent.glob(f"*/*/{LEDGER}") if sweep_of(path.parent) == identity]
+        if ledgers:
+            _set_folder(config, max(ledgers, key=lambda path: path.stat().st_mtime).parent)
 
 
-def _lead(config: DictConfig, folder: Path) -> None:
-    """The sweeper reads it here; what Hydra composes for each run starts from the overrides."""
+def _set_folder(config: DictConfig, folder: Path) -> None:
+    """Set the folder for the sweeper, which reads the key, and for the runs, whose composition starts from the overrides."""
     with open_dict(config):
         config.hydra.sweep.dir = str(folder)
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
@@ -83,7 +98,13 @@ def _lead(config: DictConfig, folder: Path) -> None:
 
 @dataclass
 class PlannedRun:
-    """What Hydra and we call a run."""
+    """Store a run of a sweep.
+
+    Args:
+        run: run as unbraid records it.
+        result: run as Hydra's sweepers expect it.
+        number: index in the sweep.
+    """
 
     run: Run
     result: JobReturn
@@ -91,27 +112,31 @@ class PlannedRun:
 
     @property
     def job(self) -> Job:
-        """What a launcher must know of it.
-
-        Raises:
-            InputError: `trainer.devices` says nothing.
-        """
+        """The run's resources for a launcher; raises InputError if `trainer.devices` is invalid."""
         trainer = self.run.config.trainer
         on_gpu = {"cpu": False, "gpu": True, "cuda": True}.get(str(trainer.accelerator))
         return Job(self.number, self.run.folder, _processes(trainer.devices), int(trainer.num_nodes), on_gpu)
 
 
 def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-    """Run these, numbered from `first`; what is wrong with any of them is said before one starts.
+    """Run the runs of a sweep. All runs are checked before the first one starts.
 
-    A run that fails does not end the sweep: it is in `cli.failed_runs`, and the folder says why.
+    InputError is raised if a run is invalid, the launcher cannot start it, or the folder contains another sweep.
 
-    Raises:
-        InputError: a run cannot be, or not by this launcher; or the folder is that of another sweep.
+    A failed run does not end the sweep. Its name is added to `cli.failed_runs`, and its folder contains the error.
+
+    Args:
+        config: composed config of the sweep, with its `hydra` node.
+        loader: config loader of Hydra.
+        job_overrides: overrides of each run.
+        first: number of the first run.
+
+    Returns:
+        A result for each run, as Hydra's sweepers expect it.
     """
     folder = Path(config.hydra.sweep.dir)
-    with _nothing_left(folder):
-        _same_for_all(job_overrides)
+    with _clean_up(folder):
+        _check_overrides(job_overrides)
         planned_runs = [planned_run(config, loader, words, number) for number, words in enumerate(job_overrides, first)]
         launcher = _checked(config, planned_runs)
     if config.plan:
@@ -119,25 +144,25 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
         return [planned.result for planned in planned_runs]
     ledger = Ledger(folder, identity_of(config))
     ledger.open()
-    done, left = list[PlannedRun](), list[PlannedRun]()
+    done, remaining = list[PlannedRun](), list[PlannedRun]()
     for planned in planned_runs:
-        (done if _is_done(planned.run) else left).append(planned)
+        (done if _is_done(planned.run) else remaining).append(planned)
     _catch_up(ledger, [planned.run.folder for planned in done])
-    for planned in left:
+    for planned in remaining:
         planned.run.freeze()
-    echo(_introduction(folder, launcher, done, left))
-    if left:
-        with as_asked(), ProgressTable([(planned.job, planned.run) for planned in left], ledger) as board:
-            launcher.run([planned.job for planned in left], board)
+    echo(_introduction(folder, launcher, done, remaining))
+    if remaining:
+        with user_tracebacks(), ProgressTable([(planned.job, planned.run) for planned in remaining], ledger) as table:
+            launcher.run([planned.job for planned in remaining], table)
     failed_runs.extend(
-        planned.run.folder.name for planned in left if (read_record(planned.run.folder) or {}).get("state") not in ENDED
+        planned.run.folder.name for planned in remaining if (read_record(planned.run.folder) or {}).get("state") not in ENDED
     )
     return [planned.result for planned in planned_runs]
 
 
 @contextmanager
-def _nothing_left(folder: Path) -> Iterator[None]:
-    """Of a sweep that is refused: Hydra has made a folder for it a moment ago, with a file of its own."""
+def _clean_up(folder: Path) -> Iterator[None]:
+    """Remove the folder and the file that Hydra has created for the sweep if the block raises an InputError."""
     try:
         yield
     except InputError:
@@ -147,19 +172,28 @@ def _nothing_left(folder: Path) -> Iterator[None]:
         raise
 
 
-def _same_for_all(job_overrides: Sequence[Sequence[str]]) -> None:
-    """See that there are runs, and that they differ in what they are only."""
+def _check_overrides(job_overrides: Sequence[Sequence[str]]) -> None:
+    """Check that the sweep has runs and that all runs have the same launcher options."""
     if not job_overrides:
-        raise InputError("the sweep has no runs: one of its overrides sweeps over nothing")
+        raise InputError("sweep", "has no runs, because one of its overrides has no values")
     first, *others = (launch_overrides(words) for words in job_overrides)
     for other in others:
         if different := sorted(first ^ other):
-            found, too = different[0], ", ".join(different[1:])
-            raise InputError(f"{found}: is how the runs of a sweep are started, the same for all; found {too} too")
+            raise InputError(different[0], "must be the same for all runs of a sweep", found=", ".join(different[1:]))
 
 
 def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], number: int) -> PlannedRun:
-    """Compose one, as Hydra does."""
+    """Compose a run of a sweep as Hydra does.
+
+    Args:
+        config: composed config of the sweep, with its `hydra` node.
+        loader: config loader of Hydra.
+        words: overrides of the run.
+        number: index of the run in the sweep.
+
+    Returns:
+        The run, which is not started here.
+    """
     composed = loader.load_sweep_config(config, list(words))
     with open_dict(composed):
         composed.hydra.job.id = composed.hydra.job.num = number
@@ -167,66 +201,67 @@ def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], 
     folder = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir)
     tree = _tree(composed)
     del tree["hydra"]
-    own = OmegaConf.create(tree)
-    OmegaConf.resolve(own)  # `hydra:` means this job now, and the next one soon
-    run = Run(folder, own, [as_typed(word) for word in run_overrides(words)], choices_of(composed.hydra))
-    result = JobReturn(overrides=list(words), cfg=own, hydra_cfg=composed, working_dir=str(folder), status=JobStatus.COMPLETED)
+    run_config = OmegaConf.create(tree)
+    OmegaConf.resolve(run_config)  # now, because `${hydra:…}` refers to the run that was composed last
+    run = Run(folder, run_config, [as_typed(word) for word in run_overrides(words)], choices_of(composed.hydra))
+    result = JobReturn(list(words), run_config, composed, str(folder))
+    result.status = JobStatus.COMPLETED
     result.return_value = None
     return PlannedRun(run, result, number)
 
 
 def _processes(devices: Any) -> int | None:
-    """How many Lightning makes of `trainer.devices`; None: as many as it is given."""
+    """Return the number of processes that Lightning starts for `trainer.devices`, or None for all devices it gets."""
     if OmegaConf.is_list(devices):
         return len(devices)
     if devices == "auto" or str(devices) == "-1":
         return None
     if not re.fullmatch(r"\d+(,\d+)*,?", str(devices)):
-        raise InputError(f"trainer.devices: found {devices}, expected auto, how many, or a list of ids")
+        raise InputError("trainer.devices", found=devices, expected="auto, a number, or a list of device ids")
     return len(str(devices).strip(",").split(",")) if "," in str(devices) else int(devices)
 
 
 def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher:
-    """What runs them."""
+    """Check all runs and return the launcher that will start them."""
     folders = [planned.run.folder for planned in planned_runs]
     if len({*folders}) < len(folders):
-        raise InputError(
-            f"hydra.sweep.subdir: found {config.hydra.sweep.subdir}, which is the same for several runs of the sweep"
-        )
+        problem = "gives several runs of the sweep the same folder"
+        raise InputError("hydra.sweep.subdir", problem, found=config.hydra.sweep.subdir)
     jobs = list[Job]()
     for planned in planned_runs:
         try:
             check_experiment(planned.run.config)
             jobs.append(planned.job)
         except InputError as error:
-            raise InputError(f"{planned.run.folder.name}: {error}; nothing was started") from error
+            raise InputError(planned.run.folder.name, str(error), hint="No run was started") from error
     launcher: Launcher = build(config.launcher)
     for job in jobs:
         if refusal := launcher.refusal(job):
-            raise InputError(f"{job.folder.name}: {refusal}; nothing was started")
+            raise InputError(job.folder.name, refusal, hint="No run was started")
     return launcher
 
 
 def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
-    """Note what has been done while the command that started it was dead."""
-    noted = {line["run"] for line in read(ledger.folder)[1:] if line["state"] in ENDED}
+    """Add the runs to the ledger that have ended after the previous command was killed."""
+    recorded = {line["run"] for line in read(ledger.folder)[1:] if line["state"] in ENDED}
     for folder in done:
-        if folder.name not in noted and (record := read_record(folder)):
+        if folder.name not in recorded and (record := read_record(folder)):
             ledger.record(folder, record, score=main_score(folder))
 
 
 def _is_done(run: Run) -> bool:
-    """Whether the folder holds this run at its end; where it holds another one, `Run.freeze` says so."""
+    """Return whether the folder contains this run and the run has ended. `Run.freeze` rejects a folder of another run."""
     record = read_record(run.folder)
     return record is not None and record["identity"] == run.identity and record["state"] in ENDED
 
 
-def _introduction(folder: Path, launcher: Launcher, done: Sequence[PlannedRun], left: Sequence[PlannedRun]) -> str:
-    places = f", {launcher.introduction([planned.job for planned in left])}" if left else ""
-    count = len(done) + len(left)
-    said = f"sweep   {folder}: {count} run{'s' if count > 1 else ''}{places}"
+def _introduction(folder: Path, launcher: Launcher, done: Sequence[PlannedRun], remaining: Sequence[PlannedRun]) -> str:
+    """Return the lines that are printed at the start of a sweep."""
+    places = f", {launcher.introduction([planned.job for planned in remaining])}" if remaining else ""
+    count = len(done) + len(remaining)
+    lines = f"sweep   {folder}: {count} run{'s' if count > 1 else ''}{places}"
     if done:
         others = sum((read_record(planned.run.folder) or {}).get("code") != code() for planned in done)
-        source = f", {others} of them with other source code than this" if others else ""
-        said += f"\n        {len(done)} done before{source}; resume=never starts anew"
-    return said
+        source = f", {others} of them with other source code" if others else ""
+        lines += f"\n        {len(done)} already finished{source}. resume=never starts a new sweep"
+    return lines

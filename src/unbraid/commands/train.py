@@ -1,4 +1,4 @@
-"""Train: one experiment, in this process, in several, or from a folder that holds it already."""
+"""Train one experiment, in this process or in several, from a command line or from a run folder."""
 
 import sys
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from unbraid.commands.cli import frozen, sentence
+from unbraid.commands.cli import error_message, frozen
 from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.overrides import as_typed
 from unbraid.commands.plan import plan
@@ -26,15 +26,22 @@ from unbraid.training.interruption import interruptible
 
 
 def train(config: DictConfig) -> None:
-    """Run one experiment in the folder that Hydra has chosen for it, or in that of the same one that was cut off."""
+    """Train one experiment in its run folder, or resume an interrupted run of the same experiment.
+
+    Args:
+        config: composed config.
+
+    Raises:
+        InputError: the config is invalid, or an override only applies to sweeps.
+    """
     with interruptible():
         check_experiment(config)
         chosen = HydraConfig.get()
         words = [as_typed(word) for word in chosen.overrides.task]
         if typed := next((word for word in words if word.startswith(("launcher", "sweeper"))), None):
-            raise InputError(f"{typed}: is for sweeps, of one run too; add -m, as in: python train.py -m …")
+            raise InputError(typed, "only applies to sweeps", hint="Add -m: python train.py -m …")
         if typed := named(chosen, "hydra.sweep.dir"):
-            raise InputError(f"{typed}: is for sweeps; the folder of a single run is hydra.run.dir=…")
+            raise InputError(typed, "only applies to sweeps", hint="Set the folder of a single run with hydra.run.dir=FOLDER")
         run = Run(Path(chosen.runtime.output_dir), config, run_overrides(words), choices_of(chosen))
         if config.plan:
             plan([run])
@@ -43,16 +50,15 @@ def train(config: DictConfig) -> None:
 
 
 def _train(run: Run, pinned: bool) -> None:
-    """In this process and those it starts; `pinned`: the folder was named, and is no other's."""
+    """Train in this process and in those that it starts. `pinned`: the command line names the run folder."""
     run = resumed_or_new(run, pinned)
-    workflow = build_workflow(run)  # what cannot be trained or scored is said before the run has a folder
+    workflow = build_workflow(run)  # raises its errors before the run folder exists
     if workflow.starts_processes:
-        _in_processes_of_its_own(run)
+        _start_processes(run)
         return
     if workflow.trainer.world_size > 1 and not pinned:
-        raise InputError(
-            "hydra.run.dir: processes that another program starts, such as srun or torchrun, need one folder; name it"
-        )
+        problem = "is required if another program, such as srun or torchrun, starts the processes of a run"
+        raise InputError("hydra.run.dir", problem, hint="Type hydra.run.dir=FOLDER")
     if not workflow.trainer.is_global_zero:
         workflow.run()
         return
@@ -61,10 +67,14 @@ def _train(run: Run, pinned: bool) -> None:
 
 
 def train_frozen(folder: Path) -> None:
-    """Run the experiment that a folder holds, from where it is; on each process of it."""
+    """Train the experiment of a run folder, from its last checkpoint if it has one. Every process of the run calls this.
+
+    Args:
+        folder: run folder with the frozen config. A folder without a run or with an invalid config raises InputError.
+    """
     run = Run.frozen(folder)
     with interruptible():
-        if rank_zero_only.rank:  # type: ignore[attr-defined]  # Lightning knows it from the environment
+        if rank_zero_only.rank:  # type: ignore[attr-defined]  # Lightning reads it from the environment
             build_workflow(run).run()
         else:
             _recorded(run, lambda: _checked(run).run())
@@ -76,7 +86,7 @@ def _checked(run: Run) -> Workflow:
 
 
 def _recorded(run: Run, work: Callable[[], State]) -> None:
-    """Nobody else is at the run meanwhile, and its record says how it ended."""
+    """Lock the run folder during `work` and write the final state into the run's record."""
     with run.held():
         run.mark("running")
         try:
@@ -92,25 +102,25 @@ def _recorded(run: Run, work: Callable[[], State]) -> None:
 
 
 def _reason(error: BaseException, folder: Path) -> str:
-    return sentence(error, "config", folder) or f"{type(error).__name__}: {one_line(str(error))[:500]}"
+    return error_message(error, "config", folder) or f"{type(error).__name__}: {one_line(str(error))[:500]}"
 
 
-def _in_processes_of_its_own(run: Run) -> None:
-    """Each process reads the frozen config; none composes one of its own from the command line, the clock and a sweeper."""
+def _start_processes(run: Run) -> None:
+    """Start one process, which starts the others of the run, and wait for it. All of them read the frozen config."""
     run.freeze()
     process = start(run.folder)
     while True:
         try:
             status = process.wait()
             break
-        except KeyboardInterrupt as error:  # it ends in its own way
+        except KeyboardInterrupt as error:  # the process ends itself after the signal
             process.send_signal(getattr(error, "signum", SIGINT))
     if status:
         sys.exit(status if status > 0 else 128 - status)
 
 
 def main() -> None:
-    """`python -m unbraid.commands.train FOLDER`: go on with a frozen run."""
+    """Train the run folder of the command line: `python -m unbraid.commands.train FOLDER`."""
     live_with_parent(sys.argv)
     frozen(train_frozen, sys.argv[1])
 

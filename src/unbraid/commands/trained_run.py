@@ -1,4 +1,4 @@
-"""What the commands share that use a trained autoencoder: the run with its weights, and what it is applied to."""
+"""Load a trained autoencoder and its input, for the commands `anomaly` and `encode`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unbraid import audio
 from unbraid.commands.experiment import take_data
+from unbraid.commands.keys import require
 from unbraid.data.digits import Digits
 from unbraid.data.layouts.folders import audio_files_below, by_name
 from unbraid.data.module import MultitrackData
@@ -25,14 +26,14 @@ from unbraid.tasks.reconstruction import ReconstructionTask
 
 @dataclass
 class TrainedRunConfig:
-    """What every such command is told.
+    """Keys that the commands for trained autoencoders have in common.
 
     Args:
         run: folder of a trained run.
-        checkpoint: of the run: best, last or a file.
-        input: an audio file, or a folder of some.
-        split: of the run's own data: train, valid or test; instead of `input`.
-        output: where the result goes.
+        checkpoint: checkpoint of the run: best, last or a file.
+        input: audio file or folder of audio files.
+        split: split of the run's data that is used instead of `input`: train, valid or test.
+        output: output file or folder.
         data: `root`, `cache_dir` and `download` for the data of the run.
     """
 
@@ -45,9 +46,12 @@ class TrainedRunConfig:
 
 
 class InputAudio(NamedTuple):
-    """Something that is heard whole, with its waveform [C, samples] at the rate of the features.
+    """Store a sound that is processed as a whole.
 
-    `name` is a track's, or that of an input file below its folder; `label` the source's, empty where it is a file.
+    Attributes:
+        name: name of the track, or of the input file relative to its folder.
+        label: name of the source; empty for an input file.
+        waveform: waveform at the sample rate of the features, [C, T].
     """
 
     name: str
@@ -56,59 +60,76 @@ class InputAudio(NamedTuple):
 
 
 class Trained:
-    """A run of an autoencoder, on the CPU.
+    """Load the run of an autoencoder, on the CPU.
 
     Args:
-        config: of the command.
-        schema: what it binds to.
+        config: config of the command.
+        schema: dataclass that the config is checked against.
 
     Raises:
-        InputError: the folder holds no such run, its weights cannot be used, or not exactly one of input and split is given.
+        InputError: the folder contains no run of an autoencoder, its weights cannot be used, or not exactly one of input and
+            split is given.
     """
 
     def __init__(self, config: DictConfig, schema: type[TrainedRunConfig]) -> None:
         check(config, schema)
-        if config.run is None:
-            raise InputError("run has no default and must be given: run=FOLDER")
+        require(config, run="FOLDER")
         if (config.input is None) == (config.split is None):
-            raise InputError("expected one of input=FILE and split=NAME, found " + ("both" if config.input else "none"))
+            raise InputError("input, split", found="both" if config.input else "neither", expected="one of the two keys")
         if config.split is not None and config.split not in SPLITS:
-            raise InputError(f"split={config.split}: there is no such split; {unknown(config.split, SPLITS)}")
+            raise InputError("split", "unknown split", found=config.split, hint=unknown(config.split, SPLITS))
         self.folder = Path(config.run).expanduser()
-        self.own: Any = own_config(self.folder)
-        if self.own.get("features") is None or is_instrument(self.own):
-            raise InputError(f"run={self.folder}: has no autoencoder, expected a run of model=ae, deep_ae, vae, conv_ae or pca")
+        self.config: Any = own_config(self.folder)
+        if self.config.get("features") is None or is_instrument(self.config):
+            expected = "a run of model=ae, deep_ae, vae, conv_ae or pca"
+            raise InputError(f"run={self.folder}", "the run has no autoencoder", expected=expected)
         self.checkpoint = checkpoint_path(self.folder, config.checkpoint)
-        _check_targets(self.own)
-        self.task: ReconstructionTask = rebuilt(lambda: build(self.own.model), self.checkpoint)
+        # The config comes from a file: its `_target_`s must be allowed before they are built.
+        check(OmegaConf.create({"model": self.config.get("model"), "data": self.config.get("data")}), _Node)
+        self.task: ReconstructionTask = rebuilt(lambda: build(self.config.model), self.checkpoint)
         self.task.eval()
         self.input = None if config.input is None else Path(config.input).expanduser()
         self.split: Split | None = config.split
         self.places: DictConfig = config.data
 
     def data(self) -> MultitrackData | Digits:
-        """Return the run's own data, ready, from where the user has them, see `take_data`."""
+        """Return the run's data, prepared and set up, see `take_data`.
+
+        Returns:
+            DataModule with tracks or images. Data that cannot be used raises InputError.
+        """
         typed = [f"data.{key}" for key in ("root", "download") if self.places[key]]
-        self.own.data = take_data(self.places, self.own.data, typed)
-        data: MultitrackData | Digits = build(self.own.data)
+        self.config.data = take_data(self.places, self.config.data, typed)
+        data: MultitrackData | Digits = build(self.config.data)
         data.prepare_data()
         data.setup("fit")
         return data
 
     def sounds(self) -> Iterator[InputAudio]:
-        """Of the input, or of the split: every source of every track."""
+        """Yield the sound of each input file, or of each source of each track of the split.
+
+        Yields:
+            Sounds, at the sample rate and with the channels of the features. A file that cannot be decoded raises InputError.
+        """
         features = self.spectra()
         if self.input is not None:
             for name, path in _files(self.input).items():
-                (samples,), rate = audio.read(path)
-                there = audio.to_channels(audio.resample(samples, rate, features.sample_rate), features.channels)
-                yield InputAudio(name, "", torch.from_numpy(there))
+                (samples,), sample_rate = audio.read(path)
+                resampled = audio.resample(samples, sample_rate, features.sample_rate)
+                yield InputAudio(name, "", torch.from_numpy(audio.to_channels(resampled, features.channels)))
         else:
             assert self.split is not None
             yield from self.of_split(self.split)
 
     def of_split(self, split: Split) -> Iterator[InputAudio]:
-        """Every source of every track of the run's own data."""
+        """Yield every source of every track in a split of the run's data.
+
+        Args:
+            split: train, valid or test.
+
+        Yields:
+            Sources, in the order of tracks and labels.
+        """
         data = self.data()
         assert isinstance(data, MultitrackData)
         for track, batch in zip(data.split(split), data.in_order(split), strict=True):
@@ -116,17 +137,18 @@ class Trained:
                 yield InputAudio(track.name, label, source)
 
     def spectra(self) -> Spectra:
-        """The features; InputError where they are of images."""
+        """Return the features of the run.
+
+        Returns:
+            Features with their STFT.
+
+        Raises:
+            InputError: the run was trained on images.
+        """
         features = self.task.features
         if not isinstance(features, Spectra):
-            raise InputError(f"run={self.folder}: was trained on images, expected a run that was trained on sound")
+            raise InputError(f"run={self.folder}", "was trained on images", expected="a run that was trained on sound")
         return features
-
-
-def _check_targets(own: Any) -> None:
-    """The run's config comes from a file: what it would build must be on the allowlist and fit."""
-    model = OmegaConf.create({"model": own.get("model"), "data": own.get("data")})
-    check(model, _Node)
 
 
 @dataclass
@@ -136,10 +158,10 @@ class _Node:
 
 
 def _files(path: Path) -> dict[str, Path]:
-    """By names that tell them apart."""
+    """Return the input files by unique names."""
     if path.is_dir():
-        found = audio_files_below(path)
-        if not found:
-            raise InputError(f"input={path}: holds no audio files")
-        return by_name(found, path)
+        files = audio_files_below(path)
+        if not files:
+            raise InputError(f"input={path}", "contains no audio files")
+        return by_name(files, path)
     return {path.stem: path}

@@ -1,4 +1,4 @@
-"""A search space, in Hydra's grammar, as the yaml of a W&B sweep: its agents run `train.py` with Hydra's overrides."""
+"""Write a search space in Hydra's grammar as the yaml of a W&B sweep, whose agents run `train.py` with overrides."""
 
 import os
 import re
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.cli import CONF
 from unbraid.commands.experiment import check_experiment
+from unbraid.commands.keys import check_new, check_range
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
@@ -24,26 +25,26 @@ from unbraid.sweeps.search.options import STAGES
 if TYPE_CHECKING:
     from unbraid.sweeps.search.space import Parameter, Space
 
-TOLD = "logger=[csv,wandb]"  # unless something else was typed
+DEFAULT_LOGGER = "logger=[csv,wandb]"
 WANDB = "unbraid.training.loggers.Wandb"
 INSTALLED = ["unbraid", "train"]
-NO_PART_OF_A_RUN = ("launcher", "sweeper", "search", "plan", "power", "power_from", "resume")
+NOT_OF_A_RUN = ("launcher", "sweeper", "search", "plan", "power", "power_from", "resume")
 
 
 @dataclass
-class Asked:
-    """What the command is told beside the space.
+class WandbSweepConfig:
+    """Config of `scripts/wandb_sweep.py`, without the search space.
 
     Args:
-        objective: a column of `metrics.csv`, or `test/<measure>/<target>`.
-        direction: in which it is better.
-        method: of W&B's suggestions.
-        trials: at most so many runs; None: until the agents are stopped.
-        project: of W&B.
-        entity: user or team; None: the account's own.
-        output: the file that is written.
-        words: what was typed, and what an experiment searches.
-        conditions: of an experiment.
+        objective: column of `metrics.csv`, or `test/<measure>/<target>`.
+        direction: `minimize` or `maximize` the objective.
+        method: search method of W&B.
+        trials: largest number of runs; None: until the agents are stopped.
+        project: W&B project.
+        entity: W&B user or team; None: the default of the account.
+        output: output file.
+        words: overrides of the command line, after those that an experiment searches.
+        conditions: conditions of an experiment's search, which W&B does not support.
     """
 
     objective: str
@@ -57,30 +58,34 @@ class Asked:
     conditions: list[str] = field(default_factory=list)
 
 
-OWN = [one.name for one in fields(Asked)]
+KEYS = [field.name for field in fields(WandbSweepConfig)]
 
 
 def wandb_sweep(config: DictConfig) -> None:
-    """Write the file, and say how to go on.
+    """Write the yaml of the W&B sweep and print the next command.
+
+    Args:
+        config: composed config, see `WandbSweepConfig`.
 
     Raises:
-        InputError: the space is none, or W&B has no way to say it; a run of it could not be; the file is there already.
+        InputError: a key is invalid, the output already exists, W&B cannot express the search space, or a run of the space is
+            invalid.
     """
-    asked = OmegaConf.masked_copy(config, OWN)
-    check(asked, Asked)
-    if asked.trials is not None and asked.trials < 1:
-        raise InputError(f"trials must be at least 1, found {asked.trials}")
-    if not asked.objective.startswith(STAGES):
-        raise InputError(f"objective={asked.objective}: expected a name that begins with {', '.join(STAGES)}")
-    path = Path(asked.output).expanduser()
-    if path.exists():
-        raise InputError(f"output={path}: is there already; choose another one or remove it")
-    space = _space([word for word in asked.words if _key(word) not in OWN], asked.conditions)
+    options = OmegaConf.masked_copy(config, KEYS)
+    check(options, WandbSweepConfig)
+    if options.trials is not None:
+        check_range(options, "trials", 1, float("inf"))
+    if not options.objective.startswith(STAGES):
+        expected = f"a name that begins with {', '.join(STAGES)}"
+        raise InputError("objective", found=options.objective, expected=expected)
+    path = Path(options.output).expanduser()
+    check_new("output", path)
+    space = _space([word for word in options.words if _key(word) not in KEYS], options.conditions)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
-        partial.write_text(yaml.safe_dump(described(space, asked), sort_keys=False, width=120))
-    echo(f"sweep   {len(space.parameters)} parameters, {asked.objective}: {path}")
-    echo(f"next    wandb sweep {path}, then on each machine the wandb agent … that it names")
+        partial.write_text(yaml.safe_dump(described(space, options), sort_keys=False, width=120))
+    echo(f"sweep   {len(space.parameters)} parameters, {options.objective}: {path}")
+    echo(f"next    run `wandb sweep {path}`, then on each machine the `wandb agent` command that it prints")
 
 
 def _key(word: str) -> str:
@@ -88,71 +93,88 @@ def _key(word: str) -> str:
 
 
 def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
-    """Of words that say what runs are, one of which was composed and checked."""
-    if typed := next((word for word in words if _key(word) in NO_PART_OF_A_RUN), None):
-        raise InputError(f"{typed}: is no part of a run, and W&B's agents start the runs of this sweep")
+    """Return the search space of the overrides, after composing and checking example runs."""
+    if typed := next((word for word in words if _key(word) in NOT_OF_A_RUN), None):
+        raise InputError(typed, "does not apply to runs that W&B's agents start", hint="Remove it")
     if conditions:
-        raise InputError(f"hydra.sweeper.conditions: W&B's sweeps know no conditions, found {list(conditions)}")
+        raise InputError("hydra.sweeper.conditions", "W&B does not support conditions", found=list(conditions))
     try:
         from unbraid.sweeps.search.space import Space
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
-        raise InputError("wandb_sweep reads spaces with the package optuna: pip install 'unbraid[optuna]'") from error
+        raise InputError("optuna", "the package is not installed", hint="Run pip install 'unbraid[optuna]'") from error
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     space = Space(parser.parse_overrides(list(words)), [], parser)
     for example in _examples(space):
         config = compose("train", [*_fixed(space), *example])
         check_experiment(config)
-        if not _tells_wandb(config):
-            raise InputError(f"logger: has no wandb, which is how W&B hears of the objective; expected {TOLD} or the like")
+        if not _logs_to_wandb(config):
+            problem = "does not contain wandb, which sends the objective to W&B"
+            raise InputError("logger", problem, hint=f"Type {DEFAULT_LOGGER}")
     return space
 
 
 def _fixed(space: "Space") -> list[str]:
-    """What all runs have in common, W&B among those who are told unless something else was typed."""
+    """Return the overrides of all runs, with W&B as a logger unless the command line chooses loggers."""
     fixed = space.fixed_overrides()
-    return fixed if any(_key(word) == "logger" for word in fixed) else [TOLD, *fixed]
+    return fixed if any(_key(word) == "logger" for word in fixed) else [DEFAULT_LOGGER, *fixed]
 
 
-def _tells_wandb(config: DictConfig) -> bool:
-    return any(one is not None and one.get("_target_") == WANDB for one in (config.get("logger") or {}).values())
+def _logs_to_wandb(config: DictConfig) -> bool:
+    return any(logger and logger.get("_target_") == WANDB for logger in (config.get("logger") or {}).values())
 
 
 def _examples(space: "Space") -> Iterator[list[str]]:
-    """Of runs: each choice at least once, beside the first ones of the others."""
+    """Yield the overrides of example runs. Each choice occurs once, with the first choices of the other parameters."""
     first = space.example()
     yield first
-    for number, one in enumerate(space.parameters):
-        for choice in getattr(one.distribution, "choices", ())[1:]:
-            yield [*first[:number], f"{one.typed}={choice}", *first[number + 1 :]]
+    for number, searched in enumerate(space.parameters):
+        for choice in getattr(searched.distribution, "choices", ())[1:]:
+            yield [*first[:number], f"{searched.typed}={choice}", *first[number + 1 :]]
 
 
-def described(space: "Space", asked: Any) -> dict[str, Any]:
-    """As W&B wants it."""
+def described(space: "Space", options: Any) -> dict[str, Any]:
+    """Return the configuration of a W&B sweep.
+
+    Args:
+        space: search space.
+        options: config of the command, see `WandbSweepConfig`.
+
+    Returns:
+        The content of the yaml file.
+    """
     script = CONF.parent / "train.py"
-    # Where the package is installed there is no checkout with a train.py, and `unbraid train` is the same.
+    # An installed package has no train.py; `unbraid train` is the same program.
     program, start = (os.path.relpath(script), ["${interpreter}", "${program}"]) if script.is_file() else ("unbraid", INSTALLED)
-    own: dict[str, Any] = {"project": asked.project} | ({"entity": asked.entity} if asked.entity else {})
+    account: dict[str, Any] = {"project": options.project} | ({"entity": options.entity} if options.entity else {})
     return {
         "program": program,
-        "method": asked.method,
-        **own,
-        **({"run_cap": asked.trials} if asked.trials else {}),
-        "metric": {"name": asked.objective, "goal": asked.direction},
-        "parameters": {one.typed: parameter(one, asked.method) for one in space.parameters},
+        "method": options.method,
+        **account,
+        **({"run_cap": options.trials} if options.trials else {}),
+        "metric": {"name": options.objective, "goal": options.direction},
+        "parameters": {searched.typed: parameter(searched, options.method) for searched in space.parameters},
         "command": ["${env}", *start, *_fixed(space), "${args_no_hyphens}"],
     }
 
 
-def parameter(one: "Parameter", method: str) -> dict[str, Any]:
-    """A parameter in W&B's words; InputError where the method cannot list its values."""
-    distribution: Any = one.distribution
+def parameter(searched: "Parameter", method: str) -> dict[str, Any]:
+    """Return a parameter of the search space in W&B's format.
+
+    Args:
+        searched: parameter of the search space.
+        method: search method of W&B; `grid` needs a list of values and raises InputError if the values cannot be listed.
+
+    Returns:
+        The entry below `parameters`.
+    """
+    distribution: Any = searched.distribution
     if hasattr(distribution, "choices"):
         return {"values": [_number(value) for value in distribution.choices]}
     low, high, step, whole = distribution.low, distribution.high, distribution.step, isinstance(distribution.low, int)
     if method == "grid":
-        return {"values": one.values()}
+        return {"values": searched.values()}
     bounds: dict[str, Any] = {"min": low, "max": high}
     if distribution.log:
         return {"distribution": "q_log_uniform_values", **bounds, "q": step or 1} if whole else {
@@ -161,7 +183,7 @@ def parameter(one: "Parameter", method: str) -> dict[str, Any]:
     if whole and step == 1:
         return {"distribution": "int_uniform", **bounds}
     if step is not None:
-        return {"values": one.values()}  # W&B's own steps begin at 0
+        return {"values": searched.values()}  # steps of W&B start at 0
     return {"distribution": "uniform", **bounds}
 
 

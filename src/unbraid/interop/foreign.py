@@ -1,13 +1,13 @@
-"""Separators of other software: folders of the `openunmix` package, and state dicts whose names a file translates.
+"""Read separators of other software: folders of the `openunmix` package, and state dicts with a translation file.
 
-Such a file is yaml: which config describes the model, where the tensors are, and how their names are called here.
+A translation file is a yaml. It names the config of the model, the file of the tensors, and the name of each tensor in unbraid.
 
     config: config.yaml        # python train.py model=unet … --cfg job --resolve > config.yaml
     weights: theirs.pth        # or .safetensors; tensors by name
-    key: state_dict            # under which they lie in the file; leave it out where they lie there alone
-    names:                     # a * stands for what is between two dots
+    key: state_dict            # key of the tensors in the file; omit it if the file contains only the tensors
+    names:                     # their name: our name; a * matches the text between two dots
       encoder.*.conv.weight: nets.0.encoder.*.0.weight
-    unused: [step]             # theirs that the model has no use for
+    unused: [step]             # names of tensors that the model does not need
 """
 
 import re
@@ -31,42 +31,58 @@ from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.weights import limited_size
 
 OPENUNMIX = "separator.json"
-CHUNK_SECONDS = 6.0  # which its authors train with
-MOST_STARS = 2000  # in all names of a file
-MOST_STEPS = 10**9  # stars times letters of the names of tensors, which are compared in about 10 s
+CHUNK_SECONDS = 6.0  # chunk length in the training of the authors
+MOST_STARS = 2000  # largest number of * in a translation file
+MOST_STEPS = 10**9  # largest product of * and letters in tensor names; matching takes about 10 s at this limit
 
 
 def openunmix_separator(folder: Path) -> Masking:
-    """The separator of a folder as `openunmix.utils.load_separator` takes it, with that function's options.
+    """Load a separator from a folder of the openunmix package, with the defaults of `openunmix.utils.load_separator`.
+
+    Args:
+        folder: folder with `separator.json` and, for each target, `<target>.json` and `<target>.pth`.
+
+    Returns:
+        The separator, with a Wiener filter if it has several targets.
 
     Raises:
-        InputError: a file is missing or damaged, or the networks are not of one size.
+        InputError: a file is missing or damaged, or the networks have different sizes.
     """
     path = folder / OPENUNMIX
     try:
-        said = read_json(path)
-        rate, n_fft, hop, channels = (int(said[key]) for key in ("sample_rate", "nfft", "nhop", "nb_channels"))
+        options = read_json(path)
+        rate, n_fft, hop, channels = (int(options[key]) for key in ("sample_rate", "nfft", "nhop", "nb_channels"))
         stft = STFT(n_fft, hop, "reflection")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected JSON with the numbers sample_rate, nfft, nhop and nb_channels") from error
+        expected = "JSON with the numbers sample_rate, nfft, nhop and nb_channels"
+        raise InputError(path, "invalid content", expected=expected) from error
     targets = sorted(path.stem for path in folder.glob("*.json") if path.name != OPENUNMIX)
     if not targets:
-        raise InputError(f"{folder}: has no <target>.json, expected one for each target")
+        raise InputError(folder, "contains no targets", expected="a file <target>.json for each target")
     try:
-        options = options_of(read_weights(weights_file(folder, targets[0])))
+        net_options = options_of(read_weights(weights_file(folder, targets[0])))
     except NOT_ITS_STATE as error:
-        raise InputError(f"{folder}: {targets[0]} has no weights of an Open-Unmix network") from error
+        path = weights_file(folder, targets[0])
+        raise InputError(path, "contains no weights of an Open-Unmix network") from error
     phase = Wiener(1, False, False, 300) if len(targets) > 1 else MixturePhase()
-    net = partial(OpenUnmix, **options)  # type: ignore[arg-type]
+    net = partial(OpenUnmix, **net_options)  # type: ignore[arg-type]
     with limited_size(folder, sum(weights_file(folder, target).stat().st_size for target in targets)):
         separator = Masking(net, stft, targets, rate, channels, CHUNK_SECONDS, phase, "none")
-    load_published(separator, str(folder.absolute()))  # no published name, whatever the folder's is
+    load_published(separator, str(folder.absolute()))  # absolute, so that it is not read as the name of published weights
     return separator
 
 
 @dataclass
 class Translation:
-    """See the head of this file."""
+    """Store a translation file, see the docstring of this module.
+
+    Args:
+        config: config file of the model, in the same folder.
+        weights: file of the tensors, in the same folder.
+        names: names of tensors in unbraid by their names in the file.
+        key: key of the tensors in the file; None: the file contains only the tensors.
+        unused: names of tensors that the model does not need.
+    """
 
     config: str
     weights: str
@@ -76,33 +92,49 @@ class Translation:
 
 
 def read_translation(path: Path) -> Translation:
-    """InputError where the file is none, names files outside its folder, or has something left to look up."""
+    """Read a translation file.
+
+    Args:
+        path: yaml file.
+
+    Returns:
+        Content of the file.
+
+    Raises:
+        InputError: the file cannot be read, has invalid keys or interpolations, or names files outside its folder.
+    """
     config = read_config(path)
     try:
         check(config, Translation, ())
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    said: Any = OmegaConf.to_container(config)
-    found = Translation(**said)
-    for name in (found.config, found.weights):
+        raise InputError(path, str(error)) from error
+    content: Any = OmegaConf.to_container(config)
+    translation = Translation(**content)
+    for name in (translation.config, translation.weights):
         if not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
-            raise InputError(f"{path}: {name} lies elsewhere, expected a file in the same folder")
-    return found
+            raise InputError(path, "names a file outside its folder", found=name)
+    return translation
 
 
 def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor]:
-    """Read the tensors of a file under the names that a translation gives them.
+    """Read the tensors of a translation, with their names in unbraid.
+
+    Args:
+        path: translation file.
+        translation: content of this file.
+
+    Returns:
+        Tensors by their names in unbraid.
 
     Raises:
-        InputError: the tensors cannot be read, one of them has no translation, or two have the same.
+        InputError: the tensors cannot be read, a tensor has no translation, or two tensors have the same translation.
     """
     given: Any = read_weights(path.parent / translation.weights)
-    if translation.key is not None:
-        if not isinstance(given.get(translation.key), Mapping):
-            raise InputError(
-                f"{path}: {translation.weights} has no {translation.key}; {unknown(translation.key, map(str, given))}"
-            )
-        given = given[translation.key]
+    if (key := translation.key) is not None:
+        if not isinstance(given.get(key), Mapping):
+            problem = f"{translation.weights} does not contain this key"
+            raise InputError(f"{path}: key", problem, found=key, hint=unknown(key, map(str, given)))
+        given = given[key]
     stars = sum(name.count("*") for name in (*translation.names, *translation.unused))
     most = min(MOST_STARS, MOST_STEPS // max(sum(len(str(name)) for name in given), 1))
     if stars > most:
@@ -118,18 +150,18 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
         if name in translation.unused or any(pattern.fullmatch(str(name)) for pattern in unused):
             continue
         if not isinstance(tensor, Tensor):
-            raise InputError(f"{path}: {name} is no tensor; put it below unused")
-        called = translation.names.get(name) or _called(name, names)
-        if called is None:
-            raise InputError(f"{path}: there is no name for {name}; add it to names, or to unused")
-        if called in state:
-            raise InputError(f"{path}: {name} would be {called}, which another tensor is already")
-        state[called] = tensor
+            raise InputError(f"{path}: {name}", "is not a tensor", hint="Add it to unused")
+        our_name = translation.names.get(name) or _translate(name, names)
+        if our_name is None:
+            raise InputError(f"{path}: {name}", "this tensor has no name in unbraid", hint="Add it to names or to unused")
+        if our_name in state:
+            raise InputError(f"{path}: {name}", "two tensors have the same name in unbraid", found=our_name)
+        state[our_name] = tensor
     return state
 
 
-def _called(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | None:
-    """Return a name in the words of the model, by the first pattern that fits; None if none does."""
+def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | None:
+    """Return a tensor's name in unbraid, by the first pattern that matches; None without a match."""
     for pattern, ours in patterns:
         if match := pattern.fullmatch(name):
             parts = iter(match.groups())
@@ -138,12 +170,12 @@ def _called(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | Non
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Compile a name in which each * stands for letters between two dots; matching takes no longer than the name is long."""
+    """Compile a name in which each * matches text between two dots. The matching time is linear in the length of a name."""
     return re.compile(r"\.".join(_part(part) for part in name.split(".")))
 
 
 def _part(part: str) -> str:
-    """Each * but the last takes as little as it can, and nothing is tried again."""
+    """Return the regular expression of one part. Every * but the last is lazy and does not backtrack."""
     first, *pieces = [re.escape(piece) for piece in part.split("*")]
     if not pieces:
         return first

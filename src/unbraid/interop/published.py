@@ -1,12 +1,14 @@
-"""Weights that others have trained: published ones, fetched once into torch's own cache, and folders of such files.
+"""Load published weights of other authors into a separator. Downloads are stored in the cache of `torch.hub`.
 
-Those of Open-Unmix (Stöter et al., JOSS 2019), a file for each target: `umx` was trained on MUSDB18, `umxhq` on MUSDB18-HQ,
-`umxl` on more that is not public, and it is for non-commercial use only.
+Open-Unmix (Stöter et al., JOSS 2019) has a file for each target. `umx` was trained on MUSDB18, `umxhq` on MUSDB18-HQ.
+`umxl` was trained on more data, which is not public, and is for non-commercial use only. `hdemucs_high_musdb` is the Hybrid
+Demucs of torchaudio.
 """
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +24,41 @@ from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.torch_files import read_torch_file
 
 RECORDS = "https://zenodo.org/records/{}/files/{}"
-# The end of a name is the beginning of the file's SHA-256.
+# A name ends with the first digits of the file's SHA-256.
 PUBLISHED = {
     "umx": (3370486, ("bass-646024d3", "drums-5a48008b", "other-f8e132cc", "vocals-c8df74a5")),
     "umxhq": (3370489, ("bass-8d85a5bd", "drums-9619578f", "other-b52fbbf7", "vocals-b62c91ce")),
     "umxl": (5069601, ("bass-2ca1ce51", "drums-69e0ebd4", "other-c8c5b3e6", "vocals-bccbd9aa")),
 }
-RATE = 44100  # Hz, of all that is published
-# torchaudio's, trained on MUSDB18-HQ; one network for all sources, in this order.
+RATE = 44100  # sample rate of all published weights, in Hz
+# Weights of torchaudio, trained on MUSDB18-HQ. One network estimates all sources, in this order.
 HDEMUCS, HDEMUCS_SOURCES = "hdemucs_high_musdb", ("drums", "bass", "other", "vocals")
 HDEMUCS_FILE = "models/hdemucs_high_musdbhq_only.pt"
-# What a torch file that is none, or not whole, or holds more than tensors, ends in.
+# Errors of torch for files that are damaged, truncated, or contain more than tensors.
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError)
 SAFETENSORS = ".safetensors"
-NO_WEIGHTS = "is damaged or no file of weights"
+NO_WEIGHTS = "is damaged or not a file of weights"
 
 
 def load_published(separator: Separator, init: str) -> None:
-    """Weights into the networks of a separator, target by target.
+    """Load published weights into the networks of a separator.
 
     Args:
-        separator: of Open-Unmix networks, or of Hybrid Demucs.
-        init: one of `PUBLISHED`, or a folder with `<target>.pth` or `<target>-<hash>.pth`; for Hybrid Demucs
+        separator: separator with Open-Unmix networks or with Hybrid Demucs.
+        init: for Open-Unmix a name in `PUBLISHED`, or a folder with `<target>.pth` or `<target>-<hash>.pth`; for Hybrid Demucs
             `hdemucs_high_musdb`.
 
     Raises:
-        InputError: there are none for this model or for a target, the file cannot be fetched or read, or its shapes or the
-            sample rate differ.
+        InputError: the weights are of another model, have no such target or another sample rate, cannot be downloaded or read,
+            or have other shapes.
     """
     if init == HDEMUCS:
         _load_hdemucs(separator)
         return
     nets = [net for net in separator.modules() if isinstance(net, OpenUnmix)]
     if len(nets) != len(separator.targets):
-        raise InputError(f"init={init}: is of Open-Unmix; choose model=open_unmix, or set init=null")
+        problem = "these weights are of Open-Unmix, and the model is not"
+        raise InputError(f"init={init}", problem, hint="Choose model=open_unmix, or set init=null")
     folder = Path(init).expanduser()
     for target, net in zip(separator.targets, nets, strict=True):
         if init in PUBLISHED:
@@ -65,56 +68,71 @@ def load_published(separator: Separator, init: str) -> None:
             state = read_weights(weights_file(folder, target))
             _check_rate(separator, _rate_of(folder, state), init)
         else:
-            raise InputError(f"init={init}: is no folder and no published model; {unknown(init, [*PUBLISHED, HDEMUCS])}")
+            hint = unknown(init, [*PUBLISHED, HDEMUCS])
+            raise InputError(f"init={init}", "is not a folder and not a published model", hint=hint)
         _fill(net, state, f"init={init}: {target}")
 
 
 def _check_rate(separator: Separator, rate: int | None, init: str) -> None:
-    """The same bins are other frequencies at another rate."""
-    own = separator.sample_rate
-    if rate not in (None, own):
-        raise InputError(f"init={init}: is of {rate} Hz, found a separator of {own}; set model.separator.sample_rate={rate}")
+    """Check the sample rate, because the same bins are other frequencies at another rate."""
+    if rate not in (None, separator.sample_rate):
+        hint = f"Set model.separator.sample_rate={rate}"
+        found = f"{separator.sample_rate} Hz"
+        raise InputError(f"init={init}", "the separator has another sample rate", found=found, expected=f"{rate} Hz", hint=hint)
 
 
 def _load_hdemucs(separator: Separator) -> None:
-    """Through torchaudio's pipeline; the last layers keep the rows of the targets alone, in their order."""
-    found = next((module for module in separator.modules() if isinstance(module, HDemucs)), None)
-    if found is None:
-        raise InputError(f"init={HDEMUCS}: is of Hybrid Demucs; choose model=hdemucs, or set init=null")
+    """Load torchaudio's weights. Of the last layers only the rows of the separator's targets are used, in their order."""
+    demucs = next((module for module in separator.modules() if isinstance(module, HDemucs)), None)
+    if demucs is None:
+        problem = "these weights are of Hybrid Demucs, and the model is not"
+        raise InputError(f"init={HDEMUCS}", problem, hint="Choose model=hdemucs, or set init=null")
     for target in separator.targets:
-        if target not in HDEMUCS_SOURCES:
-            raise InputError(f"init={HDEMUCS}: has no weights of '{target}'; it has {', '.join(HDEMUCS_SOURCES)}")
+        _check_target(HDEMUCS, target, HDEMUCS_SOURCES)
     _check_rate(separator, RATE, HDEMUCS)
-    place, url = (
-        Path(torch.hub.get_dir()) / "torchaudio" / HDEMUCS_FILE,
-        f"https://download.pytorch.org/torchaudio/{HDEMUCS_FILE}",
-    )
-    try:
-        state = torchaudio.pipelines.HDEMUCS_HIGH_MUSDB.get_model().state_dict()
-    except OSError as error:
-        reason = getattr(error, "reason", None) or error
-        raise InputError(
-            f"init={HDEMUCS}: {place.name} cannot be fetched ({reason}); get it from {url} and put it into {place.parent}"
-        ) from error
-    except UNREADABLE as error:
-        raise InputError(f"{place}: is damaged; remove it, and it is fetched again from {url}") from error
+    state = _hdemucs_state()
     numbers = torch.tensor([HDEMUCS_SOURCES.index(target) for target in separator.targets])
-    own = found.net.state_dict()
-    for name in own | state:
-        given, expected = state.get(name), own.get(name)
+    current = demucs.net.state_dict()
+    for name in current | state:
+        given, expected = state.get(name), current.get(name)
         if given is not None and name in _last_layers(state):
             axis = 1 if name.endswith("weight") else 0  # transposed convolutions have their outputs second
             given = given.unflatten(axis, (len(HDEMUCS_SOURCES), -1)).index_select(axis, numbers).flatten(axis, axis + 1)
         if _shape(given) != _shape(expected):
-            shapes = f"{name} is {_shape(given)}, expected {_shape(expected)}"
-            raise InputError(f"init={HDEMUCS}: {shapes}; the weights have the sizes of conf/model/hdemucs.yaml")
+            hint = "Use the network options of conf/model/hdemucs.yaml"
+            raise InputError(f"init={HDEMUCS}: {name}", found=_shape(given), expected=_shape(expected), hint=hint)
         assert given is not None
         state[name] = given
-    found.net.load_state_dict(state)
+    demucs.net.load_state_dict(state)
+
+
+def _hdemucs_state() -> dict[str, Tensor]:
+    path = Path(torch.hub.get_dir()) / "torchaudio" / HDEMUCS_FILE
+    with _downloading(f"init={HDEMUCS}", path, f"https://download.pytorch.org/torchaudio/{HDEMUCS_FILE}"):
+        state: dict[str, Tensor] = torchaudio.pipelines.HDEMUCS_HIGH_MUSDB.get_model().state_dict()
+    return state
+
+
+@contextmanager
+def _downloading(where: str, path: Path, url: str) -> Iterator[None]:
+    """Raise InputError with the URL and the path in the cache if the block cannot download or read the file."""
+    try:
+        yield
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error
+        hint = f"Download {url} into {path.parent}"
+        raise InputError(where, f"{path.name} cannot be downloaded ({reason})", hint=hint) from error
+    except UNREADABLE as error:
+        raise InputError(path, "is damaged", hint=f"Remove it, and it is downloaded again from {url}") from error
+
+
+def _check_target(init: str, target: str, known: Iterable[str]) -> None:
+    if target not in known:
+        raise InputError(f"init={init}", "has no weights of this target", found=target, expected=f"one of {', '.join(known)}")
 
 
 def _last_layers(state: Mapping[str, Tensor]) -> set[str]:
-    """The names of what makes the sources: the last transposed convolution of either decoder."""
+    """Return the names of the last transposed convolution's tensors in both decoders, whose outputs are the sources."""
     names: set[str] = set()
     for decoder in ("freq_decoder", "time_decoder"):
         last = max(int(name.split(".")[1]) for name in state if name.startswith(decoder))
@@ -125,33 +143,47 @@ def _last_layers(state: Mapping[str, Tensor]) -> set[str]:
 def _fetched(name: str, target: str) -> Mapping[str, Tensor]:
     record, stems = PUBLISHED[name]
     files = {stem.partition("-")[0]: f"{stem}.pth" for stem in stems}
-    if target not in files:
-        raise InputError(f"init={name}: has no weights of '{target}'; it has {', '.join(files)}")
-    url, cache = RECORDS.format(record, files[target]), Path(torch.hub.get_dir()) / "checkpoints"
-    try:
+    _check_target(name, target, files)
+    url, path = RECORDS.format(record, files[target]), Path(torch.hub.get_dir()) / "checkpoints" / files[target]
+    with _downloading(f"init={name}", path, url):
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, check_hash=True)
-    except OSError as error:
-        reason = getattr(error, "reason", None) or error
-        raise InputError(
-            f"init={name}: {files[target]} cannot be fetched ({reason}); get it from {url} and put it into {cache}"
-        ) from error
-    except UNREADABLE as error:
-        raise InputError(f"{cache / files[target]}: is damaged; remove it, and it is fetched again from {url}") from error
 
 
 def weights_file(folder: Path, target: str) -> Path:
-    """`<target>.pth` or `<target>-<hash>.pth`; InputError where neither is there."""
+    """Return the weights file of a target, `<target>.pth` or `<target>-<hash>.pth`.
+
+    Args:
+        folder: folder of the files.
+        target: name of the target.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        InputError: neither file exists.
+    """
     if (exact := folder / f"{target}.pth").is_file():
         return exact
     names = {path: re.fullmatch(r"(.+?)(-[0-9a-f]{8,})?", path.stem) for path in sorted(folder.glob("*.pth"))}
     targets = {match[1]: path for path, match in names.items() if match}
     if target not in targets:
-        raise InputError(f"init={folder}: has no {target}.pth; it has weights of {', '.join(targets) or 'nothing'}")
+        hint = f"The folder has weights of: {', '.join(targets)}" if targets else ""
+        raise InputError(folder / f"{target}.pth", "no such file of weights", hint=hint)
     return targets[target]
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """Tensors by name, of a torch or a safetensors file; nothing else in it is read. InputError where it is none."""
+    """Read the tensors of a torch or safetensors file by name. Other Python objects are never loaded.
+
+    Args:
+        path: file; the suffix `.safetensors` selects that format.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        InputError: the file is missing, damaged, or contains no tensors by name.
+    """
     if path.suffix == SAFETENSORS:
         return read_safetensors(path)
     state = read_torch_file(path, NO_WEIGHTS)
@@ -163,7 +195,17 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 def read_safetensors(path: Path) -> Mapping[str, Tensor]:
-    """InputError where the file is damaged, or the package is not installed."""
+    """Read the tensors of a safetensors file by name.
+
+    Args:
+        path: file.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        InputError: the file is missing or damaged, or the package safetensors is not installed.
+    """
     torch_files, error_type = safetensors()
     if not path.is_file():
         raise InputError(path, NO_WEIGHTS, found="not a regular file" if path.exists() else "no file")
@@ -174,50 +216,57 @@ def read_safetensors(path: Path) -> Mapping[str, Tensor]:
 
 
 def safetensors() -> tuple[Any, type[Exception]]:
-    """The package's functions for torch, and its error; InputError where it is not installed."""
+    """Import the package safetensors.
+
+    Returns:
+        Its module for torch, and the class of its errors.
+
+    Raises:
+        InputError: the package is not installed.
+    """
     try:
         import safetensors.torch
     except ModuleNotFoundError as error:
-        raise InputError("safetensors: the package is not installed: pip install 'unbraid[publish]'") from error
+        raise InputError("safetensors", "the package is not installed", hint="Run pip install 'unbraid[publish]'") from error
     return safetensors.torch, safetensors.SafetensorError
 
 
 def _rate_of(folder: Path, state: Mapping[str, Tensor]) -> int | None:
-    """In Hz, from `separator.json` beside the weights or, in old files, among them; None where neither says it."""
+    """Return the sample rate in Hz from `separator.json`, or from the weights in old files; None if neither contains it."""
     if not (path := folder / "separator.json").is_file():
         rate = state.get("sample_rate")
         return int(rate) if isinstance(rate, Tensor) and rate.numel() == 1 else None
     try:
         return int(read_json(path)["sample_rate"])
     except (ValueError, KeyError, TypeError) as error:  # also InputError
-        raise InputError(f"{path}: expected JSON with a number as sample_rate") from error
+        raise InputError(path, "invalid content", expected="JSON with the number sample_rate") from error
 
 
 def _fill(net: OpenUnmix, state: Mapping[str, Tensor], where: str) -> None:
-    """Old files hold transforms and rates beside the network's own tensors, which are left aside."""
-    own = net.state_dict()
-    parts = {name.partition(".")[0] for name in own}
+    """Load the tensors of the network. Old files also contain transforms and sample rates, which are ignored."""
+    current = net.state_dict()
+    parts = {name.partition(".")[0] for name in current}
     given = {name: tensor for name, tensor in state.items() if name.partition(".")[0] in parts and isinstance(tensor, Tensor)}
-    for name in own | given:
-        found, expected = (_shape(tensors.get(name)) for tensors in (given, own))
+    for name in current | given:
+        found, expected = (_shape(tensors.get(name)) for tensors in (given, current))
         if found != expected:
-            raise InputError(f"{where}: {name} is {found}, expected {expected}; {_advice(given, net)}")
+            raise InputError(f"{where}: {name}", found=found, expected=expected, hint=_hint(given, net))
     net.load_state_dict(given)
 
 
 def _shape(tensor: Tensor | None) -> str:
-    return "not there" if tensor is None else str(list(tensor.shape))
+    return "no tensor" if tensor is None else str(list(tensor.shape))
 
 
-def _advice(given: Mapping[str, Tensor], net: nn.Module) -> str:
-    """The keys under which the model would be that of the weights."""
+def _hint(given: Mapping[str, Tensor], net: nn.Module) -> str:
+    """Return which keys give the model the size of the weights."""
     try:
-        wanted = options_of(given)
+        options = options_of(given)
     except NOT_ITS_STATE:
-        return "these are not the weights of an Open-Unmix network"
-    own = options_of(net.state_dict())
-    places = {"audio_channels": "model.separator.channels"}
-    keys = [(places.get(k, f"model.separator.net.{k}"), value) for k, value in wanted.items() if value != own[k]]
+        return "These are not weights of an Open-Unmix network"
+    current = options_of(net.state_dict())
+    special = {"audio_channels": "model.separator.channels"}
+    keys = [(special.get(k, f"model.separator.net.{k}"), value) for k, value in options.items() if value != current[k]]
     if not keys:
-        return "the file is not whole"
-    return "set " + " ".join(f"{key}={str(value).lower()}" for key, value in keys)
+        return "The file is incomplete"
+    return "Set " + " ".join(f"{key}={str(value).lower()}" for key, value in keys)

@@ -1,0 +1,121 @@
+"""Help texts of the scripts, read from the comments of the yaml files in `conf/`.
+
+The first comment line of a yaml is the sentence about its command. The comment lines after it that begin with `python` are
+examples. The comment behind a key is its meaning, and the value is its default.
+"""
+
+import re
+import textwrap
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+# The settings of train.py that most people change. A name without a dot is a config group, a key or both.
+MAIN_SETTINGS = {
+    "model": "network, loss and separator",
+    "data": "data set",
+    "data.root": "folder of the data set; data=demo needs no folder",
+    "targets": "sources to separate, such as all or [vocals,drums]",
+    "trainer.max_epochs": "largest number of epochs",
+    "trainer.accelerator": "auto, cpu or gpu; trainer=ddp trains on all GPUs of the machine",
+    "data.batch_size": "number of chunks in a training step",
+    "data.num_workers": "number of processes that load data",
+    "optim.optimizer.lr": "learning rate",
+    "logger": "csv, tensorboard or wandb; several as [csv,wandb]",
+    "protocol": "scoring protocol of the test tracks",
+    "seed": "random seed of weights, data order and dropout",
+    "hydra.run.dir": "run folder",
+}
+BASES = frozenset({"base"})  # folders of yaml files that only other yaml files use
+KEY = re.compile(r"( *)(\w+):(?: (.*?))?(?: +# (.*))?")
+INDENT, WIDTH = 22, 120
+
+
+def help_text(config_name: str, conf: Path, program: str) -> str:
+    """Return the help text of a script.
+
+    Args:
+        config_name: name of the yaml directly below `conf` that the script composes.
+        conf: folder of the configs.
+        program: name of the running program; examples of `unbraid VERB` are printed without the paths of scripts.
+
+    Returns:
+        Several lines of text.
+    """
+    path = conf / f"{config_name}.yaml"
+    parts = [summary(path), "Usage: KEY=VALUE …   (a value with spaces or brackets needs quotes)"]
+    if config_name == "train":
+        parts += [_section("Settings", _main_settings(conf)), _section("Config groups", groups(conf))]
+    else:
+        parts.append(_section("Keys and defaults", _keys(path)))
+        if "train" in [str(entry) for entry in OmegaConf.load(path).get("defaults", [])]:
+            parts.append("Settings and config groups of training are accepted too, see: python train.py --help")
+    parts.append("\n".join(["Examples", *(f"  {example}" for example in examples(path))]))
+    parts.append("--cfg job prints the composed config and does not run it. --hydra-help lists the options of Hydra.")
+    text = "\n\n".join(parts)
+    return re.sub(r"python (?:scripts/)?(\w+)\.py", r"unbraid \1", text) if program.startswith("unbraid ") else text
+
+
+def summary(path: Path) -> str:
+    """Return the sentence of a yaml's first comment line."""
+    with path.open() as file:
+        return file.readline().removeprefix("# ").strip()
+
+
+def examples(path: Path) -> list[str]:
+    """Return the example commands of a yaml's comment lines."""
+    return re.findall(r"^# (python .*)$", path.read_text(), re.MULTILINE)
+
+
+def groups(conf: Path) -> dict[str, str]:
+    """Return the choices of each config group that a command line can set.
+
+    Args:
+        conf: folder of the configs.
+
+    Returns:
+        The choices, separated by commas, by the name of the group.
+    """
+    folders = sorted(path for path in conf.iterdir() if path.is_dir() and path.name not in BASES)
+    return {folder.name: ", ".join(sorted(path.stem for path in folder.glob("*.yaml"))) for folder in folders}
+
+
+def _main_settings(conf: Path) -> dict[str, str]:
+    with hydra.initialize_config_dir(str(conf), version_base="1.3"):
+        config = hydra.compose("train", return_hydra_config=True)
+    return {key: f"{meaning} ({_default(config, key)})" for key, meaning in MAIN_SETTINGS.items()}
+
+
+def _default(config: DictConfig, key: str) -> str:
+    choices = config.hydra.runtime.choices
+    if key in choices:
+        return str(choices[key])
+    if key.startswith("hydra."):
+        return "outputs/DATE/TIME-NAME"
+    if OmegaConf.is_missing(OmegaConf.select(config, key.rpartition(".")[0]), key.rpartition(".")[2]):
+        return "required"
+    value = OmegaConf.select(config, key)
+    return ", ".join(map(str, value)) if OmegaConf.is_dict(value) else str(value)
+
+
+def _keys(path: Path) -> dict[str, str]:
+    """Return meaning and default of each key of a yaml that has a comment, up to its `hydra:` block."""
+    keys: dict[str, str] = {}
+    parent = ""
+    for line in path.read_text().partition("\nhydra:")[0].splitlines():
+        if (match := KEY.fullmatch(line)) is None:
+            continue
+        indent, name, default, meaning = match.groups()
+        parent = parent if indent else name
+        if meaning:
+            keys[f"{parent}.{name}" if indent else name] = f"{meaning} ({default})"
+    return keys
+
+
+def _section(title: str, rows: dict[str, str]) -> str:
+    lines = [
+        textwrap.fill(text, WIDTH, initial_indent=f"  {key:<{INDENT}} ", subsequent_indent=" " * (INDENT + 3))
+        for key, text in rows.items()
+    ]
+    return "\n".join([title, *lines])

@@ -1,0 +1,53 @@
+"""Check single keys of a command's config."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from unbraid.runs.errors import InputError
+
+
+def require(config: DictConfig, **placeholders: str) -> None:
+    """Check that keys without a default are given.
+
+    Args:
+        config: config of the command.
+        **placeholders: name of each required key, with the kind of its value such as `FOLDER`.
+
+    Raises:
+        InputError: a required key is None.
+    """
+    for key, placeholder in placeholders.items():
+        if config[key] is None:
+            raise InputError(key, "has no default and must be given", hint=f"Type {key}={placeholder}")
+
+
+def check_new(key: str, path: Path) -> None:
+    """Check that an output path does not exist yet.
+
+    Args:
+        key: key of the command line that names the path.
+        path: file or folder that the command will create.
+
+    Raises:
+        InputError: the path exists.
+    """
+    if path.exists():
+        raise InputError(f"{key}={path}", "already exists", hint="Choose another path or remove it")
+
+
+def check_range(config: DictConfig, key: str, low: float, high: float) -> None:
+    """Check that a number is in a closed interval.
+
+    Args:
+        config: config of the command.
+        key: key of the number.
+        low: smallest allowed value.
+        high: largest allowed value.
+
+    Raises:
+        InputError: the number is outside the interval.
+    """
+    if not low <= config[key] <= high:
+        expected = f"at least {low}" if high == float("inf") else f"a number in [{low}, {high}]"
+        raise InputError(key, found=config[key], expected=expected)
