@@ -2,7 +2,7 @@
 
     python scripts/bench/separate.py [seconds=30] [rounds=1] [clip=5] [models=all] [minutes=1,3] [memory=unet]
 
-The results in docs/speed.md are from `seconds=180 rounds=3 clip=20 minutes=6,60 memory=unet,open_unmix`. Results:
+The results in docs/explanation/speed.md are from `seconds=180 rounds=3 clip=20 minutes=6,60 memory=unet,open_unmix`. Results:
 
 - `vs_openunmix`: time of the package's own `Separator` divided by the time of `unbraid.load(…).separate`. Both separate a song
   of `seconds` into four targets, with the same weights, alternately in one process. Times are medians of `rounds`.

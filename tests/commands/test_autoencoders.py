@@ -216,7 +216,7 @@ def test_a_run_of_one_step_can_be_used(cli, tmp_path):
 
 
 def test_planted_anomalies_are_found_in_the_demo_songs(cli):
-    """PCA fits at once, so that this is quick; docs/autoencoders.md has the figures of a network."""
+    """PCA fits at once, so that this is quick; docs/tutorials/autoencoders.md has the figures of a network."""
     words = ["model=pca", "model.net.code=32", "targets=mixture", "evaluation.clips=0"]
     assert cli(*words, "trainer.accelerator=cpu", "hydra.run.dir=run")[0] == 0
     words = ["run=run", "split=test", "inject=[clicks,dropout,hum,wrong_instrument]"]

@@ -104,7 +104,7 @@ def test_autoencoders_refuse_published_scores():
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe_doc_has_the_published_scores(recipe):
-    card = (PROJECT / f"docs/recipes/{recipe}.md").read_text()
+    card = (PROJECT / f"docs/reference/recipes/{recipe}.md").read_text()
     experiment = OmegaConf.to_container(OmegaConf.load(PROJECT / f"conf/experiment/{recipe}.yaml"))
     table = card.partition("## The published figures")[2].partition("##")[0].splitlines()
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table if line.startswith("|")]
@@ -117,15 +117,15 @@ def test_recipe_doc_has_the_published_scores(recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe_doc_starts_with_its_command(recipe):
-    first = (PROJECT / f"docs/recipes/{recipe}.md").read_text().splitlines()[0]
+    first = (PROJECT / f"docs/reference/recipes/{recipe}.md").read_text().splitlines()[0]
     assert re.fullmatch(rf"    python train\.py experiment={recipe} data\.root=R", first)
-    assert f"[{recipe}]({recipe}.md)" in (PROJECT / "docs/recipes/README.md").read_text()
+    assert f"[{recipe}]({recipe}.md)" in (PROJECT / "docs/reference/recipes/index.md").read_text()
 
 
 @pytest.mark.parametrize("recipe", ["umx_musdb18", "umxhq_musdb18hq"])
 def test_recipe_doc_command_for_one_target(recipe):
     """Run the Wiener filter with the documented options for one target, which needs the residual."""
-    (words,) = re.findall(r"`(targets=[^`]*)` trains one", (PROJECT / f"docs/recipes/{recipe}.md").read_text())
+    (words,) = re.findall(r"`(targets=[^`]*)` trains one", (PROJECT / f"docs/reference/recipes/{recipe}.md").read_text())
     config = compose(f"experiment={recipe}", *words.split())
     check_experiment(config)
     spectra = torch.ones(1, len(config.targets), 2, 2049, 4, dtype=torch.complex64)
@@ -136,14 +136,14 @@ def test_recipe_doc_command_for_one_target(recipe):
 @pytest.mark.parametrize("recipe", ["umx_musdb18", "umxhq_musdb18hq"])
 def test_recipe_doc_states_the_chunk_length(recipe):
     config = compose(f"experiment={recipe}")
-    card = (PROJECT / f"docs/recipes/{recipe}.md").read_text()
+    card = (PROJECT / f"docs/reference/recipes/{recipe}.md").read_text()
     ((seconds, share),) = re.findall(r"in chunks of (\S+) s, .* overlap by (\S+) %", card)
     assert (float(seconds), float(share)) == (config.model.separator.chunk_seconds, 100 * USUAL)
 
 
 def test_recipe_index_command_for_other_data():
     """Remove the layout keys of a recipe with the documented option, and check it with other data."""
-    index = (PROJECT / "docs/recipes/README.md").read_text()
+    index = (PROJECT / "docs/reference/recipes/index.md").read_text()
     (without,) = re.findall(r"`'(~data[^`]*)'`", index)
     for recipe in RECIPES:
         sets_a_layout = "layout" in OmegaConf.load(PROJECT / f"conf/experiment/{recipe}.yaml").get("data", {})

@@ -25,7 +25,7 @@ from unbraid.runs.records import own_choices, redact_paths, strip_launch_keys
 from unbraid.runs.scores import read_scores
 from unbraid.runs.text import echo, markdown, one_line
 
-# Licences of the data sets, by the name of their config. See docs/data.md.
+# Licences of the data sets, by the name of their config. See docs/reference/data_sets.md.
 LICENCES = {
     "demo": "Songs that unbraid renders itself, without rights of third parties.",
     "musdb": "MUSDB18, for academic use; the licence differs from song to song, see https://sigsep.github.io/datasets/musdb.html.",

@@ -135,5 +135,5 @@ def smallest_difference(deviations: Deviations, seeds: int, tracks: int) -> floa
     return float(brentq(lambda difference: power(difference, deviations, seeds, tracks) - POWER, 0, largest))
 
 
-# NSDR of vocals of three networks with three seeds each, after 48 steps, on three demo songs (docs/report.md).
+# NSDR of vocals of three networks with three seeds each, after 48 steps, on three demo songs (docs/reference/report.md).
 DEMO = Deviations(tracks=0.61, seeds=0.78, rest=0.34)
