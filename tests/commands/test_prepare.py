@@ -1,4 +1,4 @@
-"""Preparing a data set: the store is filled, its health is said, and nothing else is left behind."""
+"""scripts/prepare.py fills the store, reports problems of the data, and writes no other files."""
 
 import contextlib
 import json
@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.commands.conftest import has_names
 from tests.conftest import PROJECT, RATE, files_below, hear_ctrl_c, write_song
 from tests.data import twins
 
-DOOR = "scripts/prepare.py"
+SCRIPT = "scripts/prepare.py"
 
 
 @pytest.fixture
 def prepare(cli, tmp_path):
-    return partial(cli, f"data.cache_dir={tmp_path / 'cache'}", script=DOOR)
+    return partial(cli, f"data.cache_dir={tmp_path / 'cache'}", script=SCRIPT)
 
 
 def report(tmp_path):
@@ -30,7 +31,7 @@ def report(tmp_path):
     return json.loads(path.read_text())
 
 
-def test_the_store_is_filled_and_the_report_is_on_screen_and_in_the_cache(prepare, songs, tmp_path):
+def test_the_store_is_filled_and_reported(prepare, songs, tmp_path):
     status, out, err = prepare("data=musdb", f"data.root={songs}")
     assert status == 0 and "decoding 4 tracks" in err
     for words in ("song 0", "train     2 tracks", "22.1 kHz", "store  ", f"report  {tmp_path}/cache/health/musdb-"):
@@ -41,7 +42,7 @@ def test_the_store_is_filled_and_the_report_is_on_screen_and_in_the_cache(prepar
     assert files_below(tmp_path / "work") == []
 
 
-def test_training_finds_what_was_prepared(prepare, cli, songs, tmp_path):
+def test_training_uses_the_prepared_store(prepare, cli, songs, tmp_path):
     prepare("data=musdb", f"data.root={songs}")
     _, _, err = prepare("data=musdb", f"data.root={songs}")
     assert "decoding" not in err
@@ -50,19 +51,19 @@ def test_training_finds_what_was_prepared(prepare, cli, songs, tmp_path):
     assert status == 0 and "decoding" not in err
 
 
-def test_another_model_fills_at_its_own_rate(prepare, songs, tmp_path):
+def test_another_model_uses_another_rate(prepare, songs, tmp_path):
     prepare("data=musdb", f"data.root={songs}")
     prepare("data=musdb", f"data.root={songs}", "model.separator.sample_rate=16000", "model.separator.chunk_seconds=8")
     assert len(list((tmp_path / "cache/store").glob("*/samples.i16"))) == 8
 
 
-def test_what_is_stale_is_said_and_dropped_when_asked(prepare, own_songs):
+def test_stale_entries_are_counted_and_deleted(prepare, own_songs):
     prepare("data=musdb", f"data.root={own_songs}")
     write_song(own_songs / "train/song 0", seed=9)
     _, out, _ = prepare("data=musdb", f"data.root={own_songs}")
-    assert "1 entries are stale: clean=true drops them" in out
+    assert "1 entries are stale" in out and "clean=true" in out
     status, out, _ = prepare("data=musdb", f"data.root={own_songs}", "clean=true")
-    assert status == 0 and out.startswith("dropped 0.2 MB of stale entries") and "stale: clean" not in out
+    assert status == 0 and out.startswith("deleted 0.2 MB") and "clean=true" not in out
 
 
 def test_warnings_are_listed(prepare, own_songs, tmp_path):
@@ -80,16 +81,16 @@ def test_warnings_are_listed(prepare, own_songs, tmp_path):
     assert {"residual", "silent source"} <= kinds
 
 
-def test_a_file_that_cannot_be_used_is_an_error_and_the_rest_is_prepared(prepare, own_songs, tmp_path):
+def test_a_damaged_file_is_named_and_others_are_prepared(prepare, own_songs, tmp_path):
     (own_songs / "train/song 0/bass.wav").write_text("not audio")
     status, out, err = prepare("data=musdb", f"data.root={own_songs}")
-    assert status == 1 and "song 0/bass.wav: is damaged" in err and out == ""
+    assert status == 1 and "song 0/bass.wav" in err and out == ""
     assert len(list((tmp_path / "cache/store").glob("*/samples.i16"))) == 3
     assert not (tmp_path / "cache/health").exists()
 
 
 def alive_in_group(group):
-    """Command names of the processes in a group that are not only waiting to be collected."""
+    """Return the command names of the processes in a group, without zombies."""
     alive = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -99,7 +100,7 @@ def alive_in_group(group):
     return alive
 
 
-def test_ctrl_c_leaves_whole_entries_and_no_process(tmp_path):
+def test_ctrl_c_keeps_complete_entries_and_no_process(tmp_path):
     for number in range(8):
         write_song(tmp_path / "root" / ("train", "valid", "test")[max(0, number - 5)] / f"song {number}", number, seconds=8)
     words = [
@@ -110,24 +111,24 @@ def test_ctrl_c_leaves_whole_entries_and_no_process(tmp_path):
     ]
     rate = ["model.separator.sample_rate=22050", "model.separator.chunk_seconds=2"]
     program = subprocess.Popen(
-        [sys.executable, PROJECT / DOOR, *words, *rate],
+        [sys.executable, PROJECT / SCRIPT, *words, *rate],
         cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list((tmp_path / "cache/store").glob("*.partial")) and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.killpg(program.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    os.killpg(program.pid, signal.SIGINT)  # a terminal sends the signal to the workers, too
     _, err = program.communicate(timeout=60)
     assert program.returncode == 130 and err.endswith("stopped by Ctrl-C\n") and "Traceback" not in err
     left = [path for path in (tmp_path / "cache/store").iterdir() if path.name != "locks"]
     assert 0 < len(left) < 8 and all((path / "meta.json").is_file() and not path.suffix for path in left)
-    deadline = time.monotonic() + 10  # the last one has to notice that the others are gone
+    deadline = time.monotonic() + 10  # the last process ends after it has noticed the end of the others
     while alive_in_group(program.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert alive_in_group(program.pid) == []
 
 
-def test_pairs_that_are_not_aligned_are_reported_and_left_out(prepare, cli, tmp_path):
+def test_misaligned_pairs_are_left_out(prepare, cli, tmp_path):
     generator = np.random.default_rng(0)
     for name in ("one", "two", "three", "late"):
         band, voice = generator.standard_normal((2, 8 * 8192)) * 0.05
@@ -144,34 +145,39 @@ def test_pairs_that_are_not_aligned_are_reported_and_left_out(prepare, cli, tmp_
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "names"),
     [
-        (["data=musdb"], "data.root: "),
-        (["data=musdb", "data.root=/nowhere"], "data.root=/nowhere: no such folder"),
-        (["data=musik"], "data=musik: there is no such choice; did you mean 'musdb'?"),
-        (["claen=true"], "claen: there is no such key; did you mean 'clean'?"),
+        (["data=musdb"], "data.root"),
+        (["data=musdb", "data.root=/nowhere"], "data.root=/nowhere"),
+        (["clean=maybe"], "clean 'maybe'"),
+        (["seed=-1"], "seed -1"),
         (["clean=maybe"], "clean: found 'maybe', expected bool"),
         (["seed=-1"], "seed: "),
-        (["data.channels=2"], "data.channels: found 2, expected what model.separator.channels says"),
+        (["data=digits"], "data=digits"),
     ],
 )
-def test_what_it_cannot_use_is_said_in_one_sentence(prepare, tmp_path, words, sentence):
-    status, out, err = prepare(*words)
-    assert status == 1 and out == ""
-    assert err.count("\n") == 1 and sentence in err
-    assert (tmp_path / "work").is_dir() and not (tmp_path / "cache").exists()
+def test_invalid_keys_are_named(error_of, tmp_path, words, names):
+    cache = [f"data.cache_dir={tmp_path / 'cache'}"] if words != ["data=digits"] else []
+    demo = [f"data.root={tmp_path / 'nowhere'}"] if words == ["dry_run=true"] else []
+    assert has_names(str(error_of("prepare", *cache, *demo, *words)), names)
+    assert files_below(tmp_path) == ["work"]
 
 
-def test_a_dry_run_shows_every_file_and_decodes_nothing(prepare, tmp_path):
+@pytest.mark.parametrize(("word", "names"), [("data=musik", "data musik 'musdb'"), ("claen=true", "claen 'clean'")])
+def test_prepare_exits_with_status_1(refused, tmp_path, word, names):
+    assert has_names(refused(word, script=SCRIPT), names) and files_below(tmp_path) == ["work"]
+
+
+def test_a_dry_run_lists_every_file(prepare, tmp_path):
     root = twins.untidy(tmp_path / "root", seconds=0.01)
     before = files_below(tmp_path)
     mapped = ["data=stems", f"data.root={root}", "data.layout.sources=sources.yaml", "dry_run=true"]
     status, out, err = prepare(*mapped, "data.layout.missing=silence")
     assert status == 0 and err == ""
-    for words in ("train (8 tracks)", "Café", "Kick.wav + snare top.Flac", "no file: silence", "Bass_DI.mp3: is not used"):
+    for words in ("train (8 tracks)", "Café", "Kick.wav + snare top.Flac", "silence", "Bass_DI.mp3"):
         assert words in out
     status, out, err = prepare(*mapped)
-    assert status == 1 and "to be resolved (1)\n  02 Song: stem 'vocals' is missing" in out and "found 1 of 12 tracks" in err
+    assert status == 1 and "\n  02 Song: " in out and "'vocals'" in out and "12" in err
     assert files_below(tmp_path) == before
 
 
@@ -186,12 +192,3 @@ def test_a_dry_run_lists_every_layout(prepare, tmp_path, data, twin):
     assert status == 0 and err == ""
     assert sum(line.endswith("tracks)") for line in out.splitlines()) == 3 and "mixture  " in out
     assert not (tmp_path / "cache").exists()
-
-
-def test_a_dry_run_makes_no_demo_songs(prepare, tmp_path):
-    status, _, err = prepare("dry_run=true")
-    assert status == 1 and err.startswith("error: dry_run=true: ") and not (tmp_path / "cache").exists()
-
-
-def test_data_without_tracks_needs_no_preparing(cli):
-    assert cli("data=digits", script=DOOR) == (1, "", "error: data=digits: has no tracks to decode; train on it at once\n")

@@ -1,4 +1,4 @@
-"""`sweeper=optuna`: what is better is found, each trial is run once whatever happens, and hopeless ones end early."""
+"""`sweeper=optuna` finds the best choice, runs each trial once after any interruption, and prunes poor trials."""
 
 import csv
 import json
@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.commands.conftest import has_names
 from tests.conftest import PROJECT, load_script
 from unbraid.commands.train import train_frozen
 from unbraid.evaluation.reconstruction import Reconstructions
@@ -30,7 +31,7 @@ RATES = "optim.optimizer.lr=1e-2,1e-7"
 
 
 def run_here(self, jobs, watch):
-    """In place of `Local.run`: one after the other in this process, which need not import everything again each time."""
+    """Replace `Local.run`: run the jobs in this process one after the other, which saves the imports of new processes."""
     for job in jobs:
         watch.started(job, "here")
         with suppress(InputError):
@@ -41,7 +42,7 @@ def run_here(self, jobs, watch):
 @pytest.fixture
 def here(monkeypatch):
     monkeypatch.setattr(Local, "run", run_here)
-    monkeypatch.setattr(Reconstructions, "_draw", lambda *_: None)  # pictures take longer than all the rest
+    monkeypatch.setattr(Reconstructions, "_draw", lambda *_: None)  # pictures take most of the time
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def runs_begun(sweep):
     return [line["run"] for line in read(sweep)[1:] if line["state"] == "running"]
 
 
-def test_the_better_choice_is_found_and_the_same_command_finds_it_again(cli, here, sweep):
+def test_the_best_choice_is_found_again(cli, here, sweep):
     words = [*PCA, "model.net.code=2,24", "hydra.sweeper.n_jobs=2"]
     status, out, err = cli(*words)
     assert status == 0, err
@@ -81,17 +82,17 @@ def test_the_better_choice_is_found_and_the_same_command_finds_it_again(cli, her
     assert runs_begun(sweep) == ["0", "1"]
 
 
-def test_more_trials_go_on_and_another_search_is_refused(cli, here, sweep):
+def test_a_search_continues_and_another_is_refused(cli, here, sweep):
     words = [*PCA, "model.net.code=2,3,4"]
     for trials in (1, 2):
         assert cli(*words, f"hydra.sweeper.n_trials={trials}")[0] == 0
     assert runs_begun(sweep) == ["0", "1"]
     status, _, err = cli(*PCA, "model.net.code=2,5")
-    assert status == 1 and err.startswith(f"error: {sweep}/study.journal: a search with another space, found ")
+    assert status == 1 and f"{sweep}/study.journal" in err
     assert states(sweep) == ["done", "done"]
 
 
-def test_a_hopeless_run_ends_early_and_that_is_its_end(cli, here, sweep):
+def test_a_pruned_run_ends_early(cli, here, sweep):
     words = [*AE, "optim.optimizer.lr=1e-2,1e-7,2e-2", "trainer.max_epochs=4", "hydra.sweeper.pruner=median"]
     words += ["hydra.sweeper.startup_trials=1", "hydra.sweeper.warmup_epochs=1"]
     status, out, err = cli(*words)
@@ -100,35 +101,35 @@ def test_a_hopeless_run_ends_early_and_that_is_its_end(cli, here, sweep):
     assert not (sweep / "1/scores.json").exists() and "trials  2 done, 1 pruned" in out
     assert [row["state"] for row in table(sweep)] == states(sweep) and read(sweep)[4]["state"] == "pruned"
     assert cli(*words)[0] == 0 and runs_begun(sweep) == [*"012"]
-    # killed when its last checkpoint was written, and before it could say so
+    # as if the run had been killed after its last checkpoint
     record = json.loads((sweep / "1/run.json").read_text())
     (sweep / "1/run.json").write_text(json.dumps(record | {"state": "running"}))
     train_frozen(sweep / "1")
     assert states(sweep) == ["done", "pruned", "done"] and epochs(sweep / "1") == 2
 
 
-def test_a_trial_that_fails_does_not_end_the_search_and_is_tried_again(cli, here, sweep):
+def test_a_failed_trial_is_repeated(cli, here, sweep):
     words = [*AE, "optim.optimizer.lr=1e30,1e-2", "trainer.max_epochs=1"]
     for _ in range(2):
         status, out, err = cli(*words)
-        assert status == 1 and err.endswith("error: did not succeed: 0; the same command tries again\n")
+        assert status == 1 and has_names(err.splitlines()[-1], "error: 0")
         assert states(sweep) == ["failed", "done"] and "trials  1 failed, 1 done" in out and "in trial 1" in out
     assert runs_begun(sweep) == ["0", "1", "0"] and "loss" in table(sweep)[0]["error"]
 
 
 @pytest.mark.parametrize("objective", ["valid/los", "test/NSDR/vocals"])
-def test_an_objective_that_nothing_has_ends_the_search_at_its_first_run(cli, here, sweep, objective):
+def test_an_unknown_objective_ends_the_search(cli, here, sweep, objective):
     status, _, err = cli(*AE, RATES, "trainer.max_epochs=2", f"hydra.sweeper.objective={objective}")
-    assert status == 1 and f"error: hydra.sweeper.objective={objective}: not " in err and "nown: " in err
+    assert status == 1 and has_names(err, f"error: hydra.sweeper.objective {objective}")
     assert len(states(sweep)) == 1
     assert objective != "valid/los" or epochs(sweep / "0") == 1
 
 
-def test_what_does_not_go_together_fails_alone_and_a_condition_keeps_it_away(cli, here, sweep):
+def test_a_condition_avoids_invalid_combinations(cli, here, sweep):
     words = [*AE, "model=ae,pca", "model.net.tied=false", "trainer.max_epochs=1"]  # pca has nothing to tie
     status, out, err = cli(*words)
-    assert status == 1 and err.endswith("error: did not succeed: trial 1; the same command tries again\n")
-    assert "trial 1: model=pca: invalid overrides: Could not override 'model.net.tied'" in out
+    assert status == 1 and has_names(err.splitlines()[-1], "error: trial 1")
+    assert has_names(out, "trial 1: model=pca model.net.tied")
     assert [row["state"] for row in table(sweep)] == ["done", "failed"]
     condition = 'hydra.sweeper.conditions=["model.net.tied if model=ae"]'
     status, _, err = cli(*words, "model.net.tied=true,false", "hydra.sweep.dir=other", condition)
@@ -137,78 +138,77 @@ def test_what_does_not_go_together_fails_alone_and_a_condition_keeps_it_away(cli
     assert [(row["model"], row["model.net.tied"]) for row in rows] == [("ae", "True"), ("ae", "False"), ("pca", "")]
 
 
-def test_what_no_trial_can_be_is_said_before_there_is_a_study(cli, sweep):
+def test_an_error_of_all_trials_starts_no_study(cli, sweep):
     status, _, err = cli(*PCA, "model=pca,ae", "model.net.code=2", "model.net.tied=false")
     assert status == 1 and err.startswith("error: model.net.tied: ")
     assert not sweep.exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "names"),
     [
-        (["hydra.sweeper.sampler=tpee"], "hydra.sweeper.sampler: unknown choice, found tpee. Did you mean 'tpe'?"),
-        (["hydra.sweeper.pruner=hope"], "hydra.sweeper.pruner: unknown choice, found hope"),
-        (["hydra.sweeper.trial=3"], "hydra.sweeper.trial: there is no such key; did you mean 'n_trials'?"),
-        (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials: found 0"),
-        (["optim.optimizer.lr=interval(0,1)"], "optim.optimizer.lr: "),
-        (["model.net.codes=3"], "model.net.codes: there is no such key; did you mean 'code'?"),
+        (["hydra.sweeper.sampler=tpee"], "hydra.sweeper.sampler tpee 'tpe'"),
+        (["hydra.sweeper.pruner=hope"], "hydra.sweeper.pruner hope 'none'"),
+        (["hydra.sweeper.trial=3"], "hydra.sweeper.trial 'n_trials'"),
+        (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials 0"),
+        (["optim.optimizer.lr=interval(0,1)"], "optim.optimizer.lr"),
+        (["model.net.codes=3"], "model.net.codes 'code'"),
         (['hydra.sweeper.conditions=["seed if model=ae"]'], "hydra.sweeper.conditions: 'seed'"),
-        (["launcher.gpus=[0,0]"], "launcher.gpus: found [0, 0]"),
+        (["launcher.gpus=[0,0]"], "launcher.gpus [0, 0]"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_searched_is_said_in_one_sentence(cli, here, sweep, words, sentence):
-    status, out, err = cli(*AE, RATES, *words)
-    assert status == 1 and err.startswith(f"error: {sentence}") and len(err.splitlines()) == 1
-    assert out == "" and not [*sweep.glob("*/run.json")]
+)
+def test_an_invalid_search_is_refused(refused, here, sweep, words, names):
+    assert has_names(refused(*AE, RATES, *words), names) and not [*sweep.glob("*/run.json")]
 
 
-def test_there_must_be_something_to_search_and_a_sweep_to_do_it_in(cli, sweep):
-    status, _, err = cli(*PCA)
-    assert status == 1 and err.startswith("error: overrides: ")
-    status, _, err = cli("sweeper=optuna", *DIGITS, "model=pca")
-    assert status == 1 and err.startswith("error: sweeper=optuna: is for sweeps, of one run too; add -m")
-    status, _, err = cli("-m", "sweeper=optuna", "oracle=irm,ibm", script="scripts/evaluate.py")
-    assert status == 1 and err.startswith("error: sweeper=optuna: searches with train.py only")
-    assert not sweep.exists()
+@pytest.mark.parametrize(
+    ("script", "words", "names"),
+    [
+        ("train.py", PCA, ""),
+        ("train.py", ["sweeper=optuna", *DIGITS, "model=pca"], "sweeper=optuna -m"),
+        ("scripts/evaluate.py", ["-m", "sweeper=optuna", "oracle=irm,ibm"], "sweeper=optuna train.py"),
+    ],
+)
+def test_a_search_needs_a_space_and_a_sweep(refused, sweep, script, words, names):
+    assert has_names(refused(*words, script=script), names) and not sweep.exists()
 
 
-def test_the_package_that_is_missing_is_named(cli, sweep, monkeypatch):
+def test_a_missing_package_is_named(refused, sweep, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("unbraid.sweeps.search.") and not name.endswith("options")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "optuna", None)
-    status, _, err = cli(*PCA, "model.net.code=2,3")
-    assert status == 1 and err == "error: sweeper=optuna needs the package optuna: pip install 'unbraid[optuna]'\n"
+    assert has_names(refused(*PCA, "model.net.code=2,3"), "optuna unbraid[optuna]")
 
 
-def test_a_plan_is_of_a_trial_that_could_be_and_begins_nothing(cli, sweep, monkeypatch):
-    found = []
-    monkeypatch.setattr("unbraid.commands.sweep.plan", found.extend)
+def test_a_plan_of_a_search_starts_no_trial(cli, sweep, monkeypatch):
+    planned = []
+    monkeypatch.setattr("unbraid.commands.sweep.plan", planned.extend)
     status, _, err = cli(*PCA, "model.net.code=2,3", "plan=true")
     assert status == 0, err
-    assert [run.config.model.net.code for run in found] == [2] and not sweep.exists()
+    assert [run.config.model.net.code for run in planned] == [2] and not sweep.exists()
 
 
-def wait_for(found, process, seconds=240):
+def wait_for(condition, process, seconds=240):
     deadline = time.monotonic() + seconds
-    while not (one := found()):
+    while not (result := condition()):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    return one
+    return result
 
 
-def test_a_search_goes_on_after_kills_of_a_run_and_of_itself(cli, here, sweep):
+def test_a_search_resumes_after_kills(cli, here, sweep):
     words = [*AE, "optim.optimizer.lr=1e-2,1e-3", "trainer.max_epochs=100", "callbacks.early_stopping=null"]
     process = subprocess.Popen([sys.executable, str(PROJECT / "train.py"), *words])
-    own = psutil.Process(process.pid)
+    command = psutil.Process(process.pid)
     wait_for(lambda: (sweep / "0/checkpoints/last.ckpt").exists(), process)
-    (run,) = own.children()
+    (run,) = command.children()
     run.kill()
     wait_for(lambda: (sweep / "search.csv").exists(), process)
-    assert table(sweep)[0]["error"] == "was interrupted"
+    assert table(sweep)[0]["error"]
     own.suspend()  # so that it starts nothing more
     orphans = own.children()
     process.kill()
-    psutil.wait_procs([own, *orphans], timeout=60)
+    psutil.wait_procs([command, *orphans], timeout=60)
     status, out, err = cli(*words)
     assert status == 0, err
     assert states(sweep) == ["done", "done"] and [epochs(sweep / n) for n in "01"] == [100, 100]
@@ -217,7 +217,7 @@ def test_a_search_goes_on_after_kills_of_a_run_and_of_itself(cli, here, sweep):
 
 
 def search_here(commands: Path) -> None:
-    """What one of several commands does in its process, as soon as all of them are there."""
+    """Search in this process when both commands have started."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Local, "run", run_here)
         patch.setattr(Reconstructions, "_draw", lambda *_: None)
@@ -237,7 +237,7 @@ def test_two_commands_at_once_share_the_trials(sweep, tmp_path):
     both = [subprocess.Popen([sys.executable, "-c", code, *words], **settings) for _ in range(2)]
     outs = [process.communicate(timeout=240)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    told = [re.findall(r"^trial (\d):", out, re.MULTILINE) for out in outs]
-    assert sorted(told[0] + told[1]) == [*"012345"]
+    trials = [re.findall(r"^trial (\d):", out, re.MULTILINE) for out in outs]
+    assert sorted(trials[0] + trials[1]) == [*"012345"]
     assert not any("earlier" in read_record(sweep / number) for number in "012345")
     assert states(sweep) == ["done"] * 6 and [row["state"] for row in table(sweep)] == ["done"] * 6

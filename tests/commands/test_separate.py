@@ -1,4 +1,4 @@
-"""scripts/separate.py: stems of files of every kind, and one sentence with nothing left behind for what is none."""
+"""scripts/separate.py writes stems of files in every format, and no files after an error."""
 
 import io
 import os
@@ -16,13 +16,14 @@ import pytest
 import soundfile
 import torch
 
+from tests.commands.conftest import has_names
 from tests.conftest import PROJECT, files_below, hear_ctrl_c, make_run
 from unbraid import audio
 from unbraid.commands.separate import progress
 
-DOOR = "scripts/separate.py"
+SCRIPT = "scripts/separate.py"
 RATE = 44100
-# A net of a moment, whose estimates depend on what it hears.
+# A small network whose estimates depend on the input.
 SMALL = [
     "model=unet", "model.separator.net.channels=[2,2,4]", "model.separator.stft.n_fft=256",
     "model.separator.stft.hop_length=192", "model.separator.chunk_seconds=1.0", "targets=all",
@@ -36,7 +37,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def separate(cli, run):
-    return lambda *words: cli(f"run={run}", *words, script=DOOR)
+    return lambda *words: cli(f"run={run}", *words, script=SCRIPT)
 
 
 def song(path, seconds=1.5, rate=RATE, channels=2, **options):
@@ -51,7 +52,7 @@ def read(path):
     return samples, rate
 
 
-def test_stems_are_as_long_as_the_song_and_sum_to_it_with_the_residual(separate, tmp_path):
+def test_stems_and_residual_sum_to_the_song(separate, tmp_path):
     tone = song(tmp_path / "my song.wav")
     status, out, err = separate(f"input={tmp_path}/my song.wav", "residual=true", "accompaniment=true", "bits=32")
     assert status == 0, err
@@ -66,7 +67,7 @@ def test_stems_are_as_long_as_the_song_and_sum_to_it_with_the_residual(separate,
 
 
 def versions(folder, stem_file):
-    """The real stem file, and the same song in other forms."""
+    """Write a real stem file, and the same song in other formats."""
     (mixture,), rate = audio.read(stem_file)
     soundfile.write(folder / "a.mp3", mixture.T, rate)
     soundfile.write(folder / "b.ogg", mixture.T, rate)
@@ -85,7 +86,7 @@ def versions(folder, stem_file):
         soundfile.write(folder / f"{name}.wav", audio.resample(mixture[:, :rate], rate, wanted).T, wanted)
 
 
-def test_every_kind_of_file_goes_through_and_keeps_rate_and_length(separate, tmp_path, stem_file):
+def test_every_format_keeps_rate_and_length(separate, tmp_path, stem_file):
     (tmp_path / "songs").mkdir()
     versions(tmp_path / "songs", stem_file)
     status, out, err = separate(f"input={tmp_path / 'songs'}", "output=out", "bits=32", "residual=true")
@@ -93,10 +94,10 @@ def test_every_kind_of_file_goes_through_and_keeps_rate_and_length(separate, tmp
     for path in sorted((tmp_path / "songs").iterdir()):
         with audio.open_audio(path) as blocks:
             rate, channels, samples = blocks.rate, min(blocks.channels, 2), sum(block.shape[1] for block in blocks)
-        found = [soundfile.info(stem) for stem in (tmp_path / "work/out" / path.name.split(".")[0]).iterdir()]
-        assert len(found) == 5
-        assert {(one.samplerate, one.channels, one.frames) for one in found} == {(rate, channels, samples)}, path.name
-    assert "d.wav: has 6 channels (assumed to be FL FR FC LFE BL BR); mixed down to stereo as in ITU-R BS.775" in out
+        stems = [soundfile.info(stem) for stem in (tmp_path / "work/out" / path.name.split(".")[0]).iterdir()]
+        assert len(stems) == 5
+        assert {(stem.samplerate, stem.channels, stem.frames) for stem in stems} == {(rate, channels, samples)}, path.name
+    assert has_names(out, "d.wav FL FR FC LFE BL BR BS.775")
 
 
 @pytest.mark.parametrize("output_format", ["wav", "flac", "mp3", "ogg"])
@@ -119,13 +120,13 @@ def test_every_format_is_written_with_tags(separate, tmp_path, output_format):
 @pytest.mark.parametrize(
     ("output_format", "bits", "subtype"), [("wav", 16, "PCM_16"), ("wav", 24, "PCM_24"), ("flac", 16, "PCM_16")]
 )
-def test_samples_have_the_bits_that_were_asked_for(separate, tmp_path, output_format, bits, subtype):
+def test_samples_have_the_requested_bits(separate, tmp_path, output_format, bits, subtype):
     song(tmp_path / "song.wav")
     assert separate(f"input={tmp_path / 'song.wav'}", f"format={output_format}", f"bits={bits}")[0] == 0
     assert soundfile.info(tmp_path / f"work/separated/song/bass.{output_format}").subtype == subtype
 
 
-def test_a_stem_file_has_mixture_and_stems_in_the_usual_order(separate, tmp_path, stem_file):
+def test_a_stem_file_has_mixture_and_stems_in_order(separate, tmp_path, stem_file):
     status, _, err = separate(f"input={stem_file}", "format=stem.mp4", "name=x")
     assert status == 0, err
     assert files_below(tmp_path / "work") == ["separated", "separated/x.stem.mp4"]
@@ -147,14 +148,14 @@ def test_silence_in_gives_silence_out(separate, tmp_path):
         assert samples.shape == (2, 50_001) and not samples.any()
 
 
-def test_what_would_be_clipped_is_made_quieter_by_one_gain(separate, tmp_path):
+def test_loud_stems_are_scaled_by_one_gain(separate, tmp_path):
     tone = 3 * song(tmp_path / "song.wav") / 0.2
     soundfile.write(tmp_path / "loud.wav", tone.T, RATE, subtype="FLOAT")
     words = [f"input={tmp_path / 'loud.wav'}", "residual=true"]
     status, out, _ = separate(*words, "output=scaled")
-    assert status == 0 and "its loudest stem would be clipped; all its stems are" in out
-    assert "quieter" not in separate(*words, "output=clipped", "peaks=clip")[1]
-    assert "quieter" not in separate(*words, "output=floats", "bits=32")[1]
+    assert status == 0 and " dB" in out
+    assert " dB" not in separate(*words, "output=clipped", "peaks=clip")[1]
+    assert " dB" not in separate(*words, "output=floats", "bits=32")[1]
     folders = {name: tmp_path / f"work/{name}/loud" for name in ("scaled", "clipped", "floats")}
     loudest = {name: max(np.abs(read(path)[0]).max() for path in folder.iterdir()) for name, folder in folders.items()}
     assert loudest["floats"] > 1.2 and 0.99 < loudest["scaled"] <= 1
@@ -178,70 +179,60 @@ def test_files_folders_and_patterns(separate, tmp_path):
     for name in ("a/x.wav", "a/b/x.wav", "c1.wav", "c2.wav", "[d].wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         song(tmp_path / name, 0.2)
-    asked = f"input=['{tmp_path}/a','{tmp_path}/c*.wav','{tmp_path}/[d].wav']"
-    status, _, err = separate(asked, "name=%track-%target")
+    inputs = f"input=['{tmp_path}/a','{tmp_path}/c*.wav','{tmp_path}/[d].wav']"
+    status, _, err = separate(inputs, "name=%track-%target")
     assert status == 0, err
     names = [name for name in files_below(tmp_path / "work/separated") if "vocals" in name]
     assert names == ["[d]-vocals.wav", "b - x-vocals.wav", "c1-vocals.wav", "c2-vocals.wav", "x-vocals.wav"]
-    assert "same name as" in separate(f"input=['{tmp_path}/a','{tmp_path}/a/x.wav']", "output=o")[2]
-    assert "there are no such files" in separate(f"input={tmp_path}/z*.wav")[2]
+    assert f"{tmp_path}/a/x.wav: " in separate(f"input=['{tmp_path}/a','{tmp_path}/a/x.wav']", "output=o")[2]
+    assert f"{tmp_path}/z*.wav" in separate(f"input={tmp_path}/z*.wav")[2]
     (tmp_path / "empty").mkdir()
     assert str(tmp_path / "empty") in separate(f"input={tmp_path}/empty")[2]
 
 
-def test_a_broken_input_among_others_is_named_and_the_others_go_on(separate, tmp_path):
+def test_a_damaged_input_does_not_stop_others(separate, tmp_path):
     for name in "ac":
         song(tmp_path / f"songs {name}.wav", 0.3)
     (tmp_path / "songs b.wav").write_text("no sound")
     status, _, err = separate(f"input={tmp_path}/songs *.wav")
     assert status == 1
-    assert "songs b.wav: is damaged, truncated or not audio" in err
-    assert "error: 1 of 3 inputs could not be separated: songs b" in err
+    assert "songs b.wav: " in err and has_names(err.splitlines()[-1], "error: 1 of 3 songs b")
     assert sorted(path.name for path in (tmp_path / "work/separated").iterdir()) == ["songs a", "songs c"]
 
 
-def test_files_that_are_there_stay_as_they_are(separate, tmp_path):
+def test_existing_files_are_not_changed(separate, tmp_path):
     song(tmp_path / "song.wav", 0.3)
     place = tmp_path / "work/separated/song"
     place.mkdir(parents=True)
     (place / "drums.wav").write_text("mine")
     status, _, err = separate(f"input={tmp_path / 'song.wav'}")
-    assert status == 1 and "drums.wav: is there already; set overwrite=true" in err
+    assert status == 1 and has_names(err, "drums.wav: overwrite=true")
     assert files_below(place) == ["drums.wav"] and (place / "drums.wav").read_text() == "mine"
     assert separate(f"input={tmp_path / 'song.wav'}", "overwrite=true")[0] == 0
     assert soundfile.info(place / "drums.wav").frames == round(0.3 * RATE)
 
 
-def test_a_terminal_sees_how_many_seconds_are_done_and_how_fast(tmp_path, monkeypatch):
+def test_the_progress_bar_has_seconds_and_speed(tmp_path, monkeypatch):
     song(tmp_path / "x.wav", 3.0)
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "80")
-    with progress("x", tmp_path / "x.wav") as heard:
+    with progress("x", tmp_path / "x.wav") as advance:
         for _ in range(4):
             time.sleep(0.11)
-            heard(RATE, RATE // 2)
+            advance(RATE, RATE // 2)
     assert re.search(r"x \|.*\| 2 of 3 s, +\d+\.\d+ s/s", terminal.getvalue())
 
 
 @pytest.mark.parametrize(
-    ("kind", "sentence"),
+    "kind",
     [
-        ("text.wav", "is damaged, truncated or not audio"),
-        ("empty.wav", "is damaged, truncated or not audio"),
-        ("none.wav", "contains no samples"),
-        ("cut.wav", "is truncated"),
-        ("cut.mp4", "is truncated"),
-        ("nan.wav", "contains NaN or infinite samples"),
-        ("huge.wav", "samples that are far too large, expected at most 1e+06"),
-        ("missing.wav", "no such file"),
-        ("picture.png", "is not an audio or video file"),
-        ("still.mp4", "has no audio stream"),
-        ("slow.wav", "found 10 Hz, expected 1000 to 768000"),
+        "text.wav", "empty.wav", "none.wav", "cut.wav", "cut.mp4", "nan.wav", "huge.wav", "missing.wav", "picture.png",
+        "still.mp4", "slow.wav",
     ],
-)
-def test_what_is_no_sound_is_said_and_leaves_nothing(separate, tmp_path, stem_file, kind, sentence):
+)  # fmt: skip
+def test_an_input_without_sound_is_named(refused, run, tmp_path, stem_file, kind):
     path = tmp_path / kind
     match kind:
         case "text.wav":
@@ -268,106 +259,105 @@ def test_what_is_no_sound_is_said_and_leaves_nothing(separate, tmp_path, stem_fi
                 file.mux(stream.encode(None))
         case "slow.wav":
             soundfile.write(path, np.zeros(50), 10)
-    status, out, err = separate(f"input={path}")
-    assert status == 1 and out == ""
-    assert err.startswith(f"error: {path}: ") and sentence in err and err.count("\n") == 1
+    assert refused(f"run={run}", f"input={path}", script=SCRIPT).startswith(f"error: {path}: ")
     assert files_below(tmp_path / "work") == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read all files")
-def test_a_file_without_rights_is_said(separate, tmp_path):
+def test_a_file_without_permission_is_named(separate, tmp_path):
     song(tmp_path / "song.wav")
     (tmp_path / "song.wav").chmod(0)
-    assert "cannot be read, permission is denied" in separate(f"input={tmp_path / 'song.wav'}")[2]
+    assert str(tmp_path / "song.wav") in separate(f"input={tmp_path / 'song.wav'}")[2]
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "names"),
     [
-        ([], "input has no default and must be given: input=FILE"),
-        (["input=x.wav", "run=null"], "run has no default and must be given: run=FOLDER"),
-        (["input=x.wav", "run=nowhere"], "run=nowhere: no such folder"),
-        (["input=x.wav", "format=aiff"], "found aiff, expected one of wav, flac, mp3, ogg, stem.mp4"),
-        (["input=x.wav", "format=flac", "bits=32"], "found 32, expected 16 or 24"),
-        (["input=x.wav", "bits=8"], "bits: found 8, expected"),
-        (["input=x.wav", "overlap=abc"], "overlap: found 'abc'"),
-        (["input=x.wav", "overlap=0.9"], "found 0.9, expected a number in [0, 0.75]"),
-        (["input=x.wav", "precision=16"], "precision: found 16"),
-        (["input=x.wav", "device=abacus"], "device=abacus: "),
-        (["input=x.wav", "name=%track"], "expected %track and %target in name"),
-        (["input=x.wav", "name=%trakc-%target"], "there is no %trakc; did you mean 'track'?"),
-        (["input=x.wav", "name=100%"], "expected %track and %target as names, and %% for a percent sign"),
-        (["input=x.wav", "format=stem.mp4", "name=%target"], "expected a name without %target"),
-        (["input=[]"], "input: none given, expected a file, a folder, a pattern or several of them"),
-        (["input=x.wav", "name=../%target"], "leads out of output=separated"),
-        (["input=x.wav", "name=/%target"], "leads out of output=separated"),
-        (["input=x.wav", "chunk=3"], "chunk: there is no such key; did you mean"),
+        ([], "input input=FILE"),
+        (["input=x.wav", "run=null"], "run run=FOLDER"),
+        (["input=x.wav", "run=nowhere"], "run=nowhere"),
+        (["input=x.wav", "format=aiff"], "format aiff wav flac mp3 ogg stem.mp4"),
+        (["input=x.wav", "format=flac", "bits=32"], "bits 32 16 24"),
+        (["input=x.wav", "bits=8"], "bits 8"),
+        (["input=x.wav", "overlap=abc"], "overlap 'abc'"),
+        (["input=x.wav", "overlap=0.9"], "overlap 0.9"),
+        (["input=x.wav", "precision=16"], "precision 16"),
+        (["input=x.wav", "device=abacus"], "device abacus"),
+        (["input=x.wav", "name=%track"], "separated/x.wav %track %target"),
+        (["input=x.wav", "name=%trakc-%target"], "name %trakc 'track'"),
+        (["input=x.wav", "name=100%"], "name 100% %%"),
+        (["input=x.wav", "format=stem.mp4", "name=%target"], "name %target"),
+        (["input=[]"], "input"),
+        (["input=x.wav", "name=../%target"], "name ../"),
+        (["input=x.wav", "name=/%target"], "name /"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_sentence(separate, tmp_path, words, sentence):
+def test_invalid_keys_are_named(error_of, run, tmp_path, words, names):
     song(tmp_path / "work/x.wav", 0.1)
-    status, _, err = separate(*words)
-    assert status == 1 and sentence in err and err.count("\n") == 1, err
+    assert has_names(str(error_of("separate", f"run={run}", *words)), names)
     assert files_below(tmp_path / "work") == ["x.wav"]
+
+
+def test_separate_exits_with_status_1(refused, run):
+    assert "chunk" in refused(f"run={run}", "chunk=3", script=SCRIPT)
 
 
 def test_an_input_is_never_replaced(cli, tmp_path):
     song(tmp_path / "work/vocals.wav", 0.1)
     before, run = (tmp_path / "work/vocals.wav").read_bytes(), make_run(tmp_path / "run", *SMALL)
-    status, _, err = cli(f"run={run}", "input=vocals.wav", "output=.", "name=%target", "overwrite=true", script=DOOR)
-    assert status == 1 and "vocals.wav: is an input, expected another output or name" in err
+    status, _, err = cli(f"run={run}", "input=vocals.wav", "output=.", "name=%target", "overwrite=true", script=SCRIPT)
+    assert status == 1 and "vocals.wav: " in err
     assert (tmp_path / "work/vocals.wav").read_bytes() == before
 
 
-def test_a_file_called_by_dots_does_not_lead_out_of_the_output(separate, tmp_path):
+def test_a_file_named_by_dots_stays_in_the_output(error_of, run, tmp_path):
     (tmp_path / "work/in").mkdir()
     song(tmp_path / "work/in/a.wav", 0.1)
     (tmp_path / "work/in/a.wav").rename(tmp_path / "work/in/...wav")
-    status, _, err = separate("input=in/...wav", "output=out/deep")
-    assert status == 1 and "leads out of output=out/deep" in err and files_below(tmp_path / "work") == ["in", "in/...wav"]
+    assert error_of("separate", f"run={run}", "input=in/...wav", "output=out/deep").where == "name"
+    assert files_below(tmp_path / "work") == ["in", "in/...wav"]
 
 
-def test_estimates_that_are_no_numbers_are_said(cli, tmp_path):
+def test_estimates_with_nan_are_refused(error_of, tmp_path):
     song(tmp_path / "x.wav", 0.1)
     run = make_run(tmp_path / "run", *SMALL)
     checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     checkpoint["state_dict"]["separator.nets.0.decoder.2.0.bias"] += torch.nan
     torch.save(checkpoint, run / "checkpoints/best.ckpt")
-    status, _, err = cli(f"run={run}", f"input={tmp_path / 'x.wav'}", script=DOOR)
-    assert status == 1 and "vocals: the model returned NaN" in err
+    assert "vocals" in str(error_of("separate", f"run={run}", f"input={tmp_path / 'x.wav'}"))
     assert files_below(tmp_path / "work") == []
 
 
-def test_names_that_stems_have_already_are_refused(cli, tmp_path):
+def test_accompaniment_needs_other_targets(error_of, tmp_path):
     song(tmp_path / "x.wav", 0.1)
     run = make_run(tmp_path / "run", *SMALL, "targets=vocals_accompaniment")
     words = [f"run={run}", f"input={tmp_path / 'x.wav'}", "accompaniment=true"]
-    assert "accompaniment=true: the model already has" in cli(*words, script=DOOR)[2]
+    assert "accompaniment" in str(error_of("separate", *words))
     other = make_run(tmp_path / "other", *SMALL, "+targets.rhythm=[drums,bass]", "~targets.vocals", "~targets.drums")
     words = [f"run={other}", f"input={tmp_path / 'x.wav'}", "accompaniment=true"]
-    assert "accompaniment=true: the model lacks the target vocals" in cli(*words, script=DOOR)[2]
+    assert has_names(str(error_of("separate", *words)), "accompaniment vocals rhythm")
 
 
-def test_a_rate_that_a_format_does_not_have_is_said(separate, tmp_path):
+def test_a_rate_that_a_format_lacks_is_named(separate, tmp_path):
     song(tmp_path / "x.wav", 0.3, rate=1000)
     status, _, err = separate(f"input={tmp_path / 'x.wav'}", "format=mp3")
-    assert status == 1 and "mp3 cannot be written at 1000 Hz with 2 channels" in err
+    assert status == 1 and has_names(err, "mp3 1000")
     assert files_below(tmp_path / "work") == []
     song(tmp_path / "x.wav", 0.3, rate=192_000)
     status, _, err = separate(f"input={tmp_path / 'x.wav'}", "format=stem.mp4")
-    assert status == 1 and "cannot be written at 192000 Hz" in err
+    assert status == 1 and "192000" in err
     assert files_below(tmp_path / "work") == []
 
 
-def called(run, path, work, **options):
-    words = [sys.executable, str(PROJECT / DOOR), f"run={run}", f"input={path}", "device=cpu"]
+def started(run, path, work, **options):
+    words = [sys.executable, str(PROJECT / SCRIPT), f"run={run}", f"input={path}", "device=cpu"]
     return subprocess.Popen(words, cwd=work, stderr=subprocess.PIPE, text=True, **options)
 
 
-def test_ctrl_c_leaves_nothing_behind(run, tmp_path):
+def test_ctrl_c_leaves_no_files(run, tmp_path):
     song(tmp_path / "long.wav", 600.0)
     (tmp_path / "work").mkdir()
-    process = called(run, tmp_path / "long.wav", tmp_path / "work", preexec_fn=hear_ctrl_c)
+    process = started(run, tmp_path / "long.wav", tmp_path / "work", preexec_fn=hear_ctrl_c)
     deadline = time.monotonic() + 120
     while not files_below(tmp_path / "work") and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -377,21 +367,21 @@ def test_ctrl_c_leaves_nothing_behind(run, tmp_path):
     assert files_below(tmp_path / "work") == []
 
 
-def test_a_disk_that_is_full_leaves_nothing_behind(run, tmp_path):
+def test_a_full_disk_leaves_no_files(run, tmp_path):
     song(tmp_path / "song.wav", 5.0)
     (tmp_path / "work").mkdir()
 
     def small_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # bytes
 
-    process = called(run, tmp_path / "song.wav", tmp_path / "work", preexec_fn=small_files)
+    process = started(run, tmp_path / "song.wav", tmp_path / "work", preexec_fn=small_files)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1 and err.splitlines()[-1].endswith("File too large")
     assert files_below(tmp_path / "work") == []
 
 
 def damaged(folder, stem_file, seeds):
-    """Files of many kinds, each damaged in a way of its own."""
+    """Yield files of many formats with different damage."""
     (mixture,), rate = audio.read(stem_file)
     short = mixture[:, :20_000].T
     whole = {"mp4": stem_file.read_bytes()}
@@ -414,10 +404,10 @@ def damaged(folder, stem_file, seeds):
             case 2:  # bits anywhere
                 for place in random.integers(0, len(data), 50):
                     data[place] ^= 1 << random.integers(8)
-            case 3:  # under the name of another kind, with its head
+            case 3:  # suffix and header of another format
                 name = [*whole][random.integers(len(whole))]
                 data[:40] = whole[name][:40]
-            case 4:  # a stretch is missing, or another's
+            case 4:  # some bytes are missing or replaced
                 start = random.integers(len(data))
                 data[start : start + 3000] = random.bytes(random.integers(6000))
         path = folder / f"{seed}.{name}"
@@ -426,30 +416,30 @@ def damaged(folder, stem_file, seeds):
 
 
 def survives(cli, run, tmp_path, stem_file, seeds):
-    """Each ends in a sentence or in a result that is whole; how many do which."""
+    """Check that each file gives an error or complete stems; return the number of files with stems."""
     results = 0
     for path in damaged(tmp_path, stem_file, seeds):
-        status, _, err = cli(f"run={run}", f"input={path}", "output=out", script=DOOR)
-        left = files_below(tmp_path / "work")
+        status, _, err = cli(f"run={run}", f"input={path}", "output=out", script=SCRIPT)
+        remaining = files_below(tmp_path / "work")
         if status == 0:
             stems = [soundfile.info(stem) for stem in (tmp_path / "work/out").rglob("*.wav")]
             assert len(stems) == 4 and len({stem.frames for stem in stems}) == 1 and stems[0].frames > 0, path.name
-            assert not any(".partial" in name for name in left)
+            assert not any(".partial" in name for name in remaining)
             shutil.rmtree(tmp_path / "work/out")
             results += 1
         else:
             assert status == 1 and err.splitlines()[-1].startswith(f"error: {path}: "), (path.name, err)
-            assert "Traceback" not in err and left == [], path.name
+            assert "Traceback" not in err and remaining == [], path.name
         path.unlink()
     return results
 
 
-def test_damaged_files_end_in_a_sentence_or_a_result(cli, run, tmp_path, stem_file):
+def test_damaged_files_give_an_error_or_stems(cli, run, tmp_path, stem_file):
     assert 5 < survives(cli, run, tmp_path, stem_file, range(30)) < 25
 
 
 @pytest.mark.slow
-def test_three_hundred_damaged_files_end_in_a_sentence_or_a_result(cli, run, tmp_path, stem_file):
+def test_three_hundred_damaged_files_give_an_error_or_stems(cli, run, tmp_path, stem_file):
     assert 50 < survives(cli, run, tmp_path, stem_file, range(1000, 1300)) < 250
 
 

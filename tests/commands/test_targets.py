@@ -1,10 +1,11 @@
-"""Every source of the data is a choice of the group `targets`, beside the yaml files."""
+"""Every source of the data is a choice of the group `targets`, in addition to the yaml files."""
 
 import json
 
 import pytest
 from hydra import compose, initialize_config_dir
 
+from tests.commands.conftest import has_names
 from tests.conftest import SHORT, only_run
 from tests.data import twins
 from unbraid.commands.cli import CONF
@@ -54,13 +55,10 @@ def test_a_sweep_over_sources_and_choices(cli, tmp_path):
         assert name in json.loads((run / "scores.json").read_text())["summary"]
 
 
-@pytest.mark.parametrize(
-    ("name", "meant"), [("voise", "did you mean 'voice'?"), ("acompaniment", "or the choice targets=accompaniment?")]
-)
-def test_a_name_that_the_data_does_not_have_is_said(cli, tmp_path, name, meant):
+@pytest.mark.parametrize(("name", "meant"), [("voise", "'voice'"), ("acompaniment", "targets=accompaniment")])
+def test_an_unknown_source_is_named_with_the_nearest(refused, tmp_path, name, meant):
     root = twins.stems(tmp_path / "root")
-    status, _, err = cli("data=stems", f"data.root={root}", *SHORT, f"targets={name}")
-    assert status == 1 and err.startswith(f"error: targets.{name}: the data has no source '{name}'") and meant in err
+    assert has_names(refused("data=stems", f"data.root={root}", *SHORT, f"targets={name}"), f"targets.{name} {meant}")
     assert [*(tmp_path / "work").iterdir()] == []
 
 

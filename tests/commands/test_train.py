@@ -1,4 +1,4 @@
-"""The main job, end to end, as a user types it."""
+"""Training and scoring of separators, from the command line to the files of the run."""
 
 import csv
 import json
@@ -36,62 +36,68 @@ def load_json(path):
     return json.loads(path.read_text())
 
 
-def test_the_main_job_leaves_scores_audio_and_pictures(cli, songs, tmp_path):
-    status, out, _ = cli(*musdb(songs, "trainer.max_epochs=2"))
-    run = only_run(tmp_path / "work")
-    assert status == 0
-    assert run.name.endswith("-unet-musdb-0")
-    assert files_below(run) == [
-        "audio", "audio/song 3", "audio/song 3/mixture.flac", "audio/song 3/residual.flac",
-        "audio/song 3/vocals-estimate.flac", "audio/song 3/vocals-target.flac",
+def test_a_run_has_scores_audio_and_pictures(trained):
+    audio_names = [f"{target}-{kind}.flac" for target in ("accompaniment", "vocals") for kind in ("estimate", "target")]
+    assert files_below(trained) == [
+        "audio", "audio/song 3", *sorted(f"audio/song 3/{name}" for name in ["mixture.flac", "residual.flac", *audio_names]),
         "checkpoints", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt",
-        "config.yaml", "metrics.csv", "pictures", "pictures/song 3-vocals.png", "run.json", "scores",
-        "scores.json", "scores/energy_ratios", "scores/energy_ratios/estimate", "scores/energy_ratios/estimate/test",
+        "config.yaml", "metrics.csv", "pictures", "pictures/song 3-accompaniment.png", "pictures/song 3-vocals.png", "run.json",
+        "scores", "scores.json", "scores/energy_ratios", "scores/energy_ratios/estimate", "scores/energy_ratios/estimate/test",
         "scores/energy_ratios/estimate/test/song 3.json", "tracks.json",
     ]  # fmt: skip
+
+
+def test_training_prints_scores_and_paths(cli, songs, tmp_path):
+    status, out, _ = cli(*musdb(songs))
+    run = only_run(tmp_path / "work")
+    assert status == 0 and run.name.endswith("-unet-musdb-0")
     for words in (
         "vocals (median of 1 test tracks, dB)",
-        "this run",
         "mixture",
         "ideal ratio mask, STFT 1024/768",
         "phase-sensitive mask, STFT 1024/768",
-        f"listen  {run.relative_to(tmp_path / 'work')}/audio",
+        f"{run.relative_to(tmp_path / 'work')}/audio",
     ):
         assert words in out
 
 
-def test_the_records_of_a_run_agree(cli, songs, tmp_path):
-    cli(*musdb(songs, "trainer.max_epochs=2", "targets=vocals_accompaniment"))
-    run = only_run(tmp_path / "work")
-    scores, record = load_json(run / "scores.json"), load_json(run / "run.json")
-    with (run / "metrics.csv").open() as file:
+def test_the_records_of_a_run_agree(trained, songs):
+    scores, record = load_json(trained / "scores.json"), load_json(trained / "run.json")
+    with (trained / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert record["state"] == "done" and "data=musdb" in record["overrides"]
     assert [row["epoch"] for row in rows] == ["0", "1"] and [row["step"] for row in rows] == ["2", "4"]
     assert all(float(row[name]) > 0 for row in rows for name in ("train/loss", "valid/loss", "lr", "seconds"))
     assert "valid/uSDR/vocals" in rows[0] and "valid/uSDR/accompaniment" in rows[0]
-    assert OmegaConf.load(run / "config.yaml").data.root == str(songs)
+    assert OmegaConf.load(trained / "config.yaml").data.root == str(songs)
     assert scores["checkpoint"] == "checkpoints/best.ckpt"
     assert scores["protocol"]["sample_rate"] == 8192 and scores["protocol"]["together"] == ["vocals", "accompaniment"]
     for target in ("vocals", "accompaniment"):
-        own, mixture = scores["summary"][target], scores["mixture"][target]
-        assert own["uSDR"]["n"] == 1 and mixture["uSDRi"]["median"] == 0
-        assert own["uSDRi"]["median"] == pytest.approx(own["uSDR"]["median"] - mixture["uSDR"]["median"])
+        estimate, mixture = scores["summary"][target], scores["mixture"][target]
+        assert estimate["uSDR"]["n"] == 1 and mixture["uSDRi"]["median"] == 0
+        assert estimate["uSDRi"]["median"] == pytest.approx(estimate["uSDR"]["median"] - mixture["uSDR"]["median"])
         oracles = [scores["oracle"][name][target]["uSDR"]["median"] for name in ("psm", "irm")]
-        assert oracles[0] > oracles[1] > own["uSDR"]["median"]
-        assert scores["tracks"]["song 3"][target]["uSDR"] == own["uSDR"]["median"]
+        assert oracles[0] > oracles[1] > estimate["uSDR"]["median"]
+        assert scores["tracks"]["song 3"][target]["uSDR"] == estimate["uSDR"]["median"]
 
 
-def test_the_audio_is_the_score(cli, songs, tmp_path):
-    """What one hears has the uSDR that scores.json says, and the residual is what is left of the mixture."""
-    cli(*musdb(songs))
-    run = only_run(tmp_path / "work")
-    read = {path.stem: soundfile.read(path)[0] for path in (run / "audio/song 3").iterdir()}
-    error = read["vocals-target"] - read["vocals-estimate"]
-    value = 10 * np.log10(np.sum(read["vocals-target"] ** 2) / np.sum(error**2))
-    assert value == pytest.approx(load_json(run / "scores.json")["tracks"]["song 3"]["vocals"]["uSDR"], abs=0.01)
-    assert np.abs(read["mixture"] - read["vocals-estimate"] - read["residual"]).max() < 1e-5
-    assert len(read["mixture"]) == 3 * 8192
+def test_the_written_audio_has_the_score(trained):
+    """The written estimates have the uSDR of `scores.json`, and the residual is the mixture minus the estimates."""
+    stems = {path.stem: soundfile.read(path)[0] for path in (trained / "audio/song 3").iterdir()}
+    for target in ("vocals", "accompaniment"):
+        error = stems[f"{target}-target"] - stems[f"{target}-estimate"]
+        value = 10 * np.log10(np.sum(stems[f"{target}-target"] ** 2) / np.sum(error**2))
+        score = load_json(trained / "scores.json")["tracks"]["song 3"][target]["uSDR"]
+        assert value == pytest.approx(score, abs=0.01)
+    estimates = stems["vocals-estimate"] + stems["accompaniment-estimate"]
+    assert np.abs(stems["mixture"] - estimates - stems["residual"]).max() < 1e-5
+    assert len(stems["mixture"]) == 3 * 8192
+
+
+def test_checkpoints_contain_tensors_and_plain_python(trained):
+    for name in ("best", "last"):
+        checkpoint = torch.load(trained / f"checkpoints/{name}.ckpt", weights_only=True)
+        assert {key.split(".")[0] for key in checkpoint["state_dict"]} == {"separator"}
 
 
 def test_the_real_stem_file_as_train_valid_and_test(cli, stem_file, tmp_path):
@@ -106,14 +112,7 @@ def test_the_real_stem_file_as_train_valid_and_test(cli, stem_file, tmp_path):
     assert (rate, mixture.shape) == (8192, (1, round(268288 * 8192 / 44100)))
 
 
-def test_checkpoints_hold_tensors_and_plain_python_only(cli, songs, tmp_path):
-    cli(*musdb(songs))
-    for name in ("best", "last"):
-        checkpoint = torch.load(only_run(tmp_path / "work") / f"checkpoints/{name}.ckpt", weights_only=True)
-        assert {key.split(".")[0] for key in checkpoint["state_dict"]} == {"separator"}
-
-
-def test_the_same_seed_gives_the_same_weights_bit_for_bit(cli, songs, tmp_path):
+def test_the_same_seed_gives_the_same_weights(cli, songs, tmp_path):
     weights = []
     for number, seed in enumerate((0, 0, 1)):
         cli(*musdb(songs, f"hydra.run.dir=run{number}", f"seed={seed}", f"data.num_workers={number % 2}"))
@@ -126,7 +125,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(cli, songs, tmp_path):
 NET = "model.separator.net"
 SECOND = "model.separator.chunk_seconds=1"
 ROFORMER = [SECOND, f"{NET}.dim=8", f"{NET}.depth=1", f"{NET}.dim_head=4", f"{NET}.heads=2"]
-TINY = {  # of models that are slow at their own size
+TINY = {  # smaller sizes of slow models
     "hdemucs": [SECOND, f"{NET}.channels=4", f"{NET}.n_fft=1024", f"{NET}.depth=5"],
     "conv_tasnet": [SECOND, f"{NET}.enc_num_feats=8", f"{NET}.msk_num_hidden_feats=8", f"{NET}.msk_num_layers=2"],
     "ddsp": ["pitch=crepe_tiny", "model.net.hidden=16"],
@@ -146,16 +145,8 @@ def test_every_model_trains_on_the_demo_songs(cli, model, tmp_path):
     assert load_json(only_run(tmp_path / "work") / "run.json")["state"] == "done"
 
 
-def test_a_multirun_gives_each_run_its_folder(cli, songs, tmp_path):
-    status, _, _ = cli("-m", *musdb(songs)[1:], "model=unet,unet_noskip", "hydra.sweep.dir=sweep")
-    assert status == 0
-    folders = sorted(path.name for path in (tmp_path / "work/sweep").iterdir() if path.is_dir())
-    assert folders == ["0-unet-musdb-0", "1-unet_noskip-musdb-0", "report"]
-    assert all((tmp_path / "work/sweep" / folder / "scores.json").is_file() for folder in folders[:2])
-
-
 def test_the_best_weights_are_scored_not_the_last(cli, songs, tmp_path):
-    """With the worst loss called best, the first epoch's weights must be the ones that were scored."""
+    """If the highest loss counts as the best, the weights of the first epoch must be scored."""
     cli(
         *musdb(
             songs,
@@ -184,10 +175,11 @@ def test_trying_a_chunk_leaves_the_network_in_training_mode(songs, tmp_path):
     assert separator.training
 
 
-def test_a_network_whose_sizes_do_not_go_together_is_said_before_any_training():
+def test_incompatible_sizes_of_a_network_are_named():
     net = partial(ConvTasNet, msk_num_stacks=0)
-    with pytest.raises(InputError, match=r"model\.separator\.net: "):
+    with pytest.raises(InputError) as error:
         try_one_chunk(WaveformSeparator(net, ["vocals"], 8000, 1, 0.1), WaveformL1(), 800)
+    assert "model.separator.net" in error.value.where and "800" in str(error.value)
 
 
 def test_denormal_numbers_are_flushed():
@@ -202,7 +194,7 @@ def test_a_run_may_end_before_its_first_validation(cli, songs, words):
     assert status == 0, err
 
 
-def test_two_processes_train_and_score_one_run_even_where_one_validates_silence(tmp_path):
+def test_two_processes_with_a_silent_validation_track(tmp_path):
     for number, split in enumerate(("train", "valid", "valid", "test", "test", "test")):
         write_song(tmp_path / "songs" / split / f"song {number}", seed=number)
     silent = tmp_path / "songs/valid/song 2/vocals.wav"
@@ -213,12 +205,12 @@ def test_two_processes_train_and_score_one_run_even_where_one_validates_silence(
     with (tmp_path / "run/metrics.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert float(row["valid/uSDR/vocals"]) < 0 < float(row["valid/loss"])
-    scores = load_json(tmp_path / "run/scores.json")  # of both processes, each track once and in order
+    scores = load_json(tmp_path / "run/scores.json")  # each track once and in order, from both processes
     assert list(scores["tracks"]) == ["song 3", "song 4", "song 5"] and scores["summary"]["vocals"]["uSDR"]["n"] == 3
 
 
-def test_the_batches_of_two_processes_are_that_of_one(tmp_path):
-    """The same gradient, a tenth of which Adam keeps in its first step; of a net without batch norm."""
+def test_two_processes_have_the_gradient_of_one(tmp_path):
+    """Compare the gradients in the state of Adam, which stores a tenth of the first one. The network has no batch norm."""
     for number, split in enumerate(("train", "train", "valid", "valid", "test", "test")):
         write_song(tmp_path / "songs" / split / f"song {number}", seed=number)
     gradients = []
@@ -232,8 +224,8 @@ def test_the_batches_of_two_processes_are_that_of_one(tmp_path):
         state = torch.load(tmp_path / f"run{devices}/checkpoints/last.ckpt", weights_only=True)["optimizer_states"][0]["state"]
         gradients.append([10 * values["exp_avg"] for values in state.values()])
     assert sum(gradient.abs().sum() for gradient in gradients[0]) > 0
-    for one, two in zip(*gradients, strict=True):
-        assert (one - two).abs().max() < 1e-6
+    for single, double in zip(*gradients, strict=True):
+        assert (single - double).abs().max() < 1e-6
 
 
 def weights(path):
@@ -245,17 +237,14 @@ def test_a_run_without_a_best_epoch_keeps_its_last_weights(cli, songs, tmp_path,
     status, out, err = cli(*musdb(songs, words, "hydra.run.dir=run"))
     assert status == 0, err
     run = tmp_path / "work/run"
-    assert (
-        load_json(run / "scores.json")["checkpoint"] == "checkpoints/best.ckpt"
-        and "checkpoints/best.ckpt holds the last" in out
-    )
+    assert load_json(run / "scores.json")["checkpoint"] == "checkpoints/best.ckpt" and "checkpoints/best.ckpt" in out
     best = weights(run / "checkpoints/best.ckpt")
     if words != "trainer.max_epochs=0":
         last = weights(run / "checkpoints/last.ckpt")
         assert best.keys() == last.keys() and all(torch.equal(best[name], last[name]) for name in best)
 
 
-def test_a_run_of_one_step_is_used_as_it_was_scored(cli, songs, tmp_path):
+def test_a_run_of_one_step_can_be_used(cli, songs, tmp_path):
     assert cli(*musdb(songs, "trainer.max_steps=1", "hydra.run.dir=run"))[0] == 0
     run = tmp_path / "work/run"
     status, _, err = cli("run=run", "output=again", script="scripts/evaluate.py")
@@ -266,14 +255,18 @@ def test_a_run_of_one_step_is_used_as_it_was_scored(cli, songs, tmp_path):
 
 
 def test_weights_that_diverged_in_the_last_step_are_refused(cli, songs, tmp_path):
-    words = ["trainer.max_steps=1", "+trainer.limit_val_batches=0", "optim.optimizer.lr=1e39"]  # more than float32 holds
+    words = [
+        "trainer.max_steps=1",
+        "+trainer.limit_val_batches=0",
+        "optim.optimizer.lr=1e39",
+    ]  # larger than the largest float32
     status, _, err = cli(*musdb(songs, *words, "hydra.run.dir=run"))
-    assert status == 1 and "error: weights of epoch " in err and "training diverged" in err
+    assert status == 1 and "error: weights of epoch " in err
     assert not (tmp_path / "work/run/checkpoints").exists()
 
 
 def test_the_network_learns(cli, tmp_path):
-    """Four tones in noise: a narrow U-Net that trains on one song finds its vocals in seconds."""
+    """A narrow U-Net learns in seconds to separate the vocals of one song of tones and noise."""
     for split in ("train", "valid", "test"):
         write_song(tmp_path / "songs" / split / "song", seed=0)
     words = ["data.chunks_per_track=16", "optim.optimizer.lr=3e-3", "model.separator.net.channels=[4,8,8,8,8,8]"]
