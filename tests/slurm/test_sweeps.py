@@ -98,7 +98,7 @@ def test_a_run_on_two_machines_is_requeued(sweep, environment, tmp_path):
     status, out = finished(process)
     assert status == 0 and "is in the queue again" in out, out
     log = (run / "log.txt").read_text()
-    assert state(run) == "done" and log.count("MEMBER: 2/2") == 2 and "goes on from checkpoints/last.ckpt" in log
+    assert state(run) == "done" and log.count("MEMBER: 2/2") == 2 and "checkpoints/last.ckpt" in log
     assert json.loads((run / "scores.json").read_text())["summary"]["vocals"]["uSDR"]["n"] == 1
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["resumption"]["processes"] == 2
 
@@ -111,7 +111,7 @@ def test_a_requeued_run_has_the_same_weights(sweep, environment, tmp_path):
     status, out = finished(sweep("seed=0", *LONG))
     assert status == 0 and ("already in the queue of Slurm" in out or "1 done before" in out), out
     assert len([*tmp_path.glob("sweep/slurm/*.sh")]) == 1  # nothing was submitted again
-    assert "goes on from checkpoints/last.ckpt" in (run / "log.txt").read_text() and finished(undisturbed)[0] == 0
+    assert "checkpoints/last.ckpt" in (run / "log.txt").read_text() and finished(undisturbed)[0] == 0
     first, second = weights(run), weights(tmp_path / "undisturbed/0-unet-demo-0")
     assert {*first} == {*second} and all(torch.equal(first[name], second[name]) for name in first)
 
