@@ -109,6 +109,6 @@ def test_a_report_skips_long_files(tmp_path, monkeypatch, name):
     folder = leave_audio(run, "song 0")
     monkeypatch.setattr(listening, "MOST_SAMPLES", 100_000)
     soundfile.write(folder / f"{name}.flac", np.zeros((100_001, 2)), 44_100)
-    found = listening.leave(listening.heard(variants_of(runs_of(tmp_path / "sweep"))), "song 0", 1, tmp_path / "report")
-    rows = [row for row in found["targets"]["vocals"] if "missing" in row]
-    assert len(rows) == 1 and name in rows[0]["missing"] and len(found["targets"]["vocals"]) == 3
+    written = listening.leave(listening.heard(variants_of(runs_of(tmp_path / "sweep"))), "song 0", 1, tmp_path / "report")
+    rows = [row for row in written["targets"]["vocals"] if "missing" in row]
+    assert len(rows) == 1 and name in rows[0]["missing"] and len(written["targets"]["vocals"]) == 3

@@ -199,8 +199,8 @@ def test_scores_without_a_residual_are_valid(tmp_path):
     scores = json.loads((run / "scores.json").read_text())
     del scores["protocol"]["rest"]
     (run / "scores.json").write_text(json.dumps(scores))
-    found = leave(heard(variants_of([run])), "song 0", 1, tmp_path / "report")
-    assert [*found["targets"]] == ["vocals"]
+    written = leave(heard(variants_of([run])), "song 0", 1, tmp_path / "report")
+    assert [*written["targets"]] == ["vocals"]
 
 
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "${a}${a}", "a ${b"])

@@ -17,8 +17,8 @@ MINE = {"root": None, "cache_dir": "/mine", "download": False}
 
 
 def data(**changes):
-    own = {"root": "/theirs/data", "cache_dir": "/theirs/cache", "download": True, "layout": {"_target_": "x", "train": ["a"]}}
-    return OmegaConf.create(own | changes)
+    theirs = {"root": "/theirs/data", "cache_dir": "/theirs/cache", "download": True}
+    return OmegaConf.create(theirs | {"layout": {"_target_": "x", "train": ["a"]}} | changes)
 
 
 @pytest.fixture(autouse=True)
@@ -97,8 +97,8 @@ def resumed(folder, path):
     names = ("best_model_path", "kth_best_model_path", "last_model_path")
     state = dict.fromkeys(names, path) | {"dirpath": "/theirs", "best_k_models": {path: 1.0}, "current_score": 1.0}
     trainer = SimpleNamespace(world_size=1, checkpoint_callbacks=[callback])
-    own = {"processes": 1, "should_stop": False, "metrics": {}}
-    LastCheckpoint(1).on_load_checkpoint(trainer, None, {KEY: own, "callbacks": {callback.state_key: state}})
+    resumption = {"processes": 1, "should_stop": False, "metrics": {}}
+    LastCheckpoint(1).on_load_checkpoint(trainer, None, {KEY: resumption, "callbacks": {callback.state_key: state}})
     return [*(state[name] for name in names), *state["best_k_models"]]
 
 

@@ -77,13 +77,13 @@ class Taker:
 
 @contextmanager
 def takers(*arguments):
-    found = [Taker(**one) for one in arguments]
+    started = [Taker(**options) for options in arguments]
     try:
-        yield found
+        yield started
     finally:
-        for one in found:
-            one.process.kill()
-            one.process.join()
+        for taker in started:
+            taker.process.kill()
+            taker.process.join()
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o027])
@@ -105,10 +105,10 @@ def test_two_users_share_gpus(two_users, locks, umask):
 
 def test_racing_users_take_each_gpu_once(two_users, locks):
     gpus = 6
-    with takers(*({"uid": uid, "umask": umask, "gpus": gpus} for uid in two_users for umask in (0o022, 0o077))) as found:
-        for one in found:
-            one.start()
-        taken = [gpu for one in found for gpu in one.taken()]
+    with takers(*({"uid": uid, "umask": umask, "gpus": gpus} for uid in two_users for umask in (0o022, 0o077))) as racing:
+        for taker in racing:
+            taker.start()
+        taken = [gpu for taker in racing for gpu in taker.taken()]
     assert sorted(taken) == [*range(gpus)]
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o666 for path in locks.glob("*.lock"))
 

@@ -36,11 +36,11 @@ NAMES = [
 @contextmanager
 def elsewhere():
     """Start a server on this machine and record the requested paths."""
-    found = []
+    requested = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            found.append(self.path)
+            requested.append(self.path)
             self.send_error(404)
 
         def do_POST(self):
@@ -52,7 +52,7 @@ def elsewhere():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", found
+        yield f"http://127.0.0.1:{server.server_port}", requested
     finally:
         server.shutdown()
         server.server_close()

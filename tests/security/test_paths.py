@@ -38,13 +38,13 @@ def test_two_names_never_share_a_file():
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-@pytest.mark.parametrize("what", ["target", "track"])
-def test_a_report_skips_scores_with_such_names(tmp_path, name, what):
+@pytest.mark.parametrize("kind", ["target", "track"])
+def test_a_report_skips_scores_with_such_names(tmp_path, name, kind):
     leave_run(tmp_path, 0, "a", 0, [1.0])
-    targets = (name,) if what == "target" else ("vocals",)
+    targets = (name,) if kind == "target" else ("vocals",)
     path = leave_run(tmp_path, 1, "b", 0, [1.0], targets=targets) / "scores.json"
     scores = json.loads(path.read_text())
-    if what == "track":
+    if kind == "track":
         path.write_text(json.dumps(scores | {"tracks": {name: next(iter(scores["tracks"].values()))}}))
     good, bad = variants_of(runs_of(tmp_path))
     assert good.runs and not bad.runs and "scores.json" in bad.without[0].missing

@@ -135,8 +135,8 @@ def test_tensors_of_other_shapes_are_one_error(tmp_path, name, value):
 @pytest.mark.parametrize("value", [0, -1, 1 << 40, 10**299, 1e100])
 def test_numbers_of_another_size_are_one_error(tmp_path, key, value):
     folder = openunmix_folder(tmp_path / "model")
-    said = {"sample_rate": 8000, "nfft": 64, "nhop": 16, "nb_channels": 1} | {key: value}
-    (folder / "separator.json").write_text(json.dumps(said))
+    settings = {"sample_rate": 8000, "nfft": 64, "nhop": 16, "nb_channels": 1} | {key: value}
+    (folder / "separator.json").write_text(json.dumps(settings))
     with pytest.raises(InputError):
         unbraid.load(folder)
 

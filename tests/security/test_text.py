@@ -88,8 +88,8 @@ def test_errors_are_printed_without_control_characters(text, cli, monkeypatch, c
             sys.excepthook(caught.type, caught.value, caught.tb)
             err = capfd.readouterr().err
         else:
-            found, _, err = cli(script="scripts/report.py")
-            assert found == status
+            exit_status, _, err = cli(script="scripts/report.py")
+            assert exit_status == status
         assert "\ufffd" in err and not ACTIVE & {*err}
 
 

@@ -45,8 +45,8 @@ class Ledger:
         if not lines:
             self._make(path)
         elif lines[0].get("version") != VERSION:
-            found = f"format version {lines[0].get('version')}"
-            raise InputError(path, "another format", found=found, expected=str(VERSION), hint=OTHER_FOLDER)
+            version = lines[0].get("version")
+            raise InputError(path, "another format version", found=version, expected=str(VERSION), hint=OTHER_FOLDER)
         elif lines[0].get("sweep") != self.sweep:
             raise InputError(path, "the ledger of another sweep", hint=OTHER_FOLDER)
 

@@ -24,12 +24,12 @@ def is_gpu_fault(error: BaseException) -> bool:
     Returns:
         True if a GPU has a fault.
     """
-    errors = [*_chain(error)]
-    if any(isinstance(one, torch.OutOfMemoryError) for one in errors):
+    causes = [*_chain(error)]
+    if any(isinstance(cause, torch.OutOfMemoryError) for cause in causes):
         return False
-    if any(isinstance(one, torch.AcceleratorError | torch.cuda.DeferredCudaCallError) for one in errors):
+    if any(isinstance(cause, torch.AcceleratorError | torch.cuda.DeferredCudaCallError) for cause in causes):
         return True
-    return any(isinstance(one, RuntimeError) for one in errors) and not _visible_gpus_compute()
+    return any(isinstance(cause, RuntimeError) for cause in causes) and not _visible_gpus_compute()
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

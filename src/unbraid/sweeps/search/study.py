@@ -180,9 +180,9 @@ def _acquired(lock: FileLock) -> FileLock | None:
     return lock
 
 
-def _check_same(path: Path, agreed: dict[str, Any], own: dict[str, Any]) -> None:
+def _check_same(path: Path, agreed: dict[str, Any], options: dict[str, Any]) -> None:
     """Check that the study in a file has the options of this command."""
-    for name, value in own.items():
+    for name, value in options.items():
         if agreed.get(name) != value:
             problem, hint = f"a search with another {name}", "Choose another hydra.sweep.dir or hydra.sweeper.storage."
             raise InputError(path, problem, found=_text(agreed.get(name)), expected=_text(value), hint=hint)
