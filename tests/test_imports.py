@@ -1,4 +1,4 @@
-"""Tests of the import table of docs/explanation/architecture.md: one row for each package, and imports in one direction only."""
+"""Test the import table of docs/explanation/architecture.md: one row per package, imports in one direction only."""
 
 import ast
 import sys

@@ -46,6 +46,7 @@ PROTOCOL = {"name": "ikala_nsdr", "tracks": "mean", "frames": "mean", "window_se
 
 
 def main() -> None:
+    """Run the benchmark of the command line and print its results."""
     arguments = DEFAULTS | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - DEFAULTS.keys():
         sys.exit(f"error: unknown argument {min(unknown)}; known: {', '.join(DEFAULTS)}")

@@ -51,6 +51,7 @@ SCRIPT = Path(__file__).parents[1] / "separate.py"
 
 
 def main() -> None:
+    """Run the benchmark of the command line and print its results."""
     arguments = DEFAULTS | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - DEFAULTS.keys():
         sys.exit(f"error: unknown argument {min(unknown)}; known: {', '.join(DEFAULTS)}")
@@ -114,6 +115,7 @@ def compare_with_openunmix(folder: Path, seconds: float, rounds: int) -> dict[st
 
 
 def config_of(model: str) -> DictConfig:
+    """Compose the config of a model."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose("train", ["name=bench", f"model={model}", *OF_MODELS.get(model, ["targets=vocals"])])
 

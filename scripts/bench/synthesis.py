@@ -46,6 +46,7 @@ INSTRUMENTS = {"ddsp": (512, 3, HARMONICS, 1.0), "ddsp_small": (128, 2, 60, 0.0)
 
 
 def main() -> None:
+    """Run the benchmark of the command line and print its results."""
     arguments = {"seconds": "30", "rounds": "5", "steps": "20"} | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - {"seconds", "rounds", "steps"}:
         sys.exit(f"error: unknown argument {min(unknown)}; known: rounds, seconds, steps")

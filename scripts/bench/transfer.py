@@ -47,6 +47,7 @@ Gaussians = dict[str, tuple[float, float]]  # mean and standard deviation of the
 
 
 def main() -> None:
+    """Run the benchmark of the command line and print its results."""
     arguments = {"run": "", "voice": "vocals"} | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - {"run", "voice"}:
         sys.exit(f"error: unknown argument {min(unknown)}; known: run, voice")

@@ -251,7 +251,7 @@ def test_an_invalid_training_is_refused(error_of, tmp_path, words, names):
     [
         ([], "run run=FOLDER"),
         (["run=RUN"], "input split neither"),
-        (["run=run", "split=test", "input=x.wav"], "found both"),
+        (["run=RUN", "split=test", "input=x.wav"], "input split both"),
         (["run=RUN", "split=tests"], "split tests 'test'"),
         (["run=nowhere", "split=test"], "run=nowhere"),
         (["run=RUN", "input=x.wav"], "run= images split=test"),

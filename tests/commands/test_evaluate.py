@@ -210,7 +210,7 @@ def test_compare_with_needs_the_same_protocol(cli, run):
     other = run / "scores/ikala_nsdr-ibm/scores.json"
     status, out, _ = cli(f"run={run}", "protocol=ikala_nsdr", f"compare_with=[{other}]", script=SCRIPT)
     assert status == 0 and f"  {other}" in out
-    status, _, err = cli(f"run={run}", f"compare_with=[{other}]", script=DOOR)
+    status, _, err = cli(f"run={run}", f"compare_with=[{other}]", script=SCRIPT)
     assert status == 1 and has_names(err, "energy_ratios ikala_nsdr")
 
 
@@ -234,7 +234,7 @@ def test_compare_with_needs_the_same_protocol(cli, run):
         (["run={run}", "compare_with=[nowhere]"], "compare_with=nowhere"),
         (["run={run}", "compare_with=[{run}/run.json]"], "run.json protocol"),
         (["run={run}", "protocol=musdb18", "protocol.taps=-3"], "protocol.taps -3"),
-        (["run={run}", "model.separator.consistency=true"], "consistency"),
+        (["run={run}", "model.separator.mask_options.consistency=true"], "consistency"),
         (["run={run}", "+model.separator.masks_from=clusters"], "model.separator.masks_from"),
         (["run={run}", "model.separator.scaling=none"], "model.separator.scaling run="),
     ],
@@ -342,7 +342,10 @@ def test_another_phase_than_in_training(cli, run):
 
 @pytest.mark.parametrize(
     ("word", "name", "value"),
-    [("model.separator.mask_options.mask_power=2", "mask_power", 2), ("model.separator.mask_options.mask_max=0.3", "mask_max", 0.3)],
+    [
+        ("model.separator.mask_options.mask_power=2", "mask_power", 2),
+        ("model.separator.mask_options.mask_max=0.3", "mask_max", 0.3),
+    ],
 )
 def test_other_mask_options_than_in_training(cli, run, word, name, value):
     status, _, err = cli(f"run={run}", word, script=SCRIPT)

@@ -55,7 +55,7 @@ def test_augmentation_remix_and_pitched_tracks_train(cli, songs, tmp_path):
         (["offline_augmentation.up.semitones=40"], "offline_augmentation.up.semitones 40"),
         (["data.sampling.over=songs"], "data.sampling.over 'songs'"),
         (["data.sampling.remix=2"], "data.sampling.remix 2"),
-        (["data.residency=device"], "data.residency=device: "),
+        (["data.residency=device"], "data.residency device cpu"),
         (["data.residency=gpu"], "data.residency 'gpu'"),
         (["data.num_decode_workers=0"], "data.num_decode_workers 0"),
     ],

@@ -151,8 +151,8 @@ def test_misaligned_pairs_are_left_out(prepare, cli, tmp_path):
         (["data=musdb", "data.root=/nowhere"], "data.root=/nowhere"),
         (["clean=maybe"], "clean 'maybe'"),
         (["seed=-1"], "seed -1"),
-        (["clean=maybe"], "clean: found 'maybe', expected bool"),
-        (["seed=-1"], "seed: "),
+        (["data.channels=2"], "data.channels 2 model.separator.channels"),
+        (["dry_run=true"], "data.root dry_run=true"),
         (["data=digits"], "data=digits"),
     ],
 )

@@ -140,7 +140,7 @@ def test_a_condition_avoids_invalid_combinations(cli, here, sweep):
 
 def test_an_error_of_all_trials_starts_no_study(cli, sweep):
     status, _, err = cli(*PCA, "model=pca,ae", "model.net.code=2", "model.net.tied=false")
-    assert status == 1 and err.startswith("error: model.net.tied: ")
+    assert status == 1 and has_names(err, "error: model.net.tied code")
     assert not sweep.exists()
 
 
@@ -153,7 +153,7 @@ def test_an_error_of_all_trials_starts_no_study(cli, sweep):
         (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials 0"),
         (["optim.optimizer.lr=interval(0,1)"], "optim.optimizer.lr"),
         (["model.net.codes=3"], "model.net.codes 'code'"),
-        (['hydra.sweeper.conditions=["seed if model=ae"]'], "hydra.sweeper.conditions: 'seed'"),
+        (['hydra.sweeper.conditions=["seed if model=ae"]'], "hydra.sweeper.conditions seed optim.optimizer.lr"),
         (["launcher.gpus=[0,0]"], "launcher.gpus [0, 0]"),
     ],
 )
@@ -205,8 +205,8 @@ def test_a_search_resumes_after_kills(cli, here, sweep):
     run.kill()
     wait_for(lambda: (sweep / "search.csv").exists(), process)
     assert table(sweep)[0]["error"]
-    own.suspend()  # so that it starts nothing more
-    orphans = own.children()
+    command.suspend()  # it must not start another run
+    orphans = command.children()
     process.kill()
     psutil.wait_procs([command, *orphans], timeout=60)
     status, out, err = cli(*words)

@@ -72,8 +72,8 @@ def test_resume_never_starts_a_new_sweep(cli, tmp_path):
     [
         (["seed=0,-1"], "1-deep_ae-digits--1 seed -1"),
         (["seed=0,1", "trainer.accelerator=gpu", "launcher.gpus=[]"], "trainer.accelerator"),
-        (["seed=0,1", "trainer.num_nodes=2"], "trainer.num_nodes=2: "),
-        (["seed=0,1", "launcher.cpu_slots=0"], "launcher.cpu_slots: "),
+        (["seed=0,1", "trainer.num_nodes=2"], "trainer.num_nodes 2 launcher=local"),
+        (["seed=0,1", "launcher.cpu_slots=0"], "launcher.cpu_slots 0"),
         (["seed=0,1", "launcher.slots=2"], "launcher.slots 'cpu_slots'"),
         (["seed=0,1", "launcher=lokal"], "launcher lokal 'local'"),
         (["seed=0,1", "hydra.sweep.subdir=same"], "hydra.sweep.subdir same"),
@@ -120,7 +120,7 @@ def test_a_damaged_ledger_of_another_folder_is_ignored(cli, tmp_path):
 
 def test_a_plan_starts_no_run(cli, tmp_path):
     status, out, err = cli("-m", *AUTOENCODER, "seed=0", "data.batch_size=512,0", "plan=true", "logger=tensorboard")
-    assert status == 1 and err == "error: cannot be run: 1-deep_ae-digits-0\n"
+    assert status == 1 and has_names(err, "error: plan 1-deep_ae-digits-0") and "0-deep_ae" not in err
     row, failed = (line for line in out.splitlines() if "deep_ae" in line)
     assert "data.batch_size" in failed
     parameters, memory, speed, steps = (float(row.split()[i]) for i in (1, 3, 7, 8))
@@ -137,7 +137,7 @@ def test_an_interrupted_run_resumes_in_its_folder(cli, tmp_path):
     whole = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     status, out, _ = cli(*words)
     assert status == 0 and only_run(tmp_path / "work") == run and json.loads(record.read_text())["state"] == "done"
-    assert f"resumes {run.relative_to(tmp_path / 'work')}," in out
+    assert has_names(out, f"{run.relative_to(tmp_path / 'work')} resume=never")
     again = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 

@@ -100,7 +100,7 @@ def test_pitch_and_loudness_match_the_training_data():
     assert (kept.loudness[200:300] == -100).all()
 
 
-def test_a_shift_out_of_all_hearing_is_refused():
+def test_shift_beyond_playable_pitch_is_refused():
     with pytest.raises(InputError, match="shift=70"):
         moved(voice_controls(), player().features, KNOWN, options(shift=70.0))
 
@@ -129,10 +129,10 @@ def test_smallest_share_of_voice_can_be_set():
         check_voice(share._replace(periodicity=torch.zeros(400)), features, 0.0, "input=x.wav")
 
 
-@pytest.mark.parametrize("seed", [-1, 10**30])
-def test_a_seed_that_is_none_is_refused(seed):
+@pytest.mark.parametrize(("name", "value"), [("seed", -1), ("seed", 10**30), ("silence_db", 0.0)])
+def test_invalid_options_are_refused(name, value):
     with pytest.raises(InputError, match=name):
-        options(seed=seed)
+        options(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -156,10 +156,10 @@ def test_player_uses_its_own_sample_rate():
     instrument_player = player()
     sound = instrument_player.synthesise([220.0] * 50, [-20.0] * 50, frames_per_second=250)
     assert sound.shape == (50 * HOP,) and sound.abs().max() > 1e-4
-    heard = one.listen(torch.from_numpy(glide(1.0)), RATE)
-    assert float(heard.f0.median()) == pytest.approx(220, rel=0.1)
+    controls = instrument_player.listen(torch.from_numpy(glide(1.0)), RATE)
+    assert float(controls.f0.median()) == pytest.approx(220, rel=0.1)
     with pytest.raises(InputError, match="sample_rate"):
-        one.listen(torch.zeros(100), 44100)
+        instrument_player.listen(torch.zeros(100), 44100)
     with pytest.raises(InputError, match="timbre"):
         player(latent=2).synthesise([220.0], [-20.0])
     assert len(player(latent=2).synthesise([220.0] * 9, [-20.0] * 9, timbre=torch.zeros(9 * HOP))) == 9 * HOP

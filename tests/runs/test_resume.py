@@ -10,7 +10,7 @@ from unbraid.runs.resume import resumed_or_new
 
 @pytest.fixture
 def runs(tmp_path):
-    """A run that was interrupted, and a new run of the same config."""
+    """Return an interrupted run and a new run of the same config."""
     config = OmegaConf.create({"seed": 3, "resume": "auto"})
     earlier, new = (Run(tmp_path / "day" / name, config, [], {}) for name in ("earlier", "new"))
     earlier.freeze()

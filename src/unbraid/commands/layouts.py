@@ -26,8 +26,8 @@ def with_layouts_that_fit(error: LayoutError, conf: Path) -> InputError:
     if not root.is_dir() or not any(root.iterdir()):
         return error
     fitting = ", ".join(f"{CONF_DATA}={name}" for name in layouts_that_fit(root, conf))
-    layouts = f"Layouts that fit this folder: {fitting}" if fitting else "No layout fits this folder, see docs/reference/data_sets.md"
-    hint = f"{error.hint}. {layouts}" if error.hint else layouts
+    layouts = f"Layouts that fit this folder: {fitting}" if fitting else "No layout fits this folder"
+    hint = f"{error.hint.rstrip('.')}. {layouts}" if error.hint else layouts
     return LayoutError(error.where, error.problem, found=error.found, expected=error.expected, hint=hint)
 
 

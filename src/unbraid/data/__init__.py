@@ -1,0 +1,1 @@
+"""Data sets to batches: layouts, store, sampling, augmentation, health report, generated songs."""
