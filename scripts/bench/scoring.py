@@ -4,8 +4,8 @@
 
 The song is a demo song at 44.1 kHz with four stereo sources of 16 bits. Each estimate is its low-passed source, plus a tenth of
 all other sources, plus noise. For v4, both implementations score the whole song in turn. For v3 (`sources`) both score two mono
-sources over the first 20 s. The peak memory is that of a fresh process that loads the song in float32 and scores it. If a GPU is
-available, unbraid also runs on it.
+sources over the first 20 s. The peak memory is that of a fresh process that loads the song in float32 and scores it. If a
+GPU is available, unbraid also runs on it.
 
 The filters of a source with two equal channels are not unique, and the scores of museval then depend on rounding. For 12 s of
 such a song the script therefore also prints the difference between museval and museval with another order of the sources.
