@@ -205,7 +205,8 @@ def read_labels(path: Path) -> list[Anomaly]:
         raise InputError(path, "missing columns", found=", ".join(columns) or "no columns", expected="start, stop")
     for line, (start, stop, _) in enumerate(rows, start=2):
         if not 0 <= start < stop:
-            raise InputError(f"{path}, line {line}", "invalid interval", found=f"{start} to {stop} s", expected="start < stop")
+            interval = f"{start} to {stop} s"
+            raise InputError(f"{path}, line {line}", "invalid interval", found=interval, expected="0 <= start < stop")
     return [Anomaly(*row) for row in rows]
 
 

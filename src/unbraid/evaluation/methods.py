@@ -80,7 +80,7 @@ class SeparatorMethod(Method):
         return {**options, **self.separator.synthesis_options}
 
     def origin(self, track: StoredTrack) -> str:
-        """Return weights, stored mixture and options as a text."""
+        """Return a text of the weights, the stored mixture and the options; see `Method.origin`."""
         return f"{self.weights}, {self.mixtures[track.name].entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class Oracle(Method):
         return {} if self.name == "mixture" else {"n_fft": self.stft.n_fft, "hop_length": self.stft.hop_length}
 
     def origin(self, track: StoredTrack) -> str:
-        """Return name, stored track and options as a text."""
+        """Return a text of the oracle's name, the stored track and the options; see `Method.origin`."""
         return f"{self.name}, {track.entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class EstimateFiles(Method):
     sample_rate: int
 
     def origin(self, track: StoredTrack) -> str:
-        """Return the fingerprint of the files and the stored track as a text."""
+        """Return a text of the fingerprint of the files and the stored track; see `Method.origin`."""
         return f"files {self.files.fingerprint(track.name)}, {track.entry.name}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class Unit:
     versions: Mapping[str, Tensor]
 
     def measures(self, row: str) -> dict[str, float | None]:
-        """Return the measures of one version.
+        """Return squared error and signal-to-noise ratio of one version of the vectors.
 
         Args:
             row: name of the version.
@@ -119,7 +119,7 @@ def scores_of(
 
 
 def report(scores: Mapping[str, Any], label: str) -> str:
-    """Return scores as a table.
+    """Return the errors of an autoencoder and of its baselines as a table.
 
     Args:
         scores: content of `scores.json`.

@@ -194,12 +194,12 @@ def _draw(
     pictures.controls(folder / f"{name} controls.png", name, curves(controls, synthesis), seconds)
 
 
-def curves(controls: Controls, asked: Sounding) -> dict[str, Tensor]:
+def curves(controls: Controls, parameters: Sounding) -> dict[str, Tensor]:
     """Return the curves of a picture of controls, see `pictures.controls`.
 
     Args:
         controls: pitch and loudness.
-        asked: synthesis parameters that the network computed.
+        parameters: synthesis parameters that the network computed.
 
     Returns:
         Curves by the name of their panel.
@@ -210,8 +210,8 @@ def curves(controls: Controls, asked: Sounding) -> dict[str, Tensor]:
     return {
         "f0 (Hz)": controls.f0,
         "loudness (dB)": controls.loudness,
-        "harmonics (dB)": 20 * asked.amplitudes.clamp(min=1e-6).log10(),
-        "noise (dB)": 20 * asked.noise.clamp(min=1e-6).log10(),
+        "harmonics (dB)": 20 * parameters.amplitudes.clamp(min=1e-6).log10(),
+        "noise (dB)": 20 * parameters.noise.clamp(min=1e-6).log10(),
     }
 
 
@@ -220,7 +220,7 @@ def _summary(values: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str
 
 
 def report(scores: Mapping[str, Any], label: str) -> str:
-    """Return scores as a table.
+    """Return the errors of an instrument and of its baseline as a table.
 
     Args:
         scores: content of `scores.json`.

@@ -72,7 +72,7 @@ class Logger(ABC):
 
     @abstractmethod
     def open(self, run: About) -> set[int]:
-        """Start to log a run, or resume logging.
+        """Open the log of a run. If the run is resumed, its earlier log is continued.
 
         Args:
             run: description of the run.

@@ -53,7 +53,7 @@ def _key(stage: str, path: Path, folder: Path) -> str:
 
 
 class Media:
-    """Options of the audio and pictures that are written during training.
+    """Select the clips of which audio and pictures are written during training.
 
     Args:
         every_n_epochs: number of epochs from one set of media to the next, at least 1; the first epoch has media.
