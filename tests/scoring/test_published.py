@@ -96,8 +96,9 @@ def test_a_figure_that_is_no_number_is_refused():
 def test_an_autoencoder_has_no_use_for_a_reference():
     config = compose("experiment=jansson2017_ikala", "model=ae")
     config.protocol = None
-    with pytest.raises(InputError, match=r"published: the model and the data .* make no use of it; set published=null"):
+    with pytest.raises(InputError) as error:
         check_experiment(config)
+    assert error.value.where == "published"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

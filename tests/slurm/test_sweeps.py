@@ -80,7 +80,7 @@ def test_a_sweep_of_six_runs(sweep, tmp_path):
     assert status == 0, out
     assert [state(path.parent) for path in runs] == ["done"] * 6 and "6 runs, by Slurm in the partition main, at most 4" in out
     status, out = finished(sweep("model=unet,unet_noskip", "seed=0,1,2"))
-    assert status == 0 and "6 done before" in out
+    assert status == 0 and "6 already finished" in out
 
 
 def tell_that_time_is_up(environment, run):
@@ -109,7 +109,7 @@ def test_a_job_whose_time_is_up_goes_on_in_the_next_as_if_it_had_not_ended(sweep
     tell_that_time_is_up(environment, run)
     process.kill()  # its jobs do not mind
     status, out = finished(sweep("seed=0", *LONG))
-    assert status == 0 and ("in Slurm's queue already" in out or "1 done before" in out), out
+    assert status == 0 and ("in Slurm's queue already" in out or "1 already finished" in out), out
     assert len([*tmp_path.glob("sweep/slurm/*.sh")]) == 1  # nothing was submitted again
     assert "goes on from checkpoints/last.ckpt" in (run / "log.txt").read_text() and finished(undisturbed)[0] == 0
     first, second = weights(run), weights(tmp_path / "undisturbed/0-unet-demo-0")
@@ -122,7 +122,7 @@ def test_a_cancelled_job_is_noticed_without_accounting(sweep, environment, tmp_p
     ask(environment, "scancel", "--jobname=unbraid-sweep")
     status, out = finished(process)
     assert status == 1 and "was cancelled" in out
-    assert "did not succeed: 0-unet-demo-0" in out and state(tmp_path / "sweep/0-unet-demo-0") == "interrupted"
+    assert "failed: 0-unet-demo-0" in out and state(tmp_path / "sweep/0-unet-demo-0") == "interrupted"
 
 
 def test_a_job_sees_the_gpu_that_it_asked_for(environment, tmp_path):
