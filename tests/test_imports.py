@@ -146,7 +146,7 @@ def test_imports_only_what_the_table_allows(file):
     assert libraries(file) <= allowed
 
 
-GROUND = ("cli", "overrides", "layouts", "experiment", "trained_run", "plan")
+GROUND = ("cli", "help", "keys", "overrides", "layouts", "experiment", "trained_run", "plan")
 
 
 def test_commands_do_not_import_each_other():
