@@ -259,7 +259,7 @@ def test_weights_that_diverged_in_the_last_step_are_refused(cli, songs, tmp_path
         "trainer.max_steps=1",
         "+trainer.limit_val_batches=0",
         "optim.optimizer.lr=1e39",
-    ]  # larger than the largest float32
+    ]  # over the float32 range
     status, _, err = cli(*musdb(songs, *words, "hydra.run.dir=run"))
     assert status == 1 and "error: weights of epoch " in err
     assert not (tmp_path / "work/run/checkpoints").exists()

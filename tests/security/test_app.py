@@ -182,7 +182,7 @@ def serve(pipe, folder):
         "keep_minutes": 5,
         "device": "cpu",
     }
-    with command_line._one_sentence("app"):
+    with command_line._exit_on_error("app"):
         module.app(OmegaConf.create(config))
 
 

@@ -80,7 +80,7 @@ def test_a_sweep_of_six_runs(sweep, tmp_path):
     assert status == 0, out
     assert [state(path.parent) for path in runs] == ["done"] * 6 and "6 runs, by Slurm in the partition main, at most 4" in out
     status, out = finished(sweep("model=unet,unet_noskip", "seed=0,1,2"))
-    assert status == 0 and "6 done before" in out
+    assert status == 0 and "6 already finished" in out
 
 
 def send_time_limit_signal(environment, run):
@@ -109,7 +109,7 @@ def test_a_requeued_run_has_the_same_weights(sweep, environment, tmp_path):
     send_time_limit_signal(environment, run)
     process.kill()  # its jobs stay in the queue
     status, out = finished(sweep("seed=0", *LONG))
-    assert status == 0 and ("already in the queue of Slurm" in out or "1 done before" in out), out
+    assert status == 0 and ("already in the queue of Slurm" in out or "1 already finished" in out), out
     assert len([*tmp_path.glob("sweep/slurm/*.sh")]) == 1  # nothing was submitted again
     assert "checkpoints/last.ckpt" in (run / "log.txt").read_text() and finished(undisturbed)[0] == 0
     first, second = weights(run), weights(tmp_path / "undisturbed/0-unet-demo-0")
@@ -122,7 +122,7 @@ def test_a_cancelled_job_is_noticed(sweep, environment, tmp_path):
     ask(environment, "scancel", "--jobname=unbraid-sweep")
     status, out = finished(process)
     assert status == 1 and "was cancelled" in out
-    assert "did not succeed: 0-unet-demo-0" in out and state(tmp_path / "sweep/0-unet-demo-0") == "interrupted"
+    assert "failed: 0-unet-demo-0" in out and state(tmp_path / "sweep/0-unet-demo-0") == "interrupted"
 
 
 def test_a_job_gets_its_own_gpu(environment, tmp_path):

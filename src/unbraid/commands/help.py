@@ -49,7 +49,7 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
         parts += [_section("Settings", _main_settings(conf)), _section("Config groups", groups(conf))]
     else:
         parts.append(_section("Keys and defaults", _keys(path)))
-        if "train" in map(str, OmegaConf.select(OmegaConf.load(path), "defaults", default=[])):
+        if "train" in OmegaConf.select(OmegaConf.load(path), "defaults"):
             parts.append("Settings and config groups of training are accepted too, see: python train.py --help")
     parts.append("\n".join(["Examples", *(f"  {example}" for example in examples(path))]))
     parts.append("--cfg job prints the composed config and does not run it. --hydra-help lists the options of Hydra.")
