@@ -42,6 +42,10 @@ from unbraid.runs.records import Run
 from unbraid.training.build import build_workflow
 
 RATE, HOP, HARMONICS, BANDS = 16000, 64, 100, 65
+FEW_TRACKS = [  # pitch is estimated in seconds, and an epoch has 30 steps
+    "data.layout.train=4", "data.layout.valid=1", "data.layout.test=1", "data.layout.seconds=4", "pitch.every=4",
+    "data.chunks_per_track=60",
+]  # fmt: skip
 INSTRUMENTS = {"ddsp": (512, 3, HARMONICS, 1.0), "ddsp_small": (128, 2, 60, 0.0)}
 
 
@@ -182,13 +186,15 @@ class StepTimer(pl.Callback):
 
 def training(steps: int, device: str) -> dict[str, float]:
     """Return the speed of training steps in `Trainer.fit` and in a plain loop."""
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        words = [f"trainer.accelerator={'gpu' if device == 'cuda' else 'cpu'}", f"trainer.max_steps={steps + 6}", "name=bench"]
-        config = hydra.compose("train", ["experiment=ddsp_demo", *words])
-    with open_dict(config):
-        config.callbacks = {}
+    accelerator = "gpu" if device == "cuda" else "cpu"
     with tempfile.TemporaryDirectory() as folder:
-        workflow: Any = build_workflow(Run(Path(folder), config, [], {"model": "ddsp_small", "data": "demo_leads"}))
+        words = [f"data.cache_dir={folder}/cache", f"trainer.accelerator={accelerator}", f"trainer.max_steps={steps + 6}"]
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config = hydra.compose("train", ["experiment=ddsp_demo", "name=bench", *FEW_TRACKS, *words])
+        with open_dict(config):
+            config.callbacks = {}
+        run = Run(Path(folder) / "run", config, [], {"model": "ddsp_small", "data": "demo_leads"})
+        workflow: Any = build_workflow(run)
         timer = StepTimer()
         workflow.trainer.callbacks.append(timer)
         workflow.trainer.limit_val_batches = 0
