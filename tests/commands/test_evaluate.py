@@ -236,7 +236,7 @@ def test_rows_of_others_stand_beside_and_another_protocol_does_not(cli, run):
         (["run={run}", "estimates=nowhere"], "estimates=nowhere: no such folder"),
         (["run={run}", "estimates={run}/audio"], "song 3: has no estimate of vocals in"),
         (["run={run}", "compare_with=[nowhere]"], "compare_with=nowhere: no such file"),
-        (["run={run}", "compare_with=[{run}/run.json]"], "run.json, protocol: missing"),
+        (["run={run}", "compare_with=[{run}/run.json]"], "run.json, protocol: "),
         (["run={run}", "protocol=musdb18", "protocol.tapps=3"], "protocol.tapps: there is no such key; did you mean 'taps'?"),
         (["run={run}", "protocol=musdb18", "protocol.taps=-3"], "protocol.taps must be above 0"),
         (["run={run}", "output={run}/run.json"], "run.json"),
@@ -358,7 +358,7 @@ def test_masks_may_come_to_sound_in_another_way_than_in_training(cli, run, word,
     ("word", "sentence"),
     [
         ("model.separator.consistency=true", "consistency: one target cannot sum to the mixture"),
-        ("+model.separator.masks_from=clusters", "model.separator.masks_from: there is no such key"),
+        ("+model.separator.masks_from=clusters", "model.separator.masks_from: unknown key"),
         ("model.separator.scaling=none", "model.separator.scaling: is the run's own, it cannot be set beside run="),
     ],
 )

@@ -133,7 +133,7 @@ def test_what_the_package_cannot_load_is_not_exported(cli, trained, tmp_path, ch
     assert config.count(change[0]) == 1
     (run / "config.yaml").write_text(config.replace(*change))
     said = refused(cli, f"run={run}", "output=new")
-    assert (sentence or "there is no such key") in said
+    assert (sentence or "unknown key") in said
     assert not (tmp_path / "work/new").exists()
 
 
