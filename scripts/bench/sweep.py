@@ -58,7 +58,7 @@ def finish(words: list[str], folder: Path, **environment: str) -> float:
 
 def measure_slots(folder: Path, jobs: int) -> dict[str, float]:
     """Return the durations of a sweep on one slot and on two slots, and the median gap between two runs, in seconds."""
-    words = ["-m", *AUTOENCODER, "trainer.max_epochs=15"]
+    words = ["-m", *AUTOENCODER, "trainer.max_epochs=5"]
     finish([*words, "seed=99", "hydra.sweep.dir=first"], folder)  # prepares the data and the caches
     words.append(f"seed=range({jobs})")
     one, two = (
@@ -115,7 +115,7 @@ def processes_of(folder: Path) -> list[int]:
 
 def kill_sweep(folder: Path, jobs: int, chance: random.Random) -> dict[str, int]:
     """Kill a sweep and its runs at random times until all are done, and compare it with a sweep that is not killed."""
-    words = ["-m", *AUTOENCODER, "trainer.max_epochs=40", f"seed=range({jobs})", "launcher.cpu_slots=2"]
+    words = ["-m", *AUTOENCODER, "trainer.max_epochs=20", f"seed=range({jobs})", "launcher.cpu_slots=2"]
     whole = finish([*words, "hydra.sweep.dir=whole"], folder)
     kills = 0
     while True:

@@ -1,6 +1,6 @@
 """Read the numbers of a run: `metrics.csv`, with one row for each epoch, and the summary in `scores.json`.
 
-`training/callbacks` writes `metrics.csv`.
+`training/callbacks/metrics_csv.py` writes `metrics.csv`.
 """
 
 import csv
