@@ -67,13 +67,13 @@ def test_a_sweep_has_panels_of_its_metrics(cli, sweep):
     assert (group["key"]["name"], group["op"], group["value"]) == ("group", "=", "12-00 o'clock")
     bars = [panel["config"] for panel in shown["Scores"] if panel["viewType"] == "Bar Chart"]
     assert [bar["metrics"] for bar in bars] == [["test/uSDR/vocals"], ["test/SI-SDR/vocals"]]
-    assert bars[0]["groupBy"] == "run.value.arm" and (bars[0]["groupAgg"], bars[0]["groupArea"]) == ("mean", "stddev")
+    assert bars[0]["groupBy"] == "run.value.variant" and (bars[0]["groupAgg"], bars[0]["groupArea"]) == ("mean", "stddev")
     assert [panel["config"]["metrics"] for panel in shown["Learning curves"]] == [
         ["train/loss"],
         ["valid/loss"],
         ["valid/uSDR/vocals"],
     ]
-    assert {panel["config"]["groupBy"] for panel in shown["Learning curves"]} == {"run.value.arm"}
+    assert {panel["config"]["groupBy"] for panel in shown["Learning curves"]} == {"run.value.variant"}
     assert [panel["config"]["mediaKeys"] for panel in shown["Audio and pictures"]] == [["valid/audio/song 2"]]
     axes = [axis["accessor"] for axis in shown["Swept keys"][0]["config"]["columns"]]
     assert axes == ["config:seed.value", "config:model.value.net.skips", "summary:test/uSDR/vocals"]

@@ -24,7 +24,7 @@ from unbraid.runs.text import echo
 from unbraid.training.loggers.media import media_of
 from unbraid.training.loggers.wandb_page import failures, in_line, why_offline
 
-VARIANT = "config.run.arm"  # key of the W&B config, see loggers.wandb_page
+VARIANT = "config.run.variant"  # key of the W&B config, see loggers.wandb_page
 BOOKKEEPING = ("epoch", "step", "seconds", "lr")
 
 

@@ -253,7 +253,7 @@ def _config(run: About) -> dict[str, Any]:
     """Return the config of the page: the run's config, with parts of `run.json` under `run`, without paths of this machine."""
     record, keys = run.record, ("identity", "choices", "commit", "code", "versions", "host")
     parts = {key: record[key] for key in keys if key in record} | {"overrides": sweep_overrides(record["overrides"])}
-    parts["arm"] = variant_name(redact_paths(record["overrides"]))
+    parts["variant"] = variant_name(redact_paths(record["overrides"]))
     config: dict[str, Any] = redact_paths({**run.config, "run": parts | dict(run.facts)})
     return config
 
