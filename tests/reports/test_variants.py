@@ -113,10 +113,10 @@ def test_different_protocols_are_refused(tmp_path):
 
 
 def test_protocols_of_runs_with_equal_names_are_compared(tmp_path):
-    one = leave_run(tmp_path / "one", 0, "a", 0, [1.0])
-    two = leave_run(tmp_path / "two", 0, "a", 0, [1.0], protocol=PROTOCOL | {"name": "musdb18"})
+    first = leave_run(tmp_path / "one", 0, "a", 0, [1.0])
+    second = leave_run(tmp_path / "two", 0, "a", 0, [1.0], protocol=PROTOCOL | {"name": "musdb18"})
     with pytest.raises(InputError, match="ikala_nsdr for one/0-a-demo-0 and musdb18 for two/0-a-demo-0"):
-        variants_of([one, two])
+        variants_of([first, second])
 
 
 def test_equal_names_in_two_sweeps_get_the_sweep(tmp_path):

@@ -49,7 +49,7 @@ def test_one_seed_compares_songs_only(tmp_path):
 
 
 def test_one_seed_is_never_hardly_luck(tmp_path):
-    """The variant a has one seed, so the sentence is about the trained networks only."""
+    """Variant a has one seed, so the sentence is about the trained networks only."""
     for number, (model, seed) in enumerate([("a", 0), ("b", 0), ("b", 1)]):
         leave_run(tmp_path, number, model, seed, (SONGS + number).tolist())
     variants = variants_of(runs_of(tmp_path))
