@@ -23,6 +23,14 @@ NARROW = "model.separator.net.channels=[2,2,4,4,4,4]"
 SHORT = ["trainer.max_epochs=1", "data.batch_size=2", "data.chunks_per_track=2", "trainer.accelerator=cpu", NARROW]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the tests that open pages in a browser."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     """Use a cache folder of the test session, so that tests do not use the cache of the user."""
