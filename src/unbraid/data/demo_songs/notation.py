@@ -147,7 +147,7 @@ class Style:
         return self.tonic + SCALES[self.mode][degree % 7] + 12 * (degree // 7)
 
     def voicing(self, chord: int, lowest: int) -> list[int]:
-        """Return the MIDI pitches of a chord, sorted, all in the octave above `lowest`, so common tones of chords are kept."""
+        """Return the MIDI pitches of the chord on a scale degree, sorted, all in the octave above the MIDI pitch `lowest`."""
         tones = (0, 2, 4, 6) if self.sevenths else (0, 2, 4)
         return sorted(lowest + (self.pitch(chord + tone) - lowest) % 12 for tone in tones)
 
