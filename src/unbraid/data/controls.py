@@ -64,7 +64,9 @@ class Extraction:
         self, sample_rate: int, channels: int, chunk_seconds: float, frames_per_second: float, pitch: Pitch, voicing: float
     ) -> None:
         if channels != 1:
-            raise InputError("channels", "pitch and loudness can be extracted from mono sound only", found=channels, expected="1")
+            raise InputError(
+                "channels", "pitch and loudness can be extracted from mono sound only", found=channels, expected="1"
+            )
         if not 1 <= frames_per_second <= sample_rate / 16:
             expected = f"a number in [1, {sample_rate // 16}], a sixteenth of the sample rate"
             raise InputError("frames_per_second", "out of range", found=frames_per_second, expected=expected)
@@ -133,7 +135,7 @@ class Extraction:
 
 
 def sounding(loudness: Tensor) -> Tensor:
-    """Return True for each control point that is not silent (60 dB below the loudest). Shape: loudness in dB [F] -> bool [F]."""
+    """Return True for each control point at most 60 dB below the loudest. Shape: loudness in dB [F] -> bool [F]."""
     return loudness > max(float(loudness.max()) - SOUNDING_DB, -90.0)
 
 

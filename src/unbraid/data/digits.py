@@ -96,7 +96,10 @@ class Digits(pl.LightningDataModule):
         if not all(counts.values()):
             found = ", ".join(f"{count} {split}" for split, count in counts.items())
             raise InputError(
-                f"data.valid={self.valid}", "a split has no images", found=f"images: {found}", expected="at least 1 in each split"
+                f"data.valid={self.valid}",
+                "a split has no images",
+                found=f"images: {found}",
+                expected="at least 1 in each split",
             )
         parts = {"train": _take(train, np.sort(order[n_valid:])), "valid": _take(train, np.sort(order[:n_valid])), "test": test}
         remember([] if self.root is None else [str(self.root)])

@@ -73,7 +73,7 @@ class Order:
 
     @property
     def has_own_mixture(self) -> bool:
-        """Return whether the mixture is read from a file. The mixture of a stretched copy is the sum of its stretched sources."""
+        """Return whether the mixture is read from a file. The mixture of a copy at another pitch or tempo never is."""
         return self.track.mixture is not None and self.track.stretch is None
 
     @property

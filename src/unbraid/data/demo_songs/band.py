@@ -1,7 +1,7 @@
 """Synthesise the instruments of the demo songs: drums, bass, a lead instrument, and plucked, struck or sustained chords.
 
-The sustained chords (pads) use the PADsynth algorithm of Nasca Octavian Paul: each harmonic is a narrow band of random phases in one long inverse FFT.
-All other sounds are sums of decaying harmonics and filtered noise.
+Sustained chords (pads) use the PADsynth algorithm of Nasca Octavian Paul: each harmonic is a narrow band of random phases in a
+long inverse FFT. All other sounds are sums of decaying harmonics and filtered noise.
 """
 
 from collections.abc import Callable, Iterable

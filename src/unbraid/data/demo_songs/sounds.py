@@ -204,5 +204,5 @@ def trace(notes: Sequence[Note], frames: int, begin: float = 0.0) -> Line:
 
 
 def envelope(line: Line, attack: float, release: float) -> np.ndarray:
-    """Return the loudness curve of a melody: each note has a linear attack, and an exponential release after the end of the note. Shape: [frames]."""
+    """Return the loudness curve of a melody: each note has a linear attack and an exponential release. Shape: [frames]."""
     return np.clip(line.age / attack, 0, 1) * np.exp(np.clip(line.left, None, 0) / release) * line.velocity
