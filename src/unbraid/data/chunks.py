@@ -47,11 +47,11 @@ class SideInfo(Protocol):
     """Interface of objects that provide more information about chunks than the waveforms, such as the pitch over time."""
 
     def gather(self, tracks: Tensor, starts: Tensor, samples: int) -> Any:
-        """Return the information about the chunks of a batch.
+        """Return the additional information, such as the pitch, about the chunks of a batch.
 
         Args:
             tracks: index of the track of each chunk.
-            starts: first sample of each chunk.
+            starts: index of the first sample of each chunk, counted from the start of the track.
             samples: length of the chunks, in samples.
 
         Shape:
@@ -82,7 +82,7 @@ class RawBatch(NamedTuple):
 
 
 class ChunkBatches(Dataset[RawBatch]):
-    """Data set whose item at index `step` is the raw batch of this training step.
+    """Data set whose item at index `step` is the raw batch (chunks before augmentation) of this training step.
 
     Args:
         sampler: sampler that draws tracks and start positions.

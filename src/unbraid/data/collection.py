@@ -112,11 +112,12 @@ class TrackCollection:
         for track in listing.tracks:
             if track.split != "train" and (missing := {*self.sources} - {*track.source_names}):
                 raise InputError(
-                    track.name, f"this {track.split} track has no source '{min(missing)}', but other tracks have this source"
+                    track.name,
+                    f"a track of the {track.split} split has no source '{min(missing)}', but other tracks have this source",
                 )
 
     def check_splits(self, tracks: Sequence[Track | StoredTrack], splits: Sequence[Split]) -> None:
-        """Raise an InputError if one of `splits` contains none of `tracks`."""
+        """Raise an InputError if a split in `splits` has no track in `tracks`."""
         counts = {split: sum(track.split == split for track in tracks) for split in SPLITS}
         for split in splits:
             if not counts[split]:
@@ -124,7 +125,7 @@ class TrackCollection:
                 raise listings.empty_split(self.root, split, counts, drawn, self.left_out)
 
     def keep_aligned(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
-        """Return the tracks without those whose mixture and instrumental are not aligned in time; add these to `left_out`."""
+        """Exclude tracks whose mixture and instrumental are not aligned in time: add them to `left_out`, return the others."""
         misaligned = (track.name for track in tracks if not track.aligned)
         self.left_out |= dict.fromkeys(misaligned, NOT_ALIGNED)
         return [track for track in tracks if track.aligned]
@@ -135,7 +136,7 @@ class TrackCollection:
         return messages + listings.repair_notices(tracks)
 
     def _fetch(self) -> None:
-        """Create or download the data set if `download` is set; the layout does the work."""
+        """Create or download the data set with the method `fetch` of its layout, if `download` is set."""
         if self.download:
             try:
                 self.layout.fetch(self.root)

@@ -42,7 +42,7 @@ class Controls(NamedTuple):
 
 
 class Extraction:
-    """Extract pitch and loudness over time (the controls) from waveforms. Instrument models use it as their `features`.
+    """Extract pitch and loudness over time (the controls) from waveforms. Instrument models use this class as `features`.
 
     Args:
         sample_rate: sample rate of the waveforms, in Hz.
@@ -172,7 +172,7 @@ def controls_of(
 
 
 def _extract_all(jobs: Sequence[_Job], progress: bool) -> None:
-    """Extract the controls of several tracks in parallel processes, and write them to the cache. Errors are raised."""
+    """Extract the controls of several tracks in parallel processes, and write them to cache files. Errors are raised."""
     results = in_processes(_extract, jobs, min(cores(), len(jobs)))
     for _, result in tqdm(results, "finding pitch", len(jobs), unit="track", disable=not progress or not jobs, leave=False):
         if isinstance(result, InputError):
@@ -188,7 +188,7 @@ def _extract(job: _Job) -> None:
 
 
 class ControlsTable:
-    """Keep pitch and loudness over time (the controls) of all tracks in one tensor, and gather those of any chunk.
+    """Keep pitch and loudness over time (the controls) of all tracks in one tensor, and return the controls of chunks.
 
     Args:
         controls: controls of each track.

@@ -41,6 +41,9 @@ def voices_and_instruments(file: str) -> str:
 
 
 def outside_splits(root: Path) -> dict[str, str]:
-    """Return the folders next to `train`, `valid` and `test` with the reason to exclude them; empty without these three."""
+    """Return the folders of a data set other than `train`, `valid` and `test`, with the reason for excluding them.
+
+    The result is empty if the data set has none of these three folders.
+    """
     splits = split_folders(root)
     return {folder.name: OUTSIDE_SPLITS for folder in subfolders(root) if splits and folder.name not in splits}

@@ -93,7 +93,10 @@ def fingerprints(track: Track) -> list[list[Any]]:
 
 
 def lock_of(entry: Path) -> FileLock:
-    """Return the file lock that is held while the folder of a decoded track is made or deleted; 4096 lock files at most."""
+    """Return the file lock that a process holds while it makes or deletes the folder of a decoded track.
+
+    All decoded tracks together use at most 4096 lock files.
+    """
     locks = entry.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     return FileLock(locks / f"{entry.name[:3]}.lock")

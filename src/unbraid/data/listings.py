@@ -81,7 +81,7 @@ def _spelled(streams: Sequence[AudioStream], folder: Path) -> str:
 
 
 def check_refused(listing: Listing) -> None:
-    """Raise the first error of a listing. If there are more errors, its hint states how many, and how to list them.
+    """Raise the first error of a listing. If there are more errors, the hint states how many, and how to list them.
 
     Args:
         listing: tracks that a layout has listed.
@@ -116,8 +116,8 @@ def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bo
         found += f"; left out: {few(f'{name} ({reason})' for name, reason in left_out.items())}"
     if total < len(SPLITS):
         hint = (
-            f"Add at least {len(SPLITS) - total} more tracks. To try a single song, copy its folder into train/, valid/ and test/ "
-            "and use data=stems, which allows equal names. Scores of such a run are not valid for other songs."
+            f"Add at least {len(SPLITS) - total} more track(s). To try a single song, copy its folder into train/, valid/ and "
+            "test/, and use data=stems, which allows equal names. Scores of such a run are not valid for other songs."
         )
     elif drawn:
         share = f"data.layout.valid={SMALL_SHARE} data.layout.test={SMALL_SHARE}"

@@ -230,7 +230,7 @@ class MultitrackData(pl.LightningDataModule):
         return self._loader(dataset, None, self.num_workers, kind)
 
     def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
-        """Set a function that provides more information about tracks, such as their pitch; each batch then contains it."""
+        """Set a function that provides more information about tracks, such as their pitch, to be added to each batch."""
         self._side_info = function
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:

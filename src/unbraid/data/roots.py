@@ -1,4 +1,4 @@
-"""Remember the data folders that the user has named, so that the config of another person's run cannot open other folders.
+"""Remember from which folders the user has read data, so that the config of another person's run cannot open other folders.
 
 The config of a run contains the folder of its data set. This folder is only read if the user has named it before. All folders
 that a command has read data from are recorded in `roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default

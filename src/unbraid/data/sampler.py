@@ -211,7 +211,11 @@ class ChunkSampler:
         return self._remixed(step, attempt, draws)
 
     def _remixed(self, step: int, attempt: int, draws: Sequence[Draw]) -> Draw:
-        """Combine the draws: in a remixed chunk each source has its own, in other chunks all use that of the first source."""
+        """Combine the draws of all sources to the chunks of a step.
+
+        In a remixed chunk, each source has its own track and position. In any other chunk, all sources use the track and
+        position of the first source.
+        """
         tracks, starts = (np.stack(part, axis=1) for part in zip(*draws, strict=True))
         if not self.holds.all():
             return tracks, starts

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the magnitudes of mixtures at each frequency, over all frames of some tracks.
+"""Compute mean and standard deviation of the STFT magnitudes of mixtures at each frequency, over all frames of some tracks.
 
 Segments of a track are summed in float64, so that tracks of any length fit into memory. The results are stored in a file.
 """

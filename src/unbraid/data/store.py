@@ -123,7 +123,7 @@ class StoredTrack:
         return np.fromfile(self.entry / "levels.i8", np.int8).reshape(-1, self.blocks)
 
     def row(self, name: str) -> int:
-        """Return the index of the row that contains the mixture or a source. A single row is both."""
+        """Return the index of the row with the mixture or a source. A track with a single row uses this row for both."""
         return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
 
     def health(self) -> Health:
@@ -165,8 +165,8 @@ class Store:
     def open(self, tracks: Sequence[Track], progress: bool = True) -> list[StoredTrack]:
         """Open all tracks. Tracks that are not in the store yet are decoded first.
 
-        If a file is invalid, an `InputError` is raised after all other tracks are decoded. An `InputError` is also raised if the
-        disk is full or read-only.
+        If a file is invalid, an `InputError` is raised after all other tracks are decoded. An `InputError` is also raised if
+        the disk is full or read-only.
 
         Args:
             tracks: tracks to open.
@@ -234,7 +234,11 @@ class Store:
         return sum(path.stat().st_size for path in self.folder.glob("*/samples.i16"))
 
     def stale(self) -> list[Path]:
-        """Return the track folders that are useless: audio files changed or deleted, other store version, or incomplete."""
+        """Return the folders of decoded tracks that no run can use.
+
+        The audio files have changed or are deleted, the folder has another store version, or a killed process has left the
+        folder incomplete.
+        """
         return sorted(path for path in self.folder.glob("*") if path.name != "locks" and not _is_current(path))
 
     def clean(self) -> int:

@@ -24,8 +24,8 @@ from unbraid.runs.errors import InputError
 class Stretch:
     """Change the pitch and the tempo of a track.
 
-    The library stretches time by the factor `tempo / 2 ** (semitones / 12)`. Near a factor of 1, attacks move by less than 1
-    ms. Outside [0.5, 2], attacks blur by up to 20 ms and the pitch of steady tones fluctuates.
+    The package `python-stretch` stretches time by the factor `tempo / 2 ** (semitones / 12)`. Near a factor of 1, attacks
+    move by less than 1 ms. Outside [0.5, 2], attacks blur by up to 20 ms and the pitch of steady tones fluctuates.
 
     Args:
         semitones: pitch shift in semitones, in [-12, 12]; positive values raise the pitch.

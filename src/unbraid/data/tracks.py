@@ -137,8 +137,8 @@ def refuse_ids(valid: Choice, test: Choice) -> None:
 def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split]:
     """Assign ids (such as songs, singers or artists) to splits, for data sets that do not define splits.
 
-    A share is drawn by a hash of the ids. The drawn ids are the same in each run and for any order of the ids. They change little
-    if ids are added. All ids that are neither in `valid` nor in `test` are for training.
+    A share is drawn by a hash of the ids. The drawn ids are the same in each run and for any order of the ids. They change
+    little if ids are added. All ids that are neither in `valid` nor in `test` are for training.
 
     Args:
         ids: ids of the data set. All tracks of one id are in the same split.

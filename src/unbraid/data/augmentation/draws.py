@@ -10,7 +10,7 @@ from unbraid.runs.errors import InputError
 
 
 class Augmentation(Protocol):
-    """Change the sources of a training batch at random."""
+    """Interface of the augmentations: a call changes the sources of a training batch at random."""
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
         """Return augmented sources; the input tensor is not modified.
@@ -74,7 +74,7 @@ def floats(values: np.ndarray, like: Tensor) -> Tensor:
 
 
 def factors(values: np.ndarray, sources: Tensor) -> Tensor:
-    """Copy one factor per source to the device of `sources`, ready to multiply waveforms. Shape: [...] -> [..., 1, 1]."""
+    """Copy one factor per source to the device of `sources`; add axes for channel and sample. Shape: [...] -> [..., 1, 1]."""
     return floats(values, sources)[..., None, None]
 
 

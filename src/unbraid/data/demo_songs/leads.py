@@ -38,7 +38,7 @@ class Maker:
     """Properties of a synthetic melody instrument: the reed or the string.
 
     Args:
-        pitch: range of MIDI pitches from which the middle of the range of each melody is drawn.
+        pitch: lowest and highest MIDI pitch between which the middle of the range of a melody is drawn.
         colour: function from the numbers of the harmonics [harmonics], their frequencies in Hz [frames, harmonics] and the
             loudness in [0, 1] [frames, 1] to their amplitudes [frames, harmonics].
         attack: duration of the attack of a note, in seconds.

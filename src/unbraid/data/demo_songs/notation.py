@@ -17,7 +17,7 @@ STEPS = 16  # steps (sixteenth notes) per bar
 
 @dataclass(frozen=True)
 class Note:
-    """A note.
+    """A note of a melody or chord.
 
     Args:
         start: time at which the note starts, in seconds.
@@ -40,7 +40,7 @@ class Hit:
 
     Args:
         start: time of the stroke in seconds.
-        piece: name of the piece, a key of `band.build_kit`.
+        piece: name of the piece, a key of the result of `band.build_kit`.
         velocity: loudness in [0, 1].
     """
 

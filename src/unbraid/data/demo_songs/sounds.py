@@ -169,7 +169,7 @@ class Line:
         index: number of the current note.
         pitch: MIDI pitch, with glides between notes.
         age: time since the start of the note, in seconds; negative before the first note.
-        left: time until the end of the note, in seconds; negative after its end.
+        left: time until the end of the note, in seconds; negative after the end of the note.
         velocity: velocity of the note.
 
     Shape:

@@ -201,7 +201,7 @@ def swell(phrase: Phrase, line: Line) -> np.ndarray:
 
 
 def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
-    """Return the complex amplitudes of the voice's harmonics after the formants. Level differences of frames are reduced.
+    """Return the complex amplitudes of the harmonics after the formants. Level differences between frames are reduced.
 
     Args:
         effort: vocal effort in [0, 1]; higher is brighter.

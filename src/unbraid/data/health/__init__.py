@@ -1,4 +1,4 @@
-"""Find problems in the audio of a data set, such as clipping, silent sources, missing high frequencies and duplicate tracks.
+"""Find problems in the audio of a data set, such as clipping, silent sources and duplicate tracks.
 
 `examine` measures a track when it is decoded, `findings` compares the measurements of all tracks with thresholds, and `table`
 and `report` format the measurements and warnings for the terminal and for JSON.

@@ -57,7 +57,7 @@ def matches(fingerprints: Sequence[np.ndarray]) -> list[Match]:
 
 
 def _equal(fingerprints: Sequence[np.ndarray]) -> dict[int, int]:
-    """Find tracks whose fingerprint equals that of an earlier track. Return the index of the earliest one, by track index."""
+    """Find tracks whose fingerprint equals that of an earlier track. Return a dictionary from these to the earliest track."""
     firsts: dict[bytes, int] = {}
     long_enough = [i for i, words in enumerate(fingerprints) if np.count_nonzero(words) >= LEAST_WORDS]
     return {i: first for i in long_enough if (first := firsts.setdefault(fingerprints[i].tobytes(), i)) != i}
@@ -78,7 +78,7 @@ def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, 
 
 
 def _index(fingerprints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the fingerprint words in 2 to `MOST_TRACKS` tracks, sorted, each with a track and its first position there."""
+    """Return all words that 2 to `MOST_TRACKS` tracks share, sorted, each with one track and its first position there."""
     lengths = [len(words) for words in fingerprints]
     words = np.concatenate(fingerprints)
     order = np.argsort(words, kind="stable")

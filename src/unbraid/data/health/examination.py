@@ -93,7 +93,7 @@ class Health:
 
 
 def examine(track: Track, decoded: Decoded) -> Health:
-    """Measure the audio of a decoded track. It takes about a tenth of the time of decoding, and 40 MB of memory."""
+    """Measure the audio of a decoded track. This takes about a tenth of the time of decoding, and 40 MB of memory."""
     mixture, rate = decoded.mixture, decoded.rate
     length = mixture.shape[1]
     block = max(1, round(BLOCK_SECONDS * rate))

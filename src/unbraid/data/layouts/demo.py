@@ -61,7 +61,7 @@ class DemoSongs:
         """List the songs that were rendered with the arguments of this object.
 
         Args:
-            root: folder of the demo songs with all arguments.
+            root: folder of all demo songs, with one subfolder for each set of arguments.
 
         Returns:
             The tracks of all splits.

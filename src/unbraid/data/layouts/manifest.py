@@ -22,7 +22,7 @@ Cells = dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One row of a table of tracks: a track and its files by column.
+    """Row of a table of tracks: the name and split of a track, and its files by column.
 
     Args:
         track: name of the track.

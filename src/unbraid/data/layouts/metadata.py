@@ -24,7 +24,7 @@ class Metadata:
         place: keys that lead from the top of the file to this mapping, each followed by a dot.
 
     Raises:
-        InputError: the value is not a mapping.
+        InputError: `tree` is not a mapping.
     """
 
     def __init__(self, file: Path, tree: object, place: str = "") -> None:

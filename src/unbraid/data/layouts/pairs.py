@@ -70,7 +70,9 @@ class Pairs:
         left_out = {row.track: missing(side) for side in sides for row in rows if not row.files.get(side)}
         complete = [row for row in rows if row.track not in left_out]
         if not complete:
-            raise InputError(root, "the folder contains no pair", expected=f"a {sides[0]} and a {sides[1]} with the same name")
+            raise InputError(
+                root, "the folder contains no pair", expected=f"files of '{sides[0]}' and '{sides[1]}' with the same name"
+            )
         splits = splits_of(complete, self.valid, self.test)
         tracks = [self._track(row, splits[row.track]) for row in complete]
         return Listing(tracks, left_out, messages, own_splits=any(row.split for row in rows))
@@ -123,7 +125,7 @@ class Pairs:
 
 
 def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
-    """Return the mixtures, or the instrumental versions, by the name of their pair. A pair with two is an InputError."""
+    """Return the files of one side (mixture or instrumental) by pair name. Two files for one pair raise an InputError."""
     endings = (side, *SHORT.get(side, ()))
     texts = [side] if "*" in side else [f"*{separator}{ending}" for ending in endings for separator in SEPARATORS]
     patterns = [Pattern(text) for text in texts]

@@ -33,7 +33,7 @@ class Pattern:
         self.regex = re.compile("".join(wildcards.get(part) or re.escape(part) for part in parts), re.IGNORECASE | re.DOTALL)
 
     def match(self, path: Path, below: Path) -> re.Match[str] | None:
-        """Return the match of a file, or None if the pattern does not match it.
+        """Match a file against this pattern. Return None if the pattern does not match the file.
 
         Args:
             path: path of the file.
@@ -103,7 +103,7 @@ class SourcePatterns:
         }
 
     def assign(self, files: Iterable[Path], folder: Path) -> Assignment:
-        """Assign audio files to sources.
+        """Assign the audio files of a track to sources.
 
         Args:
             files: audio files of the track.
