@@ -78,7 +78,7 @@ class MUSDB18:
             raise InputError(root, "the folder does not contain MUSDB18", found=list_contents(root), expected=expected)
         edition, example = ("stems", stems[0].name) if stems else ("hq", f"{songs[0].name}/")
         if self.edition not in (None, edition):
-            expected = f"{self.edition}, the value of data.layout.edition"
+            expected = f"data.layout.edition={self.edition}"
             raise InputError(
                 root, "the folder contains the wrong edition of MUSDB18", found=f"{edition} ({example})", expected=expected
             )
