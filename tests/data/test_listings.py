@@ -58,8 +58,8 @@ def test_the_first_error_counts_the_others():
 @pytest.mark.parametrize(
     ("counts", "drawn", "hint"),
     [
-        ((0, 0, 1), True, "Add at least 2 more."),
-        ((0, 1, 1), False, "Add at least 1 more."),
+        ((0, 0, 1), True, "Add at least 2 more track(s)."),
+        ((0, 1, 1), False, "Add at least 1 more track(s)."),
         ((0, 2, 1), True, "Set data.layout.valid=0.1 data.layout.test=0.1"),
         ((0, 2, 1), False, "move tracks to /songs/train"),
     ],

@@ -1,1 +1,1 @@
-"""Data sets to batches: layouts, store, sampling, augmentation, health report, generated songs."""
+"""Read data sets and make batches: lists of tracks (layouts), decoded tracks (store), sampling, augmentation, health report."""

@@ -1,10 +1,10 @@
-"""Banks: storage of the training samples during a run, from which chunks are gathered into batches.
+"""Keep the training samples during a run, and gather chunks of them into batches.
 
-A bank has one of three residencies:
+A bank is an object that keeps the samples. Each row of a bank is the mixture or one source. A bank has one of three residencies
+(places of the samples):
 
-- `disk`: each chunk is read from the files of the store. The files are in the page cache of the kernel, which all runs on a
-machine
-  share. The memory of the process does not grow with the data set.
+- `disk`: each chunk is read from the files of decoded tracks. All runs on a machine share the page cache of the kernel, which
+  holds these files. The memory of the process does not grow with the data set.
 - `host`: all samples are in RAM.
 - `device`: all samples are in GPU memory. A batch is gathered by one indexing operation.
 """
@@ -29,14 +29,14 @@ SHARE_OF_DEVICE, SHARE_OF_HOST = 0.6, 0.5
 
 
 class Bank(Protocol):
-    """Hold the samples of some rows (the mixture or sources) of the training tracks."""
+    """Interface of a bank, which keeps the samples of the training tracks. Each row is the mixture or one source."""
 
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
-        """Return one chunk for each row of each example, padded with silence after the end of a track.
+        """Return one chunk for each row (mixture or source) of each example, padded with silence after the end of a track.
 
         Args:
             tracks: index of the track of each row.
-            starts: first sample of the chunk in its track.
+            starts: index of the first sample of the chunk of each row, counted from the start of the track.
 
         Shape:
             tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: [B, R, C, T].
@@ -51,7 +51,8 @@ class HostBank:
 
     Args:
         tracks: tracks of the training split.
-        names: names of the rows: the mixture or sources. The sampler draws no chunk of a source that a track does not have.
+        names: names of the rows, `mixture` or a source each. If a track lacks a source, no chunk of this source is requested
+            from this track.
         chunk: length of a chunk, in samples.
         load: whether all samples are read into RAM now; otherwise each chunk is read from disk.
         scaled: whether `gather` returns scaled float32 samples instead of int16. Float32 saves one pass over memory for a
@@ -66,7 +67,7 @@ class HostBank:
         self.dtype, self.memory = np.float32 if scaled else np.int16, BufferPool(kept=4)
 
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
-        """Return the chunks of a batch, see `Bank.gather`. Shape: [B, R] -> [B, R, C, T]."""
+        """Gather the chunks of a batch from RAM or disk; arguments as in `Bank.gather`. Shape: [B, R] -> [B, R, C, T]."""
         batch, rows = tracks.shape
         if self.has_mixture:  # rows are the outer axis in memory, so mixture and targets are contiguous without a copy
             out = self.memory.take((rows, batch, self.channels, self.chunk), self.dtype).swapaxes(0, 1)
@@ -88,18 +89,18 @@ class HostBank:
                 channel[stop - start :] = 0
 
     def _read(self, track: int, column: int, start: int, stop: int) -> Iterable[np.ndarray]:
-        """Return the samples of one row of a track, channel by channel."""
+        """Return the samples [start, stop) of one row (mixture or source) of a track, one array for each channel."""
         if self.loaded is not None:
             return self.loaded[track][column, :, start:stop]
         return self.tracks[track].read(self.rows[track][column], start, stop)
 
 
 class DeviceBank:
-    """Gather chunks on a device, from one tensor of all tracks, concatenated in time.
+    """Gather chunks in GPU memory, from one tensor that contains all training tracks one after the other.
 
     Args:
         tracks: tracks of the training split.
-        names: names of the rows: the mixture or sources.
+        names: names of the rows, `mixture` or a source each.
         chunk: length of a chunk, in samples.
         device: device of the tensor.
     """
@@ -115,33 +116,33 @@ class DeviceBank:
         self.rows = torch.arange(len(names), device=device)
 
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
-        """Return the chunks of a batch, see `Bank.gather`. Shape: [B, R] -> int16 [B, R, C, T]."""
+        """Gather the chunks of a batch on the device; arguments as in `Bank.gather`. Shape: [B, R] -> int16 [B, R, C, T]."""
         # A view of all windows of the bank: indexing copies the requested chunks only.
         return self.samples.unfold(-1, self.chunk, 1)[self.rows, :, self.offsets[tracks] + starts]
 
 
 def _row_index(track: StoredTrack, name: str) -> int:
-    """Return the index of a row in the store entry of a track, -1 if the track does not have it."""
+    """Return the index of the mixture or of a source in the stored samples of a track; -1 if the track lacks this source."""
     return track.row(name) if name in (*track.rows, MIXTURE) else -1
 
 
 def _rows(track: StoredTrack, names: Sequence[str]) -> np.ndarray:
-    """Return a copy of the rows of a track; a row that the track does not have is silent. Shape: [names, C, samples]."""
+    """Copy the mixture or sources of a track. A source that the track lacks is silent. Shape: int16 [names, C, samples]."""
     samples = track.samples
     rows = [_row_index(track, name) for name in names]
     return np.stack([samples[row] if row >= 0 else np.zeros_like(samples[0]) for row in rows])
 
 
 def size(tracks: Sequence[StoredTrack], names: Sequence[str]) -> int:
-    """Return the number of bytes that a bank of these tracks and rows needs."""
+    """Return the size in bytes of the int16 samples of some tracks, with the mixture or sources that `names` lists."""
     return sum(len(names) * track.shape[1] * track.length * 2 for track in tracks)
 
 
 def choose(residency: Residency, needed: int, device: torch.device, processes: int) -> Residency:
-    """Return the residency of the training samples: the requested one, or for `auto` the fastest with enough free memory.
+    """Choose where the training samples are kept: as requested, or for `auto` the fastest place with enough free memory.
 
     Args:
-        residency: value of `data.residency`.
+        residency: value of `data.residency`: `auto`, `disk`, `host` (RAM) or `device` (GPU memory).
         needed: size of the training samples, in bytes.
         device: device of the network.
         processes: number of processes of this run on this machine; each has its own copy of the samples.
@@ -150,7 +151,7 @@ def choose(residency: Residency, needed: int, device: torch.device, processes: i
         `device`, `host` or `disk`.
 
     Raises:
-        InputError: the requested residency has too little free memory.
+        InputError: the requested memory (`host` or `device`) has too little free space.
     """
     free = {"host": psutil.virtual_memory().available // processes, "device": 0}
     if device.type == "cuda":

@@ -1,8 +1,8 @@
 """Batches: random chunks for training, whole tracks for validation and scoring.
 
-The loader returns a training batch as a `RawBatch`: gathered rows, or only the positions of the chunks if the samples are in
-GPU memory. `BatchMixer` converts it on the device to a `Batch` of float32 waveforms: it scales and augments the rows, and sums
-them to mixture and targets.
+The loader returns a training batch as a `RawBatch`. A raw batch contains the samples of the chunks. If the samples are in GPU
+memory, it only contains the positions of the chunks. `BatchMixer` converts a raw batch on the device to a `Batch` of float32
+waveforms. It scales and augments the sources, and sums them to the mixture and the targets.
 """
 
 import zlib
@@ -27,9 +27,11 @@ class Batch(NamedTuple):
     Args:
         mixture: waveforms of the mixtures.
         sources: waveforms of the targets.
-        magnitude_difference: for each target, whether it is the residual of its tracks: the mixture minus the recorded sources.
-            The training target of a residual is the mixture's magnitude minus the magnitude of the other sources.
-        beside: side information about the chunks, see `SideInfo`; None if the task uses no side information.
+        magnitude_difference: one flag for each target. True: the data set has no recording of the target, and the target is
+            the mixture minus all other sources. Such a target is trained on the magnitude of the mixture minus the magnitude
+            of the other sources.
+        beside: more information about the chunks, such as their pitch over time, from `SideInfo.gather`; None for tasks that
+            do not need more information.
 
     Shape:
         mixture: [B, C, T]; sources: [B, targets, C, T].
@@ -42,14 +44,14 @@ class Batch(NamedTuple):
 
 
 class SideInfo(Protocol):
-    """Provide more information about chunks of tracks, such as their pitch over time."""
+    """Interface of objects that provide more information about chunks than the waveforms, such as the pitch over time."""
 
     def gather(self, tracks: Tensor, starts: Tensor, samples: int) -> Any:
-        """Return the information about the chunks of a batch.
+        """Return the additional information, such as the pitch, about the chunks of a batch.
 
         Args:
             tracks: index of the track of each chunk.
-            starts: first sample of each chunk.
+            starts: index of the first sample of each chunk, counted from the start of the track.
             samples: length of the chunks, in samples.
 
         Shape:
@@ -61,16 +63,16 @@ class SideInfo(Protocol):
 
 
 class RawBatch(NamedTuple):
-    """A training batch as returned by the loader.
+    """A training batch as returned by the loader, before it is converted to float32 and augmented.
 
     Args:
         step: number of the training step, counted over the whole run.
-        rows: samples of the gathered rows, see `Bank`; None if the samples are gathered on the device.
+        rows: samples of the chunks; each row is the mixture or one source. None if the samples are gathered on the device.
         tracks: index of the track of each row.
-        starts: first sample of the chunk in its track.
+        starts: index of the first sample of the chunk of each row, counted from the start of the track.
 
     Shape:
-        rows: [B, R, C, T]; tracks, starts: int64 [B, R].
+        rows: [B, R, C, T], where R is the number of rows; tracks, starts: int64 [B, R].
     """
 
     step: int
@@ -80,12 +82,13 @@ class RawBatch(NamedTuple):
 
 
 class ChunkBatches(Dataset[RawBatch]):
-    """A map from the number of a training step to the chunks of the step.
+    """Data set whose item at index `step` is the raw batch (chunks before augmentation) of this training step.
 
     Args:
         sampler: sampler that draws tracks and start positions.
-        rows: names of the rows of the bank. The mixture row uses the position that is drawn for the first source.
-        bank: bank from which the chunks are gathered; None if `BatchMixer` gathers them on the device.
+        rows: names of the rows of the bank, `mixture` or a source each. The chunk of the mixture starts at the position that is
+            drawn for the first source.
+        bank: storage from which the chunks are gathered; None if `BatchMixer` gathers the chunks on the device.
     """
 
     def __init__(self, sampler: ChunkSampler, rows: Sequence[str], bank: Bank | None) -> None:
@@ -104,16 +107,17 @@ class BatchMixer:
 
     Args:
         tracks: tracks of the training split.
-        rows: names of the gathered rows: the mixture and the sources of the targets; or all sources, if the mixture is computed
-            as their sum.
-        targets: weight of each source (rows without the mixture) in each target.
-        magnitude_difference: see `Batch`.
-        augmentation: augmentations by name, applied in this order. They are not applied if `rows` has the mixture.
+        rows: names of the waveforms in a raw batch: the mixture and the sources of the targets; or all sources, if the mixture
+            is computed as the sum of the sources.
+        targets: weight of each source in each target. The sources are `rows` without the mixture.
+        magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
+        augmentation: augmentations by name, applied in this order. They are not applied if `rows` contains the mixture.
         sample_rate: sample rate of the batches, in Hz.
         seed: random seed of the run.
         rank: rank of this process; each rank draws different augmentations.
-        bank: bank on the device; None if the loader has gathered the rows.
-        side_info: side information of the chunks; if each source has its own chunk, it describes the chunk of the first source.
+        bank: storage of the samples on the device; None if the raw batches already contain the samples.
+        side_info: source of more information about the chunks, such as their pitch. If each source has its own chunk, the
+            information describes the chunk of the first source.
 
     Shape:
         targets: [targets, sources].
@@ -139,7 +143,7 @@ class BatchMixer:
         self.seed, self.rank = seed, rank
 
     def __call__(self, chunks: RawBatch) -> Batch:
-        """Return the training batch of a raw batch."""
+        """Convert a raw batch to float32 mixtures and targets. The sources are augmented if the mixture is their sum."""
         # b batch, r row, c channel, n sample
         if chunks.rows is None:
             assert self.bank is not None
@@ -157,20 +161,20 @@ class BatchMixer:
         return Batch(mixture, combine(self.targets, floats), self.magnitude_difference, extra)
 
     def _random(self, name: str, step: int) -> np.random.Generator:
-        """Return the counter-based random generator of an augmentation at a step; the name selects the stream."""
+        """Return the random generator of an augmentation at a training step. It depends on seed, rank, name and step only."""
         key = [self.seed, zlib.crc32(name.encode()) + 2**32]  # the streams of the sampler have smaller numbers
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, self.rank]))
 
 
 class WholeTracks(Dataset[Batch]):
-    """A map from the index of a track to a batch of one example with the whole track.
+    """Data set whose items are batches of one example: the mixture and the targets of one whole track.
 
     Args:
         tracks: tracks of one split.
         sources: names of all sources of the data set.
         targets: weight of each source in each target.
-        magnitude_difference: see `Batch`.
-        side_info: side information of the tracks, by their index in `tracks`.
+        magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
+        side_info: source of more information about the tracks, such as their pitch. It numbers the tracks as in `tracks`.
 
     Shape:
         targets: [targets, sources].
@@ -201,14 +205,14 @@ class WholeTracks(Dataset[Batch]):
 
 
 def combine(targets: Tensor, sources: Tensor) -> Tensor:
-    """Return the targets as weighted sums of sources.
+    """Compute the waveforms of the targets as weighted sums of the sources.
 
     Args:
-        targets: weight of each source in each target, on the CPU.
+        targets: weight of each source in each target, a tensor on the CPU.
         sources: waveforms of the sources.
 
     Shape:
-        targets: [S, R]; sources: [B, R, C, T]; the result: [B, S, C, T].
+        targets: [targets, sources]; sources: [B, sources, C, T]; the result: [B, targets, C, T].
 
     Returns:
         The waveforms of the targets, contiguous in memory.

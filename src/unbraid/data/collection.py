@@ -1,4 +1,7 @@
-"""The tracks of a data set: listing by a layout, checks before decoding, and opening in the store."""
+"""Collect the tracks of a data set: list its folder, check the listing, and open the decoded tracks in the store.
+
+A layout describes the folder structure of a data set and lists its tracks. The store is the folder of the decoded tracks.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,14 +18,14 @@ from unbraid.runs.errors import InputError
 
 
 class TrackCollection:
-    """List, check and open the tracks of a data set.
+    """List the tracks of a data set, check the listing, and open the decoded tracks.
 
     Args:
         layout: layout that lists the tracks under `root`.
         root: folder of the data set.
         download: whether the layout creates or downloads the data set if `root` does not contain it.
-        targets: names of the sources of each target, see `target_matrix`.
-        stretches: changes of pitch and tempo; each of them adds a copy of every training track.
+        targets: list of source names of each target, by target name; see `target_matrix`.
+        stretches: changes of pitch and tempo; each change adds a copy of every training track.
         store: store of the decoded tracks.
     """
 
@@ -44,19 +47,21 @@ class TrackCollection:
         self._opened: list[StoredTrack] | None = None
 
     def prepare(self) -> None:
-        """Download the data set if requested, check it, and decode its tracks into the store with a progress bar."""
+        """Download the data set if `download` is set, check its files, and decode its tracks with a progress bar."""
         if self._opened is None:
             self._fetch()
         self.open(progress=True)
 
     def open(self, progress: bool) -> list[StoredTrack]:
-        """Return the tracks of all splits with the stretched copies; the first call decodes tracks that are not in the store.
+        """Open the tracks of all splits, with the copies at another pitch or tempo.
+
+        The first call decodes the tracks that are not in the store.
 
         Args:
             progress: whether a progress bar is shown.
 
         Returns:
-            All tracks, including those that `keep_aligned` removes.
+            All tracks, including those with a mixture and an instrumental version that are not aligned in time.
         """
         if self._opened is None:
             self._opened = self.store.open(self._list(SPLITS), progress)
@@ -65,7 +70,7 @@ class TrackCollection:
         return self._opened
 
     def open_split(self, split: Split, sample_rate: int, channels: int, progress: bool) -> list[StoredTrack]:
-        """Return the tracks of one split without stretched copies; tracks of other splits are not decoded.
+        """Open the tracks of one split without copies at another pitch or tempo. Tracks of other splits are not decoded.
 
         Args:
             split: split to open.
@@ -74,7 +79,7 @@ class TrackCollection:
             progress: whether a progress bar is shown while tracks are decoded.
 
         Returns:
-            The aligned tracks of the split.
+            The tracks of the split, without tracks whose mixture and instrumental version are not aligned in time.
         """
         self._fetch()
         tracks = [track for track in self._list([split]) if track.split == split and track.stretch is None]
@@ -84,19 +89,19 @@ class TrackCollection:
         return stored
 
     def listing(self) -> Listing:
-        """List the tracks under the root, with the errors that the user must resolve. Nothing is decoded."""
+        """List the tracks of the data set, and the errors in its folder that the user must resolve. Nothing is decoded."""
         return listings.list_tracks(self.layout, self.root)
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> None:
-        """Check that a listing can be used, and store its sources, messages and left-out tracks.
+        """Check that the listed tracks can be used; keep the source names, messages and excluded tracks of the listing.
 
         Args:
             listing: listing of the data set.
             splits: splits that must contain tracks.
 
         Raises:
-            InputError: the listing has errors, a split is empty, a target names a missing source, or a validation or test track
-                does not have all sources.
+            InputError: the listing has errors, one of `splits` is empty, a target names a missing source, or a validation or
+                test track does not have all sources.
         """
         self.left_out |= listing.left_out
         self.messages, self._own_splits = [*listing.messages], listing.own_splits
@@ -107,11 +112,12 @@ class TrackCollection:
         for track in listing.tracks:
             if track.split != "train" and (missing := {*self.sources} - {*track.source_names}):
                 raise InputError(
-                    track.name, f"{track.split} track without the source '{min(missing)}', which other tracks have"
+                    track.name,
+                    f"a track of the {track.split} split has no source '{min(missing)}', but other tracks have this source",
                 )
 
     def check_splits(self, tracks: Sequence[Track | StoredTrack], splits: Sequence[Split]) -> None:
-        """Raise InputError if one of the splits is empty."""
+        """Raise an InputError if a split in `splits` has no track in `tracks`."""
         counts = {split: sum(track.split == split for track in tracks) for split in SPLITS}
         for split in splits:
             if not counts[split]:
@@ -119,18 +125,18 @@ class TrackCollection:
                 raise listings.empty_split(self.root, split, counts, drawn, self.left_out)
 
     def keep_aligned(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
-        """Return the tracks whose mixture and instrumental are aligned in time; the other tracks are added to `left_out`."""
+        """Exclude tracks whose mixture and instrumental are not aligned in time: add them to `left_out`, return the others."""
         misaligned = (track.name for track in tracks if not track.aligned)
         self.left_out |= dict.fromkeys(misaligned, NOT_ALIGNED)
         return [track for track in tracks if track.aligned]
 
     def notices(self, tracks: Sequence[StoredTrack]) -> list[str]:
-        """Return one line for each message of the layout, and one for each kind of repair made while decoding `tracks`."""
+        """Return one line for each message about the files, and one for each kind of repair (such as padding) of `tracks`."""
         messages = [listings.without_root(message, self.root) for message in self.messages]
         return messages + listings.repair_notices(tracks)
 
     def _fetch(self) -> None:
-        """Let the layout create or download the data set if `download` is set."""
+        """Create or download the data set with the method `fetch` of its layout, if `download` is set."""
         if self.download:
             try:
                 self.layout.fetch(self.root)
@@ -138,7 +144,7 @@ class TrackCollection:
                 raise listings.error_of_layout(error, self.layout, self.root) from error
 
     def _list(self, splits: Sequence[Split]) -> list[Track]:
-        """Return the checked tracks of all splits with the stretched copies; the given splits must contain tracks."""
+        """List the tracks of all splits and their copies at another pitch or tempo; an empty split in `splits` is an error."""
         listing = self.listing()
         self.check(listing, splits)
         return listing.tracks + [
@@ -149,5 +155,5 @@ class TrackCollection:
         ]
 
     def _remember(self) -> None:
-        """Record the folders that were read, see `roots`."""
+        """Record the folders from which data was read in `roots.jsonl`, see the module `roots`."""
         remember([str(self.root), *places_in(listings.options_of(self.layout))])

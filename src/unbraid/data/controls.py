@@ -25,7 +25,7 @@ SOUNDING_DB = 60.0  # control points this far below the loudest one are silence,
 
 
 class Controls(NamedTuple):
-    """Pitch and loudness at each control point.
+    """Pitch and loudness of a monophonic sound at equally spaced points in time, the control points.
 
     Args:
         f0: pitch (fundamental frequency) in Hz.
@@ -42,16 +42,17 @@ class Controls(NamedTuple):
 
 
 class Extraction:
-    """Extract controls from waveforms; this is the `features` config of instrument models.
+    """Extract pitch and loudness over time (the controls) from waveforms. Instrument models use this class as `features`.
 
     Args:
         sample_rate: sample rate of the waveforms, in Hz.
         channels: number of audio channels, must be 1.
-        chunk_seconds: length of a training chunk in seconds, at least two control points.
-        frames_per_second: control points per second, at most `sample_rate` / 16. The distance between two points is rounded to
-            a whole number of samples.
+        chunk_seconds: length of a training chunk in seconds; a chunk must contain at least two control points.
+        frames_per_second: number of control points (values of pitch and loudness) per second, at most `sample_rate` / 16. The
+            distance between two points is rounded to a whole number of samples.
         pitch: pitch detector.
-        voicing: smallest periodicity of a control point with a pitch, between 0 and 1 (both excluded).
+        voicing: a control point has a pitch if the confidence of the pitch detector is at least this value; between 0 and 1
+            (both excluded).
 
     Raises:
         InputError: an argument is out of range.
@@ -63,20 +64,22 @@ class Extraction:
         self, sample_rate: int, channels: int, chunk_seconds: float, frames_per_second: float, pitch: Pitch, voicing: float
     ) -> None:
         if channels != 1:
-            raise InputError("channels", "controls are extracted from mono sound", found=channels, expected="1")
+            raise InputError(
+                "channels", "pitch and loudness can be extracted from mono sound only", found=channels, expected="1"
+            )
         if not 1 <= frames_per_second <= sample_rate / 16:
-            expected = f"a number in [1, {sample_rate // 16}]"
+            expected = f"a number in [1, {sample_rate // 16}], a sixteenth of the sample rate"
             raise InputError("frames_per_second", "out of range", found=frames_per_second, expected=expected)
         if not 0 < voicing < 1:
             raise InputError("voicing", "out of range", found=voicing, expected="a number between 0 and 1")
         self.sample_rate, self.channels, self.pitch, self.voicing = sample_rate, channels, pitch, voicing
         self.hop_length = round(sample_rate / frames_per_second)
         if chunk_seconds * sample_rate < 2 * self.hop_length:
-            expected = f"at least {2 * self.hop_length / sample_rate:g} s, two control points"
-            raise InputError("chunk_seconds", "too short", found=f"{chunk_seconds:g} s", expected=expected)
+            expected = f"at least {2 * self.hop_length / sample_rate:g} s, the time of two control points"
+            raise InputError("chunk_seconds", "the chunk is too short", found=f"{chunk_seconds:g} s", expected=expected)
 
     def __call__(self, waveform: Tensor) -> Controls:
-        """Return the controls of a waveform. Silent and noisy points have a pitch too: the best guess of the detector.
+        """Extract pitch, loudness and periodicity of a waveform. The pitch of silent and noisy points is only a guess.
 
         Args:
             waveform: mono waveform.
@@ -85,26 +88,27 @@ class Extraction:
             waveform: [T]; the result: [T // hop_length + 1] each.
 
         Returns:
-            The controls of the whole waveform.
+            The controls (pitch, loudness, periodicity) of the whole waveform.
         """
         hz, periodicity = self.pitch(waveform.numpy(), self.sample_rate, self.hop_length)
         levels = loudness(waveform, self.sample_rate, self.hop_length)
         return Controls(torch.from_numpy(hz), levels, torch.from_numpy(periodicity))
 
     def voiced(self, controls: Controls) -> Tensor:
-        """Return a mask of the control points with a pitch that lasts at least `SHORTEST_SECONDS`. Shape: bool [F]."""
+        """Return True for each control point in a pitched passage of at least `SHORTEST_SECONDS` (0.04 s). Shape: bool [F]."""
         periodic = ((controls.periodicity >= self.voicing) & sounding(controls.loudness)).float()[None]
         width = 2 * round(SHORTEST_SECONDS * self.sample_rate / self.hop_length / 2) + 1
         narrow = 1 - functional.max_pool1d(1 - periodic, width, 1, width // 2)
         return functional.max_pool1d(narrow, width, 1, width // 2)[0] > 0
 
     def settled(self, controls: Controls) -> Controls:
-        """Replace the pitch of unvoiced points: log frequency is interpolated linearly between the nearest voiced points.
+        """Replace the pitch of control points without a reliable pitch, see `voiced`.
 
-        The pitch is 440 Hz if no point is voiced, see `voiced`.
+        The logarithm of the frequency is interpolated linearly between the nearest voiced points. If no point is voiced, the
+        pitch of all points becomes 440 Hz.
 
         Args:
-            controls: controls of one track, as extracted.
+            controls: controls of one track, as extracted from the waveform.
 
         Returns:
             The controls with the interpolated pitch; loudness and periodicity are unchanged.
@@ -117,11 +121,11 @@ class Extraction:
         return controls._replace(f0=controls.f0.where(voiced, torch.from_numpy(2**logs).float()))
 
     def key(self, entry: str, sources: Sequence[str]) -> str:
-        """Return a hash of everything that the controls of a track depend on; it names the cache file.
+        """Return the name of the cache file of a track: a hash of all values on which its controls depend.
 
         Args:
-            entry: name of the track's entry in the store.
-            sources: names of the sources that are summed.
+            entry: name of the folder of the track in the store of decoded tracks.
+            sources: names of the sources whose sum is analysed.
 
         Returns:
             24 hexadecimal digits.
@@ -131,7 +135,7 @@ class Extraction:
 
 
 def sounding(loudness: Tensor) -> Tensor:
-    """Return a mask of the control points that are not silent. Shape: loudness in dB [F] -> bool [F]."""
+    """Return True for each control point at most 60 dB below the loudest. Shape: loudness in dB [F] -> bool [F]."""
     return loudness > max(float(loudness.max()) - SOUNDING_DB, -90.0)
 
 
@@ -146,14 +150,14 @@ class _Job:
 def controls_of(
     tracks: Sequence[StoredTrack], sources: Sequence[str], extraction: Extraction, folder: Path, progress: bool
 ) -> list[Controls]:
-    """Return the controls of the sum of some sources of each track.
+    """Return pitch and loudness over time (the controls) of each track, analysed on the sum of some of its sources.
 
-    Controls that are not in the cache folder yet are extracted by several processes in parallel.
+    Several processes extract the controls that are not in the cache folder yet.
 
     Args:
         tracks: tracks of the store.
         sources: names of the sources to sum.
-        extraction: method and sample rate of the extraction.
+        extraction: settings of the extraction, such as pitch detector and sample rate.
         folder: cache folder, one `.npy` file for each track.
         progress: whether a progress bar is shown.
 
@@ -168,7 +172,7 @@ def controls_of(
 
 
 def _extract_all(jobs: Sequence[_Job], progress: bool) -> None:
-    """Run jobs in parallel processes; the InputError of a job is raised."""
+    """Extract the controls of several tracks in parallel processes, and write them to cache files. Errors are raised."""
     results = in_processes(_extract, jobs, min(cores(), len(jobs)))
     for _, result in tqdm(results, "finding pitch", len(jobs), unit="track", disable=not progress or not jobs, leave=False):
         if isinstance(result, InputError):
@@ -176,7 +180,7 @@ def _extract_all(jobs: Sequence[_Job], progress: bool) -> None:
 
 
 def _extract(job: _Job) -> None:
-    """Extract the controls of one track and write them to its cache file."""
+    """Extract pitch and loudness of one track, and write them to the cache file of the track."""
     torch.set_flush_denormal(True)
     controls = job.extraction(job.track.tensor(job.sources).sum(dim=0)[0])
     with atomic_write(job.path) as partial, partial.open("wb") as file:
@@ -184,7 +188,7 @@ def _extract(job: _Job) -> None:
 
 
 class ControlsTable:
-    """Store the controls of tracks as one tensor, from which the controls of any chunk are gathered.
+    """Keep pitch and loudness over time (the controls) of all tracks in one tensor, and return the controls of chunks.
 
     Args:
         controls: controls of each track.
@@ -198,11 +202,11 @@ class ControlsTable:
         self.hop_length = hop_length
 
     def gather(self, tracks: Tensor, starts: Tensor, samples: int) -> Controls:
-        """Return the controls of the chunks of a batch, interpolated linearly if a chunk begins between two control points.
+        """Return pitch, loudness and periodicity of the chunks of a batch, interpolated linearly between control points.
 
         Args:
             tracks: index of the track of each chunk.
-            starts: first sample of each chunk.
+            starts: index of the first sample of each chunk, counted from the start of the track.
             samples: length of the chunks, in samples.
 
         Shape:

@@ -23,7 +23,7 @@ LENGTHS_HINT = (
 
 @dataclass(frozen=True)
 class Decoded:
-    """Store the samples of a decoded track.
+    """Samples of the mixture and the sources of a decoded track.
 
     Args:
         rate: sample rate in Hz, the highest of the track's files.
@@ -32,7 +32,7 @@ class Decoded:
         cut_seconds: length in seconds that was cut off the longest stream.
         padded_seconds: length in seconds of the silence that was appended to the shortest stream.
         file_rates: sample rates of the files in Hz, ascending, each once.
-        messages: messages of the reader about the files, such as a downmix of surround sound.
+        messages: messages about the files, such as the downmix of a file with surround sound.
 
     Shape:
         mixture, each source: [channels, samples], all with the same number of samples.
@@ -48,13 +48,13 @@ class Decoded:
 
 
 def streams_of(track: Track) -> list[AudioStream]:
-    """Return all streams of a track without duplicates, the mixture first."""
+    """Return the audio streams of a track, the mixture first. A stream that several sources share is returned once."""
     mixture = [track.mixture] if track.mixture else []
     return list(dict.fromkeys([*mixture, *(stream for _, streams in sorted(track.sources.items()) for stream in streams)]))
 
 
 def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoice = "downmix") -> Decoded:
-    """Decode a track. Files at lower sample rates are resampled to the highest rate of the track. Each file is read once.
+    """Decode a track. All files are resampled to the highest sample rate among them. Each file is read once.
 
     Args:
         track: track to decode.
@@ -69,7 +69,7 @@ def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoi
     """
     streams = streams_of(track)
     if not streams:
-        raise InputError(track.name, "all sources are empty", expected="a mixture, or a source with a file")
+        raise InputError(track.name, "the track has no audio file", expected="a file of the mixture or of at least one source")
     messages: list[str] = []
     decoded, rates = _read(streams, memory, surround, messages)
     longest, shortest = (pick(samples.shape[1] for samples in decoded.values()) for pick in (max, min))
@@ -87,7 +87,7 @@ def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoi
 def _read(
     streams: Sequence[AudioStream], memory: BufferPool | None, surround: ChannelChoice, messages: list[str]
 ) -> tuple[dict[AudioStream, np.ndarray], tuple[int, ...]]:
-    """Return the samples of each stream [channels, samples] at the highest rate, and the rates of the files, ascending."""
+    """Read streams. Return their samples [channels, samples] at the highest sample rate, and all sample rates, ascending."""
     by_file: dict[Path, list[int]] = {}
     for stream in streams:
         indices = by_file.setdefault(stream.path, [])
@@ -104,9 +104,9 @@ def _read(
 
 
 def _common_length(track: Track, decoded: Mapping[AudioStream, np.ndarray], rates: tuple[int, ...]) -> int:
-    """Return the length in samples of all streams after cutting or padding.
+    """Return the length in samples to which all streams of a track are cut or padded.
 
-    Streams whose lengths differ by more than `track.lengths` allows raise an `InputError`.
+    An `InputError` is raised if the lengths differ by more than `track.lengths` allows.
     """
     lengths = {stream: samples.shape[1] for stream, samples in decoded.items()}
     shortest, longest = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
@@ -118,15 +118,15 @@ def _common_length(track: Track, decoded: Mapping[AudioStream, np.ndarray], rate
     spelled = {stream: f"{count} samples ({count / rates[-1]:.2f} s)" for stream, count in lengths.items()}
     raise InputError(
         shortest.path,
-        "shorter than another file of the track",
+        "the file is shorter than another file of the track",
         found=spelled[shortest],
-        expected=f"{spelled[longest]} as in {longest.path.name} of '{track.name}'",
+        expected=f"{spelled[longest]}, the length of {longest.path.name} in the track '{track.name}'",
         hint=LENGTHS_HINT if track.lengths == "auto" else "",
     )
 
 
 def _cut_or_pad(samples: np.ndarray, length: int) -> np.ndarray:
-    """Cut `[channels, samples]` to a length, or append silence."""
+    """Cut a waveform [channels, samples] to a length in samples, or append silence up to this length."""
     missing = length - samples.shape[1]
     return np.pad(samples, ((0, 0), (0, missing))) if missing > 0 else samples[:, :length]
 
@@ -136,12 +136,12 @@ def _channel(samples: np.ndarray, stream: AudioStream) -> np.ndarray:
         return samples
     if stream.channel >= len(samples):
         expected = f"at least {stream.channel + 1}"
-        raise InputError(stream.path, "too few channels", found=len(samples), expected=expected)
+        raise InputError(stream.path, "the audio stream has too few channels", found=len(samples), expected=expected)
     return samples[stream.channel : stream.channel + 1]
 
 
 def _sum(parts: Sequence[np.ndarray], silence: np.ndarray) -> np.ndarray:
-    """Return the sum of parts, or `silence` with their shape if there are none. Mono parts are added to each channel."""
+    """Return the sum of waveforms; silence if `parts` is empty. A mono waveform is added to each channel of the sum."""
     if len(parts) == 1:
         return parts[0]
     total = np.zeros((max((len(part) for part in parts), default=len(silence)), silence.shape[1]), np.float32)

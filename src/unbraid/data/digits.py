@@ -71,7 +71,7 @@ class Digits(pl.LightningDataModule):
         if not 4 <= size <= 256:
             raise InputError("size", "out of range", found=size, expected="a number of pixels in [4, 256]")
         if not 0 < valid < 1:
-            raise InputError("valid", "out of range", found=valid, expected="a share between 0 and 1")
+            raise InputError("valid", "out of range", found=valid, expected="a share of the training images between 0 and 1")
         check_counts(batch_size=batch_size)
         self.root = None if root is None else Path(root).expanduser()
         self.size, self.valid, self.batch_size, self.seed = size, valid, batch_size, seed
@@ -96,7 +96,10 @@ class Digits(pl.LightningDataModule):
         if not all(counts.values()):
             found = ", ".join(f"{count} {split}" for split, count in counts.items())
             raise InputError(
-                f"data.valid={self.valid}", "a split is empty", found=f"images: {found}", expected="at least 1 each"
+                f"data.valid={self.valid}",
+                "a split has no images",
+                found=f"images: {found}",
+                expected="at least 1 in each split",
             )
         parts = {"train": _take(train, np.sort(order[n_valid:])), "valid": _take(train, np.sort(order[:n_valid])), "test": test}
         remember([] if self.root is None else [str(self.root)])
@@ -140,7 +143,7 @@ class Digits(pl.LightningDataModule):
         return StepLoader(batches, batch_size=None, sampler=steps, collate_fn=as_it_is)
 
     def val_dataloader(self) -> DataLoader[Images]:
-        """Return the loader of the validation images of this process; every process has its own share of the images."""
+        """Return the loader of the validation images of this process. Each process validates on its own part of the images."""
         rank, world_size = self._ranks()
         images = Images(*(part[rank::world_size] for part in self.splits["valid"]))
         return DataLoader(BatchesInOrder(images), batch_size=None, collate_fn=as_it_is)
@@ -151,9 +154,10 @@ class Digits(pl.LightningDataModule):
 
 
 class ShuffledBatches(Dataset[Images]):
-    """A map from the number of a training step, counted over the whole run, to the batch of this process.
+    """Data set whose item at index `step` is the batch of this process at this training step, counted over the whole run.
 
-    Images that do not fill a batch of all processes are not used in that epoch.
+    The order of the images is drawn anew in each epoch. The last images of an epoch are not used if they do not fill a batch of
+    every process.
 
     Args:
         images: images of the training split.
@@ -183,7 +187,7 @@ class ShuffledBatches(Dataset[Images]):
 
 
 class BatchesInOrder(Dataset[Images]):
-    """Batches of all images of a split in order, with at most `BATCH_IN_ORDER` images each."""
+    """Data set with all images of a split in a fixed order, in batches of at most `BATCH_IN_ORDER` (512) images."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
@@ -217,16 +221,16 @@ def _take(part: Part, chosen: np.ndarray) -> Part:
 
 
 def _of_mnist(root: Path, part: str) -> Part:
-    """Read one part of MNIST, and check that images and labels match."""
+    """Read the images and labels of one part of MNIST (`train` or `t10k`), and check that their numbers are equal."""
     if not root.is_dir():
-        raise InputError(f"data.root={root}", "is a file" if root.exists() else "no such folder", expected="a folder")
+        raise InputError(f"data.root={root}", "the path is a file" if root.exists() else "no such folder", expected="a folder")
     images, labels = _find(root, f"{part}-images", 3), _find(root, f"{part}-labels", 1)
     pixels, digits = read_idx(images, IMAGES), read_idx(labels, LABELS)
     if len(pixels) != len(digits):
         expected = f"{len(pixels)}, one for each image of {images.name}"
-        raise InputError(labels, "wrong number of labels", found=len(digits), expected=expected)
+        raise InputError(labels, "the file has the wrong number of labels", found=len(digits), expected=expected)
     if len(digits) and digits.max() > 9:
-        raise InputError(labels, "invalid label", found=digits.max(), expected="digits from 0 to 9")
+        raise InputError(labels, "the file contains an invalid label", found=digits.max(), expected="digits from 0 to 9")
     return pixels.astype(np.float32) / 255, digits
 
 
@@ -235,8 +239,8 @@ def _find(root: Path, stem: str, dimensions: int) -> Path:
     for name in names:
         if (root / name).is_file():
             return root / name
-    hint = "The folder must contain the four IDX files of MNIST"
-    raise InputError(f"data.root={root}", "a file is missing", expected=f"{names[0]} or {names[1]}", hint=hint)
+    hint = "The folder must contain the four IDX files of MNIST."
+    raise InputError(f"data.root={root}", "a file of MNIST is missing", expected=f"{names[0]} or {names[1]}", hint=hint)
 
 
 def read_idx(path: Path, magic: int) -> np.ndarray:
@@ -257,18 +261,18 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
         with open_(path, "rb") as file:
             data = file.read()
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(path, f"cannot be read: {error}") from error
+        raise InputError(path, f"the file cannot be read: {error}") from error
     dimensions = magic % 256
     header = 4 * (1 + dimensions)
     if len(data) < header:
-        raise InputError(path, "the IDX header is incomplete", found=f"{len(data)} bytes", expected=f"{header} bytes")
+        raise InputError(path, "the IDX header is incomplete", found=f"{len(data)} bytes", expected=f"at least {header} bytes")
     magic_found, *shape = struct.unpack(f">{1 + dimensions}I", data[:header])
     if magic_found != magic:
         expected = f"{magic} (IDX {'images' if dimensions == 3 else 'labels'})"
-        raise InputError(path, "wrong magic number", found=magic_found, expected=expected)
-    expected = f"{' x '.join(map(str, shape))} bytes, the size in its header"
+        raise InputError(path, "the file has the wrong magic number", found=magic_found, expected=expected)
+    expected = f"{' x '.join(map(str, shape))} bytes, the size that the header states"
     if len(data) - header != math.prod(shape):
-        raise InputError(path, "wrong length", found=f"{len(data) - header} bytes of data", expected=expected)
+        raise InputError(path, "the file has the wrong length", found=f"{len(data) - header} bytes of data", expected=expected)
     if not math.prod(shape):
         raise InputError(path, "the file is empty", found=expected, expected="at least one image or label")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

@@ -28,19 +28,22 @@ NOT_ALIGNED = "mixture and instrumental are not aligned"  # pairs; see `Alignmen
 
 
 def missing(name: str) -> str:
-    """Return the reason of a track without a file, source or side of a pair.
+    """Return the reason for excluding a track that lacks a file or a source: `has no {name}`.
 
-    Layouts: `pairs` (mixture or instrumental), `medleydb` (metadata file or source), `slakh` (stem).
+    Used by the layouts `pairs` (mixture or instrumental is missing), `medleydb` (metadata file or source) and `slakh` (stem).
     """
     return f"has no {name}"
 
 
 def voices_and_instruments(file: str) -> str:
-    """Return the reason of a track with a stem file that contains voices and instruments. Layout: `medleydb`."""
+    """Return the reason for excluding a track of `medleydb` because a stem file contains both voices and instruments."""
     return f"{file} contains voices and instruments"
 
 
 def outside_splits(root: Path) -> dict[str, str]:
-    """Return the folders of a data set that are not split folders, with the reason; empty without split folders."""
+    """Return the folders of a data set other than `train`, `valid` and `test`, with the reason for excluding them.
+
+    The result is empty if the data set has none of these three folders.
+    """
     splits = split_folders(root)
     return {folder.name: OUTSIDE_SPLITS for folder in subfolders(root) if splits and folder.name not in splits}

@@ -1,9 +1,10 @@
 """Make one entry of the store: decode a track, resample it and write it to a folder.
 
-An entry is complete or absent: it is written under a temporary name and renamed at the end. It is a folder with four files:
+The store is the folder of all decoded tracks, and an entry is the folder of one track. An entry is complete or absent: it is
+written under a temporary name and renamed at the end. It contains four files:
 
-- `samples.i16`: the samples, int16 [rows, channels, samples], with one scale for all rows;
-- `levels.i8`: the RMS level of each row in blocks of 100 ms, in dB of full scale;
+- `samples.i16`: the samples, int16 [rows, channels, samples], with one scale for all rows. A row is the mixture or one source;
+- `levels.i8`: the RMS level of each row in blocks of 100 ms, in dB relative to full scale;
 - `meta.json`: format version, scale, names of the rows, sizes of the files;
 - `health.json`: the measurements of `unbraid.data.health`.
 
@@ -39,13 +40,13 @@ MEMORY = BufferPool(kept=8)  # decoding buffers of this process, reused for each
 
 @dataclass(frozen=True)
 class Order:
-    """A request to make one entry of the store.
+    """A request to decode one track into the store, the folder of all decoded tracks.
 
     Args:
         track: track to decode.
-        sample_rate: sample rate of the entry, in Hz.
-        channels: number of channels of the entry.
-        folder: folder of the store, in which the entry is made.
+        sample_rate: sample rate of the decoded track, in Hz.
+        channels: number of channels of the decoded track.
+        folder: folder of the store, in which the folder of the track is made.
         surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
     """
 
@@ -57,7 +58,7 @@ class Order:
 
     @property
     def key(self) -> str:
-        """Return a hash of everything that the samples depend on: 24 hexadecimal digits, the folder name of the entry."""
+        """Return a hash of all values on which the samples depend: 24 hexadecimal digits, the folder name of the track."""
         track = self.track
         structure = {name: [_as_list(stream) for stream in streams] for name, streams in track.sources.items()}
         mixture = None if track.mixture is None else _as_list(track.mixture)
@@ -67,17 +68,17 @@ class Order:
 
     @property
     def has_one_row(self) -> bool:
-        """Return whether the entry has a single row, because the mixture equals the only source of the track."""
+        """Return whether one waveform is stored instead of two, because the mixture equals the only source of the track."""
         return len(self.track.source_names) == 1 and not self.has_own_mixture
 
     @property
     def has_own_mixture(self) -> bool:
-        """Return whether the mixture is read from a file; a stretched track uses the sum of its stretched sources instead."""
+        """Return whether the mixture is read from a file. The mixture of a copy at another pitch or tempo never is."""
         return self.track.mixture is not None and self.track.stretch is None
 
     @property
     def entry(self) -> Path:
-        """Return the folder of the entry."""
+        """Return the path of the folder into which the track is decoded."""
         return self.folder / self.key
 
 
@@ -92,14 +93,17 @@ def fingerprints(track: Track) -> list[list[Any]]:
 
 
 def lock_of(entry: Path) -> FileLock:
-    """Return the lock of an entry, held while the entry is made or deleted; entries share at most 4096 lock files."""
+    """Return the file lock that a process holds while it makes or deletes the folder of a decoded track.
+
+    All decoded tracks together use at most 4096 lock files.
+    """
     locks = entry.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     return FileLock(locks / f"{entry.name[:3]}.lock")
 
 
 def fill(order: Order) -> None:
-    """Make an entry unless it exists; if another process is making it, wait until that is done."""
+    """Decode a track into the store unless it is already there. If another process is decoding the track, wait for it."""
     entry = order.entry
     with lock_of(entry):
         if is_whole(entry):
@@ -115,7 +119,7 @@ def fill(order: Order) -> None:
 
 
 def is_whole(entry: Path) -> bool:
-    """Return whether an entry is complete: its files have the sizes that were recorded when it was written."""
+    """Return whether the folder of a decoded track is complete: all files have the sizes that `meta.json` records."""
     try:
         meta = read_json(entry / "meta.json", finite=False)
         return all((entry / name).stat().st_size == size for name, size in meta["sizes"].items())
@@ -124,7 +128,7 @@ def is_whole(entry: Path) -> bool:
 
 
 def drop(entry: Path) -> None:
-    """Delete an entry. It is renamed first, so that a killed process does not leave an incomplete entry."""
+    """Delete the folder of a decoded track. It is renamed first, so a killed process leaves no incomplete track."""
     partial = entry.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     if entry.is_dir():
@@ -153,7 +157,7 @@ def _write(order: Order, folder: Path) -> None:
 
 
 def _rows(order: Order, decoded: Decoded) -> dict[str, np.ndarray]:
-    """Return the samples of the mixture and of each source by name, at the sample rate of the order.
+    """Return the waveforms of the mixture and of each source by name, at the sample rate of the store.
 
     The mixture is omitted if it equals the only source. Sources are removed from `decoded` to free memory.
     """
@@ -188,7 +192,7 @@ def _quantised(rows: Iterable[np.ndarray], scale: float) -> Iterator[np.ndarray]
 
 
 def _levels(row: np.ndarray, rate: int) -> np.ndarray:
-    """Return the RMS level of each block in dB of full scale; the last block may be shorter. Shape: [C, T] -> int8 [blocks]."""
+    """Return the RMS level of each block of 100 ms in dB relative to full scale. Shape: [C, T] -> int8 [blocks]."""
     block = round(BLOCK_SECONDS * rate)
     whole = row.shape[1] // block * block
     blocks = row[:, :whole].reshape(len(row), -1, block)

@@ -1,4 +1,4 @@
-"""List the tracks of a data set for the user, and raise errors about listings that cannot be used for training."""
+"""Describe the tracks of a data set for the user, and raise errors about data sets that cannot be used for training."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ SMALL_SHARE = 0.1  # share of valid and of test in a hint; of three tracks it ta
 
 
 def outline(listing: Listing, root: Path) -> str:
-    """Return a text with the tracks of each split, the files of each source, excluded tracks, messages and errors.
+    """Describe a data set as text: tracks of each split, files of each source, excluded tracks, messages and errors.
 
     Args:
         listing: tracks that a layout has listed.
@@ -36,11 +36,11 @@ def outline(listing: Listing, root: Path) -> str:
 
 
 def section(title: str, entries: Sequence[str], root: Path) -> list[str]:
-    """Return the lines of one section: an empty line, a heading with the number of entries, and the entries.
+    """Return the lines of one section of a text: an empty line, a heading with the number of entries, and the entries.
 
     Args:
-        title: title in the heading.
-        entries: text of each entry.
+        title: title of the section.
+        entries: text of each entry of the section.
         root: folder of the data set; paths in this folder are shortened.
 
     Returns:
@@ -50,7 +50,7 @@ def section(title: str, entries: Sequence[str], root: Path) -> list[str]:
 
 
 def without_root(text: str, root: Path) -> str:
-    """Return a text in which paths below the root are relative to the root."""
+    """Shorten a text: paths in the data set folder `root` become relative to this folder."""
     return text.replace(f"{root}{os.sep}", "")
 
 
@@ -81,7 +81,7 @@ def _spelled(streams: Sequence[AudioStream], folder: Path) -> str:
 
 
 def check_refused(listing: Listing) -> None:
-    """Raise the first error that the user must resolve, with the number of further errors in its hint.
+    """Raise the first error of a listing. If there are more errors, the hint states how many, and how to list them.
 
     Args:
         listing: tracks that a layout has listed.
@@ -92,13 +92,13 @@ def check_refused(listing: Listing) -> None:
     if not listing.refused:
         return
     error, others = listing.refused[0], len(listing.refused) - 1
-    more = f"scripts/prepare.py with dry_run=true lists the {others} more errors of this data set." if others else ""
+    more = f"scripts/prepare.py with dry_run=true lists {others} more errors of this data set." if others else ""
     hint = " ".join(text for text in (error.hint, more) if text)
     raise InputError(error.where, error.problem, found=error.found, expected=error.expected, hint=hint)
 
 
 def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bool, left_out: Mapping[str, str]) -> InputError:
-    """Return the error for a data set without tracks in a split.
+    """Make the error about a data set in which a split has no tracks.
 
     Args:
         root: folder of the data set.
@@ -116,25 +116,26 @@ def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bo
         found += f"; left out: {few(f'{name} ({reason})' for name, reason in left_out.items())}"
     if total < len(SPLITS):
         hint = (
-            f"Add at least {len(SPLITS) - total} more. To try a single song, copy its folder into train/, valid/ and test/ and "
-            "use data=stems, which allows equal names. Scores of such a run are not valid for other songs."
+            f"Add at least {len(SPLITS) - total} more track(s). To try a single song, copy its folder into train/, valid/ and "
+            "test/, and use data=stems, which allows equal names. Scores of such a run are not valid for other songs."
         )
     elif drawn:
         share = f"data.layout.valid={SMALL_SHARE} data.layout.test={SMALL_SHARE}"
-        hint = f"Set {share}, or shorter lists of names, such as data.layout.valid=[name]."
+        hint = f"Set {share}, or shorter lists of track names, such as data.layout.valid=[name]."
     else:
-        hint = f"The data set has splits of its own: move tracks to {root / split}, or to {split} in its table."
+        hint = f"Folders or a table define the splits: move tracks to {root / split}, or write {split} into the column split."
     expected = f"at least {len(SPLITS)}, one in each split"
-    return InputError(f"data.root={root}", f"no tracks in the {split} split", found=found, expected=expected, hint=hint)
+    return InputError(f"data.root={root}", f"the {split} split has no tracks", found=found, expected=expected, hint=hint)
 
 
 def list_tracks(layout: Layout, root: Path) -> Listing:
-    """List the tracks under the root of a data set, with the errors that the user must resolve. Nothing is decoded.
+    """List the tracks in the folder of a data set, and the errors that the user must resolve. Nothing is decoded.
 
-    A root that is not a folder raises an `InputError`. Errors of the layout are converted by `error_of_layout`.
+    An `InputError` is raised if the root is not a folder. Errors of the layout name the full key of the option of the command
+    line, see `error_of_layout`.
     """
     if not root.is_dir():
-        raise InputError(f"data.root={root}", "is a file" if root.exists() else "no such folder")
+        raise InputError(f"data.root={root}", "the path is a file, expected a folder" if root.exists() else "no such folder")
     try:
         listing = layout.tracks(root)
     except InputError as error:
@@ -143,12 +144,12 @@ def list_tracks(layout: Layout, root: Path) -> Listing:
 
 
 def options_of(layout: Layout) -> Mapping[str, Any]:
-    """Return the options of a layout by name."""
+    """Return the values of the options of a layout (`data.layout.*`) by name."""
     return vars(layout) if hasattr(layout, "__dict__") else {}
 
 
 def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError:
-    """Convert an error of a layout for the user.
+    """Convert an error of a layout to an error in terms of the command line.
 
     Args:
         error: error that the layout raised or listed.
@@ -156,7 +157,8 @@ def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError
         root: folder of the data set.
 
     Returns:
-        A `LayoutError` if the error is about the root. Else the error, with the full key of the option of the layout if any.
+        A `LayoutError` if the error is about the root. Otherwise the error; if it is about an option, it names the full key
+        `data.layout.<option>`.
     """
     where, kind = error.where, type(error)
     if where == str(root):
@@ -167,12 +169,12 @@ def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError
 
 
 def left_out_text(left_out: Mapping[str, str]) -> str:
-    """Return the number of excluded tracks, and the first few names with their reasons."""
+    """Describe the excluded tracks: their number, and the first three names with the reasons."""
     return f"{len(left_out)} tracks: {few(f'{name} ({reason})' for name, reason in left_out.items())}"
 
 
 def repair_notices(tracks: Sequence[StoredTrack]) -> list[str]:
-    """Return a line for each kind of repair during decoding, with the number of tracks and the first few names."""
+    """Return a line for each kind of repair (such as padding) during decoding, with the number of tracks and some names."""
     repaired: dict[str, list[str]] = {}
     for track in tracks:
         for kind in track.repairs:
@@ -181,5 +183,5 @@ def repair_notices(tracks: Sequence[StoredTrack]) -> list[str]:
 
 
 def sources_of(tracks: Sequence[Track]) -> list[str]:
-    """Return the names of the sources of all tracks, sorted."""
+    """Return the names of all sources that occur in the tracks, sorted."""
     return sorted({name for track in tracks for name in track.source_names})

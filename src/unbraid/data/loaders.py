@@ -1,4 +1,7 @@
-"""Data loaders that let Lightning resume a run, end a run, and validate with more processes than tracks."""
+"""Data loaders for Lightning: a run can resume within an epoch, and validate with more processes than tracks.
+
+The processes of the loaders ignore stop signals, so that the training process can finish its current step.
+"""
 
 import signal
 from typing import Any
@@ -9,13 +12,13 @@ from torch.utils.data import DataLoader
 class StepLoader(DataLoader[Any]):
     """Load batches, and let Lightning resume in the middle of an epoch.
 
-    The loader does not need a state: its sampler computes the next step from the epoch and the number of finished steps. With
-    `ignore_signals`, its workers survive the signals by which terminals and clusters end a run. So the current step still gets
-    its batch.
+    The loader does not need a state: its sampler computes the next step from the epoch and the number of finished steps. If its
+    worker processes are initialised with `ignore_signals`, they ignore the signals with which terminals and clusters end a run.
+    So the workers still deliver the batch of the current step.
     """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return an empty state."""
+        """Return an empty state, because the sampler computes the next step."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -26,7 +29,7 @@ class UnsizedLoader(StepLoader):
     """Load batches without a known length, so that Lightning does not skip validation on a process without tracks."""
 
     def __len__(self) -> int:
-        raise TypeError("the length is unknown")
+        raise TypeError("the number of batches of this loader is unknown")
 
 
 def as_it_is(batch: Any) -> Any:
@@ -35,10 +38,10 @@ def as_it_is(batch: Any) -> Any:
 
 
 def ignore_signals(worker: int) -> None:
-    """Ignore SIGINT, SIGTERM and SIGUSR1 in a loader process. The process ends with its loader.
+    """Ignore SIGINT, SIGTERM and SIGUSR1 in a worker process of a data loader. The process ends with its loader.
 
     Args:
-        worker: number of the process, unused.
+        worker: number of the worker process, unused.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,8 @@
-"""The data module of all data sets of multitrack songs: a layout on disk in, batches out."""
+"""Lightning data module of all data sets of multitrack songs: from the files on disk to batches.
+
+A layout lists the tracks in a folder. The tracks are decoded into the store, a folder of decoded tracks. Batches are gathered
+from the store.
+"""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -33,23 +37,23 @@ class MultitrackData(pl.LightningDataModule):
         layout: layout that lists the tracks under `root`.
         root: folder of the data set.
         download: whether the layout creates or downloads the data set if `root` does not contain it.
-        targets: names of the sources of each target, see `target_matrix`.
+        targets: list of source names of each target, by target name; see `target_matrix`.
         sample_rate: sample rate of the batches, in Hz; tracks are resampled to it.
         channels: number of audio channels of the batches.
         surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
         chunk_seconds: length of a training chunk, in seconds.
         batch_size: number of chunks per step and process.
         chunks_per_track: number of chunks per epoch, divided by the number of training tracks.
-        sampling: options for drawing the chunks.
+        sampling: options for drawing the chunks, see `Sampling`.
         augmentation: augmentations of the training chunks by name, applied in this order; a value of None is skipped.
-        offline_augmentation: changes of pitch and tempo by name; each adds a copy of every training track to the store. A value
-            of None is skipped.
+        offline_augmentation: changes of pitch and tempo by name; each change adds a copy of every training track to the store.
+            A value of None is skipped.
         residency: storage of the training samples during a run: `disk`, `host` (RAM), `device` (GPU memory) or `auto`, see
             `banks`.
         num_workers: number of loader processes; 0 gathers the chunks in the training process, which is fast enough for most
             models.
         num_decode_workers: number of processes that decode tracks into the store; None uses as many as cores and memory allow.
-        cache_dir: folder that contains the store.
+        cache_dir: folder that contains the store of decoded tracks.
         seed: random seed of the sampler and of the augmentations.
 
     Raises:
@@ -85,7 +89,7 @@ class MultitrackData(pl.LightningDataModule):
             raise InputError("num_workers", "out of range", found=num_workers, expected="at least 0")
         for name, folder in {"root": root, "cache_dir": cache_dir}.items():
             if not folder:
-                raise InputError(name, "empty", expected="a folder")
+                raise InputError(name, "the path is empty", expected="the path of a folder")
         self.root, self.download, self.targets = Path(root).expanduser(), download, targets
         self.chunk_samples, self.chunk_seconds = round(chunk_seconds * sample_rate), chunk_seconds
         self.batch_size, self.chunks_per_track, self.num_workers, self.seed = batch_size, chunks_per_track, num_workers, seed
@@ -103,7 +107,7 @@ class MultitrackData(pl.LightningDataModule):
     # From the data set to the store
 
     def prepare_data(self) -> None:
-        """Download the data set if requested, and decode its tracks into the store; config and listing are checked first.
+        """Download the data set if `download` is set, check its files, and decode its tracks into the store.
 
         Raises:
             InputError: the network is not on a GPU, but `data.residency=device`.
@@ -114,18 +118,18 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.prepare()
 
     def setup(self, stage: str) -> None:
-        """Open the tracks of all splits, once; tracks with a misaligned mixture are left out."""
+        """Open the decoded tracks of all splits, once. Tracks whose mixture and instrumental are not aligned are left out."""
         if self.tracks:
             return
         self.tracks = self.collection.keep_aligned(self.stored())
         self.collection.check_splits(self.tracks, SPLITS)
 
     def stored(self) -> list[StoredTrack]:
-        """Return the tracks of all splits with the stretched copies, including tracks with a misaligned mixture."""
+        """Return the tracks of all splits and their copies at another pitch or tempo, including tracks that are not aligned."""
         return self.collection.open(progress=False)
 
     def whole(self, split: Split, sample_rate: int, channels: int, progress: bool = False) -> list[StoredTrack]:
-        """Return the tracks of one split for scoring; tracks of other splits are not decoded.
+        """Return the whole tracks of one split for scoring. Tracks of other splits are not decoded.
 
         Args:
             split: split to open.
@@ -134,35 +138,36 @@ class MultitrackData(pl.LightningDataModule):
             progress: whether a progress bar is shown while tracks are decoded.
 
         Returns:
-            The tracks of the split without stretched copies and without tracks that have a misaligned mixture.
+            The tracks of the split, without copies at another pitch or tempo, and without tracks whose mixture and instrumental
+            are not aligned.
         """
         return self.collection.open_split(split, sample_rate, channels, progress)
 
     def listing(self) -> Listing:
-        """List the tracks under the root, with the errors that the user must resolve. Nothing is decoded."""
+        """List the tracks of the data set, and the errors in its folder that the user must resolve. Nothing is decoded."""
         return self.collection.listing()
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> None:
-        """Raise InputError if a listing cannot be used, see `TrackCollection.check`."""
+        """Raise an InputError if the listed tracks cannot be used, for example because one of `splits` is empty."""
         self.collection.check(listing, splits)
 
     def notices(self) -> list[str]:
-        """Return one line for each message of the layout, and one for each kind of repair made while decoding."""
+        """Return one line for each message about the files, and one for each kind of repair (such as padding) when decoding."""
         return self.collection.notices(self.tracks)
 
     @property
     def left_out(self) -> Mapping[str, str]:
-        """Return the names of the tracks that are not used, with the reason."""
+        """Return the reason for each track that is excluded from the data set, by track name."""
         return self.collection.left_out
 
     @property
     def messages(self) -> Sequence[str]:
-        """Return the messages of the layout about its files."""
+        """Return the messages of the layout about the files of the data set, such as files that are not used."""
         return self.collection.messages
 
     @property
     def sources(self) -> list[str]:
-        """Return the names of all sources of the data set, sorted; empty before the data set is listed."""
+        """Return the names of all sources of the data set, sorted; empty before the tracks are listed."""
         return self.collection.sources
 
     def split(self, split: Split) -> list[StoredTrack]:
@@ -177,7 +182,7 @@ class MultitrackData(pl.LightningDataModule):
         return self.target_weights()[:, [self.sources.index(source) for source in sources]]
 
     def magnitude_difference(self) -> tuple[bool, ...]:
-        """Return for each target whether it is the residual source of the tracks, see `Batch`."""
+        """Return for each target whether it is the mixture minus all other sources, see `Batch.magnitude_difference`."""
         residual = [source == self.tracks[0].residual for source in self.sources]
         return tuple((weights > 0).tolist() == residual for weights in self.target_weights())
 
@@ -225,7 +230,7 @@ class MultitrackData(pl.LightningDataModule):
         return self._loader(dataset, None, self.num_workers, kind)
 
     def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
-        """Set a function that returns the side information of tracks, such as their pitch; it is added to each batch."""
+        """Set a function that provides more information about tracks, such as their pitch, to be added to each batch."""
         self._side_info = function
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:
@@ -244,7 +249,7 @@ class MultitrackData(pl.LightningDataModule):
         return list(self.targets)
 
     def sampler(self) -> ChunkSampler:
-        """Return the sampler of this process."""
+        """Return the sampler that draws the training chunks of this process."""
         tracks = self.split("train")
         sources = [row for row in self.rows() if row != MIXTURE]
         silent = None
@@ -259,10 +264,10 @@ class MultitrackData(pl.LightningDataModule):
         )  # fmt: skip
 
     def rows(self) -> list[str]:
-        """Return the names of the rows that are gathered for training.
+        """Return the names of the waveforms (rows) that are read for a training chunk: `mixture` or sources.
 
-        The rows are the mixture and the sources of the targets. If mixtures are computed from their sources, because of
-        augmentation, remixing or tracks without some sources, the rows are all sources.
+        The names are `mixture` and the sources of the targets. If mixtures are computed as the sum of the sources, because of
+        augmentation, remixing or tracks without some sources, the names are those of all sources.
         """
         # The sources of the targets come first, in the order of the targets: targets of one source each are then views.
         weights = self.target_weights()
@@ -272,18 +277,18 @@ class MultitrackData(pl.LightningDataModule):
         return [MIXTURE, *used]
 
     def _holds(self, sources: Sequence[str]) -> np.ndarray:
-        """Return which training track has which source. Shape: bool [tracks, sources]."""
+        """Return True for each training track and source if the track has the source. Shape: bool [tracks, sources]."""
         return np.array([[source in track.sources for source in sources] for track in self.split("train")])
 
     def place(self) -> Residency:
-        """Return the residency of the training samples; it is chosen once, because the free memory changes afterwards."""
+        """Return where the training samples are kept: `disk`, `host` (RAM) or `device` (GPU memory). It is chosen once."""
         if self._place is None:
             processes = self.trainer.world_size // self.trainer.num_nodes if self.trainer else 1
             self._place = choose(self.residency, size(self.split("train"), self.rows()), self._device(), processes)
         return self._place
 
     def residence(self) -> str:
-        """Return the size and the residency of the training samples as text, such as `2.1 GB in RAM`."""
+        """Return the size and the place of the training samples as text, such as `2.1 GB in RAM`."""
         location = {"disk": "on disk", "host": "in RAM", "device": "in GPU memory"}[self.place()]
         return f"{spell_size(size(self.split('train'), self.rows()))} {location}"
 

@@ -31,18 +31,18 @@ def in_processes(
     """Call a function on items in several processes, and yield the results in the order in which they finish.
 
     An `InputError` of the function is yielded as the result of its item. Any other exception is raised: the processes finish
-    their current items and start none of the others.
+    their current items and start no further items.
 
     Args:
-        function: function of one item, which can be pickled.
+        function: function of one item; the function must be picklable.
         items: arguments of the calls.
         workers: number of processes. 1: the calls are made in this process.
 
     Yields:
-        The number of an item, and its result.
+        The index of an item in `items`, and the result of this item.
 
     Raises:
-        InputError: a process was killed.
+        InputError: a process was killed, for example because the memory was full.
     """
     if workers <= 1:
         for number, item in enumerate(items):
@@ -56,8 +56,8 @@ def in_processes(
             for job in as_completed(jobs):
                 yield jobs[job], _result(job.result)
         except BrokenProcessPool as error:
-            problem = "killed, probably because the memory was full"
-            hint = "data.num_decode_workers=1 decodes without other processes."
+            problem = "the process was killed, probably because the memory was full"
+            hint = "With data.num_decode_workers=1, tracks are decoded one after the other, without worker processes."
             raise InputError("worker process", problem, hint=hint) from error
         finally:
             pool.shutdown(cancel_futures=True)
@@ -96,7 +96,7 @@ def _without_main() -> Iterator[None]:
 
 
 def _live_with_parent() -> None:
-    """Ignore Ctrl-C in a worker, because the parent handles it, and end the worker as soon as the parent has ended."""
+    """Ignore Ctrl-C in a worker process, because its parent handles Ctrl-C. End the worker when the parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None

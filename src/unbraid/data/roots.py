@@ -1,4 +1,4 @@
-"""Remember the data folders that the user has named, so that the config of another person's run cannot open other folders.
+"""Remember from which folders the user has read data, so that the config of another person's run cannot open other folders.
 
 The config of a run contains the folder of its data set. This folder is only read if the user has named it before. All folders
 that a command has read data from are recorded in `roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default
@@ -18,7 +18,7 @@ FILE = "roots.jsonl"
 
 
 def places_in(options: Any) -> list[str]:
-    """Return those options of a layout that may be paths outside its root: absolute paths, and paths with `..` or `~`."""
+    """Find the options of a layout that may be paths outside the data set: absolute paths, and paths with `..` or `~`."""
     if isinstance(options, str):
         path = PurePath(options)
         return [options] if path.is_absolute() or ".." in path.parts or options.startswith("~") else []
@@ -27,13 +27,13 @@ def places_in(options: Any) -> list[str]:
 
 
 def unknown_places(places: Iterable[str]) -> list[str]:
-    """Return the paths from which the commands of this user have not read data yet."""
+    """Return the paths that are not recorded in `roots.jsonl`, because no command of this user has read data from them."""
     known = _known()
     return [place for place in places if _absolute(place) not in known]
 
 
 def remember(places: Iterable[str]) -> None:
-    """Record paths from which data was read."""
+    """Record in `roots.jsonl` the paths from which a command of this user has read data."""
     if missing := unknown_places(places):
         try:
             _file().parent.mkdir(parents=True, exist_ok=True)

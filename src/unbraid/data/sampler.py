@@ -1,7 +1,7 @@
 """Sampler of training chunks: a pure function from (seed, step, rank) to tracks and start positions.
 
-The random generator is counter-based (Philox). So the order of the data does not depend on the number of workers, and resuming
-needs no saved state. The chunks of all ranks together are those that one process with the whole batch would draw.
+The random generator is counter-based (Philox). So the order of the data does not depend on the number of workers, and a resumed
+run needs no saved state. All ranks (processes) together draw the same chunks as one process with the whole batch.
 
 For each source, the start positions of all tracks are divided into slots. An epoch uses the slots in random order without
 repetition (a deck). So no chunk occurs twice in an epoch, on any rank. Every track has the same number of chunks in every
@@ -33,9 +33,9 @@ class Sampling:
     Args:
         over: `tracks` draws the same number of chunks from every track; `time` draws every second of audio equally often.
         remix: probability that the sources of a chunk are drawn from different tracks, in [0, 1].
-        skip_below_db: a chunk with a target below this RMS level, in dB of full scale (below 0), is drawn again; None keeps all
-            chunks.
-        keep_silent: share of these quiet chunks that is used anyway, in [0, 1].
+        skip_below_db: a chunk with a target below this RMS level is drawn again. The level is in dB relative to full scale and
+            below 0. None keeps all chunks.
+        keep_silent: share of the chunks below `skip_below_db` that is used anyway, in [0, 1].
     """
 
     over: Literal["tracks", "time"]
@@ -48,16 +48,16 @@ class Sampling:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(name, "out of range", found=getattr(self, name), expected="a number in [0, 1]")
         if self.skip_below_db is not None and self.skip_below_db >= 0:
-            raise InputError("skip_below_db", "out of range", found=f"{self.skip_below_db:g} dB", expected="below 0 dB")
+            raise InputError("skip_below_db", "out of range", found=f"{self.skip_below_db:g} dB", expected="a level below 0 dB")
 
 
 class Positions:
-    """Divide all start positions of chunks in some tracks into slots of nearly equal size.
+    """Divide all possible start positions of chunks in some tracks into slots (ranges of positions) of nearly equal size.
 
     Args:
         tracks: indices of the tracks.
-        rooms: number of start positions in each track.
-        slots: smallest number of slots; it is rounded up so that every track can have the same number.
+        rooms: number of possible start positions in each track.
+        slots: smallest number of slots; it is rounded up to a multiple of the number of tracks.
         over: whether slots are divided equally over `tracks` or over `time`, see `Sampling`.
     """
 
@@ -68,7 +68,7 @@ class Positions:
         self.ends = np.cumsum(rooms)
 
     def in_slots(self, slots: np.ndarray, uniform: np.ndarray) -> Draw:
-        """Return a random start position within each slot.
+        """Return a random start position within each of the given slots.
 
         Args:
             slots: numbers of the slots.
@@ -86,7 +86,7 @@ class Positions:
         return self.tracks[chosen], _within(part, self.slots_per_track, self.rooms[chosen], uniform)
 
     def anywhere(self, uniform: np.ndarray) -> Draw:
-        """Return random start positions in all tracks, from random numbers in [0, 1). Shape: uniform [n, 2] -> [n] each."""
+        """Return random tracks and start positions, from random numbers in [0, 1). Shape: uniform [n, 2] -> [n] each."""
         if self.over == "time":
             return self._at((uniform[:, 0] * self.ends[-1]).astype(np.int64))
         chosen = (uniform[:, 0] * len(self.tracks)).astype(np.int64)
@@ -99,14 +99,14 @@ class Positions:
 
 
 def _within(part: np.ndarray, parts: int, room: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Return a random integer in the given part of [0, room), which is divided into `parts` equal parts."""
+    """Divide [0, room) into `parts` equal parts, and return a random integer in the part with the number `part`."""
     low, high = part * room // parts, (part + 1) * room // parts
     return low + (uniform * np.maximum(high - low, 1)).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class ChunkSampler:
-    """Draw the training chunks of each step.
+    """Draw the tracks and start positions of the training chunks of each step.
 
     Args:
         seed: random seed of the run.
@@ -117,7 +117,8 @@ class ChunkSampler:
         batch_size: number of chunks per step and rank.
         chunks_per_track: number of chunks per epoch, divided by the number of tracks.
         sampling: options for drawing the chunks.
-        silent: function that returns the mask of the silent chunks of a draw; required if `sampling.skip_below_db` is set.
+        silent: function from the tracks and start positions of chunks to a mask of the silent chunks; required if
+            `sampling.skip_below_db` is set.
         rank: rank of this process.
         world_size: number of processes.
 
@@ -139,7 +140,7 @@ class ChunkSampler:
 
     @cached_property
     def positions(self) -> list[Positions]:
-        """Return the slots of start positions of each source."""
+        """Return the possible start positions of each source, divided into slots. Tracks without the source are omitted."""
         rooms = np.maximum(np.asarray(self.lengths) - self.chunk, 0) + 1
         columns = [np.flatnonzero(column) for column in self.holds.T]
         return [Positions(tracks, rooms[tracks], self._slots, self.sampling.over) for tracks in columns]
@@ -151,7 +152,7 @@ class ChunkSampler:
 
     @property
     def _slots(self) -> int:
-        """Return the number of chunks of an epoch, including those that do not fill a batch."""
+        """Return the number of chunks of an epoch, including the last chunks, which do not fill a batch."""
         return self.chunks_per_track * int(self.holds.sum(axis=0).max())
 
     @property
@@ -160,7 +161,7 @@ class ChunkSampler:
         return self.batch_size * self.world_size
 
     def draw(self, step: int) -> Draw:
-        """Return the chunks of this rank at a training step.
+        """Draw the chunks of this process (rank) at a training step.
 
         Args:
             step: number of the step, counted over the whole run.
@@ -184,7 +185,7 @@ class ChunkSampler:
         return tracks, starts
 
     def _deal(self, step: int) -> Draw:
-        """Return the chunks of this rank at a step, from the next slots of each source's deck."""
+        """Draw the chunks of this process at a step: each source uses its next slots, in the random order of the epoch."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         indices = self._of_this_rank(np.arange(self._chunks_per_step)) + step_of_epoch * self._chunks_per_step
         draws = []
@@ -194,7 +195,7 @@ class ChunkSampler:
         return self._remixed(step, 0, draws)
 
     def _deck(self, epoch: int, source: int) -> np.ndarray:
-        """Return the slots of a source in the order of an epoch; the deck of the latest epoch is cached."""
+        """Return the slots of a source in the random order of an epoch (the deck). The latest deck is cached."""
         cached_epoch, deck = self.decks.get(source, (-1, np.empty(0)))
         if cached_epoch != epoch:
             deck = self._random(epoch, DECK, source).permutation(self.positions[source].slots)
@@ -202,7 +203,7 @@ class ChunkSampler:
         return deck
 
     def _redraw(self, step: int, attempt: int) -> Draw:
-        """Return other chunks for a step, at any position of the tracks."""
+        """Draw other chunks for a step, at any position of any track; they replace chunks that are silent."""
         draws = [
             positions.anywhere(self._uniform(step, REDRAW, source, attempt, 2))
             for source, positions in enumerate(self.positions)
@@ -210,7 +211,11 @@ class ChunkSampler:
         return self._remixed(step, attempt, draws)
 
     def _remixed(self, step: int, attempt: int, draws: Sequence[Draw]) -> Draw:
-        """Return the final draw: a remixed chunk uses the draw of each source, any other chunk the draw of the first source."""
+        """Combine the draws of all sources to the chunks of a step.
+
+        In a remixed chunk, each source has its own track and position. In any other chunk, all sources use the track and
+        position of the first source.
+        """
         tracks, starts = (np.stack(part, axis=1) for part in zip(*draws, strict=True))
         if not self.holds.all():
             return tracks, starts
@@ -221,20 +226,20 @@ class ChunkSampler:
         return values[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def _uniform(self, step: int, purpose: int, source: int = 0, attempt: int = 0, *width: int) -> np.ndarray:
-        """Return this rank's part of the random numbers that are drawn for all ranks. Shape: [batch, *width]."""
+        """Draw random numbers in [0, 1) for all processes, and return those of this process. Shape: [batch, *width]."""
         return self._of_this_rank(self._random(step, purpose, source, attempt).random((self._chunks_per_step, *width)))
 
     def _random(self, count: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:
-        """Return the random generator of a purpose; `count` is the number of the step, or of the epoch for a deck."""
+        """Return the random generator of one purpose, such as `REMIX`. `count` is the step, or for `DECK` the epoch."""
         return np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, attempt, count, purpose]))
 
 
 class EpochSteps(Sampler[int]):
-    """Iterate over the numbers of the steps of the current epoch that are not done yet, counted over the whole run.
+    """Iterate over the remaining steps of the current epoch. The step numbers are counted over the whole run.
 
     Args:
         steps_per_epoch: number of steps of an epoch.
-        position: function that returns the number of the current epoch and the number of its steps that a resumed run has done.
+        position: function that returns the number of the current epoch, and the number of steps of this epoch that are done.
     """
 
     def __init__(self, steps_per_epoch: int, position: Callable[[], tuple[int, int]]) -> None:
@@ -250,7 +255,7 @@ class EpochSteps(Sampler[int]):
 
 
 def epoch_position(trainer: Any) -> tuple[int, int]:
-    """Return the position of a run in its training data.
+    """Return the current epoch of a run, and the number of finished steps of this epoch.
 
     Lightning calls `set_epoch` of a sampler after the first batch of a resumed run is requested, so the position is read from
     the training loop.
@@ -259,7 +264,7 @@ def epoch_position(trainer: Any) -> tuple[int, int]:
         trainer: trainer of Lightning; None outside of training.
 
     Returns:
-        The number of the current epoch, and the number of its steps that were done before the run was resumed.
+        The number of the current epoch, and the number of steps of this epoch that were done before the run was resumed.
     """
     if trainer is None:
         return 0, 0

@@ -1,4 +1,4 @@
-"""Find chunks in which a target is silent, from the levels that the store contains for each 100 ms."""
+"""Find training chunks in which a target is silent, from the level of each 100 ms that is stored with each track."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from unbraid.data.store import StoredTrack
 
 
 class SilentChunks:
-    """Find chunks with a target below a level. A target is silent if all of its sources are silent.
+    """Find training chunks with a silent target. A target is silent if all of its sources are below a level.
 
     Args:
         tracks: tracks of the training split.
-        sources: names of the sources that are drawn.
-        targets: weights of these sources in each target, [targets, sources].
+        sources: names of the sources from which chunks are drawn.
+        targets: weight of each of these sources in each target, [targets, sources].
         chunk_seconds: length of a chunk in seconds.
-        sample_rate: sample rate in Hz.
-        below_db: level in dB relative to full scale (RMS) below which a source is silent.
+        sample_rate: sample rate of the tracks, in Hz.
+        below_db: RMS level below which a source is silent, in dB relative to full scale.
     """
 
     def __init__(
@@ -33,8 +33,8 @@ class SilentChunks:
         """Return True for each chunk with a silent target.
 
         Args:
-            tracks: number of the track of each source of each chunk.
-            starts: first sample of each source of each chunk.
+            tracks: index of the track from which each source of each chunk is drawn.
+            starts: index of the first sample of each source of each chunk, counted from the start of the track.
 
         Shape:
             tracks, starts: [B, sources]. Returned value: [B].
@@ -47,7 +47,7 @@ class SilentChunks:
         return np.logical_or.reduce([silent[:, uses].all(axis=1) for uses in self.uses])
 
     def _chunk_levels(self, tracks: list[int], starts: list[int]) -> list[float]:
-        """Return the level of each source of one chunk in dB relative to full scale."""
+        """Return the RMS level of each source in one chunk, in dB relative to full scale."""
         levels = {number: self.tracks[number].levels() for number in tracks}
         draws = zip(self.sources, tracks, starts, strict=True)
         return [self._mean_db(levels[number], self.tracks[number].rows, source, start) for source, number, start in draws]

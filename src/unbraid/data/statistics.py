@@ -1,6 +1,6 @@
-"""Mean and standard deviation of the magnitudes of mixtures at each frequency, over all frames of some tracks.
+"""Compute mean and standard deviation of the STFT magnitudes of mixtures at each frequency, over all frames of some tracks.
 
-Segments of a track are summed in float64, so that tracks of any length fit into memory. Results are computed once and stored.
+Segments of a track are summed in float64, so that tracks of any length fit into memory. The results are stored in a file.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ SEGMENT_FRAMES = 1024
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of the magnitudes at each frequency, [F] each."""
+    """Mean and standard deviation of the STFT magnitudes of mixtures at each frequency, [F] each."""
 
     mean: Tensor
     deviation: Tensor
 
 
 def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress: bool) -> Statistics:
-    """Return the statistics of the mixtures' magnitudes over all frames of all tracks. The channels are averaged first.
+    """Return mean and standard deviation of the mixtures' STFT magnitudes over all frames. Channels are averaged first.
 
     If several processes need the same statistics, one process computes them and the others wait.
 
@@ -40,7 +40,7 @@ def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress
         tracks: tracks at one sample rate, in any order.
         stft: short-time Fourier transform of the mixtures.
         folder: folder of the stored results. A file name is a hash of the tracks and of the transform.
-        progress: show a progress bar.
+        progress: whether a progress bar is shown.
 
     Returns:
         The mean and the standard deviation at each frequency.
@@ -72,7 +72,7 @@ def _compute(tracks: "tqdm[StoredTrack]", stft: STFT) -> Statistics:
 
 
 def _segments(track: StoredTrack, stft: STFT) -> Iterator[Tensor]:
-    """Yield the magnitudes of the whole mixture in segments of frames, [C, F, frames]."""
+    """Yield the STFT magnitudes of a whole mixture, in segments of at most `SEGMENT_FRAMES` frames: [C, F, frames]."""
     hop, row, samples = stft.hop_length, track.row(MIXTURE), track.samples
     margin = stft.n_fft // hop + 1  # frames at the ends of a segment whose windows need samples outside it
     n_frames = stft.frames(track.length)

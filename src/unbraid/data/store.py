@@ -43,7 +43,7 @@ def spell_size(size: int) -> str:
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """Read the samples of a track at the sample rate of the store: int16, with one scale for all rows.
+    """A decoded track in the store. Each row of its int16 samples is the mixture or one source.
 
     Args:
         name: name of the track.
@@ -53,11 +53,11 @@ class StoredTrack:
             row.
         shape: number of rows, channels and samples.
         blocks: number of blocks of 100 ms whose level is stored.
-        scale: amplitude of one step of the 16-bit samples.
+        scale: amplitude of one step of the 16-bit samples, equal for all rows.
         residual: name of the source that is the mixture minus all other sources, None without such a source.
-        aligned: False for a pair whose mixture and instrumental version are not aligned.
+        aligned: False for a pair whose mixture and instrumental version are not aligned in time.
         is_copy: True for a copy at another pitch or tempo.
-        repairs: kinds of repairs during decoding, see `health.repairs`.
+        repairs: kinds of changes that decoding made, such as `resampled files`; see `health.repairs`.
     """
 
     name: str
@@ -84,18 +84,18 @@ class StoredTrack:
 
     @property
     def samples(self) -> np.ndarray:
-        """Return the samples as a memory map [rows, channels, samples]. Its memory is freed when the array is deleted."""
+        """Return the int16 samples as a memory map [rows, channels, samples]. Deleting the array frees its memory."""
         return np.memmap(self.entry / "samples.i16", np.int16, mode="r", shape=self.shape)
 
     def read(self, row: int, start: int, stop: int) -> Iterator[np.ndarray]:
-        """Yield a segment of one row, one channel at a time. All channels are yielded in the same array.
+        """Yield a segment of one row, one channel at a time. Each channel overwrites the array of the previous channel.
 
-        Reading a copy is faster than mapping the file again.
+        Reading the file is faster than mapping it into memory again.
 
         Args:
-            row: number of the row.
-            start: first sample.
-            stop: sample after the last one.
+            row: index of the row, see `StoredTrack.row`.
+            start: index of the first sample of the segment.
+            stop: index of the sample after the segment.
 
         Shape:
             yielded value: [stop - start], int16.
@@ -111,7 +111,11 @@ class StoredTrack:
             for channel in range(self.shape[1]):
                 file.seek(2 * ((row * self.shape[1] + channel) * self.length + start))
                 if file.readinto(samples.data) != samples.nbytes:
-                    raise InputError(file.name, "truncated file", hint=f"Remove {self.entry}, then it is decoded again.")
+                    raise InputError(
+                        file.name,
+                        "the file is truncated",
+                        hint=f"Remove the folder {self.entry}, then the track is decoded again.",
+                    )
                 yield samples
 
     def levels(self) -> np.ndarray:
@@ -119,24 +123,24 @@ class StoredTrack:
         return np.fromfile(self.entry / "levels.i8", np.int8).reshape(-1, self.blocks)
 
     def row(self, name: str) -> int:
-        """Return the number of the row with the mixture or a source."""
+        """Return the index of the row with the mixture or a source. A track with a single row uses this row for both."""
         return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
 
     def health(self) -> Health:
-        """Return the measurements of the health examination, which were made when the track was decoded."""
+        """Return the measurements of the audio (such as clipping) that were made when the track was decoded."""
         return Health(**read_json(self.entry / "health.json", finite=False))
 
     def tensor(self, names: Sequence[str] | None = None) -> Tensor:
-        """Return whole rows as float32, by default the mixture and all sources. Shape: [names, channels, samples]."""
+        """Return the whole mixture and sources as float32, or those in `names` only. Shape: [names, channels, samples]."""
         rows = [self.row(name) for name in names or (MIXTURE, *self.sources)]
         return from_numpy(np.multiply(self.samples[rows], np.float32(self.scale)))
 
 
 class Store:
-    """Decode tracks into entries at one sample rate and number of channels, and open the entries.
+    """Decode tracks at one sample rate and number of channels into a folder, and open the decoded tracks.
 
     Args:
-        folder: folder of the entries, created if it is missing.
+        folder: folder of the decoded tracks, one subfolder (entry) for each; created if it is missing.
         sample_rate: sample rate in Hz.
         channels: number of channels, 1 or 2.
         num_decode_workers: number of processes that decode. None: one for each core, or fewer if the memory is too small.
@@ -155,17 +159,18 @@ class Store:
         self.num_decode_workers, self.surround = num_decode_workers, surround
 
     def at(self, sample_rate: int, channels: int) -> "Store":
-        """Return the same store with another sample rate in Hz and number of channels."""
+        """Return a store in the same folder, with another sample rate in Hz and another number of channels."""
         return Store(self.folder, sample_rate, channels, self.num_decode_workers, self.surround)
 
     def open(self, tracks: Sequence[Track], progress: bool = True) -> list[StoredTrack]:
         """Open all tracks. Tracks that are not in the store yet are decoded first.
 
-        Invalid files raise an `InputError` after all other tracks are decoded. A full or read-only disk raises one too.
+        If a file is invalid, an `InputError` is raised after all other tracks are decoded. An `InputError` is also raised if
+        the disk is full or read-only.
 
         Args:
             tracks: tracks to open.
-            progress: show a progress bar and the size of the samples.
+            progress: whether a progress bar and the size of the samples are shown.
 
         Returns:
             The stored tracks, in the order of `tracks`.
@@ -193,7 +198,7 @@ class Store:
                     bar.update(min(seconds[number] / 3600, hours - bar.n))  # rounding errors may exceed the total
                     bar.set_postfix_str(orders[number].track.name)
         except OSError as error:
-            raise InputError(self.folder, f"cannot be written: {error.strerror or error}") from error
+            raise InputError(self.folder, f"the folder cannot be written: {error.strerror or error}") from error
         if len(errors) == 1:
             raise errors[0]
         if errors:
@@ -201,15 +206,17 @@ class Store:
             raise InputError("data", problem)
 
     def _announce(self, orders: list[Order], seconds: list[float], progress: bool) -> None:
-        """Print the size of the samples before decoding. A disk without enough free space raises an `InputError`."""
+        """Print the size of the samples before decoding. Raise an `InputError` if the disk has less free space."""
         rows = [1 if order.has_one_row else 1 + len(order.track.source_names) for order in orders]
         size = round(sum(s * r for s, r in zip(seconds, rows, strict=True)) * self.sample_rate * self.channels * 2)
         free = shutil.disk_usage(self.folder).free
         amount = f"{len(orders)} tracks, {sum(seconds) / 3600:.2f} h"
         if size > free:
-            expected = f"{spell_size(size)} for {amount}"
+            expected = f"{spell_size(size)} for {amount} of audio"
             hint = "Choose a folder on another disk with data.cache_dir."
-            raise InputError(self.folder, "too little free space", found=spell_size(free), expected=expected, hint=hint)
+            raise InputError(
+                self.folder, "the disk has too little free space", found=spell_size(free), expected=expected, hint=hint
+            )
         if progress:
             sizes = f"{spell_size(size)}, {spell_size(free)} are free"
             tqdm.write(f"decoding {amount} into {self.folder}: {sizes}", file=sys.stderr)
@@ -223,15 +230,19 @@ class Store:
         return max(1, min(cores(), len(orders), worthwhile, in_memory))
 
     def size(self) -> int:
-        """Return the size in bytes of the samples of all entries, at all sample rates."""
+        """Return the size in bytes of the samples of all decoded tracks in the folder, at all sample rates."""
         return sum(path.stat().st_size for path in self.folder.glob("*/samples.i16"))
 
     def stale(self) -> list[Path]:
-        """Return the entries of changed or deleted files, of other store versions, and those of killed processes."""
+        """Return the folders of decoded tracks that no run can use.
+
+        The audio files have changed or are deleted, the folder has another store version, or a killed process has left the
+        folder incomplete.
+        """
         return sorted(path for path in self.folder.glob("*") if path.name != "locks" and not _is_current(path))
 
     def clean(self) -> int:
-        """Delete stale entries, and return the size of their samples in bytes."""
+        """Delete the track folders that `stale` returns. Return the size of the deleted samples in bytes."""
         before = self.size()
         for path in self.stale():
             with lock_of(path):  # another process may be writing it
@@ -241,9 +252,9 @@ class Store:
 
 
 def _durations(orders: Sequence[Order]) -> Iterator[float]:
-    """Yield the length of each track in seconds from the header of a file; 0 if the header cannot be read.
+    """Yield the length of each track in seconds, read from the header of its first file; 0 if the header cannot be read.
 
-    Decoding raises the error about an unreadable file.
+    The error about an unreadable file is raised later, when the file is decoded.
     """
     for order in orders:
         try:

@@ -8,8 +8,8 @@ the tone. The transposition of the library is wrong by 2 to 9 cents at 220 Hz, a
 Limits: formants move with the pitch, so a voice sounds like another kind of voice after more than a few semitones. A copy at a
 lower pitch contains no frequencies just below half the sample rate.
 
-The stretched mixture is not the sum of the stretched sources. So the mixture of a copy must be computed from its stretched
-sources. Its peaks can be higher than those of the track.
+The stretched mixture is not the sum of the stretched sources. So the mixture of a copy must be computed as the sum of the
+stretched sources. The peaks of this mixture can be higher than those of the original mixture.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ from unbraid.runs.errors import InputError
 class Stretch:
     """Change the pitch and the tempo of a track.
 
-    The library stretches time by the factor `tempo / 2 ** (semitones / 12)`. Near a factor of 1, attacks move by less than 1
-    ms. Outside [0.5, 2], attacks blur by up to 20 ms and the pitch of steady tones fluctuates.
+    The package `python-stretch` stretches time by the factor `tempo / 2 ** (semitones / 12)`. Near a factor of 1, attacks
+    move by less than 1 ms. Outside [0.5, 2], attacks blur by up to 20 ms and the pitch of steady tones fluctuates.
 
     Args:
         semitones: pitch shift in semitones, in [-12, 12]; positive values raise the pitch.
@@ -40,7 +40,9 @@ class Stretch:
             if not least <= getattr(self, name) <= most:
                 raise InputError(name, "out of range", found=getattr(self, name), expected=f"a number in [{least}, {most}]")
         if self.semitones == 0 and self.tempo == 1:
-            raise InputError("semitones", "0 with tempo=1 does not change the track", expected="another pitch or another tempo")
+            raise InputError(
+                "semitones", "semitones=0 and tempo=1 do not change the track", expected="another pitch or another tempo"
+            )
 
     @property
     def name(self) -> str:
@@ -48,7 +50,7 @@ class Stretch:
         return f"{self.semitones:+g} st, x{self.tempo:g}"
 
     def __call__(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Return the stretched copy of one source.
+        """Return a copy of one source at the new pitch and tempo.
 
         The result is deterministic. The channels stay in phase, and the sources of a track stay aligned. An InputError is
         raised if the package `python-stretch` is not installed.
@@ -71,7 +73,7 @@ class Stretch:
 
 
 def _stretched(samples: np.ndarray, sample_rate: int, speed: float) -> np.ndarray:
-    """Return the samples played `speed` times as fast at the same pitch."""
+    """Return the samples `speed` times as fast, at the same pitch."""
     try:
         from python_stretch.Signalsmith import Stretch as Stretcher
     except ModuleNotFoundError as error:

@@ -11,10 +11,10 @@ ALL = "*"
 
 
 def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> Tensor:
-    """Return each target as weights of the sources.
+    """Convert the definition of targets to a matrix with the weight of each source in each target.
 
-    `[vocals]` is one source, `[drums, bass]` is a sum, and `[-vocals]` is the sum of all other sources. `['*']` is the sum of
-    all sources.
+    A target is a list of source names: `[vocals]` is one source, `[drums, bass]` is a sum, and `[-vocals]` is the sum of all
+    sources except the vocals. `['*']` is the sum of all sources.
 
     Args:
         targets: source names of each target, by target name.
@@ -27,23 +27,27 @@ def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> T
         The weights, one row for each target.
 
     Raises:
-        InputError: a source is unknown, a target has both kinds of names or only excluded ones, or `targets` is empty.
+        InputError: a source is unknown, a target mixes names with and without `-` or contains no source, or `targets` is empty.
     """
     rows = []
     for target, terms in targets.items():
         for term in terms if terms != [ALL] else ():
             source = term.removeprefix("-")
             if source not in sources:
-                raise InputError(f"targets.{target}", f"the data has no source '{source}'", hint=unknown(source, sources))
+                raise InputError(f"targets.{target}", f"the data set has no source '{source}'", hint=unknown(source, sources))
         subtracted = {term[1:] for term in terms if term.startswith("-")}
         if subtracted and len(subtracted) < len(terms):
-            expected = "names that all begin with '-', or none of them"
-            raise InputError(f"targets.{target}", "names with and without '-'", found=list(terms), expected=expected)
+            expected = "'-' before all names or before none"
+            raise InputError(
+                f"targets.{target}", "the target mixes names with and without '-'", found=list(terms), expected=expected
+            )
         summed = set(sources) - subtracted if subtracted or terms == [ALL] else set(terms)
         if not summed:
             expected = f"at least one of the sources {', '.join(sources)}"
-            raise InputError(f"targets.{target}", "empty sum", found=list(terms), expected=expected)
+            raise InputError(f"targets.{target}", "the target contains no source", found=list(terms), expected=expected)
         rows.append([float(source in summed) for source in sources])
     if not rows:
-        raise InputError("targets", "empty", hint="Choose targets with targets=vocals or +targets.NAME=[source, …].")
+        raise InputError(
+            "targets", "no target is defined", hint="Choose targets with targets=vocals or +targets.NAME=[source, …]."
+        )
     return torch.tensor(rows)

@@ -37,17 +37,17 @@ class AudioStream:
 
 @dataclass(frozen=True)
 class Track:
-    """Describe a song: its sources, and the files of each source.
+    """Describe a track (song): its split, its sources and the files of each source.
 
     Args:
         name: name of the track, unique in the data set.
         split: split of the track.
         sources: streams of each source, by name. The streams of a source are summed. A source without streams is silent.
-        mixture: stream of the mixture, which may differ from the sum of the sources. None: the mixture is that sum.
-        residual: name of an additional source, which is the mixture minus all other sources. None: without such a source.
+        mixture: stream of the mixture, which may differ from the sum of the sources. None: the mixture is this sum.
+        residual: name of an additional source, which is the mixture minus all other sources. None: no additional source.
         lengths: handling of streams of unequal length. `pad` appends silence up to the longest. `trim` cuts all to the
             shortest. `error` raises an error. `auto` pads differences up to `decoding.MOST_PADDED_SECONDS` and raises an error
-            for larger ones; it is for layouts whose option `lengths` the user can set.
+            for larger differences; it is for layouts whose option `lengths` the user can set.
         stretch: change of pitch or tempo of a copy; the mixture of a copy is the sum of its sources. None: not a copy.
 
     Raises:
@@ -65,7 +65,7 @@ class Track:
     def __post_init__(self) -> None:
         if MIXTURE in self.source_names:
             problem = f"a source has the reserved name '{MIXTURE}'"
-            raise InputError(self.name, problem, hint="Rename the source; that name is for the sum of all sources.")
+            raise InputError(self.name, problem, hint="Rename the source; the name 'mixture' is for the sum of all sources.")
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -75,12 +75,12 @@ class Track:
 
 @dataclass(frozen=True)
 class Listing:
-    """Store the tracks that a layout has listed, with excluded tracks, messages and errors.
+    """Tracks that a layout has found in the folder of a data set, with excluded tracks, messages and errors.
 
     Args:
         tracks: tracks that are used, including tracks with errors in `refused`.
         left_out: names of excluded tracks, with the reason; see `excluded_tracks.py`.
-        messages: decisions that the user should know, one line each, such as the chosen one of two formats of a file.
+        messages: decisions that the user should know, one line each, such as the file that is used if a stem has two files.
         refused: errors that the user must resolve before anything is decoded.
         own_splits: True if folders or a table define the splits, so that the options `valid` and `test` are unused.
     """
@@ -96,7 +96,7 @@ class Layout(Protocol):
     """Interface of all layouts: list the tracks of a data set, and get the data set."""
 
     def tracks(self, root: Path) -> Listing:
-        """List the tracks of all splits under the root. A root with other files raises an `InputError`."""
+        """List the tracks of all splits under the root. Raise an `InputError` if the root does not contain the data set."""
 
     def fetch(self, root: Path) -> None:
         """Download or render the data set into the root, or raise an `InputError` whose hint describes how to get it."""
@@ -125,20 +125,25 @@ def refuse_ids(valid: Choice, test: Choice) -> None:
     """
     for option, choice in (("valid", valid), ("test", test)):
         if isinstance(choice, list):
-            problem = "a list, but the data set has splits of its own"
-            raise InputError(option, problem, found=choice, hint="Remove the list, or move the tracks to other splits.")
+            problem = "the option is a list, but the folders or the table of the data set define the splits"
+            raise InputError(
+                option,
+                problem,
+                found=choice,
+                hint=f"Remove data.layout.{option}, or move these tracks to other split folders or splits in the table.",
+            )
 
 
 def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split]:
-    """Return the split of each id, for data sets without splits of their own.
+    """Assign ids (such as songs, singers or artists) to splits, for data sets that do not define splits.
 
-    A share is drawn by a hash of the ids. It is the same in each run and for any order of the ids, and it changes little if ids
-    are added. All ids that are not chosen are for training.
+    A share is drawn by a hash of the ids. The drawn ids are the same in each run and for any order of the ids. They change
+    little if ids are added. All ids that are neither in `valid` nor in `test` are for training.
 
     Args:
-        ids: ids whose tracks must be in the same split, such as songs, singers or artists.
-        valid: ids of the validation split, or its share of the ids, in [0, 1).
-        test: ids of the test split, or its share of the ids, in [0, 1).
+        ids: ids of the data set. All tracks of one id are in the same split.
+        valid: ids of the validation split, or the share of the ids for it, in [0, 1).
+        test: ids of the test split, or the share of the ids for it, in [0, 1).
 
     Returns:
         The split of each id, sorted by id.
@@ -152,17 +157,19 @@ def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split
     for split, names in chosen.items():
         for name in names:
             if name not in known:
-                raise InputError(split, f"the data has no id '{name}'", hint=unknown(name, known))
+                raise InputError(
+                    split, f"the data set has no track, artist or other id named '{name}'", hint=unknown(name, known)
+                )
     drawn = sorted(known, key=lambda name: hashlib.sha256(name.encode()).digest())
     for split, share in choices.items():
         if isinstance(share, list):
             continue
         if not 0 <= share < 1:
-            raise InputError(split, "share out of range", found=share, expected="a number in [0, 1), or a list of ids")
+            raise InputError(split, "the share is out of range", found=share, expected="a number in [0, 1), or a list of ids")
         free = [name for name in drawn if not any(name in names for names in chosen.values())]
         chosen[split] = free[: math.ceil(share * len(known))]
     both = sorted({*chosen["test"]} & {*chosen["valid"]})
     if both:
-        raise InputError("valid", "id is also in test", found=both[0], expected="each id in one split")
+        raise InputError("valid", "an id is in valid and in test", found=both[0], expected="each id in one split")
     splits: dict[str, Split] = {name: split for split, names in chosen.items() for name in names}
     return {name: splits.get(name, "train") for name in known}

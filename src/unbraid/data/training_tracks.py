@@ -1,4 +1,4 @@
-"""Record the training and validation tracks of a run by their content, and find scored tracks that are among them."""
+"""Record the training and validation tracks of a run by hashes of their audio, and find scored tracks among them."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ EXCERPT = 2**16  # number of samples from the middle of the mixture that enter a
 
 
 def content_key(track: StoredTrack) -> str:
-    """Return a hash of the samples of a track: its levels, and an excerpt of its mixture. Name and folder do not enter it."""
+    """Return a hash of the audio of a track: its levels and an excerpt of its mixture, independent of name and folder."""
     start = max(0, (track.length - EXCERPT) // 2)
     key = hashlib.sha256(f"{track.shape[1:]}".encode() + track.levels()[0].tobytes())
     for channel in track.read(0, start, min(track.length, start + EXCERPT)):
@@ -24,21 +24,22 @@ def content_key(track: StoredTrack) -> str:
 
 
 def write_training_tracks(folder: Path, splits: Mapping[str, Sequence[StoredTrack]]) -> None:
-    """Write `tracks.json` into the folder of a run: the names and content keys of the tracks of each split."""
+    """Write `tracks.json` into the folder of a run: the name and the audio hash of each track, by split."""
     record = {split: {track.name: content_key(track) for track in tracks} for split, tracks in splits.items()}
     with atomic_write(folder / FILE) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, str]:
-    """Return those of some tracks on which a run was trained or validated.
+    """Find the tracks that a run has used for training or validation.
 
     Args:
         folder: folder of the run.
-        tracks: tracks at the sample rate and with the channels of the training.
+        tracks: tracks to check, at the sample rate and with the number of channels of the training.
 
     Returns:
-        Split and name of each such track in the run, by its present name. Empty if the run has not written `tracks.json`.
+        Dictionary from the name of each of these tracks to its split and name in the run. Empty if the folder has no
+        `tracks.json`.
 
     Raises:
         InputError: `tracks.json` is damaged.
@@ -50,5 +51,7 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
     except FileNotFoundError:
         return {}
     except (InputError, AttributeError, TypeError) as error:
-        raise InputError(path, "damaged file", hint="Remove it to score without a check for training tracks.") from error
+        raise InputError(
+            path, "the file is damaged", hint="Remove the file to score without a search for training tracks."
+        ) from error
     return {track.name: seen[key] for track in tracks if (key := content_key(track)) in seen}

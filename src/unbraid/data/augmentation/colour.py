@@ -1,8 +1,8 @@
 """Augmentations that change the spectrum of a source: equalizer, low-pass filter, noise.
 
 The filters multiply the spectrum of the whole chunk by a smooth real curve. So they have zero phase (no delay) and need no loop
-over samples. Their impulse response is symmetric: it rings before a sound as long as after it. Use a causal filter if
-pre-ringing matters.
+over samples. The impulse response of each filter is symmetric: the filter rings before a sound as long as after it. Use a
+causal filter if this pre-ringing matters.
 """
 
 import math
@@ -48,7 +48,7 @@ class Equalizer:
         check("bands", self.bands, 2, 16)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Return the sources, some of them equalized. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Equalize randomly chosen sources of a batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
         chosen = chosen_sources(sources, self.probability, random)
         points = random.uniform(-self.decibels, self.decibels, (*chosen.shape, self.bands))[chosen]
 
@@ -83,7 +83,7 @@ class LowPass:
         check("lowest_hz", self.lowest_hz, 100, 100_000)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Return the sources, some of them low-passed. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Low-pass randomly chosen sources of a batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
         if self.lowest_hz > sample_rate / 2:
             expected = f"at most {sample_rate / 2:g} Hz, half the sample rate"
             raise InputError("lowest_hz", "out of range", found=f"{self.lowest_hz:g} Hz", expected=expected)
@@ -116,7 +116,7 @@ class Noise:
         check_pair(decibels_low=self.decibels_low, decibels_high=self.decibels_high, least=-120, most=0)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Return the sources with noise. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Add white noise to all sources of a batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
         levels = 10 ** (random.uniform(self.decibels_low, self.decibels_high, sources.shape[:2]) / 20)
         generator = torch.Generator(sources.device).manual_seed(int(random.integers(2**63)))
         noise = torch.randn(sources.shape, generator=generator, device=sources.device)
@@ -125,13 +125,13 @@ class Noise:
 
 
 def _filtered(sources: Tensor, sample_rate: int, chosen: np.ndarray, curves: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the sources after filtering the chosen ones.
+    """Filter the chosen sources of a batch in the frequency domain, each with its own gain curve.
 
     Args:
         sources: waveforms of a batch.
         sample_rate: sample rate of the sources, in Hz.
         chosen: mask of the sources to filter.
-        curves: function from frequencies in Hz to the gains of each chosen source.
+        curves: function from the frequencies of the bins in Hz to the gain of each chosen source at each bin.
 
     Shape:
         sources: [B, S, C, T]; chosen: bool [B, S]; curves: [bins] -> [chosen sources, bins]; the result: [B, S, C, T].
@@ -154,5 +154,5 @@ def _filtered(sources: Tensor, sample_rate: int, chosen: np.ndarray, curves: Cal
 
 
 def _fast_size(samples: int) -> int:
-    """Return the smallest even length >= `samples` with a fast Fourier transform: 1, 3, 5, 9 or 15 times a power of two."""
+    """Return the smallest even length >= `samples` for which the FFT is fast: 1, 3, 5, 9 or 15 times a power of two."""
     return min(factor << max(1, math.ceil(math.log2(samples / factor))) for factor in (1, 3, 5, 9, 15))

@@ -10,7 +10,7 @@ from unbraid.runs.errors import InputError
 
 
 class Augmentation(Protocol):
-    """Change the sources of a training batch at random."""
+    """Interface of the augmentations: a call changes the sources of a training batch at random."""
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
         """Return augmented sources; the input tensor is not modified.
@@ -45,7 +45,7 @@ def check(name: str, value: float, least: float, most: float) -> None:
 
 
 def check_pair(least: float, most: float, **pair: float) -> None:
-    """Check the two ends of a range: least <= lower end <= upper end <= most.
+    """Check two arguments that are the lower and the upper end of a range: least <= lower end <= upper end <= most.
 
     Args:
         least: smallest allowed value.
@@ -53,7 +53,7 @@ def check_pair(least: float, most: float, **pair: float) -> None:
         **pair: the lower end and the upper end, in this order, as keyword arguments.
 
     Raises:
-        InputError: an end is out of range.
+        InputError: an end is outside [least, most], or the lower end is above the upper end.
     """
     (low_name, low), (high_name, high) = pair.items()
     check(high_name, high, least, most)
@@ -64,7 +64,7 @@ def check_pair(least: float, most: float, **pair: float) -> None:
 
 
 def chosen_sources(sources: Tensor, probability: float, random: np.random.Generator) -> np.ndarray:
-    """Choose each source of each example with a probability. Shape: sources [B, S, C, T] -> bool [B, S]."""
+    """Choose sources of a batch at random: True with the given probability. Shape: sources [B, S, C, T] -> bool [B, S]."""
     return random.random(tuple(sources.shape[:2])) < probability
 
 
@@ -74,10 +74,10 @@ def floats(values: np.ndarray, like: Tensor) -> Tensor:
 
 
 def factors(values: np.ndarray, sources: Tensor) -> Tensor:
-    """Copy factors to the device of `sources`, with two axes for channels and samples. Shape: [...] -> [..., 1, 1]."""
+    """Copy one factor per source to the device of `sources`; add axes for channel and sample. Shape: [...] -> [..., 1, 1]."""
     return floats(values, sources)[..., None, None]
 
 
 def numbers(values: np.ndarray, sources: Tensor) -> Tensor:
-    """Copy integers to the device of `sources` as a flat tensor. Shape: [...] -> [n]."""
+    """Copy an array of integers to the device of `sources`, and flatten the array. Shape: [...] -> [n]."""
     return torch.from_numpy(values.reshape(-1)).to(sources.device, non_blocking=True)

@@ -1,6 +1,7 @@
 """Augmentations that recombine sources without filtering: gain, polarity, channel swap, remix, mix-up, time shift.
 
-Gain, swap and remix: Uhlich et al. 2017. Mix-up: Song et al. 2021. See the docstring of the package for the titles.
+Gain, swap and remix: Uhlich et al. 2017. Mix-up: Song et al. 2021. The docstring of the package
+`unbraid.data.augmentation` contains the titles of these papers.
 """
 
 import math
@@ -29,7 +30,7 @@ class Gain:
         check_pair(low=self.low, high=self.high, least=0, most=10)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Return the scaled sources. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Multiply each source of a batch by its own random factor. Shape: [B, S, C, T] -> [B, S, C, T]."""
         return sources * factors(random.uniform(self.low, self.high, sources.shape[:2]), sources)
 
 
@@ -47,7 +48,7 @@ class Polarity:
         check("probability", self.probability, 0, 1)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Return the sources, some of them inverted. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Invert the sign of randomly chosen sources of a batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
         return sources * factors(np.where(chosen_sources(sources, self.probability, random), -1, 1), sources)
 
 
@@ -65,7 +66,7 @@ class ChannelSwap:
         check("probability", self.probability, 0, 1)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Return the sources, some of them with swapped channels. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Swap left and right in randomly chosen sources of a batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
         chosen = chosen_sources(sources, self.probability, random)
         origin = np.arange(math.prod(sources.shape[:3])).reshape(sources.shape[:3])
         origin[chosen] = origin[chosen][:, ::-1]
@@ -80,8 +81,8 @@ class Remix:
     waveform of another example. The sources of such a mixture differ in key and tempo.
 
     Args:
-        probability: probability that a source of an example is exchanged, in [0, 1]. A source that is chosen in a single
-            example is not changed.
+        probability: probability that a source of an example is exchanged, in [0, 1]. A source is not changed if it is
+            chosen in one example of the batch only.
     """
 
     probability: float
@@ -90,7 +91,7 @@ class Remix:
         check("probability", self.probability, 0, 1)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Return the sources, some of them exchanged between examples. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Exchange randomly chosen sources between the examples of a batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
         chosen = chosen_sources(sources, self.probability, random)
         origin = np.arange(chosen.size).reshape(chosen.shape)
         for s in range(chosen.shape[1]):
@@ -101,9 +102,10 @@ class Remix:
 
 @dataclass(frozen=True)
 class MixUp:
-    """Add the same source of another example to some sources: x + g·x', for example a second singer to the vocals.
+    """Add to some sources the same source of another example, for example a second singer to the vocals.
 
-    The sum is not normalised, so it is louder than x. A batch of one example is not changed.
+    The result is x + g·x'. The waveform x is the source, x' is the same source in another example of the batch, and g is a
+    random factor. The sum is not normalised, so it is louder than x. A batch of one example is not changed.
 
     Args:
         probability: probability that a source of an example is changed, in [0, 1].
@@ -120,7 +122,7 @@ class MixUp:
         check_pair(low=self.low, high=self.high, least=0, most=10)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Return the sources, some of them mixed with another example. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Mix randomly chosen sources with another example of the batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
         examples, count = sources.shape[:2]
         chosen = chosen_sources(sources, self.probability, random)
         weights = random.uniform(self.low, self.high, chosen.shape)[chosen]
@@ -138,8 +140,7 @@ class TimeShift:
     """Shift each source in time by a random amount, independently of the other sources.
 
     The shift is circular: samples that are shifted out at one end of the chunk are inserted at the other end. Padding with
-        silence
-    instead would teach a model that sources are silent near the ends of a chunk.
+    silence instead would teach a model that sources are silent near the ends of a chunk.
 
     Args:
         seconds: largest shift in either direction, in seconds, in [0, 60].
@@ -151,7 +152,7 @@ class TimeShift:
         check("seconds", self.seconds, 0, 60)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Return the shifted sources. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Shift each source of a batch by its own random time. Shape: [B, S, C, T] -> [B, S, C, T]."""
         max_shift = round(self.seconds * sample_rate)
         shifts = numbers(random.integers(-max_shift, max_shift + 1, sources.shape[:2]), sources)
         origin = (torch.arange(sources.shape[-1], device=sources.device) - shifts[:, None]) % sources.shape[-1]

@@ -1,7 +1,7 @@
 """Synthesise the instruments of the demo songs: drums, bass, a lead instrument, and plucked, struck or sustained chords.
 
-Pads use the PADsynth algorithm of Nasca Octavian Paul: each harmonic is a narrow band of random phases in one long inverse FFT.
-All other sounds are sums of decaying harmonics and filtered noise.
+Sustained chords (pads) use the PADsynth algorithm of Nasca Octavian Paul: each harmonic is a narrow band of random phases in a
+long inverse FFT. All other sounds are sums of decaying harmonics and filtered noise.
 """
 
 from collections.abc import Callable, Iterable
@@ -51,7 +51,7 @@ def render_drums(score: Score, samples: int, rng: np.random.Generator) -> np.nda
 
 
 def build_kit(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
-    """Return three stereo recordings of each piece of a random drum kit. Shape: [2, samples] each."""
+    """Synthesise a random drum kit. Return three stereo recordings of each piece, by its name. Shape: [2, samples] each."""
     kick = partial(drum, hz=rng.uniform(42, 58), sweep=rng.uniform(2, 4), seconds=rng.uniform(0.25, 0.5))
     snare = partial(drum, hz=rng.uniform(160, 230), sweep=0.4, seconds=0.18, rattle=rng.uniform(0.7, 1.2))
     snare_seconds = rng.uniform(0.15, 0.3)
@@ -126,7 +126,7 @@ def cymbal(rng: np.random.Generator, *, metal: float, seconds: float) -> np.ndar
 
 
 def render_bass(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Render the bass: harmonics, of which the higher ones decay faster, and distortion.
+    """Render the bass: a sum of harmonics with distortion. Higher harmonics decay faster.
 
     Args:
         score: notes of the song.
@@ -294,7 +294,7 @@ def render_other(score: Score, samples: int, rng: np.random.Generator) -> np.nda
 
 
 def comping_instrument(rng: np.random.Generator) -> Instrument:
-    """Return a random instrument for the chords: guitar, electric piano or organ."""
+    """Return a random instrument for the chords (guitar, electric piano or organ), a function from pitch to recording."""
     pluck, damping, tine = rng.uniform(0.1, 0.3), rng.uniform(0.15, 0.5), rng.uniform(0.05, 0.2)
     guitar = partial(struck, tilt=0.7, pluck=pluck, ring=0.6, damping=damping, tine=0.0, pick=0.5)
     piano = partial(struck, tilt=1.8, pluck=0.37, ring=1.2, damping=0.4, tine=tine, pick=0.05)

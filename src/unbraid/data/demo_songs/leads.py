@@ -35,10 +35,10 @@ HARMONICS = 60
 
 @dataclass(frozen=True)
 class Maker:
-    """Properties of an instrument.
+    """Properties of a synthetic melody instrument: the reed or the string.
 
     Args:
-        pitch: lowest and highest middle of its melodies, as MIDI pitches.
+        pitch: lowest and highest MIDI pitch between which the middle of the range of a melody is drawn.
         colour: function from the numbers of the harmonics [harmonics], their frequencies in Hz [frames, harmonics] and the
             loudness in [0, 1] [frames, 1] to their amplitudes [frames, harmonics].
         attack: duration of the attack of a note, in seconds.
@@ -54,14 +54,14 @@ class Maker:
 
 
 def reed_colour(order: np.ndarray, hz: np.ndarray, loud: np.ndarray) -> np.ndarray:
-    """Return the amplitudes of the harmonics of the reed, see `Maker.colour`."""
+    """Return the amplitude of each harmonic of the reed in each frame. The arguments are those of `Maker.colour`."""
     even = 0.06 + 0.25 * loud + 0.3 * np.clip((hz / order - 350) / 400, 0, 1)
     brightness = 700 + 2600 * loud
     return np.where(order % 2, 1.0, even) * order**-0.7 * np.exp(-hz / brightness)
 
 
 def string_colour(order: np.ndarray, hz: np.ndarray, loud: np.ndarray) -> np.ndarray:
-    """Return the amplitudes of the harmonics of the string, see `Maker.colour`."""
+    """Return the amplitude of each harmonic of the string in each frame. The arguments are those of `Maker.colour`."""
     octaves = np.log2(hz / np.array([290, 470, 900, 2600, 4200])[:, None, None])
     body = 0.35 + (np.array([1.0, 1.2, 0.7, 1.5, 0.8])[:, None, None] * np.exp(-((octaves / 0.22) ** 2))).sum(axis=0)
     return body * order**-0.9 * np.exp(-hz / (1800 + 4500 * loud))
@@ -74,7 +74,7 @@ MAKERS = {
 
 
 def render_leads(seed: int, seconds: float) -> dict[str, np.ndarray]:
-    """Render one track of monophonic leads; the same arguments give the same samples, as in `song.render_song`.
+    """Render one track with three monophonic melodies. The same arguments give the same samples.
 
     Args:
         seed: random seed, at least 0.
@@ -84,7 +84,7 @@ def render_leads(seed: int, seconds: float) -> dict[str, np.ndarray]:
         each value: int16 [1, T] with T = round(seconds * SAMPLE_RATE).
 
     Returns:
-        The samples of each of `LEADS`, and of "mixture", their exact integer sum.
+        The samples of "reed", "string" and "vocals", and of "mixture", the exact integer sum of the three.
     """
     samples = round(seconds * SAMPLE_RATE)
     streams = [np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence([seed, 1]).spawn(len(LEADS))]
@@ -95,7 +95,7 @@ def render_leads(seed: int, seconds: float) -> dict[str, np.ndarray]:
 
 
 def _render(name: str, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Render one lead with a random melody. Shape: [1, samples]."""
+    """Render a random melody of one instrument: "reed", "string" or "vocals". Shape: [1, samples]."""
     track = np.zeros((1, samples), np.float32)
     style = choose_style(rng)
     if name in MAKERS:
@@ -109,7 +109,7 @@ def _render(name: str, samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _melody(rng: np.random.Generator, style: Style, seconds: float) -> list[Phrase]:
-    """Return the phrases of a melody, written as one long verse."""
+    """Compose a melody of the given duration, as one long verse. Return its phrases."""
     chords = pick(rng, PROGRESSIONS[style.mode])
     count = int(np.ceil(seconds / style.time(1, 0)))
     bars = [Bar(n, SECTIONS["verse"], chords[n % 4], n == 0, False) for n in range(count)]
@@ -145,7 +145,7 @@ def play_phrase(phrase: Phrase, maker: Maker, rng: np.random.Generator) -> tuple
 
 
 def _gain(line: Line, attack: float, legato: bool) -> np.ndarray:
-    """Return the gain of detached notes, or of a legato phrase with a dip between notes. Shape: [frames]."""
+    """Return the loudness curve of a phrase: separate notes, or legato with a short dip between notes. Shape: [frames]."""
     if not legato:
         return envelope(line, attack, 0.05) * (0.75 + 0.25 * np.exp(-np.clip(line.age, 0, None) / 0.3))
     started = np.clip((line.age + line.index) / attack, 0, 1)  # fades in the first note (index 0) only
@@ -154,7 +154,7 @@ def _gain(line: Line, attack: float, legato: bool) -> np.ndarray:
 
 
 def _pitch(line: Line, vibrato: float, vibrato_hz: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the MIDI pitch of a melody with delayed vibrato and slow drift. Shape: [frames]."""
+    """Return the MIDI pitch of a melody over time, with delayed vibrato and slow random drift. Shape: [frames]."""
     depth = vibrato * np.clip((line.age - 0.15) / 0.2, 0, 1)
     drift = 0.2 * smooth(rng.standard_normal(len(line.age)), 0.3)
     return smooth(line.pitch, 0.02) + smooth(depth, 0.1) * np.sin(2 * np.pi * vibrato_hz * line.age) + drift

@@ -17,7 +17,7 @@ STEPS = 16  # steps (sixteenth notes) per bar
 
 @dataclass(frozen=True)
 class Note:
-    """A note.
+    """A note of a melody or chord.
 
     Args:
         start: time at which the note starts, in seconds.
@@ -40,7 +40,7 @@ class Hit:
 
     Args:
         start: time of the stroke in seconds.
-        piece: name of the piece, a key of `band.build_kit`.
+        piece: name of the piece, a key of the result of `band.build_kit`.
         velocity: loudness in [0, 1].
     """
 
@@ -147,7 +147,7 @@ class Style:
         return self.tonic + SCALES[self.mode][degree % 7] + 12 * (degree // 7)
 
     def voicing(self, chord: int, lowest: int) -> list[int]:
-        """Return the MIDI pitches of a chord, sorted, all in the octave above `lowest`, so common tones of chords are kept."""
+        """Return the MIDI pitches of the chord on a scale degree, sorted, all in the octave above the MIDI pitch `lowest`."""
         tones = (0, 2, 4, 6) if self.sevenths else (0, 2, 4)
         return sorted(lowest + (self.pitch(chord + tone) - lowest) % 12 for tone in tones)
 

@@ -1,8 +1,8 @@
 """Compose the demo songs: key, chords, form, rhythm and the notes of every part. `song` renders the score to audio.
 
-The rules are those of a simple pop song in 4/4 time. A bar has 16 steps. A phrase of the voice has two bars and is silent in
-about the last third of them. The lead instrument doubles some phrases and answers others. All times are in seconds, all pitches
-in MIDI semitones (69 is 440 Hz).
+The rules are those of a simple pop song in 4/4 time. A bar has 16 steps. A phrase of the voice has two bars. The voice
+is silent in about the last third of these two bars. The lead instrument doubles some phrases and answers others. All times are
+in seconds, all pitches in MIDI semitones (69 is 440 Hz).
 """
 
 from dataclasses import replace
@@ -229,7 +229,7 @@ def write_lyrics(rng: np.random.Generator, count: int) -> tuple[tuple[str, str],
 
 
 def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase]) -> list[Phrase]:
-    """Return the phrases of a second voice: the loud phrases in unison, a third higher or a sixth lower. It may be empty."""
+    """Return the phrases of a second voice (unison, third higher or sixth lower), empty for about a third of the songs."""
     if rng.random() < 0.35:
         return []
     interval = int(rng.choice([0, 2, -5]))
@@ -237,7 +237,7 @@ def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase])
 
 
 def transpose(style: Style, phrase: Phrase, degrees: int) -> Phrase:
-    """Return a phrase shifted by scale degrees, sung 15 ms later."""
+    """Return a phrase whose notes are shifted by a number of scale degrees and start 15 ms later."""
     notes = []
     for note in phrase.notes:
         pitch = style.pitch(nearest_degree(style, note.pitch) + degrees)

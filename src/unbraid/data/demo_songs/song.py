@@ -38,7 +38,7 @@ def render_song(seed: int, seconds: float) -> dict[str, np.ndarray]:
         InputError: `seconds` is below `SHORTEST_SECONDS`.
     """
     if seconds < SHORTEST_SECONDS:
-        raise InputError("seconds", "too short", found=seconds, expected=f"at least {SHORTEST_SECONDS}")
+        raise InputError("seconds", "the song is too short", found=seconds, expected=f"at least {SHORTEST_SECONDS} seconds")
     samples = round(seconds * SAMPLE_RATE)
     # Each part has its own random stream, so a change of one instrument does not change the others.
     streams = [np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(seed).spawn(6)]
@@ -79,9 +79,9 @@ def master(stems: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, 
 
 
 def tame(track: np.ndarray) -> np.ndarray:
-    """Limit peaks more than about 12 dB above the RMS level, then subtract the moving average.
+    """Limit peaks more than about 12 dB above the RMS level, then subtract the moving average of the waveform.
 
-    The limiter adds an offset to asymmetric waveforms such as the voice.
+    The limiter adds an offset to asymmetric waveforms such as the voice. The subtraction removes this offset.
 
     Args:
         track: waveform.

@@ -1,7 +1,7 @@
 """Building blocks of the demo songs: control curves, sums of harmonics, noise, reverberation, panning.
 
-Controls (pitch, loudness, formants) are sampled every `HOP` samples and interpolated linearly between these frames. So a
-control cannot jump and the sound does not click.
+Controls (pitch, loudness, formants) are computed once every `HOP` samples and interpolated linearly between these
+frames. So a control cannot jump, and the sound does not click.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def smooth(control: np.ndarray, seconds: float) -> np.ndarray:
 
 
 def frames_for(samples: int) -> int:
-    """Return the number of control frames that cover a number of samples."""
+    """Return the number of control frames, one every `HOP` samples, that cover a sound of `samples` samples."""
     return -(-samples // HOP) + 1
 
 
@@ -142,7 +142,7 @@ def convolve(track: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def fast_size(samples: int) -> int:
-    """Return the next length that is a small multiple of a power of two, for which the FFT is fast."""
+    """Return the smallest length >= `samples` that is a power of two times at most 16, so that the FFT is fast."""
     power = 2 ** max(0, samples.bit_length() - 4)
     return -(-samples // power) * power
 
@@ -163,13 +163,13 @@ def mix_in(track: np.ndarray, sound: np.ndarray, start: float) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """A melody as control curves.
+    """A melody as control curves, with one value every `HOP` samples.
 
     Args:
         index: number of the current note.
         pitch: MIDI pitch, with glides between notes.
         age: time since the start of the note, in seconds; negative before the first note.
-        left: time until the end of the note, in seconds; negative after its end.
+        left: time until the end of the note, in seconds; negative after the end of the note.
         velocity: velocity of the note.
 
     Shape:
@@ -204,5 +204,5 @@ def trace(notes: Sequence[Note], frames: int, begin: float = 0.0) -> Line:
 
 
 def envelope(line: Line, attack: float, release: float) -> np.ndarray:
-    """Return the gain of notes: a linear attack, and an exponential release after the end of the note. Shape: [frames]."""
+    """Return the loudness curve of a melody: each note has a linear attack and an exponential release. Shape: [frames]."""
     return np.clip(line.age / attack, 0, 1) * np.exp(np.clip(line.left, None, 0) / release) * line.velocity

@@ -109,7 +109,7 @@ def choose_singer(rng: np.random.Generator, pitch: float) -> Singer:
 
 
 def tract(hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
-    """Return the complex response of the formant cascade.
+    """Return the complex frequency response of the vocal tract: a cascade of resonances, the formants.
 
     Args:
         hz: frequencies at which the response is computed, in Hz.
@@ -119,7 +119,7 @@ def tract(hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
         hz: [frames or 1, bins]; formants: [frames, 10]; the result: complex64 [frames, bins].
 
     Returns:
-        The response.
+        The response at each frequency, in each frame.
     """
     hz = hz.astype(np.float32)
     response = np.ones((len(formants), hz.shape[1]), np.complex64)
@@ -156,7 +156,7 @@ def formant_tracks(phrase: Phrase, singer: Singer, line: Line, hz: np.ndarray) -
 
 
 def sing(phrase: Phrase, singer: Singer, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Synthesise a phrase with the breath before it.
+    """Synthesise a sung phrase and the breath that the singer takes before the phrase.
 
     Args:
         phrase: phrase to sing.
@@ -201,7 +201,7 @@ def swell(phrase: Phrase, line: Line) -> np.ndarray:
 
 
 def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
-    """Return the complex amplitudes of the harmonics after the formants, with reduced differences in level between frames.
+    """Return the complex amplitudes of the harmonics after the formants. Level differences between frames are reduced.
 
     Args:
         effort: vocal effort in [0, 1]; higher is brighter.
@@ -213,7 +213,7 @@ def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np
         hz: [frames]; formants: [frames, 10]; the result: complex [frames, harmonics].
 
     Returns:
-        The amplitudes.
+        The amplitude of each harmonic, in each frame.
     """
     order = np.arange(1, int(HIGHEST_HARMONIC_HZ / hz.min()) + 1)
     tilt = singer.tilt + 0.4 * (1 - effort)
@@ -223,7 +223,7 @@ def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np
 
 
 def pronounce(phrase: Phrase, line: Line, begin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gain of the voice, and the spectrum of the consonant noise over time.
+    """Return the loudness of the voice and the spectrum of the consonant noise, both over time.
 
     Args:
         phrase: phrase to sing.
@@ -231,7 +231,7 @@ def pronounce(phrase: Phrase, line: Line, begin: float) -> tuple[np.ndarray, np.
         begin: time of the first frame, in seconds.
 
     Returns:
-        The gain [frames], and the magnitudes of the noise [frames, HOP + 1].
+        The gain of the voice [frames], and the magnitudes of the noise [frames, HOP + 1].
     """
     frames_per_second = SAMPLE_RATE / HOP
     voicing = ((line.age >= 0) & (line.left > 0)).astype(float)

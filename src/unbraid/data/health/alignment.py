@@ -48,7 +48,7 @@ class Alignment:
 
     @property
     def good(self) -> bool:
-        """Return whether offset, drift and correlation are within their limits."""
+        """Return whether the recordings are aligned: offset and drift are at most 10 ms, the correlation is at least 0.1."""
         close = abs(self.offset_ms) <= MOST_OFFSET_MS and abs(self.drift_ms) <= MOST_DRIFT_MS
         return close and self.correlation >= LEAST_CORRELATION
 
@@ -81,7 +81,7 @@ def align(first: np.ndarray, second: np.ndarray, rate: int) -> Alignment | None:
 
 
 def _rough_lag(a: np.ndarray, b: np.ndarray, width: int) -> int:
-    """Return the delay of `b` relative to `a` in samples, with an error of at most `width`."""
+    """Return the approximate delay of `b` relative to `a`, in samples. The error is at most `width` samples."""
     power = _phase_correlation(a, b) ** 2
     # Lags are circular, so the sums over `width` lags wrap around too.
     sums = np.cumsum(np.concatenate([power, power[: width + 1]]), dtype=np.float64)
@@ -91,7 +91,7 @@ def _rough_lag(a: np.ndarray, b: np.ndarray, width: int) -> int:
 
 
 def _phase_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the correlation (at most 1) for each delay of `b`: non-negative lags, then negative lags. Shape: [lags]."""
+    """Return the phase correlation (at most 1) for each delay of `b`: delays from 0, then negative delays. Shape: [delays]."""
     size = _fast_size(len(a) + len(b))
     cross = np.fft.rfft(a, size).conj() * np.fft.rfft(b, size)
     magnitude = np.abs(cross)
@@ -105,7 +105,7 @@ def _fast_size(least: int) -> int:
 
 
 def _in_windows(a: np.ndarray, b: np.ndarray, centre: int, rate: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return start, lag (both in samples) and correlation peak of each window in which neither recording is silent."""
+    """Return start, delay of `b` (both in samples) and correlation peak of each window of 5 s without a silent recording."""
     begin, end = max(0, -centre), min(len(a), len(b) - centre)
     length = max(1, min(round(WINDOW_SECONDS * rate), end - begin))
     starts = np.unique(np.linspace(begin, end - length, WINDOWS).astype(int))
@@ -118,7 +118,7 @@ def _in_windows(a: np.ndarray, b: np.ndarray, centre: int, rate: float) -> tuple
 
 
 def _fine_lag(a: np.ndarray, b: np.ndarray, reach: int) -> tuple[float, float]:
-    """Return the delay of `b` relative to `a` in fractional samples, at most `reach`, and the peak of the correlation."""
+    """Return the delay of `b` relative to `a`, in fractional samples within ±`reach`, and the peak of the correlation."""
     window = np.hanning(len(a) + 2)[1:-1].astype(np.float32)
     correlation = _phase_correlation(a * window, b * window)
     near = np.concatenate([correlation[-reach - 1 :], correlation[: reach + 2]])
@@ -129,6 +129,6 @@ def _fine_lag(a: np.ndarray, b: np.ndarray, reach: int) -> tuple[float, float]:
 
 
 def _slope(starts: np.ndarray, lags: np.ndarray) -> float:
-    """Return the median slope between all pairs of points (Theil 1950, Sen 1968), which is robust to single wrong lags."""
+    """Return the slope of `lags` over `starts`: the median over all pairs (Theil 1950, Sen 1968), robust to wrong lags."""
     first, second = np.triu_indices(len(starts), 1)
     return float(np.median((lags[second] - lags[first]) / (starts[second] - starts[first]))) if len(first) else 0.0

@@ -2,8 +2,7 @@
 
 The share of energy above a frequency is not a useful measure, because music is weak at high frequencies anyway. A band limit is
 detected by its edge: the long-term average spectrum falls by tens of dB within a few hundred Hz, and stays low up to Nyquist.
-    The
-spectrum of dull music falls by only a few dB per kHz.
+The spectrum of dull music falls by only a few dB per kHz.
 
 Limits: a slope of less than `EDGE_DB` within `EDGE_HZ` is not detected, nor an edge in the last `EDGE_HZ` below Nyquist.
 """
@@ -22,17 +21,17 @@ PAUSE_DB = -60.0  # frames this far below the loudest frame are not used
 
 
 def ceiling_hz(samples: np.ndarray, rate: int) -> float | None:
-    """Return the frequency of the band limit of a recording.
+    """Return the band limit of a recording: the frequency above which an encoder or resampler has removed all sound.
 
     Args:
-        samples: waveform; consecutive frames use different channels, so channels of opposite phase do not cancel.
+        samples: waveform. Each frame of the analysis uses one channel in turn, so channels of opposite phase do not cancel.
         rate: sample rate in Hz.
 
     Shape:
         samples: [C, T].
 
     Returns:
-        The frequency of the edge in Hz. The Nyquist frequency if no edge is found. None if the recording is silent.
+        The band limit in Hz. The Nyquist frequency if no band limit is found. None if the recording is silent.
     """
     level = _average_spectrum_db(samples, rate)
     if level is None:
@@ -49,7 +48,7 @@ def ceiling_hz(samples: np.ndarray, rate: int) -> float | None:
 
 
 def _average_spectrum_db(samples: np.ndarray, rate: int) -> np.ndarray | None:
-    """Return the smoothed mean of the dB spectra, relative to its peak; it is robust to clicks. Shape: [bins]."""
+    """Return the mean spectrum in dB relative to its peak, smoothed over frequency; None for silence. Shape: [bins]."""
     power = _power_spectra(samples)
     loudness = power.sum(axis=1)
     if not loudness.any():
@@ -63,7 +62,7 @@ def _average_spectrum_db(samples: np.ndarray, rate: int) -> np.ndarray | None:
 
 
 def _power_spectra(samples: np.ndarray) -> np.ndarray:
-    """Return the power spectra of frames that are spread over the track. Shape: [frames, bins]."""
+    """Return the power spectra of at most `FRAMES` (2000) frames that are spread over the track. Shape: [frames, bins]."""
     channels, length = samples.shape
     if length < FRAME:
         samples = np.pad(samples, ((0, 0), (0, FRAME - length)))

@@ -1,9 +1,8 @@
 """Detect swapped voice and accompaniment, if they are the left and right channel of one file (as in iKala).
 
-Two measurements must agree: the channel of the voice has more pauses, and the channel of the accompaniment has more energy at
-    bass
-frequencies, below the range of the voice. The result is a hint, not a proof: a sparse accompaniment without bass and a voice
-without pauses look swapped. The user should listen to the file.
+In a correct file, the voice has more pauses, and the accompaniment has more energy at bass frequencies, below the range of the
+voice. The channels look swapped if both differences are reversed. The result is a hint, not a proof: a sparse accompaniment
+without bass and a voice without pauses look swapped. The user should listen to the file.
 """
 
 from collections.abc import Mapping
@@ -19,23 +18,23 @@ LEAST_DIFFERENCE = 0.05  # smallest difference of the pause shares: 3 s of a son
 
 
 def pause_share(powers: np.ndarray) -> float:
-    """Return the share of quiet blocks.
+    """Return the share of a recording that consists of pauses.
 
     Args:
-        powers: mean square of each block.
+        powers: mean square of each block of the recording, 100 ms long.
 
     Shape:
         powers: [blocks].
 
     Returns:
-        The share in [0, 1] of the blocks that are `PAUSE_DB` below the loud passages; 1 for a recording without blocks.
+        The share in [0, 1] of the blocks that are at least 30 dB below the loud passages; 1 for a recording without blocks.
     """
     loud = np.percentile(powers, 95) if len(powers) else 0.0
     return float(np.mean(powers <= loud * 10 ** (PAUSE_DB / 10))) if len(powers) else 1.0
 
 
 def bass_share(samples: np.ndarray, rate: int) -> float:
-    """Return the share of bass frequencies (`BASS_HZ`) in the energy between 40 and 500 Hz.
+    """Return the share of bass frequencies (40 to 100 Hz) in the energy between 40 and 500 Hz.
 
     Args:
         samples: waveform.
@@ -57,11 +56,11 @@ def bass_share(samples: np.ndarray, rate: int) -> float:
 
 
 def look_swapped(pauses: Mapping[str, float], bass: Mapping[str, float]) -> bool:
-    """Return whether voice and accompaniment look swapped.
+    """Return whether the two channels of a karaoke file, voice and accompaniment, look swapped.
 
     Args:
-        pauses: pause share of `vocals` and `accompaniment`; empty if it was not measured.
-        bass: bass share of `vocals` and `accompaniment`; empty if it was not measured.
+        pauses: share of pauses in `vocals` and in `accompaniment`; empty if the shares were not measured.
+        bass: share of bass frequencies in `vocals` and in `accompaniment`; empty if the shares were not measured.
 
     Returns:
         True if `accompaniment` has more pauses and less bass than `vocals`.

@@ -16,13 +16,13 @@ def decimate(samples: np.ndarray, factor: int) -> np.ndarray:
 
     Args:
         samples: waveform.
-        factor: ratio of the sample rates, at least 1; 1 only mixes to mono.
+        factor: input sample rate divided by output sample rate, at least 1. A factor of 1 only mixes to mono.
 
     Shape:
         samples: [C, T]; the result: [T // factor].
 
     Returns:
-        The mono waveform, float32, delayed by `SPAN` / 2 of its samples if `factor` is above 1.
+        The mono waveform, float32. If `factor` is above 1, it is delayed by `SPAN` / 2 = 4 samples at the lower rate.
     """
     if factor == 1:
         return samples.mean(axis=0, dtype=np.float32)
@@ -39,7 +39,7 @@ def decimate(samples: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _filter(factor: int) -> np.ndarray:
-    """Return the low-pass filter, one column for each delay in samples at the low rate. Shape: [factor, SPAN]."""
+    """Return the taps of the low-pass filter, one column for each delay at the low sample rate. Shape: [factor, SPAN]."""
     times = (np.arange(SPAN * factor) + 0.5) / factor - SPAN / 2
     taps = np.sinc(2 * CUTOFF * times) * np.cos(np.pi * times / SPAN) ** 2
     # The samples of a row are in time order, the taps of a filter in reverse order.

@@ -58,7 +58,7 @@ def findings(entries: Sequence[Entry]) -> list[Finding]:
 
 
 def _of_one_track(name: str, health: Health) -> Iterator[Finding]:
-    """Yield the warnings that depend on one track only."""
+    """Yield the warnings about one track that follow from its own measurements, such as clipping or silence."""
     if health.residual_db is not None and health.residual_db > MOST_RESIDUAL_DB:
         sentence = f"the mixture is not the sum of its sources: the level of the difference is {health.residual_db:.1f} dB"
         yield Finding(name, "residual", sentence)
@@ -100,7 +100,7 @@ def repairs(name: str, health: Health) -> Iterator[Finding]:
 
 
 def _silence(name: str, health: Health) -> Iterator[Finding]:
-    """Yield the warnings about silent sources."""
+    """Yield the warnings about sources of a track that are silent always or most of the time."""
     if health.silent_sources:
         verb = "is" if len(health.silent_sources) == 1 else "are"
         yield Finding(name, "silent source", f"{', '.join(health.silent_sources)} {verb} silent")

@@ -1,12 +1,11 @@
 """Find recordings that occur more than once, by their fingerprints.
 
 Method: Haitsma & Kalker 2002. An inverted index (here one sorted array) finds fingerprint words that two tracks share. The
-    shared
-words vote for an offset between the tracks. The share of differing bits at this offset decides whether the tracks match.
+shared words vote for an offset between the tracks. The share of differing bits at this offset decides whether the tracks match.
 
-Copies may start earlier or later, and may be excerpts. Copies at another speed are not found. More than `MOST_TRACKS` copies
-with different fingerprints are not found either. Of tracks with equal fingerprints, only the first is compared with other
-tracks.
+Copies may start earlier or later, and may be excerpts. Copies at another speed are not found. A recording with more than
+`MOST_TRACKS` copies whose fingerprints differ slightly is not found either. If several tracks have equal fingerprints, only the
+first of them is compared with other tracks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,7 +38,7 @@ class Match:
 
 
 def matches(fingerprints: Sequence[np.ndarray]) -> list[Match]:
-    """Return the pairs of tracks with the same recording.
+    """Find the pairs of tracks with the same recording.
 
     Args:
         fingerprints: fingerprint of each track; words of 0 are ignored.
@@ -58,14 +57,14 @@ def matches(fingerprints: Sequence[np.ndarray]) -> list[Match]:
 
 
 def _equal(fingerprints: Sequence[np.ndarray]) -> dict[int, int]:
-    """Return for each track that equals an earlier track the index of the first such track."""
+    """Find tracks whose fingerprint equals that of an earlier track. Return a dictionary from these to the earliest track."""
     firsts: dict[bytes, int] = {}
     long_enough = [i for i, words in enumerate(fingerprints) if np.count_nonzero(words) >= LEAST_WORDS]
     return {i: first for i in long_enough if (first := firsts.setdefault(fingerprints[i].tobytes(), i)) != i}
 
 
 def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, int]]:
-    """Yield first track, second track and offset of pairs with at least `LEAST_VOTES` shared words at that offset."""
+    """Yield (first track, second track, offset) of pairs that share at least `LEAST_VOTES` words at this offset in words."""
     if not any(len(words) for words in fingerprints):
         return
     count, longest = len(fingerprints), max(len(words) for words in fingerprints)
@@ -79,7 +78,7 @@ def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, 
 
 
 def _index(fingerprints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the words shared by 2 to `MOST_TRACKS` tracks, sorted, with the track and the first position of each."""
+    """Return all words that 2 to `MOST_TRACKS` tracks share, sorted, each with one track and its first position there."""
     lengths = [len(words) for words in fingerprints]
     words = np.concatenate(fingerprints)
     order = np.argsort(words, kind="stable")
@@ -95,7 +94,7 @@ def _index(fingerprints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _ballots(words: np.ndarray, tracks: np.ndarray, positions: np.ndarray, count: int, longest: int) -> np.ndarray:
-    """Return one integer for each word that two tracks share; it encodes the two tracks and the offset."""
+    """Return a vote for each fingerprint word that two tracks share: an integer that encodes both tracks and the offset."""
     ballots = []
     first = np.arange(len(words))
     for distance in range(1, MOST_TRACKS):
@@ -108,7 +107,7 @@ def _ballots(words: np.ndarray, tracks: np.ndarray, positions: np.ndarray, count
 
 
 def _confirm(fingerprints: Sequence[np.ndarray], first: int, second: int, offset: int) -> Match | None:
-    """Return a match if enough words overlap at the offset and few of their bits differ."""
+    """Return a match if at least `LEAST_WORDS` words overlap at the offset and at most 30 % of their bits differ."""
     a, b = fingerprints[first][max(0, offset) :], fingerprints[second][max(0, -offset) :]
     length = min(len(a), len(b))
     a, b = a[:length], b[:length]

@@ -1,4 +1,4 @@
-"""Measure the health of a track once, when its files are decoded; the measurements are stored as JSON.
+"""Measure the audio quality (health) of a track once, when its files are decoded. The measurements are stored as JSON.
 
 The thresholds are in `diagnosis`, so they can change without decoding the tracks again. Worker processes import this module, so
 it uses numpy only.
@@ -25,30 +25,33 @@ CHUNK = 1 << 16  # samples per block, small enough for the cache of the processo
 
 @dataclass(frozen=True)
 class Health:
-    """Measurements of a track, as plain JSON values: `Health(**dataclasses.asdict(health))` equals `health`.
+    """Measurements of the audio of a track, as plain JSON values.
+
+    `Health(**dataclasses.asdict(health))` equals `health`.
 
     Args:
         duration_seconds: duration of the decoded track, in seconds.
-        cut_seconds: duration that was cut off the longest of its files, in seconds.
-        padded_seconds: duration of the silence that was appended to the shortest of its files, in seconds.
-        rate: sample rate of the decoded track in Hz, the highest of its files.
-        file_rates: different sample rates of its files in Hz, ascending.
-        messages: messages of the audio reader about its files.
+        cut_seconds: duration that was cut off the longest file of the track, in seconds.
+        padded_seconds: duration of the silence that was appended to the shortest file of the track, in seconds.
+        rate: sample rate of the decoded track in Hz, the highest among its files.
+        file_rates: all sample rates of the files of the track in Hz, ascending.
+        messages: messages of the audio reader about the files of the track.
         channels: number of audio channels of the mixture.
-        residual_db: level of the mixture minus the sum of the sources, relative to the mixture, in dB. It is -150 if they are
-            equal, and None if they are equal by construction: the mixture is computed, or a source is.
+        residual_db: level of the mixture minus the sum of the sources, relative to the mixture, in dB. It is -150 if the
+            mixture equals the sum. None if the mixture is computed as the sum, or a source as the mixture minus the others.
         remainder_db: level of the residual source (the mixture minus the other sources) relative to the mixture, in dB; None if
-            the track does not have such a source.
+            the track does not have a residual source.
         clipped_runs: number of runs of three or more equal samples at full scale, summed over the channels of the mixture.
-        silent_share: for each source, share of its 100 ms blocks with an RMS level below -60 dB of full scale.
+        silent_share: for each source, share of the 100 ms blocks with an RMS level below -60 dB of full scale.
         ceiling_hz: band limit of the mixture in Hz, see `bandwidth`; None for silence.
-        offset_ms: delay in ms of the other source relative to the mixture from which it is subtracted. This value and the next
-            two are None if the track has no residual source, a recording is silent, or the track is too short.
-        drift_ms: increase of the delay from the beginning to the end, in ms.
-        correlation: similarity of the two recordings: 1 if they are equal, below 0.06 for different recordings.
+        offset_ms: delay of the instrumental version relative to the mixture, in ms. The values `offset_ms`, `drift_ms` and
+            `correlation` are None if the track has no residual source, a recording is silent, or the track is too short.
+        drift_ms: increase of this delay from the beginning to the end of the track, in ms.
+        correlation: similarity of mixture and instrumental: 1 for equal recordings, below 0.06 for different recordings.
         pause_share: share of pauses in `vocals` and `accompaniment`, see `channels`; empty unless they are two channels of one
             audio stream.
-        bass_share: share of bass frequencies in `vocals` and `accompaniment`, see `channels`; empty in the same cases.
+        bass_share: share of bass frequencies in `vocals` and `accompaniment`, see `channels`; empty if
+            `pause_share` is empty.
         fingerprint: audio fingerprint as text, see `fingerprint.to_text`.
     """
 
@@ -78,19 +81,19 @@ class Health:
 
     @property
     def aligned(self) -> bool | None:
-        """Return whether mixture and instrumental are aligned in time; None if this was not measured."""
+        """Return whether mixture and instrumental are aligned in time; None if the alignment was not measured."""
         if self.offset_ms is None or self.drift_ms is None or self.correlation is None:
             return None
         return Alignment(self.offset_ms, self.drift_ms, self.correlation).good
 
     @property
     def swapped(self) -> bool:
-        """Return whether the channels of voice and accompaniment look swapped; False if this was not measured."""
+        """Return whether the channels of voice and accompaniment look swapped; False if the channels were not measured."""
         return look_swapped(self.pause_share, self.bass_share)
 
 
 def examine(track: Track, decoded: Decoded) -> Health:
-    """Measure a track; this takes about a tenth of the time of decoding, and 40 MB of memory."""
+    """Measure the audio of a decoded track. This takes about a tenth of the time of decoding, and 40 MB of memory."""
     mixture, rate = decoded.mixture, decoded.rate
     length = mixture.shape[1]
     block = max(1, round(BLOCK_SECONDS * rate))
@@ -129,7 +132,7 @@ def _are_channels_of_one_stream(track: Track) -> bool:
 
 
 def _sum_of_others(decoded: Decoded, residual: str) -> np.ndarray:
-    """Return the sum of all sources except the residual; silence if it is the only source."""
+    """Return the sum of all sources except the residual source; silence if the residual is the only source."""
     others = [samples for name, samples in decoded.sources.items() if name != residual]
     return sum(others[1:], start=others[0]) if others else np.zeros_like(decoded.mixture)
 
@@ -153,7 +156,7 @@ def _power(samples: np.ndarray) -> float:
 
 
 def _residual_db(mixture: np.ndarray, sources: list[np.ndarray]) -> float:
-    """Return the level of the mixture minus the sources relative to the mixture, in dB."""
+    """Return the level of the difference between mixture and sum of the sources, in dB relative to the mixture."""
     residual = power = 0.0
     for start in range(0, mixture.shape[1], CHUNK):
         chunk = slice(start, start + CHUNK)
@@ -174,7 +177,7 @@ def _ratio_db(power: float, reference: float) -> float:
 
 
 def _clipped_runs(samples: np.ndarray) -> int:
-    """Count the clipped runs. Samples above full scale in lossy files are not clipped, because neighbours differ."""
+    """Count the clipped passages: three or more equal samples at full scale in a row, summed over the channels."""
     length = samples.shape[1]
     return sum(_runs_that_begin(samples, start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
 

@@ -5,9 +5,8 @@ neighbouring bands is larger than it was in an earlier frame. There are 33 bands
 frequency, and frames of 0.37 s, as in the paper. Two parameters differ from the paper:
 
 - The hop is 50 ms instead of 11.6 ms. This is enough for whole tracks, and needs a quarter of the space.
-- A frame is compared with the frame 0.4 s earlier instead of the previous frame. This makes copies robust to a shift by half a
-hop
-  and halves the number of wrong bits after mp3 coding.
+- A frame is compared with the frame 0.4 s earlier instead of the previous frame. This makes fingerprints robust to a shift by
+  half a hop, and halves the number of wrong bits after mp3 coding.
 
 Frames and bands are defined in seconds and Hz, so copies at other sample rates have the same words.
 
@@ -33,7 +32,7 @@ BATCH = 256  # frames per FFT call
 
 
 def fingerprint(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Return the fingerprint of a recording.
+    """Compute the audio fingerprint of a recording.
 
     Args:
         samples: waveform.
@@ -44,7 +43,7 @@ def fingerprint(samples: np.ndarray, rate: int) -> np.ndarray:
 
     Returns:
         One word for each frame after the first `LAG` frames; empty for a shorter recording. The word 0 means that the frame is
-        silent or constant; it is ignored in comparisons.
+        silent or constant; comparisons ignore this word.
     """
     factor = max(1, rate // LOW_RATE)
     energy = _band_energies(decimate(samples, factor), rate / factor)
@@ -79,7 +78,7 @@ def _band_energies(low: np.ndarray, rate: float) -> np.ndarray:
 
 
 def _bands(size: int, rate: float) -> np.ndarray:
-    """Return the share of each FFT bin in each band; band edges may be inside a bin. Shape: [bins, 33]."""
+    """Return the share of each FFT bin that belongs to each band, a fraction at the band edges. Shape: [bins, 33]."""
     last = min(size // 2, int(np.ceil(BAND_EDGES_HZ[-1] * size / rate)) + 1)
     edges = BAND_EDGES_HZ * size / rate
     below = np.clip(edges[None, :] - (np.arange(last + 1)[:, None] - 0.5), 0, 1)
@@ -87,10 +86,10 @@ def _bands(size: int, rate: float) -> np.ndarray:
 
 
 def to_text(words: np.ndarray) -> str:
-    """Return the words as base64 text of little-endian bytes for JSON, 6.4 kB per minute."""
+    """Encode a fingerprint as base64 text of its little-endian words, for JSON; 6.4 kB per minute of audio."""
     return base64.b64encode(words.astype("<u4").tobytes()).decode()
 
 
 def from_text(text: str) -> np.ndarray:
-    """Return the words from the result of `to_text`."""
+    """Decode the words of a fingerprint from the base64 text that `to_text` returns."""
     return np.frombuffer(base64.b64decode(text), "<u4").astype(np.uint32)

@@ -1,4 +1,4 @@
-"""Format the health report for the terminal and as JSON."""
+"""Format the health report of a data set (measurements and warnings of each track) for the terminal and as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,7 +18,7 @@ HEADER = f"{'track':{NAME_WIDTH}} split  length    rate ch  residual clipped ban
 
 
 def table(entries: Sequence[Entry], findings: Sequence[Finding]) -> str:
-    """Return the report as text: one line per track, the totals per split, and the warnings by kind.
+    """Format the health report as text: one line per track, the totals per split, and the warnings by kind.
 
     Args:
         entries: name, split and measurements of each track; they are sorted by split and name.
@@ -35,7 +35,7 @@ def table(entries: Sequence[Entry], findings: Sequence[Finding]) -> str:
 
 
 def report(entries: Sequence[Entry], findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return the report as plain JSON values.
+    """Format the health report as plain JSON values.
 
     Args:
         entries: name, split and measurements of each track.
@@ -52,7 +52,7 @@ def report(entries: Sequence[Entry], findings: Sequence[Finding]) -> dict[str, A
 
 
 def _line(name: str, split: str, health: Health) -> str:
-    """Return the line of a track."""
+    """Return the line of one track in the table of the health report, with the columns of `HEADER`."""
     seconds = round(health.duration_seconds)
     residual = "-" if health.residual_db is None else f"{health.residual_db:.1f} dB"
     ceiling = "-" if health.ceiling_hz is None else f"{health.ceiling_hz / 1000:.1f} kHz"
@@ -64,13 +64,13 @@ def _line(name: str, split: str, health: Health) -> str:
 
 
 def _cut(name: str) -> str:
-    """Return a name shortened to `NAME_WIDTH`; the middle is removed, because beginning or end may distinguish tracks."""
+    """Shorten a track name to 30 characters. The middle is removed, because beginning or end may distinguish tracks."""
     half = NAME_WIDTH // 2
     return name if len(name) <= NAME_WIDTH else f"{name[: half - 1]}…{name[half - NAME_WIDTH :]}"
 
 
 def _silent(health: Health) -> str:
-    """Return the sources with silent blocks, the most silent first, because the line may be cut."""
+    """Return the sources with silent blocks and their silent share in %. The most silent comes first; the line may be cut."""
     shares = sorted(health.silent_share.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares if share >= 0.005) or "-"
 

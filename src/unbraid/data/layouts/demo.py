@@ -1,4 +1,4 @@
-"""Render and list the demo data sets: synthetic songs in the folder layout of MUSDB18-HQ, and synthetic melodies (leads).
+"""Render and list the demo data sets: synthetic songs in the folders of MUSDB18-HQ, and synthetic melodies (leads).
 
 The songs are rendered on first use. Their folder is named after the options of the rendering, so each seed and length has its
 own folder. Results on these songs are only examples. Use a real data set for results that you report.
@@ -55,19 +55,19 @@ class DemoSongs:
         least = {"train": 1, "valid": 1, "test": 1, "seconds": SHORTEST_SECONDS, "seed": 0}
         for name, bound in least.items():
             if getattr(self, name) < bound:
-                raise InputError(name, "too small", found=getattr(self, name), expected=f"at least {bound}")
+                raise InputError(name, "the value is too small", found=getattr(self, name), expected=f"at least {bound}")
 
     def tracks(self, root: Path) -> Listing:
-        """List the songs that were rendered with these options.
+        """List the songs that were rendered with the arguments of this object.
 
         Args:
-            root: folder of all demo songs.
+            root: folder of all demo songs, with one subfolder for each set of arguments.
 
         Returns:
             The tracks of all splits.
 
         Raises:
-            InputError: the songs are not rendered yet, or the root contains other files.
+            InputError: the songs are not rendered yet, or the root contains files other than demo songs.
         """
         songs = self._songs(root)
         refuse_other_files(root)
@@ -79,7 +79,7 @@ class DemoSongs:
     def fetch(self, root: Path) -> None:
         """Render the songs in several processes, unless they are already rendered.
 
-        A root with other files raises an `InputError`, and nothing is written into it.
+        If the root contains files other than demo songs, an `InputError` is raised and nothing is written.
         """
         songs = self._songs(root)
         refuse_other_files(root)
@@ -129,18 +129,20 @@ class DemoLeads(DemoSongs):
 
 
 def refuse_other_files(root: Path) -> None:
-    """Check that a folder contains only demo songs.
+    """Check that a folder contains only demo songs, so that songs are not rendered into a folder with other data.
 
     Args:
         root: folder of all demo songs; it may be missing.
 
     Raises:
-        InputError: the folder contains other files.
+        InputError: the folder contains files other than demo songs.
     """
     names = sorted(path.name for path in root.iterdir() if not path.name.startswith(".")) if root.is_dir() else []
     if others := [name for name in names if not RENDERED.fullmatch(name)]:
-        expected = "an empty or missing folder, or a folder of demo songs"
-        raise InputError(root, "not a folder of demo songs", found=", ".join(others[:5]), expected=expected)
+        expected = "an empty or missing folder, or a folder that contains only demo songs"
+        raise InputError(
+            root, "the folder contains files other than demo songs", found=", ".join(others[:5]), expected=expected
+        )
 
 
 @dataclass(frozen=True)

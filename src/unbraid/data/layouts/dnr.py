@@ -22,7 +22,7 @@ STEMS = {"speech": "speech", "music": "music", "effects": "sfx"}
 
 @dataclass(frozen=True)
 class DivideAndRemaster:
-    """List the clips of either version. The version is recognised by its folders.
+    """List the clips of Divide and Remaster, version 2 or 3. The version is recognised by the names of its folders.
 
     The name of a track consists of its split folder and its clip folder, such as `tr-1002`.
     """
@@ -44,7 +44,9 @@ class DivideAndRemaster:
         clips = {folder: files for folder in folders if (files := by_name(audio_files(folder), folder))}
         if not clips:
             expected = "tr/, cv/ and tt/, or train/, val/ and test/, with a folder of audio files for each clip"
-            raise InputError(root, "not Divide and Remaster", found=list_contents(place), expected=expected)
+            raise InputError(
+                root, "the folder does not contain Divide and Remaster", found=list_contents(place), expected=expected
+            )
         left_out = {_name(folder): NO_AUDIO_FILE for folder in folders if folder not in clips}
         return Listing([_track(folder, files) for folder, files in clips.items()], left_out)
 
@@ -67,6 +69,6 @@ def _track(folder: Path, files: dict[str, Path]) -> Track:
     mixture = next((name for name in MIXTURES if name in files), MIXTURES[0])
     for name in (mixture, *STEMS.values()):
         if name not in files:
-            raise InputError(folder, f"file of '{name}' is missing", found=", ".join(sorted(files)))
+            raise InputError(folder, f"the clip has no audio file '{name}'", found=", ".join(sorted(files)))
     sources = {source: (AudioStream(files[stem]),) for source, stem in STEMS.items()}
     return Track(_name(folder), SPLIT_FOLDERS[folder.parent.name], sources, AudioStream(files[mixture]))

@@ -43,42 +43,48 @@ def _is_audio(path: Path) -> bool:
     if path.name.startswith(".") or path.suffix.lower() not in AUDIO_SUFFIXES:
         return False
     if path.is_symlink() and not path.exists():
-        raise InputError(path, "broken symbolic link", expected="a link to an audio file")
+        raise InputError(path, "the symbolic link leads to a missing file", expected="a link to an audio file")
     return path.is_file()
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted, without hidden ones."""
+    """Return the subfolders of a folder, sorted by name, without hidden folders."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def split_folders(root: Path) -> dict[Split, Path]:
-    """Return those of the folders `train`, `valid` and `test` that exist under the root."""
+    """Return the paths of `train`, `valid` and `test` under the root by split, without folders that do not exist."""
     return {split: root / split for split in SPLITS if (root / split).is_dir()}
 
 
 def unpacked_folder(root: Path, holds: Callable[[Path], bool]) -> Path:
-    """Return the folder with a data set: the root, or the subfolder into which an archive was unpacked.
+    """Find the folder that contains a data set: the root, or the subfolder into which an archive was unpacked.
 
     Args:
-        root: folder that the user named.
+        root: folder that the user has set as `data.root`.
         holds: function that returns whether a folder contains the data set.
 
     Returns:
         The folder, or `root` if neither the root nor a subfolder contains the data set.
 
     Raises:
-        InputError: several subfolders contain one.
+        InputError: several subfolders contain the data set.
     """
     matching = [root] if holds(root) else [folder for folder in subfolders(root) if holds(folder)]
     if len(matching) > 1:
         names = ", ".join(folder.name for folder in matching)
-        raise InputError(root, "several data sets", found=names, expected="one", hint=f"Set data.root={matching[0]}.")
+        raise InputError(
+            root,
+            "several subfolders contain the data set",
+            found=names,
+            expected="one",
+            hint=f"Choose one of them, for example with data.root={matching[0]}.",
+        )
     return matching[0] if matching else root
 
 
 def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
-    """Return files by name, see `name_of`.
+    """Return the path of each file by its name. The name is the path without suffix, see `name_of`.
 
     Args:
         files: files below a folder.
@@ -94,13 +100,15 @@ def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
     for path in files:
         name = name_of(path, below)
         if name in named:
-            raise InputError(path, f"same name as {named[name].relative_to(below)}", expected=f"one file named '{name}'")
+            raise InputError(
+                path, f"the file has the same name as {named[name].relative_to(below)}", expected=f"one file named '{name}'"
+            )
         named[name] = path
     return named
 
 
 def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> tuple[dict[str, Path], list[str]]:
-    """Return files by name. If a name exists in several formats, the first format in `AUDIO_SUFFIXES` is used.
+    """Choose one file for each name. If a name exists in several formats, the first format in `AUDIO_SUFFIXES` is used.
 
     Args:
         files: audio files below a folder.
@@ -108,7 +116,7 @@ def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> 
         ignore_case: treat names that differ only in case as the same name.
 
     Returns:
-        The files that are used, and a message for each file that is not used.
+        The path of the chosen file by its name, and a message for each file that is not used.
 
     Raises:
         InputError: two files have the same name and format.
@@ -122,19 +130,19 @@ def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> 
         group.sort(key=lambda path: AUDIO_SUFFIXES.index(path.suffix.lower()))
         for other in group[1:]:
             if other.suffix.lower() == group[0].suffix.lower():
-                problem = f"same name and format as {group[0].name}"
-                raise InputError(other, problem, expected="one file", hint="Rename one of the two.")
-            messages.append(f"{other}: is not used, {group[0].name} is preferred")
+                problem = f"the file has the same name and format as {group[0].name}"
+                raise InputError(other, problem, expected="different names", hint="Rename one of the two files.")
+            messages.append(f"{other}: is not used, because the format of {group[0].name} is preferred")
     return {name_of(group[0], below): group[0] for group in groups.values()}, messages
 
 
 def without_stem(name: str) -> str:
-    """Return the name of a `*.stem.mp4` file without the part `.stem`."""
+    """Remove the ending `.stem` from a name, so that the name of `song.stem.mp4` is `song`."""
     return name[: -len(STEM)] if name.lower().endswith(STEM) else name
 
 
 def name_of(path: Path, below: Path) -> str:
-    """Return the name of a file: its path below a folder, without suffix, with ` - ` between the parts.
+    """Return the name of a file: its path relative to the folder `below`, without suffix, with ` - ` instead of `/`.
 
     The name is in the Unicode form NFC, because macOS stores an umlaut as two code points and other systems as one.
     """
@@ -142,7 +150,7 @@ def name_of(path: Path, below: Path) -> str:
 
 
 def normalised(text: str) -> str:
-    """Return a text in the Unicode form NFC."""
+    """Return a text in the Unicode normal form NFC, in which a letter and its accent are one character if possible."""
     return unicodedata.normalize("NFC", text)
 
 
@@ -154,7 +162,7 @@ def list_contents(folder: Path) -> str:
 
 
 def require_files(root: Path, problem: str, hint: str) -> None:
-    """Check that the folder of a data set contains files. Used by layouts that cannot download their data set.
+    """Check that the folder of a data set contains files. Used for data sets that cannot be downloaded automatically.
 
     Args:
         root: folder of the data set.

@@ -1,7 +1,7 @@
 """Give all tracks of a data set the same sources, although the tracks have different instruments.
 
-Each chosen instrument becomes a source. All other instruments are summed to the source `other`. A source is silent in a track
-without its instruments.
+Each chosen instrument becomes a source. All other instruments are summed to the source `other`. A source is silent in a
+track that does not have the instruments of this source.
 """
 
 import re
@@ -18,11 +18,11 @@ Sources = dict[str, tuple[AudioStream, ...]]
 def source_name(metadata: Metadata, key: str) -> str:
     """Return the source name of an instrument: `Strings (continued)` becomes `strings_continued`.
 
-    A missing key, or a name without letters and digits, raises an `InputError`.
+    An `InputError` is raised if the key is missing, or if the name contains no letter and no digit.
 
     Args:
-        metadata: mapping with the name of the instrument.
-        key: key of the name.
+        metadata: part of a metadata file that contains the name of the instrument.
+        key: key of the name in this part.
 
     Returns:
         The name in lower case, with one underscore for each run of other characters than letters and digits.
@@ -34,7 +34,7 @@ def source_name(metadata: Metadata, key: str) -> str:
 
 
 def group_sources(tracks: Mapping[str, Sources], keep: Sequence[str] | None, known: Collection[str]) -> dict[str, Sources]:
-    """Return the same sources for each track.
+    """Assign the instruments of each track to sources, so that all tracks have the same list of sources.
 
     Args:
         tracks: streams of each instrument, by track name.
@@ -51,10 +51,12 @@ def group_sources(tracks: Mapping[str, Sources], keep: Sequence[str] | None, kno
     if keep is None:
         return {track: {name: sources.get(name, ()) for name in present} for track, sources in tracks.items()}
     if not keep:
-        raise InputError("sources", "empty list", expected="names of instruments, or null for all")
+        raise InputError("sources", "the list is empty", expected="names of instruments, or null for all instruments")
     for name in keep:
         if name not in {*present, *known, OTHER}:
-            raise InputError("sources", "unknown instrument", found=name, hint=unknown(name, {*present, *known}))
+            raise InputError(
+                "sources", "the list contains an unknown instrument", found=name, hint=unknown(name, {*present, *known})
+            )
     return {track: _grouped(sources, keep) for track, sources in tracks.items()}
 
 

@@ -20,11 +20,11 @@ CHANNELS = {"accompaniment": 0, "vocals": 1}
 class KaraokeChannels:
     """List the stereo files in `Wavfile/`. The two channels of a file are two sources.
 
-    The id of a clip consists of the first parts of its file name, between the `_`. All clips with the same id are in the same
-    split.
+    The character `_` separates the parts of a file name. The first `id_parts` parts are the id of the clip, such as the song or
+    the singer. All clips with the same id are in the same split.
 
     Args:
-        id_parts: number of parts of the file name in an id.
+        id_parts: number of parts of the file name in the id of a clip.
         valid: ids of the validation split, or its share of the ids.
         test: ids of the test split, or its share of the ids.
 
@@ -38,7 +38,7 @@ class KaraokeChannels:
 
     def __post_init__(self) -> None:
         if self.id_parts < 1:
-            raise InputError("id_parts", "too small", found=self.id_parts, expected="at least 1")
+            raise InputError("id_parts", "the number is too small", found=self.id_parts, expected="at least 1")
 
     def tracks(self, root: Path) -> Listing:
         """List the clips under the root.
@@ -50,13 +50,15 @@ class KaraokeChannels:
             The tracks of all splits.
 
         Raises:
-            InputError: `Wavfile/` lacks audio files, a file name has too few parts, or an id is unknown.
+            InputError: `Wavfile/` lacks audio files, a file name has too few parts, or `valid` or `test` has an unknown id.
         """
         folder = root / "Wavfile"
         clips = by_name(audio_files(folder), folder) if folder.is_dir() else {}
         if not clips:
             contents = list_contents(folder if folder.is_dir() else root)
-            raise InputError(root, "not iKala or MIR-1K", found=contents, expected="Wavfile/ with wav files")
+            raise InputError(
+                root, "the folder does not contain iKala or MIR-1K", found=contents, expected="Wavfile/ with wav files"
+            )
         ids = {name: self._id(name, path) for name, path in clips.items()}
         splits = split_of(ids.values(), self.valid, self.test)
         return Listing(
@@ -75,5 +77,5 @@ class KaraokeChannels:
         parts = name.split("_")
         if len(parts) < self.id_parts:
             expected = f"at least id_parts={self.id_parts}"
-            raise InputError(path, "too few parts between '_' in the file name", found=len(parts), expected=expected)
+            raise InputError(path, "the file name has too few parts separated by '_'", found=len(parts), expected=expected)
         return "_".join(parts[: self.id_parts])

@@ -1,8 +1,8 @@
 """Read tables of tracks in CSV or JSONL: each row lists the files of one track.
 
-A CSV file has the column names in its first line. A JSONL file has one object per line, whose keys are the columns. Files in a
-list of a JSONL cell are summed. The column `track` is the name of the track, and the optional column `split` is its split. The
-other columns contain paths of files, relative to the folder of the table.
+A CSV file has the column names in its first line. A JSONL file has one JSON object per line, whose keys are the columns. A
+JSONL value may be a list of files, which are summed. The column `track` is the name of the track, and the optional column
+`split` is its split. All other columns contain paths of files, relative to the folder of the table.
 """
 
 import csv
@@ -22,13 +22,13 @@ Cells = dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """Store the files of one track by column.
+    """Row of a table of tracks: the name and split of a track, and its files by column.
 
     Args:
         track: name of the track.
         split: split of the track, None if the table lacks a column `split`.
         files: files of each column, an empty tuple if the cell is empty.
-        where: file and line of the row, for errors.
+        where: file and line of the row, for error messages.
     """
 
     track: str
@@ -37,7 +37,7 @@ class ManifestRow:
     where: str
 
     def single_file(self, column: str) -> Path | None:
-        """Return the file of a column that must not be a sum.
+        """Return the file of a column that must not contain more than one file.
 
         Args:
             column: name of the column.
@@ -50,19 +50,19 @@ class ManifestRow:
         """
         files = self.files.get(column, ())
         if len(files) > 1:
-            raise InputError(self.where, f"several files in column '{column}'", found=len(files), expected="one")
+            raise InputError(self.where, f"column '{column}' lists several files", found=len(files), expected="one file")
         return files[0] if files else None
 
 
 def splits_of(rows: Sequence[ManifestRow], valid: Choice, test: Choice) -> dict[str, Split]:
-    """Return the split of each track: the split in its row, or a drawn split if the table lacks a column `split`.
+    """Return the split of each track: the split in the table, or if the table has no column `split`, a drawn split.
 
-    If the table has such a column, lists in `valid` and `test` raise an `InputError`.
+    If the table has a column `split`, lists of names in `valid` and `test` raise an `InputError`.
 
     Args:
         rows: rows of all tracks.
-        valid: names of the validation tracks, or their share; see `split_of`.
-        test: names of the test tracks, or their share.
+        valid: names of the validation tracks, or the share of validation tracks; see `split_of`.
+        test: names of the test tracks, or the share of test tracks.
 
     Returns:
         The split of each track, by track name.
@@ -83,20 +83,22 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         The rows in the order of the file.
 
     Raises:
-        InputError: the file cannot be read, is empty, or has an invalid line. `where` is the file and the line.
+        InputError: the file cannot be read, is empty, or has an invalid line.
     """
     readers = {".csv": _csv_lines, ".jsonl": _jsonl_lines}
     if path.suffix.lower() not in readers:
-        raise InputError(path, "unknown format of a table of tracks", expected="a name that ends in .csv or .jsonl")
+        raise InputError(path, "the table of tracks has an unknown format", expected="a file name that ends in .csv or .jsonl")
     cells = dict(readers[path.suffix.lower()](path, _text(path)))
     if not cells:
-        raise InputError(path, "empty table", expected="one line for each track")
+        raise InputError(path, "the table of tracks is empty", expected="one line for each track")
     with_splits = any("split" in row for row in cells.values())
     rows: dict[str, ManifestRow] = {}
     for where, row in cells.items():
         track = _track(row, where)
         if track in rows:
-            raise InputError(where, f"track already in {rows[track].where}", found=track, expected="each track once")
+            raise InputError(
+                where, f"the track is already listed in {rows[track].where}", found=track, expected="each track once"
+            )
         split = _split(row, where) if with_splits else None
         files = {name: _files(path.parent, name, row[name], where) for name in row if name not in ("track", "split")}
         rows[track] = ManifestRow(track, split, files, where)
@@ -110,7 +112,7 @@ def read_recordings(path: Path) -> dict[str, list[Path]]:
         path: path of the CSV file; paths in it are relative to its folder.
 
     Returns:
-        The files of each instrument, by its name.
+        The files of each instrument, by the name of the instrument.
 
     Raises:
         InputError: the file is empty or has an invalid line.
@@ -120,7 +122,7 @@ def read_recordings(path: Path) -> dict[str, list[Path]]:
         files = _files(path.parent, "path", (_single(row, "path", where),), where)
         recordings.setdefault(_single(row, "instrum", where), []).extend(files)
     if not recordings:
-        raise InputError(path, "empty table", expected="one line for each recording")
+        raise InputError(path, "the table of recordings is empty", expected="one line for each recording")
     return recordings
 
 
@@ -134,7 +136,7 @@ def _text(path: Path) -> str:
         return data.decode("utf-8-sig")  # spreadsheets write a byte order mark at the start
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}, line {line}", "not UTF-8", expected="a text file in UTF-8") from error
+        raise InputError(f"{path}, line {line}", "the line is not encoded in UTF-8", expected="a text file in UTF-8") from error
 
 
 def _csv_lines(path: Path, text: str, required: Sequence[str] = ("track",)) -> Iterator[tuple[str, Cells]]:
@@ -148,23 +150,23 @@ def _csv_lines(path: Path, text: str, required: Sequence[str] = ("track",)) -> I
             if not columns:
                 columns = _columns(cells, where, required)
             elif len(cells) != len(columns):
-                expected = f"{len(columns)}: {', '.join(columns)}"
-                raise InputError(where, "wrong number of cells", found=len(cells), expected=expected)
+                expected = f"{len(columns)}, one for each column: {', '.join(columns)}"
+                raise InputError(where, "the line has the wrong number of cells", found=len(cells), expected=expected)
             else:
                 yield where, {name: (cell,) if cell else () for name, cell in zip(columns, cells, strict=True)}
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}", f"not CSV: {error}") from error
+        raise InputError(f"{path}, line {reader.line_num}", f"the line is not valid CSV: {error}") from error
 
 
 def _columns(names: list[str], where: str, required: Sequence[str]) -> list[str]:
     for name in required:
         if name not in names:
-            raise InputError(where, f"column '{name}' is missing", found=", ".join(names))
+            raise InputError(where, f"the table has no column '{name}'", found=", ".join(names))
     if "" in names:
-        raise InputError(where, f"column {names.index('') + 1} has no name", expected="the name of a source, track or split")
+        raise InputError(where, f"column {names.index('') + 1} has no name", expected="track, split or the name of a source")
     for name in names:
         if names.count(name) > 1:
-            raise InputError(where, f"column '{name}' occurs several times", found=names.count(name), expected="one")
+            raise InputError(where, f"several columns have the name '{name}'", found=names.count(name), expected="one column")
     return names
 
 
@@ -173,7 +175,9 @@ def _jsonl_lines(path: Path, text: str) -> Iterator[tuple[str, Cells]]:
         where = f"{path}, line {number}"
         value = parse_json(line.encode(), where)
         if not isinstance(value, dict):
-            raise InputError(where, "not an object", found=line.strip()[:40], expected='{"track": …}')
+            raise InputError(
+                where, "the line is not a JSON object", found=line.strip()[:40], expected='an object such as {"track": …}'
+            )
         yield where, {name: _strings(cell, name, where) for name, cell in value.items()}
 
 
@@ -181,21 +185,23 @@ def _strings(cell: Any, name: str, where: str) -> tuple[str, ...]:
     parts = cell if isinstance(cell, list) else [] if cell is None or cell == "" else [cell]
     if not all(isinstance(part, str) and part for part in parts):
         expected = "a text, a list of texts or null"
-        raise InputError(where, f"invalid value of '{name}'", found=json.dumps(cell), expected=expected)
+        raise InputError(where, f"column '{name}' has an invalid value", found=json.dumps(cell), expected=expected)
     return tuple(parts)
 
 
 def _single(row: Cells, name: str, where: str) -> str:
     values = row.get(name, ())
     if len(values) != 1:
-        raise InputError(where, f"wrong number of values of '{name}'", found=len(values), expected="one")
+        raise InputError(where, f"column '{name}' has the wrong number of values", found=len(values), expected="one value")
     return values[0]
 
 
 def _track(row: Cells, where: str) -> str:
     track = _single(row, "track", where)
     if Path(track).name != track or track == "..":  # scores and audio are written to folders with this name
-        raise InputError(where, "invalid name of a track", found=track, expected="a name that a folder can have")
+        raise InputError(
+            where, "the name of the track is invalid", found=track, expected="a name that a folder can have, without '/'"
+        )
     return track
 
 
@@ -203,7 +209,7 @@ def _split(row: Cells, where: str) -> Split:
     name = _single(row, "split", where)
     split = next((split for split in SPLITS if split == name), None)
     if split is None:
-        raise InputError(where, "unknown split", found=name, hint=unknown(name, SPLITS))
+        raise InputError(where, "the split is unknown", found=name, hint=unknown(name, SPLITS))
     return split
 
 
@@ -211,5 +217,5 @@ def _files(folder: Path, name: str, cells: tuple[str, ...], where: str) -> tuple
     files = tuple(folder / cell for cell in cells)
     for path in files:
         if not path.is_file():
-            raise InputError(where, f"no such file, from column '{name}'", found=path)
+            raise InputError(where, f"column '{name}' contains the path of a missing file", found=path)
     return files

@@ -43,9 +43,11 @@ class MedleyDB:
     test: Choice
 
     def tracks(self, root: Path) -> Listing:
-        """List the tracks under the root. Tracks without clean vocals and accompaniment are excluded.
+        """List the tracks under the root.
 
-        Other files, a track that occurs twice, invalid metadata and unknown artists raise an `InputError`.
+        A track is excluded if it has no metadata file, no vocal stem or no accompaniment stem, or if a stem contains both
+        voices and instruments. With `bleed=leave_out`, tracks with bleed in the stems are excluded too. An `InputError` is
+        raised if the root does not contain MedleyDB, a track occurs twice, metadata are invalid or an artist is unknown.
 
         Args:
             root: folder with the folders of the tracks, or with `Audio/`, `V1/` or `V2/`.
@@ -87,11 +89,11 @@ class MedleyDB:
 
 
 class _ExcludedError(Exception):
-    """Report that a track is excluded. The message is the reason."""
+    """Report that a track is excluded from the data set. The message is the reason."""
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    """Return the folders of the tracks by name: all folders with metadata or stems."""
+    """Return the folder of each track by track name. A folder of a track contains a metadata file or stems."""
     folders: dict[str, Path] = {}
     for place in PLACES:
         for path in sorted([*(root / place).glob(f"*/*{METADATA}"), *(root / place).glob("*/*_STEMS/")]):
@@ -99,10 +101,12 @@ def _folders(root: Path) -> dict[str, Path]:
             if path.name.startswith(".") or not path.name.startswith(f"{folder.name}_"):
                 continue
             if folders.setdefault(folder.name, folder) != folder:
-                raise InputError(folder, f"track is also in {folders[folder.name].parent}", expected="each track once")
+                raise InputError(
+                    folder, f"the same track is also in {folders[folder.name].parent}", expected="each track in one folder"
+                )
     if not any((folder / f"{name}{METADATA}").is_file() for name, folder in folders.items()):
         expected = f"folders <Track>/ with <Track>{METADATA}, in the root or in Audio/, V1/ or V2/"
-        raise InputError(root, "not MedleyDB", found=list_contents(root), expected=expected)
+        raise InputError(root, "the folder does not contain MedleyDB", found=list_contents(root), expected=expected)
     return folders
 
 
@@ -114,7 +118,7 @@ def _has_bleed(metadata: Metadata) -> bool:
 
 
 def _stems(metadata: Metadata) -> dict[AudioStream, set[str]]:
-    """Return the stems, each with those of `SOURCES` to which its instruments belong."""
+    """Return the stems of a track, each with its sources: `vocals`, `accompaniment`, or both for mixed instruments."""
     folder = metadata.inside(metadata.file.parent, metadata.text("stem_dir"), "stem_dir")
     stems = metadata.node("stems")
     kinds = {}

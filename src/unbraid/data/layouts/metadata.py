@@ -20,31 +20,31 @@ class Metadata:
 
     Args:
         file: path of the file.
-        tree: parsed value, which must be a mapping.
-        place: keys from the top of the file to this mapping, each followed by a dot.
+        tree: parsed content of the file, or a part of it, which must be a mapping.
+        place: keys that lead from the top of the file to this mapping, each followed by a dot.
 
     Raises:
-        InputError: the value is not a mapping.
+        InputError: `tree` is not a mapping.
     """
 
     def __init__(self, file: Path, tree: object, place: str = "") -> None:
         self.file, self.place = file, place
         if not isinstance(tree, dict):
             where = f"{file}, {place.removesuffix('.')}" if place else file
-            raise InputError(where, "not a mapping", found=_shorten(tree), expected="keys with values")
+            raise InputError(where, "the value is not a mapping", found=_shorten(tree), expected="keys with values")
         self.tree: dict[Any, Any] = tree
 
     def where(self, key: object) -> str:
-        """Return the file and the full key, for the field `where` of an error."""
+        """Return the location of a key for error messages: the file and the full key."""
         return f"{self.file}, {self.place}{key}"
 
     def get(self, key: object, kind: type[T], expected: str) -> T:
-        """Return a value that must have one type.
+        """Return the value of a key after a check of its type.
 
         Args:
             key: key of the value.
             kind: required type.
-            expected: description of valid values, for the error.
+            expected: description of valid values, for the error message.
 
         Returns:
             The value.
@@ -53,25 +53,25 @@ class Metadata:
             InputError: the key is missing, or its value has another type.
         """
         if key not in self.tree:
-            raise InputError(self.where(key), "missing key", expected=expected)
+            raise InputError(self.where(key), "the key is missing", expected=expected)
         if not isinstance(self.tree[key], kind):
             self.refuse(key, expected)
         return self.tree[key]
 
     def refuse(self, key: object, expected: str) -> NoReturn:
-        """Raise the error for an invalid value.
+        """Raise an `InputError` that states that the value of a key is invalid.
 
         Args:
             key: key of the value.
-            expected: description of valid values.
+            expected: description of valid values, for the error message.
 
         Raises:
             InputError: always.
         """
-        raise InputError(self.where(key), "invalid value", found=_shorten(self.tree[key]), expected=expected)
+        raise InputError(self.where(key), "the value is invalid", found=_shorten(self.tree[key]), expected=expected)
 
     def text(self, key: str) -> str:
-        """Return a text without leading and trailing spaces.
+        """Return the text of a key without leading and trailing spaces.
 
         Args:
             key: key of the text.
@@ -84,7 +84,7 @@ class Metadata:
         """
         value = self.get(key, str, "a text").strip()
         if not value:
-            raise InputError(self.where(key), "empty value", expected="a text")
+            raise InputError(self.where(key), "the value is empty", expected="a text")
         return value
 
     def node(self, key: object) -> "Metadata":
@@ -102,7 +102,7 @@ class Metadata:
         Args:
             folder: folder to which the name is relative.
             name: name of the file or folder.
-            key: key whose value contains the name, for the error.
+            key: key whose value contains the name, for the error message.
 
         Returns:
             The path of the existing file or folder.
@@ -113,9 +113,11 @@ class Metadata:
         parts = PurePath(name).parts
         if not parts or PurePath(name).is_absolute() or ".." in parts:
             expected = f"a file in {folder}"
-            raise InputError(self.where(key), "path outside the folder of the track", found=_shorten(name), expected=expected)
+            raise InputError(
+                self.where(key), "the path is outside the folder of the track", found=_shorten(name), expected=expected
+            )
         if not _exists(folder / name):
-            raise InputError(self.where(key), "no such file", found=folder / name)
+            raise InputError(self.where(key), "the metadata contain the path of a missing file", found=folder / name)
         return folder / name
 
 
@@ -135,7 +137,7 @@ def read_metadata(file: Path) -> Metadata:
     try:
         return Metadata(file, read(file, finite=False))  # published metadata may contain NaN under unused keys
     except FileNotFoundError as error:
-        raise InputError(file, "no such file", expected=f"metadata in {language}") from error
+        raise InputError(file, "the metadata file is missing", expected=f"a file in {language}") from error
 
 
 def _exists(path: Path) -> bool:
@@ -146,7 +148,7 @@ def _exists(path: Path) -> bool:
 
 
 def _shorten(value: object) -> str:
-    """Return a value as a text of limited length."""
+    """Return a value as a text of limited length, for error messages."""
     shortener = reprlib.Repr()
     shortener.maxlevel, shortener.maxstring = 2, 60
     return shortener.repr(value)

@@ -39,7 +39,9 @@ class MoisesDB:
     test: Choice
 
     def tracks(self, root: Path) -> Listing:
-        """List the songs under the root. Other files, invalid metadata, unknown stems and artists raise an `InputError`.
+        """List the songs under the root.
+
+        An `InputError` is raised if the root does not contain MoisesDB, metadata are invalid, or a stem or artist is unknown.
 
         Args:
             root: folder of the data set, or the folder above it.
@@ -66,7 +68,7 @@ class MoisesDB:
         files = [folder / METADATA for folder in subfolders(place) if (folder / METADATA).is_file()]
         if not files:
             expected = f"folders <uuid>/ with {METADATA}"
-            raise InputError(root, "not MoisesDB", found=list_contents(place), expected=expected)
+            raise InputError(root, "the folder does not contain MoisesDB", found=list_contents(place), expected=expected)
         return {file.parent.name: _read_song(file) for file in files}
 
     def _reason(self, song: "_MoisesSong") -> str | None:

@@ -23,10 +23,10 @@ from unbraid.runs.errors import InputError, unknown
 
 @dataclass(frozen=True)
 class MSST:
-    """List training data of one type, and folders of validation and test songs.
+    """List training data in one of the four MSST formats, and the folders of validation and test songs.
 
     Args:
-        type: data set type of MSST.
+        type: number of the MSST format: folders of songs (1 and 4), folders of instruments (2) or CSV files (3).
         remix: value of `data.sampling.remix`, which must be above 0 for type 1 and 0 for type 4.
         train: folders of training data, or CSV files for type 3, relative to the root.
         valid: folders of validation songs, relative to the root.
@@ -35,7 +35,7 @@ class MSST:
         missing: handling of a stem that a song does not have: `error`, or `silence` to make it silent.
 
     Raises:
-        InputError: `remix` does not fit the type.
+        InputError: `remix` is 0 for type 1, or above 0 for type 4.
     """
 
     type: Literal[1, 2, 3, 4]
@@ -47,17 +47,18 @@ class MSST:
     missing: Literal["error", "silence"]
 
     def __post_init__(self) -> None:
-        expected = {1: "above 0", 4: "0"}.get(self.type)
+        expected = {1: "a value above 0", 4: "0"}.get(self.type)
         if expected and (self.remix > 0) != (self.type == 1):
             hint = "Type 1 mixes stems of different songs, type 4 takes all stems from one song."
-            problem = f"type {self.type} does not fit data.sampling.remix"
+            problem = f"type {self.type} requires another value of data.sampling.remix"
             raise InputError("type", problem, found=f"{self.remix:g}", expected=expected, hint=hint)
 
     def tracks(self, root: Path) -> Listing:
-        """List the training data and the songs under the root. Songs without a chosen stem are excluded.
+        """List the training data and the songs under the root. Songs with none of the stems in `instruments` are excluded.
 
-        Missing folders, folders that are listed twice, invalid CSV files and unknown instruments raise an `InputError`. So do
-        instruments without training data, and songs without a stem that other songs have.
+        Missing folders, folders that are listed twice, invalid CSV files and unknown instruments raise an `InputError`. An
+        `InputError` is also raised if an instrument has no training data. With `missing=error`, the same holds if a song lacks
+        a stem that other songs have.
 
         Args:
             root: folder to which the folders and CSV files are relative.
@@ -83,7 +84,7 @@ class MSST:
         require_files(root, "a data set of your own cannot be downloaded", f"Put its folders into {root}.")
 
     def _places(self, root: Path) -> dict[Split, list[str]]:
-        """Return the folders and CSV files of each split."""
+        """Return the folders and CSV files of each split, after a check that each of them exists and is listed once."""
         places: dict[Split, list[str]] = {"train": self.train, "valid": self.valid}
         if isinstance(self.test, list):
             places["test"] = self.test
@@ -92,16 +93,23 @@ class MSST:
             for name in names:
                 place, is_table = root / name, split == "train" and self.type == 3
                 if not (place.is_file() if is_table else place.is_dir()):
-                    problem = f"no such {'CSV file' if is_table else 'folder'} as '{name}' in {root}"
-                    raise InputError(split, problem, found=list_contents(root), expected="an existing one")
+                    problem = f"{root} contains no {'CSV file' if is_table else 'folder'} '{name}'"
+                    raise InputError(
+                        split,
+                        problem,
+                        found=list_contents(root),
+                        expected=f"an existing {'CSV file' if is_table else 'folder'}",
+                    )
                 identity: set[Path | tuple[str, ...]] = {place.resolve(), _label(Path(name))}
                 if identity & used:
-                    raise InputError(split, "listed twice", found=name, expected="each folder once, in one split")
+                    raise InputError(
+                        split, "a folder or CSV file is listed twice", found=name, expected="each of them once, in one split"
+                    )
                 used |= identity
         return places
 
     def _read(self, split: Split, root: Path, name: str) -> Listing:
-        """Return the tracks of a folder or CSV file. Their names begin with its name."""
+        """Return the tracks of one folder or CSV file. Each track name begins with the name of this folder or file."""
         listing = (READERS[self.type] if split == "train" else _songs)(root / name)
         label = _label(Path(name))
         tracks = [
@@ -118,43 +126,43 @@ class MSST:
         return replace(listing, tracks=tracks, left_out=left_out)
 
     def _instruments(self, tracks: Sequence[Track]) -> Sequence[str]:
-        """Return the stems that are used, and check that each of them has training data."""
+        """Return the names of the stems that are used, after a check that each of these stems has training data."""
         present = {name for track in tracks for name in track.sources}
         trained = {name for track in tracks if track.split == "train" for name, streams in track.sources.items() if streams}
         instruments = sorted(present) if self.instruments is None else self.instruments
         for name in instruments:
             if name not in present:
-                raise InputError("instruments", "unknown stem", found=name, hint=unknown(name, present))
+                raise InputError("instruments", "the list contains an unknown stem", found=name, hint=unknown(name, present))
             if trained and name not in trained:
                 hint = f"Set data.layout.instruments=[{','.join(sorted(trained))}]."
-                raise InputError("instruments", f"no training data of stem '{name}'", hint=hint)
+                raise InputError("instruments", f"the stem '{name}' has no training data", hint=hint)
         return instruments
 
     def _sources(self, track: Track, instruments: Sequence[str]) -> Sources:
-        """Return the streams of a track by instrument."""
+        """Return the audio streams of a track by stem. A missing stem is silent or an error, as `missing` determines."""
         if track.split == "train" and self.type in (2, 3):
             return {name: streams for name, streams in track.sources.items() if name in instruments}
         sources = {name: track.sources.get(name, ()) for name in instruments}
         lacking = [name for name, streams in sources.items() if not streams]
         if lacking and self.missing == "error" and len(lacking) < len(sources):
             hint = "Set data.layout.missing=silence, or choose data.layout.instruments."
-            problem = f"stem '{lacking[0]}' is missing, which other songs have"
+            problem = f"the song has no stem '{lacking[0]}', but other songs have this stem"
             raise InputError(track.name, problem, expected="the same stems in all songs", hint=hint)
         return sources
 
 
 def _songs(place: Path) -> Listing:
-    """Return a track for each folder of a folder."""
+    """Return one track for each song folder in the folder `place`. A song folder contains one file for each stem."""
     return Stems(MIXTURE, "silence", "trim", None, None, 0.0, 0.0).tracks(place)
 
 
 def _singles(place: Path) -> Listing:
-    """Return a track for each file in the folders of instruments."""
+    """Return one track for each recording in the instrument folders of the folder `place`."""
     return Singles(0.0, 0.0).tracks(place)
 
 
 def _recordings(place: Path) -> Listing:
-    """Return a track for each line of a CSV file."""
+    """Return one track for each line of a CSV file, which lists recordings and their instruments."""
     tracks = []
     for instrument, recordings in read_recordings(place).items():
         paths = [path.absolute() for path in recordings]
@@ -168,6 +176,6 @@ READERS: dict[int, Callable[[Path], Listing]] = {1: _songs, 2: _singles, 3: _rec
 
 
 def _label(path: Path) -> tuple[str, ...]:
-    """Return the first parts of track names: the parts of a relative path, or only the name of an absolute path."""
+    """Return the prefix of the track names of a folder or CSV file: the parts of its path, or only its name if absolute."""
     stripped = path.with_suffix("") if path.suffix.lower() == ".csv" else path
     return (stripped.name,) if stripped.is_absolute() else stripped.parts

@@ -46,7 +46,7 @@ VALIDATION_TRACKS = frozenset({
 
 @dataclass(frozen=True)
 class MUSDB18:
-    """List the tracks of either edition. The edition is recognised by the files under the root.
+    """List the tracks of MUSDB18, compressed edition or HQ edition. The edition is recognised by the files under the root.
 
     Args:
         edition: required edition, the compressed stem files (`stems`) or the wav files (`hq`). None: either edition.
@@ -72,14 +72,16 @@ class MUSDB18:
         songs = [path for path in folders if _wav_files(path)]
         if stems and songs:
             examples = f"{stems[0].name} and {songs[0].name}/"
-            raise InputError(root, "both editions of MUSDB18", found=examples, expected="one of them")
+            raise InputError(root, "the folder contains both editions of MUSDB18", found=examples, expected="one of the two")
         if not stems and not songs:
             expected = "train/ and test/ with *.stem.mp4 files or a folder of wav files per track"
-            raise InputError(root, "not MUSDB18", found=list_contents(root), expected=expected)
+            raise InputError(root, "the folder does not contain MUSDB18", found=list_contents(root), expected=expected)
         edition, example = ("stems", stems[0].name) if stems else ("hq", f"{songs[0].name}/")
         if self.edition not in (None, edition):
             expected = f"data.layout.edition={self.edition}"
-            raise InputError(root, "wrong edition of MUSDB18", found=f"{edition} ({example})", expected=expected)
+            raise InputError(
+                root, "the folder contains the wrong edition of MUSDB18", found=f"{edition} ({example})", expected=expected
+            )
         validation = frozenset() if "valid" in splits else VALIDATION_TRACKS
         tracks = [_stem_track(path, validation) for path in stems] + [_wav_track(path, validation) for path in songs]
         return Listing(tracks, {path.name: NO_WAV_FILE for path in folders if path not in songs})
@@ -91,7 +93,7 @@ class MUSDB18:
             root: folder of the data set. If it contains files, nothing is downloaded.
 
         Raises:
-            InputError: the root contains other files than MUSDB18, ffmpeg or the package is missing, or the download fails.
+            InputError: the root contains files other than MUSDB18, ffmpeg or the package is missing, or the download fails.
         """
         if root.is_dir() and any(root.iterdir()):
             self.tracks(root)  # raises an error about a folder with other files
@@ -102,8 +104,8 @@ class MUSDB18:
         try:
             import musdb
         except ModuleNotFoundError as error:
-            hint = "pip install 'unbraid[musdb]'"
-            raise InputError("data.download=true", "the musdb package is missing", hint=hint) from error
+            hint = "Run pip install 'unbraid[musdb]'"
+            raise InputError("data.download=true", "the Python package musdb is not installed", hint=hint) from error
         try:
             musdb.DB(root=str(root), download=True)
         except OSError as error:
@@ -130,6 +132,6 @@ def _wav_track(folder: Path, validation: frozenset[str]) -> Track:
     files = _wav_files(folder)
     for name in ("mixture", *SOURCES):
         if name not in files:
-            raise InputError(folder / f"{name}.wav", "file of the track is missing")
+            raise InputError(folder / f"{name}.wav", "this file is missing in the folder of the track")
     sources = {source: (AudioStream(files[source]),) for source in SOURCES}
     return Track(folder.name, _split(folder, folder.name, validation), sources, AudioStream(files["mixture"]))

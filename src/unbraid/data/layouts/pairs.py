@@ -2,7 +2,7 @@
 
 Files are paired by name, not by their order. Both versions must be aligned to the sample, as exports of one session are. The
 difference of two differently mastered releases does not contain a clean voice. `data/health/alignment.py` measures the
-alignment after decoding, and pairs that are not aligned are excluded. If the lengths differ, the longer version is cut.
+alignment after decoding; pairs that are not aligned are excluded. If the lengths differ, the longer version is cut.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,12 +22,13 @@ SEPARATORS = "_", "-", " ", ".", "/"  # the last one is for a folder per pair
 
 @dataclass(frozen=True)
 class Pairs:
-    """List pairs in two folders with files of equal names, in one folder with two name endings, or in a table.
+    """List pairs of songs: two folders with files of equal names, one folder with two file name endings, or a table.
 
     Args:
         mixture: folder, file name ending or pattern of the mixtures. A text with `*` is a pattern (see `patterns.py`) of files
-            in any folder below the root; its `*` matches the name of the pair. Any other text is a folder. If that folder does
-            not exist, it is the ending of file names such as `<name>_mixture.wav`. With `pairs` it is a column.
+            in any folder below the root; its `*` matches the name of the pair. A text without `*` is a folder. If this folder
+            does not exist, the text is the ending of file names such as `<name>_mixture.wav`. If `pairs` is set, the text is
+            the name of a column of the table.
         instrumental: folder, file name ending, pattern or column of the instrumental versions.
         pairs: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
         valid: names of the validation pairs, or their share; unused if `pairs` has a column `split`.
@@ -45,10 +46,15 @@ class Pairs:
 
     def __post_init__(self) -> None:
         if self.mixture == self.instrumental:
-            raise InputError("mixture", "same as instrumental", found=self.mixture, expected="two different names")
+            raise InputError(
+                "mixture",
+                "`mixture` and `instrumental` have the same value",
+                found=self.mixture,
+                expected="two different names",
+            )
 
     def tracks(self, root: Path) -> Listing:
-        """List the pairs under the root. Files without a partner are excluded.
+        """List the pairs under the root. A mixture without an instrumental version, or the reverse, is excluded.
 
         Args:
             root: folder of the data set.
@@ -57,14 +63,16 @@ class Pairs:
             The tracks, excluded tracks with their reasons, and messages about unused files.
 
         Raises:
-            InputError: the root contains no pair, the table is invalid, or two files belong to one side of a pair.
+            InputError: the root contains no pair, the table is invalid, or two files are the same side of a pair.
         """
         sides = (self.mixture, self.instrumental)
         rows, messages = self._read_files(root) if self.pairs is None else (self._read_table(root / self.pairs), [])
         left_out = {row.track: missing(side) for side in sides for row in rows if not row.files.get(side)}
         complete = [row for row in rows if row.track not in left_out]
         if not complete:
-            raise InputError(root, "holds no pair", expected=f"files of the same name as {sides[0]} and as {sides[1]}")
+            raise InputError(
+                root, "the folder contains no pair", expected=f"files of '{sides[0]}' and '{sides[1]}' with the same name"
+            )
         splits = splits_of(complete, self.valid, self.test)
         tracks = [self._track(row, splits[row.track]) for row in complete]
         return Listing(tracks, left_out, messages, own_splits=any(row.split for row in rows))
@@ -74,7 +82,7 @@ class Pairs:
         require_files(root, "pairs of your own cannot be downloaded", f"Put the two folders into {root}.")
 
     def _read_files(self, root: Path) -> tuple[Sequence[ManifestRow], list[str]]:
-        """Return the files of each pair by side, and messages about unused files."""
+        """Return the files of each pair by side (mixture or instrumental), and messages about files that are not used."""
         sides = (self.mixture, self.instrumental)
         files: dict[str, dict[str, Path]] = {}
         messages = []
@@ -89,7 +97,7 @@ class Pairs:
             unused = [path for path in candidates.values() if path not in used]
             messages += [f"{path}: is not used, its name is neither a mixture's nor an instrumental's" for path in unused]
         if not any(files.values()):
-            raise InputError(root, "holds no pair", found=list_contents(root), expected=_expected(sides))
+            raise InputError(root, "the folder contains no pair", found=list_contents(root), expected=_expected(sides))
         names = sorted({name for named in files.values() for name in named})
         return [
             ManifestRow(name, None, {side: (files[side][name],) for side in sides if name in files[side]}, f"{root}, '{name}'")
@@ -103,10 +111,10 @@ class Pairs:
             for name in row.files:
                 if name not in columns:
                     hint = unknown(name, ("track", "split", *columns))
-                    raise InputError(row.where, "unknown column", found=name, hint=hint)
+                    raise InputError(row.where, "the table has an unknown column", found=name, hint=hint)
         for name in columns:
             if not any(name in row.files for row in rows):
-                raise InputError(path, f"column '{name}' is missing", expected=f"track, {', '.join(columns)}")
+                raise InputError(path, f"the table has no column '{name}'", expected=f"the columns track, {', '.join(columns)}")
         return rows
 
     def _track(self, row: ManifestRow, split: Split) -> Track:
@@ -117,7 +125,7 @@ class Pairs:
 
 
 def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
-    """Return the files of one side by the name of their pair. Two files for one pair raise an `InputError`."""
+    """Return the files of one side (mixture or instrumental) by pair name. Two files for one pair raise an InputError."""
     endings = (side, *SHORT.get(side, ()))
     texts = [side] if "*" in side else [f"*{separator}{ending}" for ending in endings for separator in SEPARATORS]
     patterns = [Pattern(text) for text in texts]
@@ -127,13 +135,13 @@ def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
         if name is None:
             continue
         if name in named:
-            raise InputError(path, f"second {side} of '{name}', the first is {named[name].name}", expected="one file")
+            raise InputError(path, f"the pair '{name}' has a second {side}, the first is {named[name].name}", expected="one")
         named[name] = path
     return named
 
 
 def _pair_name(pattern: Pattern, path: Path, root: Path) -> str | None:
-    """Return the text that the first `*` of a pattern matches, after the folders of the file if the pattern lacks a `/`."""
+    """Return the name of the pair of a file: its folders and the text that the first `*` matches; None without a match."""
     match = pattern.match(path, root)
     if match is None:
         return None

@@ -33,7 +33,7 @@ class Pattern:
         self.regex = re.compile("".join(wildcards.get(part) or re.escape(part) for part in parts), re.IGNORECASE | re.DOTALL)
 
     def match(self, path: Path, below: Path) -> re.Match[str] | None:
-        """Return the match of a file, or None if the pattern does not match it.
+        """Match a file against this pattern. Return None if the pattern does not match the file.
 
         Args:
             path: path of the file.
@@ -50,7 +50,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Assignment:
-    """List the files of one track by source.
+    """Result of the assignment of the files of one track to sources.
 
     Args:
         files: sorted files of each source.
@@ -80,11 +80,18 @@ class SourcePatterns:
         for name, source_texts in texts.items():
             if all(text.startswith(EXCLUDES) for text in source_texts):
                 expected = "a pattern without '!', such as '*vox*'"
-                raise InputError(f"sources.{name}", "matches no file", found=source_texts, expected=expected)
+                raise InputError(
+                    f"sources.{name}",
+                    "all patterns exclude files, so the source gets no file",
+                    found=source_texts,
+                    expected=expected,
+                )
         catch_all = [name for name in self.names if CATCH_ALL in texts[name]]
         if len(catch_all) > 1:
-            expected = "one source with it, which gets all other files"
-            raise InputError("sources", f"pattern '{CATCH_ALL}' used twice", found=" and ".join(catch_all), expected=expected)
+            expected = "one such source, which gets all other files"
+            raise InputError(
+                "sources", f"several sources have the pattern '{CATCH_ALL}'", found=" and ".join(catch_all), expected=expected
+            )
         self.catch_all = catch_all[0] if catch_all else None
         self.included = {
             name: [Pattern(text) for text in texts[name] if not text.startswith(EXCLUDES) and text != CATCH_ALL]
@@ -96,7 +103,7 @@ class SourcePatterns:
         }
 
     def assign(self, files: Iterable[Path], folder: Path) -> Assignment:
-        """Assign audio files to sources.
+        """Assign the audio files of a track to sources.
 
         Args:
             files: audio files of the track.
@@ -119,7 +126,7 @@ class SourcePatterns:
         return Assignment({name: tuple(paths) for name, paths in assigned.items()}, unmatched, ambiguous)
 
     def _matching_sources(self, path: Path, folder: Path) -> dict[str, str]:
-        """Return the sources whose patterns match a file, each with its first matching pattern."""
+        """Return the names of the sources whose patterns match a file, each with the first pattern that matches."""
         allowed = [name for name in self.names if not any(pattern.match(path, folder) for pattern in self.excluded[name])]
         texts = {name: [pattern.text for pattern in self.included[name] if pattern.match(path, folder)] for name in allowed}
         matches = {name: matching[0] for name, matching in texts.items() if matching}
@@ -127,7 +134,7 @@ class SourcePatterns:
 
 
 def read_patterns(file: Path) -> Patterns:
-    """Read the patterns of each source from a yaml file. They may be below the key `sources`.
+    """Read the file name patterns of each source from a yaml file, at the top of the file or below the key `sources`.
 
     Args:
         file: path of the yaml file.
@@ -140,11 +147,16 @@ def read_patterns(file: Path) -> Patterns:
     """
     tree = read_metadata(file).tree
     if not tree:
-        raise InputError(file, "empty file", expected='lines such as vocals: ["*vox*", "*lead*"]')
+        raise InputError(file, "the file is empty", expected='lines such as vocals: ["*vox*", "*lead*"]')
     if [*tree] == ["sources"] and isinstance(tree["sources"], dict):
         tree = tree["sources"]
     for name, value in tree.items():
         texts = value if isinstance(value, list) else [value]
         if not isinstance(name, str) or not all(isinstance(text, str) for text in texts):
-            raise InputError(f"{file}, {name}", "not patterns", found=value, expected='a list such as ["*vox*"]')
+            raise InputError(
+                f"{file}, {name}",
+                "the value is not a list of file name patterns",
+                found=value,
+                expected='a list such as ["*vox*"]',
+            )
     return tree

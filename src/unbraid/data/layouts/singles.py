@@ -23,8 +23,8 @@ class Singles:
     """List the files in `{train,valid,test}/<source>/**/<audio file>`, or in `<source>/**/<audio file>`.
 
     Args:
-        valid: names of the validation files, or their share of each source; unused if there are split folders.
-        test: names of the test files, or their share of each source; unused if there are split folders.
+        valid: names of the validation files, or the share of the files of each source; unused with split folders.
+        test: names of the test files, or the share of the files of each source; unused with split folders.
     """
 
     valid: Choice
@@ -51,11 +51,11 @@ class Singles:
         sources = sorted({source for split in files.values() for source in split})
         if not sources:
             expected = "a folder of audio files for each source"
-            raise InputError(root, "no sources", found=list_contents(root), expected=expected)
+            raise InputError(root, "the folder contains no sources", found=list_contents(root), expected=expected)
         for split, split_files in files.items():
             for source in sources:
                 if split_files and not split_files.get(source):
-                    problem = f"no file of '{source}' in the {split} split"
+                    problem = f"the {split} split has no file of the source '{source}'"
                     raise InputError(root, problem, expected="at least one file of each source")
         tracks = _single_tracks(files.get("train", {})) + _songs("valid", files.get("valid", {}))
         tracks += _songs("test", files.get("test", {}))
@@ -66,12 +66,12 @@ class Singles:
         require_files(root, "a data set of your own cannot be downloaded", f"Put a folder for each source into {root}.")
 
     def _choose(self, files: Files) -> dict[Split, Files]:
-        """Return the files by split. A share is taken from each source separately."""
+        """Divide the files into splits, as `valid` and `test` determine. A share is taken from each source separately."""
         names = {name for source_files in files.values() for name in source_files}
         for option, choice in (("valid", self.valid), ("test", self.test)):
             for name in choice if isinstance(choice, list) else []:
                 if name not in names:
-                    raise InputError(option, f"the data has no file '{name}'", hint=unknown(name, names))
+                    raise InputError(option, f"the data set has no file named '{name}'", hint=unknown(name, names))
         chosen: dict[Split, Files] = {split: {} for split in SPLITS}
         for source, source_files in files.items():
             splits = split_of(source_files, _choice_among(self.valid, source_files), _choice_among(self.test, source_files))
@@ -85,7 +85,7 @@ def _choice_among(choice: Choice, names: Mapping[str, Path]) -> Choice:
 
 
 def _files(folder: Path, messages: list[str]) -> Files:
-    """Return the files in the folder of each source, and add a message for each file that is not used."""
+    """Return the audio files of each source folder. Add a message for each file whose name exists in a better format."""
     by_source: Files = {}
     for source in subfolders(folder):
         files, unused = preferred(audio_files_below(source), source)

@@ -48,7 +48,8 @@ class Slakh2100:
     def tracks(self, root: Path) -> Listing:
         """List the tracks under the root.
 
-        Other files, invalid metadata, a missing mixture, a track in two split folders and unknown names raise an `InputError`.
+        An `InputError` is raised if the root does not contain Slakh2100, metadata are invalid, a mixture is missing, a track is
+        in two split folders, or an instrument class or MIDI file in the options is unknown.
 
         Args:
             root: folder of the data set, or the folder above it.
@@ -73,12 +74,12 @@ class Slakh2100:
         folders = [*_track_folders(place)]
         if not folders:
             expected = f"train/, validation/ and test/ with Track00001/{METADATA} …"
-            raise InputError(root, "not Slakh2100", found=list_contents(place), expected=expected)
+            raise InputError(root, "the folder does not contain Slakh2100", found=list_contents(place), expected=expected)
         songs: dict[str, _SlakhSong] = {}
         left_out = {}
         for folder in folders:
             if folder.name in songs or folder.name in left_out:
-                raise InputError(folder, "track is in two split folders", expected="each track in one")
+                raise InputError(folder, "the track is in two split folders", expected="each track in one split folder")
             if folder.parent.name == OMITTED and self.omitted == "leave_out":
                 left_out[folder.name] = IN_OMITTED
                 continue
@@ -89,7 +90,7 @@ class Slakh2100:
         return songs, left_out
 
     def _splits(self, songs: dict[str, "_SlakhSong"]) -> dict[str, Split]:
-        """Return the split of each song, without songs of `omitted/` whose MIDI file is held out."""
+        """Return the split of each song, without songs of `omitted/` whose MIDI file is also in validation or test songs."""
         if not any(song.folder for song in songs.values()):
             drawn = split_of((song.midi for song in songs.values()), self.valid, self.test)
             return {name: drawn[song.midi] for name, song in songs.items()}
@@ -111,11 +112,11 @@ class _SlakhSong:
 
 
 class _MissingStemError(Exception):
-    """Report that the file of a stem is missing, which happens in a few published tracks. The message is the stem's key."""
+    """Report that the file of a stem is missing, as in a few published tracks. The message is the name of the stem."""
 
 
 def _track_folders(place: Path) -> Iterator[Path]:
-    """Yield the folder of each track: those in split folders, or those in `place` if there are none."""
+    """Yield the folder of each track in the split folders; without split folders, each track folder in `place`."""
     folders = [place / name for name in (*SPLIT_FOLDERS, OMITTED) if (place / name).is_dir()]
     for folder in folders or [place]:
         yield from (path for path in subfolders(folder) if (path / METADATA).is_file())
@@ -125,7 +126,7 @@ def _read_song(folder: Path, split: str) -> _SlakhSong:
     metadata = read_metadata(folder / METADATA)
     mixture = by_name(audio_files(folder), folder).get(MIX)
     if mixture is None:
-        raise InputError(folder / f"{MIX}.flac", "file of the track is missing")
+        raise InputError(folder / f"{MIX}.flac", "the mixture file is missing in the folder of the track")
     return _SlakhSong(split, metadata.text("UUID"), _sources(metadata, folder / "stems"), AudioStream(mixture))
 
 

@@ -32,10 +32,10 @@ class Stems:
     """List the tracks in `{train,valid,test}/<track>/<stem>.<audio suffix>`, in `<track>/<stem>.<audio suffix>` or in a table.
 
     Args:
-        mixture: name of the stem (or table column) that contains the mixture. The mixture of a track without it is the sum of
-            its stems.
+        mixture: name of the stem (or table column) that contains the mixture. If a track has no file of this stem, its mixture
+            is the sum of its other stems.
         missing: handling of a stem that only some tracks have: `error`, or `silence` to make it silent in the other tracks.
-        lengths: handling of files of unequal length in a track, see `Track`.
+        lengths: handling of files of unequal length in a track: `auto`, `pad`, `trim` or `error`, see `Track`.
         sources: patterns of file names by source (see `patterns.py`), or a yaml file with them, relative to the root. Several
             files of one source are summed. None: each file is a source, named after the file.
         manifest: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
@@ -57,7 +57,7 @@ class Stems:
     def __post_init__(self) -> None:
         if self.sources is not None and self.manifest is not None:
             hint = "`sources` assigns the files of folders, and a table already lists the files of each source."
-            raise InputError("sources", "set together with manifest", expected="only one of them", hint=hint)
+            raise InputError("sources", "`sources` and `manifest` are both set", expected="only one of the two", hint=hint)
 
     def tracks(self, root: Path) -> Listing:
         """List the tracks under the root. Errors that the user must resolve are in `Listing.refused`.
@@ -74,7 +74,7 @@ class Stems:
         listed = self._read(root)
         sources = sorted({name for row in listed.rows for name in row.files} - {self.mixture})
         if not sources:
-            problem = f"no stem other than '{self.mixture}'"
+            problem = f"the tracks have no stem other than '{self.mixture}'"
             raise InputError(listed.rows[0].where, problem, expected="one file for each source")
         refused = [*listed.refused, *self._missing(listed.rows, sources), *self._mixtures(listed.rows)]
         used = [row for row in listed.rows if any(row.files.get(name) for name in sources)]
@@ -96,38 +96,45 @@ class Stems:
         return self._check_matches(_read_folders(root, SourcePatterns(patterns)), patterns)
 
     def _check_matches(self, listed: "_Listed", patterns: Patterns) -> "_Listed":
-        """Add a message if the patterns of the mixture match no file, and an error for each other such source."""
+        """Find sources whose patterns match no file. Add a message for the mixture, and an error for any other source."""
         has_errors = bool(listed.refused)  # such as a file that matches two sources and is not yet assigned to either
         for name in patterns:
             if any(row.files.get(name) for row in listed.rows):
                 continue
             if name == self.mixture:
-                listed.messages.append(f"{name}: matches no file of any track, each mixture is the sum of its sources")
+                listed.messages.append(
+                    f"{name}: the patterns match no file of any track, each mixture is the sum of its sources"
+                )
             elif not has_errors:
-                error = InputError(f"sources.{name}", "matches no file of any track", found=f"{patterns[name]}")
+                error = InputError(f"sources.{name}", "the patterns match no file of any track", found=f"{patterns[name]}")
                 listed.refused.append(error)
         return listed
 
     def _missing(self, rows: Sequence[ManifestRow], sources: Sequence[str]) -> list[InputError]:
-        """Return an error for each source that only some tracks have, unless missing sources are silent."""
+        """Return an error for each source that only some tracks have; no errors if `missing` is `silence`."""
         lacking = {name: [row for row in rows if not row.files.get(name)] for name in sources}
         return [
             InputError(
                 without[0].where,
-                f"stem '{name}' is missing, which other tracks have",
+                f"the track has no stem '{name}', but other tracks have this stem",
                 found=f"{len(without)} of {len(rows)} tracks without it: {few(row.track for row in without)}",
                 expected="a file in each track",
-                hint="data.layout.missing=silence makes it silent, data.layout.sources assigns other file names to sources.",
+                hint="data.layout.missing=silence makes missing stems silent, data.layout.sources assigns names to sources.",
             )
             for name, without in lacking.items()
             if self.missing == "error" and 0 < len(without) < len(rows)
         ]
 
     def _mixtures(self, rows: Sequence[ManifestRow]) -> list[InputError]:
-        """Return an error for each track with several files of its mixture."""
+        """Return an error for each track that has several mixture files."""
         files = {row.where: row.files.get(self.mixture, ()) for row in rows}
         return [
-            InputError(where, f"several files of '{self.mixture}'", found=few(path.name for path in paths), expected="one")
+            InputError(
+                where,
+                f"the track has several files of '{self.mixture}'",
+                found=few(path.name for path in paths),
+                expected="one",
+            )
             for where, paths in files.items()
             if len(paths) > 1
         ]
@@ -140,7 +147,7 @@ class Stems:
 
 @dataclass
 class _Listed:
-    """Store the rows that were read, with excluded tracks, messages and errors as in `Listing`."""
+    """Files of each track (rows), with excluded tracks, messages and errors as in `Listing`."""
 
     rows: list[ManifestRow]
     left_out: dict[str, str] = field(default_factory=dict)
@@ -149,7 +156,7 @@ class _Listed:
 
 
 def _read_folders(root: Path, patterns: SourcePatterns | None) -> _Listed:
-    """Read the folder of each track. With patterns, its subfolders are read too."""
+    """List the audio files of each track folder. With patterns, the subfolders of a track folder are searched too."""
     listed = _Listed([], outside_splits(root))
     for name, split, folder in _track_folders(root):
         try:
@@ -172,7 +179,9 @@ def _read_folders(root: Path, patterns: SourcePatterns | None) -> _Listed:
     if not listed.rows:
         if listed.refused:
             raise listed.refused[0]
-        raise InputError(root, "no tracks", found=list_contents(root), expected="a folder of audio files for each track")
+        raise InputError(
+            root, "the folder contains no tracks", found=list_contents(root), expected="a folder of audio files for each track"
+        )
     return listed
 
 
@@ -185,13 +194,15 @@ def _track_folders(root: Path) -> list[tuple[str, Split | None, Path]]:
     used_names: dict[str, Path] = {}
     for name, _, folder in named:
         if name in used_names:
-            raise InputError(folder, f"same track name as {used_names[name]}", found=name, expected="a name of its own")
+            raise InputError(
+                folder, f"the track has the same name as {used_names[name]}", found=name, expected="different names"
+            )
         used_names[name] = folder
     return named
 
 
 def _with_one_spelling(listed: _Listed, mixture: str) -> _Listed:
-    """Give stems whose names differ only in case the same name: that of the mixture, or the name in lower case."""
+    """Rename stems whose names differ only in case: to the name of the mixture, or to the name in lower case."""
     spellings: dict[str, set[str]] = {mixture.casefold(): {mixture}}
     for row in listed.rows:
         for stem in row.files:
@@ -210,9 +221,9 @@ def _ambiguous(assigned: Assignment) -> list[InputError]:
     return [
         InputError(
             path,
-            "matches several sources",
+            "the file matches the patterns of several sources",
             found=" and ".join(f"{name} ('{text}')" for name, text in texts.items()),
-            expected="one",
+            expected="one source",
             hint="Make a pattern narrower, or exclude files from a source with a pattern such as '!*vox*'.",
         )
         for path, texts in assigned.ambiguous.items()

@@ -49,13 +49,14 @@ class URMP:
             The tracks of all splits.
 
         Raises:
-            InputError: the root does not contain URMP, a piece lacks its mixture or players, or a name is unknown.
+            InputError: the root does not contain URMP, a piece lacks its mixture or players, or an instrument or title is
+                unknown.
         """
         place = unpacked_folder(root, lambda folder: bool(_pieces(folder)))
         pieces = _pieces(place)
         if not pieces:
             expected = "folders like 01_Jupiter_vn_vc with AuMix_*.wav and AuSep_*.wav"
-            raise InputError(root, "not URMP", found=list_contents(place), expected=expected)
+            raise InputError(root, "the folder does not contain URMP", found=list_contents(place), expected=expected)
         splits = split_of(pieces.values(), self.valid, self.test)
         sources = group_sources({folder.name: _players(folder) for folder in pieces}, self.sources, INSTRUMENTS.values())
         # The documentation of URMP does not state that all recordings of a piece have the same length.
@@ -72,7 +73,7 @@ class URMP:
 
 
 def _pieces(place: Path) -> dict[Path, str]:
-    """Return the title of each piece by its folder."""
+    """Return the title of each piece, by the folder of the piece."""
     named = {folder: PIECE.match(folder.name) for folder in subfolders(place)}
     return {folder: match["title"] for folder, match in named.items() if match and any(folder.glob("Au*.*"))}
 
@@ -85,16 +86,21 @@ def _players(folder: Path) -> Sources:
             continue
         code = match["code"]
         if code not in INSTRUMENTS:
-            raise InputError(path, "unknown instrument in the file name", found=code, hint=unknown(code, INSTRUMENTS))
+            raise InputError(path, "the file name contains an unknown instrument", found=code, hint=unknown(code, INSTRUMENTS))
         name = INSTRUMENTS[code]
         sources[name] = (*sources.get(name, ()), AudioStream(path))
     if not sources:
-        raise InputError(folder / "AuSep_*.wav", "recordings of the players are missing")
+        raise InputError(folder / "AuSep_*.wav", "the folder of the piece has no recording of a player")
     return sources
 
 
 def _mixture(folder: Path) -> AudioStream:
     files = [path for path in audio_files(folder) if path.name.startswith("AuMix_")]
     if len(files) != 1:
-        raise InputError(folder / "AuMix_*.wav", "wrong number of mixtures", found=f"{len(files)} files", expected="one")
+        raise InputError(
+            folder / "AuMix_*.wav",
+            "the folder of the piece has the wrong number of mixtures",
+            found=f"{len(files)} files",
+            expected="one",
+        )
     return AudioStream(files[0])
