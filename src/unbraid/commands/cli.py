@@ -204,7 +204,7 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
 
 
 def _similar_choice(error: InputError) -> str:
-    """Return the hint `targets=NAME` if a yaml in `conf/targets` has a name similar to the unknown source, else an empty text."""
+    """Suggest a yaml of `conf/targets` if its name is similar to an unknown source, else return an empty text."""
     group, _, name = error.where.partition(".")
     known = [path.stem for path in CONF.glob("targets/*.yaml")] if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)

@@ -104,8 +104,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         schema: dataclass of the top level; commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value does not fit its class, see `unbraid.runs.config.check`; the model cannot use the data; a chosen
-            config group is not used; or a key that copies its value from another key has a different value.
+        InputError: a key or value does not fit its class, see `unbraid.runs.config.check`; the model cannot use the data;
+            a chosen config group is not used; or a key that copies its value from another key has a different value.
     """
     _check_data(config)
     check(config, schema)

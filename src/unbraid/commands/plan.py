@@ -1,7 +1,7 @@
 """Dry run (`plan=true`): measure in a few training steps how much memory, time and disk space runs need.
 
-No run is started. Each run is measured in its own process. `power=0.5` also prints how many seeds and test songs are needed to detect a difference
-of 0.5 dB between variants.
+No run is started. Each run is measured in its own process. With `power=0.5`, the dry run also prints how many seeds and test
+songs detect a difference of 0.5 dB between variants.
 """
 
 import json

@@ -22,7 +22,7 @@ class PrepareConfig(Experiment):
     """Keys of `scripts/prepare.py`, in addition to the keys of `Experiment`.
 
     Args:
-        clean: True to delete decoded tracks whose audio files have changed or are missing, or that an older unbraid has decoded.
+        clean: True to delete decoded tracks whose audio files have changed or are missing, or that an older version decoded.
         dry_run: True to print the tracks with their files and decode nothing.
     """
 
