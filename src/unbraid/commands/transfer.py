@@ -62,7 +62,7 @@ def transfer(config: DictConfig) -> None:
         config: composed config, see `TransferConfig`.
 
     Raises:
-        InputError: a key is invalid, the run contains no instrument, or the input cannot be used, is silent or has several voices.
+        InputError: a key is invalid, the run contains no instrument, or the input is unreadable, silent or has several voices.
     """
     check(config, TransferConfig)
     require(config, run="FOLDER", input="FILE", output="FILE")

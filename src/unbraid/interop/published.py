@@ -141,7 +141,7 @@ def _check_target(init: str, target: str, known: Iterable[str]) -> None:
 
 
 def _last_layers(state: Mapping[str, Tensor]) -> set[str]:
-    """Return the tensor names of the last layer in both decoders of Hybrid Demucs. The outputs of this layer are the sources."""
+    """Return the tensor names of the last layer in both decoders of Hybrid Demucs, which computes the sources."""
     names: set[str] = set()
     for decoder in ("freq_decoder", "time_decoder"):
         last = max(int(name.split(".")[1]) for name in state if name.startswith(decoder))

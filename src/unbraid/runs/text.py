@@ -1,6 +1,6 @@
-"""Escape text of unknown origin for terminals, spreadsheets and Markdown.
+"""Escape untrusted text for terminals, spreadsheets and Markdown.
 
-Names in run folders and in tags of songs are such text. The templates of the report escape HTML. The writers of YAML and JSON
+Examples of untrusted text are names in run folders and tags of songs. The templates of the report escape HTML. The writers of YAML and JSON
 escape their own formats.
 """
 
@@ -30,12 +30,15 @@ def one_line(text: str) -> str:
 
 
 def echo(*parts: object, sep: str = " ", end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
-    """Print like `print`, without control characters of terminals."""
+    """Print like `print`, but replace control characters of terminals by `\ufffd`."""
     print(printable(sep.join(map(str, parts))), end=end, file=file, flush=flush)
 
 
 def csv_cell(value: object) -> object:
-    """Return a cell that a spreadsheet does not run as a formula: an apostrophe is put before such text; numbers are kept."""
+    """Return a table cell that a spreadsheet does not run as a formula.
+
+    Text that looks like a formula gets an apostrophe in front. Numbers are not changed.
+    """
     if not isinstance(value, str):
         return value
     return value if _is_number(value) else FORMULA.sub(r"\1'", printable(value))
@@ -57,7 +60,7 @@ def write_csv(file: IO[str], columns: Sequence[str], rows: Iterable[Mapping[str,
 
 
 def markdown(text: str) -> str:
-    """Escape one line of text for Markdown, so that it contains no markup, HTML, link or cell border."""
+    """Escape text as one line of Markdown, so that it cannot contain markup, HTML, links or borders of table cells."""
     return MARKDOWN.sub(r"\\\g<0>", one_line(text))
 
 
