@@ -52,7 +52,7 @@ class _Group:
     is_part: bool = False
 
     def add(self, values: Iterable[Any]) -> "_Group":
-        """Count values as part of the group. A group that is too large, too deep or already part of another group is an error."""
+        """Count values as part of the group. Raise ValueError if the group is too large, too deep or part of another group."""
         if self.is_part:
             raise ValueError("a pickle that changes a list or dictionary after its use in another object")
         for value in values:

@@ -1,7 +1,7 @@
 """Escape untrusted text for terminals, spreadsheets and Markdown.
 
-Examples of untrusted text are names in run folders and tags of songs. The templates of the report escape HTML. The writers of YAML and JSON
-escape their own formats.
+Examples of untrusted text are names in run folders and tags of songs. HTML, YAML and JSON are escaped elsewhere: by the
+templates of the report and by the writers of YAML and JSON.
 """
 
 import csv
@@ -20,17 +20,17 @@ MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~&:@$!]|(?<=www)\.")
 
 
 def printable(text: str) -> str:
-    """Replace control characters of terminals by `\ufffd`; line breaks and tabs are kept."""
+    """Replace control characters of terminals by the character U+FFFD. Line breaks and tabs are kept."""
     return UNPRINTABLE.sub("\ufffd", text)
 
 
 def one_line(text: str) -> str:
-    """Replace control characters of terminals by `\ufffd`, and each sequence of white space by one blank."""
+    """Replace control characters of terminals by the character U+FFFD, and each sequence of white space by one blank."""
     return printable(" ".join(text.split()))
 
 
 def echo(*parts: object, sep: str = " ", end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
-    """Print like `print`, but replace control characters of terminals by `\ufffd`."""
+    """Print like `print`, but replace control characters of terminals by the character U+FFFD."""
     print(printable(sep.join(map(str, parts))), end=end, file=file, flush=flush)
 
 
