@@ -21,7 +21,7 @@ from unbraid.runs.text import echo, write_csv
 
 @dataclass
 class AnomalyConfig(TrainedRunConfig):
-    """Keys of `scripts/anomaly.py`, in addition to the keys of `TrainedRunConfig`. Here `output` is a folder.
+    """Command-line keys of `scripts/anomaly.py`, in addition to the keys of `TrainedRunConfig`. Here `output` is a folder.
 
     Args:
         labels: CSV file with the start and stop of each true anomaly in the input file, in s; None: the anomalies are unknown.

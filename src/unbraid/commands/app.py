@@ -25,7 +25,7 @@ HOST = "127.0.0.1"  # the page cannot be reached from the network
 
 @dataclass
 class AppConfig:
-    """Keys of `scripts/app.py`.
+    """Command-line keys of `scripts/app.py`.
 
     Args:
         run: run folder, checkpoint file, published folder or .onnx file of a separator, see `unbraid.load`.

@@ -92,7 +92,7 @@ def frozen(command: Callable[[Path], None], folder: str) -> None:
 
 @contextmanager
 def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str | None = None) -> Iterator[None]:
-    """End the process with a one-line message and an exit status if the `with` block raises an error in the user's input."""
+    """End the process with a one-line message and an exit status if the user's input causes an exception in the block."""
     try:
         yield
     except KeyboardInterrupt as error:

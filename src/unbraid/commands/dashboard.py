@@ -30,7 +30,7 @@ BOOKKEEPING = ("epoch", "step", "seconds", "lr")
 
 @dataclass
 class DashboardConfig:
-    """Keys of `scripts/dashboard.py`.
+    """Command-line keys of `scripts/dashboard.py`.
 
     Args:
         sweep: folder of a sweep.
@@ -109,7 +109,7 @@ def _save(view: Any, output: Path) -> None:
         view.save()
     except failures() as error:
         raise InputError(
-            "W&B", "the server did not save the dashboard", found=in_line(error), hint=f"It is stored in {output}"
+            "W&B", "the server did not save the dashboard", found=in_line(error), hint=f"The dashboard is stored in {output}"
         ) from error
     echo(f"wandb   {view.url}")
 
@@ -123,7 +123,7 @@ def _is_dashboard(path: Path) -> bool:
 
 
 def sweep_in(folder: Path, project: str | None) -> Sweep:
-    """Find out which metrics, scores, media and swept keys the runs of a sweep contain.
+    """Find out which metrics, scores and media the runs of a sweep contain, and in which config keys the runs differ.
 
     Args:
         folder: folder of the sweep.
@@ -136,7 +136,7 @@ def sweep_in(folder: Path, project: str | None) -> Sweep:
         InputError: the folder does not exist or contains no runs, or no run has a W&B project.
     """
     if not folder.is_dir():
-        raise InputError(f"sweep={folder}", "is not a folder" if folder.exists() else "no such folder")
+        raise InputError(f"sweep={folder}", "this path is not a folder" if folder.exists() else "this folder does not exist")
     runs = sorted(path.parent for path in folder.glob("*/run.json") if read_record(path.parent))
     if not runs:
         raise InputError(f"sweep={folder}", "the folder contains no runs", expected="the folder of a sweep")

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 class EncodeConfig(TrainedRunConfig):
-    """Keys of `scripts/encode.py`, see `TrainedRunConfig`. Here `output` is a .npy or .parquet file."""
+    """Command-line keys of `scripts/encode.py`, see `TrainedRunConfig`. Here `output` is a .npy or .parquet file."""
 
 
 @torch.inference_mode()

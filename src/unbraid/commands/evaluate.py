@@ -1,4 +1,4 @@
-"""Score the test tracks of a data set with a protocol, for a trained run, a folder of separated files or an oracle."""
+"""Command `evaluate`: score test tracks with a protocol, for a trained run, a folder of separated files or an oracle."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,7 +63,7 @@ MOST_NAMES = 5  # number of track names in a warning
 
 @dataclass
 class EvaluateConfig(Experiment):
-    """Keys of `scripts/evaluate.py`, in addition to the keys of `Experiment`.
+    """Command-line keys of `scripts/evaluate.py`, in addition to the keys of `Experiment`.
 
     Args:
         run: folder of a trained run.
@@ -132,7 +132,7 @@ def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
     for key in typed:
         if key.split(".")[0].split("/")[0] not in WITH_RUN and key not in SOUND:
             raise InputError(
-                key, "this key is read from the run and cannot be overridden", hint=f"Remove it or run={config.run}"
+                key, "this key is read from the run and cannot be overridden", hint=f"Remove this key or run={config.run}"
             )
     own = own_config(Path(config.run))
     if own.get("features") is not None:
@@ -157,7 +157,9 @@ def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
                 OmegaConf.update(config, word, value, force_add=True)  # check_experiment reports unknown keys
     if any(word.split(".")[0] == "phase" for word in typed):
         if OmegaConf.select(config, "model.separator.phase") is None:
-            raise InputError("phase", f"the model of run={config.run} does not use this config group", hint="Remove phase")
+            raise InputError(
+                "phase", f"the model of run={config.run} does not use this config group", hint="Remove the override of phase"
+            )
         config.model.separator.phase = config.phase
     else:
         config.phase = own.get("phase")
@@ -181,7 +183,7 @@ def _read_others(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         try:
             scores[str(path)] = read_scores(path, whole=True)
         except FileNotFoundError as error:
-            raise InputError(f"compare_with={path}", "no such file") from error
+            raise InputError(f"compare_with={path}", "this file does not exist") from error
     return scores
 
 

@@ -146,7 +146,13 @@ def _check_links(config: DictConfig) -> None:
         value = OmegaConf.select(config, link)
         source, expected = next(((s, e) for s in sources if (e := OmegaConf.select(config, s)) is not None), ("", value))
         if value is not None and value != expected:
-            raise InputError(link, found=value, expected=f"the value of {source}, {expected}", hint=f"Set {source} instead")
+            raise InputError(
+                link,
+                f"this key must equal {source}",
+                found=value,
+                expected=f"the value of {source}, {expected}",
+                hint=f"Set {source} instead",
+            )
 
 
 def _check_power(config: DictConfig) -> None:

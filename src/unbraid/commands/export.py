@@ -35,7 +35,7 @@ CLOSE = 1e-4  # largest difference between the exported file and PyTorch, for sa
 
 @dataclass
 class ExportConfig:
-    """Keys of `scripts/export.py`, except `data`.
+    """Command-line keys of `scripts/export.py`, except `data`.
 
     Args:
         run: folder of a trained run.

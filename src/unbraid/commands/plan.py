@@ -60,7 +60,7 @@ def plan(runs: Sequence[Run]) -> None:
         echo(f"\n{power_text(difference, name, measured, seeds, songs)}")
     if len(possible) < len(runs):
         failed = [run.folder.name for run, probe in zip(runs, probes, strict=True) if "error" in probe]
-        raise InputError("plan", "some of the runs cannot be trained", found=", ".join(failed))
+        raise InputError("plan", "some runs cannot be trained, as the table above explains", found=", ".join(failed))
 
 
 def _probe(run: Run) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from unbraid.runs.text import echo
 
 @dataclass
 class PrepareConfig(Experiment):
-    """Keys of `scripts/prepare.py`, in addition to the keys of `Experiment`.
+    """Command-line keys of `scripts/prepare.py`, in addition to the keys of `Experiment`.
 
     Args:
         clean: True to delete decoded tracks whose audio files have changed or are missing, or that an older version decoded.
@@ -72,7 +72,7 @@ def prepare(config: DictConfig) -> None:
 
 
 def _show_listing(data: MultitrackData) -> None:
-    """Print the tracks and files in the data folder. Errors that training would raise are raised."""
+    """Print the tracks and files in the data folder, and raise an error if training on this folder would raise an error."""
     if data.download and not data.root.is_dir():
         problem = "the data set does not exist yet, and a dry run does not download or render it"
         raise InputError(f"data.root={data.root}", problem, hint="Run this command once without dry_run=true")

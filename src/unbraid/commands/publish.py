@@ -43,7 +43,7 @@ LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 @dataclass
 class PublishConfig:
-    """Keys of `scripts/publish.py`.
+    """Command-line keys of `scripts/publish.py`.
 
     Args:
         run: folder of a trained run.

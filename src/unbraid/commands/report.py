@@ -14,7 +14,7 @@ from unbraid.runs.errors import InputError
 
 @dataclass
 class ReportConfig:
-    """Keys of `scripts/report.py`.
+    """Command-line keys of `scripts/report.py`.
 
     Args:
         sweep: folder of a sweep, whose runs are compared.

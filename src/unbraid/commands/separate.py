@@ -33,7 +33,7 @@ FIELDS = ("track", "target")
 
 @dataclass
 class SeparateConfig:
-    """Keys of `scripts/separate.py`. Keys without a description here are described in `InferenceOptions` and `OutputFormat`.
+    """Command-line keys of `scripts/separate.py`. `InferenceOptions` and `OutputFormat` describe the remaining keys.
 
     Args:
         run: run folder, checkpoint file or published model, see `unbraid.load`.
@@ -172,7 +172,9 @@ def _filled(template: str, track: str, target: str) -> str:
         return _OutputName(template).substitute(track=track, target=target)
     except KeyError as error:
         hint = unknown(error.args[0], FIELDS)
-        raise InputError(f"name={template}", "unknown field", found=f"%{error.args[0]}", hint=hint) from error
+        raise InputError(
+            f"name={template}", "the name contains an unknown field", found=f"%{error.args[0]}", hint=hint
+        ) from error
     except ValueError as error:
         expected = "%track and %target as fields, and %% for a percent sign"
         raise InputError("name", found=template, expected=expected) from error

@@ -33,7 +33,7 @@ COLUMNS = 4000  # largest number of frames in the picture
 
 @dataclass
 class TransferConfig:
-    """Keys of `scripts/transfer.py`. Keys without a description here are described in `TransferOptions`.
+    """Command-line keys of `scripts/transfer.py`. `TransferOptions` describes the remaining keys.
 
     Args:
         run: folder of a run that has trained an instrument.

@@ -36,7 +36,7 @@ NOT_OF_A_RUN = ("launcher", "sweeper", "search", "plan", "power", "power_from", 
 
 @dataclass
 class WandbSweepConfig:
-    """Keys of `scripts/wandb_sweep.py`.
+    """Command-line keys of `scripts/wandb_sweep.py`.
 
     Args:
         objective: value that is optimized: a column of `metrics.csv`, or `test/<measure>/<target>`.

@@ -102,7 +102,13 @@ def _load_hdemucs(separator: Separator) -> None:
             given = given.unflatten(axis, (len(HDEMUCS_SOURCES), -1)).index_select(axis, numbers).flatten(axis, axis + 1)
         if _shape(given) != _shape(expected):
             hint = "Give the model the network options of conf/model/hdemucs.yaml"
-            raise InputError(f"init={HDEMUCS}: {name}", found=_shape(given), expected=_shape(expected), hint=hint)
+            raise InputError(
+                f"init={HDEMUCS}: {name}",
+                "this tensor does not fit the model",
+                found=_shape(given),
+                expected=_shape(expected),
+                hint=hint,
+            )
         assert given is not None
         state[name] = given
     demucs.net.load_state_dict(state)
@@ -261,7 +267,9 @@ def _fill(net: OpenUnmix, state: Mapping[str, Tensor], where: str) -> None:
     for name in current | given:
         found, expected = (_shape(tensors.get(name)) for tensors in (given, current))
         if found != expected:
-            raise InputError(f"{where}: {name}", found=found, expected=expected, hint=_hint(given, net))
+            raise InputError(
+                f"{where}: {name}", "this tensor does not fit the model", found=found, expected=expected, hint=_hint(given, net)
+            )
     net.load_state_dict(given)
 
 

@@ -49,7 +49,10 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
         raise InputError(key, "this class is not allowed in a config", found=target, expected=expected)
     if class_.__module__ == COPIES_LAYERS:
         raise InputError(
-            key, "this class is not allowed in a config", found=target, hint="The class copies layers without a limit."
+            key,
+            "this class is not allowed in a config",
+            found=target,
+            hint="This class copies layers, so a config could use unlimited memory.",
         )
     return class_
 

@@ -219,7 +219,7 @@ def own_config(folder: Path) -> DictConfig:
     """
     path, expected = folder / "config.yaml", "the folder of a run"
     if not folder.exists():
-        raise InputError(f"run={folder}", "no such folder")
+        raise InputError(f"run={folder}", "this folder does not exist")
     if not folder.is_dir():
         raise InputError(f"run={folder}", found="a file", expected=expected)
     if not path.is_file():
@@ -310,7 +310,9 @@ def checkpoint_path(run: Path, asked: str) -> Path:
     path = run / "checkpoints" / f"{asked}.ckpt" if asked in ("best", "last") else Path(asked).expanduser()
     if not path.is_file():
         names = ", ".join(sorted(p.name for p in run.glob("checkpoints/*.ckpt"))) or "none"
-        raise InputError(f"checkpoint={asked}", f"{path} does not exist", hint=f"Checkpoints of the run: {names}.")
+        raise InputError(
+            f"checkpoint={asked}", f"the checkpoint file {path} does not exist", hint=f"Checkpoints of the run: {names}."
+        )
     return path
 
 

@@ -32,7 +32,7 @@ def check_name(where: object, text: object) -> None:
 
     Args:
         where: file and key of the name, for the error message.
-        text: name from data.
+        text: name from an untrusted file.
 
     Raises:
         InputError: the name is not a safe file name.
@@ -73,7 +73,7 @@ def file_name(text: str, distinct: bool = False) -> str:
     """Turn any text into a file name that is safe in paths and web addresses.
 
     Args:
-        text: name from data.
+        text: name from an untrusted file.
         distinct: True to add a hash if the file name differs from the text, so that two texts never get the same file name.
 
     Returns:

@@ -186,7 +186,7 @@ class Run:
     def freeze(self) -> None:
         """Write `config.yaml` and `run.json` into the run folder.
 
-        If the folder already contains the same run and this run has not ended, the old record is kept and training resumes it.
+        If the folder contains a run with the same identity that has not ended, its record is kept and training resumes the run.
 
         Raises:
             InputError: the folder contains another run or a run that has ended. Its files are not overwritten.
@@ -305,7 +305,7 @@ def own_choices(folder: Path) -> dict[str, str]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether another process, on this machine or one that shares the disk, is training in a run folder."""
+    """Return whether another process is training in a run folder, on this machine or on a machine that shares the disk."""
     try:
         with open_regular(folder / LOCK) as file:
             return not _lock(file, fcntl.LOCK_SH)  # a shared lock needs no permission to write
