@@ -1,4 +1,4 @@
-"""Program `unbraid VERB`, which runs all commands (verbs), such as `unbraid separate`. An installed package lacks `scripts/`."""
+"""Program `unbraid VERB`, which runs all commands (verbs), such as `unbraid separate`, without the folder `scripts`."""
 
 import sys
 from importlib import import_module
