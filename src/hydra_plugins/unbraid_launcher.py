@@ -1,6 +1,6 @@
-"""Hydra launcher of `python train.py -m`: the launcher of the config starts each run in new processes.
+"""Hydra launcher of `python train.py -m`: pass the runs of a sweep to the launcher that the config chooses.
 
-Hydra imports this file at every start. Therefore heavy modules are imported when a sweep begins.
+Each run is trained in new processes. Hydra imports this file at every start, so heavy modules are imported when a sweep begins.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 
 class SweepLauncher(BasicLauncher):
-    """Launch the runs of train.py. The other scripts run their sweeps one after the other in the same process."""
+    """Launch the runs of `train.py -m`. The runs of other scripts are executed one after the other in this process."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Set the folder of the sweep before the sweeper reads the config."""
@@ -24,7 +24,7 @@ class SweepLauncher(BasicLauncher):
             settle(config)  # in place, because the sweeper reads the same object
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the given overrides and return a result for each run."""
+        """Start a run for each list of overrides, wait for the runs, and return a result for each run."""
         assert self.config is not None and self.hydra_context is not None
         if not self.trains:
             return super().launch(job_overrides, initial_job_idx)

@@ -1,4 +1,4 @@
-"""Hydra sweeper of `sweeper=optuna`: a search with Optuna, whose trials are run by the launcher of the config.
+"""Hydra sweeper of `sweeper=optuna`: search hyperparameters with Optuna. The launcher of the config runs the trials.
 
 Hydra imports this file at every start. Therefore Optuna and other heavy modules are imported when a search begins. `from
 __future__ import annotations` must not be used here, because it breaks Hydra's scan of plugins with dataclasses.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SearchConf(Options):
-    """Config node of the sweeper, with the options of a search."""
+    """Config node of this sweeper. Its keys are the options of a search."""
 
     _target_: str = "hydra_plugins.unbraid_optuna.SearchSweeper"
 
@@ -37,7 +37,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="unbraid_optuna", node=
 
 
 class SearchSweeper(Sweeper):
-    """Take trials from an Optuna study, run them with the launcher, and report their scores to the study.
+    """Take trials (sets of hyperparameters) from an Optuna study, train them, and report their scores to the study.
 
     Args:
         **options: options of the search, see `unbraid.sweeps.search.options.Options`.
@@ -47,24 +47,24 @@ class SearchSweeper(Sweeper):
         self.options = Options(**options)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Create the launcher."""
+        """Store the config and create the launcher that runs the trials."""
         self.loader, self.master = hydra_context.config_loader, config
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run trials until `n_trials` have started.
+        """Run trials of the search until `n_trials` trials have started.
 
         Args:
             arguments: overrides of the command line.
 
         Raises:
             ModuleNotFoundError: a package other than Optuna is not installed.
-            InputError: Optuna is not installed, an option is invalid, or the search space or a run of it is invalid.
+            InputError: Optuna is not installed, an option is invalid, or the search space or one of its runs is invalid.
         """
         if self.master.hydra.job.config_name != "train":
-            raise InputError("sweeper=optuna", "only works with train.py")
+            raise InputError("sweeper=optuna", "this sweeper only works with train.py")
         self.options.check()
         try:
             from unbraid.sweeps.search.study import Search
@@ -72,7 +72,9 @@ class SearchSweeper(Sweeper):
         except ModuleNotFoundError as error:
             if error.name != "optuna":
                 raise
-            raise InputError("optuna", "the package is not installed", hint="Run pip install 'unbraid[optuna]'") from error
+            raise InputError(
+                "optuna", "this Python package is not installed", hint="Run pip install 'unbraid[optuna]'"
+            ) from error
         from unbraid.commands.cli import failed_runs
 
         setup_globals()
@@ -96,7 +98,7 @@ class SearchSweeper(Sweeper):
         return Space(parser.parse_overrides(words), self.options.conditions, parser)
 
     def _run(self, overrides: Sequence[str], number: int) -> "Run":
-        """Return the composed and checked run of a trial."""
+        """Compose and check the run of a trial, without starting the run."""
         from unbraid.commands.experiment import check_experiment
         from unbraid.commands.sweep import planned_run
 

@@ -1,4 +1,4 @@
-"""Make every source of a data set a choice of the config group `targets`: `targets=piano` is a target with that source.
+"""Hydra plugin that accepts every source name as a choice of the config group `targets`, such as `targets=piano`.
 
 The yaml files of `conf/targets` have precedence. Hydra imports this file at every start, so it imports no heavy module.
 """
@@ -19,11 +19,11 @@ SCHEME = "sources"
 
 
 class SourceNames(ConfigSource):
-    """Provide a config for every name. Whether the data has such a source is checked later, when its tracks are listed."""
+    """Provide a config `targets=NAME` for every name. Whether the data set has a source NAME is checked later."""
 
     @staticmethod
     def scheme() -> str:
-        """Return the scheme in Hydra's search path."""
+        """Return the prefix of this config source in Hydra's search path."""
         return SCHEME
 
     def load_config(self, config_path: str) -> ConfigResult:
@@ -36,20 +36,20 @@ class SourceNames(ConfigSource):
             Config in which the target NAME consists of the source NAME.
 
         Raises:
-            InputError: the name is not the name of a source, such as `-vocals` or `*`.
+            InputError: the name cannot be the name of a source, such as `-vocals` or `*`.
         """
         name = config_path.removeprefix(GROUP)
         if name.startswith("-") or name == "*":
             hint = f"A sum of sources needs a name: '~targets' '+targets.NAME=[{name}]'"
-            raise InputError(f"targets={name}", "is not the name of a source", hint=hint)
+            raise InputError(f"targets={name}", "this is not the name of a source", hint=hint)
         return ConfigResult(self.provider, f"{SCHEME}://", OmegaConf.create({name: [name]}), {"package": None})
 
     def available(self) -> bool:
-        """Return True: the names are always available."""
+        """Return True, because this config source needs no files."""
         return True
 
     def is_group(self, config_path: str) -> bool:
-        """Return False: this source has no groups in addition to those of the yaml files."""
+        """Return False, because this config source adds no config groups."""
         return False
 
     def is_config(self, config_path: str) -> bool:
@@ -57,15 +57,15 @@ class SourceNames(ConfigSource):
         return config_path.startswith(GROUP)
 
     def list(self, config_path: str, results_filter: Optional[ObjectType]) -> list[str]:  # noqa: UP045
-        """Return an empty list: the names are not known before the data is listed."""
+        """Return an empty list, because the names of sources are unknown before the data set is read."""
         return []
 
 
 class SourceSearchPath(SearchPathPlugin):
-    """Add the names of sources to Hydra's search path, after the yaml files, in commands of unbraid only."""
+    """Add the config source `SourceNames` to Hydra's search path, after the yaml files."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the names of sources if the search path contains unbraid's configs."""
+        """Append the config source if the search path contains the configs of unbraid, not in other programs with Hydra."""
         from unbraid.commands.cli import CONF
 
         if any(Path(entry.path.removeprefix("file://")) == CONF for entry in search_path.get_path() if entry.path):

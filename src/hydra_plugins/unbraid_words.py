@@ -1,4 +1,4 @@
-"""Hydra sweeper that starts no runs: it passes the overrides of a sweep to a command as text.
+"""Hydra sweeper of `wandb_sweep`: it starts no runs, but passes the overrides of a sweep to the command as text.
 
 Hydra imports this file at every start, so it imports no heavy module. `from __future__ import annotations` must not be used
 here, because it breaks Hydra's scan of plugins with dataclasses.
@@ -17,11 +17,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 @dataclass
 class WordsConf:
-    """Config node of the sweeper.
+    """Config node of this sweeper.
 
     Args:
         params: keys and values that an experiment sweeps over.
-        conditions: conditions of an experiment's search.
+        conditions: conditions between the searched parameters of an experiment.
     """
 
     _target_: str = "hydra_plugins.unbraid_words.WordsSweeper"
@@ -33,22 +33,22 @@ ConfigStore.instance().store(group="hydra/sweeper", name="unbraid_words", node=W
 
 
 class WordsSweeper(Sweeper):
-    """Call the command once, with all overrides in `words` of its config. Those of an experiment are first.
+    """Call the command once. The key `words` of its config lists the overrides of the experiment and the command line.
 
     Args:
         params: keys and values that an experiment sweeps over.
-        conditions: conditions of an experiment's search, see `unbraid.sweeps.search.options`.
+        conditions: conditions between the searched parameters of an experiment, see `unbraid.sweeps.search.options`.
     """
 
     def __init__(self, params: Mapping[str, str], conditions: Sequence[str]) -> None:
         self.params, self.conditions = params, conditions
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store config and command."""
+        """Store the config and the function of the command."""
         self.master, self.call = config, task_function
 
     def sweep(self, arguments: list[str]) -> None:
-        """Call the command with the overrides in its config.
+        """Call the command once, with the overrides in the keys `words` and `conditions` of its config.
 
         Args:
             arguments: overrides of the command line.

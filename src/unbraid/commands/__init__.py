@@ -1,1 +1,1 @@
-"""Commands of the scripts, one module for each verb."""
+"""Commands of the program `unbraid VERB`, such as `train` and `separate`. Each verb is a module of this package."""

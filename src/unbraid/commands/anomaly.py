@@ -1,4 +1,4 @@
-"""Find the parts of a sound that differ from the training data of an autoencoder."""
+"""Command `anomaly`: find the parts of a sound that differ from the training data of an autoencoder."""
 
 import zlib
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from unbraid.runs.text import echo, write_csv
 
 @dataclass
 class AnomalyConfig(TrainedRunConfig):
-    """Config of `scripts/anomaly.py`, in addition to `TrainedRunConfig`. The output is a folder.
+    """Command-line keys of `scripts/anomaly.py`, in addition to the keys of `TrainedRunConfig`. Here `output` is a folder.
 
     Args:
-        labels: CSV file of the true anomalies in one input file, with the columns start and stop in seconds.
-        inject: kinds of artificial anomalies that are put into the sounds, to test the detector.
-        quantile: quantile of the scores of normal frames, in (0, 1). Frames with a higher score are flagged.
-        smooth_seconds: length of the moving average of the error, in s.
-        gap_seconds: longest gap between two flagged intervals that are joined, in s.
+        labels: CSV file with the start and stop of each true anomaly in the input file, in s; None: the anomalies are unknown.
+        inject: kinds of artificial anomalies, such as `clicks`, that are mixed into the sounds to test the detector.
+        quantile: quantile of the frame scores of the validation tracks, in (0, 1). Frames with a higher score are flagged.
+        smooth_seconds: length of the moving average over the reconstruction error, in s.
+        gap_seconds: longest gap between two flagged intervals that are joined into one interval, in s.
         seed: random seed of the injected anomalies.
     """
 
@@ -41,13 +41,15 @@ class AnomalyConfig(TrainedRunConfig):
 
 
 def anomaly(config: DictConfig) -> None:
-    """Write a picture and a table of flagged intervals for each sound, and print the area under the ROC curve if it has labels.
+    """Detect anomalies in each sound, and write a picture and a table of the flagged intervals.
+
+    If the true anomalies are known, the area under the ROC curve is printed.
 
     Args:
         config: composed config, see `AnomalyConfig`.
 
     Raises:
-        InputError: a key is invalid, or the run, the input or the labels cannot be used.
+        InputError: a key is invalid, or the run, the input or the label file cannot be used.
     """
     trained = Trained(config, AnomalyConfig)
     _check(config)
@@ -65,7 +67,9 @@ def anomaly(config: DictConfig) -> None:
     for sound in trained.sounds():
         if labels is not None:
             if scores:
-                raise InputError("labels", "describe one sound, but there are several", hint="Choose one file as input")
+                raise InputError(
+                    "labels", "the file describes one sound, but the input contains several", hint="Set input to one audio file"
+                )
             _check_labels(labels, sound, detector, config.labels)
         sound, known = _planted(sound, config, folder, detector) if config.inject else (sound, labels)
         sound_scores, truth = _search(sound, known, detector, config.gap_seconds, folder)
@@ -80,7 +84,7 @@ def anomaly(config: DictConfig) -> None:
 def _search(
     sound: InputAudio, known: Sequence[Anomaly] | None, detector: Detector, gap_seconds: float, folder: Path
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Search one sound, write its table and picture, and return scores and labels by frame."""
+    """Detect anomalies in one sound and write its table and picture. Return the score and the true label of each frame."""
     scores = detector.scores(sound.waveform)
     flagged = intervals(scores, detector.seconds_per_frame, gap_seconds)
     _write(folder, sound, flagged)
@@ -104,21 +108,29 @@ def _check(config: DictConfig) -> None:
     for key in ("smooth_seconds", "gap_seconds"):
         check_range(config, key, 0, 60)
     if config.labels is not None and (config.inject or config.split):
-        raise InputError("labels", "describe one input file", hint="Remove inject and split, or remove labels")
+        raise InputError("labels", "this key only applies to one input file", hint="Remove inject and split, or remove labels")
     check_range(config, "seed", 0, float("inf"))
 
 
 def _check_labels(labels: Sequence[Anomaly], sound: InputAudio, detector: Detector, path: str) -> None:
-    """Check that no label ends after the sound, apart from rounding to frames."""
+    """Raise InputError if a labelled anomaly ends more than one frame after the end of the sound."""
     seconds = sound.waveform.shape[-1] / detector.features.sample_rate
     for label in labels:
         if label.stop > seconds + detector.seconds_per_frame:
-            label_span = f"an anomaly from {label.start:g} to {label.stop:g} s"
-            raise InputError(f"labels={path}", f"ends after {sound.name}", found=label_span, expected=f"up to {seconds:.2f} s")
+            label_span = f"an interval from {label.start:g} to {label.stop:g} s"
+            raise InputError(
+                f"labels={path}",
+                f"an anomaly ends after the end of {sound.name}",
+                found=label_span,
+                expected=f"up to {seconds:.2f} s",
+            )
 
 
 def _planted(sound: InputAudio, config: DictConfig, folder: Path, detector: Detector) -> tuple[InputAudio, list[Anomaly]]:
-    """Inject anomalies into a sound and write sound and labels. The result depends on the seed and the sound's name only."""
+    """Mix artificial anomalies into a sound, and write the sound as .flac and their intervals as .csv.
+
+    The anomalies depend only on the seed and the name of the sound.
+    """
     random = np.random.default_rng([config.seed, zlib.crc32(_stem(sound).encode())])
     rate = detector.features.sample_rate
     samples, known = inject(sound.waveform.numpy(), list(config.inject), random, rate)
@@ -132,7 +144,10 @@ def _stem(sound: InputAudio) -> str:
 
 
 def _file(folder: Path, sound: InputAudio, ending: str) -> Path:
-    """Return the path of an output file. Raise InputError if the label, which the run's config names, or a link leaves it."""
+    """Return the path of an output file.
+
+    A source name in the config of the run, or a symbolic link, must not lead out of the folder. Otherwise InputError is raised.
+    """
     return below(folder, f"{_stem(sound)}{ending}")
 
 

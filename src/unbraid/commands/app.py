@@ -1,4 +1,4 @@
-"""Serve a web page on this machine that separates songs with a trained run."""
+"""Command `app`: serve a web page on this machine, on which the user separates songs with a trained model."""
 
 import logging
 import os
@@ -25,15 +25,15 @@ HOST = "127.0.0.1"  # the page cannot be reached from the network
 
 @dataclass
 class AppConfig:
-    """Config of `scripts/app.py`.
+    """Command-line keys of `scripts/app.py`.
 
     Args:
-        run: path of the model, see `unbraid.load`.
-        checkpoint: checkpoint of a run folder: best, last or a file.
-        port: port of the page; 0: any free port.
+        run: run folder, checkpoint file, published folder or .onnx file of a separator, see `unbraid.load`.
+        checkpoint: checkpoint that is loaded if `run` is a run folder: best, last or a file.
+        port: TCP port of the page on 127.0.0.1; 0: any free port.
         max_megabytes: largest size of an uploaded file, in MB.
-        max_waiting: largest number of songs in the queue.
-        keep_minutes: time after which a song that nobody plays is deleted, in minutes.
+        max_waiting: largest number of uploaded songs that wait for separation.
+        keep_minutes: time after which a song is deleted if nobody has played or requested it, in minutes.
         device: device that the model runs on, such as `cuda:1`; None: a GPU if there is one.
     """
 
@@ -47,13 +47,13 @@ class AppConfig:
 
 
 def app(config: DictConfig) -> None:
-    """Serve the page until Ctrl-C, SIGTERM or SIGHUP, then delete all songs and stems.
+    """Serve the page until Ctrl-C, SIGTERM or SIGHUP, then delete all uploaded songs and their stems.
 
     Args:
         config: composed config, see `AppConfig`.
 
     Raises:
-        InputError: the run cannot be loaded, starlette or uvicorn is not installed, or the port is in use.
+        InputError: a key is invalid, the model cannot be loaded, starlette or uvicorn is not installed, or the port is in use.
     """
     check(config, AppConfig)
     require(config, run="FOLDER")
@@ -65,7 +65,9 @@ def app(config: DictConfig) -> None:
         from unbraid.inference.web.server import app as application
         from unbraid.inference.web.songs import Songs
     except ModuleNotFoundError as error:
-        raise InputError(str(error.name), "the package is not installed", hint="Run pip install 'unbraid[app]'") from error
+        raise InputError(
+            str(error.name), "this Python package is not installed", hint="Run pip install 'unbraid[app]'"
+        ) from error
     loaded, options = load_separator(config.run, config.checkpoint, config.device), InferenceOptions()
     token = secrets.token_urlsafe(32)
     with (
@@ -98,4 +100,4 @@ def _listening(port: int) -> socket.socket:
         return socket.create_server((HOST, port))
     except OSError as error:
         reason, hint = os.strerror(error.errno or 0), "Choose another port, or 0 for any free port"
-        raise InputError("port", reason, found=port, hint=hint) from error
+        raise InputError("port", f"this port cannot be opened ({reason})", found=port, hint=hint) from error

@@ -1,10 +1,10 @@
-"""Run a command from the command line: compose its config with Hydra and end with an exit status.
+"""Run a command of unbraid from the command line: compose its config with Hydra and end with an exit status.
 
 The exit status is 0 after success, 1 after an error in the input, 130 after Ctrl-C, and 128 plus the signal number after
 another signal. An error in the input is printed as one line. `HYDRA_FULL_ERROR=1` prints the traceback instead.
 
-`hydra_command` is for commands that compose a config. `frozen` is for processes that continue a run folder, such as those of a
-sweep. This module imports only light packages, so that `--help` and `--cfg` are fast.
+`hydra_command` runs commands that compose a config. `frozen` runs a function on a run folder that already contains its config;
+the processes of a sweep use it. This module imports only light packages, so that `--help` and `--cfg` are fast.
 """
 
 import os
@@ -51,7 +51,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
         config_name: name of the yaml directly below `conf/` that is composed.
 
     Returns:
-        A decorator. The decorated function reads `sys.argv` and ends the process after an error.
+        A decorator. The decorated function has no arguments, reads `sys.argv`, and ends the process after an error.
     """
 
     def decorate(command: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -72,7 +72,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
                 sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep(sys.argv[1:], CONF, config_name))
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, full_error))()
             if failed_runs:
-                _end(f"error: runs that failed: {', '.join(failed_runs)}. The same command tries them again", 1)
+                _end(f"error: these runs failed: {', '.join(failed_runs)}. The same command starts them again", 1)
 
         return main
 
@@ -80,7 +80,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
 
 
 def frozen(command: Callable[[Path], None], folder: str) -> None:
-    """Run a command on a run folder that already contains its composed config, with the exit statuses of this module.
+    """Run a function on a run folder that already contains its composed config, and end the process after an error.
 
     Args:
         command: function that takes the run folder.
@@ -92,7 +92,7 @@ def frozen(command: Callable[[Path], None], folder: str) -> None:
 
 @contextmanager
 def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str | None = None) -> Iterator[None]:
-    """End the program with a one-line message and an exit status if the block raises an error of the user's input."""
+    """End the process with a one-line message and an exit status if the user's input causes an exception in the block."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -109,7 +109,7 @@ def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str
 
 
 def _job(command: Callable[[DictConfig], None], full_error: str | None) -> Callable[[DictConfig], None]:
-    """Wrap a command: remove its run folder if it is empty, and end before Hydra prints the error in its own format."""
+    """Wrap a command so that an empty run folder is removed, and so that Hydra does not print errors in its own format."""
 
     @wraps(command)
     def run(config: DictConfig) -> None:
@@ -130,7 +130,7 @@ def _job(command: Callable[[DictConfig], None], full_error: str | None) -> Calla
 
 @contextmanager
 def _full_error(value: str | None) -> Iterator[None]:
-    """Set HYDRA_FULL_ERROR inside the block; None removes it."""
+    """Set the environment variable HYDRA_FULL_ERROR inside the `with` block. None removes the variable."""
     before = os.environ.pop(FULL_ERROR, None)
     os.environ |= {} if value is None else {FULL_ERROR: value}
     try:
@@ -141,12 +141,12 @@ def _full_error(value: str | None) -> Iterator[None]:
 
 
 def user_tracebacks() -> AbstractContextManager[None]:
-    """Restore the user's HYDRA_FULL_ERROR inside the block, for the processes that are started there."""
+    """Give HYDRA_FULL_ERROR the value that the user has set, for processes that are started inside the `with` block."""
     return _full_error(user_full_error.get())
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a run folder and its parents up to the working directory, as far as they are empty.
+    """Remove a run folder if it is empty, then its parents up to the working directory if they are empty.
 
     Args:
         folder: run folder. The working directory itself is kept.
@@ -160,7 +160,7 @@ def remove_if_empty(folder: Path) -> None:
 
 
 def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print a traceback without control characters, because the message can quote a file from someone else."""
+    """Print a traceback without control characters, because an error message can quote text from an untrusted file."""
     echo(*traceback.format_exception(kind, error, trace), sep="", end="", file=sys.stderr)
 
 
@@ -170,15 +170,15 @@ def _end(message: str, status: int) -> NoReturn:
 
 
 def error_message(error: BaseException | None, config_name: str, folder: Path | None = None) -> str | None:
-    """Return the one-line message for an error that the user's input caused.
+    """Return the one-line message of an error in the user's input.
 
     Args:
         error: exception that ended a command.
         config_name: name of the yaml below `conf/` that the command composes.
-        folder: run folder, named in errors of the operating system that have no file name.
+        folder: run folder, which is named in the message if an error of the operating system names no file.
 
     Returns:
-        The message, or None if the error is a bug of unbraid.
+        The message, or None if the error is not caused by the input but is a bug of unbraid.
     """
     if isinstance(error, LayoutError):
         from unbraid.commands.layouts import with_layouts_that_fit  # heavy import, only needed after this error
@@ -204,7 +204,7 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
 
 
 def _similar_choice(error: InputError) -> str:
-    """Return a hint if the unknown source of a target has a name similar to a yaml in `conf/targets`, else an empty text."""
+    """Suggest a yaml of `conf/targets` if its name is similar to an unknown source, else return an empty text."""
     group, _, name = error.where.partition(".")
     known = [path.stem for path in CONF.glob("targets/*.yaml")] if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)
@@ -212,7 +212,7 @@ def _similar_choice(error: InputError) -> str:
 
 
 def _unknown_key(message: str, config_name: str) -> str | None:
-    """Return a message with the nearest known key, or None if Hydra's message is not about an override without a match."""
+    """Return a message that suggests a similar key, or None if Hydra's message is not about an override of an unknown key."""
     match = re.match(r"Could not override '([^']+)'", message)
     if match is None:
         return None
@@ -224,23 +224,28 @@ def _unknown_key(message: str, config_name: str) -> str | None:
         key = ".".join(parts[: depth + 1])
         if part not in known:
             if parts[0] != "hydra" and part in _parameters(known):
-                return str(InputError(key, "not in the config, but a valid option", hint=f"Add it with +{key}=VALUE"))
+                return str(InputError(key, "this valid option is not in the config yet", hint=f"Add it with +{key}=VALUE"))
             return str(InputError(key, "unknown key", hint=unknown(part, map(str, known))))
         known = known._get_node(part)
         if known._is_interpolation() and depth + 1 < len(parts):
-            return str(InputError(key, f"copies its value from {known._value()}", hint="Set that key instead"))
+            return str(
+                InputError(key, f"this key copies its value from {known._value()}", hint="Override the copied key instead")
+            )
     return None
 
 
 def _parameters(node: DictConfig) -> set[str]:
-    """Return the parameter names of the node's `_target_`. This imports the target, so it is only called after an error."""
+    """Return the parameters of the class that a config node names in `_target_`. The class is imported, which takes time."""
     from unbraid.runs.config import resolve
 
     return set(signature(resolve(node._target_, "config")).parameters) if "_target_" in node else set()
 
 
 def _compose_without(key: str, config_name: str) -> DictConfig:
-    """Compose the config with the command line's first choice of each group, without its values and without one override."""
+    """Compose the config without the override of `key` and without overrides of values.
+
+    Choices of config groups are kept. If a sweep lists several choices of a group, the first is used.
+    """
     words = [word.split(",")[0] for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/,]+", word)]
     choices = [word for word in words if not word.startswith(f"{key}=")]
     GlobalHydra.instance().clear()

@@ -1,8 +1,8 @@
-"""Make a W&B dashboard for a sweep.
+"""Command `dashboard`: make a dashboard on Weights & Biases (W&B) for the runs of a sweep.
 
-The panels depend on the metrics and media of the sweep's runs: scores by variant, learning curves with the spread over seeds,
-audio and pictures, scores of each track, and scores by swept key. The dashboard is written to a file. If W&B can be reached, it
-is also saved as a view of the project.
+The dashboard has panels for the results that the runs contain: scores by variant, learning curves with the spread over seeds,
+audio and pictures, scores of each track, and scores by swept key. The dashboard is written to a JSON file. If W&B can be
+reached, the dashboard is also saved as a view of the W&B project.
 """
 
 import json
@@ -30,12 +30,12 @@ BOOKKEEPING = ("epoch", "step", "seconds", "lr")
 
 @dataclass
 class DashboardConfig:
-    """Config of `scripts/dashboard.py`.
+    """Command-line keys of `scripts/dashboard.py`.
 
     Args:
         sweep: folder of a sweep.
         project: W&B project; None: the project of the sweep's runs.
-        entity: W&B user or team; None: the default of the account.
+        entity: W&B user or team; None: the default user or team of the W&B account.
         output: JSON file of the dashboard; None: `dashboard.json` in the sweep folder.
     """
 
@@ -47,15 +47,15 @@ class DashboardConfig:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Store the parts of a sweep that have panels.
+    """Describe which results the runs of a sweep contain. The dashboard has a panel for each result.
 
     Args:
-        name: name of the sweep's folder, which is the W&B group of its runs.
-        project: W&B project of its runs.
-        columns: columns of `metrics.csv`.
-        scores: names of scores, `test/<measure>/<target>`.
-        media: keys of audio and pictures.
-        swept: keys of the config in which the runs differ.
+        name: name of the sweep folder, which is also the W&B group of the runs.
+        project: W&B project of the runs.
+        columns: names of the columns in the `metrics.csv` files of the runs.
+        scores: names of the test scores, `test/<measure>/<target>`.
+        media: names under which the runs have logged audio and pictures.
+        swept: config keys whose values differ between the runs.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Sweep:
 
 
 def dashboard(config: DictConfig) -> None:
-    """Write the dashboard to a file, and save it as a W&B view if W&B can be reached.
+    """Write the dashboard of a sweep to a JSON file, and save it as a W&B view if W&B can be reached.
 
     Args:
         config: composed config, see `DashboardConfig`.
@@ -81,13 +81,13 @@ def dashboard(config: DictConfig) -> None:
         import wandb_workspaces.workspaces as ws
     except ModuleNotFoundError as error:
         hint = "Run pip install 'unbraid[dashboard]'"
-        raise InputError("wandb-workspaces", "the package is not installed", hint=hint) from error
+        raise InputError("wandb-workspaces", "this Python package is not installed", hint=hint) from error
     require(config, sweep="FOLDER")
     sweep = sweep_in(Path(config.sweep).expanduser(), config.project)
     output = Path(config.output or Path(config.sweep) / "dashboard.json").expanduser()
     if output.exists() and not _is_dashboard(output):
-        hint = "Choose another path or remove it"
-        raise InputError(f"output={output}", "already exists and is not a dashboard", hint=hint)
+        hint = "Choose another path or remove the file"
+        raise InputError(f"output={output}", "the file already exists and is not a dashboard", hint=hint)
     view = ws.Workspace(
         entity=config.entity or "", project=sweep.project, name=f"unbraid {sweep.name}",
         sections=_sections(sweep), runset_settings=ws.RunsetSettings(filters=f"Metric('Group') == {sweep.name!r}"),
@@ -103,12 +103,14 @@ def dashboard(config: DictConfig) -> None:
 
 
 def _save(view: Any, output: Path) -> None:
-    """Save the dashboard as a view of the W&B project."""
+    """Save the dashboard as a view of the W&B project and print the address of the view."""
     try:
         view.entity = view.entity or _default_entity()
         view.save()
     except failures() as error:
-        raise InputError("W&B", "did not save the view", found=in_line(error), hint=f"It is stored in {output}") from error
+        raise InputError(
+            "W&B", "the server did not save the dashboard", found=in_line(error), hint=f"The dashboard is stored in {output}"
+        ) from error
     echo(f"wandb   {view.url}")
 
 
@@ -121,29 +123,29 @@ def _is_dashboard(path: Path) -> bool:
 
 
 def sweep_in(folder: Path, project: str | None) -> Sweep:
-    """Read which metrics, scores, media and swept keys the runs of a sweep have.
+    """Find out which metrics, scores and media the runs of a sweep contain, and in which config keys the runs differ.
 
     Args:
         folder: folder of the sweep.
-        project: W&B project; None: the project in the config of the first run that has one.
+        project: W&B project; None: the first project that a config of the runs names.
 
     Returns:
-        The contents of the sweep.
+        The description of the sweep's results.
 
     Raises:
         InputError: the folder does not exist or contains no runs, or no run has a W&B project.
     """
     if not folder.is_dir():
-        raise InputError(f"sweep={folder}", "is not a folder" if folder.exists() else "no such folder")
+        raise InputError(f"sweep={folder}", "this path is not a folder" if folder.exists() else "this folder does not exist")
     runs = sorted(path.parent for path in folder.glob("*/run.json") if read_record(path.parent))
     if not runs:
-        raise InputError(f"sweep={folder}", "contains no runs", expected="the folder of a sweep")
+        raise InputError(f"sweep={folder}", "the folder contains no runs", expected="the folder of a sweep")
     configs = [own_config(run) for run in runs]
     projects = (OmegaConf.select(config, "logger.wandb.project") for config in configs)
     project = project or next(filter(None, projects), None)
     if project is None:
         hint = "Train with logger=wandb, or type project=NAME"
-        raise InputError(f"sweep={folder}", "its runs have no W&B project", hint=hint)
+        raise InputError(f"sweep={folder}", "the runs of the sweep have no W&B project", hint=hint)
     trees = [_flat(strip_launch_keys(OmegaConf.to_container(config, resolve=True))) for config in configs]  # type: ignore[arg-type]
     return Sweep(
         folder.resolve().name, project,
@@ -170,13 +172,15 @@ def _figures(run: Path) -> list[tuple[str, str]]:
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the keys in which configs differ, without `name` and `_target_`s, which follow from other keys.
+    """Return the config keys whose values differ between runs.
+
+    The keys `name` and `_target_` are left out, because their values follow from other keys.
 
     Args:
-        configs: single values by key, for each run.
+        configs: for each run, its config as a flat mapping from dotted key to value.
 
     Returns:
-        Keys in the order of the configs.
+        Dotted keys, in the order of the configs.
     """
     keys = _unique(key for config in configs for key in config)
     unequal = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
@@ -190,7 +194,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _sections(sweep: Sweep) -> list[Any]:
-    """Return the sections that have panels."""
+    """Return the sections of the dashboard. Sections without panels are left out."""
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 
@@ -205,7 +209,10 @@ def _sections(sweep: Sweep) -> list[Any]:
 
 
 def _bars(sweep: Sweep) -> list[Any]:
-    """Return bar plots of each variant's mean score with the standard deviation over seeds, then the table of the tracks."""
+    """Return the panels of the test scores: a bar plot for each score and the table of scores by track.
+
+    A bar shows the mean of a variant over its seeds, with the standard deviation.
+    """
     import wandb_workspaces.reports.v2 as wr
 
     bars = [
@@ -236,5 +243,5 @@ def _default_entity() -> str:
 
     entity = wandb.Api().default_entity
     if entity is None:
-        raise InputError("entity", "the W&B account has no default", hint="Type entity=NAME")
+        raise InputError("entity", "the W&B account has no default user or team", hint="Type entity=NAME")
     return str(entity)

@@ -1,4 +1,4 @@
-"""Write the codes that a trained autoencoder computes for a file, a folder or a split of its data."""
+"""Command `encode`: write the codes that a trained autoencoder computes for audio files or for a split of its data."""
 
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ Row = dict[str, Any]
 
 
 class EncodeConfig(TrainedRunConfig):
-    """Config of `scripts/encode.py`, see `TrainedRunConfig`. The output is a .npy or .parquet file."""
+    """Command-line keys of `scripts/encode.py`, see `TrainedRunConfig`. Here `output` is a .npy or .parquet file."""
 
 
 @torch.inference_mode()
 def encode(config: DictConfig) -> None:
-    """Write the codes as .npy, with a .csv that describes their rows, or codes and descriptions as one .parquet.
+    """Write the codes of an autoencoder as .npy with a .csv that describes each row, or both as one .parquet file.
 
     Args:
         config: composed config, see `EncodeConfig`.
@@ -38,7 +38,11 @@ def encode(config: DictConfig) -> None:
         _check_parquet()
     images = trained.task.features.kind == "images"
     if images and not trained.split:
-        raise InputError(f"run={trained.folder}", "was trained on images, and the input is sound", hint="Type split=test")
+        raise InputError(
+            f"run={trained.folder}",
+            "the run was trained on images, so input cannot be sound",
+            hint="Replace input by split=test",
+        )
     codes, rows = _of_images(trained) if images else _of_sounds(trained)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
@@ -64,7 +68,10 @@ def _of_images(trained: Trained) -> tuple[np.ndarray, list[Row]]:
 
 
 def _of_sounds(trained: Trained) -> tuple[np.ndarray, list[Row]]:
-    """Return codes and descriptions, a row for each frame, or for each patch if the network takes patches."""
+    """Return the codes of all sounds and a description of each code.
+
+    There is a code for each frame, or for each patch of frames if the network takes patches.
+    """
     features, task = trained.spectra(), trained.task
     codes, rows = [], []
     for sound in trained.sounds():
@@ -79,7 +86,7 @@ def _of_sounds(trained: Trained) -> tuple[np.ndarray, list[Row]]:
 
 
 def _rows_of(features: Spectra, frames: int, by_frame: bool, codes: int) -> tuple[list[int], int]:
-    """Return the indices of the codes in the order of frames, without the padding at the end, and the frames per row."""
+    """Return the indices of the codes in the order of time, without padding frames, and the number of frames per code."""
     width = features.shape[-1]
     if not by_frame:
         return list(range(codes)), width
@@ -93,7 +100,9 @@ def _check_parquet() -> None:
         import pyarrow  # noqa: F401
     except ModuleNotFoundError as error:
         hint = "Run pip install 'unbraid[parquet]', or choose a .npy file"
-        raise InputError("output", ".parquet needs the package pyarrow, which is not installed", hint=hint) from error
+        raise InputError(
+            "output", "a .parquet file needs the Python package pyarrow, which is not installed", hint=hint
+        ) from error
 
 
 def _write_parquet(path: Path, codes: np.ndarray, rows: list[Row]) -> None:

@@ -1,4 +1,4 @@
-"""Score the test tracks of a data set with a protocol, for a trained run, a folder of separated files or an oracle."""
+"""Command `evaluate`: score test tracks with a protocol, for a trained run, a folder of separated files or an oracle."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,16 +63,16 @@ MOST_NAMES = 5  # number of track names in a warning
 
 @dataclass
 class EvaluateConfig(Experiment):
-    """Config of `scripts/evaluate.py`, in addition to `Experiment`.
+    """Command-line keys of `scripts/evaluate.py`, in addition to the keys of `Experiment`.
 
     Args:
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
-        estimates: folder of separated files.
-        oracle: name of an oracle, see `unbraid.scoring.oracles`.
-        output: folder of the scores; None: below the run folder or `outputs/`.
+        estimates: folder of audio files that another tool has separated.
+        oracle: name of a method that uses the true sources, such as an ideal mask, see `unbraid.scoring.oracles`.
+        output: folder of the scores; None: a folder below the run folder, or below `outputs/` if there is no run.
         processes: number of scoring processes.
-        compare_with: `scores.json` files of other runs that are shown in the same table.
+        compare_with: paths of `scores.json` files of other runs, whose scores are shown in the same table.
     """
 
     run: str | None = None
@@ -85,10 +85,12 @@ class EvaluateConfig(Experiment):
 
 
 def evaluate(config: DictConfig) -> None:
-    """Score the tracks without valid scores in the output folder, print the table and write `scores.json`.
+    """Score the test tracks, print the table of scores and write `scores.json`.
+
+    Tracks whose valid scores are already in the output folder are not scored again.
 
     Args:
-        config: composed config, see `EvaluateConfig`. Invalid keys, runs, files, data and protocols raise InputError.
+        config: composed config, see `EvaluateConfig`. Invalid keys, runs, files, data or protocols raise InputError.
     """
     typed = [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
     config = _with_run(config, typed)
@@ -124,21 +126,28 @@ def evaluate(config: DictConfig) -> None:
 
 
 def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Return the run's config with the command line's data, protocol, phase, mask options and evaluation."""
+    """Return the config of the run, in which the command line can change data, protocol, phase, mask options and evaluation."""
     if config.run is None:
         return config
     for key in typed:
         if key.split(".")[0].split("/")[0] not in WITH_RUN and key not in SOUND:
-            raise InputError(key, "is read from the run and cannot be overridden", hint=f"Remove it or run={config.run}")
+            raise InputError(
+                key, "this key is read from the run and cannot be overridden", hint=f"Remove this key or run={config.run}"
+            )
     own = own_config(Path(config.run))
     if own.get("features") is not None:
-        hint = "The scores of an autoencoder are in its scores.json"
-        raise InputError(f"run={config.run}", "is not a run of a separator", hint=hint)
+        hint = "Training wrote the scores of this run to its scores.json"
+        raise InputError(f"run={config.run}", "the run contains no separator", hint=hint)
     for key in ("data", *(str(k) for k in own if k not in WITH_RUN)):
         if key not in own:
-            raise InputError(f"{config.run}/config.yaml", f"has no key {key}", expected="the config of a run")
+            raise InputError(f"{config.run}/config.yaml", f"the key {key} is missing", expected="the config of a run")
         if key not in config:
-            raise InputError(f"{config.run}/config.yaml", "unknown key", found=key, hint=unknown(key, map(str, config)))
+            raise InputError(
+                f"{config.run}/config.yaml",
+                "the config contains an unknown key",
+                found=key,
+                hint=unknown(key, map(str, config)),
+            )
         if key == "data":
             config.data = config.data if "data" in typed else take_data(config.data, own.data, typed)
         else:
@@ -148,7 +157,9 @@ def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
                 OmegaConf.update(config, word, value, force_add=True)  # check_experiment reports unknown keys
     if any(word.split(".")[0] == "phase" for word in typed):
         if OmegaConf.select(config, "model.separator.phase") is None:
-            raise InputError("phase", f"the model of run={config.run} does not use it", hint="Remove phase")
+            raise InputError(
+                "phase", f"the model of run={config.run} does not use this config group", hint="Remove the override of phase"
+            )
         config.model.separator.phase = config.phase
     else:
         config.phase = own.get("phase")
@@ -158,7 +169,7 @@ def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
 def _check_method(config: DictConfig) -> None:
     given = [key for key in METHODS if config[key] is not None]
     if not given:
-        raise InputError(", ".join(METHODS), "one of these keys is required", hint="Type run=FOLDER")
+        raise InputError(", ".join(METHODS), "one of these three keys is required", hint="Type run=FOLDER")
     if config.estimates is not None and config.oracle is not None:
         raise InputError("estimates, oracle", found="both", expected="one of the two keys")
     if config.oracle is not None and config.oracle not in ORACLES:
@@ -172,12 +183,12 @@ def _read_others(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         try:
             scores[str(path)] = read_scores(path, whole=True)
         except FileNotFoundError as error:
-            raise InputError(f"compare_with={path}", "no such file") from error
+            raise InputError(f"compare_with={path}", "this file does not exist") from error
     return scores
 
 
 def _score(session: "Session", numbers: Sequence[int], processes: int) -> None:
-    """Score tracks by their number; tracks that another command is scoring come last."""
+    """Score the tracks with the given numbers. A track that another command is scoring at this moment comes last."""
     with tqdm(total=len(numbers), desc="scoring", unit="track", leave=False, disable=not numbers) as bar:
         for wait in (False, True):
             remaining = []
@@ -196,12 +207,12 @@ def score_track(config: str, wait: bool, number: int) -> bool:
     """Score one track.
 
     Args:
-        config: config of the command as yaml; a process keeps the session of its last config.
-        wait: wait for another command that is scoring the track.
-        number: index of the track.
+        config: config of the command as yaml text. A process reuses the `Session` of its last config.
+        wait: True to wait if another command is scoring the track.
+        number: index of the track in the list of scored tracks.
 
     Returns:
-        True if the track has scores now, False if another command is scoring it.
+        True if the track has scores now; False if another command is scoring the track.
     """
     session = _session(config)
     return session.scorer.score(session.rows, session.scorer.tracks[number], wait)
@@ -213,10 +224,10 @@ def _session(config: str) -> "Session":
 
 
 class Session:
-    """Build the method, the scorer and the data of a process that scores tracks.
+    """Build and hold the objects with which a process scores tracks: data, separation method and scorer.
 
     Args:
-        config: checked config of the command, as yaml.
+        config: checked config of the command, as yaml text.
     """
 
     def __init__(self, config: str) -> None:
@@ -230,7 +241,7 @@ class Session:
 
     @cached_property
     def device(self) -> torch.device:
-        """The device of this process: another GPU for each process, as far as there are several, or the CPU."""
+        """The device of this process: the CPU, or a GPU. The scoring processes take turns over all GPUs of the machine."""
         if self.node.trainer.accelerator == "cpu" or not torch.cuda.is_available():
             return torch.device("cpu")
         number = current_process().name.rpartition("-")[2]  # SpawnProcess-1, or MainProcess
@@ -238,7 +249,7 @@ class Session:
 
     @cached_property
     def scorer(self) -> Scorer:
-        """The scorer of the test tracks, which it decodes first if they are not in the store."""
+        """The scorer of the test tracks. Tracks that are not yet in the store (folder of decoded tracks) are decoded first."""
         separator, protocol = self.node.model.separator, build(self.node.protocol)
         assert isinstance(protocol, Protocol)
         at = protocol.at(separator.sample_rate, separator.channels)
@@ -249,7 +260,7 @@ class Session:
 
     @cached_property
     def rows(self) -> dict[str, Method]:
-        """The methods by their row in the table: the scored method, then the baselines."""
+        """The separation methods by the name of their row in the table of scores: the scored method, then the baselines."""
         stft = stft_for(self.separator if self.scores_run else None, self.scorer.protocol.sample_rate)
         return {ESTIMATE: self._method(stft)} | baselines(stft)
 
@@ -267,7 +278,7 @@ class Session:
 
     @cached_property
     def trained_on(self) -> dict[str, str]:
-        """The splits by the names of scored tracks that the run was trained or validated on, see `tracks_trained_on`."""
+        """The scored tracks that the run used for training or validation: split by track name, see `tracks_trained_on`."""
         if not self.scores_run:
             return {}
         trained = self.separator.sample_rate, self.separator.channels  # the store's format of the training tracks
@@ -277,24 +288,27 @@ class Session:
 
     @cached_property
     def checkpoint(self) -> Path:
-        """The checkpoint file of the run; raises InputError if it does not exist."""
+        """The path of the run's checkpoint file. A missing file raises InputError."""
         return checkpoint_path(Path(self.node.run), self.node.checkpoint)
 
     @cached_property
     def separator(self) -> Separator:
-        """The separator with the weights of the checkpoint; raises InputError if they cannot be used."""
+        """The separator with the weights of the checkpoint. Weights that do not fit the model raise InputError."""
         task = rebuilt(lambda: build(self.node.model), self.checkpoint)
         return task.separator.to(self.device).eval()
 
     def write_clips(self) -> None:
-        """Write audio and pictures of `evaluation.clips` tracks into the output folder."""
+        """Write audio and pictures of the first test tracks into the output folder. `evaluation.clips` is their number."""
         method = self.rows[ESTIMATE]
         if isinstance(method, SeparatorMethod):
             self.evaluation.leave_clips(method, self.scorer.targets, self.scorer.folder)
 
 
 def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
-    """Return the comparison with the published scores of the experiment, empty if there are none or an oracle is scored."""
+    """Compare the scores with the published scores of the experiment.
+
+    The result is empty if the experiment has no published scores or if an oracle is scored.
+    """
     if config.published is None or config.oracle is not None:
         return {}
     typed = HydraConfig.get().runtime.choices
@@ -305,7 +319,7 @@ def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -
 
 
 def _output(config: DictConfig, other_data: bool) -> Path:
-    """Return the folder of the scores. The same arguments give the same folder, so that a second call resumes."""
+    """Return the output folder. The same command line gives the same folder, so that a second call skips scored tracks."""
     if config.output is not None:
         return Path(config.output).expanduser()
     method = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)

@@ -1,4 +1,4 @@
-"""Check the composed config of an experiment. Every command that composes an experiment uses these checks."""
+"""Check the config of an experiment (data, model, training and evaluation) before a command uses the config."""
 
 import shlex
 from collections.abc import Collection, Mapping
@@ -39,34 +39,34 @@ USED = {
 
 @dataclass
 class Experiment:
-    """Top level of an experiment's config; `unbraid.runs.config.check` binds the config to it.
+    """Keys at the top level of an experiment's config. `unbraid.runs.config.check` compares a config with these keys.
 
     Args:
         seed: random seed of weights, data order and dropout.
         name: last part of the run folder's name.
-        data: DataModule.
-        model: task with its loss, and its separator or its features and autoencoder.
+        data: DataModule with the training, validation and test data.
+        model: task, which contains the loss and a separator, an autoencoder or an instrument.
         trainer: Lightning Trainer.
-        callbacks: callbacks of the Trainer, by name.
-        logger: loggers in addition to `metrics.csv`, by name; None instead of a logger leaves it out.
+        callbacks: callbacks of the Lightning Trainer, by name.
+        logger: loggers by name, in addition to `metrics.csv`; a logger that is None is left out.
         evaluation: evaluation of the best weights after training.
-        init: published weights that training starts from, or a folder of such weights; None: random weights.
-        features: features that an autoencoder reconstructs, or the controls that an instrument plays.
-        pitch: pitch tracker of the features.
-        corruption: corruption of an autoencoder's input.
+        init: name or folder of published weights from which training starts; None: random weights.
+        features: spectrograms or images that an autoencoder reconstructs, or pitch and loudness that an instrument plays.
+        pitch: pitch tracker that computes the features of an instrument.
+        corruption: noise or masking of the input of a denoising autoencoder.
         phase: method that computes waveforms from masked spectra.
-        targets: targets of the separation, as a list of source names for each target. A target is the sum of its sources.
+        targets: for each target of the separation a list of source names. A target is the sum of its sources.
         augmentation: augmentations of training chunks, by name.
         offline_augmentation: augmentations that add training tracks with another pitch or tempo, by name.
-        optim: optimizer and scheduler, which the model refers to.
+        optim: optimizer and learning-rate scheduler of the model.
         protocol: protocol that scores the test tracks after training.
-        published: published scores that the scores are compared with.
+        published: scores from a paper, with which the scores of the run are compared.
         resume: `auto`: resume an interrupted run of the same experiment; `never`: start a new run.
-        plan: only print the cost of the runs, without starting them.
-        power: difference between variants in dB; the plan prints how many seeds and test songs detect it.
-        power_from: sweep folder whose scores give the standard deviations for `power`; None: those of the demo songs.
+        plan: True for a dry run, which prints the cost of the runs and does not start them.
+        power: difference between variants, in dB. A dry run prints how many seeds and test songs detect this difference.
+        power_from: sweep folder whose scores give the standard deviations for `power`; None: scores of the demo songs.
         launcher: launcher that starts the runs of a sweep.
-        search: callback that reports the objective to the study of a search; `sweeper=optuna` adds it.
+        search: callback that reports the objective of a hyperparameter search to Optuna; `sweeper=optuna` adds it.
     """
 
     seed: int
@@ -97,28 +97,30 @@ class Experiment:
 
 
 def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) -> None:
-    """Check an experiment: every key binds to its signature, and model, features and data agree.
+    """Check the config of an experiment: each key must be a parameter of its class, and model, features and data must agree.
 
     Args:
         config: composed config.
         schema: dataclass of the top level; commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value does not fit, see `unbraid.runs.config.check`; the model cannot use the data; nothing uses a
-            chosen config group; or a key that copies its value from another key has a different value.
+        InputError: a key or value does not fit its class, see `unbraid.runs.config.check`; the model cannot use the data;
+            a chosen config group is not used; or a key that copies its value from another key has a different value.
     """
     _check_data(config)
     check(config, schema)
     if config.get("init") is not None and "separator" not in config.model:
-        problem = "there are no published weights of autoencoders and instruments"
+        problem = "published weights exist only for separators, and this model is not a separator"
         raise InputError("init", problem, found=config.init, hint="Set init=null")
     for target in OmegaConf.select(config, "model.separator.targets") or ():
         check_name("targets", target)  # files are named after it
     for choice, user in USED.items():
         if config.get(choice) is not None and OmegaConf.select(config, user) is None:
-            raise InputError(choice, "the chosen model and data do not use it", hint=f"Set {choice}=null")
+            raise InputError(choice, "the chosen model and data do not use this config group", hint=f"Set {choice}=null")
     if config.get("features") is None and "features" in config.model:
-        raise InputError("features", "the model needs features", hint="Choose features=spectra or features=pixels")
+        raise InputError(
+            "features", "the model needs features, but none are chosen", hint="Choose features=spectra or features=pixels"
+        )
     _check_links(config)
     for key in ("model.separator.chunk_seconds", "features.chunk_seconds", "data.chunk_seconds"):
         seconds = OmegaConf.select(config, key)
@@ -132,11 +134,11 @@ def _check_data(config: DictConfig) -> None:
     if "targets" in config.get("data", {}):
         return
     if "separator" in config.get("model", {}):
-        hint = "Choose other data, or an autoencoder such as model=ae, with corruption=gaussian for a denoising one"
-        raise InputError("data", "contains no mixtures, which the separator of the model needs", hint=hint)
+        hint = "Choose another data set, or an autoencoder such as model=ae"
+        raise InputError("data", "the separator of the model needs mixtures, but the data set contains none", hint=hint)
     if is_instrument(config):
-        hint = "Choose other data, such as data=demo_leads"
-        raise InputError("data", "contains no sound, which the instrument of the model needs", hint=hint)
+        hint = "Choose another data set, such as data=demo_leads"
+        raise InputError("data", "the instrument of the model needs sound, but the data set contains none", hint=hint)
 
 
 def _check_links(config: DictConfig) -> None:
@@ -144,42 +146,55 @@ def _check_links(config: DictConfig) -> None:
         value = OmegaConf.select(config, link)
         source, expected = next(((s, e) for s in sources if (e := OmegaConf.select(config, s)) is not None), ("", value))
         if value is not None and value != expected:
-            raise InputError(link, found=value, expected=f"the value of {source}, {expected}", hint=f"Set {source} instead")
+            raise InputError(
+                link,
+                f"this key must equal {source}",
+                found=value,
+                expected=f"the value of {source}, {expected}",
+                hint=f"Set {source} instead",
+            )
 
 
 def _check_power(config: DictConfig) -> None:
     for key in ("power", "power_from"):
         if config.get(key) is not None and not config.plan:
-            raise InputError(key, "only applies to the dry run", found=config[key], hint="Add plan=true")
+            raise InputError(key, "this key only applies to a dry run", found=config[key], hint="Add plan=true")
     if config.get("power_from") is not None and config.power is None:
-        raise InputError("power_from", "needs power, a difference in dB", found=config.power_from, hint="Add power=0.5")
+        raise InputError(
+            "power_from", "this key needs the key power, a difference in dB", found=config.power_from, hint="Add power=0.5"
+        )
     if config.get("power") is not None:
         if config.power <= 0:
             raise InputError("power", found=config.power, expected="a difference in dB above 0")
         if "separator" not in config.model:
-            raise InputError("power", "reports compare separators only", found=config.power, hint="Remove power")
+            raise InputError(
+                "power",
+                "this key only applies to separators, and this model is not a separator",
+                found=config.power,
+                hint="Remove power",
+            )
 
 
 def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> DictConfig:
-    """Return the data config of a run, with the overrides of the command line.
+    """Merge the data config of a trained run with the overrides of the command line.
 
-    The run may come from someone else. Therefore `cache_dir` and `download` are never those of the run, so that a run cannot
-    choose a folder that is written to.
+    The run folder may come from someone else, so it must not choose a folder that is written to. Therefore `cache_dir` and
+    `download` are never read from the run.
 
     Args:
-        data: data config of the command, with its overrides.
+        data: data config of the command, which contains the values of the overrides.
         own: data config in the run's `config.yaml`.
-        typed: keys that were given on the command line, such as `data.root`.
+        typed: keys that the command line overrides, such as `data.root`.
 
     Returns:
-        A copy of the run's data config.
+        A changed copy of the run's data config.
 
     Raises:
-        InputError: the run's data is not a mapping, or only the run names a folder of the data set and this user has never
-            read data from it.
+        InputError: the data config of the run is not a mapping, or the run names a data folder that the command line does not
+            name and from which this user has never read data.
     """
     if not OmegaConf.is_dict(own):
-        raise InputError("data", "invalid data of a run", found=own, expected="a mapping")
+        raise InputError("data", "the data config of the run is invalid", found=own, expected="a mapping")
     merged = own.copy()
     OmegaConf.set_struct(merged, False)
     for key in ("cache_dir", "download"):
@@ -192,21 +207,21 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
     for key, value in named.items():
         places = [value] if key == "root" and value is not None else places_in(value)
         if not any(f"{word}.".startswith(f"data.{key}.") for word in typed) and (places := unknown_places(map(str, places))):
-            hint = f"If you trust it, type {shlex.quote(f'data.{key}={places[0]}')}"
-            problem = "only the run names this path, and you have not used it before"
+            hint = f"If you trust this path, type {shlex.quote(f'data.{key}={places[0]}')}"
+            problem = "this path comes from the config of the run, and you have not used it before"
             raise InputError(f"data.{key}", problem, found=places[0], hint=hint)
     return merged
 
 
 def named(hydra: Any, key: str) -> str | None:
-    """Return the command line's override of a key of Hydra.
+    """Return the override of a Hydra key, such as `hydra.run.dir=FOLDER`, if the command line contains one.
 
     Args:
         hydra: the `hydra` node of a composed config.
-        key: key below it, such as `hydra.run.dir`.
+        key: key of Hydra, such as `hydra.run.dir`.
 
     Returns:
-        The override `key=value` without resolved interpolations, or None if the command line has none.
+        The override `key=value`, in which interpolations such as `${now:…}` are not resolved; None if there is no override.
     """
     words: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
     return next((word for word in words if word.lstrip("+").startswith(f"{key}=")), None)

@@ -1,4 +1,4 @@
-"""Export a trained separator for other software: as an ONNX file, a program of torch.export or a folder for openunmix."""
+"""Command `export`: write a trained separator as an ONNX file, a torch.export program or a folder for openunmix."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -35,13 +35,13 @@ CLOSE = 1e-4  # largest difference between the exported file and PyTorch, for sa
 
 @dataclass
 class ExportConfig:
-    """Config of `scripts/export.py`, without its data.
+    """Command-line keys of `scripts/export.py`, except `data`.
 
     Args:
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
-        format: format of the export.
-        output: output file or folder; None: a name that depends on the format, in the run folder.
+        format: `onnx`, `torch_export` (a .pt2 file) or `openunmix` (a folder for the openunmix package).
+        output: output file or folder; None: `model.onnx`, `model-int8.onnx`, `model.pt2` or `openunmix` in the run folder.
         quantise: `int8` for weights of 8 bits, only with `format=onnx`; None: 32-bit floats.
     """
 
@@ -53,10 +53,10 @@ class ExportConfig:
 
 
 def export(config: DictConfig) -> None:
-    """Write the exported file or folder under a temporary name and rename it.
+    """Export a trained separator. The output is written under a temporary name and renamed when it is complete.
 
     Args:
-        config: composed config, see `ExportConfig`; its `data` measures the effect of `quantise`.
+        config: composed config, see `ExportConfig`. With `quantise`, the test tracks in `data` are scored before and after.
 
     Raises:
         InputError: the model or one of its options cannot be exported in the format, or the output already exists.
@@ -66,7 +66,7 @@ def export(config: DictConfig) -> None:
     check(config, ExportConfig)
     require(config, run="FOLDER")
     if config.quantise and config.format != "onnx":
-        problem = "only applies to format=onnx"
+        problem = "this key only applies to format=onnx"
         raise InputError(f"quantise={config.quantise}", problem, found=f"format={config.format}")
     run = Path(config.run).expanduser()
     name = QUANTISED if config.quantise else NAMES[config.format]
@@ -88,9 +88,9 @@ def export(config: DictConfig) -> None:
 
 
 def _separator(run_config: DictConfig, run: Path, config: DictConfig) -> Separator:
-    """Return the run's separator with the weights of the checkpoint."""
+    """Build the separator of a run with the weights of the chosen checkpoint."""
     if "separator" not in run_config.model:
-        raise InputError(f"run={run}", "is not a run of a separator")
+        raise InputError(f"run={run}", "the run contains no separator, and only separators can be exported")
     if config.format == "openunmix":
         try:
             check_openunmix(run_config.model)
@@ -102,7 +102,7 @@ def _separator(run_config: DictConfig, run: Path, config: DictConfig) -> Separat
 
 
 def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> str:
-    """Write the export and return its description, in which `{output}` is replaced by the output path."""
+    """Write the exported file or folder, and return the text to print. In the text, `{output}` stands for the output path."""
     if config.format == "openunmix":
         write_openunmix(separator, path)
         targets = ", ".join(f"'{target}'" for target in separator.targets)
@@ -122,7 +122,7 @@ def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> 
 
 
 def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
-    """Compare the export with PyTorch on noise, at the traced length and at another one, and return the result as text."""
+    """Compare the exported model with PyTorch on noise of two lengths, and return the largest difference as text."""
     chunk, worst = separator.chunk_samples, 0.0
     for batch, samples in ((1, chunk), (3, chunk + chunk // 3 + 7)):
         inputs = example(separator, batch, samples)
@@ -131,20 +131,30 @@ def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
         try:
             worst = max(worst, _distance(separator, exported(**inputs), expected))
         except Exception as error:  # each runtime raises exceptions of its own classes
-            raise InputError("graph", "works for one length only", found=f"an error at {samples} samples") from error
+            raise InputError(
+                "graph", "the exported model works only for one audio length", found=f"an error at {samples} samples"
+            ) from error
     if not worst <= CLOSE:
-        raise InputError("graph", "differs from PyTorch", found=f"{worst:.1g}", expected=f"at most {CLOSE:.0e}")
+        raise InputError(
+            "graph",
+            "the output of the exported model differs from the output of PyTorch",
+            found=f"{worst:.1g}",
+            expected=f"at most {CLOSE:.0e}",
+        )
     return f"largest difference from PyTorch {worst:.1g}, on noise of {chunk} and {samples} samples"
 
 
 def _distance(separator: Separator, exported: torch.Tensor, expected: torch.Tensor) -> float:
-    """Return the largest difference of a sample, or the RMS difference for hard masks, whose ties depend on rounding."""
+    """Return the largest difference between two outputs. For hard masks, return the RMS difference.
+
+    Rounding can flip single bins of a hard mask, so the largest difference says nothing.
+    """
     difference = exported - expected
     return float(difference.square().mean().sqrt() if getattr(separator, "hard", False) else difference.abs().max())
 
 
 def _costs(separator: Separator, path: Path, run_config: DictConfig, data: DictConfig) -> str:
-    """Return the test scores with 32-bit and with 8-bit weights, as a line for each target."""
+    """Score the test tracks with 32-bit and with 8-bit weights, and return a line of text for each target."""
     run_config.data = OmegaConf.to_container(data)  # unresolved: its interpolations refer to the run's config
     check_experiment(run_config)
     module: MultitrackData = build(run_config.data)
@@ -159,7 +169,7 @@ def _costs(separator: Separator, path: Path, run_config: DictConfig, data: DictC
 
 
 def _scores(separator: Separator, tracks: Sequence[StoredTrack], weights: torch.Tensor) -> list[float]:
-    """Return each target's mean uSDR in dB over the tracks that contain it, NaN if no track contains it."""
+    """Return the mean uSDR of each target in dB, over the tracks that contain the target; NaN if no track contains it."""
     scores_by_target: list[list[float]] = [[] for _ in separator.targets]
     for track in tracks:
         samples = track.tensor()

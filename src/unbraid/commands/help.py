@@ -1,7 +1,7 @@
-"""Help texts of the scripts, read from the comments of the yaml files in `conf/`.
+"""Print the help text of a command, such as `unbraid separate --help`, from the comments in `conf/VERB.yaml`.
 
-The first comment line of a yaml is the sentence about its command. The comment lines after it that begin with `python` are
-examples. The comment behind a key is its meaning, and the value is its default.
+The first comment line of the yaml describes the command. The comment lines after it that begin with `python` are examples. The
+comment behind a key is the meaning of the key, and its value is the default.
 """
 
 import re
@@ -33,15 +33,15 @@ INDENT, WIDTH = 22, 120
 
 
 def help_text(config_name: str, conf: Path, program: str) -> str:
-    """Return the help text of a script.
+    """Return the help text of a command.
 
     Args:
-        config_name: name of the yaml directly below `conf` that the script composes.
+        config_name: name of the yaml directly below `conf` that the command composes.
         conf: folder of the configs.
-        program: name of the running program; examples of `unbraid VERB` are printed without the paths of scripts.
+        program: name of the running program. If it begins with `unbraid `, examples begin with `unbraid VERB` as well.
 
     Returns:
-        Several lines of text.
+        The help text, which has several lines.
     """
     path = conf / f"{config_name}.yaml"
     parts = [summary(path), "Usage: KEY=VALUE …   (a value with spaces or brackets needs quotes)"]
@@ -58,13 +58,13 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
 
 
 def summary(path: Path) -> str:
-    """Return the sentence of a yaml's first comment line."""
+    """Return the first comment line of a command's yaml, which describes the command."""
     with path.open() as file:
         return file.readline().removeprefix("# ").strip()
 
 
 def examples(path: Path) -> list[str]:
-    """Return the example commands of a yaml's comment lines."""
+    """Return the example commands in a command's yaml: the comment lines that begin with `python`."""
     return re.findall(r"^# (python .*)$", path.read_text(), re.MULTILINE)
 
 
@@ -75,7 +75,7 @@ def groups(conf: Path) -> dict[str, str]:
         conf: folder of the configs.
 
     Returns:
-        The choices, separated by commas, by the name of the group.
+        Mapping from the name of each group, such as `model`, to its choices, separated by commas.
     """
     folders = sorted(path for path in conf.iterdir() if path.is_dir() and path.name not in BASES)
     return {folder.name: ", ".join(sorted(path.stem for path in folder.glob("*.yaml"))) for folder in folders}
@@ -100,7 +100,10 @@ def _default(config: DictConfig, key: str) -> str:
 
 
 def _keys(path: Path) -> dict[str, str]:
-    """Return meaning and default of each key of a yaml that has a comment, up to its `hydra:` block."""
+    """Return the help of each key in a yaml: its comment and its default value.
+
+    Keys without a comment and keys in the `hydra:` block are left out.
+    """
     keys: dict[str, str] = {}
     parent = ""
     for line in path.read_text().partition("\nhydra:")[0].splitlines():

@@ -1,4 +1,4 @@
-"""Check single keys of a command's config."""
+"""Check values of a command's config: required keys, paths of new output files, and ranges of numbers."""
 
 from pathlib import Path
 
@@ -8,32 +8,32 @@ from unbraid.runs.errors import InputError
 
 
 def require(config: DictConfig, **placeholders: str) -> None:
-    """Check that keys without a default are given.
+    """Check that the user has given a value to each required key of a command.
 
     Args:
         config: config of the command.
-        **placeholders: name of each required key, with the kind of its value such as `FOLDER`.
+        **placeholders: for each required key, the placeholder of its value in the error message, such as `FOLDER`.
 
     Raises:
         InputError: a required key is None.
     """
     for key, placeholder in placeholders.items():
         if config[key] is None:
-            raise InputError(key, "has no default and must be given", hint=f"Type {key}={placeholder}")
+            raise InputError(key, "this key is required", hint=f"Type {key}={placeholder}")
 
 
 def check_new(key: str, path: Path) -> None:
     """Check that an output path does not exist yet.
 
     Args:
-        key: key of the command line that names the path.
+        key: key of the command line that names the path, for the error message.
         path: file or folder that the command will create.
 
     Raises:
         InputError: the path exists.
     """
     if path.exists():
-        raise InputError(f"{key}={path}", "already exists", hint="Choose another path or remove it")
+        raise InputError(f"{key}={path}", "the output already exists", hint="Choose another path or remove the old output")
 
 
 def check_range(config: DictConfig, key: str, low: float, high: float) -> None:

@@ -1,4 +1,4 @@
-"""Find the data layouts that fit a folder, for the error about a layout that does not fit."""
+"""Suggest data layouts if the chosen layout does not fit a folder. A layout describes how a data set arranges its files."""
 
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ CONF_DATA = "data"
 
 
 def with_layouts_that_fit(error: LayoutError, conf: Path) -> InputError:
-    """Add the layouts that fit the folder to the hint of an error.
+    """Add the names of the layouts that fit the data folder to the hint of an error.
 
     Args:
-        error: error about a layout that does not fit its folder.
+        error: error about a data folder whose files do not match the chosen layout.
         conf: folder of the configs.
 
     Returns:
-        A new error; the given error if the folder is missing or empty.
+        A copy of the error with the longer hint, or the given error if the folder is missing or empty.
     """
     root = Path(error.where)
     if not root.is_dir() or not any(root.iterdir()):
@@ -32,16 +32,16 @@ def with_layouts_that_fit(error: LayoutError, conf: Path) -> InputError:
 
 
 def layouts_that_fit(root: Path, conf: Path) -> list[str]:
-    """Return the names of the data sets in `conf/data` whose layout, with its default options, lists tracks of every split.
+    """Find the data sets in `conf/data` whose layout finds training, validation and test tracks in a folder.
 
-    Files are listed but not decoded.
+    The layouts have their default options. Audio files are listed but not decoded.
 
     Args:
         root: folder of a data set.
         conf: folder of the configs.
 
     Returns:
-        Names in alphabetical order.
+        Names of the yaml files in `conf/data`, in alphabetical order.
     """
     folder = conf / CONF_DATA
     names = sorted(path.stem for path in folder.glob("*.yaml"))
@@ -49,7 +49,7 @@ def layouts_that_fit(root: Path, conf: Path) -> list[str]:
 
 
 def _data_of(name: str, folder: Path) -> DictConfig:
-    """Merge the yaml of a data set with the yaml files of its defaults list, which is faster than Hydra's composition."""
+    """Load the yaml of a data set and the yaml files in its defaults list, without Hydra, whose composition is slower."""
     config: Any = OmegaConf.load(folder / f"{name}.yaml")
     entries = [entry for entry in config.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
     parents = [Path(name).parent / entry.partition("@")[0] for entry in entries]

@@ -1,7 +1,8 @@
-"""Quote the paths on a command line, because Hydra's grammar gives some characters a meaning.
+"""Quote the paths on a command line, because some characters have a meaning in Hydra's grammar of overrides.
 
-The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. It interprets commas, brackets, numbers, and spaces at
-the ends. Therefore the value of every key that takes a path is quoted before Hydra reads it. Docs: separate.md.
+The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. It interprets commas, brackets and numbers, and
+removes spaces at both ends. Therefore the value of every key that takes a path is quoted before Hydra reads it. See also
+`docs/how-to/separate.md`.
 """
 
 import os
@@ -38,23 +39,23 @@ PARSER = OverridesParser.create()
 
 
 def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
-    """Quote the values of keys that take paths, unless Hydra reads them unchanged.
+    """Quote the paths on a command line, so that Hydra passes them to the command unchanged.
 
-    A path that exists is always quoted. Otherwise these keep their meaning in Hydra: a quoted value, `null`, `${…}`, a list for
-    a key that takes one and, in a sweep, commas between values.
+    A value that is an existing path is always a single path. Other values keep their meaning in Hydra if they are quoted,
+    `null`, `${…}`, a list for a key that takes a list, or several values with commas in a sweep.
 
     Args:
         words: words of the command line.
-        sweeps: true if the command starts a sweep.
+        sweeps: True if the command starts a sweep (a series of runs).
 
     Returns:
-        The words for Hydra, in the same order. An existing path whose name contains `${` raises InputError.
+        The words that Hydra reads, in the same order. An existing path that contains `${` raises InputError.
     """
     return [_quote_word(word, sweeps) for word in words]
 
 
 def is_sweep(words: Sequence[str], conf: Path, config_name: str) -> bool:
-    """Return whether the command line starts a sweep, by an option or by a yaml that sets `hydra.mode`.
+    """Return whether the command line starts a sweep, by the option `-m` or by a chosen yaml that sets `hydra.mode`.
 
     Args:
         words: words of the command line.
@@ -72,13 +73,13 @@ def is_sweep(words: Sequence[str], conf: Path, config_name: str) -> bool:
 
 
 def as_typed(word: str) -> str:
-    """Undo `quote_paths` for one word, for records and messages.
+    """Remove the quotes that `quote_paths` has added to one override, for records and messages.
 
     Args:
-        word: word of the command line, `key=value`.
+        word: override `key=value`.
 
     Returns:
-        The word as the user typed it.
+        The override as the user typed it.
     """
     key, _, value = word.partition("=")
     if key.lstrip("+") not in PATHS or value[:1] not in ("'", '"'):
@@ -89,22 +90,22 @@ def as_typed(word: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return the text as a quoted string of Hydra's grammar."""
+    """Put a text in quotes as Hydra's grammar of overrides requires."""
     return QuotedString(text, Quote.double if "'" in text and '"' not in text else Quote.single).with_quotes()
 
 
 def unreadable(word: str) -> InputError:
-    """Return the error for an override that Hydra's grammar cannot read. Its hint quotes the value.
+    """Return the error for an override that Hydra's grammar cannot read. The hint shows the override with a quoted value.
 
     Args:
-        word: word of the command line.
+        word: override as the user typed it.
 
     Returns:
         The error, which is not raised here.
     """
     key, equals, value = word.partition("=")
     if not equals:
-        return InputError(word, "is not an option and not KEY=VALUE")
+        return InputError(word, "this word is neither an option nor an override KEY=VALUE")
     is_list = value.startswith("[") and value.endswith("]")
     typed = f"[{','.join(map(_quote_path, _elements(value[1:-1])))}]" if is_list else quoted(value)
     hint = f"To pass it as text, type {shlex.quote(f'{key}={typed}')}"
@@ -120,7 +121,7 @@ def _quote_word(word: str, sweeps: bool) -> str:
     if os.path.lexists(path) and name != TARGETS:
         if "${" in value:
             raise InputError(
-                word, "contains '${', which Hydra replaces by a value", hint="Rename the file, or use a symbolic link"
+                word, "the path contains '${', which Hydra replaces by a value", hint="Rename the file, or use a symbolic link"
             )
         return f"{key}={_quote_text(path)}"
     quote = partial(_quote_path, place=name not in PARTS | {TARGETS})
@@ -135,7 +136,7 @@ def _quote_word(word: str, sweeps: bool) -> str:
 
 
 def _without_tilde(text: str) -> str:
-    """Return an absolute path for one that begins with `~`: an existing file of that name, or a path in the home folder."""
+    """Make a path that begins with `~` absolute: `~` is the home folder, unless a file with this literal name exists."""
     if not text.startswith("~"):
         return text
     home = os.path.expanduser(text)  # noqa: PTH111  pathlib raises RuntimeError if there is no such user
@@ -143,7 +144,7 @@ def _without_tilde(text: str) -> str:
 
 
 def _elements(text: str) -> Iterator[str]:
-    """Split a text at commas outside of quotes and interpolations."""
+    """Split the elements of a list at commas. Commas inside quotes or `${…}` do not split."""
     end = 0
     while match := ELEMENT.match(text, end):
         yield match[1]
@@ -153,13 +154,13 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def _quote_path(text: str, place: bool = False) -> str:
-    """Return a path in Hydra's grammar, unchanged if it is `null` or quoted. If `place`, a leading `~` is replaced."""
+    """Quote a path if Hydra's grammar needs quotes. `null` stays unchanged. `place`: replace `~` at the start of the path."""
     unchanged = _is_readable(text) and isinstance(_read(text), QuotedString | None)
     return text if unchanged else _quote_text(_without_tilde(text) if place else text)
 
 
 def _quote_text(text: str) -> str:
-    """Return a text in Hydra's grammar, unchanged if Hydra reads the same text."""
+    """Quote a text, unless Hydra reads the same text without quotes."""
     return text if _is_readable(text) and _read(text) == text else quoted(text)
 
 
@@ -172,7 +173,7 @@ def _is_readable(value: str) -> bool:
 
 
 def _read(value: str) -> object:
-    """Return the value that Hydra reads, a `QuotedString` if it has quotes."""
+    """Return the value that Hydra's grammar reads from a text. A text in quotes becomes a `QuotedString`."""
     override: Override = PARSER.parse_override(f"key={value}")
     parsed: object = override._value
     return parsed

@@ -1,7 +1,7 @@
-"""Dry run (`plan=true`): measure the cost of runs in a few training steps, without starting the runs.
+"""Dry run (`plan=true`): measure in a few training steps how much memory, time and disk space runs need.
 
-Each run is measured in its own process. `power=0.5` also prints how many seeds and test songs are needed to detect a difference
-of 0.5 dB between variants.
+No run is started. Each run is measured in its own process. With `power=0.5`, the dry run also prints how many seeds and test
+songs detect a difference of 0.5 dB between variants.
 """
 
 import json
@@ -28,16 +28,17 @@ COLUMNS = ("run", "parameters", "memory", "steps/s", "steps", "training", "disk"
 
 
 def plan(runs: Sequence[Run]) -> None:
-    """Print a row for each run: parameters, peak memory, speed, largest number of steps, training time and disk space.
+    """Measure runs and print a table of parameters, peak memory, speed, number of steps, training time and disk space.
 
-    The time is that of all training steps at the measured speed, one run after the other. It excludes validation, tests and
-    early stopping. If the config has `power`, the needed seeds and songs are printed too.
+    The training time is the largest number of steps divided by the measured speed. Validation, tests and early stopping are
+    ignored. The total is for training one run after the other. If the config has `power`, the numbers of seeds and test songs
+    that detect this difference are printed as well.
 
     Args:
-        runs: runs, not yet started.
+        runs: runs to measure, which are not started.
 
     Raises:
-        InputError: a run cannot be trained, or the sweep of `power_from` has too few scores.
+        InputError: a run cannot be trained, or the sweep that `power_from` names has too few scores.
     """
     difference = runs[0].config.power
     deviations = {} if difference is None else deviations_of(runs[0].config.power_from)
@@ -59,11 +60,11 @@ def plan(runs: Sequence[Run]) -> None:
         echo(f"\n{power_text(difference, name, measured, seeds, songs)}")
     if len(possible) < len(runs):
         failed = [run.folder.name for run, probe in zip(runs, probes, strict=True) if "error" in probe]
-        raise InputError("plan", "these runs cannot be trained", found=", ".join(failed))
+        raise InputError("plan", "some runs cannot be trained, as the table above explains", found=", ".join(failed))
 
 
 def _probe(run: Run) -> dict[str, Any]:
-    """Run `unbraid.commands.probe` and return its output, or the error message under the key `error`."""
+    """Measure one run in a new process (`unbraid.commands.probe`). Return the results, or the message under the key `error`."""
     with tempfile.TemporaryDirectory() as folder:
         copy = replace(run, folder=Path(folder, run.folder.name))
         copy.freeze()
@@ -79,7 +80,7 @@ def _probe(run: Run) -> dict[str, Any]:
 
 
 def _seconds(probe: dict[str, Any]) -> float:
-    """Return the training time in s, infinite if the run has no largest number of steps."""
+    """Return the training time in s from the results of `_probe`; infinity if the number of training steps is not limited."""
     return math.inf if probe["steps"] is None else float(probe["steps"] / probe["steps_per_second"])
 
 

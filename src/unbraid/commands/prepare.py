@@ -1,4 +1,4 @@
-"""Decode a data set into the store and report problems of its files."""
+"""Command `prepare`: decode a data set into the store (folder of decoded tracks) and report problems of its audio files."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from unbraid.runs.text import echo
 
 @dataclass
 class PrepareConfig(Experiment):
-    """Config of `scripts/prepare.py`, in addition to `Experiment`.
+    """Command-line keys of `scripts/prepare.py`, in addition to the keys of `Experiment`.
 
     Args:
-        clean: delete stale entries of the store: those of changed or missing files and of older versions of unbraid.
-        dry_run: print the files of each track and decode nothing.
+        clean: True to delete decoded tracks whose audio files have changed or are missing, or that an older version decoded.
+        dry_run: True to print the tracks with their files and decode nothing.
     """
 
     clean: bool = False
@@ -31,17 +31,19 @@ class PrepareConfig(Experiment):
 
 
 def prepare(config: DictConfig) -> None:
-    """Decode the tracks that are not in the store, print the health report and write it into the cache.
+    """Decode the tracks that are not yet in the store, print a report about problems of the audio, and write it as JSON.
 
     Args:
         config: composed config, see `PrepareConfig`.
 
     Raises:
-        InputError: the data has no tracks, cannot be used, or has a split without tracks.
+        InputError: the data set has no tracks to decode, cannot be read, or has a split without tracks.
     """
     chosen = HydraConfig.get().runtime.choices["data"]
     if "layout" not in config.data:
-        raise InputError(f"data={chosen}", "has no tracks to decode", hint="Train on it without this step")
+        raise InputError(
+            f"data={chosen}", "this data set has no audio tracks to decode", hint="Start training without this step"
+        )
     check_experiment(config, PrepareConfig)
     data: MultitrackData = build(config.data)
     if config.dry_run:
@@ -70,16 +72,16 @@ def prepare(config: DictConfig) -> None:
 
 
 def _show_listing(data: MultitrackData) -> None:
-    """Print the tracks and files below the root, and raise the errors that training would raise."""
+    """Print the tracks and files in the data folder, and raise an error if training on this folder would raise an error."""
     if data.download and not data.root.is_dir():
         problem = "the data set does not exist yet, and a dry run does not download or render it"
-        raise InputError(f"data.root={data.root}", problem, hint="Prepare without dry_run=true first")
+        raise InputError(f"data.root={data.root}", problem, hint="Run this command once without dry_run=true")
     listing = data.listing()
     echo(outline(listing, data.root), flush=True)
     data.check(listing, SPLITS)
 
 
 def _short_hash(config: DictConfig, data: MultitrackData) -> str:
-    """Return a hash of the root and the layout's options."""
+    """Return a hash of the data folder and the layout options, for the file name of the report."""
     layout = OmegaConf.to_yaml(config.data.layout, resolve=True, sort_keys=True)
     return hashlib.sha256(f"{data.root.resolve()} {layout}".encode()).hexdigest()[:8]

@@ -1,6 +1,7 @@
-"""Measure memory and speed of a frozen run in a few training steps: `python -m unbraid.commands.probe FOLDER`.
+"""Measure memory and speed of a run in a few training steps: `python -m unbraid.commands.probe FOLDER`.
 
-The last line of the output is the result as JSON, see `_measured`.
+FOLDER is a run folder that already contains its complete config. A dry run starts this program for each run. The last line of
+the output is the result as JSON, see `_measured`.
 """
 
 import json
@@ -35,21 +36,21 @@ class Clock(pl.Callback):
         self.times: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Record the start time."""
+        """Record the start time of training."""
         self.times.append(time.perf_counter())
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Record the end time of a step, after the GPU has finished it."""
+        """Record the end time of a training step, after the GPU has finished the step."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.times.append(time.perf_counter())
 
 
 def probe(folder: Path) -> None:
-    """Train a few steps on one device and print the measurements as JSON.
+    """Train a few steps of the run in a folder, and print its peak memory, speed and size as JSON.
 
     Args:
-        folder: folder with the frozen run. A run that cannot be trained raises InputError.
+        folder: run folder that contains its complete config. A run that cannot be trained raises InputError.
     """
     run = Run.frozen(folder)
     check_experiment(run.config)
@@ -65,7 +66,7 @@ def probe(folder: Path) -> None:
 
 
 def _measured(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
-    """Return the measurements: bytes of memory and disk, steps per second, largest number of steps, and test songs."""
+    """Return the results by name: parameters, peak memory and disk space in bytes, steps per second, steps and test songs."""
     trainer, limits = workflow.trainer, run.config.trainer
     epoch = math.ceil(trainer.num_training_batches / limits.accumulate_grad_batches)
     epochs = limits.max_epochs if trainer.optimizers else 1  # a closed-form solution takes one epoch
@@ -85,7 +86,7 @@ def _measured(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
 
 
 def _checkpoint_bytes(workflow: Workflow) -> int:
-    """Return the size in bytes of the weights and the optimizer states."""
+    """Return the size of a checkpoint in bytes: the weights and the states of the optimizers."""
     tensors = [*workflow.task.state_dict().values()]
     for optimizer in workflow.trainer.optimizers:
         tensors += [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]

@@ -1,7 +1,7 @@
-"""Write a trained separator as one folder that `unbraid.load` reads and that can be uploaded to the Hugging Face hub.
+"""Command `publish`: write a trained separator as a folder for `unbraid.load` and for the Hugging Face hub.
 
-The folder contains `model.safetensors`, `config.yaml` without paths, `scores.json` if the run has scores, and the model card
-`README.md`.
+The folder contains `model.safetensors`, `config.yaml` without paths of this machine, `scores.json` if the run has scores,
+and the model card `README.md`.
 """
 
 import re
@@ -43,13 +43,13 @@ LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 @dataclass
 class PublishConfig:
-    """Config of `scripts/publish.py`.
+    """Command-line keys of `scripts/publish.py`.
 
     Args:
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
         output: output folder; None: `published` in the run folder.
-        license: license of the weights, as the Hugging Face hub names it.
+        license: license of the weights, as an identifier of the Hugging Face hub such as `mit`.
     """
 
     run: str | None
@@ -59,7 +59,7 @@ class PublishConfig:
 
 
 def publish(config: DictConfig) -> None:
-    """Write the folder under a temporary name and rename it.
+    """Write the published folder of a trained separator under a temporary name, and rename the complete folder.
 
     Args:
         config: composed config, see `PublishConfig`.
@@ -76,7 +76,7 @@ def publish(config: DictConfig) -> None:
     output = run / "published" if config.output is None else Path(config.output).expanduser()
     check_new("output", output)
     if (run / PUBLISHED_WEIGHTS).is_file():
-        raise InputError(f"run={run}", "is a published folder", expected="a run folder")
+        raise InputError(f"run={run}", "this folder is already a published folder", expected="a run folder")
     own_config(run), checkpoint_path(run, config.checkpoint)
     loaded = load_separator(run, config.checkpoint, "cpu")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
 
 
 def _scores(run: Path) -> dict[str, Any] | None:
-    """Return the run's scores with the file name of the checkpoint instead of its path, or None if it has no scores."""
+    """Return the scores of a run, without the folder in the path of the checkpoint; None if the run has no scores."""
     path = run / "scores.json"
     if not path.is_file():
         return None
@@ -147,7 +147,7 @@ stems = unbraid.load("folder with these files").separate(waveform, sample_rate)
 
 
 def _table(scores: Mapping[str, Any] | None) -> str:
-    """Return the summary of the scores and their protocol as markdown."""
+    """Return a Markdown table of the scores by target and measure, followed by the scoring protocol."""
     if not scores:
         return "The model has no scores."
     try:
@@ -157,5 +157,7 @@ def _table(scores: Mapping[str, Any] | None) -> str:
         ]
         protocol = ", ".join(f"{key} {value}" for key, value in scores["protocol"].items() if not isinstance(value, dict))
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError("scores.json", "has no summary or no protocol", hint="Score the run again") from error
+        raise InputError(
+            "scores.json", "the file has no summary or no protocol", hint="Score the run again with scripts/evaluate.py"
+        ) from error
     return "\n".join(["| target | measure | value |", "|---|---|---|", *rows, "", f"Protocol: {markdown(protocol)}."])

@@ -1,4 +1,4 @@
-"""Write the report of a sweep: the table of its variants, significance of the differences, plots and a listening page."""
+"""Command `report`: compare the variants of a sweep in a table with significance tests, plots and a listening page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,14 @@ from unbraid.runs.errors import InputError
 
 @dataclass
 class ReportConfig:
-    """Config of `scripts/report.py`.
+    """Command-line keys of `scripts/report.py`.
 
     Args:
-        sweep: folder of a sweep, whose runs are reported.
-        runs: run folders, instead of a sweep.
-        output: output folder; None: `report` in the sweep folder or in the working directory.
-        baseline: variant that the others are compared with; None: the first.
-        measure: measure that ranks the variants; None: the first of NSDR, SDR, uSDRi, … in the protocol.
+        sweep: folder of a sweep, whose runs are compared.
+        runs: folders of the runs that are compared, if `sweep` is not given.
+        output: output folder; None: `report` in the sweep folder, or in the working directory if there is no sweep.
+        baseline: name of the variant that all other variants are compared with; None: the first variant.
+        measure: measure that ranks the variants; None: the first measure of NSDR, SDR, uSDRi, … that the protocol contains.
         songs: largest number of test tracks on the listening page.
     """
 
@@ -34,7 +34,7 @@ class ReportConfig:
 
 
 def report(config: DictConfig) -> None:
-    """Write the report folder and print the table.
+    """Write the report folder of a sweep or of several runs, and print the table of variants.
 
     Args:
         config: composed config, see `ReportConfig`.
@@ -46,7 +46,7 @@ def report(config: DictConfig) -> None:
     check(config, ReportConfig)
     check_range(config, "songs", 0, float("inf"))
     if (config.sweep is None) != bool(config.runs):
-        problem = "one of these keys must be given"
+        problem = "exactly one of these two keys must be given"
         raise InputError("sweep, runs", problem, hint="Type sweep=FOLDER or 'runs=[FOLDER,FOLDER]'")
     sweep = None if config.sweep is None else Path(config.sweep).expanduser()
     if sweep is None:

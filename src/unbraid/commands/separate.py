@@ -1,4 +1,4 @@
-"""Separate audio files of any format and length into stems with a trained run."""
+"""Command `separate`: separate audio files of any format and length into stems with a trained model."""
 
 import os
 import shutil
@@ -33,17 +33,17 @@ FIELDS = ("track", "target")
 
 @dataclass
 class SeparateConfig:
-    """Config of `scripts/separate.py`. `InferenceOptions` and `OutputFormat` describe the other keys.
+    """Command-line keys of `scripts/separate.py`. `InferenceOptions` and `OutputFormat` describe the remaining keys.
 
     Args:
-        run: path of the model, see `unbraid.load`.
-        checkpoint: checkpoint of a run folder: best, last or a file.
-        input: file, folder, pattern, list of these, or `-` for standard input.
+        run: run folder, checkpoint file or published model, see `unbraid.load`.
+        checkpoint: checkpoint that is loaded if `run` is a run folder: best, last or a file.
+        input: file, folder, pattern such as `songs/*.mp3`, a list of these, or `-` for standard input.
         output: folder of the stems.
-        name: path of a stem below the output folder, without suffix. `%track` and `%target` are replaced by names.
-        overwrite: replace existing files.
+        name: path of a stem below the output folder, without suffix. The names of song and stem replace `%track` and `%target`.
+        overwrite: True to replace existing stems.
         stream: index of the audio stream in a file with several streams, such as a film.
-        channels: conversion of more than two channels to stereo. `front` uses the front left and right channels only.
+        channels: conversion of more than two channels to stereo: `downmix` (ITU-R BS.775) or `front` (front left and right).
     """
 
     run: str | None
@@ -69,14 +69,14 @@ class SeparateConfig:
 
 
 def separate(config: DictConfig) -> None:
-    """Write the stems of every input. An error in one of several inputs is printed, and the other inputs are separated.
+    """Separate each input file and write its stems. If one of several files fails, its error is printed and the rest continues.
 
     Args:
         config: composed config, see `SeparateConfig`.
 
     Raises:
-        InputError: a key is invalid, the model cannot be loaded, an output already exists, or an input could not be separated.
-        OSError: the only input cannot be read, or its stems cannot be written.
+        InputError: a key is invalid, the model cannot be loaded, a stem already exists, or an input could not be separated.
+        OSError: the input is a single file that cannot be read, or its stems cannot be written.
     """
     check(config, SeparateConfig)
     require(config, run="FOLDER", input="FILE")
@@ -100,7 +100,7 @@ def separate(config: DictConfig) -> None:
             else:
                 echo(*filter(None, [messages, f"stems   {_common(outputs[track])}"]), sep="\n")
     if failed:
-        problem = f"{len(failed)} of {len(inputs)} inputs could not be separated"
+        problem = f"{len(failed)} of {len(inputs)} input files could not be separated"
         raise InputError("input", problem, found=", ".join(failed))
 
 
@@ -110,16 +110,16 @@ def _part(kind: Any, config: DictConfig) -> Any:
 
 @contextmanager
 def _inputs(words: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Yield the input files by track name. Standard input is copied to a file, because some formats need seeking."""
+    """Yield the path of each input file by its track name. Standard input is copied to a file, so that decoders can seek."""
     files: dict[str, Path] = {}
     with TemporaryDirectory() as folder:
         for word in words:
             for track, path in _standard_input(Path(folder)) if word == STANDARD_INPUT else _files(word):
                 if track in files:
-                    raise InputError(path, "has the same track name as another input", found=files[track])
+                    raise InputError(path, "this file has the same track name as another input file", found=files[track])
                 files[track] = path
         if not files:
-            raise InputError("input", "is empty", expected="a file, a folder, a pattern or a list of these")
+            raise InputError("input", "there are no input files", expected="a file, a folder, a pattern or a list of these")
         yield files
 
 
@@ -135,14 +135,14 @@ def _files(word: str) -> list[tuple[str, Path]]:
     if path.is_dir():
         files, messages = preferred(audio_files_below(path), path)
         if not files:
-            raise InputError(f"input={path}", "contains no audio files")
+            raise InputError(f"input={path}", "the folder contains no audio files")
         echo(*messages, sep="\n", end="\n" if messages else "", file=sys.stderr)
         return [(without_stem(name), file) for name, file in files.items()]
     if path.exists() or not {*word} & {*"*?["}:
         return [(_stem(path), path)]
     matched = sorted(match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if match.is_file())
     if not matched:
-        raise InputError("input", "no file matches the pattern", found=word)
+        raise InputError("input", "no file matches this pattern", found=word)
     return [(_stem(match), match) for match in matched]
 
 
@@ -153,13 +153,13 @@ def _stem(path: Path) -> str:
 def _outputs(config: DictConfig, output_format: OutputFormat, track: str, names: Sequence[str]) -> dict[str, Path]:
     template = config.name or ("%track" if output_format.together else "%track/%target")
     if output_format.together and "%target" in template:
-        problem = "a stem.mp4 file contains all targets"
+        problem = "one stem.mp4 file contains all stems"
         raise InputError("name", problem, found=template, expected="a name without %target")
     folder = Path(config.output).expanduser()
     filled = {name: Path(f"{_filled(template, track, name)}.{output_format.format}") for name in names}
     for path in filled.values():
         if path.is_absolute() or ".." in path.parts:
-            raise InputError("name", "leads out of the output folder", found=path)
+            raise InputError("name", "the path leads out of the output folder", found=path)
     return {name: folder / path for name, path in filled.items()}
 
 
@@ -172,14 +172,16 @@ def _filled(template: str, track: str, target: str) -> str:
         return _OutputName(template).substitute(track=track, target=target)
     except KeyError as error:
         hint = unknown(error.args[0], FIELDS)
-        raise InputError(f"name={template}", "unknown field", found=f"%{error.args[0]}", hint=hint) from error
+        raise InputError(
+            f"name={template}", "the name contains an unknown field", found=f"%{error.args[0]}", hint=hint
+        ) from error
     except ValueError as error:
         expected = "%track and %target as fields, and %% for a percent sign"
         raise InputError("name", found=template, expected=expected) from error
 
 
 def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs: dict[str, Path]) -> None:
-    """Check before the first input is decoded that outputs differ from each other, from inputs and from existing files."""
+    """Check that no two stems have the same path, and that no stem replaces an input file or an existing file."""
     input_paths = {path.resolve() for path in inputs.values()}
     contents: dict[Path, str] = {}
     for track, paths in outputs.items():
@@ -187,20 +189,20 @@ def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs:
             content = track if path.name.endswith(f".{STEM_FILE}") else f"{name} of {track}"
             if contents.setdefault(path, content) != content:
                 both = f"{contents[path]} and {content}"
-                raise InputError(path, "two outputs have this path", found=both, hint="Use %track and %target in name")
+                raise InputError(path, "two stems have this path", found=both, hint="Use %track and %target in name")
             if path.resolve() in input_paths:
-                raise InputError(path, "is an input", expected="another output or name")
+                raise InputError(path, "a stem would replace this input file", expected="another output or name")
             if path.exists() and not overwrite:
-                raise InputError(path, "already exists", hint="Set overwrite=true, or choose another output")
+                raise InputError(path, "the output file already exists", hint="Set overwrite=true, or choose another output")
 
 
 @contextmanager
 def progress(track: str, path: Path) -> Iterator[Any]:
-    """Show a progress bar in seconds of audio, with the speed in seconds of audio per second.
+    """Show a progress bar that counts seconds of audio, inside a `with` block.
 
     Args:
         track: name in front of the bar.
-        path: input file; the bar has no end if its duration is unknown.
+        path: input file. The bar shows no total if the duration of the file is unknown.
 
     Yields:
         A function that advances the bar. It takes the sample rate in Hz and a number of samples, see `write_stems`.
@@ -212,7 +214,7 @@ def progress(track: str, path: Path) -> Iterator[Any]:
 
 
 def _common(paths: dict[str, Path]) -> str:
-    """Return the output paths as text, with their folder once if they have the same folder."""
+    """Return the paths of the stems as text. A folder that all stems share is written only once."""
     folders = sorted({str(path.parent) for path in paths.values()})
     names = ", ".join(dict.fromkeys(path.name for path in paths.values()))
     return f"{folders[0]}: {names}" if len(folders) == 1 else ", ".join(map(str, paths.values()))

@@ -1,6 +1,8 @@
-"""Run a sweep: freeze each run in its folder, pass the runs to a launcher and record them in the ledger.
+"""Run a sweep (a series of runs with different overrides) in its own folder.
 
-The same command finds the same sweep again. It skips finished runs, resumes interrupted runs and repeats failed runs.
+The config of each run is written into the folder of the run. A launcher starts the runs, and the ledger (`ledger.jsonl` in the
+sweep folder) records their states. The same command finds the sweep folder again, skips finished runs, resumes interrupted
+runs and repeats failed runs.
 """
 
 import atexit
@@ -45,15 +47,15 @@ NOT_OF_A_SWEEP = ("n_trials", "n_jobs", "storage")  # options of a sweeper that 
 
 
 def identity_of(config: DictConfig) -> str:
-    """Return the identity of a sweep, a hash of its common config and its swept overrides.
+    """Return a hash that identifies a sweep, so that the same command finds the sweep again.
 
-    Paths and the keys of the launcher do not change the identity.
+    The hash covers the config that all runs share and the swept overrides. Paths and launcher options do not change the hash.
 
     Args:
         config: composed config of the sweep, with its `hydra` node.
 
     Returns:
-        A hash.
+        The hash, 16 characters long.
     """
     common = {key: value for key, value in _tree(config).items() if key != "hydra"}
     sweeper = {key: value for key, value in _tree(config.hydra.sweeper).items() if key not in NOT_OF_A_SWEEP}
@@ -66,9 +68,10 @@ def _tree(config: DictConfig) -> dict[str, Any]:
 
 
 def settle(config: DictConfig) -> None:
-    """Set the folder of a sweep: the existing folder of the same sweep, unless the command line names a folder.
+    """Set the folder of a sweep before the sweep starts.
 
-    A dry run gets a temporary folder.
+    An earlier sweep of the same command keeps its folder and is resumed, unless the command line names a folder or contains
+    `resume=never`. A dry run gets a temporary folder.
 
     Args:
         config: composed config of the sweep, with its `hydra` node. It is changed in place.
@@ -77,7 +80,9 @@ def settle(config: DictConfig) -> None:
         InputError: the command line names the folder of a single run.
     """
     if word := named(config.hydra, "hydra.run.dir"):
-        raise InputError(word, "only applies to a single run", hint="Set the folder of a sweep with hydra.sweep.dir=FOLDER")
+        raise InputError(
+            word, "this key only applies to a single run", hint="Set the folder of a sweep with hydra.sweep.dir=FOLDER"
+        )
     if config.plan:
         scratch = tempfile.mkdtemp()  # for the files that Hydra writes
         atexit.register(shutil.rmtree, scratch)
@@ -90,7 +95,7 @@ def settle(config: DictConfig) -> None:
 
 
 def _set_folder(config: DictConfig, folder: Path) -> None:
-    """Set the folder for the sweeper, which reads the key, and for the runs, whose composition starts from the overrides."""
+    """Set the sweep folder in the config, which the sweeper reads, and in the overrides, from which the runs are composed."""
     with open_dict(config):
         config.hydra.sweep.dir = str(folder)
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
@@ -98,12 +103,12 @@ def _set_folder(config: DictConfig, folder: Path) -> None:
 
 @dataclass
 class PlannedRun:
-    """Store a run of a sweep.
+    """Store a composed run of a sweep before the run is started.
 
     Args:
-        run: run as unbraid records it.
-        result: run as Hydra's sweepers expect it.
-        number: index in the sweep.
+        run: run with its folder, its config and its overrides.
+        result: result of the run in the form that Hydra's sweepers expect.
+        number: index of the run in the sweep.
     """
 
     run: Run
@@ -112,24 +117,24 @@ class PlannedRun:
 
     @property
     def job(self) -> Job:
-        """The run's resources for a launcher; raises InputError if `trainer.devices` is invalid."""
+        """The folder, devices and nodes of the run, for a launcher. An invalid `trainer.devices` raises InputError."""
         trainer = self.run.config.trainer
         on_gpu = {"cpu": False, "gpu": True, "cuda": True}.get(str(trainer.accelerator))
         return Job(self.number, self.run.folder, _processes(trainer.devices), int(trainer.num_nodes), on_gpu)
 
 
 def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-    """Run the runs of a sweep. All runs are checked before the first one starts.
+    """Train the runs of a sweep with the launcher of the config. All runs are checked before the first run starts.
 
-    InputError is raised if a run is invalid, the launcher cannot start it, or the folder contains another sweep.
+    InputError is raised if a run is invalid, the launcher cannot start a run, or the sweep folder contains another sweep.
 
-    A failed run does not end the sweep. Its name is added to `cli.failed_runs`, and its folder contains the error.
+    A failed run does not end the sweep. Its name is added to `cli.failed_runs`, and its `run.json` contains the error message.
 
     Args:
         config: composed config of the sweep, with its `hydra` node.
         loader: config loader of Hydra.
-        job_overrides: overrides of each run.
-        first: number of the first run.
+        job_overrides: for each run, the list of its overrides.
+        first: index of the first of these runs in the sweep.
 
     Returns:
         A result for each run, as Hydra's sweepers expect it.
@@ -162,7 +167,7 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
 
 @contextmanager
 def _clean_up(folder: Path) -> Iterator[None]:
-    """Remove the folder and the file that Hydra has created for the sweep if the block raises an InputError."""
+    """Remove the sweep folder if the `with` block raises an InputError and Hydra's `multirun.yaml` is the only file in it."""
     try:
         yield
     except InputError:
@@ -173,17 +178,19 @@ def _clean_up(folder: Path) -> Iterator[None]:
 
 
 def _check_overrides(job_overrides: Sequence[Sequence[str]]) -> None:
-    """Check that the sweep has runs and that all runs have the same launcher options."""
+    """Check that the sweep has at least one run and that all runs have the same launcher options."""
     if not job_overrides:
-        raise InputError("sweep", "has no runs, because one of its overrides has no values")
+        raise InputError("sweep", "the sweep has no runs, because one of its overrides lists no values")
     first, *others = (launch_overrides(words) for words in job_overrides)
     for other in others:
         if different := sorted(first ^ other):
-            raise InputError(different[0], "must be the same for all runs of a sweep", found=", ".join(different[1:]))
+            raise InputError(
+                different[0], "this option must be the same for all runs of a sweep", found=", ".join(different[1:])
+            )
 
 
 def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], number: int) -> PlannedRun:
-    """Compose a run of a sweep as Hydra does.
+    """Compose the config of one run of a sweep, in the same way as Hydra's own launcher.
 
     Args:
         config: composed config of the sweep, with its `hydra` node.
@@ -192,7 +199,7 @@ def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], 
         number: index of the run in the sweep.
 
     Returns:
-        The run, which is not started here.
+        The composed run, which is not started.
     """
     composed = loader.load_sweep_config(config, list(words))
     with open_dict(composed):
@@ -211,7 +218,7 @@ def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], 
 
 
 def _processes(devices: Any) -> int | None:
-    """Return the number of processes that Lightning starts for `trainer.devices`, or None for all devices it gets."""
+    """Return how many processes Lightning starts for a value of `trainer.devices`; None: one for each visible device."""
     if OmegaConf.is_list(devices):
         return len(devices)
     if devices == "auto" or str(devices) == "-1":
@@ -222,10 +229,10 @@ def _processes(devices: Any) -> int | None:
 
 
 def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher:
-    """Check all runs and return the launcher that will start them."""
+    """Check the folders, configs and resources of all runs. Return the launcher that will start the runs."""
     folders = [planned.run.folder for planned in planned_runs]
     if len({*folders}) < len(folders):
-        problem = "gives several runs of the sweep the same folder"
+        problem = "this pattern gives several runs of the sweep the same folder"
         raise InputError("hydra.sweep.subdir", problem, found=config.hydra.sweep.subdir)
     jobs = list[Job]()
     for planned in planned_runs:
@@ -242,7 +249,7 @@ def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher
 
 
 def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
-    """Add the runs to the ledger that have ended after the previous command was killed."""
+    """Add finished runs that are missing in the ledger, because they ended after an earlier sweep command was killed."""
     recorded = {line["run"] for line in read(ledger.folder)[1:] if line["state"] in ENDED}
     for folder in done:
         if folder.name not in recorded and (record := read_record(folder)):
@@ -250,13 +257,13 @@ def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
 
 
 def _is_done(run: Run) -> bool:
-    """Return whether the folder contains this run and the run has ended. `Run.freeze` rejects a folder of another run."""
+    """Return whether a run has ended: its folder contains a run with the same config in the state done or pruned."""
     record = read_record(run.folder)
     return record is not None and record["identity"] == run.identity and record["state"] in ENDED
 
 
 def _introduction(folder: Path, launcher: Launcher, done: Sequence[PlannedRun], remaining: Sequence[PlannedRun]) -> str:
-    """Return the lines that are printed at the start of a sweep."""
+    """Return the text that is printed when a sweep starts: folder, number of runs, launcher, finished runs."""
     places = f", {launcher.introduction([planned.job for planned in remaining])}" if remaining else ""
     count = len(done) + len(remaining)
     lines = f"sweep   {folder}: {count} run{'s' if count > 1 else ''}{places}"

@@ -1,4 +1,4 @@
-"""Train one experiment, in this process or in several, from a command line or from a run folder."""
+"""Command `train`: train one experiment from a command line or from a run folder, in one process or in several."""
 
 import sys
 from collections.abc import Callable
@@ -29,19 +29,21 @@ def train(config: DictConfig) -> None:
     """Train one experiment in its run folder, or resume an interrupted run of the same experiment.
 
     Args:
-        config: composed config.
+        config: composed config of the experiment.
 
     Raises:
-        InputError: the config is invalid, or an override only applies to sweeps.
+        InputError: the config is invalid, or the command line contains an option of sweeps.
     """
     with interruptible():
         check_experiment(config)
         chosen = HydraConfig.get()
         words = [as_typed(word) for word in chosen.overrides.task]
         if typed := next((word for word in words if word.startswith(("launcher", "sweeper"))), None):
-            raise InputError(typed, "only applies to sweeps", hint="Add -m: python train.py -m …")
+            raise InputError(typed, "this option only applies to sweeps", hint="Add -m: python train.py -m …")
         if typed := named(chosen, "hydra.sweep.dir"):
-            raise InputError(typed, "only applies to sweeps", hint="Set the folder of a single run with hydra.run.dir=FOLDER")
+            raise InputError(
+                typed, "this key only applies to sweeps", hint="Set the folder of a single run with hydra.run.dir=FOLDER"
+            )
         run = Run(Path(chosen.runtime.output_dir), config, run_overrides(words), choices_of(chosen))
         if config.plan:
             plan([run])
@@ -50,14 +52,14 @@ def train(config: DictConfig) -> None:
 
 
 def _train(run: Run, pinned: bool) -> None:
-    """Train in this process and in those that it starts. `pinned`: the command line names the run folder."""
+    """Train a run in this process and in the processes that Lightning starts. `pinned`: the user has named the run folder."""
     run = resumed_or_new(run, pinned)
     workflow = build_workflow(run)  # raises its errors before the run folder exists
     if workflow.starts_processes:
         _start_processes(run)
         return
     if workflow.trainer.world_size > 1 and not pinned:
-        problem = "is required if another program, such as srun or torchrun, starts the processes of a run"
+        problem = "this key is required if another program, such as srun or torchrun, starts the processes of a run"
         raise InputError("hydra.run.dir", problem, hint="Type hydra.run.dir=FOLDER")
     if not workflow.trainer.is_global_zero:
         workflow.run()
@@ -67,10 +69,12 @@ def _train(run: Run, pinned: bool) -> None:
 
 
 def train_frozen(folder: Path) -> None:
-    """Train the experiment of a run folder, from its last checkpoint if it has one. Every process of the run calls this.
+    """Train the experiment in a run folder that already contains its config. Every process of the run calls this function.
+
+    If the folder contains a last checkpoint, training resumes from it.
 
     Args:
-        folder: run folder with the frozen config. A folder without a run or with an invalid config raises InputError.
+        folder: run folder with `config.yaml` and `run.json`. A missing file or an invalid config raises InputError.
     """
     run = Run.frozen(folder)
     with interruptible():
@@ -86,7 +90,7 @@ def _checked(run: Run) -> Workflow:
 
 
 def _recorded(run: Run, work: Callable[[], State]) -> None:
-    """Lock the run folder during `work` and write the final state into the run's record."""
+    """Lock the run folder while `work` trains the run, and write the final state (done, failed, …) into `run.json`."""
     with run.held():
         run.mark("running")
         try:
@@ -106,7 +110,10 @@ def _reason(error: BaseException, folder: Path) -> str:
 
 
 def _start_processes(run: Run) -> None:
-    """Start one process, which starts the others of the run, and wait for it. All of them read the frozen config."""
+    """Start the first process of a distributed run and wait until it ends. It starts the remaining processes of the run.
+
+    All processes read `config.yaml` in the run folder.
+    """
     run.freeze()
     process = start(run.folder)
     while True:
@@ -120,7 +127,7 @@ def _start_processes(run: Run) -> None:
 
 
 def main() -> None:
-    """Train the run folder of the command line: `python -m unbraid.commands.train FOLDER`."""
+    """Train the run in the folder on the command line: `python -m unbraid.commands.train FOLDER`."""
     live_with_parent(sys.argv)
     frozen(train_frozen, sys.argv[1])
 

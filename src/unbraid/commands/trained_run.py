@@ -26,15 +26,15 @@ from unbraid.tasks.reconstruction import ReconstructionTask
 
 @dataclass
 class TrainedRunConfig:
-    """Keys that the commands for trained autoencoders have in common.
+    """Keys that the commands `anomaly` and `encode`, which use a trained autoencoder, have in common.
 
     Args:
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
-        input: audio file or folder of audio files.
-        split: split of the run's data that is used instead of `input`: train, valid or test.
-        output: output file or folder.
-        data: `root`, `cache_dir` and `download` for the data of the run.
+        input: audio file or folder of audio files; None if `split` is given.
+        split: part of the run's data set that is used instead of `input`: train, valid or test.
+        output: output file or folder; None: a default name.
+        data: values of `root`, `cache_dir` and `download` for the data set of the run.
     """
 
     run: str | None
@@ -46,11 +46,11 @@ class TrainedRunConfig:
 
 
 class InputAudio(NamedTuple):
-    """Store a sound that is processed as a whole.
+    """Store the sound of an input file or of one source of a track.
 
     Attributes:
-        name: name of the track, or of the input file relative to its folder.
-        label: name of the source; empty for an input file.
+        name: name of the track, or of the input file without suffix.
+        label: name of the source, such as vocals; empty for an input file.
         waveform: waveform at the sample rate of the features, [C, T].
     """
 
@@ -60,15 +60,15 @@ class InputAudio(NamedTuple):
 
 
 class Trained:
-    """Load the run of an autoencoder, on the CPU.
+    """Load a trained autoencoder on the CPU, and give access to its data set and to the command's input.
 
     Args:
         config: config of the command.
-        schema: dataclass that the config is checked against.
+        schema: dataclass with the keys of the command, against which the config is checked.
 
     Raises:
-        InputError: the folder contains no run of an autoencoder, its weights cannot be used, or not exactly one of input and
-            split is given.
+        InputError: the folder contains no run of an autoencoder, its weights cannot be used, or not exactly one of the keys
+            `input` and `split` is given.
     """
 
     def __init__(self, config: DictConfig, schema: type[TrainedRunConfig]) -> None:
@@ -82,7 +82,7 @@ class Trained:
         self.config: Any = own_config(self.folder)
         if self.config.get("features") is None or is_instrument(self.config):
             expected = "a run of model=ae, deep_ae, vae, conv_ae or pca"
-            raise InputError(f"run={self.folder}", "the run has no autoencoder", expected=expected)
+            raise InputError(f"run={self.folder}", "the run contains no autoencoder", expected=expected)
         self.checkpoint = checkpoint_path(self.folder, config.checkpoint)
         # The config comes from a file: its `_target_`s must be allowed before they are built.
         check(OmegaConf.create({"model": self.config.get("model"), "data": self.config.get("data")}), _Node)
@@ -93,10 +93,10 @@ class Trained:
         self.places: DictConfig = config.data
 
     def data(self) -> MultitrackData | Digits:
-        """Return the run's data, prepared and set up, see `take_data`.
+        """Return the data of the run, ready to be loaded. `take_data` explains which folder is used.
 
         Returns:
-            DataModule with tracks or images. Data that cannot be used raises InputError.
+            DataModule with tracks or images. Missing or invalid data raises InputError.
         """
         typed = [f"data.{key}" for key in ("root", "download") if self.places[key]]
         self.config.data = take_data(self.places, self.config.data, typed)
@@ -106,10 +106,10 @@ class Trained:
         return data
 
     def sounds(self) -> Iterator[InputAudio]:
-        """Yield the sound of each input file, or of each source of each track of the split.
+        """Yield the input of the command: the sound of each input file, or of each source of each track in `split`.
 
         Yields:
-            Sounds, at the sample rate and with the channels of the features. A file that cannot be decoded raises InputError.
+            Sounds with the sample rate and channels of the features. A file that cannot be decoded raises InputError.
         """
         features = self.spectra()
         if self.input is not None:
@@ -128,7 +128,7 @@ class Trained:
             split: train, valid or test.
 
         Yields:
-            Sources, in the order of tracks and labels.
+            Sources, track by track. The sources of a track are in the order of the data's labels.
         """
         data = self.data()
         assert isinstance(data, MultitrackData)
@@ -137,7 +137,7 @@ class Trained:
                 yield InputAudio(track.name, label, source)
 
     def spectra(self) -> Spectra:
-        """Return the features of the run.
+        """Return the spectrogram features with which the run was trained.
 
         Returns:
             Features with their STFT.
@@ -147,7 +147,7 @@ class Trained:
         """
         features = self.task.features
         if not isinstance(features, Spectra):
-            raise InputError(f"run={self.folder}", "was trained on images", expected="a run that was trained on sound")
+            raise InputError(f"run={self.folder}", "the run was trained on images", expected="a run that was trained on sound")
         return features
 
 
@@ -158,10 +158,10 @@ class _Node:
 
 
 def _files(path: Path) -> dict[str, Path]:
-    """Return the input files by unique names."""
+    """Return the path of each input file by a unique name."""
     if path.is_dir():
         files = audio_files_below(path)
         if not files:
-            raise InputError(f"input={path}", "contains no audio files")
+            raise InputError(f"input={path}", "the folder contains no audio files")
         return by_name(files, path)
     return {path.stem: path}

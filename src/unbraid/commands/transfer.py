@@ -1,4 +1,4 @@
-"""Play one voice of an audio file with a trained instrument."""
+"""Command `transfer`: play the melody of a recording of one voice with a trained instrument (timbre transfer)."""
 
 import zipfile
 from collections.abc import Iterator
@@ -33,14 +33,14 @@ COLUMNS = 4000  # largest number of frames in the picture
 
 @dataclass
 class TransferConfig:
-    """Config of `scripts/transfer.py`. `TransferOptions` describes the other keys.
+    """Command-line keys of `scripts/transfer.py`. `TransferOptions` describes the remaining keys.
 
     Args:
-        run: run folder of an instrument.
+        run: folder of a run that has trained an instrument.
         checkpoint: checkpoint of the run: best, last or a file.
         input: audio file with one voice.
-        output: audio file. Its control curves are written next to it as .png and .npz.
-        least_voiced: smallest fraction of the sounding frames with a pitch, in [0, 1]. Music with several voices has less.
+        output: audio file. The control curves of the sound are written next to this file as .png and .npz.
+        least_voiced: smallest accepted fraction of sounding frames with a pitch, in [0, 1]. Several voices give less.
     """
 
     run: str | None
@@ -56,13 +56,13 @@ class TransferConfig:
 
 
 def transfer(config: DictConfig) -> None:
-    """Write the audio and its control curves, each file under a temporary name first.
+    """Write the sound of the instrument and its control curves. Each file is complete or does not exist.
 
     Args:
         config: composed config, see `TransferConfig`.
 
     Raises:
-        InputError: a key is invalid, the run has no instrument, or the input cannot be used, is silent or has several voices.
+        InputError: a key is invalid, the run contains no instrument, or the input is unreadable, silent or has several voices.
     """
     check(config, TransferConfig)
     require(config, run="FOLDER", input="FILE", output="FILE")
@@ -71,15 +71,15 @@ def transfer(config: DictConfig) -> None:
     if output.suffix.lower() not in SUFFIXES:
         raise InputError("output", found=output, expected=f"a name that ends in {', '.join(SUFFIXES)}")
     if output.is_dir():
-        raise InputError(f"output={output}", "is a folder", expected="a file")
+        raise InputError(f"output={output}", "the output is an existing folder", expected="a file")
     check_range(config, "least_voiced", 0, 1)
     if output.exists() and source.exists() and output.samefile(source):
-        raise InputError(f"output={output}", "is the input", expected="another file")
+        raise InputError(f"output={output}", "the output would replace the input file", expected="another file")
     torch.set_flush_denormal(True)
     with interruptible():
         player = load(config.run, config.checkpoint)
         if not isinstance(player, Player):
-            raise InputError(f"run={config.run}", "has no instrument", expected="a run of model=ddsp")
+            raise InputError(f"run={config.run}", "the run contains no instrument", expected="a run of model=ddsp")
         with audio.open_audio(source) as file:
             mono = (audio.to_channels(block, 1) for block in file)
             voice = listen(player, (block[0] for block in audio.resample_blocks(mono, file.rate, player.sample_rate)))
@@ -107,13 +107,13 @@ def _write(player: Player, voice: VoiceControls, controls: Moved, options: Trans
 
 
 def _advance(sound: torch.Tensor, bar: "tqdm[Any]", rate: int) -> np.ndarray:
-    """Advance the progress bar and return the sound as [1, T]."""
+    """Advance the progress bar by the length of a piece of sound, and return the samples as an array [1, T]."""
     bar.update(len(sound) / rate)
     return sound.numpy()[None]
 
 
 class _CurvesFile:
-    """Write control curves to disk while they are computed, because they are larger than the sound."""
+    """Write the control curves of a sound to temporary files piece by piece, because they need more memory than the sound."""
 
     def __init__(self, folder: Path, points: int, player: Player) -> None:
         self.folder, self.start = folder, 0
@@ -124,7 +124,7 @@ class _CurvesFile:
         ]
 
     def take(self, pieces: Iterator[tuple[torch.Tensor, Sounding]]) -> Iterator[torch.Tensor]:
-        """Write the curves of each piece and yield its sound."""
+        """Write the control curves of each piece of sound to the temporary files, and yield the samples of the piece."""
         for sound, sounding in pieces:
             stop = self.start + sounding.amplitude.shape[1]
             for array, part in zip(self.arrays, sounding, strict=True):
@@ -133,7 +133,7 @@ class _CurvesFile:
             yield sound
 
     def add(self, controls: Moved, voice: VoiceControls, player: Player) -> None:
-        """Write the curves that are in memory."""
+        """Write the pitch and loudness curves of input and output, which are short enough to be in memory."""
         values = {
             "f0": controls.f0, "loudness": controls.loudness, "gate": controls.gate, "input_f0": voice.controls.f0,
             "input_loudness": voice.controls.loudness, "periodicity": voice.controls.periodicity,
@@ -145,7 +145,7 @@ class _CurvesFile:
 
 @contextmanager
 def _curves_file(points: int, player: Player, output: Path) -> Iterator[_CurvesFile]:
-    """Yield a writer of curves, and store them as an .npz next to the output if the block succeeds."""
+    """Yield a writer of control curves. If the `with` block succeeds, store the curves in an .npz file next to the output."""
     with TemporaryDirectory(prefix=".partial-", dir=output.parent) as folder:
         curves_file = _CurvesFile(Path(folder), points, player)
         yield curves_file
@@ -157,7 +157,7 @@ def _curves_file(points: int, player: Player, output: Path) -> Iterator[_CurvesF
 
 
 def _summary(player: Player, voice: VoiceControls, controls: Moved, output: Path) -> str:
-    """Return the lines that describe the transfer."""
+    """Return the text that is printed at the end: voiced frames, pitch before and after, and output files."""
     voiced = player.features.voiced(voice.controls)
     share = voiced_share(voice.controls, player.features)
     before, after = (float(semitones(hz[voiced]).median()) for hz in (voice.controls.f0, controls.f0))

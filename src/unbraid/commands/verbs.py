@@ -1,4 +1,4 @@
-"""The program `unbraid VERB`: all scripts as one program, for an installed package without the scripts."""
+"""Program `unbraid VERB`, which runs all commands (verbs), such as `unbraid separate`, without the folder `scripts`."""
 
 import sys
 from importlib import import_module
@@ -14,15 +14,15 @@ TRAIN = "train"
 
 
 def verbs() -> list[str]:
-    """Return the verbs, `train` first.
+    """Return the names of all commands (verbs), such as `separate`. `train` is the first.
 
-    A verb is the name of a yaml directly below `conf/`, of a module in `unbraid.commands`, and of the function in it.
+    A yaml directly below `conf/`, a module in `unbraid.commands` and a function in this module have the name of the verb.
     """
     return [TRAIN, *sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != TRAIN)]
 
 
 def main() -> None:
-    """Run the verb that is the first word of the command line, with the remaining words as overrides."""
+    """Run the command that the first word of the command line names. The remaining words are its overrides."""
     known, verb = verbs(), sys.argv[1] if len(sys.argv) > 1 else ""
     if verb == "" or verb in HELP_FLAGS:
         lines = [f"  {name:<12} {summary(CONF / f'{name}.yaml')}" for name in known]

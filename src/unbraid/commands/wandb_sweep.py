@@ -1,4 +1,7 @@
-"""Write a search space in Hydra's grammar as the yaml of a W&B sweep, whose agents run `train.py` with overrides."""
+"""Command `wandb_sweep`: convert a search space in Hydra's grammar to the yaml of a Weights & Biases (W&B) sweep.
+
+The agents of W&B then run `train.py` with overrides from this search space.
+"""
 
 import os
 import re
@@ -33,18 +36,18 @@ NOT_OF_A_RUN = ("launcher", "sweeper", "search", "plan", "power", "power_from", 
 
 @dataclass
 class WandbSweepConfig:
-    """Config of `scripts/wandb_sweep.py`, without the search space.
+    """Command-line keys of `scripts/wandb_sweep.py`.
 
     Args:
-        objective: column of `metrics.csv`, or `test/<measure>/<target>`.
+        objective: value that is optimized: a column of `metrics.csv`, or `test/<measure>/<target>`.
         direction: `minimize` or `maximize` the objective.
-        method: search method of W&B.
-        trials: largest number of runs; None: until the agents are stopped.
+        method: search method of W&B: `bayes`, `random` or `grid`.
+        trials: largest number of runs; None: W&B starts runs until the agents are stopped.
         project: W&B project.
-        entity: W&B user or team; None: the default of the account.
-        output: output file.
-        words: overrides of the command line, after those that an experiment searches.
-        conditions: conditions of an experiment's search, which W&B does not support.
+        entity: W&B user or team; None: the default user or team of the W&B account.
+        output: yaml file that is written.
+        words: overrides that describe the search space: first those of the chosen experiment, then the command line.
+        conditions: conditions between searched parameters of an experiment. W&B does not support them, so this must be empty.
     """
 
     objective: str
@@ -68,8 +71,8 @@ def wandb_sweep(config: DictConfig) -> None:
         config: composed config, see `WandbSweepConfig`.
 
     Raises:
-        InputError: a key is invalid, the output already exists, W&B cannot express the search space, or a run of the space is
-            invalid.
+        InputError: a key is invalid, the output already exists, W&B cannot express the search space, or a run of the
+            search space is invalid.
     """
     options = OmegaConf.masked_copy(config, KEYS)
     check(options, WandbSweepConfig)
@@ -93,9 +96,9 @@ def _key(word: str) -> str:
 
 
 def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
-    """Return the search space of the overrides, after composing and checking example runs."""
+    """Return the search space that overrides describe. Example runs are composed and checked first."""
     if typed := next((word for word in words if _key(word) in NOT_OF_A_RUN), None):
-        raise InputError(typed, "does not apply to runs that W&B's agents start", hint="Remove it")
+        raise InputError(typed, "this key does not apply to runs that W&B agents start", hint="Remove this key")
     if conditions:
         raise InputError("hydra.sweeper.conditions", "W&B does not support conditions", found=list(conditions))
     try:
@@ -103,20 +106,20 @@ def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
-        raise InputError("optuna", "the package is not installed", hint="Run pip install 'unbraid[optuna]'") from error
+        raise InputError("optuna", "this Python package is not installed", hint="Run pip install 'unbraid[optuna]'") from error
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     space = Space(parser.parse_overrides(list(words)), [], parser)
     for example in _examples(space):
         config = compose("train", [*_fixed(space), *example])
         check_experiment(config)
         if not _logs_to_wandb(config):
-            problem = "does not contain wandb, which sends the objective to W&B"
+            problem = "the list of loggers must contain wandb, which sends the objective to W&B"
             raise InputError("logger", problem, hint=f"Type {DEFAULT_LOGGER}")
     return space
 
 
 def _fixed(space: "Space") -> list[str]:
-    """Return the overrides of all runs, with W&B as a logger unless the command line chooses loggers."""
+    """Return the overrides that all runs share. W&B is added as a logger if no override chooses loggers."""
     fixed = space.fixed_overrides()
     return fixed if any(_key(word) == "logger" for word in fixed) else [DEFAULT_LOGGER, *fixed]
 
@@ -126,7 +129,10 @@ def _logs_to_wandb(config: DictConfig) -> bool:
 
 
 def _examples(space: "Space") -> Iterator[list[str]]:
-    """Yield the overrides of example runs. Each choice occurs once, with the first choices of the other parameters."""
+    """Yield the overrides of example runs, so that each choice of each parameter occurs in a run.
+
+    All remaining parameters of an example run have their first choice.
+    """
     first = space.example()
     yield first
     for number, searched in enumerate(space.parameters):
@@ -135,14 +141,14 @@ def _examples(space: "Space") -> Iterator[list[str]]:
 
 
 def described(space: "Space", options: Any) -> dict[str, Any]:
-    """Return the configuration of a W&B sweep.
+    """Describe a search space as a W&B sweep.
 
     Args:
         space: search space.
         options: config of the command, see `WandbSweepConfig`.
 
     Returns:
-        The content of the yaml file.
+        The content of the yaml file of the W&B sweep.
     """
     script = CONF.parent / "train.py"
     # An installed package has no train.py; `unbraid train` is the same program.
@@ -160,14 +166,14 @@ def described(space: "Space", options: Any) -> dict[str, Any]:
 
 
 def parameter(searched: "Parameter", method: str) -> dict[str, Any]:
-    """Return a parameter of the search space in W&B's format.
+    """Convert one parameter of the search space to W&B's format.
 
     Args:
         searched: parameter of the search space.
-        method: search method of W&B; `grid` needs a list of values and raises InputError if the values cannot be listed.
+        method: search method of W&B. `grid` needs a finite list of values; a parameter without such a list raises InputError.
 
     Returns:
-        The entry below `parameters`.
+        The entry of the parameter in the section `parameters` of the W&B sweep.
     """
     distribution: Any = searched.distribution
     if hasattr(distribution, "choices"):

@@ -1,1 +1,1 @@
-"""Read the weights of other software."""
+"""Read weights that were trained with other software or published by other authors."""

@@ -1,6 +1,6 @@
-"""Read separators of other software: folders of the `openunmix` package, and state dicts with a translation file.
+"""Read separators that were trained with other software, such as folders of the `openunmix` package.
 
-A translation file is a yaml. It names the config of the model, the file of the tensors, and the name of each tensor in unbraid.
+Other weights need a translation file (yaml). It names the model's config, the weights file, and each tensor's name in unbraid.
 
     config: config.yaml        # python train.py model=unet … --cfg job --resolve > config.yaml
     weights: theirs.pth        # or .safetensors; tensors by name
@@ -46,7 +46,7 @@ def openunmix_separator(folder: Path) -> Masking:
         The separator, with a Wiener filter if it has several targets.
 
     Raises:
-        InputError: a file is missing or damaged, or the networks have different sizes.
+        InputError: a file is missing or damaged, or the networks of two targets have different sizes.
     """
     path = folder / OPENUNMIX
     try:
@@ -55,15 +55,15 @@ def openunmix_separator(folder: Path) -> Masking:
         stft = STFT(n_fft, hop, "reflection")
     except (OSError, ValueError, KeyError, TypeError) as error:
         expected = "JSON with the numbers sample_rate, nfft, nhop and nb_channels"
-        raise InputError(path, "invalid content", expected=expected) from error
+        raise InputError(path, "the file has invalid content", expected=expected) from error
     targets = sorted(path.stem for path in folder.glob("*.json") if path.name != OPENUNMIX)
     if not targets:
-        raise InputError(folder, "contains no targets", expected="a file <target>.json for each target")
+        raise InputError(folder, "the folder contains no targets", expected="a file <target>.json for each target")
     try:
         net_options = options_of(read_weights(weights_file(folder, targets[0])))
     except NOT_ITS_STATE as error:
         path = weights_file(folder, targets[0])
-        raise InputError(path, "contains no weights of an Open-Unmix network") from error
+        raise InputError(path, "the file contains no weights of an Open-Unmix network") from error
     phase = Wiener(1, False, False, 300) if len(targets) > 1 else MixturePhase()
     net = partial(OpenUnmix, **net_options)  # type: ignore[arg-type]
     with limited_size(folder, sum(weights_file(folder, target).stat().st_size for target in targets)):
@@ -74,14 +74,14 @@ def openunmix_separator(folder: Path) -> Masking:
 
 @dataclass
 class Translation:
-    """Store a translation file, see the docstring of this module.
+    """Store a translation file, which maps the tensor names of other software to the names in unbraid.
 
     Args:
-        config: config file of the model, in the same folder.
-        weights: file of the tensors, in the same folder.
-        names: names of tensors in unbraid by their names in the file.
-        key: key of the tensors in the file; None: the file contains only the tensors.
-        unused: names of tensors that the model does not need.
+        config: name of the config file of the model, in the folder of the translation file.
+        weights: name of the weights file, in the folder of the translation file.
+        names: mapping from the name of a tensor in the weights file to its name in unbraid.
+        key: key under which the weights file stores the tensors; None: the file contains only tensors.
+        unused: names of tensors in the weights file that the model does not need.
     """
 
     config: str
@@ -92,7 +92,7 @@ class Translation:
 
 
 def read_translation(path: Path) -> Translation:
-    """Read a translation file.
+    """Read and check a translation file, see `Translation`.
 
     Args:
         path: yaml file.
@@ -101,7 +101,7 @@ def read_translation(path: Path) -> Translation:
         Content of the file.
 
     Raises:
-        InputError: the file cannot be read, has invalid keys or interpolations, or names files outside its folder.
+        InputError: the file cannot be read, has invalid keys, contains `${…}`, or names a file outside its own folder.
     """
     config = read_config(path)
     try:
@@ -112,33 +112,38 @@ def read_translation(path: Path) -> Translation:
     translation = Translation(**content)
     for name in (translation.config, translation.weights):
         if not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
-            raise InputError(path, "names a file outside its folder", found=name)
+            raise InputError(path, "the translation file names a file outside its own folder", found=name)
     return translation
 
 
 def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor]:
-    """Read the tensors of a translation, with their names in unbraid.
+    """Read the weights file of a translation file, and rename the tensors to their names in unbraid.
 
     Args:
-        path: translation file.
-        translation: content of this file.
+        path: path of the translation file.
+        translation: content of the translation file.
 
     Returns:
         Tensors by their names in unbraid.
 
     Raises:
-        InputError: the tensors cannot be read, a tensor has no translation, or two tensors have the same translation.
+        InputError: the tensors cannot be read, a tensor has no name in unbraid, or two tensors get the same name.
     """
     given: Any = read_weights(path.parent / translation.weights)
     if (key := translation.key) is not None:
         if not isinstance(given.get(key), Mapping):
-            problem = f"{translation.weights} does not contain this key"
+            problem = f"the weights file {translation.weights} does not contain this key"
             raise InputError(f"{path}: key", problem, found=key, hint=unknown(key, map(str, given)))
         given = given[key]
     stars = sum(name.count("*") for name in (*translation.names, *translation.unused))
     most = min(MOST_STARS, MOST_STEPS // max(sum(len(str(name)) for name in given), 1))
     if stars > most:
-        raise InputError(path, "has too many *", found=stars, expected=f"at most {most} for these tensors")
+        raise InputError(
+            path,
+            "the translation file contains too many *",
+            found=stars,
+            expected=f"at most {most} for the tensors in its weights file",
+        )
     return _translated(given, translation, path)
 
 
@@ -150,18 +155,24 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
         if name in translation.unused or any(pattern.fullmatch(str(name)) for pattern in unused):
             continue
         if not isinstance(tensor, Tensor):
-            raise InputError(f"{path}: {name}", "is not a tensor", hint="Add it to unused")
+            raise InputError(
+                f"{path}: {name}", "this entry of the weights file is not a tensor", hint="Add its name to the list unused"
+            )
         our_name = translation.names.get(name) or _translate(name, names)
         if our_name is None:
-            raise InputError(f"{path}: {name}", "this tensor has no name in unbraid", hint="Add it to names or to unused")
+            raise InputError(
+                f"{path}: {name}",
+                "this tensor has no name in unbraid",
+                hint="Add the tensor to names or to unused in the translation file",
+            )
         if our_name in state:
-            raise InputError(f"{path}: {name}", "two tensors have the same name in unbraid", found=our_name)
+            raise InputError(f"{path}: {name}", "two tensors get the same name in unbraid", found=our_name)
         state[our_name] = tensor
     return state
 
 
 def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | None:
-    """Return a tensor's name in unbraid, by the first pattern that matches; None without a match."""
+    """Return the name of a tensor in unbraid, from the first pattern that matches the name; None if no pattern matches."""
     for pattern, ours in patterns:
         if match := pattern.fullmatch(name):
             parts = iter(match.groups())
@@ -170,12 +181,12 @@ def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | 
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Compile a name in which each * matches text between two dots. The matching time is linear in the length of a name."""
+    """Convert a tensor name, in which each * matches text between two dots, to a regular expression without slow matching."""
     return re.compile(r"\.".join(_part(part) for part in name.split(".")))
 
 
 def _part(part: str) -> str:
-    """Return the regular expression of one part. Every * but the last is lazy and does not backtrack."""
+    """Convert the text between two dots of a tensor name to a regular expression. Only the last * is greedy."""
     first, *pieces = [re.escape(piece) for piece in part.split("*")]
     if not pieces:
         return first

@@ -1,6 +1,6 @@
-"""Load published weights of other authors into a separator. Downloads are stored in the cache of `torch.hub`.
+"""Load published weights of other authors into a separator. Downloaded files are kept in the cache of `torch.hub`.
 
-Open-Unmix (Stöter et al., JOSS 2019) has a file for each target. `umx` was trained on MUSDB18, `umxhq` on MUSDB18-HQ.
+Open-Unmix (Stöter et al., JOSS 2019) has a weights file for each target. `umx` was trained on MUSDB18, `umxhq` on MUSDB18-HQ.
 `umxl` was trained on more data, which is not public, and is for non-commercial use only. `hdemucs_high_musdb` is the Hybrid
 Demucs of torchaudio.
 """
@@ -37,7 +37,7 @@ HDEMUCS_FILE = "models/hdemucs_high_musdbhq_only.pt"
 # Errors of torch for files that are damaged, truncated, or contain more than tensors.
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError)
 SAFETENSORS = ".safetensors"
-NO_WEIGHTS = "is damaged or not a file of weights"
+NO_WEIGHTS = "the file is damaged or is not a weights file"
 
 
 def load_published(separator: Separator, init: str) -> None:
@@ -45,19 +45,19 @@ def load_published(separator: Separator, init: str) -> None:
 
     Args:
         separator: separator with Open-Unmix networks or with Hybrid Demucs.
-        init: for Open-Unmix a name in `PUBLISHED`, or a folder with `<target>.pth` or `<target>-<hash>.pth`; for Hybrid Demucs
+        init: for Open-Unmix `umx`, `umxhq`, `umxl`, or a folder with `<target>.pth` or `<target>-<hash>.pth`; for Hybrid Demucs
             `hdemucs_high_musdb`.
 
     Raises:
-        InputError: the weights are of another model, have no such target or another sample rate, cannot be downloaded or read,
-            or have other shapes.
+        InputError: the weights belong to another model, lack a target of the separator, have another sample rate or other
+            shapes, or cannot be downloaded or read.
     """
     if init == HDEMUCS:
         _load_hdemucs(separator)
         return
     nets = [net for net in separator.modules() if isinstance(net, OpenUnmix)]
     if len(nets) != len(separator.targets):
-        problem = "these weights are of Open-Unmix, and the model is not"
+        problem = "these are weights of Open-Unmix, but the model is not Open-Unmix"
         raise InputError(f"init={init}", problem, hint="Choose model=open_unmix, or set init=null")
     folder = Path(init).expanduser()
     for target, net in zip(separator.targets, nets, strict=True):
@@ -69,23 +69,25 @@ def load_published(separator: Separator, init: str) -> None:
             _check_rate(separator, _rate_of(folder, state), init)
         else:
             hint = unknown(init, [*PUBLISHED, HDEMUCS])
-            raise InputError(f"init={init}", "is not a folder and not a published model", hint=hint)
+            raise InputError(f"init={init}", "the value is neither a folder nor the name of published weights", hint=hint)
         _fill(net, state, f"init={init}: {target}")
 
 
 def _check_rate(separator: Separator, rate: int | None, init: str) -> None:
-    """Check the sample rate, because the same bins are other frequencies at another rate."""
+    """Check that weights and separator have the same sample rate. The frequency of a spectrogram bin depends on the rate."""
     if rate not in (None, separator.sample_rate):
         hint = f"Set model.separator.sample_rate={rate}"
         found = f"{separator.sample_rate} Hz"
-        raise InputError(f"init={init}", "the separator has another sample rate", found=found, expected=f"{rate} Hz", hint=hint)
+        raise InputError(
+            f"init={init}", "separator and weights have different sample rates", found=found, expected=f"{rate} Hz", hint=hint
+        )
 
 
 def _load_hdemucs(separator: Separator) -> None:
-    """Load torchaudio's weights. Of the last layers only the rows of the separator's targets are used, in their order."""
+    """Load the Hybrid Demucs weights of torchaudio. Of their four outputs, only the separator's targets are kept."""
     demucs = next((module for module in separator.modules() if isinstance(module, HDemucs)), None)
     if demucs is None:
-        problem = "these weights are of Hybrid Demucs, and the model is not"
+        problem = "these are weights of Hybrid Demucs, but the model is not Hybrid Demucs"
         raise InputError(f"init={HDEMUCS}", problem, hint="Choose model=hdemucs, or set init=null")
     for target in separator.targets:
         _check_target(HDEMUCS, target, HDEMUCS_SOURCES)
@@ -99,8 +101,14 @@ def _load_hdemucs(separator: Separator) -> None:
             axis = 1 if name.endswith("weight") else 0  # transposed convolutions have their outputs second
             given = given.unflatten(axis, (len(HDEMUCS_SOURCES), -1)).index_select(axis, numbers).flatten(axis, axis + 1)
         if _shape(given) != _shape(expected):
-            hint = "Use the network options of conf/model/hdemucs.yaml"
-            raise InputError(f"init={HDEMUCS}: {name}", found=_shape(given), expected=_shape(expected), hint=hint)
+            hint = "Give the model the network options of conf/model/hdemucs.yaml"
+            raise InputError(
+                f"init={HDEMUCS}: {name}",
+                "this tensor does not fit the model",
+                found=_shape(given),
+                expected=_shape(expected),
+                hint=hint,
+            )
         assert given is not None
         state[name] = given
     demucs.net.load_state_dict(state)
@@ -115,7 +123,7 @@ def _hdemucs_state() -> dict[str, Tensor]:
 
 @contextmanager
 def _downloading(where: str, path: Path, url: str) -> Iterator[None]:
-    """Raise InputError with the URL and the path in the cache if the block cannot download or read the file."""
+    """Raise InputError if the `with` block cannot download or read a weights file. The error names the URL and the file."""
     try:
         yield
     except OSError as error:
@@ -123,16 +131,23 @@ def _downloading(where: str, path: Path, url: str) -> Iterator[None]:
         hint = f"Download {url} into {path.parent}"
         raise InputError(where, f"{path.name} cannot be downloaded ({reason})", hint=hint) from error
     except UNREADABLE as error:
-        raise InputError(path, "is damaged", hint=f"Remove it, and it is downloaded again from {url}") from error
+        raise InputError(
+            path, "the downloaded file is damaged", hint=f"Remove this file, then it is downloaded again from {url}"
+        ) from error
 
 
 def _check_target(init: str, target: str, known: Iterable[str]) -> None:
     if target not in known:
-        raise InputError(f"init={init}", "has no weights of this target", found=target, expected=f"one of {', '.join(known)}")
+        raise InputError(
+            f"init={init}",
+            "the published weights do not include this target",
+            found=target,
+            expected=f"one of {', '.join(known)}",
+        )
 
 
 def _last_layers(state: Mapping[str, Tensor]) -> set[str]:
-    """Return the names of the last transposed convolution's tensors in both decoders, whose outputs are the sources."""
+    """Return the tensor names of the last layer in both decoders of Hybrid Demucs, which computes the sources."""
     names: set[str] = set()
     for decoder in ("freq_decoder", "time_decoder"):
         last = max(int(name.split(".")[1]) for name in state if name.startswith(decoder))
@@ -150,14 +165,14 @@ def _fetched(name: str, target: str) -> Mapping[str, Tensor]:
 
 
 def weights_file(folder: Path, target: str) -> Path:
-    """Return the weights file of a target, `<target>.pth` or `<target>-<hash>.pth`.
+    """Find the weights file of a target, `<target>.pth` or `<target>-<hash>.pth`.
 
     Args:
         folder: folder of the files.
         target: name of the target.
 
     Returns:
-        Path of the file.
+        Path of the weights file.
 
     Raises:
         InputError: neither file exists.
@@ -167,38 +182,38 @@ def weights_file(folder: Path, target: str) -> Path:
     names = {path: re.fullmatch(r"(.+?)(-[0-9a-f]{8,})?", path.stem) for path in sorted(folder.glob("*.pth"))}
     targets = {match[1]: path for path, match in names.items() if match}
     if target not in targets:
-        hint = f"The folder has weights of: {', '.join(targets)}" if targets else ""
-        raise InputError(folder / f"{target}.pth", "no such file of weights", hint=hint)
+        hint = f"The folder contains weights of: {', '.join(targets)}" if targets else ""
+        raise InputError(folder / f"{target}.pth", "this weights file does not exist", hint=hint)
     return targets[target]
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """Read the tensors of a torch or safetensors file by name. Other Python objects are never loaded.
+    """Read the tensors of a torch or safetensors file. Python objects in the file are never run.
 
     Args:
-        path: file; the suffix `.safetensors` selects that format.
+        path: weights file. The suffix `.safetensors` selects the safetensors format, any other suffix the torch format.
 
     Returns:
         Tensors by name.
 
     Raises:
-        InputError: the file is missing, damaged, or contains no tensors by name.
+        InputError: the file is missing or damaged, or is not a mapping from names to tensors.
     """
     if path.suffix == SAFETENSORS:
         return read_safetensors(path)
     state = read_torch_file(path, NO_WEIGHTS)
     if not isinstance(state, Mapping):
-        raise InputError(path, NO_WEIGHTS, found=f"a {type(state).__name__}", expected="tensors by name")
+        raise InputError(path, NO_WEIGHTS, found=f"a {type(state).__name__}", expected="a mapping from names to tensors")
     if other := next((name for name in state if not isinstance(name, str)), None):
-        raise InputError(path, NO_WEIGHTS, found=f"{other!r} as a name", expected="tensors by name")
+        raise InputError(path, NO_WEIGHTS, found=f"{other!r} as a name", expected="a text as the name of each tensor")
     return state
 
 
 def read_safetensors(path: Path) -> Mapping[str, Tensor]:
-    """Read the tensors of a safetensors file by name.
+    """Read the tensors of a safetensors file.
 
     Args:
-        path: file.
+        path: path of the file.
 
     Returns:
         Tensors by name.
@@ -216,10 +231,10 @@ def read_safetensors(path: Path) -> Mapping[str, Tensor]:
 
 
 def safetensors() -> tuple[Any, type[Exception]]:
-    """Import the package safetensors.
+    """Import the optional package safetensors.
 
     Returns:
-        Its module for torch, and the class of its errors.
+        The module `safetensors.torch` and the exception class of the package.
 
     Raises:
         InputError: the package is not installed.
@@ -227,30 +242,34 @@ def safetensors() -> tuple[Any, type[Exception]]:
     try:
         import safetensors.torch
     except ModuleNotFoundError as error:
-        raise InputError("safetensors", "the package is not installed", hint="Run pip install 'unbraid[publish]'") from error
+        raise InputError(
+            "safetensors", "this Python package is not installed", hint="Run pip install 'unbraid[publish]'"
+        ) from error
     return safetensors.torch, safetensors.SafetensorError
 
 
 def _rate_of(folder: Path, state: Mapping[str, Tensor]) -> int | None:
-    """Return the sample rate in Hz from `separator.json`, or from the weights in old files; None if neither contains it."""
+    """Return the sample rate of Open-Unmix weights in Hz, from `separator.json` or from the weights; None if unknown."""
     if not (path := folder / "separator.json").is_file():
         rate = state.get("sample_rate")
         return int(rate) if isinstance(rate, Tensor) and rate.numel() == 1 else None
     try:
         return int(read_json(path)["sample_rate"])
     except (ValueError, KeyError, TypeError) as error:  # also InputError
-        raise InputError(path, "invalid content", expected="JSON with the number sample_rate") from error
+        raise InputError(path, "the file has invalid content", expected="JSON with the number sample_rate") from error
 
 
 def _fill(net: OpenUnmix, state: Mapping[str, Tensor], where: str) -> None:
-    """Load the tensors of the network. Old files also contain transforms and sample rates, which are ignored."""
+    """Load tensors into an Open-Unmix network. Transforms and sample rates in old weights files are ignored."""
     current = net.state_dict()
     parts = {name.partition(".")[0] for name in current}
     given = {name: tensor for name, tensor in state.items() if name.partition(".")[0] in parts and isinstance(tensor, Tensor)}
     for name in current | given:
         found, expected = (_shape(tensors.get(name)) for tensors in (given, current))
         if found != expected:
-            raise InputError(f"{where}: {name}", found=found, expected=expected, hint=_hint(given, net))
+            raise InputError(
+                f"{where}: {name}", "this tensor does not fit the model", found=found, expected=expected, hint=_hint(given, net)
+            )
     net.load_state_dict(given)
 
 
@@ -259,7 +278,7 @@ def _shape(tensor: Tensor | None) -> str:
 
 
 def _hint(given: Mapping[str, Tensor], net: nn.Module) -> str:
-    """Return which keys give the model the size of the weights."""
+    """Return a hint for the user: the config keys that give the model the size of the weights."""
     try:
         options = options_of(given)
     except NOT_ITS_STATE:
@@ -268,5 +287,5 @@ def _hint(given: Mapping[str, Tensor], net: nn.Module) -> str:
     special = {"audio_channels": "model.separator.channels"}
     keys = [(special.get(k, f"model.separator.net.{k}"), value) for k, value in options.items() if value != current[k]]
     if not keys:
-        return "The file is incomplete"
+        return "The weights file is incomplete"
     return "Set " + " ".join(f"{key}={str(value).lower()}" for key, value in keys)

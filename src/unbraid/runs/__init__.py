@@ -1,1 +1,1 @@
-"""Run folders, and functions that all packages use: build objects from configs, report errors, read and write files."""
+"""Read and write run folders. All packages also use this package to build objects from configs and to report errors."""

@@ -1,4 +1,4 @@
-"""List the packages whose classes a config may name, and import a class that a config names."""
+"""List the packages whose classes a config may use (allowlist), and import a class that a config names."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
     Args:
         target: dotted name of the class.
         where: key of the node in the config, for error messages.
-        allowed: names of packages, modules and classes that may be used.
+        allowed: names of packages, modules and classes that the config may use.
 
     Returns:
         The class.
@@ -40,15 +40,20 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
     """
     key, expected = f"{where}._target_", f"a public class of {', '.join(allowed)}"
     if not isinstance(target, str) or not _is_under(target, allowed) or "._" in target or ":" in target:
-        raise InputError(key, "the class is not allowed", found=target, expected=expected)
+        raise InputError(key, "this class is not allowed in a config", found=target, expected=expected)
     try:
         class_ = resolve_name(target)
     except (ImportError, ValueError, AttributeError, RuntimeError) as error:  # RuntimeError: an optional package is missing
-        raise InputError(key, "the class does not exist", found=target) from error
+        raise InputError(key, "no class of this name exists", found=target) from error
     if not inspect.isclass(class_) or not _is_under(class_.__module__, allowed):
-        raise InputError(key, "the class is not allowed", found=target, expected=expected)
+        raise InputError(key, "this class is not allowed in a config", found=target, expected=expected)
     if class_.__module__ == COPIES_LAYERS:
-        raise InputError(key, "the class is not allowed", found=target, hint="It copies layers without a limit.")
+        raise InputError(
+            key,
+            "this class is not allowed in a config",
+            found=target,
+            hint="This class copies layers, so a config could use unlimited memory.",
+        )
     return class_
 
 

@@ -1,8 +1,8 @@
 """Check configs, build objects from them, and read the config of a run folder.
 
-A config is a tree of mappings; a mapping with `_target_` describes an object of that class. `check` binds every key to the
-signature of its class, by name and type, so no key is silently ignored. `build` makes only classes of the packages in an
-allowlist.
+A config consists of nested mappings. A mapping with the key `_target_` is a node: it describes an object of the class that the
+key names. `check` compares every key of a node with the signature of the class, by name and type, so no key is silently
+ignored. `build` makes only objects of classes in an allowlist.
 """
 
 import inspect
@@ -48,15 +48,17 @@ PACKAGES = (
 
 
 def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> None:
-    """Check a whole config: the top level against `schema`, and each node with a `_target_` against its class.
+    """Check names and types of all keys in a config.
+
+    The top level is compared with `schema`, and each node with a `_target_` is compared with the signature of its class.
 
     Args:
         config: composed config.
         schema: function or class whose parameters are the keys of the top level.
-        allowed: names of packages, modules and classes that may be used.
+        allowed: names of packages, modules and classes that the config may use.
 
     Raises:
-        InputError: a value is missing, of the wrong type, NaN or infinite, a key is unknown, or a class is not allowed.
+        InputError: a value is missing, has the wrong type, is NaN or infinite, a key is unknown, or a class is not allowed.
     """
     try:
         missing = sorted(OmegaConf.missing_keys(config))
@@ -74,7 +76,7 @@ def _check_nodes(value: Any, where: str, allowed: Sequence[str]) -> None:
         if "_target_" in value:
             _bind(value, resolve(value["_target_"], where, allowed), where, allowed)
         elif "_partial_" in value:
-            raise InputError(where, "_partial_ without _target_")
+            raise InputError(where, "this node has the key _partial_ but not the key _target_")
         for key, item in value.items():
             _check_nodes(item, f"{where}.{key}".lstrip("."), allowed)
     elif isinstance(value, list):
@@ -85,7 +87,7 @@ def _check_nodes(value: Any, where: str, allowed: Sequence[str]) -> None:
 
 
 def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str, allowed: Sequence[str]) -> None:
-    """Check the keys and the types of one node against one signature."""
+    """Check the keys and types of one config node against the signature of a class or function."""
     signature = inspect.signature(function).parameters
     parameters = {name: parameter for name, parameter in signature.items() if parameter.kind not in VARIADIC}
     hints = _hints(function)
@@ -102,7 +104,7 @@ def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str, all
     if not node.get("_partial_"):
         for name, parameter in parameters.items():
             if parameter.default is parameter.empty and name not in node:
-                raise InputError(f"{place}{name}", "the key is missing", expected=_type_name(parameter))
+                raise InputError(f"{place}{name}", "this required key is missing", expected=_type_name(parameter))
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
-    """Return whether a yaml value has the type of a parameter. In yaml, tuples are lists and objects are nodes."""
+    """Return whether a value from yaml fits the type hint of a parameter. In yaml, tuples are lists and objects are nodes."""
     if isinstance(value, Mapping) and "_target_" in value:
         return _builds_type(value, hint, allowed)
     if isinstance(value, bool) and not {bool, Any, object}.intersection(_union_types(hint)):  # in Python, True is an int
@@ -126,7 +128,7 @@ def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
 
 
 def _builds_type(node: Mapping[str, Any], hint: Any, allowed: Sequence[str]) -> bool:
-    """Return whether the class of a node has the type of a parameter. True if this cannot be decided."""
+    """Return whether the class of a config node fits the type hint of a parameter; True if this cannot be decided."""
     kinds = _union_types(hint)
     if any(kind in (Any, object) or not inspect.isclass(kind) or getattr(kind, "_is_protocol", False) for kind in kinds):
         return True
@@ -140,7 +142,7 @@ def _builds_type(node: Mapping[str, Any], hint: Any, allowed: Sequence[str]) -> 
 
 
 def _union_types(hint: Any) -> tuple[Any, ...]:
-    """Return the types of a union, or the type itself."""
+    """Return the members of a union type as a tuple; for another type, return a tuple that contains the type."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
@@ -167,18 +169,20 @@ def build(node: DictConfig, **given: Any) -> Any:
 
     Args:
         node: node with a `_target_`, see `check`.
-        **given: arguments of the class that the program passes and the config must not contain.
+        **given: arguments of the class that the program sets. The config must not contain these arguments.
 
     Returns:
         The object.
 
     Raises:
-        InputError: a constructor does not accept a value, or the node contains an argument that is given.
+        InputError: a constructor does not accept a value, or the config contains an argument that the program sets.
         InstantiationException: a constructor has a bug.
     """
     for name in given:
         if name in node:
-            raise InputError(node._get_full_key(name), "the program sets this argument", found=repr(node[name]))
+            raise InputError(
+                node._get_full_key(name), "this key is not allowed, because the program sets its value", found=repr(node[name])
+            )
     try:
         return instantiate(node, _convert_="all", **given)
     except InstantiationException as error:
@@ -190,9 +194,9 @@ def build(node: DictConfig, **given: Any) -> Any:
 
 
 def _with_key(node: DictConfig, message: str, where: str) -> str:
-    """Put the key of a node in front of the place that the error of its constructor names.
+    """Return the place of a constructor's error as a full config key.
 
-    An argument of the node becomes a key such as `data.batch_size`. Any other text follows the key of the node and a colon.
+    An argument such as `batch_size` becomes `data.batch_size`. Any other text follows the key of the node and a colon.
     """
     key = re.search(r"full_key: (\S+)", message)
     place = key[1] if key else node._get_full_key(None)
@@ -202,7 +206,7 @@ def _with_key(node: DictConfig, message: str, where: str) -> str:
 
 
 def own_config(folder: Path) -> DictConfig:
-    """Read the config of a run folder, see `read_config`.
+    """Read `config.yaml` in a run folder, see `read_config`.
 
     Args:
         folder: run folder.
@@ -215,7 +219,7 @@ def own_config(folder: Path) -> DictConfig:
     """
     path, expected = folder / "config.yaml", "the folder of a run"
     if not folder.exists():
-        raise InputError(f"run={folder}", "no such folder")
+        raise InputError(f"run={folder}", "this folder does not exist")
     if not folder.is_dir():
         raise InputError(f"run={folder}", found="a file", expected=expected)
     if not path.is_file():
@@ -225,7 +229,7 @@ def own_config(folder: Path) -> DictConfig:
 
 
 def read_config(path: Path) -> DictConfig:
-    """Read the resolved config of a run, see `config_tree`.
+    """Read a `config.yaml` without interpolations as an OmegaConf config, see `config_tree`.
 
     Args:
         path: path of the file.
@@ -234,19 +238,19 @@ def read_config(path: Path) -> DictConfig:
         The config.
 
     Raises:
-        InputError: OmegaConf cannot make a config of the values.
+        InputError: the values in the file do not form a config.
     """
     tree = config_tree(path)
     try:
         config = OmegaConf.create(tree)
     except (OmegaConfBaseException, *OMEGACONF_ERRORS) as error:
-        raise InputError(path, f"not a config: {error}") from error
+        raise InputError(path, f"the file is not a config: {error}") from error
     assert isinstance(config, DictConfig)
     return config
 
 
 def config_tree(path: Path) -> dict[str, Any]:
-    """Read the resolved config of a run as plain values.
+    """Read a `config.yaml` without interpolations as nested dictionaries and lists.
 
     Interpolations such as `${x}` are not accepted, because they can run resolvers and produce very long values.
 
@@ -254,7 +258,7 @@ def config_tree(path: Path) -> dict[str, Any]:
         path: path of the file.
 
     Returns:
-        The mapping from keys to values.
+        The content of the file, a mapping from keys to values.
 
     Raises:
         InputError: the file is missing, is not YAML, is not a mapping, or contains an interpolation.
@@ -278,20 +282,20 @@ def node_at(config: DictConfig, key: str) -> Any:
 
 
 def _check_plain(value: Any, path: Path) -> None:
-    """Check that a tree contains no interpolations and that all keys are texts."""
+    """Check that nested values contain no interpolations `${…}` and that all keys are texts."""
     if isinstance(value, str) and "${" in value:
-        raise InputError(path, "an interpolation is not allowed", found=repr(value[:80]), expected="a resolved config")
+        raise InputError(path, "interpolations are not allowed", found=repr(value[:80]), expected="a resolved config")
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise InputError(path, "a key is not a text", found=repr(key)[:80])
+                raise InputError(path, "a key in the file is not a text", found=repr(key)[:80])
             _check_plain(key, path)
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check_plain(item, path)
 
 
 def checkpoint_path(run: Path, asked: str) -> Path:
-    """Return the path of a checkpoint of a run.
+    """Find a checkpoint file of a run.
 
     Args:
         run: run folder.
@@ -306,7 +310,9 @@ def checkpoint_path(run: Path, asked: str) -> Path:
     path = run / "checkpoints" / f"{asked}.ckpt" if asked in ("best", "last") else Path(asked).expanduser()
     if not path.is_file():
         names = ", ".join(sorted(p.name for p in run.glob("checkpoints/*.ckpt"))) or "none"
-        raise InputError(f"checkpoint={asked}", f"{path} does not exist", hint=f"Checkpoints of the run: {names}.")
+        raise InputError(
+            f"checkpoint={asked}", f"the checkpoint file {path} does not exist", hint=f"Checkpoints of the run: {names}."
+        )
     return path
 
 

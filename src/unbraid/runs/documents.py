@@ -1,6 +1,6 @@
-"""Read JSON and YAML files of unknown origin.
+"""Read JSON and YAML files from untrusted sources.
 
-Both readers open only regular files. They limit the size, the nesting and the length of numbers before they build values.
+The readers open only regular files. They limit file size, nesting depth and length of numbers before they build values.
 Without these limits a crafted file could crash the process or take hours: the readers of Python recurse, and libyaml overflows
 its stack. YAML aliases, keys that occur twice, NaN and infinity are errors. A damaged file raises an `InputError` with the file
 and the line.
@@ -33,7 +33,7 @@ except ImportError:  # some builds of PyYAML do not contain libyaml
     from yaml.scanner import Scanner
 
     class EventParser(Reader, Scanner, Parser):  # type: ignore[no-redef]
-        """Parse YAML into events in Python."""
+        """Parse YAML into events (starts and ends of values) in Python, if libyaml is missing."""
 
         def __init__(self, stream: bytes) -> None:
             Reader.__init__(self, stream)
@@ -61,7 +61,7 @@ YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeErro
 def open_regular(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file to read its bytes.
 
-    Never waits for data from a FIFO or a device. A missing file raises `OSError`.
+    A FIFO or a device is rejected without waiting for its data. A missing file raises `OSError`.
 
     Args:
         path: path of the file.
@@ -70,7 +70,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         The open file.
 
     Raises:
-        InputError: the path is that of a FIFO, a device, a folder or a socket.
+        InputError: the path belongs to a FIFO, a device, a folder or a socket.
     """
     _check_regular(path, path.stat())  # opening a device can have side effects
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -105,7 +105,7 @@ def read_regular(path: Path, most: int = MAX_JSON_BYTES) -> bytes:
     with open_regular(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
-        raise InputError(path, "too large", found=f"more than {most} bytes", expected=f"at most {most}")
+        raise InputError(path, "the file is too large", found=f"more than {most} bytes", expected=f"at most {most} bytes")
     return data
 
 
@@ -137,11 +137,11 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
         The value of the document.
 
     Raises:
-        InputError: the document is not JSON, or has more than 50 levels, the same key twice in one object, a number of more
-            than 300 digits, or half a surrogate pair.
+        InputError: the document is not JSON, or has more than 50 nested levels, the same key twice in one object, a number of
+            more than 300 digits, or an incomplete surrogate pair.
     """
     if _depth(data) > MAX_DEPTH:
-        raise InputError(where, "JSON is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
+        raise InputError(where, "the JSON document is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
     to_float = partial(_number, float, finite)
     try:
         tree = json.loads(
@@ -152,21 +152,21 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
             json.dumps(tree, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         place = f"{where}, line {error.lineno}" if b"\n" in data.rstrip() else where
-        raise InputError(place, f"not JSON: {error.msg} at column {error.colno}") from error
+        raise InputError(place, f"the document is not JSON: {error.msg} at column {error.colno}") from error
     except ValueError as error:
-        raise InputError(where, f"not JSON: {error}") from error
+        raise InputError(where, f"the document is not JSON: {error}") from error
     return tree
 
 
 def _depth(data: bytes) -> int:
-    """Return the number of nested levels of a JSON text, which may be malformed."""
+    """Return the largest number of nested levels in a JSON text. The text may be malformed."""
     brackets = STRING.sub(b"", data).translate(None, NOT_BRACKETS)
     return max(accumulate(1 if byte in b"[{" else -1 for byte in brackets), default=0)
 
 
 def _number(kind: Callable[[str], float], finite: bool, text: str) -> float:
     if len(text) > MAX_DIGITS:
-        raise ValueError(f"a number of {len(text)} characters")
+        raise ValueError(f"a number has {len(text)} characters, more than {MAX_DIGITS}")
     value = kind(text)
     if finite and not math.isfinite(value):
         raise ValueError(f"{text} is not a finite number")
@@ -196,7 +196,7 @@ def read_yaml(path: Path, finite: bool = True) -> Any:
 
     Raises:
         InputError: the file is not YAML or is larger than 512 KiB. Aliases, tags for types that JSON does not have, more than
-            50 levels, the same key twice in one mapping and numbers of more than 300 digits are also errors.
+            50 nested levels, the same key twice in one mapping and numbers of more than 300 digits are also errors.
     """
     data = read_regular(path, MAX_YAML_BYTES)
     try:
@@ -206,13 +206,16 @@ def read_yaml(path: Path, finite: bool = True) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{path}, line {mark.line + 1}" if mark else path
-        raise InputError(place, f"not YAML: {error.problem or error.context}") from error
+        raise InputError(place, f"the file is not YAML: {error.problem or error.context}") from error
     except YAML_ERRORS as error:
-        raise InputError(path, f"not YAML: {error}") from error
+        raise InputError(path, f"the file is not YAML: {error}") from error
 
 
 class _Loader(Composer, EventParser, SafeConstructor, Resolver):
-    """Load YAML as PyYAML's safe loader does, with limits. The composer reads event by event, so it stops at a limit."""
+    """Load YAML with limits on nesting depth and length of numbers, and without aliases.
+
+    Parsing stops at the first limit that is exceeded.
+    """
 
     finite = True
     depth = 0
@@ -226,12 +229,12 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()
         if self.check_event(yaml.AliasEvent):
-            raise ComposerError(None, None, f"an alias, *{event.anchor[:60]}", event.start_mark)
+            raise ComposerError(None, None, f"the alias *{event.anchor[:60]} is not allowed", event.start_mark)
         if event.tag not in TAGS:
-            raise ComposerError(None, None, f"the tag {event.tag[:60]}", event.start_mark)
+            raise ComposerError(None, None, f"the tag {event.tag[:60]} is not allowed", event.start_mark)
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise ComposerError(None, None, f"more than {MAX_DEPTH} levels", event.start_mark)
+            raise ComposerError(None, None, f"the file has more than {MAX_DEPTH} nested levels", event.start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -256,7 +259,9 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
 
     def _check_digits(self, node: Any) -> None:
         if len(node.value) > MAX_DIGITS:
-            raise ConstructorError(None, None, f"a number of {len(node.value)} characters", node.start_mark)
+            raise ConstructorError(
+                None, None, f"a number has {len(node.value)} characters, more than {MAX_DIGITS}", node.start_mark
+            )
 
 
 # PyYAML itself reads 1e-3 as text, fails at the date 2001-99-99, and merges the keys of a mapping after `<<`.

@@ -1,4 +1,4 @@
-"""Exceptions for invalid input and for interruption, and checks of numbers that many packages share.
+"""Exceptions for invalid input and for stop signals, and checks of numbers that many packages use.
 
 `InputError` reports a file, key or value of the user that cannot be used; the commands print it without a traceback. Any other
 exception is a bug of unbraid and keeps its traceback.
@@ -35,7 +35,7 @@ class InputError(ValueError):
         super().__init__(LINE_BREAKS.sub(" ", f"{message}{sentence}").strip())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Restore the fields when an error is passed to another process."""
+        """Return the fields of the error, with which pickle restores the error in another process."""
         return _input_error, (type(self), self.where, self.problem, self.found, self.expected, self.hint)
 
 
@@ -44,14 +44,14 @@ def _input_error(kind: type[InputError], where: str, problem: str, found: object
 
 
 class LayoutError(InputError):
-    """Report a data set folder whose content does not match its layout; `where` is the folder."""
+    """Report that the files in a data folder do not match the chosen layout. `where` is the folder."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Report a signal that requests the end of the process.
+    """Report that the process has received a stop signal of the operating system, such as SIGINT or SIGTERM.
 
     Args:
-        signum: number of the signal.
+        signum: number of the stop signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -69,18 +69,20 @@ def check_seed(seed: int) -> None:
         InputError: the seed is below 0 or above 2**32 - 1.
     """
     if not 0 <= seed < 2**32:
-        raise InputError("seed", "outside the allowed range", found=seed, expected="an integer in [0, 2**32 - 1]")
+        raise InputError(
+            "seed", "the random seed is outside the allowed range", found=seed, expected="an integer in [0, 2**32 - 1]"
+        )
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """Describe which names an unknown name could stand for, as the end of an error message.
+    """Return the end of an error message about an unknown name: the most similar known name and all known names.
 
     Args:
         name: unknown name that the user typed.
         known: names that would be accepted.
 
     Returns:
-        The most similar known name, if any, and all known names.
+        Text such as `did you mean 'vocals'? known: bass, drums, vocals`.
     """
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.5)
@@ -89,7 +91,7 @@ def unknown(name: str, known: Iterable[str]) -> str:
 
 
 def check_counts(**counts: int | None) -> None:
-    """Check that counts are at least 1; None is accepted.
+    """Check that each given count is None or at least 1.
 
     Args:
         **counts: counts by the name of their argument.

@@ -1,7 +1,7 @@
-"""Write files atomically, and make safe file names from names in data.
+"""Write files atomically, and turn untrusted names into safe file names.
 
 A file written with `atomic_write` is complete or does not exist, also after a kill or a power cut. Names of targets, tracks,
-measures and protocols come from files of unknown origin. `below` turns them into paths, and `file_name` turns any text into
+measures and protocols come from untrusted files. `below` turns them into paths, and `file_name` turns any text into
 a file name.
 """
 
@@ -21,33 +21,33 @@ LONGEST = 60  # characters of a name that `file_name` returns
 
 
 def is_name(text: object) -> bool:
-    """Return whether a text is a safe file name: not a path, not hidden, no control characters, at most 200 bytes."""
+    """Return whether a text is a safe file name: no slash or control character, no dot in front, 1 to 200 bytes."""
     if not isinstance(text, str) or FORBIDDEN.search(text):
         return False
     return len(text.encode(errors="replace")) <= MAX_NAME_BYTES
 
 
 def check_name(where: object, text: object) -> None:
-    """Check that a name from data is a safe file name, see `is_name`.
+    """Check that a name from an untrusted file is a safe file name, see `is_name`.
 
     Args:
         where: file and key of the name, for the error message.
-        text: name from data.
+        text: name from an untrusted file.
 
     Raises:
         InputError: the name is not a safe file name.
     """
     if not is_name(text):
         expected = f"a name without / and control characters, not hidden, of at most {MAX_NAME_BYTES} bytes"
-        raise InputError(where, "not a safe file name", found=repr(text)[:80], expected=expected)
+        raise InputError(where, "this name is not a safe file name", found=repr(text)[:80], expected=expected)
 
 
 def below(folder: Path, *names: str) -> Path:
-    """Join a folder and names from data, and check that the path is below the folder.
+    """Join a folder and names from an untrusted file, and check that the resulting path is below the folder.
 
     Args:
         folder: folder that the user has named.
-        *names: names of nested folders; the last may be the name of a file. They need not exist.
+        *names: names of nested folders below `folder`. The last name may be a file. The path need not exist.
 
     Returns:
         The joined path.
@@ -61,7 +61,7 @@ def below(folder: Path, *names: str) -> Path:
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError) as error:  # symbolic links that form a loop
-        raise InputError(path, f"cannot be resolved: {error}") from error
+        raise InputError(path, f"the path cannot be resolved: {error}") from error
     if not inside:
         raise InputError(
             path, "a symbolic link leads out of the folder", found=path.resolve(), expected=f"a path below {folder}"
@@ -73,11 +73,11 @@ def file_name(text: str, distinct: bool = False) -> str:
     """Turn any text into a file name that is safe in paths and web addresses.
 
     Args:
-        text: name from data.
-        distinct: True to add a hash if the name differs from the text, so that two texts never get the same name.
+        text: name from an untrusted file.
+        distinct: True to add a hash if the file name differs from the text, so that two texts never get the same file name.
 
     Returns:
-        A name of ASCII letters, digits and `.`, `-`, `_`.
+        A file name of ASCII letters, digits and `.`, `-`, `_`.
     """
     plain = re.sub(r"[^A-Za-z0-9.-]+", "_", text)[:LONGEST].lstrip(".") or "_"
     if plain == text or not distinct:
@@ -87,13 +87,13 @@ def file_name(text: str, distinct: bool = False) -> str:
 
 @contextmanager
 def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
-    """Provide a temporary path in the same folder, and rename it to `path` if the block ends without an exception.
+    """Write a file under a temporary name, and rename it to `path` if the `with` block ends without an exception.
 
-    The temporary file is removed if the block raises an exception. The data are on the disk before the file is renamed.
+    The temporary file is removed if the `with` block raises an exception. The data are on the disk before the file is renamed.
 
     Args:
         path: path of the file; an existing file is replaced.
-        new: True to keep an existing file and to raise `FileExistsError`, also if another process makes the file meanwhile.
+        new: True to raise `FileExistsError` if the file exists, also if another process writes the file during the block.
 
     Yields:
         The temporary path to write to.
@@ -110,9 +110,9 @@ def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
 
 
 def _rename_new(partial: Path, path: Path) -> None:
-    """Give a file a name that must not exist yet.
+    """Rename a file, and raise `FileExistsError` if the new name exists.
 
-    A hard link does this in one step. On file systems without hard links, such as exFAT, the name is checked first.
+    A hard link checks and renames in one step. On file systems without hard links, such as exFAT, the name is checked first.
     """
     try:
         path.hardlink_to(partial)
@@ -136,5 +136,5 @@ def _sync(path: Path) -> None:
 
 
 def relative_path(path: Path) -> Path:
-    """Return a path relative to the working directory if it is inside that directory, else the path itself."""
+    """Return the path relative to the working directory, or the path itself if it is outside the working directory."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

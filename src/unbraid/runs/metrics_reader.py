@@ -1,4 +1,4 @@
-"""Read the numbers of a run: `metrics.csv`, with one row for each epoch, and the summary in `scores.json`.
+"""Read the results of a run: `metrics.csv`, with one row for each epoch, and the summary in `scores.json`.
 
 `training/callbacks/metrics_csv.py` writes `metrics.csv`.
 """
@@ -34,12 +34,17 @@ def epochs(folder: Path) -> list[dict[str, str]]:
         reader = csv.DictReader(io.StringIO(text, newline=""))
         columns, lines = len(reader.fieldnames or ()), text.count("\n")
         if columns * lines > MAX_CELLS:
-            raise InputError(path, "too large", found=f"{columns} columns and {lines} lines", expected=f"{MAX_CELLS} cells")
+            raise InputError(
+                path,
+                "the table is too large",
+                found=f"{columns} columns and {lines} lines",
+                expected=f"at most {MAX_CELLS} cells",
+            )
         return list(reader)
     except FileNotFoundError:
         return []
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(path, f"not a CSV table: {error}") from error
+        raise InputError(path, f"the file is not a CSV table: {error}") from error
 
 
 def number_in(cell: Any) -> float | None:
@@ -66,13 +71,13 @@ def epoch_numbers(folder: Path) -> list[dict[str, float]]:
 
 
 def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
-    """Collect the summary of scores in the statistic of their protocol, such as the median over tracks.
+    """Return the summary scores of a run, in the statistic of the scoring protocol, such as the median over tracks.
 
     Args:
         scores: content of `scores.json`.
 
     Returns:
-        The score by target and measure; None if it is undefined.
+        The score for each pair of target and measure; None if the score is undefined.
     """
     statistic = scores.get("protocol", {}).get("tracks", "mean")  # scores of autoencoders lack this key
     return {

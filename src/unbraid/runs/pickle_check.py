@@ -1,4 +1,4 @@
-"""Check the pickle of a torch file without running it.
+"""Check the pickle (serialized Python objects) in a torch file without running it.
 
 The check follows the operations of the pickle as `torch.load(weights_only=True)` would, with placeholders instead of tensors.
 It limits the number of operations, the nesting and the sizes. See `torch_files` for the attacks that it prevents.
@@ -39,10 +39,10 @@ class _Group:
 
     Args:
         kind: class of the group.
-        items: values of a tuple; empty for other classes, whose values are only counted.
+        items: values of a tuple; empty for other classes, because their values are only counted.
         size: number of values in the group and in its nested groups.
         depth: number of nested levels.
-        is_part: True if the group is part of another group and may no longer change.
+        is_part: True if the group is part of another group, after which it may not change.
     """
 
     kind: type
@@ -52,40 +52,40 @@ class _Group:
     is_part: bool = False
 
     def add(self, values: Iterable[Any]) -> "_Group":
-        """Add the sizes of values to the group."""
+        """Count values as part of the group. Raise ValueError if the group is too large, too deep or part of another group."""
         if self.is_part:
-            raise ValueError("a list or mapping that changes after its use")
+            raise ValueError("the pickle changes a list or dictionary after its use in another object")
         for value in values:
             if isinstance(value, _Group):
                 self.size, self.depth, value.is_part = self.size + value.size, max(self.depth, value.depth + 1), True
             else:
                 self.size += 1 + (len(value) // 64 if isinstance(value, str) else 0)
         if self.is_part or self.size > MOST_VALUES or self.depth > DEEPEST:
-            raise ValueError(f"nested values: {self.size} values, {self.depth} levels")
+            raise ValueError(f"the pickle nests {self.size} values in {self.depth} levels, which is above the limit")
         return self
 
 
 class _Name(str):
-    """Represent a class or function by its name."""
+    """Represent a class or function of the pickle by its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """Represent a storage by its number of elements and the size of an element in bytes."""
+    """Represent a tensor storage (memory of tensors) by its number of elements and the bytes of an element."""
 
     elements: int
     item_bytes: int
 
 
 class _Tensor:
-    """Represent a tensor."""
+    """Represent a tensor of the pickle, without its values."""
 
 
 class PickleMachine:
-    """Follow the operations of a pickle as `torch._weights_only_unpickler` does, and build placeholders.
+    """Follow the operations of a pickle as `torch._weights_only_unpickler` does, with placeholders instead of the objects.
 
     Args:
-        entries: sizes of the storages in a zip archive by key, in bytes; None for the format without a zip archive.
+        entries: size in bytes of each tensor storage in the zip archive, by key; None: the file is not a zip archive.
     """
 
     def __init__(self, entries: dict[str, int] | None = None) -> None:
@@ -100,10 +100,10 @@ class PickleMachine:
             file: file at the start of the pickle.
 
         Returns:
-            The value of the pickle, with placeholders.
+            The value that the pickle describes, with placeholders instead of tensors and groups.
 
         Raises:
-            ValueError: an operation is not allowed.
+            ValueError: an operation is not allowed, or a limit is exceeded.
         """
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
@@ -120,22 +120,24 @@ class PickleMachine:
             elif name in ACTIONS:
                 ACTIONS[name](self, argument)
             elif name != "STOP":  # after which genops ends
-                raise ValueError(f"operation {name} in the pickle")
+                raise ValueError(f"the pickle contains the operation {name}, which is not allowed")
         return self.stack.pop()
 
     def check_shared(self) -> None:
-        """Check that the tensors together are at most `MOST_SHARED` times as large as the storages that they share."""
+        """Check that all tensors together have at most `MOST_SHARED` times the bytes of the storages that they share."""
         if self.tensor_bytes > MOST_SHARED * sum(self.storages.values()):
-            raise ValueError(f"tensors of {self.tensor_bytes} bytes in storages of {sum(self.storages.values())}")
+            raise ValueError(
+                f"the tensors have {self.tensor_bytes} bytes but share only {sum(self.storages.values())} bytes of data"
+            )
 
     def _spend(self, work: int) -> None:
         self.work += work
         if self.work > MOST_OPERATIONS:
-            raise ValueError(f"more than {MOST_OPERATIONS} operations in the pickle")
+            raise ValueError(f"the pickle has more than {MOST_OPERATIONS} operations")
 
     def _protocol(self, version: int) -> None:
         if version != 2:
-            raise ValueError(f"a pickle of protocol {version}, not 2")
+            raise ValueError(f"the pickle has protocol {version}, but torch.save writes protocol 2")
 
     def _mark(self, _: None) -> None:
         self.marks.append(self.stack)
@@ -154,16 +156,16 @@ class PickleMachine:
 
     def _append(self, values: list[Any]) -> None:
         if self.stack[-1].kind is not list:
-            raise ValueError("items that are appended to something else than a list")
+            raise ValueError("the pickle appends values to an object that is not a list")
         self.stack[-1].add(values)
 
     def _set_items(self, values: list[Any]) -> None:
         if self.stack[-1].kind is not dict or len(values) % 2:
-            raise ValueError("items that are set in something else than a dictionary")
+            raise ValueError("the pickle sets items in an object that is not a dictionary")
         if not all(
             key is None or isinstance(key, str | int | float) for key in values[::2]
         ):  # other keys may take long to hash
-            raise ValueError("a key that is neither text nor a number")
+            raise ValueError("a dictionary in the pickle has a key that is neither text nor a number")
         self.stack[-1].add(values)
 
     def _put(self, index: int) -> None:
@@ -174,31 +176,33 @@ class PickleMachine:
 
     def _global(self, name: str) -> None:
         if name not in CALLED and name not in STORAGES and name not in DTYPES:
-            raise ValueError(f"{name!r} in the pickle")
+            raise ValueError(f"the pickle uses the class or function {name!r}, which is not allowed")
         self.stack.append(_Name(name))
 
     def _persistent(self, _: None) -> None:
-        """Record the size of a storage, described by its type, key, device and number of elements."""
+        """Record the size of a tensor storage. The pickle describes it by type, key, device and number of elements."""
         word, kind, key, _device, elements, *view = self.stack.pop().items
         size = elements * STORAGES[kind] if isinstance(kind, _Name) else -1
         if word != "storage" or not isinstance(key, str) or type(elements) is not int or size < 0 or view not in ([], [None]):
-            raise ValueError("a storage in a form that torch does not write")
+            raise ValueError("the pickle describes a tensor storage in a form that torch.save does not write")
         if self.entries is not None and self.entries[key] != size:
-            raise ValueError(f"a storage of {size} bytes with {self.entries[key]} bytes of data")
+            raise ValueError(
+                f"the pickle describes a tensor storage of {size} bytes, but the file contains {self.entries[key]} bytes"
+            )
         if self.storages.setdefault(key, size) != size:
-            raise ValueError("a storage with two sizes")
+            raise ValueError("the pickle gives two sizes for the same tensor storage")
         self.stack.append(_Storage(elements, STORAGES[kind]))
 
     def _reduce(self, _: None) -> None:
         arguments, name = self.stack.pop(), self.stack.pop()
         values = arguments.items if arguments.kind is tuple else None
         if not isinstance(name, _Name) or name not in CALLED or values is None:
-            raise ValueError("a call that is not allowed")
+            raise ValueError("the pickle calls a class or function that is not allowed")
         self._spend(arguments.size)
         if name in MAPS | COPIES:
             kind = dict if name in MAPS or name.endswith("Counter") else tuple
             if name in MAPS and values:
-                raise ValueError("an OrderedDict that is made from another object")
+                raise ValueError("the pickle makes an OrderedDict from another object, which is not allowed")
             items = values[0].items if values and kind is tuple else ()
             self.stack.append(_Group(kind, items).add(values))
         elif name == "torch device":
@@ -211,33 +215,35 @@ class PickleMachine:
         storage, offset, sizes, strides, _requires_grad, hooks = values
         shape, steps = sizes.items, strides.items
         if any(type(number) is not int or not 0 <= number < LARGEST_SIZE for number in (offset, *shape, *steps)):
-            raise ValueError("a tensor with a size that is not a number")
+            raise ValueError("a tensor has an offset, size or stride that is not an integer from 0 to 2**63 - 1")
         if len(shape) != len(steps) or len(shape) > MOST_DIMENSIONS:
-            raise ValueError(f"a tensor of {len(shape)} sizes and {len(steps)} strides")
+            raise ValueError(
+                f"a tensor has {len(shape)} sizes and {len(steps)} strides, which must be equal and at most {MOST_DIMENSIONS}"
+            )
         _check_hooks(hooks)
         count = math.prod(shape)
         last = offset + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
         if count and (count > storage.elements or last >= storage.elements):
-            raise ValueError(f"a tensor of {count} elements in a storage of {storage.elements} elements")
+            raise ValueError(f"a tensor of {count} elements exceeds its storage of {storage.elements} elements")
         self.tensor_bytes += count * storage.item_bytes
 
     def _build(self, _: None) -> None:
-        """Add attributes to an OrderedDict, such as the versions of the modules of a state dict."""
+        """Count the attributes that the pickle adds to an OrderedDict, such as the module versions of a state dict."""
         state = self.stack.pop()
         if state.kind is not dict or self.stack[-1].kind is not dict:
-            raise ValueError("attributes of something else than an OrderedDict")
+            raise ValueError("the pickle adds attributes to an object that is not an OrderedDict")
         self.stack[-1].add([state])
 
 
 def _parameter(data: Any, requires_grad: Any, hooks: Any) -> None:
     _check_hooks(hooks)
     if not isinstance(data, _Tensor):
-        raise ValueError("a parameter that is not a tensor")
+        raise ValueError("the pickle makes a parameter from an object that is not a tensor")
 
 
 def _check_hooks(hooks: Any) -> None:
     if hooks is not None and (hooks.kind is not dict or hooks.size != 1):
-        raise ValueError("a tensor with hooks")
+        raise ValueError("the pickle adds hooks (functions for backpropagation) to a tensor, which is not allowed")
 
 
 ACTIONS: dict[str, Callable[[PickleMachine, Any], None]] = {

@@ -1,7 +1,7 @@
-"""Records of a run folder: `config.yaml`, the resolved config, and `run.json`, its identity and state.
+"""Write and read the records of a run folder: `config.yaml`, the resolved config, and `run.json`, its identity and state.
 
 A process that trains in a folder holds a lock on its file `.lock`. The kernel releases the lock when the process ends, also
-after `kill -9`. So a record with the state `running` and a free lock is that of a run that was killed.
+after `kill -9`. If `run.json` contains the state `running` but the lock is free, the run was killed.
 """
 
 import fcntl
@@ -54,11 +54,13 @@ USER = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 class BusyError(InputError):
-    """Report that another process trains the run or has finished it."""
+    """Report that another process is training the run at this moment, or has finished the run."""
 
 
 def identity(config: DictConfig) -> str:
-    """Hash a resolved config without paths and launch options, so that it is the same on every machine.
+    """Return the identity of a run: a hash of its config, without paths and launch options.
+
+    The same experiment has the same identity on every machine.
 
     Args:
         config: composed config of a run.
@@ -71,27 +73,27 @@ def identity(config: DictConfig) -> str:
 
 
 def strip_launch_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove paths, and the keys that decide how a run is started, from a config.
+    """Remove paths and launch options from a config. Launch options decide how a run is started and logged.
 
     Args:
-        tree: resolved config as plain values.
+        tree: resolved config as nested dictionaries and lists.
 
     Returns:
-        A copy without these keys.
+        A copy without the removed keys.
     """
     stripped: dict[str, Any] = _without_paths({key: value for key, value in tree.items() if key not in OUTSIDE})
     return stripped
 
 
 def redact_paths(value: Any) -> Any:
-    """Replace each file path in the texts of a tree by `…/` and the last name of the path.
+    """Replace each file path in nested values by `…/` and the last name of the path.
 
     Paths are found anywhere in a text if they begin with `/`, `~`, `./` or `../`. The text between two paths counts as part of
     the first path up to its last slash, because file names may contain any character. User names and passwords are removed
     from web addresses.
 
     Args:
-        value: tree of plain values.
+        value: nested dictionaries, lists, texts and numbers.
 
     Returns:
         A copy with the shortened paths.
@@ -104,27 +106,27 @@ def redact_paths(value: Any) -> Any:
 
 
 def run_overrides(words: Sequence[str]) -> list[str]:
-    """Return the overrides that change the identity or the paths of a run, without launch options."""
+    """Return the overrides of a command line without launch options, such as `launcher=slurm` or `plan=true`."""
     return [word for word in words if re.split(r"[=./@]", word.lstrip("+~"))[0] not in OUTSIDE]
 
 
 def launch_overrides(words: Sequence[str]) -> set[str]:
-    """Return the overrides that decide how a run is started, such as `launcher=slurm`."""
+    """Return the launch options among the overrides, which decide how a run is started, such as `launcher=slurm`."""
     return {*words} - {*run_overrides(words)}
 
 
 def sweep_overrides(words: Sequence[str]) -> list[str]:
-    """Return the overrides of a run without launch options and paths, sorted, so that they are the same on every machine."""
+    """Return the sorted overrides of a run without launch options and paths. The result is the same on every machine."""
     return sorted(word for word in run_overrides(words) if word.lstrip("+~").split("=")[0].split(".")[-1] not in PATH_KEYS)
 
 
 def variant_name(words: Sequence[str]) -> str:
-    """Return the overrides that all seeds of a variant share, without paths; `as it is` if there are no such overrides."""
+    """Name the variant of a run: its overrides without seed, paths and launch options, or `as it is` if none remain."""
     return " ".join(word for word in sweep_overrides(words) if not word.startswith("seed=")) or "as it is"
 
 
 def digest(value: Any) -> str:
-    """Return a hash of plain values, 16 characters long, that does not depend on the order of keys."""
+    """Return a hash of nested dictionaries, lists and values, 16 characters long. The order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -136,13 +138,13 @@ def _without_paths(value: Any) -> Any:
 
 @dataclass
 class Run:
-    """Hold the config and the record of a run folder.
+    """Represent one training run: its folder, its config, and its record in `run.json`.
 
     Args:
-        folder: run folder; `freeze` makes it if it is missing.
+        folder: run folder. `freeze` creates a missing folder.
         config: config of the run.
         overrides: overrides of the command line, without launch options.
-        choices: names of the model and of the data in the config groups, by group.
+        choices: chosen yaml of the config groups `model` and `data`, such as `unet` and `musdb`.
         record: content of `run.json`; empty before `freeze`.
     """
 
@@ -154,13 +156,13 @@ class Run:
 
     @classmethod
     def frozen(cls, folder: Path) -> "Run":
-        """Read the run that a folder holds.
+        """Read the run of a folder that already contains `config.yaml` and `run.json`.
 
         Args:
             folder: run folder.
 
         Returns:
-            The run with its config and its record.
+            The run with the config and the record from the folder.
 
         Raises:
             InputError: the folder has no valid `run.json` or `config.yaml`.
@@ -172,26 +174,28 @@ class Run:
 
     @property
     def identity(self) -> str:
-        """Return the identity of the config, see `identity`."""
+        """Return the hash that identifies the config, see the function `identity`."""
         return identity(self.config)
 
     @property
     def state(self) -> State | None:
-        """Return the recorded state; None before `freeze`."""
+        """Return the state in the record, such as `done`; None before the first call of `freeze`."""
         state: State | None = self.record.get("state")
         return state
 
     def freeze(self) -> None:
-        """Write `config.yaml` and `run.json`, or take over the record if the folder holds the same run and it has not ended.
+        """Write `config.yaml` and `run.json` into the run folder.
+
+        If the folder contains a run with the same identity that has not ended, its record is kept and training resumes the run.
 
         Raises:
-            InputError: the folder holds another run or a run that has ended. Such a folder is never overwritten.
+            InputError: the folder contains another run or a run that has ended. Its files are not overwritten.
         """
         own_identity = self.identity
         if earlier := read_record(self.folder):
             if earlier["identity"] != own_identity or earlier["state"] in ENDED:
                 hint = "Choose another hydra.run.dir or remove the folder."
-                raise InputError(self.folder, "the folder holds another run or a run that has ended", hint=hint)
+                raise InputError(self.folder, "the folder contains another run or a run that has ended", hint=hint)
             self.record = earlier
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.folder / "config.yaml") as partial:  # the paths may have changed
@@ -202,10 +206,10 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock of the folder while this process trains in it.
+        """Hold the lock of the run folder inside the `with` block, so that no other process trains the run.
 
         Raises:
-            BusyError: another process holds the lock, or has finished the run since this object was made.
+            BusyError: another process holds the lock, or has finished the run since this object was created.
         """
         with open(self.folder / LOCK, "a", opener=_open_own) as file:
             for _ in range(LOCK_ATTEMPTS):  # `is_held` of another process takes the lock for a moment
@@ -213,10 +217,10 @@ class Run:
                     break
                 time.sleep(0.1)
             else:
-                raise BusyError(self.folder, "another process trains in this folder")
+                raise BusyError(self.folder, "another process is training in this run folder")
             self.record = read_record(self.folder) or self.record  # another process may have changed it
             if self.state in ENDED:
-                raise BusyError(self.folder, "another process has finished this run meanwhile")
+                raise BusyError(self.folder, "another process has already finished the run in this folder")
             for partial in self.folder.rglob(".partial-*"):  # a process was killed while it wrote
                 partial.unlink()
             self._begin_session()
@@ -225,7 +229,7 @@ class Run:
                 (self.folder / LOCK).unlink()
 
     def _begin_session(self) -> None:
-        """Record the version, the host and the time of this process; the entries of earlier processes go to `earlier`."""
+        """Add version, host and start time of this process to the record. Earlier entries are moved to the key `earlier`."""
         before = {key: self.record[key] for key in SESSION_KEYS if key in self.record}
         if before:
             self.record["earlier"] = [*self.record.get("earlier", []), before]
@@ -238,7 +242,7 @@ class Run:
         }
 
     def mark(self, state: State, error: str | None = None, gpu_fault: bool = False) -> None:
-        """Write the state and the time to `run.json`.
+        """Write a new state and the current time to `run.json`.
 
         Args:
             state: new state.
@@ -252,7 +256,7 @@ class Run:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Read and check `run.json`.
+    """Read and check `run.json`, the record of a run.
 
     Args:
         folder: run folder.
@@ -261,7 +265,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         The record of the run; None if the file is missing or cannot be opened.
 
     Raises:
-        InputError: the file is damaged, or is not the record of a run.
+        InputError: the file is damaged, or does not contain the record of a run.
     """
     path = folder / "run.json"
     try:
@@ -269,7 +273,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     if not isinstance(record, dict):
-        raise InputError(path, "not the record of a run", found=type(record).__name__, expected="an object")
+        raise InputError(path, "the file is not the record of a run", found=type(record).__name__, expected="a JSON object")
     for key, kind in RECORDED.items():
         if key in record or key in REQUIRED:
             _check_recorded(path, key, record.get(key), kind)
@@ -281,12 +285,15 @@ def _check_recorded(path: Path, key: str, value: Any, kind: Any) -> None:
     if not isinstance(value, kind) or not all(isinstance(item, str) for _, item in items):
         expected = TYPES[kind]
         raise InputError(
-            f"{path}, {key}", "not the record of a run, or written by an older version of unbraid", expected=expected
+            f"{path}, {key}", "the record of the run is damaged, or an older version of unbraid wrote it", expected=expected
         )
 
 
 def own_choices(folder: Path) -> dict[str, str]:
-    """Return the names of the model and the data of a run; empty if the folder has no record, such as a published folder."""
+    """Return the names of the model and the data set of a run.
+
+    The result is empty if the folder contains no `run.json`, as in a published folder.
+    """
     path = folder / "run.json"
     try:
         record = read_json(path)
@@ -298,7 +305,7 @@ def own_choices(folder: Path) -> dict[str, str]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether another process trains in a run folder, on this or on another machine that shares the disk."""
+    """Return whether another process is training in a run folder, on this machine or on a machine that shares the disk."""
     try:
         with open_regular(folder / LOCK) as file:
             return not _lock(file, fcntl.LOCK_SH)  # a shared lock needs no permission to write
@@ -307,12 +314,12 @@ def is_held(folder: Path) -> bool:
 
 
 def _open_own(path: str, flags: int) -> int:
-    """Open a file in the folder of an untrusted run. Links are not followed, and a pipe does not block."""
+    """Open a file in an untrusted run folder. Symbolic links are not followed, and opening a pipe does not block."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
 
 
 def _lock(file: IO[Any], kind: int = fcntl.LOCK_EX) -> bool:
-    """Return whether this process gets the lock.
+    """Try to lock an open file, and return whether this process has the lock now.
 
     `lockf` locks belong to one process. Forked workers of a data loader, which can outlive a killed run, do not inherit them.
     """

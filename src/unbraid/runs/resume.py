@@ -1,14 +1,14 @@
-"""Decide whether a single run resumes an earlier run.
+"""Decide whether `train.py` resumes an earlier run or starts a new run.
 
-`train.py` with `resume=auto` resumes the latest run folder below the folder of outputs if all of these conditions hold:
+With `resume=auto`, `train.py` resumes the latest run in the folder `outputs` for which all of these conditions hold:
 
 - The user has not named a folder with `hydra.run.dir`.
-- The resolved config has the same identity, see `records.identity`, and the source code of unbraid has not changed.
-- The run has neither ended nor been pruned.
+- The run has the same identity (hash of its config, see `records.identity`), and the source code of unbraid has not changed.
+- The run is neither done nor pruned.
 - No other process trains in the folder.
 
-A run with `hydra.run.dir` and a run of a sweep have a fixed folder. `Run.freeze` resumes them if that folder holds an
-unfinished run of the same identity. `commands.sweep.settle` finds the folder of an earlier sweep.
+A run with `hydra.run.dir` and a run of a sweep have a fixed folder. `Run.freeze` resumes them if the folder contains an
+unfinished run with the same identity. `commands.sweep.settle` finds the folder of an earlier sweep.
 """
 
 from collections.abc import Iterable
@@ -23,14 +23,14 @@ from unbraid.runs.text import echo
 
 
 def resumed_or_new(run: Run, pinned: bool) -> Run:
-    """Choose between a new run and the earlier run that it resumes.
+    """Return the interrupted earlier run that is resumed, or the new run if there is no such run.
 
     Args:
         run: new run; its empty folder is removed if an earlier run is resumed.
-        pinned: True if the user has named the folder of the run.
+        pinned: True if the user has named the run folder on the command line.
 
     Returns:
-        The earlier run with the config of the new run, or the new run.
+        The earlier run, in which the config of the new run replaces its own, or the new run.
     """
     if run.config.resume != "auto" or pinned:
         return run
@@ -45,13 +45,13 @@ def resumed_or_new(run: Run, pinned: bool) -> Run:
 
 
 def unfinished(paths: Iterable[Path], wanted: str) -> list[Path]:
-    """Find the runs that have not ended and have the wanted identity and the current source code.
+    """Find unfinished runs with a given identity that were trained with the current source code.
 
-    Files that are not the record of a run, or are of an older version, are skipped.
+    Files that are not the record of a run, or that an older version of unbraid wrote, are skipped.
 
     Args:
         paths: paths of `run.json` files.
-        wanted: identity of the run.
+        wanted: identity of the run, see `records.identity`.
 
     Returns:
         The run folders, the latest first.

@@ -22,18 +22,18 @@ def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
 
     Args:
         path: path of the file.
-        whole: True to check also the scores of single tracks, the oracles and the costs, which reports need.
+        whole: True to check also the scores of single tracks, oracles and costs, which only reports use.
 
     Returns:
         The content of the file.
 
     Raises:
-        InputError: the file is damaged or does not hold scores.
+        InputError: the file is damaged or does not contain the scores of a run.
     """
     scores = read_json(path)
     for key in ("protocol", "summary"):
         if not isinstance(scores, dict) or key not in scores:
-            raise InputError(f"{path}, {key}", "the key is missing", expected="the scores of a run")
+            raise InputError(f"{path}, {key}", "this key is missing in the file", expected="the scores of a run")
     _check_table(scores["summary"], f"{path}, summary", depth=3)
     protocol = _mapping(scores["protocol"], f"{path}, protocol")
     _text(protocol.get("tracks", ""), f"{path}, protocol.tracks")
@@ -48,7 +48,7 @@ def separates(scores: Mapping[str, Any]) -> bool:
 
 
 def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
-    """Check the values that tables and reports read in addition to the summary."""
+    """Check the parts of a separator's `scores.json` that tables and reports read in addition to the summary."""
     protocol, where = scores["protocol"], f"{path}, protocol"
     if protocol["tracks"] not in STATISTICS:
         raise InputError(f"{where}.tracks", found=repr(protocol["tracks"])[:80], expected=", ".join(STATISTICS))
@@ -61,7 +61,7 @@ def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
     for track in scores["tracks"]:
         check_name(f"{path}, tracks", track)
     if not scores["summary"]:
-        raise InputError(f"{path}, summary", "empty", expected="the scores of at least one target")
+        raise InputError(f"{path}, summary", "the summary is empty", expected="the scores of at least one target")
     for target in scores["summary"]:
         check_name(f"{path}, summary", target)
     if "cost" in scores:
@@ -80,7 +80,7 @@ def _check_reference(reference: Mapping[str, Any], where: str) -> None:
 
 
 def _check_table(value: Any, where: str, depth: int) -> None:
-    """Check that a tree has numbers or null below `depth` levels of names."""
+    """Check that nested mappings contain numbers or null after `depth` levels of names."""
     if depth == 0:
         if value is not None:
             _number(value, where)

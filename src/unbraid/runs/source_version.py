@@ -9,7 +9,7 @@ from pathlib import Path
 
 @cache
 def code() -> str:
-    """Return a hash of the Python files of the package, committed or not."""
+    """Return a hash of all Python files of unbraid, including changes that are not committed."""
     package = Path(__file__).parents[1]
     total = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -18,7 +18,7 @@ def code() -> str:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the checkout, with `+changes` if tracked files differ from it; None outside a checkout."""
+    """Return the git commit of unbraid, with `+changes` if tracked files have changed; None outside a git repository."""
     git = ["git", "-C", str(Path(__file__).parent)]
     without_locks = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # many runs may call git at the same time
     try:

@@ -1,7 +1,7 @@
-"""Escape text of unknown origin for terminals, spreadsheets and Markdown.
+"""Escape untrusted text for terminals, spreadsheets and Markdown.
 
-Names in run folders and in tags of songs are such text. The templates of the report escape HTML. The writers of YAML and JSON
-escape their own formats.
+Examples of untrusted text are names in run folders and tags of songs. HTML, YAML and JSON are escaped elsewhere: by the
+templates of the report and by the writers of YAML and JSON.
 """
 
 import csv
@@ -20,22 +20,25 @@ MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~&:@$!]|(?<=www)\.")
 
 
 def printable(text: str) -> str:
-    """Replace control characters of terminals by `\ufffd`; line breaks and tabs are kept."""
+    """Replace control characters of terminals by the character U+FFFD. Line breaks and tabs are kept."""
     return UNPRINTABLE.sub("\ufffd", text)
 
 
 def one_line(text: str) -> str:
-    """Replace control characters of terminals by `\ufffd`, and each sequence of white space by one blank."""
+    """Replace control characters of terminals by the character U+FFFD, and each sequence of white space by one blank."""
     return printable(" ".join(text.split()))
 
 
 def echo(*parts: object, sep: str = " ", end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
-    """Print like `print`, without control characters of terminals."""
+    """Print like `print`, but replace control characters of terminals by the character U+FFFD."""
     print(printable(sep.join(map(str, parts))), end=end, file=file, flush=flush)
 
 
 def csv_cell(value: object) -> object:
-    """Return a cell that a spreadsheet does not run as a formula: an apostrophe is put before such text; numbers are kept."""
+    """Return a table cell that a spreadsheet does not run as a formula.
+
+    Text that looks like a formula gets an apostrophe in front. Numbers are not changed.
+    """
     if not isinstance(value, str):
         return value
     return value if _is_number(value) else FORMULA.sub(r"\1'", printable(value))
@@ -57,7 +60,7 @@ def write_csv(file: IO[str], columns: Sequence[str], rows: Iterable[Mapping[str,
 
 
 def markdown(text: str) -> str:
-    """Escape one line of text for Markdown, so that it contains no markup, HTML, link or cell border."""
+    """Escape text as one line of Markdown, so that it cannot contain markup, HTML, links or borders of table cells."""
     return MARKDOWN.sub(r"\\\g<0>", one_line(text))
 
 

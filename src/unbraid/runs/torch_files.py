@@ -1,4 +1,4 @@
-"""Read files of `torch.save` from untrusted sources, after a check that a small file cannot use much memory or time.
+"""Read files of `torch.save` from untrusted sources, and check first that a small file cannot use much memory or time.
 
 `torch.load(weights_only=True)` does not run code from a file, but it trusts the sizes in the file. A compressed entry, a wrong
 length, the strides of a tensor, or nested tuples with shared parts let a small file use all memory or run for hours.
@@ -29,11 +29,11 @@ BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowE
 
 
 def read_torch_file(path: Path, problem: str, map_location: Any = "cpu") -> Any:
-    """Check a file and load it with `torch.load`.
+    """Check a file of `torch.save`, and load it with `torch.load`.
 
     Args:
         path: file of `torch.save`.
-        problem: description of the fault in the error message if the file is invalid.
+        problem: text of the error message if the file is invalid.
         map_location: device of the tensors, see `torch.load`.
 
     Returns:
@@ -49,12 +49,12 @@ def read_torch_file(path: Path, problem: str, map_location: Any = "cpu") -> Any:
         raise InputError(path, problem) from error
 
 
-def check_torch_file(path: Path, problem: str = "is damaged or not a file of torch.save") -> None:
-    """Check that a file holds only tensors and plain values, and that they are not larger than the file.
+def check_torch_file(path: Path, problem: str = "the file is damaged or is not a file of torch.save") -> None:
+    """Check that a file contains only tensors and plain values, and that the tensors are not larger than the file.
 
     Args:
         path: file of `torch.save`.
-        problem: description of the fault in the error message if the file is invalid.
+        problem: text of the error message if the file is invalid.
 
     Raises:
         InputError: the file is missing or damaged, or states sizes that are larger than its data.
@@ -83,7 +83,7 @@ def _check_zip(file: BinaryIO, size: int) -> None:
         folder = entries[0].filename.partition("/")[0]
         sizes = {entry.filename.removeprefix(f"{folder}/"): entry.file_size for entry in entries}
         if sizes["data.pkl"] > LARGEST_PICKLE:
-            raise ValueError(f"a data.pkl of {sizes['data.pkl']} bytes, more than {LARGEST_PICKLE}")
+            raise ValueError(f"the entry data.pkl has {sizes['data.pkl']} bytes, more than {LARGEST_PICKLE} bytes")
         pickled = io.BytesIO(archive.read(f"{folder}/data.pkl"))
     machine = PickleMachine({name.removeprefix("data/"): count for name, count in sizes.items() if name.startswith("data/")})
     machine.run(pickled)
@@ -91,59 +91,59 @@ def _check_zip(file: BinaryIO, size: int) -> None:
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Check that the index of a zip archive is small and unambiguous: it must end where the end record begins."""
+    """Check that the index of a zip archive is small, and that it ends where the end record of the archive begins."""
     file.seek(-END.size, io.SEEK_END)
     magic, _, _, _, count, length, start, comment = END.unpack(file.read(END.size))
     end = size - END.size
     if magic != b"PK\5\6" or comment:
-        raise ValueError("a zip archive without an end record")
+        raise ValueError("the zip archive does not end with an end record")
     if end >= LOCATOR_64.size + END_64.size:
         file.seek(end - LOCATOR_64.size - END_64.size)
         record, locator = END_64.unpack(file.read(END_64.size)), LOCATOR_64.unpack(file.read(LOCATOR_64.size))
         if locator[0] == b"PK\6\7":
             end -= LOCATOR_64.size + END_64.size
             if record[0] != b"PK\6\6" or locator[2] != end:
-                raise ValueError("a zip archive with two end records")
+                raise ValueError("the zip archive has two end records that contradict each other")
             count, length, start = record[7:10]
     if length > LARGEST_DIRECTORY or start + length != end or not count:
-        raise ValueError(f"a zip index of {length} bytes at {start}, with the end record at {end}")
+        raise ValueError(f"the zip archive has an invalid index: {length} bytes at offset {start}, end record at offset {end}")
 
 
 def _check_entries(file: BinaryIO, entries: list[ZipInfo], directory: int) -> None:
-    """Check that the entries are not compressed, do not overlap and have distinct names in one folder."""
+    """Check that the entries of a zip archive are not compressed, do not overlap and have distinct names in one folder."""
     names = {entry.orig_filename.lower() for entry in entries}
     if len(names) != len(entries) or len({name.partition("/")[0] for name in names}) != 1:
-        raise ValueError("zip entries with the same name or in several folders")
+        raise ValueError("entries of the zip archive have the same name or are in several folders")
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.compress_type != ZIP_STORED or entry.file_size != entry.compress_size or entry.flag_bits & 1:
-            raise ValueError(f"a compressed or encrypted zip entry of {entry.file_size} bytes")
+            raise ValueError(f"the zip archive contains a compressed or encrypted entry of {entry.file_size} bytes")
         if entry.filename != entry.orig_filename or entry.header_offset < end:
-            raise ValueError("zip entries that overlap")
+            raise ValueError("entries of the zip archive overlap")
         file.seek(entry.header_offset)
         magic, name, extra = LOCAL.unpack(file.read(LOCAL.size))
         end = entry.header_offset + LOCAL.size + name + extra + entry.file_size
         if magic != ZIP or end > directory:
-            raise ValueError("a zip entry that overlaps the index")
+            raise ValueError("an entry of the zip archive overlaps the index")
 
 
 def _check_legacy(file: BinaryIO, path: Path) -> None:
-    """Check a file in the format before torch 1.6: five pickles, then the data of the storages."""
+    """Check a file in torch's format before version 1.6: five pickles, then the data of the tensors."""
     data, machine = file.read(LARGEST_PICKLE), PickleMachine()
     if _is_tar(data):  # torch would extract it
-        raise ValueError("a tar archive")
+        raise ValueError("the file is a tar archive, which is not accepted")
     pickles = io.BytesIO(data)
     if [machine.run(pickles), machine.run(pickles)] != [LEGACY_MAGIC, LEGACY_VERSION]:
-        raise ValueError("not a format of torch.save")
+        raise ValueError("the file lacks the header that torch.save writes")
     for _ in ("system", "content", "keys of the storages"):
         machine.run(pickles)
     if sum(machine.storages.values()) > path.stat().st_size:
-        raise ValueError("storages larger than the file")
+        raise ValueError("the tensors are larger than the file")
     machine.check_shared()
 
 
 def _is_tar(data: bytes) -> bool:
-    """Return whether data begin like a tar archive.
+    """Return whether the data begin with the header of a tar archive.
 
     `tarfile.is_tarfile` is not used, because it would decompress the archive and trust the sizes in it.
     """

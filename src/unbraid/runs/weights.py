@@ -1,4 +1,4 @@
-"""Rebuild a trained module from the tensors of its checkpoint.
+"""Rebuild a trained model from its config and the tensors of its checkpoint.
 
 An untrusted config may describe a model of any size. The memory and the number of parts are therefore counted while a model is
 built. A model that is much larger than its checkpoint raises `InputError` before the memory is allocated.
@@ -32,13 +32,13 @@ AREAS = {
     torch.eye,
 }  # functions whose arguments are a shape
 LINES = {torch.arange, torch.linspace, torch.hann_window}  # functions with a number of elements as argument
-NO_CHECKPOINT = "damaged, or not the checkpoint of a run"
-OTHER_MODEL = "tensors do not fit the model that the config describes"
+NO_CHECKPOINT = "the file is damaged or is not the checkpoint of a run"
+OTHER_MODEL = "the tensors in the file do not fit the model that the config describes"
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint.
+    """Read the tensors of a checkpoint file.
 
     Args:
         checkpoint: path of the checkpoint.
@@ -47,7 +47,7 @@ def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
         The tensors by name.
 
     Raises:
-        InputError: the file is damaged or not a checkpoint.
+        InputError: the file is damaged or is not a checkpoint.
     """
     content = read_torch_file(checkpoint, NO_CHECKPOINT)
     state = content.get("state_dict") if isinstance(content, Mapping) else None
@@ -59,7 +59,7 @@ def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
 def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> ModuleT:
     """Build a module with the weights of a checkpoint.
 
-    A damaged checkpoint, or one of another model, raises `InputError`.
+    A damaged checkpoint, or a checkpoint of another model, raises `InputError`.
 
     Args:
         make: function that builds the module that the config of the run describes.
@@ -76,18 +76,18 @@ def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> Mo
 
 
 def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path) -> ModuleT:
-    """Build a module and load tensors into it. A module much larger than its tensors raises `InputError`.
+    """Build a module and load tensors into it. A module that is much larger than the tensors raises `InputError`.
 
     Args:
         make: function that builds the module.
-        state: tensors by name, exactly those of the module.
+        state: tensors by name. Their names must be exactly the names in the module.
         where: file of the tensors, for error messages.
 
     Returns:
         The module with these tensors.
 
     Raises:
-        InputError: the names or shapes differ.
+        InputError: names or shapes of the tensors differ from those in the module.
     """
     with limited_size(where, sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))):
         module = make()
@@ -102,7 +102,7 @@ def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path
 
 @contextmanager
 def limited_size(where: object, size: int) -> Iterator[None]:
-    """Limit the size of the model that is built in the block.
+    """Limit the size of the model that the `with` block builds.
 
     A model that needs more memory, or has more than `MOST_PARTS` modules, parameters and buffers, raises `InputError`.
 
@@ -132,7 +132,7 @@ def limited_size(where: object, size: int) -> Iterator[None]:
 
 
 class _Allowance(TorchFunctionMode):
-    """Count the memory of new tensors before torch allocates it.
+    """Count the memory of new tensors before torch allocates it, and raise InputError above a limit.
 
     Args:
         where: file or key that describes the model, for error messages.
@@ -151,7 +151,12 @@ class _Allowance(TorchFunctionMode):
             self.taken += ELEMENT_BYTES * (math.prod(sizes) if func in AREAS else max(sizes, default=0))
             if self.taken > self.size:
                 found, expected = (f"{size / 1e9:.3g} GB" for size in (self.taken, self.size))
-                raise InputError(self.where, "the model is too large", found=found, expected=f"at most {expected}")
+                raise InputError(
+                    self.where,
+                    "the model needs too much memory for its weights file",
+                    found=found,
+                    expected=f"at most {expected}",
+                )
         return func(*args, **kwargs)
 
 
