@@ -1,0 +1,1 @@
+"""Read data sets: layouts, decoding into a store, sampling, augmentation, batches."""
