@@ -38,7 +38,8 @@ def box(x: int, y: int, width: int, name: str, note: str = "") -> str:
     """Return a box with a name and an optional note below it."""
     middle = x + width // 2
     small = f'<text class="small" x="{middle}" y="{y + 38}">{escape(note)}</text>' if note else ""
-    return f'<rect x="{x}" y="{y}" width="{width}" height="48" rx="6"/><text x="{middle}" y="{y + 20}">{escape(name)}</text>{small}'
+    frame = f'<rect x="{x}" y="{y}" width="{width}" height="48" rx="6"/>'
+    return f'{frame}<text x="{middle}" y="{y + 20}">{escape(name)}</text>{small}'
 
 
 def data_flow() -> str:
@@ -98,9 +99,8 @@ def architecture(source: Path) -> str:
         below = ", ".join(other for other in order(imported) if other in imported[name])
         body.append(box(10, y, 120, name))
         body.append(f'<text class="left" x="145" y="{y + 20}">{escape(summary)}</text>')
-        body.append(
-            f'<text class="small left" x="145" y="{y + 40}">{escape(f"imports {below}" if below else "imports no other package")}</text>'
-        )
+        note = f"imports {below}" if below else "imports no other package"
+        body.append(f'<text class="small left" x="145" y="{y + 40}">{escape(note)}</text>')
     return svg(900, 20 + 56 * len(imported), "Packages of unbraid and their imports", body)
 
 
