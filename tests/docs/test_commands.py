@@ -186,7 +186,7 @@ class Place:
         edition = "musdb_stems" if "experiment=umx_musdb18" in words else layout
         sources = "data.layout.sources=sources.yaml" in words
         named = "full" in " ".join(words)
-        name = "untidy" if sources else "named_pairs" if layout == "pairs" and named else edition
+        name = "free_names" if sources else "named_pairs" if layout == "pairs" and named else edition
         if name not in self.made:
             make = globals().get(name) or getattr(twins, name, None) or make_root
             with longer_sounds():
@@ -294,6 +294,22 @@ def stems(root: Path) -> Path:
         rows.append({"track": folder.name, "split": split} | {s: f"{folder.name}/{s}.wav" for s in ("vocals", "piano")})
     twins.manifest(root / "tracks.csv", rows)
     return root
+
+
+def free_names(root: Path) -> Path:
+    """Write four songs with free file names, and the yaml of the page that assigns them to sources."""
+    for number in range(4):
+        for name in ("Lead vox", "Kick in", "bass DI", "gtr left"):
+            twins.write(root / f"song {number}" / f"{name}.wav", twins.sound(f"{number} {name}"))
+    page = (PROJECT / "docs/reference/data_sets.md").read_text()
+    (root / "sources.yaml").write_text(re.search(r"^```yaml\n(vocals: .*?)^```", page, re.MULTILINE | re.DOTALL)[1])
+    return root
+
+
+def mir1k(root: Path) -> Path:
+    """Write clips of five singers."""
+    singers = ("amy", "bug", "jmzen", "annar", "davidson")
+    return twins.karaoke(root, [f"{singer}_{song}_01" for singer in singers for song in (1, 2)])
 
 
 def singles(root: Path) -> Path:
