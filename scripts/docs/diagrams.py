@@ -29,8 +29,9 @@ rect { fill: #e8eef7; stroke: #33557f; } text { font: 14px sans-serif; fill: #10
 def svg(width: int, height: int, title: str, body: list[str]) -> str:
     """Return an SVG document with a title, a white background and the given elements."""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"><title>{escape(title)}</title>'
-    background = f'<path d="M0 0h{width}v{height}h-{width}z" style="fill:#fff;stroke:none"/>'
-    return "\n".join([head, STYLE, background, *body, "</svg>\n"])
+    return "\n".join(
+        [head, STYLE, f'<path d="M0 0h{width}v{height}h-{width}z" style="fill:#fff;stroke:none"/>', *body, "</svg>\n"]
+    )
 
 
 def box(x: int, y: int, width: int, name: str, note: str = "") -> str:
@@ -64,8 +65,9 @@ def imports(source: Path) -> dict[str, set[str]]:
     Returns:
         Names of the imported packages by the name of the importing package, without `runs`, which all packages import.
     """
-    folders = [folder for folder in sorted(source.iterdir()) if (folder / "__init__.py").is_file()]
-    names: dict[str, set[str]] = {folder.name: set() for folder in folders}
+    names: dict[str, set[str]] = {
+        folder.name: set() for folder in sorted(source.iterdir()) if (folder / "__init__.py").is_file()
+    }
     for package, imported in names.items():
         for file in (source / package).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
@@ -91,11 +93,13 @@ def architecture(source: Path) -> str:
     body = []
     for row, name in enumerate(order(imported)):
         y = 10 + 56 * row
-        summary = (ast.get_docstring(ast.parse((source / name / "__init__.py").read_text())) or "").split("\n")[0]
+        summary = (
+            (ast.get_docstring(ast.parse((source / name / "__init__.py").read_text())) or "").split("\n")[0].replace("`", "")
+        )
         below = ", ".join(other for other in order(imported) if other in imported[name])
         body.append(box(10, y, 120, name))
         body.append(f'<text class="left" x="145" y="{y + 20}">{escape(summary)}</text>')
-        note = f"imports {below}" if below else "imports only runs" if name != "runs" else "imports no other package"
+        note = f"imports {below}" if below else "imports no other package"
         body.append(f'<text class="small left" x="145" y="{y + 40}">{escape(note)}</text>')
     return svg(900, 20 + 56 * len(imported), "Packages of unbraid and their imports", body)
 

@@ -106,7 +106,7 @@ def test_autoencoders_refuse_published_scores():
 def test_recipe_doc_has_the_published_scores(recipe):
     card = (PROJECT / f"docs/reference/recipes/{recipe}.md").read_text()
     experiment = OmegaConf.to_container(OmegaConf.load(PROJECT / f"conf/experiment/{recipe}.yaml"))
-    table = card.partition("## The published figures")[2].partition("##")[0].splitlines()
+    table = card.partition("## Published figures")[2].partition("##")[0].splitlines()
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table if line.startswith("|")]
     (_, _, *measures), _, *rows = rows
     figures = {}
@@ -117,8 +117,8 @@ def test_recipe_doc_has_the_published_scores(recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe_doc_starts_with_its_command(recipe):
-    first = (PROJECT / f"docs/reference/recipes/{recipe}.md").read_text().splitlines()[0]
-    assert re.fullmatch(rf"    python train\.py experiment={recipe} data\.root=R", first)
+    lines = (PROJECT / f"docs/reference/recipes/{recipe}.md").read_text().splitlines()
+    assert lines[0].startswith("# ") and lines[2:4] == ["```sh", f"python train.py experiment={recipe} data.root=R"]
     assert f"[{recipe}]({recipe}.md)" in (PROJECT / "docs/reference/recipes/index.md").read_text()
 
 
@@ -137,14 +137,14 @@ def test_recipe_doc_command_for_one_target(recipe):
 def test_recipe_doc_states_the_chunk_length(recipe):
     config = compose(f"experiment={recipe}")
     card = (PROJECT / f"docs/reference/recipes/{recipe}.md").read_text()
-    ((seconds, share),) = re.findall(r"in chunks of (\S+) s, .* overlap by (\S+) %", card)
+    ((seconds, share),) = re.findall(r"in chunks of (\S+) s, .* overlap of (\S+) %", card)
     assert (float(seconds), float(share)) == (config.model.separator.chunk_seconds, 100 * USUAL)
 
 
 def test_recipe_index_command_for_other_data():
     """Remove the layout keys of a recipe with the documented option, and check it with other data."""
     index = (PROJECT / "docs/reference/recipes/index.md").read_text()
-    (without,) = re.findall(r"`'(~data[^`]*)'`", index)
+    (without,) = re.findall(r"'(~data[^']*)'\n", index)
     for recipe in RECIPES:
         sets_a_layout = "layout" in OmegaConf.load(PROJECT / f"conf/experiment/{recipe}.yaml").get("data", {})
         check_experiment(compose(f"experiment={recipe}", "data=demo", *([without] if sets_a_layout else [])))
