@@ -17,7 +17,7 @@ from unbraid.runs.errors import InputError, check_counts
 
 @dataclass(frozen=True)
 class Nothing:
-    """Leave the items (images or spectrogram patches) unchanged."""
+    """Do not corrupt the items (images or spectrogram patches)."""
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
         """Return the items unchanged. Shape: [N, C, H, W] -> [N, C, H, W]."""

@@ -2,7 +2,7 @@
 
 `HDemucs` and `ConvTasNet` are from torchaudio, `BSRoformer` and `MelBandRoformer` from the package `bs-roformer`. Each adapter
 stores the library's module as `net`. Published weights therefore load if the prefix `net.` is added to their names. An adapter
-has no other parameters.
+does not have other parameters.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Compute the scores SDR, ISR, SIR and SAR of BSS Eval, versions 3 and 4.
 
 Each estimate is projected on the signals that short filters can produce from the references (Vincent et al., IEEE TASLP 2006;
-version 4: Stöter et al., LVA/ICA 2018). Version 4 fits one set of filters to the whole track, version 3 fits a set of filters to
-each window. The definitions are those of the packages museval (v4) and mir_eval (v3). All scores are computed in float64 on the
+version 4: Stöter et al., LVA/ICA 2018). Version 4 fits one set of filters to the whole track, version 3 fits one set to each
+window. The definitions are those of the packages museval (v4) and mir_eval (v3). All scores are computed in float64 on the
 device of the references. SI-SDR and the SDR without filters are much faster, see `unbraid.scoring.measures`.
 """
 
@@ -28,7 +28,7 @@ TAPS = 512
 
 @dataclass(frozen=True)
 class BSSScores:
-    """Store the scores of each source in each window in dB. NaN: the score is undefined; infinity: the estimate has no error.
+    """Store the scores of each source in each window in dB. NaN: the score is undefined; infinity: the estimate is perfect.
 
     All fields have the shape [S, windows].
 
@@ -74,7 +74,8 @@ def bss_eval(
         kind: `images`: the estimate is compared with the reference itself; `sources`: the estimate is compared with the
             reference after a fitted filter, so that a wrong spectrum does not count as an error.
         silence: rule for undefined scores. `any`: the scores of all sources are undefined in a window in which any reference or
-            estimate is silent, as in museval and mir_eval; `own`: the score of a source is undefined if its reference is silent.
+            estimate is silent, as in museval and mir_eval; `own`: the score of a source is undefined if its own reference is
+            silent.
         permute: True to assign estimates to sources such that the mean SIR is highest: once for the track, or in each window if
             `filters` is `window`.
 

@@ -1,8 +1,8 @@
 """Fit and apply the filters of BSS Eval: FIR filters that fit the references to an estimate by least squares, in float64.
 
 Three methods save time. Correlations are summed over blocks in the frequency domain, and only for the lags of the filters. One
-Cholesky factor of the block-Toeplitz matrix of correlations is used for all estimates. All filters are applied to a block of all
-references at once, by one matrix product for each frequency. `unbraid.scoring.bss_eval` computes the scores.
+Cholesky factor of the block-Toeplitz matrix of correlations is used for all estimates. All filters are applied to a block of
+all references at once, by one matrix product for each frequency. `unbraid.scoring.bss_eval` computes the scores.
 """
 
 from collections.abc import Iterator, Sequence
@@ -148,7 +148,7 @@ def _steps(taps: int) -> tuple[int, int]:
 
 
 def _blocks(signals: Sequence[Tensor], size: int, step: int) -> Iterator[Tensor]:
-    """Cut all channels of the signals into overlapping blocks, and yield several blocks at once. The last block ends with zeros.
+    """Cut all channels of the signals into overlapping blocks, and yield several blocks at once. Zeros follow after the end.
 
     Shape: [S, C, T] each -> [channels, blocks, size].
     """

@@ -3,8 +3,8 @@
 The comparison is that of `unbraid.scoring.significance`. The power is the probability of p < 0.05 for two systems with the same
 number of seeds and the same standard deviations. For given variance estimates, the power is the normal probability that the
 mean difference exceeds half the confidence interval. This probability is integrated over three independent variance estimates:
-tracks, seeds of system 0, seeds of system 1. Each estimate is a scaled chi-squared variable. The integral is a midpoint sum over
-quantiles. The result agrees with simulation within 0.02. If the effects are not normal, use simulation
+tracks, seeds of system 0, seeds of system 1. Each estimate is a scaled chi-squared variable. The integral is a midpoint sum
+over quantiles. The result agrees with simulation within 0.02. If the effects are not normal, use simulation
 (`scripts/bench/verdicts.py`).
 """
 

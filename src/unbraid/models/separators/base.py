@@ -71,7 +71,7 @@ class Estimate:
 
     @cached_property
     def magnitudes(self) -> Tensor | None:
-        """Return masks times mixture magnitudes, or None if the Estimate has no masks. Shape: [B, S, C, F, frames]."""
+        """Return masks times mixture magnitudes; None if `masks` or `mixture` is None. Shape: [B, S, C, F, frames]."""
         if self.masks is None or self.mixture is None:
             return None
         return (self.masks.abs() if self.masks.is_complex() else self.masks) * self.mixture.unsqueeze(1)

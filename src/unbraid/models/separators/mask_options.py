@@ -39,7 +39,7 @@ class MaskOptions:
 
     @property
     def keeps_masks(self) -> bool:
-        """Return whether the options `mask_max` and `mask_power` leave masks unchanged."""
+        """Return True if the options `mask_max` and `mask_power` do not change masks."""
         return self.mask_max is None and self.mask_power == 1
 
     def refine(self, masks: Tensor) -> Tensor:
