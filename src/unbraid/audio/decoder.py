@@ -137,7 +137,7 @@ class StreamDecoder:
                 hint="Split the file, or decode both parts and join the samples.",
             )
         if declared.overflows:
-            self.messages.append("is longer than the 4 GB that its header can declare, and is read to its end")
+            self.messages.append("is longer than its 32-bit length field can declare (4 GB), and is read to its end")
         elif declared.extra:
             raise InputError(
                 self.path, "is longer than its header declares", found=f"{declared.extra} bytes after the declared end",
@@ -186,8 +186,12 @@ def _longest_hours() -> float:
     except ValueError:
         hours = math.nan
     if not hours > 0:  # NaN is not
-        problem = "this environment variable, the longest duration of an audio file, is invalid"
-        raise InputError(HOURS_VARIABLE, problem, found=repr(given), expected="a number of hours above 0")
+        raise InputError(
+            HOURS_VARIABLE,
+            "this environment variable, the longest duration of an audio file, is invalid",
+            found=repr(given),
+            expected="a number of hours above 0",
+        )
     return hours
 
 

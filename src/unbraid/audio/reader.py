@@ -240,8 +240,7 @@ def _stream(path: Path, container: av.container.InputContainer, index: int) -> a
     if not streams:
         raise InputError(path, "does not contain an audio stream")
     if not 0 <= index < len(streams):
-        problem = "does not have an audio stream of this number"
-        raise InputError(path, problem, expected=f"0 to {len(streams) - 1}", found=index)
+        raise InputError(path, "does not have an audio stream of this number", expected=f"0 to {len(streams) - 1}", found=index)
     if streams[index].codec_context is None:
         raise InputError(path, "is damaged, truncated or not audio (FFmpeg does not have a decoder for its audio stream)")
     return streams[index]

@@ -57,8 +57,9 @@ def check_finite(path: Path, samples: np.ndarray) -> None:
         InputError: a sample is NaN or infinite.
     """
     if not np.isfinite(samples).all():
-        problem = "cannot be written, because samples are NaN or infinite"
-        raise InputError(path, problem, hint="The training of the model has diverged.")
+        raise InputError(
+            path, "cannot be written, because samples are NaN or infinite", hint="The training of the model has diverged."
+        )
 
 
 def write_blocks(
@@ -83,8 +84,13 @@ def write_blocks(
     """
     suffix = path.suffix[1:].lower()
     if suffix == "flac" and bits == 32:
-        hint = "format=wav supports 32 bits."
-        raise InputError("bits", "flac does not support this sample size", found=bits, expected="16 or 24", hint=hint)
+        raise InputError(
+            "bits",
+            "flac does not support this sample size",
+            found=bits,
+            expected="16 or 24",
+            hint="format=wav supports 32 bits.",
+        )
     large = suffix == "wav" and samples * channels * bits // 8 > LARGEST_WAV
     subtype = SUBTYPES[bits] if suffix in ("wav", "flac") else None
     try:

@@ -75,8 +75,11 @@ class Player:
             shapes = f"shapes {[*hz.shape]} and {[*level.shape]}"
             raise InputError("f0 and loudness", found=shapes, expected="two curves with the same number of control points")
         if frames_per_second is not None and abs(frames_per_second / self.frames_per_second - 1) > RATE_TOLERANCE:
-            expected = f"{self.frames_per_second:g} control points per second, as in training"
-            raise InputError("frames_per_second", found=f"{frames_per_second:g}", expected=expected)
+            raise InputError(
+                "frames_per_second",
+                found=f"{frames_per_second:g}",
+                expected=f"{self.frames_per_second:g} control points per second, as in training",
+            )
         check_pitch(hz, "f0")
         check_seed(seed)
         if not level.isfinite().all():
@@ -90,8 +93,11 @@ class Player:
                 raise InputError("timbre", "this instrument does not have a latent and cannot use a waveform", expected="None")
             return None
         if timbre is None or timbre.ndim != 1:
-            problem = "this instrument needs a waveform, from which it computes its latent"
-            raise InputError("timbre", problem, expected="a waveform of shape [samples]")
+            raise InputError(
+                "timbre",
+                "this instrument needs a waveform, from which it computes its latent",
+                expected="a waveform of shape [samples]",
+            )
         coefficients = self.instrument.coefficients(timbre[None])[0]
         if len(coefficients) < points:
             found, expected = f"{len(coefficients)} control points", f"at least {points}"
@@ -123,8 +129,12 @@ class Player:
                 hint="Resample the waveform.",
             )
         if waveform.ndim != 1 or not waveform.isfinite().all():
-            problem = "has more than one dimension, or NaN or infinite values"
-            raise InputError("waveform", problem, found=f"shape {[*waveform.shape]}", expected="shape [samples], finite values")
+            raise InputError(
+                "waveform",
+                "has more than one dimension, or NaN or infinite values",
+                found=f"shape {[*waveform.shape]}",
+                expected="shape [samples], finite values",
+            )
         return self.features.settled(self.features(waveform.float()))
 
 

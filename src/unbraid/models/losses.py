@@ -28,7 +28,7 @@ def required_field(estimate: Any, name: str) -> Tensor:
     """
     if (value := getattr(estimate, name)) is None:
         hint = "Choose another loss or another separator."
-        raise InputError("model.loss", f"compares {name}, which this separator does not estimate", hint=hint)
+        raise InputError("model.loss", f"the loss compares {name}, which this separator does not estimate", hint=hint)
     return value
 
 
@@ -221,8 +221,11 @@ class MultiResolutionSTFT(nn.Module):
     ) -> None:
         super().__init__()
         if not window_sizes or min(window_sizes) <= hop_length or hop_length < 1:
-            expected = f"one or more sizes above hop_length = {hop_length}, and a hop_length of at least 1"
-            raise InputError("window_sizes", found=list(window_sizes), expected=expected)
+            raise InputError(
+                "window_sizes",
+                found=list(window_sizes),
+                expected=f"one or more sizes above hop_length = {hop_length}, and a hop_length of at least 1",
+            )
         self.hop_length, self.n_fft, self.weight = hop_length, n_fft, weight
         self.sizes = list(window_sizes)
         for size in self.sizes:
@@ -244,8 +247,9 @@ class MultiResolutionSTFT(nn.Module):
         samples, n_fft = pair.shape[-1], max(size, self.n_fft)
         if samples <= n_fft // 2:
             expected = f"more than {n_fft // 2} samples for a transform of {n_fft} samples"
-            problem = "the chunk is too short for these windows"
-            raise InputError("window_sizes", problem, found=f"{samples} samples", expected=expected)
+            raise InputError(
+                "window_sizes", "the chunk is too short for these windows", found=f"{samples} samples", expected=expected
+            )
         window = self.get_buffer(f"window_{size}")
         spectra = torch.stft(pair.reshape(-1, samples), n_fft, self.hop_length, size, window, return_complex=True)
         return spectra.unflatten(0, (2, -1))
@@ -307,8 +311,9 @@ class WeightedSum(nn.Module):
     def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
         super().__init__()
         if not losses or {*losses} != {*weights}:
-            expected = f"the names of the losses: {', '.join(sorted(losses))}"
-            raise InputError("weights", found=", ".join(sorted(weights)), expected=expected)
+            raise InputError(
+                "weights", found=", ".join(sorted(weights)), expected=f"the names of the losses: {', '.join(sorted(losses))}"
+            )
         self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:

@@ -208,7 +208,7 @@ class BSRoformer(nn.Module):
         super().__init__()
         bins = n_fft // 2 + 1
         if len(freqs_per_bands) < 2 or min(freqs_per_bands) < 1 or sum(freqs_per_bands) != bins:
-            found = f"{len(freqs_per_bands)} bands with {sum(freqs_per_bands)} bins in total"
+            found = f"{len(freqs_per_bands)} bands with {sum(freqs_per_bands)} bins"
             expected = f"two or more bands of at least one bin, with n_fft // 2 + 1 = {bins} bins in total"
             raise InputError("BSRoformer.freqs_per_bands", found=found, expected=expected)
         self.n_fft, self.hop_length, self.stride = n_fft, hop_length, hop_length

@@ -64,8 +64,12 @@ class Chimera(nn.Module):
             if value < 1:
                 raise InputError(f"Chimera.{name}", found=value, expected="at least 1")
         if mel_bands is not None and not 2 <= mel_bands <= min(bins, MAX_BANDS):
-            expected = f"2 to {min(bins, MAX_BANDS)} bands, or null for no mel bands"
-            raise InputError("Chimera.mel_bands", found=mel_bands, expected=expected)
+            raise InputError(
+                "Chimera.mel_bands",
+                found=mel_bands,
+                expected=f"2 to {min(bins, MAX_BANDS)}",
+                hint="Set null to use the frequency bins instead of mel bands.",
+            )
         self.sources, self.bins, self.embedding, self.heads = sources, bins, embedding, heads
         if mel_bands is None:
             bands = None

@@ -99,7 +99,9 @@ class ConvolutionalAutoencoder(Autoencoder):
         """
         if self.up == "max_unpool":
             hint = "This method also needs the positions of the maxima, which the code does not contain."
-            raise InputError("ConvolutionalAutoencoder.up", "cannot decode codes alone", found=self.up, hint=hint)
+            raise InputError(
+                "ConvolutionalAutoencoder.up", "this method of doubling cannot decode codes alone", found=self.up, hint=hint
+            )
         return self._decode(code, [])
 
     def _encode(self, items: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -74,8 +74,12 @@ class UNet(nn.Module):
                 raise InputError(f"UNet.{name}", found=value, expected=f"one of {', '.join(known)}")
         if masks == "softmax" and (sources or 1) < 2:
             expected = "sigmoid, because this network has one source"
-            hint = "For softmax, separate all targets with one network, as model=unet_softmax does."
-            raise InputError("UNet.masks", found=masks, expected=expected, hint=hint)
+            raise InputError(
+                "UNet.masks",
+                found=masks,
+                expected=expected,
+                hint="For softmax, separate all targets with one network, as model=unet_softmax does.",
+            )
         self.sources, self.skips, self.drop_bin, self.up, self.masks = sources, skips, drop_bin, up, masks
         self.stride = 2 ** len(channels)  # in frames, of the coarsest level
         interpolation = 0 if up == "transposed" else 2

@@ -117,7 +117,9 @@ class Protocol:
     def __post_init__(self) -> None:
         if not self.name or not all(letter.isalnum() or letter in "-_." for letter in self.name) or self.name[0] == ".":
             expected = "letters, digits, -, _ and ., not starting with ."
-            raise InputError("name", "cannot be used as the name of a folder", found=repr(self.name), expected=expected)
+            raise InputError(
+                "name", "the protocol name cannot be used as the name of a folder", found=repr(self.name), expected=expected
+            )
         if self.channels not in (None, 1, 2):
             raise InputError("channels", found=self.channels, expected="1, 2 or null")
         for key in ("sample_rate", "window_seconds", "hop_seconds", "taps"):
@@ -174,8 +176,9 @@ class Protocol:
         residual = 1 - weights.sum(dim=0, keepdim=True)
         if residual.min() < 0:
             problem = f"two targets contain the same source, but protocol {self.name} scores all targets together"
-            hint = "Use protocol=energy_ratios, which scores each target alone."
-            raise InputError("targets", problem, found=_list(targets), hint=hint)
+            raise InputError(
+                "targets", problem, found=_list(targets), hint="Use protocol=energy_ratios, which scores each target alone."
+            )
         name = self._residual_name(targets, has_residual=bool(residual.any()))
         if name is None:
             return SourceGroup(tuple(targets), weights, False)

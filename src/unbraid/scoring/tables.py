@@ -96,8 +96,7 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
             values = [records[label].get(key) for label in (first, other)]
             if values[0] != values[1]:
                 found = f"{values[0]} for {first} and {values[1]} for {other}"
-                problem = "a table cannot contain scores of different protocols"
-                raise InputError(f"protocol.{key}", problem, found=found)
+                raise InputError(f"protocol.{key}", "a table cannot contain scores of different protocols", found=found)
 
 
 def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int) -> str:

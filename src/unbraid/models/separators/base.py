@@ -94,8 +94,11 @@ class Separator(nn.Module, ABC):
         super().__init__()
         self.targets = list(targets)
         if not self.targets:
-            hint = "Set for example targets=vocals, or define a target by +targets.NAME=[source, …]."
-            raise InputError("targets", "the list of targets is empty", hint=hint)
+            raise InputError(
+                "targets",
+                "the list of targets is empty",
+                hint="Set for example targets=vocals, or define a target by +targets.NAME=[source, …].",
+            )
         if channels not in (1, 2):
             raise InputError("channels", found=channels, expected="1 or 2")
         if not SLOWEST <= sample_rate <= FASTEST:  # soxr crashes between 3 Hz and 768 kHz
@@ -112,12 +115,15 @@ class Separator(nn.Module, ABC):
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the step between chunk starts in samples at which chunks are processed like parts of the whole track."""
+        """Return the step between the starts of chunks in samples.
+
+        A chunk that starts at a multiple of this step is processed exactly as this part of the whole track.
+        """
         return 1
 
     @property
     def receptive_field(self) -> int | None:
-        """Return how many input samples before and after an output sample it depends on; None: it depends on all samples."""
+        """Return the number of input samples on either side that influence an output sample; None: all samples influence it."""
         return None
 
     @property

@@ -71,8 +71,9 @@ class JointMasking(Masking):
         """
         if self.classes < 2:
             expected = "true, or more than one target"
-            problem = "masks that sum to one need two classes"
-            raise InputError("mask_options.residual", problem, found=self.residual, expected=expected)
+            raise InputError(
+                "mask_options.residual", "masks that sum to one need two classes", found=self.residual, expected=expected
+            )
         return [net(self.classes)]
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:
@@ -99,7 +100,7 @@ class JointMasking(Masking):
 
 
 def leaves_residual(targets: Iterable[str]) -> bool:
-    """Return whether the mixture can contain a residual, which no target contains.
+    """Return whether the mixture can contain a residual: sound that is in no target.
 
     Args:
         targets: names of the targets, or a mapping from each name to its sources, such as `[drums, bass]`. `[-vocals]` is the

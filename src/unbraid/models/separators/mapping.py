@@ -30,8 +30,9 @@ class SpectralMapping(Masking):
         """
         if not self.mask_options.keeps_masks:
             expected = "mask_max=null and mask_power=1"
-            problem = "this model estimates magnitudes, not masks"
-            raise InputError("mask_options", problem, found=self.mask_options, expected=expected)
+            raise InputError(
+                "mask_options", "this model estimates magnitudes, not masks", found=self.mask_options, expected=expected
+            )
         return super().networks(net)
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:

@@ -117,9 +117,9 @@ class Masking(Separator):
 
     @property
     def receptive_field(self) -> int | None:
-        """Return how many samples before and after an output sample it depends on; None: it depends on all samples.
+        """Return the number of input samples on either side that influence an output sample.
 
-        The result is None if the scaling, the phase method or a network reads the whole chunk.
+        The result is None (all samples influence it) if the scaling, the phase method or a network reads the whole chunk.
         """
         frames = [net.receptive_field for net in self.nets if isinstance(net, Bounded)]
         if self.scaling != "none" or not isinstance(self.phase, MixturePhase) or len(frames) < len(self.nets):
