@@ -100,8 +100,12 @@ class Player:
             )
         coefficients = self.instrument.coefficients(timbre[None])[0]
         if len(coefficients) < points:
-            found, expected = f"{len(coefficients)} control points", f"at least {points}"
-            raise InputError("timbre", "the waveform is shorter than the curve f0", found=found, expected=expected)
+            raise InputError(
+                "timbre",
+                "the waveform is shorter than the curve f0",
+                found=f"{len(coefficients)} control points",
+                expected=f"at least {points}",
+            )
         return coefficients[:points]
 
     def listen(self, waveform: Tensor, sample_rate: int) -> Controls:
