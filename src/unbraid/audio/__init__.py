@@ -1,6 +1,6 @@
-"""Read and write audio files, and resample and downmix arrays.
+"""Read and write audio files, and change the sample rate and the number of channels of arrays.
 
-Files are read whole or in blocks. FFmpeg is part of the PyAV wheel, so that no other program is needed.
+Files are read at once or in blocks. The PyAV wheel contains FFmpeg, so that FFmpeg does not have to be installed.
 """
 
 from unbraid.audio.channels import ChannelChoice, downmix, to_channels

@@ -1,7 +1,7 @@
-"""Pool of large arrays whose memory is used again.
+"""Pool of large arrays whose memory is used again, for the decoding of many audio files.
 
-Requesting fresh memory from the kernel takes about as long as filling it with samples. Use `numpy.empty` for small arrays and
-for arrays that are made once.
+To get new memory from the operating system takes about as long as to fill it with samples. Use `numpy.empty` instead for small
+arrays and for arrays that are created once.
 """
 
 import math
@@ -16,17 +16,19 @@ FREE = 3
 
 
 class BufferPool:
-    """Provide arrays, and use the memory of an array again when no view of it exists any more.
+    """Provide arrays, and use the memory of an array again as soon as the program does not refer to the array any more.
 
     Args:
-        kept: maximum number of arrays that the pool keeps for later use; the largest are kept.
+        kept: maximum number of arrays whose memory the pool keeps for later use. The largest arrays are kept.
     """
 
     def __init__(self, kept: int) -> None:
         self.kept, self.arrays = kept, list[np.ndarray]()
 
     def take(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
-        """Return an array with arbitrary content. Its memory is not used again while the array or a tensor of it exists.
+        """Return an array with arbitrary content, like `numpy.empty`, in memory of the pool if possible.
+
+        The memory is not used again while the array, or a tensor that shares its memory, exists.
 
         Args:
             shape: shape of the array.

@@ -33,15 +33,15 @@ DEFAULT_LAYOUTS = {
 
 
 def stereo_gains(names: Sequence[str], choice: ChannelChoice) -> tuple[np.ndarray, str]:
-    """Return the matrix that converts more than two channels to stereo, and a message that describes the conversion.
+    """Return the matrix that converts surround sound to stereo, and a message that describes the conversion.
 
     Args:
-        names: FFmpeg's name of each channel. If FL or FR is missing, the default layout for this number of channels is
-            assumed.
+        names: FFmpeg's name of each channel (FL, FR, FC, LFE, …). If FL or FR is missing, the default channel order for this
+            number of channels is assumed.
         choice: `downmix` (ITU-R BS.775) or `front` (front left and front right only).
 
     Returns:
-        Gains [2, channels] of each input channel in left and right, and the message without the name of the file.
+        Gains [2, channels] of each input channel in left and right, and the message, which lacks the name of the file.
     """
     known = {"FL", "FR"} <= {*names}
     layout = tuple(names) if known else DEFAULT_LAYOUTS.get(len(names), ())
@@ -58,11 +58,11 @@ def stereo_gains(names: Sequence[str], choice: ChannelChoice) -> tuple[np.ndarra
 
 
 def downmix(samples: np.ndarray, choice: ChannelChoice = "downmix") -> np.ndarray:
-    """Convert an array with more than two channels to stereo, with the default channel order for this number of channels.
+    """Convert surround sound to stereo, assuming the default channel order for this number of channels.
 
     Args:
-        samples: signal; one or two channels are returned unchanged.
-        choice: see `stereo_gains`.
+        samples: signal. A mono or stereo signal is returned unchanged.
+        choice: `downmix` (all channels, ITU-R BS.775) or `front` (front left and front right only).
 
     Shape:
         [channels, samples] -> [min(channels, 2), samples].

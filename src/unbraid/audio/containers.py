@@ -3,12 +3,12 @@
 FFmpeg decodes every file to its end, and reduces a declared length to the size of the file. This module therefore reads the
 header fields that state the end of the audio as a position in bytes, or its length as a number of samples. A length is
 
-- exact if the header states it. These are RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio,
-  TAK, mp4, ASF (wma), Matroska, webm and DSF, and mp3 with a Xing or Info header;
-- an estimate from the bit rate for other mp3 files and for raw streams (aac, ac3, dts, MPEG transport streams);
+- exact in RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio, TAK, mp4, ASF (wma), Matroska,
+  webm, DSF, and in mp3 files that have a Xing or Info header;
+- an estimate from the bit rate in all other mp3 files and in raw streams (aac, ac3, dts, MPEG transport streams);
 - unknown if the file was written to a pipe, because the length fields are then empty.
 
-Only a file of exact length can be refused as truncated. The decoder reads the lengths of Monkey's Audio and TAK with FFmpeg.
+Truncation can only be detected in files of exact length. The decoder reads the lengths of Monkey's Audio and TAK with FFmpeg.
 Sources: Microsoft RIFF, EBU Tech 3306 (RF64), Apple AIFF-C and CAF, RFC 9639 (FLAC), RFC 9559 (Matroska), RFC 3533 (Ogg), the
 LAME tag, Microsoft ASF, ISO/IEC 14496-12 (mp4).
 """
@@ -30,17 +30,17 @@ LONGEST_32 = 2**32  # bytes that a 32-bit length can state
 
 @dataclass(frozen=True)
 class Declared:
-    """Store the length that the header of a file declares.
+    """Store the audio length that the header of a file declares, and how the file differs from it.
 
     Args:
-        missing: number of bytes by which the file is shorter than declared.
+        missing: number of bytes by which the file is shorter than its header declares.
         extra: number of bytes after the declared end that are not a known chunk or tag.
-        samples: exact number of samples per channel; None if the header does not state it.
+        samples: exact number of samples per channel; None if the header does not state this number.
         slack: number of samples by which a complete file may be shorter than `samples`.
         is_exact: True if the header states the number of samples or the end of the audio in bytes.
-        is_joined: True if a second file starts after the end of the first.
-        is_unended: True if the end mark that the container requires is missing.
-        overflows: True if the file has 4 GB or more and its 32-bit length field is wrong.
+        is_joined: True if the data of a second audio file follow after the end of the first.
+        is_unended: True if the end mark that the container format requires is missing.
+        overflows: True if the file has 4 GB or more, so that its 32-bit length field is wrong.
     """
 
     missing: int = 0
@@ -54,12 +54,12 @@ class Declared:
 
     @property
     def is_truncated(self) -> bool:
-        """Return True if more than `SLIP_BYTES` bytes are missing."""
+        """Return True if the file is more than 128 bytes (`SLIP_BYTES`) shorter than its header declares."""
         return self.missing > SLIP_BYTES
 
 
 class _Chunks(NamedTuple):
-    """Describe a family of containers that consist of chunks with a name and a size."""
+    """Describe a family of audio containers, such as RIFF, that consist of chunks with a name and a size."""
 
     first: int  # position of the first chunk
     name_bytes: int
@@ -97,7 +97,7 @@ ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 class _File:
-    """Read bytes and numbers of a file by position. Reads after the end of the file return fewer bytes or none."""
+    """Read bytes and numbers at given positions of a file. After the end of the file, fewer or zero bytes are returned."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self.data, self.size = data, len(data)
@@ -109,20 +109,20 @@ class _File:
         return int.from_bytes(self.bytes(position, count), order)  # type: ignore[arg-type]
 
     def up_to(self, end: int) -> Declared:
-        """Return the length of a file whose audio ends at `end`, a position in bytes."""
+        """Compare the size of the file with the position in bytes at which its audio ends according to the header."""
         extra = max(self.size - end, 0)
         return Declared(max(end - self.size, 0), extra if extra > min(TAIL_BYTES, end // 4) else 0, is_exact=True)
 
 
 def declared_length(path: Path, demuxer: str) -> Declared:
-    """Read the length that the header of a file declares.
+    """Read the audio length that the header of a file declares.
 
     Args:
         path: path of an audio or video file.
-        demuxer: FFmpeg's name of the container.
+        demuxer: FFmpeg's name of the container format, for example `wav`.
 
     Returns:
-        The declared length. `is_exact` is False if the container does not state it.
+        The declared length. `is_exact` is False if the header does not declare an exact length.
     """
     if not path.stat().st_size:
         return Declared()
@@ -131,7 +131,7 @@ def declared_length(path: Path, demuxer: str) -> Declared:
 
 
 def length_overflows(path: Path) -> bool:
-    """Return True if a wav file has 4 GB or more and its 32-bit length field is wrong."""
+    """Return True if a wav file has 4 GB or more, so that its 32-bit length field is wrong."""
     return path.stat().st_size >= LONGEST_32 and declared_length(path, "wav").overflows
 
 
@@ -154,7 +154,7 @@ def _chunked(file: _File) -> Declared:
 
 
 def _walk(file: _File, family: _Chunks) -> tuple[list[tuple[bytes, int, int | None]], int]:
-    """Return the name, start and size of each chunk (None if unknown), and the position after the last chunk."""
+    """List name, start and size of each chunk of a file, and the position after the last chunk. Unknown sizes are None."""
     chunks: list[tuple[bytes, int, int | None]] = []
     position, data_64 = family.first, 0
     while position + family.header <= file.size and len(chunks) < MOST_CHUNKS:
@@ -176,7 +176,7 @@ def _walk(file: _File, family: _Chunks) -> tuple[list[tuple[bytes, int, int | No
 
 
 def _is_streamed(size: int, size_bytes: int, start: int, file_size: int) -> bool:
-    """Return True if a chunk size is a placeholder that programs write to a pipe."""
+    """Return True if the size of a chunk is a placeholder, which programs write if their output is a pipe."""
     if size_bytes == 8:
         return size < 0 or size >= STREAMED_64
     return start + size != file_size and any(size in values for values in STREAMED_32)
@@ -198,7 +198,7 @@ def _matroska(file: _File) -> Declared:
 
 
 def _vint(file: _File, position: int) -> tuple[int, int]:
-    """Return the EBML variable-length integer at a position, and the position after it."""
+    """Read a variable-length integer of Matroska (EBML) at a position. Return the integer and the position after it."""
     first = file.number(position, 1)
     count = 9 - first.bit_length() if first else 1
     return file.number(position, count) & (2 ** (7 * count) - 1), position + count
@@ -257,7 +257,10 @@ def _tta(file: _File) -> Declared:
 
 
 def _mp3(file: _File) -> Declared:
-    """Read a Xing or Info header, and delay and padding of a LAME tag, see http://gabriel.mp3-tech.org/mp3infotag.html."""
+    """Read the number of samples of an mp3 file from its Xing or Info header, minus delay and padding from its LAME tag.
+
+    Format of the tag: http://gabriel.mp3-tech.org/mp3infotag.html
+    """
     start = _after_id3(file)
     is_mpeg1 = file.number(start + 1, 1) & 0x18 == 0x18
     for place in (start + 36, start + 21, start + 13):
@@ -279,7 +282,7 @@ def _mp3(file: _File) -> Declared:
 
 
 def _after_id3(file: _File) -> int:
-    """Return the position after the ID3v2 tags at the start of a file."""
+    """Return the position in bytes after the ID3v2 tags at the start of a file."""
     position = 0
     while file.bytes(position, 3) == b"ID3":
         size = 0

@@ -1,4 +1,7 @@
-"""Decode the packets of audio streams to float32, count the samples, and check at the end that no samples are missing."""
+"""Decode the packets of audio streams to float32, and check that the file is not truncated.
+
+The number of decoded samples is compared with the length in the header of the file.
+"""
 
 import math
 import os
@@ -29,15 +32,15 @@ SYNC = {"mp3": (0xFFE0, 0xFFE0), "mp3float": (0xFFE0, 0xFFE0), "mp2": (0xFFE0, 0
 
 
 class StreamDecoder:
-    """Decode the packets of one audio stream to float32, and check the number of samples at the end.
+    """Decode the packets of one audio stream to float32, and check the number of decoded samples at the end.
 
     An invalid sample rate, and a declared length that does not match the file, raise InputError.
 
     Args:
         path: path of the file.
-        stream: audio stream of FFmpeg.
-        declared: length that the header of the container declares.
-        channels: conversion of more than two channels to stereo.
+        stream: audio stream, opened by FFmpeg.
+        declared: length that the header of the file declares.
+        channels: conversion of surround sound to stereo: `downmix` (all channels) or `front` (front left and right only).
     """
 
     def __init__(self, path: Path, stream: av.AudioStream, declared: Declared, channels: ChannelChoice) -> None:
@@ -54,7 +57,7 @@ class StreamDecoder:
         self._check_header()
 
     def decode(self, packet: av.Packet) -> Iterator[np.ndarray]:
-        """Decode one packet.
+        """Decode one packet of the audio stream.
 
         Args:
             packet: packet of the audio stream.
@@ -90,10 +93,10 @@ class StreamDecoder:
             yield planes if self.gains is None else self.gains @ planes
 
     def finish(self, error: av.FFmpegError | None, end: int) -> None:
-        """Check the number of decoded samples after the last packet.
+        """Check after the last packet that the stream was decoded completely.
 
         Args:
-            error: error of FFmpeg that ended the reading of packets; None at the end of the file.
+            error: error of FFmpeg that ended the reading of packets; None if the end of the file was reached.
             end: position in the file after the last packet, in bytes.
 
         Raises:
@@ -105,46 +108,49 @@ class StreamDecoder:
             expected, slack = round(self.stream.duration * (self.stream.time_base or 0) * self.rate), self.longest_frame
         if expected is not None and self.samples < expected - slack:
             raise InputError(
-                self.path, "is truncated", found=f"{self.samples} samples", expected=f"{expected}, as in its header"
+                self.path, "is truncated", found=f"{self.samples} samples", expected=f"{expected}, the number in its header"
             )
         if error is not None:
             self._after_error(error, end, is_complete=expected is not None)
         if not self.samples:
             raise InputError(self.path, "contains no samples")
         if self.junk:
-            self.messages.append(f"{self.junk} bytes between the audio frames are not audio and were ignored")
+            self.messages.append(f"contains {self.junk} bytes between its audio frames that are not audio and were ignored")
 
     def _check_header(self) -> None:
         if not SLOWEST <= self.rate <= FASTEST:
             raise InputError(
-                self.path, "has an invalid sample rate", found=f"{self.rate} Hz", expected=f"{SLOWEST} to {FASTEST}"
+                self.path, "has an invalid sample rate", found=f"{self.rate} Hz", expected=f"{SLOWEST} to {FASTEST} Hz"
             )
         declared = self.declared
         if declared.is_truncated:
             raise InputError(
-                self.path, "is truncated", found=f"{declared.missing} bytes fewer", expected="the size in its header"
+                self.path,
+                "is truncated",
+                found=f"{declared.missing} bytes fewer than its header declares",
+                expected="a complete file",
             )
         if declared.is_joined:
             raise InputError(
                 self.path,
-                "contains a second file after its end",
+                "contains a second audio file after the end of the first",
                 hint="Split the file, or decode both parts and join the samples.",
             )
         if declared.overflows:
-            self.messages.append("is longer than its 32-bit length field can state, and is read to its end")
+            self.messages.append("is longer than its 32-bit length field can declare (4 GB), and is read to its end")
         elif declared.extra:
             raise InputError(
-                self.path, "continues after the end that its header declares", found=f"{declared.extra} more bytes",
-                hint="The header is wrong. Repair it, for example with ffmpeg -i FILE -c copy NEW.",
+                self.path, "is longer than its header declares", found=f"{declared.extra} bytes after the declared end",
+                hint="The header is wrong. Repair the file, for example with ffmpeg -i FILE -c copy NEW.",
             )  # fmt: skip
         if declared.is_unended:
-            self.messages.append("lacks its end mark, and may be truncated")
+            self.messages.append("does not end with the end mark of its format, and may be truncated")
 
     def _check_length(self) -> None:
         if self.samples > self.hours * 3600 * self.rate:
             raise InputError(
                 self.path, "is too long", found=f"more than {self.hours:g} h", expected=f"at most {self.hours:g} h",
-                hint=f"Set the environment variable {HOURS_VARIABLE} to allow more.",
+                hint=f"Set the environment variable {HOURS_VARIABLE} to a larger number of hours.",
             )  # fmt: skip
 
     def _is_audio(self, packet: av.Packet) -> bool:
@@ -152,7 +158,10 @@ class StreamDecoder:
         return int.from_bytes(bytes(packet)[:2]) & mask == value
 
     def _after_error(self, error: av.FFmpegError, end: int, is_complete: bool) -> None:
-        """Accept junk after a complete stream. Raise InputError for damage and for a second file after the first."""
+        """Handle an error of FFmpeg: ignore bytes that are not audio after a complete stream, otherwise raise InputError.
+
+        A second audio file after the end of the first also raises InputError.
+        """
         with self.path.open("rb") as file:
             magic = file.read(4)
             file.seek(end)
@@ -167,25 +176,33 @@ class StreamDecoder:
 
 
 def _longest_hours() -> float:
-    """Return the longest allowed duration of a file in hours. Raise InputError if the user's value is invalid."""
+    """Return the longest allowed duration of an audio file in hours, from an environment variable or 6 hours by default.
+
+    An invalid value of the variable `UNBRAID_MAX_AUDIO_HOURS` raises InputError.
+    """
     given = os.environ.get(HOURS_VARIABLE, str(LONGEST_HOURS))
     try:
         hours = float(given)
     except ValueError:
         hours = math.nan
     if not hours > 0:  # NaN is not
-        raise InputError(HOURS_VARIABLE, "is invalid", found=repr(given), expected="a number of hours above 0")
+        raise InputError(
+            HOURS_VARIABLE,
+            "this environment variable, the longest duration of an audio file, is invalid",
+            found=repr(given),
+            expected="a number of hours above 0",
+        )
     return hours
 
 
 def decode_streams(
     path: Path, container: av.container.InputContainer, decoders: Sequence[StreamDecoder]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Decode several audio streams of a file in one pass, and check them at the end.
+    """Decode several audio streams of a file in one pass, and check at the end that all streams are complete.
 
     Args:
         path: path of the file.
-        container: the file, opened by FFmpeg.
+        container: file, opened by FFmpeg.
         decoders: one decoder for each stream.
 
     Shape:
@@ -213,7 +230,7 @@ def decode_streams(
 
 
 def _float_planes(frame: av.AudioFrame, channels: int) -> np.ndarray:
-    """Return the samples of a frame as float32 with a full scale of 1. Shape: [channels, samples]."""
+    """Convert the samples of a decoded frame to float32 in [-1, 1]. Shape: [channels, samples]."""
     dtype, full_scale = FORMATS[frame.format.name.removesuffix("p")]
     samples = np.empty((channels, frame.samples), np.float32)
     planes: list[Any] = list(frame.planes)
@@ -230,5 +247,5 @@ def _float_planes(frame: av.AudioFrame, channels: int) -> np.ndarray:
 
 
 def reason(error: Exception) -> str:
-    """Return the message of an FFmpeg error."""
+    """Return the message of an exception that FFmpeg raised; the name of its class if the message is empty."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

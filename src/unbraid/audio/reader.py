@@ -1,7 +1,7 @@
-"""Decode audio and video files to their end, whole or block by block, with the FFmpeg inside the PyAV wheel.
+"""Decode audio and video files to their end, at once or block by block, with the FFmpeg of the PyAV wheel.
 
-The length in a header is not trusted. Samples are counted, and the count is compared with the header if the header states an
-exact length, see `unbraid.audio.containers`. More than two channels are converted to stereo, see `unbraid.audio.channels`.
+Decoded samples are counted. If the header of a file states an exact length, the number of samples is compared with this length,
+see `unbraid.audio.containers`. Surround sound is converted to stereo, see `unbraid.audio.channels`.
 Use `read` for files that fit into memory, and `open_audio` for long files.
 """
 
@@ -46,9 +46,9 @@ class AudioReader:
 
     Args:
         path: path of the file.
-        container: the file, opened by FFmpeg.
+        container: file, opened by FFmpeg.
         stream: index of the audio stream among the audio streams of the file.
-        channels: conversion of more than two channels to stereo.
+        channels: conversion of surround sound to stereo: `downmix` (all channels) or `front` (front left and right only).
     """
 
     def __init__(
@@ -66,9 +66,10 @@ class AudioReader:
         self.tags = {name: value for name, key in TAGS.items() if (value := metadata.get(key))}
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Decode the stream to its end.
+        """Decode the audio stream to its end, block by block.
 
-        A file that is damaged, truncated, empty or too long raises InputError, and so do NaN, infinite and too large samples.
+        A file that is damaged, truncated, empty or too long raises InputError. Samples that are NaN, infinite or far too large
+        also raise InputError.
 
         Shape:
             [1 or 2, n] each block, n about `BLOCK`.
@@ -92,15 +93,15 @@ class AudioReader:
 def open_audio(path: Path, stream: int = 0, channels: ChannelChoice = "downmix") -> Iterator[AudioReader]:
     """Open an audio or video file to read one of its audio streams in blocks.
 
-    A file that is missing, unreadable, not audio, truncated or without this stream raises InputError.
+    A file that is missing, unreadable, truncated, not audio, or does not have this stream raises InputError.
 
     Args:
         path: path of the file.
         stream: index of the audio stream among the audio streams of the file.
-        channels: conversion of more than two channels to stereo.
+        channels: conversion of surround sound to stereo: `downmix` (all channels) or `front` (front left and right only).
 
     Yields:
-        The reader of the stream.
+        The reader of the audio stream.
     """
     with open_container(path) as container:
         yield AudioReader(path, container, stream, channels)
@@ -108,12 +109,12 @@ def open_audio(path: Path, stream: int = 0, channels: ChannelChoice = "downmix")
 
 @dataclass(frozen=True)
 class AudioInput:
-    """Identify an audio stream that the user has chosen.
+    """Identify the audio stream of a file that a user has chosen, and how surround sound is converted to stereo.
 
     Args:
         path: path of an audio or video file.
         stream: index of the audio stream among the audio streams of the file.
-        channels: conversion of more than two channels to stereo.
+        channels: conversion of surround sound to stereo: `downmix` (all channels) or `front` (front left and right only).
     """
 
     path: Path
@@ -121,7 +122,7 @@ class AudioInput:
     channels: ChannelChoice = "downmix"
 
     def open(self) -> AbstractContextManager[AudioReader]:
-        """Open the stream, see `open_audio`."""
+        """Open the file to read the audio stream in blocks, see `open_audio`."""
         return open_audio(self.path, self.stream, self.channels)
 
 
@@ -137,9 +138,9 @@ def read(
     Args:
         path: path of an audio or video file.
         streams: indices of the audio streams among the audio streams of the file.
-        memory: pool that provides the arrays; None to allocate new arrays.
-        channels: conversion of more than two channels to stereo.
-        messages: list to which messages about the file are appended.
+        memory: pool that provides the arrays; None: new arrays are allocated.
+        channels: conversion of surround sound to stereo: `downmix` (all channels) or `front` (front left and right only).
+        messages: list to which warnings about the file are appended, for example about surround sound; None: they are dropped.
 
     Shape:
         [1 or 2, samples] each array.
@@ -148,7 +149,7 @@ def read(
         One float32 array for each stream, and their common sample rate in Hz. Samples of lossy files may exceed 1.0.
 
     Raises:
-        InputError: the streams have different sample rates, or the file cannot be used, see `open_audio`.
+        InputError: the streams have different sample rates, or the file cannot be decoded, see `open_audio`.
     """
     with open_container(path) as container:
         declared = declared_length(path, container.format.name)
@@ -156,7 +157,7 @@ def read(
         rates = {decoder.rate for decoder in decoders}
         if len(rates) > 1:
             raise InputError(
-                path, "has streams of different sample rates", found=f"{sorted(rates)} Hz", expected="one sample rate"
+                path, "has audio streams of different sample rates", found=f"{sorted(rates)} Hz", expected="one sample rate"
             )
         arrays = {decoder.stream.index: _GrowingArray(container, decoder, memory or BufferPool(0)) for decoder in decoders}
         for index, block in decode_streams(path, container, decoders):
@@ -167,28 +168,28 @@ def read(
 
 
 def seconds(path: Path) -> float:
-    """Return the duration of a file in seconds, estimated without decoding; 0 if it is unknown."""
+    """Return the duration of an audio file in seconds from its header, without decoding; 0 if the duration is unknown."""
     with open_container(path) as container:
         return _seconds(container, _stream(path, container, 0))
 
 
 @contextmanager
 def open_container(path: Path) -> Iterator[av.container.InputContainer]:
-    """Open a file with FFmpeg, which must not open any other file.
+    """Open an audio or video file with FFmpeg. FFmpeg is not allowed to open further files, as a playlist would request.
 
     Args:
         path: path of the file.
 
     Yields:
-        The opened container.
+        The opened file.
 
     Raises:
-        InputError: the file is missing, cannot be read, or its container is damaged or not one of `CONTAINERS`.
+        InputError: the file is missing, unreadable or damaged, or its format is not one of `CONTAINERS`.
     """
     if not path.is_file():
         raise InputError(path, "is not a file" if path.exists() else "no such file")
     if not os.access(path, os.R_OK):
-        raise InputError(path, "cannot be read, permission is denied")
+        raise InputError(path, "cannot be read, because you do not have permission to read it")
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file", "max_size": SMALL_PACKETS}
     if length_overflows(path):
         options["ignore_length"] = "1"
@@ -204,7 +205,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
 
 
 class _GrowingArray:
-    """Collect blocks of samples in an array that has the declared length at first and grows if necessary."""
+    """Collect decoded blocks in one array. Its first length is that of the file header, and it grows if necessary."""
 
     def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: BufferPool) -> None:
         declared = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)
@@ -220,14 +221,16 @@ class _GrowingArray:
         self.samples[:, start : self.count] = block
 
     def array(self) -> np.ndarray:
-        """Shape: [channels, samples]."""
+        """Return all samples that were appended. Shape: [channels, samples]."""
         return self.samples[:, : self.count]
 
 
 def _checked(path: Path, samples: np.ndarray) -> np.ndarray:
     if not (samples.max() <= LOUDEST and samples.min() >= -LOUDEST):  # also true for NaN
         raise InputError(
-            path, "contains NaN or infinite samples, or samples that are far too large", expected=f"at most {LOUDEST:g}"
+            path,
+            "contains samples that are NaN, infinite or far too large",
+            expected=f"samples with a magnitude of at most {LOUDEST:g}",
         )
     return samples
 
@@ -235,26 +238,26 @@ def _checked(path: Path, samples: np.ndarray) -> np.ndarray:
 def _stream(path: Path, container: av.container.InputContainer, index: int) -> av.AudioStream:
     streams = container.streams.audio
     if not streams:
-        raise InputError(path, "has no audio stream")
+        raise InputError(path, "does not contain an audio stream")
     if not 0 <= index < len(streams):
-        raise InputError(path, "does not have this audio stream", expected=f"0 to {len(streams) - 1}", found=index)
+        raise InputError(path, "does not have an audio stream of this number", expected=f"0 to {len(streams) - 1}", found=index)
     if streams[index].codec_context is None:
-        raise InputError(path, "is damaged, truncated or not audio (FFmpeg lacks a decoder for its audio stream)")
+        raise InputError(path, "is damaged, truncated or not audio (FFmpeg does not have a decoder for its audio stream)")
     return streams[index]
 
 
 def _chosen_stream(container: av.container.InputContainer, index: int) -> str | None:
-    """Return a message that names the audio stream that is read, or None if the file has only one."""
+    """Return a message that names the audio stream that is read; None if the file has only one audio stream."""
     streams = container.streams.audio
     if len(streams) < 2:
         return None
     tags = [value for name in ("title", "language") if (value := streams[index].metadata.get(name))]
     title = f" ({', '.join(tags)})" if tags else ""
-    return f"audio stream {index}{title} of {len(streams)} is read; choose another one with stream=0 to {len(streams) - 1}"
+    return f"audio stream {index}{title} of {len(streams)} is read; choose another with stream=0 to {len(streams) - 1}"
 
 
 def _seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """Return the duration that FFmpeg reads or estimates, in seconds; 0 if it is unknown."""
+    """Return the duration of an audio stream that FFmpeg reads or estimates, in seconds; 0 if the duration is unknown."""
     if stream.duration and stream.time_base and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     return max((container.duration or 0) / av.time_base, 0.0)

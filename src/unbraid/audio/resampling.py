@@ -1,7 +1,7 @@
-"""Change the sample rate with soxr (its very high quality setting), for whole signals or block by block.
+"""Change the sample rate with soxr (quality "very high"), for whole signals or block by block.
 
-44.1 kHz to 8192 Hz is the ratio 2048/11025. A polyphase filter bank such as torchaudio's needs 2048 filters of 11,000 taps for
-this ratio. soxr factors the ratio and is 100 times faster. Use torchaudio instead if gradients must pass the resampler.
+The ratio of 8192 Hz to 44.1 kHz is 2048/11025. A polyphase filter bank such as that of torchaudio needs 2048 filters of 11,000
+taps for this ratio. soxr factors the ratio and is 100 times faster. Use torchaudio if gradients must pass the resampler.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ import soxr
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Resample a signal.
+    """Convert a signal to another sample rate.
 
     Args:
         samples: signal.
@@ -30,7 +30,7 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
-    """Resample a signal that is given in blocks. The joined blocks equal the result of `resample`.
+    """Convert a signal that is given in blocks to another sample rate. The joined blocks equal the result of `resample`.
 
     Args:
         blocks: consecutive blocks of the signal.

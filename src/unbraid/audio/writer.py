@@ -1,4 +1,4 @@
-"""Write audio files, whole or block by block, with one stream or several.
+"""Write audio files, at once or block by block, with one or several audio streams.
 
 libsndfile writes wav (RF64 beyond 4 GB), flac, mp3 and ogg. FFmpeg writes mp4 files with several AAC streams. NaN and infinite
 samples raise an error, because the output of a diverged network must not become a file of silence or noise.
@@ -26,7 +26,7 @@ AAC_BITS_PER_SECOND = 256_000
 
 
 def write(path: Path, samples: np.ndarray, rate: int) -> None:
-    """Write a whole signal. The file gets its name when it is complete.
+    """Write a signal to an audio file. The file has a temporary name until it is complete.
 
     NaN and infinite samples raise InputError.
 
@@ -47,32 +47,34 @@ def write(path: Path, samples: np.ndarray, rate: int) -> None:
 
 
 def check_finite(path: Path, samples: np.ndarray) -> None:
-    """Check that samples are finite.
+    """Check that all samples of a signal are finite.
 
     Args:
-        path: path of the file that would be written, for the message.
+        path: path of the file that would be written, for the error message.
         samples: signal of any shape.
 
     Raises:
         InputError: a sample is NaN or infinite.
     """
     if not np.isfinite(samples).all():
-        raise InputError(path, "cannot be written, samples are NaN or infinite", hint="The training of the model has diverged.")
+        raise InputError(
+            path, "cannot be written, because samples are NaN or infinite", hint="The training of the model has diverged."
+        )
 
 
 def write_blocks(
     path: Path, blocks: Iterator[np.ndarray], rate: int, channels: int, samples: int, bits: Bits, tags: Mapping[str, str]
 ) -> None:
-    """Write a file with one stream, block by block.
+    """Write an audio file with one stream, block by block.
 
     Args:
-        path: path of the file; its suffix determines the format. The caller renames the file when it is complete.
+        path: temporary path of the file; its suffix determines the format. The caller renames the complete file.
         blocks: consecutive blocks of the signal; samples outside [-1, 1] are clipped unless `bits` is 32.
         rate: sample rate in Hz.
         channels: number of channels, 1 or 2.
         samples: number of samples per channel of all blocks together.
-        bits: bits per sample of wav and flac; 32 means floats, for wav only. Other formats ignore it.
-        tags: values of tags by the keys of `unbraid.audio.reader.TAGS`.
+        bits: bits per sample of wav and flac. 32: floats, for wav only. mp3 and ogg ignore this argument.
+        tags: values of tags such as `title`, by the keys of `unbraid.audio.reader.TAGS`.
 
     Shape:
         blocks: [channels, n] each.
@@ -82,7 +84,13 @@ def write_blocks(
     """
     suffix = path.suffix[1:].lower()
     if suffix == "flac" and bits == 32:
-        raise InputError("bits", "not supported by flac", found=bits, expected="16 or 24", hint="format=wav supports 32 bits.")
+        raise InputError(
+            "bits",
+            "flac does not support this sample size",
+            found=bits,
+            expected="16 or 24",
+            hint="format=wav supports 32 bits.",
+        )
     large = suffix == "wav" and samples * channels * bits // 8 > LARGEST_WAV
     subtype = SUBTYPES[bits] if suffix in ("wav", "flac") else None
     try:
@@ -97,21 +105,21 @@ def write_blocks(
         problem = f"{suffix} cannot be written at {rate} Hz with {channels} channels ({error})"
         raise InputError(path.name, problem) from error
     except AssertionError as error:  # soundfile wrote too few samples
-        raise InputError(path.parent, f"{path.name} cannot be written, the disk is full") from error
+        raise InputError(path.parent, f"{path.name} cannot be written, because the disk is full") from error
 
 
 def write_streams(
     path: Path, streams: Sequence[Iterator[np.ndarray]], names: Sequence[str], rate: int, channels: int, tags: Mapping[str, str]
 ) -> None:
-    """Write a stem file: an mp4 with several AAC streams.
+    """Write a stem file: an mp4 file with one AAC stream for each source.
 
     Args:
-        path: path of the file. The caller renames the file when it is complete.
-        streams: consecutive blocks of each stream; the blocks of all streams have the same lengths.
+        path: temporary path of the file. The caller renames the complete file.
+        streams: consecutive blocks of each stream. Blocks of all streams have the same lengths.
         names: titles of the streams.
         rate: sample rate in Hz.
         channels: number of channels of each stream, 1 or 2.
-        tags: values of tags by the keys of `unbraid.audio.reader.TAGS`.
+        tags: values of tags such as `title`, by the keys of `unbraid.audio.reader.TAGS`.
 
     Shape:
         streams: [channels, n] each block.

@@ -1,6 +1,6 @@
 """Convert estimated spectra of sources to waveforms: with the mixture's phase, a reconstructed phase, or a Wiener filter.
 
-The mixture's phase is the fastest choice and seldom much worse than the others. Griffin-Lim (Griffin & Lim 1984, fast version
+The mixture's phase is the fastest choice and seldom much worse than a reconstructed phase. Griffin-Lim (1984, fast version
 by Perraudin et al., WASPAA 2013) suits a single source with good magnitudes and a bad phase. The multichannel Wiener filter
 (Nugraha, Liutkus & Vincent, EUSIPCO 2016) suits several sources of a stereo mixture, because it estimates their positions.
 """
@@ -18,29 +18,29 @@ from unbraid.runs.errors import InputError, check_counts
 
 
 class Phase(ABC):
-    """Convert spectra of sources to waveforms."""
+    """Interface of methods that convert the estimated complex spectra of sources to waveforms."""
 
     @abstractmethod
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
-        """Return the waveforms of the sources.
+        """Convert the spectra of the sources to waveforms.
 
         Args:
-            spectra: complex spectra of the sources. Real masks give the phase of the mixture, complex masks their own phase.
+            spectra: estimated complex spectra of the sources, for example masks times the spectrum of the mixture.
             mixture: complex spectrum of the mixture.
-            stft: transform of the spectra.
+            stft: STFT with which the spectra were computed.
             samples: length of the waveforms in samples.
 
         Shape:
             spectra [B, S, C, F, frames] and mixture [B, C, F, frames] -> [B, S, C, samples].
 
         Returns:
-            The waveforms.
+            The waveforms of the sources.
         """
 
 
 @dataclass(frozen=True)
 class MixturePhase(Phase):
-    """Apply the inverse STFT to the spectra without changes, so that real masks keep the phase of the mixture."""
+    """Apply the inverse STFT to the spectra of the sources. After real masks, these spectra have the phase of the mixture."""
 
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
         """Return the inverse STFT of the spectra, see `Phase`."""
@@ -49,12 +49,12 @@ class MixturePhase(Phase):
 
 @dataclass(frozen=True)
 class GriffinLim(Phase):
-    """Replace the phase of each source by one that is consistent with its magnitudes, see `griffin_lim`.
+    """Replace the phase of each source by a phase that is consistent with its magnitudes, see `griffin_lim`.
 
     Args:
         iterations: number of iterations, at least 1.
         momentum: momentum of the fast version, in [0, 1); 0 is the original algorithm.
-        start: initial phases: `mixture` (those of the spectra) or `random`.
+        start: initial phases. `mixture`: phases of the masked spectra; `random`: random phases.
         seed: random seed of the initial phases.
 
     Raises:
@@ -70,7 +70,7 @@ class GriffinLim(Phase):
         check_griffin_lim(self.iterations, self.momentum)
 
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
-        """Return waveforms with reconstructed phases, see `Phase`."""
+        """Return the waveforms of the sources with reconstructed phases, see `Phase`."""
         angles = spectra.angle()
         if self.start == "random":
             generator = torch.Generator().manual_seed(self.seed)
@@ -80,14 +80,15 @@ class GriffinLim(Phase):
 
 @dataclass(frozen=True)
 class Wiener(Phase):
-    """Apply the multichannel Wiener filter to the spectra, see `unbraid.dsp.wiener`.
+    """Apply the multichannel Wiener filter to the spectra of the sources, see `unbraid.dsp.wiener`.
 
     Args:
-        iterations: number of iterations of expectation maximisation, at least 0. With 0 only `softmask` and `residual` apply.
-        softmask: True to start from each source's share of the summed magnitudes, times the mixture. It helps poor estimates.
-        residual: True to add the mixture minus all targets as one more source. A single target needs it.
-        window_frames: number of frames that are filtered together, at least 1. A limit bounds the memory, and sources may move
-            from one window to the next.
+        iterations: number of iterations of expectation maximisation, at least 0. With 0, only `softmask` has an effect.
+        softmask: True to start from the mixture times each source's share of the summed magnitudes. This improves poor
+            estimates.
+        residual: True to add the residual (mixture minus all targets) as one more source. A single target requires True.
+        window_frames: number of frames that are filtered together, at least 1. Shorter windows need less memory, and allow the
+            sources to change their position between windows.
 
     Raises:
         InputError: iterations or window_frames are out of range.
@@ -101,15 +102,18 @@ class Wiener(Phase):
     def __post_init__(self) -> None:
         check_counts(window_frames=self.window_frames)
         if self.iterations < 0:
-            raise InputError("iterations", found=self.iterations, expected="at least 0")
+            raise InputError("iterations", found=self.iterations, expected="0 or more iterations")
 
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
-        """Return the waveforms of the filtered spectra, see `Phase`. A single target without residual raises InputError."""
+        """Filter the spectra and return the waveforms of the sources, see `Phase`.
+
+        A single target raises InputError if `residual` is False.
+        """
         sources = spectra.shape[1]
         if sources == 1 and self.iterations and not self.residual:
             raise InputError(
-                "phase.residual", "the Wiener filter cannot separate a single target without a second source", found="false",
-                expected="true, or more targets",
+                "phase.residual", "the Wiener filter needs a second source next to the only target", found="false",
+                expected="true, or several targets",
             )  # fmt: skip
         filtered = wiener(spectra, mixture, self.iterations, self.softmask, self.residual, self.window_frames)
         return stft.inverse(filtered[:, :sources], samples)

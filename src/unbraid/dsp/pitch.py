@@ -1,8 +1,8 @@
 """Estimate the pitch of monophonic audio at evenly spaced control points.
 
 CREPE (Kim et al., ICASSP 2018) is a convolutional network. pYIN (Mauch & Dixon, ICASSP 2014) is based on autocorrelation and
-needs no trained weights. Both are installed with `pip install 'unbraid[pitch]'`. They estimate a single pitch, so that they
-cannot be used for several voices at once.
+does not need trained weights. Both are installed with `pip install 'unbraid[pitch]'`. Both estimate one pitch at a time and
+cannot be used for polyphonic music.
 """
 
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ NEIGHBOURS = 4  # classes on each side of the most likely class over which the p
 
 
 class Pitch(Protocol):
-    """Interface of the pitch estimators."""
+    """Interface of pitch estimators for monophonic audio."""
 
     def __call__(self, waveform: np.ndarray, sample_rate: int, hop_length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Estimate pitch and periodicity at each control point.
+        """Estimate pitch and periodicity at each control point, one every `hop_length` samples.
 
         Args:
             waveform: mono waveform.
@@ -49,12 +49,13 @@ class Crepe:
 
     Args:
         model: `full` (22 M parameters) or `tiny` (0.5 M parameters, twenty times as fast).
-        every: the network runs at every `every`-th control point, and pitch is interpolated between them.
-        fmin: lowest pitch in Hz.
-        fmax: highest pitch in Hz.
+        every: step between the control points at which the network is evaluated, in control points. Between them, the pitch is
+            interpolated.
+        fmin: lowest pitch that can be estimated, in Hz.
+        fmax: highest pitch that can be estimated, in Hz.
 
     Raises:
-        InputError: a value is out of range, or `torchcrepe` is not installed.
+        InputError: an argument is out of range, or the package `torchcrepe` is not installed.
     """
 
     model: Literal["full", "tiny"]
@@ -79,7 +80,10 @@ class Crepe:
         return hz.astype(np.float32), np.interp(points, evaluated, periodicity.numpy()).astype(np.float32)
 
     def _decode(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the pitch in cents above 10 Hz, and the probability of the most likely class. Shape: [n, 360] -> [n], [n]."""
+        """Compute the pitch in cents above 10 Hz from CREPE's class probabilities, and the largest probability.
+
+        Only classes between `fmin` and `fmax` are considered. Shape: [n, 360] -> [n], [n].
+        """
         cents = FIRST_CENTS + CENTS_PER_BIN * torch.arange(BINS, dtype=torch.float64)
         hz = 10 * 2 ** (cents / 1200)
         highest, best = probabilities.masked_fill((hz < self.fmin) | (hz > self.fmax), -1).max(dim=1)
@@ -90,7 +94,7 @@ class Crepe:
 
 @torch.inference_mode()
 def _class_probabilities(samples: Tensor, centres: Tensor, model: str) -> Tensor:
-    """Return CREPE's class probabilities for the window around each centre. Shape: [samples], [n] -> [n, 360]."""
+    """Compute CREPE's pitch class probabilities for a window around each of n positions. Shape: [samples], [n] -> [n, 360]."""
     import torchcrepe
 
     half = CREPE_WINDOW // 2
@@ -108,12 +112,12 @@ class Pyin:
     """Estimate pitch with pYIN of the package `librosa`: the most likely path through candidates of the autocorrelation.
 
     Args:
-        fmin: lowest pitch in Hz.
-        fmax: highest pitch in Hz.
-        resolution: resolution of the pitch in semitones, above 0 and below 1.
+        fmin: lowest pitch that can be estimated, in Hz.
+        fmax: highest pitch that can be estimated, in Hz.
+        resolution: step between candidate pitches in semitones, above 0 and below 1.
 
     Raises:
-        InputError: a value is out of range, or `librosa` is not installed.
+        InputError: an argument is out of range, or the package `librosa` is not installed.
     """
 
     fmin: float
@@ -123,7 +127,7 @@ class Pyin:
     def __post_init__(self) -> None:
         _check_range(self.fmin, self.fmax, (LOWEST_HZ, HIGHEST_HZ))
         if not 0 < self.resolution < 1:
-            raise InputError("resolution", found=self.resolution, expected="semitones above 0 and below 1")
+            raise InputError("resolution", found=self.resolution, expected="a number of semitones above 0 and below 1")
         _check_installed("librosa")
 
     def __call__(self, waveform: np.ndarray, sample_rate: int, hop_length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -145,10 +149,10 @@ def _check_range(fmin: float, fmax: float, allowed: tuple[float, float]) -> None
         if not allowed[0] <= value <= allowed[1]:
             raise InputError(name, found=f"{value} Hz", expected=f"{allowed[0]:g} to {allowed[1]:g} Hz")
     if fmin >= fmax:
-        raise InputError("fmin", "not below fmax", found=f"{fmin} Hz", expected=f"less than {fmax} Hz")
+        raise InputError("fmin", "is not below fmax", found=f"{fmin} Hz", expected=f"less than {fmax} Hz")
 
 
 def _check_installed(package: str) -> None:
     if find_spec(package) is None:
         hint = "Install it with pip install 'unbraid[pitch]'."
-        raise InputError("_target_", f"needs the package {package}, which is not installed", hint=hint)
+        raise InputError("_target_", f"this pitch estimator needs the package {package}, which is not installed", hint=hint)

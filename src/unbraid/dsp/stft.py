@@ -18,16 +18,17 @@ LONGEST_WINDOW = 2**18  # samples, 6 s at 44.1 kHz
 class STFT(nn.Module):
     """Compute the STFT with a Hann window and centred frames, and its exact inverse, always in float32.
 
-    If windows overlap by less than three quarters, the waveform is padded with zeros to a whole number of hops. Without the
-    padding the last samples would be near the edge of a window and could not be reconstructed.
+    If windows overlap by less than three quarters, zeros are appended to the waveform up to a whole number of hops. Without
+    these zeros, the last samples would be near the edge of a window and could not be reconstructed.
 
     Args:
         n_fft: length of the window and of the transform in samples.
         hop_length: step between frames in samples, less than `n_fft`.
-        edges: padding at both ends of the waveform: zeros (`silence`), or its `reflection` as in Open-Unmix.
+        edges: padding at both ends of the waveform by half a window. `silence`: zeros; `reflection`: the reflected waveform, as
+            in Open-Unmix.
 
     Raises:
-        InputError: n_fft or hop_length are out of range.
+        InputError: `n_fft` or `hop_length` is out of range.
     """
 
     window: Tensor
@@ -35,23 +36,23 @@ class STFT(nn.Module):
     def __init__(self, n_fft: int, hop_length: int, edges: Literal["silence", "reflection"] = "silence") -> None:
         super().__init__()
         if not 2 <= n_fft <= LONGEST_WINDOW:
-            raise InputError("n_fft", "invalid window length in samples", found=n_fft, expected=f"2 to {LONGEST_WINDOW}")
+            raise InputError("n_fft", "the window length is invalid", found=n_fft, expected=f"2 to {LONGEST_WINDOW} samples")
         if not 0 < hop_length < n_fft:
-            expected = f"1 to {n_fft - 1} (n_fft - 1)"
-            raise InputError("hop_length", "invalid step between frames in samples", found=hop_length, expected=expected)
+            expected = f"1 to {n_fft - 1} samples (n_fft - 1)"
+            raise InputError("hop_length", "the step between frames is invalid", found=hop_length, expected=expected)
         self.n_fft, self.hop_length, self.edges = n_fft, hop_length, edges
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def frames(self, samples: int) -> int:
-        """Return the number of frames of a waveform with `samples` samples."""
+        """Return the number of STFT frames of a waveform with `samples` samples."""
         return (samples + self._padding(samples)) // self.hop_length + 1
 
     def _padding(self, samples: int) -> int:
-        """Return the number of zeros that are appended to a waveform."""
+        """Return the number of zeros that are appended to a waveform of `samples` samples before the STFT."""
         return up_to(samples, self.hop_length) if 4 * self.hop_length > self.n_fft else 0
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Compute the spectrum of a waveform.
+        """Compute the STFT of a waveform.
 
         Args:
             waveform: real waveform.
@@ -60,7 +61,7 @@ class STFT(nn.Module):
             [..., samples] -> complex [..., n_fft // 2 + 1, frames].
 
         Returns:
-            The spectrum, in float32 precision.
+            The complex spectrum, computed in float32.
         """
         *lead, samples = waveform.shape
         with torch.autocast(waveform.device.type, enabled=False):
@@ -72,7 +73,7 @@ class STFT(nn.Module):
         return spectrum.reshape(*lead, *spectrum.shape[1:])
 
     def inverse(self, spectrum: Tensor, samples: int) -> Tensor:
-        """Compute the waveform of a spectrum.
+        """Compute the waveform of a spectrum by the inverse STFT.
 
         Args:
             spectrum: complex spectrum.
@@ -94,9 +95,9 @@ class STFT(nn.Module):
 
 
 def up_to(size: int, unit: int) -> int:
-    """Return how much must be added to `size` to reach a multiple of `unit`.
+    """Return the difference between `size` and the next multiple of `unit`: -size % unit.
 
-    It equals -size % unit. The graph export of torch can trace this form with symbolic sizes.
+    The formula in this function is used because `torch.export` can trace it with symbolic sizes.
     """
     return (size + unit - 1) // unit * unit - size
 
@@ -104,36 +105,36 @@ def up_to(size: int, unit: int) -> int:
 def magnitudes_of(spectrum: Tensor) -> Tensor:
     """Return the magnitudes of a complex spectrum.
 
-    Without gradients `torch.hypot` is used, which takes half the time on CPUs but whose gradient is undefined at 0.
+    If gradients are not needed, `torch.hypot` is used. It takes half the time on CPUs, but its gradient is undefined at 0.
     """
     return spectrum.abs() if spectrum.requires_grad else torch.hypot(spectrum.real, spectrum.imag)
 
 
 def check_griffin_lim(iterations: int, momentum: float) -> None:
-    """Check the options of Griffin-Lim.
+    """Check the options of the Griffin-Lim algorithm.
 
     Args:
-        iterations: number of iterations.
-        momentum: momentum of the fast version.
+        iterations: number of iterations, at least 1.
+        momentum: momentum of the fast version, in [0, 1).
 
     Raises:
         InputError: `iterations` is below 1, or `momentum` is not in [0, 1).
     """
     check_counts(iterations=iterations)
     if not 0 <= momentum < 1:
-        raise InputError("momentum", "outside the allowed range", found=momentum, expected="a number in [0, 1)")
+        raise InputError("momentum", "is outside the allowed range", found=momentum, expected="a number in [0, 1)")
 
 
 def griffin_lim(
     magnitudes: Tensor, stft: STFT, samples: int, iterations: int = 32, momentum: float = 0.99, start: Tensor | None = None
 ) -> Tensor:
-    """Find a waveform whose STFT has approximately the given magnitudes.
+    """Find a waveform whose STFT has approximately the given magnitudes, by the Griffin-Lim algorithm.
 
     Invalid options raise InputError, see `check_griffin_lim`.
 
     Args:
-        magnitudes: magnitudes of `stft`.
-        stft: transform. More overlap of its windows gives better results.
+        magnitudes: STFT magnitudes that the waveform shall have.
+        stft: STFT of the magnitudes. More overlap of its windows gives better results.
         samples: length of the waveform in samples.
         iterations: number of iterations, at least 1.
         momentum: momentum of the fast version, in [0, 1); 0 is the original algorithm.
@@ -157,12 +158,12 @@ def griffin_lim(
 
 
 def spectral_convergence(magnitudes: Tensor, waveform: Tensor, stft: STFT) -> float:
-    """Return the relative error of a waveform's magnitudes in dB: 20 log10(‖M − |STFT(w)|‖ / ‖M‖).
+    """Measure how well a waveform w matches STFT magnitudes M: relative error 20 log10(‖M − |STFT(w)|‖ / ‖M‖) in dB.
 
     Args:
         magnitudes: wanted magnitudes M.
         waveform: waveform w.
-        stft: transform of the magnitudes.
+        stft: STFT of the magnitudes.
 
     Shape:
         magnitudes [..., F, frames], waveform [..., samples].

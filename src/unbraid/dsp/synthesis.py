@@ -1,8 +1,9 @@
 """Differentiable synthesis from control points (Engel et al., "DDSP", ICLR 2020), and the features loudness and MFCC.
 
-Controls are given every `hop_length` samples: F + 1 control points enclose F segments. Functions whose output depends on
-earlier segments (phases, filters, reverb) take a state and return the next one. Audio that is generated in parts therefore
-equals audio that is generated at once. Use `unbraid.dsp.pitch` to estimate the fundamental frequency.
+Controls (pitch, amplitudes) are given at control points, one every `hop_length` samples: F + 1 control points enclose F
+segments. Functions whose output depends on earlier segments (phases, filters, reverb) take a state and return the next state.
+Audio that is generated in parts therefore equals audio that is generated at once. Use `unbraid.dsp.pitch` to estimate the
+fundamental frequency.
 """
 
 import math
@@ -17,7 +18,7 @@ STEPS = 2**14  # steps of a turn; step number times harmonic number is exact in 
 
 
 def crossfade(hop_length: int, like: Tensor) -> Tensor:
-    """Return the rising half of a Hann window of two hops. It and its mirror image sum to one.
+    """Return the rising half of a Hann window of two hops. The sum of this half and its mirror image is one.
 
     Args:
         hop_length: length of the fade in samples.
@@ -34,10 +35,10 @@ def crossfade(hop_length: int, like: Tensor) -> Tensor:
 
 
 def upsample(controls: Tensor, hop_length: int) -> Tensor:
-    """Interpolate controls to every sample with overlapping Hann windows.
+    """Interpolate the values at control points to every sample with overlapping Hann windows.
 
     Args:
-        controls: values at the control points.
+        controls: values at the control points, one every `hop_length` samples.
         hop_length: step between control points in samples.
 
     Shape:
@@ -51,21 +52,22 @@ def upsample(controls: Tensor, hop_length: int) -> Tensor:
 
 
 def phases(f0: Tensor, hop_length: int, sample_rate: int, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the phase of an oscillator whose frequency is linear between control points.
+    """Compute the phase of an oscillator whose frequency is interpolated linearly between control points.
 
-    The phase is computed in float64, so that it stays exact over minutes. Its unit is a turn (2π).
+    The phase is computed in float64, so that it stays exact over minutes. The unit of the phase is a turn (2π).
 
     Args:
         f0: frequency at the control points in Hz.
         hop_length: step between control points in samples.
         sample_rate: sample rate in Hz.
-        start: phase at the first sample in turns; None for 0.
+        start: phase at the first sample in turns; None: 0.
 
     Shape:
         f0 [B, F + 1], start [B] -> [B, F, hop_length], [B].
 
     Returns:
-        The phase at each sample in [0, 1), and the phase at the sample after the last one.
+        The phase at each sample in [0, 1), and the phase at the sample after the end. Pass the latter as `start` of the next
+        part.
     """
     steps = f0.double() / sample_rate
     first, change = steps[:, :-1, None], (steps[:, 1:, None] - steps[:, :-1, None]) / hop_length
@@ -100,7 +102,7 @@ def sines(turns: Tensor, count: int) -> Tensor:
 
 
 def audible(f0: Tensor, count: int, sample_rate: int) -> Tensor:
-    """Return a mask of the harmonics whose frequency is below half the sample rate.
+    """Determine which harmonics have a frequency below half the sample rate.
 
     Args:
         f0: fundamental frequency in Hz.
@@ -111,7 +113,7 @@ def audible(f0: Tensor, count: int, sample_rate: int) -> Tensor:
         [...] -> boolean [..., count].
 
     Returns:
-        True for each harmonic below half the sample rate.
+        True for each harmonic whose frequency is below half the sample rate.
     """
     order = torch.arange(1, count + 1, device=f0.device)
     return f0[..., None] * order < sample_rate / 2
@@ -120,17 +122,17 @@ def audible(f0: Tensor, count: int, sample_rate: int) -> Tensor:
 def oscillators(
     f0: Tensor, amplitudes: Tensor, hop_length: int, sample_rate: int, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Synthesise the sum of the harmonics of a time-varying fundamental.
+    """Synthesise the sum of the harmonics of a time-varying fundamental frequency.
 
-    A harmonic that exceeds half the sample rate at one end of a segment is silent in the segment. Amplitudes are interpolated
-    as in `upsample`, but without storing them at the sample rate: each segment is one matrix product.
+    A harmonic is silent between two control points if it exceeds half the sample rate at one of them. Amplitudes are
+    interpolated as in `upsample`, but without storing them at the sample rate: each segment is one matrix product.
 
     Args:
         f0: fundamental frequency at the control points in Hz.
         amplitudes: amplitudes of harmonics 1 to K at the control points.
         hop_length: step between control points in samples.
         sample_rate: sample rate in Hz.
-        start: phase of the fundamental at the first sample in turns; None for 0.
+        start: phase of the fundamental at the first sample in turns; None: 0.
 
     Shape:
         f0 [B, F + 1], amplitudes [B, F + 1, K], start [B] -> [B, F * hop_length], [B].
@@ -156,7 +158,7 @@ def filtered_noise(magnitudes: Tensor, noise: Tensor, tail: Tensor | None = None
     Args:
         magnitudes: gains of each segment at frequencies from 0 Hz to half the sample rate.
         noise: white noise.
-        tail: output of earlier segments after their end, see Returns; None at the start.
+        tail: tail that the previous call returned (filtered noise that overlaps with this call); None at the start.
 
     Shape:
         magnitudes [B, F, bands], noise [B, F * hop_length], tail [B, taps] -> [B, F * hop_length], [B, taps];
@@ -180,12 +182,12 @@ def filtered_noise(magnitudes: Tensor, noise: Tensor, tail: Tensor | None = None
 def white_noise(like: Tensor, samples: int, generator: torch.Generator | None = None) -> Tensor:
     """Generate uniform white noise of unit variance.
 
-    With one generator, noise generated in parts equals noise generated at once if B is 1.
+    For a batch of one, noise that is generated in parts with one generator equals noise that is generated at once.
 
     Args:
         like: tensor with the batch size and device of the result.
         samples: number of samples.
-        generator: random generator; None for torch's global one.
+        generator: random generator; None: torch's global generator.
 
     Shape:
         like [B, ...] -> [B, samples].
@@ -198,12 +200,12 @@ def white_noise(like: Tensor, samples: int, generator: torch.Generator | None = 
 
 
 def convolve(signal: Tensor, response: Tensor, tail: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Convolve a signal with an impulse response by FFT, for example with that of a room.
+    """Convolve a signal by FFT with an impulse response, for example the impulse response of a room.
 
     Args:
         signal: waveform.
         response: impulse response.
-        tail: output of earlier calls after their end, see Returns; None at the start.
+        tail: tail that the previous call returned (reverberation that overlaps with this call); None at the start.
 
     Shape:
         signal [B, T], response [R], tail [B, R - 1] -> [B, T], [B, R - 1].
@@ -225,7 +227,7 @@ def _with_tail(whole: Tensor, samples: int, tail: Tensor | None) -> tuple[Tensor
 
 
 def a_weighting_db(hz: Tensor) -> Tensor:
-    """Return the A-weighting of IEC 61672-1 in dB: the perceived level of a tone relative to a tone of 1 kHz.
+    """Compute the A-weighting of IEC 61672-1 in dB: the perceived level of a tone relative to a tone of 1 kHz.
 
     Args:
         hz: frequencies in Hz.
@@ -244,7 +246,7 @@ def a_weighting_db(hz: Tensor) -> Tensor:
 
 
 def loudness(waveform: Tensor, sample_rate: int, hop_length: int, n_fft: int = 2048) -> Tensor:
-    """Return the A-weighted mean square around each control point in dB. A full-scale tone of 1 kHz has -3 dB.
+    """Measure loudness as the A-weighted mean square around each control point in dB. A full-scale tone of 1 kHz has -3 dB.
 
     Args:
         waveform: waveform.
@@ -256,7 +258,7 @@ def loudness(waveform: Tensor, sample_rate: int, hop_length: int, n_fft: int = 2
         [..., samples] -> [..., samples // hop_length + 1].
 
     Returns:
-        The loudness in dB, at least `FLOOR_DB`.
+        The loudness in dB, at least -100 (`FLOOR_DB`).
     """
     window = torch.hann_window(n_fft, device=waveform.device)
     spectrum = _spectrum(waveform, window, hop_length)
@@ -268,7 +270,7 @@ def loudness(waveform: Tensor, sample_rate: int, hop_length: int, n_fft: int = 2
 
 
 def mfccs(waveform: Tensor, sample_rate: int, hop_length: int, count: int, n_fft: int = 1024, bands: int = 128) -> Tensor:
-    """Return mel-frequency cepstral coefficients around each control point.
+    """Compute mel-frequency cepstral coefficients (MFCCs) around each control point, one every `hop_length` samples.
 
     Args:
         waveform: waveform.
@@ -293,7 +295,7 @@ def mfccs(waveform: Tensor, sample_rate: int, hop_length: int, count: int, n_fft
 
 
 def _spectrum(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
-    """Return the STFT with zero padding, always in float32. Shape: [..., samples] -> complex [..., bins, frames]."""
+    """Compute the zero-padded STFT of a waveform in float32. Shape: [..., samples] -> complex [..., bins, frames]."""
     with torch.autocast(waveform.device.type, enabled=False):
         flat = waveform.float().reshape(-1, waveform.shape[-1])
         spectrum = torch.stft(

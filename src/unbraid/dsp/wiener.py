@@ -1,9 +1,9 @@
 """Multichannel Wiener filter with expectation maximisation (Nugraha, Liutkus & Vincent, EUSIPCO 2016).
 
-The model of a source is its power v in each bin, averaged over channels, times a spatial covariance R of its channels at each
-frequency. The filter estimates each source as v R (Σ v R)⁻¹ times the mixture, and updates v and R from the estimates. The
-regularisation and scaling are those of Open-Unmix (Stöter et al., JOSS 2019). Separators use it as `unbraid.dsp.phase.Wiener`.
-The phase of the mixture (`unbraid.dsp.phase.MixturePhase`) is faster and seldom much worse.
+A source is modelled by its power v in each bin, averaged over channels, times a spatial covariance R of its channels at each
+frequency. The filter estimates each source as v R (Σ v R)⁻¹ times the mixture, and updates v and R from the estimates.
+Regularisation and scaling are those of Open-Unmix (Stöter et al., JOSS 2019). Separators use this filter by
+`unbraid.dsp.phase.Wiener`. The phase of the mixture (`unbraid.dsp.phase.MixturePhase`) is faster and seldom much worse.
 """
 
 import torch
@@ -16,21 +16,21 @@ LARGEST = 10.0  # largest magnitude of the mixture in the iterations, which are 
 
 
 def wiener(spectra: Tensor, mixture: Tensor, iterations: int, softmask: bool, residual: bool, window_frames: int) -> Tensor:
-    """Filter each window of `window_frames` frames independently of the others.
+    """Apply the multichannel Wiener filter to each window of `window_frames` frames separately.
 
     Args:
         spectra: initial estimates of the sources, complex.
         mixture: complex spectrum of the mixture.
-        iterations: number of iterations of expectation maximisation; 0 returns the initial estimates.
-        softmask: True to start from each source's share of the summed magnitudes, times the mixture.
-        residual: True to add the mixture minus all estimates as one more source.
+        iterations: number of iterations of expectation maximisation; 0: the initial estimates are returned.
+        softmask: True to start from the mixture times each source's share of the summed magnitudes.
+        residual: True to add the residual (mixture minus all sources) as one more source.
         window_frames: number of frames of a window, at least 1.
 
     Shape:
-        complex [B, S, C, F, T] and [B, C, F, T] -> [B, S, C, F, T], or S + 1 sources with the residual; C is 1 or 2.
+        complex [B, S, C, F, T] and [B, C, F, T] -> [B, S, C, F, T], or S + 1 sources if `residual` is True; C is 1 or 2.
 
     Returns:
-        The filtered spectra.
+        The filtered spectra of the sources.
     """
     if softmask:
         shares = spectra.abs()
@@ -46,7 +46,7 @@ def wiener(spectra: Tensor, mixture: Tensor, iterations: int, softmask: bool, re
 
 
 def _maximise(spectra: Tensor, mixture: Tensor, iterations: int) -> Tensor:
-    """Apply expectation maximisation to one window, with real arithmetic if possible. Shape: as in `wiener`."""
+    """Apply expectation maximisation to one window of frames, with real arithmetic if possible. Shape: as in `wiener`."""
     # b batch, s source, c channel, f bin, t frame
     # Open-Unmix scales the mixture to LARGEST. Scaling both regularisations instead is equivalent and cheaper.
     scale = (magnitudes_of(mixture).amax(dim=(1, 2, 3)) / LARGEST).clamp(min=1).square().view(-1, 1, 1)
@@ -69,18 +69,18 @@ def _maximise(spectra: Tensor, mixture: Tensor, iterations: int) -> Tensor:
 
 
 def _times(spectra: Tensor, powers: Tensor) -> Tensor:
-    """Multiply spectra [B, S, C, F, T] by powers [B, S, F, T] without a complex copy of the powers."""
+    """Multiply spectra [B, S, C, F, T] by powers [B, S, F, T] without converting the powers to complex numbers."""
     return torch.view_as_complex(torch.view_as_real(spectra) * powers[:, :, None, ..., None])
 
 
 def _correlation(spectra: Tensor) -> Tensor:
-    """Return Σ left right* over time. Shape: complex [B, S, 2, F, T] -> complex [B, S, F]."""
+    """Compute Σ left · conj(right) of the two channels over time. Shape: complex [B, S, 2, F, T] -> complex [B, S, F]."""
     (a, b), (c, d) = (torch.view_as_real(spectra[:, :, channel]).unbind(-1) for channel in (0, 1))
     return torch.complex((a * c + b * d).sum(dim=-1), (b * c - a * d).sum(dim=-1))
 
 
 def _weighted_sum(powers: Tensor, weights: Tensor) -> Tensor:
-    """Return Σ powers weights over sources. Shape: [B, S, F, T], [B, S, F] -> [B, F, T]."""
+    """Sum powers times weights over sources. Shape: powers [B, S, F, T], weights [B, S, F] -> [B, F, T]."""
     total = powers[:, 0] * weights[:, 0, :, None]
     for source in range(1, powers.shape[1]):
         total = torch.addcmul(total, powers[:, source], weights[:, source, :, None])
@@ -88,7 +88,10 @@ def _weighted_sum(powers: Tensor, weights: Tensor) -> Tensor:
 
 
 def _whitened(powers: Tensor, diagonal: Tensor, cross: Tensor, mixture: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Return left and right of (Σ v R + noise I)⁻¹ times the mixture, in closed form. Shape: complex [B, 1, F, T] each."""
+    """Compute (Σ v R + noise I)⁻¹ times the stereo mixture in closed form, and return its left and right channel.
+
+    Shape: complex [B, 1, F, T] each.
+    """
     a, d = (_weighted_sum(powers, diagonal[:, :, channel]) + noise for channel in (0, 1))
     b = torch.complex(_weighted_sum(powers, cross.real), _weighted_sum(powers, cross.imag))
     left, right = mixture.unbind(dim=1)

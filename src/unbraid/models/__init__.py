@@ -1,1 +1,1 @@
-"""Models: a network with its input and output."""
+"""Models: separators, features of autoencoders, instruments, and the losses that train them."""

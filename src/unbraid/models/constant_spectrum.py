@@ -1,7 +1,7 @@
-"""Baseline for instruments: harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
+"""Baseline for DDSP instruments: harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
 
-Both spectra are fitted to training data. The baseline has no memory and no reverberation. A network can be better only through
-spectra that change over time, and through its reverberation.
+Both spectra are fitted to training data. The baseline has neither memory nor reverberation. A DDSP network (`nets.ddsp`) can
+therefore be better only because its spectra change over time, and because it learns a reverberation.
 """
 
 import math
@@ -21,7 +21,7 @@ FIRST_NOISE = 10 ** (-45 / 20)  # gain of all noise bands before the fit; the am
 
 
 class Piece(NamedTuple):
-    """Hold a piece of training data. Shape: sound [F * hop_length], f0 in Hz and loudness in dB [F + 1]."""
+    """Hold one second of training data. Shape: sound [F * hop_length], f0 in Hz and loudness in dB [F + 1]."""
 
     sound: Tensor
     f0: Tensor
@@ -29,14 +29,17 @@ class Piece(NamedTuple):
 
 
 class Sample:
-    """Keep `PIECES` of all offered pieces, each with the same probability (reservoir sampling)."""
+    """Keep at most `PIECES` random pieces of the training data.
+
+    Each offered piece is kept with the same probability (reservoir sampling).
+    """
 
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
         self.offered, self.generator = 0, torch.Generator().manual_seed(0)
 
     def offer(self, piece: Piece) -> None:
-        """Keep the piece or drop it. If there are `PIECES` already, the piece replaces another one."""
+        """Keep or drop a piece at random. If `PIECES` pieces are stored already, a kept piece replaces a stored piece."""
         self.offered += 1
         if len(self.pieces) < PIECES:
             self.pieces.append(piece)
@@ -45,12 +48,12 @@ class Sample:
 
 
 class ConstantSpectrum:
-    """Play harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
+    """Synthesise harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
 
     Args:
         distribution: amplitudes of the harmonics. They are scaled to sum to 1.
         noise: gains of the noise bands from 0 Hz to half the sample rate, relative to the sum of the amplitudes.
-        features: extraction of the controls, for its sample rate and hop length.
+        features: extraction of pitch and loudness, which defines the sample rate and the hop length.
 
     Shape:
         distribution [K], noise [bands].
@@ -64,17 +67,19 @@ class ConstantSpectrum:
     def of(
         cls, sounds: Iterable[tuple[Tensor, Controls]], harmonics: int, bands: int, features: Extraction, loss: nn.Module
     ) -> "ConstantSpectrum":
-        """Fit both spectra to training data. The fit starts at the mean distribution over harmonics.
+        """Fit the spectra of harmonics and noise to training data.
+
+        The fit starts at the mean distribution over harmonics in the training data.
 
         Args:
-            sounds: pairs of a sound [samples] and its controls [F].
+            sounds: pairs of a sound [samples] and its pitch and loudness [F].
             harmonics: number of harmonics.
             bands: number of noise bands.
-            features: extraction of the controls, for its sample rate and hop length.
-            loss: loss of two waveforms, the one that trains the instrument.
+            features: extraction of pitch and loudness, which defines the sample rate and the hop length.
+            loss: loss between two waveforms. To compare with a DDSP instrument, use the loss that trains the instrument.
 
         Returns:
-            The fitted instrument. If all sounds are too short for a piece, its noise is not fitted.
+            The fitted baseline. If all sounds are shorter than one second, only the mean distribution is fitted.
         """
         total, count = torch.zeros(harmonics), torch.zeros(harmonics)
         sample = Sample()
@@ -89,7 +94,7 @@ class ConstantSpectrum:
 
     @torch.enable_grad()
     def fitted(self, pieces: list[Piece], loss: nn.Module) -> "ConstantSpectrum":
-        """Return a new instrument, fitted by gradient descent on the logarithms of both spectra; deterministic."""
+        """Fit both spectra to pieces of training data by gradient descent on their logarithms. The result is deterministic."""
         logs = [part.clamp(min=1e-4).log().requires_grad_() for part in (self.distribution, self.noise)]
         optimizer = torch.optim.Adam(logs, RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
@@ -107,12 +112,12 @@ class ConstantSpectrum:
         return ConstantSpectrum(distribution, noise, self.features)
 
     def __call__(self, controls: Controls) -> Tensor:
-        """Play the controls of a sound. Shape: [F] -> [F * hop_length]."""
+        """Synthesise a sound from its controls (pitch and loudness). Shape: [F] -> [F * hop_length]."""
         f0, level = (torch.cat([curve, curve[-1:]])[None] for curve in (controls.f0, controls.loudness))
         return self.play(f0, level, torch.Generator().manual_seed(0))[0]
 
     def play(self, f0: Tensor, loudness: Tensor, generator: torch.Generator) -> Tensor:
-        """Return sound with this pitch in Hz and loudness in dB. Shape: [B, F + 1] both -> [B, F * hop_length]."""
+        """Synthesise sound with pitch `f0` in Hz and loudness in dB. Shape: [B, F + 1] both -> [B, F * hop_length]."""
         order = torch.arange(1, len(self.distribution) + 1)
         amplitudes = audible(f0, len(order), self.rate) * self.distribution
         amplitudes = amplitudes / amplitudes.sum(dim=-1, keepdim=True).clamp(min=1e-7)
@@ -126,7 +131,7 @@ class ConstantSpectrum:
 
 
 def _pieces(sound: Tensor, controls: Controls, features: Extraction) -> Iterable[Piece]:
-    """Yield the pieces of a track that sound for more than half of their length."""
+    """Cut a track into pieces of one second, and yield each piece of which more than half is not silent."""
     hop, sounds = features.hop_length, sounding(controls.loudness)
     points = round(PIECE_SECONDS * features.sample_rate / hop)
     for start in range(0, len(controls.f0) - points, points):
@@ -137,7 +142,10 @@ def _pieces(sound: Tensor, controls: Controls, features: Extraction) -> Iterable
 
 
 def _shares(sound: Tensor, controls: Controls, harmonics: int, features: Extraction) -> tuple[Tensor, Tensor]:
-    """Return the share of each harmonic at each voiced point, and whether it is audible. Shape: [points, harmonics] both."""
+    """Measure the share of each harmonic in the sum of all harmonics of a sound, at each control point that has a pitch.
+
+    The second result is True for harmonics below half the sample rate. Shape: [points, harmonics] both.
+    """
     size = 1 << math.ceil(math.log2(features.sample_rate / 8))
     magnitudes = STFT(size, features.hop_length)(sound).abs()
     voiced = features.voiced(controls)

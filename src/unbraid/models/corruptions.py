@@ -1,8 +1,8 @@
 """Corruptions of the input of a denoising autoencoder (Vincent et al., JMLR 2010).
 
-Each takes items [N, C, H, W], which are images or patches of a spectrogram [N, C, bins, frames], and returns new items of the
-same shape. All random numbers come from the generator that is passed. To remove other music instead of noise, use a separator:
-`models.separators.mapping`.
+Each corruption takes items [N, C, H, W], which are images or patches of a spectrogram [N, C, bins, frames], and returns new
+items of the same shape. All random numbers are drawn from the argument `generator`. To remove the accompaniment from music, use
+the separator `models.separators.mapping` instead.
 """
 
 import math
@@ -17,19 +17,19 @@ from unbraid.runs.errors import InputError, check_counts
 
 @dataclass(frozen=True)
 class Nothing:
-    """Return items unchanged."""
+    """Do not corrupt the items (images or spectrogram patches)."""
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
-        """Return the items. Shape: [N, C, H, W] -> the same."""
+        """Return the items unchanged. Shape: [N, C, H, W] -> [N, C, H, W]."""
         return items
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Add white noise.
+    """Add white Gaussian noise to the items (images or spectrogram patches).
 
     Args:
-        deviation: standard deviation of the noise, at least 0. Images and logarithmic magnitudes are in [0, 1].
+        deviation: standard deviation of the noise, at least 0. For comparison: pixels and logarithmic magnitudes are in [0, 1].
 
     Raises:
         InputError: `deviation` is negative or not finite.
@@ -42,16 +42,16 @@ class Gaussian:
             raise InputError("deviation", found=self.deviation, expected="a finite number of at least 0")
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
-        """Return the items with noise. Shape: [N, C, H, W] -> the same."""
+        """Add noise to the items. Shape: [N, C, H, W] -> [N, C, H, W]."""
         return items + self.deviation * torch.randn(items.shape, generator=generator, device=items.device)
 
 
 @dataclass(frozen=True)
 class ZeroMasking:
-    """Set random values to zero. Each value is drawn independently.
+    """Set random pixels or bins of the items to zero, independently of each other.
 
     Args:
-        share: probability of a value to be set, in [0, 1].
+        share: probability that a value is set to zero, in [0, 1].
     """
 
     share: float
@@ -60,16 +60,16 @@ class ZeroMasking:
         _check_share(self.share)
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
-        """Return the items with zeros. Shape: [N, C, H, W] -> the same."""
+        """Set random values of the items to zero. Shape: [N, C, H, W] -> [N, C, H, W]."""
         return items * (_uniform(items, generator) >= self.share)
 
 
 @dataclass(frozen=True)
 class SaltAndPepper:
-    """Set random values to zero or one, with equal probability. Each value is drawn independently.
+    """Set random pixels or bins of the items to zero or one with equal probability, independently of each other.
 
     Args:
-        share: probability of a value to be set, in [0, 1].
+        share: probability that a value is set to zero or one, in [0, 1].
     """
 
     share: float
@@ -78,7 +78,7 @@ class SaltAndPepper:
         _check_share(self.share)
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
-        """Return the items with zeros and ones. Shape: [N, C, H, W] -> the same."""
+        """Set random values of the items to zero or one. Shape: [N, C, H, W] -> [N, C, H, W]."""
         uniform = _uniform(items, generator)
         salted = torch.where(uniform < self.share / 2, torch.ones_like(items), items)
         return torch.where((uniform >= self.share / 2) & (uniform < self.share), torch.zeros_like(items), salted)
@@ -86,11 +86,11 @@ class SaltAndPepper:
 
 @dataclass(frozen=True)
 class Strokes:
-    """Draw crosses on each item: rows and columns of ones at random positions.
+    """Draw strokes on each item (image or spectrogram patch): whole rows and columns of ones at random positions.
 
     Args:
-        count: number of crosses.
-        width: width of a row or column in pixels.
+        count: number of rows, and also number of columns, that are drawn on each item.
+        width: width of each stroke in pixels.
     """
 
     count: int
@@ -100,7 +100,7 @@ class Strokes:
         check_counts(count=self.count, width=self.width)
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
-        """Return the items with crosses. Shape: [N, C, H, W] -> the same."""
+        """Draw random rows and columns of ones on the items. Shape: [N, C, H, W] -> [N, C, H, W]."""
         crossed = _stretches(items, -2, self.count, self.width, self.width, generator)
         crossed = crossed | _stretches(items, -1, self.count, self.width, self.width, generator)
         return torch.where(crossed, torch.ones_like(items), items)
@@ -108,7 +108,7 @@ class Strokes:
 
 @dataclass(frozen=True)
 class _StretchMask:
-    """Set stretches along one axis to zero, at random positions and of random lengths."""
+    """Set ranges of rows or columns of the items to zero, at random positions and of random lengths."""
 
     count: int
     longest: int
@@ -118,27 +118,27 @@ class _StretchMask:
         check_counts(count=self.count, longest=self.longest)
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
-        """Return the items with stretches of zeros. Shape: [N, C, H, W] -> the same."""
+        """Set random ranges of rows or columns of the items to zero. Shape: [N, C, H, W] -> [N, C, H, W]."""
         return items * ~_stretches(items, self.axis, self.count, 1, self.longest, generator)
 
 
 class TimeMask(_StretchMask):
-    """Set stretches of frames to zero (Park et al., "SpecAugment", Interspeech 2019).
+    """Set random ranges of frames to zero (Park et al., "SpecAugment", Interspeech 2019).
 
     Args:
-        count: number of stretches in an item.
-        longest: largest length of a stretch in frames; the smallest is 1.
+        count: number of ranges in each spectrogram patch.
+        longest: largest length of a range in frames. The smallest length is 1.
     """
 
     axis = -1
 
 
 class FrequencyMask(_StretchMask):
-    """Set bands of bins to zero (Park et al., "SpecAugment", Interspeech 2019).
+    """Set random bands of frequency bins to zero (Park et al., "SpecAugment", Interspeech 2019).
 
     Args:
-        count: number of bands in an item.
-        longest: largest height of a band in bins; the smallest is 1.
+        count: number of bands in each spectrogram patch.
+        longest: largest height of a band in bins. The smallest height is 1.
     """
 
     axis = -2
@@ -149,7 +149,10 @@ def _uniform(items: Tensor, generator: Generator) -> Tensor:
 
 
 def _stretches(items: Tensor, axis: Literal[-1, -2], count: int, shortest: int, longest: int, generator: Generator) -> Tensor:
-    """Draw stretches along an axis of each item, True inside a stretch. Shape: [N, C, H, W] -> [N, 1, H or 1, W or 1]."""
+    """Draw random ranges of rows or columns for each item, and return a mask that is True inside of the ranges.
+
+    Shape: [N, C, H, W] -> [N, 1, H or 1, W or 1].
+    """
     n, size = len(items), items.shape[axis]
     longest = min(longest, size)
     shortest = min(shortest, longest)
@@ -163,4 +166,4 @@ def _stretches(items: Tensor, axis: Literal[-1, -2], count: int, shortest: int, 
 
 def _check_share(share: float) -> None:
     if not 0 <= share <= 1:
-        raise InputError("share", found=share, expected="a number in [0, 1]")
+        raise InputError("share", found=share, expected="a probability in [0, 1]")

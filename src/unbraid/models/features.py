@@ -1,6 +1,7 @@
-"""Features: the values that an autoencoder reconstructs, and the conversion from and to audio or images.
+"""Features: the values that an autoencoder reconstructs, computed from audio or images.
 
-A network takes patches [N, C, H, W] or vectors [M, D]. A vector is one frame of a spectrogram or a whole image.
+An autoencoder takes patches [N, C, H, W] or vectors [M, D]. A patch is a section of a spectrogram or an image. A vector is one
+frame of a spectrogram or all pixels of an image.
 """
 
 import math
@@ -16,10 +17,10 @@ from unbraid.runs.errors import InputError
 
 
 class Features(nn.Module, ABC):
-    """Compute the patches and vectors of a batch.
+    """Interface of features: compute the patches and vectors that an autoencoder reconstructs from a batch of data.
 
     Attributes:
-        kind: kind of data that the features can be computed of.
+        kind: kind of data from which the features are computed.
         shape: shape (C, H, W) of a patch.
         vector_size: number of values in a vector.
     """
@@ -30,7 +31,7 @@ class Features(nn.Module, ABC):
 
     @abstractmethod
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return the patches of a batch [N, C, H, W], and the number of the label or source of each patch [N]."""
+        """Compute the patches of a batch [N, C, H, W], and the index of the label or source of each patch [N]."""
 
     @abstractmethod
     def vectors(self, patches: Tensor) -> Tensor:
@@ -38,17 +39,17 @@ class Features(nn.Module, ABC):
 
     @abstractmethod
     def patches(self, vectors: Tensor) -> Tensor:
-        """Join vectors to patches, the inverse of `vectors`. Shape: [M, vector_size] -> [N, C, H, W]."""
+        """Join vectors to patches. This is the inverse of `vectors`. Shape: [M, vector_size] -> [N, C, H, W]."""
 
     @property
     def vectors_per_patch(self) -> int:
-        """Return the number of vectors in a patch."""
+        """Return the number of vectors into which a patch is cut."""
         c, h, w = self.shape
         return c * h * w // self.vector_size
 
 
 class Pixels(Features):
-    """Use the pixels of images with one channel. A vector has all pixels of an image.
+    """Use the pixels of grey images as features. A patch is an image, and a vector has all pixels of an image.
 
     Args:
         size: width and height of an image in pixels.
@@ -65,26 +66,27 @@ class Pixels(Features):
         return batch.pixels, batch.labels
 
     def vectors(self, patches: Tensor) -> Tensor:
-        """Return the pixels of each image. Shape: [N, 1, size, size] -> [N, size * size]."""
+        """Flatten images to vectors of pixels. Shape: [N, 1, size, size] -> [N, size * size]."""
         return patches.flatten(start_dim=1)
 
     def patches(self, vectors: Tensor) -> Tensor:
-        """Return images from their pixels. Shape: [N, size * size] -> [N, 1, size, size]."""
+        """Convert vectors of pixels to images. Shape: [N, size * size] -> [N, 1, size, size]."""
         return vectors.view(-1, *self.shape)
 
 
 class Spectra(Features):
-    """Use the STFT magnitudes of each target of a mixture. A vector is one frame of one channel.
+    """Use the STFT magnitudes of each target source as features. A vector is one frame of one channel.
 
     Args:
         sample_rate: sample rate of the waveforms in Hz.
         channels: number of channels of the waveforms, 1 or 2.
         chunk_seconds: length of a patch in seconds.
-        stft: the transform.
-        bins: number of bins that are kept, starting at 0 Hz. The other bins are silent after reconstruction.
-        magnitude: scale of the magnitudes. `linear`: relative to a sine of full scale; `log`: in dB, mapped to [0, 1] from
-            `floor_db` to full scale.
-        floor_db: lower limit of `log` magnitudes in dB of full scale, below 0. Quieter bins have the value 0.
+        stft: STFT from which the magnitudes are computed.
+        bins: number of bins that are kept, starting at 0 Hz. All higher bins are silent after reconstruction.
+        magnitude: scale of the magnitudes. `linear`: a sine of full scale has the value 1; `log`: decibels, scaled such that
+            `floor_db` has the value 0 and a sine of full scale has the value 1.
+        floor_db: level in dB, relative to a sine of full scale and below 0, that has the value 0 on the scale `log`. Quieter
+            bins also have the value 0.
 
     Raises:
         InputError: an argument is out of range.
@@ -117,7 +119,7 @@ class Spectra(Features):
         self.full_scale = float(stft.window.sum()) / 2
 
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return the patches of all sources of a batch, and the number of the source of each patch."""
+        """Compute the patches of all sources in a batch [N, C, H, W], and the index of the source of each patch [N]."""
         sources = batch.sources
         spectra = self.analyse(sources.flatten(0, 1))
         patches = self.cut(spectra)
@@ -125,14 +127,17 @@ class Spectra(Features):
         return patches, labels.repeat_interleave(len(patches) // len(labels))
 
     def analyse(self, waveforms: Tensor) -> Tensor:
-        """Return the scaled magnitudes of waveforms. Shape: [N, C, samples] -> [N, C, bins, T]."""
+        """Compute the magnitudes of waveforms in the scale `magnitude`. Shape: [N, C, samples] -> [N, C, bins, T]."""
         relative = self.stft(waveforms).abs()[..., : self.vector_size, :] / self.full_scale
         if self.magnitude == "linear":
             return relative
         return (1 - 20 * relative.clamp(min=1e-12).log10() / self.floor_db).clamp(0, 1)
 
     def magnitudes(self, spectra: Tensor) -> Tensor:
-        """Return STFT magnitudes, the inverse of `analyse`. Shape: [..., bins, T] -> [..., n_fft // 2 + 1, T]."""
+        """Convert features to STFT magnitudes. Bins that were not kept are 0.
+
+        Shape: [..., bins, T] -> [..., n_fft // 2 + 1, T].
+        """
         if self.magnitude == "linear":
             relative = spectra.clamp(min=0)
         else:
@@ -140,7 +145,7 @@ class Spectra(Features):
         return functional.pad(relative * self.full_scale, (0, 0, 0, self.stft.n_fft // 2 + 1 - self.vector_size))
 
     def cut(self, spectra: Tensor) -> Tensor:
-        """Cut spectra of any length into n patches each. The last patch is padded with silence.
+        """Cut each spectrum into n patches of equal length. The last patch is padded with silence.
 
         Shape:
             [N, C, bins, T] -> [N * n, C, H, W].
@@ -150,14 +155,14 @@ class Spectra(Features):
         return padded.unflatten(-1, (-1, w)).permute(0, 3, 1, 2, 4).reshape(-1, c, h, w)
 
     def join(self, patches: Tensor, frames: int) -> Tensor:
-        """Join the patches of one spectrum, the inverse of `cut`. Shape: [n, C, H, W] -> [C, bins, frames]."""
+        """Join patches to one spectrum of `frames` frames, the inverse of `cut`. Shape: [n, C, H, W] -> [C, bins, frames]."""
         return patches.permute(1, 2, 0, 3).flatten(-2)[..., :frames]
 
     def vectors(self, patches: Tensor) -> Tensor:
-        """Return the frames of all patches and channels. Shape: [N, C, H, W] -> [N * C * W, H]."""
+        """Cut patches into vectors, one for each frame and channel. Shape: [N, C, H, W] -> [N * C * W, H]."""
         return patches.transpose(-1, -2).reshape(-1, self.vector_size)
 
     def patches(self, vectors: Tensor) -> Tensor:
-        """Join frames to patches. Shape: [N * C * W, H] -> [N, C, H, W]."""
+        """Join vectors, which are frames of single channels, to patches. Shape: [N * C * W, H] -> [N, C, H, W]."""
         c, h, w = self.shape
         return vectors.view(-1, c, w, h).transpose(-1, -2)

@@ -1,4 +1,4 @@
-"""Trained instruments for use from Python: synthesis from pitch and loudness, and extraction of both from other sounds."""
+"""Trained DDSP instruments for use from Python: synthesise sound, and extract pitch and loudness from other sounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class Player:
     """Play a trained instrument on the CPU.
 
     Args:
-        instrument: trained network from pitch and loudness to sound.
-        features: extraction of pitch and loudness from other sounds.
-        folder: folder of the run.
-        config: config of the run.
+        instrument: trained network that maps pitch and loudness to sound.
+        features: extraction of pitch and loudness from recordings.
+        folder: run folder from which the instrument was loaded.
+        config: config of the training run.
     """
 
     instrument: Instrument
@@ -53,11 +53,11 @@ class Player:
         """Synthesise sound from pitch and loudness.
 
         Args:
-            f0: pitch at each control point in Hz, from 20 to 4000. Silent points need a pitch, too.
+            f0: pitch at each control point in Hz, from 20 to 4000. Silent control points need a pitch, too.
             loudness: A-weighted loudness at each control point in dB, as measured by `unbraid.dsp.synthesis.loudness`.
-            frames_per_second: number of control points per second. If given, it is compared with that of the instrument.
-            timbre: sound from which the latent is computed, at `sample_rate` and of the same length. Required if the
-                instrument has a latent.
+            frames_per_second: number of control points per second, which must equal that of the instrument. None: no check.
+            timbre: sound from which the latent is computed, at `sample_rate` and at least as long as the curves. Required if
+                the instrument has a latent.
             reverb: whether the learned reverberation is applied.
             seed: random seed of the noise.
 
@@ -73,34 +73,46 @@ class Player:
         hz, level = (torch.as_tensor(values, dtype=torch.float32) for values in (f0, loudness))
         if hz.ndim != 1 or hz.shape != level.shape or not len(hz):
             shapes = f"shapes {[*hz.shape]} and {[*level.shape]}"
-            raise InputError("f0 and loudness", found=shapes, expected="the same number of control points")
+            raise InputError("f0 and loudness", found=shapes, expected="two curves with the same number of control points")
         if frames_per_second is not None and abs(frames_per_second / self.frames_per_second - 1) > RATE_TOLERANCE:
-            expected = f"{self.frames_per_second:g}, as in training"
-            raise InputError("frames_per_second", found=f"{frames_per_second:g}", expected=expected)
+            raise InputError(
+                "frames_per_second",
+                found=f"{frames_per_second:g}",
+                expected=f"{self.frames_per_second:g} control points per second, as in training",
+            )
         check_pitch(hz, "f0")
         check_seed(seed)
         if not level.isfinite().all():
-            raise InputError("loudness", "has NaN or infinite values")
+            raise InputError("loudness", "contains NaN or infinite values")
         pieces = self.instrument.perform(hz, level, self._coefficients(timbre, len(hz)), seed=seed, dry=not reverb)
         return torch.cat([sound for sound, _ in pieces])
 
     def _coefficients(self, timbre: Tensor | None, points: int) -> Tensor | None:
         if self.instrument.timbre is None:
             if timbre is not None:
-                raise InputError("timbre", "the instrument has no latent", expected="None")
+                raise InputError("timbre", "this instrument does not have a latent and cannot use a waveform", expected="None")
             return None
         if timbre is None or timbre.ndim != 1:
-            raise InputError("timbre", "the instrument has a latent", expected="a waveform of shape [samples]")
+            raise InputError(
+                "timbre",
+                "this instrument needs a waveform, from which it computes its latent",
+                expected="a waveform of shape [samples]",
+            )
         coefficients = self.instrument.coefficients(timbre[None])[0]
         if len(coefficients) < points:
-            raise InputError("timbre", "too short", found=f"{len(coefficients)} control points", expected=f"at least {points}")
+            raise InputError(
+                "timbre",
+                "the waveform is shorter than the curve f0",
+                found=f"{len(coefficients)} control points",
+                expected=f"at least {points}",
+            )
         return coefficients[:points]
 
     def listen(self, waveform: Tensor, sample_rate: int) -> Controls:
-        """Return pitch and loudness of a sound.
+        """Extract pitch and loudness from a sound, for example to synthesise it with this instrument.
 
         Args:
-            waveform: one channel of sound.
+            waveform: waveform of one channel.
             sample_rate: sample rate of the waveform in Hz.
 
         Shape:
@@ -110,7 +122,8 @@ class Player:
             Pitch in Hz and loudness in dB at each control point.
 
         Raises:
-            InputError: the sample rate is not that of the instrument, or the waveform has another shape or values not finite.
+            InputError: the sample rate differs from that of the instrument, or the waveform has more than one dimension, or NaN
+                or infinite values.
         """
         if sample_rate != self.sample_rate:
             raise InputError(
@@ -120,16 +133,21 @@ class Player:
                 hint="Resample the waveform.",
             )
         if waveform.ndim != 1 or not waveform.isfinite().all():
-            raise InputError("waveform", found=f"shape {[*waveform.shape]}", expected="finite values of shape [samples]")
+            raise InputError(
+                "waveform",
+                "has more than one dimension, or NaN or infinite values",
+                found=f"shape {[*waveform.shape]}",
+                expected="shape [samples], finite values",
+            )
         return self.features.settled(self.features(waveform.float()))
 
 
 def check_pitch(hz: Tensor, name: str) -> None:
-    """Check that an instrument can play a pitch.
+    """Check that an instrument can play all values of a pitch curve.
 
     Args:
         hz: pitch in Hz at each control point.
-        name: argument that an error names.
+        name: name of the argument or file with the pitch, for the error message.
 
     Raises:
         InputError: a value is outside 20 to 4000 Hz.
@@ -137,33 +155,38 @@ def check_pitch(hz: Tensor, name: str) -> None:
     lowest, highest = float(hz.min()), float(hz.max())
     if not (lowest >= LOWEST_HZ and highest <= HIGHEST_HZ):  # false for NaN, too
         found = f"{lowest:.4g} to {highest:.4g} Hz"
-        raise InputError(name, "pitch is out of range", found=found, expected=f"{LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz")
+        raise InputError(name, "the pitch is out of range", found=found, expected=f"{LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz")
 
 
 def is_instrument(config: DictConfig) -> bool:
-    """Return whether the config of a run describes an instrument."""
+    """Return whether the config of a run describes a DDSP instrument, not a separator or autoencoder."""
     return node_at(config, "model.net._target_") == f"{Instrument.__module__}.{Instrument.__name__}"
 
 
 def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
-    """Load the instrument of a run. The config does not have to be trusted: only classes of `BUILT` are created.
+    """Load the trained instrument of a run.
+
+    A config from an untrusted author is safe, because only classes of the modules in `BUILT` are created.
 
     Args:
         config: config of the run.
         folder: folder of the run.
-        checkpoint: `best`, `last` or a checkpoint file.
+        checkpoint: `best`, `last` or the path of a checkpoint file.
 
     Returns:
         The instrument in evaluation mode.
 
     Raises:
-        InputError: the config names a class that may not be created, or the weights are those of another model.
+        InputError: the config names a class outside of `BUILT`, or the weights do not fit the model of the config.
     """
     check(OmegaConf.create({"features": config.get("features"), "net": config.model.net}), _InstrumentConfig, BUILT)
     features = build(config.features)
     if not isinstance(features, Extraction):
         raise InputError(
-            f"{folder}/config.yaml", "features of another kind", found=type(features).__name__, expected=Extraction.__name__
+            f"{folder}/config.yaml",
+            "key features is not the extraction of pitch and loudness that an instrument needs",
+            found=type(features).__name__,
+            expected=Extraction.__name__,
         )
     make = build(config.model.net)
     instrument: Instrument = rebuilt(

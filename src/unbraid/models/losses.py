@@ -1,4 +1,7 @@
-"""Losses: `loss(estimate, reference)` returns a scalar tensor. The losses of separators take two `Estimate`s."""
+"""Losses of separators, autoencoders and instruments: `loss(estimate, reference)` returns a scalar tensor.
+
+The losses of separators take an estimated and a true `Estimate`, which holds waveforms, masks and magnitudes of the sources.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -11,62 +14,71 @@ from unbraid.runs.errors import InputError
 
 
 def required_field(estimate: Any, name: str) -> Tensor:
-    """Return a field of an estimate.
+    """Return a field of an `Estimate` that a loss reads.
 
     Args:
-        estimate: an `Estimate`.
-        name: name of the field.
+        estimate: output of a separator, an `Estimate`.
+        name: name of the field, for example `magnitudes`.
 
     Returns:
         The value of the field.
 
     Raises:
-        InputError: the separator does not estimate this field.
+        InputError: the field is None, because the separator does not estimate it.
     """
     if (value := getattr(estimate, name)) is None:
         hint = "Choose another loss or another separator."
-        raise InputError("model.loss", f"needs an estimate of {name}, which this separator does not return", hint=hint)
+        raise InputError("model.loss", f"the loss compares {name}, which this separator does not estimate", hint=hint)
     return value
 
 
 class MagnitudeL1(nn.Module):
-    """Compute ‖M ⊙ X − Y‖₁,₁ between estimated and true magnitudes, averaged over bins (Jansson et al., ISMIR 2017).
+    """Compute ‖M ⊙ X − Y‖₁,₁ for mask M, mixture X and true magnitudes Y, averaged over bins (Jansson et al., ISMIR 2017).
 
-    The paper sums over bins. With the mean, the value does not depend on batch size or patch size. Adam takes nearly the same
-    steps with both, as long as gradients are large compared with its `eps` of 1e-8.
+    The paper sums over bins. The mean does not depend on batch size or patch size. Adam takes nearly the same steps with sum
+    and mean, as long as gradients are large compared with its `eps` of 1e-8.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the mean absolute difference. Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
+        """Return the mean absolute difference of magnitudes. Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
         return functional.l1_loss(required_field(estimate, "magnitudes"), reference.magnitudes)
 
 
 class RelativeMagnitudeL1(nn.Module):
-    """Compute ‖M ⊙ X − Y‖₁,₁ divided by ‖X‖₁,₁, averaged over targets. It does not depend on the scale of the magnitudes.
+    """Compute ‖M ⊙ X − Y‖₁,₁ divided by ‖X‖₁,₁ for mask M, mixture X and true magnitudes Y, averaged over targets.
 
-    Use it as a part of a sum of losses. `MagnitudeL1` would be too small there: with `scaling: patch`, the mean of magnitudes
-    is about 0.01.
+    This loss does not depend on the scale of the magnitudes. It is therefore suited for a sum of losses. `MagnitudeL1` would be
+    too small in a sum, because the mean of magnitudes is about 0.01 with `scaling: patch`.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the relative error. Shape: magnitudes [B, S, C, F, T] of both, mixture [B, C, F, T] -> scalar."""
+        """Return the relative error of the magnitudes.
+
+        Shape: magnitudes [B, S, C, F, T] of both, mixture [B, C, F, T] -> scalar.
+        """
         error = functional.l1_loss(required_field(estimate, "magnitudes"), reference.magnitudes)
         return error / required_field(estimate, "mixture").mean().clamp(min=1e-8)
 
 
 class SquaredError(nn.Module):
-    """Compute ‖x − x̂‖², averaged over items: the training loss and the score of an autoencoder."""
+    """Compute ‖x − x̂‖², averaged over vectors or patches: the training loss and the score of an autoencoder."""
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
-        """Return the squared error of an item. Shape: [N, D] both -> scalar."""
+        """Return the mean squared error of a vector, summed over its D values. Shape: [N, D] both -> scalar."""
         return functional.mse_loss(estimate, reference, reduction="sum") / len(reference)
 
 
 class BinCrossEntropy(nn.Module):
-    """Compute the cross-entropy of bins, averaged over labelled bins (Ronneberger et al., MICCAI 2015, unweighted)."""
+    """Compute the cross-entropy of the class of each time-frequency bin, averaged over bins that have a label.
+
+    The loss is that of Ronneberger et al. (MICCAI 2015) without weights.
+    """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the loss. Label -100 is ignored. Shape: logits [B, classes, F, T], labels [B, F, T] -> scalar."""
+        """Return the cross-entropy. Bins with the label -100 are ignored.
+
+        Shape: logits [B, classes, F, T], labels [B, F, T] -> scalar.
+        """
         logits, known = required_field(estimate, "logits"), reference.labels >= 0
         total = functional.cross_entropy(logits, reference.labels, reduction="sum")
         return total / known.sum().clamp(min=1)
@@ -78,7 +90,7 @@ class DeepClustering(nn.Module):
     The affinity matrices V Vᵀ and Y Yᵀ are never formed: N bins with D-dimensional embeddings take N D² operations.
 
     Args:
-        kind: `classic`: the loss above; `whitened`: D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), divided by D, which is the loss of
+        kind: `classic`: ‖V Vᵀ − Y Yᵀ‖²; `whitened`: D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), divided by D, which is the loss of
             k-means on whitened embeddings (Wang, Le Roux & Hershey, ICASSP 2018).
     """
 
@@ -87,7 +99,10 @@ class DeepClustering(nn.Module):
         self.kind = kind
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the loss, computed in float32. Shape: embeddings [B, D, F, T], labels and weights [B, F, T] -> scalar."""
+        """Return the deep clustering loss, computed in float32.
+
+        Shape: embeddings [B, D, F, T], labels and weights [B, F, T] -> scalar.
+        """
         embeddings = required_field(estimate, "embeddings")
         with torch.autocast(embeddings.device.type, enabled=False):
             return self._distance(embeddings.float(), reference.labels, reference.weights)
@@ -112,7 +127,7 @@ class DeepClustering(nn.Module):
 class ChimeraLoss(nn.Module):
     """Compute α · deep clustering + (1 − α) · mask inference (Luo et al., ICASSP 2017).
 
-    Both parts should be of order 1, so that α = 0.5 balances their gradients. `DeepClustering` and `RelativeMagnitudeL1` are.
+    If both losses are of order 1, α = 0.5 balances their gradients. `DeepClustering` and `RelativeMagnitudeL1` are of order 1.
     Published implementations use values of α between 0.1 and 0.9.
 
     Args:
@@ -127,23 +142,24 @@ class ChimeraLoss(nn.Module):
     def __init__(self, clustering: nn.Module, inference: nn.Module, alpha: float) -> None:
         super().__init__()
         if not 0 <= alpha <= 1:
-            raise InputError("alpha", found=alpha, expected="a number in [0, 1]")
+            raise InputError("alpha", found=alpha, expected="a weight in [0, 1]")
         self.clustering, self.inference, self.alpha = clustering, inference, alpha
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the weighted sum of the two losses. Shape: that of the two losses -> scalar."""
+        """Return the weighted sum of clustering loss and mask loss, a scalar."""
         return self.alpha * self.clustering(estimate, reference) + (1 - self.alpha) * self.inference(estimate, reference)
 
 
 class MagnitudeMSE(nn.Module):
-    """Compute the mean of (M ⊙ X − Y)² over bins, summed over targets: the loss of Open-Unmix (Stöter et al., JOSS 2019).
+    """Compute the mean of (M ⊙ X − Y)² over bins, summed over targets, for mask M, mixture X and true magnitudes Y.
 
-    With the sum, the network of a target has the same gradient as if it were trained alone. With a mean over targets, the
-    gradient would shrink with their number, and weight decay would be relatively stronger.
+    This is the loss of Open-Unmix (Stöter et al., JOSS 2019). With the sum over targets, the network of a target has the same
+    gradient as if it were trained alone. With a mean, gradients would shrink with the number of targets, and weight decay would
+    be relatively stronger.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the squared error. Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
+        """Return the squared error of the magnitudes. Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
         magnitudes = required_field(estimate, "magnitudes")
         return magnitudes.shape[1] * functional.mse_loss(magnitudes, reference.magnitudes)
 
@@ -152,7 +168,7 @@ class WaveformL1(nn.Module):
     """Compute |x̂ − x| of waveforms, averaged over samples (Défossez et al., 2019)."""
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the mean absolute difference. Shape: sources [B, S, C, T] of both -> scalar."""
+        """Return the mean absolute difference of waveforms. Shape: sources [B, S, C, T] of both -> scalar."""
         return functional.l1_loss(estimate.sources, reference.sources)
 
 
@@ -160,16 +176,16 @@ class WaveformMSE(nn.Module):
     """Compute (x̂ − x)² of waveforms, averaged over samples."""
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the mean squared difference. Shape: sources [B, S, C, T] of both -> scalar."""
+        """Return the mean squared difference of waveforms. Shape: sources [B, S, C, T] of both -> scalar."""
         return functional.mse_loss(estimate.sources, reference.sources)
 
 
 class SISDR(nn.Module):
     """Compute the negative scale-invariant SDR in dB, averaged over sources (Le Roux et al., ICASSP 2019).
 
-    All channels of a source share one scale. The loss does not depend on the level of an estimate. Do not judge a network
-    that was trained on this loss alone by scores that depend on the level, such as uSDR. 1e-7 is added to the energies, so
-    that the loss of silence is finite.
+    All channels of a source share one scale. The loss does not depend on the level of an estimate. A network that is trained
+    on this loss alone therefore gets bad scores from measures that depend on the level, such as uSDR. 1e-7 is added to the
+    energies, so that the loss of silence is finite.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
@@ -187,13 +203,13 @@ class MultiResolutionSTFT(nn.Module):
 
     Args:
         window_sizes: lengths of the Hann windows in samples, each above `hop_length`.
-        hop_length: step between frames in samples, the same for all windows.
-        n_fft: length of the transforms in samples. Smaller windows are padded with zeros to it; for a larger window, the
-            length of the transform is that of the window.
+        hop_length: step between frames in samples for all windows.
+        n_fft: smallest length of a transform in samples. Shorter windows are padded with zeros to `n_fft`. For a longer window,
+            the transform is as long as the window.
         weight: weight of the sum of the spectral losses. The weight of the waveform loss is 1.
 
     Raises:
-        InputError: there are no windows, or one is too short.
+        InputError: `window_sizes` is empty, or a window is not longer than `hop_length`.
     """
 
     def __init__(
@@ -205,15 +221,21 @@ class MultiResolutionSTFT(nn.Module):
     ) -> None:
         super().__init__()
         if not window_sizes or min(window_sizes) <= hop_length or hop_length < 1:
-            expected = f"sizes above hop_length = {hop_length}, which is at least 1"
-            raise InputError("window_sizes", found=list(window_sizes), expected=expected)
+            raise InputError(
+                "window_sizes",
+                found=list(window_sizes),
+                expected=f"one or more sizes above hop_length = {hop_length}, and a hop_length of at least 1",
+            )
         self.hop_length, self.n_fft, self.weight = hop_length, n_fft, weight
         self.sizes = list(window_sizes)
         for size in self.sizes:
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the loss. Shape: sources [B, S, C, T] of both, with T above half the largest transform -> scalar."""
+        """Return the loss of waveforms and spectra. T is more than half the length of the longest transform.
+
+        Shape: sources [B, S, C, T] of both -> scalar.
+        """
         with torch.autocast(estimate.sources.device.type, enabled=False):
             pair = torch.stack([estimate.sources.float(), reference.sources.float()])
             loss = functional.l1_loss(*pair)
@@ -225,7 +247,9 @@ class MultiResolutionSTFT(nn.Module):
         samples, n_fft = pair.shape[-1], max(size, self.n_fft)
         if samples <= n_fft // 2:
             expected = f"more than {n_fft // 2} samples for a transform of {n_fft} samples"
-            raise InputError("window_sizes", "the chunk is too short", found=f"{samples} samples", expected=expected)
+            raise InputError(
+                "window_sizes", "the chunk is too short for these windows", found=f"{samples} samples", expected=expected
+            )
         window = self.get_buffer(f"window_{size}")
         spectra = torch.stft(pair.reshape(-1, samples), n_fft, self.hop_length, size, window, return_complex=True)
         return spectra.unflatten(0, (2, -1))
@@ -234,7 +258,7 @@ class MultiResolutionSTFT(nn.Module):
 class MultiScaleSpectral(nn.Module):
     """Compute Σᵢ ‖Sᵢ − Ŝᵢ‖₁ + α ‖log Sᵢ − log Ŝᵢ‖₁ of magnitudes Sᵢ at several resolutions i (Engel et al., ICLR 2020).
 
-    Both norms are means over bins, so that the value does not depend on the length. Hann windows overlap by 75 %.
+    Both norms are means over bins, so that the loss does not depend on the length of a waveform. Hann windows overlap by 75 %.
 
     Args:
         fft_sizes: lengths of the windows and transforms in samples, at least 4.
@@ -249,7 +273,7 @@ class MultiScaleSpectral(nn.Module):
     def __init__(self, fft_sizes: Sequence[int], alpha: float) -> None:
         super().__init__()
         if not fft_sizes or min(fft_sizes) < 4:
-            raise InputError("fft_sizes", found=list(fft_sizes), expected="sizes of at least 4 samples")
+            raise InputError("fft_sizes", found=list(fft_sizes), expected="one or more sizes of at least 4 samples")
         if alpha < 0:
             raise InputError("alpha", found=alpha, expected="a number of at least 0")
         self.sizes, self.alpha = list(fft_sizes), alpha
@@ -257,7 +281,7 @@ class MultiScaleSpectral(nn.Module):
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
-        """Return the loss, computed in float32. Shape: waveforms [..., T] both -> scalar."""
+        """Return the spectral loss of two waveforms, computed in float32. Shape: waveforms [..., T] both -> scalar."""
         samples = estimate.shape[-1]
         with torch.autocast(estimate.device.type, enabled=False):
             estimated, true = (waveform.float().reshape(-1, samples) for waveform in (estimate, reference))
@@ -277,20 +301,22 @@ class WeightedSum(nn.Module):
     """Compute a weighted sum of losses.
 
     Args:
-        losses: mapping from names to losses. The names are free.
-        weights: mapping from the same names to the weights.
+        losses: mapping from a freely chosen name to each loss.
+        weights: mapping from the name of each loss to its weight.
 
     Raises:
-        InputError: there are no losses, or the names differ.
+        InputError: `losses` is empty, or `losses` and `weights` have different names.
     """
 
     def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
         super().__init__()
         if not losses or {*losses} != {*weights}:
-            raise InputError("weights", found=", ".join(sorted(weights)), expected=f"the names {', '.join(sorted(losses))}")
+            raise InputError(
+                "weights", found=", ".join(sorted(weights)), expected=f"the names of the losses: {', '.join(sorted(losses))}"
+            )
         self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the weighted sum. Shape: that of the losses -> scalar."""
+        """Return the weighted sum of all losses, a scalar."""
         terms = [self.weights[name] * loss(estimate, reference) for name, loss in self.losses.items()]
         return torch.stack(terms).sum()

@@ -1,1 +1,1 @@
-"""Networks: modules with tensors as input and output, without STFT or loss."""
+"""Neural networks of separators, autoencoders and instruments. STFT and loss are computed outside of these modules."""

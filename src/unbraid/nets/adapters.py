@@ -1,8 +1,8 @@
 """Adapters for networks of other libraries, which map a mixture waveform to source waveforms of the same length.
 
 `HDemucs` and `ConvTasNet` are from torchaudio, `BSRoformer` and `MelBandRoformer` from the package `bs-roformer`. Each adapter
-stores the library's module as `net`, so that published weights can be loaded with this prefix. An adapter has no parameters of
-its own.
+stores the library's module as `net`. Published weights therefore load if the prefix `net.` is added to their names. An adapter
+does not have other parameters.
 """
 
 from collections.abc import Sequence
@@ -25,21 +25,21 @@ class HDemucs(nn.Module):
         audio_channels: number of channels of the waveforms.
         channels: number of channels of the first layer.
         growth: factor of the number of channels from layer to layer.
-        n_fft: length of the transform in samples; the hop is a quarter of it. `depth` layers must reduce its bins to one; 6
-            layers do for 4096.
+        n_fft: length of the STFT window in samples; the hop is a quarter of it. `depth` layers must reduce the number of
+            bins to one. For 4096 samples, 6 layers are needed.
         depth: number of encoder layers.
-        freq_emb: weight of the frequency embedding; 0: without it.
+        freq_emb: weight of the frequency embedding; 0: no frequency embedding.
         emb_scale: factor of the learning rate of the frequency embedding.
         emb_smooth: whether the frequency embedding is initialised smoothly over frequency.
         kernel_size: size of the kernels.
-        time_stride: stride in time of the layers after only one frequency is left.
-        stride: stride of the other layers.
-        context: number of steps on either side in the 1 × 1 convolutions of the decoder.
-        context_enc: number of steps on either side in the 1 × 1 convolutions of the encoder.
+        time_stride: stride in time of the layers whose input has only one frequency left.
+        stride: stride of all other layers.
+        context: number of positions on either side that the gated convolutions (GLU) of the decoder read.
+        context_enc: number of positions on either side that the gated convolutions (GLU) of the encoder read.
         norm_starts: index of the first layer with group normalisation.
-        norm_groups: number of groups of the normalisation.
-        dconv_depth: number of layers of a residual branch.
-        dconv_comp: factor by which a residual branch has fewer channels.
+        norm_groups: number of groups of the group normalisation.
+        dconv_depth: number of layers of the residual branch (DConv) in each layer.
+        dconv_comp: factor by which a residual branch reduces the number of channels.
         dconv_attn: index of the first layer with local attention in its residual branch.
         dconv_lstm: index of the first layer with an LSTM in its residual branch.
         dconv_init: initial scale of the residual branches.
@@ -85,15 +85,15 @@ class HDemucs(nn.Module):
                 layer.norm1.requires_grad_(False)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Return the sources. Shape: [B, C, T] -> [B, S, C, T]."""
+        """Separate the mixture waveforms into source waveforms. Shape: [B, C, T] -> [B, S, C, T]."""
         check_length(mixture.shape[-1], self.n_fft, f"n_fft = {self.n_fft}")
         return self.net(mixture)
 
 
 class ConvTasNet(nn.Module):
-    """Apply Conv-TasNet: masks of a learned transform by dilated convolutions (Luo & Mesgarani, TASLP 2019).
+    """Apply Conv-TasNet: dilated convolutions estimate masks of a learned transform (Luo & Mesgarani, TASLP 2019).
 
-    Channels are separated independently.
+    Each audio channel is separated without the other channels.
 
     Args:
         sources: number of sources.
@@ -110,7 +110,7 @@ class ConvTasNet(nn.Module):
         [B, C, T] -> [B, S, C, T], with T at least `enc_kernel_size`.
 
     Raises:
-        InputError: the library refuses the arguments, or a chunk is too short.
+        InputError: an argument is invalid, or a chunk is shorter than `enc_kernel_size`.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class ConvTasNet(nn.Module):
     ) -> None:
         super().__init__()
         if enc_kernel_size < 2 or enc_kernel_size % 2:
-            raise InputError("ConvTasNet.enc_kernel_size", found=enc_kernel_size, expected="an even number")
+            raise InputError("ConvTasNet.enc_kernel_size", found=enc_kernel_size, expected="an even number of samples")
         if msk_kernel_size < 1 or msk_kernel_size % 2 == 0:
             raise InputError("ConvTasNet.msk_kernel_size", found=msk_kernel_size, expected="an odd number")
         self.window, self.stride = enc_kernel_size, enc_kernel_size // 2
@@ -138,7 +138,7 @@ class ConvTasNet(nn.Module):
         )  # fmt: skip
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Return the sources. Shape: [B, C, T] -> [B, S, C, T]."""
+        """Separate the mixture waveforms into source waveforms. Shape: [B, C, T] -> [B, S, C, T]."""
         # b batch, s source, c channel, n sample
         b, c, n = mixture.shape
         check_length(n, self.window, f"enc_kernel_size = {self.window}")
@@ -148,28 +148,28 @@ class ConvTasNet(nn.Module):
 class BSRoformer(nn.Module):
     """Apply the Band-split RoPE transformer: complex masks by attention over time and bands (Lu et al., ICASSP 2024).
 
-    In addition to the paper, the package has residual connections of the attention values.
+    Unlike the network of the paper, the network of the package `bs-roformer` has residual connections for attention values.
 
     Args:
         sources: number of sources.
         audio_channels: number of channels of the waveforms.
         dim: size of the embedding of a band in a frame.
-        depth: number of pairs of transformers, one over time and one over bands.
+        depth: number of pairs of transformers. A pair is one transformer over time and one over bands.
         time_transformer_depth: number of layers of each transformer over time.
         freq_transformer_depth: number of layers of each transformer over bands.
-        freqs_per_bands: number of bins of each band, starting at 0 Hz. Their sum is `n_fft // 2 + 1`.
+        freqs_per_bands: number of bins of each band, starting at 0 Hz. All bands together have `n_fft // 2 + 1` bins.
         dim_head: size of an attention head.
         heads: number of attention heads.
         attn_dropout: dropout probability of the attention.
         ff_dropout: dropout probability of the feed-forward layers.
         flash_attn: whether attention is computed as one operation, without storing the attention matrix.
-        num_residual_streams: number of residual streams; 1 as in the paper. Hyper-connections mix several streams.
-        num_residual_fracs: number of fractions of the hyper-connections.
-        mc_hyper_conn_sinkhorn_iters: number of Sinkhorn iterations of the hyper-connections.
+        num_residual_streams: number of residual streams; 1 as in the paper. Above 1, hyper-connections mix the streams.
+        num_residual_fracs: number of parts into which the hyper-connections divide the features.
+        mc_hyper_conn_sinkhorn_iters: number of Sinkhorn iterations that normalise the weights of the hyper-connections.
         n_fft: length of the window and of the transform in samples.
         hop_length: step between frames in samples.
-        normalized: whether the transform is divided by the square root of `n_fft`.
-        zero_dc: whether the output is set to 0 at 0 Hz.
+        normalized: whether the STFT is divided by the square root of `n_fft`.
+        zero_dc: whether the estimated sources are set to 0 at 0 Hz.
         mask_estimator_depth: number of layers of the mask estimators.
         use_pope: whether positions are encoded by PoPE (polar) instead of RoPE (rotary).
 
@@ -177,7 +177,8 @@ class BSRoformer(nn.Module):
         [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`.
 
     Raises:
-        InputError: the package is not installed, the bands do not cover the bins, or a chunk is too short.
+        InputError: the package `bs-roformer` is not installed, the bands do not have `n_fft // 2 + 1` bins in total, or a chunk
+            is too short.
     """
 
     def __init__(
@@ -208,7 +209,7 @@ class BSRoformer(nn.Module):
         bins = n_fft // 2 + 1
         if len(freqs_per_bands) < 2 or min(freqs_per_bands) < 1 or sum(freqs_per_bands) != bins:
             found = f"{len(freqs_per_bands)} bands with {sum(freqs_per_bands)} bins"
-            expected = f"two or more positive numbers with the sum n_fft // 2 + 1 = {bins}"
+            expected = f"two or more bands of at least one bin, with n_fft // 2 + 1 = {bins} bins in total"
             raise InputError("BSRoformer.freqs_per_bands", found=found, expected=expected)
         self.n_fft, self.hop_length, self.stride = n_fft, hop_length, hop_length
         self.net = create(
@@ -223,7 +224,7 @@ class BSRoformer(nn.Module):
         masks_in_float32(self.net)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Return the sources. Shape: [B, C, T] -> [B, S, C, T]."""
+        """Separate the mixture waveforms into source waveforms. Shape: [B, C, T] -> [B, S, C, T]."""
         return run_whole_hops(self.net, mixture, self.n_fft, self.hop_length)
 
 
@@ -234,10 +235,11 @@ class MelBandRoformer(nn.Module):
         sources: number of sources.
         audio_channels: number of channels of the waveforms.
         dim: size of the embedding of a band in a frame.
-        depth: number of groups of transformers.
+        depth: number of pairs of transformers. A pair is one transformer over time and one over bands.
         time_transformer_depth: number of layers of each transformer over time.
         freq_transformer_depth: number of layers of each transformer over bands.
-        linear_transformer_depth: number of layers of each transformer with linear attention over both; 0 as in the paper.
+        linear_transformer_depth: number of layers of a transformer with linear attention over time and bands that precedes each
+            pair; 0 as in the paper: without this transformer.
         num_bands: number of mel bands.
         dim_head: size of an attention head.
         heads: number of attention heads.
@@ -245,13 +247,13 @@ class MelBandRoformer(nn.Module):
         ff_dropout: dropout probability of the feed-forward layers.
         flash_attn: whether attention is computed as one operation, without storing the attention matrix.
         add_value_residual: whether attention values have residual connections.
-        num_residual_streams: number of residual streams; 1 as in the paper. Hyper-connections mix several streams.
-        num_residual_fracs: number of fractions of the hyper-connections.
-        sample_rate: sample rate of the waveforms in Hz, for the mel bands.
+        num_residual_streams: number of residual streams; 1 as in the paper. Above 1, hyper-connections mix the streams.
+        num_residual_fracs: number of parts into which the hyper-connections divide the features.
+        sample_rate: sample rate of the waveforms in Hz. It determines the mel bands.
         n_fft: length of the window and of the transform in samples.
         hop_length: step between frames in samples.
-        normalized: whether the transform is divided by the square root of `n_fft`.
-        zero_dc: whether the output is set to 0 at 0 Hz.
+        normalized: whether the STFT is divided by the square root of `n_fft`.
+        zero_dc: whether the estimated sources are set to 0 at 0 Hz.
         mask_estimator_depth: number of hidden layers of the mask estimators.
         use_pope: whether positions are encoded by PoPE (polar) instead of RoPE (rotary).
 
@@ -300,26 +302,26 @@ class MelBandRoformer(nn.Module):
         masks_in_float32(self.net)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Return the sources. Shape: [B, C, T] -> [B, S, C, T]."""
+        """Separate the mixture waveforms into source waveforms. Shape: [B, C, T] -> [B, S, C, T]."""
         return run_whole_hops(self.net, mixture, self.n_fft, self.hop_length)
 
 
 def _class_of_package(name: str, model: str) -> Any:
-    """Return a class of the `bs-roformer` package.
+    """Import a network class from the optional package `bs-roformer`.
 
     Args:
         name: name of the class.
-        model: value of `model=` that the error names.
+        model: name of the model config (`model=NAME`), used in the error message.
 
     Returns:
         The class.
 
     Raises:
-        InputError: the package is not installed.
+        InputError: the package `bs-roformer` is not installed.
     """
     try:
         import bs_roformer
     except ModuleNotFoundError as error:
         hint = "Install it: pip install 'unbraid[roformer]'"
-        raise InputError(f"model={model}", "the package bs-roformer is not installed", hint=hint) from error
+        raise InputError(f"model={model}", "needs the package bs-roformer, which is not installed", hint=hint) from error
     return getattr(bs_roformer, name)

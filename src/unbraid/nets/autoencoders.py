@@ -1,6 +1,6 @@
 """Autoencoders of vectors: shallow, deep with free or tied weights (Hinton & Salakhutdinov, Science 2006), and variational.
 
-A vector is a frame of a spectrogram or all pixels of an image. To use the neighbourhood of a value in time or space, use
+A vector is a frame of a spectrogram or all pixels of an image. For autoencoders of two-dimensional patches, use
 `unbraid.nets.convolutional`.
 """
 
@@ -25,11 +25,11 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Autoencoder(nn.Module, ABC):
-    """Encode items into a code and decode the code to items of the same shape.
+    """Interface of autoencoders: encode items (vectors or patches) to codes, and decode codes to items of the same shape.
 
     Attributes:
         takes: kind of items. `vectors`: shape [N, D]; `patches`: shape [N, C, H, W].
-        code_size: number of values in the code of an item.
+        code_size: number of values in the code of one item.
     """
 
     takes: ClassVar[Literal["vectors", "patches"]]
@@ -37,28 +37,28 @@ class Autoencoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, items: Tensor) -> Tensor:
-        """Return the codes. Shape: that of the items -> [N, ...]."""
+        """Compute the codes of items (vectors or patches). Shape: [N, D] or [N, C, H, W] -> codes [N, ...]."""
 
     @abstractmethod
     def decode(self, code: Tensor) -> Tensor:
-        """Return the reconstructed items of codes. Shape: [N, ...] -> that of the items."""
+        """Reconstruct items (vectors or patches) from their codes. Shape: codes [N, ...] -> [N, D] or [N, C, H, W]."""
 
     def forward(self, items: Tensor) -> Tensor:
-        """Return the reconstructed items. Shape: that of the items -> the same."""
+        """Encode items (vectors or patches) and reconstruct them from their codes. Input and output have the same shape."""
         return self.decode(self.encode(items))
 
 
 class DenseAutoencoder(Autoencoder):
-    """Reconstruct vectors with fully connected layers. The widths of the decoder mirror those of the encoder.
+    """Reconstruct vectors with fully connected layers. The decoder has the layer widths of the encoder in reverse order.
 
     Args:
         size: number of values in a vector.
         code: number of values in the code, at most `size`.
         hidden: widths of the layers between input and code. Empty: the code is the only hidden layer.
         activation: activation function of the layers in `hidden`.
-        code_activation: activation function of the code; linear in the paper.
+        code_activation: activation function of the code; `linear` in Hinton & Salakhutdinov (2006).
         output: activation function of the last layer. `sigmoid` suits vectors in [0, 1].
-        tied: whether the decoder uses the transposed weights of the encoder. Both are then the same parameters.
+        tied: whether the decoder uses the transposed weight matrices of the encoder instead of its own.
 
     Shape:
         [N, size] -> [N, size].
@@ -96,30 +96,33 @@ class DenseAutoencoder(Autoencoder):
         self.up: list[Activation] = [*[activation] * len(hidden), output]
 
     def encode(self, items: Tensor, depth: int | None = None) -> Tensor:
-        """Return the code, or the output of the first `depth` layers. Shape: [N, size] -> [N, width]."""
+        """Compute the codes of vectors, or the output of the first `depth` encoder layers. Shape: [N, size] -> [N, width]."""
         for layer, name in [*zip(self.encoder, self.down, strict=True)][:depth]:
             items = activate(layer(items), name)
         return items
 
     def decode(self, code: Tensor) -> Tensor:
-        """Return the reconstructed vectors. Shape: [N, code] -> [N, size]."""
+        """Reconstruct vectors from their codes. Shape: [N, code] -> [N, size]."""
         for (weight, bias), name in zip(self.decoder_layers(), self.up, strict=True):
             code = activate(functional.linear(code, weight, bias), name)
         return code
 
     def layer(self, depth: int) -> list[nn.Parameter]:
-        """Return the parameters of an encoder layer and of the decoder layer that mirrors it. Layer 0 is next to the input."""
+        """Return the parameters of encoder layer `depth` and of the decoder layer that mirrors it. Layer 0 reads the input."""
         up = self.decoder[-1 - depth]
         return [*self.encoder[depth].parameters(), *([up] if isinstance(up, nn.Parameter) else up.parameters())]
 
     def rebuild_layer(self, items: Tensor, depth: int) -> Tensor:
-        """Encode and decode with one layer only, as in layer-wise pretraining. Shape: [N, width] -> [N, width]."""
+        """Apply encoder layer `depth`, then the decoder layer that mirrors it, for layer-wise pretraining.
+
+        Shape: [N, width] -> [N, width], with the input width of the encoder layer.
+        """
         code = activate(self.encoder[depth](items), self.down[depth])
         weight, bias = self.decoder_layers()[-1 - depth]
         return activate(functional.linear(code, weight, bias), self.up[-1 - depth])
 
     def decoder_layers(self) -> list[tuple[Tensor, Tensor]]:
-        """Return weight [out, in] and bias [out] of each decoder layer. Tied weights are views of the encoder's weights."""
+        """Return weight [out, in] and bias [out] of each decoder layer. If `tied` is set, weights are those of the encoder."""
         if self.tied:
             layers: Any = zip([*self.encoder][::-1], self.decoder, strict=True)
             return [(layer.weight.T, bias) for layer, bias in layers]
@@ -128,16 +131,17 @@ class DenseAutoencoder(Autoencoder):
 
 
 class VariationalAutoencoder(DenseAutoencoder):
-    """Reconstruct vectors from a Gaussian code, whose mean and variance are estimated (Kingma & Welling, ICLR 2014).
+    """Reconstruct vectors with a variational autoencoder (Kingma & Welling, ICLR 2014).
 
-    Training draws codes from this distribution. `encode` returns the mean. Weights are not tied.
+    The encoder estimates mean and variance of a Gaussian distribution for each vector. Training draws codes from this
+    distribution. `encode` returns its mean. Encoder and decoder do not share weights.
 
     Args:
-        size: see `DenseAutoencoder`.
-        code: see `DenseAutoencoder`.
-        hidden: see `DenseAutoencoder`.
-        activation: see `DenseAutoencoder`.
-        output: see `DenseAutoencoder`.
+        size: number of values in a vector.
+        code: number of values in the code, at most `size`.
+        hidden: widths of the layers between input and code.
+        activation: activation function of the layers in `hidden`.
+        output: activation function of the last layer.
     """
 
     def __init__(
@@ -152,7 +156,7 @@ class VariationalAutoencoder(DenseAutoencoder):
         self.log_variance = nn.Linear([size, *hidden][-1], code)
 
     def infer(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log variance of the code. Shape: [N, size] -> [N, code] each."""
+        """Estimate mean and logarithm of the variance of the codes. Shape: [N, size] -> [N, code] each."""
         *before, mean = self.encoder
         for layer, name in zip(before, self.down, strict=False):
             items = activate(layer(items), name)
@@ -170,29 +174,40 @@ class VariationalAutoencoder(DenseAutoencoder):
             [N, code] each -> [N, code].
 
         Returns:
-            One random code for each item.
+            One random code for each vector.
         """
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         return mean + noise * (0.5 * log_variance).exp()
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Return the Kullback-Leibler divergence of each code from the standard normal in nats. Shape: [N, code] each -> [N]."""
+    """Return the Kullback-Leibler divergence of the Gaussian of each code from the standard normal distribution, in nats.
+
+    Args:
+        mean: mean of each code.
+        log_variance: logarithm of the variance of each code.
+
+    Shape:
+        [N, code] each -> [N].
+
+    Returns:
+        The divergence, summed over the values of a code.
+    """
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
 
 
 class FrameAutoencoder(nn.Module):
-    """Apply a `DenseAutoencoder` to each frame of magnitudes, as the network of a separator.
+    """Estimate the magnitudes of a source from those of the mixture with an autoencoder of single frames.
 
-    Its input is the square root of the magnitudes, so that quiet bins have more weight. Its output is squared. A rectifier at
-    the output would fail: most bins of a source are silent, so the output would become zero everywhere, with zero gradient.
+    The autoencoder reads the square root of the magnitudes, so that quiet bins have more weight. Its output is squared, which
+    makes it positive. A ReLU would fail: most bins of a source are silent, so all outputs would become 0, with zero gradient.
 
     Args:
-        size: number of bins.
-        code: see `DenseAutoencoder`.
-        hidden: see `DenseAutoencoder`.
-        activation: see `DenseAutoencoder`.
-        tied: see `DenseAutoencoder`.
+        size: number of frequency bins.
+        code: number of values in the code, at most `size`.
+        hidden: widths of the layers between input and code.
+        activation: activation function of the layers in `hidden`.
+        tied: whether the decoder uses the transposed weight matrices of the encoder instead of its own.
 
     Shape:
         [B, C, F, T] -> [B, C, F, T], at least 0.
@@ -206,7 +221,7 @@ class FrameAutoencoder(nn.Module):
         self.net = DenseAutoencoder(size, code, hidden, activation, output="linear", tied=tied)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        """Return estimated magnitudes. Shape: [B, C, F, T] -> [B, C, F, T]."""
+        """Estimate the magnitudes of a source from those of the mixture. Shape: [B, C, F, T] -> [B, C, F, T]."""
         # b batch, c channel, f bin, t frame
         b, c, f, t = magnitudes.shape
         if f != self.size:
@@ -216,20 +231,20 @@ class FrameAutoencoder(nn.Module):
 
 
 def activate(values: Tensor, name: Activation) -> Tensor:
-    """Apply the activation function of this name. `linear` returns the values unchanged."""
+    """Apply the activation function `name` to the values. `linear` returns the values unchanged."""
     return values if name == "linear" else FUNCTIONS[name](values)
 
 
 def check_code(code: int, size: int) -> None:
-    """Check that a code is not wider than an item.
+    """Check that the code of an autoencoder has at most as many values as a vector.
 
     Args:
         code: number of values in the code.
-        size: number of values in an item.
+        size: number of values in a vector.
 
     Raises:
         InputError: `code` is not in [1, `size`].
     """
     if not 1 <= code <= size:
-        hint = "A wider code can learn the identity."
-        raise InputError("code", found=code, expected=f"1 to {size}, the size of an item", hint=hint)
+        hint = "An autoencoder with a larger code can copy its input."
+        raise InputError("code", found=code, expected=f"1 to {size}, the number of values in a vector", hint=hint)

@@ -1,8 +1,8 @@
-"""Chimera: one recurrent network with two outputs, masks and an embedding of each bin for deep clustering.
+"""Chimera: one recurrent network with two outputs, masks and an embedding of each time-frequency bin for deep clustering.
 
 Sources: Luo, Chen, Hershey, Le Roux & Mesgarani, "Deep clustering and conventional networks for music separation: stronger
-together", ICASSP 2017; for the heads `chimera++`: Wang, Le Roux & Hershey, ICASSP 2018. The LSTM reads the whole chunk in both
-directions. For long chunks or on small machines, a convolutional network is faster.
+together", ICASSP 2017. The option `heads="chimera++"` follows Wang, Le Roux & Hershey, ICASSP 2018. The LSTM reads the whole
+chunk in both directions. For long chunks or on small machines, a convolutional network is faster.
 """
 
 from typing import Literal
@@ -19,25 +19,28 @@ MIN_MAGNITUDE = 1e-4  # -80 dB relative to a magnitude of 1
 
 
 class Chimera(nn.Module):
-    """Estimate masks that sum to one over the sources, and embeddings of unit norm, from magnitudes.
+    """Estimate masks and embeddings from the magnitudes of a mixture.
+
+    The masks of all sources sum to one. Each embedding has unit norm.
 
     Args:
-        sources: number of masks.
-        bins: number of bins of the magnitudes, n_fft / 2 + 1.
-        sample_rate: sample rate of the waveforms in Hz, for the mel bands.
+        sources: number of sources, each of which has one mask.
+        bins: number of frequency bins of the magnitudes, n_fft / 2 + 1.
+        sample_rate: sample rate of the waveforms in Hz. It determines the mel bands.
         audio_channels: number of channels of the magnitudes. All channels share masks and embeddings.
-        mel_bands: number of mel bands that the LSTM reads and the heads estimate. None: the bins are used directly.
+        mel_bands: number of mel bands. The LSTM reads mel bands, and masks and embeddings are estimated for mel bands. None:
+            the network uses the frequency bins instead.
         hidden: number of units of an LSTM layer in each direction.
         layers: number of LSTM layers.
-        embedding: dimension D of an embedding.
-        heads: input of the mask head. `chimera`: the embedding of the same bin; `chimera++`: the output of the LSTM.
+        embedding: number of values D of an embedding.
+        heads: input of the layer that estimates the masks. `chimera`: the embeddings; `chimera++`: the output of the LSTM.
         dropout: dropout probability between the LSTM layers.
 
     Shape:
         [B, C, F, T] -> masks [B, sources, 1, F, T]; embeddings [B, D, mel_bands or F, T].
 
     Raises:
-        InputError: an argument is out of range, or magnitudes have another number of bins.
+        InputError: an argument is out of range, or the number of bins of the magnitudes differs from `bins`.
     """
 
     bands: Tensor
@@ -61,7 +64,12 @@ class Chimera(nn.Module):
             if value < 1:
                 raise InputError(f"Chimera.{name}", found=value, expected="at least 1")
         if mel_bands is not None and not 2 <= mel_bands <= min(bins, MAX_BANDS):
-            raise InputError("Chimera.mel_bands", found=mel_bands, expected=f"2 to {min(bins, MAX_BANDS)}")
+            raise InputError(
+                "Chimera.mel_bands",
+                found=mel_bands,
+                expected=f"2 to {min(bins, MAX_BANDS)}",
+                hint="Set null to use the frequency bins instead of mel bands.",
+            )
         self.sources, self.bins, self.embedding, self.heads = sources, bins, embedding, heads
         if mel_bands is None:
             bands = None
@@ -78,11 +86,14 @@ class Chimera(nn.Module):
         self.mask = nn.Linear(embedding, sources) if heads == "chimera" else nn.Linear(2 * hidden, width * sources)
 
     def gather(self, values: Tensor) -> Tensor:
-        """Sum the bins of each mel band, if there are mel bands. Shape: [..., F, T] -> [..., mel_bands or F, T]."""
+        """Sum the frequency bins of each mel band. If `mel_bands` is None, return the values unchanged.
+
+        Shape: [..., F, T] -> [..., mel_bands or F, T].
+        """
         return values if self.bands is None else self.bands @ values
 
     def forward(self, magnitudes: Tensor) -> dict[str, Tensor]:
-        """Return `masks` and `embeddings`. Shape: [B, C, F, T]."""
+        """Estimate `masks` [B, sources, 1, F, T] and `embeddings` [B, D, mel_bands or F, T] from magnitudes [B, C, F, T]."""
         # b batch, c channel, f bin or band, t frame, d embedding, s source
         if magnitudes.shape[2] != self.bins:
             expected = f"{magnitudes.shape[2]}, the number of bins of the STFT"
@@ -100,12 +111,15 @@ class Chimera(nn.Module):
         return {"masks": self.spread(masks).unsqueeze(2), "embeddings": embeddings.permute(0, 3, 2, 1)}
 
     def spread(self, masks: Tensor) -> Tensor:
-        """Interpolate masks from mel bands to bins; their sum is one. Shape: [..., mel_bands or F, T] -> [..., F, T]."""
+        """Interpolate masks from mel bands to frequency bins. The masks of all sources still sum to one.
+
+        Shape: [..., mel_bands or F, T] -> [..., F, T].
+        """
         return masks if self.shares is None else self.shares.T @ masks
 
 
 def _cover(bands: Tensor) -> Tensor:
-    """Assign each bin that is in no mel band to the nearest band. Shape: [bands, F]."""
+    """Add each frequency bin that is in no mel band to the nearest mel band. Shape: filter bank [bands, F] -> the same."""
     centres = bands.argmax(dim=1)
     for number in torch.nonzero(bands.sum(dim=0) == 0).flatten():
         bands[(centres - number).abs().argmin(), number] = 1e-3

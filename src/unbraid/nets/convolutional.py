@@ -1,8 +1,8 @@
-"""Convolutional autoencoder: each encoder level halves a patch, each decoder level doubles it by one of five methods.
+"""Convolutional autoencoder: encoder levels halve height and width of a patch, decoder levels double them.
 
-Sources: Noh, Hong & Han (ICCV 2015) for unpooling with the positions of the maxima; Dumoulin & Visin (2016) for transposed
-convolutions. With `max_unpool` the decoder uses these positions in addition to the code. Its reconstruction error is therefore
-not comparable with that of the other methods.
+Five methods of doubling can be compared. Sources: Noh, Hong & Han (ICCV 2015) for unpooling with the positions of the maxima;
+Dumoulin & Visin (2016) for transposed convolutions. With the method `max_unpool`, the decoder reads the positions of the maxima
+in addition to the code. The reconstruction error of `max_unpool` is therefore not comparable with the error of other methods.
 """
 
 import math
@@ -30,14 +30,14 @@ class ConvolutionalAutoencoder(Autoencoder):
             not have more values than a patch.
         kernel_size: height and width of all kernels, an odd number.
         down: method of halving. `stride`: a convolution with stride 2; `max_pool`: maximum of 2 × 2 values.
-        up: method of doubling. `transposed`: a transposed convolution with stride 2. The others are followed by a convolution.
-            `max_unpool`: each value is set to the position of the maximum, the other three are 0; `nearest`: each value is
-            repeated four times; `bilinear`: bilinear interpolation; `bed_of_nails`: each value is set to the upper left of
-            2 × 2 positions, the other three are 0.
+        up: method of doubling. `transposed`: a transposed convolution with stride 2. All other methods are followed by a
+            convolution. `max_unpool`: each value is written to the position of its maximum before pooling, and the other
+            three pixels are 0; `nearest`: each value is repeated four times; `bilinear`: bilinear interpolation;
+            `bed_of_nails`: each value is written to the upper left of 2 × 2 pixels, and the other three pixels are 0.
         normalise: whether batch normalisation follows every convolution except the last.
 
     Shape:
-        [N, C, H, W] -> the same.
+        [N, C, H, W] -> [N, C, H, W].
     """
 
     takes = "patches"
@@ -75,18 +75,18 @@ class ConvolutionalAutoencoder(Autoencoder):
         convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, items: Tensor) -> Tensor:
-        """Return the reconstructed patches. Shape: [N, C, H, W] -> the same."""
+        """Encode patches and reconstruct them. Shape: [N, C, H, W] -> [N, C, H, W]."""
         return self._decode(*self._encode(items))
 
     def encode(self, items: Tensor) -> Tensor:
-        """Return the codes. Shape: [N, C, H, W] -> [N, *code_shape]."""
+        """Compute the codes of patches. Shape: [N, C, H, W] -> [N, *code_shape]."""
         return self._encode(items)[0]
 
     def decode(self, code: Tensor) -> Tensor:
-        """Return the reconstructed patches of codes.
+        """Reconstruct patches from their codes.
 
         Args:
-            code: codes of patches.
+            code: codes of the patches.
 
         Shape:
             [N, *code_shape] -> [N, C, H, W].
@@ -98,12 +98,14 @@ class ConvolutionalAutoencoder(Autoencoder):
             InputError: `up` is `max_unpool`, which needs the positions of the maxima in addition to the code.
         """
         if self.up == "max_unpool":
-            hint = "Decoding needs the positions of the maxima, which the code does not contain."
-            raise InputError("ConvolutionalAutoencoder.up", "a code cannot be decoded", found=self.up, hint=hint)
+            hint = "This method also needs the positions of the maxima, which the code does not contain."
+            raise InputError(
+                "ConvolutionalAutoencoder.up", "this method of doubling cannot decode codes alone", found=self.up, hint=hint
+            )
         return self._decode(code, [])
 
     def _encode(self, items: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the code, and the positions of the maxima of each level for `max_unpool`."""
+        """Compute the codes of patches, and for `max_unpool` the positions of the maxima in each level."""
         x, positions = items.contiguous(memory_format=torch.channels_last), []
         for layer in self.encoder:
             x = layer(x)
@@ -125,17 +127,17 @@ class ConvolutionalAutoencoder(Autoencoder):
 
 
 def widened(x: Tensor, up: Up) -> Tensor:
-    """Double a feature map by interpolation if `up` is `nearest` or `bilinear`; otherwise return it unchanged.
+    """Double height and width of a feature map by interpolation if `up` is `nearest` or `bilinear`.
 
     Args:
         x: feature map.
         up: method of doubling.
 
     Shape:
-        [N, C, H, W] -> [N, C, 2H, 2W], or the same.
+        [N, C, H, W] -> [N, C, 2H, 2W], or [N, C, H, W] for other methods.
 
     Returns:
-        The feature map.
+        The doubled feature map; for other methods, the unchanged feature map.
     """
     if up == "nearest":
         return functional.interpolate(x, scale_factor=2, mode="nearest")
@@ -145,11 +147,11 @@ def widened(x: Tensor, up: Up) -> Tensor:
 
 
 def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
-    """Set each value to the position of its maximum before pooling by 2, and all others to 0.
+    """Double height and width: write each value to the position of its maximum before pooling, and 0 to all other pixels.
 
     Args:
         x: feature map.
-        positions: indices from `max_pool2d`.
+        positions: positions of the maxima, as returned by `max_pool2d`.
 
     Shape:
         [N, C, H, W] both -> [N, C, 2H, 2W].
@@ -161,7 +163,10 @@ def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
 
 
 def bed_of_nails(x: Tensor) -> Tensor:
-    """Set each value to the upper left of 2 × 2 positions, the others to 0. Shape: [N, C, H, W] -> [N, C, 2H, 2W]."""
+    """Double height and width: write each value to the upper left of 2 × 2 pixels, and 0 to the other three.
+
+    Shape: [N, C, H, W] -> [N, C, 2H, 2W].
+    """
     n, c, h, w = x.shape
     nails = x.new_zeros(n, c, 2 * h, 2 * w)
     nails[..., ::2, ::2] = x
@@ -196,5 +201,5 @@ def _check(shape: Sequence[int], channels: Sequence[int], kernel_size: int, down
         expected = (
             f"at most {widest} channels in the last level, for a code not larger than a patch of {math.prod(shape)} values"
         )
-        hint = "A larger code can learn the identity."
+        hint = "An autoencoder with a larger code can copy its input."
         raise InputError(f"{name}.channels", found=channels[-1], expected=expected, hint=hint)

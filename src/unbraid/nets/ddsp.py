@@ -1,7 +1,7 @@
-"""DDSP (Engel et al., ICLR 2020): a decoder from pitch and loudness to the parameters of a synthesiser, and the synthesiser.
+"""DDSP (Engel et al., ICLR 2020): a network that maps pitch and loudness to synthesiser parameters, and the synthesiser.
 
-The sample rate is that of the training data. Without recordings of the instrument to train on, use a physical or a sampled
-model instead.
+Pitch and loudness are given at control points, one every `hop_length` samples. Training needs recordings of the instrument.
+Without recordings, use a physical model or a sampler instead.
 """
 
 import math
@@ -21,10 +21,10 @@ MFCCS = 30  # number of MFCCs from which the latent is computed
 
 
 class Sounding(NamedTuple):
-    """Hold the parameters of the synthesiser at each control point.
+    """Hold the parameters of the synthesiser at each control point (one every `hop_length` samples).
 
     Shape:
-        amplitude [B, F], distribution over harmonics [B, F, K], gains of the noise bands [B, F, bands].
+        amplitude [B, F], distribution of the amplitude over harmonics [B, F, K], gains of the noise bands [B, F, bands].
     """
 
     amplitude: Tensor
@@ -38,9 +38,9 @@ class Sounding(NamedTuple):
 
 
 class Training(NamedTuple):
-    """Hold statistics of the training data.
+    """Hold statistics of pitch and loudness in the training data of an instrument.
 
-    `lowest`, `median` and `highest` are the pitch in MIDI semitones; silence is left out. Mean and standard deviation of the
+    `lowest`, `median` and `highest` are pitches in MIDI semitones, without silent parts. Mean and standard deviation of the
     loudness are in dB.
     """
 
@@ -53,13 +53,13 @@ class Training(NamedTuple):
 
 @dataclass
 class Playing:
-    """Hold the state between two pieces of one sound.
+    """Hold the state of the synthesiser between two successive pieces of one sound.
 
     Args:
         dry: whether the reverberation is left out.
         noise: random generator of the noise; None: torch's global generator.
         hidden: state of the decoder's GRU.
-        timbre: state of the GRU of the latent.
+        timbre: state of the GRU that computes the latent.
         f0: pitch of the last control point in Hz.
         sounding: parameters of the last control point.
         turns: phase of the oscillators in turns.
@@ -98,7 +98,7 @@ def mlp(inputs: int, hidden: int, layers: int) -> nn.Sequential:
 class Timbre(nn.Module):
     """Compute the latent, which describes the timbre, from MFCCs by layer norm, a GRU and a linear layer.
 
-    MFCCs are normalised in each frame, so that later frames are not needed.
+    MFCCs are normalised within each frame. The latent of a frame therefore does not depend on later frames.
 
     Args:
         hidden: number of units of the GRU.
@@ -110,7 +110,7 @@ class Timbre(nn.Module):
         self.norm, self.gru, self.out = nn.LayerNorm(MFCCS), nn.GRU(MFCCS, hidden, batch_first=True), nn.Linear(hidden, size)
 
     def forward(self, coefficients: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the latent and the state of the GRU. Shape: [B, F, 30] -> [B, F, size]."""
+        """Compute the latent from MFCCs, and the next state of the GRU. Shape: [B, F, 30] -> [B, F, size]."""
         frames, hidden = self.gru(self.norm(coefficients), hidden)
         return self.out(frames), hidden
 
@@ -156,16 +156,19 @@ class Instrument(nn.Module):
         self.register_buffer("training_data", torch.tensor([36.0, 60.0, 84.0, -40.0, 20.0]))
 
     def start_from(self, training: Training) -> None:
-        """Store the statistics of the training data in the weights. They scale the loudness, and `transfer` uses the pitch."""
+        """Store statistics of the training data with the weights.
+
+        Mean and standard deviation standardise the loudness. Timbre transfer shifts the pitch to that of the training data.
+        """
         self.training_data.copy_(torch.tensor(training))
 
     @property
     def training_range(self) -> Training:
-        """Return the statistics of the training data."""
+        """Return the statistics of pitch and loudness in the training data."""
         return Training(*self.training_data.tolist())
 
     def forward(self, f0: Tensor, loudness: Tensor, waveform: Tensor | None = None) -> Tensor:
-        """Synthesise the sound between the first and the last control point. The state at the start is silence.
+        """Synthesise the sound between the first and the last control point, starting from silence.
 
         Args:
             f0: pitch in Hz.
@@ -182,7 +185,7 @@ class Instrument(nn.Module):
         return sound
 
     def coefficients(self, waveform: Tensor | None) -> Tensor:
-        """Return the MFCCs at the control points.
+        """Compute the MFCCs of a waveform at the control points, one every `hop_length` samples.
 
         Args:
             waveform: sound from which the latent is computed.
@@ -197,22 +200,23 @@ class Instrument(nn.Module):
             InputError: `waveform` is None.
         """
         if waveform is None:
-            raise InputError("waveform", "missing, the instrument computes its latent from a waveform")
+            raise InputError("waveform", "is missing, but this instrument computes its latent (the timbre) from a waveform")
         return mfccs(waveform, self.sample_rate, self.hop_length, MFCCS)
 
     def play(
         self, f0: Tensor, loudness: Tensor, state: Playing, coefficients: Tensor | None = None, gate: Tensor | None = None
     ) -> tuple[Tensor, Sounding]:
-        """Synthesise the next piece of a sound, up to the last of these control points.
+        """Synthesise the next piece of a sound, up to the last given control point.
 
-        The first piece of a sound is one hop shorter, because it starts at its first control point.
+        A piece starts at the last control point of the previous piece. The first piece starts at its own first control point
+        and is therefore one hop shorter.
 
         Args:
-            f0: pitch in Hz.
-            loudness: loudness in dB.
-            state: state after the last piece. It is updated.
+            f0: pitch at each control point in Hz.
+            loudness: loudness at each control point in dB.
+            state: state of the synthesiser after the previous piece. It is updated in place.
             coefficients: MFCCs, required if the instrument has a latent.
-            gate: factor of the amplitudes at each control point.
+            gate: factor of all amplitudes at each control point; None: 1.
 
         Shape:
             f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length].
@@ -225,7 +229,7 @@ class Instrument(nn.Module):
             return self._sound(f0, new, state, gate)
 
     def _sound(self, f0: Tensor, new: Sounding, state: Playing, gate: Tensor | None) -> tuple[Tensor, Sounding]:
-        """Synthesise a piece from the parameters, see `play`."""
+        """Synthesise the next piece of a sound from the synthesiser parameters of its control points, see `play`."""
         if gate is not None:
             new = new._replace(amplitude=new.amplitude * gate, noise=new.noise * gate[..., None])
         if state.f0 is not None and state.sounding is not None:
@@ -251,13 +255,13 @@ class Instrument(nn.Module):
         self, f0: Tensor, loudness: Tensor, coefficients: Tensor | None = None, gate: Tensor | None = None,
         points: int = 1000, seed: int = 0, dry: bool = False,
     ) -> Iterator[tuple[Tensor, Sounding]]:  # fmt: skip
-        """Synthesise a sound of any length piece by piece. The pieces join to the sound as computed in one piece.
+        """Synthesise a sound of any length piece by piece. All pieces together equal the sound synthesised at once.
 
         Args:
-            f0: pitch in Hz.
-            loudness: loudness in dB.
-            coefficients: MFCCs, required if the instrument has a latent; see `coefficients`.
-            gate: factor of the amplitudes at each control point.
+            f0: pitch at each control point in Hz.
+            loudness: loudness at each control point in dB.
+            coefficients: MFCCs from the method `coefficients`, required if the instrument has a latent.
+            gate: factor of all amplitudes at each control point; None: 1.
             points: number of control points in a piece.
             seed: random seed of the noise.
             dry: whether the reverberation is left out.
@@ -281,12 +285,12 @@ class Instrument(nn.Module):
         yield sound, Sounding(*(part[:, :0] for part in sounding))
 
     def decode(self, f0: Tensor, loudness: Tensor, state: Playing, coefficients: Tensor | None = None) -> Sounding:
-        """Compute the parameters of the synthesiser.
+        """Compute the parameters of the synthesiser from pitch and loudness.
 
         Args:
-            f0: pitch in Hz.
-            loudness: loudness in dB.
-            state: state of the GRUs. It is updated.
+            f0: pitch at each control point in Hz.
+            loudness: loudness at each control point in dB.
+            state: state of the GRUs. It is updated in place.
             coefficients: MFCCs, required if the instrument has a latent.
 
         Shape:
@@ -305,7 +309,7 @@ class Instrument(nn.Module):
         ]
         if self.timbre is not None and self.of_timbre is not None:
             if coefficients is None:
-                raise InputError("coefficients", "missing, the instrument computes its latent from MFCCs")
+                raise InputError("coefficients", "are missing, but this instrument computes its latent (the timbre) from MFCCs")
             latent, state.timbre = self.timbre(coefficients, state.timbre)
             parts.append(self.of_timbre(latent))
         inputs = torch.cat(parts, dim=-1)

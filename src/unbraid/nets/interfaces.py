@@ -1,4 +1,7 @@
-"""Attributes and methods of a network that a separator and its training use, if the network has them."""
+"""Optional attributes and methods of a network: stride, receptive field, and input scaling.
+
+A separator and its training use an attribute or method if the network has it.
+"""
 
 from typing import Protocol, runtime_checkable
 
@@ -7,10 +10,10 @@ from torch import Tensor
 
 @runtime_checkable
 class Strided(Protocol):
-    """A network whose input is processed in steps.
+    """A network that processes its input in steps of fixed size, for example a U-Net.
 
     Attributes:
-        stride: size of a step, in frames of a spectrogram or in samples of a waveform. Chunks start on multiples of it.
+        stride: size of a step, in frames of a spectrogram or in samples of a waveform. Chunks start at multiples of `stride`.
     """
 
     stride: int
@@ -21,7 +24,8 @@ class Bounded(Protocol):
     """A network with a finite receptive field.
 
     Attributes:
-        receptive_field: frames on either side that the output for a frame depends on. It sets the overlap of chunks.
+        receptive_field: number of input frames before and after a frame on which the output of this frame depends. The overlap
+            of chunks is derived from it.
     """
 
     receptive_field: int
@@ -29,12 +33,12 @@ class Bounded(Protocol):
 
 @runtime_checkable
 class Whitening(Protocol):
-    """A network that normalizes its input with the statistics of the training data."""
+    """A network that standardises its input with mean and standard deviation of the training data."""
 
     def start_from(self, mean: Tensor, scale: Tensor) -> None:
-        """Set the statistics, of each frequency bin."""
+        """Set mean and standard deviation (`scale`) of the training data in each frequency bin. Shape: [F] both."""
 
 
 def stride_of(net: object) -> int:
-    """Return the stride of a network; 1 if it has none."""
-    return net.stride if isinstance(net, Strided) and isinstance(net.stride, int) else 1  # that of a convolution is a pair
+    """Return the attribute `stride` of a network; 1 if the network does not have an integer of this name."""
+    return net.stride if isinstance(net, Strided) and isinstance(net.stride, int) else 1  # a convolution has a pair

@@ -1,4 +1,4 @@
-"""Helpers of the adapters for networks of other libraries."""
+"""Helpers of `unbraid.nets.adapters`, which adapts networks of torchaudio and of the package `bs-roformer`."""
 
 from typing import Any
 
@@ -9,26 +9,26 @@ from unbraid.runs.errors import InputError
 
 
 def check_length(samples: int, minimum: int, argument: str) -> None:
-    """Check that a chunk is long enough for a network.
+    """Check that a chunk of audio is long enough for a network.
 
     Args:
         samples: length of the chunk in samples.
-        minimum: smallest length in samples.
-        argument: argument of the network that determines `minimum`.
+        minimum: smallest length that the network accepts, in samples.
+        argument: argument of the network that determines `minimum`, with its value, for the error message.
 
     Raises:
         InputError: the chunk is too short.
     """
     if samples < minimum:
-        expected = f"at least {minimum} samples, from {argument}"
-        raise InputError("mixture", "the chunk is too short", found=f"{samples} samples", expected=expected)
+        expected = f"at least {minimum} samples because of {argument}"
+        raise InputError("mixture", "the chunk is too short for the network", found=f"{samples} samples", expected=expected)
 
 
 def create(make: Any, *arguments: Any, **options: Any) -> Any:
-    """Create the network of a library.
+    """Create a network of another library, and convert the exceptions of the library to InputError.
 
     Args:
-        make: class of the library.
+        make: network class of the library.
         *arguments: positional arguments of the class.
         **options: keyword arguments of the class.
 
@@ -42,14 +42,18 @@ def create(make: Any, *arguments: Any, **options: Any) -> Any:
         return make(*arguments, **options)
     except Exception as error:
         if "covered" in str(error) and "num_bands" in options:  # the package's error for bins in no band
-            problem = f"a bin of n_fft = {options['stft_n_fft']} at {options['sample_rate']} Hz is in no mel band"
+            stft = f"n_fft = {options['stft_n_fft']} at {options['sample_rate']} Hz"
+            problem = f"the mel bands do not cover all frequency bins of {stft}"
             where, found = f"{make.__name__}.num_bands", options["num_bands"]
             raise InputError(where, problem, found=found, expected="fewer bands") from error
-        raise InputError(make.__name__, f"the library refuses the arguments: {type(error).__name__}: {error}") from error
+        raise InputError(make.__name__, f"the library rejected the arguments with {type(error).__name__}: {error}") from error
 
 
 def masks_in_float32(net: nn.Module) -> None:
-    """Convert masks to float32. Under autocast they are bfloat16, which has no complex type."""
+    """Add hooks that convert the masks of a RoFormer to float32.
+
+    Autocast computes the masks in bfloat16, and torch does not have a complex type of bfloat16.
+    """
     for estimator in net.mask_estimators:  # type: ignore[union-attr]
         estimator.register_forward_hook(_float)
 
@@ -59,10 +63,10 @@ def _float(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
 
 
 def run_whole_hops(net: nn.Module, mixture: Tensor, n_fft: int, hop_length: int) -> Tensor:
-    """Run a network whose output is a whole number of hops: pad the input with silence, and cut the output.
+    """Run a network whose output is a whole number of hops: pad the mixture with silence, and cut the sources to its length.
 
     Args:
-        net: the network.
+        net: network.
         mixture: mixture waveforms.
         n_fft: length of the network's transform in samples.
         hop_length: step between frames in samples.
@@ -71,7 +75,7 @@ def run_whole_hops(net: nn.Module, mixture: Tensor, n_fft: int, hop_length: int)
         [B, C, T] -> [B, S, C, T].
 
     Returns:
-        The sources, as long as the mixture. A chunk that is too short for the transform raises an InputError.
+        The sources, as long as the mixture. A mixture of fewer than `n_fft // 2 + 1` samples raises InputError.
     """
     samples = mixture.shape[-1]
     check_length(samples, n_fft // 2 + 1, f"n_fft = {n_fft}")

@@ -2,7 +2,7 @@
 
 Each frame is standardised and reduced to a few hundred values by a linear layer. Bidirectional LSTMs follow. Two linear layers
 map the reduced frame and the output of the LSTMs to all bins. Names and shapes of the parameters are those of the published
-weights. The scaling of input and output is multiplied into the adjacent weights, which are much smaller than a batch.
+weights. Input and output are scaled by multiplying the adjacent weights. This is faster than scaling a batch, which is larger.
 
 For short chunks or low latency, set `causal` or use a convolutional network.
 """
@@ -18,22 +18,22 @@ from unbraid.runs.errors import InputError
 
 
 class OpenUnmix(nn.Module):
-    """Estimate a mask of the same shape as the magnitudes, at least 0.
+    """Estimate the mask of one target from the magnitudes of a mixture. Mask values are at least 0.
 
     Args:
-        bins: number of bins of the magnitudes, n_fft / 2 + 1.
+        bins: number of frequency bins of the magnitudes, n_fft / 2 + 1.
         audio_channels: number of channels of the magnitudes, 1 (mono) or 2 (stereo).
-        max_bin: number of bins that the network reads, starting at 0 Hz. The mask has all bins. None: all bins are read.
+        max_bin: number of bins that the network reads, starting at 0 Hz. None: all bins are read. The mask always has all bins.
         hidden: number of values to which a frame is reduced. An LSTM layer has half as many units in each direction.
         layers: number of LSTM layers.
-        causal: whether the LSTM runs from past to future only, with `hidden` units.
+        causal: whether the LSTM runs only from past to future, with `hidden` units.
         dropout: dropout probability between the LSTM layers, in [0, 1).
 
     Shape:
         [B, C, F, T] -> [B, C, F, T], with F = `bins` and C = `audio_channels`.
 
     Raises:
-        InputError: an argument is out of range, or magnitudes have another shape.
+        InputError: an argument is out of range, or the magnitudes do not have `audio_channels` channels and `bins` bins.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class OpenUnmix(nn.Module):
         if layers < 1:
             raise InputError("OpenUnmix.layers", found=layers, expected="at least 1")
         if hidden < 1 or (hidden % 2 and not causal):
-            raise InputError("OpenUnmix.hidden", found=hidden, expected="a positive number, even unless causal is true")
+            raise InputError("OpenUnmix.hidden", found=hidden, expected="a positive number, which is even if causal is false")
         if not 0 <= dropout < 1:
             raise InputError("OpenUnmix.dropout", found=dropout, expected="a probability in [0, 1)")
         self.bins, self.audio_channels, self.max_bin = bins, audio_channels, n_used
@@ -75,11 +75,12 @@ class OpenUnmix(nn.Module):
 
     @torch.no_grad()
     def start_from(self, mean: Tensor, scale: Tensor) -> None:
-        """Set the input scaling, so that each bin has mean 0 and standard deviation 1 at the start of training.
+        """Set the scaling of the input, so that each frequency bin has mean 0 and standard deviation 1 when training starts.
 
         Args:
-            mean: mean of the mixture magnitudes of each bin.
-            scale: standard deviation of the mixture magnitudes of each bin. Values below 1e-4 of its maximum are raised to it.
+            mean: mean of the mixture magnitudes in each bin.
+            scale: standard deviation of the mixture magnitudes in each bin. Its values are raised to at least 1e-4 of the
+                largest value.
 
         Shape:
             [F] both.
@@ -88,12 +89,12 @@ class OpenUnmix(nn.Module):
         self.input_scale.copy_(1 / scale.clamp(min=1e-4 * float(scale.max()))[: self.max_bin])
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        """Return the masks. Shape: [B, C, F, T] -> [B, C, F, T]."""
+        """Estimate the mask from the magnitudes of a mixture. Shape: [B, C, F, T] -> [B, C, F, T]."""
         # b batch, c channel, f bin, t frame, h hidden
         batch, channels, bins, frames = magnitudes.shape
         if (channels, bins) != (self.audio_channels, self.bins):
             expected = f"{self.audio_channels} channels of {self.bins} bins"
-            hint = "Set OpenUnmix.bins to n_fft / 2 + 1."
+            hint = "Set OpenUnmix.bins to n_fft / 2 + 1, and OpenUnmix.audio_channels to the number of channels."
             raise InputError("magnitudes", found=f"{channels} channels of {bins} bins", expected=expected, hint=hint)
         inputs = magnitudes[:, :, : self.max_bin].permute(3, 0, 1, 2).reshape(frames * batch, -1)  # (t b) (c f)
         x = self.bn1(self._reduce(inputs)).view(frames, batch, -1).tanh()
@@ -103,13 +104,13 @@ class OpenUnmix(nn.Module):
         return mask.view(frames, batch, channels, bins).permute(1, 2, 3, 0)
 
     def _reduce(self, frames: Tensor) -> Tensor:
-        """Compute fc1((x + mean) * scale). Shape: [N, C * max_bin] -> [N, H]."""
+        """Scale frames and reduce each to `hidden` values: fc1((frames + mean) * scale). Shape: [N, C * max_bin] -> [N, H]."""
         scale, mean = self.input_scale.repeat(self.audio_channels), self.input_mean.repeat(self.audio_channels)
         weight = self.fc1.weight * scale
         return functional.linear(frames, weight, weight @ mean)
 
     def _expand(self, x: Tensor) -> Tensor:
-        """Compute bn3(fc3(x)) * scale + mean. Shape: [N, H] -> [N, C * F]."""
+        """Expand each frame to all bins and scale it: bn3(fc3(x)) * scale + mean. Shape: [N, H] -> [N, C * F]."""
         scale, mean = self.output_scale.repeat(self.audio_channels), self.output_mean.repeat(self.audio_channels)
         norm = self.bn3
         if norm.training and norm.num_batches_tracked is not None:
@@ -124,13 +125,13 @@ NOT_ITS_STATE = (KeyError, TypeError, ZeroDivisionError)  # a tensor is missing,
 
 
 def options_of(state: Mapping[str, Tensor]) -> dict[str, int | bool]:
-    """Return the arguments of `OpenUnmix` for which this is a state dict.
+    """Derive the arguments of `OpenUnmix` from the names and shapes in a state dict.
 
     Args:
-        state: state dict. If it is not one of `OpenUnmix`, one of the exceptions in `NOT_ITS_STATE` is raised.
+        state: state dict of an `OpenUnmix`. Any other state dict raises one of the exceptions in `NOT_ITS_STATE`.
 
     Returns:
-        The value of each argument, without `dropout`.
+        The value of each argument of `OpenUnmix` except `dropout`.
     """
     bins = len(state["output_mean"])
     return {

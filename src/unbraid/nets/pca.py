@@ -1,7 +1,7 @@
-"""Principal component analysis: the linear autoencoder with the smallest squared error, in closed form.
+"""Principal component analysis (PCA): the linear autoencoder with the smallest squared error, in closed form.
 
-Mean and covariance are accumulated batch by batch in float64 (Chan, Golub & LeVeque's update). Memory is one matrix of `size`
-times `size`, for any amount of data. The components are the eigenvectors of the covariance.
+Mean and covariance are accumulated batch by batch in float64 (update of Chan, Golub & LeVeque). The memory is one matrix of
+`size` times `size` values for any amount of data. The components are the eigenvectors of the covariance.
 """
 
 import torch
@@ -26,7 +26,7 @@ class PCA(Autoencoder):
         [N, size] -> [N, size].
 
     Raises:
-        InputError: `code` is above `size`, or `size` is above 8192.
+        InputError: `code` is not in [1, `size`], or `size` is above 8192.
     """
 
     takes = "vectors"
@@ -46,7 +46,7 @@ class PCA(Autoencoder):
         self.reset()
 
     def reset(self) -> None:
-        """Remove all data that was added. The components do not change."""
+        """Delete the accumulated statistics of the training data. The components do not change."""
         size = len(self.mean)
         self.count = 0.0
         self.centre = torch.zeros(size, dtype=torch.float64)
@@ -54,17 +54,17 @@ class PCA(Autoencoder):
 
     @torch.no_grad()
     def add(self, items: Tensor) -> None:
-        """Add a batch of training data. Shape: [N, size]."""
+        """Add a batch of vectors to the accumulated statistics of the training data. Shape: [N, size]."""
         items = items.double()
         self.merge(float(len(items)), items.mean(dim=0), torch.cov(items.T, correction=0) * len(items))
 
     def merge(self, count: float, centre: Tensor, scatter: Tensor) -> None:
-        """Add the statistics of another part of the data.
+        """Add the statistics of another part of the training data, for example of a batch or of another process.
 
         Args:
-            count: number of vectors.
-            centre: mean of the vectors.
-            scatter: sum of the outer products of the deviations from the mean.
+            count: number of vectors in this part.
+            centre: mean of these vectors.
+            scatter: sum of the outer products of the deviations from `centre`.
 
         Shape:
             centre [size], scatter [size, size].
@@ -78,7 +78,10 @@ class PCA(Autoencoder):
 
     @torch.no_grad()
     def solve(self) -> None:
-        """Compute the components of all added data. The largest entry of each component is positive, which fixes its sign."""
+        """Compute the components from the accumulated statistics.
+
+        The sign of a component is chosen such that its entry of largest magnitude is positive.
+        """
         variances, vectors = torch.linalg.eigh(self.scatter / self.count)
         components = vectors.T.flip(0)[: self.code_size]
         signs = components.gather(1, components.abs().argmax(dim=1, keepdim=True)).sign()
@@ -87,9 +90,9 @@ class PCA(Autoencoder):
         self.mean.copy_(self.centre)
 
     def encode(self, items: Tensor) -> Tensor:
-        """Return the codes. Shape: [N, size] -> [N, code]."""
+        """Compute the codes of vectors. Shape: [N, size] -> [N, code]."""
         return (items - self.mean) @ self.components.T
 
     def decode(self, code: Tensor) -> Tensor:
-        """Return the reconstructed vectors. Shape: [N, code] -> [N, size]."""
+        """Reconstruct vectors from their codes. Shape: [N, code] -> [N, size]."""
         return code @ self.components + self.mean

@@ -1,8 +1,8 @@
 """U-Net for segmentation (Ronneberger, Fischer & Brox, MICCAI 2015), applied to spectrograms: one class for each bin.
 
-Each level has two 3 × 3 convolutions. Max-pooling halves the map, transposed convolutions double it, and skip connections are
-concatenated. Unlike in the paper, convolutions are padded, so that output and input have the same size. To train masks on
-magnitudes instead of classes, use `unbraid.nets.unet`.
+Each level has two 3 × 3 convolutions. Max-pooling halves the feature map, transposed convolutions double it, and skip
+connections are concatenated. Unlike in the paper, convolutions are padded, so that output and input have the same size. To
+estimate masks instead of classes, use `unbraid.nets.unet`.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,17 @@ class SegmentationUNet(nn.Module):
 
     Args:
         classes: number of classes.
-        channels: number of channels of each level, starting at full resolution. Each level after the first halves bins and
-            frames.
-        audio_channels: number of channels of the magnitudes. All channels share one class.
-        drop_bin: bin that is left out, see `UNet`.
+        channels: number of channels of each level, starting at full resolution. Each level after the first halves the numbers
+            of bins and frames.
+        audio_channels: number of channels of the magnitudes. All channels share one class in each bin.
+        drop_bin: bin that the network leaves out, because n_fft / 2 + 1 bins cannot be halved: `dc` (0 Hz) or `nyquist`
+            (highest bin). Its logits are copied from the adjacent bin.
 
     Shape:
         [B, C, F, T] -> [B, classes, F, T], with F - 1 a multiple of `2 ** (len(channels) - 1)`.
 
     Raises:
-        InputError: there are fewer than two levels.
+        InputError: `channels` has fewer than two levels, or a number below 1.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class SegmentationUNet(nn.Module):
         convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        """Return the logits. Shape: [B, C, F, T] -> [B, classes, F, T]."""
+        """Estimate the logits of the class of each bin. Shape: [B, C, F, T] -> [B, classes, F, T]."""
         x = crop(magnitudes, self.levels, self.drop_bin).contiguous(memory_format=torch.channels_last)
         skips = []
         for number, level in enumerate(self.down):

@@ -1,6 +1,6 @@
-"""Layers of a U-Net that halve or double a feature map. Results are those of torch's layers; training on a CPU is faster.
+"""Layers of a U-Net that halve or double a feature map. They compute the same as torch's layers, but train faster on a CPU.
 
-Three cases are computed differently:
+Three cases are computed in another way than in torch:
 
 - Small maps: the coarsest levels have few pixels and hundreds of channels. Torch's convolutions are vectorised along a row,
   which has two pixels there. Here the convolution is one matrix product with the windows of the map (im2col; Chellapilla, Puri
@@ -25,7 +25,7 @@ MAX_CHANNELS = 4  # number of output channels up to which the pixel shuffle is f
 
 
 class Downsampling(nn.Conv2d):
-    """Halve a feature map by a convolution of stride 2 without bias. Odd sizes are rounded up.
+    """Halve height and width of a feature map by a convolution of stride 2 without bias. Half of an odd size is rounded up.
 
     Args:
         ins: number of input channels.
@@ -40,7 +40,7 @@ class Downsampling(nn.Conv2d):
         super().__init__(ins, outs, kernel_size, stride=2, padding=kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the halved map. Shape: [B, C, H, W] -> [B, D, H / 2, W / 2]."""
+        """Halve height and width of a feature map. Shape: [B, C, H, W] -> [B, D, H / 2, W / 2]."""
         # b batch, c channel in, d channel out, h row, w column, k row and column in a window
         h, w = x.shape[-2:]
         if not _is_faster(self, x) or h * w > 4 * MAX_PIXELS or h % 2 or w % 2:
@@ -50,27 +50,27 @@ class Downsampling(nn.Conv2d):
 
 
 class Upsampling(nn.ConvTranspose2d):
-    """Double a feature map by a transposed convolution of stride 2.
+    """Double height and width of one or several feature maps by a transposed convolution of stride 2.
 
     Args:
-        ins: number of input channels, of all maps together.
+        ins: number of input channels of all feature maps together.
         outs: number of output channels.
         kernel_size: height and width of the kernel, an odd number.
         bias: whether a bias is added.
 
     Shape:
-        one or several [B, C, H, W] -> [B, D, 2H, 2W].
+        one or several feature maps [B, C, H, W] -> [B, D, 2H, 2W].
     """
 
     def __init__(self, ins: int, outs: int, kernel_size: int, bias: bool) -> None:
         super().__init__(ins, outs, kernel_size, 2, kernel_size // 2, output_padding=1, bias=bias)
 
     def forward(self, x: Tensor | Sequence[Tensor], output_size: Any = None) -> Tensor:
-        """Double a feature map.
+        """Double height and width of one or several feature maps.
 
         Args:
-            x: a feature map, or several that are concatenated along the channels.
-            output_size: see `torch.nn.ConvTranspose2d`.
+            x: one feature map, or several feature maps. Several are convolved as if concatenated along the channels.
+            output_size: size of the result, see `torch.nn.ConvTranspose2d`.
 
         Shape:
             [B, C, H, W] each -> [B, D, 2H, 2W].
@@ -110,10 +110,10 @@ class Upsampling(nn.ConvTranspose2d):
 
 
 class Dropout(nn.Dropout):
-    """Set values to zero independently, as torch's dropout. The probability is rounded to a multiple of 2⁻¹⁶."""
+    """Set each value to zero with probability `p`, as `torch.nn.Dropout`. `p` is rounded to a multiple of 2⁻¹⁶."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the map with dropped values. Shape: [B, C, H, W] -> the same."""
+        """Set random values of a feature map to zero in training. Shape: [B, C, H, W] -> [B, C, H, W]."""
         if not _is_faster(self, x) or self.p == 1:
             return super().forward(x)
         b, c, h, w = x.shape
@@ -132,14 +132,20 @@ def _is_faster(module: nn.Module, x: Tensor) -> bool:
 
 
 def windows_of(x: Tensor, size: int) -> Tensor:
-    """Return the windows around every second pixel, padded with zeros. Shape: [B, H, W, C] -> [B, H / 2, W / 2, k, k, C]."""
+    """Return the windows of `size` × `size` pixels around every second pixel. Pixels outside of the feature map are 0.
+
+    Shape: [B, H, W, C] -> [B, H / 2, W / 2, size, size, C].
+    """
     radius = size // 2
     padded = functional.pad(x, (0, 0, radius, radius, radius, radius))
     return padded.unfold(1, size, 2).unfold(2, size, 2).permute(0, 1, 2, 4, 5, 3).contiguous()
 
 
 def overlapped(windows: Tensor) -> Tensor:
-    """Add overlapping windows, the adjoint of `windows_of`. Shape: [B, H, W, k, k, C] -> [B, 2H, 2W, C]."""
+    """Sum overlapping windows of k × k pixels to a feature map. This is the adjoint of `windows_of`.
+
+    Shape: [B, H, W, k, k, C] -> [B, 2H, 2W, C].
+    """
     b, h, w, size, _, c = windows.shape
     radius = size // 2
     total = windows.new_zeros(b, 2 * (h + radius), 2 * (w + radius), c)

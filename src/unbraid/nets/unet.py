@@ -1,9 +1,9 @@
 """U-Net for singing-voice separation (Jansson et al., ISMIR 2017).
 
-5 × 5 convolutions with stride 2 halve the spectrogram in both directions. Transposed convolutions double it. A sigmoid returns
-the mask of one target. `skips=False` is the baseline of the paper, the same network without skip connections. With `sources`,
-one network estimates the masks of several targets. All layers are local, so the number of frames is free. If the separation
-needs more context than the receptive field, use a recurrent network.
+5 × 5 convolutions with stride 2 halve the spectrogram in time and frequency. Transposed convolutions double it. The output is
+the mask of one target, limited to [0, 1] by a sigmoid. `skips=False` is the baseline of the paper, a network without skip
+connections. With `sources`, one network estimates the masks of several targets. All layers are local, so chunks of any length
+can be processed. If the separation needs more context than the receptive field, use a recurrent network.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ class UNet(nn.Module):
         skips: whether each encoder output is concatenated to the decoder input of the same size.
         dropout: dropout probability of the first `dropout_layers` decoder layers.
         dropout_layers: number of decoder layers with dropout.
-        drop_bin: bin that is left out, because n_fft / 2 + 1 bins cannot be halved. Its mask is that of the adjacent bin. The
-            paper does not specify which bin it leaves out.
+        drop_bin: bin that the network leaves out, because n_fft / 2 + 1 bins cannot be halved: `dc` (0 Hz) or `nyquist`
+            (highest bin). Its mask is copied from the adjacent bin. The paper does not specify which bin it leaves out.
         up: method of doubling. `transposed`: transposed convolutions as in the paper; `nearest`, `bilinear`: interpolation
             followed by a convolution, which avoids checkerboard artefacts (Odena, Dumoulin & Olah, 2016).
         masks: `sigmoid`: each mask is in [0, 1]; `softmax`: the masks of all sources also sum to one.
@@ -46,7 +46,7 @@ class UNet(nn.Module):
         least this number.
 
     Raises:
-        InputError: an argument is out of range, or magnitudes have a size that does not fit.
+        InputError: an argument is out of range, or the magnitudes have an unsuitable number of bins or frames.
     """
 
     def __init__(
@@ -68,13 +68,18 @@ class UNet(nn.Module):
         if not channels or min(channels) < 1:
             raise InputError("UNet.channels", found=list(channels), expected="a positive number for each layer")
         if not 0 <= dropout_layers <= len(channels):
-            raise InputError("UNet.dropout_layers", found=dropout_layers, expected=f"0 to {len(channels)}")
+            raise InputError("UNet.dropout_layers", found=dropout_layers, expected=f"0 to {len(channels)} layers")
         for name, value, known in (("up", up, get_args(Up)), ("masks", masks, get_args(Masks))):
             if value not in known:
                 raise InputError(f"UNet.{name}", found=value, expected=f"one of {', '.join(known)}")
         if masks == "softmax" and (sources or 1) < 2:
-            expected = "sigmoid for a network of one source"
-            raise InputError("UNet.masks", found=masks, expected=expected, hint="Use JointMasking to separate all targets.")
+            expected = "sigmoid, because this network has one source"
+            raise InputError(
+                "UNet.masks",
+                found=masks,
+                expected=expected,
+                hint="For softmax, separate all targets with one network, as model=unet_softmax does.",
+            )
         self.sources, self.skips, self.drop_bin, self.up, self.masks = sources, skips, drop_bin, up, masks
         self.stride = 2 ** len(channels)  # in frames, of the coarsest level
         interpolation = 0 if up == "transposed" else 2
@@ -89,7 +94,7 @@ class UNet(nn.Module):
         convert_conv2d_weight_memory_format(self, torch.channels_last)  # faster on CPUs and on tensor cores
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        """Return the masks. Shape: [B, C, F, T] -> [B, C, F, T] or [B, S, C, F, T]."""
+        """Estimate the masks from the magnitudes of a mixture. Shape: [B, C, F, T] -> [B, C, F, T] or [B, S, C, F, T]."""
         # b batch, s source, c channel, f bin, t frame
         x = crop(magnitudes, len(self.encoder), self.drop_bin).contiguous(memory_format=torch.channels_last)
         levels = []
@@ -105,7 +110,7 @@ class UNet(nn.Module):
 
 
 def crop(magnitudes: Tensor, levels: int, drop_bin: DropBin) -> Tensor:
-    """Remove one bin, and pad the frames with silence to a multiple of `2 ** levels`.
+    """Remove one frequency bin, and append silent frames up to a multiple of `2 ** levels` frames.
 
     Args:
         magnitudes: magnitudes of the mixture.
@@ -119,7 +124,7 @@ def crop(magnitudes: Tensor, levels: int, drop_bin: DropBin) -> Tensor:
         The cropped and padded magnitudes.
 
     Raises:
-        InputError: F - 1 is not a multiple of `2 ** levels`, or there are fewer frames than this.
+        InputError: F - 1 is not a multiple of `2 ** levels`, or there are fewer than `2 ** levels` frames.
     """
     bins, frames = magnitudes.shape[-2:]
     stride = 2**levels
@@ -136,9 +141,9 @@ def restore(values: Tensor, frames: int, drop_bin: DropBin) -> Tensor:
     """Undo `crop`: remove the padding, and insert the removed bin with the values of the adjacent bin.
 
     Args:
-        values: output of the network.
+        values: output of the network for cropped magnitudes.
         frames: number of frames before `crop`.
-        drop_bin: bin that was removed.
+        drop_bin: bin that `crop` removed.
 
     Shape:
         [B, C, F - 1, T or more] -> [B, C, F, T].

@@ -1,9 +1,9 @@
-"""Compute BSS Eval, versions 3 and 4: SDR, ISR, SIR and SAR of estimates that may be filtered versions of their sources.
+"""Compute the scores SDR, ISR, SIR and SAR of BSS Eval, versions 3 and 4.
 
 Each estimate is projected on the signals that short filters can produce from the references (Vincent et al., IEEE TASLP 2006;
-version 4: Stöter et al., LVA/ICA 2018). Version 4 has one set of filters for the track, version 3 one for each window. The
-definitions are those of the packages museval (v4) and mir_eval (v3). Everything is computed in float64 on the device of the
-references. Use `unbraid.scoring.measures` for SI-SDR and for the SDR without filters, which are much faster.
+version 4: Stöter et al., LVA/ICA 2018). Version 4 fits one set of filters to the whole track, version 3 fits one set to each
+window. The definitions are those of the packages museval (v4) and mir_eval (v3). All scores are computed in float64 on the
+device of the references. SI-SDR and the SDR without filters are much faster, see `unbraid.scoring.measures`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,14 +28,16 @@ TAPS = 512
 
 @dataclass(frozen=True)
 class BSSScores:
-    """Store scores in dB of each source in each window. NaN is undefined, infinity means no error.
+    """Store the scores of each source in each window in dB. NaN: the score is undefined; infinity: the estimate is perfect.
+
+    All fields have the shape [S, windows].
 
     Args:
-        sdr: source to distortion ratio. Shape: [S, windows], as for all scores.
-        isr: image to spatial distortion ratio; undefined if kind is `sources`.
+        sdr: source to distortion ratio.
+        isr: image to spatial distortion ratio; NaN if `kind` is `sources`.
         sir: source to interference ratio.
         sar: source to artifacts ratio.
-        permutation: number of the estimate that is assigned to each source.
+        permutation: index of the estimate that is assigned to each source.
     """
 
     sdr: Tensor
@@ -62,16 +64,19 @@ def bss_eval(
 
     Args:
         reference: true sources.
-        estimate: estimated sources, in the same order unless `permute`.
-        window: length of a window in samples; None for the whole track, which is also used if the track is shorter.
-        hop: step between windows in samples; None for `window`. An incomplete window at the end is not scored.
+        estimate: estimated sources, in the order of the true sources unless `permute` is True.
+        window: length of a window in samples. None: one window over the whole track. A track shorter than `window` is also
+            scored as one window.
+        hop: step between windows in samples; None: `window`. An incomplete window at the end is not scored.
         taps: length of the filters in samples.
-        filters: `track` for one set of filters (version 4), `window` for one set in each window (version 3).
-        kind: `images` compares with the reference itself. `sources` compares with the reference after a filter that fits it to
-            the estimate, so that a wrong spectrum is not an error.
-        silence: rule for undefined windows. `any`: all sources are undefined if any reference or estimate is silent, as in
-            museval and mir_eval. `own`: a source is undefined if its own reference is silent.
-        permute: True to assign estimates to sources by the highest mean SIR: once for the track, or for each window if
+        filters: `track`: one set of filters for the whole track (version 4); `window`: one set of filters for each window
+            (version 3).
+        kind: `images`: the estimate is compared with the reference itself; `sources`: the estimate is compared with the
+            reference after a fitted filter, so that a wrong spectrum does not count as an error.
+        silence: rule for undefined scores. `any`: the scores of all sources are undefined in a window in which any reference or
+            estimate is silent, as in museval and mir_eval; `own`: the score of a source is undefined if its own reference is
+            silent.
+        permute: True to assign estimates to sources such that the mean SIR is highest: once for the track, or in each window if
             `filters` is `window`.
 
     Shape:
@@ -97,8 +102,8 @@ def bss_eval(
 def _check(reference: Tensor, estimate: Tensor, counts: Mapping[str, int | None]) -> None:
     if reference.shape != estimate.shape or reference.ndim != 3 or not reference.numel():
         raise InputError(
-            "reference, estimate", "invalid shapes", found=f"{list(reference.shape)} and {list(estimate.shape)}",
-            expected="the same shape [sources, channels, samples], not empty",
+            "reference, estimate", "shapes are invalid", found=f"{list(reference.shape)} and {list(estimate.shape)}",
+            expected="two equal shapes [sources, channels, samples] with at least one sample",
         )  # fmt: skip
     for name, signals in {"reference": reference, "estimate": estimate}.items():
         if not torch.stack(signals.aminmax()).isfinite().all():
@@ -120,7 +125,10 @@ def _ratios(
     silence: Silence,
     pairs: Sequence[Pair],
 ) -> Tensor:
-    """Return SDR, ISR, SIR and SAR in dB for one set of filters. Shape: [4, pairs, windows]."""
+    """Compute SDR, ISR, SIR and SAR in dB of each pair of source and estimate in each window, with one set of filters.
+
+    Shape: [4, pairs, windows].
+    """
     ratios = torch.full((4, len(pairs), len(starts)), torch.nan, dtype=torch.float64)
     defined = _defined(reference, estimate, starts, window, silence, pairs)
     if defined.any():
@@ -133,7 +141,7 @@ def _ratios(
 def _defined(
     reference: Tensor, estimate: Tensor, starts: Sequence[int], window: int, silence: Silence, pairs: Sequence[Pair]
 ) -> Tensor:
-    """Return True for each pair and window with a defined score. Shape: [pairs, windows]."""
+    """Return True for each pair of source and estimate and each window with a defined score. Shape: [pairs, windows]."""
     audible = [
         torch.stack([signals[..., start : start + window].double().sum(dim=1).any(dim=-1) for start in starts], dim=-1).cpu()
         for signals in (reference, estimate)
@@ -146,7 +154,7 @@ def _defined(
 def _energies(
     reference: Tensor, estimate: Tensor, starts: Sequence[int], window: int, filters: Tensor, pairs: Sequence[Pair]
 ) -> Tensor:
-    """Return the energies of `_parts` in all windows. Shape: [8, pairs, windows]."""
+    """Compute the energies of `_parts` for all windows, a few windows at once. Shape: [8, pairs, windows]."""
     taps, response = filters.shape[1], frequency_response(filters)
     at_once = items_at_once(len(filters) * window)
     energies = []
@@ -158,9 +166,9 @@ def _energies(
 
 
 def _parts(reference: Tensor, estimate: Tensor, filtered: Tensor, pairs: Sequence[Pair]) -> Tensor:
-    """Return energies of each pair in each window.
+    """Compute the energies of eight signals for each pair of source and estimate in each window.
 
-    `own` is the filtered source of the pair, `best` the sum of all filtered sources. The signals are: reference,
+    `own` is the filtered source of the pair, and `best` is the sum of all filtered sources. The signals are: reference,
     estimate - reference, own - reference, own, best - own, best, estimate - best, estimate - own.
 
     Shape: [S, C, W, T] both, [outputs, W, T + taps - 1] -> [8, pairs, W].
@@ -177,7 +185,7 @@ def _parts(reference: Tensor, estimate: Tensor, filtered: Tensor, pairs: Sequenc
 
 
 def _decibels(energies: Tensor, kind: Kind) -> Tensor:
-    """Return SDR, ISR, SIR and SAR from the energies of `_parts`. Shape: [8, pairs, W] -> [4, pairs, W]."""
+    """Compute SDR, ISR, SIR and SAR in dB from the energies of `_parts`. Shape: [8, pairs, W] -> [4, pairs, W]."""
     true, error, spatial, own, interference, best, artifacts, not_own = energies
     if kind == "images":
         above, below = torch.stack([true, true, own, best]), torch.stack([error, spatial, interference, artifacts])
@@ -188,7 +196,7 @@ def _decibels(energies: Tensor, kind: Kind) -> Tensor:
 
 
 def _best(ratios: Tensor, pairs: Sequence[Pair], per_window: bool) -> BSSScores:
-    """Return the scores for the order of estimates with the highest mean SIR over the windows in which it is defined."""
+    """Select the order of estimates with the highest mean SIR over all defined windows, and return its scores."""
     windows = ratios.shape[-1]
     by_pair = dict(zip(pairs, ratios.unbind(1), strict=True))
     sources = 1 + max(true for true, _ in pairs)

@@ -1,8 +1,8 @@
-"""Fit the filters of BSS Eval, and apply them: least-squares FIR filters of all references, block by block, in float64.
+"""Fit and apply the filters of BSS Eval: FIR filters that fit the references to an estimate by least squares, in float64.
 
-Three properties make it fast. Correlations are summed over blocks in the frequency domain, only for the lags of the filters.
-One Cholesky factor of their block-Toeplitz matrix serves all estimates. All filters are applied to a block of all references at
-once, with one matrix product for each frequency. `unbraid.scoring.bss_eval` computes the scores from the filtered references.
+Three methods save time. Correlations are summed over blocks in the frequency domain, and only for the lags of the filters. One
+Cholesky factor of the block-Toeplitz matrix of correlations is used for all estimates. All filters are applied to a block of
+all references at once, by one matrix product for each frequency. `unbraid.scoring.bss_eval` computes the scores.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,20 +20,20 @@ Pair = tuple[int, int]  # number of a source, number of an estimate
 
 
 def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[Pair]) -> Tensor:
-    """Fit the filters of all references to each estimate, then the filters of one source to the estimate of each pair.
+    """Fit filters by least squares: first of all references to each estimate, then of one source to the estimate of each pair.
 
     Args:
         reference: true sources.
         estimate: estimated sources.
         taps: length of the filters in samples.
-        pairs: pairs of a source and an estimate.
+        pairs: index of a source and index of an estimate for each pair.
 
     Shape:
         reference and estimate [S, C, T] -> [S * C, taps, S * C + C * pairs].
 
     Returns:
-        For each reference channel the filters to each estimate channel, then to the estimate channels of each pair. In the
-        second part the filters of all other sources are 0.
+        For each reference channel, the filters to each estimate channel, followed by the filters to the estimate channels of
+        each pair. The filters of a pair are 0 for all sources except the source of the pair.
     """
     sources, channels, _ = reference.shape
     count = sources * channels
@@ -51,7 +51,7 @@ def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[
 
 
 def frequency_response(filters: Tensor) -> Tensor:
-    """Transform filters for `apply_filters`.
+    """Compute the frequency responses of filters, which `apply_filters` needs.
 
     Args:
         filters: result of `fit_filters`.
@@ -66,7 +66,7 @@ def frequency_response(filters: Tensor) -> Tensor:
 
 
 def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
-    """Filter each window independently, by overlap-save, including the samples after the end of the window.
+    """Filter each window separately by overlap-save. The result contains the `taps - 1` samples after the end of the window.
 
     Args:
         windows: windows of the references.
@@ -77,7 +77,7 @@ def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
         windows [S, C, W, T], response [bins, outputs, S * C] -> [outputs, W, T + taps - 1].
 
     Returns:
-        The filtered references, summed over reference channels.
+        The filtered references of each output, summed over reference channels.
     """
     step, size = _steps(taps)
     tail = taps - 1
@@ -89,12 +89,15 @@ def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
 
 
 def items_at_once(samples: int) -> int:
-    """Return how many items of `samples` float64 samples each fit into `MEMORY`, at least 1."""
+    """Return how many arrays of `samples` float64 samples fit into 8 MiB (`MEMORY`), at least 1."""
     return max(1, MEMORY // (8 * samples))
 
 
 def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
-    """Fit filters by least squares. Shape: [I, I, taps], [I, taps, signals] -> [I, taps, signals]."""
+    """Fit filters by least squares from the correlations among references, and of references with the signals to fit.
+
+    Shape: [I, I, taps], [I, taps, signals] -> [I, taps, signals], for I reference channels.
+    """
     channels = _independent(correlations[..., 0])
     filters = torch.zeros_like(cross)
     if channels:
@@ -103,15 +106,16 @@ def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
 
 
 def _independent(products: Tensor) -> list[int]:
-    """Return the reference channels that are not weighted sums of earlier ones, and not silent.
+    """Find the reference channels that are neither silent nor weighted sums of preceding channels.
 
-    Many recordings contain copies of a channel. Filters gain nothing from them, and their matrix would be singular.
+    Many recordings contain copies of a channel, for example mono sources in stereo files. Copies do not improve the fit, and
+    would make its matrix singular.
 
     Args:
         products: inner products of all reference channels without delay. Shape: [I, I].
 
     Returns:
-        Numbers of the independent channels.
+        Indices of the independent channels.
     """
     channels: list[int] = []
     residual = products.cpu().clone()
@@ -125,7 +129,7 @@ def _independent(products: Tensor) -> list[int]:
 def _correlations(reference: Tensor, estimate: Tensor, taps: int) -> Tensor:
     """Correlate each signal y with each reference x: sum over n of x[n] y[n + lag], for lags from 0 to taps - 1.
 
-    Shape: [S, C, T] both -> [2 * S * C, S * C, taps]; the first S * C signals are the references, the others the estimates.
+    Shape: [S, C, T] both -> [2 * S * C, S * C, taps]; the first S * C signals are the references, followed by the estimates.
     """
     count, step, size = reference.shape[:2].numel(), *_steps(taps)
     total: Tensor | None = None
@@ -138,13 +142,13 @@ def _correlations(reference: Tensor, estimate: Tensor, taps: int) -> Tensor:
 
 
 def _steps(taps: int) -> tuple[int, int]:
-    """Return the step between blocks and the length of their transform, both in samples."""
+    """Return the step between the blocks of overlap-save and the length of their FFT, both in samples."""
     size = max(BLOCK, 4 * taps)
     return size - taps + 1, size
 
 
 def _blocks(signals: Sequence[Tensor], size: int, step: int) -> Iterator[Tensor]:
-    """Cut all channels of the signals into overlapping blocks, several blocks at once, with zeros after the end.
+    """Cut all channels of the signals into overlapping blocks, and yield several blocks at once. Zeros follow after the end.
 
     Shape: [S, C, T] each -> [channels, blocks, size].
     """
@@ -157,12 +161,15 @@ def _blocks(signals: Sequence[Tensor], size: int, step: int) -> Iterator[Tensor]
 
 
 def _spectra(blocks: Tensor, size: int) -> Tensor:
-    """Shape: [channels, blocks, samples] -> complex [bins, channels, blocks]."""
+    """Compute the FFT of each block. Shape: [channels, blocks, samples] -> complex [bins, channels, blocks]."""
     return torch.fft.rfft(blocks, size).permute(2, 0, 1).contiguous()
 
 
 def _gram(correlations: Tensor) -> Tensor:
-    """Return the inner products of all references with delays from 0 to taps - 1. Shape: [I, I, taps] -> [I, taps, I, taps]."""
+    """Compute the inner products of all references, delayed by 0 to taps - 1 samples, from their correlations.
+
+    Shape: [I, I, taps] -> [I, taps, I, taps].
+    """
     count, _, taps = correlations.shape
     by_lag = torch.cat([correlations.flip(-1)[..., :-1], correlations.transpose(0, 1)], dim=-1)  # from 1 - taps to taps - 1
     gram = correlations.new_empty(count, taps, count, taps)
@@ -174,10 +181,10 @@ def _gram(correlations: Tensor) -> Tensor:
 
 
 def solve(gram: Tensor, cross: Tensor) -> Tensor:
-    """Solve the normal equations of the filters.
+    """Solve the normal equations of the least-squares fit of the filters.
 
-    Cholesky factorisation is tried first. LU follows if the matrix is not positive definite, and least squares if it is
-    singular. The solvers are called for one matrix at a time, because batches of LU hang on CPUs with torch 2.11.
+    Cholesky factorisation is tried first. LU factorisation is used if the matrix is not positive definite, and least squares if
+    the matrix is singular. Each matrix is solved separately, because LU of a batch hangs on CPUs with torch 2.11.
 
     Args:
         gram: inner products of the delayed references.

@@ -1,7 +1,7 @@
-"""Measure whole tracks in dB: energy ratios (uSDR, SI-SDR) and the log-spectral distance.
+"""Measure the quality of an estimate of a whole track in dB: energy ratios (uSDR, SI-SDR) and the log-spectral distance.
 
-Energy ratios are None if the reference is silent. The SNR of a reconstruction is `usdr`. Use `unbraid.scoring.bss_eval` for the
-SDR, SIR and SAR of BSS Eval, which allow for filtered sources.
+Energy ratios are None if the reference is silent. `usdr` is also the SNR of a reconstruction. For the SDR, SIR and SAR of BSS
+Eval, which accept filtered sources, use `unbraid.scoring.bss_eval`.
 """
 
 import math
@@ -13,9 +13,9 @@ from unbraid.dsp.stft import STFT
 
 
 def usdr(reference: Tensor, estimate: Tensor) -> float | None:
-    """Return the signal-to-error ratio over all samples and channels (Music Demixing Challenge, Mitsufuji et al. 2022).
+    """Compute uSDR, the signal-to-error ratio over all samples and channels (Music Demixing Challenge, Mitsufuji et al. 2022).
 
-    The challenge adds 1e-7 to both energies. Here a silent reference is undefined, and a perfect estimate has 120 dB.
+    The challenge adds 1e-7 to both energies. Here, the uSDR of a silent reference is None, and a perfect estimate has 120 dB.
 
     Args:
         reference: true source.
@@ -31,9 +31,9 @@ def usdr(reference: Tensor, estimate: Tensor) -> float | None:
 
 
 def si_sdr(reference: Tensor, estimate: Tensor) -> float | None:
-    """Return the scale-invariant SDR: the reference is scaled to fit the estimate (Le Roux et al., ICASSP 2019).
+    """Compute the scale-invariant SDR: the reference is scaled to fit the estimate (Le Roux et al., ICASSP 2019).
 
-    All channels have the same scale, so that wrong panning is an error.
+    All channels are scaled by one factor, so that wrong panning counts as an error.
 
     Args:
         reference: true source.
@@ -61,16 +61,16 @@ def _ratio(signal: Tensor, error: Tensor) -> float | None:
 
 
 def log_spectral_distance(reference: Tensor, estimate: Tensor, stft: STFT) -> float:
-    """Return the log-spectral distance in dB (Gray & Markel, IEEE TASSP 1976).
+    """Compute the log-spectral distance of two signals in dB (Gray & Markel, IEEE TASSP 1976).
 
-    It is the RMS over bins of the difference of log power spectra, averaged over frames and channels. It ignores phases and
-    suits reconstructions. Powers are at least 1e-10 of the largest power of the reference, or of the estimate if the reference
-    is silent.
+    The distance is the RMS over bins of the difference of log power spectra, averaged over frames and channels. Phases are
+    ignored, so that the distance suits reconstructions. Smaller powers are raised to 1e-10 of the largest power of the
+    reference, or of the estimate if the reference is silent.
 
     Args:
         reference: true signal.
         estimate: estimated signal.
-        stft: transform of both signals.
+        stft: STFT with which both signals are compared.
 
     Shape:
         [C, T] both.

@@ -1,8 +1,8 @@
 """Oracles: separation with masks or filters that are computed from the true sources.
 
-Their scores show how well a perfect network could separate with the same kind of mask. Each oracle transforms one source at a
-time, so that a whole song fits into memory. `phase_sensitive_mask` has the highest scores of the real masks. Use
-`ideal_ratio_mask`, `ratio_of_powers` or `ideal_binary_mask` to compare with papers that report them.
+The scores of an oracle show how well a perfect network could separate with this kind of mask. Each oracle transforms one source
+at a time, so that a whole song fits into memory. `phase_sensitive_mask` has the highest scores of the real masks. Use
+`ideal_ratio_mask`, `ratio_of_powers` or `ideal_binary_mask` to compare with papers that report these masks.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,13 +19,14 @@ RIDGE = 1e-5  # share of the mean diagonal that is added to a covariance, so tha
 def phase_sensitive_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate with the phase-sensitive mask and the mixture's phase (Erdogan, Hershey, Watanabe & Le Roux, ICASSP 2015).
 
-    In each bin of this STFT it has the smallest squared error of all real masks in [0, 1]. Scores compare waveforms, and bins
-    overlap. A mask that is optimised for the waveform can therefore be more than 1 dB better.
+    In each bin of the STFT, this mask has the smallest squared error of all real masks in [0, 1]. Scores compare waveforms, and
+    the windows of the STFT overlap. A mask that is optimised for the waveform can therefore have scores that are more than 1 dB
+    higher.
 
     Args:
         mixture: mixture of the sources.
         sources: true sources.
-        stft: transform of the masks.
+        stft: STFT in which the masks are computed and applied.
 
     Shape:
         mixture [C, T], sources [S, C, T] -> [S, C, T].
@@ -37,7 +38,7 @@ def phase_sensitive_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor
 
 
 def phase_sensitive(source: Tensor, mixture: Tensor) -> Tensor:
-    """Return the mask m in [0, 1] that minimises |m X - S|² in each bin: Re(S / X), clamped; 0 if X is 0.
+    """Compute the mask m in [0, 1] that minimises |m X - S|² in each bin: Re(S / X) clamped to [0, 1], and 0 if X is 0.
 
     Args:
         source: complex spectrum S of the source.
@@ -55,16 +56,16 @@ def phase_sensitive(source: Tensor, mixture: Tensor) -> Tensor:
 
 
 def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate with the mask |S| / (|S| + |X - S|) and the mixture's phase.
+    """Separate with the ideal ratio mask |S| / (|S| + |X - S|) of source S and mixture X, and the mixture's phase.
 
-    It ignores phases, so that `phase_sensitive_mask` is better. The exponent of the magnitudes is 1, as in Liutkus & Badeau
-    (ICASSP 2015) for two sources: the target and the residual of the mixture. Wang, Narayanan & Wang (IEEE TASLP 2014) use the
-    square root of the ratio of powers.
+    This mask ignores phases and therefore has lower scores than `phase_sensitive_mask`. The exponent of the magnitudes is 1, as
+    in Liutkus & Badeau (ICASSP 2015) for two sources: the target and the residual of the mixture. Wang, Narayanan & Wang (IEEE
+    TASLP 2014) use the square root of the ratio of powers.
 
     Args:
         mixture: mixture of the sources.
         sources: true sources.
-        stft: transform of the masks.
+        stft: STFT in which the masks are computed and applied.
 
     Shape:
         mixture [C, T], sources [S, C, T] -> [S, C, T].
@@ -78,12 +79,12 @@ def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate by keeping the bins in which the source is louder than the residual of the mixture (Wang, 2005).
+    """Separate by keeping the bins in which the source is louder than the mixture minus the source (Wang, 2005).
 
     Args:
         mixture: mixture of the sources.
         sources: true sources.
-        stft: transform of the masks.
+        stft: STFT in which the masks are computed and applied.
 
     Shape:
         mixture [C, T], sources [S, C, T] -> [S, C, T].
@@ -95,7 +96,7 @@ def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def _masked(mixture: Tensor, sources: Tensor, stft: STFT, mask: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Apply the mask that a function computes from the complex spectra of source and mixture."""
+    """Separate each source with the mask that the function `mask` computes from the complex spectra of source and mixture."""
     spectrum = stft(mixture)
     return torch.stack([stft.inverse(mask(stft(source), spectrum) * spectrum, mixture.shape[-1]) for source in sources])
 
@@ -103,13 +104,13 @@ def _masked(mixture: Tensor, sources: Tensor, stft: STFT, mask: Callable[[Tensor
 def ratio_of_powers(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate with the ratio of the source's power to the sum of the powers of all sources, and the mixture's phase.
 
-    It is `IRM2`, the ideal ratio mask of SiSEC 2018 (Stöter, Liutkus & Ito), which used an STFT with window 2048 and hop 1024.
-    A residual, the mixture minus all sources, is treated as one more source.
+    This mask is `IRM2`, the ideal ratio mask of SiSEC 2018 (Stöter, Liutkus & Ito). SiSEC used an STFT with window 2048 and hop
+    1024. The residual (mixture minus all sources) is treated as one more source.
 
     Args:
         mixture: mixture of the sources.
         sources: true sources.
-        stft: transform of the masks.
+        stft: STFT in which the masks are computed and applied.
 
     Shape:
         mixture [C, T], sources [S, C, T] -> [S, C, T].
@@ -126,7 +127,7 @@ def ratio_of_powers(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def _with_residual(mixture: Tensor, sources: Tensor) -> list[Tensor]:
-    """Return the sources, followed by the mixture minus all sources if that is not 0."""
+    """Return the sources, followed by the residual (mixture minus all sources) if the residual is not 0."""
     residual = mixture - sources.sum(dim=0)
     return [*sources, residual] if residual.any() else [*sources]
 
@@ -134,13 +135,13 @@ def _with_residual(mixture: Tensor, sources: Tensor) -> list[Tensor]:
 def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate with the Wiener filter of the true power in each bin and the true spatial covariance at each frequency.
 
-    It is the local Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel it is the ratio of powers.
-    A residual, the mixture minus all sources, is treated as one more source.
+    The filter is that of the local Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter
+    equals `ratio_of_powers`. The residual (mixture minus all sources) is treated as one more source.
 
     Args:
         mixture: mixture of the sources.
         sources: true sources.
-        stft: transform of the masks.
+        stft: STFT in which the masks are computed and applied.
 
     Shape:
         mixture [C, T], sources [S, C, T] -> [S, C, T].
@@ -164,7 +165,7 @@ def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def _models(sources: list[Tensor], stft: STFT) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the power in each bin [F, frames] and the spatial covariance at each frequency [C, C, F, 1] of each source."""
+    """Compute for each source the power in each bin [F, frames] and the spatial covariance at each frequency [C, C, F, 1]."""
     for source in sources:
         spectrum = stft(source)
         power = spectrum.abs().square().mean(dim=0)
@@ -173,7 +174,10 @@ def _models(sources: list[Tensor], stft: STFT) -> Iterator[tuple[Tensor, Tensor]
 
 
 def _solve_hermitian(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solve a system of one or two channels in each bin. Shape: [C, C, F, frames], [C, F, frames] -> [C, F, frames]."""
+    """Solve a linear system with a Hermitian matrix of one or two channels in each bin, after regularisation.
+
+    Shape: [C, C, F, frames], [C, F, frames] -> [C, F, frames].
+    """
     ridge = matrix.diagonal().real.mean(dim=-1) * RIDGE + FLOOR
     if len(matrix) == 1:
         return right / (matrix[0] + ridge)
@@ -183,18 +187,18 @@ def _solve_hermitian(matrix: Tensor, right: Tensor) -> Tensor:
 
 
 def untouched(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Return the mixture as the estimate of every source, as a baseline without separation.
+    """Return the mixture as the estimate of every source: the baseline without separation.
 
     Args:
         mixture: mixture of the sources.
-        sources: true sources.
-        stft: transform of the masks.
+        sources: true sources, which determine only the number of estimates.
+        stft: not used.
 
     Shape:
         mixture [C, T], sources [S, C, T] -> [S, C, T].
 
     Returns:
-        The estimated sources.
+        The mixture, repeated for each source.
     """
     return mixture.expand_as(sources)
 

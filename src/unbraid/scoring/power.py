@@ -1,10 +1,11 @@
-"""Calculate how many seeds and tracks the comparison of `unbraid.scoring.significance` needs to detect a difference.
+"""Power analysis: calculate how many seeds and tracks a comparison of two systems needs to detect a difference of scores.
 
-The power is the probability of p < 0.05 for a single comparison of two systems with the same number of seeds and the same
-standard deviations. For given variance estimates it is the normal probability that the mean difference exceeds half the
-interval. This probability is integrated over the three independent variance estimates of the model: tracks, seeds of system 0,
-seeds of system 1. Each estimate is a scaled chi-squared variable. The integral is a midpoint sum in quantiles. It agrees with
-simulation within 0.02. Use simulation (`scripts/bench/verdicts.py`) if the effects are not normal.
+The comparison is that of `unbraid.scoring.significance`. The power is the probability of p < 0.05 for two systems with the same
+number of seeds and the same standard deviations. For given variance estimates, the power is the normal probability that the
+mean difference exceeds half the confidence interval. This probability is integrated over three independent variance estimates:
+tracks, seeds of system 0, seeds of system 1. Each estimate is a scaled chi-squared variable. The integral is a midpoint sum
+over quantiles. The result agrees with simulation within 0.02. If the effects are not normal, use simulation
+(`scripts/bench/verdicts.py`).
 """
 
 from bisect import bisect_left
@@ -24,12 +25,14 @@ MIDPOINTS = (np.arange(40) + 0.5) / 40
 
 @dataclass(frozen=True)
 class Deviations:
-    """Store the standard deviations of the model of `unbraid.scoring.significance` in dB.
+    """Store the standard deviations of scores between tracks and between seeds, in dB.
+
+    The model of the scores is that of `unbraid.scoring.significance`.
 
     Args:
-        tracks: deviation of the difference of two systems between tracks, without the contribution of `rest`.
-        seeds: deviation of a system's mean score between seeds, without the contribution of `rest`.
-        rest: deviation of a single score (one seed, one track) that tracks and seeds do not explain.
+        tracks: standard deviation between tracks of the difference of two systems, without the contribution of `rest`.
+        seeds: standard deviation between seeds of a system's mean score, without the contribution of `rest`.
+        rest: standard deviation of a single score (one seed, one track) that tracks and seeds do not explain.
     """
 
     tracks: float
@@ -41,7 +44,7 @@ class Deviations:
         """Estimate the deviations from scores of several systems on the same tracks (analysis of variance).
 
         Negative variance estimates are replaced by 0. Systems are weighted by their number of seeds minus one. The deviation
-        of tracks is averaged over the pairs of the first system and another one.
+        between tracks is averaged over the pairs of the first system with each other system.
 
         Args:
             systems: scores of each system in dB, NaN if undefined.
@@ -50,7 +53,7 @@ class Deviations:
             [seeds, tracks] each; the numbers of seeds may differ.
 
         Returns:
-            The deviations; None with fewer than two systems or two tracks, or if each system has one seed.
+            The deviations; None if there are fewer than two systems or two tracks, or if each system has only one seed.
         """
         defined = np.all([np.isfinite(scores).all(axis=0) for scores in systems], axis=0)
         systems = [scores[:, defined] for scores in systems]
@@ -68,16 +71,16 @@ class Deviations:
 
 
 def _rest(scores: np.ndarray) -> float:
-    """Return the variance of scores that the means of seeds and tracks do not explain."""
+    """Compute the variance of the scores of a system that the means of seeds and tracks do not explain."""
     residual = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     return float(np.square(residual).sum() / ((scores.shape[0] - 1) * (scores.shape[1] - 1)))
 
 
 def power(difference: float, deviations: Deviations, seeds: int, tracks: int) -> float:
-    """Return the probability of p < 0.05.
+    """Compute the power of a comparison of two systems: the probability of p < 0.05 for a given true difference.
 
     Args:
-        difference: true difference in dB.
+        difference: true difference of the mean scores of the two systems in dB.
         deviations: standard deviations of the scores.
         seeds: number of seeds of each system, at least 2.
         tracks: number of tracks, at least 2.
@@ -97,16 +100,16 @@ def power(difference: float, deviations: Deviations, seeds: int, tracks: int) ->
 
 
 def _estimates(degrees: int) -> np.ndarray:
-    """Return quantiles of a variance estimate with `degrees` degrees of freedom, relative to the true variance."""
+    """Return 40 quantiles of a variance estimate with `degrees` degrees of freedom, relative to the true variance."""
     quantiles: np.ndarray = chdtri(degrees, MIDPOINTS) / degrees
     return quantiles
 
 
 def tracks_needed(difference: float, deviations: Deviations, seeds: int) -> int | None:
-    """Return the number of tracks that gives a power of 80 %.
+    """Compute the smallest number of tracks with which a difference of two systems is detected with a power of 80 %.
 
     Args:
-        difference: true difference in dB.
+        difference: true difference of the mean scores of the two systems in dB.
         deviations: standard deviations of the scores.
         seeds: number of seeds of each system, at least 2.
 
@@ -119,7 +122,7 @@ def tracks_needed(difference: float, deviations: Deviations, seeds: int) -> int 
 
 
 def smallest_difference(deviations: Deviations, seeds: int, tracks: int) -> float:
-    """Return the true difference that is detected with a power of 80 %.
+    """Compute the smallest true difference of two systems that is detected with a power of 80 %.
 
     Args:
         deviations: standard deviations of the scores.

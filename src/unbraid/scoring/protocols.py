@@ -1,7 +1,7 @@
-"""Protocols: the definition of a score by its measure, sources, sample rate, windows and averages.
+"""Protocols: complete definitions of a score by its measure, sources, sample rate, windows and averages.
 
-Scores of different protocols cannot be compared. Each stored score therefore contains a record of its protocol, and tables with
-scores of different protocols raise an error. The measures are in `unbraid.scoring.bss_eval` and `unbraid.scoring.measures`.
+Scores of different protocols cannot be compared. Each stored score therefore contains a record of its protocol, and a table of
+scores of different protocols raises an error. The measures are in `unbraid.scoring.bss_eval` and `unbraid.scoring.measures`.
 """
 
 from collections.abc import Sequence
@@ -36,8 +36,8 @@ class SourceGroup:
     """Define the sources that are scored together, and their references and estimates.
 
     Args:
-        names: names of the targets, followed by the name of the residual (mixture minus targets) if it is scored.
-        weights: weight of each source of the data set in each target and the residual. Shape: [names, sources].
+        names: names of the targets, followed by the name of the residual (mixture minus all targets) if the residual is scored.
+        weights: weight of each source of the data set in each target and in the residual. Shape: [names, sources].
         has_rest: True if the last name is the residual.
     """
 
@@ -46,10 +46,10 @@ class SourceGroup:
     has_rest: bool
 
     def references(self, sources: Tensor) -> Tensor:
-        """Compute the references from the sources of the data set.
+        """Compute the reference waveforms (targets, and residual if it is scored) from the sources of the data set.
 
         Args:
-            sources: waveforms of the sources.
+            sources: waveforms of the sources of a track.
 
         Shape:
             [sources, C, T] -> [names, C, T].
@@ -60,7 +60,7 @@ class SourceGroup:
         return torch.einsum("nr,rct->nct", self.weights.to(sources), sources)
 
     def estimates(self, targets: Tensor, mixture: Tensor) -> Tensor:
-        """Compute the estimates from the outputs of a separator: the targets, and the residual if it is scored.
+        """Compute the estimates to score from the output of a separator: the targets, and the residual if it is scored.
 
         Args:
             targets: estimated waveforms of the targets.
@@ -81,23 +81,24 @@ class Protocol:
     """Define how a track is scored, and how the scores of windows and tracks are averaged.
 
     Args:
-        name: name of the protocol, which is also the name of a folder.
-        measure: `bss_eval` scores all sources together, `energy_ratios` (uSDR and SI-SDR) each target independently.
+        name: name of the protocol. The scores are stored in a folder of this name.
+        measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR): each target is scored alone.
         version: version of BSS Eval; None for energy ratios.
-        sources: sets of sources that are scored together. The targets of a run must be one of the sets, or a set without one
-            source, which is then scored as the residual of the mixture. None accepts all targets, and scores the residual if
-            the targets do not sum to the mixture.
-        sample_rate: sample rate of scored audio in Hz; None for that of the network.
-        channels: number of channels of scored audio, 1 or 2; None for that of the network.
-        window_seconds: length of a window in seconds; None for the whole track.
-        hop_seconds: step between windows in seconds; None for `window_seconds`.
+        sources: sets of sources that are scored together. The targets of a run must be one of these sets, or lack only one
+            source of a set. The lacking source is then scored with the residual (mixture minus all targets) as its estimate.
+            None: all targets are accepted, and the residual is scored if the targets do not sum to the mixture.
+        sample_rate: sample rate of scored audio in Hz; None: the sample rate of the network.
+        channels: number of channels of scored audio, 1 or 2; None: the number of channels of the network.
+        window_seconds: length of a window in seconds; None: one window over the whole track.
+        hop_seconds: step between windows in seconds; None: `window_seconds`.
         taps: length of BSS Eval's filters in samples; None for energy ratios.
         frames: average over the windows of a track.
-        tracks: average over the tracks; `length_weighted` is the mean weighted by length.
-        silence: rule for undefined windows, see `unbraid.scoring.bss_eval`.
+        tracks: average over the tracks. `length_weighted`: mean weighted by the length of the tracks.
+        silence: rule for undefined scores. `any`: all sources are undefined in a window in which any reference or estimate is
+            silent; `own`: a source is undefined if its own reference is silent.
 
     Raises:
-        InputError: a value is invalid, or does not match the measure.
+        InputError: an argument is invalid, or does not match the measure.
     """
 
     name: str
@@ -116,7 +117,9 @@ class Protocol:
     def __post_init__(self) -> None:
         if not self.name or not all(letter.isalnum() or letter in "-_." for letter in self.name) or self.name[0] == ".":
             expected = "letters, digits, -, _ and ., not starting with ."
-            raise InputError("name", "cannot be used as the name of a folder", found=repr(self.name), expected=expected)
+            raise InputError(
+                "name", "the protocol name cannot be used as the name of a folder", found=repr(self.name), expected=expected
+            )
         if self.channels not in (None, 1, 2):
             raise InputError("channels", found=self.channels, expected="1, 2 or null")
         for key in ("sample_rate", "window_seconds", "hop_seconds", "taps"):
@@ -126,64 +129,66 @@ class Protocol:
         if self.measure == "bss_eval":
             for key in ("version", "taps"):
                 if getattr(self, key) is None:
-                    raise InputError(key, "measure=bss_eval needs a value", found="null")
+                    raise InputError(key, "measure=bss_eval requires a value for this key", found="null")
         else:
             for key in ("version", "taps", "sources", "window_seconds", "hop_seconds"):
                 if (value := getattr(self, key)) is not None:
-                    raise InputError(key, "has an effect only with measure=bss_eval", found=value, expected="null")
+                    raise InputError(key, "this key is only used by measure=bss_eval", found=value, expected="null")
 
     def at(self, sample_rate: int, channels: int) -> "Protocol":
-        """Return the protocol with sample rate and channels set to those of the network if they are None.
+        """Fill in the sample rate and the number of channels of a network if those of the protocol are None.
 
         Args:
             sample_rate: sample rate of the network in Hz.
             channels: number of channels of the network.
 
         Returns:
-            The protocol with a sample rate and a number of channels.
+            A copy of the protocol with a sample rate and a number of channels.
         """
         return replace(self, sample_rate=self.sample_rate or sample_rate, channels=self.channels or channels)
 
     @property
     def format(self) -> tuple[int, int]:
-        """Return sample rate in Hz and number of channels. Neither may be None, see `at`."""
+        """Return sample rate in Hz and number of channels of scored audio. Call `at` first if one of them is None."""
         assert self.sample_rate is not None and self.channels is not None
         return self.sample_rate, self.channels
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Return the names of the measures that `score` computes."""
+        """Return the names of the measures that `score` computes, for example SDR, ISR, SIR and SAR."""
         return BSS_EVAL if self.measure == "bss_eval" else tuple(ENERGY_RATIOS)
 
     def source_group(self, targets: Sequence[str], weights: Tensor) -> SourceGroup:
-        """Return the sources that are scored together for the targets of a run.
+        """Determine which sources are scored together for the targets of a run.
 
         Args:
             targets: names of the targets.
             weights: weight of each source of the data set in each target. Shape: [targets, sources].
 
         Returns:
-            The targets, and the residual of the mixture if the protocol scores it.
+            The targets, and the residual (mixture minus all targets) if the protocol scores the residual.
 
         Raises:
-            InputError: two targets contain the same source, or the protocol does not score these targets.
+            InputError: two targets contain the same source, or the protocol cannot score this set of targets.
         """
         if self.measure == "energy_ratios":
             return SourceGroup(tuple(targets), weights, False)
         residual = 1 - weights.sum(dim=0, keepdim=True)
         if residual.min() < 0:
-            problem = f"two targets contain the same source, and protocol {self.name} scores them together"
-            raise InputError("targets", problem, found=_list(targets), hint="Use protocol=energy_ratios for such targets.")
+            problem = f"two targets contain the same source, but protocol {self.name} scores all targets together"
+            raise InputError(
+                "targets", problem, found=_list(targets), hint="Use protocol=energy_ratios, which scores each target alone."
+            )
         name = self._residual_name(targets, has_residual=bool(residual.any()))
         if name is None:
             return SourceGroup(tuple(targets), weights, False)
         return SourceGroup((*targets, name), torch.cat([weights, residual]), True)
 
     def _residual_name(self, targets: Sequence[str], has_residual: bool) -> str | None:
-        """Return the name of the residual of the mixture, or None if it is not scored."""
+        """Return the name under which the residual (mixture minus all targets) is scored; None if it is not scored."""
         if self.sources is None:
             if len(targets) == 1 and not has_residual:
-                problem = f"protocol {self.name} needs two sources, but the target contains the whole mixture"
+                problem = f"protocol {self.name} needs at least two sources, but the only target is the whole mixture"
                 raise InputError("targets", problem, found=_list(targets))
             return "rest" if has_residual else None
         for together in self.sources:
@@ -192,18 +197,18 @@ class Protocol:
                 return others[0] if others else None
         raise InputError(
             "targets",
-            f"protocol {self.name} does not score these targets",
+            f"protocol {self.name} is not defined for these targets",
             found=f"{_list(targets)}{' and a residual of the mixture' if has_residual else ''}",
             expected=f"{' or '.join(_list(together) for together in self.sources)}, or one of these sets without one source",
-            hint="For other targets set protocol.sources=null and a new protocol.name.",
+            hint="To score other targets, set protocol.sources=null and a new protocol.name.",
         )
 
     def score(self, reference: Tensor, estimate: Tensor, names: Sequence[str]) -> Frames:
-        """Compute the measures of one track.
+        """Compute all measures of the protocol for one track.
 
         Args:
-            reference: true sources at the sample rate and channels of the protocol.
-            estimate: estimated sources.
+            reference: true sources, with sample rate and channels of the protocol.
+            estimate: estimated sources, with sample rate and channels of the protocol.
             names: names of the sources.
 
         Shape:
@@ -226,7 +231,7 @@ class Protocol:
         }
 
     def record(self, source_group: SourceGroup) -> dict[str, Any]:
-        """Return the properties that must be equal if two scores are compared, for `scores.json`."""
+        """Return the record of the protocol for `scores.json`. Two scores can be compared only if their records are equal."""
         return asdict(self) | {
             "together": list(source_group.names),
             "rest": source_group.names[-1] if source_group.has_rest else None,
@@ -235,7 +240,7 @@ class Protocol:
 
 
 def _finite(values: Tensor) -> list[float | None]:
-    """Replace infinite and NaN scores by None. As in museval, infinite scores are undefined."""
+    """Replace infinite and NaN scores by None. As in museval, infinite scores count as undefined."""
     return [float(value) if value.isfinite() else None for value in values]
 
 
@@ -244,14 +249,14 @@ def _list(names: Sequence[str]) -> str:
 
 
 def with_improvements(frames: Frames, mixture: Frames) -> Frames:
-    """Add the improvements over the unprocessed mixture in each window: NSDR, uSDRi and SI-SDRi.
+    """Add the improvements of the scores over the unprocessed mixture in each window: NSDR, uSDRi and SI-SDRi.
 
     Args:
-        frames: scores of the estimates.
+        frames: scores of the estimates, by source, measure and window.
         mixture: scores of the unprocessed mixture as the estimate of each source.
 
     Returns:
-        The scores with their improvements. An improvement is None if one of its two scores is None.
+        The scores and their improvements. An improvement is None if the score of the estimate or of the mixture is None.
     """
     improved: Frames = {}
     for source, measures in frames.items():

@@ -1,6 +1,6 @@
-"""Compare the scores of a run with published scores of the same data, protocol and model.
+"""Compare the scores of a run with scores that a paper published for the same data, protocol and model.
 
-Use `unbraid.scoring.significance` to compare two systems whose scores of each track are known.
+To compare two systems whose scores of each track are known, use `unbraid.scoring.significance`.
 """
 
 import math
@@ -13,13 +13,13 @@ from unbraid.runs.errors import InputError
 
 @dataclass(frozen=True)
 class PublishedScores:
-    """Store the scores of one published table.
+    """Store the scores of one table of a publication.
 
     Args:
         name: source of the scores: authors, conference or journal, table.
         data: choice of the config group `data` for which the scores are valid.
         protocol: name of the protocol of the scores.
-        statistic: statistic over tracks that was published.
+        statistic: statistic over tracks that was published, mean or median.
         figures: scores in dB by model (choice of the config group `model`), target and measure.
 
     Raises:
@@ -37,11 +37,11 @@ class PublishedScores:
             for target, measures in targets.items():
                 for measure, figure in measures.items():
                     if not math.isfinite(figure):
-                        problem = f"{model}.{target}.{measure} is not finite"
-                        raise InputError("figures", problem, found=figure, expected="a score in dB")
+                        problem = f"the score {model}.{target}.{measure} is not finite"
+                        raise InputError("figures", problem, found=figure, expected="a finite score in dB")
 
     def compare(self, scores: Mapping[str, Any], data: str, model: str, trained_on: Collection[str] = ()) -> dict[str, Any]:
-        """Return the entry `reference` of `scores.json`.
+        """Compare the scores of a run with the published scores. The result is the entry `reference` of `scores.json`.
 
         Args:
             scores: scores of a run, as returned by `unbraid.evaluation.scorer.Scorer.scores`.
@@ -86,13 +86,13 @@ def _distance(found: float | None, figure: float) -> dict[str, float | None]:
 
 
 def comparison_text(compared: Mapping[str, Any]) -> str:
-    """Return the result of `PublishedScores.compare` as text for the terminal.
+    """Format the comparison of a run with published scores as text for the terminal.
 
     Args:
         compared: result of `PublishedScores.compare`.
 
     Returns:
-        A line for each target, or a line with the reason why the scores cannot be compared.
+        One line for each target, or one line with the reason why the scores cannot be compared.
     """
     if "differs" in compared:
         return f"no distance to reference ({compared['name']}): {compared['differs']}"

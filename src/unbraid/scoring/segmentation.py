@@ -1,6 +1,6 @@
-"""Accuracy and mean IoU of a segmentation, from its confusion matrix (Long, Shelhamer & Darrell, CVPR 2015).
+"""Compute accuracy and mean IoU of a segmentation from its confusion matrix (Long, Shelhamer & Darrell, CVPR 2015).
 
-Use mean IoU if some classes are rare, because the accuracy depends mostly on frequent classes.
+The accuracy depends mostly on frequent classes. Use mean IoU if some classes are rare.
 """
 
 import torch
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 def confusion(labels: Tensor, decided: Tensor, classes: int) -> Tensor:
-    """Count the bins of each pair of true and predicted class.
+    """Count how many bins of a spectrogram have each combination of true and predicted class.
 
     Args:
-        labels: true classes; bins with a negative label are ignored.
-        decided: predicted classes.
+        labels: true class of each bin. Bins with a negative label are ignored.
+        decided: predicted class of each bin.
         classes: number of classes.
 
     Shape:
@@ -35,8 +35,8 @@ def segmentation_scores(counts: Tensor) -> dict[str, float]:
         [classes, classes].
 
     Returns:
-        `accuracy`, the share of correct bins, and `mIoU`, the mean IoU of the classes that occur or were predicted. Both are
-        NaN if the matrix is 0.
+        `accuracy`, the share of correct bins, and `mIoU`, the mean IoU of all classes that occur or were predicted. Both are
+        NaN if all counts are 0.
     """
     counts = counts.double()
     correct, union = counts.diagonal(), counts.sum(dim=0) + counts.sum(dim=1) - counts.diagonal()

@@ -44,17 +44,18 @@ SMALLEST_P = 1e-100  # a smaller p-value is reported as 0
 
 @dataclass(frozen=True)
 class Difference:
-    """Store the difference of a system and a baseline over the tracks in which both are defined.
+    """Store the difference of the scores of a system and a baseline, with its confidence interval and p-value.
 
     Args:
-        mean: mean of the differences over tracks in dB.
+        mean: mean over tracks of the score of the system minus the score of the baseline, in dB.
         low: lower end of the 95 % interval in dB; None for one track.
         high: upper end of the 95 % interval in dB; None for one track.
         p: two-sided p-value of the hypothesis that the difference is 0, without correction; None for one track.
-        tracks: number of tracks.
+        tracks: number of tracks with a defined score in all runs of both systems.
         above: number of tracks in which the system has the higher score.
         below: number of tracks in which the system has the lower score.
-        over_seeds: True if interval and p-value are valid for other seeds, False if for these trained networks only.
+        over_seeds: True if interval and p-value are also valid for other seeds. False if they are valid only for these trained
+            networks, because a system has only one seed.
     """
 
     mean: float
@@ -68,17 +69,17 @@ class Difference:
 
 
 def difference(system: np.ndarray, baseline: np.ndarray) -> Difference | None:
-    """Compare the scores of a system with those of a baseline.
+    """Compare the scores of a system with the scores of a baseline: mean difference, 95 % interval and p-value.
 
     Args:
         system: scores of the system in dB, NaN if undefined.
-        baseline: scores of the baseline on the same tracks.
+        baseline: scores of the baseline in dB on the same tracks, NaN if undefined.
 
     Shape:
         [seeds, tracks] both; the numbers of seeds may differ.
 
     Returns:
-        System minus baseline over the tracks with a score in all runs of both; None if there are no such tracks.
+        The difference over all tracks that have a defined score in each run of system and baseline; None without such a track.
     """
     defined = np.isfinite(system).all(axis=0) & np.isfinite(baseline).all(axis=0)
     if not defined.any():
@@ -99,15 +100,15 @@ def difference(system: np.ndarray, baseline: np.ndarray) -> Difference | None:
 
 
 def seed_term(variance: Any, other: Any, seeds: int) -> tuple[Any, Any]:
-    """Return the seed variance of a difference and its degrees of freedom.
+    """Compute the variance that seeds contribute to the difference of two systems, and its degrees of freedom (Satterthwaite).
 
     Args:
         variance: variance of the mean over seeds of one system; a number or an array.
-        other: variance of the mean over seeds of the other system.
-        seeds: smaller one of the two numbers of seeds.
+        other: variance of the mean over seeds of the other system; a number or an array.
+        seeds: smaller number of seeds of the two systems.
 
     Returns:
-        The variance and the degrees of freedom.
+        The variance of the difference and its degrees of freedom.
     """
     total, squares = variance + other, np.square(variance) + np.square(other)
     ratio = np.divide(np.square(total), squares, out=np.ones_like(total), where=squares > 0)
@@ -115,10 +116,10 @@ def seed_term(variance: Any, other: Any, seeds: int) -> tuple[Any, Any]:
 
 
 def half_width(terms: Sequence[tuple[Any, Any]], alpha: float) -> Any:
-    """Return half the width of the interval with level 1 - alpha.
+    """Compute half the width of the confidence interval with level 1 - alpha.
 
     Args:
-        terms: variance and degrees of freedom of each independent term; numbers or arrays.
+        terms: variance and degrees of freedom of each independent part of the variance (tracks, seeds); numbers or arrays.
         alpha: probability that the interval does not contain the true value.
 
     Returns:
@@ -128,7 +129,7 @@ def half_width(terms: Sequence[tuple[Any, Any]], alpha: float) -> Any:
 
 
 def _p_value(mean: float, terms: Sequence[tuple[Any, Any]]) -> float:
-    """Return the level alpha at which one end of the interval is 0."""
+    """Compute the p-value of a mean difference: the level alpha at which one end of the confidence interval is 0."""
     if mean == 0:
         return 1.0
 
@@ -146,7 +147,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
         p_values: uncorrected p-values.
 
     Returns:
-        The corrected p-values in the same order.
+        The corrected p-values in the order of `p_values`.
     """
     corrected, largest = [1.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):

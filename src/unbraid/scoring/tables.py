@@ -1,6 +1,6 @@
-"""Average the scores of windows to scores of tracks and of a data set, and format them as a table.
+"""Average the scores of windows over tracks and data sets, and format the averages as a table for the terminal.
 
-`refuse_mixed` prevents tables with scores of different protocols.
+`refuse_mixed` raises an error if a table would contain scores of different protocols.
 """
 
 import statistics
@@ -23,7 +23,7 @@ def of_track(frames: Frames, protocol: Protocol) -> TrackValues:
         protocol: protocol of the scores, which determines the average (median or mean).
 
     Returns:
-        The average over defined windows of each source and measure; None if all windows are undefined.
+        The average over all defined windows for each source and measure; None if all windows are undefined.
     """
     aggregate = statistics.median if protocol.frames == "median" else statistics.fmean
     values: TrackValues = {}
@@ -36,14 +36,14 @@ def of_track(frames: Frames, protocol: Protocol) -> TrackValues:
 
 
 def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
-    """Compute statistics over the tracks of a data set.
+    """Compute statistics of scores over the tracks of a data set, such as mean and median.
 
     Args:
         tracks: scores of each track.
         protocol: protocol of the scores.
 
     Returns:
-        Statistics over the tracks with a defined score, and the share of undefined windows, of each source and measure.
+        For each source and measure: the statistics over all tracks with a defined score, and the share of undefined windows.
     """
     values = [of_track(track.frames, protocol) for track in tracks]
     summary: Summary = {}
@@ -64,13 +64,13 @@ def _statistics(pairs: Sequence[tuple[float, int]]) -> dict[str, float | int | N
 
 
 def statistics_of(values: Sequence[float | None]) -> dict[str, float | int | None]:
-    """Compute mean, median, standard deviation and number of the defined values.
+    """Compute mean, median and standard deviation of all values that are not None, and count these values.
 
     Args:
         values: values, None if undefined.
 
     Returns:
-        `mean`, `median`, `std` and `n`. The first three are None if all values are undefined.
+        `mean`, `median`, `std` and the number `n` of defined values. If `n` is 0, the three statistics are None.
     """
     defined = [value for value in values if value is not None]
     if not defined:
@@ -82,13 +82,13 @@ def statistics_of(values: Sequence[float | None]) -> dict[str, float | int | Non
 
 
 def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check that all scores have the same protocol.
+    """Check that all rows of a table of scores have the same protocol.
 
     Args:
-        records: record of the protocol of each row of a table, by the label of the row.
+        records: record of the protocol (`Protocol.record`) of each row, by the label of the row.
 
     Raises:
-        InputError: two records differ.
+        InputError: the records of two rows differ.
     """
     first, *others = records
     for other in others:
@@ -96,19 +96,21 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
             values = [records[label].get(key) for label in (first, other)]
             if values[0] != values[1]:
                 found = f"{values[0]} for {first} and {values[1]} for {other}"
-                raise InputError(f"protocol.{key}", "scores of different protocols cannot be compared", found=found)
+                raise InputError(f"protocol.{key}", "a table cannot contain scores of different protocols", found=found)
 
 
 def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int) -> str:
-    """Format summaries as a table for the terminal, with the statistic of the protocol and the share of undefined windows.
+    """Format the scores of several systems as a table for the terminal.
+
+    The table shows the average over tracks that the protocol defines, and the share of undefined windows.
 
     Args:
-        rows: summaries by the label of their row.
+        rows: statistics of the scores of each system, from `summarise`, by the label of the row.
         protocol: record of the protocol.
         tracks: number of tracks.
 
     Returns:
-        Lines with one block for each source.
+        The lines of the table, with one block for each source.
     """
     statistic = {"median": "median", "mean": "mean", "length_weighted": "mean weighted by length"}[protocol["tracks"]]
     windows = f", {protocol['frames']} of windows" if protocol["window_seconds"] else ""

@@ -1,6 +1,6 @@
-"""Store the scores of one track in a json file in the format of museval, so that its `EvalStore` can read them.
+"""Store the scores of one track in a json file in the format of museval, which museval's `EvalStore` can read.
 
-Undefined scores are NaN in these files, as the format requires, and None everywhere else.
+Undefined scores are NaN in these files, as museval requires. In the program, undefined scores are None.
 """
 
 import json
@@ -33,13 +33,13 @@ class TrackScores:
 
 
 def record_path(folder: Path, row: str, track: str) -> Path:
-    """Return the path of a track's scores, as in museval: `<row>/test/<track>.json`.
+    """Return the path of the file with the scores of a track: `<row>/test/<track>.json`, as in museval.
 
-    A track name that cannot be a file name, and a link that leads out of the folder, raise InputError.
+    A track name that is not valid as a file name, and a link that leads out of the folder, raise InputError.
 
     Args:
         folder: folder of all scores.
-        row: name of the separator or oracle.
+        row: name of the separator or oracle whose scores are stored.
         track: name of the track.
 
     Returns:
@@ -52,13 +52,13 @@ def record_path(folder: Path, row: str, track: str) -> Path:
 def write_track(
     path: Path, scores: TrackScores, protocol: dict[str, Any], origin: str, versions: Mapping[str, str]
 ) -> None:  # fmt: skip
-    """Write the scores of a track.
+    """Write the scores of a track to a json file in the format of museval.
 
     Args:
         path: path of the file, see `record_path`.
         scores: scores of the track.
         protocol: record of the protocol.
-        origin: identifier of the estimates, for example of the checkpoint.
+        origin: text that identifies how the estimates were computed, for example by which checkpoint.
         versions: versions of the packages that influence the scores.
     """
     whole = scores.samples / protocol["sample_rate"]
@@ -89,15 +89,15 @@ def _by_window(measures: dict[str, list[float | None]]) -> list[tuple[int, dict[
 
 
 def read_track(path: Path, protocol: dict[str, Any], origin: str) -> TrackScores | None:
-    """Read the scores of a track.
+    """Read the scores of a track from its json file, if the scores are still valid.
 
     Args:
         path: path of the file, see `record_path`.
         protocol: record of the expected protocol.
-        origin: identifier of the expected estimates.
+        origin: expected origin of the estimates, see `write_track`.
 
     Returns:
-        The scores; None if the file is missing or damaged, or if its protocol or estimates differ.
+        The scores; None if the file is missing or damaged, or if its protocol or origin differs.
     """
     try:
         record = read_json(path, finite=False)
@@ -121,5 +121,5 @@ def _frames(targets: Any) -> Frames:
 
 def _defined(score: float) -> float | None:
     if abs(score) > LARGEST:
-        raise ValueError(f"score: too large, found {score}, expected at most {LARGEST}")
+        raise ValueError(f"score: the magnitude is too large, found {score}, expected at most {LARGEST}")
     return None if math.isnan(score) else score

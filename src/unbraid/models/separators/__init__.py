@@ -1,1 +1,1 @@
-"""Separators: map a mixture waveform to source waveforms, with everything the network needs around it, such as the STFT."""
+"""Separators: map a mixture waveform to source waveforms. They contain the network and, if needed, STFT, masks and phase."""

@@ -1,5 +1,6 @@
-"""Separators: networks with everything between a mixture waveform and the source waveforms.
+"""Base class of separators, and `Estimate`, their output.
 
+A separator contains all steps between the mixture waveform and the source waveforms: STFT, network, masks, phase, inverse STFT.
 Training, scoring and separation use the same separator object.
 """
 
@@ -17,22 +18,23 @@ LONGEST_CHUNK = 2**26  # samples, 25 minutes at 44.1 kHz: the longest input of a
 
 
 class Estimate:
-    """Store the sources of a mixture, estimated or true, and the intermediate values that losses compare.
+    """Store the estimated or true sources of a mixture, and the intermediate values that losses compare.
 
-    Two values are computed when they are first read, and then kept: `sources` if `synthesize` is given instead, and
-    `magnitudes` if only `masks` are given. A loss of magnitudes therefore never computes waveforms.
+    Two values can be computed when they are first read: `sources` by `synthesize`, and `magnitudes` from `masks`. A loss that
+    compares magnitudes therefore never computes waveforms.
 
     Args:
-        sources: waveforms in the order of the targets. Either `sources` or `synthesize` is required to read `sources`.
-        synthesize: function without arguments that returns the waveforms, called when `sources` is first read.
+        sources: waveforms of the sources in the order of the targets. None: computed by `synthesize`.
+        synthesize: function without arguments that returns the waveforms. It is called when `sources` is first read.
         masks: mask of each target.
         magnitudes: magnitudes of each target in the scale of the network's input. None: `masks` times `mixture`.
-        scale: factor from STFT magnitudes to the network's input.
+        scale: factor by which STFT magnitudes are multiplied to get the network's input.
         mixture: magnitudes of the mixture in the scale of the network's input.
-        logits: logits of the classes. The classes are the targets and, if the network has a class for it, the residual.
-        labels: class of each bin; negative values are ignored by losses.
+        logits: logits of the classes of each bin. The classes are the targets and, if the network estimates it, the residual
+            (mixture minus all targets).
+        labels: true class of each bin. Losses ignore bins with negative values.
         embeddings: embedding of each bin, of unit norm.
-        weights: weight of each bin in a loss of embeddings.
+        weights: weight of each bin in a loss that compares embeddings.
 
     Shape:
         sources [B, S, C, T]; masks and magnitudes [B, S, C, F, frames]; scale [B, 1, 1, 1]; mixture [B, C, F, frames];
@@ -62,14 +64,14 @@ class Estimate:
 
     @cached_property
     def sources(self) -> Tensor:
-        """Return the waveforms. Shape: [B, S, C, T]."""
+        """Return the waveforms of the sources. Shape: [B, S, C, T]."""
         if self.synthesize is None:
-            raise ValueError("Estimate.sources: not available, expected the argument sources or synthesize")
+            raise ValueError("Estimate.sources: cannot be computed, because the arguments sources and synthesize are both None")
         return self.synthesize()
 
     @cached_property
     def magnitudes(self) -> Tensor | None:
-        """Return the magnitudes of each target, or None if there are no masks. Shape: [B, S, C, F, frames]."""
+        """Return masks times mixture magnitudes; None if `masks` or `mixture` is None. Shape: [B, S, C, F, frames]."""
         if self.masks is None or self.mixture is None:
             return None
         return (self.masks.abs() if self.masks.is_complex() else self.masks) * self.mixture.unsqueeze(1)
@@ -85,36 +87,43 @@ class Separator(nn.Module, ABC):
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut.
 
     Raises:
-        InputError: there are no targets, or another argument is out of range.
+        InputError: `targets` is empty, or another argument is out of range.
     """
 
     def __init__(self, targets: Iterable[str], sample_rate: int, channels: int, chunk_seconds: float) -> None:
         super().__init__()
         self.targets = list(targets)
         if not self.targets:
-            raise InputError("targets", "list is empty", hint="Set targets=vocals, or +targets.NAME=[source, …].")
+            raise InputError(
+                "targets",
+                "the list of targets is empty",
+                hint="Set for example targets=vocals, or define a target by +targets.NAME=[source, …].",
+            )
         if channels not in (1, 2):
             raise InputError("channels", found=channels, expected="1 or 2")
         if not SLOWEST <= sample_rate <= FASTEST:  # soxr crashes between 3 Hz and 768 kHz
             raise InputError("sample_rate", found=sample_rate, expected=f"{SLOWEST} to {FASTEST} Hz")
         if not 0 <= chunk_seconds <= LONGEST_CHUNK / sample_rate:
-            raise InputError("chunk_seconds", found=chunk_seconds, expected=f"0 to {LONGEST_CHUNK / sample_rate:.0f}")
+            raise InputError("chunk_seconds", found=chunk_seconds, expected=f"0 to {LONGEST_CHUNK / sample_rate:.0f} seconds")
         self.sample_rate, self.channels = sample_rate, channels
         self.chunk_samples = round(chunk_seconds * sample_rate)
 
     @property
     def synthesis_options(self) -> dict[str, float | str | None]:
-        """Return the options that change the sources in evaluation but not in training, by name."""
+        """Return names and values of the options that change the separated sources in evaluation but not in training."""
         return {}
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the step in samples for chunk starts: a chunk at a multiple of it is processed as in the whole track."""
+        """Return the step between the starts of chunks in samples.
+
+        A chunk that starts at a multiple of this step is processed exactly as this part of the whole track.
+        """
         return 1
 
     @property
     def receptive_field(self) -> int | None:
-        """Return the number of samples on either side that an output sample depends on; None if it depends on all samples."""
+        """Return the number of input samples on either side that influence an output sample; None: all samples influence it."""
         return None
 
     @property
@@ -124,29 +133,30 @@ class Separator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, mixture: Tensor) -> Estimate:
-        """Estimate the sources of a batch of chunks. Each chunk is processed on its own. Shape: [B, C, T]."""
+        """Estimate the sources of a batch of mixture chunks. Chunks do not influence each other. Shape: [B, C, T]."""
 
     @torch.inference_mode()
     def sources(self, mixture: Tensor) -> Tensor:
-        """Return the waveforms alone, without gradients. Shape: [B, C, T] -> [B, S, C, T]."""
+        """Separate mixture waveforms into source waveforms, without gradients. Shape: [B, C, T] -> [B, S, C, T]."""
         return self(mixture).sources
 
     @abstractmethod
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
-        """Return the true values of the fields that a loss compares with those of `estimate`.
+        """Compute the true values (sources, magnitudes, labels, …) with which a loss compares an estimate.
 
         Args:
             mixture: mixture that was separated.
             sources: true sources.
             estimate: result of `forward` for this mixture.
-            magnitude_difference: for each target, whether its magnitudes are max(|X| - |Y|, 0), where X is the mixture and Y
-                all but the target. Used if the target is the difference of two recordings (Jansson et al., ISMIR 2017).
+            magnitude_difference: for each target, whether its true magnitudes are max(|X| - |Y|, 0), where X is the mixture and
+                Y is the mixture without the target. Set it for a target that is the difference of two recordings (Jansson et
+                al., ISMIR 2017). None: no target.
 
         Shape:
             mixture [B, C, T], sources [B, S, C, T].
 
         Returns:
-            The true sources with the fields that the losses of this separator read.
+            An `Estimate` of the true sources, with all fields that the losses of this separator compare.
         """

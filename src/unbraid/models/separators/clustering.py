@@ -1,4 +1,4 @@
-"""Separators with a network that estimates masks and an embedding of each bin. The embeddings can be clustered into masks.
+"""Separator by deep clustering: a network estimates masks and embeddings, and k-means can cluster the embeddings into masks.
 
 Method: Luo et al., "Deep clustering and conventional networks for music separation: stronger together", ICASSP 2017.
 """
@@ -21,26 +21,28 @@ from unbraid.runs.errors import InputError
 
 
 class Clustering(JointMasking):
-    """Separate by the masks of a network, or by k-means clusters of its embeddings.
+    """Separate by masks, which are estimated by a network or computed by k-means from its embeddings of all bins.
 
-    Each source has a fixed position in the output, so the loss needs no permutation. The cluster of a source starts at the
-    mean embedding of the bins in which the network's mask of this source is the largest.
+    Each source has a fixed position in the output, so the loss does not search a permutation. The k-means cluster of a source
+    starts at the mean embedding of the bins in which the network's mask of this source is the largest.
 
     Args:
         net: function from the number of classes to a network. The network maps magnitudes [B, C, F, T] to a dict of `masks`
-            and `embeddings`. Its methods `gather` and `spread` convert between bins and the positions that have embeddings.
-        stft: see `Masking`.
-        targets: see `Separator`.
-        sample_rate: see `Separator`.
-        channels: see `Separator`.
-        chunk_seconds: see `Masking`.
-        phase: see `Masking`.
+            and `embeddings`. Its method `gather` sums frequency bins to the bands that have embeddings, and `spread`
+            interpolates masks from bands to bins.
+        stft: STFT of the mixture.
+        targets: names of the targets, in the order of the sources.
+        sample_rate: sample rate of all waveforms in Hz.
+        channels: number of channels of all waveforms, 1 or 2.
+        chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
+        phase: method that converts masked spectra to waveforms in evaluation.
         masks_from: masks used in evaluation. `head`: the masks of the network; `clusters`: masks of 0 and 1 from k-means
             clusters of the embeddings. Training always uses `head`.
         silent_db: limit in dB, above 0. The loss of embeddings ignores bins quieter than the loudest bin of the chunk by more
             than this limit.
-        scaling: see `Masking`.
-        mask_options: see `JointMasking`.
+        scaling: input scaling of the network. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:
+            magnitudes are not scaled.
+        mask_options: changes of the masks in evaluation, and whether the residual (mixture minus all targets) is a class.
 
     Raises:
         InputError: `silent_db` is 0 or less.
@@ -67,11 +69,11 @@ class Clustering(JointMasking):
 
     @property
     def synthesis_options(self) -> dict[str, float | str | None]:
-        """Return the options that change the sources in evaluation, with `masks_from`."""
+        """Return the options of `Masking.synthesis_options`, and `masks_from`: they change the sources in evaluation only."""
         return {**super().synthesis_options, "masks_from": self.masks_from}
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:
-        """Return the masks of the targets and the embeddings, see `Masking.predict`."""
+        """Compute the masks of the targets and the embeddings of all bins, see `Masking.predict`."""
         outputs = self.nets[0](magnitudes)
         if self.masks_from == "clusters" and not self.training:
             classes = self._net.gather(outputs["masks"][:, :, 0]).argmax(dim=1)
@@ -84,7 +86,10 @@ class Clustering(JointMasking):
         return self.nets[0]
 
     def _cluster(self, embeddings: Tensor, classes: Tensor) -> Tensor:
-        """Return masks of 0 and 1 of the clusters. Shape: [D, F, frames], classes [F, frames] -> [classes, F, frames]."""
+        """Cluster the embeddings of a chunk by k-means, starting from `classes`, and return a mask of 0 and 1 per class.
+
+        Shape: [D, F, frames], classes [F, frames] -> [classes, F, frames].
+        """
         if not embeddings.isfinite().all():  # the callers report diverged training
             return embeddings.new_full((self.classes, *classes.shape), torch.nan)
         points, first_classes = embeddings.detach().flatten(start_dim=1).T.cpu(), classes.flatten().cpu()
@@ -97,7 +102,7 @@ class Clustering(JointMasking):
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
-        """Return the truth with the class and the weight (0 or 1) of each bin, see `Separator.training_target`."""
+        """Return the true sources with the true class and the weight (0 or 1) of each bin, see `Separator.training_target`."""
         energies = self._net.gather(self.energies(mixture, sources))
         truth = super().training_target(mixture, sources, estimate, magnitude_difference)
         truth.labels = energies.argmax(dim=1)

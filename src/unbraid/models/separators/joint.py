@@ -1,4 +1,7 @@
-"""Separators that mask the spectrogram of the mixture, with one network for all targets."""
+"""Separators that mask the spectrogram of the mixture, with one network for all targets.
+
+For one network per target, use `unbraid.models.separators.masking`.
+"""
 
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Dictionary
@@ -21,15 +24,16 @@ class JointMasking(Masking):
     Args:
         net: function from the number of classes to a network. The network maps magnitudes [B, C, F, T] to masks
             [B, classes, C or 1, F, T], or to a dict of `masks` and other fields of an `Estimate`.
-        stft: see `Masking`.
-        targets: see `Separator`.
-        sample_rate: see `Separator`.
-        channels: see `Separator`.
-        chunk_seconds: see `Masking`.
-        phase: see `Masking`.
-        scaling: see `Masking`.
-        mask_options: changes of the masks in evaluation, and whether the residual is a class. A single target needs the class
-            of the residual.
+        stft: STFT of the mixture.
+        targets: names of the targets, in the order of the sources.
+        sample_rate: sample rate of all waveforms in Hz.
+        channels: number of channels of all waveforms, 1 or 2.
+        chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
+        phase: method that converts masked spectra to waveforms in evaluation.
+        scaling: input scaling of the network. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:
+            magnitudes are not scaled.
+        mask_options: changes of the masks in evaluation, and whether the residual (mixture minus all targets) is a class. With
+            a single target, the residual must be a class.
     """
 
     def __init__(
@@ -50,11 +54,11 @@ class JointMasking(Masking):
 
     @property
     def classes(self) -> int:
-        """Return the number of classes: the targets and, if it is a class, the residual."""
+        """Return the number of classes: all targets, plus one if the residual (mixture minus all targets) is a class."""
         return len(self.targets) + int(self.residual)
 
     def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
-        """Create the one network.
+        """Create one network for all targets.
 
         Args:
             net: function from the number of classes to a network.
@@ -63,38 +67,48 @@ class JointMasking(Masking):
             A list of one network.
 
         Raises:
-            InputError: there is only one class.
+            InputError: there is only one class: one target, and the residual is not a class.
         """
         if self.classes < 2:
             expected = "true, or more than one target"
-            raise InputError("mask_options.residual", "one class is not enough", found=self.residual, expected=expected)
+            raise InputError(
+                "mask_options.residual", "masks that sum to one need two classes", found=self.residual, expected=expected
+            )
         return [net(self.classes)]
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:
-        """Run the network on scaled magnitudes, see `Masking.predict`. The masks are those of the targets only."""
+        """Run the network on scaled magnitudes, see `Masking.predict`. Only the masks of the targets are returned."""
         outputs = self.nets[0](magnitudes)
         outputs = outputs if isinstance(outputs, dict) else {"masks": outputs}
         return outputs | {"masks": self.target_masks(outputs["masks"])}
 
     def target_masks(self, masks: Tensor) -> Tensor:
-        """Return the targets' masks for every channel. Shape: [B, classes, C or 1, F, T] -> [B, S, C, F, T]."""
+        """Select the masks of the targets, without the residual, for every channel.
+
+        Shape: [B, classes, C or 1, F, T] -> [B, S, C, F, T].
+        """
         return masks[:, : len(self.targets)].expand(-1, -1, self.channels, -1, -1)
 
     def energies(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """Return the energy of each class, summed over channels. Shape: [B, C, T], [B, S, C, T] -> [B, classes, F, frames]."""
+        """Compute the true energy of each class (targets and residual) in each bin, summed over channels.
+
+        Shape: mixture [B, C, T], sources [B, S, C, T] -> [B, classes, F, frames].
+        """
         if self.residual:
             sources = torch.cat([sources, (mixture - sources.sum(dim=1))[:, None]], dim=1)
         return magnitudes_of(self.stft(sources)).square().sum(dim=2)
 
 
 def leaves_residual(targets: Iterable[str]) -> bool:
-    """Return False if one target is the mixture minus the other targets, so that all targets sum to the mixture.
+    """Return whether the mixture can contain a residual: sound that is in no target.
 
     Args:
-        targets: names of the targets, or a mapping from each name to its terms: `[vocals]`, `[drums, bass]`, `[-vocals]`.
+        targets: names of the targets, or a mapping from each name to its sources, such as `[drums, bass]`. `[-vocals]` is the
+            mixture minus the vocals.
 
     Returns:
-        Whether the sum of the targets can differ from the mixture. Always True if `targets` is not a mapping.
+        False if one target is the mixture minus all other targets, because the targets then sum to the mixture. Otherwise, and
+        if `targets` is not a mapping: True.
     """
     if not isinstance(targets, Dictionary):
         return True

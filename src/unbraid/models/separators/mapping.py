@@ -1,4 +1,4 @@
-"""Separators whose networks estimate magnitudes instead of masks."""
+"""Separators whose networks estimate the magnitudes of the targets instead of masks."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ from unbraid.runs.errors import InputError
 
 
 class SpectralMapping(Masking):
-    """Separate by networks that return the magnitudes of their target. Arguments are those of `Masking`.
+    """Separate by one network per target that maps mixture magnitudes to target magnitudes. Arguments: see `Masking`.
 
-    A denoising autoencoder is such a network: the accompaniment is the noise. The idea is that of Grais & Plumbley
+    The network can be a denoising autoencoder, which treats the accompaniment as noise. The idea is from Grais & Plumbley
     (GlobalSIP 2017), whose autoencoders are convolutional.
     """
 
@@ -26,13 +26,15 @@ class SpectralMapping(Masking):
             The networks, in the order of the targets.
 
         Raises:
-            InputError: `mask_max` or `mask_power` is set.
+            InputError: `mask_max` or `mask_power` is set, although the networks do not estimate masks.
         """
         if not self.mask_options.keeps_masks:
-            expected = "mask_max null and mask_power 1"
-            raise InputError("mask_options", "the network returns no masks", found=self.mask_options, expected=expected)
+            expected = "mask_max=null and mask_power=1"
+            raise InputError(
+                "mask_options", "this model estimates magnitudes, not masks", found=self.mask_options, expected=expected
+            )
         return super().networks(net)
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:
-        """Return the magnitudes of each target in the scale of the input. Shape: [B, C, F, T] -> [B, S, C, F, T]."""
+        """Estimate the magnitudes of each target from scaled mixture magnitudes. Shape: [B, C, F, T] -> [B, S, C, F, T]."""
         return {"magnitudes": torch.stack([net(magnitudes) for net in self.nets], dim=1)}

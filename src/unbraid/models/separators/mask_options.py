@@ -1,7 +1,7 @@
-"""Options of the masks of a spectrogram separator.
+"""Options of separators that mask a spectrogram.
 
-`mask_max`, `mask_power` and `consistency` change the sources in evaluation only: a loss always reads the masks of the network.
-They can therefore be changed after training.
+`mask_max`, `mask_power` and `consistency` change the sources in evaluation only. They can therefore be changed after training.
+Losses always use the masks as the network returns them.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Residual = bool | Literal["auto"]
 
 @dataclass(frozen=True)
 class MaskOptions:
-    """Set how masks are changed before the sources are computed. The default changes nothing.
+    """Set how evaluation changes the masks of a network before the sources are computed. The default changes nothing.
 
     Args:
         mask_max: upper limit of a mask, above 0; larger values are clamped. None: no limit.
@@ -39,11 +39,11 @@ class MaskOptions:
 
     @property
     def keeps_masks(self) -> bool:
-        """Return whether `refine` returns its argument unchanged."""
+        """Return True if the options `mask_max` and `mask_power` do not change masks."""
         return self.mask_max is None and self.mask_power == 1
 
     def refine(self, masks: Tensor) -> Tensor:
-        """Return the masks clamped to `mask_max` and raised to `mask_power`. The phase of complex masks stays the same."""
+        """Clamp masks to `mask_max` and raise them to `mask_power`. The phase of complex masks does not change."""
         if self.keeps_masks:
             return masks
         size = masks.abs()
@@ -53,15 +53,15 @@ class MaskOptions:
 
 @dataclass(frozen=True)
 class JointMaskOptions(MaskOptions):
-    """Set how the masks of one network for all targets are made and changed.
+    """Set the mask options of one network for all targets.
 
     Args:
-        mask_max: see `MaskOptions`.
-        mask_power: see `MaskOptions`.
-        consistency: see `MaskOptions`.
+        mask_max: upper limit of a mask in evaluation, above 0; larger values are clamped. None: no limit.
+        mask_power: exponent applied to the masks in evaluation, above 0.
+        consistency: whether evaluation corrects the sources by equal parts such that they sum to the mixture.
         residual: whether the network has one more class for the residual, the mixture minus all targets. `auto`: False if one
-            target is defined as the mixture minus the other targets, such as vocals and accompaniment; otherwise True. The
-            mixture of a mastered song is not the sum of its sources, and the difference would become a class of its own.
+            target is defined as the mixture minus all other targets (for example vocals and accompaniment), otherwise True.
+            With such targets, the residual of a mastered song is only the distortion by mastering, and should not be a class.
     """
 
     residual: Residual = "auto"

@@ -1,6 +1,7 @@
 """Separators that mask the spectrogram of the mixture, with one network for each target.
 
-The signal path is: STFT, network, mask times mixture spectrum, phase, inverse STFT.
+The signal path is: STFT, network, mask times mixture spectrum, phase, inverse STFT. For one network for all targets, use
+`unbraid.models.separators.joint`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,24 +24,24 @@ Scaling = Literal["patch", "none"]
 class Masking(Separator):
     """Separate by masks of the mixture's spectrogram. Each target has its own network.
 
-    Training reads the masks as the network returns them. Evaluation also applies `phase` and `mask_options`.
+    Losses compare the masks as the network returns them. Only evaluation applies `phase` and `mask_options`.
 
     Args:
         net: function without arguments that returns the network of one target. The network maps magnitudes [B, C, F, T] to a
             mask of the same shape, complex or real and at least 0.
-        stft: the transform.
-        targets: see `Separator`.
-        sample_rate: see `Separator`.
-        channels: see `Separator`.
-        chunk_seconds: see `Separator`; at least the window of the transform.
-        phase: method that turns masked spectra into waveforms.
-        scaling: input scaling of the network. `patch`: the magnitudes of a chunk are divided by its largest magnitude, in
-            training, scoring and separation alike, so that an estimate does not depend on the loudness of the rest of the song
-            (the U-Net paper does not specify it); `none`: magnitudes are passed unchanged.
+        stft: STFT of the mixture.
+        targets: names of the targets, in the order of the sources.
+        sample_rate: sample rate of all waveforms in Hz.
+        channels: number of channels of all waveforms, 1 or 2.
+        chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
+        phase: method that converts masked spectra to waveforms in evaluation.
+        scaling: input scaling of the network. `patch`: the magnitudes of a chunk are divided by the largest of them, so that
+            the estimate does not depend on the loudness of the rest of the song (the U-Net paper does not specify a scaling);
+            `none`: magnitudes are not scaled.
         mask_options: changes of the masks in evaluation.
 
     Raises:
-        InputError: a chunk is shorter than the window of the transform, or `consistency` is set with one target only.
+        InputError: chunks are shorter than the window of the STFT, or `consistency` is set with one target only.
     """
 
     def __init__(
@@ -62,16 +63,16 @@ class Masking(Separator):
         if mask_options.consistency and len(self.targets) == 1:
             raise InputError(
                 "mask_options.consistency",
-                "one target cannot sum to the mixture",
+                "a single target cannot sum to the mixture",
                 found=self.targets[0],
-                expected="all sources",
+                expected="all sources of the mixture as targets, or consistency=false",
             )
         self.stft, self.scaling, self.phase, self.mask_options = stft, scaling, phase, mask_options
         self.nets = nn.ModuleList(self.networks(net))
 
     @property
     def synthesis_options(self) -> dict[str, float | str | None]:
-        """Return the phase method and the mask options that change the sources in evaluation."""
+        """Return the phase method and the mask options, which change the sources in evaluation but not in training."""
         options = self.mask_options
         return {
             "phase": str(self.phase),
@@ -81,11 +82,11 @@ class Masking(Separator):
         }
 
     def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:
-        """Create the networks: here, one for each target."""
+        """Create one network for each target by calling `net`."""
         return [net() for _ in self.targets]
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:
-        """Run the networks on scaled magnitudes.
+        """Estimate masks or magnitudes of the targets with the networks.
 
         Args:
             magnitudes: magnitudes of the mixture in the scale of the networks' input.
@@ -94,36 +95,39 @@ class Masking(Separator):
             [B, C, F, T].
 
         Returns:
-            Fields of an `Estimate`, with either `masks` or `magnitudes` among them.
+            Fields of an `Estimate` by name. They contain either `masks` or `magnitudes`.
         """
         return {"masks": _stacked([net(magnitudes) for net in self.nets])}
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the step in samples for chunk starts: the hop, or the stride of the network if there is no scaling."""
+        """Return the step between chunk starts in samples: the STFT hop, or without scaling the stride of the network."""
         # A scaled chunk differs from the whole song at any start, and a larger step would double the overlap.
         return self.stft.hop_length if self.scaling != "none" else self._stride
 
     @property
     def min_samples(self) -> int:
-        """Return the larger of the STFT window and the stride of the network, in samples."""
+        """Return the length of the shortest accepted mixture in samples: the STFT window or the stride of the network."""
         return max(self.stft.n_fft, self._stride)
 
     @property
     def _stride(self) -> int:
-        """Return the stride of the coarsest layer, in samples."""
+        """Return the stride of the coarsest layer of all networks in samples of the waveform."""
         return self.stft.hop_length * max(stride_of(net) for net in self.nets)
 
     @property
     def receptive_field(self) -> int | None:
-        """Return the receptive field in samples on either side; None if the scaling, phase or a network reads all samples."""
+        """Return the number of input samples on either side that influence an output sample.
+
+        The result is None (all samples influence it) if the scaling, the phase method or a network reads the whole chunk.
+        """
         frames = [net.receptive_field for net in self.nets if isinstance(net, Bounded)]
         if self.scaling != "none" or not isinstance(self.phase, MixturePhase) or len(frames) < len(self.nets):
             return None
         return self.stft.hop_length * int(max(frames)) + self.stft.n_fft
 
     def forward(self, mixture: Tensor) -> Estimate:
-        """Estimate the sources of a batch of chunks. Waveforms are computed when they are read. Shape: [B, C, T]."""
+        """Estimate the sources of a batch of mixture chunks. Waveforms are computed when first read. Shape: [B, C, T]."""
         # b batch, s source, c channel, f bin, t frame
         spectrum = self.stft(mixture)
         magnitudes = magnitudes_of(spectrum)
@@ -134,7 +138,10 @@ class Masking(Separator):
         return Estimate(synthesize=synthesize, scale=scale, mixture=scaled, **outputs)
 
     def _synthesize(self, mixture: Tensor, spectrum: Tensor, scale: Tensor, outputs: dict[str, Tensor]) -> Tensor:
-        """Return the waveforms of masks or magnitudes. Shape: [B, C, T], [B, C, F, frames] -> [B, S, C, T]."""
+        """Compute the source waveforms from the masks or magnitudes in `outputs`.
+
+        Shape: mixture [B, C, T], spectrum [B, C, F, frames] -> [B, S, C, T].
+        """
         samples = mixture.shape[-1]
         if "masks" in outputs:
             masks = outputs["masks"] if self.training else self.refine(outputs["masks"])
@@ -147,17 +154,20 @@ class Masking(Separator):
         return self.consistent(mixture, self.phase(spectra, spectrum, self.stft, samples))
 
     def consistent(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """Return the sources, which sum to the mixture if `consistency` is set. Shape: [B, C, T], [B, S, C, T]."""
+        """If `consistency` is set, correct the sources by equal parts such that they sum to the mixture.
+
+        Shape: mixture [B, C, T], sources [B, S, C, T] -> [B, S, C, T].
+        """
         if not self.mask_options.consistency:
             return sources
         return sources + (mixture - sources.sum(dim=1)).unsqueeze(1) / len(self.targets)
 
     def refine(self, masks: Tensor) -> Tensor:
-        """Return the masks that evaluation uses, see `MaskOptions.refine`."""
+        """Apply the options `mask_max` and `mask_power` to masks, as in evaluation."""
         return self.mask_options.refine(masks)
 
     def scale_of(self, magnitudes: Tensor) -> Tensor:
-        """Return the factor from STFT magnitudes to the network's input. Shape: [B, C, F, T] -> [B, 1, 1, 1]."""
+        """Compute the factor that scales the magnitudes of each chunk for the network. Shape: [B, C, F, T] -> [B, 1, 1, 1]."""
         if self.scaling == "none":
             return magnitudes.new_ones(magnitudes.shape[0], 1, 1, 1)  # torch.export would fix the value of len(magnitudes)
         return 1 / magnitudes.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-5)
@@ -167,7 +177,7 @@ class Masking(Separator):
     ) -> Estimate:
         """Return the true sources and their magnitudes in the scale of `estimate`, see `Separator.training_target`."""
         if estimate.scale is None:
-            raise ValueError("estimate.scale: missing, expected an estimate of a separator that masks spectrograms")
+            raise ValueError("estimate.scale: is None, expected the estimate of a separator that masks spectrograms")
         magnitudes = magnitudes_of(self.stft(sources))
         for target in (s for s, differs in enumerate(magnitude_difference or ()) if differs):
             others = magnitudes_of(self.stft(mixture - sources[:, target]))
@@ -176,7 +186,10 @@ class Masking(Separator):
 
 
 def _stacked(masks: Sequence[Tensor]) -> Tensor:
-    """Stack masks along the source axis and keep their memory order: in a recurrent network's mask, bins are adjacent."""
+    """Stack the masks of all targets along a new source axis, and keep their order in memory.
+
+    In the mask of a recurrent network, the bins of a frame are adjacent in memory.
+    """
     if len(masks) == 1:
         return masks[0].unsqueeze(1)  # a view: `torch.stack` would copy
     if masks[0].stride(-2) == 1:
@@ -185,7 +198,7 @@ def _stacked(masks: Sequence[Tensor]) -> Tensor:
 
 
 def _product(masks: Tensor, spectra: Tensor) -> Tensor:
-    """Multiply masks and spectra; torch would first copy real masks to complex ones."""
+    """Multiply masks and spectra without converting real masks to complex numbers, as torch would do."""
     if masks.is_complex():
         return masks * spectra
     return torch.view_as_complex(torch.view_as_real(spectra) * masks.unsqueeze(-1))

@@ -1,4 +1,4 @@
-"""Separators that classify each bin of a spectrogram.
+"""Separators that classify each bin of a spectrogram: a bin is assigned to its loudest source.
 
 For networks that estimate masks directly, use `unbraid.models.separators.joint`.
 """
@@ -19,20 +19,22 @@ IGNORED = -100  # label of silent bins; the default `ignore_index` of torch's cr
 
 
 class Segmenting(JointMasking):
-    """Separate by classifying each bin: the class of a bin is its loudest source.
+    """Separate by classifying each bin of the spectrogram. The class of a bin is its loudest source.
 
     Args:
         net: function from the number of classes to a network. The network maps magnitudes [B, C, F, T] to logits
             [B, classes, F, T].
-        stft: see `Masking`.
-        targets: see `Separator`.
-        sample_rate: see `Separator`.
-        channels: see `Separator`.
-        chunk_seconds: see `Masking`.
-        phase: see `Masking`.
-        hard: whether a mask is 1 for the most probable class and 0 for the others. False: masks are the probabilities.
-        scaling: see `Masking`.
-        mask_options: see `JointMasking`.
+        stft: STFT of the mixture.
+        targets: names of the targets, in the order of the sources.
+        sample_rate: sample rate of all waveforms in Hz.
+        channels: number of channels of all waveforms, 1 or 2.
+        chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
+        phase: method that converts masked spectra to waveforms in evaluation.
+        hard: whether the mask of the most probable class is 1 and all other masks are 0. False: the masks are the
+            probabilities of the classes.
+        scaling: input scaling of the network. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:
+            magnitudes are not scaled.
+        mask_options: changes of the masks in evaluation, and whether the residual (mixture minus all targets) is a class.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Segmenting(JointMasking):
         self.hard = hard
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:
-        """Return the masks of the targets and the logits of all classes, see `Masking.predict`."""
+        """Compute the masks of the targets and the logits of all classes, see `Masking.predict`."""
         logits = self.nets[0](magnitudes)
         if self.hard:
             masks = functional.one_hot(logits.argmax(dim=1), logits.shape[1]).movedim(-1, 1).float()
@@ -63,7 +65,10 @@ class Segmenting(JointMasking):
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
-        """Return the truth with the class of each bin, see `Separator.training_target`. Silent bins have the label -100."""
+        """Return the true sources with the true class of each bin, see `Separator.training_target`.
+
+        Silent bins have the label -100, which the loss ignores.
+        """
         energies = self.energies(mixture, sources)
         truth = super().training_target(mixture, sources, estimate, magnitude_difference)
         truth.labels = energies.argmax(dim=1).masked_fill(energies.amax(dim=1) < SILENT, IGNORED)

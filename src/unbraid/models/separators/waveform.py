@@ -9,16 +9,16 @@ from unbraid.nets.interfaces import stride_of
 
 
 class WaveformSeparator(Separator):
-    """Separate by one network from the mixture's waveform to the waveforms of all targets.
+    """Separate by one network that maps the mixture waveform to the waveforms of all targets.
 
-    If the method uses an STFT, the network computes it.
+    If the method uses an STFT, the network computes the STFT itself.
 
     Args:
         net: function from the number of targets to a network. The network maps a mixture [B, C, T] to sources [B, S, C, T].
-        targets: see `Separator`.
-        sample_rate: see `Separator`.
-        channels: see `Separator`.
-        chunk_seconds: see `Separator`.
+        targets: names of the targets, in the order of the sources.
+        sample_rate: sample rate of all waveforms in Hz.
+        channels: number of channels of all waveforms, 1 or 2.
+        chunk_seconds: length in seconds of the chunks into which a longer mixture is cut.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class WaveformSeparator(Separator):
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the stride of the network in samples."""
+        """Return the step between chunk starts in samples: the stride of the network."""
         return stride_of(self.net)
 
     def forward(self, mixture: Tensor) -> Estimate:
-        """Estimate the sources of a batch of chunks. Shape: [B, C, T]."""
+        """Estimate the sources of a batch of mixture chunks. Shape: [B, C, T]."""
         return Estimate(self.net(mixture).float())
 
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
-        """Return the true sources. The other arguments are not used."""
+        """Return an `Estimate` of the true sources. All other arguments are ignored."""
         return Estimate(sources)
