@@ -56,7 +56,7 @@ class ValidationScores(pl.Callback):
             InputError: the model is not a separator, or the sample rate or number of channels of protocol and separator differ.
         """
         if not isinstance(pl_module, SeparationTask):
-            raise InputError("callbacks.scores", "only separators have validation scores", hint="Use callbacks=default.")
+            raise InputError("callbacks.scores", "the model is not a separator", hint="Set callbacks=default.")
         separator, weights = pl_module.separator, trainer.datamodule.target_weights()  # type: ignore[attr-defined]
         audio_format = (separator.sample_rate, separator.channels)
         self.protocol = self.protocol.at(*audio_format)

@@ -139,6 +139,6 @@ def loudest(batch: Any, samples: int) -> Any:
 
 
 def _pieces(sources: Tensor, samples: int) -> Iterable[Tensor]:
-    """Split sources into pieces of `samples` samples. A shorter last piece is dropped, unless the result has no other piece."""
+    """Split sources into pieces of `samples` samples. A shorter last piece is dropped, unless it is the only piece."""
     pieces = sources.split(samples, dim=-1)
     return pieces[:1] if len(pieces) == 1 else [piece for piece in pieces if piece.shape[-1] == samples]

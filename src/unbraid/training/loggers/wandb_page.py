@@ -160,9 +160,9 @@ class Wandb(Logger):
         )  # fmt: skip
 
     def _check_online(self, reason: str | None) -> None:
-        """Raise InputError if `mode=online` and W&B cannot be used online for a reason; `reason` is None if it can be used."""
+        """Raise InputError if `mode=online` and there is a reason why W&B cannot be used online; `reason` may be None."""
         if self.mode == "online" and reason:
-            raise InputError("logger.wandb.mode=online", f"cannot be used: {reason}", hint="Set it to auto or offline.")
+            raise InputError("logger.wandb.mode=online", f"W&B is not usable ({reason})", hint="Set mode to auto or offline.")
 
 
 def is_disabled() -> bool:
