@@ -54,7 +54,7 @@ class Job:
         if record["state"] == "running":
             return "interrupted", "its process was killed"
         if record["state"] == "queued":
-            return "failed", "ended before the training began, see log.txt in its run folder"
+            return "failed", "its process ended before the training began, see log.txt in its run folder"
         return record["state"], record.get("error")
 
     def has_gpu_fault(self) -> bool:

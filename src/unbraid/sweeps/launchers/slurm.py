@@ -264,7 +264,7 @@ def _ending(job: Job, name: str, slurm_job: SlurmJob | None) -> tuple[State, str
         return "interrupted", f"job {name} is no longer in Slurm's queue"
     if slurm_job is not None and slurm_job.state in ENDINGS:
         return "interrupted", f"job {name} {ENDINGS[slurm_job.state]}"
-    return state, error or "was signalled to end and not queued again, see log.txt in its run folder"
+    return state, error or "its process was signalled to end and not queued again, see log.txt in its run folder"
 
 
 def _leave(jobs: Sequence[Job], names: Mapping[Job, str], running: set[Job], watch: Watch) -> None:

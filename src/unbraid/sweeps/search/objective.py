@@ -31,7 +31,7 @@ def objective_of(folder: Path, name: str, direction: str) -> float:
 def _best_epoch(folder: Path, name: str, direction: str) -> float:
     path, rows = folder / "metrics.csv", epochs(folder)
     if not rows or name not in rows[0]:
-        raise InputError(f"{OBJECTIVE}={name}", f"{path} lacks this column", hint=unknown(name, rows[0] if rows else ()))
+        raise InputError(f"{OBJECTIVE}={name}", f"the column is missing in {path}", hint=unknown(name, rows[0] if rows else ()))
     values = [value for row in rows if (value := number_in(row[name])) is not None]
     if not values:
         raise UndefinedError(f"{OBJECTIVE}={name}", f"the column has no finite value in {path}")
@@ -43,7 +43,7 @@ def _score(folder: Path, name: str) -> float:
     scores = figures(read_scores(path))
     known = {f"{SCORED}{measure}/{target}": value for (target, measure), value in scores.items()}
     if name not in known:
-        raise InputError(f"{OBJECTIVE}={name}", f"{path} lacks this score", hint=unknown(name, known))
+        raise InputError(f"{OBJECTIVE}={name}", f"the score is missing in {path}", hint=unknown(name, known))
     if (value := known[name]) is None:
         raise UndefinedError(f"{OBJECTIVE}={name}", f"the score is undefined in {path}")
     return float(value)

@@ -186,7 +186,7 @@ def _check_same(path: Path, agreed: dict[str, Any], options: dict[str, Any]) -> 
     """Check that the search in a file has the same options as the search of this command; otherwise raise InputError."""
     for name, value in options.items():
         if agreed.get(name) != value:
-            problem = f"the file contains a search with another value of '{name}'"
+            problem = f"the file contains a search with another value of {name}"
             hint = "Choose another hydra.sweep.dir or hydra.sweeper.storage."
             raise InputError(path, problem, found=_text(agreed.get(name)), expected=_text(value), hint=hint)
 
