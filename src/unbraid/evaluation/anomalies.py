@@ -207,7 +207,7 @@ def read_labels(path: Path) -> list[Anomaly]:
     except (ValueError, TypeError, csv.Error) as error:
         raise InputError(path, f"the table contains invalid times ({error})", expected="start and stop in seconds") from error
     if not complete:
-        raise InputError(path, "a column is missing", found=", ".join(columns) or "no columns", expected="start, stop")
+        raise InputError(path, "a column is missing", found=", ".join(columns) or "no columns", expected="start and stop")
     for line, (start, stop, _) in enumerate(rows, start=2):
         if not 0 <= start < stop:
             interval = f"{start} to {stop} s"

@@ -40,7 +40,7 @@ class Method(ABC):
 
         Args:
             track: track whose sources are estimated.
-            source_group: names of the scored sources, and their weights in the sources of the data set.
+            source_group: scored sources, each a weighted sum of the sources of the data set.
             mixture: waveform of the mixture.
             references: true waveforms of the sources.
 
@@ -112,7 +112,7 @@ class SeparatorMethod(Method):
         estimates = np.concatenate([sources for _, sources in stretches], axis=-1)
         if not np.isfinite(estimates).all():
             hint = "Training has diverged. A lower optim.optimizer.lr may help."
-            raise InputError(name, "the estimates contain NaN or infinite values", hint=hint)
+            raise InputError(name, "the estimates of the track contain NaN or infinite values", hint=hint)
         self.latest.clear()
         self.latest[name] = estimates
         return estimates

@@ -34,7 +34,7 @@ class Resyntheses:
 
     def __init__(self, clips: int) -> None:
         if clips < 0:
-            raise InputError("clips", found=clips, expected="at least 0")
+            raise InputError("clips", found=clips, expected="at least 0 tracks")
         self.clips = clips
 
     @torch.no_grad()

@@ -45,7 +45,7 @@ class Evaluation:
 
     def __init__(self, inference: InferenceOptions, clips: int) -> None:
         if clips < 0:
-            raise InputError("clips", found=clips, expected="at least 0")
+            raise InputError("clips", found=clips, expected="at least 0 tracks")
         self.inference, self.clips = inference, clips
 
     def of(self, separator: Separator, weights: str, mixtures: Sequence[StoredTrack], protocol: Protocol) -> SeparatorMethod:
@@ -127,7 +127,7 @@ class Scorer:
 
     Args:
         protocol: protocol with sample rate and channels.
-        source_group: names of the scored sources, and their weights in the sources of the data set.
+        source_group: scored sources, each a weighted sum of the sources of the data set.
         targets: weight of each source of the data set in the sum of each target, [targets, sources].
         tracks: all test tracks, in the sample rate and with the channels of the protocol.
         folder: folder for the scores of the tested method, in files `<row>/test/<track>.json`.

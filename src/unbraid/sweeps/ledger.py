@@ -59,7 +59,7 @@ class Ledger:
                 partial.write_text(json.dumps({"version": VERSION, "sweep": self.sweep}) + "\n")
         except FileExistsError:
             if path.is_symlink():  # a link to a missing file
-                raise InputError(path, found="a link", expected="a regular file") from None
+                raise InputError(path, found="a link", expected="a regular file for the ledger of a sweep") from None
             self.open()
 
     def record(self, run: Path, record: dict[str, Any], **more: Any) -> None:

@@ -40,7 +40,9 @@ class SynthesisWorkflow(Workflow):
         self.features = build(self.config.features)
         targets = self.data.targets
         if len(targets) != 1:
-            raise InputError("targets", "an instrument is trained on one target", found=", ".join(targets), expected="one name")
+            raise InputError(
+                "targets", "an instrument is trained on one target", found=", ".join(targets), expected="one target"
+            )
         if self.data.augmentation or self.data.sampling.remix:
             problem = "augmented or remixed tracks cannot train an instrument, which needs the pitch of the original tracks"
             raise InputError("augmentation", problem, hint="Set augmentation=none and data.sampling.remix=0.")

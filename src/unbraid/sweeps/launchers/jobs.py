@@ -46,7 +46,7 @@ class Job:
         return self.processes if self.on_gpu or (self.on_gpu is None and available) else 0
 
     def ending(self) -> tuple[State, str | None]:
-        """Return the final state of the run, and its error message or None. Its process must have ended before.
+        """Return the final state of the run, and its error message or None. Call this after the process of the run has ended.
 
         If `run.json` still contains the state `running`, the process was killed, and the state is `interrupted`.
         """

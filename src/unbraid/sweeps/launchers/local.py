@@ -53,7 +53,7 @@ class Local(Launcher):
         if isinstance(gpus, str) and gpus != "auto":
             raise InputError("gpus", found=f"'{gpus}'", expected="auto or a list such as [0,1]")
         if not isinstance(gpus, str) and (len({*gpus}) < len(gpus) or any(gpu < 0 for gpu in gpus)):
-            raise InputError("gpus", found=[*gpus], expected="distinct numbers from 0")
+            raise InputError("gpus", found=[*gpus], expected="distinct ids of GPUs, from 0")
         self.gpus = gpus_here() if isinstance(gpus, str) else [str(gpu) for gpu in gpus]
         if self.gpus and gpus_per_run > len(self.gpus):
             raise InputError("gpus_per_run", found=gpus_per_run, expected=f"at most {len(self.gpus)}, the number of GPUs")
@@ -133,7 +133,7 @@ class Local(Launcher):
         return any(self._fits(slot, job) for slot in self.slots)
 
     def _fits(self, slot: Slot, job: Job) -> bool:
-        """Return whether a job can run in a slot. CPU jobs need a CPU slot; GPU jobs need GPUs with fewer than 2 faults."""
+        """Return whether a job can run in a slot. CPU jobs need a CPU slot; GPU jobs need GPUs with fewer than 2 failures."""
         return self._wants_gpus(job) is bool(slot.gpus) and all(self.faults[gpu] < MAX_FAULTS for gpu in slot.gpus)
 
     def _start(self, waiting: "deque[Job]", running: list[Running], watch: Watch) -> None:

@@ -43,7 +43,7 @@ class SlurmJob:
 
     @property
     def has_ended(self) -> bool:
-        """Return whether the job has ended."""
+        """Return whether the job has ended, according to its state in Slurm."""
         return self.state in ENDED
 
 

@@ -40,7 +40,7 @@ class Ray(Launcher):
     def __init__(self, address: str | None, gpus: int | None, cpus: int | None, cpus_per_process: int) -> None:
         check_counts(cpus_per_process=cpus_per_process, cpus=cpus)
         if gpus is not None and gpus < 0:
-            raise InputError("gpus", found=gpus, expected="at least 0")
+            raise InputError("gpus", found=gpus, expected="at least 0 GPUs")
         if address is not None and (gpus, cpus) != (None, None):
             hint = "Set launcher.gpus and launcher.cpus to null."
             raise InputError("address", "gpus and cpus cannot be set for an existing cluster", found=address, hint=hint)
@@ -65,7 +65,7 @@ class Ray(Launcher):
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:
-        """Describe the cluster, or the GPUs and cores of this machine that Ray uses."""
+        """Describe where Ray runs the jobs: address of the cluster, or number of GPUs and cores of this machine."""
         if self.address is not None:
             return f"by Ray at {self.address}"
         return f"by Ray on {self.init_options['num_gpus']} GPUs and {self.init_options['num_cpus']} cores of this machine"

@@ -72,8 +72,8 @@ def _locked(name: str) -> int | None:
         finally:
             os.close(folder)
     except OSError as error:
-        expected = "a lock file that all users of the machine's GPUs can open"
-        raise InputError(path, error.strerror or "cannot be opened", expected=expected, hint=REMOVE) from error
+        expected = "the lock file of a GPU, which all users of the machine can open"
+        raise InputError(path, f"cannot be opened ({error.strerror})", expected=expected, hint=REMOVE) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

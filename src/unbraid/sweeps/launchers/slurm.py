@@ -88,14 +88,14 @@ class Slurm(Launcher):
         if requeues < 0:
             raise InputError("requeues", found=requeues, expected="at least 0")
         if poll_seconds <= 0:
-            raise InputError("poll_seconds", found=poll_seconds, expected="more than 0")
+            raise InputError("poll_seconds", found=poll_seconds, expected="more than 0 s")
         if timeout_min is not None and 60 * timeout_min <= signal_seconds:
             expected = f"more than signal_seconds={signal_seconds}"
             raise InputError("timeout_min", found=f"{timeout_min} ({60 * timeout_min} s)", expected=expected)
         for name in options:
             if name in RESERVED or re.fullmatch(r"[a-z][a-z-]*", name) is None:
                 raise InputError(
-                    "options", found=name, expected="the long name of an option of sbatch that the launcher does not set"
+                    "options", found=name, expected="the long name of an option of sbatch that the launcher does not set itself"
                 )
         need_slurm()
         self.partition, self.with_gpus = _check_partition(partition)
@@ -147,7 +147,9 @@ class Slurm(Launcher):
                     queue, answered = {slurm_job.name: slurm_job for slurm_job in slurm_jobs()}, time.monotonic()
                 except InputError as error:  # `squeue` fails at times
                     if time.monotonic() - answered > PATIENCE_SECONDS:
-                        raise InputError("squeue", f"failed for {PATIENCE_SECONDS // 60} minutes: {error.problem}") from error
+                        raise InputError(
+                            "squeue", f"has failed for {PATIENCE_SECONDS // 60} minutes: {error.problem}"
+                        ) from error
                 else:
                     left = [job for job in left if job not in names or not _has_ended(job, names[job], queue, running, watch)]
                 watch.tick()

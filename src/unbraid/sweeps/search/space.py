@@ -61,7 +61,7 @@ class Parameter:
                 return trial.suggest_int(self.key, low, high, step=step, log=log)
             case FloatDistribution(low=low, high=high, step=step, log=log):
                 return trial.suggest_float(self.key, low, high, step=step, log=log)
-        raise AssertionError(self.distribution)
+        raise AssertionError(f"unsupported distribution of Optuna: {self.distribution}")
 
     def first(self) -> list[Value]:
         """Return a list with one value of the key: the lowest number or the first choice."""

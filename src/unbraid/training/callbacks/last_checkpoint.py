@@ -43,7 +43,7 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, minutes: float) -> None:
         if minutes < 0:
-            raise InputError("minutes", found=minutes, expected="at least 0")
+            raise InputError("minutes", found=minutes, expected="at least 0 minutes between checkpoints")
         self.seconds, self.saved = 60 * minutes, time.monotonic()
         self.interruption = Interruption()
         self.metrics: dict[str, torch.Tensor] = {}  # latest metrics of the checkpoint from which the run resumes
@@ -141,7 +141,7 @@ class LastCheckpoint(Checkpoint):
         """
         if KEY not in checkpoint:
             problem = "this version of unbraid cannot resume a run from the checkpoint"
-            raise InputError(trainer.ckpt_path, problem, expected=f"the key '{KEY}'", hint="Start a new run with resume=never.")
+            raise InputError(trainer.ckpt_path, problem, expected=f"a key '{KEY}'", hint="Start a new run with resume=never.")
         state = checkpoint[KEY]
         if state["processes"] != trainer.world_size:
             problem, processes = "the checkpoint was written with another number of processes", state["processes"]

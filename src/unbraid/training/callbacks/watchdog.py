@@ -25,7 +25,7 @@ class Watchdog(pl.Callback):
 
     def __init__(self, minutes: float) -> None:
         if minutes <= 0:
-            raise InputError("minutes", found=minutes, expected="a number above 0")
+            raise InputError("minutes", found=minutes, expected="a time limit above 0")
         self.seconds = 60 * minutes
 
     def _restart_timer(self) -> None:

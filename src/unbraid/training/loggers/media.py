@@ -69,11 +69,11 @@ class Media:
     def __init__(self, every_n_epochs: int, clips: int, seconds: float, megabytes: float) -> None:
         check_counts(every_n_epochs=every_n_epochs)
         if clips < 0:
-            raise InputError("clips", found=clips, expected="at least 0")
+            raise InputError("clips", found=clips, expected="at least 0 clips")
         if seconds < SHORTEST:
-            raise InputError("seconds", found=seconds, expected=f"at least {SHORTEST}")
+            raise InputError("seconds", found=seconds, expected=f"at least {SHORTEST} s for each clip")
         if megabytes <= 0:
-            raise InputError("megabytes", found=megabytes, expected="a number above 0")
+            raise InputError("megabytes", found=megabytes, expected="a size limit above 0 MB")
         self.every_n_epochs, self.clips, self.seconds, self.megabytes = every_n_epochs, clips, seconds, megabytes
 
     def folder(self, run: Path, epoch: int) -> Path:
