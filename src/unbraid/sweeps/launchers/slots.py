@@ -73,7 +73,7 @@ def _locked(name: str) -> int | None:
             os.close(folder)
     except OSError as error:
         expected = "the lock file of a GPU, which all users of the machine can open"
-        raise InputError(path, f"cannot be opened ({error.strerror})", expected=expected, hint=REMOVE) from error
+        raise InputError(path, f"cannot be opened ({error.strerror or error})", expected=expected, hint=REMOVE) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
