@@ -1,8 +1,8 @@
 """Detect anomalies of sounds with a trained autoencoder, and inject anomalies to test the detection.
 
-Each frame has an error profile: the logarithm of the reconstruction error in each octave. A frame is anomalous if its profile
-is far from the profiles of normal frames. The error may be too large (an unknown sound) or too small (a dropout, since silence
-is easy to reconstruct).
+Each spectrogram frame has an error profile: the logarithm of the reconstruction error in each octave. A frame is anomalous if
+its error profile is far from those of normal frames. The error may be too large (an unknown sound) or too small (a dropout,
+since silence is easy to reconstruct).
 """
 
 import csv
@@ -26,12 +26,12 @@ APART_SECONDS = 0.5  # smallest distance of injected anomalies
 
 @dataclass(frozen=True)
 class Anomaly:
-    """Store the position of an anomaly.
+    """Store the time interval and the kind of an anomaly in a sound.
 
     Args:
-        start: first moment, in seconds.
-        stop: end, in seconds.
-        kind: kind of the anomaly, such as `hum`; empty if it is unknown.
+        start: start of the anomaly in seconds.
+        stop: end of the anomaly in seconds.
+        kind: kind of the anomaly, such as `hum`; empty if the kind is unknown.
     """
 
     start: float
@@ -40,11 +40,13 @@ class Anomaly:
 
 
 class Detector:
-    """Score frames by the distance of their error profile from the profiles of normal frames.
+    """Score the frames of a sound by the distance of their error profile from the error profiles of normal frames.
+
+    The error profile of a frame is the logarithm of an autoencoder's reconstruction error in each octave.
 
     Args:
         task: trained autoencoder of spectrograms.
-        smooth_seconds: time over which errors are averaged, in seconds.
+        smooth_seconds: length of the moving average over the errors of neighbouring frames, in seconds.
     """
 
     def __init__(self, task: ReconstructionTask, smooth_seconds: float) -> None:
@@ -56,12 +58,12 @@ class Detector:
 
     @torch.inference_mode()
     def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
-        """Learn the profiles of normal frames, and the distance that counts as a score of 1.
+        """Learn the error profiles of normal frames, and the distance (limit) that corresponds to a score of 1.
 
         Args:
-            train: waveforms of normal sounds, from which the profiles are learned.
-            valid: waveforms of other normal sounds, from which the distance is learned.
-            quantile: quantile of the distances of normal frames that gets a score of 1, in (0, 1).
+            train: waveforms of normal sounds, from which the error profiles are learned.
+            valid: waveforms of other normal sounds, from which the limit is learned.
+            quantile: share of the frames in `valid` whose score is at most 1, in (0, 1).
 
         Shape:
             Each waveform is [C, samples].
@@ -76,13 +78,13 @@ class Detector:
 
     @torch.inference_mode()
     def scores(self, waveform: Tensor) -> Tensor:
-        """Return the Mahalanobis distance of each frame's profile from the normal profiles, divided by the limit.
+        """Return the Mahalanobis distance of each frame's error profile from normal profiles, divided by the learned limit.
 
         Args:
             waveform: sound to score.
 
         Returns:
-            Score of each frame; scores above 1 are anomalous.
+            Score of each frame; a frame with a score above 1 is anomalous.
 
         Shape:
             [C, samples] -> [frames].
@@ -98,7 +100,10 @@ class Detector:
         return self.features.stft.hop_length / self.features.sample_rate
 
     def _errors(self, waveform: Tensor) -> Tensor:
-        """Return the squared error per octave, averaged over channels, bins and time. Shape: [C, n] -> [frames, octaves]."""
+        """Return each frame's squared reconstruction error per octave. Shape: [C, n] -> [frames, octaves].
+
+        The error is averaged over the channels, the bins of the octave and neighbouring frames.
+        """
         spectrum = self.features.analyse(waveform[None])
         errors = (rebuilt_spectrum(self.task, spectrum) - spectrum[0]).square().mean(dim=0)
         octaves = [errors[self.octave == octave].mean(dim=0) for octave in range(int(self.octave[-1]) + 1)]
@@ -106,7 +111,7 @@ class Detector:
 
 
 def smoothed(values: Tensor, width: int) -> Tensor:
-    """Return the moving average of values over `width` neighbours, over fewer at both ends. Shape: [n] -> [n]."""
+    """Return the moving average over `width` values. Averages at both ends cover fewer values. Shape: [n] -> [n]."""
     sums = torch.nn.functional.pad(values.double().cumsum(0), (1, 0))
     centre = torch.arange(len(values))
     low, high = (centre - (width - 1) // 2).clamp(min=0), (centre + width // 2 + 1).clamp(max=len(values))
@@ -114,12 +119,12 @@ def smoothed(values: Tensor, width: int) -> Tensor:
 
 
 def intervals(scores: Tensor, seconds_per_frame: float, longest_gap_seconds: float) -> list[tuple[float, float, float]]:
-    """Return the intervals in which scores are above 1.
+    """Find the time intervals in which the anomaly scores are above 1.
 
     Args:
-        scores: score of each frame.
+        scores: anomaly score of each frame.
         seconds_per_frame: time between two frames, in seconds.
-        longest_gap_seconds: intervals with at most this gap are joined, in seconds.
+        longest_gap_seconds: largest gap between two intervals that are joined to one interval, in seconds.
 
     Returns:
         Start in seconds, stop in seconds and largest score of each interval.
@@ -138,7 +143,7 @@ def intervals(scores: Tensor, seconds_per_frame: float, longest_gap_seconds: flo
 
 
 def labelled(anomalies: Sequence[Anomaly], frames: int, seconds_per_frame: float) -> np.ndarray:
-    """Return for each frame whether it is within an anomaly.
+    """Return for each frame whether its time is within a known anomaly.
 
     Args:
         anomalies: known anomalies.
@@ -146,7 +151,7 @@ def labelled(anomalies: Sequence[Anomaly], frames: int, seconds_per_frame: float
         seconds_per_frame: time between two frames, in seconds.
 
     Returns:
-        Array of booleans.
+        Array of booleans: True for a frame within an anomaly.
 
     Shape:
         Result [frames].
@@ -156,7 +161,7 @@ def labelled(anomalies: Sequence[Anomaly], frames: int, seconds_per_frame: float
 
 
 def auroc(scores: np.ndarray, labels: np.ndarray) -> float | None:
-    """Return the area under the ROC curve: the probability that an anomalous frame has a higher score than a normal one.
+    """Return the area under the ROC curve: the probability that an anomalous frame has a higher score than a normal frame.
 
     Args:
         scores: score of each frame.
@@ -200,18 +205,18 @@ def read_labels(path: Path) -> list[Anomaly]:
             complete = {"start", "stop"} <= {*columns}
             rows = [(float(row["start"]), float(row["stop"]), row.get("kind") or "") for row in table] if complete else []
     except (ValueError, TypeError, csv.Error) as error:
-        raise InputError(path, f"not a table of times ({error})", expected="start and stop in seconds") from error
+        raise InputError(path, f"the table contains invalid times ({error})", expected="start and stop in seconds") from error
     if not complete:
-        raise InputError(path, "missing columns", found=", ".join(columns) or "no columns", expected="start, stop")
+        raise InputError(path, "a column is missing", found=", ".join(columns) or "no columns", expected="start and stop")
     for line, (start, stop, _) in enumerate(rows, start=2):
         if not 0 <= start < stop:
             interval = f"{start} to {stop} s"
-            raise InputError(f"{path}, line {line}", "invalid interval", found=interval, expected="0 <= start < stop")
+            raise InputError(f"{path}, line {line}", "invalid time interval", found=interval, expected="0 <= start < stop")
     return [Anomaly(*row) for row in rows]
 
 
 def write_labels(path: Path, anomalies: Sequence[Anomaly]) -> None:
-    """Write the positions of anomalies to a CSV file that `read_labels` reads."""
+    """Write the positions of anomalies to a CSV file with the columns `start` and `stop` in seconds, and `kind`."""
     with path.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["start", "stop", "kind"])
@@ -223,16 +228,16 @@ def inject(
 ) -> tuple[np.ndarray, list[Anomaly]]:
     """Inject anomalies at random positions of a sound.
 
-    The distance between two anomalies, and of an anomaly from both ends, is at least half a second.
+    The distance between two anomalies, and between an anomaly and an end of the sound, is at least half a second.
 
     Args:
         samples: waveform, float32. Samples outside the anomalies are not changed.
-        kinds: kinds of anomalies, see `KINDS`. A kind may be repeated.
-        random: random number generator of positions and sounds.
+        kinds: kinds of the anomalies: `clicks`, `dropout`, `hum` or `wrong_instrument`. A kind may be repeated.
+        random: random number generator for the positions and sounds of the anomalies.
         sample_rate: sample rate in Hz.
 
     Returns:
-        The changed copy of the waveform, and the anomalies.
+        Copy of the waveform with the anomalies, and the list of the anomalies.
 
     Shape:
         samples [C, n] -> [C, n].

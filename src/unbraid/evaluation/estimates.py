@@ -1,4 +1,4 @@
-"""Separated audio files of any tool, found by the names of track and target."""
+"""Read separated audio files that any tool has written. The files are found by the names of track and target."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from unbraid.runs.errors import InputError
 
 
 class EstimateFolder:
-    """Read separated files from a folder with one file per target of each track.
+    """Read separated audio files (estimates) from a folder with one file for each target of each track.
 
     The first existing file of `<track>/<target>.*`, `test/<track>/<target>.*` and `<target>/<track>.*` is used. The suffix can
     be that of any audio format.
@@ -27,7 +27,7 @@ class EstimateFolder:
 
     def __init__(self, folder: Path, targets: Sequence[str]) -> None:
         if not folder.is_dir():
-            problem = "not a folder" if folder.exists() else "the folder does not exist"
+            problem = "the path is not a folder" if folder.exists() else "the folder does not exist"
             raise InputError(f"estimates={folder}", problem)
         self.folder, self.targets = folder, targets
 
@@ -45,7 +45,7 @@ class EstimateFolder:
             track: name of the track.
             sample_rate: expected sample rate in Hz.
             channels: expected number of channels.
-            samples: expected length.
+            samples: expected length in samples.
 
         Returns:
             Estimates in the order of the targets, float32.
@@ -56,7 +56,7 @@ class EstimateFolder:
         return np.stack([_read(path, sample_rate, channels, samples) for path in self._files(track)])
 
     def fingerprint(self, track: str) -> str:
-        """Return a hash of the names, sizes and modification times of a track's files."""
+        """Return a hash of the names, sizes and modification times of the estimate files of a track."""
         stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._files(track)]
         return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
 
@@ -72,12 +72,13 @@ class EstimateFolder:
             paths = [path for path in _audio_files(folder) if path.stem.lower() == stem.lower()]
             if len(paths) > 1:
                 names = f"{paths[0].name} and {paths[1].name}"
-                raise InputError(folder, f"several estimates of {target}", found=names, expected="one file")
+                raise InputError(folder, f"several files contain the target {target}", found=names, expected="one file")
             if paths:
                 return paths[0]
         names = ", ".join(path.name for folder, _ in places[:2] for path in _audio_files(folder)) or "no audio files"
         expected = f"{track}/{target}.wav or {target}/{track}.wav"
-        raise InputError(self.folder, f"the estimate of {target} is missing for {track}", found=names, expected=expected)
+        problem = f"the file with the target {target} of the track {track} is missing"
+        raise InputError(self.folder, problem, found=names, expected=expected)
 
 
 def _audio_files(folder: Path) -> list[Path]:
@@ -87,12 +88,12 @@ def _audio_files(folder: Path) -> list[Path]:
 def _read(path: Path, sample_rate: int, channels: int, samples: int) -> np.ndarray:
     with audio.open_audio(path) as reader:
         if reader.rate != sample_rate:
-            raise InputError(path, "wrong sample rate", found=f"{reader.rate} Hz", expected=f"{sample_rate} Hz")
+            raise InputError(path, "the file has a wrong sample rate", found=f"{reader.rate} Hz", expected=f"{sample_rate} Hz")
         if reader.source_channels != channels:
             found, expected = (f"{count} channels" for count in (reader.source_channels, channels))
-            raise InputError(path, "wrong number of channels", found=found, expected=expected)
+            raise InputError(path, "the file has a wrong number of channels", found=found, expected=expected)
         signal = np.concatenate([*reader], axis=1)
     if signal.shape[1] != samples:
-        expected = f"{samples}, the length of the reference"
-        raise InputError(path, "wrong length", found=f"{signal.shape[1]} samples", expected=expected)
+        expected = f"{samples}, the length of the true source"
+        raise InputError(path, "the file has a wrong length", found=f"{signal.shape[1]} samples", expected=expected)
     return signal

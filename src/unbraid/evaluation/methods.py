@@ -1,4 +1,4 @@
-"""Methods that are scored: a separator, an oracle, or a folder of files. Each one estimates the sources of a track."""
+"""Methods that estimate the sources of a track and are scored: a separator, an oracle, or a folder of audio files."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -23,29 +23,29 @@ from unbraid.scoring.protocols import Protocol, SourceGroup
 
 
 class Method(ABC):
-    """Estimate the sources of a track that are scored together."""
+    """Estimate the sources of a track, so that the estimates can be scored."""
 
     @property
     def settings(self) -> dict[str, float | str | None]:
-        """Options on which the estimates depend, for `scores.json`."""
+        """Options that change the estimates. They are written to `scores.json`."""
         return {}
 
     @abstractmethod
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track. If it changes, the track is scored again."""
+        """Return a text that identifies the estimates of a track. If the text changes, the track is scored again."""
 
     @abstractmethod
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return the estimates of a track, in the sample rate and with the channels of the protocol.
+        """Return the estimated sources of a track, with the sample rate and the channels of the protocol.
 
         Args:
-            track: track to estimate.
-            source_group: sources that are scored together.
+            track: track whose sources are estimated.
+            source_group: scored sources, each a weighted sum of the sources of the data set.
             mixture: waveform of the mixture.
             references: true waveforms of the sources.
 
         Returns:
-            Estimate of each source of the group.
+            Estimated waveform of each scored source.
 
         Shape:
             mixture [C, T], references [S, C, T] -> [S, C, T].
@@ -62,7 +62,7 @@ class SeparatorMethod(Method):
         mixtures: tracks to separate, by name. Their sample rate is that of the protocol. Their number of channels is that of
             the protocol or of the separator, whichever is larger.
         sample_rate: sample rate of the mixtures in Hz.
-        options: chunk length, overlap, shifts and precision.
+        options: options of the separation: chunk length, overlap, shifts and precision.
     """
 
     separator: Separator
@@ -74,23 +74,23 @@ class SeparatorMethod(Method):
 
     @property
     def settings(self) -> dict[str, float | str | None]:
-        """Options of the inference and of the separator. The batch size is left out, since it changes only rounding."""
+        """Options of the separation that change the estimates. The batch size is excluded, since it changes only rounding."""
         options = asdict(self.options)
         del options["batch_size"]
         return {**options, **self.separator.synthesis_options}
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text of the weights, the stored mixture and the options; see `Method.origin`."""
+        """Return a text that identifies the estimates of a track: fingerprint of the weights, stored mixture and options."""
         return f"{self.weights}, {self.mixtures[track.name].entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return the estimates of the separator, converted to the channels of the protocol; see `Method`."""
+        """Return the estimates of the separator for a track, converted to the number of channels of the protocol."""
         sources = self.separate(track.name)
         estimates = np.stack([audio.to_channels(source, len(mixture)) for source in sources])
         return source_group.estimates(torch.from_numpy(estimates).to(mixture), mixture)
 
     def separate(self, name: str) -> np.ndarray:
-        """Separate a track. A second call for the same track returns the same array without a new computation.
+        """Separate a track. A second call with the name of the latest track returns the stored estimates.
 
         Args:
             name: name of the track in `mixtures`.
@@ -102,7 +102,7 @@ class SeparatorMethod(Method):
             Result [targets, C, T].
 
         Raises:
-            InputError: the estimates are not finite numbers.
+            InputError: the estimates contain NaN or infinite values.
         """
         if name in self.latest:
             return self.latest[name]
@@ -112,7 +112,7 @@ class SeparatorMethod(Method):
         estimates = np.concatenate([sources for _, sources in stretches], axis=-1)
         if not np.isfinite(estimates).all():
             hint = "Training has diverged. A lower optim.optimizer.lr may help."
-            raise InputError(name, "the estimates contain NaN or infinite values", hint=hint)
+            raise InputError(name, "the estimates of the track contain NaN or infinite values", hint=hint)
         self.latest.clear()
         self.latest[name] = estimates
         return estimates
@@ -121,14 +121,17 @@ class SeparatorMethod(Method):
 def mixtures_for(
     separator: Separator, protocol: Protocol, tracks: Sequence[StoredTrack], whole: Callable[[int, int], Sequence[StoredTrack]]
 ) -> Sequence[StoredTrack]:
-    """Return the tracks whose mixtures are separated for scoring, see `SeparatorMethod`.
+    """Return the test tracks in the format in which their mixtures are separated for scoring.
+
+    The sample rate is that of the protocol. The number of channels is that of the protocol or of the separator, whichever is
+    larger.
 
     Args:
         separator: separator that reads the mixtures.
         protocol: protocol of the scores.
         tracks: scored tracks, in the sample rate and with the channels of the protocol.
-        whole: function from a sample rate in Hz and a number of channels to the same tracks. It is called only if the separator
-            has more channels than the protocol.
+        whole: function that loads the scored tracks with a given sample rate in Hz and number of channels. It is called only
+            if the separator has more channels than the protocol.
 
     Returns:
         Tracks in the order of `tracks`.
@@ -142,8 +145,8 @@ class Oracle(Method):
     """Estimate sources with the unchanged mixture, or with a mask that is computed from the true sources.
 
     Args:
-        name: name of the mask, or `mixture`; see `ORACLES`.
-        stft: transform in which the mask is applied.
+        name: name of the mask, such as `irm` (ideal ratio mask), or `mixture` for the unchanged mixture.
+        stft: short-time Fourier transform in which the mask is applied.
     """
 
     name: str
@@ -151,24 +154,24 @@ class Oracle(Method):
 
     @property
     def settings(self) -> dict[str, float | str | None]:
-        """Options of the STFT; empty for the unchanged mixture."""
+        """Options of the STFT in which the mask is applied; empty for the unchanged mixture."""
         return {} if self.name == "mixture" else {"n_fft": self.stft.n_fft, "hop_length": self.stft.hop_length}
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text of the oracle's name, the stored track and the options; see `Method.origin`."""
+        """Return a text that identifies the estimates of a track: name of the oracle, stored track and options."""
         return f"{self.name}, {track.entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return the masked mixture for each reference, see `Method`."""
+        """Return, for each true source in `references`, the mixture after the mask of this source."""
         return ORACLES[self.name](mixture, references, self.stft.to(mixture.device))
 
 
 @dataclass(frozen=True)
 class EstimateFiles(Method):
-    """Read the estimates from audio files of any tool.
+    """Read the estimates from audio files that any tool has written.
 
     Args:
-        files: folder of the files.
+        files: folder of the audio files.
         sample_rate: sample rate of the protocol in Hz.
     """
 
@@ -176,11 +179,11 @@ class EstimateFiles(Method):
     sample_rate: int
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text of the fingerprint of the files and the stored track; see `Method.origin`."""
+        """Return a text that identifies the estimates of a track: fingerprint of its files, and stored track."""
         return f"files {self.files.fingerprint(track.name)}, {track.entry.name}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return the estimates of a track's files, see `Method`."""
+        """Return the estimates of a track, read from its audio files."""
         estimates = torch.from_numpy(self.files.read(track.name, self.sample_rate, *mixture.shape))
         return source_group.estimates(estimates.to(mixture.device), mixture)
 

@@ -1,4 +1,4 @@
-"""Draw pictures: spectrograms, reconstructions, codes, controls, errors and anomaly scores.
+"""Draw pictures: spectrograms, reconstructions, codes, pitch and loudness curves, errors and anomaly scores.
 
 NaN and infinite values raise InputError, since matplotlib omits them without a warning.
 """
@@ -64,7 +64,8 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
 
     Args:
         path: PNG file to write.
-        shown: images by the name of the row. Their first line is the top line of an image or the lowest bin of a spectrogram.
+        shown: images by the name of their row. The first line of an array is the top line of an image, or the lowest bin of a
+            spectrogram.
         colours: name of a colour map of matplotlib; `gray_r` for images, any other for spectrograms.
 
     Shape:
@@ -91,14 +92,14 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
 
 
 def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[str], axes: tuple[str, str]) -> None:
-    """Draw points of a plane with one colour per label.
+    """Draw a scatter plot with one colour per label.
 
     Args:
         path: PNG file to write.
         points: coordinates of the points.
         labels: label of each point.
-        order: all labels in the order of the legend.
-        axes: names of both axes.
+        order: all labels, in the order of the legend.
+        axes: names of the horizontal and the vertical axis.
 
     Shape:
         points [n, 2].
@@ -115,14 +116,14 @@ def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[s
 
 
 def check_finite(path: Path, values: Mapping[str, Tensor]) -> None:
-    """Check that a picture shows only finite values.
+    """Check that the values of a picture are finite.
 
     Args:
         path: file of the picture, for the error message.
         values: arrays by the name of their panel.
 
     Raises:
-        InputError: an array holds NaN or infinite values.
+        InputError: an array contains NaN or infinite values.
     """
     for name, array in values.items():
         if not array.isfinite().all():
@@ -136,12 +137,13 @@ def _save(figure: Figure, path: Path, cut: Literal["tight"] | None = "tight") ->
 
 
 def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: float) -> None:
-    """Draw the controls of an instrument and its synthesis parameters over time, one panel per curve.
+    """Draw pitch, loudness and synthesis parameters of an instrument over time, one panel per curve.
 
     Args:
         path: PNG file to write.
         title: title of the picture.
-        curves: curves by the name of their panel. A curve with two axes is drawn as an image in dB, first column at the bottom.
+        curves: curves by the name of their panel. A curve with several columns is drawn as an image in dB, with the first
+            column at the bottom.
         seconds: time between two points, in seconds.
 
     Shape:
@@ -168,12 +170,12 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
 
 
 def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[int, Path]) -> None:
-    """Draw the error over the size of the code, and below it the reconstructions of one run per size.
+    """Draw the reconstruction error of autoencoders over the size of their code, and the reconstructions of one run per size.
 
     Args:
         path: PNG file to write.
         table: rows with `code size`, `error`, `deviation` (standard deviation of the error) and `PCA` (error of PCA).
-        shown: picture of a run, by size of the code. Missing files are left out.
+        shown: picture of the reconstructions of a run, by the size of its code. Missing files are skipped.
     """
     strips = {size: imread(picture) for size, picture in shown.items() if picture.is_file()}
     heights = [3.2, *(8 * strip.shape[0] / strip.shape[1] for strip in strips.values())]
@@ -208,10 +210,10 @@ def anomalies(
     Args:
         path: PNG file to write.
         title: title of the picture.
-        scores: score of each frame; 1 is the limit.
+        scores: anomaly score of each frame; a frame with a score above 1 is anomalous.
         seconds_per_frame: time between two frames, in seconds.
-        flagged: detected anomalies: start in seconds, stop in seconds, score.
-        known: known anomalies: start in seconds, stop in seconds, kind.
+        flagged: start in seconds, stop in seconds and score of each detected anomaly.
+        known: start in seconds, stop in seconds and kind of each known anomaly.
 
     Shape:
         scores [frames].
@@ -234,15 +236,15 @@ def anomalies(
 
 
 def strip(path: Path, waveform: Tensor, stft: STFT, loudest: float, columns: int, rows: int) -> None:
-    """Draw a spectrogram without axes, which an audio player shows behind its cursor. The width is the whole waveform.
+    """Draw a spectrogram of a whole waveform without axes, which an audio player shows behind its cursor.
 
     Args:
-        path: PNG file to write. A pixel shows the loudest of its bins.
+        path: PNG file to write. A pixel shows the loudest of the bins that it covers.
         waveform: waveform; the mean of the channels is drawn.
         stft: transform of the spectrogram.
         loudest: magnitude that gets the brightest colour.
-        columns: largest width in pixels.
-        rows: largest height in pixels.
+        columns: largest width of the picture in pixels.
+        rows: largest height of the picture in pixels.
 
     Shape:
         waveform [C, T].

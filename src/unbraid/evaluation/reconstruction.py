@@ -1,4 +1,4 @@
-"""Test autoencoders: errors of the reconstructed test data, pictures and audio, compared with PCA of the same code size."""
+"""Test autoencoders: measure the errors of reconstructed test data, compare with PCA, and write pictures and audio."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,24 +26,24 @@ SAMPLES = 24  # number of patches that are drawn from a variational autoencoder
 
 
 class Data(Protocol):
-    """Interface of data sets that can be tested."""
+    """Describe the methods of a data set on which an autoencoder can be tested."""
 
     def in_order(self, split: Literal["train", "valid", "test"]) -> DataLoader[Any]:
-        """Return all batches of a split, in the same order at each call."""
+        """Return a loader of all batches of a split, in the same order at each call."""
 
     def labels(self) -> list[str]:
-        """Return the names of the labels or sources, by their number."""
+        """Return the names of the image labels or of the sources. The index of a name is the number of its label or source."""
 
 
 @dataclass
 class Gathered:
-    """Collect the patches and codes that the pictures show.
+    """Collect the patches (parts of spectrograms, or images) and the codes that the pictures of a test show.
 
     Args:
-        columns: largest number of patches per row of a picture.
-        rows: first patches, by name of the row.
-        codes: codes of all items, one tensor per batch.
-        labels: number of the label or source of each code, one tensor per batch.
+        columns: largest number of patches in a row of a picture.
+        rows: first patches by the name of their row, such as `input` and `rebuilt`.
+        codes: codes of all patches, one tensor per batch.
+        labels: number of the image label or source of each code, one tensor per batch.
     """
 
     columns: int
@@ -52,18 +52,18 @@ class Gathered:
     labels: list[Tensor] = field(default_factory=list)
 
     def add(self, versions: Mapping[str, Tensor]) -> None:
-        """Append patches to the rows until each row has `columns` patches."""
+        """Append patches to the rows of the picture, until each row has `columns` patches."""
         for row, patches in versions.items():
             first = self.rows.setdefault(row, [])
             first.extend(patches[: max(0, self.columns - len(first))].cpu())
 
     def add_codes(self, task: ReconstructionTask, clean: Tensor, labels: Tensor) -> None:
-        """Append the codes of clean patches and their labels.
+        """Encode clean patches, and append their codes and labels.
 
         Args:
             task: autoencoder.
-            clean: patches, [N, C, H, W].
-            labels: number of each patch's label or source, [N].
+            clean: clean patches, [N, C, H, W].
+            labels: number of the image label or source of each patch, [N].
         """
         code = task.net.encode(task.as_items(clean)).flatten(start_dim=1)
         self.codes.append(code.cpu())
@@ -71,15 +71,16 @@ class Gathered:
 
 
 class Reconstructions:
-    """Test an autoencoder.
+    """Test an autoencoder by the errors of its reconstructions, and write pictures and audio of reconstructions.
 
-    Sources: Griffin & Lim, IEEE Trans. ASSP 1984; Perraudin, Balazs & Søndergaard, WASPAA 2013 (momentum).
+    Sources of the phase estimation: Griffin & Lim, IEEE Trans. ASSP 1984; Perraudin, Balazs & Søndergaard, WASPAA 2013
+    (momentum).
 
     Args:
-        examples: number of patches or images in the picture of reconstructions.
-        clips: number of tracks of which audio is written. The first ones are used.
-        phase: phase of the written audio: `input` uses the phase of the input, `griffin_lim` estimates one.
-        iterations: number of Griffin-Lim iterations.
+        examples: number of patches or images in the picture of reconstructions, at least 1.
+        clips: number of tracks of which audio is written. The first tracks are used.
+        phase: phase of the written audio. `input`: phase of the input; `griffin_lim`: phase estimated from the magnitudes.
+        iterations: number of Griffin-Lim iterations, at least 1.
         momentum: momentum of Griffin-Lim, in [0, 1).
 
     Raises:
@@ -99,7 +100,7 @@ class Reconstructions:
 
     @torch.inference_mode()
     def scores(self, task: ReconstructionTask, data: Data, folder: Path) -> dict[str, Any]:
-        """Reconstruct the test data; write pictures and audio.
+        """Reconstruct the test data, measure the errors, and write pictures and audio.
 
         Args:
             task: autoencoder with the weights to test.
@@ -110,7 +111,7 @@ class Reconstructions:
             Content of `scores.json`.
 
         Raises:
-            InputError: reconstructions are not finite.
+            InputError: reconstructions contain NaN or infinite values.
         """
         linear = fitted_pca(task, data)
         rows = ["rebuilt", *(["pca"] if linear else []), *(["corrupted"] if is_corrupting(task) else [])]
@@ -141,13 +142,13 @@ class Reconstructions:
 
     @torch.inference_mode()
     def leave_batches(self, task: ReconstructionTask, batches: Mapping[str, Any], labels: Sequence[str], folder: Path) -> None:
-        """Write pictures of reconstructions and codes, and audio if the data are tracks.
+        """Reconstruct clips, and write pictures of reconstructions and codes. Write audio if the clips are tracks.
 
         Args:
             task: autoencoder with its current weights.
-            batches: batches of the data set, by name of the clip.
-            labels: names of the labels or sources, by their number.
-            folder: folder of all files.
+            batches: one batch for each clip, by name of the clip.
+            labels: names of the image labels or sources. The index of a name is the number of its label or source.
+            folder: folder to which all files are written.
         """
         gathered = Gathered(self.examples)
         for index, (name, batch) in enumerate(batches.items()):
@@ -172,7 +173,7 @@ class Reconstructions:
                 audio.write(folder / f"{label}-{name}.flac", (gain * samples).cpu().numpy(), sample_rate)
 
     def _waveform(self, task: ReconstructionTask, waveform: Tensor) -> Tensor:
-        """Return the reconstruction of a waveform. Shape: [C, samples] -> [C, samples]."""
+        """Reconstruct a waveform by the autoencoder of its spectrogram. Shape: [C, samples] -> [C, samples]."""
         features = spectra_of(task)
         magnitudes = features.magnitudes(rebuilt_spectrum(task, features.analyse(waveform[None])))
         samples = waveform.shape[-1]
@@ -204,25 +205,26 @@ def spectra_of(task: ReconstructionTask) -> Spectra:
         task: the trained autoencoder.
 
     Returns:
-        `task.features`.
+        Conversion between waveforms and spectrograms (`task.features`).
 
     Raises:
         InputError: the autoencoder is trained on images.
     """
     if not isinstance(task.features, Spectra):
-        raise InputError("features", "audio needs spectrograms", found=task.features.kind, expected="features=spectra")
+        problem = "only an autoencoder of spectrograms can process audio"
+        raise InputError("features", problem, found=task.features.kind, expected="features=spectra")
     return task.features
 
 
 def rebuilt_spectrum(task: ReconstructionTask, spectrum: Tensor) -> Tensor:
-    """Return the reconstruction of a spectrogram of any length, which is processed in patches.
+    """Reconstruct a spectrogram of any length. The spectrogram is cut into patches, and the reconstructions are joined.
 
     Args:
         task: autoencoder of spectrograms.
-        spectrum: spectrogram in the scale of the features.
+        spectrum: spectrogram in the scale of the autoencoder's features, such as logarithmic.
 
     Returns:
-        Reconstruction in the same scale.
+        Reconstructed spectrogram in the scale of the input.
 
     Shape:
         [1, C, bins, frames] -> [C, bins, frames].
@@ -237,20 +239,20 @@ def on_device(batch: Any, device: torch.device) -> Any:
 
 
 def is_corrupting(task: ReconstructionTask) -> bool:
-    """Return whether the corruption of a task changes its input."""
+    """Return whether the inputs of an autoencoder are corrupted, that is, whether its corruption changes a random patch."""
     probe = torch.rand(1, *task.features.shape, device=task.device)
     return not torch.equal(task.corrupt(probe, TEST), probe)
 
 
 def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
-    """Fit a PCA to the training data, with as many components per vector as the code has numbers per vector.
+    """Fit a PCA to the training data. Per vector, it has as many components as the code of the autoencoder has numbers.
 
     Args:
         task: autoencoder that is compared with the PCA.
-        data: data set.
+        data: data set of the run.
 
     Returns:
-        The PCA; None if the model is itself a PCA, or if vectors are too large.
+        The PCA; None if the model is itself a PCA, or if the vectors are too large for a PCA.
     """
     size = task.features.vector_size
     if isinstance(task.net, PCA) or size > LARGEST:
@@ -262,13 +264,13 @@ def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
 
 
 def flattened(codes: Tensor) -> tuple[Tensor, tuple[str, str]]:
-    """Project codes to a plane: codes of at most two numbers are unchanged, larger ones are projected by PCA.
+    """Project codes to a plane for a scatter plot. Codes of one or two numbers are kept; larger codes are projected by PCA.
 
     Args:
-        codes: codes of all items.
+        codes: codes of all patches or vectors.
 
     Returns:
-        Points, and the names of both axes.
+        Points in the plane, and the names of both axes.
 
     Shape:
         codes [n, D] -> points [n, 2].

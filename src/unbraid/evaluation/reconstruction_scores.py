@@ -18,13 +18,14 @@ MEASURES = ("error", "SNR")
 
 @dataclass
 class Unit:
-    """Store the vectors of one source of one track, or of one image.
+    """Store the feature vectors (spectrogram frames or image pixels) of one source of a track, or of one image.
 
     Args:
         track: name of the track; None for images.
         label: name of the source, or label of the image.
         clean: true vectors, [M, D].
-        versions: reconstructed and other versions of the vectors, [M, D] each, by name of the row.
+        versions: vectors to compare with the true vectors, [M, D] each, by the name of their row in the table of scores:
+            `rebuilt`, `pca` or `corrupted`.
     """
 
     track: str | None
@@ -33,14 +34,14 @@ class Unit:
     versions: Mapping[str, Tensor]
 
     def measures(self, row: str) -> dict[str, float | None]:
-        """Return squared error and signal-to-noise ratio of one version of the vectors.
+        """Return squared error and signal-to-noise ratio of one version of the vectors, compared with the true vectors.
 
         Args:
-            row: name of the version.
+            row: name of the version: `rebuilt`, `pca` or `corrupted`.
 
         Returns:
-            `error`: squared error of a vector, averaged over all vectors. `SNR`: signal-to-noise ratio of the features in dB;
-            None for silence.
+            `error`: squared error of a vector, averaged over all vectors. `SNR`: signal-to-noise ratio in dB; None if all true
+            vectors are 0.
         """
         clean = self.clean.double()
         error = (self.versions[row].double() - clean).square().sum()
@@ -52,18 +53,18 @@ class Unit:
 def units_of(
     features: Features, track: str | None, clean: Tensor, patches: Mapping[str, Tensor], labels: Tensor, names: Sequence[str]
 ) -> Iterator[Unit]:
-    """Yield one unit per source of a track, or one per image.
+    """Divide the patches of a batch into one `Unit` per source of a track, or one `Unit` per image.
 
     Args:
-        features: features of the autoencoder.
+        features: features of the autoencoder, which convert patches to vectors.
         track: name of the track; None for images.
         clean: true patches of the batch.
-        patches: versions of the patches, by name of the row.
-        labels: number of each patch's label or source.
-        names: names of the labels or sources, by their number.
+        patches: versions of the patches by the name of their row in the table of scores: `rebuilt`, `pca` or `corrupted`.
+        labels: number of the image label or source of each patch.
+        names: names of the image labels or sources. The index of a name is the number of its label or source.
 
     Yields:
-        Units of the batch.
+        The vectors of one source or image.
 
     Shape:
         clean [N, C, H, W], patches [N, C, H, W] each, labels [N].
@@ -80,16 +81,16 @@ def units_of(
 def scores_of(
     task: ReconstructionTask, units: Sequence[Unit], rows: Sequence[str], pca_components: int | None
 ) -> dict[str, Any]:
-    """Return the content of `scores.json`.
+    """Compute the content of `scores.json` from the reconstructed test data.
 
     Args:
         task: tested autoencoder.
         units: vectors of all images, or of all sources of all tracks.
-        rows: names of the versions that are scored.
-        pca_components: number of components of the PCA; None without PCA.
+        rows: names of the scored versions of the vectors: `rebuilt`, `pca` and `corrupted`.
+        pca_components: number of components of the PCA; None if the test has no PCA.
 
     Returns:
-        Statistics of each row, and measures of each track.
+        Statistics of the errors of each version, and errors of each track.
     """
     measured = {row: [unit.measures(row) for unit in units] for row in rows}
     images = task.features.kind == "images"
@@ -119,11 +120,11 @@ def scores_of(
 
 
 def report(scores: Mapping[str, Any], label: str) -> str:
-    """Return the errors of an autoencoder and of its baselines as a table.
+    """Format the errors of an autoencoder and of its baselines (PCA and the corrupted input) as a table.
 
     Args:
         scores: content of `scores.json`.
-        label: label of the row of the autoencoder.
+        label: label of the autoencoder's row.
 
     Returns:
         Table as text.

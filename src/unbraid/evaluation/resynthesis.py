@@ -1,4 +1,4 @@
-"""Test instruments (DDSP) by resynthesis of tracks, compared with an instrument whose spectra are constant."""
+"""Test instruments (DDSP): resynthesize tracks from pitch and loudness, and compare with a baseline of constant spectra."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,10 +23,10 @@ ROWS = ("resynthesis", "constant spectrum")
 
 
 class Resyntheses:
-    """Test an instrument.
+    """Test an instrument (DDSP) by resynthesis of tracks, and write audio and pictures.
 
     Args:
-        clips: number of test tracks of which audio and pictures are written. The first ones are used.
+        clips: number of test tracks of which audio and pictures are written. The first tracks are used.
 
     Raises:
         InputError: `clips` is negative.
@@ -34,7 +34,7 @@ class Resyntheses:
 
     def __init__(self, clips: int) -> None:
         if clips < 0:
-            raise InputError("clips", found=clips, expected="at least 0")
+            raise InputError("clips", found=clips, expected="at least 0 tracks")
         self.clips = clips
 
     @torch.no_grad()
@@ -42,15 +42,15 @@ class Resyntheses:
         self, instrument: Instrument, loss: nn.Module, features: Extraction, constant: ConstantSpectrum,
         tracks: Iterable[tuple[str, Tensor, Controls]], source: str, folder: Path,
     ) -> dict[str, Any]:  # fmt: skip
-        """Resynthesize the test tracks; write audio and pictures.
+        """Resynthesize the test tracks, measure the errors, and write audio and pictures.
 
         Args:
             instrument: instrument with the weights to test.
-            loss: distance of two waveforms.
+            loss: function from two waveforms to their distance.
             features: extraction of pitch and loudness from the resynthesized waveform.
-            constant: baseline with constant spectra.
-            tracks: name, waveform [samples] and controls [F] of each track.
-            source: name of the target.
+            constant: baseline instrument with constant spectra.
+            tracks: name, waveform [samples] and controls (pitch and loudness, [F] each) of each track.
+            source: name of the target that the instrument plays.
             folder: run folder.
 
         Returns:
@@ -77,11 +77,11 @@ class Resyntheses:
     def leave_clips(
         self, instrument: Instrument, chosen: Mapping[str, tuple[Tensor, Controls]], features: Extraction, folder: Path
     ) -> None:
-        """Resynthesize clips with the current weights; write audio and pictures to one folder per clip.
+        """Resynthesize clips with the current weights, and write audio and pictures to one folder per clip.
 
         Args:
             instrument: instrument on the device on which it runs.
-            chosen: waveform [samples] and controls [F] of each clip, by name.
+            chosen: waveform [samples] and controls (pitch and loudness, [F] each) of each clip, by name.
             features: extraction that computed the controls.
             folder: parent of the folders of all clips.
         """
@@ -95,12 +95,13 @@ class Resyntheses:
 
 
 def render(instrument: Instrument, controls: Controls, sound: Tensor | None = None) -> tuple[Tensor, Sounding]:
-    """Synthesize a waveform from controls.
+    """Synthesize a waveform from controls (pitch and loudness over time).
 
     Args:
         instrument: instrument that plays.
         controls: pitch and loudness over time.
-        sound: original waveform. It sets the length of the result, and the timbre if the instrument has a timbre encoder.
+        sound: original waveform. It sets the length of the result, and the timbre if the instrument has a timbre encoder. None:
+            the length is that of the controls.
 
     Returns:
         Waveform, and the synthesis parameters that the network computed.
@@ -124,7 +125,7 @@ def measures(
         played: resynthesized waveform.
         sound: original waveform.
         controls: pitch and loudness of the original waveform.
-        loss: distance of two waveforms.
+        loss: function from two waveforms to their distance.
         features: extraction of pitch and loudness from the resynthesized waveform.
 
     Returns:
@@ -150,7 +151,7 @@ def measures(
 
 
 def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
-    """Return the pitch range and the loudness statistics of training data, which an instrument needs before training.
+    """Measure the pitch range and the loudness statistics of the training tracks. An instrument needs both before training.
 
     Args:
         controls: pitch and loudness of each training track.
@@ -166,7 +167,7 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
     levels = torch.cat([track.loudness[sounding(track.loudness)] for track in controls])
     share = len(pitches) / max(1, len(levels))
     if share < LEAST_VOICED:
-        problem, expected = "the training tracks have too little pitch", f"at least {LEAST_VOICED:.0%}"
+        problem, expected = "too few moments of the training tracks have a pitch", f"at least {LEAST_VOICED:.0%}"
         hint = "Choose a target that plays one note at a time."
         raise InputError("targets", problem, found=f"{share:.0%} voiced", expected=expected, hint=hint)
     low, middle, high = _quantiles(pitches, (0.02, 0.5, 0.98))
@@ -174,7 +175,7 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
 
 
 def _quantiles(values: Tensor, shares: Sequence[float]) -> list[float]:
-    """Return quantiles of any number of values; `torch.quantile` accepts at most 2**24 values."""
+    """Return the quantiles of values for shares in [0, 1]. `torch.quantile` is not used, as it accepts at most 2**24 values."""
     ordered = values.sort().values
     return [float(ordered[round(share * (len(ordered) - 1))]) for share in shares]
 
@@ -195,10 +196,10 @@ def _draw(
 
 
 def curves(controls: Controls, parameters: Sounding) -> dict[str, Tensor]:
-    """Return the curves of a picture of controls, see `pictures.controls`.
+    """Collect the curves for a picture of pitch, loudness and synthesis parameters over time.
 
     Args:
-        controls: pitch and loudness.
+        controls: pitch and loudness over time.
         parameters: synthesis parameters that the network computed.
 
     Returns:
@@ -220,11 +221,11 @@ def _summary(values: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str
 
 
 def report(scores: Mapping[str, Any], label: str) -> str:
-    """Return the errors of an instrument and of its baseline as a table.
+    """Format the errors of an instrument and of its baseline (constant spectra) as a table.
 
     Args:
         scores: content of `scores.json`.
-        label: label of the row of the instrument.
+        label: label of the instrument's row.
 
     Returns:
         Table as text.

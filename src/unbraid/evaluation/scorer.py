@@ -33,11 +33,11 @@ WORDS = {MIXED: "mixture"} | ORACLE_ROWS
 
 
 class Evaluation:
-    """Store the options of a test of separators, and write audio and pictures of tracks.
+    """Hold the options for testing separators, and write audio and pictures of separated tracks.
 
     Args:
-        inference: chunk length, overlap, shifts and precision.
-        clips: number of tracks of which audio and pictures are written. The first ones are used.
+        inference: options of the separation: chunk length, overlap, shifts and precision.
+        clips: number of tracks of which audio and pictures are written. The first tracks are used.
 
     Raises:
         InputError: `clips` is negative.
@@ -45,16 +45,16 @@ class Evaluation:
 
     def __init__(self, inference: InferenceOptions, clips: int) -> None:
         if clips < 0:
-            raise InputError("clips", found=clips, expected="at least 0")
+            raise InputError("clips", found=clips, expected="at least 0 tracks")
         self.inference, self.clips = inference, clips
 
     def of(self, separator: Separator, weights: str, mixtures: Sequence[StoredTrack], protocol: Protocol) -> SeparatorMethod:
-        """Return a separator as a method that can be scored.
+        """Combine a separator, its weights and the tracks to separate to a method that can be scored.
 
         Args:
             separator: separator on the device on which it runs.
-            weights: text that identifies the weights.
-            mixtures: result of `mixtures_for`.
+            weights: text that identifies the weights, such as a fingerprint.
+            mixtures: tracks whose mixtures are separated, the result of `mixtures_for`.
             protocol: protocol of the scores.
 
         Returns:
@@ -64,11 +64,11 @@ class Evaluation:
         return SeparatorMethod(separator.eval(), weights, by_name, protocol.format[0], self.inference)
 
     def leave_clips(self, method: SeparatorMethod, targets: Tensor, folder: Path) -> None:
-        """Write audio and pictures of the first tracks to `audio/` and `pictures/` of a folder.
+        """Separate the first `clips` tracks, and write their audio and pictures to `audio/` and `pictures/` of a folder.
 
         Args:
-            method: separator with its tracks.
-            targets: weight of each source of the data in each target.
+            method: separator with the tracks to separate.
+            targets: weight of each source of the data set in the sum of each target.
             folder: run folder.
 
         Shape:
@@ -78,11 +78,11 @@ class Evaluation:
             self.leave_clip(method, name, targets, folder)
 
     def clip_names(self, method: SeparatorMethod) -> list[str]:
-        """Return the names of the tracks of which audio and pictures are written."""
+        """Return the names of the tracks of which audio and pictures are written: the first `clips` tracks of a method."""
         return [*method.mixtures][: self.clips]
 
     def leave_clip(self, method: SeparatorMethod, name: str, targets: Tensor, folder: Path) -> None:
-        """Write audio and pictures of one track, see `leave_clips`."""
+        """Separate one track, and write its audio to `audio/<track>/` and its pictures to `pictures/` of the run folder."""
         samples = method.mixtures[name].tensor()
         mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets, samples[1:])
         estimates = torch.from_numpy(method.separate(name))
@@ -90,11 +90,11 @@ class Evaluation:
         _draw(below(folder, "pictures"), name, method.separator, method.sample_rate, mixture, sources)
 
     def leave_batches(self, separator: Separator, batches: Mapping[str, Any], folder: Path) -> None:
-        """Write audio and pictures of clips to one folder per clip.
+        """Separate clips, and write their audio and pictures to one folder per clip.
 
         Args:
             separator: separator on the device on which it runs.
-            batches: batch with one clip each, see `data.chunks.Batch`, by name of the clip.
+            batches: batch with mixture and sources of one clip, by name of the clip.
             folder: parent of the folders of all clips.
         """
         rate, device = separator.sample_rate, device_of(separator)
@@ -110,10 +110,11 @@ def stft_for(separator: Separator | None, sample_rate: int | None = None) -> STF
 
     Args:
         separator: separator that is scored; None for estimates of other tools.
-        sample_rate: sample rate of the protocol in Hz; None: that of the separator.
+        sample_rate: sample rate of the protocol in Hz; None: sample rate of the separator.
 
     Returns:
-        The STFT of the separator if it uses masks and has this sample rate, otherwise window 2048 and hop 512.
+        STFT of the separator if the separator applies masks at this sample rate; otherwise an STFT with a window of 2048
+        samples and a hop of 512 samples.
     """
     if isinstance(separator, Masking) and sample_rate in (None, separator.sample_rate):
         return separator.stft
@@ -126,11 +127,11 @@ class Scorer:
 
     Args:
         protocol: protocol with sample rate and channels.
-        source_group: sources that are scored together.
-        targets: weight of each source of the data in each target, [targets, sources].
+        source_group: scored sources, each a weighted sum of the sources of the data set.
+        targets: weight of each source of the data set in the sum of each target, [targets, sources].
         tracks: all test tracks, in the sample rate and with the channels of the protocol.
-        folder: folder for the scores of estimates, in files `<row>/test/<track>.json`.
-        shared: folder for the scores of mixture and oracles, which all runs share.
+        folder: folder for the scores of the tested method, in files `<row>/test/<track>.json`.
+        shared: folder for the scores of the unchanged mixture and of oracles. All runs use this folder.
         device: device on which scores are computed.
     """
 
@@ -144,14 +145,14 @@ class Scorer:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Description of the protocol that is stored with each score."""
+        """Description of the protocol. It is stored in the same file as the scores."""
         return self.protocol.record(self.source_group)
 
     def check_folder(self) -> None:
-        """Check that the folder does not contain scores of a different protocol with the same name.
+        """Check that the folder of the scores does not contain scores of a different protocol with the same name.
 
         Raises:
-            InputError: `scores.json` of the folder has another protocol.
+            InputError: `scores.json` in the folder was computed under a different protocol.
         """
         path = self.folder / "scores.json"
         try:
@@ -161,19 +162,20 @@ class Scorer:
         try:
             refuse_mixed({f"{path}": stored["protocol"], "this command": self.record})
         except InputError as error:
-            problem, hint = f"{path} has another protocol of this name ({error})", "Set a new name with protocol.name=NAME."
+            problem = f"{path} contains scores of a different protocol with this name ({error})"
+            hint = "Set a new name with protocol.name=NAME."
             raise InputError(f"protocol {self.protocol.name}", problem, hint=hint) from error
 
     def filed(self, row: str, method: Method, track: StoredTrack) -> TrackScores | None:
-        """Return the stored scores of a track; None if there are none or if protocol, method or track have changed.
+        """Read the stored scores of a track.
 
         Args:
-            row: name of the method's row, such as `estimate`.
+            row: name of the method's row in the table of scores, such as `estimate`.
             method: method that is scored.
             track: scored track.
 
         Returns:
-            Scores or None.
+            Stored scores; None if they do not exist, or if the protocol, the method or the track has changed since then.
         """
         return read_track(self._path(row, method, track), self.record, method.origin(track))
 
@@ -181,7 +183,7 @@ class Scorer:
         """Score a track with each method that has no stored scores, and store the scores.
 
         Args:
-            rows: methods by the name of their row.
+            rows: methods by the name of their row in the table of scores.
             track: track to score.
             wait: whether to wait if another process scores this track at the moment.
 
@@ -219,14 +221,14 @@ class Scorer:
         return self.shared / self.protocol.name / row / f"{digest}.json"
 
     def scores(self, rows: Mapping[str, Method], checkpoint: str) -> dict[str, Any]:
-        """Return the content of `scores.json`. Tracks without stored scores are scored first.
+        """Compute the content of `scores.json`. Tracks without stored scores are scored first.
 
         Args:
-            rows: methods by the name of their row.
-            checkpoint: checkpoint or other origin of the estimates, as text.
+            rows: methods by the name of their row in the table of scores.
+            checkpoint: origin of the estimates as text, such as the path of a checkpoint.
 
         Returns:
-            Summary, scores of each track, and settings.
+            Summary over the tracks, scores of each track, and settings of each method.
         """
         for track in self.tracks:  # another machine of the run may have stored baselines in its own cache
             self.score(rows, track, wait=True)
@@ -256,24 +258,24 @@ class Scorer:
     def _read(self, row: str, method: Method, track: StoredTrack) -> TrackScores:
         scores = self.filed(row, method, track)
         if scores is None:
-            raise InputError(self._path(row, method, track), "the scores were removed while this command ran")
+            raise InputError(self._path(row, method, track), "the file with stored scores was removed while this command ran")
         return scores
 
 
 def baselines(stft: STFT) -> dict[str, Method]:
-    """Return the methods that every estimate is compared with: the unchanged mixture, and oracle masks in this STFT."""
+    """Return the baselines of every table of scores: the unchanged mixture, and oracle masks that are applied in this STFT."""
     return {name: Oracle(name, stft) for name in WORDS}
 
 
 def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """Return scores as a table, with the scores of other models, of the mixture and of oracles.
+    """Format scores as a table, together with the scores of other models, of the unchanged mixture and of oracles.
 
-    Scores of different protocols raise InputError.
+    Scores that were computed under different protocols raise InputError.
 
     Args:
-        scores: result of `Scorer.scores`.
-        label: label of the row of these scores.
-        beside: scores of other models, by label.
+        scores: scores of a model, the result of `Scorer.scores`.
+        label: label of the model's row.
+        beside: scores of other models, by the label of their row.
 
     Returns:
         Table as text.
@@ -290,18 +292,18 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
 
 
 def _oracle_label(name: str, settings: Mapping[str, Any]) -> str:
-    """Return the label of an oracle's row. It contains the STFT, which limits the scores of a mask."""
+    """Return the label of an oracle's row in the table of scores. It contains the STFT, which limits the scores of a mask."""
     return f"{WORDS.get(name, name)}, STFT {settings['n_fft']}/{settings['hop_length']}"
 
 
 def write_scores(folder: Path, scores: Mapping[str, Any]) -> None:
-    """Write `scores.json` to a folder, under a temporary name that is then renamed."""
+    """Write `scores.json` to a folder. The file is written under a temporary name and then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "scores.json", scores)
 
 
 def _write_audio(folder: Path, separator: Separator, rate: int, mixture: Tensor, sources: Tensor, estimates: Tensor) -> None:
-    """Write mixture, residual, estimates and targets with one common gain, which avoids clipping and keeps level ratios."""
+    """Write audio of mixture, residual, estimates and true targets. One common gain avoids clipping and keeps level ratios."""
     files = {"mixture": mixture, "residual": mixture - estimates.sum(dim=0)}
     for s, target in enumerate(separator.targets):
         files |= {f"{target}-estimate": estimates[s], f"{target}-target": sources[s]}
@@ -313,7 +315,7 @@ def _write_audio(folder: Path, separator: Separator, rate: int, mixture: Tensor,
 
 @torch.inference_mode()
 def _draw(folder: Path, name: str, separator: Separator, rate: int, mixture: Tensor, sources: Tensor) -> None:
-    """Draw one picture per target, of the chunk in which the target is loudest, in the separator's sample rate."""
+    """Draw one picture per target: mixture, estimate and true target as spectrograms of the chunk with the loudest target."""
     device, chunk = device_of(separator), separator.chunk_samples
     stft = stft_for(separator).to(device)
     mixture, *each = (_resampled(separator, signal, rate).to(device) for signal in (mixture, *sources))
@@ -334,5 +336,5 @@ def _draw(folder: Path, name: str, separator: Separator, rate: int, mixture: Ten
 
 
 def _resampled(separator: Separator, signal: Tensor, rate: int) -> Tensor:
-    """Return a signal in the sample rate and with the channels of a separator. Shape: [c, n] -> [C, m]."""
+    """Convert a signal to the sample rate and the number of channels of a separator. Shape: [c, n] -> [C, m]."""
     return torch.cat([*at_rate(separator, [signal.numpy()], rate)], dim=-1)

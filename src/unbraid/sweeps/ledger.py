@@ -1,4 +1,4 @@
-"""Read and write the ledger of a sweep: `ledger.jsonl`, with one line for each event of a run.
+"""Read and write the ledger of a sweep: the file `ledger.jsonl`, with one line for each start or end of a run.
 
 All commands and machines that work on a sweep write to the same ledger.
 """
@@ -24,18 +24,18 @@ MAX_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Ledger:
-    """Write the ledger of a sweep folder.
+    """Write the ledger of a sweep, the file `ledger.jsonl` in its folder.
 
     Args:
         folder: sweep folder.
-        sweep: identity of the sweep.
+        sweep: identity of the sweep, a hash of its config.
     """
 
     folder: Path
     sweep: str
 
     def open(self) -> None:
-        """Make the ledger if it is missing, or check that it belongs to the same sweep.
+        """Make the ledger file if it is missing; otherwise check that it belongs to this sweep.
 
         Raises:
             InputError: the ledger belongs to another sweep, or has another format version.
@@ -46,28 +46,29 @@ class Ledger:
             self._make(path)
         elif lines[0].get("version") != VERSION:
             version = lines[0].get("version")
-            raise InputError(path, "another format version", found=version, expected=str(VERSION), hint=OTHER_FOLDER)
+            problem = "the file has another format version"
+            raise InputError(path, problem, found=version, expected=str(VERSION), hint=OTHER_FOLDER)
         elif lines[0].get("sweep") != self.sweep:
-            raise InputError(path, "the ledger of another sweep", hint=OTHER_FOLDER)
+            raise InputError(path, "the file belongs to another sweep", hint=OTHER_FOLDER)
 
     def _make(self, path: Path) -> None:
-        """Make the ledger with its first line, unless another command makes it at the same time."""
+        """Make the ledger file with its first line. If another command makes the file at the same time, check that file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with atomic_write(path, new=True) as partial:
                 partial.write_text(json.dumps({"version": VERSION, "sweep": self.sweep}) + "\n")
         except FileExistsError:
             if path.is_symlink():  # a link to a missing file
-                raise InputError(path, found="a link", expected="a regular file") from None
+                raise InputError(path, found="a link", expected="a regular file for the ledger of a sweep") from None
             self.open()
 
     def record(self, run: Path, record: dict[str, Any], **more: Any) -> None:
-        """Append one event.
+        """Append one event of a run, such as its start, to the ledger.
 
         Args:
             run: run folder.
-            record: record of the run; its identity, overrides, state and error are copied.
-            **more: more fields of the line.
+            record: content of `run.json`; identity, overrides, state and error are copied to the ledger.
+            **more: further fields of the line.
         """
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": platform.node(), "run": run.name}
         line |= {key: record[key] for key in ("identity", "overrides", "state", "error") if key in record}
@@ -75,7 +76,7 @@ class Ledger:
 
 
 def _append(path: Path, line: str) -> None:
-    """Append a line in one write, so that lines of several processes do not mix. A full disk raises `OSError` with the path."""
+    """Append a line in one write, so that lines of several processes do not mix. A full disk raises OSError with the path."""
     try:
         with path.open("ab+", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
@@ -89,7 +90,7 @@ def _append(path: Path, line: str) -> None:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """Read the lines of a ledger. The first line contains the format version and the identity of the sweep.
+    """Read the ledger of a sweep. Its first line contains the format version and the identity (a hash) of the sweep.
 
     Damaged lines are skipped, because a full disk can truncate a line.
 
@@ -97,7 +98,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
         folder: sweep folder.
 
     Returns:
-        The lines as mappings; empty if the ledger is missing.
+        The lines of the ledger as mappings; empty if the file is missing.
 
     Raises:
         InputError: the file is not regular, is larger than 64 MiB, or its first valid line lacks the version or the sweep.
@@ -110,12 +111,12 @@ def read(folder: Path) -> list[dict[str, Any]]:
     valid = [line for number, text in enumerate(lines, start=1) if (line := _parsed(text, f"{path}, line {number}"))]
     if not valid or not {"version", "sweep"} <= {*valid[0]}:
         expected = "a first line with version and sweep"
-        raise InputError(path, "not the ledger of a sweep", expected=expected, hint=OTHER_FOLDER)
+        raise InputError(path, "the file is not the ledger of a sweep", expected=expected, hint=OTHER_FOLDER)
     return [valid[0], *(line for line in valid[1:] if isinstance(line.get("run"), str) and isinstance(line.get("state"), str))]
 
 
 def _parsed(text: bytes, where: str) -> dict[str, Any] | None:
-    """Return the mapping in a line; None if the line is damaged."""
+    """Parse a line of the ledger, which contains a JSON mapping; None if the line is damaged."""
     try:
         line = parse_json(text, where)
     except InputError:
@@ -124,7 +125,7 @@ def _parsed(text: bytes, where: str) -> dict[str, Any] | None:
 
 
 def sweep_of(folder: Path) -> str | None:
-    """Return the identity of the sweep in a folder; None if the ledger is missing or invalid."""
+    """Return the identity (a hash) of the sweep in a folder; None if its ledger is missing or invalid."""
     try:
         lines = read(folder)
     except InputError:

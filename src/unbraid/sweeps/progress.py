@@ -25,11 +25,11 @@ COLUMNS = ("run", "state", "on", "done", "loss", "best", "left", "score")
 
 
 class ProgressTable:
-    """Print the events of a sweep and write them to the ledger, as the `Watch` of its launcher.
+    """Print the start and the end of each run of a sweep, and write both to the ledger. The launcher reports these events.
 
     Args:
-        runs: runs of the sweep with their jobs.
-        ledger: ledger of the sweep.
+        runs: jobs of the sweep, each with its run.
+        ledger: writer of the file `ledger.jsonl` of the sweep.
     """
 
     def __init__(self, runs: Sequence[tuple[Job, Run]], ledger: Ledger) -> None:
@@ -59,14 +59,14 @@ class ProgressTable:
         echo(f"sweep   {', '.join(totals)}")
 
     def started(self, job: Job, where: str) -> None:
-        """Record and print the start of a job."""
+        """Write the start of a job to the ledger, and print it."""
         self.places[job], self.began[job] = where, time.monotonic()
         self.states.pop(job, None)
         self.ledger.record(job.folder, {**(read_record(job.folder) or {}), "state": "running"}, where=where)
         self._print(f"started {job.folder.name} on {where}")
 
     def ended(self, job: Job, state: State, error: str | None) -> None:
-        """Record and print the end of a job, with its error or its main score."""
+        """Write the end of a job to the ledger, and print it with the error message or the main score of the run."""
         where = self.places.pop(job, None)
         score = main_score(job.folder) if state in ENDED else {}
         words = error or "".join(f"{name} {value:.2f}" for name, value in score.items())
@@ -76,7 +76,7 @@ class ProgressTable:
         self._print(f"{state:<7} {job.folder.name}{took}{': ' if words else ''}{words}")
 
     def tick(self) -> None:
-        """Update the live table once per second."""
+        """Update the live table in the terminal, at most once per second."""
         if self.live and time.monotonic() - self.last_update > REFRESH_SECONDS:
             self.live.update(self._table(), refresh=True)
             self.last_update = time.monotonic()
@@ -86,7 +86,7 @@ class ProgressTable:
             echo(line, flush=True)
 
     def _table(self) -> Table:
-        """Return the table: running jobs, the number of waiting jobs, then ended jobs. A small screen hides the last rows."""
+        """Return the table of the sweep: running jobs, number of waiting jobs, ended jobs (a small screen hides the last)."""
         table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
         for job, place in self.places.items():
             table.add_row(*_plain(job.folder.name, "running", place, *progress(job.folder, self.configs[job]), ""))
@@ -100,22 +100,22 @@ class ProgressTable:
 
 
 def _plain(*cells: str) -> list[Text]:
-    """Return cells without markup for rich and without control characters for terminals."""
+    """Convert texts to cells of a table, in which rich finds no markup and the terminal no control characters."""
     return [Text(one_line(cell)) for cell in cells]
 
 
 def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:
-    """Return the progress of a run: the epoch and the share done, the last loss, the best loss, and the estimated time left.
+    """Return the progress of a run: epoch and share of the training, last loss, best loss, and estimated remaining time.
 
-    The losses are validation losses, or training losses if a run has not been validated. All texts are empty before the end of
-    the first epoch.
+    The losses are validation losses, or training losses if the run has not been validated. All texts are empty before the end
+    of the first epoch.
 
     Args:
         folder: run folder.
         config: config of the run.
 
     Returns:
-        Four texts for a table.
+        Four texts, which are the cells of a table.
     """
     try:
         rows = epoch_numbers(folder)
@@ -137,7 +137,7 @@ def _loss_of(row: dict[str, float]) -> str | None:
 
 
 def main_score(folder: Path) -> dict[str, float]:
-    """Return the first defined score in `scores.json` by its name; empty if the file is missing or damaged."""
+    """Return the name and value of the first defined score in `scores.json`; empty if the file is missing or damaged."""
     try:
         scores = figures(read_scores(folder / "scores.json"))
     except (FileNotFoundError, InputError):

@@ -1,4 +1,4 @@
-"""Reconstruction tasks: a training step reconstructs a batch of items from corrupted ones."""
+"""Reconstruction tasks: train an autoencoder to reconstruct spectrograms or images from corrupted versions of them."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -21,15 +21,18 @@ VALIDATION = 2**31  # added to the number of a validation batch; its random numb
 
 
 class ReconstructionTask(Task):
-    """Train an autoencoder to reconstruct clean items from corrupted ones.
+    """Train an autoencoder to reconstruct clean items from corrupted items.
+
+    An item is one input of the network: a patch of a spectrogram or an image, or a vector (one spectrogram frame, or all pixels
+    of an image).
 
     Args:
-        features: features that compute items of the data.
-        net: function from the size of a vector, or the shape of a patch, to an autoencoder.
-        corruption: corruption of the input.
+        features: conversion of audio or images to patches and vectors.
+        net: function from the size of a vector, or from the shape of a patch, to an autoencoder.
+        corruption: function that corrupts the input of the network.
         loss: function from reconstructed and clean vectors to a scalar.
-        optimizer: see `Task`.
-        scheduler: see `Task`.
+        optimizer: function from parameters to an optimizer; None if the network is not trained by gradients.
+        scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
     """
 
     def __init__(
@@ -49,28 +52,31 @@ class ReconstructionTask(Task):
 
     @property
     def item_shape(self) -> tuple[int, ...]:
-        """Return the shape of an item of the network."""
+        """Return the shape of one input of the network: (vector size,) for vectors, (C, H, W) for patches."""
         return (self.features.vector_size,) if self.net.takes == "vectors" else self.features.shape
 
     def as_items(self, patches: Tensor) -> Tensor:
-        """Convert patches to the items of the network. Shape: [N, C, H, W] -> the same, or [M, D]."""
+        """Convert patches to the input of the network. Shape: [N, C, H, W] -> [M, D] for vectors, otherwise unchanged."""
         return self.features.vectors(patches) if self.net.takes == "vectors" else patches
 
     def as_vectors(self, items: Tensor) -> Tensor:
-        """Convert items of the network to vectors. Shape: [N, C, H, W] or [M, D] -> [M, D]."""
+        """Convert an input or output of the network to vectors. Shape: [N, C, H, W] or [M, D] -> [M, D]."""
         return items if self.net.takes == "vectors" else self.features.vectors(items)
 
     def rebuild(self, patches: Tensor) -> Tensor:
-        """Return the reconstructed patches. Shape: [N, C, H, W] -> the same."""
+        """Return the network's reconstructions of patches. Shape: [N, C, H, W] -> [N, C, H, W]."""
         rebuilt = self.net(self.as_items(patches))
         return self.features.patches(rebuilt) if self.net.takes == "vectors" else rebuilt
 
     def corrupt(self, patches: Tensor, step: int) -> Tensor:
-        """Return corrupted patches. The random numbers depend on seed, step and rank only. Shape: [N, C, H, W] -> the same."""
+        """Return corrupted versions of patches. Shape: [N, C, H, W] -> [N, C, H, W].
+
+        The random numbers depend only on the seed of the run, the step and the rank of the process.
+        """
         return self.corruption(patches, self.generator_of(step, patches.device))
 
     def generator_of(self, step: int, device: torch.device) -> torch.Generator:
-        """Return a random generator, seeded by the run's seed, the step and the rank."""
+        """Return a random number generator that is seeded by the seed of the run, a step and the rank of the process."""
         generator = torch.Generator(device)
         # Torch's generators do not hash seeds. The seeds of ranks and steps must be far apart for different random numbers.
         generator.manual_seed((self.seed * 1_000_003 + step) * 4_099 + self.global_rank & 2**63 - 1)
@@ -84,10 +90,10 @@ class ReconstructionTask(Task):
         return loss
 
     def training_loss(self, items: Tensor, clean: Tensor) -> Tensor:
-        """Return the training loss.
+        """Return the training loss between clean vectors and their reconstructions.
 
         Args:
-            items: corrupted items, the input of the network.
+            items: corrupted input of the network.
             clean: clean vectors.
 
         Returns:
@@ -96,19 +102,19 @@ class ReconstructionTask(Task):
         return self.loss(self.as_vectors(self.net(items)), clean)
 
     def validation_step(self, batch: Any, index: int) -> None:
-        """Update the validation loss with a batch."""
+        """Update the mean validation loss with the vectors of a batch."""
         clean, _ = self.features.items(batch)
         step, vectors = VALIDATION + index, self.features.vectors(clean)
         loss = self.validation_loss(self.as_items(self.corrupt(clean, step)), vectors, step)
         self.valid_loss.update(loss.expand(len(vectors)))  # a mean over vectors, not over batches
 
     def validation_loss(self, items: Tensor, clean: Tensor, step: int) -> Tensor:
-        """Return the validation loss. It is computed in the same way in each epoch.
+        """Return the validation loss between clean vectors and their reconstructions. Its definition is the same in each epoch.
 
         Args:
-            items: corrupted items, the input of the network.
+            items: corrupted input of the network.
             clean: clean vectors.
-            step: number that seeds the random numbers.
+            step: number of the batch, which seeds the random numbers; the same in each epoch.
 
         Returns:
             A scalar.
@@ -116,26 +122,26 @@ class ReconstructionTask(Task):
         return self.loss(self.as_vectors(self.net(items)), clean)
 
     def on_validation_epoch_end(self) -> None:
-        """Log `valid/loss`."""
+        """Log the mean validation loss as `valid/loss`."""
         self.log("valid/loss", self.valid_loss, prog_bar=True)
 
 
 class VariationalTask(ReconstructionTask):
-    """Train a variational autoencoder: squared error plus the weighted divergence of the codes from the standard normal.
+    """Train a variational autoencoder by the squared error plus the weighted KL divergence of the codes from N(0, 1).
 
-    With a weight of 2σ² this is, up to a constant, -2σ² times the evidence lower bound (ELBO) of a Gaussian output of variance
-    σ² (Kingma & Welling, ICLR 2014). `valid/loss` uses the full weight and the same random numbers in each epoch, with one
-    random code for each item. Epochs of the warm-up are not selected as the best.
+    With a weight of 2σ², this loss is, up to a constant, -2σ² times the evidence lower bound (ELBO) of a Gaussian output of
+    variance σ² (Kingma & Welling, ICLR 2014). `valid/loss` uses the full weight and the same random numbers in each epoch,
+    with one random code for each item. The weight rises during a warm-up, whose epochs are not selected as the best epoch.
 
     Args:
-        features: see `ReconstructionTask`.
-        net: see `ReconstructionTask`.
-        corruption: see `ReconstructionTask`.
-        loss: see `ReconstructionTask`.
-        optimizer: see `Task`.
-        kl_weight: weight of the divergence, 2σ². It is 2 for an output of unit variance.
-        kl_warmup_epochs: number of epochs in which the weight of the divergence rises from 0 to `kl_weight`.
-        scheduler: see `Task`.
+        features: conversion of audio or images to patches and vectors.
+        net: function from the size of a vector, or from the shape of a patch, to a variational autoencoder.
+        corruption: function that corrupts the input of the network.
+        loss: function from reconstructed and clean vectors to the squared error.
+        optimizer: function from parameters to an optimizer.
+        kl_weight: weight of the KL divergence, 2σ². It is 2 for an output of unit variance.
+        kl_warmup_epochs: number of epochs in which the weight of the KL divergence rises from 0 to `kl_weight`.
+        scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
 
     Raises:
         InputError: `kl_weight` or `kl_warmup_epochs` is negative or not finite.
@@ -163,22 +169,22 @@ class VariationalTask(ReconstructionTask):
 
     @property
     def is_warming_up(self) -> bool:
-        """Return whether the weight of the divergence is still rising."""
+        """Return whether the weight of the KL divergence in this epoch is still below `kl_weight`."""
         return self.weight() < self.kl_weight
 
     def weight(self) -> float:
-        """Return the weight of the divergence in this epoch."""
+        """Return the weight of the KL divergence in this epoch. It rises during the warm-up."""
         return self.kl_weight * min(1.0, (self.current_epoch + 1) / (self.kl_warmup_epochs + 1))
 
     def training_loss(self, items: Tensor, clean: Tensor) -> Tensor:
-        """Return the squared error plus the weighted divergence, see `ReconstructionTask.training_loss`."""
+        """Return the squared error of the reconstructions plus the KL divergence, which has the weight of this epoch."""
         mean, log_variance = self.net.infer(items)
         divergences = divergence(mean, log_variance).mean()
         self.log_mean("KL", divergences)
         return self.loss(self.net.decode(self.net.draw(mean, log_variance)), clean) + self.weight() * divergences
 
     def validation_loss(self, items: Tensor, clean: Tensor, step: int) -> Tensor:
-        """Return the loss with the full weight of the divergence, see `ReconstructionTask.validation_loss`."""
+        """Return the squared error of the reconstructions plus the KL divergence with its full weight `kl_weight`."""
         mean, log_variance = self.net.infer(items)
         divergences = divergence(mean, log_variance)
         self.valid_divergence.update(divergences)
@@ -186,7 +192,7 @@ class VariationalTask(ReconstructionTask):
         return self.loss(self.net.decode(code), clean) + self.kl_weight * divergences.mean()
 
     def on_validation_epoch_end(self) -> None:
-        """Log `valid/loss` and the mean divergence as `valid/KL`."""
+        """Log `valid/loss` and the mean KL divergence as `valid/KL`."""
         super().on_validation_epoch_end()
         self.log("valid/KL", self.valid_divergence)
 
@@ -194,14 +200,14 @@ class VariationalTask(ReconstructionTask):
 class ClosedFormTask(ReconstructionTask):
     """Fit PCA in one process, by one pass over the training data, without gradients.
 
-    PCA is fitted on clean data even if a corruption is set. It finds the directions in which clean data vary, and these
-    directions are also used for a corrupted input.
+    PCA is fitted to clean data even if a corruption is set. It finds the directions in which clean data vary. Validation and
+    test project the corrupted input on these directions.
 
     Args:
-        features: see `ReconstructionTask`.
+        features: conversion of audio or images to vectors.
         net: function from the size of a vector to a `PCA`.
-        corruption: see `ReconstructionTask`.
-        loss: see `ReconstructionTask`.
+        corruption: function that corrupts the input in validation and test.
+        loss: function from reconstructed and clean vectors to a scalar, for the validation.
     """
 
     net: PCA
@@ -211,23 +217,23 @@ class ClosedFormTask(ReconstructionTask):
         self.automatic_optimization = False
 
     def training_step(self, batch: Any, index: int) -> None:  # type: ignore[override]
-        """Fit PCA on all training data in order, and stop training. The random batch is not used."""
+        """Fit PCA to all training data in order, and stop training. The random batch of the step is ignored."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         fit(self.net, self.features, data.in_order("train"), self.trainer.strategy.batch_to_device)
         self.trainer.should_stop = True
 
     def on_fit_end(self) -> None:
-        """Write the checkpoint. Lightning would not, because there was no optimizer step."""
+        """Write `best.ckpt`. Lightning does not write this checkpoint, because PCA is fitted without an optimizer step."""
         self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "checkpoints" / "best.ckpt")
 
 
 @torch.no_grad()
 def fit(net: PCA, features: Features, batches: Iterable[Any], move: Callable[[Any], Any]) -> None:
-    """Fit PCA to clean data.
+    """Fit PCA to the clean vectors of a data set.
 
     Args:
         net: PCA to fit.
-        features: features that compute the vectors.
+        features: conversion of a batch of audio or images to vectors.
         batches: batches of the data set.
         move: function that moves a batch to the device of the network.
     """

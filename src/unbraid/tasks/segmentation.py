@@ -1,4 +1,4 @@
-"""Segmentation task: separation by the class of each bin, with the accuracy of the classes."""
+"""Segmentation task: train a separator that assigns each time-frequency bin to a class, and log the accuracy of the classes."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,7 +14,7 @@ from unbraid.tasks.separation import SeparationTask
 
 
 class Confusion(Metric):
-    """Count the bins of each pair of true and estimated class, over all chunks and processes.
+    """Count the time-frequency bins of each pair of true and estimated class (confusion matrix), over all processes.
 
     Args:
         classes: number of classes.
@@ -28,32 +28,35 @@ class Confusion(Metric):
         self.add_state("counts", torch.zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, estimate: Estimate, reference: Estimate) -> None:
-        """Add the bins of a batch.
+        """Add the time-frequency bins of a batch to the counts.
 
         Args:
-            estimate: result of the separator, with `logits`.
-            reference: the truth, with `labels`.
+            estimate: output of the separator, with the class scores `logits` of each bin.
+            reference: true output, with the true class of each bin in `labels`.
 
         Raises:
             ValueError: `logits` or `labels` is missing.
         """
         if estimate.logits is None or reference.labels is None:
-            raise ValueError("estimate.logits and reference.labels: missing, expected those of a Segmenting separator")
+            raise ValueError("estimate.logits or reference.labels is None, expected the values of a Segmenting separator")
         self.counts += confusion(reference.labels, estimate.logits.argmax(dim=1), self.classes)
 
     def compute(self) -> Tensor:
-        """Return the counts. Shape: [classes, classes], true class first."""
+        """Return the confusion matrix. Shape: [classes, classes]; the row is the true class, the column the estimated class."""
         return self.counts
 
 
 class SegmentationTask(SeparationTask):
-    """Train a separator that classifies bins. In addition to `SeparationTask`, it logs `valid/accuracy` and `valid/mIoU`.
+    """Train a separator that classifies time-frequency bins.
+
+    In addition to the values of `SeparationTask`, the task logs `valid/accuracy` and `valid/mIoU` (mean intersection over
+    union) of the classes.
 
     Args:
-        separator: see `SeparationTask`.
-        loss: see `SeparationTask`.
-        optimizer: see `Task`.
-        scheduler: see `Task`.
+        separator: separator to train.
+        loss: function from two `Estimate`s, estimated and true, to a scalar.
+        optimizer: function from parameters to an optimizer.
+        scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
     """
 
     def __init__(
@@ -67,11 +70,11 @@ class SegmentationTask(SeparationTask):
         self.confusion = Confusion(separator.classes)
 
     def observe(self, estimate: Estimate, reference: Estimate) -> None:
-        """Count the classes of a validation chunk."""
+        """Count the true and estimated classes of the time-frequency bins in a validation chunk."""
         self.confusion.update(estimate, reference)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of `SeparationTask` and those of the classes."""
+        """Log accuracy and mean IoU of the classified bins, in addition to `valid/loss` and `valid/uSDR/<target>`."""
         super().on_validation_epoch_end()
         for name, value in segmentation_scores(self.confusion.compute()).items():
             self.log(f"valid/{name}", value, rank_zero_only=True)
@@ -79,7 +82,7 @@ class SegmentationTask(SeparationTask):
 
     @torch.inference_mode()
     def segmentation(self, batch: Any) -> dict[str, float]:
-        """Return the scores of the classes of one whole track, by name."""
+        """Return `accuracy` and `mIoU` of the classified time-frequency bins of one whole track."""
         self.confusion.reset()
         for mixture, sources in self.chunks(batch.mixture[0], batch.sources[0]):
             estimate = self.separator(mixture)

@@ -1,4 +1,4 @@
-"""Separation task: a training step takes a batch of mixture chunks and their true sources."""
+"""Separation task: train a separator on chunks of mixtures and their true sources, and validate it on whole tracks."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -14,7 +14,14 @@ from unbraid.tasks.task import Task
 
 
 class SeparationBatch(Protocol):
-    """Describe the fields of a batch: mixture [B, C, T], sources [B, S, C, T], magnitude_difference [S]."""
+    """Describe the fields of a batch that the task reads.
+
+    Attributes:
+        mixture: waveforms of the mixtures, [B, C, T].
+        sources: true waveforms of the targets, [B, S, C, T].
+        magnitude_difference: for each target, whether its true magnitudes are max(|X| - |Y|, 0), where X is the mixture and Y
+            is the mixture without the target.
+    """
 
     mixture: Tensor
     sources: Tensor
@@ -27,8 +34,8 @@ class SeparationTask(Task):
     Args:
         separator: separator to train. Scoring and separation use the same object.
         loss: function from two `Estimate`s, estimated and true, to a scalar.
-        optimizer: see `Task`.
-        scheduler: see `Task`.
+        optimizer: function from parameters to an optimizer.
+        scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
     """
 
     def __init__(
@@ -58,17 +65,17 @@ class SeparationTask(Task):
     def validation_step(self, batch: SeparationBatch, index: int) -> Tensor:
         """Validate one whole track: update the loss and the uSDR of each target.
 
-        The track is a batch of one. It is cut into adjacent chunks without overlap.
+        The separator processes the track in adjacent chunks without overlap.
 
         Args:
-            batch: the track.
+            batch: batch that contains only this track.
             index: number of the track; not used.
 
         Shape:
-            estimates [S, C, T].
+            Result [S, C, T].
 
         Returns:
-            The estimates, for callbacks.
+            The estimated waveforms of the targets. Callbacks receive them, too.
         """
         mixture, sources = batch.mixture[0], batch.sources[0]
         estimates = [self._validate_chunk(*chunk, batch) for chunk in self.chunks(mixture, sources)]
@@ -108,10 +115,10 @@ class SeparationTask(Task):
         return estimate.sources[0].detach()
 
     def observe(self, estimate: Estimate, reference: Estimate) -> None:
-        """Update further metrics with a validation chunk. Subclasses override this; here it does nothing."""
+        """Update further metrics with a validation chunk. Subclasses override this method; here, it does nothing."""
 
     def on_validation_epoch_end(self) -> None:
-        """Log `valid/loss` and `valid/uSDR/TARGET`."""
+        """Log the mean loss as `valid/loss`, and the mean uSDR of each target as `valid/uSDR/<target>`."""
         self.log("valid/loss", self.valid_loss, prog_bar=True)
         for target, metric in zip(self.separator.targets, self.valid_usdr, strict=True):
             self.log(f"valid/uSDR/{target}", metric, prog_bar=True)

@@ -1,4 +1,4 @@
-"""Synthesis task: a training step resynthesises chunks from their pitch and loudness, and compares spectra."""
+"""Synthesis task: train an instrument (DDSP) to resynthesize chunks of a track from their pitch and loudness."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from unbraid.tasks.task import Task
 
 
 class ControlFeatures(Protocol):
-    """Describe the attributes of the features that the task reads; see `unbraid.data.controls.Extraction`."""
+    """Describe the attributes that the task reads of the extraction of pitch and loudness."""
 
     kind: str
     sample_rate: int
@@ -22,17 +22,18 @@ class ControlFeatures(Protocol):
 
 
 class SynthesisTask(Task):
-    """Train an instrument on chunks and validate it on whole tracks.
+    """Train an instrument (DDSP) on chunks, and validate it on whole tracks.
 
     Args:
-        features: extraction of pitch and loudness. Batches have both in `beside`.
+        features: extraction of pitch and loudness. A batch contains the extracted curves in its field `beside`.
         net: function from sample rate and hop length to an instrument.
         loss: function from two waveforms to a scalar.
-        optimizer: see `Task`.
-        scheduler: see `Task`. Schedules other than `ReduceLROnPlateau` are stepped after each training step.
+        optimizer: function from parameters to an optimizer.
+        scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate. Schedules other than
+            `ReduceLROnPlateau` are stepped after each training step.
 
     Raises:
-        InputError: `features` are not pitch and loudness.
+        InputError: `features` does not extract pitch and loudness.
     """
 
     def __init__(
@@ -53,11 +54,11 @@ class SynthesisTask(Task):
 
     @property
     def by_step(self) -> bool:
-        """Return whether the schedule is stepped after each training step instead of each epoch."""
+        """Return whether the learning-rate schedule is stepped after each training step instead of each epoch."""
         return self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Log means after the last step of an epoch, and step the schedule."""
+        """Step the learning-rate schedule if it is stepped after each training step. Log the means of an epoch at its end."""
         super().on_train_batch_end()
         if self.by_step:
             self.schedule.step()
@@ -73,12 +74,12 @@ class SynthesisTask(Task):
         return loss
 
     def distance(self, f0: Tensor, loudness: Tensor, sound: Tensor) -> Tensor:
-        """Return the loss between a sound and its resynthesis.
+        """Return the loss between a waveform and its resynthesis from pitch and loudness.
 
         Args:
-            f0: pitch in Hz.
-            loudness: loudness in dB.
-            sound: the sound that the controls were extracted from.
+            f0: pitch at each frame, in Hz.
+            loudness: loudness at each frame, in dB.
+            sound: waveform from which pitch and loudness were extracted.
 
         Shape:
             f0 and loudness [B, F + 1], sound [B, T] -> scalar.
@@ -90,7 +91,7 @@ class SynthesisTask(Task):
         return self.loss(played, sound[:, : played.shape[1]])
 
     def validation_step(self, batch: Any, index: int) -> None:
-        """Update the validation loss with one whole track, in pieces of 4 s. As in training, a piece starts in silence."""
+        """Update the validation loss with one whole track. Pieces of 4 s are resynthesized independently, as in training."""
         hop = self.features.hop_length
         points = round(4 * self.features.sample_rate / hop)
         f0, loudness, sound = batch.beside.f0, batch.beside.loudness, batch.sources[:, 0, 0]
@@ -100,5 +101,5 @@ class SynthesisTask(Task):
             self.valid_loss.update(self.distance(f0[:, ends], loudness[:, ends], piece), weight=piece.shape[1])
 
     def on_validation_epoch_end(self) -> None:
-        """Log `valid/loss`."""
+        """Log the mean validation loss as `valid/loss`."""
         self.log("valid/loss", self.valid_loss, prog_bar=True)

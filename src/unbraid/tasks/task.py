@@ -43,7 +43,7 @@ class Task(pl.LightningModule):
 
     @property
     def is_warming_up(self) -> bool:
-        """Return whether the loss is still changing in this epoch. Such an epoch is not selected as the best one."""
+        """Return whether the definition of the loss still changes in this epoch. It is then not selected as the best epoch."""
         return False
 
     def configure_optimizers(self) -> Any:
@@ -53,7 +53,7 @@ class Task(pl.LightningModule):
             The optimizer, or an empty list if nothing is trained by gradients.
 
         Raises:
-            InputError: the optimizer or the schedule refuses a value.
+            InputError: the optimizer or the schedule refuses an option, such as a negative learning rate.
         """
         if self.make_optimizer is None:
             return []
@@ -65,14 +65,14 @@ class Task(pl.LightningModule):
         return optimizer
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """Seed the random numbers of a step, such as those of dropout, by the run's seed, epoch, batch and rank."""
+        """Seed the random numbers of a training step, such as those of dropout, by run seed, epoch, batch and rank."""
         counters = f"{self.seed} {self.current_epoch} {index} {self.global_rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.blake2b(counters, digest_size=8).digest()))
 
     def log_mean(self, name: str, value: Tensor) -> None:
-        """Store a value of a training step. Its mean over the epoch is logged as `train/name`.
+        """Store a value of a training step. The mean of the values over the epoch is logged as `train/<name>`.
 
-        Lightning's own logging takes a millisecond in each step.
+        This method avoids Lightning's own logging, which takes a millisecond in each step.
 
         Args:
             name: name of the value.
@@ -81,7 +81,7 @@ class Task(pl.LightningModule):
         self.noted[name].append(value.detach())
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Log the means of the epoch after its last step."""
+        """Log the mean of each value stored by `log_mean`, after the last training step of an epoch."""
         trainer = self.trainer
         if trainer.is_last_batch or trainer.should_stop or self.global_step == trainer.max_steps:
             for name, values in self.noted.items():
@@ -92,8 +92,8 @@ class Task(pl.LightningModule):
     def on_validation_start(self) -> None:
         """Copy the buffers of the first process, such as the statistics of batch norm, to all processes.
 
-        DDP does this in the first validation step. A process without validation tracks would never reach it, and the others
-        would wait.
+        DDP copies the buffers in the first validation step. A process without validation tracks never executes this step, and
+        the other processes would wait for it forever.
         """
         model = self.trainer.model
         if isinstance(model, DistributedDataParallel):
@@ -104,10 +104,10 @@ class Task(pl.LightningModule):
             model.require_forward_param_sync = False
 
     def on_train_epoch_end(self) -> None:
-        """Check that training has not diverged, and step the schedule, before the checkpoints of the epoch are written.
+        """Check that training has not diverged, and step the learning-rate schedule. The checkpoints are written afterwards.
 
-        Lightning would step the schedule after the checkpoints, and not in the first epoch of a resumed run. If training has
-        diverged, all processes raise an InputError.
+        Lightning itself would step the schedule after the checkpoints, and not in the first epoch of a resumed run. If training
+        has diverged, all processes of the run raise InputError.
         """
         self.check_finite()
         trainer = self.trainer
@@ -119,7 +119,7 @@ class Task(pl.LightningModule):
         """Check that training has not diverged.
 
         Raises:
-            InputError: a loss or a weight is not finite.
+            InputError: a loss or a weight is NaN or infinite.
         """
         if (non_finite := self.non_finite()) is None:
             return
@@ -133,7 +133,7 @@ class Task(pl.LightningModule):
         raise InputError(where, "training diverged", found=value, expected="a finite number", hint=hint)
 
     def non_finite(self) -> tuple[str, float] | None:
-        """Return the name and value of a loss, or of the weights, that is not finite; None if training has not diverged."""
+        """Return the name and value of a loss that is NaN or infinite, or `weights` and NaN; None if all are finite."""
         metrics = self.trainer.callback_metrics
         for name in ("train/loss", "valid/loss"):
             if not math.isfinite(value := float(metrics.get(name, 0.0))):
@@ -143,14 +143,14 @@ class Task(pl.LightningModule):
         return None if finite and not has_nan else ("weights", math.nan)
 
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
-        """Step the schedule after an epoch. `metrics` is empty if the epoch had no validation."""
+        """Step the learning-rate schedule after an epoch. `metrics` is empty if the epoch had no validation."""
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.schedule.step()
         elif "valid/loss" in metrics and not self.is_warming_up:  # a run that ends early may have had no validation
             self.schedule.step(metrics["valid/loss"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the state of the schedule and the values stored by `log_mean`, [processes, steps] for each name."""
+        """Add the state of the learning-rate schedule, and the values that `log_mean` has stored, to a checkpoint."""
         noted: dict[str, Any] = {name: self.all_gather(torch.stack(values)) for name, values in self.noted.items()}
         checkpoint[KEY] = {
             "schedule": self.schedule and self.schedule.state_dict(),
@@ -158,12 +158,12 @@ class Task(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the stored values. `on_train_start` restores the schedule, which is created later."""
+        """Restore the values stored by `log_mean` from a checkpoint. `on_train_start` restores the learning-rate schedule."""
         state = checkpoint[KEY]
         self.schedule_state = state["schedule"]
         self.noted |= {name: list(values[self.global_rank]) for name, values in state["noted"].items()}
 
     def on_train_start(self) -> None:
-        """Restore the schedule of a resumed run."""
+        """Restore the learning-rate schedule of a resumed run from the state in its checkpoint."""
         if self.schedule_state is not None:
             self.schedule.load_state_dict(self.schedule_state)

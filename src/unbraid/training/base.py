@@ -1,4 +1,4 @@
-"""Workflow of a training run: prepare the data, train, test the best checkpoint, write the run folder."""
+"""Base class of workflows. A workflow prepares the data, trains a model, tests the best checkpoint and writes a run folder."""
 
 import sys
 from abc import ABC, abstractmethod
@@ -33,9 +33,10 @@ THIS_RUN = "this run"  # row label of the run in tables
 
 
 class Workflow(ABC):
-    """Train and test a model.
+    """Train and test a model, from the preparation of the data to the files in the run folder.
 
-    A subclass exists for each kind of model. It defines preparation, introduction, clips, test and report.
+    Separators, autoencoders and instruments have a subclass each. The subclass defines how the data are prepared, how the
+    model is tested, and which texts, audio and pictures describe the run.
 
     Args:
         config: config of the run.
@@ -47,7 +48,7 @@ class Workflow(ABC):
         folder: run folder.
 
     Raises:
-        InputError: the model cannot be trained on this kind of data.
+        InputError: the data are of another kind (`audio` or `images`) than the model is trained on.
     """
 
     task: Task
@@ -70,12 +71,12 @@ class Workflow(ABC):
 
     @property
     def starts_processes(self) -> bool:
-        """True if training starts more processes of this program: DDP does, unless a launcher has already started them."""
+        """True if Lightning starts the other processes of this run; False for one process, or if Slurm has started them all."""
         environment = getattr(self.trainer.strategy, "cluster_environment", None)
         return self.trainer.world_size > 1 and environment is not None and not environment.creates_processes_externally
 
     def run(self) -> State:
-        """Train and test the model. Each process of a run calls this method.
+        """Train and test the model. In a run with several processes, every process calls this method.
 
         Returns:
             State of the run after training: `done` or `pruned`.
@@ -90,13 +91,13 @@ class Workflow(ABC):
         return state
 
     def _print_notices(self) -> None:
-        """Print on standard error how the program interpreted or repaired the user's files."""
+        """Print on standard error how the program interpreted or repaired the files of the data set, in at most 10 notices."""
         notices = self.data.notices() if isinstance(self.data, MultitrackData) else []
         for notice in notices[:MAX_NOTICES]:
             echo(f"data    {notice}", file=sys.stderr)
         if len(notices) > MAX_NOTICES:
             more = len(notices) - MAX_NOTICES
-            echo(f"data    {more} more notices; scripts/prepare.py dry_run=true lists those about files", file=sys.stderr)
+            echo(f"data    {more} more notices; scripts/prepare.py dry_run=true lists all notices about files", file=sys.stderr)
 
     def _run(self) -> State:
         fit(self.trainer, self.task, self.data, self.folder)
@@ -111,7 +112,7 @@ class Workflow(ABC):
         return "done"
 
     def _write_and_print(self, scores: dict[str, Any]) -> None:
-        """Write `scores.json`; print the table and the paths of audio, pictures and scores."""
+        """Write `scores.json` to the run folder; print the scores as a table and the paths of audio, pictures and scores."""
         write_scores(self.folder, scores)
         echo(f"\n{self.report(scores)}\n")
         for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():
@@ -119,7 +120,7 @@ class Workflow(ABC):
                 echo(f"{verb:<8}{relative_path(self.folder / name)}")
 
     def _save_best_if_missing(self) -> None:
-        """Save the last weights as `best.ckpt` if the run had no validation, so that the tested weights are on disk."""
+        """Save the last weights as `best.ckpt` if the run had no validation. The test loads its weights from this file."""
         best = self.folder / "checkpoints" / BEST
         if self.trainer.strategy.broadcast(best.is_file()):
             return
@@ -129,7 +130,7 @@ class Workflow(ABC):
             echo(f"best    no validation selected weights; checkpoints/{BEST} contains the last weights", flush=True)
 
     def cost(self) -> dict[str, Any]:
-        """Return the number of parameters, the devices, and the peak memory of this process in bytes."""
+        """Return the number of parameters, the name and number of devices, and the peak memory of this process in bytes."""
         device = self.trainer.strategy.root_device
         return {
             "parameters": parameter_count(self.task),
@@ -139,17 +140,17 @@ class Workflow(ABC):
         }
 
     def about(self) -> About:
-        """Return the description of the run that loggers receive. It contains the values of `run.json`."""
+        """Return the description of the run that loggers receive: its folder, `run.json`, config, data and sweep."""
         tree: Any = OmegaConf.to_container(self.config, resolve=True)
         facts = {"parameters": parameter_count(self.task), "data_fingerprint": self.data.fingerprint()}
         return About(self.folder, read_record(self.folder) or {}, strip_launch_keys(tree), facts, sweep_name(self.folder))
 
     @abstractmethod
     def clips(self, media: Media) -> Callable[[Path], None]:
-        """Return a function that writes audio and pictures of a few clips, made by the current weights, to a folder.
+        """Return a function that processes a few validation clips with the current weights and writes audio and pictures.
 
         Args:
-            media: number and length of the clips.
+            media: options with the number of clips and their length in seconds.
 
         Returns:
             Function with one argument, the folder to write to.
@@ -157,19 +158,19 @@ class Workflow(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Prepare the data and everything that the test needs. Problems that are known before training raise InputError."""
+        """Prepare the data for training and the objects for the test. Invalid options raise InputError before training."""
 
     @abstractmethod
     def introduction(self) -> str:
-        """Return lines of text that describe the model and the data of the run."""
+        """Return lines of text that describe the model and the data set; they are printed before training."""
 
     @abstractmethod
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Return the scores of this run, the content of `scores.json`, as a table."""
+        """Format the test scores of this run, the content of `scores.json`, as a table of text."""
 
     @abstractmethod
     def test(self) -> dict[str, Any]:
-        """Test the best weights and write audio and pictures to the run folder.
+        """Test the weights of `best.ckpt` on the test data, and write audio and pictures to the run folder.
 
         Returns:
             Content of `scores.json` in the first process, an empty dictionary in the other processes.
@@ -182,7 +183,7 @@ class Workflow(ABC):
             task: task that receives the weights.
 
         Returns:
-            Path of the checkpoint relative to the run folder, and its fingerprint.
+            Path of the checkpoint relative to the run folder, and its fingerprint (the start of its SHA-256 hash).
         """
         self.trainer.strategy.barrier()  # rank 0 has written the checkpoint
         best = self.folder / "checkpoints" / BEST
@@ -190,13 +191,13 @@ class Workflow(ABC):
         return f"checkpoints/{BEST}", fingerprint(best)
 
     def prepare_tracks(self, data: MultitrackData) -> None:
-        """Decode all tracks and load them to the place, such as RAM or GPU, that training reads them from."""
+        """Decode all tracks, and decide whether training reads the decoded tracks from disk, RAM or GPU memory."""
         data.prepare_data()
         data.setup("fit")
         data.place()
 
     def introduced_tracks(self, data: MultitrackData) -> str:
-        """Return lines of text that list the number of tracks, the steps per epoch and the tracks that are left out."""
+        """Return lines of text with the number of tracks in each split, the steps per epoch and the excluded tracks."""
         counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)
         return (
             f"data    {self.chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; "
@@ -217,10 +218,10 @@ def peak_memory(device: torch.device) -> int:
 
 
 def parameter_count(net: torch.nn.Module) -> int:
-    """Return the number of parameters."""
+    """Return the number of parameters of a network."""
     return sum(parameter.numel() for parameter in net.parameters())
 
 
 def millions(net: torch.nn.Module) -> str:
-    """Return the number of parameters in millions, as text with two decimals."""
+    """Return the number of parameters of a network in millions, as text with two decimals."""
     return f"{parameter_count(net) / 1e6:.2f}"

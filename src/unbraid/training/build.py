@@ -1,4 +1,4 @@
-"""Build the workflow of a run from its config."""
+"""Build the workflow of a run (data, model, Trainer and loggers, ready for training) from its config."""
 
 import psutil
 

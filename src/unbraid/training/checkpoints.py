@@ -1,4 +1,4 @@
-"""Write checkpoints atomically, and detect damaged ones."""
+"""Write checkpoints atomically (a checkpoint file is either complete or unchanged), and detect damaged checkpoints."""
 
 import io
 import pickle
@@ -22,12 +22,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write a checkpoint. If weights contain NaN, nothing is written, so that the previous checkpoint is kept.
+        """Write a checkpoint. If the weights contain NaN, nothing is written, and the existing checkpoint is kept.
 
         Args:
             checkpoint: content of the checkpoint.
             path: file to write.
-            storage_options: path to which the replaced checkpoint is moved; None deletes it.
+            storage_options: path to which an existing checkpoint at `path` is moved; None: the existing checkpoint is deleted.
         """
         if any(weights.is_floating_point() and weights.isnan().any() for weights in checkpoint["state_dict"].values()):
             return
@@ -40,7 +40,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 Path(path).replace(storage_options)
 
     def load_checkpoint(self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
-        """Load a checkpoint to resume a run. A damaged file raises InputError, see `check_torch_file`.
+        """Load a checkpoint to resume a run. A damaged file raises InputError.
 
         Args:
             path: file to read.
@@ -54,7 +54,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a checkpoint is complete and undamaged. Only tensors and plain Python types are unpickled."""
+    """Return whether a checkpoint file exists and is undamaged. Only tensors and plain Python types are unpickled."""
     try:
         check_torch_file(path)
         with ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Handle signals that end a run: Ctrl-C, a closed terminal, and signals of a cluster before it ends a job."""
+"""Handle stop signals: SIGINT (Ctrl-C), SIGTERM, SIGHUP (closed terminal) and SIGUSR1 (sent by Slurm before a time limit)."""
 
 import signal
 import threading
@@ -13,21 +13,22 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class Interruption:
-    """Turn a signal into the exception `Interrupted`, at once or later.
+    """Convert a stop signal of the operating system to the exception `Interrupted`, immediately or later.
 
     Attributes:
-        waits: if True, the first signal is stored in `signum` instead of raised; a second signal is raised at once.
-        signum: number of the stored signal; 0 before the first signal.
+        waits: if True, the first stop signal only sets `signum`; a second stop signal raises `Interrupted` immediately.
+        signum: number of the stop signal that has set this attribute; 0 before the first stop signal.
     """
 
     def __init__(self) -> None:
         self.waits, self.signum = False, 0
 
     def install(self) -> dict[signal.Signals, Any]:
-        """Replace the handlers of all signals in `SIGNALS` that the process does not ignore.
+        """Replace the handlers of SIGINT, SIGTERM, SIGUSR1 and SIGHUP. A signal that the process ignores stays ignored.
 
         Returns:
-            The replaced handlers; empty in other threads than the main one, in which Python allows no signal handlers.
+            The previous handler of each replaced signal; empty in a thread other than the main thread, since Python allows
+            signal handlers only there.
         """
         if threading.current_thread() is not threading.main_thread():
             return {}
@@ -45,7 +46,7 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise `Interrupted` when a signal of `SIGNALS` arrives within the block."""
+    """Raise `Interrupted` if the process receives SIGINT, SIGTERM, SIGUSR1 or SIGHUP within the `with` block."""
     before = Interruption().install()
     try:
         yield

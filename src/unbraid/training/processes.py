@@ -1,4 +1,4 @@
-"""Exchange of Python objects between the processes of a run."""
+"""Exchange Python objects between the processes of one training run."""
 
 from typing import Any
 
@@ -6,18 +6,18 @@ import torch
 
 
 def raise_in_all(error: Exception | None, world_size: int) -> None:
-    """Raise the error of the first failed process in all processes, since the others would wait for that process forever."""
+    """Raise the error of the first failed process in all processes of the run; otherwise they would wait for it forever."""
     for process_error in gather(error, world_size):
         if process_error:
             raise process_error
 
 
 def gather(value: Any, world_size: int) -> list[Any]:
-    """Return the values of all processes, in order of rank. Every process must call this function.
+    """Collect one value from each process of the run, in order of rank. Every process must call this function.
 
     Args:
-        value: value of this process, which can be pickled.
-        world_size: number of processes.
+        value: value of this process; any object that can be pickled.
+        world_size: number of processes of the run.
 
     Returns:
         One value per process, the same list in each process.

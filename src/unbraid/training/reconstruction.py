@@ -17,25 +17,25 @@ from unbraid.training.loggers import Media
 
 
 class ReconstructionWorkflow(Workflow):
-    """Train an autoencoder and test it by the error of its reconstructions."""
+    """Train an autoencoder, and test it by the error between the test data and their reconstructions."""
 
     task: ReconstructionTask
     reconstructions: Reconstructions
 
     @property
     def data_kind(self) -> str:
-        """Kind of data that the features are computed from: `audio` or `images`."""
+        """Kind of data that the autoencoder is trained on: `audio` or `images`."""
         return self.task.features.kind
 
     def prepare(self) -> None:
         """Check the number of processes and prepare the data.
 
         Raises:
-            InputError: a model that is fitted in closed form has more than one process.
+            InputError: the model is fitted in closed form (PCA), but the run has more than one process.
         """
         model, processes = self.chosen["model"], self.trainer.world_size
         if isinstance(self.task, ClosedFormTask) and processes > 1:
-            raise InputError("trainer.devices", f"model={model} is fitted by one process", found=processes, expected="1")
+            raise InputError("trainer.devices", f"model={model} cannot use several processes", found=processes, expected="1")
         self.reconstructions = build(self.config.evaluation)
         if isinstance(self.data, MultitrackData):
             self.prepare_tracks(self.data)
@@ -44,7 +44,7 @@ class ReconstructionWorkflow(Workflow):
             self.data.setup("fit")
 
     def introduction(self) -> str:
-        """Return lines of text with the size of the model, of its code and of its items, and the data."""
+        """Return lines of text with the number of parameters, the size of code and input of the model, and the data set."""
         data, net = self.data, self.task.net
         data_lines = self.introduced_tracks(data) if isinstance(data, MultitrackData) else f"data    {data.summary()}"
         return (
@@ -53,10 +53,12 @@ class ReconstructionWorkflow(Workflow):
         )
 
     def clips(self, media: Media) -> Callable[[Path], None]:
-        """Return a function that reconstructs validation data and writes pictures, and audio of tracks, to a folder.
+        """Return a function that reconstructs validation clips with the current weights and writes pictures and audio.
+
+        Audio is written only if the data are tracks.
 
         Args:
-            media: number and length of the clips.
+            media: options with the number of clips and their length in seconds.
 
         Returns:
             Function with one argument, the folder to write to.
@@ -66,11 +68,11 @@ class ReconstructionWorkflow(Workflow):
         return partial(self.reconstructions.leave_batches, self.task, batches, self.data.labels())
 
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Return the errors of the run and of its baselines as a table."""
+        """Format the reconstruction errors of the run and of its baselines, such as PCA, as a table of text."""
         return report(scores, THIS_RUN)
 
     def test(self) -> dict[str, Any]:
-        """Reconstruct the test data in the first process.
+        """Reconstruct the test data with the weights of `best.ckpt`, in the first process of the run.
 
         Returns:
             Content of `scores.json` in the first process, an empty dictionary in the other processes.

@@ -1,4 +1,4 @@
-"""Train separators and score the best checkpoint on whole test songs."""
+"""Train separators and score the best checkpoint on whole test tracks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -32,7 +32,7 @@ from unbraid.training.processes import raise_in_all
 
 
 class SeparationWorkflow(Workflow):
-    """Train a separator and score it on whole test tracks under a protocol."""
+    """Train a separator, and score it on whole test tracks under a protocol (measures, windows and statistics)."""
 
     task: SeparationTask
     data: MultitrackData
@@ -42,7 +42,7 @@ class SeparationWorkflow(Workflow):
     mixtures: Sequence[StoredTrack]  # tracks that are separated and scored
 
     def prepare(self) -> None:
-        """Check the config on one chunk, decode the data, load initial weights and statistics, and open the test tracks."""
+        """Check the config with one silent chunk, decode the data, set the initial weights, and open the test tracks."""
         protocol: Protocol = build(self.config.protocol)
         self.evaluation = build(self.config.evaluation)
         self.published = None if self.config.published is None else build(self.config.published)
@@ -63,7 +63,7 @@ class SeparationWorkflow(Workflow):
         self.mixtures = mixtures_for(separator, at, self.scorer.tracks, whole)
 
     def start_from_statistics(self) -> None:
-        """Set mean and scale of the training mixtures in the layers that normalize the network's input."""
+        """Initialize the layers that normalize the network's input with mean and scale of the training mixtures."""
         separator = self.task.separator
         whitening = [net for net in separator.modules() if isinstance(net, Whitening)]
         if whitening and isinstance(separator, Masking):
@@ -78,7 +78,7 @@ class SeparationWorkflow(Workflow):
         return super()._run()
 
     def introduction(self) -> str:
-        """Return lines of text with the size, targets and audio format of the model, and the data."""
+        """Return lines of text with the number of parameters, targets and audio format of the model, and the data set."""
         separator = self.task.separator
         return (
             f"model   {self.chosen['model']}: {millions(separator)} M parameters, {' + '.join(separator.targets)}, "
@@ -87,7 +87,7 @@ class SeparationWorkflow(Workflow):
         )
 
     def test(self) -> dict[str, Any]:
-        """Score the test tracks, which are divided among the processes.
+        """Score the test tracks with the weights of `best.ckpt`. Each process of the run scores a part of the tracks.
 
         Returns:
             Content of `scores.json` in the first process, an empty dictionary in the other processes.
@@ -111,7 +111,7 @@ class SeparationWorkflow(Workflow):
         return scores | self._segmentation()
 
     def _score(self, method: SeparatorMethod, rows: Mapping[str, Method]) -> None:
-        """Score the tracks of this process. The first process also writes audio and pictures of the first tracks."""
+        """Score this process's part of the test tracks. The first process also writes audio and pictures of some tracks."""
         trainer, scorer, weights = self.trainer, self.scorer, self.data.target_weights()
         clips = self.evaluation.clip_names(method) if trainer.is_global_zero else []
         tracks = scorer.tracks[trainer.global_rank :: trainer.world_size]
@@ -124,7 +124,7 @@ class SeparationWorkflow(Workflow):
             self.evaluation.leave_clip(method, name, weights, self.folder)
 
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Return the scores as a table, with the published figures and the accuracy of a segmentation if there are any."""
+        """Format the test scores as a table of text, with published scores and the accuracy of a segmentation if they exist."""
         blocks = [report(scores, THIS_RUN)]
         if "reference" in scores:
             blocks.append(comparison_text(scores["reference"]))
@@ -134,10 +134,10 @@ class SeparationWorkflow(Workflow):
         return "\n\n".join(blocks)
 
     def clips(self, media: Media) -> Callable[[Path], None]:
-        """Return a function that separates clips of the first validation tracks and writes audio and pictures to a folder.
+        """Return a function that separates validation clips with the current weights and writes audio and pictures.
 
         Args:
-            media: number and length of the clips.
+            media: options with the number of clips and their length in seconds.
 
         Returns:
             Function with one argument, the folder to write to.
@@ -147,7 +147,7 @@ class SeparationWorkflow(Workflow):
         return partial(self.evaluation.leave_batches, separator, batches)
 
     def _segmentation(self) -> dict[str, Any]:
-        """Return the accuracy of the classes of each test track's bins; empty if the model does not classify bins."""
+        """Return accuracy and mean IoU of the classified bins of each test track; empty if the model has no classes of bins."""
         if not isinstance(self.task, SegmentationTask):
             return {}
         device, tracks = self.trainer.strategy.root_device, self.data.split("test")
@@ -162,12 +162,12 @@ class SeparationWorkflow(Workflow):
 
 @torch.no_grad()
 def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> None:
-    """Run separator and loss on one silent chunk, to find wrong sizes before any audio is decoded.
+    """Run separator and loss on one silent chunk. Layers whose sizes do not fit are thus found before any audio is decoded.
 
     Args:
         separator: model to check. It is in training mode afterwards.
-        loss: loss of the task.
-        samples: length of the chunk.
+        loss: loss of the training.
+        samples: length of the chunk in samples.
 
     Raises:
         InputError: the network cannot process a chunk of this length.
@@ -179,6 +179,6 @@ def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> 
         sources = estimate.sources
     except (RuntimeError, TypeError) as error:  # a network of another library may not check its sizes
         reason = str(error)[:200]
-        raise InputError(f"model.separator.net: its sizes do not suit chunks of {samples} samples: {reason}") from error
+        raise InputError(f"model.separator.net: the network cannot process a chunk of {samples} samples: {reason}") from error
     loss(estimate, separator.training_target(mixture, sources, estimate))
     separator.train()

@@ -23,7 +23,7 @@ from unbraid.training.loggers import Media
 
 
 class SynthesisWorkflow(Workflow):
-    """Train an instrument and test it by resynthesis of the test tracks from their pitch and loudness."""
+    """Train an instrument (DDSP), and test it by resynthesis of the test tracks from their pitch and loudness."""
 
     task: SynthesisTask
     data: MultitrackData
@@ -40,9 +40,11 @@ class SynthesisWorkflow(Workflow):
         self.features = build(self.config.features)
         targets = self.data.targets
         if len(targets) != 1:
-            raise InputError("targets", "an instrument is trained on one target", found=", ".join(targets), expected="one name")
+            raise InputError(
+                "targets", "an instrument is trained on one target", found=", ".join(targets), expected="one target"
+            )
         if self.data.augmentation or self.data.sampling.remix:
-            problem = "pitch and loudness are measured in unchanged tracks"
+            problem = "augmented or remixed tracks cannot train an instrument, which needs the pitch of the original tracks"
             raise InputError("augmentation", problem, hint="Set augmentation=none and data.sampling.remix=0.")
         self.resyntheses = build(self.config.evaluation)
         self.prepare_tracks(self.data)
@@ -57,12 +59,12 @@ class SynthesisWorkflow(Workflow):
 
     @property
     def sources(self) -> list[str]:
-        """Names of the sources that are summed to the target."""
+        """Names of the sources in the data set whose sum is the target that the instrument learns."""
         (weights,) = self.data.target_weights()
         return [source for source, weight in zip(self.data.sources, weights, strict=True) if weight]
 
     def introduction(self) -> str:
-        """Return lines of text with the size, target, pitch range and sample rate of the model, and the data."""
+        """Return lines of text with the size, target, pitch range and sample rate of the instrument, and the data set."""
         pitch_range = self.task.net.training_range
         (target,) = self.data.targets
         return (
@@ -72,10 +74,10 @@ class SynthesisWorkflow(Workflow):
         )
 
     def clips(self, media: Media) -> Callable[[Path], None]:
-        """Return a function that resynthesizes clips of validation tracks and writes audio and pictures to a folder.
+        """Return a function that resynthesizes validation clips with the current weights and writes audio and pictures.
 
         Args:
-            media: number and length of the clips.
+            media: options with the number of clips and their length in seconds.
 
         Returns:
             Function with one argument, the folder to write to.
@@ -89,11 +91,11 @@ class SynthesisWorkflow(Workflow):
         return partial(self.resyntheses.leave_clips, self.task.net, clips, self.features)
 
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Return the errors of the run and of its baseline as a table."""
+        """Format the errors of the instrument and of its baseline (constant spectra) as a table of text."""
         return report(scores, THIS_RUN)
 
     def test(self) -> dict[str, Any]:
-        """Resynthesize the test tracks in the first process.
+        """Resynthesize the test tracks with the weights of `best.ckpt`, in the first process of the run.
 
         Returns:
             Content of `scores.json` in the first process, an empty dictionary in the other processes.
@@ -110,6 +112,6 @@ class SynthesisWorkflow(Workflow):
         return scores | {"checkpoint": weights}
 
     def _sounds(self, split: Split) -> Iterator[tuple[torch.Tensor, Controls]]:
-        """Yield the target's waveform [samples] and the controls of each track of a split."""
+        """Yield, for each track of a split, the waveform [samples] of the target and its controls (pitch and loudness)."""
         for track in self.data.split(split):
             yield track.tensor(self.sources).sum(dim=0)[0], self.controls[track.entry]

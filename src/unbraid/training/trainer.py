@@ -1,4 +1,4 @@
-"""Lightning Trainer of a run, and settings of the process before training."""
+"""Build the Lightning Trainer of a run, set up the process, and start the training."""
 
 import logging
 import warnings
@@ -49,7 +49,7 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
         The Trainer.
 
     Raises:
-        InputError: a value of `trainer` is invalid, or loggers are used without `callbacks.table`.
+        InputError: a value of the config group `trainer` is invalid, or loggers are used without `callbacks.table`.
         InstantiationException: the Trainer cannot be built for another reason.
     """
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
@@ -65,7 +65,8 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
     if loggers.loggers:
         table = next((callback for callback in callbacks if isinstance(callback, MetricsCSV)), None)
         if table is None:
-            raise InputError("logger", "loggers read the rows of metrics.csv", expected="callbacks.table, which writes it")
+            problem = "loggers need metrics.csv, but the config lacks the callback that writes it"
+            raise InputError("logger", problem, expected="callbacks.table")
         callbacks.append(LoggerCallback(loggers, table))
     try:
         trainer = build(
@@ -81,14 +82,15 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
 def cluster() -> list[SLURMEnvironment]:
     """Return Lightning's plugin for Slurm if Slurm started this process, otherwise an empty list.
 
-    Lightning reads rank and number of processes from Slurm. `LastCheckpoint` handles the signals of Slurm.
+    With the plugin, Lightning reads rank and number of processes from Slurm. The callback `LastCheckpoint`, and not the plugin,
+    handles the signals that Slurm sends before a time limit.
     """
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect() else []
 
 
 @contextmanager
 def _convert_errors() -> Iterator[None]:
-    """Convert errors of `Trainer.fit`: a misconfiguration to InputError, the exit after a signal to the signal's exception."""
+    """Convert errors of `Trainer.fit`: an invalid option to InputError, the exit after Ctrl-C to its KeyboardInterrupt."""
     try:
         yield
     except MisconfigurationException as error:
@@ -102,7 +104,8 @@ def _convert_errors() -> Iterator[None]:
 def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
     """Train a task. Training resumes from the newest undamaged checkpoint of the run folder if there is one.
 
-    Combinations of options that Lightning refuses raise InputError. A signal raises `Interrupted`.
+    Options that Lightning refuses raise InputError. A stop signal of the operating system (Ctrl-C, SIGTERM, …) raises
+    `Interrupted`.
 
     Args:
         trainer: Lightning Trainer of the run.

@@ -184,7 +184,7 @@ def test_a_killed_run_is_interrupted(tmp_path):
     notes = Notes()
     (job,) = jobs_of(tmp_path, [{"record": {"state": "running"}}])
     launcher().run([job], notes)
-    assert notes.over == [(0, "interrupted", "was killed")]
+    assert notes.over == [(0, "interrupted", "its process was killed")]
 
 
 def test_a_run_that_is_done_is_not_started(tmp_path):

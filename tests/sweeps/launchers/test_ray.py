@@ -104,7 +104,12 @@ def test_each_task_has_the_devices_of_its_job(ray, tmp_path, monkeypatch):
     needs = [(need["num_cpus"], need["num_gpus"]) for need in ray.needs]
     assert needs == [(2, 0), (2, 1), (4, 0)] and all(need["max_retries"] == 0 for need in ray.needs)
     assert ray.init_with[0] == "local" and ray.init_with[1]["num_gpus"] == 2 and not ray.is_up
-    assert notes == [(1, "started", "far"), (0, "done", None), (1, "interrupted", "was killed"), (2, "failed", None)]
+    assert notes == [
+        (1, "started", "far"),
+        (0, "done", None),
+        (1, "interrupted", "its process was killed"),
+        (2, "failed", None),
+    ]
 
 
 def test_a_job_too_large_for_every_machine_is_refused(ray, tmp_path):

@@ -1,7 +1,7 @@
-"""Recognise that a run failed because of its GPU, and not because of its config or data.
+"""Recognise whether a run failed because of a defective GPU, and not because of its config or data.
 
-The process of a run calls `is_gpu_fault` for the exception that ended it and writes the result to `run.json`. The local
-launcher reads it there and starts no more runs on a GPU with several faults.
+The process of a run calls `is_gpu_fault` for the exception that ended the run, and writes the result to `run.json`. The
+launcher `local` reads the result, and starts no more runs on a GPU after two such failures.
 """
 
 import os
@@ -13,10 +13,10 @@ import torch
 def is_gpu_fault(error: BaseException) -> bool:
     """Decide whether an exception, or an exception that caused it, shows a fault of a GPU.
 
-    An `AcceleratorError` of torch is a fault. Torch does not have a type for errors of the driver, cuBLAS, cuDNN and NVML: it
-    raises a plain `RuntimeError`, as it does for many errors in a config. After a `RuntimeError`, each GPU in
-    `CUDA_VISIBLE_DEVICES` therefore computes a sum, and it has a fault if that fails. An error of a GPU makes all later calls
-    of the process fail, so this test finds it. Too little memory (`OutOfMemoryError`) is not a fault.
+    An `AcceleratorError` of torch is a fault. For errors of the driver, cuBLAS, cuDNN and NVML, torch raises a plain
+    `RuntimeError`, which many errors in a config raise, too. After a `RuntimeError`, this function therefore computes a small
+    sum on each GPU in `CUDA_VISIBLE_DEVICES`. The GPU has a fault if the sum fails, because an error of a GPU makes all later
+    calls of the process fail. Too little memory (`OutOfMemoryError`) is not a fault.
 
     Args:
         error: exception that ended the run.

@@ -1,4 +1,4 @@
-"""Jobs of a sweep, and the interface of launchers."""
+"""Define the jobs of a sweep (one job per run), and the interface of the launchers that run the jobs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Job:
 
     Args:
         number: number of the run in the sweep, from 0.
-        folder: frozen run folder.
+        folder: run folder that already contains the complete config of the run.
         devices: number of processes on each machine; None for as many as the launcher has devices.
         nodes: number of machines.
         on_gpu: True if the run needs GPUs, False if it uses the CPU; None if it uses GPUs when they are available.
@@ -31,7 +31,7 @@ class Job:
 
     @property
     def processes(self) -> int:
-        """Return the number of processes on each machine; 1 if the config has no number."""
+        """Return the number of processes on each machine; 1 if `devices` is None."""
         return self.devices or 1
 
     def gpus(self, available: bool) -> int:
@@ -46,35 +46,35 @@ class Job:
         return self.processes if self.on_gpu or (self.on_gpu is None and available) else 0
 
     def ending(self) -> tuple[State, str | None]:
-        """Return the state of the run and the error message, if any, after its process has ended.
+        """Return the final state of the run, and its error message or None. Call this after the process of the run has ended.
 
-        A record with the state `running` is that of a killed process, so the state is then `interrupted`.
+        If `run.json` still contains the state `running`, the process was killed, and the state is `interrupted`.
         """
-        record = read_record(self.folder) or {"state": "failed", "error": "its folder is missing"}
+        record = read_record(self.folder) or {"state": "failed", "error": "its run folder is missing"}
         if record["state"] == "running":
-            return "interrupted", "was killed"
+            return "interrupted", "its process was killed"
         if record["state"] == "queued":
-            return "failed", "ended before the training began, see its log.txt"
+            return "failed", "its process ended before the training began, see log.txt in its run folder"
         return record["state"], record.get("error")
 
     def has_gpu_fault(self) -> bool:
-        """Return whether the record of the failed run names a fault of the GPU as the cause, see `gpu_faults`."""
+        """Return whether `run.json` of the failed run contains a defective GPU as the cause of the failure."""
         return (read_record(self.folder) or {}).get("gpu_fault") is True
 
     def is_busy(self) -> bool:
-        """Return whether another process trains in the folder, on this or another machine."""
+        """Return whether another process is training the run at this moment, on this or another machine."""
         return is_held(self.folder)
 
 
 class Watch(Protocol):
-    """Receive the events of a sweep from a launcher."""
+    """Receive the events of a sweep (start and end of jobs) from a launcher, to display and record them."""
 
     def started(self, job: Job, where: str) -> None:
         """Handle the start of a job.
 
         Args:
             job: job that was started.
-            where: description of its device, such as `gpu 1`.
+            where: description of the device on which the job runs, such as `gpu 1`.
         """
 
     def ended(self, job: Job, state: State, error: str | None) -> None:
@@ -82,24 +82,24 @@ class Watch(Protocol):
 
         Args:
             job: job that has ended, was interrupted or was not started.
-            state: state of its run.
-            error: error message or reason; None after success.
+            state: state of the run after the job.
+            error: error message, or reason why the job was not started; None after success.
         """
 
     def tick(self) -> None:
-        """Update a display; called several times per second or at each look at a queue."""
+        """Update a display of the sweep. Launchers call this method several times per second, or once per query of a queue."""
 
 
 class Launcher(ABC):
-    """Run the jobs of a sweep, as many at the same time as there are devices."""
+    """Run the jobs of a sweep in parallel, as many at the same time as the devices allow."""
 
     @abstractmethod
     def refusal(self, job: Job) -> str | None:
-        """Return the reason why this launcher cannot run a job, to be appended to the name of the job; None if it can."""
+        """Return the reason why this launcher cannot run a job, as text for an error message; None if it can run the job."""
 
     @abstractmethod
     def introduction(self, jobs: Sequence[Job]) -> str:
-        """Describe in a few words on which devices the jobs run."""
+        """Describe in a few words on which devices the jobs of a sweep run, and how many at the same time."""
 
     @abstractmethod
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:

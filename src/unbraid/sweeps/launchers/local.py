@@ -1,4 +1,7 @@
-"""Run the jobs of a sweep on this machine: a queue of jobs, slots of devices, and one process for each job."""
+"""Run the jobs of a sweep on this machine, one process per job. A job waits in a queue for a free slot.
+
+A slot is a group of GPUs, or a share of the CPU cores, that one job uses at a time.
+"""
 
 import os
 import subprocess
@@ -22,7 +25,7 @@ MAX_FAULTS = 2  # a GPU with so many faults gets no more jobs
 
 @dataclass
 class Running:
-    """Hold a started job with its slot and its process."""
+    """Hold a started job with its process and its slot (the devices on which the job runs)."""
 
     job: Job
     slot: Slot
@@ -35,9 +38,9 @@ class Local(Launcher):
     Args:
         gpus: ids of the GPUs to use; `auto` for all GPUs that this process can use; an empty list for the CPU only.
         gpus_per_run: number of GPUs for each run.
-        runs_per_gpu: number of runs that share a GPU.
+        runs_per_gpu: number of runs that share a GPU at the same time.
         cpu_slots: number of runs on the CPU at the same time.
-        fail_fast: number of runs that fail with the same message before no more runs are started; None for no limit.
+        fail_fast: after this number of runs that failed with the same message, no more runs are started; None for no limit.
 
     Raises:
         InputError: a number is below 1, or the GPUs are invalid or fewer than `gpus_per_run`.
@@ -50,7 +53,7 @@ class Local(Launcher):
         if isinstance(gpus, str) and gpus != "auto":
             raise InputError("gpus", found=f"'{gpus}'", expected="auto or a list such as [0,1]")
         if not isinstance(gpus, str) and (len({*gpus}) < len(gpus) or any(gpu < 0 for gpu in gpus)):
-            raise InputError("gpus", found=[*gpus], expected="distinct numbers from 0")
+            raise InputError("gpus", found=[*gpus], expected="distinct ids of GPUs, from 0")
         self.gpus = gpus_here() if isinstance(gpus, str) else [str(gpu) for gpu in gpus]
         if self.gpus and gpus_per_run > len(self.gpus):
             raise InputError("gpus_per_run", found=gpus_per_run, expected=f"at most {len(self.gpus)}, the number of GPUs")
@@ -61,17 +64,20 @@ class Local(Launcher):
         self.faults: Counter[str] = Counter()
 
     def refusal(self, job: Job) -> str | None:
-        """Return why this machine cannot run a job: several nodes, a missing GPU, or another number of devices."""
+        """Return the reason why this machine cannot run a job, as text; None if it can.
+
+        Reasons are several machines per run, a missing GPU, or another number of devices than `gpus_per_run`.
+        """
         if job.nodes > 1:
             return f"trainer.num_nodes={job.nodes}: launcher=local uses one machine. Choose launcher=slurm"
         if job.on_gpu and not self.gpus:
             return "trainer.accelerator=gpu: this machine has zero usable GPUs. Choose trainer=cpu"
         if self.gpus and job.on_gpu is not False and job.devices not in (None, self.gpus_per_run):
-            return f"trainer.devices={job.devices}: differs from launcher.gpus_per_run={self.gpus_per_run}"
+            return f"trainer.devices={job.devices}: the value differs from launcher.gpus_per_run={self.gpus_per_run}"
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:
-        """Describe how many jobs run at the same time on the GPUs and on the CPU, and with how many threads."""
+        """Describe how many jobs run at the same time on the GPUs and on the CPU, and with how many threads each."""
         on_gpus = sum(self._wants_gpus(job) for job in jobs)
         places = []
         for count, kind in ((on_gpus, True), (len(jobs) - on_gpus, False)):
@@ -89,7 +95,7 @@ class Local(Launcher):
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
         """Run the jobs and return when all have ended.
 
-        Ctrl-C interrupts the runs first; each of them writes a checkpoint.
+        After Ctrl-C, each run is interrupted and writes a checkpoint before this method ends.
 
         Args:
             jobs: jobs of one sweep.
@@ -116,7 +122,10 @@ class Local(Launcher):
             watch.ended(job, "queued", f"not started: {reason}")
 
     def _stops(self, waiting: "deque[Job]", errors: Counter[str]) -> bool:
-        """Return whether no more jobs are started: too many equal failures, or a missing slot for each waiting job."""
+        """Return whether no more jobs are started.
+
+        This is so after `fail_fast` failures with the same message, or if no waiting job can run in any slot.
+        """
         failed_fast = self.fail_fast is not None and max(errors.values(), default=0) >= self.fail_fast
         return failed_fast or not any(self._has_place(job) for job in waiting)
 
@@ -124,11 +133,11 @@ class Local(Launcher):
         return any(self._fits(slot, job) for slot in self.slots)
 
     def _fits(self, slot: Slot, job: Job) -> bool:
-        """Return whether a slot suits a job: CPU slots for CPU jobs, and only GPUs with fewer than `MAX_FAULTS` faults."""
+        """Return whether a job can run in a slot. CPU jobs need a CPU slot; GPU jobs need GPUs with fewer than 2 failures."""
         return self._wants_gpus(job) is bool(slot.gpus) and all(self.faults[gpu] < MAX_FAULTS for gpu in slot.gpus)
 
     def _start(self, waiting: "deque[Job]", running: list[Running], watch: Watch) -> None:
-        """Start a job in each free slot. Jobs whose run is trained by another process are started last."""
+        """Start a waiting job in each free slot. While another process trains the run of a job, this job keeps waiting."""
         taken = {run.slot for run in running}
         for slot in self.slots:
             if slot in taken:
@@ -162,7 +171,7 @@ class Local(Launcher):
 
 
 def _stop(running: Sequence[Running], watch: Watch) -> None:
-    """Interrupt the runs and wait until they have ended. A second Ctrl-C kills them at once."""
+    """Send SIGINT to all running jobs, and wait for their end. Kill them after 120 s, or after a second Ctrl-C."""
     for run in running:
         with suppress(ProcessLookupError):
             run.process.send_signal(SIGINT)

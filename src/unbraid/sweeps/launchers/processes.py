@@ -1,4 +1,4 @@
-"""Start a run in its own process. The process ends when the process that started it ends."""
+"""Start each run of a sweep in a process of its own. This process ends when the process of the sweep ends."""
 
 import math
 import os
@@ -17,20 +17,22 @@ WITH_PARENT = "with-parent"
 
 
 def command(folder: Path) -> list[str]:
-    """Return the command line that trains the run in a frozen folder."""
+    """Return the command line that trains the run in a folder. The folder must contain the complete config of the run."""
     return [*PROGRAM, str(folder.absolute())]
 
 
 def start(
     folder: Path, environment: Mapping[str, str] | None = None, held: Sequence[int] = (), log: IO[bytes] | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start the run in a frozen folder, in a new process session. So Ctrl-C reaches only the caller, which passes it on.
+    """Start a process that trains the run in a folder.
+
+    The process has its own session, so that Ctrl-C reaches only the calling process. The caller must then interrupt the run.
 
     Args:
-        folder: run folder.
-        environment: environment variables of the process; None for those of this process.
-        held: file descriptors that the process inherits and keeps open.
-        log: file for the output; None for the output of this process.
+        folder: run folder that contains the complete config of the run.
+        environment: environment variables of the process; None for the variables of the calling process.
+        held: file descriptors that the process inherits and keeps open, such as locks of GPUs.
+        log: file for the output of the run; None for the output of the calling process.
 
     Returns:
         The started process.
@@ -44,18 +46,18 @@ def start(
 def shared(threads: int) -> dict[str, str]:
     """Return environment variables that limit a run to a number of threads and turn off its progress bars.
 
-    A progress bar would write many lines to the log.
+    A progress bar would write many lines to the log file of the run.
     """
     return {"OMP_NUM_THREADS": str(threads), CORES: str(threads), "TQDM_DISABLE": "1"}
 
 
 def outside_slurm() -> dict[str, str]:
-    """Return the environment of this process without the variables of a Slurm allocation."""
+    """Return the environment variables of this process, without the variables `SLURM_…` that describe a job of Slurm."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
 
 
 def live_with_parent(arguments: Sequence[str]) -> None:
-    """Send SIGTERM to this process when its parent ends, if the last argument is `with-parent`."""
+    """Send SIGTERM to this process when its parent process ends. This applies if the last argument is `with-parent`."""
     if arguments[-1] == WITH_PARENT:
         threading.Thread(target=_end_with_input, daemon=True).start()
 
@@ -67,7 +69,7 @@ def _end_with_input() -> None:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in hours, minutes and seconds as text; `no limit` for infinity."""
+    """Return a duration as text, such as `2 h 05 min` or `7 min 30 s`; `no limit` for infinity."""
     if seconds == math.inf:
         return "no limit"
     minutes, seconds = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""Call the commands of Slurm: `sbatch`, `squeue` and `sinfo`. The accounting of Slurm is not needed."""
+"""Submit jobs to Slurm with `sbatch`, and read its queue with `squeue` and its partitions with `sinfo`."""
 
 import re
 import shutil
@@ -18,15 +18,15 @@ COMMANDS = ("sbatch", "squeue", "sinfo")
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """Describe one job of an array that is in the queue or ended a few minutes ago.
+    """Describe one job of a Slurm job array. The job is in the queue, or has ended a few minutes ago.
 
     Args:
-        array: id of the array.
+        array: id of the job array.
         index: index of the job in the array.
         state: state as Slurm prints it, such as `PENDING`.
         reason: reason for the state as Slurm prints it.
-        host: name of the first machine of the job.
-        script: path of the script of the array.
+        host: name of the first machine on which the job runs.
+        script: path of the script that each job of the array runs.
     """
 
     array: str
@@ -43,15 +43,15 @@ class SlurmJob:
 
     @property
     def has_ended(self) -> bool:
-        """Return whether the job has ended."""
+        """Return whether the job has ended, according to its state in Slurm."""
         return self.state in ENDED
 
 
 def need_slurm() -> None:
-    """Check that this machine has the commands of Slurm.
+    """Check that this machine has the commands `sbatch`, `squeue` and `sinfo` of Slurm.
 
     Raises:
-        InputError: a command is missing.
+        InputError: one of these commands is missing.
     """
     if missing := [name for name in COMMANDS if shutil.which(name) is None]:
         expected, hint = "a machine that can submit jobs to Slurm", "Choose launcher=local to run without Slurm."
@@ -59,7 +59,7 @@ def need_slurm() -> None:
 
 
 def submit(script: Path, options: Options, environment: Mapping[str, str]) -> str:
-    """Submit an array of jobs. An error of `sbatch` raises `InputError` with its message.
+    """Submit a job array to Slurm. An error of `sbatch` raises `InputError` with the message of `sbatch`.
 
     Args:
         script: script that each job runs.
@@ -67,16 +67,16 @@ def submit(script: Path, options: Options, environment: Mapping[str, str]) -> st
         environment: environment variables of the jobs, in addition to those of this process.
 
     Returns:
-        The id of the array.
+        The id of the job array.
     """
     arguments = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items() if value is not None]
     return _output_of("sbatch", "--parsable", *arguments, str(script), environment=environment).strip().split(";")[0]
 
 
 def slurm_jobs() -> list[SlurmJob]:
-    """Return the array jobs of this user, including those that ended a few minutes ago.
+    """Return all jobs of this user's job arrays that are in the queue of Slurm or have ended a few minutes ago.
 
-    An error of `squeue` raises `InputError` with its message.
+    An error of `squeue` raises `InputError` with the message of `squeue`.
     """
     lines = _output_of("squeue", "--me", "--array", "--states=all", "--noheader", f"--format={FORMAT}").splitlines()
     rows = [line.split("|", 5) for line in lines]
@@ -88,7 +88,7 @@ def slurm_jobs() -> list[SlurmJob]:
 
 
 def partitions() -> dict[str, bool]:
-    """Return whether each partition has GPUs, by its name. The default partition comes first, if any."""
+    """Return a dictionary from the name of each Slurm partition to whether it has GPUs. The default partition comes first."""
     has_gpu: dict[str, bool] = {}
     for line in _output_of("sinfo", "--noheader", "--format=%P|%G").splitlines():
         name, _, resources = line.partition("|")
@@ -106,5 +106,5 @@ def _output_of(*command: str, environment: Mapping[str, str] | None = None) -> s
 
 
 def error_message(lines: Sequence[str]) -> str:
-    """Return the error message of a Slurm command: its last line without the name of the command."""
+    """Return the error message of a Slurm command: the last line of its output, without the name of the command."""
     return re.sub(r"^\w+: (error|fatal): ", "", lines[-1]) if lines else "failed without a message"

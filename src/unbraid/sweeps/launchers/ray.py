@@ -25,25 +25,25 @@ POLL_SECONDS = 0.5
 
 
 class Ray(Launcher):
-    """Run the jobs of a sweep on the machines that Ray chooses.
+    """Run the jobs of a sweep with Ray, which chooses the machine of each job.
 
     Args:
-        address: address of a cluster, `auto` or `HOST:PORT`; None to start Ray on this machine for the time of the sweep.
+        address: address of an existing Ray cluster, `auto` or `HOST:PORT`; None to start Ray on this machine for the sweep.
         gpus: number of GPUs that Ray uses on this machine; None for all.
         cpus: number of CPU cores that Ray uses on this machine; None for all.
         cpus_per_process: number of CPU cores for each process of a run.
 
     Raises:
-        InputError: a number is too small, Ray is not installed, or `gpus` or `cpus` is given for a cluster.
+        InputError: a number is too small, Ray is not installed, or `gpus` or `cpus` is set for an existing cluster.
     """
 
     def __init__(self, address: str | None, gpus: int | None, cpus: int | None, cpus_per_process: int) -> None:
         check_counts(cpus_per_process=cpus_per_process, cpus=cpus)
         if gpus is not None and gpus < 0:
-            raise InputError("gpus", found=gpus, expected="at least 0")
+            raise InputError("gpus", found=gpus, expected="at least 0 GPUs")
         if address is not None and (gpus, cpus) != (None, None):
-            hint = "Set gpus and cpus to null: a cluster has fixed numbers."
-            raise InputError("address", "a cluster together with gpus or cpus", found=address, hint=hint)
+            hint = "Set launcher.gpus and launcher.cpus to null."
+            raise InputError("address", "gpus and cpus cannot be set for an existing cluster", found=address, hint=hint)
         if importlib.util.find_spec("ray") is None:
             raise InputError("launcher=ray", "Ray is not installed", hint="Type: pip install 'unbraid[ray]'")
         self.address, self.cpus_per_process = address, cpus_per_process
@@ -52,7 +52,10 @@ class Ray(Launcher):
             self.init_options |= {"num_gpus": len(gpus_here()) if gpus is None else gpus, "num_cpus": cpus or cores()}
 
     def refusal(self, job: Job) -> str | None:
-        """Return why Ray cannot run a job: several nodes, an unknown number of processes, or a missing GPU."""
+        """Return the reason why Ray cannot run a job, as text; None if it can.
+
+        Reasons are several machines per run, an unknown number of processes, or a missing GPU.
+        """
         if job.nodes > 1:
             return f"trainer.num_nodes={job.nodes}: launcher=ray uses one machine for a run. Choose launcher=slurm"
         if job.devices is None:
@@ -62,7 +65,7 @@ class Ray(Launcher):
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:
-        """Describe the cluster, or the GPUs and cores of this machine that Ray uses."""
+        """Describe where Ray runs the jobs: address of the cluster, or number of GPUs and cores of this machine."""
         if self.address is not None:
             return f"by Ray at {self.address}"
         return f"by Ray on {self.init_options['num_gpus']} GPUs and {self.init_options['num_cpus']} cores of this machine"
@@ -70,7 +73,7 @@ class Ray(Launcher):
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
         """Run the jobs and return when all have ended.
 
-        Ctrl-C interrupts the runs first; each of them writes a checkpoint.
+        After Ctrl-C, each run is interrupted and writes a checkpoint before this method ends.
 
         Args:
             jobs: jobs of one sweep.
@@ -119,19 +122,22 @@ class Ray(Launcher):
             raise
 
     def _needs(self, job: Job, machines: Sequence[dict[str, float]]) -> dict[str, int]:
-        """Return the cores and GPUs that a job needs; `InputError` if every machine is too small, as Ray would wait forever."""
+        """Return the numbers of CPU cores and GPUs that a job needs on one machine.
+
+        If every machine has fewer, InputError is raised, because Ray would wait for a larger machine forever.
+        """
         gpus = job.gpus(any(machine.get("GPU") for machine in machines))
         need = {"num_cpus": job.processes * self.cpus_per_process, "num_gpus": gpus}
         if not any(need["num_cpus"] <= has.get("CPU", 0) and need["num_gpus"] <= has.get("GPU", 0) for has in machines):
-            needed = f"needs {need['num_gpus']} GPUs and {need['num_cpus']} cores on one machine"
-            raise InputError(job.folder.name, f"{needed}, more than each machine of Ray has", hint="No run was started.")
+            needed = f"the run needs {need['num_gpus']} GPUs and {need['num_cpus']} cores on one machine"
+            raise InputError(job.folder.name, f"{needed}, more than any machine of Ray has", hint="No run was started.")
         return need
 
 
 def run_here(folder: str, working: str, threads: int) -> int:
-    """Run a job on the machine that Ray has chosen, with the GPUs that Ray has assigned to the task.
+    """Train a run on the machine and the GPUs that Ray has chosen. Ray calls this function as a task.
 
-    The process of the run ends when the process of the task ends.
+    The run has a process of its own, which ends when the process of the task ends.
 
     Args:
         folder: run folder.
@@ -159,7 +165,7 @@ def run_here(folder: str, working: str, threads: int) -> int:
 
 
 def _end(ray: Any, task: Any, job: Job, watch: Watch) -> None:
-    """Report the end of a job from the record of its run, or from the error of Ray if the record has no error message."""
+    """Report the end of a job to `watch`. The error message is read from `run.json`, or else from the exception of Ray."""
     state, error = job.ending()
     try:
         ray.get(task)

@@ -1,8 +1,8 @@
 """Divide this machine into slots: a slot is a group of GPUs or a share of the CPU cores for one run at a time.
 
-Sweeps of all users on the machine share the GPUs. A run on a GPU holds a lock on a file for this GPU, in a folder that all
-users share. The process of the run inherits the lock from the sweep, so the GPU stays locked until the run ends, also if the
-sweep ends first.
+Sweeps of all users on the machine share the GPUs. Each GPU has a lock file in a folder that all users share, and a run on this
+GPU holds the lock. The process of the run inherits the lock from the sweep. The GPU thus stays locked until the run ends, also
+if the sweep ends first.
 """
 
 import fcntl
@@ -21,17 +21,17 @@ from unbraid.runs.errors import InputError
 from unbraid.sweeps.launchers.processes import outside_slurm, shared
 
 LOCKS = "UNBRAID_LOCKS"  # environment variable with another folder for the lock files
-REMOVE = f"Remove it, or name another folder in {LOCKS}."
+REMOVE = f"Remove this path, or set the environment variable {LOCKS} to another folder."
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Describe the devices for one run.
+    """Describe the devices on which one run is trained at a time.
 
     Args:
         gpus: ids of the GPUs; empty for the CPU.
         share: number of the slot among the slots with the same devices, from 0.
-        threads: number of threads for the run.
+        threads: number of CPU threads for the run.
     """
 
     gpus: tuple[str, ...]
@@ -40,17 +40,17 @@ class Slot:
 
     @property
     def name(self) -> str:
-        """Return the name of the slot for tables, such as `gpu 0,1` or `cpu 2`."""
+        """Return the name of the slot in the progress table, such as `gpu 0,1` or `cpu 2`."""
         return f"gpu {','.join(self.gpus)}" if self.gpus else f"cpu {self.share}"
 
     def environment(self) -> dict[str, str]:
-        """Return environment variables for a process that uses only the devices of the slot."""
+        """Return the environment variables for the process of a run, which then uses only the devices of the slot."""
         # With the variables of a Slurm allocation, Lightning would assume that Slurm has started the run.
         visible = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
         return outside_slurm() | visible | shared(self.threads)
 
     def take(self) -> list[int] | None:
-        """Return file descriptors that hold the locks of the GPUs; None if another run holds one of the locks."""
+        """Lock the GPUs of the slot. Return the file descriptors of the locks; None if another run has locked a GPU."""
         held: list[int] = []
         for gpu in self.gpus:
             descriptor = _locked(f"gpu-{gpu}-{self.share}.lock")
@@ -63,7 +63,7 @@ class Slot:
 
 
 def _locked(name: str) -> int | None:
-    """Lock a file of the shared folder; None if another process holds it."""
+    """Lock a file in the shared folder of lock files. Return its file descriptor; None if another process holds the lock."""
     path = Path(os.environ.get(LOCKS) or Path(tempfile.gettempdir()) / "unbraid-devices") / name
     try:
         folder = _open_folder(path.parent)
@@ -72,8 +72,8 @@ def _locked(name: str) -> int | None:
         finally:
             os.close(folder)
     except OSError as error:
-        expected = "a file that all users of the machine's GPUs can open"
-        raise InputError(path, error.strerror or "cannot be opened", expected=expected, hint=REMOVE) from error
+        expected = "the lock file of a GPU, which all users of the machine can open"
+        raise InputError(path, f"cannot be opened ({error.strerror or error})", expected=expected, hint=REMOVE) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -83,7 +83,7 @@ def _locked(name: str) -> int | None:
 
 
 def _open_folder(path: Path) -> int:
-    """Open the folder of the locks. It is made if it is missing.
+    """Open the folder of the lock files, and check its owner and mode. A missing folder is made.
 
     Args:
         path: path of the folder.
@@ -92,26 +92,27 @@ def _open_folder(path: Path) -> int:
         The file descriptor of the folder.
 
     Raises:
-        InputError: the path is a link or a file, or its owner and mode allow other users to replace the locks.
+        InputError: the path is a link or a file, or owner and mode of the folder allow other users to replace lock files.
     """
     if not os.path.lexists(path):
         _make_folder(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except NotADirectoryError as error:
-        raise InputError(path, found="a link" if path.is_symlink() else "a file", expected="a folder", hint=REMOVE) from error
+        found, expected = "a link" if path.is_symlink() else "a file", "the folder of the lock files of GPUs"
+        raise InputError(path, found=found, expected=expected, hint=REMOVE) from error
     status = os.fstat(descriptor)
     writable_by_all = bool(status.st_mode & stat.S_IWOTH)
     sticky = bool(status.st_mode & stat.S_ISVTX)
     if sticky if writable_by_all else status.st_uid in (0, os.geteuid()):
         return descriptor
     os.close(descriptor)
-    mode = f"mode {stat.S_IMODE(status.st_mode):o} of the user {status.st_uid}"
-    raise InputError(path, found=mode, expected="mode 1777, as for the temporary folder", hint=REMOVE)
+    problem, mode = "other users could replace lock files", f"mode {stat.S_IMODE(status.st_mode):o} of the user {status.st_uid}"
+    raise InputError(path, problem, found=mode, expected="mode 1777, as for the temporary folder", hint=REMOVE)
 
 
 def _make_folder(path: Path) -> None:
-    """Make a folder with mode 1777. It gets its name after its mode, so that no process finds it with another mode."""
+    """Make a folder with mode 1777. It is made under a temporary name, so that no process finds it with another mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unbraid-devices-", dir=path.parent) as partial:
         fresh = Path(partial, path.name)
@@ -127,11 +128,11 @@ def _make_folder(path: Path) -> None:
 
 
 def _open_lock(path: Path, folder: int) -> int:
-    """Open a lock file. If it is missing, it is made with mode 666.
+    """Open the lock file of a GPU. A missing file is made with mode 666, so that all users can lock it.
 
     Args:
-        path: path of the file.
-        folder: file descriptor of its folder.
+        path: path of the lock file.
+        folder: file descriptor of the folder that contains the lock file.
 
     Returns:
         The file descriptor of the lock file.
@@ -152,11 +153,11 @@ def _open_lock(path: Path, folder: int) -> int:
 
 
 def _open_existing(path: Path, folder: int) -> int:
-    """Open a lock file without O_CREAT: in a sticky folder, Linux does not allow O_CREAT for the file of another user.
+    """Open the existing lock file of a GPU without O_CREAT. In a sticky folder, Linux forbids O_CREAT for files of other users.
 
     Args:
-        path: path of the file.
-        folder: file descriptor of its folder.
+        path: path of the lock file.
+        folder: file descriptor of the folder that contains the lock file.
 
     Returns:
         The file descriptor of the lock file.
@@ -173,16 +174,16 @@ def _open_existing(path: Path, folder: int) -> int:
             descriptor = os.open(path.name, os.O_RDONLY | flags, dir_fd=folder)
     except OSError as error:
         if error.errno in (EISDIR, ELOOP, ENXIO):
-            raise InputError(path, found=error.strerror, expected="a regular file", hint=REMOVE) from error
+            raise InputError(path, found=error.strerror, expected="a regular lock file", hint=REMOVE) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise InputError(path, found="another kind of file", expected="a regular file", hint=REMOVE)
+        raise InputError(path, found="a device, pipe or socket", expected="a regular lock file", hint=REMOVE)
     return descriptor
 
 
 def gpus_here() -> list[str]:
-    """Return the ids of the GPUs that this process may use, from `CUDA_VISIBLE_DEVICES` or else from `nvidia-smi`."""
+    """Return the ids of the GPUs that this process may use: those in `CUDA_VISIBLE_DEVICES`, or all that `nvidia-smi` lists."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu for gpu in visible.split(",") if gpu not in ("", "-1")]
     try:
@@ -193,14 +194,14 @@ def gpus_here() -> list[str]:
 
 
 def slots(gpus: Sequence[str], gpus_per_run: int, runs_per_gpu: int, cpu_slots: int, cores: int) -> list[Slot]:
-    """Divide GPUs, or the CPU if there are zero GPUs, into slots.
+    """Divide GPUs, or the CPU if `gpus` is empty, into slots. A slot has the devices on which one run is trained at a time.
 
     Args:
         gpus: ids of the GPUs.
         gpus_per_run: number of GPUs in a slot.
         runs_per_gpu: number of slots that share the same GPUs.
         cpu_slots: number of slots on the CPU.
-        cores: number of CPU cores, which are divided equally.
+        cores: number of CPU cores, which are divided equally among the slots.
 
     Returns:
         The slots. Slots on different GPUs come before slots that share a GPU.

@@ -1,7 +1,7 @@
-"""Run the jobs of a sweep as arrays of Slurm jobs. Slurm starts the processes of each run, on one or several machines.
+"""Run the jobs of a sweep as job arrays of Slurm. Slurm starts the processes of each run, on one or several machines.
 
-A list file next to the script of an array contains the run of each Slurm job, and `squeue` prints the script of each job. So
-the same command finds its jobs in the queue again after the first command has ended.
+Each job array has a script and, next to the script, a list file with the run folder of each Slurm job. `squeue` prints the path
+of the script of each Slurm job. A repeated command thus finds the jobs that an earlier command has submitted.
 """
 
 import re
@@ -56,19 +56,19 @@ exit $status
 
 
 class Slurm(Launcher):
-    """Run the jobs of a sweep on a cluster, each with the number of processes in its trainer config.
+    """Run the jobs of a sweep on a Slurm cluster, each with the number of processes in its trainer config.
 
     Args:
         partition: partition of the cluster, or several separated by commas; None for the default.
-        account: account to charge; None for the default of the user.
-        qos: quality of service; None for the default.
+        account: Slurm account to charge; None for the default of the user.
+        qos: quality of service (`--qos` of sbatch); None for the default.
         timeout_min: time limit of a Slurm job, in minutes; the next job resumes the run. None for the default of the partition.
         signal_seconds: time in seconds before the time limit at which Slurm signals the run to write a checkpoint.
-        requeues: number of times that a job is queued again after its time limit.
+        requeues: largest number of times that a job is queued again after its time limit.
         cpus_per_task: number of CPU cores for each process.
         mem_gb: memory of a run on each machine, in GB; None for the default of the partition.
-        gpu_type: type of GPU as the cluster names it; None for any type.
-        max_parallel: number of jobs of one array at the same time; None for no limit.
+        gpu_type: type of GPU as the cluster names it, such as `a100`; None for any type.
+        max_parallel: largest number of jobs of one job array that run at the same time; None for no limit.
         poll_seconds: time between two calls of `squeue`, in seconds.
         options: more options of sbatch by long name; true for an option without a value.
 
@@ -88,14 +88,14 @@ class Slurm(Launcher):
         if requeues < 0:
             raise InputError("requeues", found=requeues, expected="at least 0")
         if poll_seconds <= 0:
-            raise InputError("poll_seconds", found=poll_seconds, expected="more than 0")
+            raise InputError("poll_seconds", found=poll_seconds, expected="more than 0 s")
         if timeout_min is not None and 60 * timeout_min <= signal_seconds:
             expected = f"more than signal_seconds={signal_seconds}"
             raise InputError("timeout_min", found=f"{timeout_min} ({60 * timeout_min} s)", expected=expected)
         for name in options:
             if name in RESERVED or re.fullmatch(r"[a-z][a-z-]*", name) is None:
                 raise InputError(
-                    "options", found=name, expected="long names of options of sbatch that the launcher does not set"
+                    "options", found=name, expected="the long name of an option of sbatch that the launcher does not set itself"
                 )
         need_slurm()
         self.partition, self.with_gpus = _check_partition(partition)
@@ -108,7 +108,10 @@ class Slurm(Launcher):
         }  # fmt: skip
 
     def refusal(self, job: Job) -> str | None:
-        """Return why Slurm cannot run a job: an unknown number of processes, or a partition without GPUs."""
+        """Return the reason why Slurm cannot run a job, as text; None if it can.
+
+        Reasons are an unknown number of processes, or a partition without GPUs.
+        """
         if job.devices is None:
             return "trainer.devices: found auto, expected a number, because Slurm needs the number of processes"
         if job.on_gpu and not self.with_gpus:
@@ -116,21 +119,21 @@ class Slurm(Launcher):
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:
-        """Describe the partition and the limit of jobs at the same time."""
+        """Describe the partition of Slurm, and the largest number of jobs that run at the same time."""
         limit = f", at most {self.max_parallel} at once" if self.max_parallel else ""
         return f"by Slurm in the partition {self.partition}{limit}"
 
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
         """Submit the jobs and return when all have ended.
 
-        If this process ends earlier, the jobs stay in the queue, and the same command finds them there.
+        If this process ends earlier, the jobs stay in the queue of Slurm. The same command finds them there again.
 
         Args:
             jobs: jobs of one sweep.
             watch: receiver of the events of the sweep.
 
         Raises:
-            InputError: `squeue` has failed for `PATIENCE_SECONDS`.
+            InputError: `squeue` has failed for 10 minutes.
             BaseException: the exception that stopped the launcher, such as `KeyboardInterrupt`.
         """
         names, left, running = _queued(jobs), list(jobs), set[Job]()
@@ -144,7 +147,9 @@ class Slurm(Launcher):
                     queue, answered = {slurm_job.name: slurm_job for slurm_job in slurm_jobs()}, time.monotonic()
                 except InputError as error:  # `squeue` fails at times
                     if time.monotonic() - answered > PATIENCE_SECONDS:
-                        raise InputError("squeue", f"failed for {PATIENCE_SECONDS // 60} minutes: {error.problem}") from error
+                        raise InputError(
+                            "squeue", f"has failed for {PATIENCE_SECONDS // 60} minutes: {error.problem}"
+                        ) from error
                 else:
                     left = [job for job in left if job not in names or not _has_ended(job, names[job], queue, running, watch)]
                 watch.tick()
@@ -154,7 +159,10 @@ class Slurm(Launcher):
             raise
 
     def _submit(self, jobs: Sequence[Job]) -> dict[Job, str]:
-        """Submit jobs, and return the id of the Slurm job of each. Jobs with the same needs form one array."""
+        """Submit jobs to Slurm, and return the Slurm job id of each job.
+
+        Jobs with equal numbers of machines, processes and GPUs form one job array.
+        """
         names: dict[Job, str] = {}
         for (sweep, nodes, processes, gpus), group in groupby(sorted(jobs, key=self._kind), key=self._kind):
             together = list(group)
@@ -165,7 +173,7 @@ class Slurm(Launcher):
         return names
 
     def _kind(self, job: Job) -> tuple[str, int, int, int]:
-        """Return the sweep folder, the number of machines, and the numbers of processes and GPUs on each machine."""
+        """Return the sweep folder of a job, its number of machines, and its numbers of processes and GPUs on each machine."""
         return str(job.folder.parent.resolve()), job.nodes, job.processes, job.gpus(self.with_gpus)
 
     def _submit_array(self, sweep: Path, jobs: Sequence[Job], nodes: int, processes: int, gpus: int) -> str:
@@ -191,7 +199,7 @@ class Slurm(Launcher):
             raise
 
     def _write_script(self, sweep: Path, runs: Sequence[str]) -> tuple[Path, Path]:
-        """Write the script of an array and the list of its runs, and return both paths."""
+        """Write the script of a job array, and the list file with the names of its run folders. Return both paths."""
         script = sweep / FOLDER / f"{secrets.token_hex(4)}.sh"
         script.parent.mkdir(exist_ok=True)
         run_list = script.with_suffix(LIST)
@@ -202,26 +210,26 @@ class Slurm(Launcher):
 
 
 def _check_partition(partition: str | None) -> tuple[str, bool]:
-    """Return the name of the partition, or of the default partition for None, and whether it has GPUs."""
+    """Check that a partition exists. Return its name (of the default partition if None), and whether it has GPUs."""
     has_gpu = partitions()
     if not has_gpu:
-        raise InputError("launcher=slurm", "Slurm has zero partitions")
+        raise InputError("launcher=slurm", "Slurm cannot run jobs, because sinfo lists zero partitions")
     names = [next(iter(has_gpu))] if partition is None else partition.split(",")
     for name in names:
         if name not in has_gpu:
-            raise InputError("partition", "unknown to Slurm", found=name, hint=unknown(name, has_gpu))
+            raise InputError("partition", "Slurm lists no partition of this name", found=name, hint=unknown(name, has_gpu))
     return ",".join(names), any(has_gpu[name] for name in names)
 
 
 def _queued(jobs: Sequence[Job]) -> dict[Job, str]:
-    """Return the ids of Slurm jobs that are already in the queue, by job. An earlier command has submitted them."""
+    """Find the jobs that an earlier command has submitted and that are still in the queue. Return the Slurm job id of each."""
     folders = {job.folder.resolve(): job for job in jobs}
     waiting = [(slurm_job, _folder(slurm_job)) for slurm_job in slurm_jobs() if not slurm_job.has_ended]
     return {folders[folder]: slurm_job.name for slurm_job, folder in waiting if folder in folders}
 
 
 def _folder(slurm_job: SlurmJob) -> Path | None:
-    """Return the run folder of a Slurm job; None if unbraid did not submit it."""
+    """Return the run folder that a Slurm job trains; None if unbraid did not submit this Slurm job."""
     try:
         runs = slurm_job.script.with_suffix(LIST).read_text().splitlines()
     except OSError:
@@ -230,7 +238,7 @@ def _folder(slurm_job: SlurmJob) -> Path | None:
 
 
 def _has_ended(job: Job, name: str, queue: Mapping[str, SlurmJob], running: set[Job], watch: Watch) -> bool:
-    """Return whether a job has ended, and report changes of its state to `watch`."""
+    """Return whether a job of the sweep has ended. Report the start, requeue or end of the job to `watch`."""
     slurm_job, (state, _) = queue.get(name), job.ending()
     if state not in ENDED and slurm_job is not None and not slurm_job.has_ended:
         if slurm_job.state == "RUNNING" and job not in running:
@@ -247,9 +255,9 @@ def _has_ended(job: Job, name: str, queue: Mapping[str, SlurmJob], running: set[
 
 
 def _ending(job: Job, name: str, slurm_job: SlurmJob | None) -> tuple[State, str | None]:
-    """Return the state and the message of an ended job, from its record or else from Slurm.
+    """Return the final state of an ended job and its error message, from `run.json` or else from Slurm.
 
-    Slurm removes a job from its queue some minutes after the end.
+    `slurm_job` is None if Slurm has already removed the job from its queue, which happens some minutes after the end.
     """
     state, error = job.ending()
     if state in ENDED:
@@ -258,11 +266,11 @@ def _ending(job: Job, name: str, slurm_job: SlurmJob | None) -> tuple[State, str
         return "interrupted", f"job {name} is no longer in Slurm's queue"
     if slurm_job is not None and slurm_job.state in ENDINGS:
         return "interrupted", f"job {name} {ENDINGS[slurm_job.state]}"
-    return state, error or "was signalled to end and not queued again, see its log.txt"
+    return state, error or "its process was signalled to end and not queued again, see log.txt in its run folder"
 
 
 def _leave(jobs: Sequence[Job], names: Mapping[Job, str], running: set[Job], watch: Watch) -> None:
-    """Report the jobs that stay in the queue after this process has ended."""
+    """Report each job that stays in the queue of Slurm after this process has ended, and print how to end it."""
     for job in jobs:
         watch.ended(job, "running" if job in running else "queued", f"stays in the queue of Slurm as job {names[job]}")
     if jobs:

@@ -1,1 +1,1 @@
-"""Hyper-parameter search with Optuna: search space, shared study, objective and pruning."""
+"""Hyper-parameter search with Optuna: search space, study (the stored trials), objective and pruning."""

@@ -1,4 +1,4 @@
-"""Read the objective of a trial from the folder of its run. This works with every launcher."""
+"""Read the objective of a trial, the value that a search optimizes, from `metrics.csv` or `scores.json` of its run."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from unbraid.sweeps.search.options import OBJECTIVE, SCORED
 
 
 class UndefinedError(InputError):
-    """Report that the run has the objective but not a single finite value of it."""
+    """Report a run that has the objective of the search, but without any finite value."""
 
 
 def objective_of(folder: Path, name: str, direction: str) -> float:
-    """Read the objective of a run that is done: the best value over its epochs, or a score of its test data.
+    """Read the objective of a finished run: the best value of a column over the epochs, or a score of the test data.
 
-    A run without this objective raises `InputError`. An objective without a finite value raises `UndefinedError`.
+    A missing column or score raises `InputError`. A column or score without a finite value raises `UndefinedError`.
 
     Args:
         folder: run folder.
-        name: column of `metrics.csv`, or `test/<measure>/<target>` for `scores.json`.
+        name: column of `metrics.csv`, or `test/<measure>/<target>` for a score in `scores.json`.
         direction: `minimize` or `maximize`.
 
     Returns:
@@ -31,10 +31,10 @@ def objective_of(folder: Path, name: str, direction: str) -> float:
 def _best_epoch(folder: Path, name: str, direction: str) -> float:
     path, rows = folder / "metrics.csv", epochs(folder)
     if not rows or name not in rows[0]:
-        raise InputError(f"{OBJECTIVE}={name}", f"not a column of {path}", hint=unknown(name, rows[0] if rows else ()))
+        raise InputError(f"{OBJECTIVE}={name}", f"the column is missing in {path}", hint=unknown(name, rows[0] if rows else ()))
     values = [value for row in rows if (value := number_in(row[name])) is not None]
     if not values:
-        raise UndefinedError(f"{OBJECTIVE}={name}", f"undefined in all epochs of {path}")
+        raise UndefinedError(f"{OBJECTIVE}={name}", f"the column has no finite value in {path}")
     return min(values) if direction == "minimize" else max(values)
 
 
@@ -43,7 +43,7 @@ def _score(folder: Path, name: str) -> float:
     scores = figures(read_scores(path))
     known = {f"{SCORED}{measure}/{target}": value for (target, measure), value in scores.items()}
     if name not in known:
-        raise InputError(f"{OBJECTIVE}={name}", f"not a score in {path}", hint=unknown(name, known))
+        raise InputError(f"{OBJECTIVE}={name}", f"the score is missing in {path}", hint=unknown(name, known))
     if (value := known[name]) is None:
-        raise UndefinedError(f"{OBJECTIVE}={name}", f"undefined in {path}")
+        raise UndefinedError(f"{OBJECTIVE}={name}", f"the score is undefined in {path}")
     return float(value)

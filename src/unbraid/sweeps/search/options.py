@@ -20,20 +20,21 @@ STAGES = ("train/", "valid/", SCORED)
 
 @dataclass
 class Options:
-    """Hold the options of one search.
+    """Hold the options of one hyper-parameter search.
 
     Args:
-        objective: column of `metrics.csv`, or `test/<measure>/<target>` of `scores.json`.
+        objective: value to optimize: column of `metrics.csv`, or `test/<measure>/<target>` for a score in `scores.json`.
         direction: `minimize` or `maximize`.
-        n_trials: number of trials of the study, including those of earlier and of simultaneous commands.
+        n_trials: number of trials of the search, including those of earlier and of simultaneous commands.
         n_jobs: number of trials that the launcher receives at the same time.
         sampler: method that suggests values: `tpe`, `random` or `grid`.
         pruner: method that ends bad runs early: `none` or `median`.
         startup_trials: number of complete trials before the median pruner ends a run.
         warmup_epochs: number of epochs of a run before the median pruner can end it.
-        storage: file of the study; None for a file in the sweep folder.
-        params: overrides as on the command line, by key. The command line overrides them.
-        conditions: conditions `key if other=value` or `key if other=a,b`; `key` is suggested only if `other` has such a value.
+        storage: file in which the trials of the search are stored; None for a file in the sweep folder.
+        params: values of searched keys, by key, in the syntax of the command line. The command line overrides them.
+        conditions: texts `key if other=value` or `key if other=a,b`. `key` is searched only in trials in which `other` has one
+            of these values.
     """
 
     objective: str = MISSING
@@ -49,7 +50,7 @@ class Options:
     conditions: list[str] = field(default_factory=list)
 
     def check(self) -> None:
-        """Check the values that the types do not restrict.
+        """Check the ranges of numbers, the names of choices, and the combination of objective and pruner.
 
         Raises:
             InputError: a number is out of range, a name is unknown, or two options do not fit together.
@@ -64,7 +65,7 @@ class Options:
         if not self.objective.startswith(STAGES):
             raise InputError(OBJECTIVE, found=self.objective, expected=f"a name that begins with {', '.join(STAGES)}")
         if self.objective.startswith(SCORED) and self.pruner != "none":
-            problem = f"runs cannot be ended early, because {self.objective} is known only at the end of a run"
+            problem = f"runs cannot be ended early, because {self.objective} is only known at the end of a run"
             hint = "Set hydra.sweeper.pruner=none or choose an objective that is logged in every epoch."
             raise InputError(f"hydra.sweeper.pruner={self.pruner}", problem, hint=hint)
         if "://" in (self.storage or ""):

@@ -1,4 +1,4 @@
-"""Report the objective of a run to its study after each epoch, and end the run if the pruner of the study decides so."""
+"""Callback that reports the objective of a run to the Optuna study after each epoch, and ends unpromising runs early."""
 
 import math
 from pathlib import Path
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class Pruning(EndsHopelessRuns):
-    """Report the objective to the study after each epoch, and end the run if the pruner of the study decides so.
+    """Report the objective to the Optuna study after each epoch, and end the run if the pruner of the study decides so.
 
-    With several processes, the first one calls the study, and all stop. A missing study or trial, or an objective that is not
-    logged, raises `InputError` during the training.
+    In a run with several processes, only the first process uses the study, and all processes end together. A missing study or
+    trial, or an objective that is not logged, raises `InputError` during training.
 
     Args:
-        storage: file of the study.
-        trial: number of the trial.
-        objective: name of a value that is logged in each epoch.
+        storage: file of the study, in which the trials of a search are stored.
+        trial: number of the run's trial in the study.
+        objective: name of a value that is logged in each epoch, such as `valid/loss`.
     """
 
     def __init__(self, storage: str, trial: int, objective: str) -> None:
@@ -32,36 +32,38 @@ class Pruning(EndsHopelessRuns):
         self.pruned = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return whether the run was pruned, so that a killed run does not train on when it is resumed."""
+        """Return whether the run was pruned, for the checkpoint. A pruned run that is resumed must not be trained further."""
         return {"pruned": self.pruned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore whether the run was pruned."""
+        """Restore from a checkpoint whether the run was pruned."""
         self.pruned = state_dict["pruned"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Load the trial in the first process."""
+        """Load the trial of this run from the study, in the first process of the run only."""
         if trainer.is_global_zero:
             self.trial = self._load_trial()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the objective, and stop the training if the trial is pruned. Runs after validation.
+        """Report the objective to the study, and stop training if the study prunes the trial. Called after the validation.
 
         Args:
             trainer: trainer of the run.
             pl_module: task that is trained.
 
         Raises:
-            InputError: the objective is not logged.
+            InputError: the run does not log the objective.
         """
         known = self._known_names(trainer) if trainer.is_global_zero else None
         self.pruned, known = trainer.strategy.broadcast((known is None and self._is_hopeless(trainer), known))
         if known is not None:
-            raise InputError(f"{OBJECTIVE}={self.objective}", "not logged", hint=unknown(self.objective, known))
+            raise InputError(
+                f"{OBJECTIVE}={self.objective}", "the run does not log this value", hint=unknown(self.objective, known)
+            )
         trainer.should_stop = trainer.should_stop or self.pruned
 
     def _known_names(self, trainer: pl.Trainer) -> list[str] | None:
-        """Return the names that are logged if the objective is not one of them; None if it is logged now or later."""
+        """Return the logged names if the objective is missing among them; None if it is logged now or may be logged later."""
         logged, callbacks = trainer.callback_metrics, callbacks_of(trainer)
         is_pending = any(isinstance(callback, ValidationScores) and not callback.logged for callback in callbacks)
         if self.objective in logged or "valid/loss" not in logged or is_pending:
@@ -69,7 +71,7 @@ class Pruning(EndsHopelessRuns):
         return [name for name in logged if "/" in name]
 
     def _is_hopeless(self, trainer: pl.Trainer) -> bool:
-        """Report the objective and return whether the study prunes the run. A run in its last epoch is not pruned."""
+        """Report the objective to the study, and return whether it prunes the run. A run in its last epoch is not pruned."""
         epoch, value = trainer.current_epoch, trainer.callback_metrics.get(self.objective)
         if not trainer.is_global_zero or value is None:
             return False

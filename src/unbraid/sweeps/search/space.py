@@ -27,11 +27,11 @@ Value = str | int | float
 
 @dataclass(frozen=True)
 class Condition:
-    """Restrict a key to the trials in which another key has one of the given values.
+    """Restrict the search of a config key to trials in which another key has one of the given values.
 
     Args:
-        other: other key.
-        values: values of the other key.
+        other: the other config key.
+        values: values of the other key with which the restricted key is searched.
     """
 
     other: str
@@ -40,12 +40,12 @@ class Condition:
 
 @dataclass(frozen=True)
 class Parameter:
-    """Describe a key that is searched.
+    """Describe a config key whose value is searched.
 
     Args:
-        key: key without a prefix.
-        typed: key with the prefix of the override, such as `+`.
-        distribution: values of the key.
+        key: config key without a prefix.
+        typed: config key with the prefix of the override, such as `+`.
+        distribution: Optuna distribution of the values of the key.
     """
 
     key: str
@@ -61,18 +61,18 @@ class Parameter:
                 return trial.suggest_int(self.key, low, high, step=step, log=log)
             case FloatDistribution(low=low, high=high, step=step, log=log):
                 return trial.suggest_float(self.key, low, high, step=step, log=log)
-        raise AssertionError(self.distribution)
+        raise AssertionError(f"unsupported distribution of Optuna: {self.distribution}")
 
     def first(self) -> list[Value]:
-        """Return a list with one value of the key."""
+        """Return a list with one value of the key: the lowest number or the first choice."""
         distribution: Any = self.distribution
         return [distribution.low if hasattr(distribution, "low") else distribution.choices[0]]
 
     def values(self) -> list[Value]:
-        """List all values of the key.
+        """List all values of the key, for a grid search.
 
         Returns:
-            The values in ascending order, or in the order of a choice.
+            Numbers in ascending order, or choices in the order of the override.
 
         Raises:
             InputError: the values are an interval of real numbers.
@@ -84,19 +84,19 @@ class Parameter:
                 return [*range(low, high + 1, step)]
             case FloatDistribution(low=low, high=high, step=float(step)):
                 return [low + step * n for n in range(round((high - low) / step) + 1)]
-        raise InputError(self.key, "a grid needs a list of values", found="an interval")
+        raise InputError(self.key, "a grid search needs a list of values", found="an interval")
 
 
 class Space:
-    """Divide overrides into fixed overrides, which are the same in all trials, and searched keys.
+    """Divide Hydra overrides into fixed overrides, which are the same in all trials of a search, and searched keys.
 
     Args:
-        overrides: overrides; the last of several with the same key is used.
-        conditions: conditions `key if other=value` or `key if other=a,b`, at most one for each key.
-        parser: parser of Hydra.
+        overrides: overrides of the search. If several overrides have the same key, the last one is used.
+        conditions: texts `key if other=value` or `key if other=a,b`, at most one for each key.
+        parser: parser for overrides of Hydra.
 
     Raises:
-        InputError: the overrides have a single value each, values that cannot be suggested, or an invalid condition.
+        InputError: every override has a single value, values cannot be searched, or a condition is invalid.
     """
 
     def __init__(self, overrides: Sequence[Override], conditions: Sequence[str], parser: OverridesParser) -> None:
@@ -104,9 +104,9 @@ class Space:
         searched = {key: override for key, override in by_key.items() if override.is_sweep_override()}
         if not searched:
             expected = "at least one choice such as model=unet,unet_noskip, a range or an interval"
-            raise InputError("overrides", "all have a single value", expected=expected)
+            raise InputError("overrides", "a search needs a key with several values", expected=expected)
         if words := launch_overrides([override.input_line or "" for override in searched.values()]):
-            raise InputError(min(words), "launch options must be the same for all trials")
+            raise InputError(min(words), "an option that only starts or logs runs cannot be searched")
         self.fixed = {key: override for key, override in by_key.items() if key not in searched}
         self.conditions = {key: _condition(text, by_key, parser) for key, text in _by_key(conditions, searched).items()}
         parameters = {
@@ -115,19 +115,19 @@ class Space:
         self.parameters = [parameters[key] for key in self._in_order(searched)]
 
     def suggested_for(self, trial: Trial) -> list[str]:
-        """Return the overrides with the values that the study suggests for a trial."""
+        """Return the overrides of the searched keys, with the values that the Optuna study suggests for a trial."""
         return self._spell(self._chosen(lambda parameter: parameter.suggest(trial)))
 
     def example(self) -> list[str]:
-        """Return the overrides of one possible trial, without a study."""
+        """Return the overrides of the searched keys in one possible trial, for a check of the config before the search."""
         return self._spell(next(self._walk(Parameter.first)))
 
     def fixed_overrides(self) -> list[str]:
-        """Return the overrides that are the same in all trials, as typed."""
+        """Return the overrides that are the same in all trials, as the user typed them."""
         return [str(override.input_line) for override in self.fixed.values()]
 
     def grid(self) -> Iterator[dict[str, Value]]:
-        """Yield each combination of values that the conditions allow, once."""
+        """Yield, once each, all combinations of values of the searched keys that the conditions allow."""
         seen = set()
         for chosen in self._walk(Parameter.values):
             if (items := tuple(chosen.items())) not in seen:
@@ -135,7 +135,7 @@ class Space:
                 yield chosen
 
     def described(self) -> dict[str, str]:
-        """Return a description of the values and the condition of each key. Commands share a study if they are equal."""
+        """Return a text for each searched key with its values and its condition. Two equal searches have equal texts."""
         return {parameter.key: self._description(parameter) for parameter in sorted(self.parameters, key=lambda p: p.key)}
 
     def _description(self, parameter: Parameter) -> str:
@@ -165,7 +165,7 @@ class Space:
         return [f"{parameter.typed}={chosen[parameter.key]}" for parameter in self.parameters if parameter.key in chosen]
 
     def _in_order(self, keys: Sequence[str] | Mapping[str, Any]) -> list[str]:
-        """Return the keys in an order in which each key follows the key of its condition."""
+        """Sort searched keys so that each key follows the other key on which its condition depends."""
         ordered: list[str] = []
         for key in keys:
             chain = [key]
@@ -191,9 +191,9 @@ def _by_key(conditions: Sequence[str], searched: Collection[str]) -> dict[str, s
     for condition in conditions:
         key, word, text = condition.partition(" if ")
         if not word or key in by_key:
-            raise InputError(CONDITIONS, found=f"'{condition}'", expected="'key if other=value', at most one for each key")
+            raise InputError(CONDITIONS, found=f"'{condition}'", expected="'KEY if OTHER=VALUE', at most one for each key")
         if key not in searched:
-            raise InputError(CONDITIONS, f"'{key}' is not a searched key", hint=unknown(key, searched))
+            raise InputError(CONDITIONS, f"the key '{key}' has no values to search", hint=unknown(key, searched))
         by_key[key] = text
     return by_key
 
@@ -201,21 +201,22 @@ def _by_key(conditions: Sequence[str], searched: Collection[str]) -> dict[str, s
 def _condition(text: str, known: Mapping[str, Override], parser: OverridesParser) -> Condition:
     other = parser.parse_override(text) if "=" in text else None
     if other is None or not (other.is_choice_sweep() or not other.is_sweep_override()):
-        raise InputError(CONDITIONS, found=f"'{text}'", expected="other=value")
+        problem, expected = "the part after 'if' is invalid", "KEY=VALUE of another override, such as model=unet"
+        raise InputError(CONDITIONS, problem, found=f"'{text}'", expected=expected)
     if _key(other) not in known:
-        raise InputError(CONDITIONS, f"'{_key(other)}' is not the key of an override", hint=unknown(_key(other), known))
+        raise InputError(CONDITIONS, f"the key '{_key(other)}' has no override", hint=unknown(_key(other), known))
     values = other.sweep_string_iterator() if other.is_choice_sweep() else [_spelled(other)]
     return Condition(_key(other), frozenset(values))
 
 
 def _distribution(override: Override) -> BaseDistribution:
-    """Return the distribution of Optuna for a sweep override of Hydra."""
+    """Convert an override with a choice, a range or an interval to a distribution of Optuna."""
     where, sweep = override.input_line, cast(Any, override.value())
     tags = sweep.tags if isinstance(sweep, Sweep) else set()
     if wrong := sorted(tags - {LOG}):
-        raise InputError(where, "unknown tag", found=f"'{wrong[0]}'", expected=LOG)
+        raise InputError(where, "the tag is unknown", found=f"'{wrong[0]}'", expected=LOG)
     if getattr(sweep, "shuffle", False):
-        raise InputError(where, "the values of a search cannot be shuffled")
+        raise InputError(where, "the values of a search cannot be shuffled", expected="an override without shuffle")
     if tags and not isinstance(sweep, IntervalSweep | RangeSweep):
         raise InputError(where, f"choices cannot have the tag {LOG}", expected="an interval or a range")
     try:
@@ -226,7 +227,7 @@ def _distribution(override: Override) -> BaseDistribution:
             return _numbers(values[0], values[-1], abs(sweep.step), LOG in tags)
         return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
     except (ValueError, IndexError) as error:
-        raise InputError(where, str(error) or "has zero values") from error
+        raise InputError(where, str(error) or "the override has zero values") from error
 
 
 def _numbers(low: Any, high: Any, step: Any, log: bool) -> BaseDistribution:

@@ -1,6 +1,7 @@
-"""Open the file of a study: a journal of Optuna that several processes write to, on one machine or on a shared disk.
+"""Open the file of a study, the stored trials of a search. It is a journal of Optuna that several processes write to.
 
-The locks are file locks of the kernel, which releases them when a process ends in any way.
+The processes may run on several machines with a shared disk. The locks are file locks of the kernel, which releases a lock when
+its process ends in any way.
 """
 
 import os
@@ -26,20 +27,20 @@ PRUNERS: dict[str, Callable[[int, int], BasePruner]] = {
 
 
 def lock_of(path: Path, name: str) -> FileLock:
-    """Return a named lock of a study. The lock files are in a folder next to the file of the study."""
+    """Return a file lock of a study, by the name of the lock. The lock files are in a folder next to the file of the study."""
     folder = path.with_name(f"{path.name}.locks")
     folder.mkdir(exist_ok=True)
     return FileLock(folder / name)
 
 
 class WriteLock(JournalFileOpenLock):
-    """Lock a journal for writing, instead of the lock of Optuna, which stays locked for 30 s after its process is killed.
+    """Lock the file of a study for writing. Optuna's own lock would stay locked for 30 s after its process is killed.
 
-    The lock also removes an incomplete last line, which a kill or a full disk can cause. Optuna would append to that line, and
-    the file would be unreadable.
+    The lock also removes an incomplete last line, which a killed process or a full disk can cause. Optuna would append to this
+    line, and the file would be unreadable.
 
     Args:
-        path: path of the journal.
+        path: file of the study.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +48,7 @@ class WriteLock(JournalFileOpenLock):
         self.path = path
 
     def acquire(self) -> bool:
-        """Wait for the lock and remove an incomplete last line."""
+        """Wait for the lock, and remove an incomplete last line of the file."""
         self.lock = lock_of(self.path, "write")
         self.lock.acquire()
         lines = self.path.read_bytes()
@@ -56,21 +57,21 @@ class WriteLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        """Release the lock."""
+        """Release the lock, so that other processes can write to the file."""
         self.lock.release()
 
 
 def stored(path: Path) -> JournalStorage:
-    """Open the storage in a file. The file is made if it is missing.
+    """Open the file of a study as a storage of Optuna. A missing file is made.
 
     Args:
-        path: path of the file.
+        path: file of the study.
 
     Returns:
-        The storage.
+        The storage of Optuna.
 
     Raises:
-        InputError: the file is damaged or of another kind.
+        InputError: the file is damaged, or is not the file of a study.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -78,34 +79,34 @@ def stored(path: Path) -> JournalStorage:
             _check_first_line(path)
         return JournalStorage(JournalFileBackend(str(path), WriteLock(path)))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(path, "damaged, or not the storage of a search") from error
+        raise InputError(path, "the file is damaged, or does not contain a search") from error
 
 
 def _check_first_line(path: Path) -> None:
     with open_regular(path) as file:
         line = file.readline(MAX_LINE_BYTES)
     if line and "op_code" not in parse_json(line, path):
-        raise ValueError("not an operation of a journal")
+        raise ValueError("the first line is not an operation of an Optuna journal")
 
 
 def load(path: Path) -> optuna.Study:
-    """Load the study in a file, with the pruner of its first command.
+    """Load the study (the trials of a search) from its file, with the pruner that the first command of the search has set.
 
     Args:
-        path: path of the file.
+        path: file of the study.
 
     Returns:
-        The study.
+        The study of Optuna.
 
     Raises:
         InputError: the file is missing or does not contain a search.
     """
     if not path.is_file():
-        raise InputError(path, "no such file", expected="the storage of a search")
+        raise InputError(path, "the file does not exist", expected="the file with the trials of a search")
     try:
         study = optuna.load_study(study_name=NAME, storage=stored(path))
         agreed = study.user_attrs[AGREED]
     except KeyError as error:
-        raise InputError(path, "does not contain a search") from error
+        raise InputError(path, "the file does not contain a search") from error
     study.pruner = PRUNERS[agreed["pruner"]](agreed["startup_trials"], agreed["warmup_epochs"])
     return study

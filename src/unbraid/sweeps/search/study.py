@@ -1,7 +1,8 @@
-"""Share a study between several commands: assign trials to commands and record their results.
+"""Share the study of a search (its stored trials) between several commands: assign trials to commands and record results.
 
-A command holds the lock of a trial until it has recorded the result of the trial or has ended. So a trial that is running for
-Optuna and has a free lock was interrupted or has failed. It is run again with the same number, folder and values.
+A command holds the lock of a trial until it has recorded the result of the trial, or until the command ends. A trial that
+Optuna lists as running, but whose lock is free, was interrupted or has failed. The next command runs this trial again with the
+same number, folder and values.
 """
 
 import json
@@ -35,12 +36,12 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 @dataclass
 class Claim:
-    """Hold a trial that this process runs.
+    """Hold a trial of a search that this process has claimed, so that other processes do not run the trial.
 
     Args:
         trial: trial of Optuna.
-        lock: held lock of the trial.
-        overrides: overrides with the suggested values.
+        lock: lock of the trial, which this process holds.
+        overrides: overrides of the searched keys, with the values that Optuna suggests for the trial.
     """
 
     trial: Trial
@@ -54,14 +55,15 @@ class Claim:
 
 
 class Search:
-    """Make or resume a study. As a context manager, it releases the locks of its trials at the end.
+    """Create or resume the study of a search, in which its trials are stored.
 
-    A file of another search, or of another kind, raises `InputError`.
+    At the end of a `with` block, the locks of claimed trials are released. A file of another search, or with other content,
+    raises `InputError`.
 
     Args:
-        options: checked options of the search.
-        space: search space.
-        seed: random seed of the suggestions; each trial has its own random numbers.
+        options: options of the search, already checked.
+        space: searched keys with their values and conditions.
+        seed: random seed of the suggested values; the random numbers of each trial are derived from it.
         path: file of the study.
     """
 
@@ -91,13 +93,13 @@ class Search:
             claim.lock.release()
 
     def claim(self, most: int) -> list[Claim]:
-        """Claim trials to run now: first interrupted trials, then new ones.
+        """Claim trials for this process to run now: first interrupted trials, then new trials.
 
         Args:
             most: largest number of trials.
 
         Returns:
-            The claimed trials; empty if all trials have ended or are claimed.
+            The claimed trials; empty if all trials of the search have ended or are claimed by other processes.
         """
         with self.claiming:
             claims = self._interrupted(most)
@@ -112,11 +114,11 @@ class Search:
         return claims
 
     def end(self, claim: Claim, folder: Path, value: float | None) -> None:
-        """Record the result of a trial and release it.
+        """Record the result of a trial in the study, and release the lock of the trial.
 
         Args:
             claim: claimed trial.
-            folder: folder of its run.
+            folder: run folder of the trial.
             value: value of the objective; None if the run was pruned.
         """
         claim.trial.set_user_attr("folder", str(folder))
@@ -124,7 +126,7 @@ class Search:
         self.claims.pop(claim.number).lock.release()
 
     def leave(self, claim: Claim, error: str) -> None:
-        """Record the error of a failed trial. This command keeps the trial; the next command runs it again.
+        """Record the error of a failed trial in the study. This command keeps the lock; the next command runs the trial again.
 
         Args:
             claim: claimed trial.
@@ -133,7 +135,7 @@ class Search:
         claim.trial.set_user_attr("error", error)
 
     def trials(self) -> list[FrozenTrial]:
-        """Return all trials of the study that a command has claimed."""
+        """Return all trials of the study that a command has started; trials of a grid that still wait are left out."""
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
     def _agreed(self) -> dict[str, Any]:
@@ -167,7 +169,7 @@ class Search:
 
 
 def _enqueue_grid(study: optuna.Study, space: Space, count: int) -> None:
-    """Add the first `count` combinations of a grid to the study, without those that it has already."""
+    """Add the first `count` combinations of values of a grid search to the study, except those that it already contains."""
     for values in islice(space.grid(), len(study.get_trials(deepcopy=False)), count):
         study.enqueue_trial(values)
 
@@ -181,10 +183,11 @@ def _acquired(lock: FileLock) -> FileLock | None:
 
 
 def _check_same(path: Path, agreed: dict[str, Any], options: dict[str, Any]) -> None:
-    """Check that the study in a file has the options of this command."""
+    """Check that the search in a file has the same options as the search of this command; otherwise raise InputError."""
     for name, value in options.items():
         if agreed.get(name) != value:
-            problem, hint = f"a search with another {name}", "Choose another hydra.sweep.dir or hydra.sweeper.storage."
+            problem = f"the file contains a search with another value of {name}"
+            hint = "Choose another hydra.sweep.dir or hydra.sweeper.storage."
             raise InputError(path, problem, found=_text(agreed.get(name)), expected=_text(value), hint=hint)
 
 

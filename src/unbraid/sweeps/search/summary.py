@@ -1,4 +1,4 @@
-"""Write the trials of a search to `search.csv`, and format its summary."""
+"""Write the trials of a search to `search.csv`, and format the texts that a search prints."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from unbraid.sweeps.search.options import Options
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """Return the state of a trial as the state of its run. For Optuna, a failed trial that is run again is running."""
+    """Return the state of a trial: `done`, `pruned`, `running` or `failed`. Optuna itself lists failed trials as running."""
     if trial.state == TrialState.RUNNING:
         return "failed" if trial.user_attrs.get("error") else "running"
     return {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned"}[trial.state]
@@ -32,7 +32,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def trial_text(trial: FrozenTrial, objective: str) -> str:
-    """Return the line that is printed when a trial ends: its overrides and its value or error."""
+    """Return the line that is printed when a trial ends: number and overrides of the trial, and its objective or error."""
     state = state_of(trial)
     outcome = {"done": f"{objective} {trial.value}", "pruned": f"pruned at {trial.value}"}.get(state)
     return f"trial {trial.number}: {' '.join(trial.user_attrs['overrides'])}: {outcome or trial.user_attrs['error']}"
@@ -42,9 +42,9 @@ def summary_text(trials: Sequence[FrozenTrial], options: Options, table: Path) -
     """Return the text that is printed at the end of a search.
 
     Args:
-        trials: trials of the study.
+        trials: trials of the search.
         options: options of the search.
-        table: path of `search.csv`.
+        table: path of the file `search.csv`.
 
     Returns:
         Lines with the best trial, its overrides and folder, the number of trials by state, and the path of the table.

@@ -1,4 +1,4 @@
-"""Run a search: claim trials, start their runs, and report the results in their folders to the study."""
+"""Run a hyper-parameter search: claim trials, start their runs, and record the objective of each run in the study."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -22,13 +22,13 @@ Ready = tuple[Claim, Path]
 
 
 class Trials:
-    """Run the trials of one command.
+    """Run the trials of one search command.
 
     Args:
-        search: study of the trials.
-        launch: function that runs jobs, given the overrides of each job and the number of the first.
-        compose: function that makes a run from its overrides and its number, and raises an exception if they are invalid.
-        folder: sweep folder, for `search.csv`.
+        search: study in which the trials of the search are stored.
+        launch: function that runs jobs. Its arguments are the overrides of each job and the number of the first job.
+        compose: function that makes a run from its overrides and its number. It raises an exception if they are invalid.
+        folder: sweep folder, in which `search.csv` is written.
     """
 
     def __init__(
@@ -39,10 +39,12 @@ class Trials:
         self.failed: list[str] = []
 
     def run(self) -> list[str]:
-        """Run trials until all are done or claimed by other commands. A run without the objective raises `InputError`.
+        """Run trials until all trials of the search are done or claimed by other commands.
+
+        A run that does not log the objective raises `InputError`.
 
         Returns:
-            The names of trials that failed without a failed run, such as `trial 3`.
+            Names, such as `trial 3`, of trials with invalid overrides or an undefined objective. Failed runs are not included.
         """
         while claims := self.search.claim(self.search.options.n_jobs):
             ready = [(claim, folder) for claim in claims if (folder := self._folder(claim))]
@@ -55,7 +57,7 @@ class Trials:
         return self.failed
 
     def _overrides(self, claim: Claim) -> list[str]:
-        """Return the overrides of a trial, with the pruning callback if the objective is known before the end of the run."""
+        """Return the overrides of a trial. If the objective is logged in each epoch, they contain the pruning callback."""
         words, objective = [*self.search.space.fixed_overrides(), *claim.overrides], self.search.options.objective
         if objective.startswith(SCORED):
             return words
@@ -63,7 +65,7 @@ class Trials:
         return [*words, f"+search={{_target_:{CALLBACK},storage:{storage},trial:{claim.number},objective:{objective}}}"]
 
     def _folder(self, claim: Claim) -> Path | None:
-        """Return the run folder of a trial; None if its overrides are invalid together. The search then continues."""
+        """Return the run folder of a trial. If its overrides are invalid together, record the error and return None."""
         try:
             return self.compose(self._overrides(claim), claim.number).folder
         except (HydraException, OmegaConfBaseException, InputError) as error:
@@ -71,7 +73,7 @@ class Trials:
             return None
 
     def _report(self, claim: Claim, folder: Path) -> None:
-        """Report the result in the folder of a run to the study."""
+        """Read the result of a trial from its run folder, and record it in the study."""
         record = read_record(folder) or {"state": None}
         if record["state"] == "pruned":
             self._end(claim, folder, None)
@@ -107,6 +109,6 @@ class Trials:
 
 
 def _consecutive(ready: Sequence[Ready]) -> Iterator[list[Ready]]:
-    """Yield groups of trials with consecutive numbers, because a launcher numbers its jobs consecutively."""
+    """Divide trials into groups with consecutive numbers, because a launcher numbers its jobs consecutively."""
     for _, group in groupby(enumerate(ready), lambda pair: pair[1][0].number - pair[0]):
         yield [pair for _, pair in group]

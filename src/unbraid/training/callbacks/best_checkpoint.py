@@ -1,4 +1,8 @@
-"""Best checkpoint and early stopping for tasks whose training loss changes during a warm-up."""
+"""Callbacks that save the best checkpoint and stop training early. Both treat the warm-up of a task separately.
+
+A warm-up is the first epochs of a run in which the definition of the loss still changes. For example, the weight of the KL
+divergence in the loss of a variational autoencoder rises from epoch to epoch.
+"""
 
 from typing import Any, Literal
 
@@ -9,10 +13,11 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 class BestCheckpoint(ModelCheckpoint):
     """Write the weights of the best epoch to `checkpoints/best.ckpt`.
 
-    During the task's warm-up, in which values of the loss cannot be compared, the latest epoch counts as the best one.
+    During a warm-up (first epochs in which the definition of the loss still changes), the losses of two epochs cannot be
+    compared. The latest epoch of a warm-up is therefore saved as the best one.
 
     Args:
-        monitor: name of the logged value that is compared.
+        monitor: name of the logged value by which epochs are compared, such as `valid/loss`.
         mode: `min` if smaller values are better, `max` if larger values are better.
     """
 
@@ -20,12 +25,12 @@ class BestCheckpoint(ModelCheckpoint):
         super().__init__(filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the checkpoint if this epoch is the best one and Lightning saves after training epochs."""
+        """Save `best.ckpt` if this epoch is the best one, and if Lightning is set to save checkpoints after training epochs."""
         super().on_train_epoch_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the checkpoint if this epoch is the best one and Lightning saves after validations."""
+        """Save `best.ckpt` if this epoch is the best one, and if Lightning is set to save checkpoints after validations."""
         super().on_validation_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
 
@@ -35,26 +40,28 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class StopWithoutProgress(EarlyStopping):
-    """End training after some epochs without a better value. Epochs of the task's warm-up are not counted.
+    """End training if a logged value has not improved for `patience` epochs.
+
+    Epochs of a warm-up, in which the definition of the loss still changes, are not counted.
 
     Args:
-        monitor: name of the logged value that is compared. A run may end before this value is logged.
+        monitor: name of the logged value, such as `valid/loss`. If a run does not log this value, training continues.
         mode: `min` if smaller values are better, `max` if larger values are better.
-        patience: number of epochs without a better value.
-        min_delta: smallest difference that counts as better.
+        patience: number of epochs without improvement after which training ends.
+        min_delta: smallest change of the value that counts as an improvement.
     """
 
     def __init__(self, monitor: str, mode: Literal["min", "max"], patience: int, min_delta: float) -> None:
         super().__init__(monitor, min_delta, patience, mode=mode, strict=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the value of this epoch, unless the task is warming up."""
+        """Compare the monitored value of this epoch with the best earlier value. Epochs of a warm-up are skipped."""
         task: Any = pl_module
         if not task.is_warming_up:
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the value of this validation, unless the task is warming up."""
+        """Compare the monitored value of this validation with the best earlier value. Epochs of a warm-up are skipped."""
         task: Any = pl_module
         if not task.is_warming_up:
             super().on_validation_end(trainer, pl_module)

@@ -1,4 +1,4 @@
-"""Resume interrupted runs bit for bit: checkpoints with the state that Lightning's own checkpoints do not contain.
+"""Write checkpoints from which an interrupted run resumes bit for bit; Lightning's own checkpoints lack a part of the state.
 
 Random numbers need no state, since data, augmentation, corruption and dropout are functions of seed, epoch and batch.
 Checkpoints are written at points from which Lightning (2.6) resumes exactly. These are the end of an epoch, and the end of an
@@ -23,18 +23,19 @@ KEY = "resumption"  # key of the state that is added to Lightning's checkpoints
 
 
 def latest(folder: Path) -> Path | None:
-    """Return the newest undamaged checkpoint of a run folder, `last.ckpt` or `previous.ckpt`; None if there is no such file."""
+    """Return the newest undamaged checkpoint of a run folder: `last.ckpt`, else `previous.ckpt`, else None."""
     return next((path for name in (LAST, PREVIOUS) if is_whole(path := folder / "checkpoints" / name)), None)
 
 
 class LastCheckpoint(Checkpoint):
     """Write `checkpoints/last.ckpt` after every epoch and every few minutes. The replaced file becomes `previous.ckpt`.
 
-    A signal such as SIGINT or SIGTERM ends training after the current batch: the checkpoint is written, then `Interrupted` is
-    raised. A second signal, or a signal during a validation, ends training at once.
+    A stop signal of the operating system (SIGINT, SIGTERM, SIGUSR1 or SIGHUP) ends training after the current batch: the
+    checkpoint is written, then `Interrupted` is raised. A second stop signal, or a stop signal during a validation, ends
+    training immediately.
 
     Args:
-        minutes: time between two checkpoints within an epoch, in minutes; 0 writes one after every optimizer step.
+        minutes: time between two checkpoints within an epoch, in minutes; 0: one checkpoint after every optimizer step.
 
     Raises:
         InputError: `minutes` is negative.
@@ -42,21 +43,21 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, minutes: float) -> None:
         if minutes < 0:
-            raise InputError("minutes", found=minutes, expected="at least 0")
+            raise InputError("minutes", found=minutes, expected="at least 0 minutes between checkpoints")
         self.seconds, self.saved = 60 * minutes, time.monotonic()
         self.interruption = Interruption()
         self.metrics: dict[str, torch.Tensor] = {}  # latest metrics of the checkpoint from which the run resumes
         self.group: Any = None  # group of all processes on the CPU, since an exchange on GPUs waits for their computations
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Delete incomplete checkpoints that a killed process left in the folder."""
+        """Delete incomplete checkpoint files (`.partial-*.ckpt`) that a killed process wrote to the folder `checkpoints`."""
         self.folder = Path(trainer.default_root_dir) / "checkpoints"
         if trainer.is_global_zero:
             for partial in self.folder.glob(".partial-*.ckpt"):
                 partial.unlink()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore the metrics and replace the signal handlers."""
+        """Restore the logged metrics of a resumed run, and install handlers for stop signals such as SIGINT and SIGTERM."""
         trainer.callback_metrics.update(self.metrics)
         if not trainer.fit_loop.restarted_mid_epoch:
             # Otherwise Lightning with `max_steps` resumes within the finished epoch.
@@ -71,7 +72,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write a checkpoint if one is due. After a signal, write a checkpoint and raise `Interrupted`."""
+        """Write a checkpoint if `minutes` have passed. After a stop signal (SIGINT, …), write one and raise `Interrupted`."""
         due, signum = self._agreed(trainer, time.monotonic() - self.saved >= self.seconds)
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return
@@ -81,7 +82,7 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(signum)
 
     def _agreed(self, trainer: pl.Trainer, due: bool) -> tuple[bool, int]:
-        """Return whether a checkpoint is due in any process, and the signal that any process received, 0 without a signal."""
+        """Return whether a checkpoint is due in any process of the run, and the stop signal that any process received, or 0."""
         if trainer.world_size == 1:
             return due, self.interruption.signum
         state = torch.tensor([due, self.interruption.signum])
@@ -89,21 +90,27 @@ class LastCheckpoint(Checkpoint):
         return bool(state[0]), int(state[1])
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Raise `Interrupted` if a signal has arrived. Signals during the validation are raised at once."""
+        """Raise `Interrupted` if the process has received a stop signal of the operating system (SIGINT, SIGTERM, …).
+
+        During the validation, a stop signal raises `Interrupted` immediately.
+        """
         self.interruption.waits = False
         if self.interruption.signum:
             raise Interrupted(self.interruption.signum)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Delay signals again until the end of a batch."""
+        """Delay the effect of a stop signal (SIGINT, SIGTERM, …) again, until the end of a training batch."""
         self.interruption.waits = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write a checkpoint."""
+        """Write `last.ckpt` at the end of an epoch."""
         self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Raise `Interrupted` if a signal has arrived. Later signals are raised at once."""
+        """Raise `Interrupted` if any process of the run has received a stop signal (SIGINT, SIGTERM, …).
+
+        After this call, a stop signal raises `Interrupted` immediately.
+        """
         self.interruption.waits = False
         _, signum = self._agreed(trainer, False)
         if signum:
@@ -114,7 +121,7 @@ class LastCheckpoint(Checkpoint):
         self.saved = time.monotonic()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the latest metrics, the number of processes and `should_stop` to a checkpoint."""
+        """Add the latest metrics, the number of processes and Lightning's flag `should_stop` to a checkpoint."""
         metrics = {name: value.detach().clone() for name, value in trainer.callback_metrics.items()}
         checkpoint[KEY] = {"should_stop": trainer.should_stop, "metrics": metrics, "processes": trainer.world_size}
         for epochs in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
@@ -122,7 +129,7 @@ class LastCheckpoint(Checkpoint):
                 epochs["completed"] = epochs["processed"]  # Lightning counts the epoch after this call
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Restore the state that `on_save_checkpoint` added.
+        """Restore the metrics and the flag `should_stop` that `on_save_checkpoint` added to the checkpoint.
 
         Args:
             trainer: Lightning Trainer of the run.
@@ -130,14 +137,14 @@ class LastCheckpoint(Checkpoint):
             checkpoint: content of the checkpoint.
 
         Raises:
-            InputError: an older version, or another number of processes, wrote the checkpoint.
+            InputError: an older version of unbraid, or a run with another number of processes, wrote the checkpoint.
         """
         if KEY not in checkpoint:
-            problem = "this version cannot resume the checkpoint"
-            raise InputError(trainer.ckpt_path, problem, expected=f"the key '{KEY}'", hint="Start a new run with resume=never.")
+            problem = "this version of unbraid cannot resume a run from the checkpoint"
+            raise InputError(trainer.ckpt_path, problem, expected=f"a key '{KEY}'", hint="Start a new run with resume=never.")
         state = checkpoint[KEY]
         if state["processes"] != trainer.world_size:
-            problem, processes = "a run resumes with the same number of processes", state["processes"]
+            problem, processes = "the checkpoint was written with another number of processes", state["processes"]
             raise InputError("trainer.devices", problem, found=trainer.world_size, expected=str(processes))
         trainer.should_stop, self.metrics = state["should_stop"], state["metrics"]
         for callback in trainer.checkpoint_callbacks:
@@ -148,16 +155,16 @@ class LastCheckpoint(Checkpoint):
 
 
 def _ends_epoch(trainer: pl.Trainer, batch_idx: int) -> bool:
-    """Return whether a batch is the last one of an epoch or is followed by a validation."""
+    """Return whether a training batch is the last one of its epoch or of the training, or is followed by a validation."""
     validates = isinstance(trainer.val_check_batch, int) and (batch_idx + 1) % trainer.val_check_batch == 0
     return validates or trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps
 
 
 def _move(state: dict[str, Any], folder: str) -> None:
-    """Set the paths in the state of a `ModelCheckpoint` to files in a folder.
+    """Replace the folder in all paths of a `ModelCheckpoint` state by `folder`; the file names are kept.
 
-    Lightning deletes the file at such a path when a better checkpoint is saved. The paths are wrong if the run was moved, and
-    cannot be trusted if another person made the run.
+    Lightning deletes the file at a stored path when a better checkpoint is saved. The stored paths are wrong if the run folder
+    was moved. If another person made the run, they could point to any file.
     """
     state["dirpath"] = folder
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):

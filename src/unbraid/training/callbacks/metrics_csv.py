@@ -36,38 +36,38 @@ class MetricsCSV(pl.Callback):
         self.steps = 0.0  # optimizer steps of this epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows, and the seconds of the current epoch."""
+        """Return the state for a checkpoint: all rows of `metrics.csv`, and the seconds that the current epoch has taken."""
         return {"rows": self.rows, "seconds": {"epoch": time.monotonic() - self.started, "waited": self.waited}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the rows, and the seconds of the interrupted epoch."""
+        """Restore the rows of `metrics.csv`, and the seconds of the interrupted epoch, from a checkpoint."""
         self.rows, spent = state_dict["rows"], state_dict["seconds"]
         self.started, self.waited = time.monotonic() - spent["epoch"], spent["waited"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Do not count the time before training as waiting, if training resumes within an epoch."""
+        """Restart the clock of the waiting time, so that the start of a resumed run does not count as waiting for batches."""
         self.marked = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start to measure an epoch."""
+        """Set the measured times to zero for a new epoch."""
         self.started = self.marked = time.monotonic()
         self.waited = self.trained = 0.0
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Count the time since the previous batch as waiting."""
+        """Count the time since the end of the previous batch as time in which the process waited for data."""
         self.waited += time.monotonic() - self.marked
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the optimizer steps and the training time of the epoch."""
+        """Count the optimizer steps and the training time of the current epoch."""
         now = time.monotonic()
         self.trained, self.marked = now - self.started, now
         self.steps = (batch_idx + 1) / trainer.accumulate_grad_batches
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the row of the epoch and write the file."""
+        """Append the row of the finished epoch, and rewrite `metrics.csv`."""
         row: dict[str, Any] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
@@ -103,7 +103,7 @@ def _memory(device: torch.device) -> dict[str, float]:
 class ProgressBar(TQDMProgressBar):
     """Show Lightning's progress bar with the loss of the last step.
 
-    If an exception ends the run, the bar ends its line, so that the error message starts on a new line.
+    If an exception ends the run, the line of the bar is ended. The error message then starts on a new line.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class ProgressBar(TQDMProgressBar):
             self.disable()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the bar, also if training resumes within an epoch."""
+        """Start the progress bar, also in a run that resumes in the middle of an epoch."""
         super().on_train_start(trainer, pl_module)
         if trainer.fit_loop.restarted_mid_epoch:
             self.on_train_epoch_start(trainer, pl_module)
@@ -121,17 +121,17 @@ class ProgressBar(TQDMProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Advance the bar."""
+        """Advance the progress bar by one batch, and store the output of the training step."""
         self.outputs = outputs
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Return the values that the bar shows. The loss is read from the GPU only here, when the bar is drawn."""
+        """Return the values that the progress bar shows. The loss is copied from the GPU only here, when the bar is drawn."""
         loss = {"loss": self.outputs["loss"].item()} if self.outputs else {}
         return super().get_metrics(trainer, pl_module) | loss
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """End the line of the bar."""
+        """End the line of the progress bar, so that an error message starts on a new line."""
         for bar in (self._val_progress_bar, self._train_progress_bar):
             if bar is not None:
                 bar.close()

@@ -17,9 +17,10 @@ from unbraid.runs.errors import InputError, check_counts
 
 
 class GreedyPretraining(pl.Callback):
-    """Train the layers of a dense autoencoder one after another, before they are trained together.
+    """Train the layers of a dense autoencoder one after another, before all layers are trained together.
 
-    Each layer, the lowest first, learns to reconstruct the output of the layers below it. A resumed run skips pretraining.
+    The first layer is trained first. Each layer learns to reconstruct the output of the layer before it. A resumed run skips
+    this pretraining.
 
     Args:
         epochs: number of pretraining epochs of each layer, at least 1.
@@ -30,7 +31,7 @@ class GreedyPretraining(pl.Callback):
         self.epochs = epochs
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pretrain all layers.
+        """Pretrain all layers one after another, unless the run resumes from a checkpoint.
 
         Args:
             trainer: Lightning Trainer of the run.
@@ -69,5 +70,5 @@ class GreedyPretraining(pl.Callback):
 
 
 def _start_of(epoch: int) -> tuple[int, int]:
-    """Return epoch and step in the form of `unbraid.data.sampler.epoch_position`."""
+    """Return the start of an epoch as the pair (epoch, 0), the position that the sampler of the training data reads."""
     return epoch, 0

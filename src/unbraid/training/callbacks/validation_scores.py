@@ -1,4 +1,4 @@
-"""Scores of whole validation tracks under a protocol, measured during training."""
+"""Callback that scores whole validation tracks during training, under a protocol with measures such as BSS Eval."""
 
 import time
 from typing import Any
@@ -18,11 +18,12 @@ from unbraid.training.processes import gather
 class ValidationScores(pl.Callback):
     """Score the validation tracks every few epochs.
 
-    Logs `valid/<measure>/<target>` and `valid/scoring_share`. The latter is the share of the time since the previous scores, or
-    since the start of training, that was spent on scoring.
+    The callback logs `valid/<measure>/<target>` and `valid/scoring_share`. The scoring share is the time spent on scoring,
+    divided by the time since the previous scores, or since the start of training.
 
     Args:
-        protocol: protocol of the scores. Its sample rate and channels must be null or those of the separator.
+        protocol: protocol of the scores: measures, windows and statistics. Its sample rate and number of channels must be null
+            or equal to those of the separator.
         every_n_epochs: number of epochs from one scoring to the next, at least 1.
     """
 
@@ -37,11 +38,11 @@ class ValidationScores(pl.Callback):
         self.source_group: SourceGroup  # set when training starts
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the latest scores, and the seconds since then."""
+        """Return the state for a checkpoint: the latest scores, and the seconds since the latest scoring."""
         return {"logged": self.logged, "seconds": time.monotonic() - self.since}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the latest scores, and the seconds since then."""
+        """Restore the latest scores, and the seconds since the latest scoring, from a checkpoint."""
         self.logged, self.spent = state_dict["logged"], state_dict["seconds"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -52,16 +53,16 @@ class ValidationScores(pl.Callback):
             pl_module: task with the separator.
 
         Raises:
-            InputError: the model is not a separator, or the protocol has another sample rate or number of channels.
+            InputError: the model is not a separator, or the sample rate or number of channels of protocol and separator differ.
         """
         if not isinstance(pl_module, SeparationTask):
-            raise InputError("callbacks.scores", "validation scores need a separator", hint="Use callbacks=default.")
+            raise InputError("callbacks.scores", "the model is not a separator", hint="Set callbacks=default.")
         separator, weights = pl_module.separator, trainer.datamodule.target_weights()  # type: ignore[attr-defined]
         audio_format = (separator.sample_rate, separator.channels)
         self.protocol = self.protocol.at(*audio_format)
         if self.protocol.format != audio_format:
             found, expected = ("{} Hz, {} channels".format(*each) for each in (self.protocol.format, audio_format))
-            problem, hint = "not the audio format of the separator", "Set its sample_rate and channels to null."
+            problem, hint = "its audio format is not that of the separator", "Set its sample_rate and channels to null."
             raise InputError("callbacks.scores.protocol", problem, found=found, expected=expected, hint=hint)
         self.source_group = self.protocol.source_group(separator.targets, weights)
         self.since = time.monotonic() - self.spent
@@ -73,7 +74,7 @@ class ValidationScores(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Score one track if scores are due in this epoch."""
+        """Score the validation track of this batch, if the tracks are scored in this epoch."""
         if self._is_due(trainer):
             start = time.monotonic()
             self.finite = self.finite and bool(outputs.isfinite().all())
@@ -82,13 +83,17 @@ class ValidationScores(pl.Callback):
             self.seconds += time.monotonic() - start
 
     def _score(self, batch: SeparationBatch, estimates: Tensor) -> TrackScores:
-        """Score one whole track. The residual of the true targets is the reference of the estimated residual."""
+        """Score the estimates of one whole track.
+
+        If the protocol scores the residual, its reference is the mixture minus the true targets. Its estimate is the mixture
+        minus the estimated targets.
+        """
         mixture, targets = batch.mixture[0].double(), batch.sources[0].double()
         references, made = (self.source_group.estimates(signals, mixture) for signals in (targets, estimates.double()))
         return TrackScores(self.protocol.score(references, made, self.source_group.names), mixture.shape[-1], ())
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the scores of all tracks; in epochs without scoring log NaN."""
+        """Log the scores over all validation tracks. In an epoch without scoring, log NaN instead."""
         if self._is_due(trainer):
             self.logged = self._summary(trainer) | {"valid/scoring_share": self.seconds / (time.monotonic() - self.since)}
             self.tracks, self.finite, self.seconds, self.since = [], True, 0.0, time.monotonic()

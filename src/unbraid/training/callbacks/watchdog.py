@@ -1,4 +1,4 @@
-"""Watchdog callback: end a training process that makes no progress."""
+"""Watchdog callback: end a training process if no batch finishes within a time limit, as in a deadlock."""
 
 import faulthandler
 from typing import Any
@@ -25,28 +25,28 @@ class Watchdog(pl.Callback):
 
     def __init__(self, minutes: float) -> None:
         if minutes <= 0:
-            raise InputError("minutes", found=minutes, expected="a number above 0")
+            raise InputError("minutes", found=minutes, expected="a time limit above 0")
         self.seconds = 60 * minutes
 
     def _restart_timer(self) -> None:
         faulthandler.dump_traceback_later(self.seconds, exit=True, file=STDERR)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the timer."""
+        """Start the timer that ends the process if no batch finishes within the time limit."""
         self._restart_timer()
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
-        """Restart the timer."""
+        """Restart the timer of the time limit, since a training batch has finished."""
         self._restart_timer()
 
     def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
-        """Restart the timer."""
+        """Restart the timer of the time limit, since a validation batch has finished."""
         self._restart_timer()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Cancel the timer."""
+        """Cancel the timer of the time limit at the end of training."""
         faulthandler.cancel_dump_traceback_later()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Cancel the timer, since saving files after an exception may take longer than a batch."""
+        """Cancel the timer of the time limit, since saving files after an exception may take longer than one batch."""
         faulthandler.cancel_dump_traceback_later()

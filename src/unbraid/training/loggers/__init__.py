@@ -1,4 +1,4 @@
-"""Loggers that copy the rows of `metrics.csv` to other tools: Weights & Biases and TensorBoard, all with the same keys."""
+"""Loggers that send each row of `metrics.csv` to Weights & Biases or TensorBoard, with the same names of metrics."""
 
 from unbraid.training.loggers.logger import About, Logger, Loggers
 from unbraid.training.loggers.media import Media

@@ -1,4 +1,4 @@
-"""Callback that passes the metrics of each epoch to the loggers."""
+"""Callback that passes the metrics of each epoch to the loggers, such as Weights & Biases and TensorBoard."""
 
 from typing import Any
 
@@ -10,21 +10,21 @@ from unbraid.training.loggers.logger import Loggers
 
 
 class LoggerCallback(pl.Callback):
-    """Pass each row of `metrics.csv` to the loggers, with audio and pictures if they are due.
+    """Pass each row of `metrics.csv` to the loggers. Every few epochs, audio and pictures are made and passed, too.
 
-    The media do not change training: random number generators and the modes of modules are restored afterwards. An epoch in
-    which training diverged has no media; the task ends the run after it.
+    Making audio and pictures does not change training: random number generators and the modes of modules are restored
+    afterwards. If training has diverged, no audio and pictures are made.
 
     Args:
         loggers: loggers of the run.
-        table: callback that writes the rows. It must precede this callback in the Trainer's list.
+        table: callback that writes `metrics.csv`. It must precede this callback in the Trainer's list of callbacks.
     """
 
     def __init__(self, loggers: Loggers, table: MetricsCSV) -> None:
         self.loggers, self.table = loggers, table
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pass the latest row to the loggers, in the first process only."""
+        """Pass the latest row of `metrics.csv` to the loggers, in the first process of the run only."""
         if not trainer.is_global_zero:
             return
         task: Any = pl_module  # a `Task`

@@ -1,7 +1,7 @@
 """Base class of loggers, and the group of all loggers of a run.
 
-`metrics.csv` is the complete record of a run. A logger receives each of its rows once. If a logger lost rows because the run
-was killed, it receives them again when the run resumes.
+`metrics.csv` is the complete record of a run. A logger receives each row of `metrics.csv` once. If the run was killed before a
+logger stored a row, the logger receives this row again when the run resumes.
 """
 
 from abc import ABC, abstractmethod
@@ -21,12 +21,12 @@ ScoreRow = tuple[str, str, str, float | None]  # track, target, measure, value
 
 @dataclass(frozen=True)
 class About:
-    """Store the description of a run that loggers receive at its start.
+    """Describe a run for its loggers, which receive this description when the run starts.
 
     Args:
         folder: run folder.
-        record: content of the run's `run.json`.
-        config: resolved config, without paths of this machine.
+        record: content of `run.json` in the run folder.
+        config: complete config of the run, without paths of this machine.
         facts: further values by name, such as the number of parameters.
         sweep: name of the sweep that the run belongs to; None if the run belongs to no sweep.
     """
@@ -44,8 +44,8 @@ class Result:
 
     Args:
         step: number of the last epoch plus 1.
-        figures: values by `test/<measure>/<target>`, with the statistic of the protocol over the tracks.
-        rows: scores of each track.
+        figures: scores by `test/<measure>/<target>`, each the mean or median over the tracks, as the protocol defines.
+        rows: score of each track, target and measure; None if the score is undefined.
         pictures: pictures that the test wrote.
     """
 
@@ -56,7 +56,7 @@ class Result:
 
     @property
     def by_measure(self) -> dict[str, list[float]]:
-        """Defined scores of all tracks, by `<measure>/<target>`."""
+        """List of the scores of all tracks by `<measure>/<target>`, without undefined scores."""
         scores: dict[str, list[float]] = {}
         for _, target, measure, value in self.rows:
             if value is not None:
@@ -65,39 +65,39 @@ class Result:
 
 
 class Logger(ABC):
-    """Receive metrics, media and results of a run, in its first process."""
+    """Send metrics, audio, pictures and test results of a run to another tool. Only the first process of a run uses loggers."""
 
     def check(self) -> None:  # noqa: B027  # most loggers have nothing to check
-        """Check the options before the run folder is created. Options that cannot be used raise InputError."""
+        """Check the options of the logger before the run folder is created. Invalid options raise InputError."""
 
     @abstractmethod
     def open(self, run: About) -> set[int]:
-        """Open the log of a run. If the run is resumed, its earlier log is continued.
+        """Open the log of a run. A resumed run continues its earlier log.
 
         Args:
             run: description of the run.
 
         Returns:
-            Numbers of the epochs that are already logged.
+            Numbers of the epochs that the log already contains.
         """
 
     @abstractmethod
     def epoch(self, number: int, figures: Figures, media: Sequence[Medium]) -> None:
-        """Log one epoch. Epochs arrive in order.
+        """Log the metrics, audio and pictures of one epoch. Epochs are logged in ascending order.
 
         Args:
             number: number of the epoch, from 0.
-            figures: values by column of `metrics.csv`.
+            figures: metrics by the name of their column in `metrics.csv`.
             media: audio files and pictures of the epoch.
         """
 
     @abstractmethod
     def result(self, result: Result) -> None:
-        """Log the test results. Called once, after the test."""
+        """Log the test results. This method is called once, after the test."""
 
     @abstractmethod
     def close(self, state: State) -> None:
-        """End the log. Called last, also after an error."""
+        """Close the log with the final state of the run, such as `done`. This is the last call, also after an error."""
 
 
 class Loggers:
@@ -105,7 +105,7 @@ class Loggers:
 
     Args:
         loggers: loggers of the run.
-        media: options of the clips that are logged during training; None: no clips.
+        media: options of the audio and pictures that are logged during training; None: no audio and pictures.
     """
 
     def __init__(self, loggers: Sequence[Logger], media: Media | None) -> None:
@@ -117,35 +117,37 @@ class Loggers:
 
     @classmethod
     def of(cls, parts: Mapping[str, Any]) -> "Loggers":
-        """Return the loggers and media options that the config group `logger` contains.
+        """Find the loggers and the media options among the objects of the config group `logger`.
 
         Args:
-            parts: built objects by key of the config. Objects of other classes are ignored.
+            parts: objects built from the config group, by their key. Only objects of the classes `Logger` and `Media` are used.
 
         Returns:
-            Group of all loggers.
+            Group of all loggers of the run.
         """
         loggers = [part for part in parts.values() if isinstance(part, Logger)]
         return cls(loggers, next((part for part in parts.values() if isinstance(part, Media)), None))
 
     def check(self) -> None:
-        """Check the options of all loggers, see `Logger.check`."""
+        """Check the options of all loggers. Invalid options raise InputError."""
         for logger in self.loggers:
             logger.check()
 
     @contextmanager
     def following(self, about: Callable[[], About], clips: Callable[[Media], Callable[[Path], None]]) -> Iterator[None]:
-        """Open all loggers for the block, send them the rows that they lack, and close them with the final state of the run.
+        """Open all loggers, run the `with` block, and close the loggers with the final state of the run.
+
+        Each logger first receives the earlier epochs that its log lacks.
 
         Args:
-            about: function that returns the description of the run; called only if there are loggers.
-            clips: function from media options to a function that writes clips to a folder.
+            about: function that returns the description of the run; it is called only if the run has loggers.
+            clips: function that receives the media options and returns a function that writes audio and pictures to a folder.
 
         Yields:
             Nothing.
 
         Raises:
-            KeyboardInterrupt: raised again if it ends the block; the state is then `interrupted`.
+            KeyboardInterrupt: the block was interrupted. The loggers are closed with the state `interrupted`.
         """
         self.state = "failed"
         with ExitStack() as stack:
@@ -159,7 +161,7 @@ class Loggers:
                 raise
 
     def _open(self, about: About, stack: ExitStack) -> None:
-        """Open all loggers and send them the earlier epochs of the run that they lack."""
+        """Open all loggers, and send each logger the earlier epochs of the run that its log lacks."""
         self.folder = about.folder
         for logger in self.loggers:
             stack.callback(lambda logger=logger: logger.close(self.state))  # type: ignore[misc]
@@ -168,11 +170,11 @@ class Loggers:
             self._send({name: float(value) for name, value in row.items() if value})
 
     def epoch(self, row: Mapping[str, Any], draws: bool = True) -> None:
-        """Write media if they are due, and send a row of `metrics.csv` to every logger.
+        """Send a row of `metrics.csv` to every logger. Every few epochs, first write audio and pictures.
 
         Args:
             row: values by column; an undefined value is an empty string.
-            draws: whether media can be made; False if training has diverged.
+            draws: whether audio and pictures can be made; False if training has diverged.
         """
         figures = {name: float(value) for name, value in row.items() if value != ""}
         number = int(figures["epoch"])
@@ -189,7 +191,7 @@ class Loggers:
                 logger.epoch(number, row, media)
 
     def result(self, scores: Mapping[str, Any]) -> None:
-        """Send the content of `scores.json` to every logger."""
+        """Send the test scores (the content of `scores.json`) and the pictures of the test to every logger."""
         if not self.loggers:
             return
         defined = {key: value for key, value in figures(scores).items() if value is not None}
@@ -206,5 +208,5 @@ class Loggers:
             logger.result(result)
 
     def ended(self, state: State) -> None:
-        """Set the state with which the loggers are closed at the end of the block of `following`."""
+        """Store the final state of the run, such as `done`. The loggers receive it when they are closed."""
         self.state = state

@@ -1,4 +1,4 @@
-"""Audio and pictures of a fixed set of clips, written to `media/<epoch>/` of the run folder during training."""
+"""Choose validation clips, and the epochs in which audio and pictures of them are written to `media/` of the run folder."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ KINDS: dict[str, Literal["audio", "pictures"]] = {".flac": "audio", ".png": "pic
 
 @dataclass(frozen=True)
 class Medium:
-    """Store the name and the path of one audio file or picture.
+    """Store the name and the path of one audio file or picture of a clip.
 
     Args:
-        key: `<stage>/audio/<clip>` or `<stage>/pictures/<clip>`; several files may share a key.
+        key: name under which loggers show the file: `<stage>/audio/<clip>` or `<stage>/pictures/<clip>`. Several files may have
+            the same key.
         caption: name of the file without suffix, such as `vocals-estimate`.
         path: path of the file.
     """
@@ -30,19 +31,19 @@ class Medium:
 
     @property
     def kind(self) -> Literal["audio", "pictures"]:
-        """Kind of the file, from its suffix."""
+        """Kind of the file: `audio` for the suffix `.flac`, `pictures` for `.png`."""
         return KINDS[self.path.suffix]
 
 
 def media_of(folder: Path, stage: str) -> list[Medium]:
-    """Return all audio files and pictures below a folder; an empty list if the folder does not exist.
+    """Find all audio files (`.flac`) and pictures (`.png`) below a folder.
 
     Args:
         folder: folder that is searched recursively.
         stage: first part of the keys, such as `valid`.
 
     Returns:
-        Media, sorted by path.
+        Audio files and pictures, sorted by path; an empty list if the folder does not exist.
     """
     paths = sorted(path for path in folder.rglob("*") if path.suffix in KINDS and not path.name.startswith("."))
     return [Medium(_key(stage, path, folder), path.stem, path) for path in paths]
@@ -53,41 +54,42 @@ def _key(stage: str, path: Path, folder: Path) -> str:
 
 
 class Media:
-    """Select the clips of which audio and pictures are written during training.
+    """Choose the validation clips, and the epochs in which audio and pictures of the clips are written.
 
     Args:
-        every_n_epochs: number of epochs from one set of media to the next, at least 1; the first epoch has media.
-        clips: number of validation tracks, or of batches of images. The first ones are used.
-        seconds: length of the clip of each track. The clip is the part in which the targets are loudest.
-        megabytes: largest size of the media of all epochs together; no more are written beyond it.
+        every_n_epochs: number of epochs from one set of audio and pictures to the next, at least 1. The first epoch has a set.
+        clips: number of clips. The clips are the first validation tracks, or the first batches of validation images.
+        seconds: length of the clip of a track, in seconds, at least 0.5. The clip is the loudest part of the targets.
+        megabytes: limit on the size of all audio and pictures of a run, in MB. No more files are written after this limit.
 
     Raises:
-        InputError: a value is too small.
+        InputError: a value is below its minimum.
     """
 
     def __init__(self, every_n_epochs: int, clips: int, seconds: float, megabytes: float) -> None:
         check_counts(every_n_epochs=every_n_epochs)
         if clips < 0:
-            raise InputError("clips", found=clips, expected="at least 0")
+            raise InputError("clips", found=clips, expected="at least 0 clips")
         if seconds < SHORTEST:
-            raise InputError("seconds", found=seconds, expected=f"at least {SHORTEST}")
+            raise InputError("seconds", found=seconds, expected=f"at least {SHORTEST} s for each clip")
         if megabytes <= 0:
-            raise InputError("megabytes", found=megabytes, expected="a number above 0")
+            raise InputError("megabytes", found=megabytes, expected="a size limit above 0 MB")
         self.every_n_epochs, self.clips, self.seconds, self.megabytes = every_n_epochs, clips, seconds, megabytes
 
     def folder(self, run: Path, epoch: int) -> Path:
-        """Return the folder for the media of an epoch, below the run folder."""
+        """Return the folder for the audio and pictures of an epoch: `media/<epoch>` in the run folder."""
         return run / "media" / f"{epoch:04d}"
 
     def is_due(self, epoch: int, run: Path) -> bool:
-        """Return whether media are written in an epoch. When the limit of megabytes is reached, print one message.
+        """Return whether audio and pictures are written in an epoch. If their size limit has been reached, print one message.
 
         Args:
             epoch: number of the epoch, from 0.
             run: run folder.
 
         Returns:
-            False between two sets of media, without clips, and beyond the limit of megabytes.
+            True if they are written. False if the epoch is not a multiple of `every_n_epochs`, if `clips` is 0, or if the files
+            of the run have reached the limit `megabytes`.
         """
         if not self.clips or epoch % self.every_n_epochs:
             return False
@@ -98,14 +100,14 @@ class Media:
         return self.clips > 0
 
     def choose(self, dataset: Any, rate: int | None) -> dict[str, Any]:
-        """Return the clips, which are the same in every epoch and in every run on these data.
+        """Return the clips of a data set. They are the same in every epoch, and in every run with the same data.
 
         Args:
-            dataset: sequence of whole tracks or of batches of images.
+            dataset: validation data, a sequence of whole tracks or of batches of images.
             rate: sample rate of the tracks in Hz; None for images.
 
         Returns:
-            One batch per clip, by name of the track or number of the batch.
+            One batch per clip, by the name of the track, or by `images <number of the batch>`.
         """
         batches = {_name(dataset, number): dataset[number] for number in range(min(self.clips, len(dataset)))}
         if rate is None:
@@ -118,11 +120,11 @@ def _name(dataset: Any, number: int) -> str:
 
 
 def loudest(batch: Any, samples: int) -> Any:
-    """Return the part of a track in which its targets have the most energy; the whole track if it is not longer.
+    """Return the part of a track in which its targets have the most energy. A track shorter than the part is returned whole.
 
     Args:
         batch: named tuple with `mixture` and `sources` of one track.
-        samples: length of the part.
+        samples: length of the part in samples.
 
     Returns:
         Named tuple of the same type.
@@ -137,6 +139,6 @@ def loudest(batch: Any, samples: int) -> Any:
 
 
 def _pieces(sources: Tensor, samples: int) -> Iterable[Tensor]:
-    """Return consecutive pieces of equal length; a shorter last piece is left out unless it is the only one."""
+    """Split sources into pieces of `samples` samples. A shorter last piece is dropped, unless it is the only piece."""
     pieces = sources.split(samples, dim=-1)
     return pieces[:1] if len(pieces) == 1 else [piece for piece in pieces if piece.shape[-1] == samples]

@@ -1,4 +1,4 @@
-"""TensorBoard logger: event files in `tensorboard/` of the run folder."""
+"""TensorBoard logger: write metrics, audio and pictures to event files in `tensorboard/` of the run folder."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ EPOCH = "epoch"
 
 
 class TensorBoard(Logger):
-    """Write metrics and media to TensorBoard's event files. The files are flushed after every epoch.
+    """Write metrics, audio and pictures of a run to event files for TensorBoard. The files are flushed after every epoch.
 
     Raises:
         ModuleNotFoundError: the package tensorboard is not installed.
@@ -29,7 +29,7 @@ class TensorBoard(Logger):
 
     def __init__(self) -> None:
         if find_spec("tensorboard") is None:
-            raise ModuleNotFoundError("needs the package tensorboard: pip install 'unbraid[tensorboard]'")
+            raise ModuleNotFoundError("the package tensorboard is not installed; type: pip install 'unbraid[tensorboard]'")
 
     def open(self, run: About) -> set[int]:
         """Open a new event file.
@@ -38,7 +38,7 @@ class TensorBoard(Logger):
             run: description of the run.
 
         Returns:
-            Numbers of the epochs in earlier event files of the run.
+            Numbers of the epochs that earlier event files of the run contain.
         """
         from torch.utils.tensorboard import SummaryWriter
 
@@ -48,11 +48,11 @@ class TensorBoard(Logger):
         return logged
 
     def epoch(self, number: int, figures: Figures, media: Sequence[Medium]) -> None:
-        """Write the scalars and media of an epoch; its number is the step.
+        """Write the metrics, audio and pictures of an epoch. TensorBoard shows the number of the epoch as the step.
 
         Args:
             number: number of the epoch, from 0.
-            figures: values by name.
+            figures: metrics by name.
             media: audio files and pictures.
         """
         for name, value in figures.items():
@@ -61,7 +61,7 @@ class TensorBoard(Logger):
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write the test scores as scalars, their distribution over tracks as histograms, and the pictures."""
+        """Write the test scores as scalars, their distribution over the tracks as histograms, and the pictures of the test."""
         for name, value in result.figures.items():
             self.writer.add_scalar(name, value, result.step)
         for name, values in result.by_measure.items():
@@ -69,7 +69,7 @@ class TensorBoard(Logger):
         self._add_media(result.pictures, result.step)
 
     def close(self, state: State) -> None:
-        """Close the event file."""
+        """Close the event file of this process."""
         if hasattr(self, "writer"):
             self.writer.close()
 
@@ -86,7 +86,7 @@ class TensorBoard(Logger):
 
 
 def _epochs(folder: Path) -> set[int]:
-    """Return the numbers of the epochs in the event files of a folder."""
+    """Read the numbers of the epochs that the event files in a folder contain."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events: Any = EventAccumulator(str(folder), {"scalars": 0, "images": 1, "audio": 1, "histograms": 1}).Reload()

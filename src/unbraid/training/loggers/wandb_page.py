@@ -1,7 +1,8 @@
 """Weights & Biases logger: one page per run with scalars, audio, pictures and tables, online or in a file for a later upload.
 
-The id of the page is computed from the identity and the first start of the run, so that a resumed run continues its own page.
-The file of wandb lacks the last epochs if the process was killed. They are sent again when the run resumes, see `Loggers`.
+The id of the page is computed from the hash of the run's config and the time of its first start, so that a resumed run
+continues its own page. If the process is killed, the file of wandb lacks the last epochs. The class `Loggers` sends these
+epochs again when the run resumes.
 """
 
 import json
@@ -36,24 +37,24 @@ AGENT = "WANDB_SWEEP_ID"  # environment variable that is set if an agent of W&B 
 
 
 class Wandb(Logger):
-    """Log a run to its page at Weights & Biases.
+    """Log a run to a page at Weights & Biases (W&B).
 
     Args:
         project: name of the project at W&B.
-        entity: user or team; None: the default of the account.
-        tags: further tags of the page, after the names of model and data.
+        entity: W&B user or team; None: the default of the account.
+        tags: tags of the page, in addition to the names of the chosen configs such as model and data.
         mode: `online`, `offline` or `auto`. `auto` is online if there is an API key and the server accepts a connection within
             a second.
-        init_timeout: time limit of the server's first answer, in seconds.
+        init_timeout: time limit for the first answer of the server, in seconds, at least 1.
 
     Raises:
-        InputError: `init_timeout` is below 1.
+        InputError: `project`, `tags` or `init_timeout` is invalid.
         ModuleNotFoundError: the package wandb is not installed.
     """
 
     def __init__(self, project: str, entity: str | None, tags: Sequence[str], mode: Mode, init_timeout: float) -> None:
         if find_spec("wandb") is None:
-            raise ModuleNotFoundError("needs the package wandb: pip install 'unbraid[wandb]'")
+            raise ModuleNotFoundError("the package wandb is not installed; type: pip install 'unbraid[wandb]'")
         _check_names(project, tags)
         if init_timeout < 1:
             raise InputError("init_timeout", found=init_timeout, expected="at least 1 second")
@@ -61,12 +62,15 @@ class Wandb(Logger):
         self.run: Any = None
 
     def check(self) -> None:
-        """Check that W&B can be used online if `mode=online`. A missing API key or server raises InputError."""
+        """Check that W&B can be used online if `mode=online`. A missing API key or an unreachable server raises InputError."""
         if self.mode == "online":
             self._check_online(why_offline())
 
     def open(self, run: About) -> set[int]:
-        """Open the page, offline if `mode` requires or allows it. If `mode=online` fails, this raises InputError.
+        """Open the page of the run, online or as a local file for a later upload.
+
+        The file is used with `mode=offline`, and with `mode=auto` if W&B cannot be used online. If W&B cannot be used online
+        with `mode=online`, InputError is raised.
 
         Args:
             run: description of the run.
@@ -94,29 +98,29 @@ class Wandb(Logger):
         return logged
 
     def epoch(self, number: int, figures: Figures, media: Sequence[Medium]) -> None:
-        """Log the scalars and media of an epoch."""
+        """Log the metrics, audio and pictures of an epoch to the page at W&B."""
         self._log(lambda: {**figures, **_media(media)}, number)
 
     def result(self, result: Result) -> None:
-        """Log the test scores as scalars, table and histograms, and the pictures."""
+        """Log the test scores to the page at W&B as scalars, a table and histograms, and the pictures of the test."""
         self._log(lambda: _row(result), result.step)
 
     def close(self, state: State) -> None:
-        """Write the state of the run to the page and wait for the upload."""
+        """Write the final state of the run to the page at W&B, and wait at most 60 s for the upload."""
         if self.run is not None:
             with self._giving_up():
                 self.run.summary["state"] = state
                 self.run.finish(exit_code=EXIT_CODES.get(state, 1))
 
     def _log(self, row: Callable[[], dict[str, Any]], step: int) -> None:
-        """Log a row. The row is built within the `with` block, since reading media files can fail, too."""
+        """Log a row of values at a step. `row` builds the values here, since reading audio and pictures can fail, too."""
         if self.run is not None:
             with self._giving_up():
                 self.run.log(row(), step=step, commit=True)
 
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
-        """Continue training without W&B if wandb fails. The missing epochs are sent when the run resumes."""
+        """Continue training without W&B if wandb fails in the `with` block. The next resumed run sends the missing epochs."""
         try:
             yield
         except failures() as error:
@@ -127,7 +131,7 @@ class Wandb(Logger):
         echo(f"wandb   failed, training continues without it: {reason}", file=sys.stderr, flush=True)
 
     def _begin(self, run: About, mode: Literal["online", "offline"]) -> str | None:
-        """Open the page. Return the reason if this fails, otherwise None."""
+        """Open the page of the run at W&B. Return the reason as text if wandb fails, otherwise None."""
         import wandb
 
         try:
@@ -156,9 +160,9 @@ class Wandb(Logger):
         )  # fmt: skip
 
     def _check_online(self, reason: str | None) -> None:
-        """Raise InputError if `mode=online` and there is a reason why W&B cannot be used online."""
+        """Raise InputError if `mode=online` and there is a reason why W&B cannot be used online; `reason` may be None."""
         if self.mode == "online" and reason:
-            raise InputError("logger.wandb.mode=online", reason, hint="Set it to auto or offline.")
+            raise InputError("logger.wandb.mode=online", f"W&B is not usable ({reason})", hint="Set mode to auto or offline.")
 
 
 def is_disabled() -> bool:
@@ -169,9 +173,9 @@ def is_disabled() -> bool:
 
 
 def why_offline() -> str | None:
-    """Return the reason why W&B cannot be used online; None if there is an API key and the server accepts connections.
+    """Return the reason why W&B cannot be used online; None if an API key exists and the server accepts connections.
 
-    The function returns within about a second.
+    The check takes at most about one second.
     """
     import wandb
     from wandb.sdk.lib.wbauth import read_netrc_auth
@@ -189,7 +193,9 @@ def why_offline() -> str | None:
 
 
 def page_id(record: Mapping[str, Any]) -> str:
-    """Return the page id of a run. It does not change if the run folder is moved. An agent of W&B sets the id of its runs.
+    """Return the id of the run's page at W&B. It does not change if the run folder is moved.
+
+    If an agent of a W&B sweep started this process, the agent has set the id.
 
     Args:
         record: content of the run's `run.json`.
@@ -204,14 +210,14 @@ def page_id(record: Mapping[str, Any]) -> str:
 
 
 def sync_command(folder: Path) -> str:
-    """Return the shell command that uploads all offline files of a run folder, in order."""
+    """Return the shell command that uploads all files in a run folder that wandb has written offline."""
     here = Path.cwd()
     path = folder.relative_to(here) if folder.is_relative_to(here) else folder
     return f"wandb sync {shlex.quote(str(path))}/wandb/offline-run-*"
 
 
 def takes_connections(url: str) -> bool:
-    """Return whether a server, or the proxy for its address, accepts a connection within a second, name lookup included."""
+    """Return whether a server, or the proxy for its address, accepts a connection within 0.8 s, including the name lookup."""
     address = urlsplit(getproxies().get(urlsplit(url).scheme, url))
     port = address.port or (443 if address.scheme == "https" else 80)
     answers: list[bool] = []
@@ -231,7 +237,7 @@ def takes_connections(url: str) -> bool:
 
 
 def epochs_in(folder: Path) -> set[int]:
-    """Return the numbers of the epochs in the offline files of a run folder."""
+    """Read the numbers of the epochs in all files of a run folder that wandb has written offline."""
     return {
         int(record["history"]["item"]["epoch"])
         for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))
@@ -241,7 +247,7 @@ def epochs_in(folder: Path) -> set[int]:
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the readable records of a `.wandb` file, in the JSON form that the `wandb` program prints."""
+    """Yield the readable records of a `.wandb` file, as the command `wandb leet inspect --json` prints them."""
     reader = Path(sys.executable).with_name("wandb")
     command = [str(reader) if reader.is_file() else shutil.which("wandb") or "wandb", "leet", "inspect", "--json", str(path)]
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -250,7 +256,7 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _config(run: About) -> dict[str, Any]:
-    """Return the config of the page: the run's config, with parts of `run.json` under `run`, without paths of this machine."""
+    """Return the config that the page shows: the run's config and, under the key `run`, parts of `run.json`, without paths."""
     record, keys = run.record, ("identity", "choices", "commit", "code", "versions", "host")
     parts = {key: record[key] for key in keys if key in record} | {"overrides": sweep_overrides(record["overrides"])}
     parts["variant"] = variant_name(redact_paths(record["overrides"]))
@@ -259,13 +265,13 @@ def _config(run: About) -> dict[str, Any]:
 
 
 def _check_names(project: str, tags: Sequence[str]) -> None:
-    """Check project and tags before the run folder is created; wandb checks them later."""
+    """Check the names of project and tags before the run folder is created. wandb itself checks them only later."""
     if not 1 <= len(project) <= LONGEST_PROJECT or {*project} & {*NOT_IN_PROJECTS}:
         expected = f"1 to {LONGEST_PROJECT} characters, without {NOT_IN_PROJECTS}"
-        raise InputError("project", "not a name of a W&B project", found=repr(project), expected=expected)
+        raise InputError("project", "W&B does not allow this project name", found=repr(project), expected=expected)
     for tag in tags:
         if not 1 <= len(tag) <= LONGEST_TAG:
-            raise InputError("tags", "not a tag of W&B", found=repr(tag), expected=f"1 to {LONGEST_TAG} characters")
+            raise InputError("tags", "W&B does not allow this tag", found=repr(tag), expected=f"1 to {LONGEST_TAG} characters")
 
 
 def _row(result: Result) -> dict[str, Any]:
@@ -288,7 +294,7 @@ def _media(media: Sequence[Medium]) -> dict[str, list[Any]]:
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return the exception classes that wandb raises if its process, a server or a disk fails."""
+    """Return the exception classes that wandb raises if its process, its server or the disk fails."""
     import wandb
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
