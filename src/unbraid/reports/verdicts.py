@@ -81,7 +81,7 @@ def verdicts(variants: Sequence[Variant], baseline: Variant, target: str, measur
 
 def _sentence(variant: Variant, baseline: Variant, score: str, result: Difference | None, p: float | None, count: int) -> str:
     if result is None:
-        return f"{variant.name}: no song has a defined score ({score}) for both this variant and {baseline.name}."
+        return f"{variant.name}: no song has a defined {score} for both this variant and {baseline.name}."
     if not result.above and not result.below:
         return f"{variant.name} equals {baseline.name} in {score} of every song."
     side, songs = ("above", result.above) if result.mean >= 0 else ("below", result.below)
