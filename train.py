@@ -7,7 +7,7 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("train")
 def main(config: DictConfig) -> None:
-    """Run the command, see `unbraid.commands.train`."""
+    """Train and score with the config of the command line. The function is in `unbraid.commands.train`."""
     from unbraid.commands.train import train  # heavy import, not needed for --help and --cfg
 
     train(config)

@@ -1,4 +1,4 @@
-"""Find parts of a sound that differ from the training data of an autoencoder.
+"""Find parts of an audio file that differ from the training data of a trained autoencoder.
 
 Example: `python scripts/anomaly.py run=RUN input=song.wav`.
 """
@@ -10,7 +10,7 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("anomaly")
 def main(config: DictConfig) -> None:
-    """Run the command, see `unbraid.commands.anomaly`."""
+    """Run the search with the config of the command line. The function is in `unbraid.commands.anomaly`."""
     from unbraid.commands.anomaly import anomaly  # heavy import, not needed for --help and --cfg
 
     anomaly(config)

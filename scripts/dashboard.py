@@ -7,7 +7,7 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("dashboard")
 def main(config: DictConfig) -> None:
-    """Run the command, see `unbraid.commands.dashboard`."""
+    """Make the dashboard with the config of the command line. The function is in `unbraid.commands.dashboard`."""
     from unbraid.commands.dashboard import dashboard  # heavy import, not needed for --help and --cfg
 
     dashboard(config)

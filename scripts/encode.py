@@ -1,4 +1,4 @@
-"""Write the codes that a trained autoencoder computes for sounds or images.
+"""Compute the codes of audio files or images with a trained autoencoder, and write them to a file.
 
 Example: `python scripts/encode.py run=RUN input=song.wav output=codes.npy`.
 """
@@ -10,7 +10,7 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("encode")
 def main(config: DictConfig) -> None:
-    """Run the command, see `unbraid.commands.encode`."""
+    """Write the codes with the config of the command line. The function is in `unbraid.commands.encode`."""
     from unbraid.commands.encode import encode  # heavy import, not needed for --help and --cfg
 
     encode(config)

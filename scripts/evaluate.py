@@ -1,4 +1,4 @@
-"""Score a trained run, a folder of separated files or an oracle with a scoring protocol.
+"""Score a trained run, a folder of separated audio files, or an oracle (ideal mask) with a scoring protocol.
 
 Example: `python scripts/evaluate.py run=RUN protocol=musdb18`.
 """
@@ -10,7 +10,7 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("evaluate")
 def main(config: DictConfig) -> None:
-    """Run the command, see `unbraid.commands.evaluate`."""
+    """Compute the scores with the config of the command line. The function is in `unbraid.commands.evaluate`."""
     from unbraid.commands.evaluate import evaluate  # heavy import, not needed for --help and --cfg
 
     evaluate(config)

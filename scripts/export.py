@@ -1,4 +1,4 @@
-"""Export a trained separator for other software: `python scripts/export.py run=RUN format=onnx`."""
+"""Export a trained separator for use without unbraid, such as an ONNX file: `python scripts/export.py run=RUN format=onnx`."""
 
 from omegaconf import DictConfig
 
@@ -7,7 +7,7 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("export")
 def main(config: DictConfig) -> None:
-    """Run the command, see `unbraid.commands.export`."""
+    """Write the exported file with the config of the command line. The function is in `unbraid.commands.export`."""
     from unbraid.commands.export import export  # heavy import, not needed for --help and --cfg
 
     export(config)

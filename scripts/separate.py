@@ -1,4 +1,4 @@
-"""Separate audio files into stems: `python scripts/separate.py run=RUN input=song.mp3`."""
+"""Separate audio files into stems (vocals, drums, …): `python scripts/separate.py run=RUN input=song.mp3`."""
 
 from omegaconf import DictConfig
 
@@ -7,7 +7,7 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("separate")
 def main(config: DictConfig) -> None:
-    """Run the command, see `unbraid.commands.separate`."""
+    """Separate the files with the config of the command line. The function is in `unbraid.commands.separate`."""
     from unbraid.commands.separate import separate  # heavy import, not needed for --help and --cfg
 
     separate(config)

@@ -1,4 +1,4 @@
-"""Play one voice of an audio file with an instrument that was trained on another voice.
+"""Play the melody of an audio file, such as a singing voice, with a trained instrument (timbre transfer).
 
 Example: `python scripts/transfer.py run=RUN input=voice.wav output=reed.wav`.
 """
@@ -10,7 +10,7 @@ from unbraid.commands.cli import hydra_command
 
 @hydra_command("transfer")
 def main(config: DictConfig) -> None:
-    """Run the command, see `unbraid.commands.transfer`."""
+    """Run the timbre transfer with the config of the command line. The function is in `unbraid.commands.transfer`."""
     from unbraid.commands.transfer import transfer  # heavy import, not needed for --help and --cfg
 
     transfer(config)

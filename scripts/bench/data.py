@@ -1,14 +1,14 @@
-"""Measure the speed of the data engine: decoding, drawing batches, the wait in a training step, and memory.
+"""Measure the speed and memory of loading training data: decoding songs, drawing batches, and waiting for a batch.
 
     python scripts/bench/data.py [songs=20] [seconds=120]
 
-The store is compared with the musdb package and with soundfile. The script needs ffmpeg for the musdb package
-(`apt install ffmpeg`) and the packages of the `dev` extra. The songs are copies of the stem file in the stempeg wheel, which is
-repeated to the given length. For soundfile they are decoded to wav.
+The store (unbraid's folder of decoded songs) is compared with reading by the musdb package and by soundfile. The script needs
+ffmpeg for musdb (`apt install ffmpeg`) and the packages of the `dev` extra. The songs are copies of the stem file in the
+stempeg wheel, repeated to a length of `seconds`. For soundfile the songs are decoded to wav files.
 
-Each reader draws batches of 16 random chunks of 6 s with 4 stereo sources at 44.1 kHz. Each source comes from a different song
-(the recipe of Open-Unmix). A batch contains the sources and their sum in float32. The readers alternate in one process, and the
-medians are printed. All files are in the page cache. The last line of the output is a JSON object.
+A batch has 16 random chunks of 6 s with 4 stereo sources at 44.1 kHz, each source from another song (as in Open-Unmix), and the
+sums of the sources, in float32. The three ways to read alternate in one process, with all files in the page cache of the
+operating system. The printed numbers are medians. The last line of the output is a JSON object.
 """
 
 import json
@@ -51,7 +51,7 @@ RECIPE = ["targets=all", "data.sampling.remix=1", "data.batch_size=16", "data.ch
 
 
 def main() -> None:
-    """Run all measurements and print them."""
+    """Run all measurements of data loading, and print the results."""
     arguments = {"songs": "20", "seconds": "120"} | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - {"songs", "seconds"}:
         sys.exit(f"error: {min(unknown)}: unknown argument, expected songs or seconds")
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def make_songs(root: Path, count: int, seconds: float) -> Path:
-    """Write a MUSDB18 root of stem files of the given length in seconds, without decoding them."""
+    """Write a folder like MUSDB18 with `count` training songs as stem files of the given length in seconds; return it."""
     spec = find_spec("stempeg")
     assert spec is not None and spec.submodule_search_locations
     (source,) = (Path(spec.submodule_search_locations[0]) / "data").glob("*.stem.mp4")
@@ -82,7 +82,7 @@ def make_songs(root: Path, count: int, seconds: float) -> Path:
 
 
 def data_module(root: Path, cache: Path, *words: str) -> Any:
-    """Return the data module of MUSDB18 with some overrides of the config, ready to train."""
+    """Return the data module of a MUSDB18 folder, ready for training. `words` are overrides of the config."""
     choices = [f"data.root={root}", f"data.cache_dir={cache}", "data=musdb", "name=bench", *words]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", choices)
@@ -94,7 +94,7 @@ def data_module(root: Path, cache: Path, *words: str) -> Any:
 
 
 def batches(data: Any) -> Iterator[Any]:
-    """Yield the training batches after augmentation and mixing."""
+    """Yield the training batches of a data module, after augmentation and mixing of the sources."""
     return map(data.on_after_batch_transfer, data.train_dataloader())
 
 
@@ -102,7 +102,7 @@ def batches(data: Any) -> Iterator[Any]:
 
 
 def fill(root: Path, folder: Path) -> dict[str, float]:
-    """Compare the time per track of filling the store with that of reading the track with the musdb package."""
+    """Compare the time of decoding a song into the store with the time of reading the song with the musdb package."""
     print("\nreading whole tracks of 5 stereo streams: seconds per track")
     short = make_songs(folder / "short", 40, 6.0)
     return {
@@ -112,7 +112,7 @@ def fill(root: Path, folder: Path) -> dict[str, float]:
 
 
 def fill_one_kind(root: Path, cache: Path) -> float:
-    """Return the speed of the store relative to the faster of two ways to read with musdb."""
+    """Return the seconds per song of musdb (the faster of two ways to read) divided by the seconds of filling the store."""
     import musdb
 
     tracks = musdb.DB(root=str(root), subsets="train", split="train").tracks[:4]
@@ -131,7 +131,7 @@ def fill_one_kind(root: Path, cache: Path) -> float:
 
 
 def read_each(track: Any) -> list[Any]:
-    """Return the samples of the mixture and of each stem, which musdb reads one at a time."""
+    """Read the mixture and the four stems of a song one after the other with musdb, and return their samples."""
     return [track.audio, *(source.audio for source in track.sources.values())]
 
 
@@ -139,7 +139,7 @@ def read_each(track: Any) -> list[Any]:
 
 
 def chunks(root: Path, folder: Path) -> dict[str, float]:
-    """Compare the chunks per second of the readers."""
+    """Compare how many training chunks per second the store, soundfile and musdb deliver."""
     wavs = decode_to_wav(root, folder / "wav")
     readers: dict[str, Callable[[], Any]] = {}
     for place in ("disk", "host"):
@@ -162,7 +162,7 @@ def chunks(root: Path, folder: Path) -> dict[str, float]:
 
 
 def decode_to_wav(root: Path, folder: Path) -> list[dict[str, Path]]:
-    """Decode the training songs to wav files, and return the file of each source of each song."""
+    """Decode the training songs to wav files. Return for each song the path of the wav file of each source."""
     songs = []
     for path in sorted((root / "train").iterdir()):
         streams, rate = audio.read(path, [STEM_STREAMS[source] for source in SOURCES])
@@ -174,13 +174,13 @@ def decode_to_wav(root: Path, folder: Path) -> list[dict[str, Path]]:
 
 
 def batch_of(chunk: Callable[[], Tensor], count: int) -> tuple[Tensor, Tensor]:
-    """Return a batch of some chunks: the mixtures, and the sources."""
+    """Call `chunk` `count` times, and return a batch of the chunks: the mixtures, and the sources."""
     sources = torch.stack([chunk() for _ in range(count)])
     return sources.sum(dim=1), sources
 
 
 def soundfile_reader(songs: list[dict[str, Path]]) -> Callable[[], Any]:
-    """Return a reader of batches that seeks in wav files with soundfile."""
+    """Return a function that reads a batch of random chunks from wav files with soundfile."""
     random = np.random.default_rng(0)
 
     def source(name: str) -> Tensor:
@@ -192,7 +192,7 @@ def soundfile_reader(songs: list[dict[str, Path]]) -> Callable[[], Any]:
 
 
 def musdb_reader(root: Path) -> Callable[[], Any]:
-    """Return a reader of one chunk, because a chunk takes seconds. Its time is multiplied by the batch size."""
+    """Return a function that reads one random chunk with musdb. A chunk takes seconds, so no whole batch is read."""
     import musdb
 
     random = np.random.default_rng(0)
@@ -213,7 +213,7 @@ def musdb_reader(root: Path) -> Callable[[], Any]:
 
 
 def waits(root: Path, folder: Path) -> dict[str, float]:
-    """Measure the share of a training step that is spent waiting for its batch."""
+    """Measure which share of the time of a training step is spent waiting for its batch."""
     print("\nshare of a training step that is spent waiting for its batch (gathered, augmented, summed)")
     print(f"  {'':<44}{'workers=0':>12}{'workers=1':>12}{'step':>10}")
     figures = {}
@@ -243,7 +243,7 @@ def waits(root: Path, folder: Path) -> dict[str, float]:
 
 
 def on_device(root: Path, folder: Path, device: torch.device) -> dict[str, float]:
-    """Measure the speed with the samples in GPU memory: chunks per second, and the share of a step outside the network."""
+    """Measure training with all songs in GPU memory: chunks per second, and the share of a step spent on data loading."""
     cases: dict[str, tuple[str, Callable[[Any], None], list[str]]] = {
         "unet": ("U-Net, 8192 Hz mono", unet_step(device), []),
         "open_unmix": ("Open-Unmix, 44.1 kHz stereo", open_unmix_step(device), ["data.batch_size=16", *STEREO]),
@@ -272,12 +272,12 @@ def on_device(root: Path, folder: Path, device: torch.device) -> dict[str, float
 
 
 def in_turn(batch: Callable[[], Any], step: Callable[[Any], None]) -> None:
-    """Draw a batch and make a training step."""
+    """Draw a batch with `batch`, then pass it to `step`, which trains on it."""
     step(batch())
 
 
 def per_round(function: Callable[[], Any], device: torch.device, rounds: int = 20) -> float:
-    """Return the mean seconds of a call. The device is synchronized before the first call and after the last one."""
+    """Return the mean duration of a call of `function` in seconds, including its work on the GPU."""
     for _ in range(3):
         function()
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -290,7 +290,7 @@ def per_round(function: Callable[[], Any], device: torch.device, rounds: int = 2
 
 
 def unet_step(device: torch.device = CPU) -> Callable[[Any], None]:
-    """Return a training step of the default model, the U-Net."""
+    """Return a function that trains the default model, a U-Net, on a batch."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", ["name=bench"])
     OmegaConf.resolve(config)
@@ -306,7 +306,7 @@ def unet_step(device: torch.device = CPU) -> Callable[[Any], None]:
 
 
 def open_unmix_step(device: torch.device = CPU) -> Callable[[Any], None]:
-    """Return a training step of the network of the openunmix package with one target, at its default size."""
+    """Return a function that trains the network of the openunmix package on a batch, with one target and default size."""
     from openunmix.model import OpenUnmix
     from openunmix.transforms import ComplexNorm, make_filterbanks
 
@@ -324,7 +324,7 @@ def open_unmix_step(device: torch.device = CPU) -> Callable[[Any], None]:
 
 
 def learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """Update the weights by the gradient of a loss."""
+    """Compute the gradients of a loss, and update the weights with the optimizer."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -334,7 +334,7 @@ def learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def memory(folder: Path) -> dict[str, float]:
-    """Compare the largest resident memory of a process that draws batches from disk, for 6 tracks and for 60 tracks."""
+    """Compare the peak memory of a process that draws batches from a store on the disk, for 6 songs and for 60 songs."""
     sizes = {}
     for count in (6, 60):
         root = make_songs(folder / f"{count} songs", count, 24.0)
@@ -348,7 +348,7 @@ def memory(folder: Path) -> dict[str, float]:
 
 
 def draw_and_print_memory(root: str, cache: str) -> None:
-    """Draw 100 batches and print the largest resident memory of this process in kB."""
+    """Draw 100 batches from a store on the disk, and print the peak memory of this process in kB."""
     stream = batches(data_module(Path(root), Path(cache), *RECIPE, FEW, "data.residency=disk"))
     for _ in range(100):
         next(stream)
@@ -357,7 +357,7 @@ def draw_and_print_memory(root: str, cache: str) -> None:
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the seconds and the result of a call."""
+    """Call a function without arguments. Return the duration in seconds and the result of the function."""
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result

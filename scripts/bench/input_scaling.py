@@ -1,18 +1,19 @@
-"""Measure the uSDR of quiet verses for three input scalings of a trained separator with `scaling: patch`.
+"""Measure how well a separator separates a quiet verse before a loud chorus, for three ways to scale the network's input.
 
-    python scripts/bench/input_scaling.py [run=outputs/…] [songs=2]
+    python scripts/bench/input_scaling.py [run=RUN] [songs=2]
 
-Without `run`, the script trains `unet_small` on demo songs for 48 steps. Each test song is a demo song of 96 s with another
-seed than the training songs. Its first 48 s are the verse, at 0, -6, -12 and -20 dB.
+RUN is the folder of a run whose separator has `scaling: patch`. Without `run`, the script first trains `unet_small` on demo
+songs for 48 steps. Each test song is a generated demo song of 96 s. Its first 48 s are the verse, which is attenuated by 0, 6,
+12 or 20 dB.
 
-The table lists the uSDR of the first target in the verse, minus the uSDR of the same verse at 0 dB with the scaling `chunk`,
-averaged over the songs.
-
-Scalings:
+The three scalings are the rows of the printed table:
 
 - `chunk`: each chunk is divided by its largest magnitude, as in training, scoring and `scripts/separate.py`.
-- `song`: each chunk is divided by the largest magnitude of the song, as in versions before 0.2.
+- `song`: each chunk is divided by the largest magnitude of the whole song, as in versions before 0.2.
 - `smoothed`: each frame is divided by the largest magnitude within 0.9 s, smoothed over 0.9 s.
+
+A cell is the uSDR of the first target in the verse in dB, averaged over the songs, minus the uSDR of the scaling `chunk` at
+0 dB. The last line of the output is one JSON object with the same values.
 """
 
 import json
@@ -44,20 +45,26 @@ Scale = Callable[[Tensor], Tensor]
 
 
 def song_scale(model: Masking, mixture: Tensor) -> Scale:
-    """Return the factor of the whole song. Shape: [C, T]; [B, C, F, T] -> [B, 1, 1, 1]."""
+    """Return a function that scales all chunks of a mixture by 1 / (largest magnitude of the mixture).
+
+    Shape: mixture [C, T]; argument and result of the function [B, C, F, frames] -> [B, 1, 1, 1].
+    """
     factor = 1 / magnitudes_of(model.stft(mixture)).amax()
     return lambda magnitudes: factor.expand(len(magnitudes), 1, 1, 1)
 
 
 def smoothed_scale(magnitudes: Tensor) -> Tensor:
-    """Return a factor for each frame. Shape: [B, C, F, T] -> [B, 1, 1, T]."""
+    """Return a factor for each frame: 1 / (largest magnitude within 0.9 s, smoothed over 0.9 s).
+
+    Shape: [B, C, F, frames] -> [B, 1, 1, frames].
+    """
     largest = functional.max_pool1d(magnitudes.amax(dim=(1, 2)).unsqueeze(1), 2 * RADIUS + 1, 1, RADIUS)
     padded = functional.pad(largest, (RADIUS, RADIUS), mode="replicate")
     return 1 / functional.avg_pool1d(padded, 2 * RADIUS + 1, 1).clamp(min=1e-5).unsqueeze(1)
 
 
 def songs(model: Masking, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield mixtures and the first target of demo songs. Shape: [C, T] each."""
+    """Generate demo songs. Yield the mixture and the first target of each song. Shape: [C, T] each."""
     for seed in range(FIRST_SEED, FIRST_SEED + count):
         stems = render_song(seed, SECONDS)
         yield _at_rate(model, stems["mixture"]), _at_rate(model, stems[model.targets[0]])
@@ -68,7 +75,7 @@ def _at_rate(model: Masking, samples: np.ndarray) -> Tensor:
 
 
 def verse_score(model: Masking, mixture: Tensor, target: Tensor, level: float, scaling: str) -> float:
-    """Return the uSDR in dB of the verse at a level in dB."""
+    """Attenuate the verse of a song to a level in dB, separate the song with a scaling, and return the verse's uSDR in dB."""
     verse, fade = VERSE_SECONDS * model.sample_rate, round(FADE_SECONDS * model.sample_rate)
     gain = torch.ones(mixture.shape[-1])
     gain[:verse] = 10 ** (level / 20)
@@ -78,15 +85,15 @@ def verse_score(model: Masking, mixture: Tensor, target: Tensor, level: float, s
         estimate = torch.cat([*separated(model, [gain * mixture], InferenceOptions(), torch.device("cpu"))], dim=-1)[0]
     score = usdr((gain * target)[:, :verse], estimate[:, :verse])
     if score is None:
-        raise ValueError("verse: silent, the uSDR is undefined")
+        raise ValueError(f"verse: the uSDR is undefined because the target {model.targets[0]} is silent in the verse")
     return score
 
 
 def compare(run: str, count: int) -> dict[str, list[list[float]]]:
-    """Return the uSDR in dB for each scaling: one row per song, one column per level."""
+    """Measure the uSDR of the verse in dB. Return for each scaling a table with a row per song and a column per level."""
     model = load_separator(run).model
     if not isinstance(model, Masking) or model.scaling != "patch":
-        sys.exit(f"error: run={run}: input is not scaled, expected a model with scaling: patch")
+        sys.exit(f"error: run={run}: the separator does not scale its input, expected a separator with scaling: patch")
     scores: dict[str, list[list[float]]] = {scaling: [] for scaling in ("chunk", "song", "smoothed")}
     for mixture, target in songs(model, count):
         for scaling, rows in scores.items():
@@ -95,7 +102,7 @@ def compare(run: str, count: int) -> dict[str, list[list[float]]]:
 
 
 def main(options: dict[str, str]) -> None:
-    """Compare the scalings, and print the table and one JSON line."""
+    """Compare the three scalings, and print a table and one JSON line."""
     with TemporaryDirectory() as folder:
         if "run" not in options:
             words = ("model=unet_small", "data=demo", "trainer=cpu", "trainer.max_steps=48", f"hydra.run.dir={folder}")

@@ -1,10 +1,10 @@
-"""Measure the reading speed of audio files compared with libsndfile, and the peak memory of reading an hour in blocks.
+"""Compare the time of reading audio files with unbraid and with libsndfile, and measure the memory of reading an hour.
 
-    python scripts/bench/reading.py
-    python scripts/bench/reading.py seconds=180 rounds=5
+    python scripts/bench/reading.py [seconds=180] [rounds=5]
 
-Each reader runs `rounds` times in turn, and the table shows the lowest processor time. libsndfile does not check the length in
-the header. The last line is one JSON object.
+Files of `seconds` length are read as a whole and in blocks. Both libraries read each file `rounds` times alternately, and the
+table shows the lowest CPU time. Unlike unbraid, libsndfile does not check the length in the header of a file. The last line of
+the output is one JSON object.
 """
 
 import json
@@ -27,7 +27,7 @@ HOUR = 3600
 
 
 def write(path: Path, seconds: int) -> None:
-    """Write stereo tones with noise, in parts of 4 s, because libsndfile crashes if minutes of ogg are written at once."""
+    """Write an audio file with stereo tones and noise, in parts of 4 s: libsndfile crashes if an ogg part lasts minutes."""
     time_axis = np.arange(RATE * 4) / RATE
     tones = np.stack([0.3 * np.sin(2 * np.pi * hz * time_axis) for hz in (440, 554)], axis=1)
     part = (tones + 0.05 * np.random.default_rng(0).standard_normal(tones.shape)).astype(np.float32)
@@ -37,29 +37,29 @@ def write(path: Path, seconds: int) -> None:
 
 
 def sndfile_whole(path: Path) -> int:
-    """Read a file at once with libsndfile, and return the number of samples."""
+    """Read a whole audio file with libsndfile, and return its number of samples per channel."""
     return len(np.ascontiguousarray(soundfile.read(path, dtype="float32", always_2d=True)[0].T)[0])
 
 
 def sndfile_blocks(path: Path) -> int:
-    """Read a file in blocks with libsndfile, and return the number of samples."""
+    """Read an audio file in blocks with libsndfile, and return its number of samples per channel."""
     with soundfile.SoundFile(path) as file:
         return sum(len(block) for block in file.blocks(audio.BLOCK, dtype="float32"))
 
 
 def whole(path: Path) -> int:
-    """Read a file at once with unbraid, and return the number of samples."""
+    """Read a whole audio file with unbraid, and return its number of samples per channel."""
     return audio.read(path)[0][0].shape[1]
 
 
 def blocks(path: Path) -> int:
-    """Read a file in blocks with unbraid, and return the number of samples."""
+    """Read an audio file in blocks with unbraid, and return its number of samples per channel."""
     with audio.open_audio(path) as reader:
         return sum(block.shape[1] for block in reader)
 
 
 def fastest(readers: Mapping[str, Callable[[Path], int]], path: Path, rounds: int) -> dict[str, float]:
-    """Return the lowest processor time of each reader in seconds."""
+    """Read an audio file `rounds` times with each reader, and return the lowest CPU time of each reader in seconds."""
     times: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(rounds):
         for name, reader in readers.items():
@@ -70,7 +70,7 @@ def fastest(readers: Mapping[str, Callable[[Path], int]], path: Path, rounds: in
 
 
 def peak_of_an_hour(folder: Path) -> float:
-    """Return the peak memory in MB of a process that reads an hour of flac in blocks."""
+    """Return the peak memory in MB of a process that reads a flac file of one hour in blocks."""
     path = folder / "hour.flac"
     write(path, HOUR)
     done = subprocess.run([sys.executable, __file__, f"peak={path}"], capture_output=True, text=True, check=True)
@@ -78,7 +78,7 @@ def peak_of_an_hour(folder: Path) -> float:
 
 
 def main(options: dict[str, str]) -> None:
-    """Run the benchmark. With `peak=FILE` it only reads the file in blocks and prints the peak memory in MB."""
+    """Run the benchmark and print the results. With the option `peak=FILE`, only read FILE and print the peak memory in MB."""
     if "peak" in options:
         blocks(Path(options["peak"]))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)

@@ -1,19 +1,20 @@
-"""Measure how long the report of a large sweep takes, and whether its page stays responsive.
+"""Measure how long it takes to write the report of a large sweep, and how fast a browser shows the pages of the report.
 
     python scripts/bench/report.py [variants=40] [seeds=2] [tracks=50] [clips=5]
 
 The sweep is written without training. It has random scores of two targets and four measures, learning curves of 100 epochs, and
-the config of `model=unet_small`. The first 12 variants have audio of `clips` songs: 20 s of mono noise at 8192 Hz, which is the
-worst case for compression. Results:
+the config of `model=unet_small`. The first 12 variants have audio of `clips` songs: 20 s of mono noise at 8192 Hz, because
+noise gives the largest files. The results are times in seconds, except for `folder_MB`:
 
-- `report_s`: time of `scripts/report.py songs=0` in seconds, without imports.
-- `report_with_songs_s`: the same time with 5 songs.
-- `folder_MB`: size of the report in megabytes.
-- `page_s`, `plots_s`: time until the page is loaded, and until all plots are drawn.
-- `longest_pause_s`: longest time between two frames when another measure is selected.
-- `player_s`: time until the listening page can play.
+- `report_s`: time of `scripts/report.py songs=0` (without a listening page), not counting imports.
+- `report_with_songs_s`: time of `scripts/report.py songs=5`, not counting imports.
+- `folder_MB`: size of the folder of the report with 5 songs in megabytes.
+- `page_s`, `plots_s`: time until the page `index.html` is loaded, and until all its plots are drawn.
+- `longest_pause_s`: longest time between two frames of the browser after another measure is selected.
+- `player_s`: time until the page `listen.html` can play.
 
-The last four results need chromium and playwright. The last line of the output is one JSON object.
+The results of the last three lines are measured only if chromium and playwright are installed. The last line of the output is
+one JSON object.
 """
 
 import contextlib
@@ -46,7 +47,7 @@ PROTOCOL = {"name": "ikala_nsdr", "tracks": "mean", "frames": "mean", "window_se
 
 
 def main() -> None:
-    """Run the benchmark of the command line and print its results."""
+    """Write a large sweep with the sizes of the command line, measure its report, and print the results."""
     arguments = DEFAULTS | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - DEFAULTS.keys():
         sys.exit(f"error: unknown argument {min(unknown)}; known: {', '.join(DEFAULTS)}")
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 def time_making(sweep: Path) -> dict[str, float]:
-    """Return the time that the report takes without and with songs, and the size of its folder."""
+    """Write the report of a sweep without and with songs. Return both times in seconds and the size of the folder in MB."""
 
     def once(songs: int) -> float:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -76,10 +77,10 @@ def time_making(sweep: Path) -> dict[str, float]:
 
 
 def time_pages(folder: Path) -> dict[str, float]:
-    """Return the times of both pages in chromium, or an empty dict without chromium."""
+    """Return the loading times of both pages of a report in chromium; an empty dictionary if chromium is not installed."""
     program = shutil.which("chromium")
     if program is None:
-        print("chromium is not installed: the pages are not measured")
+        print("chromium is not installed: the times of the pages are not measured")
         return {}
     from playwright.sync_api import sync_playwright
 
@@ -114,14 +115,14 @@ PAUSE = """() => new Promise((resolve) => {
 
 
 def draw(page: Any) -> None:
-    """Scroll to all plots, and wait until they are drawn."""
+    """Scroll to each plot of the report page, and wait until the plot is drawn."""
     for plot in PLOTS:
         page.locator(f"#{plot}").scroll_into_view_if_needed()
         page.locator(f"#{plot} .main-svg").first.wait_for()
 
 
 def open_player(page: Any, path: Path) -> None:
-    """Open the listening page, and wait until it can play."""
+    """Open the listening page, and wait until its first audio file can be played."""
     page.goto(path.as_uri())
     while not page.evaluate(
         "deck.current.readyState >= 3"
@@ -130,7 +131,7 @@ def open_player(page: Any, path: Path) -> None:
 
 
 def write_sweep(sweep: Path, variants: int, seeds: int, tracks: int, clips: int) -> None:
-    """Write the run folders of a sweep."""
+    """Write the run folders of a sweep with random scores, learning curves and audio, without training."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = OmegaConf.to_container(hydra.compose("train", ["model=unet_small", "name=x"]), resolve=True)
     generator = np.random.default_rng(0)
@@ -159,7 +160,7 @@ def write_sweep(sweep: Path, variants: int, seeds: int, tracks: int, clips: int)
 
 
 def scores(generator: np.random.Generator, names: list[str], values: np.ndarray) -> dict[str, Any]:
-    """Return the content of `scores.json`: a value for each track, plus noise for each measure."""
+    """Return the content of `scores.json` for a run: each score is the value of its track plus random noise."""
 
     def noises() -> dict[str, float]:
         return dict(zip(MEASURES, generator.normal(0, 1, len(MEASURES)), strict=True))
@@ -182,13 +183,13 @@ def scores(generator: np.random.Generator, names: list[str], values: np.ndarray)
 
 
 def write_curves(path: Path, generator: np.random.Generator) -> None:
-    """Write `metrics.csv` with learning curves."""
+    """Write a file `metrics.csv` with random learning curves of 100 epochs."""
     rows = [f"{e},{e},1.5,{1 / (e + 1) + 0.01 * generator.random()},{1 / (e + 1)}" for e in range(EPOCHS)]
     path.write_text("\n".join(["epoch,step,seconds,valid/loss,train/loss", *rows]) + "\n")
 
 
 def write_audio(folder: Path, generator: np.random.Generator) -> None:
-    """Write the audio files of a track: noise."""
+    """Write the audio files of a test track (mixture, residual, targets and estimates) as noise."""
     folder.mkdir(parents=True)
     for name in ("mixture", "residual", *(f"{target}-{kind}" for target in TARGETS for kind in ("target", "estimate"))):
         samples = 0.2 * generator.standard_normal(SONG_SECONDS * RATE)
@@ -196,7 +197,7 @@ def write_audio(folder: Path, generator: np.random.Generator) -> None:
 
 
 def timed(function: Callable[[], object]) -> float:
-    """Call a function, and return its time in seconds."""
+    """Call a function without arguments, and return the duration in seconds."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start

@@ -1,17 +1,18 @@
-"""Compare speed and scores of BSS Eval with the packages that define it: museval (v4) and mir_eval (v3).
+"""Compare speed and scores of unbraid's BSS Eval with the packages that define BSS Eval: museval (v4) and mir_eval (v3).
 
     python scripts/bench/scoring.py [seconds=180] [rounds=1]
 
-The song is a demo song at 44.1 kHz with four stereo sources of 16 bits. Each estimate is its low-passed source, plus a tenth of
-all other sources, plus noise. For v4, both implementations score the whole song in turn. For v3 (`sources`) both score two mono
-sources over the first 20 s. The peak memory is that of a fresh process that loads the song in float32 and scores it. If a
-GPU is available, unbraid also runs on it.
+A generated song at 44.1 kHz with four stereo sources of 16 bits is scored. The estimate of a source is the low-passed source,
+plus a tenth of all other sources, plus noise. For v4, unbraid and museval score the whole song `rounds` times alternately. For
+v3 (`bss_eval_sources`), unbraid and mir_eval score two mono sources over the first 20 s. The peak memory is measured in a new
+process that loads the song in float32 and scores it. If a GPU is available, unbraid is also measured on the GPU.
 
-The filters of a source with two equal channels are not unique, and the scores of museval then depend on rounding. For 12 s of
-such a song the script therefore also prints the difference between museval and museval with another order of the sources.
+If both channels of a source are equal, the filters of BSS Eval are not unique, and the scores of museval depend on rounding
+errors. To show this, the script scores 12 s of such a song twice with museval, the second time with another order of the
+sources, and prints the largest difference of the scores.
 
-museval takes more than a minute. Its module `metrics` is loaded from its file, because the package needs ffmpeg. The last line
-is one JSON object.
+museval takes more than a minute. The script loads only its module `metrics`, because importing the package requires ffmpeg. The
+last line of the output is one JSON object.
 """
 
 import importlib.util
@@ -41,12 +42,12 @@ from unbraid.scoring.bss_eval import BSSScores, bss_eval
 
 RATE = 44100
 V3_SECONDS = 20
-STEREO = [(0, "drums"), (0, "other"), (0, "vocals"), (1, "other")]  # demo song, and a stem that is stereo in it
+STEREO = [(0, "drums"), (0, "other"), (0, "vocals"), (1, "other")]  # seed of a demo song, and a stem with different channels
 MEASURES = ("sdr", "isr", "sir", "sar")
 
 
 def main() -> None:
-    """Run all comparisons, and print a table and a JSON line."""
+    """Compare unbraid with museval and mir_eval, and print tables and a JSON line."""
     arguments = {"seconds": "180", "rounds": "1"} | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - {"seconds", "rounds"}:
         sys.exit(f"error: unknown argument {min(unknown)}; known: rounds, seconds")
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def make_song(seconds: float, stems: Sequence[tuple[int, str]] = STEREO) -> np.ndarray:
-    """Return references and estimates. Shape: [2, sources, channels, samples], float32."""
+    """Return the true sources and the estimates of a song. Shape: [2, sources, channels, samples], float32."""
     random, songs = np.random.default_rng(0), {seed: render_song(seed, seconds) for seed, _ in stems}
     reference = np.stack([songs[seed][stem] for seed, stem in stems]).astype(np.float32) / 32768
     low_passed = 0.7 * reference + 0.3 * np.roll(reference, 1, axis=-1)
@@ -70,7 +71,10 @@ def make_song(seconds: float, stems: Sequence[tuple[int, str]] = STEREO) -> np.n
 
 
 def equal_channels() -> dict[str, float]:
-    """Compare with museval on a song with a source whose channels are equal, and museval with itself in another order."""
+    """Compare unbraid and museval on a song in which both channels of one source are equal.
+
+    Also compare museval with itself, for two orders of the sources.
+    """
     reference, estimate = (torch.from_numpy(part) for part in make_song(12, [(0, stem) for stem in STEMS]))
     order, metrics = [2, 0, 3, 1], museval_metrics()
     theirs = metrics.bss_eval(swapped(reference), swapped(estimate), window=RATE, hop=RATE)[:4]
@@ -83,7 +87,7 @@ def equal_channels() -> dict[str, float]:
 
 
 def version_4(path: Path, rounds: int) -> dict[str, Any]:
-    """Compare speed, memory and scores of version 4 with museval."""
+    """Compare speed and scores of BSS Eval v4 in unbraid and museval, and measure the peak memory of unbraid."""
     peak = in_fresh_process(peak_of_scoring, path)
     reference, estimate = (torch.from_numpy(part) for part in np.load(path))
     metrics = museval_metrics()
@@ -108,7 +112,7 @@ def version_4(path: Path, rounds: int) -> dict[str, Any]:
 
 
 def on_gpu(reference: Tensor, estimate: Tensor, museval_seconds: float, expected: BSSScores) -> dict[str, float]:
-    """Compare speed and scores on the GPU with museval and with the scores on the CPU."""
+    """Compare unbraid on the GPU with the speed of museval, and with the scores of unbraid on the CPU."""
     signals = reference.cuda(), estimate.cuda()
     bss_eval(*signals, RATE)
     seconds = statistics.median(timed(lambda: bss_eval(*signals, RATE))[0] for _ in range(5))
@@ -118,7 +122,7 @@ def on_gpu(reference: Tensor, estimate: Tensor, museval_seconds: float, expected
 
 
 def version_3(path: Path, rounds: int) -> dict[str, Any]:
-    """Compare speed and scores of version 3 with mir_eval."""
+    """Compare speed and scores of BSS Eval v3 in unbraid and mir_eval."""
     song = np.load(path, mmap_mode="r")[:, [0, 2], :, : V3_SECONDS * RATE]
     reference, estimate = torch.from_numpy(np.ascontiguousarray(song.mean(axis=2, keepdims=True)))
     mono = [part[:, 0].double().numpy() for part in (reference, estimate)]
@@ -141,7 +145,10 @@ def version_3(path: Path, rounds: int) -> dict[str, Any]:
 
 
 def peak_of_scoring(path: Path) -> float:
-    """Score the song and return the peak memory of this process in GB. `resource` would include the parent process."""
+    """Load and score the song in a file, and return the peak memory of this process in GB.
+
+    The module `resource` is not used, because its value includes the memory of the parent process.
+    """
     reference, estimate = (torch.from_numpy(part) for part in np.load(path))
     bss_eval(reference, estimate, RATE)
     (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -149,18 +156,21 @@ def peak_of_scoring(path: Path) -> float:
 
 
 def in_fresh_process(function: Callable[[Path], float], path: Path) -> float:
-    """Return the result of a function that runs in a new process."""
+    """Call a function with a path in a new process, and return its result."""
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(function, (path,))
 
 
 def swapped(signals: Tensor) -> np.ndarray:
-    """Return signals with the axes of museval. Shape: [S, C, T] -> [S, T, C]."""
+    """Convert signals to the axis order of museval and to float64. Shape: [S, C, T] -> [S, T, C]."""
     return signals.double().transpose(1, 2).numpy()
 
 
 def furthest(ours: BSSScores, theirs: list[np.ndarray]) -> float:
-    """Return the largest difference of all scores in dB, and check that the same scores are undefined."""
+    """Return the largest difference between the scores of two implementations in dB.
+
+    Check that a score is undefined in one implementation only if it is undefined in the other one.
+    """
     distances = []
     for name, expected in zip(MEASURES, theirs, strict=True):
         scores = getattr(ours, name).numpy()
@@ -170,7 +180,7 @@ def furthest(ours: BSSScores, theirs: list[np.ndarray]) -> float:
 
 
 def museval_metrics() -> ModuleType:
-    """Load museval's module `metrics` from its file."""
+    """Load the module `metrics` of museval from its file, without importing the package."""
     package = importlib.util.find_spec("museval")
     assert package is not None and package.submodule_search_locations
     spec = importlib.util.spec_from_file_location("museval_metrics", Path(package.submodule_search_locations[0]) / "metrics.py")
@@ -181,7 +191,7 @@ def museval_metrics() -> ModuleType:
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the duration of a call in seconds, and its result."""
+    """Call a function without arguments. Return the duration in seconds and the result of the function."""
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result

@@ -4,17 +4,18 @@
 
 The results in docs/explanation/speed.md are from `seconds=180 rounds=3 clip=20 minutes=6,60 memory=unet,open_unmix`. Results:
 
-- `vs_openunmix`: time of the package's own `Separator` divided by the time of `unbraid.load(…).separate`. Both separate a song
-  of `seconds` into four targets, with the same weights, alternately in one process. Times are medians of `rounds`.
+- `vs_openunmix`: time of openunmix's own `Separator` divided by the time of `unbraid.load(…).separate`. Both separate a song
+  of `seconds` length into four targets, with the same weights, alternately in one process. Times are medians of `rounds`.
 - `vs_openunmix_processors`: the same ratio for CPU time, which other programs on the machine affect less.
-- `real_time_factor`: seconds of audio per second of wall-clock time, for a clip of `clip` seconds. `models=unet,…` selects
-  models.
-- `peak_gb`: largest memory of `scripts/separate.py` on stereo files of `minutes` length, for the models in `memory`.
-- `rss_long_over_short`: memory for the longest file divided by memory for the shortest file. The comparison
-  `openunmix_rss_3min_over_1min` uses songs of three minutes and one minute.
+- `real_time_factor`: seconds of audio that a model separates per second of wall-clock time, measured with `clip` seconds of
+  audio. `models=unet,open_unmix` measures only these models.
+- `peak_gb`: peak memory of `scripts/separate.py` on stereo files of `minutes` length, for each model in the list `memory`.
+- `rss_long_over_short`: peak memory for the longest file divided by peak memory for the shortest file, for each model in the
+  list `memory`.
+- `openunmix_rss_3min_over_1min`: the same ratio for the openunmix package, with songs of three minutes and one minute.
 
-Weights are random, which does not change speed or memory. `rounds=0` skips the comparison, and `minutes=0` skips memory. The
-last line of the output is one JSON object.
+The weights are random, which does not change speed or memory. `rounds=0` skips the comparison with openunmix, and `minutes=0`
+skips the measurements of memory. The last line of the output is one JSON object.
 """
 
 import json
@@ -51,7 +52,7 @@ SCRIPT = Path(__file__).parents[1] / "separate.py"
 
 
 def main() -> None:
-    """Run the benchmark of the command line and print its results."""
+    """Measure speed and memory of separation with the options of the command line, and print the results."""
     arguments = DEFAULTS | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - DEFAULTS.keys():
         sys.exit(f"error: unknown argument {min(unknown)}; known: {', '.join(DEFAULTS)}")
@@ -71,13 +72,13 @@ def main() -> None:
 
 
 def song(seconds: float) -> torch.Tensor:
-    """Return a demo song, repeated to the given length in seconds. Shape: [2, samples]."""
+    """Return a generated song of 20 s, repeated to the given length in seconds. Shape: [2, samples]."""
     mixture = sum(stem.astype(np.float32) for stem in render_song(0, 20).values()) / 32768
     return torch.from_numpy(np.tile(mixture, round(np.ceil(seconds / 20)))[:, : round(seconds * RATE)])
 
 
 def make_openunmix(folder: Path) -> package.Separator:
-    """Return a separator of the package with random weights, and write the same weights into a folder."""
+    """Return a separator of the openunmix package with random weights, and write its weights into a new folder."""
     torch.manual_seed(0)
     nets = {target: package.OpenUnmix(2049, 2, 512, 3, max_bin=1487).eval() for target in TARGETS}
     folder.mkdir()
@@ -90,7 +91,7 @@ def make_openunmix(folder: Path) -> package.Separator:
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, float]:
-    """Call a function, and return its wall-clock time and CPU time in seconds."""
+    """Call a function without arguments, and return its wall-clock time and CPU time in seconds."""
     clock, cpu = time.perf_counter(), time.process_time()
     with torch.inference_mode():
         function()
@@ -98,7 +99,7 @@ def timed(function: Callable[[], Any]) -> tuple[float, float]:
 
 
 def compare_with_openunmix(folder: Path, seconds: float, rounds: int) -> dict[str, float]:
-    """Return the time of the openunmix package divided by our time."""
+    """Separate a song with openunmix and with unbraid. Return the time of openunmix divided by the time of unbraid."""
     theirs, mixture = make_openunmix(folder / "openunmix"), song(seconds)
     ours = load_separator(folder / "openunmix")
     ours.separate(mixture[:, : 5 * RATE], RATE)
@@ -115,13 +116,13 @@ def compare_with_openunmix(folder: Path, seconds: float, rounds: int) -> dict[st
 
 
 def config_of(model: str) -> DictConfig:
-    """Compose the config of a model."""
+    """Compose the training config with a model by its name, such as `unet`."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose("train", ["name=bench", f"model={model}", *OF_MODELS.get(model, ["targets=vocals"])])
 
 
 def make_run(folder: Path, model: str) -> Path:
-    """Write a run folder with random weights, unless it exists."""
+    """Write a run folder with the config and random weights of a model, unless the folder already exists; return it."""
     if not folder.exists():
         config, _ = config_of(model), torch.manual_seed(0)
         (folder / "checkpoints").mkdir(parents=True)
@@ -131,14 +132,14 @@ def make_run(folder: Path, model: str) -> Path:
 
 
 def separating_models() -> list[str]:
-    """Return the names of the models with a separator, without the large ones."""
+    """Return the names of all model configs that contain a separator, except those whose name ends with `_large`."""
     names = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if not path.stem.endswith("_large"))
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return [name for name in names if "separator" in hydra.compose("train", [f"model={name}", "name=bench"]).model]
 
 
 def speeds(folder: Path, models: str, seconds: float) -> dict[str, float]:
-    """Return the real-time factor of each model."""
+    """Measure how many seconds of audio each model separates per second of wall-clock time."""
     print(f"real-time factors, clips of {seconds:g} s, stereo, 44.1 kHz")
     mixture, factors = song(seconds), {}
     for model in separating_models() if models == "all" else filter(None, models.split(",")):
@@ -153,7 +154,7 @@ def speeds(folder: Path, models: str, seconds: float) -> dict[str, float]:
 
 
 def memory(folder: Path, models: list[str], minutes: list[float]) -> dict[str, Any]:
-    """Return the peak memory of each model, and its ratio between the longest and the shortest file."""
+    """Measure the peak memory of `scripts/separate.py` for each model, and its growth from the shortest to the longest file."""
     peaks, block = {}, song(20).T.numpy()
     for length in minutes:
         path = folder / f"{length:g}.wav"
@@ -184,12 +185,12 @@ SMALL = """if True:
 
 
 def peak_of(command: list[str]) -> float:
-    """Run a command, and return its peak memory in GB."""
+    """Run a command in a new process, and return the peak memory of this process in GB."""
     return float(subprocess.run([sys.executable, "-c", SMALL, *command], capture_output=True, text=True, check=True).stdout)
 
 
 def separate_with_package(seconds: float) -> None:
-    """Separate a song with the openunmix package, in the process whose memory is measured."""
+    """Separate a song of the given length with the openunmix package; the caller measures the memory of this process."""
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         make_openunmix(Path(folder) / "openunmix")(song(seconds)[None])
 

@@ -1,17 +1,19 @@
-"""Measure the time that launchers add to a sweep, and check that sweeps and runs survive `kill -9`.
+"""Measure the time between the runs of a sweep, and check that sweeps and runs can be resumed after `kill -9`.
 
     python scripts/bench/sweep.py [only=slots|sweep|run] [jobs=2] [rounds=2] [seed=0]
 
-Without arguments all three parts run, in at most 5 minutes on 2 cores:
+A slot is a place in which the launcher starts one run at a time. Without arguments the script runs three parts, in at most
+5 minutes on 2 cores:
 
-- `slots`: a sweep of `jobs` equal runs of one thread each, on one slot and then on two slots. It measures both durations, and
-  the time from the end of a run to the start of the next run on its slot, which is mostly spent on imports.
-- `sweep`: a sweep of `jobs` runs on two slots. The sweep and single runs are killed at random times, and the same command is
-  started again until all runs are done. Their weights are then compared with the weights of a sweep that was not killed.
-- `run`: the training of one U-Net, `rounds` times, each killed at a random step and started again. The weights are compared
-  with the weights of a run that was not killed.
+- `slots`: `jobs` equal runs of one thread each are trained on one slot, and then on two slots. This part measures both
+  durations. It also measures the time from the end of a run to the start of the next run on the same slot; Python spends most
+  of this time on imports.
+- `sweep`: `jobs` runs are trained on two slots. The sweep and single runs are killed at random times, and the command is
+  started again until all runs are done. The weights of the runs must equal the weights of a sweep that was not killed.
+- `run`: a U-Net is trained `rounds` times. Each training is killed at a random step and started again. The weights must equal
+  the weights of a training that was not killed.
 
-Prints a table, and one JSON object as the last line.
+The script prints the results as a table. The last line of the output is one JSON object.
 """
 
 import json
@@ -44,12 +46,12 @@ UNET = [
 
 
 def start(words: list[str], folder: Path, **environment: str) -> "subprocess.Popen[bytes]":
-    """Start `train.py` with overrides in a working directory."""
+    """Start `train.py` with the given overrides and environment variables in a working directory; return the process."""
     return subprocess.Popen([*TRAIN, *words], cwd=folder, env=os.environ | environment, stdout=subprocess.DEVNULL)
 
 
 def finish(words: list[str], folder: Path, **environment: str) -> float:
-    """Run `train.py` to its end and return its duration in seconds."""
+    """Run `train.py` with the given overrides until it ends, and return the duration in seconds."""
     began = time.monotonic()
     if status := start(words, folder, **environment).wait():
         raise SystemExit(f"error: {' '.join(words)}: ended with status {status}")
@@ -57,7 +59,7 @@ def finish(words: list[str], folder: Path, **environment: str) -> float:
 
 
 def measure_slots(folder: Path, jobs: int) -> dict[str, float]:
-    """Return the durations of a sweep on one slot and on two slots, and the median gap between two runs, in seconds."""
+    """Run a sweep on one slot and on two slots. Return both durations and the median time between two runs in seconds."""
     words = ["-m", *AUTOENCODER, "trainer.max_epochs=5"]
     finish([*words, "seed=99", "hydra.sweep.dir=first"], folder)  # prepares the data and the caches
     words.append(f"seed=range({jobs})")
@@ -70,7 +72,7 @@ def measure_slots(folder: Path, jobs: int) -> dict[str, float]:
 
 
 def gaps(sweep: Path) -> list[float]:
-    """Return the seconds from the end of each run to the start of the next run on the same slot."""
+    """Return the times in seconds from the end of a run of a sweep to the start of the next run on the same slot."""
     order: dict[str, list[str]] = {}
     for line in read(sweep)[1:]:
         if line["state"] == "running":
@@ -84,13 +86,13 @@ def gaps(sweep: Path) -> list[float]:
 
 
 def weights(checkpoint: Path) -> dict[str, Any]:
-    """Return the weights and the state of the optimizer in a checkpoint."""
+    """Read the weights of the model and the state of the optimizer from a checkpoint."""
     state = torch.load(checkpoint, weights_only=True)
     return {"weights": state["state_dict"], "optimizer": state["optimizer_states"]}
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Return whether two nested states are equal in every bit."""
+    """Return whether two checkpoints (nested dictionaries and lists of tensors) are equal in every bit."""
     if isinstance(left, torch.Tensor):
         return torch.equal(left, right)
     if isinstance(left, dict):
@@ -101,7 +103,7 @@ def equal(left: Any, right: Any) -> bool:
 
 
 def processes_of(folder: Path) -> list[int]:
-    """Return the ids of the processes that train in run folders below a folder."""
+    """Return the ids of all processes that train a run whose folder is below the given folder."""
     ids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -114,7 +116,10 @@ def processes_of(folder: Path) -> list[int]:
 
 
 def kill_sweep(folder: Path, jobs: int, chance: random.Random) -> dict[str, int]:
-    """Kill a sweep and its runs at random times until all are done, and compare it with a sweep that is not killed."""
+    """Kill a sweep and its runs at random times, and start it again until all runs are done.
+
+    Compare the weights of the runs with the weights of a sweep that is not killed.
+    """
     words = ["-m", *AUTOENCODER, "trainer.max_epochs=20", f"seed=range({jobs})", "launcher.cpu_slots=2"]
     whole = finish([*words, "hydra.sweep.dir=whole"], folder)
     kills = 0
@@ -136,7 +141,10 @@ def kill_sweep(folder: Path, jobs: int, chance: random.Random) -> dict[str, int]
 
 
 def compare_sweeps(whole: Path, killed: Path) -> dict[str, int]:
-    """Count the runs with equal weights in both sweeps, the runs that are done, and the runs that were started after that."""
+    """Compare a sweep that was killed with a sweep that was not killed.
+
+    Count the runs with equal weights in both sweeps, the finished runs, and how often a finished run was started again.
+    """
     names = sorted(path.parent.name for path in whole.glob("*/run.json"))
     same = [equal(*(weights(sweep / name / "checkpoints/last.ckpt") for sweep in (whole, killed))) for name in names]
     done: set[str] = set()
@@ -148,7 +156,7 @@ def compare_sweeps(whole: Path, killed: Path) -> dict[str, int]:
 
 
 def kill_run(folder: Path, rounds: int, chance: random.Random) -> dict[str, int]:
-    """Kill a run at a random step, resume it, and count the rounds that end with the weights of a run that is not killed."""
+    """Kill a run at a random step and start it again, `rounds` times. Count the rounds with the weights of an unkilled run."""
     finish([*UNET, "hydra.run.dir=warm", "trainer.max_epochs=1"], folder)
     duration = finish([*UNET, "hydra.run.dir=whole"], folder)
     expected = weights(folder / "whole/checkpoints/last.ckpt")
@@ -169,7 +177,7 @@ def kill_run(folder: Path, rounds: int, chance: random.Random) -> dict[str, int]
 
 
 def main() -> None:
-    """Run the parts that the command line names."""
+    """Run the parts `slots`, `sweep` and `run`, or those that the argument `only` names, and print the results."""
     arguments = DEFAULTS | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - DEFAULTS:
         sys.exit(f"error: {min(unknown)}: not an argument, expected {', '.join(DEFAULTS)}")

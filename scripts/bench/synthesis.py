@@ -2,15 +2,15 @@
 
     python scripts/bench/synthesis.py [seconds=30] [rounds=5] [steps=20]
 
-- Synthesiser: the plain synthesiser is written in the usual way, as in the public implementation of acids-ircam. Controls are
-  resampled to the sample rate, phases are a cumulative sum in float32, and each harmonic is a row of samples. Both synthesisers
-  get the same controls: 100 harmonics, 65 noise bands and a room of 1 s at 16 kHz.
-- Instruments: the network and the synthesiser of `ddsp` and `ddsp_small` play piece by piece.
-- Training: the steps of `experiment=ddsp_demo` are measured in `Trainer.fit` of Lightning with real data, and in a plain loop
+- Synthesiser: unbraid's synthesiser is compared with a plain synthesiser, which is written as in the public implementation of
+  acids-ircam: control curves are resampled to the sample rate, phases are a cumulative sum in float32, and each harmonic is a
+  row of samples. Both synthesisers get the same input: 100 harmonics, 65 noise bands and a room response of 1 s at 16 kHz.
+- Instruments: the models `ddsp` and `ddsp_small` (network and synthesiser) play `seconds` of sound piece by piece.
+- Training: steps of `experiment=ddsp_demo` are measured in `Trainer.fit` of Lightning with training data, and in a plain loop
   over one batch in memory.
 
-Times are medians of wall-clock time and CPU time, which differ on a busy machine. If a GPU is available, all measurements are
-repeated on it. The last line of the output contains all results as one JSON object.
+All times are medians, of wall-clock time and of CPU time. On a busy machine the wall-clock time is longer. If a GPU is
+available, all measurements are repeated on the GPU. The last line of the output is one JSON object with all results.
 """
 
 import json
@@ -42,7 +42,7 @@ from unbraid.runs.records import Run
 from unbraid.training.build import build_workflow
 
 RATE, HOP, HARMONICS, BANDS = 16000, 64, 100, 65
-FEW_TRACKS = [  # pitch is estimated in seconds, and an epoch has 30 steps
+FEW_TRACKS = [  # few enough tracks that estimating their pitch takes seconds; an epoch has 30 steps
     "data.layout.train=4", "data.layout.valid=1", "data.layout.test=1", "data.layout.seconds=4", "pitch.every=4",
     "data.chunks_per_track=60",
 ]  # fmt: skip
@@ -50,7 +50,7 @@ INSTRUMENTS = {"ddsp": (512, 3, HARMONICS, 1.0), "ddsp_small": (128, 2, 60, 0.0)
 
 
 def main() -> None:
-    """Run the benchmark of the command line and print its results."""
+    """Measure DDSP synthesis and training with the options of the command line, and print the results."""
     arguments = {"seconds": "30", "rounds": "5", "steps": "20"} | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - {"seconds", "rounds", "steps"}:
         sys.exit(f"error: unknown argument {min(unknown)}; known: rounds, seconds, steps")
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def controls(seconds: float, device: torch.device) -> tuple[Tensor, ...]:
-    """Return f0 from 150 to 300 Hz, amplitudes of harmonics, magnitudes of noise bands, and the impulse response of a room."""
+    """Return inputs of a synthesiser: f0 (150 to 300 Hz), amplitudes of harmonics, noise magnitudes, and a room response."""
     points = round(seconds * RATE / HOP) + 1
     random = torch.Generator().manual_seed(0)
     f0 = 225 + 75 * torch.linspace(0, seconds, points).sin()[None]
@@ -77,14 +77,14 @@ def controls(seconds: float, device: torch.device) -> tuple[Tensor, ...]:
 
 
 def ours(f0: Tensor, amplitudes: Tensor, noise: Tensor, room: Tensor) -> Tensor:
-    """Return the sound of the synthesiser of this project."""
+    """Compute the sound of unbraid's synthesiser from f0, amplitudes of harmonics, noise magnitudes, and a room response."""
     tone, _ = oscillators(f0, amplitudes, HOP, RATE)
     air, _ = filtered_noise(noise[:, :-1], white_noise(tone, tone.shape[1]))
     return convolve(tone + air, room)[0]
 
 
 def plain(f0: Tensor, amplitudes: Tensor, noise: Tensor, room: Tensor) -> Tensor:
-    """Return the sound of the plain synthesiser."""
+    """Compute the sound of the plain synthesiser from f0, amplitudes of harmonics, noise magnitudes, and a room response."""
     samples = (f0.shape[1] - 1) * HOP
     tone = plain_tone(f0, amplitudes, samples)
     taps = 2 * (BANDS - 1)
@@ -98,7 +98,7 @@ def plain(f0: Tensor, amplitudes: Tensor, noise: Tensor, room: Tensor) -> Tensor
 
 
 def plain_tone(f0: Tensor, amplitudes: Tensor, samples: int) -> Tensor:
-    """Return the harmonics of the plain synthesiser."""
+    """Compute the sum of the harmonics in the plain synthesiser, with phases as a cumulative sum in float32."""
     hz = functional.interpolate(f0[:, None, :-1], samples, mode="linear")[:, 0]
     gains = functional.interpolate(amplitudes[:, :-1].mT, samples, mode="linear").mT
     order = torch.arange(1, amplitudes.shape[-1] + 1, device=f0.device)
@@ -109,7 +109,10 @@ def plain_tone(f0: Tensor, amplitudes: Tensor, samples: int) -> Tensor:
 
 @torch.no_grad()
 def tuning_errors() -> dict[str, float]:
-    """Return the largest error of each synthesiser within a minute, for a steady tone of 233.1 Hz with ten harmonics."""
+    """Play a steady tone of 233.1 Hz with ten harmonics for a minute, and return the largest error of each synthesiser.
+
+    The error is the distance of a sample from the exact value, computed in float64.
+    """
     points = 60 * RATE // HOP + 1
     f0, amplitudes = torch.full((1, points), 233.1), torch.full((1, points, 10), 0.1)
     turns = torch.arange(60 * RATE, dtype=torch.float64) * float(f0[0, 0]) / RATE
@@ -128,7 +131,7 @@ def tuning_errors() -> dict[str, float]:
 
 @torch.no_grad()
 def synthesis(seconds: float, rounds: int, device: torch.device) -> dict[str, Any]:
-    """Return seconds of sound per second of wall-clock time and CPU time, for synthesisers and instruments."""
+    """Measure how many seconds of sound the synthesisers and instruments compute per second of wall-clock and CPU time."""
     inputs = controls(seconds, device)
     rows: dict[str, Callable[[], Any]] = {"synthesiser": lambda: ours(*inputs), "plain synthesiser": lambda: plain(*inputs)}
     for name, (hidden, layers, harmonics, reverb) in INSTRUMENTS.items():
@@ -148,13 +151,13 @@ def synthesis(seconds: float, rounds: int, device: torch.device) -> dict[str, An
 
 
 def perform(instrument: Instrument, f0: Tensor, loudness: Tensor) -> None:
-    """Play an instrument to the end."""
+    """Play f0 and loudness curves on an instrument, and discard the sound."""
     for _ in instrument.perform(f0, loudness):
         pass
 
 
 def median_times(rows: dict[str, Callable[[], Any]], rounds: int, device: torch.device) -> dict[str, tuple[float, float]]:
-    """Call all functions alternately, and return their median wall-clock time and CPU time in seconds."""
+    """Call the functions in `rows` alternately. Return the median wall-clock time and CPU time of each in seconds."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
     for number in range(rounds + 1):
         for name, function in rows.items():
@@ -170,13 +173,13 @@ def median_times(rows: dict[str, Callable[[], Any]], rounds: int, device: torch.
 
 
 class StepTimer(pl.Callback):
-    """Record the start of each training step."""
+    """Record the wall-clock time and the CPU time at the start of each training step."""
 
     def __init__(self) -> None:
         self.times: list[tuple[float, float]] = []
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Record the time of both clocks."""
+        """Record the current wall-clock time and CPU time in seconds."""
         self.times.append((time.perf_counter(), time.process_time()))
 
     def medians(self) -> tuple[float, ...]:
@@ -185,7 +188,7 @@ class StepTimer(pl.Callback):
 
 
 def training(steps: int, device: str) -> dict[str, float]:
-    """Return the speed of training steps in `Trainer.fit` and in a plain loop."""
+    """Measure the training steps per second of `ddsp_small` in `Trainer.fit` and in a plain loop, and print them."""
     accelerator = "gpu" if device == "cuda" else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         words = [f"data.cache_dir={folder}/cache", f"trainer.accelerator={accelerator}", f"trainer.max_steps={steps + 6}"]
@@ -210,7 +213,7 @@ def training(steps: int, device: str) -> dict[str, float]:
 
 
 def plain_loop(config: Any, steps: int, device: str) -> tuple[float, ...]:
-    """Return the median wall-clock time and CPU time of a step in a plain loop over one batch, in seconds."""
+    """Train `ddsp_small` in a plain loop over one batch. Return the median wall-clock and CPU time of a step in seconds."""
     hidden, layers, harmonics, reverb = INSTRUMENTS["ddsp_small"]
     net = Instrument(RATE, HOP, hidden, layers, harmonics, BANDS, 0, reverb).to(device)
     loss = MultiScaleSpectral([2048, 1024, 512, 256, 128, 64], 1.0).to(device)

@@ -1,21 +1,20 @@
-"""Measure the speed of training steps: waiting for data, STFT, network; compared with other implementations.
+"""Measure the speed of training steps, and compare it with the speed of a reference implementation.
 
     python scripts/bench/train_step.py [model=unet,deep_ae] [steps=20] [precision=bf16-mixed]
 
-All steps run interleaved in one process. The script prints medians, and one JSON line at the end.
-
-Each kind of model has its own reference:
+Steps of unbraid and of the reference alternate in one process. The printed numbers are medians. The last line of the output is
+one JSON object. The reference depends on the model:
 
 - `unet`, `unet_noskip`: a plain U-Net in PyTorch's default contiguous layout, with the same loss and optimizer. It reads
-  magnitudes from memory and has no STFT, which is an advantage for the reference.
-- `open_unmix`: the modules of the openunmix package with their STFT, the same loss and Adam in a plain loop. The batch is in
-  memory, or read from stem files through musdb (this needs ffmpeg).
-- Autoencoders: the same network, loss and optimizer in a plain loop on a batch in memory. Two more figures are the task's step
-  on this batch (with STFT and corruption) and `Trainer.fit` (with data loading and Lightning).
-- Other separators: no reference.
+  magnitudes from memory and computes no STFT, which is an advantage for the reference.
+- `open_unmix`: the network and the STFT of the openunmix package, with the same loss, and Adam in a plain loop. Its batch is
+  in memory, or is read from stem files with musdb (this needs ffmpeg).
+- `ae`, `deep_ae`, `conv_ae`: the same network, loss and optimizer in a plain loop on a batch in memory. Two steps of unbraid
+  are measured: one on this batch (with STFT and corruption), and one in `Trainer.fit` (with data loading and Lightning).
+- Other separators have no reference.
 
 `precision=bf16-mixed` applies to separators, and needs a processor with bfloat16 multiplication (AMX). The plain U-Net is
-measured in both precisions, and the openunmix package in float32.
+measured in both precisions, and the openunmix package in float32 only.
 """
 
 import json
@@ -60,7 +59,7 @@ DATA = {"digits": ["data=digits"], "demo": ["data=demo", "targets=mixture", "dat
 
 
 class PlainUNet(nn.Module):
-    """Estimate a mask by a U-Net in contiguous layout for one patch size."""
+    """Estimate a mask with a U-Net in PyTorch's default contiguous layout, as the reference for unbraid's U-Net."""
 
     def __init__(self, skips: bool) -> None:
         super().__init__()
@@ -76,7 +75,7 @@ class PlainUNet(nn.Module):
         self.norm = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[-2:0:-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the mask. Shape: [B, 1, F, T] -> the same."""
+        """Compute the mask of a batch of magnitude patches. Shape: [B, 1, F, T] -> [B, 1, F, T]."""
         levels = []
         for down in self.down:
             x = down(x)
@@ -90,7 +89,7 @@ class PlainUNet(nn.Module):
 
 
 def main() -> None:
-    """Measure the chosen models, and print a table for each kind and one JSON line."""
+    """Measure the models that the command line names. Print one table for each kind of model, and one JSON line."""
     arguments = dict(word.split("=", 1) for word in sys.argv[1:])
     every = (*PLAIN, *PACKAGE, *AUTOENCODERS, *WITHOUT_REFERENCE)
     models = arguments.pop("model", ",".join(every[: -len(WITHOUT_REFERENCE)])).split(",")
@@ -123,7 +122,7 @@ def main() -> None:
 
 
 def measure(model: str, steps: int, precision: str) -> dict[str, float]:
-    """Measure a U-Net and the plain U-Net, print a row, and return the figures."""
+    """Measure training steps of `unet` or `unet_noskip` and of the plain U-Net. Print a table row and return its numbers."""
     separator, batches, memory, step = prepare(model, precision)
     plain = PlainUNet(skips=model == "unet")
     plain_optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
@@ -171,7 +170,7 @@ def measure(model: str, steps: int, precision: str) -> dict[str, float]:
 
 
 def prepare(model: str, precision: str, *words: str) -> tuple[Any, Iterator[Any], Any, Callable[[Any], None]]:
-    """Return a separator, an iterator of batches, one batch in memory, and a function that trains on a batch."""
+    """Build a separator and its data. Return the separator, the batches, one batch in memory, and a training function."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", [f"model={model}", "name=bench", "data.chunks_per_track=100000", *words])
     OmegaConf.resolve(config)
@@ -192,7 +191,10 @@ def prepare(model: str, precision: str, *words: str) -> tuple[Any, Iterator[Any]
 
 
 def measure_alone(model: str, steps: int, precision: str) -> dict[str, float]:
-    """Measure a model without a reference, print a row, and return the figures. The first step is not counted."""
+    """Measure training steps of a model that has no reference. Print a table row and return its numbers.
+
+    The first step is a warm-up and is not counted.
+    """
     separator, batches, memory, step = prepare(model, precision, f"data.batch_size={WITHOUT_REFERENCE[model]}")
     rows = []
     for _ in range(steps + 1):
@@ -216,11 +218,11 @@ def measure_alone(model: str, steps: int, precision: str) -> dict[str, float]:
 
 
 def measure_open_unmix(steps: int, precision: str) -> dict[str, float]:
-    """Measure `open_unmix` and the openunmix package in turns, print a table, and return the figures.
+    """Measure training steps of `open_unmix` and of the openunmix package alternately. Print a table, return its numbers.
 
-    Both read the same stem files of songs of 60 s. Unbraid reads them through its store. The package reads them through musdb
-    as in its own data set: one excerpt of one source after the other. The reading time of a batch is that of one chunk times
-    the batch size.
+    Both read stem files of songs of 60 s. Unbraid decodes them once into its store (a folder of decoded songs). The package
+    reads them with musdb as in its own data set, one excerpt of one source after the other. To save time, only one chunk is
+    read with musdb; its time is multiplied by the batch size.
     """
     with tempfile.TemporaryDirectory() as folder:
         root = make_songs(Path(folder) / "stems", 4, 60)
@@ -231,7 +233,10 @@ def measure_open_unmix(steps: int, precision: str) -> dict[str, float]:
 
 
 def compare_with_package(steps: int, precision: str, read_chunk: Callable[[], Any], words: list[str]) -> dict[str, float]:
-    """Measure both in turns, see `measure_open_unmix`; `read_chunk` reads one chunk as the package does."""
+    """Measure training steps of `open_unmix` and of the openunmix package alternately. Print a table, return its numbers.
+
+    The function `read_chunk` reads one chunk with musdb; its time is multiplied by the batch size and added for the package.
+    """
     separator, batches, memory, step = prepare("open_unmix", precision, *words)
     (net,), stft = separator.nets, separator.stft
     peer = package.OpenUnmix(net.bins, net.audio_channels, net.hidden, net.layers, net.causal, max_bin=net.max_bin)
@@ -264,18 +269,18 @@ def compare_with_package(steps: int, precision: str, read_chunk: Callable[[], An
 
 
 class Clock(pl.Callback):
-    """Store the seconds from the end of a step to the end of the next step of the same epoch."""
+    """Record the time in seconds from the end of each training step to the end of the next step of the same epoch."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self.last: float | None = None
 
     def on_train_epoch_start(self, *_: Any) -> None:
-        """Forget the time of the last step."""
+        """Discard the time of the last step, because the time between two epochs is not measured."""
         self.last = None
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Store the time since the last step."""
+        """Record the time in seconds since the last step of this epoch."""
         now = time.perf_counter()
         if self.last is not None:
             self.times.append(now - self.last)
@@ -283,7 +288,10 @@ class Clock(pl.Callback):
 
 
 def measure_autoencoder(model: str, data: str, steps: int) -> dict[str, float]:
-    """Measure `Trainer.fit`, the task's step and a plain loop in turns, print a row, and return the figures."""
+    """Measure training steps of an autoencoder in `Trainer.fit`, without Lightning, and in a plain loop alternately.
+
+    Print a table row and return its numbers.
+    """
     words = [f"model={model}", *DATA[data], "trainer=cpu", "name=bench", f"trainer.max_steps={steps}"]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", words)
@@ -325,14 +333,14 @@ def measure_autoencoder(model: str, data: str, steps: int) -> dict[str, float]:
 
 
 def learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """Take one optimizer step."""
+    """Compute the gradients of a loss, and update the weights with the optimizer."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the seconds that a function takes, and its result."""
+    """Call a function without arguments. Return the duration in seconds and the result of the function."""
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result

@@ -2,16 +2,17 @@
 
     python scripts/bench/transfer.py [run=RUN] [voice=vocals]
 
-RUN is the folder of an instrument that was trained on `data=demo_leads`. Without it, a tiny instrument is trained first, on a
-few generated tracks. That takes about a minute, and its scores are poor.
+RUN is the run folder of an instrument that was trained on `data=demo_leads`. Without `run`, the script first trains a tiny
+instrument on a few generated tracks. This takes about a minute, and the results of this instrument are poor.
 
-The voice of each test track is transferred as `scripts/transfer.py` does it. Two results are measured:
+For each test track, the instrument plays the melody of the voice, as with `scripts/transfer.py`. Two results are measured:
 
-- Melody: the pitch of the output is estimated. Its error is the median distance to the requested pitch in cents, over the
-  points that are voiced in both.
-- Timbre: a classifier decides between voice and instrument at each point. Its feature is the spectral centroid in octaves above
-  the pitch. Each class is a Gaussian that is fitted to the training tracks. The classifier is applied to the voice, the
-  instrument and the transferred voice of the test tracks. The class of most points is printed.
+- Melody: the pitch of the output is estimated. The error is the median distance to the requested pitch in cents, over the
+  control points at which both the voice and the output have a pitch.
+- Timbre: a classifier decides at each control point whether a sound is the voice or the instrument. Its feature is the spectral
+  centroid in octaves above the pitch. Each of the two classes is a Gaussian that is fitted to the training tracks. The
+  classifier is applied to the voice, to the instrument and to the output for each test track, and the class of most points is
+  printed.
 
 The last line of the output is one JSON object.
 """
@@ -47,7 +48,7 @@ Gaussians = dict[str, tuple[float, float]]  # mean and standard deviation of the
 
 
 def main() -> None:
-    """Run the benchmark of the command line and print its results."""
+    """Load the instrument of the argument `run`, or train a tiny instrument, and measure its timbre transfer."""
     arguments = {"run": "", "voice": "vocals"} | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - {"run", "voice"}:
         sys.exit(f"error: unknown argument {min(unknown)}; known: run, voice")
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def measure(run: Path, voice: str) -> None:
-    """Transfer the voice of all test tracks, and print errors and classes."""
+    """Play the voice of each test track with the instrument of a run. Print the pitch errors and the classes of timbre."""
     player: Any = load(run)
     assert isinstance(player, Player)
     data: MultitrackData = build(player.config.data)
@@ -83,13 +84,13 @@ def measure(run: Path, voice: str) -> None:
 
 
 def sounds(player: Player, data: MultitrackData, split: Split, source: str) -> list[Sound]:
-    """Return waveform and controls of a source in each track of a split."""
+    """Return the waveform and the control curves (pitch, loudness) of a source for each track of a split."""
     waveforms = [track.tensor([source])[0, 0] for track in data.split(split)]
     return [(waveform, player.listen(waveform, player.sample_rate)) for waveform in waveforms]
 
 
 def centroids(player: Player, sound: Tensor, controls: Controls) -> Tensor:
-    """Return the spectral centroid of the voiced points, in octaves above their pitch. Shape: [points]."""
+    """Return the spectral centroid of a sound at each control point with a pitch, in octaves above the pitch. [points]."""
     power = STFT(1024, player.features.hop_length)(sound).abs().square()
     hz = torch.fft.rfftfreq(1024, 1 / player.sample_rate)
     centroid = (power * hz[:, None]).sum(0) / power.sum(0).clamp(min=1e-12)
@@ -98,13 +99,13 @@ def centroids(player: Player, sound: Tensor, controls: Controls) -> Tensor:
 
 
 def gaussian(player: Player, class_sounds: list[Sound]) -> tuple[float, float]:
-    """Return mean and standard deviation of the centroids of a class."""
+    """Fit a Gaussian to the spectral centroids of the sounds of a class. Return its mean and standard deviation in octaves."""
     points = torch.cat([centroids(player, *sound) for sound in class_sounds])
     return float(points.mean()), float(points.std())
 
 
 def classify(player: Player, sound: Tensor, controls: Controls, classes: Gaussians) -> tuple[str, float]:
-    """Return the class of most points, and the share of these points."""
+    """Classify each control point of a sound as voice or instrument. Return the most frequent class and its share of points."""
     points = centroids(player, sound, controls)
     likelihoods = torch.stack(
         [-(((points - mean) / deviation) ** 2) / 2 - torch.tensor(deviation).log() for mean, deviation in classes.values()]
@@ -114,7 +115,7 @@ def classify(player: Player, sound: Tensor, controls: Controls, classes: Gaussia
 
 
 def measure_track(player: Player, voice: Sound, instrument: Sound, classes: Gaussians) -> dict[str, Any]:
-    """Transfer a voice, and return the error of its pitch and the classes of all three sounds."""
+    """Play a voice with the instrument. Return the pitch error, the shift, and the classes of voice, instrument and output."""
     heard = listen(player, [voice[0].numpy()])
     target = moved(heard.controls, player.features, player.instrument.training_range, OPTIONS)
     sound = torch.cat([piece for piece, _ in played(player.instrument, target, heard, OPTIONS)])

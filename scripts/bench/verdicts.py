@@ -1,17 +1,24 @@
-"""Simulate how often the interval of a report covers the true difference, and how often equal systems are called different.
+"""Check the statistics of reports by simulation: how often the 95 % interval contains the true difference of two systems.
+
+The simulation also counts false alarms, that is how often a report calls two equal systems different.
 
     python scripts/bench/verdicts.py [repetitions=2000] [songs=3,10,50] [seeds=1,2,3,5,2+5,2+10] [noise=normal]
 
-Scores are drawn from the model of `unbraid.scoring.significance` with a true difference of 0, for each number of songs and
-seeds (`2+5`: two seeds of one system, five of the other) and for each setting in `DEVIATIONS`. Coverage is the share of 95 %
-intervals that contain the true difference. False alarms are the share of verdicts `hardly luck`. With one seed the true
-difference is that of the two trained networks. The interval assumes normal effects. `noise=heavy` draws the song effects from
-Student's t with 3 degrees of freedom instead, `noise=skewed` from an exponential distribution, both with the same deviation.
+Random scores of two equal systems are drawn `repetitions` times, for each number of songs, each number of seeds (`2+5`: two
+seeds of one system, five of the other), and each setting of the standard deviations in `DEVIATIONS`. A score is the sum of an
+effect of the song, an effect of the seed, and a rest. With one seed, the true difference is the difference of the two trained
+networks. The interval assumes normal song effects. `noise=heavy` draws them from Student's t with 3 degrees of freedom, and
+`noise=skewed` from an exponential distribution, both with the standard deviation of the setting.
 
-`bootstrap` is the coverage of the percentile bootstrap over songs and seeds, which earlier reports used. `satterthwaite` is the
-coverage of one Welch-Satterthwaite t over songs and seeds. The limits apply to normal effects and at least two seeds. Coverage
-must be at least 0.93. False alarms must be at most 0.06 if the larger seed deviation is at most three times the smaller one,
-and at most 0.07 otherwise. The exit status is 1 if a limit is violated. The last line is one JSON object.
+Columns of the printed table:
+
+- `coverage`: share of the 95 % intervals of unbraid that contain the true difference; with normal effects at least 0.93.
+- `false alarms`: share of the verdicts `hardly luck`. The limit for normal effects is 0.06 if the larger seed deviation is at
+  most three times the smaller one, else 0.07. With one seed the limit is 0.
+- `bootstrap`: coverage of the percentile bootstrap over songs and seeds, which earlier versions of the report used.
+- `satterthwaite`: coverage of an interval with one Welch-Satterthwaite t quantile over songs and seeds.
+
+The exit status is 1 if a limit is violated. The last line of the output is one JSON object.
 """
 
 import json
@@ -35,12 +42,12 @@ NOISE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] =
 
 @dataclass(frozen=True)
 class Setting:
-    """Store the standard deviations of a simulation in dB.
+    """Store the standard deviations in dB from which a simulation draws the scores of two systems.
 
     Args:
-        songs: deviation of the difference of the systems between songs.
-        seeds: deviation of the mean score over songs between seeds, for each system.
-        rest: deviation of a single score that songs and seeds do not explain.
+        songs: deviation between songs, of the difference of the two systems.
+        seeds: deviation between seeds, of the mean score over songs, for each of the two systems.
+        rest: deviation of a single score that neither the song nor the seed explains.
     """
 
     songs: float
@@ -62,7 +69,7 @@ DEVIATIONS = {
 
 
 def main() -> None:
-    """Run all simulations, and print a table and a JSON line."""
+    """Simulate all combinations of songs, seeds and settings. Print a table and a JSON line. Exit with 1 if a limit fails."""
     defaults = {"repetitions": "2000", "songs": "3,10,50", "seeds": "1,2,3,5,2+5,2+10", "noise": "normal"}
     arguments = defaults | dict(word.split("=", 1) for word in sys.argv[1:])
     if unknown := arguments.keys() - defaults.keys():
@@ -86,7 +93,7 @@ def main() -> None:
 def simulate(
     setting: Setting, songs: int, seeds: tuple[int, ...], repetitions: int, noise: Any = NOISE["normal"]
 ) -> dict[str, float]:
-    """Return the share of intervals that contain the true difference, for each method, and the share of false alarms."""
+    """Simulate one combination of songs, seeds and setting. Return coverage and false alarms as shares of the repetitions."""
     generator = np.random.default_rng([songs, *seeds, repetitions])
     weights = [generator.multinomial(k, np.full(k, 1 / k), RESAMPLES) / k for k in (songs, *seeds)]
     counts = np.zeros(4)
@@ -105,7 +112,7 @@ def simulate(
 def draw(
     setting: Setting, songs: int, seeds: tuple[int, ...], generator: np.random.Generator, noise: Any
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the scores of both systems [seeds, songs] and the true difference in dB."""
+    """Draw the scores of two systems. Return both arrays [seeds, songs] and the true difference of the systems in dB."""
     effects = setting.songs * noise(generator, (songs,))
     shifts = [deviation * generator.standard_normal(k) for deviation, k in zip(setting.seeds, seeds, strict=True)]
     rests = [setting.rest * generator.standard_normal((k, songs)) for k in seeds]
@@ -114,14 +121,17 @@ def draw(
 
 
 def bootstrap(system: np.ndarray, baseline: np.ndarray, weights: list[np.ndarray]) -> tuple[float, float]:
-    """Return the percentile interval of the mean difference. `weights` are those of songs and seeds in each resample."""
+    """Return the percentile bootstrap interval of the mean difference of two systems.
+
+    `weights` contains the random weights of the songs, of the system's seeds and of the baseline's seeds in each resample.
+    """
     means = (weights[0] * (weights[1] @ system - weights[2] @ baseline)).sum(axis=1)
     low, high = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2])
     return float(low), float(high)
 
 
 def satterthwaite(system: np.ndarray, baseline: np.ndarray) -> float:
-    """Return half the width of the interval with one quantile for songs and seeds together."""
+    """Return half the width of the interval that uses one Welch-Satterthwaite t quantile for songs and seeds together."""
     by_song = system.mean(axis=0) - baseline.mean(axis=0)
     terms = [(by_song.var(ddof=1) / len(by_song), len(by_song) - 1)]
     if min(len(system), len(baseline)) > 1:
@@ -132,7 +142,7 @@ def satterthwaite(system: np.ndarray, baseline: np.ndarray) -> float:
 
 
 def within_limits(row: dict[str, Any]) -> bool:
-    """Return True if coverage and false alarms of a row are within the limits."""
+    """Return whether coverage and false alarms in a row of the table are within the limits of the module docstring."""
     if row["seeds"] == "1":
         return row["coverage"] >= 0.93 and row["false_alarms"] == 0
     low, high = sorted(DEVIATIONS[row["setting"]].seeds)
@@ -140,7 +150,7 @@ def within_limits(row: dict[str, Any]) -> bool:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the worst shares with one seed and with several seeds."""
+    """Return the lowest coverage and the highest share of false alarms, for rows with one seed and with several seeds."""
     worst: dict[str, Any] = {"within_limits": all(map(within_limits, rows)), "cells": len(rows)}
     for name, selected in (
         ("one_seed", [row for row in rows if row["seeds"] == "1"]),

@@ -9,7 +9,7 @@ __all__ = ["load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `unbraid.load` at its first use, because it imports torch."""
+    """Import the function `unbraid.load` when it is first used, because importing it also imports PyTorch."""
     if name != "load":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from unbraid.inference.loading import load

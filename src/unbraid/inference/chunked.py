@@ -1,11 +1,11 @@
-"""Separate signals of any length chunk by chunk, in constant memory.
+"""Separate an audio signal of any length in overlapping chunks. Memory does not grow with the length of the signal.
 
-`unbraid.inference.crossfade` cuts and joins the chunks. Each chunk is separated independently. If the input of the network is
-scaled (`Masking`, `scaling: patch`), each chunk has its own scale, as in training. So a loud chorus does not change the
-estimate of a verse that is more than a chunk away.
+`unbraid.inference.crossfade` cuts the signal into chunks and joins their estimates. Each chunk is separated independently. A
+separator with `scaling: patch` divides its input by the largest magnitude of the chunk, as in training. So a loud chorus does
+not change the estimate of a verse in another chunk.
 
-If the input is not scaled and the receptive field is finite, the result equals the estimate of the whole signal up to rounding.
-For a recurrent network, a longer overlap brings the result closer to the estimate of the whole signal.
+A separator without this scaling and with a finite receptive field gives the same result as for the whole signal at once, up to
+rounding. For a recurrent network, a longer overlap brings the result closer to the estimate of the whole signal.
 """
 
 from collections import deque
@@ -26,29 +26,31 @@ from unbraid.models.separators.base import Separator
 from unbraid.runs.errors import InputError
 
 Precision = Literal["32", "bf16"]
-Blocks = Iterable[np.ndarray]  # consecutive stretches [channels, samples] of one signal, float32
+Blocks = Iterable[np.ndarray]  # consecutive blocks [channels, samples] of one signal, float32
 
-MOST = 0.75  # overlap
-LONGEST = 86400  # seconds of a chunk: one day
-MANY = 2**16  # chunks in a batch, or shifts
-USUAL = 0.25  # overlap
+MOST = 0.75  # largest overlap of two chunks, as a share of a chunk
+LONGEST = 86400  # longest chunk in seconds: one day
+MANY = 2**16  # largest number of chunks in a batch, and of shifts
+USUAL = 0.25  # default overlap, as a share of a chunk
 FADED = 0.25  # share of the overlap that is cross-faded
-SHORT_FADE = 512  # samples; used if the estimates of both chunks are equal there
-SHIFT_SECONDS = 0.5  # largest shift
-BATCH_SECONDS = 48
+SHORT_FADE = 512  # samples of a cross-fade between two estimates that are equal in exact arithmetic
+SHIFT_SECONDS = 0.5  # all shifts of `InferenceOptions.shifts` are shorter than this
+BATCH_SECONDS = 48  # audio in a batch of chunks on a GPU
 
 
 @dataclass(frozen=True)
 class InferenceOptions:
-    """Set how a long signal is separated.
+    """Store the options with which a separator processes a long signal in overlapping chunks.
 
     Args:
-        chunk_seconds: length of a chunk in seconds; None: the length used in training. It is raised to the shortest input of
-            the network.
+        chunk_seconds: length of a chunk in seconds; None: the length used in training. If the network needs a longer input,
+            the chunks are as long as this input.
         overlap: share of a chunk that overlaps with the next chunk, in [0, 0.75]; None: twice the receptive field of the
             network, or 0.25 if the receptive field is not finite.
-        batch_size: number of chunks that are processed at once; None: 1 on a CPU, and 48 seconds of audio on other devices.
-        shifts: number of estimates that are averaged. For each of them the chunk starts a little later.
+        batch_size: number of chunks that the network processes at once; None: 1 on a CPU. On other devices None means as many
+            chunks as fit into 48 seconds of audio.
+        shifts: number of estimates of each chunk. Each estimate uses the chunk with another delay of less than 0.5 s. The
+            result is the mean of the estimates.
         precision: `32` for float32; `bf16` for bfloat16 in the operations for which PyTorch's autocast allows it.
 
     Raises:
@@ -77,15 +79,15 @@ class InferenceOptions:
 
 
 def chunk_sizes(model: Separator, options: InferenceOptions) -> ChunkSizes:
-    """Return the lengths of the chunks in which a separator processes a long signal.
+    """Compute the lengths of chunks, overlap and cross-fade with which a separator processes a long signal.
 
-    If the receptive field is finite, the overlap is twice the receptive field plus a short fade. Otherwise it is a share of
-    the chunk. Chunks are at least as long as the shortest input of the network. The distance between the starts of two chunks
-    is a multiple of `model.chunk_alignment`.
+    `options.overlap` sets the overlap as a share of the chunk. If it is None and the receptive field of the network is finite,
+    the overlap is twice the receptive field plus a cross-fade of 512 samples. A chunk is at least as long as the shortest
+    input of the network. The distance between the starts of adjacent chunks is a multiple of `model.chunk_alignment`.
 
     Args:
         model: separator that will process the chunks.
-        options: options for long signals.
+        options: chunk length and overlap that the user has chosen.
 
     Returns:
         The lengths in samples, at the sample rate of the separator.
@@ -112,19 +114,19 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 
 def separated(model: Separator, blocks: Iterable[Tensor], options: InferenceOptions, device: torch.device) -> Iterator[Tensor]:
-    """Yield the sources of a signal, one stretch after the other.
+    """Separate a signal chunk by chunk, and yield consecutive blocks of its sources.
 
     Args:
         model: separator, already moved to the device.
-        blocks: consecutive stretches of the signal, with the sample rate and channels of the separator.
-        options: options for long signals.
+        blocks: consecutive blocks of the signal, with the sample rate and channels of the separator.
+        options: chunk length, overlap and other options.
         device: device on which the separator runs.
 
     Shape:
         blocks [C, n] -> [S, C, m].
 
     Yields:
-        Consecutive stretches of the sources. Together they are as long as the signal.
+        Consecutive blocks of the sources. All blocks together are as long as the signal.
     """
     sizes = chunk_sizes(model, options)
     default = 1 if device.type == "cpu" else max(BATCH_SECONDS * model.sample_rate // sizes.chunk, 1)
@@ -139,7 +141,7 @@ def separate(model: Separator, mixture: Tensor, options: InferenceOptions | None
     Args:
         model: separator on the CPU.
         mixture: waveform with the sample rate and channels of the separator.
-        options: options for long signals; None: the defaults.
+        options: chunk length, overlap and other options; None: the defaults.
 
     Shape:
         mixture [C, T] -> [S, C, T].
@@ -161,13 +163,13 @@ def _estimates(
 
 
 class _BatchSeparator:
-    """Separate batches of chunks. A chunk of digital silence has silent sources and skips the network."""
+    """Separate a batch of chunks. A chunk whose samples are all 0 is not passed to the network; its sources are all 0."""
 
     def __init__(self, model: Separator, options: InferenceOptions, device: torch.device) -> None:
         self.model, self.options, self.device = model, options, device
 
     def __call__(self, mixtures: Tensor) -> Tensor:
-        """Return the sources on the CPU. Shape: [B, C, T] -> [B, S, C, T]."""
+        """Separate the chunks and return their sources on the CPU. Shape: [B, C, T] -> [B, S, C, T]."""
         audible = mixtures.flatten(1).any(dim=1)
         b, c, n = mixtures.shape
         if audible.all():
@@ -193,7 +195,10 @@ class _BatchSeparator:
 
 
 class _MixtureBuffer:
-    """Pass blocks of the mixture on, and store them until the sources of the same samples are ready."""
+    """Yield the blocks of a mixture, and keep a copy of each block until `take` removes its samples.
+
+    The caller of `take` needs the mixture again when the sources of these samples are separated.
+    """
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks, self.stored, self.waiting = blocks, deque[np.ndarray](), 0
@@ -205,7 +210,7 @@ class _MixtureBuffer:
             yield block
 
     def take(self, samples: int) -> np.ndarray:
-        """Remove the oldest samples from the buffer and return them. Shape: [c, samples]."""
+        """Remove the given number of oldest samples from the buffer, and return them. Shape: [c, samples]."""
         parts, self.waiting = [], self.waiting - samples
         while samples:
             block = self.stored.popleft()
@@ -217,18 +222,18 @@ class _MixtureBuffer:
 
 
 def at_rate(model: Separator, blocks: Blocks, rate: int) -> Iterator[Tensor]:
-    """Convert a signal to the sample rate and channels of a separator.
+    """Convert a signal to the sample rate and the number of channels of a separator.
 
     Args:
         model: separator that will process the signal.
-        blocks: consecutive stretches of the signal.
+        blocks: consecutive blocks of the signal.
         rate: sample rate of the signal in Hz.
 
     Shape:
         blocks [c, n] -> [C, m].
 
     Returns:
-        An iterator over stretches of the converted signal.
+        An iterator over consecutive blocks of the converted signal.
     """
     converted = (audio.to_channels(block, model.channels) for block in blocks)
     return map(torch.from_numpy, audio.resample_blocks(converted, rate, model.sample_rate))
@@ -237,26 +242,28 @@ def at_rate(model: Separator, blocks: Blocks, rate: int) -> Iterator[Tensor]:
 def streamed(
     model: Separator, blocks: Blocks, rate: int, options: InferenceOptions, device: torch.device
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield a signal and its sources stretch by stretch, at the sample rate and with the channels of the signal.
+    """Separate a mixture with any sample rate, and yield consecutive blocks of the mixture and its sources.
+
+    The mixture is resampled for the separator. The sources get the sample rate and the channels of the mixture.
 
     Args:
         model: separator, already moved to the device.
-        blocks: consecutive stretches of the signal, with one or two channels.
-        rate: sample rate of the signal in Hz.
-        options: options for long signals.
+        blocks: consecutive blocks of the mixture, with one or two channels.
+        rate: sample rate of the mixture in Hz.
+        options: chunk length, overlap and other options.
         device: device on which the separator runs.
 
     Shape:
         blocks [c, n] -> mixture [c, m], sources [S, c, m].
 
     Yields:
-        Pairs of a stretch of the mixture and the same stretch of the sources. Together they are as long as the signal.
+        Pairs of a block of the mixture and the sources of the same samples. All blocks together are as long as the mixture.
     """
     mixture = _MixtureBuffer(blocks)
     sources = separated(model, at_rate(model, mixture, rate), options, device)
     flat = (stretch.flatten(0, 1).numpy() for stretch in sources)
     for stretch in audio.resample_blocks(flat, model.sample_rate, rate):
-        stretch = stretch[:, : mixture.waiting]  # resampling rounds lengths
+        stretch = stretch[:, : mixture.waiting]  # resampling back can give some samples more or fewer than the mixture has
         if stretch.size:
             yield _with_sources(mixture.take(stretch.shape[1]), stretch, len(model.targets))
     if mixture.waiting:
@@ -265,9 +272,9 @@ def streamed(
 
 
 def _with_sources(mixture: np.ndarray, flat: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mixture and its sources, which get as many channels as the mixture.
+    """Convert the sources to the number of channels of the mixture, and return the mixture and the sources.
 
-    Shape: [c, n], [S * C, n] -> [c, n], [S, c, n].
+    Shape: mixture [c, n], flat [S * C, n] -> mixture [c, n], sources [S, c, n].
     """
     sources = flat.reshape(count, -1, flat.shape[1])
     return mixture, np.stack([audio.to_channels(source, len(mixture)) for source in sources])

@@ -1,7 +1,8 @@
-"""Cut a signal into overlapping chunks, and join the estimates of the chunks with a cross-fade.
+"""Cut a signal into overlapping chunks, and join the separated chunks with a cross-fade.
 
-A network does not know the signal beyond the ends of a chunk. So adjacent chunks overlap, and the estimate at the ends of each
-chunk is discarded. A short stretch between two chunks is cross-faded. `unbraid.inference.chunked` chooses the lengths.
+A network does not know the signal before and after a chunk, so its estimate is worse at the ends of the chunk. Adjacent chunks
+therefore overlap, the ends of each estimate are discarded, and the rest is cross-faded with the estimate of the next chunk.
+`unbraid.inference.chunked` computes the lengths of chunks, overlap and cross-fade.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 
 class ChunkSizes(NamedTuple):
-    """Store the lengths of chunks, in samples at the sample rate of the separator.
+    """Store the lengths with which a signal is cut into chunks, in samples at the sample rate of the separator.
 
     Args:
         chunk: length of a chunk.
@@ -34,21 +35,21 @@ class ChunkSizes(NamedTuple):
 
     @property
     def discarded_end(self) -> int:
-        """Number of samples that are discarded at the end of each chunk except the last one."""
+        """Number of samples that are discarded at the end of the estimate of each chunk except the last chunk."""
         return (self.overlap - self.fade) // 2
 
     @property
     def discarded_start(self) -> int:
-        """Number of samples that are discarded at the start of each chunk except the first one."""
+        """Number of samples that are discarded at the start of the estimate of each chunk except the first chunk."""
         return self.overlap - self.fade - self.discarded_end
 
 
 class Chunk(NamedTuple):
-    """Store a chunk of a signal.
+    """Store a chunk of a signal, and the part of its estimate that is used.
 
     Args:
-        samples: input of the network, of the shape [C, n].
-        keep: part of the estimate that is used.
+        samples: samples of the chunk, of the shape [C, n].
+        keep: range of samples in the separated chunk that is used; the samples outside it are discarded.
         last: whether the signal ends with this chunk.
     """
 
@@ -63,10 +64,12 @@ def round_up(samples: int, multiple: int) -> int:
 
 
 def cut_chunks(blocks: Iterable[Tensor], sizes: ChunkSizes, alignment: int) -> Iterator[Chunk]:
-    """Yield the chunks of a signal. The last chunk starts earlier if needed, so that it is as long as the others.
+    """Cut a signal into overlapping chunks, and yield the chunks in order.
+
+    If the rest of the signal is shorter than a chunk, the last chunk starts earlier and overlaps more with its predecessor.
 
     Args:
-        blocks: consecutive stretches of the signal.
+        blocks: consecutive blocks of the signal.
         sizes: lengths of the chunks.
         alignment: step in samples; each chunk starts at a multiple of it.
 
@@ -74,7 +77,7 @@ def cut_chunks(blocks: Iterable[Tensor], sizes: ChunkSizes, alignment: int) -> I
         blocks [C, n].
 
     Yields:
-        The chunks, in order. A signal without samples has no chunks.
+        The chunks. A signal without samples gives no chunks.
     """
     buffer: Tensor | None = None
     buffer_start, chunk_start, kept_end = 0, 0, 0  # positions in the signal; estimates are kept up to `kept_end`
@@ -99,17 +102,17 @@ def cut_chunks(blocks: Iterable[Tensor], sizes: ChunkSizes, alignment: int) -> I
 
 
 def join_chunks(estimates: Iterable[tuple[Tensor, Chunk]], fade: int) -> Iterator[Tensor]:
-    """Yield the estimates of the chunks as one continuous signal, cross-faded between chunks.
+    """Join the separated chunks of a signal with a cross-fade, and yield consecutive blocks of the sources.
 
     Args:
-        estimates: pairs of an estimate and its chunk, in order.
+        estimates: pairs of the estimated sources of a chunk and the chunk, in the order of the signal.
         fade: length of the cross-fade in samples.
 
     Shape:
         estimates [S, C, n] -> [S, C, m].
 
     Yields:
-        Consecutive stretches of the sources.
+        Consecutive blocks of the sources. All blocks together are as long as the signal.
     """
     previous: Tensor | None = None
     for estimate, chunk in estimates:

@@ -1,7 +1,7 @@
 """`unbraid.load`: load a trained separator or instrument for use in Python.
 
-Files from other people are safe to load. Weights are read as tensors only, and the config can build only the classes below
-`BUILT`.
+Files from other people are safe to load, because loading executes no code from them. Weights are read as tensors only. A config
+can build only classes of the modules in the list `BUILT`.
 """
 
 from collections.abc import Callable
@@ -36,12 +36,12 @@ MOST_CHANNELS = 32  # more rows than this mean that the array is [samples, chann
 
 @dataclass
 class Loaded:
-    """Separate audio with a trained separator. `unbraid.load` returns this object.
+    """Separate audio with a trained separator. `unbraid.load` returns an object of this class.
 
     Args:
         model: separator with its trained weights, in evaluation mode.
-        folder: folder that the separator was loaded from.
-        config: config of the training run; None for models without one, such as ONNX files.
+        folder: folder from which the separator was loaded.
+        config: config of the training run; None for models without a config, such as ONNX files.
 
     Example:
         Separate the vocals of a song:
@@ -100,20 +100,21 @@ class Loaded:
         options: InferenceOptions | None = None,
         channels: ChannelChoice = "downmix",
     ) -> dict[str, Tensor]:
-        """Separate a waveform into its sources. Long waveforms are separated in chunks.
+        """Separate a waveform into its sources. A long waveform is separated in overlapping chunks.
 
         Args:
             waveform: floats in [-1, 1], a PyTorch tensor or a NumPy array of any length.
             sample_rate: sample rate of the waveform in Hz.
             options: chunk length, overlap and other options for long waveforms; None: the defaults.
-            channels: `downmix`: more than two channels are mixed to stereo; `front`: the front left and right channels are
-                used. The order of the channels is assumed from their number.
+            channels: treatment of a waveform with more than two channels. `downmix`: all channels are mixed to stereo;
+                `front`: only the front left and front right channels are used. The number of channels determines which
+                channel is which loudspeaker (6 channels: 5.1).
 
         Shape:
-            waveform [C, T] -> [C, T] per source. If the waveform has more than two channels, the sources have two.
+            waveform [C, T] -> [C, T] per source. The sources have 2 channels if the waveform has more than 2.
 
         Returns:
-            The sources by name, on the CPU, with the sample rate and length of the waveform.
+            Dictionary from the name of each source to its waveform on the CPU, with the sample rate and length of the input.
 
         Raises:
             InputError: the waveform is not an array of finite floats of the shape [C, T], or the sample rate is invalid.
@@ -129,7 +130,7 @@ class Loaded:
 
 
 def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
-    """Return a user's waveform as float32 in the memory of the CPU. Shape: [C, T] -> [C, T]."""
+    """Check a waveform that a user has passed, and return it as a float32 array. Shape: [C, T] -> [C, T]."""
     where, expected = "waveform", "floats of the shape [channels, samples]"
     if isinstance(waveform, Tensor):
         waveform = waveform.detach().cpu().float().numpy() if waveform.is_floating_point() else waveform.cpu().numpy()
@@ -140,7 +141,8 @@ def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
     if len(shape) != 2 or not waveform.size:
         raise InputError(where, "wrong shape", found=shape, expected=expected)
     if shape[0] > MOST_CHANNELS:
-        raise InputError(where, "looks like [samples, channels]", found=shape, expected=expected, hint="Pass its transpose.")
+        problem, hint = "the array seems to have the shape [samples, channels]", "Pass the transposed array."
+        raise InputError(where, problem, found=shape, expected=expected, hint=hint)
     if not np.isfinite(waveform).all():
         raise InputError(where, "contains NaN or infinite samples")
     return np.ascontiguousarray(waveform, np.float32)
@@ -156,10 +158,10 @@ def load(path: str | Path, checkpoint: str = "best", device: str | None = None) 
     - a folder that `scripts/publish.py` has written,
     - a folder with weights of the openunmix package, which contains `separator.json`,
     - an ONNX file that `scripts/export.py` has written,
-    - a YAML file that translates the names of a foreign state dict.
+    - a YAML file that translates the parameter names of weights that were trained with another toolkit.
 
-    An `unbraid.runs.errors.InputError` is raised if the path does not exist, if the config contains a class that must not be
-    built, if the weights do not fit the model, or if the device does not exist.
+    An `unbraid.runs.errors.InputError` is raised if the path does not exist, if the config contains a class outside the
+    modules that a config may use, if the weights do not fit the model, or if the device does not exist.
 
     Args:
         path: folder or file of the model.
@@ -192,8 +194,8 @@ def _load(path: str | Path, checkpoint: str) -> Loaded | Player:
     if path.suffix == ".onnx":
         return Loaded(_with_valid_names(OnnxSeparator(path), path), path.absolute().parent)
     if path.suffix == ".pt2":
-        hint = "PyTorch executes code that such a file contains."
-        raise InputError(path, "programs of torch.export are not loaded", expected="a run folder or an .onnx file", hint=hint)
+        hint = "PyTorch would execute code that a .pt2 file (a program of torch.export) contains."
+        raise InputError(path, "unbraid does not load .pt2 files", expected="a run folder or an .onnx file", hint=hint)
     if (path / OPENUNMIX).is_file():
         return Loaded(_with_valid_names(openunmix_separator(path), path).eval(), path)
     if path.suffix in (".yaml", ".yml") and path.is_file():
@@ -205,12 +207,12 @@ def _load(path: str | Path, checkpoint: str) -> Loaded | Player:
 
 
 def load_separator(path: str | Path, checkpoint: str = "best", device: str | None = None) -> Loaded:
-    """Load a trained separator. The arguments are those of `load`.
+    """Load a trained separator, and raise an error if the model is an instrument.
 
     Args:
-        path: run folder or file, see `load`.
+        path: run folder or file; `unbraid.load` lists all kinds of files.
         checkpoint: `best`, `last` or the path of a checkpoint of the run.
-        device: PyTorch device; None: a GPU if there is one, else the CPU.
+        device: PyTorch device, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU.
 
     Returns:
         The separator.
@@ -220,7 +222,8 @@ def load_separator(path: str | Path, checkpoint: str = "best", device: str | Non
     """
     loaded = load(path, checkpoint, device)
     if not isinstance(loaded, Loaded):
-        raise InputError(f"run={path}", "not the run of a separator", found="an instrument")
+        problem = "this run has trained another kind of model"
+        raise InputError(f"run={path}", problem, found="an instrument", expected="a separator")
     return loaded
 
 
@@ -248,31 +251,32 @@ def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separato
         folder: folder of the run; named in error messages.
 
     Returns:
-        A function that builds the separator. It raises InputError if a target name is unsafe.
+        A function that builds the separator. The function raises InputError if the name of a target cannot be a file name.
 
     Raises:
-        InputError: the config has no separator, or contains a class that must not be built.
+        InputError: the config has no key `model.separator`, or contains a class outside the modules in `BUILT`.
     """
     node: Any = node_at(config, "model.separator")
     if not isinstance(node, DictConfig):
-        raise InputError(f"run={folder}", "not the run of a separator", hint="Its config lacks the key model.separator.")
+        raise InputError(f"run={folder}", "this run has not trained a separator: its config lacks the key model.separator")
     check(OmegaConf.create({"model": {"separator": node}}), _SeparatorConfig, BUILT)
 
     def make() -> Separator:
         separator = build(node)
         if not isinstance(separator, Separator):
             kind = type(separator).__name__
-            raise InputError(f"{folder}/config.yaml, model.separator", "wrong class", found=kind, expected="a separator")
+            where, expected = f"{folder}/config.yaml, model.separator", "a subclass of Separator"
+            raise InputError(where, "this class is not a separator", found=kind, expected=expected)
         return _with_valid_names(separator, folder)
 
     return make
 
 
 def _with_valid_names(separator: Separator, path: Path) -> Separator:
-    """Return the separator, or raise InputError if a target name cannot be a file name on every operating system."""
+    """Check that each target name can be a file name on every operating system, and return the separator unchanged."""
     for target in separator.targets:
         if not is_name(target) or "\\" in target:
-            raise InputError(path, "target name cannot be a file name", found=repr(target))
+            raise InputError(path, "the name of a target cannot be a file name", found=repr(target))
     return separator
 
 

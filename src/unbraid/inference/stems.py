@@ -1,7 +1,8 @@
-"""Separate one audio file into stem files: decode and separate it in blocks, then write the stems with one common gain.
+"""Separate one audio file and write its stems (separated sources) as audio files, all with the same gain.
 
-The gain depends on the loudest sample of all stems, which is known only at the end. So the stems are first stored as floats in
-temporary files, in a folder next to the outputs. Memory does not grow with the length of the file.
+The gain prevents clipping. It depends on the loudest sample of all stems, which is known only after the separation. So the
+stems are first stored as floats in temporary files, in the folder of the outputs. The audio file is decoded and separated in
+blocks, so memory does not grow with its length.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,15 +27,16 @@ USUAL_ORDER = (MIXTURE, "drums", "bass", "other", VOCALS)  # of the streams in s
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """Choose which stems are written, and in which file format.
+    """Choose which stems of an audio file are written, and in which file format.
 
     Args:
-        format: file suffix, one of `unbraid.audio.SUFFIXES`. A `stem.mp4` file contains the mixture and all stems.
-        bits: bits per sample of wav and flac files: 16 or 24; 32 means floats and is for wav only.
+        format: file suffix, such as `wav`, `flac` or `stem.mp4`. One `stem.mp4` file contains the mixture and all stems.
+        bits: bits per sample of wav and flac files: 16 or 24; 32 means 32-bit floats and is allowed for wav only.
         residual: whether to write the residual, that is the mixture minus all sources.
         accompaniment: whether to write the sum of all sources except the vocals.
-        peaks: treatment of samples that the format cannot store: `scale` makes all stems of a file quieter, `clip` clips them.
-        tags: whether title, artist and other tags are copied.
+        peaks: treatment of samples outside [-1, 1], which most formats cannot store: `scale` divides all stems by the largest
+            absolute sample; `clip` clips the samples.
+        tags: whether title, artist and other tags are copied from the audio file to the stems.
 
     Raises:
         InputError: the format or the number of bits is invalid.
@@ -52,7 +54,8 @@ class OutputFormat:
             raise InputError("format", "unknown audio format", found=self.format, expected=f"one of {', '.join(SUFFIXES)}")
         if self.bits not in (16, 24, 32) or (self.bits == 32 and self.format == "flac"):
             hint = "32 bits are possible with format=wav only."
-            raise InputError("bits", f"invalid for {self.format} files", found=self.bits, expected="16 or 24", hint=hint)
+            problem = f"a {self.format} file cannot have this number of bits per sample"
+            raise InputError("bits", problem, found=self.bits, expected="16 or 24", hint=hint)
 
     @property
     def together(self) -> bool:
@@ -71,34 +74,35 @@ class OutputFormat:
             targets: names of the separator's sources.
 
         Returns:
-            The names, in the order of the streams of a stem file.
+            The names of the stems. For `stem.mp4` they start with the mixture and have the order of the streams in the file.
 
         Raises:
-            InputError: two stems would have the same name, or `accompaniment` is set and no source is called vocals.
+            InputError: two stems would have the same name, or `accompaniment` is True and no source has the name `vocals`.
         """
         more = [name for name, wanted in ((ACCOMPANIMENT, self.accompaniment), (RESIDUAL, self.residual)) if wanted]
         for name in more:
             if name in targets:
-                raise InputError(f"{name}=true", f"the model already has a target with the name {name}")
+                problem = f"the model already has a target with the name {name}, so two stems would have this name"
+                raise InputError(f"{name}=true", problem)
         if self.accompaniment and VOCALS not in targets:
-            raise InputError("accompaniment=true", "the model lacks the target vocals", found=", ".join(targets))
+            raise InputError("accompaniment=true", "no target of the model has the name vocals", found=", ".join(targets))
         if not self.together:
             return [*targets, *more]
         usual = [name for name in USUAL_ORDER if name in targets]
         return [MIXTURE, *usual, *(name for name in targets if name not in usual), *more]
 
     def stems(self, mixture: np.ndarray, sources: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Compute all possible stems.
+        """Compute the mixture, the residual and the accompaniment from the separated sources.
 
         Args:
-            mixture: stretch of the mixture.
-            sources: same stretch of each source.
+            mixture: block of the mixture.
+            sources: the same block of each source, by the name of the source.
 
         Shape:
             mixture [C, n], sources [C, n] -> [C, n] per stem.
 
         Returns:
-            The sources, the mixture, the residual and the accompaniment, by name.
+            Dictionary from the name of each stem to its block: the sources, the mixture, the residual and the accompaniment.
         """
         residual = mixture - np.sum([*sources.values()], axis=0)
         others = [source for name, source in sources.items() if name != VOCALS]
@@ -107,14 +111,14 @@ class OutputFormat:
 
 
 class _StagedStems:
-    """Store stems as floats in files of a temporary folder."""
+    """Store the stems of one song as floats, each in a temporary file, until the gain for all stems is known."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.paths = {name: folder / str(number) for number, name in enumerate(names)}
         self.channels, self.samples, self.peak = 0, 0, 0.0
 
     def fill(self, stretches: Iterator[dict[str, np.ndarray]], on_progress: Callable[[int], object]) -> None:
-        """Write all stretches, and call `on_progress` with the number of samples of each."""
+        """Append each block of the stems to the temporary files, then call `on_progress` with its number of samples."""
         with ExitStack() as stack:
             files = {name: stack.enter_context(path.open("wb")) for name, path in self.paths.items()}
             for stems in stretches:
@@ -122,14 +126,14 @@ class _StagedStems:
                     self.channels, new = stems[name].shape
                     if not np.isfinite(loudest := float(np.abs(stems[name]).max())):
                         hint = "The training may have diverged, or precision=bf16 is too coarse for this model."
-                        raise InputError(name, "the model returned NaN or infinite samples", hint=hint)
+                        raise InputError(name, "the model returned NaN or infinite samples for this stem", hint=hint)
                     self.peak = max(self.peak, loudest)
                     file.write(np.ascontiguousarray(stems[name].T, dtype=np.float32).data)
                 self.samples += new
                 on_progress(new)
 
     def blocks(self, name: str, gain: float) -> Iterator[np.ndarray]:
-        """Yield the blocks of a stem, multiplied by the gain. Shape: [C, n]."""
+        """Read a stem from its temporary file, and yield its blocks multiplied by the gain. Shape: [C, n]."""
         with self.paths[name].open("rb") as file:
             while data := file.read(4 * self.channels * BLOCK):
                 yield gain * np.frombuffer(data, np.float32).reshape(-1, self.channels).T
@@ -146,19 +150,19 @@ def write_stems(
 ) -> str | None:
     """Separate an audio file and write its stems. If an error occurs, no output file is written.
 
-    An InputError is raised if the file cannot be decoded, if the model returned NaN, or if the stems cannot be written.
+    An InputError is raised if the audio file cannot be decoded, if the model returns NaN, or if a stem cannot be written.
 
     Args:
         loaded: separator.
-        source: audio stream to separate.
-        outputs: path of each stem by name. For a stem file all paths are equal.
-        output_format: stems and file format.
-        options: options for long signals.
+        source: audio stream of a file, which is separated.
+        outputs: path of the output file of each stem, by the name of the stem. For `stem.mp4` all paths are equal.
+        output_format: names of the stems and format of the output files.
+        options: chunk length, overlap and other options of the separation.
         on_progress: function that is called with the sample rate in Hz and the number of newly separated samples.
-        overwrite: whether existing files are replaced.
+        overwrite: whether existing output files are replaced.
 
     Returns:
-        A message for the user, for example that all stems were made quieter; None without a message.
+        A warning for the user, for example that all stems were made quieter; None if there is no warning.
     """
     folder = next(iter(outputs.values())).parent
     with _folder(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
@@ -172,7 +176,7 @@ def write_stems(
         _write(staged, outputs, rate, gain, output_format, tags, new=not overwrite)
     messages = [*blocks.messages]
     if gain < 1:
-        messages.append(f"its loudest stem would be clipped, so all its stems are {-20 * np.log10(gain):.1f} dB quieter")
+        messages.append(f"the loudest stem would be clipped, so all stems are {-20 * np.log10(gain):.1f} dB quieter")
     return f"{source.path}: {'; '.join(messages)}" if messages else None
 
 
@@ -200,7 +204,7 @@ def _write(
 
 @contextmanager
 def _folder(folder: Path) -> Iterator[None]:
-    """Create a folder, and remove the created folders again if the block fails and they are empty."""
+    """Create a folder for a `with` block. If the block raises an error, remove the created folders that are empty."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:

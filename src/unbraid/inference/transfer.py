@@ -1,6 +1,8 @@
-"""Timbre transfer: analyse a voice, move its pitch and loudness into the range of an instrument, and play the instrument.
+"""Timbre transfer: a trained instrument plays the melody of another voice, for example of a singer.
 
-Only the control curves of the whole voice are held in memory, with 250 points per second. Audio is read and written in pieces.
+The pitch and loudness of the voice are measured, moved into the range of the instrument's training data, and played by the
+instrument. Audio is read and written in pieces. Only the control curves (pitch and loudness over time, usually 250 points per
+second) of the whole voice are held in memory.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,20 +20,22 @@ from unbraid.nets.ddsp import Instrument, Sounding, Training, semitones
 from unbraid.runs.errors import InputError, check_seed
 
 PIECE = 2400  # control points that are analysed at once
-MARGIN = 120  # control points before and after a piece; no analysis window is longer
+MARGIN = 120  # control points that are analysed before and after each piece; longer than any analysis window
 MOST_RANGE, LEAST_RANGE = 2.0, 0.5  # limits of the factor that changes the range of loudness
-GATE_POINTS = 5  # control points in which a gate opens
+GATE_POINTS = 5  # control points over which the sound fades in after silence, and fades out before silence
 
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """Set how a voice is transferred to an instrument.
+    """Store the options with which an instrument plays the melody of another voice.
 
     Args:
-        shift: pitch shift in semitones; `auto`: the octaves that move the median pitch into the range of the training data, or
-            semitones if octaves cannot do so.
-        loudness: `match`: the loudness gets the mean and the range of the training data; `keep`: the loudness is not changed.
-        silence_db: points that are at least this many dB below the loudest point are silent.
+        shift: pitch shift in semitones; `auto`: the smallest shift by octaves that moves the median pitch of the voice into
+            the pitch range of the instrument's training data, or by semitones if no shift by octaves does so.
+        loudness: `match`: the loudness gets the mean of the training data, and its spread moves towards that of the training
+            data by a factor in [0.5, 2]; `keep`: the loudness is not changed.
+        silence_db: level difference in dB. Parts of the voice that are this much quieter than its loudest part are played as
+            silence.
         reverb: whether to add the room reverberation that the instrument has learnt.
         seed: random seed of the noise generator.
 
@@ -47,21 +51,22 @@ class TransferOptions:
 
     def __post_init__(self) -> None:
         if self.silence_db <= 0:
-            raise InputError("silence_db", "not a positive distance", found=self.silence_db, expected="a number of dB above 0")
+            expected = "a number of dB above 0"
+            raise InputError("silence_db", "invalid level difference", found=self.silence_db, expected=expected)
         check_seed(self.seed)
 
 
 @dataclass
 class VoiceControls:
-    """Store the control curves of a voice.
+    """Store the control curves that `listen` has measured in a voice.
 
     Args:
         controls: pitch, loudness and periodicity at each control point.
-        coefficients: MFCCs at each control point; None if the instrument has no latent timbre.
+        coefficients: MFCCs at each control point; None if the instrument does not use them.
         samples: length of the voice in samples.
 
     Shape:
-        controls [F], coefficients [F, 30].
+        controls [F], coefficients [F, 30]; F is the number of control points.
     """
 
     controls: Controls
@@ -76,11 +81,11 @@ class Moved:
     Args:
         f0: pitch in Hz.
         loudness: loudness in dB.
-        gate: 1 at points with sound, 0 at silent points, and values between them when the gate opens or closes.
-        shift: pitch shift that was applied, in semitones.
+        gate: gain of the sound, 1 at points with sound and 0 at silent points, with a short ramp between them.
+        shift: pitch shift in semitones that `f0` already contains.
 
     Shape:
-        f0, loudness and gate [F].
+        f0, loudness and gate [F]; F is the number of control points.
     """
 
     f0: Tensor
@@ -90,19 +95,19 @@ class Moved:
 
 
 def listen(player: Player, blocks: Iterable[np.ndarray]) -> VoiceControls:
-    """Measure the pitch and loudness of a voice.
+    """Measure the pitch and loudness of a voice over time.
 
     The result does not depend on the length of the blocks.
 
     Args:
-        player: instrument that will play the voice.
-        blocks: consecutive stretches of the voice, at the sample rate of the instrument.
+        player: instrument that will play the melody of the voice. It defines how pitch and loudness are measured.
+        blocks: consecutive blocks of the voice, at the sample rate of the instrument.
 
     Shape:
         blocks [n].
 
     Returns:
-        The control curves of the voice.
+        The control curves of the voice: pitch, loudness and periodicity over time.
     """
     features, instrument = player.features, player.instrument
     hop = features.hop_length
@@ -120,9 +125,10 @@ def listen(player: Player, blocks: Iterable[np.ndarray]) -> VoiceControls:
 
 
 def _pieces(blocks: Iterable[np.ndarray], size: int, margin: int) -> Iterator[tuple[Tensor, int]]:
-    """Yield pieces of `size` samples with a margin on both sides, and the number of samples without the margins.
+    """Cut a signal into pieces of `size` samples, and yield each piece with `margin` more samples on both sides.
 
-    The last piece is shorter than `size`. It can have 0 samples without the margins.
+    The second value of each pair is the number of samples without the margins. The last piece is shorter than `size`; its
+    number of samples without the margins can be 0. Before the start and after the end of the signal, the margins are zeros.
     """
     buffer = np.zeros(margin, np.float32)
     for block in blocks:
@@ -137,14 +143,15 @@ def _pieces(blocks: Iterable[np.ndarray], size: int, margin: int) -> Iterator[tu
 
 
 def voiced_share(controls: Controls, features: Extraction) -> float:
-    """Return the share of the points with sound that have a pitch.
+    """Return how much of the sound of a recording has a pitch.
 
     Args:
-        controls: control curves of a voice.
-        features: extraction of the control curves, which defines the threshold of voiced points.
+        controls: pitch, loudness and periodicity of the recording over time.
+        features: settings of the pitch detector, with the smallest periodicity of a point that has a pitch.
 
     Returns:
-        The share, in [0, 1]. It is 0 for a silent voice.
+        Number of control points with a pitch, divided by the number of control points with sound, in [0, 1]. The share of a
+        silent recording is 0.
     """
     audible = sounding(controls.loudness)
     return float((features.voiced(controls) & audible).sum() / audible.sum().clamp(min=1))
@@ -154,13 +161,13 @@ def check_voice(controls: Controls, features: Extraction, least: float, name: st
     """Check that a recording has one voice with a clear pitch.
 
     Args:
-        controls: control curves of the recording.
-        features: extraction of the control curves.
-        least: smallest accepted share of the points with sound that have a pitch, in [0, 1].
+        controls: pitch, loudness and periodicity of the recording over time.
+        features: settings of the pitch detector, with the smallest periodicity of a point that has a pitch.
+        least: smallest accepted share of the sound that has a pitch, in [0, 1].
         name: name of the recording in error messages, such as `input=song.wav`.
 
     Raises:
-        InputError: the recording is silent, no point has a pitch, or the share is too small.
+        InputError: the recording is silent, no part of it has a pitch, or the share with a pitch is smaller than `least`.
     """
     expected = "one voice with a pitch"
     if not sounding(controls.loudness).any():
@@ -168,24 +175,24 @@ def check_voice(controls: Controls, features: Extraction, least: float, name: st
     if not features.voiced(controls).any():
         raise InputError(name, "no part of the recording has a pitch", expected=expected)
     if (share := voiced_share(controls, features)) < least:
-        hint = "Separate the voice first, or set a lower least_voiced."
+        hint = "If the recording is a mixture, separate the voice first. Otherwise set a lower least_voiced."
         problem, expected = "too little of the sound has a pitch", f"one voice at a time and at least {least:.0%}"
         raise InputError(name, problem, found=f"{share:.0%}", expected=expected, hint=hint)
 
 
 def moved(controls: Controls, features: Extraction, training: Training, options: TransferOptions) -> Moved:
-    """Move the control curves of a voice into the range of the training data.
+    """Move the pitch and loudness of a voice into the range of an instrument's training data.
 
     An InputError is raised if the shifted pitch is outside 20 to 4000 Hz.
 
     Args:
-        controls: control curves of the voice.
-        features: extraction of the control curves.
+        controls: pitch, loudness and periodicity of the voice over time.
+        features: settings of the pitch detector, with the smallest periodicity of a point that has a pitch.
         training: range of pitch and loudness in the training data of the instrument.
-        options: pitch shift, loudness and silence.
+        options: pitch shift, treatment of loudness, and threshold of silence.
 
     Returns:
-        The control curves for the instrument.
+        Pitch, loudness and gate that the instrument will play.
     """
     voiced = features.voiced(controls)
     f0 = features.settled(controls).f0
@@ -203,15 +210,15 @@ def moved(controls: Controls, features: Extraction, training: Training, options:
 
 
 def automatic_shift(median: float, training: Training) -> float:
-    """Return the pitch shift that moves a voice into the range of the training data.
+    """Return the pitch shift that moves the median pitch of a voice into the range of an instrument's training data.
 
     Args:
         median: median pitch of the voice as a MIDI note number.
-        training: range of pitch in the training data.
+        training: range of pitch in the training data of the instrument.
 
     Returns:
-        The shift in semitones: the smallest shift by octaves that reaches the range. If octaves cannot reach it, the shift to
-        the nearest end of the range, rounded to semitones.
+        The shift in semitones: the smallest shift by whole octaves (at most five) that moves the median into the range. If no
+        such shift exists, the shift to the nearest end of the range, rounded to semitones.
     """
     octaves = sorted((12.0 * n for n in range(-5, 6)), key=abs)
     inside = [shift for shift in octaves if training.lowest <= median + shift <= training.highest]
@@ -223,19 +230,20 @@ def automatic_shift(median: float, training: Training) -> float:
 def played(
     instrument: Instrument, target: Moved, voice: VoiceControls, options: TransferOptions
 ) -> Iterator[tuple[Tensor, Sounding]]:
-    """Play the instrument, piece by piece.
+    """Play control curves on an instrument, and yield the sound piece by piece.
 
     Args:
         instrument: trained instrument.
-        target: control curves to play, from `moved`.
-        voice: control curves of the voice, from `listen`.
+        target: pitch, loudness and gate to play, as returned by `moved`.
+        voice: length and MFCCs of the voice, as returned by `listen`.
         options: reverberation and random seed.
 
     Shape:
         sound [n], parameters of the synthesiser [1, points, …].
 
     Yields:
-        Pairs of a stretch of sound and the parameters of the synthesiser. Together the stretches are as long as the voice.
+        Pairs of a piece of the sound and the parameters of the synthesiser for this piece. All pieces together are as long as
+        the voice.
     """
     left = voice.samples
     pieces = instrument.perform(

@@ -1,4 +1,7 @@
-"""Table and picture of a sweep over code sizes: test error of the autoencoder and of PCA."""
+"""Table and picture of a sweep over the code size of autoencoders: test error of each autoencoder and of PCA.
+
+The code size is the number of values in the code (the bottleneck of the autoencoder). PCA has the same number of components.
+"""
 
 from pathlib import Path
 from statistics import fmean, stdev
@@ -21,7 +24,7 @@ class CodeSizes(Callback):
     """Write `code_sizes.csv` and `code_sizes.png` into the folder of a sweep of autoencoders when the sweep ends."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Read the scores of all runs, write both files, and print the table."""
+        """Read the scores of all runs of the sweep, write `code_sizes.csv` and `code_sizes.png`, and print the table."""
         folder = Path(config.hydra.sweep.dir)
         runs_by_size: dict[int, dict[Path, Scores]] = {}
         for path in sorted(folder.glob("*/scores.json"), key=lambda path: int(path.parent.name.split("-")[0])):
@@ -35,19 +38,20 @@ class CodeSizes(Callback):
         first = {size: next(iter(runs)) / "pictures" / "reconstructions.png" for size, runs in sorted(runs_by_size.items())}
         pictures.code_sizes(folder / "code_sizes.png", rows, first)
         _print(rows)
-        echo(f"\nsquared error of a test image or frame, mean and standard deviation of runs: {folder / 'code_sizes.png'}")
+        echo("\nerrors: squared error of a test image or spectrogram frame, mean ± standard deviation over runs")
+        echo(f"picture: {folder / 'code_sizes.png'}")
 
 
 def _code_size(scores: Scores, path: Path) -> int:
     size = scores.get("code_size")
     if not isinstance(size, int):
-        problem, expected = "not the scores of an autoencoder", "an integer"
+        problem, expected = "the file contains no code size, so these are not the scores of an autoencoder", "an integer"
         raise InputError(f"{path}, code_size", problem, found=repr(size)[:80], expected=expected)
     return size
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    """Print the table of errors."""
+    """Print a table with one row for each code size: errors of the autoencoder and of PCA, and their relative difference."""
     echo(f"\n{'code size':>9}{'autoencoder':>22}{'PCA':>10}{'against PCA':>14}{'runs below PCA':>18}")
     for row in rows:
         share, below = row["error"] / row["PCA"] - 1, f"{row['runs below PCA']} of {row['runs']}"
@@ -56,7 +60,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _row(size: int, scores: list[Scores]) -> dict[str, Any]:
-    """Return the row of one code size. Errors are means over the sources of a run, then over the runs."""
+    """Compute the table row of one code size. The error of a run is the mean over its sources; the row has means over runs."""
     errors, pca_errors = (
         [fmean(s["error"]["mean"] for s in run[key].values()) for run in scores] for key in ("summary", "pca")
     )

@@ -1,9 +1,10 @@
-"""Write the audio files and spectrograms of the listening page, for some test tracks of each variant.
+"""Write the audio files and spectrograms of the listening page of a report, for some test tracks of each variant.
 
-A run writes all files of a track with one gain, so that no file clips. Another run can have another gain. All runs of a track
-have the same mixture, so the levels of the mixtures give the ratio of the gains. This module writes all files of a track with
-one common gain. If the mixture of a run is missing, its level is unknown. Its audio is written unchanged and is excluded from
-blind comparisons, in which the louder of two estimates would win. The files are FLAC with 16 bits, which all browsers can play.
+Evaluation writes all audio files of a track (mixture, targets, estimates) with one gain, so that no file clips. This gain can
+differ between runs. The mixture of a track is the same for all runs, so the level of the mixture file shows the gain of a run.
+This module removes the difference and writes the files of all runs with one common gain for each track. If a run lacks the
+mixture file of a track, the gain is unknown. The estimates of such a run are written unchanged and are excluded from blind
+comparisons, in which listeners would prefer the louder estimate. The files are FLAC with 16 bits, which all browsers can play.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,22 +23,22 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.files import below, file_name
 
 COLUMNS, ROWS = 1000, 120  # pixels of a spectrogram
-MOST_SAMPLES = 2**26  # of a file, per channel: 25 minutes at 44.1 kHz
-WINDOW_SECONDS = 0.06
+MOST_SAMPLES = 2**26  # samples per channel of the longest accepted file: 25 minutes at 44.1 kHz
+WINDOW_SECONDS = 0.06  # window of the spectrograms
 MIXTURE, RESIDUAL = "mixture", "residual"
-Key = tuple[int | None, str]  # number of the variant, None for files that all variants share; name of the source
+Key = tuple[int | None, str]  # number of a variant (None for a file that all variants share), and name of a source
 
 
 @dataclass(frozen=True)
 class AudioClip:
-    """Store the properties of an audio file of a run.
+    """Store the properties of an audio file that a run has written for a test track.
 
     Args:
-        path: path of the file.
+        path: path of the audio file.
         rate: sample rate in Hz.
         seconds: length in seconds.
-        level: factor that brings the file to the common level of the track.
-        peak: largest absolute sample at the common level.
+        level: factor by which the samples are multiplied, so that the files of all runs of a track have the same gain.
+        peak: largest absolute sample after the multiplication with `level`.
     """
 
     path: Path
@@ -47,19 +48,19 @@ class AudioClip:
     peak: float
 
     def samples(self) -> np.ndarray:
-        """Read the file again and return its samples at the common level. Shape: [C, T]."""
+        """Read the audio file and return its samples, multiplied by `level`. Shape: [C, T]."""
         samples, _ = _read_whole(self.path)
         return self.level * samples
 
 
 @dataclass(frozen=True)
 class ListeningSet:
-    """Choose the run of a variant whose audio is played.
+    """Store the run whose audio the listening page plays for a variant.
 
     Args:
-        number: number of the variant on the page, counted from 0.
+        number: number of the variant on the listening page, counted from 0.
         variant: variant with scores.
-        run: run of the variant.
+        run: run of this variant whose audio is played.
     """
 
     number: int
@@ -67,22 +68,25 @@ class ListeningSet:
     run: RunScores
 
     def folder(self, track: str) -> Path:
-        """Return the folder with the audio of a track."""
+        """Return the folder to which the run has written the audio files of a test track."""
         return self.run.folder / "audio" / track
 
     def file(self, track: str, name: str) -> Path:
-        """Return the path of an audio file of a track. An InputError is raised if a link leads out of the run folder."""
+        """Return the path of an audio file of a test track in the run folder.
+
+        An InputError is raised if a symbolic link leads out of the run folder.
+        """
         return below(self.run.folder, "audio", track, f"{name}.flac")
 
 
 def heard(variants: Sequence[Variant]) -> list[ListeningSet]:
-    """Choose a run for each variant with scores: the first run with audio, or else the first run.
+    """Choose the run whose audio the listening page plays, for each variant that has scores.
 
     Args:
-        variants: variants with and without scores.
+        variants: all variants of the report, also those without scores.
 
     Returns:
-        One run for each variant with scores.
+        For each variant with scores, its first run with audio files; if no run has audio files, its first run.
     """
     scored = [variant for variant in variants if variant.runs]
     runs = [next((run for run in variant.runs if (run.folder / "audio").is_dir()), variant.runs[0]) for variant in scored]
@@ -90,31 +94,31 @@ def heard(variants: Sequence[Variant]) -> list[ListeningSet]:
 
 
 def songs_of(players: Sequence[ListeningSet], most: int) -> list[str]:
-    """Return the test tracks for which a run has audio, in the order of the scores.
+    """Choose the test tracks of the listening page: the first tracks for which at least one run has audio files.
 
     Args:
-        players: runs that are played.
+        players: runs whose audio the page plays.
         most: largest number of tracks.
 
     Returns:
-        Names of at most `most` tracks.
+        Names of at most `most` tracks, in the order of the scores.
     """
     tracks = [*players[0].run.scores["tracks"]]
     return [track for track in tracks if any(player.folder(track).is_dir() for player in players)][:most]
 
 
 def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path) -> dict[str, Any]:
-    """Write audio and spectrograms of a track.
+    """Write the audio files and spectrograms of a test track for the listening page.
 
     Args:
-        players: runs that are played.
+        players: runs whose audio the page plays.
         track: name of the track.
-        number: number of the track. The names of its folders start with it.
+        number: number of the track. The names of the track's folders in the report start with this number.
         folder: folder of the report.
 
     Returns:
-        The data of the track for the page: its name, its length in seconds, the rows of each target, and the reasons why files
-        are missing. A row contains the paths of its files, or the reason why they are missing.
+        The data of the track for the page: name, length in seconds, the rows of each target, and the reasons why files are
+        missing. A row contains the paths of an audio file and its spectrogram, or the reason why the audio file is missing.
     """
     targets = _targets(players)
     clips = _TrackClips(players, track, targets)
@@ -130,19 +134,19 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
 
 
 def _targets(players: Sequence[ListeningSet]) -> list[str]:
-    """Return the targets of all runs, without the target that the protocol defines as the rest of the mixture."""
+    """List the targets of all runs, except the target that the protocol defines as mixture minus the other targets."""
     names = dict.fromkeys(target for player in players for target in player.run.scores["summary"])
     return [target for target in names if target != players[0].run.scores["protocol"].get("rest")]
 
 
 class _TrackClips:
-    """Collect the audio files of a track, the level of each run, and the reasons why files are missing."""
+    """Collect the audio files that the runs have written for a track, the gain of each run, and reasons for missing files."""
 
     def __init__(self, players: Sequence[ListeningSet], track: str, targets: Sequence[str]) -> None:
         self.clips: dict[Key, AudioClip] = {}
         self.missing: dict[Key, str] = {}
-        self.first: np.ndarray | None = None  # the first mixture, which defines the common level
-        self.brightest = 0.0  # largest magnitude in the spectrogram of the first mixture
+        self.first: np.ndarray | None = None  # mixture of the first run that has one; its gain is used for all runs
+        self.brightest = 0.0  # largest magnitude in the spectrogram of this mixture
         self.levels = {player.number: self._level(player, track) for player in players}
         for player in sorted(players, key=lambda player: self.levels[player.number] is None):
             self._collect(player, track, targets)
@@ -151,14 +155,14 @@ class _TrackClips:
         number, level = player.number, self.levels[player.number]
         names: dict[str, Key] = {RESIDUAL: (number, RESIDUAL)}
         names |= {f"{target}-estimate": (number, target) for target in targets}
-        if level is not None or self.first is None:  # a true target must have the common level
+        if level is not None or self.first is None:  # the gain of the true target must be known
             names |= {f"{target}-target": (None, target) for target in targets if (None, target) not in self.clips}
         for name, key in names.items():
             if audio_data := self._read(key, player, track, name):
                 self.clips[key] = _clip(player.file(track, name), *audio_data, 1.0 if level is None else level)
 
     def _level(self, player: ListeningSet, track: str) -> float | None:
-        """Return the factor that brings a run to the common level; None if the run has no mixture."""
+        """Return the factor from the gain of a run to the common gain of the track; None if the run has no mixture file."""
         mixture = self._read((player.number, MIXTURE), player, track, MIXTURE)
         if mixture is None:
             return None
@@ -174,7 +178,10 @@ class _TrackClips:
         return _rms(first) / level if level else 1.0
 
     def _read(self, key: Key, player: ListeningSet, track: str, name: str) -> tuple[np.ndarray, int] | None:
-        """Read a file of a run. If this fails, store the reason in `missing` and return None."""
+        """Read an audio file of a run, and return its samples and sample rate.
+
+        If the file cannot be read, store the reason in `missing` and return None.
+        """
         try:
             samples, rate = _read_whole(player.file(track, name))
         except InputError as error:
@@ -185,14 +192,15 @@ class _TrackClips:
 
 
 def _read_whole(path: Path) -> tuple[np.ndarray, int]:
-    """Return all samples of a file and its sample rate in Hz. A file with more than `MOST_SAMPLES` is refused."""
+    """Read an audio file. Return its samples and its sample rate in Hz. InputError if it has more than 2**26 samples."""
     blocks, count = [], 0
     with audio.open_audio(path) as file:
         for block in file:
             blocks.append(block)
             count += block.shape[1]
             if count > MOST_SAMPLES:
-                raise InputError(path, "too long for a report", expected=f"at most {MOST_SAMPLES} samples")
+                problem = "this audio file is too long for the listening page of a report"
+                raise InputError(path, problem, expected=f"at most {MOST_SAMPLES} samples")
         return np.concatenate(blocks, axis=1), file.rate
 
 
@@ -206,7 +214,7 @@ def _rms(samples: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class _Writer:
-    """Write the files of a track with one gain and one scale of brightness."""
+    """Write the audio files of a track with the same gain, and their spectrograms with the same scale of brightness."""
 
     folder: Path
     track: str
@@ -214,7 +222,10 @@ class _Writer:
     brightest: float
 
     def write(self, name: str, clip: AudioClip) -> dict[str, str]:
-        """Write audio and spectrogram. Return their paths relative to the report, and half the sample rate in kHz."""
+        """Write an audio file and its spectrogram.
+
+        Return their paths relative to the folder of the report, and the highest frequency of the spectrogram in kHz.
+        """
         flac, picture = Path("audio", self.track, f"{name}.flac"), Path("spectrograms", self.track, f"{name}.png")
         (self.folder / flac).parent.mkdir(parents=True, exist_ok=True)
         samples = clip.samples()
@@ -241,7 +252,7 @@ def _rows(
 
 
 def _stft(rate: int) -> STFT:
-    """Return the transform of spectrograms. Its window is the power of two that is nearest to `WINDOW_SECONDS`."""
+    """Return the STFT of the spectrograms. The window length is the power of two nearest to 0.06 s on a log scale."""
     size = 2 ** round(np.log2(WINDOW_SECONDS * rate))
     return STFT(size, size // 4)
 

@@ -1,4 +1,4 @@
-"""Make a report from run folders: write its pages, and print its tables and comparisons."""
+"""Make a report from run folders: write its web pages, and print the tables of scores and the comparisons of the variants."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,17 +24,17 @@ def make(
     measure: str | None = None,
     songs: int = SONGS,
 ) -> None:
-    """Write the folder of a report, and print its tables and comparisons.
+    """Write a report on training runs as a folder of web pages, and print its tables of scores and its comparisons.
 
-    An InputError is raised if no run has scores, if the scores cannot be compared, or if the baseline or the measure does not
-    exist.
+    An InputError is raised if no run has scores, if the runs were scored on different tracks or with different protocols, or
+    if the baseline or the measure does not exist.
 
     Args:
-        folders: run folders.
-        output: folder of the report.
-        title: title of the pages.
-        baseline: name of the variant that the others are compared with; None: the first variant.
-        measure: measure that is compared; None: the main measure of the protocol.
+        folders: folders of the training runs.
+        output: folder to which the report is written.
+        title: title of the web pages.
+        baseline: name of the variant with which all other variants are compared; None: the first variant that has scores.
+        measure: name of the compared measure, such as `SDR`; None: the first defined measure in the order NSDR, SDR, uSDRi, …
         songs: largest number of test tracks on the listening page.
     """
     variants = variants_of(folders)
@@ -44,17 +44,17 @@ def make(
     for verdict in (verdict for verdicts in report.verdicts().values() for verdict in verdicts):
         echo(verdict.words)
     for name, reason in report.without.items():
-        echo(f"without scores: {name} {reason}")
+        echo(f"run without scores: {name} {reason}")
     echo(f"\nreport  {output / 'index.html'}")
 
 
 def report_of(sweep: Path) -> Path:
-    """Return the report folder of a sweep. An InputError is raised if a link leads out of the sweep."""
+    """Return the folder `report` in the folder of a sweep. InputError if it is a symbolic link that leads out of the sweep."""
     return below(sweep, FOLDER)
 
 
 def report_after_sweep(sweep: Path) -> None:
-    """Write the report of a sweep if a run of it has scores of separated tracks.
+    """Write the report of a sweep, if at least one run of the sweep has scores of separated tracks.
 
     Args:
         sweep: folder of the sweep.

@@ -1,4 +1,8 @@
-"""Choose names for variants and runs: the overrides that differ, or the shortest different ends of their folders."""
+"""Choose short and different names for the variants and runs of a report.
+
+A variant (all runs with the same config except for the seed) is named by its command-line overrides that other variants do not
+have. A run is named by the end of its folder's path.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +13,13 @@ UNNAMED = ("seed", "name", "experiment")  # keys of overrides that are never par
 
 
 def told_apart(folders: Sequence[Path]) -> list[str]:
-    """Return the ends of paths, with as few parts as are needed to make all ends different.
+    """Shorten the paths of run folders to their last parts, with as few parts as keep all names different.
 
     Args:
-        folders: run folders. Runs of two sweeps can have the same folder name.
+        folders: paths of run folders. The last part alone can be equal for runs of two sweeps.
 
     Returns:
-        One end for each folder.
+        One name for each folder: the last one or more parts of its path.
     """
     longest = max((len(folder.parts) for folder in folders), default=0)
     ends = ([str(Path(*folder.parts[-depth:])) for folder in folders] for depth in range(1, longest + 1))
@@ -23,18 +27,18 @@ def told_apart(folders: Sequence[Path]) -> list[str]:
 
 
 def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """Return a different name for each variant.
+    """Name each variant of a report by the command-line overrides in which it differs from the other variants.
 
-    A name consists of the overrides that not all variants have. If each name is one override of the same key, it is shortened
-    to the value, as in `unet`, or to the last part of the key and the value, as in `lr=1e-3`.
+    If all variants differ in one key, the names are shortened: `model=unet` becomes `unet`, and `optim.optimizer.lr=1e-3`
+    becomes `lr=1e-3`.
 
     Args:
-        overrides: overrides of each variant, as typed.
-        models: name of each variant's model. It is the name of a variant without overrides of its own.
-        folders: a run folder of each variant. Its end is added to names that are equal.
+        overrides: command-line overrides of each variant, such as `model=unet`.
+        models: name of each variant's model config. It becomes the name of a variant without an override of its own.
+        folders: one run folder of each variant. The end of its path is added if two variants have the same name.
 
     Returns:
-        One name for each variant.
+        One name for each variant. All names are different.
     """
     typed = [[word for word in words if _key(word) not in UNNAMED] for words in overrides]
     common = set.intersection(*map(set, typed)) if len(typed) > 1 else set(typed[0]) - {f"model={models[0]}"}
@@ -49,7 +53,7 @@ def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], fol
 
 
 def _short(word: str) -> str:
-    """Return the value of an override. For a dotted key, return the last part of the key, too."""
+    """Shorten an override: `model=unet` to `unet`, and `optim.optimizer.lr=1e-3` to `lr=1e-3`."""
     key, equals, value = word.partition("=")
     if not equals:
         return word

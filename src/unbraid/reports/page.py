@@ -1,4 +1,7 @@
-"""Write the folder of a report: two pages that a browser opens from the disk without a network, and their data."""
+"""Write a report as a folder with two web pages, `index.html` (scores and plots) and `listen.html`, and their data.
+
+A browser opens the pages from the disk, without a server and without internet access.
+"""
 
 import json
 import shutil
@@ -25,7 +28,7 @@ from unbraid.runs.errors import InputError
 TEMPLATES = Path(__file__).parent / "templates"
 STATIC = ("style.css", "theme.js", "report.js", "listen.js")
 RECORD = "report.json"
-MARK = {"made_by": "unbraid report"}  # in the record; only folders with this mark are replaced
+MARK = {"made_by": "unbraid report"}  # written to report.json; only a folder with this mark is replaced by a new report
 # The pages load only files of the report, and run no inline scripts.
 POLICY = "default-src 'none'; script-src 'self'; img-src 'self' data:; media-src 'self'; base-uri 'none'; form-action 'none'; "
 STYLES = {"index.html": "style-src 'self' 'unsafe-inline'", "listen.html": "style-src 'self'"}  # Plotly needs inline styles
@@ -34,14 +37,14 @@ LONGEST_VALUE = 60  # characters of a value in the table of differences
 
 @dataclass(frozen=True)
 class Report:
-    """Store the content of a report.
+    """Store the content of a report on training runs.
 
     Args:
-        title: title of the pages.
-        variants: variants with and without scores.
-        baseline: variant that the others are compared with.
-        tables: one table for each target.
-        measure: measure that is compared; None: the main measure of each table.
+        title: title of the web pages.
+        variants: all variants, also those without scores. The runs of a variant differ only in the seed.
+        baseline: variant with which all other variants are compared.
+        tables: one table of scores for each target.
+        measure: name of the measure that is compared, such as `SDR`; None: the main measure of each table.
     """
 
     title: str
@@ -52,39 +55,40 @@ class Report:
 
     @property
     def scored(self) -> list[Variant]:
-        """Variants with scores."""
+        """Variants of which at least one run has scores."""
         return [variant for variant in self.variants if variant.runs]
 
     @property
     def without(self) -> dict[str, str | None]:
-        """Reasons why runs have no scores, by the name of the run."""
+        """Dictionary from the name of each run without scores to the reason why it has no scores."""
         runs = [run for variant in self.variants for run in variant.without]
         return dict(zip(told_apart([run.folder for run in runs]), (run.missing for run in runs), strict=True))
 
     @property
     def caption(self) -> str:
-        """Caption of the tables: unit, statistic, number of tracks and protocol."""
+        """Caption of the tables of scores: unit, statistic (such as the median), number of tracks and protocol."""
         return caption(self.variants)
 
     def main(self, table: ScoreTable) -> str | None:
-        """Return the measure of a table by which variants are compared; None if all measures are undefined.
+        """Return the measure by which the variants in a table are compared.
 
         Args:
-            table: table of a target.
+            table: table with the scores of a target.
 
         Returns:
-            The name of the measure.
+            The name of the measure; None if the table has no measures because all scores are undefined.
 
         Raises:
-            InputError: the table does not have the measure of the report.
+            InputError: the user has chosen a measure that the table does not have.
         """
         if self.measure is not None and self.measure not in table.measures:
-            problem, expected = f"{table.target} has no such measure", f"one of {', '.join(table.measures)}"
+            problem = f"the scores of the target {table.target} do not contain this measure"
+            expected = f"one of {', '.join(table.measures)}"
             raise InputError(f"measure={self.measure}", problem, expected=expected)
         return self.measure or main_measure(table)
 
     def verdicts(self) -> dict[str, list[Verdict]]:
-        """Return the comparisons with the baseline, by target and measure."""
+        """Compare all variants with the baseline. Return the comparisons by the name of the table, such as `vocals, SDR`."""
         return {
             f"{table.target}, {measure}": verdicts(self.variants, self.baseline, table.target, measure)
             for table in self.tables
@@ -93,13 +97,13 @@ class Report:
 
 
 def write(report: Report, folder: Path, songs: int) -> None:
-    """Write the folder of a report. An older report in the folder is replaced. If an error occurs, nothing is changed.
+    """Write the folder of a report. An older report in the folder is replaced. If an error occurs, the folder is not changed.
 
-    An InputError is raised if the folder must not be replaced, see `refuse_to_replace`.
+    An InputError is raised if the folder exists and is not an older report, contains other files, or is the working directory.
 
     Args:
         report: content of the report.
-        folder: folder of the report.
+        folder: folder to which the report is written.
         songs: largest number of test tracks on the listening page.
     """
     refuse_to_replace(folder)
@@ -115,10 +119,10 @@ def write(report: Report, folder: Path, songs: int) -> None:
 
 
 def refuse_to_replace(folder: Path) -> None:
-    """Check that a folder does not exist or contains only an older report.
+    """Check that a folder does not exist or contains only an older report, so that a new report can replace the folder.
 
     Args:
-        folder: folder of the report.
+        folder: folder to which the report will be written.
 
     Raises:
         InputError: the folder exists and is not a report, contains other files, or is the working directory.
@@ -127,15 +131,17 @@ def refuse_to_replace(folder: Path) -> None:
         return
     where, hint = f"output={folder}", "Choose another output."
     if (written := _written(folder)) is None:
-        raise InputError(where, "already exists and is not a report of this version", hint=hint)
+        raise InputError(where, "this folder already exists and is not a report of this version of unbraid", hint=hint)
     if others := sorted({*_files(folder)} - {*written, RECORD}):
-        raise InputError(where, "contains a file that is not part of the report", found=others[0], hint=f"Move it, or: {hint}")
+        problem, hint = "this folder contains a file that is not part of the report", f"Move this file, or: {hint}"
+        raise InputError(where, problem, found=others[0], hint=hint)
     if Path.cwd().is_relative_to(folder.resolve()):
-        raise InputError(where, "is the working directory", hint=f"Change to another directory, or: {hint}")
+        problem, hint = "the working directory cannot be replaced by a report", f"Change to another directory, or: {hint}"
+        raise InputError(where, problem, hint=hint)
 
 
 def _written(folder: Path) -> list[str] | None:
-    """Return the files that the record of a report lists; None if the folder is not a report."""
+    """Return the names of the files of a report, read from its file `report.json`; None if the folder contains no report."""
     try:
         record = read_json(folder / RECORD)
     except (OSError, InputError):
@@ -176,9 +182,10 @@ def _table_files(report: Report) -> dict[str, str]:
 
 
 def _write_script(path: Path, name: str, value: Any) -> None:
-    """Write a value as a script that defines a constant. Browsers do not let a page on the disk load JSON files.
+    """Write data for a web page as a JavaScript file that defines a constant with the given name.
 
-    The script parses the value as JSON, because the key `__proto__` has a special meaning in JavaScript objects.
+    The page cannot load a JSON file, because browsers do not allow this for pages on the disk. The script contains the data as
+    JSON text and parses it, because the key `__proto__` has a special meaning in JavaScript objects.
     """
     text = json.dumps(json.dumps(value, allow_nan=False))
     path.write_text(f"const {name} = JSON.parse({text});\n", encoding="utf-8")
@@ -205,7 +212,7 @@ def _shortened(value: Any) -> str:
 
 
 def _record(report: Report, verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, Any]:
-    """Return the content of `report.json`, for use in other programs."""
+    """Return the content of `report.json`: tables of scores and comparisons, for use in other programs."""
     return {
         "title": report.title,
         "protocol": report.scored[0].runs[0].scores["protocol"],
@@ -224,7 +231,7 @@ def _record(report: Report, verdicts: Mapping[str, Sequence[Verdict]]) -> dict[s
 
 
 def _costs(variants: Sequence[Variant]) -> list[dict[str, Any]]:
-    """Return the costs of training for the table: millions of parameters, minutes, GPU hours and GiB."""
+    """Return the rows of the table `Cost of training`: millions of parameters, minutes, GPU hours and peak memory in GiB."""
     return [
         {
             "variant": variant.name,
@@ -247,7 +254,7 @@ def _scaled(spread: Spread | None, unit: float) -> Spread | None:
 
 
 def _data(report: Report) -> dict[str, Any]:
-    """Return the data of the plots."""
+    """Collect the data of the plots on the page `index.html`: names, scores, costs and learning curves."""
     variants, tracks = report.scored, [*report.baseline.runs[0].scores["tracks"]]
     return {
         "variants": [variant.name for variant in variants],
@@ -273,13 +280,16 @@ def _mean(spread: Spread | None) -> float | None:
 
 
 def _means(variant: Variant, target: str, measure: str, tracks: Sequence[str]) -> list[float | None]:
-    """Return the score of each track: the mean over the seeds with a defined score, or None."""
+    """Return the score of a variant on each track, as the mean over its seeds; None for a track without a defined score."""
     scores = variant.of_tracks(target, measure, tracks)
     return [round(float(column[np.isfinite(column)].mean()), 4) if np.isfinite(column).any() else None for column in scores.T]
 
 
 def _curves(variants: Sequence[Variant]) -> dict[str, list[dict[str, Any]]]:
-    """Return the learning curves of each variant, by logged value: mean, lowest and highest over seeds for each epoch."""
+    """Collect the learning curves of all variants by the name of the logged value, such as `valid/loss`.
+
+    A curve contains the mean, lowest and highest value over the seeds of a variant, for each epoch.
+    """
     by_name: dict[str, list[dict[str, Any]]] = {}
     for variant in variants:
         rows = [run.epochs for run in [*variant.runs, *variant.without]]

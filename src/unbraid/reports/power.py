@@ -1,4 +1,7 @@
-"""Print how many seeds and songs a report needs to detect a difference: `plan=true power=0.5`."""
+"""Print how many seeds and test songs a sweep needs to detect a given difference between two variants.
+
+`train.py plan=true power=0.5` prints this text for a difference of 0.5 dB.
+"""
 
 from pathlib import Path
 
@@ -11,16 +14,16 @@ SEEDS = (2, 3, 5, 10, 20, 50)
 
 
 def deviations_of(sweep: str | None) -> dict[str, Deviations]:
-    """Estimate standard deviations from the scores of a sweep.
+    """Estimate how much scores vary between songs, between seeds, and for other reasons, from the scores of a sweep.
 
     Args:
-        sweep: folder of the sweep; None: the deviations of the demo songs.
+        sweep: folder of the sweep; None: use values that were measured on the demo songs.
 
     Returns:
-        The deviations, by a description of the scores from which they were estimated.
+        Dictionary from a description of the scores (measure, target and sweep) to their standard deviations.
 
     Raises:
-        InputError: the folder is not a sweep with scores, or has too few variants, songs or seeds.
+        InputError: the folder is not a sweep with scores, or the sweep has too few variants, songs or seeds.
     """
     if sweep is None:
         return {"NSDR of vocals in the skip ablation on demo songs": DEMO}
@@ -33,20 +36,21 @@ def deviations_of(sweep: str | None) -> dict[str, Deviations]:
             deviations = Deviations.of([variant.of_tracks(table.target, measure, tracks) for variant in variants])
             if deviations is None:
                 expected = "two variants, two songs in which all runs have scores, and a variant with two seeds"
-                raise InputError(f"power_from={sweep}", f"too few scores for the deviations of {name}", expected=expected)
+                problem = f"the sweep has too few scores to estimate the standard deviations of {name}"
+                raise InputError(f"power_from={sweep}", problem, expected=expected)
             by_name[name] = deviations
     return by_name
 
 
 def power_text(difference: float, name: str, deviations: Deviations, seeds: int, songs: int | None) -> str:
-    """Describe how many songs each number of seeds needs, and the smallest difference that the planned runs detect.
+    """Describe how many test songs a sweep needs to detect a difference, and which difference the planned sweep detects.
 
     Args:
-        difference: true difference in dB.
-        name: description of the scores from which the deviations were estimated.
-        deviations: standard deviations of the scores.
-        seeds: number of seeds per variant of the planned runs.
-        songs: number of test songs of the planned runs; None if it is unknown.
+        difference: true difference between two variants in dB.
+        name: description of the scores from which the standard deviations were estimated.
+        deviations: standard deviations of scores between songs, between seeds, and of the rest.
+        seeds: number of seeds per variant in the planned sweep.
+        songs: number of test songs of the planned sweep; None if it is unknown.
 
     Returns:
         The text, in several lines.

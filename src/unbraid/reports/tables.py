@@ -1,4 +1,8 @@
-"""Tables of scores with variants as rows and measures as columns, as text, CSV, Markdown and LaTeX (booktabs)."""
+"""Tables of scores for a report, with variants as rows and measures as columns, as text, CSV, Markdown and LaTeX.
+
+Each target has its own table. Other rows contain published scores, the scores of the unprocessed mixture, and the scores of
+oracles (ideal masks, computed from the true sources).
+"""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +16,7 @@ from unbraid.runs.metrics_reader import figures
 from unbraid.runs.text import markdown, one_line, write_csv
 
 Kind = Literal["variant", "published", "mixture", "oracle"]
-# The main measure is the first of these that is defined.
+# The main measure of a table, by which variants are compared, is the first measure of this list that the table has.
 ORDER = ("NSDR", "SDR", "uSDRi", "uSDR", "SIR", "SAR", "ISR", "SI-SDRi", "SI-SDR")
 COLUMNS = ("target", "row", "kind", "measure", "mean", "deviation", "seeds")
 STATISTICS = {"mean": "mean", "median": "median", "length_weighted": "mean, weighted by length,"}
@@ -20,12 +24,12 @@ STATISTICS = {"mean": "mean", "median": "median", "length_weighted": "mean, weig
 
 @dataclass(frozen=True)
 class TableRow:
-    """Store a row of a table.
+    """Store a row of a table of scores.
 
     Args:
         name: name of the variant, of the oracle, or of the publication.
-        kind: `variant`, or the kind of a row to compare variants with.
-        cells: scores by measure. Undefined measures are missing.
+        kind: `variant`; or, for rows with which variants are compared, `published`, `mixture` or `oracle`.
+        cells: mean score and deviation over seeds, by the name of the measure. Undefined measures are missing.
     """
 
     name: str
@@ -35,12 +39,12 @@ class TableRow:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Store the table of one target.
+    """Store the table of scores of one target.
 
     Args:
-        target: name of the source that was separated.
-        measures: names of the columns.
-        rows: rows, variants first.
+        target: name of the separated source, such as `vocals`.
+        measures: names of the measures, which are the columns.
+        rows: rows of the table; the rows of variants come first.
     """
 
     target: str
@@ -49,7 +53,7 @@ class ScoreTable:
 
     @cached_property
     def best(self) -> dict[str, str]:
-        """Name of the variant with the highest score by measure; empty strings if there is only one variant."""
+        """Name of the variant with the highest score, by measure. All names are empty if the table has only one variant."""
         return {measure: self._best(measure) for measure in self.measures}
 
     def _best(self, measure: str) -> str:
@@ -58,13 +62,13 @@ class ScoreTable:
 
 
 def tables(variants: Sequence[Variant]) -> list[ScoreTable]:
-    """Return one table for each target, with all variants that have scores.
+    """Build one table of scores for each target, with a row for each variant that has scores.
 
     Args:
-        variants: variants with and without scores.
+        variants: all variants of the report, also those without scores.
 
     Returns:
-        The tables.
+        The tables, in the order of the targets.
     """
     scored = [variant for variant in variants if variant.runs]
     targets = dict.fromkeys(target for variant in scored for target in variant.runs[0].scores["summary"])
@@ -84,7 +88,7 @@ def _table(target: str, variants: Sequence[Variant]) -> ScoreTable:
 
 
 def _published(target: str, variants: Sequence[Variant]) -> list[TableRow]:
-    """Return rows with published scores, for runs with the data and protocol of the publication."""
+    """Return rows with published scores. A run has such a reference if its data and protocol equal those of the publication."""
     rows: dict[str, TableRow] = {}
     for run in (run for variant in variants for run in variant.runs):
         reference = run.scores.get("reference", {})
@@ -95,9 +99,10 @@ def _published(target: str, variants: Sequence[Variant]) -> list[TableRow]:
 
 
 def _mixture_and_oracles(target: str, variants: Sequence[Variant]) -> list[TableRow]:
-    """Return the rows of the mixture and the oracles.
+    """Return table rows with the scores of the unprocessed mixture and of the oracles (ideal masks from the true sources).
 
-    Oracles of two variants differ if the transforms of the variants differ. Then the name of the variant is added.
+    The score of an oracle depends on the STFT of the variant. If two variants give different scores, the name of the variant
+    is added to the name of the second row.
     """
     kinds: dict[Kind, list[TableRow]] = {"mixture": [], "oracle": []}
     for variant in variants:
@@ -118,10 +123,10 @@ def _equal_when_printed(cells: Mapping[str, Spread], others: Mapping[str, Spread
 
 
 def caption(variants: Sequence[Variant]) -> str:
-    """Return the caption of the tables: unit, statistic, number of tracks and protocol.
+    """Return the caption of the tables of scores: unit, statistic (such as the median), number of tracks and protocol.
 
     Args:
-        variants: variants, at least one with scores.
+        variants: variants of the report, at least one of them with scores.
 
     Returns:
         The caption in one line.
@@ -135,10 +140,10 @@ def caption(variants: Sequence[Variant]) -> str:
 
 
 def cell_text(cell: Spread | None, plus_minus: str = " ± ") -> str:
-    """Return the text of a cell with two decimals, or `-` if it is undefined.
+    """Format the score in a table cell with two decimals, as in `6.21 ± 0.13`.
 
     Args:
-        cell: mean and deviation over seeds; None if undefined.
+        cell: mean and deviation over seeds; None gives the text `-`.
         plus_minus: text between mean and deviation.
 
     Returns:
@@ -150,7 +155,7 @@ def cell_text(cell: Spread | None, plus_minus: str = " ± ") -> str:
 
 
 def as_text(tables: Sequence[ScoreTable]) -> str:
-    """Return the tables as text for a terminal, with columns of equal width."""
+    """Format tables of scores as text for a terminal, with columns of equal width."""
     width = max(len(text) for table in tables for text in [f"{table.target} (dB)", *(row.name for row in table.rows)]) + 2
     lines = []
     for table in tables:
@@ -164,7 +169,7 @@ def as_text(tables: Sequence[ScoreTable]) -> str:
 
 
 def as_csv(tables: Sequence[ScoreTable]) -> str:
-    """Return the tables as CSV with one line for each score. Numbers are not rounded."""
+    """Format tables of scores as CSV with one line for each score. Numbers are not rounded."""
     buffer = io.StringIO()
     lines = (
         [table.target, row.name, row.kind, measure, cell.mean, "" if cell.deviation is None else cell.deviation, cell.seeds]
@@ -178,10 +183,10 @@ def as_csv(tables: Sequence[ScoreTable]) -> str:
 
 @dataclass(frozen=True)
 class Markup:
-    """Define how a markup language writes cells.
+    """Define how a markup language (Markdown or LaTeX) writes the cells of a table.
 
     Args:
-        plain: function that escapes text.
+        plain: function that escapes text, so that the markup language shows it unchanged.
         bold: function that makes escaped text bold.
         plus_minus: text between mean and deviation.
         minus: minus sign.
@@ -193,7 +198,7 @@ class Markup:
     minus: str
 
     def rows(self, table: ScoreTable) -> list[list[str]]:
-        """Return the cells of each row, starting with its name. The best variant of each measure is bold."""
+        """Return the text of all cells of each row; the first cell is the row's name. The best score of a column is bold."""
         return [[self.plain(row.name), *(self._cell(table, row, measure) for measure in table.measures)] for row in table.rows]
 
     def _cell(self, table: ScoreTable, row: TableRow, measure: str) -> str:
@@ -201,7 +206,7 @@ class Markup:
         return self.bold(text) if row.kind == "variant" and table.best[measure] == row.name else text
 
     def head(self, table: ScoreTable) -> list[str]:
-        """Return the cells of the head: the target and the measures."""
+        """Return the text of the cells of the table head: the target and the names of the measures."""
         return [self.plain(text) for text in (table.target, *table.measures)]
 
 
@@ -220,7 +225,7 @@ LATEX = Markup(_latex, lambda text: rf"\textbf{{{text}}}", r" $\pm$ ", "$-$")
 
 
 def as_markdown(tables: Sequence[ScoreTable], caption: str) -> str:
-    """Return the tables as Markdown tables of GitHub, followed by the caption."""
+    """Format tables of scores as Markdown tables (GitHub), followed by the caption."""
     lines = []
     for table in tables:
         head, *rows = [" | ".join(cells) for cells in (MARKDOWN.head(table), *MARKDOWN.rows(table))]
@@ -229,9 +234,9 @@ def as_markdown(tables: Sequence[ScoreTable], caption: str) -> str:
 
 
 def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
-    """Return the tables as LaTeX, with the caption as a comment. They need the package booktabs.
+    """Format tables of scores as LaTeX tables, which need the package booktabs. The caption is a LaTeX comment.
 
-    A rule separates the variants from the other rows.
+    A horizontal rule separates the variants from the mixture, the oracles and published scores.
 
     Args:
         tables: one table for each target.
@@ -250,12 +255,12 @@ def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
 
 
 def main_measure(table: ScoreTable) -> str | None:
-    """Return the measure by which variants are compared, see `ORDER`; None if all measures are undefined."""
+    """Return the measure by which the variants in a table are compared, the first in `ORDER`; None if it has no measures."""
     return next((measure for measure in (*ORDER, *table.measures) if measure in table.measures), None)
 
 
 def as_plain(tables: Sequence[ScoreTable]) -> list[dict[str, Any]]:
-    """Return the tables as lists and dicts, for JSON."""
+    """Convert tables of scores to lists and dicts, which can be written as JSON."""
     return [
         {
             "target": table.target,

@@ -1,4 +1,4 @@
-"""Read run folders and group them into variants. The runs of a variant differ only in the seed."""
+"""Read the scores of run folders for a report, and group runs that differ only in the seed into one variant."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,22 +19,22 @@ from unbraid.runs.records import digest, is_held, read_record, strip_launch_keys
 from unbraid.runs.scores import read_scores, separates
 from unbraid.scoring.tables import refuse_mixed
 
-IGNORED_KEYS = ("seed", "name")  # keys that differ between the runs of a variant; `name` ends with the seed
-FILES = ("run.json", "config.yaml", "scores.json", "metrics.csv")  # files of a run that are read
+IGNORED_KEYS = ("seed", "name")  # config keys that differ between the runs of a variant; `name` ends with the seed
+FILES = ("run.json", "config.yaml", "scores.json", "metrics.csv")  # files of a run folder that a report reads
 
 
 @dataclass(frozen=True)
 class RunScores:
-    """Store the records and scores of one run.
+    """Store the config and the scores of one training run.
 
     Args:
         folder: absolute path of the run folder.
-        words: overrides that the run was started with.
+        words: command-line overrides with which the run was started, such as `model=unet`.
         model: name of the model config, such as `unet`.
-        data: name of the data config.
-        config: resolved config without paths, as a flat mapping from dotted keys to values.
+        data: name of the data config, such as `musdb`.
+        config: complete config of the run without paths, as a mapping from dotted keys to values.
         missing: reason why the run has no scores; None if the run has scores.
-        scores: content of `scores.json`; empty if the run has no scores.
+        scores: content of the file `scores.json`; empty if the run has no scores.
     """
 
     folder: Path
@@ -47,27 +47,27 @@ class RunScores:
 
     @property
     def seed(self) -> Any:
-        """Value of `seed` in the config."""
+        """Value of the key `seed` in the config of the run."""
         return self.config.get("seed")
 
     @cached_property
     def epochs(self) -> list[dict[str, float]]:
-        """Rows of `metrics.csv`, one for each epoch. An InputError is raised if the file is damaged."""
+        """Logged values of each epoch, read from `metrics.csv` in the run folder. InputError if the file is damaged."""
         return epoch_numbers(self.folder)
 
     @property
     def seconds(self) -> float | None:
-        """Training time in seconds; None if it was not recorded."""
+        """Training time of the run in seconds; None if it was not recorded."""
         return sum(row.get("seconds", 0.0) for row in self.epochs) or None
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Store the mean and standard deviation of a value over seeds.
+    """Store the mean and standard deviation of a value, such as a score, over the seeds of a variant.
 
     Args:
         mean: mean over the seeds.
-        deviation: sample standard deviation; None for a single seed.
+        deviation: sample standard deviation over the seeds; None if there is only one seed.
         seeds: number of seeds.
     """
 
@@ -77,7 +77,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Spread | None":
-        """Return the spread of the values that are not None; None if all values are None."""
+        """Compute mean and deviation of the values that are not None; return None if all values are None."""
         defined = [value for value in values if value is not None]
         if not defined:
             return None
@@ -86,10 +86,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Variant:
-    """Store the runs of one configuration, which differ only in the seed.
+    """Store a variant, that is all runs with the same config except for the seed.
 
     Args:
-        name: name, different from the names of the other variants.
+        name: name of the variant; all variants of a report have different names.
         runs: runs with scores, in the order of the sweep.
         without: runs without scores.
     """
@@ -100,38 +100,41 @@ class Variant:
 
     @property
     def first(self) -> RunScores:
-        """First run with scores, or the first run if no run has scores."""
+        """First run of the variant that has scores; if no run has scores, its first run."""
         return [*self.runs, *self.without][0]
 
     def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:
-        """Return the score of each run on each track, NaN if undefined. Shape: [seeds, tracks]."""
+        """Return the score of each run with scores on each of the given tracks; NaN if undefined. Shape: [seeds, tracks]."""
         scores = [[run.scores["tracks"][track].get(target, {}).get(measure) for track in tracks] for run in self.runs]
         return np.array(scores, dtype=float)
 
     def summary(self, target: str, measure: str) -> Spread | None:
-        """Return the spread over seeds of the protocol's statistic, such as the median over tracks; None if undefined."""
+        """Return mean and deviation over seeds of the score of a target; None if the score is undefined for all seeds.
+
+        The score of one seed is the statistic over tracks that the protocol defines, such as the median.
+        """
         statistic = self.runs[0].scores["protocol"]["tracks"]
         return Spread.of([run.scores["summary"].get(target, {}).get(measure, {}).get(statistic) for run in self.runs])
 
     def cost(self, key: str) -> Spread | None:
-        """Return the spread of a recorded cost of training; None if it was not recorded.
+        """Return a cost of training, as mean and deviation over seeds.
 
         Args:
-            key: `parameters` (number), `memory` (bytes) or `devices` (number).
+            key: `parameters` (number of parameters), `memory` (peak memory in bytes) or `devices` (number of devices).
 
         Returns:
-            The spread over seeds.
+            Mean and deviation over seeds; None if no run has recorded this cost.
         """
         return Spread.of([run.scores.get("cost", {}).get(key) for run in self.runs])
 
     @property
     def seconds(self) -> Spread | None:
-        """Training time in seconds; None if it was not recorded."""
+        """Training time in seconds, as mean and deviation over seeds; None if no run has recorded it."""
         return Spread.of([run.seconds for run in self.runs])
 
     @property
     def gpu_hours(self) -> Spread | None:
-        """Training time in hours, summed over all GPUs; 0 for training on a CPU, None if it was not recorded."""
+        """GPU hours of training (hours times number of GPUs; 0 on a CPU), as mean and deviation over seeds; None if unknown."""
         return Spread.of([_gpu_hours(run) for run in self.runs])
 
 
@@ -147,24 +150,25 @@ def runs_of(sweep: Path, key: str = "sweep") -> list[Path]:
 
     Args:
         sweep: folder of the sweep.
-        key: config key of the folder; named in error messages.
+        key: config key with which the user has named the folder; named in error messages.
 
     Returns:
         The run folders.
 
     Raises:
-        InputError: the folder is missing or has no runs.
+        InputError: the folder does not exist, is a single run, or contains no runs.
     """
     where, expected = f"{key}={sweep}", "the folder of a sweep"
     if not sweep.is_dir():
-        raise InputError(where, "is a file" if sweep.exists() else "no such folder", expected=expected)
+        problem = "this path is a file" if sweep.exists() else "this folder does not exist"
+        raise InputError(where, problem, expected=expected)
     runs = [path.parent for path in sweep.glob("*/run.json")]
     if not runs:
         if (sweep / "run.json").is_file():
-            hint = "For some runs type runs=[…]" if key == "sweep" else ""
-            raise InputError(where, "is a single run", expected=expected, hint=hint)
+            hint = "To name single run folders, type runs=[FOLDER,…]" if key == "sweep" else ""
+            raise InputError(where, "this folder is a single run", expected=expected, hint=hint)
         names = ", ".join(sorted(path.name for path in sweep.iterdir())[:5]) or "nothing"
-        raise InputError(where, "has no runs", found=names, expected=expected)
+        raise InputError(where, "this folder contains no run folders", found=names, expected=expected)
     return sorted(runs, key=_order)
 
 
@@ -174,22 +178,23 @@ def _order(run: Path) -> tuple[float, str]:
 
 
 def read(folder: Path) -> RunScores:
-    """Read a run folder.
+    """Read the config and the scores of a run folder.
 
     Args:
         folder: folder of the run.
 
     Returns:
-        The run. Damaged scores are reported in its field `missing`.
+        The run. If its `scores.json` is damaged, the field `missing` contains the reason.
 
     Raises:
-        InputError: the folder is not a run folder, its record or its config is damaged, or a link leads out of the folder.
+        InputError: the folder is not a run folder, its `run.json` or `config.yaml` is damaged, or a symbolic link leads out of
+            the folder.
     """
     for name in FILES:
         below(folder, name)
     record = read_record(folder)
     if record is None:
-        raise InputError(folder, "has no run.json", expected="the folder of a run")
+        raise InputError(folder, "this folder contains no run.json", expected="the folder of a run")
     scores, damage = _scores(folder)
     missing = None if scores and separates(scores) else damage or _reason_missing(folder, record, scores is not None)
     choices = record["choices"]
@@ -205,7 +210,10 @@ def read(folder: Path) -> RunScores:
 
 
 def _scores(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """Return the scores of a run and None, or None and the reason why they are damaged. Both are None without the file."""
+    """Read `scores.json` in a run folder. Return its content, and the error message if the file is damaged.
+
+    The content is None if the file is damaged or does not exist. The error message is None if the file is not damaged.
+    """
     try:
         return read_scores(folder / "scores.json", whole=True), None
     except FileNotFoundError:
@@ -243,7 +251,7 @@ def variants_of(folders: Sequence[Path]) -> list[Variant]:
         folders: run folders.
 
     Returns:
-        The variants. Those with scores come first.
+        The variants. Variants with scores come before variants without scores.
 
     Raises:
         InputError: no run has scores, the scores have different protocols or tracks, a run is given twice, or two runs of a
@@ -254,7 +262,7 @@ def variants_of(folders: Sequence[Path]) -> list[Variant]:
     scored = [run for run in runs if not run.missing]
     if not scored:
         reasons = "; ".join(f"{run.folder.name} {run.missing}" for run in runs[:5]) + ("; …" if len(runs) > 5 else "")
-        raise InputError(f"{len(runs)} runs", "no run has scores", found=reasons)
+        raise InputError(f"{len(runs)} runs", "none of the runs has scores", found=reasons)
     scored_names = told_apart([run.folder for run in scored])
     refuse_mixed({name: run.scores["protocol"] for name, run in zip(scored_names, scored, strict=True)})
     _refuse_different_tracks(scored, scored_names)
@@ -276,7 +284,7 @@ def _refuse_duplicates(runs: Sequence[RunScores]) -> None:
     seen: set[Path] = set()
     for run in runs:
         if run.folder in seen:
-            raise InputError(run.folder, "this run is given twice", expected="each run once")
+            raise InputError(run.folder, "this run folder is given twice", expected="each run folder once")
         seen.add(run.folder)
 
 
@@ -284,7 +292,7 @@ def _refuse_equal_seeds(variant: Variant) -> None:
     for run, other in combinations(variant.runs, 2):
         if run.seed == other.seed:
             where = " and ".join(told_apart([run.folder, other.folder]))
-            problem, hint = "two runs of one variant have the same seed", "Leave out one of them."
+            problem, hint = "these two runs have the same config and the same seed", "Leave out one of the two runs."
             raise InputError(where, problem, found=run.seed, expected="a different seed for each run", hint=hint)
 
 
@@ -295,24 +303,25 @@ def _refuse_different_tracks(runs: Sequence[RunScores], names: Sequence[str]) ->
             track = min(different)
             name = first[1] if track in first[0] else other[1]
             counts = f"{len(first[0])} and {len(other[0])} tracks, and the track '{track}' in {name} only"
-            raise InputError(f"{first[1]} and {other[1]}", "scores of different tracks cannot be compared", found=counts)
+            problem = "the two runs were scored on different tracks, so their scores cannot be compared"
+            raise InputError(f"{first[1]} and {other[1]}", problem, found=counts)
 
 
 def _configs_without_seed(runs: Sequence[RunScores]) -> list[dict[str, Any]]:
-    """Return the config of each run without the seed, the name, and the keys that equal the seed in all runs."""
+    """Return the config of each run without the keys that depend on the seed: `seed`, `name`, and copies of the seed."""
     seed_keys = {key for run in runs for key in run.config if key.endswith(".seed")}
     equal = {key for key in seed_keys if all(run.config.get(key, run.seed) == run.seed for run in runs)}
     return [{k: v for k, v in run.config.items() if k not in IGNORED_KEYS and k not in equal} for run in runs]
 
 
 def differences(variants: Sequence[Variant]) -> dict[str, list[Any]]:
-    """Return the config keys that differ between variants.
+    """Find the config keys whose values differ between variants.
 
     Args:
         variants: variants to compare.
 
     Returns:
-        For each key the value of each variant; None for a variant without the key.
+        Dictionary from each of these keys to a list with the value of each variant; None for a variant without the key.
     """
     configs = _configs_without_seed([variant.first for variant in variants])
     rows = {key: [config.get(key) for config in configs] for key in dict.fromkeys(key for config in configs for key in config)}

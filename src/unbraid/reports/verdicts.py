@@ -1,8 +1,9 @@
-"""Compare each variant with the baseline, in numbers and in a sentence.
+"""Compare the scores of each variant with those of the baseline, a variant that the user has chosen.
 
-A sentence contains the words `hardly luck` only if p < 0.05 over songs and seeds, after Holm's correction. If a variant or the
-baseline has one seed, the sentence describes the trained networks only and never contains these words. One seed cannot separate
-the effect of a configuration from the effect of the seed.
+The result of a comparison is a verdict: numbers and a sentence. The sentence ends with `hardly luck` only if p < 0.05 over
+songs and seeds, after Holm's correction for several comparisons. If the variant or the baseline has only one seed, the sentence
+describes the trained networks and never contains these words, because one seed cannot separate the effect of a configuration
+from the effect of the seed.
 """
 
 from collections.abc import Sequence
@@ -19,9 +20,9 @@ class Verdict:
 
     Args:
         variant: name of the variant.
-        difference: difference to the baseline; None if no song has a score for both.
+        difference: difference between the variant and the baseline; None if no song has a score for both of them.
         p: p-value after Holm's correction for the number of variants; None if it cannot be computed.
-        words: comparison as a sentence.
+        words: sentence that describes the comparison.
     """
 
     variant: str
@@ -31,39 +32,39 @@ class Verdict:
 
 
 def baseline_of(variants: Sequence[Variant], name: str | None) -> Variant:
-    """Return the variant that the others are compared with.
+    """Find the baseline, that is the variant with which all other variants are compared.
 
     Args:
-        variants: variants with and without scores.
+        variants: all variants of the report, also those without scores.
         name: name of the baseline; None: the first variant with scores.
 
     Returns:
         The baseline.
 
     Raises:
-        InputError: no variant has this name, or the variant has no scores.
+        InputError: no variant has this name, or the variant with this name has no scores.
     """
     if name is None:
         return next(variant for variant in variants if variant.runs)
     scored = {variant.name: variant for variant in variants if variant.runs}
     if name not in scored:
         if any(variant.name == name for variant in variants):
-            raise InputError(f"baseline={name}", "this variant has no scores")
-        raise InputError(f"baseline={name}", f"there is no such variant; {unknown(name, scored)}")
+            raise InputError(f"baseline={name}", "this variant has no scores, so it cannot be the baseline")
+        raise InputError(f"baseline={name}", f"no variant of the report has this name; {unknown(name, scored)}")
     return scored[name]
 
 
 def verdicts(variants: Sequence[Variant], baseline: Variant, target: str, measure: str) -> list[Verdict]:
-    """Compare all other variants that have scores with the baseline.
+    """Compare each variant that has scores with the baseline.
 
     Args:
-        variants: variants with and without scores.
-        baseline: variant that the others are compared with.
-        target: name of a source.
+        variants: all variants of the report, also those without scores.
+        baseline: variant with which all other variants are compared.
+        target: name of a source, such as `vocals`.
         measure: name of a measure, such as `SDR`.
 
     Returns:
-        One verdict for each variant except the baseline.
+        One verdict for each variant with scores, except for the baseline itself.
     """
     tracks = [*baseline.runs[0].scores["tracks"]]
     baseline_scores = baseline.of_tracks(target, measure, tracks)

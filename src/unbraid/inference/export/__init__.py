@@ -1,1 +1,1 @@
-"""Export a trained separator for other software: ONNX files, programs of torch.export, and folders of the openunmix package."""
+"""Export a trained separator for use without unbraid: an ONNX file, a .pt2 file, or a folder for the openunmix package."""

@@ -1,4 +1,4 @@
-"""Metadata of an exported file: all values that a program needs to run the graph."""
+"""Metadata of an exported model file: sample rate, names of the sources and other values that a program needs to use it."""
 
 import json
 from collections.abc import Mapping
@@ -16,19 +16,19 @@ from unbraid.runs.errors import InputError
 
 @dataclass(frozen=True)
 class Facts:
-    """Store the metadata of an exported separator. Each field is written to the file as JSON under its own name.
+    """Store the metadata of an exported separator. Each field is written to the model file as JSON under its own name.
 
     Args:
         sample_rate: sample rate of the mixture and the sources in Hz.
         channels: number of channels of the mixture and the sources.
         targets: names of the sources, in the order of the output.
         chunk_samples: recommended length of a chunk in samples.
-        min_samples: shortest input in samples; see `Separator.min_samples`.
-        chunk_alignment: step between possible starts of chunks, in samples; see `Separator.chunk_alignment`.
-        receptive_field: receptive field in samples, None if it is not finite; see `Separator.receptive_field`.
-        settings: options that turn masks into waveforms; see `Separator.synthesis_options`.
+        min_samples: length of the shortest input in samples.
+        chunk_alignment: number of samples; each chunk of a signal must start at a multiple of it.
+        receptive_field: receptive field of the network in samples; None if it is not finite.
+        settings: options with which the separator turns masks into waveforms, by name, such as the phase.
         model: name of the model config, such as `unet`.
-        unbraid: version of unbraid that has written the file.
+        unbraid: version of unbraid that has written the model file.
     """
 
     sample_rate: int
@@ -44,14 +44,14 @@ class Facts:
 
 
 def facts_of(separator: Separator, model: str) -> Facts:
-    """Return the metadata of a separator.
+    """Collect the metadata of a separator for its exported file.
 
     Args:
         separator: separator that is exported.
         model: name of the model config, such as `unet`.
 
     Returns:
-        The metadata, with the version of unbraid that is running.
+        The metadata, with the installed version of unbraid.
     """
     return Facts(
         separator.sample_rate, separator.channels, separator.targets, separator.chunk_samples, separator.min_samples,
@@ -60,14 +60,14 @@ def facts_of(separator: Separator, model: str) -> Facts:
 
 
 def read_facts(metadata: Mapping[str, str], path: Path) -> Facts:
-    """Check the metadata of a file and return it.
+    """Decode and check the metadata of an exported model file.
 
     Args:
-        metadata: values of the file as JSON text, by name.
-        path: file with the metadata; named in error messages.
+        metadata: value of each field as JSON text, by the name of the field.
+        path: exported model file with this metadata; named in error messages.
 
     Returns:
-        The metadata, with values of the right type and range.
+        The metadata. All values have the declared type and are in their range.
 
     Raises:
         InputError: a value is missing, has the wrong type, or is out of range.
@@ -76,7 +76,8 @@ def read_facts(metadata: Mapping[str, str], path: Path) -> Facts:
     for field in fields(Facts):
         name, where = field.name, f"{path}, {field.name}"
         if name not in metadata:
-            raise InputError(where, "missing in the metadata", expected="a file that scripts/export.py has written")
+            expected = "a file that scripts/export.py has written"
+            raise InputError(where, "this field is missing in the metadata of the file", expected=expected)
         try:
             values[name] = json.loads(metadata[name])
             check_type(values[name], hints[name])
@@ -84,10 +85,12 @@ def read_facts(metadata: Mapping[str, str], path: Path) -> Facts:
         except (ValueError, RecursionError, TypeCheckError):
             wrong = True
         if wrong:
-            raise InputError(where, "wrong type", found=metadata[name][:80], expected=formatannotation(field.type))
+            problem, found = "this field of the metadata has the wrong type", metadata[name][:80]
+            raise InputError(where, problem, found=found, expected=formatannotation(field.type))
     for name in ("sample_rate", "chunk_samples", "min_samples", "chunk_alignment", "receptive_field"):
         least = 0 if name == "receptive_field" else 1
         if values[name] is not None and not least <= values[name] <= LONGEST_CHUNK:
             expected = f"an integer in [{least}, {LONGEST_CHUNK}]"
-            raise InputError(f"{path}, {name}", "out of range", found=metadata[name][:80], expected=expected)
+            problem = "this field of the metadata is out of range"
+            raise InputError(f"{path}, {name}", problem, found=metadata[name][:80], expected=expected)
     return Facts(**values)

@@ -1,8 +1,8 @@
-"""Build the graph of a separator in real numbers, from the mixture waveform to the source waveforms.
+"""Rewrite a separator in real numbers for export, from the mixture waveform to the source waveforms.
 
 ONNX does not support complex numbers, so each complex number is a pair of real numbers. The STFT is the STFT operator of ONNX.
-The inverse STFT consists of the operators DFT and Col2Im, so that the file contains no matrices of sines. PyTorch's own inverse
-STFT would fix the length of the signal, also in `torch.export`.
+The inverse STFT consists of the ONNX operators DFT and Col2Im, so the file does not contain large matrices of sines. PyTorch's
+own inverse STFT cannot be used: the exported graph would accept only one signal length.
 """
 
 from typing import Any
@@ -21,12 +21,12 @@ from unbraid.models.separators.waveform import WaveformSeparator
 from unbraid.nets.adapters import BSRoformer, ConvTasNet, HDemucs, MelBandRoformer
 from unbraid.runs.errors import InputError
 
-LOUDNESS = 0.1  # standard deviation of the noise that graphs are traced and checked with
+LOUDNESS = 0.1  # standard deviation of the noise with which exported graphs are traced and checked
 COMPLEX_INSIDE = (HDemucs, BSRoformer, MelBandRoformer)  # networks that contain an STFT in complex numbers
 
 
 class RealMasking(nn.Module):
-    """Compute the same sources as a `Masking`, with pairs of real numbers in place of complex spectra.
+    """Compute the same sources as a `Masking` separator, with pairs of real numbers in place of complex spectra.
 
     Args:
         separator: separator with its trained weights.
@@ -40,7 +40,7 @@ class RealMasking(nn.Module):
         self.separator = separator
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Return the sources of a batch of chunks."""
+        """Separate a batch of chunks, and return the source waveforms."""
         # b batch, s source, c channel, f bin, t frame, p real and imaginary part
         separator = self.separator
         pairs = torch.view_as_real(separator.stft(mixture))
@@ -49,7 +49,7 @@ class RealMasking(nn.Module):
         outputs = separator.predict(magnitudes * scale)
         if "masks" in outputs:
             if outputs["masks"].is_complex():
-                raise InputError("model.separator.net", "its masks are complex numbers, which ONNX does not support")
+                raise InputError("model.separator.net", "this network returns complex masks, which ONNX does not support")
             spectra = separator.refine(outputs["masks"]).unsqueeze(-1) * pairs.unsqueeze(1)
         else:
             spectra = (outputs["magnitudes"] / scale.unsqueeze(1)).unsqueeze(-1) * _directions(pairs, magnitudes).unsqueeze(1)
@@ -57,13 +57,14 @@ class RealMasking(nn.Module):
 
 
 class WholeHops(nn.Module):
-    """Pad the input of a network to whole hops.
+    """Run a network on a mixture that is padded at the end to a multiple of the hop length.
 
-    The network would decide by itself whether to pad its input. A graph cannot contain such a decision.
+    Conv-TasNet pads its input only if the length is not such a multiple. An exported graph cannot contain this decision, so
+    this module always computes the padding.
 
     Args:
         net: network from mixture to sources.
-        hop: hop length of the network's transform in samples.
+        hop: hop length of the network's encoder in samples.
 
     Shape:
         mixture [B, C, T] -> [B, S, C, T].
@@ -74,27 +75,27 @@ class WholeHops(nn.Module):
         self.net, self.hop = net, hop
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Return the sources, cut to the length of the mixture."""
+        """Pad the mixture, separate it, and return the sources with the length of the mixture."""
         samples = mixture.shape[-1]
         return self.net(functional.pad(mixture, (0, up_to(samples, self.hop)))).narrow(-1, 0, samples)
 
 
 def frozen(separator: Separator) -> Separator:
-    """Set a separator to evaluation mode, switch off gradients for its weights, and return it.
+    """Set a separator to evaluation mode, and switch off the gradients of its weights.
 
-    With gradients, PyTorch would export a recurrent network frame by frame.
+    If weights had gradients, PyTorch would export a recurrent network frame by frame.
 
     Args:
-        separator: separator that is changed.
+        separator: separator, which is changed in place.
 
     Returns:
-        The same separator.
+        The separator that was passed.
     """
     return separator.eval().requires_grad_(False)
 
 
 def in_real_numbers(separator: Separator) -> nn.Module:
-    """Return a module from mixture to sources that computes in real numbers only.
+    """Return a module that computes the sources of a separator from the mixture, with real numbers only.
 
     Args:
         separator: separator with its trained weights.
@@ -103,13 +104,14 @@ def in_real_numbers(separator: Separator) -> nn.Module:
         The module, which shares its weights with the separator.
 
     Raises:
-        InputError: a part of the separator needs complex numbers, or cannot be written as a graph. The error names this part.
+        InputError: a part of the separator needs complex numbers, or cannot be exported. The error names this part.
     """
     if isinstance(separator, Clustering) and separator.masks_from == "clusters":
-        raise InputError("masks_from=clusters", "k-means cannot be exported", expected="masks_from=head")
+        problem = "the k-means clustering of this option cannot be exported"
+        raise InputError("masks_from=clusters", problem, expected="masks_from=head")
     if isinstance(separator, Masking):
         if not isinstance(separator.phase, MixturePhase):
-            problem = "this phase needs complex numbers, which an exported graph does not support"
+            problem = "this phase estimation needs complex numbers, which an exported file does not support"
             raise InputError("phase", problem, found=separator.phase, expected="phase=mixture")
         return RealMasking(separator)
     if isinstance(separator, WaveformSeparator):
@@ -120,19 +122,20 @@ def in_real_numbers(separator: Separator) -> nn.Module:
             return WholeHops(separator.net, separator.net.window // 2)
         return separator.net
     expected = "a Masking or a WaveformSeparator"
-    raise InputError("model.separator", "this class cannot be exported", found=type(separator).__name__, expected=expected)
+    problem, found = "a separator of this class cannot be exported", type(separator).__name__
+    raise InputError("model.separator", problem, found=found, expected=expected)
 
 
 def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]:
-    """Return noise as an example input of a graph, by the name of the input.
+    """Return random noise as an example input, with which an exporter traces a separator.
 
     Args:
-        separator: separator whose channels the noise has.
+        separator: separator that is exported. The noise has its number of channels.
         batch: number of chunks.
-        samples: length of a chunk in samples. It is also the random seed.
+        samples: length of a chunk in samples. This number is also the random seed.
 
     Returns:
-        The input `mixture`, of the shape [batch, C, samples].
+        Dictionary with the key `mixture` and the noise, of the shape [batch, C, samples].
     """
     generator = torch.Generator().manual_seed(samples)
     return {"mixture": LOUDNESS * torch.randn(batch, separator.channels, samples, generator=generator)}
@@ -141,25 +144,27 @@ def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]
 def any_size(inputs: dict[str, Tensor]) -> dict[str, dict[int, Any]]:
     """Return the `dynamic_shapes` argument of PyTorch's exporters, for any batch size and any number of samples.
 
-    The sizes are `Dim.AUTO`. With named sizes, the graph of a recurrent network silently gets a fixed length.
+    The sizes are declared as `Dim.AUTO`. With a `Dim` that has a name, the exported graph of a recurrent network silently
+    accepts only one length.
 
     Args:
         inputs: example inputs by name.
 
     Returns:
-        The dimensions of variable size, by input.
+        For each input, a dictionary from its dimensions of variable size to `Dim.AUTO`.
     """
     return {name: {0: Dim.AUTO, 2: Dim.AUTO} if value.ndim == 3 else {0: Dim.AUTO} for name, value in inputs.items()}
 
 
 def reason(error: BaseException) -> str:
-    """Return the cause of an exporter's error.
+    """Return the message of the error that caused an error of an exporter or of onnxruntime.
 
     Args:
-        error: error that the exporter has raised.
+        error: error that the exporter or onnxruntime has raised.
 
     Returns:
-        At most 300 characters of the first InputError in the chain of causes, or else of the last error in it.
+        The message of the first InputError in the chain of causes. If the chain contains no InputError, the message of its
+        last error. The message is cut to 300 characters.
     """
     causes = [error]
     while (below := causes[-1].__cause__ or causes[-1].__context__) is not None:
@@ -168,7 +173,9 @@ def reason(error: BaseException) -> str:
 
 
 def inverse(pairs: Tensor, stft: STFT, samples: int) -> Tensor:
-    """Compute the same as `STFT.inverse`, with operators of ONNX.
+    """Compute the inverse STFT from pairs of real numbers, with operations that ONNX supports.
+
+    The result equals the result of `STFT.inverse`.
 
     Args:
         pairs: spectrum, with real and imaginary part in the last dimension.
@@ -191,15 +198,15 @@ def inverse(pairs: Tensor, stft: STFT, samples: int) -> Tensor:
 
 
 def _overlap_add(frames: Tensor, n_fft: int, hop: int) -> Tensor:
-    """Add up frames, each one hop later than the frame before. Shape: [N, n_fft, frames] -> [N, samples]."""
+    """Overlap and add frames; each frame starts `hop` samples after the previous one. [N, n_fft, frames] -> [N, samples]."""
     length = (frames.shape[-1] - 1) * hop + n_fft
     return functional.fold(frames, (1, length), (1, n_fft), stride=(1, hop))[:, 0, 0]
 
 
 def _directions(pairs: Tensor, magnitudes: Tensor) -> Tensor:
-    """Return complex numbers of unit length with the same angle; 0 becomes (1, 0).
+    """Divide complex numbers, given as pairs, by their magnitudes; the number 0 becomes the pair (1, 0).
 
-    Shape: [B, C, F, T, 2], [B, C, F, T] -> [B, C, F, T, 2].
+    Shape: pairs [B, C, F, T, 2], magnitudes [B, C, F, T] -> [B, C, F, T, 2].
     """
     nonzero = magnitudes > 0
     units = pairs / torch.where(nonzero, magnitudes, 1.0).unsqueeze(-1)

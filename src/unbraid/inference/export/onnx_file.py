@@ -1,7 +1,7 @@
 """ONNX files: write a separator as an ONNX file, quantise the file to 8 bits, and use the file as a separator.
 
-onnxruntime runs such a file on any machine, without PyTorch; `OnnxSeparator` runs it on the CPU. A file is checked before
-onnxruntime opens it, see `unbraid.inference.export.onnx_graph`.
+Other programs can run the file with onnxruntime, without PyTorch and unbraid. `OnnxSeparator` runs it with onnxruntime on the
+CPU. Before onnxruntime opens a file, `unbraid.inference.export.onnx_graph` checks that the file cannot do harm.
 """
 
 import json
@@ -29,13 +29,13 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
     """Write a separator as an ONNX file with 32-bit floats.
 
     The file accepts any batch size, and any number of samples that is at least the length of the STFT window. An InputError is
-    raised if the separator cannot be written in real numbers, if ONNX lacks an operator of the network, or if a package is not
-    installed.
+    raised if the separator needs complex numbers, if ONNX lacks an operator of the network, or if the package onnx or
+    onnxscript is not installed.
 
     Args:
-        separator: separator with its trained weights, on the CPU. Its weights lose their gradients.
+        separator: separator with its trained weights, on the CPU. The gradients of its weights are switched off.
         path: ONNX file to write.
-        model: name of the model config, which is stored in the file.
+        model: name of the model config, such as `unet`, which is stored in the file.
     """
     _package("onnx")
     _package("onnxscript")
@@ -58,12 +58,12 @@ def _traced(graph: nn.Module, inputs: dict[str, Tensor]) -> Any:
 
 
 def quantise(source: Path, path: Path) -> None:
-    """Write a copy of an ONNX file whose weights are 8-bit integers.
+    """Write a copy of an ONNX file in which the weights are 8-bit integers.
 
     The weights of matrix products, convolutions and LSTMs are quantised. Activations are quantised during inference.
 
     Args:
-        source: ONNX file that `write_onnx` has written.
+        source: ONNX file with 32-bit weights that `write_onnx` has written.
         path: ONNX file to write.
     """
     _package("onnx")
@@ -85,7 +85,7 @@ class OnnxSeparator(Separator):
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise InputError(f"run={path}", "no such file")
+            raise InputError(f"run={path}", "this file does not exist")
         session = _session(path)
         facts = read_facts(session.get_modelmeta().custom_metadata_map, path)
         super().__init__(facts.targets, facts.sample_rate, facts.channels, facts.chunk_samples / facts.sample_rate)
@@ -93,32 +93,33 @@ class OnnxSeparator(Separator):
         inputs, outputs = ([tensor.name for tensor in ends] for ends in (session.get_inputs(), session.get_outputs()))
         if inputs != ["mixture"] or len(outputs) != 1:
             raise InputError(
-                path, "wrong inputs or outputs of the graph", found=f"{', '.join(inputs)} to {', '.join(outputs)}",
-                expected="mixture to sources", hint="Files of earlier versions have the input level: export the run again.",
+                path, "the ONNX graph has the wrong inputs or outputs", found=f"{', '.join(inputs)} to {', '.join(outputs)}",
+                expected="mixture to sources",
+                hint="A file of an earlier version of unbraid also has the input level: export the run again.",
             )  # fmt: skip
         self(torch.zeros(1, self.channels, self.min_samples))  # fails if the graph does not fit the metadata
 
     @property
     def min_samples(self) -> int:
-        """Shortest input in samples."""
+        """Length of the shortest input in samples, from the metadata of the file."""
         return self.facts.min_samples
 
     @property
     def chunk_alignment(self) -> int:
-        """Step between possible starts of chunks, in samples."""
+        """Number of samples; each chunk of a signal starts at a multiple of it. The value is from the metadata of the file."""
         return self.facts.chunk_alignment
 
     @property
     def receptive_field(self) -> int | None:
-        """Receptive field in samples, None if it is not finite."""
+        """Receptive field of the network in samples, None if it is not finite, from the metadata of the file."""
         return self.facts.receptive_field
 
     def forward(self, mixture: Tensor) -> Estimate:
-        """Run the graph and return the sources."""
+        """Separate a batch of mixtures with onnxruntime."""
         b, c, n = mixture.shape
         sources = self._run({"mixture": mixture.float().cpu().numpy()})
         if sources.shape != (expected := (b, len(self.targets), c, n)):
-            problem = "the shape of the output contradicts the metadata"
+            problem = "the shape of the graph's output contradicts the metadata of the file"
             raise InputError(self.path, problem, found=[*sources.shape], expected=str([*expected]))
         return Estimate(torch.from_numpy(sources).to(mixture.device))
 
@@ -132,7 +133,7 @@ class OnnxSeparator(Separator):
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
-        """Return the true sources as an estimate."""
+        """Return the true sources in the form of an `Estimate`."""
         return Estimate(sources)
 
 
@@ -145,7 +146,7 @@ def _session(path: Path) -> Any:
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has many exception classes without a common base
-        raise InputError(path, f"damaged, or not an ONNX file: {reason(error)}") from error
+        raise InputError(path, f"the file is damaged or is not an ONNX file: {reason(error)}") from error
 
 
 def _package(name: str) -> ModuleType:
@@ -153,4 +154,4 @@ def _package(name: str) -> ModuleType:
         return __import__(name)
     except ModuleNotFoundError as error:
         hint = "Install it with: pip install 'unbraid[export]'"
-        raise InputError("ONNX files", f"the package {name} is not installed", hint=hint) from error
+        raise InputError("ONNX files", f"the Python package {name} is not installed", hint=hint) from error

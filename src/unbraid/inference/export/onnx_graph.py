@@ -1,8 +1,9 @@
-"""Check an ONNX file before onnxruntime opens it: no control flow, and no data in other files.
+"""Check that an ONNX file cannot do harm, before onnxruntime opens it.
 
-Exported separators are graphs without control flow. `Loop`, `Scan` and `If` contain graphs of their own, and a loop with 2**62
-iterations cannot be interrupted. So graphs within graphs, functions, sparse tensors and data in other files are refused.
-The file is read as protocol buffers. The field numbers are those of `onnx.proto`.
+A file from another person could contain a loop with 2**62 iterations, which cannot be interrupted, or could read other files of
+the user. A separator that unbraid has exported contains no control flow. So this module refuses files with graphs within graphs
+(operators `Loop`, `Scan` and `If`), functions, sparse tensors, or data in other files. It reads an ONNX file as a message of
+Google's protocol buffers. The numbers of the fields are from the file `onnx.proto` of the ONNX project.
 """
 
 import mmap
@@ -14,7 +15,8 @@ from unbraid.runs.errors import InputError
 MOST_FIELDS = 10**6
 VARINT, FIXED_64, MESSAGE, FIXED_32 = 0, 1, 2, 5
 CONTROL_FLOW = {b"Loop", b"Scan", b"If", b"SequenceMap"}
-# Fields by message and field number: those whose messages are checked, too, and those that are refused.
+# Fields of `onnx.proto`, by the kind of message and the number of the field.
+# FOLLOWED: the field contains a message of the given kind, which is checked, too. REFUSED: a file with this field is refused.
 FOLLOWED = {
     ("model", 7): "graph", ("graph", 1): "node", ("graph", 5): "tensor", ("node", 5): "attribute", ("attribute", 5): "tensor",
     ("attribute", 10): "tensor",
@@ -27,7 +29,7 @@ REFUSED = {
 
 
 def check_graph(path: Path) -> None:
-    """Check that the graph of a file is free of control flow and that the file contains all its tensors.
+    """Check that the graph of an ONNX file contains no control flow and that the file contains all its tensors.
 
     Args:
         path: ONNX file.
@@ -39,14 +41,14 @@ def check_graph(path: Path) -> None:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             refused = next(_refused(data), None)
     except (OSError, ValueError, IndexError) as error:
-        raise InputError(path, "damaged, or not an ONNX file") from error
+        raise InputError(path, "the file is damaged or is not an ONNX file") from error
     if refused:
         expected = "a file that scripts/export.py has written"
-        raise InputError(path, "the graph has an element that is not allowed", found=refused, expected=expected)
+        raise InputError(path, "the ONNX graph contains an element that is not allowed", found=refused, expected=expected)
 
 
 def _refused(data: mmap.mmap) -> Iterator[str]:
-    """Yield the name of each refused element of the file."""
+    """Search an ONNX file for elements that are not allowed, and yield a description of each, such as `Loop`."""
     waiting, count = [("model", 0, len(data))], 0
     while waiting:
         kind, position, end = waiting.pop()
@@ -56,7 +58,7 @@ def _refused(data: mmap.mmap) -> Iterator[str]:
                 yield f"more than {MOST_FIELDS} fields"
             number, start, position = _field(data, position)
             if position > end:
-                raise ValueError("field is longer than its message")
+                raise ValueError("damaged ONNX file: a protobuf field extends past the end of its message")
             if name := REFUSED.get((kind, number)):
                 yield name
             elif kind == "node" and number == 4 and bytes(data[start:position]) in CONTROL_FLOW:
@@ -66,10 +68,13 @@ def _refused(data: mmap.mmap) -> Iterator[str]:
 
 
 def _field(data: mmap.mmap, position: int) -> tuple[int, int, int]:
-    """Return the number of a field, and the start and end of its value. The number of a numeric field is negated."""
+    """Read the header of a protobuf field. Return the field number, and the start and end of its value.
+
+    The field number is negative if the value is a number. It is positive if the value consists of bytes.
+    """
     key, position = _varint(data, position)
     if key >= 2**32:  # other parsers use the lowest 32 bits
-        raise ValueError("invalid field number")
+        raise ValueError("damaged ONNX file: a protobuf field has a key of 2**32 or more")
     number, kind = key >> 3, key & 7
     if kind == MESSAGE:
         size, position = _varint(data, position)
@@ -78,11 +83,11 @@ def _field(data: mmap.mmap, position: int) -> tuple[int, int, int]:
         return -number, position, _varint(data, position)[1]
     if kind in (FIXED_32, FIXED_64):
         return -number, position, position + (4 if kind == FIXED_32 else 8)
-    raise ValueError(f"unknown wire type {kind}")
+    raise ValueError(f"damaged ONNX file: a protobuf field has the unknown wire type {kind}")
 
 
 def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
-    """Return a number of variable length and the position after it."""
+    """Read a protobuf integer of variable length. Return the integer and the position of the byte after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[position]
@@ -90,4 +95,4 @@ def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
         value |= (byte & 127) << shift
         if byte < 128:
             return value, position
-    raise ValueError("number of variable length is too long")
+    raise ValueError("damaged ONNX file: a protobuf integer is longer than ten bytes")

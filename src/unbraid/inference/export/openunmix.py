@@ -1,7 +1,8 @@
-"""Write the folder that `openunmix.utils.load_separator(folder, targets)` of the openunmix package reads.
+"""Write a trained Open-Unmix separator as a folder that the openunmix package reads.
 
-The folder contains `separator.json`, and `<target>.json` and `<target>.pth` for each target. These files cannot store all
-options of a separator. Options that they cannot store must have the value that the package always uses.
+`openunmix.utils.load_separator(folder, targets)` loads the folder. It contains `separator.json`, and `<target>.json` and
+`<target>.pth` for each target. These files cannot store all options of a separator. An option that the files cannot store must
+have the value that the openunmix package always uses.
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from unbraid.nets.open_unmix import OpenUnmix
 from unbraid.runs.config import write_json
 from unbraid.runs.errors import InputError
 
-# Values that the package always uses, by the key of our config.
+# Values that the openunmix package always uses, by the config key of unbraid below `model.separator`.
 FIXED_OPTIONS = {
     "stft.edges": "reflection",
     "scaling": "none",
@@ -28,17 +29,17 @@ FIXED_OPTIONS = {
 
 
 def check_openunmix(model: DictConfig) -> None:
-    """Check that the openunmix package can load a model.
+    """Check that the openunmix package can load the model of a run.
 
     Args:
-        model: part `model` of a run's config.
+        model: value of the key `model` in the config of the run.
 
     Raises:
-        InputError: the network is not Open-Unmix, or an option differs from the fixed value of the package.
+        InputError: the network is not Open-Unmix, or an option differs from the value that the package always uses.
     """
     net = OmegaConf.select(model, "separator.net._target_")
     if net != (open_unmix := f"{OpenUnmix.__module__}.{OpenUnmix.__name__}"):
-        problem, hint = "format=openunmix cannot store this network", "Only runs of model=open_unmix can be exported."
+        problem, hint = "format=openunmix cannot store this network", "It can store only runs of model=open_unmix."
         raise InputError("model.separator.net", problem, found=net, expected=open_unmix, hint=hint)
     for key, fixed in FIXED_OPTIONS.items():
         if (value := OmegaConf.select(model.separator, key)) != fixed:
@@ -47,10 +48,10 @@ def check_openunmix(model: DictConfig) -> None:
 
 
 def write_openunmix(separator: Separator, folder: Path) -> None:
-    """Write the folder of a separator.
+    """Write a separator as a folder of the openunmix package.
 
     Args:
-        separator: separator whose config `check_openunmix` has accepted.
+        separator: Open-Unmix separator. `check_openunmix` must have accepted its config.
         folder: folder to create.
     """
     assert isinstance(separator, Masking)

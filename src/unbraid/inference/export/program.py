@@ -1,9 +1,9 @@
-"""Write a separator as a program of `torch.export`, which needs PyTorch and not unbraid.
+"""Write a separator as a `.pt2` file, a program of `torch.export` that runs with PyTorch and without unbraid.
 
     program = torch.export.load("model.pt2").module(check_guards=False)
     sources = program(mixture=mixture)  # [B, C, T] -> [B, S, C, T]
 
-unbraid writes such files and never reads them. PyTorch evaluates expressions that they contain, so a file from another person
+unbraid writes `.pt2` files and never loads them. PyTorch evaluates expressions in a `.pt2` file, so a file from another person
 could run any code.
 """
 
@@ -23,18 +23,18 @@ FACTS = "unbraid.json"
 
 
 def write_program(separator: Separator, path: Path, model: str) -> None:
-    """Write a separator as a `.pt2` file. Its metadata is stored in the file as `unbraid.json`.
+    """Write a separator as a `.pt2` file, with its metadata as the extra file `unbraid.json` in this file.
 
     Args:
-        separator: separator with its trained weights, on the CPU. Its weights lose their gradients.
-        path: file to write.
-        model: name of the model config, which is stored in the file.
+        separator: separator with its trained weights, on the CPU. The gradients of its weights are switched off.
+        path: `.pt2` file to write.
+        model: name of the model config, such as `unet`, which is stored in the metadata.
 
     Raises:
-        InputError: the separator cannot be written in real numbers, or its network is recurrent.
+        InputError: the separator needs complex numbers, its network is recurrent, or PyTorch cannot export the network.
     """
     if any(isinstance(module, nn.RNNBase) for module in separator.modules()):
-        problem = "torch.export writes a recurrent network frame by frame, for one fixed length"
+        problem = "the network of this run is recurrent, and torch.export would write it for one fixed signal length"
         raise InputError("format=torch_export", problem, hint="Use format=onnx.")
     graph = in_real_numbers(frozen(separator)).eval()
     inputs = example(separator, 2, separator.chunk_samples)

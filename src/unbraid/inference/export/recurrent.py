@@ -1,6 +1,6 @@
-"""Replace LSTMs by the LSTM operator of ONNX, for any batch size and any number of frames.
+"""Replace each LSTM of a network by the LSTM operator of ONNX, so that the ONNX file accepts any number of frames.
 
-PyTorch's exporter would trace an LSTM frame by frame. That takes minutes and fixes the number of frames.
+PyTorch's exporter would trace an LSTM frame by frame. This takes minutes, and the file would accept one number of frames only.
 """
 
 from copy import deepcopy
@@ -11,13 +11,16 @@ from torch.onnx import ops
 
 
 class GraphLSTM(nn.Module):
-    """Replace an `nn.LSTM` while a graph is traced. The module writes an ONNX operator and computes nothing in PyTorch.
+    """Write the LSTM operator of ONNX in place of an `nn.LSTM`, while PyTorch traces a network for export.
+
+    This module only describes the operator. It does not compute the output of the LSTM.
 
     Args:
-        lstm: LSTM with the weights, without projections.
+        lstm: LSTM whose weights are written. It must not use projections (`proj_size`).
 
     Shape:
-        x [T, B, I] -> [T, B, directions * H]; if `batch_first`, [B, T, I] -> [B, T, directions * H].
+        x [T, B, I] -> [T, B, directions * H]; if `lstm.batch_first`, [B, T, I] -> [B, T, directions * H]. T is the number of
+        frames, I the input size, H the hidden size, and `directions` is 2 for a bidirectional LSTM, else 1.
     """
 
     def __init__(self, lstm: nn.LSTM) -> None:
@@ -33,7 +36,7 @@ class GraphLSTM(nn.Module):
         self.per_layer = len(self.weights) // lstm.num_layers
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """Return the output of the last layer, and None in place of the final state."""
+        """Return the output of the last layer, and None in place of the final state of the LSTM."""
         x = x.transpose(0, 1) if self.batch_first else x
         for first in range(0, len(self.weights), self.per_layer):
             y = ops.symbolic(
@@ -47,19 +50,19 @@ class GraphLSTM(nn.Module):
 
 
 def _reordered(weights: Tensor) -> Tensor:
-    """Reorder the rows of the gates from PyTorch (input, forget, cell, output) to ONNX (input, output, forget, cell)."""
+    """Reorder the gates of an LSTM weight from PyTorch (input, forget, cell, output) to ONNX (input, output, forget, cell)."""
     i, f, c, o = weights.detach().chunk(4)
     return torch.cat([i, o, f, c])
 
 
 def with_graph_lstms(module: nn.Module) -> nn.Module:
-    """Return a copy of a network in which each LSTM is a `GraphLSTM`. A network without LSTMs is returned itself.
+    """Replace each LSTM in a copy of a network by a `GraphLSTM`, which writes the LSTM operator of ONNX.
 
     Args:
         module: network to export.
 
     Returns:
-        The copy, or the network itself.
+        The changed copy. A network without LSTMs is returned itself, without a copy.
     """
     if not any(isinstance(child, nn.LSTM) for child in module.modules()):
         return module

@@ -1,1 +1,1 @@
-"""Web page that separates songs, for one user on this machine: a queue of songs, an HTTP server, and the page."""
+"""Web page with which one user separates songs on this machine: the queue of songs, the HTTP server, and the page itself."""

@@ -1,12 +1,12 @@
-"""HTTP server of the page, for one user of this machine.
+"""HTTP server of the web page that separates songs, for one user of this machine.
 
-The server refuses requests without the token of the printed address, requests for other host names, requests from pages of
-other sites, and files that are too large.
+`scripts/app.py` prints the address of the page with a random token. The server refuses requests without this token, requests
+for host names other than 127.0.0.1 and localhost, requests from pages of other sites, and files that are too large.
 
 GET    /?token=…            store the token as a cookie, which every other request must contain
-GET    /model               return the name and the stems of the model, and the size limit
-POST   /songs?name=…        upload the file in the body, and return {"id": …}
-GET    /songs/<id>          return the state of a song
+GET    /model               return the name and the stems of the model, and the largest file size in megabytes
+POST   /songs?name=…        upload the audio file in the body, and return {"id": …}
+GET    /songs/<id>          return the state of a song: waiting, working, done or failed
 GET    /songs/<id>/<stem>   return a stem as a wav file
 DELETE /songs/<id>          delete a song and its stems
 """
@@ -35,7 +35,7 @@ HOSTS = ["127.0.0.1", "localhost"]
 MEGABYTE = 10**6
 STALL_SECONDS = 20.0  # an upload ends if no byte arrives for this time
 UPLOAD_SECONDS = 1800.0  # longest time for a whole upload
-# The page loads files of this server only, and other sites must not show it in a frame.
+# The page loads files of this server only, and pages of other sites must not show this page in a frame.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -47,13 +47,13 @@ HEADERS = {
 
 
 def app(songs: Songs, title: str, max_megabytes: int, token: str) -> Starlette:
-    """Build the ASGI application.
+    """Build the ASGI application of the web page that separates songs.
 
     Args:
-        songs: queue of songs, with a running thread.
-        title: name of the model on the page.
-        max_megabytes: largest accepted file in megabytes.
-        token: secret that each request must contain.
+        songs: queue of songs. Its thread must be running.
+        title: name of the model, which the page shows.
+        max_megabytes: size of the largest accepted audio file in megabytes.
+        token: secret text that each request must contain.
 
     Returns:
         The application, for a server such as uvicorn.
@@ -75,28 +75,29 @@ def app(songs: Songs, title: str, max_megabytes: int, token: str) -> Starlette:
 
 
 class Service:
-    """Answer the requests of the page.
+    """Answer the requests of the web page: upload, query, play and delete songs.
 
     Args:
-        songs: queue of songs, with a running thread.
-        title: name of the model on the page.
-        max_megabytes: largest accepted file in megabytes.
+        songs: queue of songs. Its thread must be running.
+        title: name of the model, which the page shows.
+        max_megabytes: size of the largest accepted audio file in megabytes.
     """
 
     def __init__(self, songs: Songs, title: str, max_megabytes: int) -> None:
         self.songs, self.title, self.limit = songs, title, max_megabytes * MEGABYTE
 
     async def model(self, request: Request) -> Response:
-        """Return the name and the stems of the model, and the size limit of files in megabytes."""
+        """Return the name and the stems of the model, and the size of the largest accepted file in megabytes, as JSON."""
         return JSONResponse({"title": self.title, "stems": self.songs.names, "megabytes": self.limit // MEGABYTE})
 
     async def upload(self, request: Request) -> Response:
-        """Receive a file and add it to the queue. Return the key of the song, or an error."""
+        """Receive an audio file and add it to the queue of songs. Return the key of the new song, or an HTTP error."""
         name = Path(request.query_params.get("name", "song")).name or "song"
         if int(request.headers.get("content-length", "0")) > self.limit:
             return _refused(f"{name}: the file is larger than {self.limit // MEGABYTE} MB", 413)
         if self.songs.full:
-            return _refused(f"{name}: {self.songs.max_waiting} songs are waiting. Try again when one of them is done.", 503)
+            waiting = f"{self.songs.max_waiting} songs are waiting for separation"
+            return _refused(f"{name}: {waiting}. Upload the song again when one of them is done.", 503)
         key, song = self.songs.add(name)
         try:
             size = await self._receive(request, song)
@@ -120,9 +121,9 @@ class Service:
         return JSONResponse({"id": key})
 
     async def _receive(self, request: Request, song: Song) -> int:
-        """Write the body of a request to the file of the song, and return its size in bytes.
+        """Write the uploaded audio file of a song to its folder, and return the size of the file in bytes.
 
-        A TimeoutError means that the upload took too long or that the song was deleted.
+        A TimeoutError is raised if the upload took too long, or if the song was deleted during the upload.
         """
         size, loop = 0, asyncio.get_running_loop()
         end = loop.time() + UPLOAD_SECONDS
@@ -140,7 +141,7 @@ class Service:
         return size
 
     async def state(self, request: Request) -> Response:
-        """Return the state of a song as JSON: see `Song`, and the number of songs before it."""
+        """Return the state of a song as JSON: its progress, and the number of songs that are separated before it."""
         if (song := self._song(request)) is None:
             return _refused("this song was deleted", 404)
         return JSONResponse(
@@ -152,14 +153,14 @@ class Service:
         )  # fmt: skip
 
     async def stem(self, request: Request) -> Response:
-        """Return a stem as a wav file, to play or to download."""
+        """Return a separated stem of a song as a wav file."""
         song, name = self._song(request), request.path_params["stem"]
         if song is None or song.state != "done" or name not in self.songs.names:
             return _refused("this stem does not exist", 404)
         return FileResponse(song.stem(name), media_type="audio/wav", filename=f"{Path(song.name).stem}-{name}.wav")
 
     async def delete(self, request: Request) -> Response:
-        """Delete a song, see `Songs.delete`."""
+        """Delete a song with its audio file and its stems."""
         if self._song(request) is not None:
             self.songs.delete(request.path_params["key"])
         return JSONResponse({})
@@ -187,14 +188,14 @@ class Guard:
     """Refuse requests of other users of this machine, and requests from pages of other sites in the same browser.
 
     Args:
-        token: secret that each request must contain.
+        token: secret text that each request must contain, in its address or in a cookie.
     """
 
     def __init__(self, token: str) -> None:
         self.token = token
 
     async def __call__(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Return an error, a redirect that stores the token, or the answer to the request."""
+        """Check the token of a request. Return an HTTP error, a redirect that stores the token as a cookie, or the answer."""
         response = self._refusal(request) or self._redirect(request) or await answer(request)
         response.headers.update(HEADERS)
         return response
@@ -210,7 +211,7 @@ class Guard:
         return PlainTextResponse(message, 403) if request.url.path == "/" else _refused(message, 403)
 
     def _redirect(self, request: Request) -> Response | None:
-        """Move the token from the address to a cookie, because browsers show and store addresses."""
+        """Store the token of the address as a cookie and remove it from the address, because browsers show addresses."""
         if "token" not in request.query_params:
             return None
         response = RedirectResponse("/", 303)
@@ -219,7 +220,7 @@ class Guard:
 
 
 def _cookie(request: Request) -> str:
-    """Return a cookie name that contains the port, because browsers send the cookies of a host to all its ports."""
+    """Return the name of the cookie with the token. It contains the port, because all ports of a host share their cookies."""
     return f"unbraid-{request.scope['server'][1]}"
 
 

@@ -1,4 +1,7 @@
-"""Queue of songs. One thread separates the songs one after the other and deletes songs that nobody uses any more."""
+"""Queue of the web page that separates songs.
+
+One thread separates the uploaded songs one after the other. It also deletes songs that the page has not requested for a while.
+"""
 
 import queue
 import shutil
@@ -20,26 +23,26 @@ from unbraid.runs.errors import InputError
 State = Literal["waiting", "working", "done", "failed"]
 FORMAT = OutputFormat("wav", 16, residual=True, accompaniment=False, peaks="scale", tags=False)
 CLOSE_SECONDS = 5.0
-SWEEP_SECONDS = 10.0  # between two searches for songs that are too old
+SWEEP_SECONDS = 10.0  # time between two searches for songs that the page no longer requests
 
 
 class GoneError(Exception):
-    """The song was deleted during its separation."""
+    """Stop the separation of a song because the user has deleted the song."""
 
 
 @dataclass
 class Song:
-    """Store the state of one song.
+    """Store the state of a song that was uploaded for separation.
 
     Args:
-        folder: folder of this song, with the uploaded file and the stems.
-        name: file name on the user's computer.
-        state: progress of the song: waiting, working, done or failed.
-        done: number of separated seconds.
-        total: length in seconds; 0 before the separation starts.
-        message: message for the user, such as an error; empty without a message.
-        gone: whether the song was deleted.
-        end_upload: function that ends the upload; None if no upload is active.
+        folder: folder of this song, with the uploaded audio file and the stems.
+        name: name of the audio file on the user's computer.
+        state: progress of the separation: waiting, working, done or failed.
+        done: number of seconds of the song that are already separated.
+        total: length of the song in seconds; 0 before the separation starts.
+        message: error or warning for the user; empty if there is none.
+        gone: whether the user has deleted the song.
+        end_upload: function that ends the running upload of the song; None if the song is not being uploaded.
         touched: time of the last request for the song, in seconds of `time.monotonic`.
     """
 
@@ -55,23 +58,23 @@ class Song:
 
     @property
     def upload(self) -> Path:
-        """Path of the uploaded file. It does not contain the user's file name, which could be a path."""
+        """Path of the uploaded audio file. The path does not contain the user's file name, which could be a path itself."""
         return self.folder / "upload"
 
     def stem(self, name: str) -> Path:
-        """Return the path of a stem. The name comes from the run, so it is quoted."""
+        """Return the path of a stem. Special characters in its name are quoted, because the name could be a path itself."""
         return self.folder / f"{quote(name, safe=' ')}.wav"
 
 
 class Songs:
-    """Separate songs in a thread, one after the other. Start the thread with `songs.thread.start()`.
+    """Separate uploaded songs in a thread, one after the other. Start the thread with `songs.thread.start()`.
 
     Args:
-        loaded: separator.
-        folder: folder for uploaded files and stems.
-        keep_seconds: time in seconds after which a song without requests is deleted.
-        options: options for long signals.
-        max_waiting: number of songs that can be uploaded, waiting or working at the same time.
+        loaded: separator with its trained weights.
+        folder: folder for uploaded audio files and their stems.
+        keep_seconds: number of seconds after the last request for a song, after which the song is deleted.
+        options: chunk length, overlap and other options of the separation.
+        max_waiting: largest number of songs whose separation is not finished, including songs that are being uploaded.
     """
 
     def __init__(self, loaded: Loaded, folder: Path, keep_seconds: float, options: InferenceOptions, max_waiting: int) -> None:
@@ -83,13 +86,13 @@ class Songs:
         self.thread = threading.Thread(target=self._work, name="separation", daemon=True)
 
     def add(self, name: str) -> tuple[str, Song]:
-        """Add a song, whose file is not uploaded yet.
+        """Create the folder and the record of a song, before its audio file is uploaded.
 
         Args:
-            name: file name on the user's computer.
+            name: name of the audio file on the user's computer.
 
         Returns:
-            The key of the song, which cannot be guessed, and the song.
+            A random key, which identifies the song and cannot be guessed, and the song.
         """
         key = uuid.uuid4().hex
         folder = self.folder / key
@@ -99,11 +102,11 @@ class Songs:
 
     @property
     def full(self) -> bool:
-        """True if `max_waiting` songs are uploaded, waiting or working."""
+        """True if there are `max_waiting` songs whose separation is not finished."""
         return len(self._open()) >= self.max_waiting
 
     def waiting(self, song: Song) -> int:
-        """Return the number of songs that are separated before this song."""
+        """Return the number of songs that will be separated before the given song."""
         before = self._open()
         return before.index(song) if song in before else 0
 
@@ -111,10 +114,10 @@ class Songs:
         return [song for song in list(self.all.values()) if song.state in ("waiting", "working")]
 
     def delete(self, key: str) -> None:
-        """Delete a song with all its files. If it is being separated, the separation stops after the current chunk first.
+        """Delete a song with its audio file and its stems. A running separation of the song stops after the current chunk.
 
         Args:
-            key: key of the song. An unknown key does nothing.
+            key: key of the song. If no song has this key, nothing is deleted.
         """
         song = self.all.pop(key, None)
         if song is None:  # another thread has deleted it
@@ -126,14 +129,14 @@ class Songs:
             shutil.rmtree(song.folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Delete songs that have had no request for `keep_seconds`, except the one that is being separated."""
+        """Delete songs that the page has not requested for `keep_seconds`, except the song that is being separated."""
         now = time.monotonic()
         for key, song in list(self.all.items()):
             if song.state != "working" and now - song.touched > self.keep_seconds:
                 self.delete(key)
 
     def close(self) -> None:
-        """Delete all songs and end the thread. Wait at most 5 seconds for the current chunk."""
+        """Delete all songs and end the thread. Wait at most 5 seconds until the thread has ended."""
         for key in list(self.all):
             self.delete(key)
         self.queue.put(None)

@@ -1,11 +1,12 @@
 "use strict";
-// Play the files of SONGS (listen-data.js). One <audio> element plays at a time. After a switch, the next element continues at the same position.
+// Play the audio files that are listed in SONGS (listen-data.js). Only one <audio> element plays at a time.
+// If the user selects another file, its element continues at the same position.
 
-const MOST_PLAYERS = 40; // browsers allow about 75 per page
+const MOST_PLAYERS = 40; // largest number of <audio> elements; browsers allow about 75 per page
 const EARLY = 14; // files of a song that are loaded before the user selects them
-const STEP = 2; // seconds per press of an arrow key
-const DRAG = 6; // a longer movement in pixels is a drag, a shorter one a click
-const SHORTEST_LOOP = 0.1; // seconds
+const STEP = 2; // seconds that one press of an arrow key moves the position
+const DRAG = 6; // pixels; a longer movement of the mouse is a drag, a shorter movement is a click
+const SHORTEST_LOOP = 0.1; // length in seconds of the shortest loop
 const element = (id) => document.getElementById(id);
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
@@ -16,7 +17,7 @@ class Deck {
   loop = null; // { from, to } in seconds
   looping = false;
 
-  /** Return the player of a file, which loads in the background. */
+  /** Return the <audio> element of a file. The file is loaded in the background. */
   player(address) {
     const wanted = this.players.get(address) ?? this.make(address);
     this.players.delete(address);
@@ -49,7 +50,7 @@ class Deck {
     return this.current ? this.current.currentTime : 0;
   }
 
-  /** Continue with another file at the same position. */
+  /** Select another file, and continue at the same position. */
   switchTo(address) {
     const next = this.player(address);
     if (next === this.current) return;
@@ -120,7 +121,7 @@ const deck = new Deck();
 const votes = [];
 let saved = 0; // number of downloaded votes
 let chosen = 0; // number of the selected row
-let residual = false; // whether the residual of this row is played
+let residual = false; // whether the residual of the selected row is played
 let duel = null; // numbers of the rows { a, b } in a blind comparison
 
 const song = () => SONGS.songs[element("song").value];

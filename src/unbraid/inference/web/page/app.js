@@ -21,7 +21,7 @@ async function answer(response) {
 // Upload
 
 async function upload(file) {
-  if (context.sending) return show(`${file.name}: another song is being uploaded`, true);
+  if (context.sending) return show(`${file.name}: another song is being uploaded. Wait until its upload has ended.`, true);
   await removeSong();
   const { megabytes } = await answer(await fetch("/model"));
   if (file.size > megabytes * 1e6) return show(`${file.name}: the file is larger than ${megabytes} MB`, true);
@@ -53,7 +53,7 @@ async function wait(id) {
     }
     const share = song.total ? Math.min(song.done / song.total, 1) : 0;
     $("progress").value = share;
-    show(song.state === "waiting" ? `${song.name}: waiting, ${song.before} songs before it` : `${song.name}: ${Math.round(100 * share)} % separated`);
+    show(song.state === "waiting" ? `${song.name}: waiting, songs before this song: ${song.before}` : `${song.name}: ${Math.round(100 * share)} % separated`);
     await new Promise((done) => setTimeout(done, 250));
   }
 }
@@ -243,7 +243,7 @@ $("drop").addEventListener("keydown", (event) => { if (event.key === "Enter" || 
 $("play").addEventListener("click", () => (context.playing ? stop() : start()));
 $("seek").addEventListener("input", () => seek(Number($("seek").value) * duration()));
 $("spectrogram").addEventListener("click", (event) => seek(event.offsetX / $("spectrogram").clientWidth * duration()));
-$("remove").addEventListener("click", async () => { await removeSong(); show("deleted"); });
+$("remove").addEventListener("click", async () => { await removeSong(); show("The song was deleted."); });
 window.addEventListener("pagehide", () => { // a closed page deletes its song
   if (context.song) fetch(`/songs/${context.song}`, { method: "DELETE", keepalive: true });
 });
