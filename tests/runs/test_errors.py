@@ -17,6 +17,7 @@ from unbraid.runs.errors import InputError
             "seed: is too large, found -1, expected 0 or more",
         ),
         (InputError("code", found=0, hint="choose 8."), "code: found 0. Choose 8."),
+        (InputError("code", found=0, hint="model.net.code=8 is allowed"), "code: found 0. model.net.code=8 is allowed"),
         (InputError("a  b.wav", "no\tstream\n    in it\n"), "a  b.wav: no stream in it"),
     ],
 )

@@ -31,7 +31,8 @@ class InputError(ValueError):
         shown = None if found is None else f"found {found}"
         clauses = ", ".join(part for part in (problem, shown, f"expected {expected}" if expected else None) if part)
         message = f"{self.where}: {clauses}" if clauses else self.where
-        sentence = f". {hint[0].upper()}{hint[1:]}" if hint else ""
+        is_word = hint.partition(" ")[0].isalpha()  # a key such as `data.root=…` keeps its case
+        sentence = f". {hint[0].upper() if is_word else hint[0]}{hint[1:]}" if hint else ""
         super().__init__(LINE_BREAKS.sub(" ", f"{message}{sentence}").strip())
 
     def __reduce__(self) -> tuple[Any, ...]:
