@@ -78,7 +78,7 @@ def verse_score(model: Masking, mixture: Tensor, target: Tensor, level: float, s
         estimate = torch.cat([*separated(model, [gain * mixture], InferenceOptions(), torch.device("cpu"))], dim=-1)[0]
     score = usdr((gain * target)[:, :verse], estimate[:, :verse])
     if score is None:
-        raise ValueError("verse: silent, the uSDR is undefined")
+        raise ValueError("verse: the target is silent, so its uSDR is undefined")
     return score
 
 

@@ -223,10 +223,11 @@ def test_other_folders_are_refused_as_sweeps(tmp_path):
         assert error.value.where == f"{key}={folder}" and error.value.expected == "the folder of a sweep"
         return error.value
 
-    assert refused(tmp_path).found == "nothing" and refused(tmp_path / "none", "power_from").problem == "no such folder"
+    assert refused(tmp_path).found == "nothing"
+    assert refused(tmp_path / "none", "power_from").problem == "this folder does not exist"
     run = leave_run(tmp_path, 0, "a", 0, [1.0])
-    assert refused(run).hint == "For some runs type runs=[…]" and refused(run, "power_from").hint == ""
-    assert refused(run / "run.json").problem == "is a file"
+    assert refused(run).hint == "For single runs type runs=[FOLDER,FOLDER]" and refused(run, "power_from").hint == ""
+    assert refused(run / "run.json").problem == "the path is a file"
     with pytest.raises(InputError, match=r"run\.json"):
         read(Path(tmp_path))
 

@@ -135,12 +135,12 @@ def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
         waveform = waveform.detach().cpu().float().numpy() if waveform.is_floating_point() else waveform.cpu().numpy()
     if not isinstance(waveform, np.ndarray) or not np.issubdtype(waveform.dtype, np.floating):
         found = waveform.dtype if isinstance(waveform, np.ndarray) else type(waveform).__name__
-        raise InputError(where, "not an array of floats", found=found, expected=expected)
+        raise InputError(where, "the value is not an array of floats", found=found, expected=expected)
     shape = list(waveform.shape)
     if len(shape) != 2 or not waveform.size:
-        raise InputError(where, "wrong shape", found=shape, expected=expected)
+        raise InputError(where, "the array has the wrong shape", found=shape, expected=expected)
     if shape[0] > MOST_CHANNELS:
-        raise InputError(where, "looks like [samples, channels]", found=shape, expected=expected, hint="Pass its transpose.")
+        raise InputError(where, "the array seems to be transposed", found=shape, expected=expected, hint="Pass waveform.T.")
     if not np.isfinite(waveform).all():
         raise InputError(where, "contains NaN or infinite samples")
     return np.ascontiguousarray(waveform, np.float32)
@@ -192,8 +192,10 @@ def _load(path: str | Path, checkpoint: str) -> Loaded | Player:
     if path.suffix == ".onnx":
         return Loaded(_with_valid_names(OnnxSeparator(path), path), path.absolute().parent)
     if path.suffix == ".pt2":
-        hint = "PyTorch executes code that such a file contains."
-        raise InputError(path, "programs of torch.export are not loaded", expected="a run folder or an .onnx file", hint=hint)
+        hint = "A .pt2 file can contain code, which PyTorch would execute."
+        raise InputError(
+            path, "unbraid does not load programs of torch.export", expected="a run folder or an .onnx file", hint=hint
+        )
     if (path / OPENUNMIX).is_file():
         return Loaded(_with_valid_names(openunmix_separator(path), path).eval(), path)
     if path.suffix in (".yaml", ".yml") and path.is_file():
@@ -220,7 +222,7 @@ def load_separator(path: str | Path, checkpoint: str = "best", device: str | Non
     """
     loaded = load(path, checkpoint, device)
     if not isinstance(loaded, Loaded):
-        raise InputError(f"run={path}", "not the run of a separator", found="an instrument")
+        raise InputError(f"run={path}", "the run contains no separator", found="an instrument")
     return loaded
 
 
@@ -255,14 +257,16 @@ def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separato
     """
     node: Any = node_at(config, "model.separator")
     if not isinstance(node, DictConfig):
-        raise InputError(f"run={folder}", "not the run of a separator", hint="Its config lacks the key model.separator.")
+        raise InputError(f"run={folder}", "the run contains no separator", hint="Its config lacks the key model.separator.")
     check(OmegaConf.create({"model": {"separator": node}}), _SeparatorConfig, BUILT)
 
     def make() -> Separator:
         separator = build(node)
         if not isinstance(separator, Separator):
             kind = type(separator).__name__
-            raise InputError(f"{folder}/config.yaml, model.separator", "wrong class", found=kind, expected="a separator")
+            raise InputError(
+                f"{folder}/config.yaml, model.separator", "the class is not a separator", found=kind, expected="a separator"
+            )
         return _with_valid_names(separator, folder)
 
     return make
@@ -272,7 +276,7 @@ def _with_valid_names(separator: Separator, path: Path) -> Separator:
     """Return the separator, or raise InputError if a target name cannot be a file name on every operating system."""
     for target in separator.targets:
         if not is_name(target) or "\\" in target:
-            raise InputError(path, "target name cannot be a file name", found=repr(target))
+            raise InputError(path, "the model has a target whose name cannot be a file name", found=repr(target))
     return separator
 
 

@@ -52,7 +52,13 @@ class OutputFormat:
             raise InputError("format", "unknown audio format", found=self.format, expected=f"one of {', '.join(SUFFIXES)}")
         if self.bits not in (16, 24, 32) or (self.bits == 32 and self.format == "flac"):
             hint = "32 bits are possible with format=wav only."
-            raise InputError("bits", f"invalid for {self.format} files", found=self.bits, expected="16 or 24", hint=hint)
+            raise InputError(
+                "bits",
+                f"{self.format} does not support this number of bits per sample",
+                found=self.bits,
+                expected="16 or 24",
+                hint=hint,
+            )
 
     @property
     def together(self) -> bool:
@@ -79,9 +85,11 @@ class OutputFormat:
         more = [name for name, wanted in ((ACCOMPANIMENT, self.accompaniment), (RESIDUAL, self.residual)) if wanted]
         for name in more:
             if name in targets:
-                raise InputError(f"{name}=true", f"the model already has a target with the name {name}")
+                raise InputError(
+                    f"{name}=true", f"the model already has a target with the name {name}", hint=f"Set {name}=false."
+                )
         if self.accompaniment and VOCALS not in targets:
-            raise InputError("accompaniment=true", "the model lacks the target vocals", found=", ".join(targets))
+            raise InputError("accompaniment=true", "vocals is not among the targets of the model", found=", ".join(targets))
         if not self.together:
             return [*targets, *more]
         usual = [name for name in USUAL_ORDER if name in targets]

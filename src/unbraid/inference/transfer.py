@@ -47,7 +47,9 @@ class TransferOptions:
 
     def __post_init__(self) -> None:
         if self.silence_db <= 0:
-            raise InputError("silence_db", "not a positive distance", found=self.silence_db, expected="a number of dB above 0")
+            raise InputError(
+                "silence_db", "the distance in dB is not positive", found=self.silence_db, expected="a number of dB above 0"
+            )
         check_seed(self.seed)
 
 
@@ -162,14 +164,14 @@ def check_voice(controls: Controls, features: Extraction, least: float, name: st
     Raises:
         InputError: the recording is silent, no point has a pitch, or the share is too small.
     """
-    expected = "one voice with a pitch"
+    expected = "a recording of one voice"
     if not sounding(controls.loudness).any():
         raise InputError(name, "the recording is silent", expected=expected)
     if not features.voiced(controls).any():
         raise InputError(name, "no part of the recording has a pitch", expected=expected)
     if (share := voiced_share(controls, features)) < least:
-        hint = "Separate the voice first, or set a lower least_voiced."
-        problem, expected = "too little of the sound has a pitch", f"one voice at a time and at least {least:.0%}"
+        hint = "The recording must contain one voice. Separate the voice first, or set a lower least_voiced."
+        problem, expected = "too little of the sound has a pitch", f"at least {least:.0%}"
         raise InputError(name, problem, found=f"{share:.0%}", expected=expected, hint=hint)
 
 

@@ -41,7 +41,7 @@ class CodeSizes(Callback):
 def _code_size(scores: Scores, path: Path) -> int:
     size = scores.get("code_size")
     if not isinstance(size, int):
-        problem, expected = "not the scores of an autoencoder", "an integer"
+        problem, expected = "the file does not contain the code size of an autoencoder", "an integer"
         raise InputError(f"{path}, code_size", problem, found=repr(size)[:80], expected=expected)
     return size
 

@@ -192,7 +192,7 @@ def _read_whole(path: Path) -> tuple[np.ndarray, int]:
             blocks.append(block)
             count += block.shape[1]
             if count > MOST_SAMPLES:
-                raise InputError(path, "too long for a report", expected=f"at most {MOST_SAMPLES} samples")
+                raise InputError(path, "the file is too long for a report", expected=f"at most {MOST_SAMPLES} samples")
         return np.concatenate(blocks, axis=1), file.rate
 
 

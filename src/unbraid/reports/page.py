@@ -79,7 +79,10 @@ class Report:
             InputError: the table does not have the measure of the report.
         """
         if self.measure is not None and self.measure not in table.measures:
-            problem, expected = f"{table.target} has no such measure", f"one of {', '.join(table.measures)}"
+            problem, expected = (
+                f"the target {table.target} has no scores of this measure",
+                f"one of {', '.join(table.measures)}",
+            )
             raise InputError(f"measure={self.measure}", problem, expected=expected)
         return self.measure or main_measure(table)
 
@@ -127,11 +130,18 @@ def refuse_to_replace(folder: Path) -> None:
         return
     where, hint = f"output={folder}", "Choose another output."
     if (written := _written(folder)) is None:
-        raise InputError(where, "already exists and is not a report of this version", hint=hint)
+        raise InputError(where, "the folder already exists and is not a report of this version", hint=hint)
     if others := sorted({*_files(folder)} - {*written, RECORD}):
-        raise InputError(where, "contains a file that is not part of the report", found=others[0], hint=f"Move it, or: {hint}")
+        raise InputError(
+            where,
+            "the folder contains a file that is not part of the report",
+            found=others[0],
+            hint="Move this file, or choose another output.",
+        )
     if Path.cwd().is_relative_to(folder.resolve()):
-        raise InputError(where, "is the working directory", hint=f"Change to another directory, or: {hint}")
+        raise InputError(
+            where, "the folder is the working directory", hint="Change to another directory, or choose another output."
+        )
 
 
 def _written(folder: Path) -> list[str] | None:

@@ -33,7 +33,11 @@ def deviations_of(sweep: str | None) -> dict[str, Deviations]:
             deviations = Deviations.of([variant.of_tracks(table.target, measure, tracks) for variant in variants])
             if deviations is None:
                 expected = "two variants, two songs in which all runs have scores, and a variant with two seeds"
-                raise InputError(f"power_from={sweep}", f"too few scores for the deviations of {name}", expected=expected)
+                raise InputError(
+                    f"power_from={sweep}",
+                    f"the sweep has too few scores to estimate the standard deviations of {name}",
+                    expected=expected,
+                )
             by_name[name] = deviations
     return by_name
 

@@ -157,14 +157,14 @@ def runs_of(sweep: Path, key: str = "sweep") -> list[Path]:
     """
     where, expected = f"{key}={sweep}", "the folder of a sweep"
     if not sweep.is_dir():
-        raise InputError(where, "is a file" if sweep.exists() else "no such folder", expected=expected)
+        raise InputError(where, "the path is a file" if sweep.exists() else "this folder does not exist", expected=expected)
     runs = [path.parent for path in sweep.glob("*/run.json")]
     if not runs:
         if (sweep / "run.json").is_file():
-            hint = "For some runs type runs=[…]" if key == "sweep" else ""
-            raise InputError(where, "is a single run", expected=expected, hint=hint)
+            hint = "For single runs type runs=[FOLDER,FOLDER]" if key == "sweep" else ""
+            raise InputError(where, "the folder is a single run", expected=expected, hint=hint)
         names = ", ".join(sorted(path.name for path in sweep.iterdir())[:5]) or "nothing"
-        raise InputError(where, "has no runs", found=names, expected=expected)
+        raise InputError(where, "the folder contains no runs", found=names, expected=expected)
     return sorted(runs, key=_order)
 
 
@@ -189,7 +189,7 @@ def read(folder: Path) -> RunScores:
         below(folder, name)
     record = read_record(folder)
     if record is None:
-        raise InputError(folder, "has no run.json", expected="the folder of a run")
+        raise InputError(folder, "the folder contains no run.json", expected="the folder of a run")
     scores, damage = _scores(folder)
     missing = None if scores and separates(scores) else damage or _reason_missing(folder, record, scores is not None)
     choices = record["choices"]
@@ -284,7 +284,7 @@ def _refuse_equal_seeds(variant: Variant) -> None:
     for run, other in combinations(variant.runs, 2):
         if run.seed == other.seed:
             where = " and ".join(told_apart([run.folder, other.folder]))
-            problem, hint = "two runs of one variant have the same seed", "Leave out one of them."
+            problem, hint = "two runs of one variant have the same seed", "Leave out one of the two runs."
             raise InputError(where, problem, found=run.seed, expected="a different seed for each run", hint=hint)
 
 

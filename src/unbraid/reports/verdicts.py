@@ -49,7 +49,7 @@ def baseline_of(variants: Sequence[Variant], name: str | None) -> Variant:
     if name not in scored:
         if any(variant.name == name for variant in variants):
             raise InputError(f"baseline={name}", "this variant has no scores")
-        raise InputError(f"baseline={name}", f"there is no such variant; {unknown(name, scored)}")
+        raise InputError(f"baseline={name}", f"no variant has this name; {unknown(name, scored)}")
     return scored[name]
 
 

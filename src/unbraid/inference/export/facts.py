@@ -76,7 +76,9 @@ def read_facts(metadata: Mapping[str, str], path: Path) -> Facts:
     for field in fields(Facts):
         name, where = field.name, f"{path}, {field.name}"
         if name not in metadata:
-            raise InputError(where, "missing in the metadata", expected="a file that scripts/export.py has written")
+            raise InputError(
+                where, "the metadata of the file lack this key", expected="a file that scripts/export.py has written"
+            )
         try:
             values[name] = json.loads(metadata[name])
             check_type(values[name], hints[name])
@@ -84,7 +86,9 @@ def read_facts(metadata: Mapping[str, str], path: Path) -> Facts:
         except (ValueError, RecursionError, TypeCheckError):
             wrong = True
         if wrong:
-            raise InputError(where, "wrong type", found=metadata[name][:80], expected=formatannotation(field.type))
+            raise InputError(
+                where, "the value has the wrong type", found=metadata[name][:80], expected=formatannotation(field.type)
+            )
     for name in ("sample_rate", "chunk_samples", "min_samples", "chunk_alignment", "receptive_field"):
         least = 0 if name == "receptive_field" else 1
         if values[name] is not None and not least <= values[name] <= LONGEST_CHUNK:

@@ -49,7 +49,9 @@ class RealMasking(nn.Module):
         outputs = separator.predict(magnitudes * scale)
         if "masks" in outputs:
             if outputs["masks"].is_complex():
-                raise InputError("model.separator.net", "its masks are complex numbers, which ONNX does not support")
+                raise InputError(
+                    "model.separator.net", "the masks of this network are complex numbers, which ONNX does not support"
+                )
             spectra = separator.refine(outputs["masks"]).unsqueeze(-1) * pairs.unsqueeze(1)
         else:
             spectra = (outputs["magnitudes"] / scale.unsqueeze(1)).unsqueeze(-1) * _directions(pairs, magnitudes).unsqueeze(1)
@@ -106,15 +108,17 @@ def in_real_numbers(separator: Separator) -> nn.Module:
         InputError: a part of the separator needs complex numbers, or cannot be written as a graph. The error names this part.
     """
     if isinstance(separator, Clustering) and separator.masks_from == "clusters":
-        raise InputError("masks_from=clusters", "k-means cannot be exported", expected="masks_from=head")
+        raise InputError(
+            "masks_from=clusters", "an exported graph cannot compute clusters with k-means", expected="masks_from=head"
+        )
     if isinstance(separator, Masking):
         if not isinstance(separator.phase, MixturePhase):
-            problem = "this phase needs complex numbers, which an exported graph does not support"
+            problem = "an exported graph does not support the complex numbers of this phase method"
             raise InputError("phase", problem, found=separator.phase, expected="phase=mixture")
         return RealMasking(separator)
     if isinstance(separator, WaveformSeparator):
         if isinstance(separator.net, COMPLEX_INSIDE):
-            problem = "this network contains an STFT in complex numbers, which ONNX does not support"
+            problem = "ONNX does not support the complex numbers in the STFT of this network"
             raise InputError("model.separator.net", problem, found=type(separator.net).__name__)
         if isinstance(separator.net, ConvTasNet):
             return WholeHops(separator.net, separator.net.window // 2)

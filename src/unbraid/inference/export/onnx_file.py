@@ -85,7 +85,7 @@ class OnnxSeparator(Separator):
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise InputError(f"run={path}", "no such file")
+            raise InputError(f"run={path}", "this file does not exist")
         session = _session(path)
         facts = read_facts(session.get_modelmeta().custom_metadata_map, path)
         super().__init__(facts.targets, facts.sample_rate, facts.channels, facts.chunk_samples / facts.sample_rate)
@@ -93,9 +93,12 @@ class OnnxSeparator(Separator):
         inputs, outputs = ([tensor.name for tensor in ends] for ends in (session.get_inputs(), session.get_outputs()))
         if inputs != ["mixture"] or len(outputs) != 1:
             raise InputError(
-                path, "wrong inputs or outputs of the graph", found=f"{', '.join(inputs)} to {', '.join(outputs)}",
-                expected="mixture to sources", hint="Files of earlier versions have the input level: export the run again.",
-            )  # fmt: skip
+                path,
+                "the graph has the wrong inputs or outputs",
+                found=f"inputs {', '.join(inputs)} and outputs {', '.join(outputs)}",
+                expected="one input, mixture, and one output",
+                hint="Export the run again if an earlier version wrote the file.",
+            )
         self(torch.zeros(1, self.channels, self.min_samples))  # fails if the graph does not fit the metadata
 
     @property
@@ -145,7 +148,7 @@ def _session(path: Path) -> Any:
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has many exception classes without a common base
-        raise InputError(path, f"damaged, or not an ONNX file: {reason(error)}") from error
+        raise InputError(path, f"the file is damaged or is not an ONNX file: {reason(error)}") from error
 
 
 def _package(name: str) -> ModuleType:

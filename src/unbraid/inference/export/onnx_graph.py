@@ -39,7 +39,7 @@ def check_graph(path: Path) -> None:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             refused = next(_refused(data), None)
     except (OSError, ValueError, IndexError) as error:
-        raise InputError(path, "damaged, or not an ONNX file") from error
+        raise InputError(path, "the file is damaged or is not an ONNX file") from error
     if refused:
         expected = "a file that scripts/export.py has written"
         raise InputError(path, "the graph has an element that is not allowed", found=refused, expected=expected)
@@ -56,7 +56,7 @@ def _refused(data: mmap.mmap) -> Iterator[str]:
                 yield f"more than {MOST_FIELDS} fields"
             number, start, position = _field(data, position)
             if position > end:
-                raise ValueError("field is longer than its message")
+                raise ValueError("a protobuf field extends past the end of its message")
             if name := REFUSED.get((kind, number)):
                 yield name
             elif kind == "node" and number == 4 and bytes(data[start:position]) in CONTROL_FLOW:
@@ -69,7 +69,7 @@ def _field(data: mmap.mmap, position: int) -> tuple[int, int, int]:
     """Return the number of a field, and the start and end of its value. The number of a numeric field is negated."""
     key, position = _varint(data, position)
     if key >= 2**32:  # other parsers use the lowest 32 bits
-        raise ValueError("invalid field number")
+        raise ValueError("a protobuf field has a number that is too large")
     number, kind = key >> 3, key & 7
     if kind == MESSAGE:
         size, position = _varint(data, position)
@@ -78,7 +78,7 @@ def _field(data: mmap.mmap, position: int) -> tuple[int, int, int]:
         return -number, position, _varint(data, position)[1]
     if kind in (FIXED_32, FIXED_64):
         return -number, position, position + (4 if kind == FIXED_32 else 8)
-    raise ValueError(f"unknown wire type {kind}")
+    raise ValueError(f"a protobuf field has the unknown wire type {kind}")
 
 
 def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
@@ -90,4 +90,4 @@ def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
         value |= (byte & 127) << shift
         if byte < 128:
             return value, position
-    raise ValueError("number of variable length is too long")
+    raise ValueError("a protobuf integer is longer than 10 bytes")

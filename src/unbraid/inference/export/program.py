@@ -34,7 +34,7 @@ def write_program(separator: Separator, path: Path, model: str) -> None:
         InputError: the separator cannot be written in real numbers, or its network is recurrent.
     """
     if any(isinstance(module, nn.RNNBase) for module in separator.modules()):
-        problem = "torch.export writes a recurrent network frame by frame, for one fixed length"
+        problem = "torch.export can export a recurrent network only for one fixed audio length"
         raise InputError("format=torch_export", problem, hint="Use format=onnx.")
     graph = in_real_numbers(frozen(separator)).eval()
     inputs = example(separator, 2, separator.chunk_samples)
