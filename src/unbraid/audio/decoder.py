@@ -84,7 +84,7 @@ class StreamDecoder:
                 raise InputError(
                     self.path, f"changes its sample rate or number of channels after {self.samples / self.rate:.2f} s",
                     found=f"{frame.sample_rate} Hz and {frame.layout.nb_channels} channels",
-                    expected=f"{self.rate} Hz and {self.source_channels} channels, as at the start",
+                    expected=f"{self.rate} Hz and {self.source_channels} channels",
                 )  # fmt: skip
             self.samples += frame.samples
             self._check_length()
@@ -108,7 +108,10 @@ class StreamDecoder:
             expected, slack = round(self.stream.duration * (self.stream.time_base or 0) * self.rate), self.longest_frame
         if expected is not None and self.samples < expected - slack:
             raise InputError(
-                self.path, "is truncated", found=f"{self.samples} samples", expected=f"{expected}, the number in its header"
+                self.path,
+                "has fewer samples than its header states and is truncated",
+                found=f"{self.samples} samples",
+                expected=f"{expected} samples",
             )
         if error is not None:
             self._after_error(error, end, is_complete=expected is not None)
@@ -188,7 +191,7 @@ def _longest_hours() -> float:
     if not hours > 0:  # NaN is not
         raise InputError(
             HOURS_VARIABLE,
-            "this environment variable, the longest duration of an audio file, is invalid",
+            "this environment variable limits the duration of an audio file, but its value is invalid",
             found=repr(given),
             expected="a number of hours above 0",
         )

@@ -187,7 +187,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
         InputError: the file is missing, unreadable or damaged, or its format is not one of `CONTAINERS`.
     """
     if not path.is_file():
-        raise InputError(path, "is not a file" if path.exists() else "no such file")
+        raise InputError(path, "is not a regular file" if path.exists() else "no such file")
     if not os.access(path, os.R_OK):
         raise InputError(path, "cannot be read, because you do not have permission to read it")
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file", "max_size": SMALL_PACKETS}

@@ -86,7 +86,7 @@ def write_blocks(
     if suffix == "flac" and bits == 32:
         raise InputError(
             "bits",
-            "flac does not support this sample size",
+            "flac does not support this number of bits per sample",
             found=bits,
             expected="16 or 24",
             hint="format=wav supports 32 bits.",
@@ -102,7 +102,7 @@ def write_blocks(
                 check_finite(path, block)
                 file.write((block if bits == 32 else np.clip(block, -1, 1)).T)
     except soundfile.LibsndfileError as error:
-        problem = f"{suffix} cannot be written at {rate} Hz with {channels} channels ({error})"
+        problem = f"a {suffix} file cannot be written at {rate} Hz with {channels} channels ({error})"
         raise InputError(path.name, problem) from error
     except AssertionError as error:  # soundfile wrote too few samples
         raise InputError(path.parent, f"{path.name} cannot be written, because the disk is full") from error

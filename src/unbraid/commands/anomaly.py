@@ -120,9 +120,9 @@ def _check_labels(labels: Sequence[Anomaly], sound: InputAudio, detector: Detect
             label_span = f"an interval from {label.start:g} to {label.stop:g} s"
             raise InputError(
                 f"labels={path}",
-                f"an anomaly ends after the end of {sound.name}",
+                f"the file lists an anomaly that ends after the end of {sound.name}",
                 found=label_span,
-                expected=f"up to {seconds:.2f} s",
+                expected=f"times of at most {seconds:.2f} s",
             )
 
 

@@ -100,4 +100,4 @@ def _listening(port: int) -> socket.socket:
         return socket.create_server((HOST, port))
     except OSError as error:
         reason, hint = os.strerror(error.errno or 0), "Choose another port, or 0 for any free port"
-        raise InputError("port", f"this port cannot be opened ({reason})", found=port, hint=hint) from error
+        raise InputError("port", f"the operating system did not open this port ({reason})", found=port, hint=hint) from error

@@ -224,7 +224,11 @@ def _unknown_key(message: str, config_name: str) -> str | None:
         key = ".".join(parts[: depth + 1])
         if part not in known:
             if parts[0] != "hydra" and part in _parameters(known):
-                return str(InputError(key, "this valid option is not in the config yet", hint=f"Add it with +{key}=VALUE"))
+                return str(
+                    InputError(
+                        key, "this option is valid, but the config does not contain it yet", hint=f"Add it with +{key}=VALUE"
+                    )
+                )
             return str(InputError(key, "unknown key", hint=unknown(part, map(str, known))))
         known = known._get_node(part)
         if known._is_interpolation() and depth + 1 < len(parts):

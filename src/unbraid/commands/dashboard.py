@@ -109,7 +109,7 @@ def _save(view: Any, output: Path) -> None:
         view.save()
     except failures() as error:
         raise InputError(
-            "W&B", "the server did not save the dashboard", found=in_line(error), hint=f"The dashboard is stored in {output}"
+            "W&B", f"the server did not save the dashboard ({in_line(error)})", hint=f"The dashboard is stored in {output}"
         ) from error
     echo(f"wandb   {view.url}")
 

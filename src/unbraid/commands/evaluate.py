@@ -136,8 +136,10 @@ def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
             )
     own = own_config(Path(config.run))
     if own.get("features") is not None:
-        hint = "Training wrote the scores of this run to its scores.json"
-        raise InputError(f"run={config.run}", "the run contains no separator", hint=hint)
+        hint = "Training has already written the scores of this run to scores.json in its folder"
+        raise InputError(
+            f"run={config.run}", "the run contains no separator, and this command only scores separators", hint=hint
+        )
     for key in ("data", *(str(k) for k in own if k not in WITH_RUN)):
         if key not in own:
             raise InputError(f"{config.run}/config.yaml", f"the key {key} is missing", expected="the config of a run")

@@ -110,7 +110,7 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
     _check_data(config)
     check(config, schema)
     if config.get("init") is not None and "separator" not in config.model:
-        problem = "published weights exist only for separators, and this model is not a separator"
+        problem = "this model is not a separator and cannot use published weights"
         raise InputError("init", problem, found=config.init, hint="Set init=null")
     for target in OmegaConf.select(config, "model.separator.targets") or ():
         check_name("targets", target)  # files are named after it
@@ -148,9 +148,9 @@ def _check_links(config: DictConfig) -> None:
         if value is not None and value != expected:
             raise InputError(
                 link,
-                f"this key must equal {source}",
+                f"this key must have the same value as {source}",
                 found=value,
-                expected=f"the value of {source}, {expected}",
+                expected=f"{expected}",
                 hint=f"Set {source} instead",
             )
 
@@ -158,10 +158,13 @@ def _check_links(config: DictConfig) -> None:
 def _check_power(config: DictConfig) -> None:
     for key in ("power", "power_from"):
         if config.get(key) is not None and not config.plan:
-            raise InputError(key, "this key only applies to a dry run", found=config[key], hint="Add plan=true")
+            raise InputError(key, "only a dry run uses this value", found=config[key], hint="Add plan=true")
     if config.get("power_from") is not None and config.power is None:
         raise InputError(
-            "power_from", "this key needs the key power, a difference in dB", found=config.power_from, hint="Add power=0.5"
+            "power_from",
+            "without the key power, a difference in dB, the command cannot use this sweep",
+            found=config.power_from,
+            hint="Add for example power=0.5",
         )
     if config.get("power") is not None:
         if config.power <= 0:
@@ -169,7 +172,7 @@ def _check_power(config: DictConfig) -> None:
         if "separator" not in config.model:
             raise InputError(
                 "power",
-                "this key only applies to separators, and this model is not a separator",
+                "this model is not a separator and cannot use this value",
                 found=config.power,
                 hint="Remove power",
             )
@@ -208,7 +211,7 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
         places = [value] if key == "root" and value is not None else places_in(value)
         if not any(f"{word}.".startswith(f"data.{key}.") for word in typed) and (places := unknown_places(map(str, places))):
             hint = f"If you trust this path, type {shlex.quote(f'data.{key}={places[0]}')}"
-            problem = "this path comes from the config of the run, and you have not used it before"
+            problem = "the config of the run contains a path that you have not used before"
             raise InputError(f"data.{key}", problem, found=places[0], hint=hint)
     return merged
 

@@ -137,7 +137,7 @@ def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
     if not worst <= CLOSE:
         raise InputError(
             "graph",
-            "the output of the exported model differs from the output of PyTorch",
+            "the outputs of the exported model and of PyTorch have too large a difference",
             found=f"{worst:.1g}",
             expected=f"at most {CLOSE:.0e}",
         )

@@ -60,7 +60,12 @@ def plan(runs: Sequence[Run]) -> None:
         echo(f"\n{power_text(difference, name, measured, seeds, songs)}")
     if len(possible) < len(runs):
         failed = [run.folder.name for run, probe in zip(runs, probes, strict=True) if "error" in probe]
-        raise InputError("plan", "some runs cannot be trained, as the table above explains", found=", ".join(failed))
+        raise InputError(
+            "plan",
+            f"{len(failed)} of {len(runs)} runs cannot be trained",
+            found=", ".join(failed),
+            hint="The table above states the reasons.",
+        )
 
 
 def _probe(run: Run) -> dict[str, Any]:

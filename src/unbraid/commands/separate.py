@@ -116,7 +116,9 @@ def _inputs(words: Sequence[str]) -> Iterator[dict[str, Path]]:
         for word in words:
             for track, path in _standard_input(Path(folder)) if word == STANDARD_INPUT else _files(word):
                 if track in files:
-                    raise InputError(path, "this file has the same track name as another input file", found=files[track])
+                    raise InputError(
+                        path, "the track name of this file is also the name of another input file", found=files[track]
+                    )
                 files[track] = path
         if not files:
             raise InputError("input", "there are no input files", expected="a file, a folder, a pattern or a list of these")
@@ -153,7 +155,7 @@ def _stem(path: Path) -> str:
 def _outputs(config: DictConfig, output_format: OutputFormat, track: str, names: Sequence[str]) -> dict[str, Path]:
     template = config.name or ("%track" if output_format.together else "%track/%target")
     if output_format.together and "%target" in template:
-        problem = "one stem.mp4 file contains all stems"
+        problem = "a stem.mp4 file contains all stems, so its name cannot contain a target"
         raise InputError("name", problem, found=template, expected="a name without %target")
     folder = Path(config.output).expanduser()
     filled = {name: Path(f"{_filled(template, track, name)}.{output_format.format}") for name in names}
@@ -177,7 +179,7 @@ def _filled(template: str, track: str, target: str) -> str:
         ) from error
     except ValueError as error:
         expected = "%track and %target as fields, and %% for a percent sign"
-        raise InputError("name", found=template, expected=expected) from error
+        raise InputError("name", "the pattern of file names is invalid", found=template, expected=expected) from error
 
 
 def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs: dict[str, Path]) -> None:
@@ -191,7 +193,7 @@ def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs:
                 both = f"{contents[path]} and {content}"
                 raise InputError(path, "two stems have this path", found=both, hint="Use %track and %target in name")
             if path.resolve() in input_paths:
-                raise InputError(path, "a stem would replace this input file", expected="another output or name")
+                raise InputError(path, "a stem would replace this input file", hint="Choose another output or name")
             if path.exists() and not overwrite:
                 raise InputError(path, "the output file already exists", hint="Set overwrite=true, or choose another output")
 

@@ -232,7 +232,7 @@ def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher
     """Check the folders, configs and resources of all runs. Return the launcher that will start the runs."""
     folders = [planned.run.folder for planned in planned_runs]
     if len({*folders}) < len(folders):
-        problem = "this pattern gives several runs of the sweep the same folder"
+        problem = "several runs of the sweep get the same folder from this pattern"
         raise InputError("hydra.sweep.subdir", problem, found=config.hydra.sweep.subdir)
     jobs = list[Job]()
     for planned in planned_runs:

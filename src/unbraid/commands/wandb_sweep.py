@@ -100,7 +100,8 @@ def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
     if typed := next((word for word in words if _key(word) in NOT_OF_A_RUN), None):
         raise InputError(typed, "this key does not apply to runs that W&B agents start", hint="Remove this key")
     if conditions:
-        raise InputError("hydra.sweeper.conditions", "W&B does not support conditions", found=list(conditions))
+        hint = "Remove hydra.sweeper.conditions"
+        raise InputError("hydra.sweeper.conditions", "W&B does not support conditions", found=list(conditions), hint=hint)
     try:
         from unbraid.sweeps.search.space import Space
     except ModuleNotFoundError as error:

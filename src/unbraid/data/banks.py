@@ -162,7 +162,7 @@ def choose(residency: Residency, needed: int, device: torch.device, processes: i
     if residency != "disk" and needed > free[residency]:
         raise InputError(
             f"data.residency={residency}",
-            "not enough free memory for the training samples",
+            "the free memory is too small for the training samples",
             found=f"{spell_size(free[residency])} free",
             expected=spell_size(needed),
             hint="Set data.residency=auto or data.residency=disk",

@@ -113,7 +113,8 @@ class TrackCollection:
             if track.split != "train" and (missing := {*self.sources} - {*track.source_names}):
                 raise InputError(
                     track.name,
-                    f"a track of the {track.split} split has no source '{min(missing)}', but other tracks have this source",
+                    f"this track of the {track.split} split has no source '{min(missing)}', but other tracks have this source",
+                    hint="Add a file of this source, or remove the track.",
                 )
 
     def check_splits(self, tracks: Sequence[Track | StoredTrack], splits: Sequence[Split]) -> None:

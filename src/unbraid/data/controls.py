@@ -65,17 +65,17 @@ class Extraction:
     ) -> None:
         if channels != 1:
             raise InputError(
-                "channels", "pitch and loudness can be extracted from mono sound only", found=channels, expected="1"
+                "channels", "pitch and loudness can only be extracted from a single channel", found=channels, expected="1"
             )
         if not 1 <= frames_per_second <= sample_rate / 16:
-            expected = f"a number in [1, {sample_rate // 16}], a sixteenth of the sample rate"
+            expected = f"a number from 1 to a sixteenth of the sample rate ({sample_rate // 16})"
             raise InputError("frames_per_second", "out of range", found=frames_per_second, expected=expected)
         if not 0 < voicing < 1:
             raise InputError("voicing", "out of range", found=voicing, expected="a number between 0 and 1")
         self.sample_rate, self.channels, self.pitch, self.voicing = sample_rate, channels, pitch, voicing
         self.hop_length = round(sample_rate / frames_per_second)
         if chunk_seconds * sample_rate < 2 * self.hop_length:
-            expected = f"at least {2 * self.hop_length / sample_rate:g} s, the time of two control points"
+            expected = f"at least {2 * self.hop_length / sample_rate:g} s (the time of two control points)"
             raise InputError("chunk_seconds", "the chunk is too short", found=f"{chunk_seconds:g} s", expected=expected)
 
     def __call__(self, waveform: Tensor) -> Controls:

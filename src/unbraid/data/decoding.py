@@ -118,9 +118,9 @@ def _common_length(track: Track, decoded: Mapping[AudioStream, np.ndarray], rate
     spelled = {stream: f"{count} samples ({count / rates[-1]:.2f} s)" for stream, count in lengths.items()}
     raise InputError(
         shortest.path,
-        "the file is shorter than another file of the track",
+        f"the file is shorter than {longest.path.name}, another file of the track '{track.name}'",
         found=spelled[shortest],
-        expected=f"{spelled[longest]}, the length of {longest.path.name} in the track '{track.name}'",
+        expected=spelled[longest],
         hint=LENGTHS_HINT if track.lengths == "auto" else "",
     )
 

@@ -227,7 +227,7 @@ def _of_mnist(root: Path, part: str) -> Part:
     images, labels = _find(root, f"{part}-images", 3), _find(root, f"{part}-labels", 1)
     pixels, digits = read_idx(images, IMAGES), read_idx(labels, LABELS)
     if len(pixels) != len(digits):
-        expected = f"{len(pixels)}, one for each image of {images.name}"
+        expected = f"one label for each of the {len(pixels)} images of {images.name}"
         raise InputError(labels, "the file has the wrong number of labels", found=len(digits), expected=expected)
     if len(digits) and digits.max() > 9:
         raise InputError(labels, "the file contains an invalid label", found=digits.max(), expected="digits from 0 to 9")
@@ -270,9 +270,16 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
     if magic_found != magic:
         expected = f"{magic} (IDX {'images' if dimensions == 3 else 'labels'})"
         raise InputError(path, "the file has the wrong magic number", found=magic_found, expected=expected)
-    expected = f"{' x '.join(map(str, shape))} bytes, the size that the header states"
+    expected = f"{' x '.join(map(str, shape))} bytes"
     if len(data) - header != math.prod(shape):
-        raise InputError(path, "the file has the wrong length", found=f"{len(data) - header} bytes of data", expected=expected)
+        raise InputError(
+            path,
+            "the size of the data differs from the size in the header",
+            found=f"{len(data) - header} bytes of data",
+            expected=expected,
+        )
     if not math.prod(shape):
-        raise InputError(path, "the file is empty", found=expected, expected="at least one image or label")
+        raise InputError(
+            path, "the header states that the file is empty", found=expected, expected="at least one image or label"
+        )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

@@ -57,7 +57,7 @@ def in_processes(
                 yield jobs[job], _result(job.result)
         except BrokenProcessPool as error:
             problem = "the process was killed, probably because the memory was full"
-            hint = "With data.num_decode_workers=1, tracks are decoded one after the other, without worker processes."
+            hint = "Set data.num_decode_workers=1 to decode the tracks one after the other, without worker processes."
             raise InputError("worker process", problem, hint=hint) from error
         finally:
             pool.shutdown(cancel_futures=True)

@@ -41,7 +41,7 @@ class Stretch:
                 raise InputError(name, "out of range", found=getattr(self, name), expected=f"a number in [{least}, {most}]")
         if self.semitones == 0 and self.tempo == 1:
             raise InputError(
-                "semitones", "semitones=0 and tempo=1 do not change the track", expected="another pitch or another tempo"
+                "semitones", "semitones=0 and tempo=1 do not change the track", hint="Set another value of semitones or tempo"
             )
 
     @property

@@ -125,12 +125,12 @@ def refuse_ids(valid: Choice, test: Choice) -> None:
     """
     for option, choice in (("valid", valid), ("test", test)):
         if isinstance(choice, list):
-            problem = "the option is a list, but the folders or the table of the data set define the splits"
+            problem = "the folders or the table of the data set already define the splits, so this option cannot be a list"
             raise InputError(
                 option,
                 problem,
                 found=choice,
-                hint=f"Remove data.layout.{option}, or move these tracks to other split folders or splits in the table.",
+                hint=f"Remove data.layout.{option}. To change the split of a track, move its folder or edit the table.",
             )
 
 
@@ -170,6 +170,6 @@ def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split
         chosen[split] = free[: math.ceil(share * len(known))]
     both = sorted({*chosen["test"]} & {*chosen["valid"]})
     if both:
-        raise InputError("valid", "an id is in valid and in test", found=both[0], expected="each id in one split")
+        raise InputError("valid", "the lists valid and test contain the same id", found=both[0], expected="each id in one list")
     splits: dict[str, Split] = {name: split for split, names in chosen.items() for name in names}
     return {name: splits.get(name, "train") for name in known}

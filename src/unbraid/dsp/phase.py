@@ -112,8 +112,9 @@ class Wiener(Phase):
         sources = spectra.shape[1]
         if sources == 1 and self.iterations and not self.residual:
             raise InputError(
-                "phase.residual", "the Wiener filter needs a second source next to the only target", found="false",
-                expected="true, or several targets",
-            )  # fmt: skip
+                "phase.residual",
+                "the Wiener filter needs at least two sources, but there is only one target",
+                hint="Set phase.residual=true, or choose several targets.",
+            )
         filtered = wiener(spectra, mixture, self.iterations, self.softmask, self.residual, self.window_frames)
         return stft.inverse(filtered[:, :sources], samples)

@@ -211,7 +211,9 @@ def read_labels(path: Path) -> list[Anomaly]:
     for line, (start, stop, _) in enumerate(rows, start=2):
         if not 0 <= start < stop:
             interval = f"{start} to {stop} s"
-            raise InputError(f"{path}, line {line}", "invalid time interval", found=interval, expected="0 <= start < stop")
+            raise InputError(
+                f"{path}, line {line}", "the time interval is invalid", found=interval, expected="times with 0 <= start < stop"
+            )
     return [Anomaly(*row) for row in rows]
 
 

@@ -94,6 +94,8 @@ def _read(path: Path, sample_rate: int, channels: int, samples: int) -> np.ndarr
             raise InputError(path, "the file has a wrong number of channels", found=found, expected=expected)
         signal = np.concatenate([*reader], axis=1)
     if signal.shape[1] != samples:
-        expected = f"{samples}, the length of the true source"
-        raise InputError(path, "the file has a wrong length", found=f"{signal.shape[1]} samples", expected=expected)
+        expected = f"{samples} samples"
+        raise InputError(
+            path, "the file and the true source have different lengths", found=f"{signal.shape[1]} samples", expected=expected
+        )
     return signal

@@ -125,7 +125,10 @@ class Reconstructions:
             corrupted = task.corrupt(clean, TEST + index)
             patches = {"rebuilt": task.rebuild(corrupted), "corrupted": corrupted}
             if not patches["rebuilt"].isfinite().all():
-                problem, hint = "reconstructions contain NaN or infinite values", "Training has diverged."
+                problem, hint = (
+                    "reconstructions contain NaN or infinite values",
+                    "Training has diverged. A lower optim.optimizer.lr may help.",
+                )
                 raise InputError("test data", problem, hint=hint)
             if linear:
                 patches["pca"] = task.features.patches(linear(task.features.vectors(corrupted)))
@@ -211,7 +214,7 @@ def spectra_of(task: ReconstructionTask) -> Spectra:
         InputError: the autoencoder is trained on images.
     """
     if not isinstance(task.features, Spectra):
-        problem = "only an autoencoder of spectrograms can process audio"
+        problem = "audio can only be processed by an autoencoder that was trained on spectrograms, not on these features"
         raise InputError("features", problem, found=task.features.kind, expected="features=spectra")
     return task.features
 

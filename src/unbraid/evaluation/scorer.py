@@ -258,7 +258,8 @@ class Scorer:
     def _read(self, row: str, method: Method, track: StoredTrack) -> TrackScores:
         scores = self.filed(row, method, track)
         if scores is None:
-            raise InputError(self._path(row, method, track), "the file with stored scores was removed while this command ran")
+            problem, hint = "the file with stored scores was removed while this command ran", "Run the command again."
+            raise InputError(self._path(row, method, track), problem, hint=hint)
         return scores
 
 

@@ -140,9 +140,9 @@ def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor
     if stars > most:
         raise InputError(
             path,
-            "the translation file contains too many *",
+            "the translation file contains too many wildcards *",
             found=stars,
-            expected=f"at most {most} for the tensors in its weights file",
+            expected=f"at most {most} wildcards",
         )
     return _translated(given, translation, path)
 
@@ -156,14 +156,16 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
             continue
         if not isinstance(tensor, Tensor):
             raise InputError(
-                f"{path}: {name}", "this entry of the weights file is not a tensor", hint="Add its name to the list unused"
+                f"{path}: {name}",
+                "this entry of the weights file is not a tensor",
+                hint="Add its name to the list unused in this file",
             )
         our_name = translation.names.get(name) or _translate(name, names)
         if our_name is None:
             raise InputError(
                 f"{path}: {name}",
-                "this tensor has no name in unbraid",
-                hint="Add the tensor to names or to unused in the translation file",
+                "the translation file gives this tensor no name in unbraid",
+                hint="Add the tensor to names or to unused in this file",
             )
         if our_name in state:
             raise InputError(f"{path}: {name}", "two tensors get the same name in unbraid", found=our_name)

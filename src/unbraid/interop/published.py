@@ -227,7 +227,7 @@ def read_safetensors(path: Path) -> Mapping[str, Tensor]:
     try:
         return torch_files.load_file(path)
     except (error_type, OSError, ValueError) as error:
-        raise InputError(path, NO_WEIGHTS, found=error) from error
+        raise InputError(path, f"{NO_WEIGHTS}: {error}") from error
 
 
 def safetensors() -> tuple[Any, type[Exception]]:

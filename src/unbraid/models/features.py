@@ -107,7 +107,10 @@ class Spectra(Features):
         super().__init__()
         if not 1 <= bins <= stft.n_fft // 2 + 1:
             raise InputError(
-                "bins", found=bins, expected=f"1 to {stft.n_fft // 2 + 1}, the number of bins of n_fft = {stft.n_fft}"
+                "bins",
+                f"the number does not fit an STFT with n_fft = {stft.n_fft}",
+                found=bins,
+                expected=f"1 to {stft.n_fft // 2 + 1}",
             )
         if channels not in (1, 2):
             raise InputError("channels", found=channels, expected="1 or 2")

@@ -77,8 +77,9 @@ class Player:
         if frames_per_second is not None and abs(frames_per_second / self.frames_per_second - 1) > RATE_TOLERANCE:
             raise InputError(
                 "frames_per_second",
+                "the rate of the curves differs from training",
                 found=f"{frames_per_second:g}",
-                expected=f"{self.frames_per_second:g} control points per second, as in training",
+                expected=f"{self.frames_per_second:g} control points per second",
             )
         check_pitch(hz, "f0")
         check_seed(seed)
@@ -95,7 +96,7 @@ class Player:
         if timbre is None or timbre.ndim != 1:
             raise InputError(
                 "timbre",
-                "this instrument needs a waveform, from which it computes its latent",
+                "this instrument needs a waveform, from which it computes its latent (the timbre)",
                 expected="a waveform of shape [samples]",
             )
         coefficients = self.instrument.coefficients(timbre[None])[0]
@@ -128,8 +129,9 @@ class Player:
         if sample_rate != self.sample_rate:
             raise InputError(
                 "sample_rate",
+                "the sample rate differs from training",
                 found=sample_rate,
-                expected=f"{self.sample_rate} Hz, as in training",
+                expected=f"{self.sample_rate} Hz",
                 hint="Resample the waveform.",
             )
         if waveform.ndim != 1 or not waveform.isfinite().all():
@@ -137,7 +139,7 @@ class Player:
                 "waveform",
                 "has more than one dimension, or NaN or infinite values",
                 found=f"shape {[*waveform.shape]}",
-                expected="shape [samples], finite values",
+                expected="finite values of shape [samples]",
             )
         return self.features.settled(self.features(waveform.float()))
 
@@ -184,7 +186,7 @@ def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
     if not isinstance(features, Extraction):
         raise InputError(
             f"{folder}/config.yaml",
-            "key features is not the extraction of pitch and loudness that an instrument needs",
+            "the class in the key features does not extract the pitch and loudness that an instrument needs",
             found=type(features).__name__,
             expected=Extraction.__name__,
         )

@@ -224,7 +224,8 @@ class MultiResolutionSTFT(nn.Module):
             raise InputError(
                 "window_sizes",
                 found=list(window_sizes),
-                expected=f"one or more sizes above hop_length = {hop_length}, and a hop_length of at least 1",
+                expected=f"one or more sizes above hop_length = {hop_length}",
+                hint="hop_length must be at least 1.",
             )
         self.hop_length, self.n_fft, self.weight = hop_length, n_fft, weight
         self.sizes = list(window_sizes)

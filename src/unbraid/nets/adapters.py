@@ -323,5 +323,7 @@ def _class_of_package(name: str, model: str) -> Any:
         import bs_roformer
     except ModuleNotFoundError as error:
         hint = "Install it: pip install 'unbraid[roformer]'"
-        raise InputError(f"model={model}", "needs the package bs-roformer, which is not installed", hint=hint) from error
+        raise InputError(
+            f"model={model}", "this model needs the package bs-roformer, which is not installed", hint=hint
+        ) from error
     return getattr(bs_roformer, name)

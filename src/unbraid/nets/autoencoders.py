@@ -225,7 +225,8 @@ class FrameAutoencoder(nn.Module):
         # b batch, c channel, f bin, t frame
         b, c, f, t = magnitudes.shape
         if f != self.size:
-            raise InputError("FrameAutoencoder.size", found=self.size, expected=f"{f}, the number of bins of the STFT")
+            problem = "the size differs from the number of bins of the STFT"
+            raise InputError("FrameAutoencoder.size", problem, found=self.size, expected=f"{f} bins")
         frames = self.net(magnitudes.sqrt().transpose(-1, -2).reshape(-1, f)).square()
         return frames.view(b, c, t, f).transpose(-1, -2)
 
@@ -246,5 +247,5 @@ def check_code(code: int, size: int) -> None:
         InputError: `code` is not in [1, `size`].
     """
     if not 1 <= code <= size:
-        hint = "An autoencoder with a larger code can copy its input."
-        raise InputError("code", found=code, expected=f"1 to {size}, the number of values in a vector", hint=hint)
+        hint = f"An input vector has {size} values. An autoencoder with a larger code can copy its input."
+        raise InputError("code", "the size of the code is outside its range", found=code, expected=f"1 to {size}", hint=hint)

@@ -100,7 +100,10 @@ class ConvolutionalAutoencoder(Autoencoder):
         if self.up == "max_unpool":
             hint = "This method also needs the positions of the maxima, which the code does not contain."
             raise InputError(
-                "ConvolutionalAutoencoder.up", "this method of doubling cannot decode codes alone", found=self.up, hint=hint
+                "ConvolutionalAutoencoder.up",
+                "this upsampling method cannot decode a code without its input",
+                found=self.up,
+                hint=hint,
             )
         return self._decode(code, [])
 
@@ -185,7 +188,7 @@ def _check(shape: Sequence[int], channels: Sequence[int], kernel_size: int, down
         if value not in known:
             raise InputError(f"{name}.{argument}", found=value, expected=f"one of {', '.join(known)}")
     if up == "max_unpool" and down != "max_pool":
-        raise InputError(f"{name}.down", found=down, expected="max_pool, because up is max_unpool")
+        raise InputError(f"{name}.down", "up=max_unpool needs another downsampling method", found=down, expected="max_pool")
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise InputError(f"{name}.kernel_size", found=kernel_size, expected="an odd number")
     if not channels or min(channels) < 1:
@@ -194,12 +197,10 @@ def _check(shape: Sequence[int], channels: Sequence[int], kernel_size: int, down
     for side, size in zip(("height", "width"), shape[1:], strict=True):
         if size % cell:
             nearest = " or ".join(str(n) for n in (size // cell * cell, -(-size // cell) * cell) if n)
-            problem = f"a patch cannot be halved {len(channels)} times"
+            problem = f"the {side} of a patch cannot be halved {len(channels)} times"
             raise InputError(f"{name}.channels", problem, found=f"{side} {size}", expected=f"{side} {nearest}")
     widest = cell**2 * shape[0]
     if channels[-1] > widest:
-        expected = (
-            f"at most {widest} channels in the last level, for a code not larger than a patch of {math.prod(shape)} values"
-        )
-        hint = "An autoencoder with a larger code can copy its input."
-        raise InputError(f"{name}.channels", found=channels[-1], expected=expected, hint=hint)
+        problem, expected = "the last level has too many channels", f"at most {widest} channels"
+        hint = f"With a code larger than the {math.prod(shape)} values of a patch, an autoencoder can copy its input."
+        raise InputError(f"{name}.channels", problem, found=channels[-1], expected=expected, hint=hint)

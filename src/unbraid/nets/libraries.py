@@ -20,8 +20,10 @@ def check_length(samples: int, minimum: int, argument: str) -> None:
         InputError: the chunk is too short.
     """
     if samples < minimum:
-        expected = f"at least {minimum} samples because of {argument}"
-        raise InputError("mixture", "the chunk is too short for the network", found=f"{samples} samples", expected=expected)
+        expected = f"at least {minimum} samples"
+        raise InputError(
+            "mixture", f"the chunk is too short for a network with {argument}", found=f"{samples} samples", expected=expected
+        )
 
 
 def create(make: Any, *arguments: Any, **options: Any) -> Any:

@@ -49,11 +49,11 @@ class OpenUnmix(nn.Module):
         super().__init__()
         n_used = bins if max_bin is None else max_bin
         if not 1 <= n_used <= bins:
-            raise InputError("OpenUnmix.max_bin", found=max_bin, expected=f"1 to {bins}, the number of bins")
+            raise InputError("OpenUnmix.max_bin", found=max_bin, expected=f"1 to {bins}", hint=f"The STFT has {bins} bins.")
         if layers < 1:
             raise InputError("OpenUnmix.layers", found=layers, expected="at least 1")
         if hidden < 1 or (hidden % 2 and not causal):
-            raise InputError("OpenUnmix.hidden", found=hidden, expected="a positive number, which is even if causal is false")
+            raise InputError("OpenUnmix.hidden", found=hidden, expected="a positive number (a multiple of 2 if causal=false)")
         if not 0 <= dropout < 1:
             raise InputError("OpenUnmix.dropout", found=dropout, expected="a probability in [0, 1)")
         self.bins, self.audio_channels, self.max_bin = bins, audio_channels, n_used

@@ -73,9 +73,10 @@ class UNet(nn.Module):
             if value not in known:
                 raise InputError(f"UNet.{name}", found=value, expected=f"one of {', '.join(known)}")
         if masks == "softmax" and (sources or 1) < 2:
-            expected = "sigmoid, because this network has one source"
+            expected = "sigmoid"
             raise InputError(
                 "UNet.masks",
+                "a network with a single source cannot use these masks",
                 found=masks,
                 expected=expected,
                 hint="For softmax, separate all targets with one network, as model=unet_softmax does.",

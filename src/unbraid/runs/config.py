@@ -76,7 +76,7 @@ def _check_nodes(value: Any, where: str, allowed: Sequence[str]) -> None:
         if "_target_" in value:
             _bind(value, resolve(value["_target_"], where, allowed), where, allowed)
         elif "_partial_" in value:
-            raise InputError(where, "this node has the key _partial_ but not the key _target_")
+            raise InputError(where, "this config group has the key _partial_, but the key _target_ is missing")
         for key, item in value.items():
             _check_nodes(item, f"{where}.{key}".lstrip("."), allowed)
     elif isinstance(value, list):
@@ -284,7 +284,9 @@ def node_at(config: DictConfig, key: str) -> Any:
 def _check_plain(value: Any, path: Path) -> None:
     """Check that nested values contain no interpolations `${…}` and that all keys are texts."""
     if isinstance(value, str) and "${" in value:
-        raise InputError(path, "interpolations are not allowed", found=repr(value[:80]), expected="a resolved config")
+        raise InputError(
+            path, "the config of a run cannot contain interpolations", found=repr(value[:80]), expected="plain values"
+        )
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):

@@ -61,7 +61,10 @@ class _Group:
             else:
                 self.size += 1 + (len(value) // 64 if isinstance(value, str) else 0)
         if self.is_part or self.size > MOST_VALUES or self.depth > DEEPEST:
-            raise ValueError(f"the pickle nests {self.size} values in {self.depth} levels, which is above the limit")
+            raise ValueError(
+                f"a value in the pickle has {self.size} parts in {self.depth} levels, "
+                f"which is more than {MOST_VALUES} parts or {DEEPEST} levels"
+            )
         return self
 
 
@@ -127,7 +130,8 @@ class PickleMachine:
         """Check that all tensors together have at most `MOST_SHARED` times the bytes of the storages that they share."""
         if self.tensor_bytes > MOST_SHARED * sum(self.storages.values()):
             raise ValueError(
-                f"the tensors have {self.tensor_bytes} bytes but share only {sum(self.storages.values())} bytes of data"
+                f"the tensors describe {self.tensor_bytes} bytes in total, "
+                f"but the file stores only {sum(self.storages.values())} bytes for them"
             )
 
     def _spend(self, work: int) -> None:

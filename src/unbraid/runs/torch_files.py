@@ -70,9 +70,9 @@ def check_torch_file(path: Path, problem: str = "the file is damaged or is not a
             else:
                 _check_legacy(file, path)
     except OSError as error:
-        raise InputError(path, problem, found=error.strerror) from error
+        raise InputError(path, f"{problem}: {error.strerror}") from error
     except BROKEN as error:
-        raise InputError(path, problem, found=error if type(error) is ValueError else None) from error
+        raise InputError(path, f"{problem}: {error}" if type(error) is ValueError else problem) from error
 
 
 def _check_zip(file: BinaryIO, size: int) -> None:

@@ -133,7 +133,7 @@ class Protocol:
         else:
             for key in ("version", "taps", "sources", "window_seconds", "hop_seconds"):
                 if (value := getattr(self, key)) is not None:
-                    raise InputError(key, "this key is only used by measure=bss_eval", found=value, expected="null")
+                    raise InputError(key, "only measure=bss_eval can use a value of this key", found=value, expected="null")
 
     def at(self, sample_rate: int, channels: int) -> "Protocol":
         """Fill in the sample rate and the number of channels of a network if those of the protocol are None.
@@ -199,8 +199,8 @@ class Protocol:
             "targets",
             f"protocol {self.name} is not defined for these targets",
             found=f"{_list(targets)}{' and a residual of the mixture' if has_residual else ''}",
-            expected=f"{' or '.join(_list(together) for together in self.sources)}, or one of these sets without one source",
-            hint="To score other targets, set protocol.sources=null and a new protocol.name.",
+            expected=" or ".join(_list(together) for together in self.sources),
+            hint="One source of a set may be missing. For other targets, set protocol.sources=null and a new protocol.name.",
         )
 
     def score(self, reference: Tensor, estimate: Tensor, names: Sequence[str]) -> Frames:

@@ -46,7 +46,7 @@ class Ledger:
             self._make(path)
         elif lines[0].get("version") != VERSION:
             version = lines[0].get("version")
-            problem = "the file has another format version"
+            problem = "the format version of the file is not supported"
             raise InputError(path, problem, found=version, expected=str(VERSION), hint=OTHER_FOLDER)
         elif lines[0].get("sweep") != self.sweep:
             raise InputError(path, "the file belongs to another sweep", hint=OTHER_FOLDER)
@@ -59,7 +59,7 @@ class Ledger:
                 partial.write_text(json.dumps({"version": VERSION, "sweep": self.sweep}) + "\n")
         except FileExistsError:
             if path.is_symlink():  # a link to a missing file
-                raise InputError(path, found="a link", expected="a regular file for the ledger of a sweep") from None
+                raise InputError(path, found="a link", expected="a regular file that lists the runs of a sweep") from None
             self.open()
 
     def record(self, run: Path, record: dict[str, Any], **more: Any) -> None:
@@ -111,7 +111,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     valid = [line for number, text in enumerate(lines, start=1) if (line := _parsed(text, f"{path}, line {number}"))]
     if not valid or not {"version", "sweep"} <= {*valid[0]}:
         expected = "a first line with version and sweep"
-        raise InputError(path, "the file is not the ledger of a sweep", expected=expected, hint=OTHER_FOLDER)
+        raise InputError(path, "the file does not list the runs of a sweep", expected=expected, hint=OTHER_FOLDER)
     return [valid[0], *(line for line in valid[1:] if isinstance(line.get("run"), str) and isinstance(line.get("state"), str))]
 
 

@@ -46,8 +46,8 @@ class SynthesisTask(Task):
     ) -> None:
         super().__init__(optimizer, scheduler)
         if not hasattr(features, "hop_length"):
-            expected = "controls, that is pitch and loudness"
-            raise InputError("features", found=features.kind, expected=expected, hint="Set features=controls.")
+            problem = "an instrument needs pitch and loudness as features"
+            raise InputError("features", problem, found=features.kind, expected="controls", hint="Set features=controls.")
         self.features, self.loss = features, loss
         self.net = net(sample_rate=features.sample_rate, hop_length=features.hop_length)
         self.valid_loss = MeanMetric(nan_strategy="disable")

@@ -66,7 +66,7 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
         table = next((callback for callback in callbacks if isinstance(callback, MetricsCSV)), None)
         if table is None:
             problem = "loggers need metrics.csv, but the config lacks the callback that writes it"
-            raise InputError("logger", problem, expected="callbacks.table")
+            raise InputError("logger", problem, hint="Add callbacks.table to the callbacks.")
         callbacks.append(LoggerCallback(loggers, table))
     try:
         trainer = build(
@@ -135,5 +135,6 @@ def check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:
     """
     fused = OmegaConf.select(config, "model.optimizer.fused")
     if fused and trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision):
-        problem, hint = "a fused optimizer cannot clip gradients in mixed precision", "Set optim.optimizer.fused=false."
+        problem = "in mixed precision, a fused optimizer cannot clip gradients to this value"
+        hint = "Set optim.optimizer.fused=false."
         raise InputError("trainer.gradient_clip_val", problem, found=trainer.gradient_clip_val, hint=hint)

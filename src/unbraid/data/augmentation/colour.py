@@ -85,7 +85,7 @@ class LowPass:
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
         """Low-pass randomly chosen sources of a batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
         if self.lowest_hz > sample_rate / 2:
-            expected = f"at most {sample_rate / 2:g} Hz, half the sample rate"
+            expected = f"at most half the sample rate ({sample_rate / 2:g} Hz)"
             raise InputError("lowest_hz", "out of range", found=f"{self.lowest_hz:g} Hz", expected=expected)
         chosen = chosen_sources(sources, self.probability, random)
         logarithms = random.uniform(math.log(self.lowest_hz), math.log(sample_rate / 2), chosen.shape)[chosen]

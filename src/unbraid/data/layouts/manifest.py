@@ -150,7 +150,7 @@ def _csv_lines(path: Path, text: str, required: Sequence[str] = ("track",)) -> I
             if not columns:
                 columns = _columns(cells, where, required)
             elif len(cells) != len(columns):
-                expected = f"{len(columns)}, one for each column: {', '.join(columns)}"
+                expected = f"one cell for each of the {len(columns)} columns {', '.join(columns)}"
                 raise InputError(where, "the line has the wrong number of cells", found=len(cells), expected=expected)
             else:
                 yield where, {name: (cell,) if cell else () for name, cell in zip(columns, cells, strict=True)}

@@ -103,7 +103,7 @@ class MSST:
                 identity: set[Path | tuple[str, ...]] = {place.resolve(), _label(Path(name))}
                 if identity & used:
                     raise InputError(
-                        split, "a folder or CSV file is listed twice", found=name, expected="each of them once, in one split"
+                        split, "a folder or CSV file is listed twice", found=name, expected="each folder or file once"
                     )
                 used |= identity
         return places

@@ -135,7 +135,7 @@ def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
         if name is None:
             continue
         if name in named:
-            raise InputError(path, f"the pair '{name}' has a second {side}, the first is {named[name].name}", expected="one")
+            raise InputError(path, f"the pair '{name}' has another file of the {side}, {named[name].name}", expected="one file")
         named[name] = path
     return named
 

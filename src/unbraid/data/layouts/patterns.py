@@ -82,13 +82,13 @@ class SourcePatterns:
                 expected = "a pattern without '!', such as '*vox*'"
                 raise InputError(
                     f"sources.{name}",
-                    "all patterns exclude files, so the source gets no file",
+                    "the source gets no file, because all its patterns exclude files",
                     found=source_texts,
                     expected=expected,
                 )
         catch_all = [name for name in self.names if CATCH_ALL in texts[name]]
         if len(catch_all) > 1:
-            expected = "one such source, which gets all other files"
+            expected = "one source with this pattern"
             raise InputError(
                 "sources", f"several sources have the pattern '{CATCH_ALL}'", found=" and ".join(catch_all), expected=expected
             )

@@ -70,10 +70,9 @@ class JointMasking(Masking):
             InputError: there is only one class: one target, and the residual is not a class.
         """
         if self.classes < 2:
-            expected = "true, or more than one target"
-            raise InputError(
-                "mask_options.residual", "masks that sum to one need two classes", found=self.residual, expected=expected
-            )
+            problem = "masks that sum to one need at least two classes, but there is only one target"
+            hint = "Set mask_options.residual=true (a class for the rest of the mixture), or choose several targets."
+            raise InputError("mask_options.residual", problem, hint=hint)
         return [net(self.classes)]
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:

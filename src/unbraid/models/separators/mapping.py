@@ -31,7 +31,10 @@ class SpectralMapping(Masking):
         if not self.mask_options.keeps_masks:
             expected = "mask_max=null and mask_power=1"
             raise InputError(
-                "mask_options", "this model estimates magnitudes, not masks", found=self.mask_options, expected=expected
+                "mask_options",
+                "this model estimates magnitudes, so it cannot use options of masks",
+                found=self.mask_options,
+                expected=expected,
             )
         return super().networks(net)
 

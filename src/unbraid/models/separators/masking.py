@@ -59,13 +59,19 @@ class Masking(Separator):
         super().__init__(targets, sample_rate, channels, chunk_seconds)
         if self.chunk_samples < stft.n_fft:
             samples = f"{chunk_seconds} s = {self.chunk_samples} samples"
-            raise InputError("chunk_seconds", found=samples, expected=f"at least n_fft = {stft.n_fft} samples")
+            raise InputError(
+                "chunk_seconds",
+                "the chunk is shorter than one window of the STFT",
+                found=samples,
+                expected=f"at least n_fft = {stft.n_fft} samples",
+            )
         if mask_options.consistency and len(self.targets) == 1:
             raise InputError(
                 "mask_options.consistency",
-                "a single target cannot sum to the mixture",
+                "the targets do not sum to the mixture, because there is only one target",
                 found=self.targets[0],
-                expected="all sources of the mixture as targets, or consistency=false",
+                expected="all sources of the mixture",
+                hint="Choose all sources as targets, or set mask_options.consistency=false.",
             )
         self.stft, self.scaling, self.phase, self.mask_options = stft, scaling, phase, mask_options
         self.nets = nn.ModuleList(self.networks(net))

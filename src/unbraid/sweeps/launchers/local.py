@@ -53,10 +53,11 @@ class Local(Launcher):
         if isinstance(gpus, str) and gpus != "auto":
             raise InputError("gpus", found=f"'{gpus}'", expected="auto or a list such as [0,1]")
         if not isinstance(gpus, str) and (len({*gpus}) < len(gpus) or any(gpu < 0 for gpu in gpus)):
-            raise InputError("gpus", found=[*gpus], expected="distinct ids of GPUs, from 0")
+            raise InputError("gpus", found=[*gpus], expected="different GPU ids of at least 0")
         self.gpus = gpus_here() if isinstance(gpus, str) else [str(gpu) for gpu in gpus]
         if self.gpus and gpus_per_run > len(self.gpus):
-            raise InputError("gpus_per_run", found=gpus_per_run, expected=f"at most {len(self.gpus)}, the number of GPUs")
+            problem, expected = "the number is above the number of available GPUs", f"at most {len(self.gpus)}"
+            raise InputError("gpus_per_run", problem, found=gpus_per_run, expected=expected)
         self.gpus_per_run, self.fail_fast = gpus_per_run, fail_fast
         self.slots = slots([], gpus_per_run, runs_per_gpu, cpu_slots, cores())
         if self.gpus:

@@ -130,7 +130,9 @@ class Ray(Launcher):
         need = {"num_cpus": job.processes * self.cpus_per_process, "num_gpus": gpus}
         if not any(need["num_cpus"] <= has.get("CPU", 0) and need["num_gpus"] <= has.get("GPU", 0) for has in machines):
             needed = f"the run needs {need['num_gpus']} GPUs and {need['num_cpus']} cores on one machine"
-            raise InputError(job.folder.name, f"{needed}, more than any machine of Ray has", hint="No run was started.")
+            raise InputError(
+                job.folder.name, f"{needed}, but no machine of the Ray cluster has as many", hint="No run was started."
+            )
         return need
 
 

@@ -72,8 +72,10 @@ def _locked(name: str) -> int | None:
         finally:
             os.close(folder)
     except OSError as error:
-        expected = "the lock file of a GPU, which all users of the machine can open"
-        raise InputError(path, f"cannot be opened ({error.strerror or error})", expected=expected, hint=REMOVE) from error
+        expected = "a lock file that all users of the machine can open"
+        raise InputError(
+            path, f"the lock file cannot be opened ({error.strerror or error})", expected=expected, hint=REMOVE
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -100,15 +102,16 @@ def _open_folder(path: Path) -> int:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except NotADirectoryError as error:
         found, expected = "a link" if path.is_symlink() else "a file", "the folder of the lock files of GPUs"
-        raise InputError(path, found=found, expected=expected, hint=REMOVE) from error
+        raise InputError(path, "the path is not a folder", found=found, expected=expected, hint=REMOVE) from error
     status = os.fstat(descriptor)
     writable_by_all = bool(status.st_mode & stat.S_IWOTH)
     sticky = bool(status.st_mode & stat.S_ISVTX)
     if sticky if writable_by_all else status.st_uid in (0, os.geteuid()):
         return descriptor
     os.close(descriptor)
-    problem, mode = "other users could replace lock files", f"mode {stat.S_IMODE(status.st_mode):o} of the user {status.st_uid}"
-    raise InputError(path, problem, found=mode, expected="mode 1777, as for the temporary folder", hint=REMOVE)
+    problem = "other users could replace the lock files in this folder"
+    mode = f"mode {stat.S_IMODE(status.st_mode):o} of the user {status.st_uid}"
+    raise InputError(path, problem, found=mode, expected="mode 1777", hint=REMOVE)
 
 
 def _make_folder(path: Path) -> None:
@@ -174,11 +177,14 @@ def _open_existing(path: Path, folder: int) -> int:
             descriptor = os.open(path.name, os.O_RDONLY | flags, dir_fd=folder)
     except OSError as error:
         if error.errno in (EISDIR, ELOOP, ENXIO):
-            raise InputError(path, found=error.strerror, expected="a regular lock file", hint=REMOVE) from error
+            problem = f"the lock file cannot be opened ({error.strerror})"
+            raise InputError(path, problem, expected="a regular file", hint=REMOVE) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise InputError(path, found="a device, pipe or socket", expected="a regular lock file", hint=REMOVE)
+        raise InputError(
+            path, "the path is not a lock file", found="a device, pipe or socket", expected="a regular file", hint=REMOVE
+        )
     return descriptor
 
 

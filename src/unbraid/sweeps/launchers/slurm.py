@@ -148,7 +148,7 @@ class Slurm(Launcher):
                 except InputError as error:  # `squeue` fails at times
                     if time.monotonic() - answered > PATIENCE_SECONDS:
                         raise InputError(
-                            "squeue", f"has failed for {PATIENCE_SECONDS // 60} minutes: {error.problem}"
+                            "squeue", f"this command has failed for {PATIENCE_SECONDS // 60} minutes: {error.problem}"
                         ) from error
                 else:
                     left = [job for job in left if job not in names or not _has_ended(job, names[job], queue, running, watch)]

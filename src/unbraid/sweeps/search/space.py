@@ -191,7 +191,8 @@ def _by_key(conditions: Sequence[str], searched: Collection[str]) -> dict[str, s
     for condition in conditions:
         key, word, text = condition.partition(" if ")
         if not word or key in by_key:
-            raise InputError(CONDITIONS, found=f"'{condition}'", expected="'KEY if OTHER=VALUE', at most one for each key")
+            problem = "the condition is invalid, or its key has another condition"
+            raise InputError(CONDITIONS, problem, found=f"'{condition}'", expected="one 'KEY if OTHER=VALUE' for each key")
         if key not in searched:
             raise InputError(CONDITIONS, f"the key '{key}' has no values to search", hint=unknown(key, searched))
         by_key[key] = text
@@ -204,7 +205,7 @@ def _condition(text: str, known: Mapping[str, Override], parser: OverridesParser
         problem, expected = "the part after 'if' is invalid", "KEY=VALUE of another override, such as model=unet"
         raise InputError(CONDITIONS, problem, found=f"'{text}'", expected=expected)
     if _key(other) not in known:
-        raise InputError(CONDITIONS, f"the key '{_key(other)}' has no override", hint=unknown(_key(other), known))
+        raise InputError(CONDITIONS, f"the command sets no value of the key '{_key(other)}'", hint=unknown(_key(other), known))
     values = other.sweep_string_iterator() if other.is_choice_sweep() else [_spelled(other)]
     return Condition(_key(other), frozenset(values))
 
@@ -216,7 +217,7 @@ def _distribution(override: Override) -> BaseDistribution:
     if wrong := sorted(tags - {LOG}):
         raise InputError(where, "the tag is unknown", found=f"'{wrong[0]}'", expected=LOG)
     if getattr(sweep, "shuffle", False):
-        raise InputError(where, "the values of a search cannot be shuffled", expected="an override without shuffle")
+        raise InputError(where, "the values of a search cannot be shuffled", hint="Remove shuffle.")
     if tags and not isinstance(sweep, IntervalSweep | RangeSweep):
         raise InputError(where, f"choices cannot have the tag {LOG}", expected="an interval or a range")
     try:

@@ -140,11 +140,11 @@ class LastCheckpoint(Checkpoint):
             InputError: an older version of unbraid, or a run with another number of processes, wrote the checkpoint.
         """
         if KEY not in checkpoint:
-            problem = "this version of unbraid cannot resume a run from the checkpoint"
-            raise InputError(trainer.ckpt_path, problem, expected=f"a key '{KEY}'", hint="Start a new run with resume=never.")
+            problem = f"the checkpoint lacks the key '{KEY}', so this version of unbraid cannot resume the run"
+            raise InputError(trainer.ckpt_path, problem, hint="Start a new run with resume=never.")
         state = checkpoint[KEY]
         if state["processes"] != trainer.world_size:
-            problem, processes = "the checkpoint was written with another number of processes", state["processes"]
+            problem, processes = "the run that wrote the checkpoint had another number of processes", state["processes"]
             raise InputError("trainer.devices", problem, found=trainer.world_size, expected=str(processes))
         trainer.should_stop, self.metrics = state["should_stop"], state["metrics"]
         for callback in trainer.checkpoint_callbacks:
