@@ -33,6 +33,7 @@ def run(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_the_page_is_served_until_ctrl_c(run, tmp_path):
     (tmp_path / "tmp").mkdir()
     process = subprocess.Popen(

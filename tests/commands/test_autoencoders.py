@@ -28,6 +28,7 @@ def sound(songs, *more):
     return ["data=musdb", f"data.root={songs}", *SMALL, *more]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [["model=ae"], ["model=deep_ae", "model.net.tied=true"], ["model=vae"], ["model=pca"], ["model=conv_ae"]],
@@ -52,6 +53,7 @@ def test_every_autoencoder_reconstructs_digits_and_sound(cli, songs, tmp_path, w
     assert "left out" not in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corruption", ["none", "salt_and_pepper"])
 def test_the_baseline_of_an_autoencoder_is_pca(cli, songs, tmp_path, corruption):
     """Both fits use all training data without corruption, for images and for sound."""
@@ -66,6 +68,7 @@ def test_the_baseline_of_an_autoencoder_is_pca(cli, songs, tmp_path, corruption)
         assert means[0] == pytest.approx(means[1], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_errors(cli, tmp_path):
     for name in ("one", "two"):
         assert cli("model=vae", "corruption=gaussian", *DIGITS, f"hydra.run.dir={name}")[0] == 0
@@ -73,6 +76,7 @@ def test_the_same_seed_gives_the_same_errors(cli, tmp_path):
     assert one["summary"] == two["summary"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corruption", ["gaussian", "salt_and_pepper", "masking", "strokes"])
 def test_a_denoising_autoencoder_improves_unseen_images(cli, tmp_path, corruption):
     words = ["model=ae", "model.net.code=16", f"corruption={corruption}", *DIGITS, "trainer.max_epochs=15"]
@@ -82,6 +86,7 @@ def test_a_denoising_autoencoder_improves_unseen_images(cli, tmp_path, corruptio
     assert snr["summary"] > snr["corrupted"] + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("corruption", "count"), [("time_mask", 1), ("frequency_mask", 8)])
 def test_masks_of_spectrograms_are_filled_in(cli, songs, tmp_path, corruption, count):
     words = sound(songs, "model=conv_ae", f"corruption={corruption}", "targets=mixture", f"corruption.count={count}")
@@ -92,6 +97,7 @@ def test_masks_of_spectrograms_are_filled_in(cli, songs, tmp_path, corruption, c
     assert snr["summary"] > snr["corrupted"] + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["denoising_ae", "unet_segmentation"])
 def test_autoencoders_as_separators_have_separation_scores(cli, songs, tmp_path, model):
     small = ["model.separator.net.channels=[2,2]"] if model == "unet_segmentation" else ["model.separator.net.hidden=[8]"]
@@ -104,6 +110,7 @@ def test_autoencoders_as_separators_have_separation_scores(cli, songs, tmp_path,
     assert ("segmentation" in scores) == ("classes of bins" in out) == (model == "unet_segmentation")
 
 
+@pytest.mark.slow
 def test_griffin_lim_replaces_the_phase_of_the_input(cli, songs, tmp_path):
     words = sound(songs, "model=pca", "targets=mixture")
     assert cli(*words, "hydra.run.dir=input", "model.net.code=256")[0] == 0
@@ -114,6 +121,7 @@ def test_griffin_lim_replaces_the_phase_of_the_input(cli, songs, tmp_path):
     assert not np.array_equal(rebuilt[0], rebuilt[1])
 
 
+@pytest.mark.slow
 def test_codes_of_a_file_and_of_a_split(cli, songs, tmp_path):
     assert cli("model=ae", "model.net.code=3", *sound(songs, "hydra.run.dir=run"))[0] == 0
     file = next((songs / "test").iterdir()) / "vocals.wav"
@@ -131,6 +139,7 @@ def test_codes_of_a_file_and_of_a_split(cli, songs, tmp_path):
     np.testing.assert_allclose(table["code_1"].to_numpy(), codes[:, 1], atol=0.05)  # the store is rounded to 16 bits
 
 
+@pytest.mark.slow
 def test_codes_of_images_have_their_labels(cli, tmp_path):
     assert cli("model=ae", "model.net.code=3", *DIGITS, "hydra.run.dir=run")[0] == 0
     assert cli("run=run", "split=valid", "output=codes.npy", script="scripts/encode.py")[0] == 0
@@ -158,6 +167,7 @@ def test_injected_and_labelled_anomalies_are_found(cli, songs, tmp_path):
     assert float(out.splitlines()[1].split()[-1]) > 0.9
 
 
+@pytest.mark.slow
 def test_files_of_one_name_in_two_folders(cli, songs, tmp_path):
     assert cli("model=pca", "model.net.code=8", "targets=mixture", *sound(songs, "hydra.run.dir=run"))[0] == 0
     work = tmp_path / "work"
@@ -202,6 +212,7 @@ def test_a_diverged_training_is_one_line(cli, songs, tmp_path):
     assert status == 1 and "/loss of epoch " in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_run_of_one_step_can_be_used(cli, tmp_path):
     assert cli("model=ae", *DIGITS, "trainer.max_steps=1", "hydra.run.dir=run")[0] == 0
     assert json.loads((tmp_path / "work/run/scores.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
@@ -209,6 +220,7 @@ def test_a_run_of_one_step_can_be_used(cli, tmp_path):
     assert status == 0, err
 
 
+@pytest.mark.slow
 def test_planted_anomalies_are_found_in_the_demo_songs(cli):
     """Use PCA, which is fitted in one step; docs/autoencoders.md has the results of a network."""
     words = ["model=pca", "model.net.code=32", "targets=mixture", "evaluation.clips=0"]
@@ -312,6 +324,7 @@ def test_an_autoencoder_is_not_scored_as_a_separator(error_of, trained_on_digits
     assert error_of("evaluate", f"run={trained_on_digits}").where == f"run={trained_on_digits}"
 
 
+@pytest.mark.slow
 def test_a_sweep_over_code_sizes_ends_in_one_picture(cli, tmp_path):
     words = ["experiment=hinton2006", "hydra.sweeper.params={model.net.code:'2,3'}", "model.net.hidden=[8]", "data.size=8"]
     words += ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "callbacks.pretraining.epochs=1"]

@@ -93,7 +93,7 @@ def test_an_unknown_key_or_choice_is_named(refused, tmp_path, words, names):
         (["data.layout.seconds=0.2"], "data.layout.seconds 0.2"),
         (["model.loss._target_=unbraid.models.losses.BinCrossEntropy"], "model.loss"),
         (["model.loss._target_=5"], "model.loss._target_ '5'"),
-        (["trainer=gpu"], "trainer"),
+        (["trainer.accelerator=gpu", "trainer.devices=99"], "trainer"),
         *[([f"trainer.precision={name}"], f"trainer.precision {name} bf16-mixed") for name in ("16", "16-mixed", "16-true")],
     ],
 )
@@ -130,6 +130,7 @@ def test_unusable_data_is_named(error_of, own_songs, tmp_path, kind):
     assert files_below(own_songs) == before and files_below(tmp_path / "work") == []
 
 
+@pytest.mark.slow
 def test_a_diverged_run_is_marked_as_failed(cli, songs, tmp_path):
     status, _, err = cli(*musdb(songs, "optim.optimizer.lr=1e30", "trainer.max_epochs=2"))
     run = only_run(tmp_path / "work")
@@ -154,6 +155,7 @@ def test_an_unknown_source_of_a_target_is_named(error_of, songs):
     assert error.where == "targets.piano" and "'piano'" in str(error)
 
 
+@pytest.mark.slow
 def test_a_sweep_continues_after_a_failed_run(cli, songs, tmp_path):
     status, out, err = cli("-m", *musdb(songs), "hydra.sweep.dir=sweep", "data.batch_size=0,2")
     assert status == 1
@@ -168,6 +170,7 @@ def test_an_unwritable_run_folder_is_named(cli, songs, tmp_path):
     assert status == 1 and err.strip() == f"error: {tmp_path}/file/run: Not a directory"
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_incomplete_file(songs, tmp_path):
     """Simulate the full disk by a limit of the file size, which is too small for the checkpoint."""
 
@@ -182,6 +185,7 @@ def test_a_full_disk_leaves_no_incomplete_file(songs, tmp_path):
     assert '"state": "failed"' in (tmp_path / "run/run.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_the_store_is_named(songs, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -193,6 +197,7 @@ def test_a_full_disk_of_the_store_is_named(songs, tmp_path):
     assert [p for p in (tmp_path / "cache/store").iterdir() if p.name != "locks"] == [] and not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_last_checkpoint_and_exits_130(songs, tmp_path):
     words = musdb(songs, "hydra.run.dir=run", "trainer.max_epochs=100000", "callbacks.early_stopping.patience=100000")
     program = subprocess.Popen(

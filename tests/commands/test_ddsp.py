@@ -46,6 +46,7 @@ def voice(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_has_scores_audio_and_pictures(run):
     scores = json.loads((run / "scores.json").read_text())
     assert scores["protocol"]["name"] == "resynthesis" and scores["checkpoint"] == "checkpoints/best.ckpt"
@@ -59,6 +60,7 @@ def test_a_run_has_scores_audio_and_pictures(run):
     assert "train/loss" in (run / "metrics.csv").read_text().splitlines()[0]
 
 
+@pytest.mark.slow
 def test_a_voice_is_played(cli, run, voice, tmp_path):
     status, out, err = cli(f"run={run}", f"input={voice}", "output=out/reed.wav", script="scripts/transfer.py")
     assert status == 0, err
@@ -141,6 +143,7 @@ def test_an_invalid_training_is_refused(error_of, tmp_path, words, names):
     assert has_names(str(error), names) and files_below(tmp_path / "work") == []
 
 
+@pytest.mark.slow
 def test_a_mixture_cannot_train_an_instrument(error_of, songs):
     words = [word for word in SMALL if not word.startswith("data=") and ".layout." not in word]
     error = error_of("train", *words, "data=musdb", f"data.root={songs}", "targets=mixture", "features.voicing=0.97")

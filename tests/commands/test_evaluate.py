@@ -72,6 +72,7 @@ def test_scores_are_those_of_the_training(cli, run):
     assert load(run / "scores/energy_ratios/scores.json")["tracks"] == first["tracks"]
 
 
+@pytest.mark.slow
 def test_a_run_under_musevals_protocol(cli, run):
     status, out, _ = cli(f"run={run}", "protocol=musdb18", script=SCRIPT)
     scores = load(run / "scores/musdb18/scores.json")
@@ -111,6 +112,7 @@ def test_other_weights_are_scored_again(cli, run):
     assert load(run / "scores/energy_ratios/scores.json")["tracks"] != load(run / "scores.json")["tracks"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("commands", [1, 2])
 def test_several_processes_give_the_same_scores(run, tmp_path, commands):
     """Compare one or two commands of two processes each with one command of one process."""
@@ -184,6 +186,7 @@ def test_a_run_on_another_data_set(cli, run, tmp_path):
     assert (run / "scores/energy_ratios/scores.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_training_tracks_in_the_test_are_named(cli, run, trained, tmp_path):
     """Tracks are compared by content: two are training tracks with other names, and one is new."""
     songs = trained[1]
@@ -204,6 +207,7 @@ def test_a_damaged_record_of_tracks_is_named(error_of, run):
     assert "tracks.json" in str(error_of("evaluate", f"run={run}"))
 
 
+@pytest.mark.slow
 def test_compare_with_needs_the_same_protocol(cli, run):
     cli(f"run={run}", "protocol=ikala_nsdr", script=SCRIPT)
     cli(f"run={run}", "protocol=ikala_nsdr", "oracle=ibm", script=SCRIPT)
@@ -308,6 +312,7 @@ def test_truncated_scores_are_written_again(cli, run):
     assert cli(f"run={run}", script=SCRIPT)[0] == 0 and load(path) == whole
 
 
+@pytest.mark.slow
 def test_a_changed_protocol_needs_another_name(cli, run):
     cli(f"run={run}", "protocol=ikala_nsdr", script=SCRIPT)
     status, _, err = cli(f"run={run}", "protocol=ikala_nsdr", "protocol.taps=64", script=SCRIPT)
@@ -316,6 +321,7 @@ def test_a_changed_protocol_needs_another_name(cli, run):
     assert status == 0 and load(run / "scores/short/scores.json")["protocol"]["taps"] == 64
 
 
+@pytest.mark.slow
 def test_training_can_use_any_protocol(cli, songs):
     words = ["data=musdb", f"data.root={songs}", *SHORT, NARROW, "protocol=musdb18"]
     status, _, err = cli(*words, "+targets.drums=[drums]", "~targets.vocals", script="train.py")
@@ -331,6 +337,7 @@ def test_clips_are_written_on_request(cli, run):
     assert {path.name for path in folder.iterdir()} == {"audio", "estimate", "pictures", "scores.json"}
 
 
+@pytest.mark.slow
 def test_another_phase_than_in_training(cli, run):
     status, _, _ = cli(f"run={run}", "phase=griffin_lim", "phase.iterations=2", script=SCRIPT)
     scores = load(run / "scores/energy_ratios/scores.json")

@@ -40,6 +40,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_stems_of_the_file_are_those_of_the_run(cli, trained, stem_file, tmp_path):
     for run, output in ((trained / "run", "torch"), (trained / "run/model.onnx", "onnx")):
         status, _, err = cli(f"run={run}", f"input={stem_file}", f"output={output}", "bits=32", script="scripts/separate.py")
@@ -51,6 +52,7 @@ def test_stems_of_the_file_are_those_of_the_run(cli, trained, stem_file, tmp_pat
     assert np.abs(expected).max() > 1e-3 and np.abs(found - expected).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_the_effect_of_eight_bits_is_printed(cli, trained, tmp_path):
     words = ["format=onnx", "quantise=int8", "data=musdb", f"data.root={trained / 'songs'}", "output=small.onnx"]
     status, out, err = cli(f"run={trained / 'run'}", *words, script=SCRIPT)

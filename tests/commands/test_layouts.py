@@ -21,6 +21,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("twin", "words"), LAYOUTS.values(), ids=LAYOUTS)
 def test_every_layout_trains(cli, tmp_path, twin, words):
     root = twin(tmp_path / "root")
@@ -33,6 +34,7 @@ def test_every_layout_trains(cli, tmp_path, twin, words):
     assert sorted(root.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_augmentation_remix_and_pitched_tracks_train(cli, songs, tmp_path):
     words = [
         "augmentation=all",

@@ -46,6 +46,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_training_starts_from_statistics(trained):
     (path,) = (trained / "cache/statistics").glob("*.npz")
     mean = torch.from_numpy(np.load(path)["mean"]).float()
@@ -55,6 +56,7 @@ def test_training_starts_from_statistics(trained):
     assert len(mean) == 257 and mean.max() > 1e-3
 
 
+@pytest.mark.slow
 def test_init_replaces_the_statistics(cli, songs, trained, tmp_path):
     exported = trained / "exported"
     status, _, err = cli(*words(songs, f"init={exported}", "hydra.run.dir=run"))

@@ -14,6 +14,7 @@ DATA = ["data=stems", "data.layout.sources=sources.yaml", "data.layout.missing=s
 TWO_STEPS = ["data.batch_size=4", "data.chunks_per_track=1"]
 
 
+@pytest.mark.slow
 def test_training_with_twelve_untidy_songs(cli, tmp_path):
     root = twins.untidy(tmp_path / "songs")
     assert (root / "sources.yaml").read_text().count("\n") == 5
@@ -33,6 +34,7 @@ def test_training_with_twelve_untidy_songs(cli, tmp_path):
     assert files_below(root) == before
 
 
+@pytest.mark.slow
 def test_songs_of_one_name_are_scored_separately(cli, tmp_path):
     for split in ("train", "valid", "test"):
         write_song(tmp_path / "songs" / split / "intro", seed=0)
@@ -43,6 +45,7 @@ def test_songs_of_one_name_are_scored_separately(cli, tmp_path):
     assert (run / "audio/test - intro/mixture.flac").is_file()
 
 
+@pytest.mark.slow
 def test_more_processes_than_validation_tracks(cli, tmp_path):
     for number, split in enumerate(("train", "valid", "test")):
         write_song(tmp_path / "songs" / split / f"song {number}", seed=number)

@@ -42,6 +42,7 @@ def test_the_store_is_filled_and_reported(prepare, songs, tmp_path):
     assert files_below(tmp_path / "work") == []
 
 
+@pytest.mark.slow
 def test_training_uses_the_prepared_store(prepare, cli, songs, tmp_path):
     prepare("data=musdb", f"data.root={songs}")
     _, _, err = prepare("data=musdb", f"data.root={songs}")
@@ -51,12 +52,14 @@ def test_training_uses_the_prepared_store(prepare, cli, songs, tmp_path):
     assert status == 0 and "decoding" not in err
 
 
+@pytest.mark.slow
 def test_another_model_uses_another_rate(prepare, songs, tmp_path):
     prepare("data=musdb", f"data.root={songs}")
     prepare("data=musdb", f"data.root={songs}", "model.separator.sample_rate=16000", "model.separator.chunk_seconds=8")
     assert len(list((tmp_path / "cache/store").glob("*/samples.i16"))) == 8
 
 
+@pytest.mark.slow
 def test_stale_entries_are_counted_and_deleted(prepare, own_songs):
     prepare("data=musdb", f"data.root={own_songs}")
     write_song(own_songs / "train/song 0", seed=9)
@@ -66,6 +69,7 @@ def test_stale_entries_are_counted_and_deleted(prepare, own_songs):
     assert status == 0 and out.startswith("deleted 0.2 MB") and "clean=true" not in out
 
 
+@pytest.mark.slow
 def test_warnings_are_listed(prepare, own_songs, tmp_path):
     song = write_song(own_songs / "train/song 0", seed=0)
     silence = np.zeros_like(song["bass"])
@@ -100,6 +104,7 @@ def alive_in_group(group):
     return alive
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_complete_entries_and_no_process(tmp_path):
     for number in range(8):
         write_song(tmp_path / "root" / ("train", "valid", "test")[max(0, number - 5)] / f"song {number}", number, seconds=8)
@@ -128,6 +133,7 @@ def test_ctrl_c_keeps_complete_entries_and_no_process(tmp_path):
     assert alive_in_group(program.pid) == []
 
 
+@pytest.mark.slow
 def test_misaligned_pairs_are_left_out(prepare, cli, tmp_path):
     generator = np.random.default_rng(0)
     for name in ("one", "two", "three", "late"):

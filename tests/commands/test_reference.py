@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.conftest import SHORT, only_run
 from tests.data import twins
 
@@ -14,6 +16,7 @@ def load(path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_print_the_distance(cli, tmp_path):
     root = twins.ikala(tmp_path / "root")
     recipe = ["experiment=jansson2017_ikala", "model=unet_noskip", f"data.root={root}", "data.layout.valid=0.25"]

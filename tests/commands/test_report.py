@@ -69,6 +69,7 @@ def test_report_exits_with_status_1(refused):
     assert has_names(refused("swep=../sweep", script=SCRIPT), "swep 'sweep'")
 
 
+@pytest.mark.slow
 def test_a_sweep_of_separators_ends_with_its_report(cli, songs, tmp_path):
     words = ["data=musdb", f"data.root={songs}", *SHORT]
     status, out, err = cli("-m", "model=unet,unet_noskip", *words)

@@ -67,6 +67,7 @@ def runs_begun(sweep):
     return [line["run"] for line in read(sweep)[1:] if line["state"] == "running"]
 
 
+@pytest.mark.slow
 def test_the_best_choice_is_found_again(cli, here, sweep):
     words = [*PCA, "model.net.code=2,24", "hydra.sweeper.n_jobs=2"]
     status, out, err = cli(*words)
@@ -82,6 +83,7 @@ def test_the_best_choice_is_found_again(cli, here, sweep):
     assert runs_begun(sweep) == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_a_search_continues_and_another_is_refused(cli, here, sweep):
     words = [*PCA, "model.net.code=2,3,4"]
     for trials in (1, 2):
@@ -92,6 +94,7 @@ def test_a_search_continues_and_another_is_refused(cli, here, sweep):
     assert states(sweep) == ["done", "done"]
 
 
+@pytest.mark.slow
 def test_a_pruned_run_ends_early(cli, here, sweep):
     words = [*AE, "optim.optimizer.lr=1e-2,1e-7,2e-2", "trainer.max_epochs=4", "hydra.sweeper.pruner=median"]
     words += ["hydra.sweeper.startup_trials=1", "hydra.sweeper.warmup_epochs=1"]
@@ -108,6 +111,7 @@ def test_a_pruned_run_ends_early(cli, here, sweep):
     assert states(sweep) == ["done", "pruned", "done"] and epochs(sweep / "1") == 2
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_repeated(cli, here, sweep):
     words = [*AE, "optim.optimizer.lr=1e30,1e-2", "trainer.max_epochs=1"]
     for _ in range(2):
@@ -125,6 +129,7 @@ def test_an_unknown_objective_ends_the_search(cli, here, sweep, objective):
     assert objective != "valid/los" or epochs(sweep / "0") == 1
 
 
+@pytest.mark.slow
 def test_a_condition_avoids_invalid_combinations(cli, here, sweep):
     words = [*AE, "model=ae,pca", "model.net.tied=false", "trainer.max_epochs=1"]  # pca has nothing to tie
     status, out, err = cli(*words)
@@ -196,6 +201,7 @@ def wait_for(condition, process, seconds=240):
     return result
 
 
+@pytest.mark.slow
 def test_a_search_resumes_after_kills(cli, here, sweep):
     words = [*AE, "optim.optimizer.lr=1e-2,1e-3", "trainer.max_epochs=100", "callbacks.early_stopping=null"]
     process = subprocess.Popen([sys.executable, str(PROJECT / "train.py"), *words])
@@ -227,6 +233,7 @@ def search_here(commands: Path) -> None:
         load_script("train.py")()
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_share_the_trials(sweep, tmp_path):
     (commands := tmp_path / "commands").mkdir()
     sweep.parent.mkdir()

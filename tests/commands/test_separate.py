@@ -86,6 +86,7 @@ def versions(folder, stem_file):
         soundfile.write(folder / f"{name}.wav", audio.resample(mixture[:, :rate], rate, wanted).T, wanted)
 
 
+@pytest.mark.slow
 def test_every_format_keeps_rate_and_length(separate, tmp_path, stem_file):
     (tmp_path / "songs").mkdir()
     versions(tmp_path / "songs", stem_file)
@@ -126,6 +127,7 @@ def test_samples_have_the_requested_bits(separate, tmp_path, output_format, bits
     assert soundfile.info(tmp_path / f"work/separated/song/bass.{output_format}").subtype == subtype
 
 
+@pytest.mark.slow
 def test_a_stem_file_has_mixture_and_stems_in_order(separate, tmp_path, stem_file):
     status, _, err = separate(f"input={stem_file}", "format=stem.mp4", "name=x")
     assert status == 0, err
@@ -354,6 +356,7 @@ def started(run, path, work, **options):
     return subprocess.Popen(words, cwd=work, stderr=subprocess.PIPE, text=True, **options)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_files(run, tmp_path):
     song(tmp_path / "long.wav", 600.0)
     (tmp_path / "work").mkdir()
@@ -367,6 +370,7 @@ def test_ctrl_c_leaves_no_files(run, tmp_path):
     assert files_below(tmp_path / "work") == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_files(run, tmp_path):
     song(tmp_path / "song.wav", 5.0)
     (tmp_path / "work").mkdir()
@@ -434,6 +438,7 @@ def survives(cli, run, tmp_path, stem_file, seeds):
     return results
 
 
+@pytest.mark.slow
 def test_damaged_files_give_an_error_or_stems(cli, run, tmp_path, stem_file):
     assert 5 < survives(cli, run, tmp_path, stem_file, range(30)) < 25
 

@@ -27,6 +27,7 @@ def starts(sweep: Path) -> list[str]:
     return [line["run"] for line in read(sweep)[1:] if line["state"] == "running"]
 
 
+@pytest.mark.slow
 def test_the_same_command_runs_the_remaining_runs(cli, tmp_path):
     words = ["-m", *AUTOENCODER, "seed=0,1"]
     status, out, err = cli(*words, "launcher.cpu_slots=2")
@@ -58,6 +59,7 @@ def test_the_same_command_runs_the_remaining_runs(cli, tmp_path):
     assert (read(sweep)[-1]["run"], read(sweep)[-1]["state"]) == ("1-deep_ae-digits-1", "done") and read(sweep)[-1]["score"]
 
 
+@pytest.mark.slow
 def test_resume_never_starts_a_new_sweep(cli, tmp_path):
     (tmp_path / "work/outputs/2020-01-01/00-sweep").mkdir(parents=True)
     words = ["-m", *AUTOENCODER, "seed=0,1", "data.batch_size=0", "hydra.sweep.dir=outputs/2020-01-01/00-sweep"]
@@ -109,6 +111,7 @@ def test_a_folder_with_another_ledger_is_refused(refused, tmp_path, ledger):
     assert (tmp_path / "work/sweep/ledger.jsonl").read_text() == ledger + "\n"
 
 
+@pytest.mark.slow
 def test_a_damaged_ledger_of_another_folder_is_ignored(cli, tmp_path):
     (tmp_path / "work/outputs/a/b").mkdir(parents=True)
     (tmp_path / "work/outputs/a/b/ledger.jsonl").write_text("none\n")
@@ -118,6 +121,7 @@ def test_a_damaged_ledger_of_another_folder_is_ignored(cli, tmp_path):
     assert "error: data.batch_size" in log.read_text() and "Traceback" not in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_plan_starts_no_run(cli, tmp_path):
     status, out, err = cli("-m", *AUTOENCODER, "seed=0", "data.batch_size=512,0", "plan=true", "logger=tensorboard")
     assert status == 1 and has_names(err, "error: plan 1-deep_ae-digits-0") and "0-deep_ae" not in err

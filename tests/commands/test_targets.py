@@ -44,6 +44,7 @@ def test_a_term_of_a_sum_is_not_a_name(name):
     assert caught.value.where == f"targets={name}".replace("'", "")
 
 
+@pytest.mark.slow
 def test_a_sweep_over_sources_and_choices(cli, tmp_path):
     root = twins.stems(tmp_path / "root")
     words = ["data=stems", f"data.root={root}", *SHORT, "hydra.sweep.dir=sweep"]
@@ -62,6 +63,7 @@ def test_an_unknown_source_is_named_with_the_nearest(refused, tmp_path, name, me
     assert [*(tmp_path / "work").iterdir()] == []
 
 
+@pytest.mark.slow
 def test_a_list_of_sources_is_trained(cli, tmp_path):
     root = twins.stems(tmp_path / "root")
     status, _, err = cli("data=stems", f"data.root={root}", *SHORT, "targets=[voice,mixture]")

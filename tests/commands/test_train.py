@@ -134,7 +134,11 @@ TINY = {  # smaller sizes of slow models
 TINY |= dict.fromkeys(("bs_roformer", "bs_roformer_large", "mel_band_roformer", "mel_band_roformer_large"), ROFORMER)
 
 
-@pytest.mark.parametrize("model", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
+QUICK = {"unet", "unet_softmax", "conv_ae", "pca"}  # one of each kind; the others run with the slow tests
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("model", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in MODELS])
 def test_every_model_trains_on_the_demo_songs(cli, model, tmp_path):
     status, out, _ = cli(
         f"model={model}", *TINY.get(model, ()),
@@ -145,6 +149,7 @@ def test_every_model_trains_on_the_demo_songs(cli, model, tmp_path):
     assert load_json(only_run(tmp_path / "work") / "run.json")["state"] == "done"
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_scored_not_the_last(cli, songs, tmp_path):
     """If the highest loss counts as the best, the weights of the first epoch must be scored."""
     cli(
@@ -194,6 +199,7 @@ def test_a_run_may_end_before_its_first_validation(cli, songs, words):
     assert status == 0, err
 
 
+@pytest.mark.slow
 def test_two_processes_with_a_silent_validation_track(tmp_path):
     for number, split in enumerate(("train", "valid", "valid", "test", "test", "test")):
         write_song(tmp_path / "songs" / split / f"song {number}", seed=number)
@@ -209,6 +215,7 @@ def test_two_processes_with_a_silent_validation_track(tmp_path):
     assert list(scores["tracks"]) == ["song 3", "song 4", "song 5"] and scores["summary"]["vocals"]["uSDR"]["n"] == 3
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_gradient_of_one(tmp_path):
     """Compare the gradients in the state of Adam, which stores a tenth of the first one. The network has no batch norm."""
     for number, split in enumerate(("train", "train", "valid", "valid", "test", "test")):
@@ -232,6 +239,7 @@ def weights(path):
     return torch.load(path, weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["trainer.max_epochs=0", "+trainer.limit_val_batches=0", "callbacks.best=null"])
 def test_a_run_without_a_best_epoch_keeps_its_last_weights(cli, songs, tmp_path, words):
     status, out, err = cli(*musdb(songs, words, "hydra.run.dir=run"))
@@ -244,6 +252,7 @@ def test_a_run_without_a_best_epoch_keeps_its_last_weights(cli, songs, tmp_path,
         assert best.keys() == last.keys() and all(torch.equal(best[name], last[name]) for name in best)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_step_can_be_used(cli, songs, tmp_path):
     assert cli(*musdb(songs, "trainer.max_steps=1", "hydra.run.dir=run"))[0] == 0
     run = tmp_path / "work/run"
@@ -265,6 +274,7 @@ def test_weights_that_diverged_in_the_last_step_are_refused(cli, songs, tmp_path
     assert not (tmp_path / "work/run/checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_the_network_learns(cli, tmp_path):
     """A narrow U-Net learns in seconds to separate the vocals of one song of tones and noise."""
     for split in ("train", "valid", "test"):

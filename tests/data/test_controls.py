@@ -74,6 +74,7 @@ def test_chunks_between_points_are_interpolated():
     assert chunks.loudness[0].tolist() == [101.5, 102.5, 103.5, 104.5]
 
 
+@pytest.mark.slow
 def test_controls_are_extracted_once(songs, tmp_path):
     names = sorted(path for path in songs.rglob("vocals.wav"))
     tracks = [Track(path.parent.name, "train", {"vocals": (AudioStream(path),)}) for path in names]

@@ -156,6 +156,7 @@ def test_quiet_chunks_are_skipped(songs, tmp_path):
     assert np.concatenate([module(songs, tmp_path).sampler().draw(step)[1] for step in range(40)]).min() < 1000
 
 
+@pytest.mark.slow
 def test_stretched_copies_are_training_tracks(songs, tmp_path):
     data = module(songs, tmp_path, offline_augmentation={"slow": Stretch(0.0, 1.5), "high": Stretch(2.0, 1.0), "none": None})
     assert len(data.split("train")) == 6 and len(data.split("valid")) == len(data.split("test")) == 1

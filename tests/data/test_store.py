@@ -221,6 +221,7 @@ def fingerprint_of_complete(folder):
     return hashes
 
 
+@pytest.mark.slow
 def test_several_processes_fill_the_same_bytes_as_one(songs, tmp_path):
     open_all(songs, tmp_path / "one", num_decode_workers=1)
     open_all(songs, tmp_path / "three", num_decode_workers=3)
@@ -298,6 +299,7 @@ def has_ended(pid):
     return False
 
 
+@pytest.mark.slow
 def test_killed_and_concurrent_fills_write_equal_bytes(start, long_songs, tmp_path):
     """Kill a process twenty times at a random moment. In each third round, another process fills the same store."""
     Store(tmp_path / "expected", 22050, 2, 1).open(list_tracks(long_songs), progress=False)
@@ -332,6 +334,7 @@ def workers_of(pid):
         return []
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(start):
     parent, workers = start(2), []
     wait_for(lambda: workers.extend(workers_of(parent)[len(workers) :]) or len(workers) == 2)

@@ -45,6 +45,7 @@ def test_runs_and_checkpoints_separate_waveforms(run):
     assert all(torch.equal(stems[name], again[name]) for name in stems)
 
 
+@pytest.mark.slow
 def test_import_does_not_import_torch():
     code = "import sys, unbraid; print(any(name in sys.modules for name in ('torch', 'numpy', 'hydra')), unbraid.load)"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -53,6 +54,7 @@ def test_import_does_not_import_torch():
         _ = unbraid.lode
 
 
+@pytest.mark.slow
 def test_loading_needs_no_lightning(run):
     code = f"import sys, unbraid; unbraid.load({str(run)!r}); print('pytorch_lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -79,6 +79,7 @@ def test_first_sample_of_the_room_is_ignored():
     assert not torch.equal(wet, torch.cat([sound for sound, _ in made.perform(f0, loudness, seed=1, dry=True)]))
 
 
+@pytest.mark.slow
 def test_training_learns_a_spectrum():
     made, loss = instrument(reverb_seconds=0.0).train(), MultiScaleSpectral([512, 128], 1.0)
     f0, loudness = torch.full((2, 101), 220.0), torch.full((2, 101), -20.0)

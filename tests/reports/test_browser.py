@@ -269,6 +269,7 @@ def test_missing_audio_is_listed(watched, tmp_path):
     assert pressed(page) == ["5net2"]
 
 
+@pytest.mark.slow
 def test_only_the_open_song_is_loaded(watched, tmp_path):
     sweep = usual(tmp_path / "sweep", variants=12, songs=5)
     make(runs_of(sweep), sweep / "report", "a sweep")

@@ -38,6 +38,7 @@ def furthest(scores: BSSScores, expected) -> float:
     return max(distances)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sources", "channels", "samples", "window", "hop"),
     [
@@ -65,6 +66,7 @@ def music(stem_file, seconds: int, rounded: bool = True) -> torch.Tensor:
     return (32768 * stems).round().clamp(-32768, 32767) / 32768 if rounded else stems
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.05, 0.001])
 def test_version_4_equals_museval_on_real_music(museval_metrics, stem_file, noise):
     reference = music(stem_file, 4)
@@ -73,6 +75,7 @@ def test_version_4_equals_museval_on_real_music(museval_metrics, stem_file, nois
     assert furthest(bss_eval(reference, estimate, 44100), expected) < 1e-6
 
 
+@pytest.mark.slow
 def test_difference_to_museval_is_bounded_without_rounding(museval_metrics, stem_file):
     """Compare on decoded AAC without rounding to 16 bits, which has no energy above 16 kHz.
 
@@ -143,6 +146,7 @@ def test_version_3_images_equals_mir_eval():
     assert furthest(bss_eval(reference, estimate, filters="window"), [column[:, None] for column in expected]) < 1e-6
 
 
+@pytest.mark.slow
 def test_permutation_equals_that_of_museval(museval_metrics):
     reference = random_sources(3, 2, 12000)
     estimate = spoilt(reference)[[2, 0, 1]]
@@ -216,6 +220,7 @@ def test_scores_of_perfect_and_silent_estimates():
     assert bss_eval(reference, estimate, silence="own").sdr[1].item() == pytest.approx(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quiet", ["reference", "estimate"])
 def test_silent_windows_equal_those_of_museval(museval_metrics, quiet):
     reference = random_sources(3, 2, 16000)

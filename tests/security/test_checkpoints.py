@@ -180,6 +180,7 @@ def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("checkpoints") / "run", "model=unet_small")
 
 
+@pytest.mark.slow
 def test_loading_takes_little_memory_and_time(limited, tmp_path, run):
     attacks = ["bytearray", "tuples as a key", "expanded", "deep tuples", "copies of a long tuple", "many operations"]
     folders = []

@@ -100,6 +100,7 @@ def test_hostile_json_is_one_error(tmp_path, name):
         assert raised.value.where.startswith(str(tmp_path / path)) and len(str(raised.value)) < 500
 
 
+@pytest.mark.slow
 def test_hostile_files_take_little_memory_and_time(limited, tmp_path):
     """Many small values need the most memory."""
     files = {f"{number}.yaml": data for number, data in enumerate(HOSTILE_YAML.values())}

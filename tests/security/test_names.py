@@ -27,6 +27,7 @@ for word in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_hostile_patterns_and_files_take_little_time(limited, tmp_path):
     """The time of a pattern is linear in the length of the names, and a pipe does not block."""
     torch.save({"a" * 4000 + "b": torch.ones(1), "a." * 400 + "b": torch.ones(1)}, tmp_path / "theirs.pth")

@@ -131,6 +131,7 @@ def test_a_plain_graph_passes(tmp_path):
     check_graph(tmp_path / "x.onnx")
 
 
+@pytest.mark.slow
 def test_loading_does_not_run_a_loop(limited, tmp_path):
     paths = []
     for make in (loop, function, plain):

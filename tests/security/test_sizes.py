@@ -39,6 +39,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_runs_of_absurd_sizes_are_refused(limited, tmp_path):
     run = make_run(tmp_path / "run", "model=unet_small")
     own, folders = OmegaConf.load(run / "config.yaml"), []

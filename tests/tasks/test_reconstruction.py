@@ -219,6 +219,7 @@ def test_pretraining_lowers_the_error_of_each_layer(tmp_path, tied):
     assert all(after < 0.75 < before for before, after in zip(errors["before"], errors["after"], strict=True))
 
 
+@pytest.mark.slow
 def test_hinton2006_is_better_than_plain_training(tmp_path):
     """Plain training uses ReLU, a constant learning rate and no pretraining. The network is small."""
     small = ["data.size=8", "model.net.hidden=[128,64]", "model.net.code=16", "trainer.max_epochs=10"]

@@ -3,6 +3,7 @@
 import os
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -34,6 +35,7 @@ def validate(rank: int, folder: str) -> None:
     os._exit(0)  # destroying the process group can deadlock in torch 2.11
 
 
+@pytest.mark.slow
 def test_buffers_are_copied_before_validation(tmp_path):
     torch.multiprocessing.spawn(validate, (str(tmp_path),), nprocs=2)
     for rank in range(2):

@@ -43,6 +43,7 @@ AtomicCheckpointIO().save_checkpoint(
 """
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_earlier_checkpoints(last):
     """Simulate a full disk by a limit on the size of files."""
     for value in range(2):

@@ -21,6 +21,7 @@ def test_a_folder_of_other_files_is_refused(tmp_path, layout, use):
     assert files_below(root) == before
 
 
+@pytest.mark.slow
 def test_songs_of_other_options_share_a_root(tmp_path):
     for layout in (DemoLeads(1, 1, 1, 1.0, 0), DemoLeads(1, 1, 1, 1.0, 1), DemoLeads(1, 1, 1, 1.5, 0)):
         layout.fetch(tmp_path / "new")

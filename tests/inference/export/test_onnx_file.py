@@ -31,6 +31,7 @@ def written(tmp_path_factory):
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @torch.inference_mode()
 def test_file_and_pytorch_agree_on_music(kind, written, music):

@@ -10,6 +10,7 @@ from unbraid.inference.export.program import FACTS, write_program
 from unbraid.runs.errors import InputError
 
 
+@pytest.mark.slow
 def test_program_and_separator_agree_on_music(music, tmp_path):
     separator = made(*SMALL["consistent"])
     write_program(separator, tmp_path / "model.pt2", "unet")
@@ -21,6 +22,7 @@ def test_program_and_separator_agree_on_music(music, tmp_path):
     assert json.loads(extra[FACTS])["targets"] == ["vocals", "accompaniment"]
 
 
+@pytest.mark.slow
 def test_recurrent_networks_are_refused(tmp_path):
     with pytest.raises(InputError) as error:
         write_program(made(*SMALL["chimera"]), tmp_path / "model.pt2", "chimera")

@@ -305,6 +305,7 @@ def test_squeue_may_fail_for_some_time(commands, monkeypatch, tmp_path):
     assert notes[-1] == (0, "queued", "stays in the queue of Slurm as job 7_1")
 
 
+@pytest.mark.slow
 def test_errors_of_the_launcher_end_the_command(commands, cli, tmp_path):
     commands("sinfo", "echo 'cpu*|(null)'")
     status, _, error = cli("launcher=slurm", "seed=0,1", "trainer=gpu", "hydra.sweep.dir=sweep")

@@ -193,12 +193,14 @@ def assert_ended_and_continued(folders, act, moments, minutes, options):
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minutes", [0, 1000])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_killed_at_many_moments(folders, options, minutes):
     assert_ended_and_continued(folders, kill, slice(minutes % 7, None, 11), minutes, options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_terminated_at_many_moments(folders, options):
     assert_ended_and_continued(folders, terminate, slice(3, None, 11), 1000, options)

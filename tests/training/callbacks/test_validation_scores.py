@@ -24,6 +24,7 @@ def rows(run):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_second_epoch_has_scores(cli, songs, tmp_path):
     words = ["data=musdb", f"data.root={songs}", *SHORT, *SCORED, "trainer.max_epochs=5", "targets=vocals_accompaniment"]
     status, _, err = cli(*words)
@@ -64,6 +65,7 @@ def test_diverged_run_is_not_scored(cli, songs, tmp_path):
     assert row["valid/SDR/vocals"] == ""
 
 
+@pytest.mark.slow
 def test_two_processes_log_the_same_scores(tmp_path):
     """Use three tracks for two processes, of which the second process scores the easy one. The mean covers all tracks."""
     for number, split in enumerate(("train", "valid", "valid", "valid", "test", "test")):

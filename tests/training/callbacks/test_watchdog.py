@@ -44,6 +44,7 @@ def run(folder, *words):
     return subprocess.run(process, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_each_stalled_process_prints_its_stack(tmp_path):
     """The second process sleeps, and the first one waits for it. The first ends first: a sleep does not notice that."""
     result = run(tmp_path, 2, 1)
@@ -52,6 +53,7 @@ def test_each_stalled_process_prints_its_stack(tmp_path):
     assert "in waits_for_ever" in result.stderr and "in backward" in result.stderr
 
 
+@pytest.mark.slow
 def test_run_with_progress_is_not_ended(tmp_path):
     result = run(tmp_path, 1, -1)
     assert result.returncode == 0 and "done 8" in result.stdout and "Timeout" not in result.stderr

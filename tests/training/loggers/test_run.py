@@ -44,6 +44,7 @@ def test_diverged_run_fails_with_all_loggers(cli, songs, tmp_path, data):
     assert not (tmp_path / "work/all/media").exists()
 
 
+@pytest.mark.slow
 def test_loggers_agree_and_do_not_change_training(cli, songs, tmp_path, monkeypatch):
     three = musdb(songs, "trainer.max_epochs=3", "targets=vocals_accompaniment", "resume=never")
     status, out, _ = cli(*three, ALL, "logger.media.every_n_epochs=2", "logger.wandb.tags=[mine]", "hydra.run.dir=logged")
@@ -117,6 +118,7 @@ def assert_the_same_but_for_the_clock(one, other):
     assert json.loads((one / "run.json").read_text())["identity"] == json.loads((other / "run.json").read_text())["identity"]
 
 
+@pytest.mark.slow
 def test_failed_run_resumes_on_its_page(cli, songs, tmp_path, monkeypatch):
     """Resume the run with one more logger."""
     words = musdb(songs, "trainer.max_epochs=3", "logger.media.every_n_epochs=1", "logger.media.seconds=1")
@@ -144,6 +146,7 @@ def failing(hook, epoch):
     return run
 
 
+@pytest.mark.slow
 def test_autoencoders_log_reconstructions_and_codes(cli, tmp_path):
     words = ["model=vae", "data=digits", "model.net.hidden=[8]", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
     assert cli(*words, "logger=tensorboard", "logger.media.clips=1")[0] == 0
@@ -152,6 +155,7 @@ def test_autoencoders_log_reconstructions_and_codes(cli, tmp_path):
     assert {"train/loss", "train/KL", "valid/loss", "test/error/images"} <= {*tags["scalars"]} and tags["audio"] == []
 
 
+@pytest.mark.slow
 def test_autoencoders_of_tracks_log_audio(cli, songs, tmp_path):
     words = ["model=ae", "model.net.hidden=[8]", "data=musdb", f"data.root={songs}", *SHORT[:-1]]
     assert cli(*words, "logger=tensorboard", "logger.media.seconds=2")[0] == 0

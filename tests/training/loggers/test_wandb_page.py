@@ -83,6 +83,7 @@ def script(text, *words):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_epochs_lost_by_a_kill_are_resent(tmp_path):
     run = tmp_path / "run"
     assert script(KILLED, run).returncode == -9
@@ -238,6 +239,7 @@ LOST = """
 """
 
 
+@pytest.mark.slow
 def test_training_continues_if_wandb_is_killed(tmp_path):
     ended = script(LOST, tmp_path / "run")
     assert ended.returncode == 0 and "trained to the end" in ended.stdout, ended.stderr
