@@ -92,7 +92,7 @@ def test_an_unknown_key_or_choice_is_named(refused, tmp_path, words, names):
         (["data.layout.train=0"], "data.layout.train 0"),
         (["data.layout.seconds=0.2"], "data.layout.seconds 0.2"),
         (["model.loss._target_=unbraid.models.losses.BinCrossEntropy"], "model.loss"),
-        (["model.loss._target_=5"], "model.loss._target_ '5'"),
+        (["model.loss._target_=5"], "model.loss._target_ 5"),
         (["trainer.accelerator=gpu", "trainer.devices=99"], "trainer"),
         *[([f"trainer.precision={name}"], f"trainer.precision {name} bf16-mixed") for name in ("16", "16-mixed", "16-true")],
     ],

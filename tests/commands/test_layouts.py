@@ -99,4 +99,4 @@ def test_a_folder_of_another_layout_is_not_changed(cli, tmp_path, words):
 
 def test_a_folder_that_no_layout_fits_is_named(refused, tmp_path):
     (tmp_path / "notes.txt").touch()
-    assert has_names(refused("data=stems", f"data.root={tmp_path}", *SHORT), f"{tmp_path} docs/data.md")
+    assert has_names(refused("data=stems", f"data.root={tmp_path}", *SHORT), f"{tmp_path} layout")

@@ -59,7 +59,7 @@ def test_a_grid_lists_the_space_of_an_experiment(cli, tmp_path):
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (["model=unet"], "search"),
+        (["model=unet"], "overrides"),
         (["model=unet,unet_noskips"], "model unet_noskips"),
         (["seed=0,1", "trials=0"], "trials 0"),
         (["seed=0,1", "objective=loss"], "objective loss train/ valid/ test/"),

@@ -8,6 +8,7 @@ import torch
 from tests.models.test_separators import Constant
 from unbraid.dsp.phase import GriffinLim, MixturePhase, Phase, Wiener
 from unbraid.dsp.stft import STFT, spectral_convergence
+from unbraid.models.separators.mask_options import MaskOptions
 from unbraid.models.separators.masking import Masking
 from unbraid.runs.errors import InputError
 
@@ -15,7 +16,8 @@ STEREO = torch.randn(1, 2, 16384, generator=torch.Generator().manual_seed(0))
 
 
 def masking(phase: Phase, value=0.5, targets=("vocals", "rest"), **options):
-    return Masking(partial(Constant, value), STFT(1024, 256), targets, 8192, 2, 2.0, phase, **options).eval()
+    net, mask_options = partial(Constant, value), MaskOptions(**options)
+    return Masking(net, STFT(1024, 256), targets, 8192, 2, 2.0, phase, mask_options=mask_options).eval()
 
 
 @pytest.mark.parametrize("phase", [MixturePhase(), GriffinLim(3, 0.9, "mixture", 0), Wiener(1, False, False, 30)])
