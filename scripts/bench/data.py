@@ -6,8 +6,8 @@ The store (unbraid's folder of decoded songs) is compared with reading by the mu
 ffmpeg for musdb (`apt install ffmpeg`) and the packages of the `dev` extra. The songs are copies of the stem file in the
 stempeg wheel, repeated to a length of `seconds`. For soundfile the songs are decoded to wav files.
 
-A batch has 16 random chunks of 6 s with 4 stereo sources at 44.1 kHz, each source from another song (as in Open-Unmix), and the
-sums of the sources, in float32. The three ways to read alternate in one process, with all files in the page cache of the
+A batch has 16 random chunks of 6 s with 4 stereo sources at 44.1 kHz, and the sums of the sources, in float32. Each source is
+from another song (as in Open-Unmix). The three ways to read alternate in one process, with all files in the page cache of the
 operating system. The printed numbers are medians. The last line of the output is a JSON object.
 """
 

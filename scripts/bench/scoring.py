@@ -8,8 +8,8 @@ v3 (`bss_eval_sources`), unbraid and mir_eval score two mono sources over the fi
 process that loads the song in float32 and scores it. If a GPU is available, unbraid is also measured on the GPU.
 
 If both channels of a source are equal, the filters of BSS Eval are not unique, and the scores of museval depend on rounding
-errors. To show this, the script scores 12 s of such a song twice with museval, the second time with another order of the
-sources, and prints the largest difference of the scores.
+errors. To show this, the script scores 12 s of such a song twice with museval, with different orders of the sources. It prints
+the largest difference of the scores.
 
 museval takes more than a minute. The script loads only its module `metrics`, because importing the package requires ffmpeg. The
 last line of the output is one JSON object.

@@ -11,7 +11,7 @@ one JSON object. The reference depends on the model:
   in memory, or is read from stem files with musdb (this needs ffmpeg).
 - `ae`, `deep_ae`, `conv_ae`: the same network, loss and optimizer in a plain loop on a batch in memory. Two steps of unbraid
   are measured: one on this batch (with STFT and corruption), and one in `Trainer.fit` (with data loading and Lightning).
-- Other separators have no reference.
+- Other separators are measured without a reference.
 
 `precision=bf16-mixed` applies to separators, and needs a processor with bfloat16 multiplication (AMX). The plain U-Net is
 measured in both precisions, and the openunmix package in float32 only.
@@ -191,7 +191,7 @@ def prepare(model: str, precision: str, *words: str) -> tuple[Any, Iterator[Any]
 
 
 def measure_alone(model: str, steps: int, precision: str) -> dict[str, float]:
-    """Measure training steps of a model that has no reference. Print a table row and return its numbers.
+    """Measure training steps of a model without a reference. Print a table row and return its numbers.
 
     The first step is a warm-up and is not counted.
     """

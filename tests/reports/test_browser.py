@@ -281,7 +281,7 @@ def test_only_the_open_song_is_loaded(watched, tmp_path):
 
 @pytest.fixture
 def lossy(watched, tmp_path):
-    """Open a report of four variants. One has no estimate of song 1, and another has no mixture of song 0."""
+    """Open a report of four variants. One lacks an estimate of song 1, and another lacks a mixture of song 0."""
     sweep = usual(tmp_path / "sweep", variants=4)
     (sweep / "2-net1-demo-0/audio/song 1/vocals-estimate.flac").unlink()
     (sweep / "4-net2-demo-0/audio/song 0/mixture.flac").unlink()

@@ -32,7 +32,7 @@ def test_new_true_replaces_nothing(tmp_path):
 
 
 def test_new_true_works_without_hard_links(tmp_path, monkeypatch):
-    """The file system exFAT has no hard links."""
+    """The file system exFAT does not support hard links."""
 
     def no_links(self, target):
         raise PermissionError(EPERM, "Operation not permitted", str(self))

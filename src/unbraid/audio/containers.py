@@ -1,11 +1,12 @@
 """Read the length that a file header declares, so that a truncated file can be distinguished from a short one.
 
 FFmpeg decodes every file to its end, and reduces a declared length to the size of the file. This module therefore reads the
-header fields that state the end of the audio as a position in bytes, or its length as a number of samples. A length is
+header fields that state the end of the audio as a position in bytes, or its length as a number of samples. A length is:
 
 - exact in RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio, TAK, mp4, ASF (wma), Matroska,
-  webm, DSF, and in mp3 files that have a Xing or Info header;
-- an estimate from the bit rate in all other mp3 files and in raw streams (aac, ac3, dts, MPEG transport streams);
+  webm and DSF.
+- exact in mp3 files that have a Xing or Info header.
+- an estimate from the bit rate in all other mp3 files and in raw streams (aac, ac3, dts, MPEG transport streams).
 - unknown if the file was written to a pipe, because the length fields are then empty.
 
 Truncation can only be detected in files of exact length. The decoder reads the lengths of Monkey's Audio and TAK with FFmpeg.

@@ -51,7 +51,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
         config_name: name of the yaml directly below `conf/` that is composed.
 
     Returns:
-        A decorator. The decorated function has no arguments, reads `sys.argv`, and ends the process after an error.
+        A decorator. The decorated function takes no arguments, reads `sys.argv`, and ends the process after an error.
     """
 
     def decorate(command: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -190,7 +190,7 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
         return str(unreadable(error.override))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        known = error.options or [path.stem for path in (CONF / group).glob("*.yaml")]  # Hydra has no options for a list
+        known = error.options or [path.stem for path in (CONF / group).glob("*.yaml")]  # for a list, Hydra gives no options
         return str(InputError(group or "config", "unknown choice", found=name, hint=unknown(name, known)))
     if error is not None and error.__cause__ is not None and (cause := error_message(error.__cause__, config_name, folder)):
         return _unknown_key(str(error), config_name) or cause

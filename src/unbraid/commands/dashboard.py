@@ -73,7 +73,7 @@ def dashboard(config: DictConfig) -> None:
         config: composed config, see `DashboardConfig`.
 
     Raises:
-        InputError: a key is invalid, wandb-workspaces is not installed, the sweep has no run with a W&B project, or W&B
+        InputError: a key is invalid, wandb-workspaces is not installed, no run of the sweep has a W&B project, or W&B
             rejects the view.
     """
     check(config, DashboardConfig)
@@ -93,7 +93,7 @@ def dashboard(config: DictConfig) -> None:
         sections=_sections(sweep), runset_settings=ws.RunsetSettings(filters=f"Metric('Group') == {sweep.name!r}"),
     )  # fmt: skip
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(output, json.loads(view._to_model().model_dump_json(by_alias=True)))  # the package has no public way to a file
+    write_json(output, json.loads(view._to_model().model_dump_json(by_alias=True)))  # the package lacks a public way to a file
     panels = sum(len(section.panels) for section in view.sections)
     echo(f"wrote   {output} with {len(view.sections)} sections, {panels} panels")
     if offline := why_offline():
@@ -145,7 +145,7 @@ def sweep_in(folder: Path, project: str | None) -> Sweep:
     project = project or next(filter(None, projects), None)
     if project is None:
         hint = "Train with logger=wandb, or type project=NAME"
-        raise InputError(f"sweep={folder}", "the runs of the sweep have no W&B project", hint=hint)
+        raise InputError(f"sweep={folder}", "the runs of the sweep lack a W&B project", hint=hint)
     trees = [_flat(strip_launch_keys(OmegaConf.to_container(config, resolve=True))) for config in configs]  # type: ignore[arg-type]
     return Sweep(
         folder.resolve().name, project,
@@ -243,5 +243,5 @@ def _default_entity() -> str:
 
     entity = wandb.Api().default_entity
     if entity is None:
-        raise InputError("entity", "the W&B account has no default user or team", hint="Type entity=NAME")
+        raise InputError("entity", "the W&B account lacks a default user or team", hint="Type entity=NAME")
     return str(entity)

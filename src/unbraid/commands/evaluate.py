@@ -309,7 +309,7 @@ class Session:
 def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
     """Compare the scores with the published scores of the experiment.
 
-    The result is empty if the experiment has no published scores or if an oracle is scored.
+    The result is empty if the experiment lacks published scores or if an oracle is scored.
     """
     if config.published is None or config.oracle is not None:
         return {}

@@ -48,7 +48,7 @@ class Experiment:
         model: task, which contains the loss and a separator, an autoencoder or an instrument.
         trainer: Lightning Trainer.
         callbacks: callbacks of the Lightning Trainer, by name.
-        logger: loggers by name, in addition to `metrics.csv`; a logger that is None is left out.
+        logger: loggers by name, in addition to `metrics.csv`; a logger set to None is left out.
         evaluation: evaluation of the best weights after training.
         init: name or folder of published weights from which training starts; None: random weights.
         features: spectrograms or images that an autoencoder reconstructs, or pitch and loudness that an instrument plays.
@@ -104,8 +104,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         schema: dataclass of the top level; commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value does not fit its class, see `unbraid.runs.config.check`; the model cannot use the data;
-            a chosen config group is not used; or a key that copies its value from another key has a different value.
+        InputError: a key or value does not fit its class, see `unbraid.runs.config.check`. Also if the model cannot use the
+            data, a chosen config group is not used, or a key that copies its value from another key has a different value.
     """
     _check_data(config)
     check(config, schema)
@@ -193,8 +193,8 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
         A changed copy of the run's data config.
 
     Raises:
-        InputError: the data config of the run is not a mapping, or the run names a data folder that the command line does not
-            name and from which this user has never read data.
+        InputError: the data config of the run is not a mapping. Also if it names a data folder from which this user has never
+            read data, and the command line does not name this folder.
     """
     if not OmegaConf.is_dict(own):
         raise InputError("data", "the data config of the run is invalid", found=own, expected="a mapping")

@@ -139,7 +139,7 @@ def _without_tilde(text: str) -> str:
     """Make a path that begins with `~` absolute: `~` is the home folder, unless a file with this literal name exists."""
     if not text.startswith("~"):
         return text
-    home = os.path.expanduser(text)  # noqa: PTH111  pathlib raises RuntimeError if there is no such user
+    home = os.path.expanduser(text)  # noqa: PTH111  pathlib raises RuntimeError if the user does not exist
     return str(Path(text).absolute()) if os.path.lexists(text) or home == text else home
 
 

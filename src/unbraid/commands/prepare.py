@@ -37,12 +37,12 @@ def prepare(config: DictConfig) -> None:
         config: composed config, see `PrepareConfig`.
 
     Raises:
-        InputError: the data set has no tracks to decode, cannot be read, or has a split without tracks.
+        InputError: the data set contains no tracks to decode, cannot be read, or has a split without tracks.
     """
     chosen = HydraConfig.get().runtime.choices["data"]
     if "layout" not in config.data:
         raise InputError(
-            f"data={chosen}", "this data set has no audio tracks to decode", hint="Start training without this step"
+            f"data={chosen}", "this data set contains no audio tracks to decode", hint="Start training without this step"
         )
     check_experiment(config, PrepareConfig)
     data: MultitrackData = build(config.data)

@@ -105,7 +105,7 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
 
 
 def _scores(run: Path) -> dict[str, Any] | None:
-    """Return the scores of a run, without the folder in the path of the checkpoint; None if the run has no scores."""
+    """Return the scores of a run, without the folder in the path of the checkpoint; None if the run lacks scores."""
     path = run / "scores.json"
     if not path.is_file():
         return None
@@ -158,6 +158,6 @@ def _table(scores: Mapping[str, Any] | None) -> str:
         protocol = ", ".join(f"{key} {value}" for key, value in scores["protocol"].items() if not isinstance(value, dict))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            "scores.json", "the file has no summary or no protocol", hint="Score the run again with scripts/evaluate.py"
+            "scores.json", "the file lacks a summary or a protocol", hint="Score the run again with scripts/evaluate.py"
         ) from error
     return "\n".join(["| target | measure | value |", "|---|---|---|", *rows, "", f"Protocol: {markdown(protocol)}."])

@@ -40,7 +40,7 @@ def report(config: DictConfig) -> None:
         config: composed config, see `ReportConfig`.
 
     Raises:
-        InputError: there are no runs with scores, the scores have different protocols, or the baseline or the measure is
+        InputError: no run has scores, the scores have different protocols, or the baseline or the measure is
             unknown.
     """
     check(config, ReportConfig)

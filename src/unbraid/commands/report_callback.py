@@ -15,7 +15,7 @@ class ReportAtEnd(Callback):
     """Write the report of a sweep of separators into the sweep's folder and print its table."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Write the report of the finished sweep, or print why the sweep has no report."""
+        """Write the report of the finished sweep, or print why a report is not possible."""
         folder = Path(config.hydra.sweep.dir)
         if sweep_of(folder) is None:  # a dry run, or another script with -m
             return

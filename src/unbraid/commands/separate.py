@@ -121,7 +121,7 @@ def _inputs(words: Sequence[str]) -> Iterator[dict[str, Path]]:
                     )
                 files[track] = path
         if not files:
-            raise InputError("input", "there are no input files", expected="a file, a folder, a pattern or a list of these")
+            raise InputError("input", "no input files are given", expected="a file, a folder, a pattern or a list of these")
         yield files
 
 

@@ -152,7 +152,7 @@ def described(space: "Space", options: Any) -> dict[str, Any]:
         The content of the yaml file of the W&B sweep.
     """
     script = CONF.parent / "train.py"
-    # An installed package has no train.py; `unbraid train` is the same program.
+    # An installed package does not contain train.py; `unbraid train` is the same program.
     program, start = (os.path.relpath(script), ["${interpreter}", "${program}"]) if script.is_file() else ("unbraid", INSTALLED)
     account: dict[str, Any] = {"project": options.project} | ({"entity": options.entity} if options.entity else {})
     return {

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     Args:
         mixture: waveforms of the mixtures.
         sources: waveforms of the targets.
-        magnitude_difference: one flag for each target. True: the data set has no recording of the target, and the target is
+        magnitude_difference: one flag for each target. True: the data set lacks a recording of the target, and the target is
             the mixture minus all other sources. Such a target is trained on the magnitude of the mixture minus the magnitude
             of the other sources.
         beside: more information about the chunks, such as their pitch over time, from `SideInfo.gather`; None for tasks that

@@ -118,7 +118,7 @@ class TrackCollection:
                 )
 
     def check_splits(self, tracks: Sequence[Track | StoredTrack], splits: Sequence[Split]) -> None:
-        """Raise an InputError if a split in `splits` has no track in `tracks`."""
+        """Raise an InputError if `tracks` contains no track of a split in `splits`."""
         counts = {split: sum(track.split == split for track in tracks) for split in SPLITS}
         for split in splits:
             if not counts[split]:

@@ -97,7 +97,7 @@ class Digits(pl.LightningDataModule):
             found = ", ".join(f"{count} {split}" for split, count in counts.items())
             raise InputError(
                 f"data.valid={self.valid}",
-                "a split has no images",
+                "a split contains no images",
                 found=f"images: {found}",
                 expected="at least 1 in each split",
             )

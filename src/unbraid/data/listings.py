@@ -98,7 +98,7 @@ def check_refused(listing: Listing) -> None:
 
 
 def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bool, left_out: Mapping[str, str]) -> InputError:
-    """Make the error about a data set in which a split has no tracks.
+    """Make the error about a data set in which a split contains no tracks.
 
     Args:
         root: folder of the data set.
@@ -125,7 +125,7 @@ def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bo
     else:
         hint = f"Folders or a table define the splits: move tracks to {root / split}, or write {split} into the column split."
     expected = f"at least {len(SPLITS)}, one in each split"
-    return InputError(f"data.root={root}", f"the {split} split has no tracks", found=found, expected=expected, hint=hint)
+    return InputError(f"data.root={root}", f"the {split} split contains no tracks", found=found, expected=expected, hint=hint)
 
 
 def list_tracks(layout: Layout, root: Path) -> Listing:

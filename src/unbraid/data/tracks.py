@@ -158,7 +158,7 @@ def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split
         for name in names:
             if name not in known:
                 raise InputError(
-                    split, f"the data set has no track, artist or other id named '{name}'", hint=unknown(name, known)
+                    split, f"the data set contains no track, artist or other id named '{name}'", hint=unknown(name, known)
                 )
     drawn = sorted(known, key=lambda name: hashlib.sha256(name.encode()).digest())
     for split, share in choices.items():

@@ -38,7 +38,7 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
         tracks: tracks to check, at the sample rate and with the number of channels of the training.
 
     Returns:
-        Dictionary from the name of each of these tracks to its split and name in the run. Empty if the folder has no
+        Dictionary from the name of each of these tracks to its split and name in the run. Empty if the folder lacks
         `tracks.json`.
 
     Raises:

@@ -27,7 +27,7 @@ def wiener(spectra: Tensor, mixture: Tensor, iterations: int, softmask: bool, re
         window_frames: number of frames of a window, at least 1.
 
     Shape:
-        complex [B, S, C, F, T] and [B, C, F, T] -> [B, S, C, F, T], or S + 1 sources if `residual` is True; C is 1 or 2.
+        complex [B, S, C, F, T] and [B, C, F, T] -> [B, S, C, F, T], or S + 1 sources if `residual` is True. C is 1 or 2.
 
     Returns:
         The filtered spectra of the sources.

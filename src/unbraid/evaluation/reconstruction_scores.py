@@ -87,7 +87,7 @@ def scores_of(
         task: tested autoencoder.
         units: vectors of all images, or of all sources of all tracks.
         rows: names of the scored versions of the vectors: `rebuilt`, `pca` and `corrupted`.
-        pca_components: number of components of the PCA; None if the test has no PCA.
+        pca_components: number of components of the PCA; None for a test without PCA.
 
     Returns:
         Statistics of the errors of each version, and errors of each track.

@@ -180,7 +180,7 @@ class Scorer:
         return read_track(self._path(row, method, track), self.record, method.origin(track))
 
     def score(self, rows: Mapping[str, Method], track: StoredTrack, wait: bool) -> bool:
-        """Score a track with each method that has no stored scores, and store the scores.
+        """Score a track with each method without stored scores, and store the scores.
 
         Args:
             rows: methods by the name of their row in the table of scores.

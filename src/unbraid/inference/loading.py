@@ -50,6 +50,7 @@ class Loaded:
         >>> separator = unbraid.load("runs/unet")  # folder of a run
         >>> separator.targets
         ['vocals', 'accompaniment']
+
         >>> samples, sample_rate = soundfile.read("song.wav", always_2d=True)
         >>> stems = separator.separate(samples.T, sample_rate)
         >>> soundfile.write("vocals.wav", stems["vocals"].T.numpy(), sample_rate)
@@ -153,15 +154,15 @@ def load(path: str | Path, checkpoint: str = "best", device: str | None = None) 
 
     The path can be:
 
-    - a run folder, that is a folder in which `train.py` has trained a model,
-    - a checkpoint (`.ckpt`) in a run folder,
-    - a folder that `scripts/publish.py` has written,
-    - a folder with weights of the openunmix package, which contains `separator.json`,
-    - an ONNX file that `scripts/export.py` has written,
+    - a run folder, that is a folder in which `train.py` has trained a model.
+    - a checkpoint (`.ckpt`) in a run folder.
+    - a folder that `scripts/publish.py` has written.
+    - a folder with weights of the openunmix package, which contains `separator.json`.
+    - an ONNX file that `scripts/export.py` has written.
     - a YAML file that translates the parameter names of weights that were trained with another toolkit.
 
-    An `unbraid.runs.errors.InputError` is raised if the path does not exist, if the config contains a class outside the
-    modules that a config may use, if the weights do not fit the model, or if the device does not exist.
+    An `unbraid.runs.errors.InputError` is raised if the path or the device does not exist, or if the weights do not fit
+    the model. The same holds if the config contains a class outside the modules that a config may use.
 
     Args:
         path: folder or file of the model.
@@ -254,7 +255,7 @@ def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separato
         A function that builds the separator. The function raises InputError if the name of a target cannot be a file name.
 
     Raises:
-        InputError: the config has no key `model.separator`, or contains a class outside the modules in `BUILT`.
+        InputError: the config lacks the key `model.separator`, or contains a class outside the modules in `BUILT`.
     """
     node: Any = node_at(config, "model.separator")
     if not isinstance(node, DictConfig):

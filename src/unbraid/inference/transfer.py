@@ -31,7 +31,7 @@ class TransferOptions:
 
     Args:
         shift: pitch shift in semitones; `auto`: the smallest shift by octaves that moves the median pitch of the voice into
-            the pitch range of the instrument's training data, or by semitones if no shift by octaves does so.
+            the pitch range of the instrument's training data. If no shift by octaves does so, a shift by semitones is used.
         loudness: `match`: the loudness gets the mean of the training data, and its spread moves towards that of the training
             data by a factor in [0.5, 2]; `keep`: the loudness is not changed.
         silence_db: level difference in dB. Parts of the voice that are this much quieter than its loudest part are played as

@@ -127,7 +127,7 @@ def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor
         Tensors by their names in unbraid.
 
     Raises:
-        InputError: the tensors cannot be read, a tensor has no name in unbraid, or two tensors get the same name.
+        InputError: the tensors cannot be read, a tensor lacks a name in unbraid, or two tensors get the same name.
     """
     given: Any = read_weights(path.parent / translation.weights)
     if (key := translation.key) is not None:

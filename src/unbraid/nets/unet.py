@@ -42,8 +42,8 @@ class UNet(nn.Module):
         masks: `sigmoid`: each mask is in [0, 1]; `softmax`: the masks of all sources also sum to one.
 
     Shape:
-        [B, C, F, T] -> [B, C, F, T] or [B, S, C, F, T] in [0, 1], with F - 1 a multiple of `2 ** len(channels)`, and T at
-        least this number.
+        [B, C, F, T] -> [B, C, F, T] or [B, S, C, F, T] in [0, 1]. F - 1 is a multiple of `2 ** len(channels)`, and T is
+        at least this number.
 
     Raises:
         InputError: an argument is out of range, or the magnitudes have an unsuitable number of bins or frames.

@@ -27,7 +27,7 @@ def make(
     """Write a report on training runs as a folder of web pages, and print its tables of scores and its comparisons.
 
     An InputError is raised if no run has scores, if the runs were scored on different tracks or with different protocols, or
-    if the baseline or the measure does not exist.
+    if the baseline or measure does not exist.
 
     Args:
         folders: folders of the training runs.

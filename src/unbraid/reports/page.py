@@ -60,7 +60,7 @@ class Report:
 
     @property
     def without(self) -> dict[str, str | None]:
-        """Dictionary from the name of each run without scores to the reason why it has no scores."""
+        """Dictionary from the name of each run without scores to the reason why they are missing."""
         runs = [run for variant in self.variants for run in variant.without]
         return dict(zip(told_apart([run.folder for run in runs]), (run.missing for run in runs), strict=True))
 
@@ -76,7 +76,7 @@ class Report:
             table: table with the scores of a target.
 
         Returns:
-            The name of the measure; None if the table has no measures because all scores are undefined.
+            The name of the measure; None if the table lacks measures because all scores are undefined.
 
         Raises:
             InputError: the user has chosen a measure that the table does not have.

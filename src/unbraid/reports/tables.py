@@ -255,7 +255,7 @@ def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
 
 
 def main_measure(table: ScoreTable) -> str | None:
-    """Return the measure by which the variants in a table are compared, the first in `ORDER`; None if it has no measures."""
+    """Return the measure by which the variants in a table are compared, the first in `ORDER`; None if it lacks measures."""
     return next((measure for measure in (*ORDER, *table.measures) if measure in table.measures), None)
 
 

@@ -33,8 +33,8 @@ class RunScores:
         model: name of the model config, such as `unet`.
         data: name of the data config, such as `musdb`.
         config: complete config of the run without paths, as a mapping from dotted keys to values.
-        missing: reason why the run has no scores; None if the run has scores.
-        scores: content of the file `scores.json`; empty if the run has no scores.
+        missing: reason why the run lacks scores; None if the run has scores.
+        scores: content of the file `scores.json`; empty if the run lacks scores.
     """
 
     folder: Path

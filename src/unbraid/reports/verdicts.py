@@ -2,8 +2,8 @@
 
 The result of a comparison is a verdict: numbers and a sentence. The sentence ends with `hardly luck` only if p < 0.05 over
 songs and seeds, after Holm's correction for several comparisons. If the variant or the baseline has only one seed, the sentence
-describes the trained networks and never contains these words, because one seed cannot separate the effect of a configuration
-from the effect of the seed.
+describes the trained networks and never contains these words. One seed cannot separate the effect of a configuration from the
+effect of the seed.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def baseline_of(variants: Sequence[Variant], name: str | None) -> Variant:
         The baseline.
 
     Raises:
-        InputError: no variant has this name, or the variant with this name has no scores.
+        InputError: no variant has this name, or the variant with this name lacks scores.
     """
     if name is None:
         return next(variant for variant in variants if variant.runs)

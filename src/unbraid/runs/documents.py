@@ -137,7 +137,7 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
         The value of the document.
 
     Raises:
-        InputError: the document is not JSON, or has more than 50 nested levels, the same key twice in one object, a number of
+        InputError: the document is not JSON, or contains more than 50 nested levels, a repeated key in an object, a number of
             more than 300 digits, or an incomplete surrogate pair.
     """
     if _depth(data) > MAX_DEPTH:
@@ -195,8 +195,8 @@ def read_yaml(path: Path, finite: bool = True) -> Any:
         The value in the file.
 
     Raises:
-        InputError: the file is not YAML or is larger than 512 KiB. Aliases, tags for types that JSON does not have, more than
-            50 nested levels, the same key twice in one mapping and numbers of more than 300 digits are also errors.
+        InputError: the file is not YAML or is larger than 512 KiB. Aliases, tags for types that JSON lacks, more than 50
+            nested levels, the same key twice in one mapping and numbers of more than 300 digits are also errors.
     """
     data = read_regular(path, MAX_YAML_BYTES)
     try:

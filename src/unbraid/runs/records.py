@@ -165,7 +165,7 @@ class Run:
             The run with the config and the record from the folder.
 
         Raises:
-            InputError: the folder has no valid `run.json` or `config.yaml`.
+            InputError: the folder lacks a valid `run.json` or `config.yaml`.
         """
         record = read_record(folder)
         if record is None:

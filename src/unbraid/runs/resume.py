@@ -23,7 +23,7 @@ from unbraid.runs.text import echo
 
 
 def resumed_or_new(run: Run, pinned: bool) -> Run:
-    """Return the interrupted earlier run that is resumed, or the new run if there is no such run.
+    """Return the interrupted earlier run that is resumed, or the new run if such a run does not exist.
 
     Args:
         run: new run; its empty folder is removed if an earlier run is resumed.

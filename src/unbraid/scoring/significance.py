@@ -11,6 +11,7 @@ Estimate. d[i] is the difference of the two means over seeds on track i. The mea
 The variance of this estimate is the sum of two independent terms, both with ddof = 1:
 
     tracks   V_t = var(d) / n, with n - 1 degrees of freedom
+
     seeds    V_s = V_0 + V_1, where V_a = var(mean of each run over tracks) / k_a, with
              (k - 1) (V_0 + V_1)² / (V_0² + V_1²) degrees of freedom, k = min(k_0, k_1) (Satterthwaite 1946, Welch 1947)
 

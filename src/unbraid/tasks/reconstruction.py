@@ -129,8 +129,8 @@ class ReconstructionTask(Task):
 class VariationalTask(ReconstructionTask):
     """Train a variational autoencoder by the squared error plus the weighted KL divergence of the codes from N(0, 1).
 
-    With a weight of 2σ², this loss is, up to a constant, -2σ² times the evidence lower bound (ELBO) of a Gaussian output of
-    variance σ² (Kingma & Welling, ICLR 2014). `valid/loss` uses the full weight and the same random numbers in each epoch,
+    With a weight of 2σ², the loss is -2σ² times the evidence lower bound (ELBO) of a Gaussian output of variance σ², plus a
+    constant (Kingma & Welling, ICLR 2014). `valid/loss` uses the full weight and the same random numbers in each epoch,
     with one random code for each item. The weight rises during a warm-up, whose epochs are not selected as the best epoch.
 
     Args:

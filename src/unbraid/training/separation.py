@@ -147,7 +147,7 @@ class SeparationWorkflow(Workflow):
         return partial(self.evaluation.leave_batches, separator, batches)
 
     def _segmentation(self) -> dict[str, Any]:
-        """Return accuracy and mean IoU of the classified bins of each test track; empty if the model has no classes of bins."""
+        """Return accuracy and mean IoU of the classified bins of each test track; empty for a model without classes of bins."""
         if not isinstance(self.task, SegmentationTask):
             return {}
         device, tracks = self.trainer.strategy.root_device, self.data.split("test")

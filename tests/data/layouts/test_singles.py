@@ -85,7 +85,7 @@ def test_a_split_without_a_source_is_named(split_root):
     shutil.rmtree(split_root / "test/piano")
     with pytest.raises(InputError) as caught:
         Singles(0.1, 0.1).tracks(split_root)
-    assert caught.value.where == str(split_root) and "test split has no file of the source 'piano'" in caught.value.problem
+    assert caught.value.where == str(split_root) and "test split lacks a file of the source 'piano'" in caught.value.problem
 
 
 def test_an_unknown_name_is_refused(root):

@@ -218,7 +218,7 @@ def test_a_job_is_watched_until_its_end(commands, monkeypatch, tmp_path):
         ("failed", "CANCELLED", ("interrupted", "job 7_1 was cancelled")),
         ("running", "TIMEOUT", ("interrupted", "job 7_1 reached its time limit")),
         ("running", "OUT_OF_MEMORY", ("interrupted", "job 7_1 used more memory than launcher.mem_gb")),
-        ("queued", None, ("interrupted", "job 7_1 is no longer in Slurm's queue")),
+        ("queued", None, ("interrupted", "job 7_1 is not in Slurm's queue any more")),
         (
             "interrupted",
             "FAILED",
@@ -253,7 +253,9 @@ def test_a_queued_run_is_not_submitted_again(commands, monkeypatch, tmp_path, ca
     notes = Notes()
     launcher().run(jobs, notes)
     assert [path.with_suffix(".list").read_text() for path, _ in queue.scripts] == ["0-run\n"]
-    assert [words for _, _, words in notes] == [f"job {name} is no longer in Slurm's queue" for name in ("7_1", "5_2", "5_3")]
+    assert [words for _, _, words in notes] == [
+        f"job {name} is not in Slurm's queue any more" for name in ("7_1", "5_2", "5_3")
+    ]
     assert capsys.readouterr().out.split()[0] == "2"
 
 

@@ -1,7 +1,7 @@
 """Find problems in the audio of a data set, such as clipping, silent sources and duplicate tracks.
 
-`examine` measures a track when it is decoded, `findings` compares the measurements of all tracks with thresholds, and `table`
-and `report` format the measurements and warnings for the terminal and for JSON.
+`examine` measures a track when it is decoded. `findings` compares the measurements of all tracks with thresholds. `table` and
+`report` format the measurements and warnings for the terminal and for JSON.
 """
 
 from unbraid.data.health.diagnosis import Finding, findings, repairs

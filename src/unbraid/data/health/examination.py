@@ -45,7 +45,7 @@ class Health:
         silent_share: for each source, share of the 100 ms blocks with an RMS level below -60 dB of full scale.
         ceiling_hz: band limit of the mixture in Hz, see `bandwidth`; None for silence.
         offset_ms: delay of the instrumental version relative to the mixture, in ms. The values `offset_ms`, `drift_ms` and
-            `correlation` are None if the track has no residual source, a recording is silent, or the track is too short.
+            `correlation` are None if the track lacks a residual source, a recording is silent, or the track is too short.
         drift_ms: increase of this delay from the beginning to the end of the track, in ms.
         correlation: similarity of mixture and instrumental: 1 for equal recordings, below 0.06 for different recordings.
         pause_share: share of pauses in `vocals` and `accompaniment`, see `channels`; empty unless they are two channels of one

@@ -69,6 +69,6 @@ def _track(folder: Path, files: dict[str, Path]) -> Track:
     mixture = next((name for name in MIXTURES if name in files), MIXTURES[0])
     for name in (mixture, *STEMS.values()):
         if name not in files:
-            raise InputError(folder, f"the clip has no audio file '{name}'", found=", ".join(sorted(files)))
+            raise InputError(folder, f"the clip lacks the audio file '{name}'", found=", ".join(sorted(files)))
     sources = {source: (AudioStream(files[stem]),) for source, stem in STEMS.items()}
     return Track(_name(folder), SPLIT_FOLDERS[folder.parent.name], sources, AudioStream(files[mixture]))

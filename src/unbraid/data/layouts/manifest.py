@@ -55,7 +55,7 @@ class ManifestRow:
 
 
 def splits_of(rows: Sequence[ManifestRow], valid: Choice, test: Choice) -> dict[str, Split]:
-    """Return the split of each track: the split in the table, or if the table has no column `split`, a drawn split.
+    """Return the split of each track: the split in the table, or if the table lacks a column `split`, a drawn split.
 
     If the table has a column `split`, lists of names in `valid` and `test` raise an `InputError`.
 
@@ -161,7 +161,7 @@ def _csv_lines(path: Path, text: str, required: Sequence[str] = ("track",)) -> I
 def _columns(names: list[str], where: str, required: Sequence[str]) -> list[str]:
     for name in required:
         if name not in names:
-            raise InputError(where, f"the table has no column '{name}'", found=", ".join(names))
+            raise InputError(where, f"the table lacks column '{name}'", found=", ".join(names))
     if "" in names:
         raise InputError(where, f"column {names.index('') + 1} has no name", expected="track, split or the name of a source")
     for name in names:

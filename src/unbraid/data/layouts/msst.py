@@ -57,7 +57,7 @@ class MSST:
         """List the training data and the songs under the root. Songs with none of the stems in `instruments` are excluded.
 
         Missing folders, folders that are listed twice, invalid CSV files and unknown instruments raise an `InputError`. An
-        `InputError` is also raised if an instrument has no training data. With `missing=error`, the same holds if a song lacks
+        `InputError` is also raised if an instrument lacks training data. With `missing=error`, the same holds if a song lacks
         a stem that other songs have.
 
         Args:
@@ -135,7 +135,7 @@ class MSST:
                 raise InputError("instruments", "the list contains an unknown stem", found=name, hint=unknown(name, present))
             if trained and name not in trained:
                 hint = f"Set data.layout.instruments=[{','.join(sorted(trained))}]."
-                raise InputError("instruments", f"the stem '{name}' has no training data", hint=hint)
+                raise InputError("instruments", f"the stem '{name}' lacks training data", hint=hint)
         return instruments
 
     def _sources(self, track: Track, instruments: Sequence[str]) -> Sources:
@@ -146,7 +146,7 @@ class MSST:
         lacking = [name for name, streams in sources.items() if not streams]
         if lacking and self.missing == "error" and len(lacking) < len(sources):
             hint = "Set data.layout.missing=silence, or choose data.layout.instruments."
-            problem = f"the song has no stem '{lacking[0]}', but other songs have this stem"
+            problem = f"the song lacks the stem '{lacking[0]}', but other songs have this stem"
             raise InputError(track.name, problem, expected="the same stems in all songs", hint=hint)
         return sources
 

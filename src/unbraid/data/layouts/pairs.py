@@ -114,7 +114,7 @@ class Pairs:
                     raise InputError(row.where, "the table has an unknown column", found=name, hint=hint)
         for name in columns:
             if not any(name in row.files for row in rows):
-                raise InputError(path, f"the table has no column '{name}'", expected=f"the columns track, {', '.join(columns)}")
+                raise InputError(path, f"the table lacks column '{name}'", expected=f"the columns track, {', '.join(columns)}")
         return rows
 
     def _track(self, row: ManifestRow, split: Split) -> Track:

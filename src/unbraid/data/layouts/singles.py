@@ -55,7 +55,7 @@ class Singles:
         for split, split_files in files.items():
             for source in sources:
                 if split_files and not split_files.get(source):
-                    problem = f"the {split} split has no file of the source '{source}'"
+                    problem = f"the {split} split lacks a file of the source '{source}'"
                     raise InputError(root, problem, expected="at least one file of each source")
         tracks = _single_tracks(files.get("train", {})) + _songs("valid", files.get("valid", {}))
         tracks += _songs("test", files.get("test", {}))
@@ -71,7 +71,7 @@ class Singles:
         for option, choice in (("valid", self.valid), ("test", self.test)):
             for name in choice if isinstance(choice, list) else []:
                 if name not in names:
-                    raise InputError(option, f"the data set has no file named '{name}'", hint=unknown(name, names))
+                    raise InputError(option, f"the data set contains no file named '{name}'", hint=unknown(name, names))
         chosen: dict[Split, Files] = {split: {} for split in SPLITS}
         for source, source_files in files.items():
             splits = split_of(source_files, _choice_among(self.valid, source_files), _choice_among(self.test, source_files))

@@ -48,8 +48,8 @@ class Slakh2100:
     def tracks(self, root: Path) -> Listing:
         """List the tracks under the root.
 
-        An `InputError` is raised if the root does not contain Slakh2100, metadata are invalid, a mixture is missing, a track is
-        in two split folders, or an instrument class or MIDI file in the options is unknown.
+        An `InputError` is raised if the root does not contain Slakh2100, metadata are invalid, a mixture is missing, or a track
+        is in two split folders. The same holds if an instrument class or MIDI file in the options is unknown.
 
         Args:
             root: folder of the data set, or the folder above it.

@@ -32,7 +32,7 @@ class Stems:
     """List the tracks in `{train,valid,test}/<track>/<stem>.<audio suffix>`, in `<track>/<stem>.<audio suffix>` or in a table.
 
     Args:
-        mixture: name of the stem (or table column) that contains the mixture. If a track has no file of this stem, its mixture
+        mixture: name of the stem (or table column) that contains the mixture. If a track lacks a file of this stem, its mixture
             is the sum of its other stems.
         missing: handling of a stem that only some tracks have: `error`, or `silence` to make it silent in the other tracks.
         lengths: handling of files of unequal length in a track: `auto`, `pad`, `trim` or `error`, see `Track`.
@@ -116,7 +116,7 @@ class Stems:
         return [
             InputError(
                 without[0].where,
-                f"the track has no stem '{name}', but other tracks have this stem",
+                f"the track lacks the stem '{name}', but other tracks have this stem",
                 found=f"{len(without)} of {len(rows)} tracks without it: {few(row.track for row in without)}",
                 expected="a file in each track",
                 hint="data.layout.missing=silence makes missing stems silent, data.layout.sources assigns names to sources.",

@@ -90,7 +90,7 @@ def _players(folder: Path) -> Sources:
         name = INSTRUMENTS[code]
         sources[name] = (*sources.get(name, ()), AudioStream(path))
     if not sources:
-        raise InputError(folder / "AuSep_*.wav", "the folder of the piece has no recording of a player")
+        raise InputError(folder / "AuSep_*.wav", "the folder of the piece contains no recording of a player")
     return sources
 
 

@@ -36,8 +36,8 @@ class Masking(Separator):
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
         phase: method that converts masked spectra to waveforms in evaluation.
         scaling: input scaling of the network. `patch`: the magnitudes of a chunk are divided by the largest of them, so that
-            the estimate does not depend on the loudness of the rest of the song (the U-Net paper does not specify a scaling);
-            `none`: magnitudes are not scaled.
+            the estimate does not depend on the loudness of the rest of the song. `none`: magnitudes are not scaled. The U-Net
+            paper does not specify a scaling.
         mask_options: changes of the masks in evaluation.
 
     Raises:

@@ -263,7 +263,7 @@ def _ending(job: Job, name: str, slurm_job: SlurmJob | None) -> tuple[State, str
     if state in ENDED:
         return state, error
     if slurm_job is None and (read_record(job.folder) or {}).get("state") != "failed":
-        return "interrupted", f"job {name} is no longer in Slurm's queue"
+        return "interrupted", f"job {name} is not in Slurm's queue any more"
     if slurm_job is not None and slurm_job.state in ENDINGS:
         return "interrupted", f"job {name} {ENDINGS[slurm_job.state]}"
     return state, error or "its process was signalled to end and not queued again, see log.txt in its run folder"

@@ -34,7 +34,7 @@ def _best_epoch(folder: Path, name: str, direction: str) -> float:
         raise InputError(f"{OBJECTIVE}={name}", f"the column is missing in {path}", hint=unknown(name, rows[0] if rows else ()))
     values = [value for row in rows if (value := number_in(row[name])) is not None]
     if not values:
-        raise UndefinedError(f"{OBJECTIVE}={name}", f"the column has no finite value in {path}")
+        raise UndefinedError(f"{OBJECTIVE}={name}", f"the column contains no finite value in {path}")
     return min(values) if direction == "minimize" else max(values)
 
 
