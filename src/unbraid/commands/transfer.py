@@ -133,7 +133,7 @@ class _CurvesFile:
             yield sound
 
     def add(self, controls: Moved, voice: VoiceControls, player: Player) -> None:
-        """Write the pitch and loudness curves of input and output, which are short enough to be in memory."""
+        """Write the pitch and loudness curves of input and output. These curves are small, so they are held in memory."""
         values = {
             "f0": controls.f0, "loudness": controls.loudness, "gate": controls.gate, "input_f0": voice.controls.f0,
             "input_loudness": voice.controls.loudness, "periodicity": voice.controls.periodicity,

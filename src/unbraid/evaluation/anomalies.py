@@ -60,6 +60,8 @@ class Detector:
     def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
         """Learn the error profiles of normal frames, and the distance (limit) that corresponds to a score of 1.
 
+        The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave.
+
         Args:
             train: waveforms of normal sounds, from which the error profiles are learned.
             valid: waveforms of other normal sounds, from which the limit is learned.
@@ -78,7 +80,9 @@ class Detector:
 
     @torch.inference_mode()
     def scores(self, waveform: Tensor) -> Tensor:
-        """Return the Mahalanobis distance of each frame's error profile from normal profiles, divided by the learned limit.
+        """Return the distance of each frame from normal frames, divided by the limit that `fit` has learned.
+
+        The distance is the Mahalanobis distance of error profiles (logarithm of the reconstruction error in each octave).
 
         Args:
             waveform: sound to score.

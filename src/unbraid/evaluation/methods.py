@@ -162,7 +162,7 @@ class Oracle(Method):
         return f"{self.name}, {track.entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return, for each true source in `references`, the mixture after the mask of this source."""
+        """Return the estimate of each source: the mixture with the mask of this source applied, or the unchanged mixture."""
         return ORACLES[self.name](mixture, references, self.stft.to(mixture.device))
 
 

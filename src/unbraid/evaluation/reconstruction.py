@@ -26,7 +26,7 @@ SAMPLES = 24  # number of patches that are drawn from a variational autoencoder
 
 
 class Data(Protocol):
-    """Describe the methods of a data set on which an autoencoder can be tested."""
+    """Describe the methods that a data set needs so that an autoencoder can be tested on it."""
 
     def in_order(self, split: Literal["train", "valid", "test"]) -> DataLoader[Any]:
         """Return a loader of all batches of a split, in the same order at each call."""
@@ -248,7 +248,7 @@ def is_corrupting(task: ReconstructionTask) -> bool:
 
 
 def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
-    """Fit a PCA to the training data. Per vector, it has as many components as the code of the autoencoder has numbers.
+    """Fit a PCA to the training data. Its number of components is the number of code values that encode one vector.
 
     Args:
         task: autoencoder that is compared with the PCA.

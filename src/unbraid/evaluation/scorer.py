@@ -49,7 +49,7 @@ class Evaluation:
         self.inference, self.clips = inference, clips
 
     def of(self, separator: Separator, weights: str, mixtures: Sequence[StoredTrack], protocol: Protocol) -> SeparatorMethod:
-        """Combine a separator, its weights and the tracks to separate to a method that can be scored.
+        """Create a method that can be scored. It consists of a separator, its weights and the tracks to separate.
 
         Args:
             separator: separator on the device on which it runs.
@@ -175,7 +175,7 @@ class Scorer:
             track: scored track.
 
         Returns:
-            Stored scores; None if they do not exist, or if the protocol, the method or the track has changed since then.
+            Stored scores; None if no scores are stored, or if the protocol, the method or the track has changed since then.
         """
         return read_track(self._path(row, method, track), self.record, method.origin(track))
 
@@ -293,7 +293,7 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
 
 
 def _oracle_label(name: str, settings: Mapping[str, Any]) -> str:
-    """Return the label of an oracle's row in the table of scores. It contains the STFT, which limits the scores of a mask."""
+    """Return the label of an oracle's row in the table of scores. The label names the STFT, because scores depend on it."""
     return f"{WORDS.get(name, name)}, STFT {settings['n_fft']}/{settings['hop_length']}"
 
 

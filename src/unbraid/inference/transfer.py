@@ -30,12 +30,13 @@ class TransferOptions:
     """Store the options with which an instrument plays the melody of another voice.
 
     Args:
-        shift: pitch shift in semitones; `auto`: the smallest shift by octaves that moves the median pitch of the voice into
-            the pitch range of the instrument's training data. If no shift by octaves does so, a shift by semitones is used.
-        loudness: `match`: the loudness gets the mean of the training data, and its spread moves towards that of the training
-            data by a factor in [0.5, 2]; `keep`: the loudness is not changed.
-        silence_db: level difference in dB. Parts of the voice that are this much quieter than its loudest part are played as
-            silence.
+        shift: pitch shift in semitones. `auto`: the shift moves the median pitch of the voice into the pitch range of the
+            instrument's training data. It is the smallest possible number of octaves. If whole octaves do not reach the
+            range, it is a number of semitones.
+        loudness: `match`: the loudness is moved to the mean loudness of the training data. Its range is widened or narrowed
+            towards the range of the training data, by a factor in [0.5, 2]. `keep`: the loudness is not changed.
+        silence_db: level difference in dB. Parts of the voice that are quieter than the loudest part by more than this
+            difference are played as silence.
         reverb: whether to add the room reverberation that the instrument has learnt.
         seed: random seed of the noise generator.
 

@@ -13,7 +13,7 @@ UNNAMED = ("seed", "name", "experiment")  # keys of overrides that are never par
 
 
 def told_apart(folders: Sequence[Path]) -> list[str]:
-    """Shorten the paths of run folders to their last parts, with as few parts as keep all names different.
+    """Name each run folder by the last parts of its path. The names are as short as possible, but all different.
 
     Args:
         folders: paths of run folders. The last part alone can be equal for runs of two sweeps.

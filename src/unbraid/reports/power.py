@@ -48,7 +48,7 @@ def power_text(difference: float, name: str, deviations: Deviations, seeds: int,
     Args:
         difference: true difference between two variants in dB.
         name: description of the scores from which the standard deviations were estimated.
-        deviations: standard deviations of scores between songs, between seeds, and of the rest.
+        deviations: standard deviations of scores: between songs, between seeds, and of the remaining random variation.
         seeds: number of seeds per variant in the planned sweep.
         songs: number of test songs of the planned sweep; None if it is unknown.
 

@@ -28,7 +28,7 @@ class TableRow:
 
     Args:
         name: name of the variant, of the oracle, or of the publication.
-        kind: `variant`; or, for rows with which variants are compared, `published`, `mixture` or `oracle`.
+        kind: `variant` for a trained variant; `published`, `mixture` or `oracle` for rows that are shown for comparison.
         cells: mean score and deviation over seeds, by the name of the measure. Undefined measures are missing.
     """
 
@@ -101,8 +101,8 @@ def _published(target: str, variants: Sequence[Variant]) -> list[TableRow]:
 def _mixture_and_oracles(target: str, variants: Sequence[Variant]) -> list[TableRow]:
     """Return table rows with the scores of the unprocessed mixture and of the oracles (ideal masks from the true sources).
 
-    The score of an oracle depends on the STFT of the variant. If two variants give different scores, the name of the variant
-    is added to the name of the second row.
+    The score of an oracle depends on the STFT of the variant. If an oracle has different scores for two variants, it has
+    two rows, and the name of the second row contains the name of its variant.
     """
     kinds: dict[Kind, list[TableRow]] = {"mixture": [], "oracle": []}
     for variant in variants:
@@ -255,7 +255,7 @@ def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
 
 
 def main_measure(table: ScoreTable) -> str | None:
-    """Return the measure by which the variants in a table are compared, the first in `ORDER`; None if it lacks measures."""
+    """Return the measure by which variants are compared: the first one in `ORDER` that the table has; None without measures."""
     return next((measure for measure in (*ORDER, *table.measures) if measure in table.measures), None)
 
 

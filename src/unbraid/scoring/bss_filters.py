@@ -20,7 +20,10 @@ Pair = tuple[int, int]  # number of a source, number of an estimate
 
 
 def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[Pair]) -> Tensor:
-    """Fit filters by least squares: first of all references to each estimate, then of one source to the estimate of each pair.
+    """Fit filters by least squares, first for each estimate, then for each pair of a source and an estimate.
+
+    The filters for an estimate are applied to all references. The filters for a pair are applied to the source of the pair
+    only. In both cases, the sum of the filtered signals approximates the estimate.
 
     Args:
         reference: true sources.

@@ -64,8 +64,8 @@ def log_spectral_distance(reference: Tensor, estimate: Tensor, stft: STFT) -> fl
     """Compute the log-spectral distance of two signals in dB (Gray & Markel, IEEE TASSP 1976).
 
     The distance is the RMS over bins of the difference of log power spectra, averaged over frames and channels. Phases are
-    ignored, so that the distance suits reconstructions. Smaller powers are raised to 1e-10 of the largest power of the
-    reference, or of the estimate if the reference is silent.
+    ignored, so that the distance suits reconstructions. Powers below a limit are replaced by the limit: 1e-10 times
+    the largest power of the reference. If the reference is silent, the largest power of the estimate is used instead.
 
     Args:
         reference: true signal.

@@ -1,11 +1,13 @@
 """Power analysis: calculate how many seeds and tracks a comparison of two systems needs to detect a difference of scores.
 
-The comparison is that of `unbraid.scoring.significance`. The power is the probability of p < 0.05 for two systems with the same
-number of seeds and the same standard deviations. For given variance estimates, the power is the normal probability that the
-mean difference exceeds half the confidence interval. This probability is integrated over three independent variance estimates:
-tracks, seeds of system 0, seeds of system 1. Each estimate is a scaled chi-squared variable. The integral is a midpoint sum
-over quantiles. The result agrees with simulation within 0.02. If the effects are not normal, use simulation
-(`scripts/bench/verdicts.py`).
+The comparison is the test in `unbraid.scoring.significance`. The power is the probability that the test gives p < 0.05. Both
+systems are assumed to have the same number of seeds and the same standard deviations.
+
+The test estimates three independent variances: between tracks, between seeds of system 0, and between seeds of system 1. Each
+estimate is a scaled chi-squared variable. For given estimates, the power is the probability that the mean difference, a normal
+variable, exceeds half the confidence interval. The power is the integral of this probability over the three estimates, computed
+as a midpoint sum over quantiles. The power differs from the power in simulations by at most 0.02. If the effects of tracks and
+seeds are not normally distributed, use a simulation instead (`scripts/bench/verdicts.py`).
 """
 
 from bisect import bisect_left
@@ -25,14 +27,17 @@ MIDPOINTS = (np.arange(40) + 0.5) / 40
 
 @dataclass(frozen=True)
 class Deviations:
-    """Store the standard deviations of scores between tracks and between seeds, in dB.
+    """Store three standard deviations that describe how much the scores of separation systems vary, in dB.
 
-    The model of the scores is that of `unbraid.scoring.significance`.
+    A score belongs to one system, trained with one seed, on one track. Its random part is a sum of independent effects: of the
+    track, of the seed, and a rest that is different for each score (model in `unbraid.scoring.significance`).
 
     Args:
-        tracks: standard deviation between tracks of the difference of two systems, without the contribution of `rest`.
-        seeds: standard deviation between seeds of a system's mean score, without the contribution of `rest`.
-        rest: standard deviation of a single score (one seed, one track) that tracks and seeds do not explain.
+        tracks: the difference between the scores of two systems depends on the track. This value is its standard deviation
+            over the tracks. The rest is not included.
+        seeds: the mean score of a system over all tracks depends on the seed. This value is its standard deviation over the
+            seeds. The rest is not included.
+        rest: standard deviation of the rest.
     """
 
     tracks: float
@@ -41,10 +46,11 @@ class Deviations:
 
     @classmethod
     def of(cls, systems: Sequence[np.ndarray]) -> "Deviations | None":
-        """Estimate the deviations from scores of several systems on the same tracks (analysis of variance).
+        """Estimate the standard deviations from scores of several systems on the same tracks (analysis of variance).
 
-        Negative variance estimates are replaced by 0. Systems are weighted by their number of seeds minus one. The deviation
-        between tracks is averaged over the pairs of the first system with each other system.
+        The variances of seeds and of the rest are means over the systems, each weighted by its number of seeds minus one. The
+        variance of tracks is the mean over all pairs of the first system with another system. Negative estimates of a variance
+        are replaced by 0.
 
         Args:
             systems: scores of each system in dB, NaN if undefined.
@@ -71,7 +77,7 @@ class Deviations:
 
 
 def _rest(scores: np.ndarray) -> float:
-    """Compute the variance of the scores of a system that the means of seeds and tracks do not explain."""
+    """Compute the variance of a system's scores that remains after the effects of seeds and of tracks are subtracted."""
     residual = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     return float(np.square(residual).sum() / ((scores.shape[0] - 1) * (scores.shape[1] - 1)))
 

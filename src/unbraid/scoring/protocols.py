@@ -85,7 +85,7 @@ class Protocol:
         measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR): each target is scored alone.
         version: version of BSS Eval; None for energy ratios.
         sources: sets of sources that are scored together. The targets of a run must be one of these sets, or lack only one
-            source of a set. The lacking source is then scored with the residual (mixture minus all targets) as its estimate.
+            source of a set. The missing source is then scored with the residual (mixture minus all targets) as its estimate.
             None: all targets are accepted, and the residual is scored if the targets do not sum to the mixture.
         sample_rate: sample rate of scored audio in Hz; None: the sample rate of the network.
         channels: number of channels of scored audio, 1 or 2; None: the number of channels of the network.

@@ -54,7 +54,7 @@ class SegmentationTask(SeparationTask):
 
     Args:
         separator: separator to train.
-        loss: function from two `Estimate`s, estimated and true, to a scalar.
+        loss: function from the estimated and the true output of the separator (objects of class `Estimate`) to a scalar.
         optimizer: function from parameters to an optimizer.
         scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
     """

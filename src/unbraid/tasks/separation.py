@@ -33,7 +33,7 @@ class SeparationTask(Task):
 
     Args:
         separator: separator to train. Scoring and separation use the same object.
-        loss: function from two `Estimate`s, estimated and true, to a scalar.
+        loss: function from the estimated and the true output of the separator (objects of class `Estimate`) to a scalar.
         optimizer: function from parameters to an optimizer.
         scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
     """

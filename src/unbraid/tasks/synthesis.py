@@ -14,7 +14,7 @@ from unbraid.tasks.task import Task
 
 
 class ControlFeatures(Protocol):
-    """Describe the attributes that the task reads of the extraction of pitch and loudness."""
+    """Describe the attributes that the task needs of the object that extracts pitch and loudness."""
 
     kind: str
     sample_rate: int
@@ -58,7 +58,7 @@ class SynthesisTask(Task):
         return self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Step the learning-rate schedule if it is stepped after each training step. Log the means of an epoch at its end."""
+        """Step the learning-rate schedule if it is stepped after each training step. At the end of an epoch, log its means."""
         super().on_train_batch_end()
         if self.by_step:
             self.schedule.step()

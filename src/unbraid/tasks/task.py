@@ -43,7 +43,7 @@ class Task(pl.LightningModule):
 
     @property
     def is_warming_up(self) -> bool:
-        """Return whether the definition of the loss still changes in this epoch. It is then not selected as the best epoch."""
+        """Return whether the definition of the loss still changes in this epoch. Such an epoch is never the best epoch."""
         return False
 
     def configure_optimizers(self) -> Any:
@@ -92,8 +92,8 @@ class Task(pl.LightningModule):
     def on_validation_start(self) -> None:
         """Copy the buffers of the first process, such as the statistics of batch norm, to all processes.
 
-        DDP copies the buffers in the first validation step. A process without validation tracks never executes this step, and
-        the other processes would wait for it forever.
+        DDP (PyTorch's training with several processes) copies the buffers in the first validation step. A process without
+        validation tracks never executes this step, and the other processes would wait for it forever.
         """
         model = self.trainer.model
         if isinstance(model, DistributedDataParallel):

@@ -48,7 +48,7 @@ class Workflow(ABC):
         folder: run folder.
 
     Raises:
-        InputError: the data are of another kind (`audio` or `images`) than the model is trained on.
+        InputError: the data are images but the model needs audio, or the reverse.
     """
 
     task: Task
@@ -130,7 +130,7 @@ class Workflow(ABC):
             echo(f"best    no validation selected weights; checkpoints/{BEST} contains the last weights", flush=True)
 
     def cost(self) -> dict[str, Any]:
-        """Return the number of parameters, the name and number of devices, and the peak memory of this process in bytes."""
+        """Return the number of parameters, the name of the device, the number of devices, and the peak memory in bytes."""
         device = self.trainer.strategy.root_device
         return {
             "parameters": parameter_count(self.task),
@@ -140,7 +140,7 @@ class Workflow(ABC):
         }
 
     def about(self) -> About:
-        """Return the description of the run that loggers receive: its folder, `run.json`, config, data and sweep."""
+        """Return a description of the run for loggers: run folder, content of `run.json`, config, data and sweep."""
         tree: Any = OmegaConf.to_container(self.config, resolve=True)
         facts = {"parameters": parameter_count(self.task), "data_fingerprint": self.data.fingerprint()}
         return About(self.folder, read_record(self.folder) or {}, strip_launch_keys(tree), facts, sweep_name(self.folder))
@@ -197,7 +197,7 @@ class Workflow(ABC):
         data.place()
 
     def introduced_tracks(self, data: MultitrackData) -> str:
-        """Return lines of text with the number of tracks in each split, the steps per epoch and the excluded tracks."""
+        """Return lines of text with the excluded tracks, the numbers of tracks in each split and of steps per epoch."""
         counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)
         return (
             f"data    {self.chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; "

@@ -18,7 +18,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Write each checkpoint under a temporary name in the same folder, then rename it.
 
     If the disk is full or the process is killed, the previous checkpoint is unchanged. Lightning's own class writes to the
-    temporary folder of the system and may copy from there over the old checkpoint.
+    temporary folder of the system and may then copy the new file over the old checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
@@ -54,7 +54,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a checkpoint file exists and is undamaged. Only tensors and plain Python types are unpickled."""
+    """Return whether a checkpoint file exists and is undamaged. Only tensors and plain Python types are loaded from it."""
     try:
         check_torch_file(path)
         with ZipFile(path) as archive:

@@ -17,7 +17,7 @@ class Interruption:
 
     Attributes:
         waits: if True, the first stop signal only sets `signum`; a second stop signal raises `Interrupted` immediately.
-        signum: number of the stop signal that has set this attribute; 0 before the first stop signal.
+        signum: number of the first stop signal that was received while `waits` was True; 0 before this signal.
     """
 
     def __init__(self) -> None:
@@ -27,8 +27,8 @@ class Interruption:
         """Replace the handlers of SIGINT, SIGTERM, SIGUSR1 and SIGHUP. A signal that the process ignores stays ignored.
 
         Returns:
-            The previous handler of each replaced signal; empty in a thread other than the main thread, since Python allows
-            signal handlers only there.
+            Dictionary from each of these signals to its previous handler. The dictionary is empty in a thread other than the
+            main thread, since Python allows signal handlers only in the main thread.
         """
         if threading.current_thread() is not threading.main_thread():
             return {}

@@ -44,7 +44,7 @@ class ReconstructionWorkflow(Workflow):
             self.data.setup("fit")
 
     def introduction(self) -> str:
-        """Return lines of text with the number of parameters, the size of code and input of the model, and the data set."""
+        """Return lines of text with the data set, the code size and input size of the model, and its number of parameters."""
         data, net = self.data, self.task.net
         data_lines = self.introduced_tracks(data) if isinstance(data, MultitrackData) else f"data    {data.summary()}"
         return (

@@ -78,7 +78,7 @@ class SeparationWorkflow(Workflow):
         return super()._run()
 
     def introduction(self) -> str:
-        """Return lines of text with the number of parameters, targets and audio format of the model, and the data set."""
+        """Return lines of text with the data set, and the targets, audio format and number of parameters of the model."""
         separator = self.task.separator
         return (
             f"model   {self.chosen['model']}: {millions(separator)} M parameters, {' + '.join(separator.targets)}, "
@@ -147,7 +147,10 @@ class SeparationWorkflow(Workflow):
         return partial(self.evaluation.leave_batches, separator, batches)
 
     def _segmentation(self) -> dict[str, Any]:
-        """Return accuracy and mean IoU of the classified bins of each test track; empty for a model without classes of bins."""
+        """Return accuracy and mean IoU (intersection over union) of the classes of time-frequency bins in each test track.
+
+        If the model does not classify bins, the result is empty.
+        """
         if not isinstance(self.task, SegmentationTask):
             return {}
         device, tracks = self.trainer.strategy.root_device, self.data.split("test")

@@ -64,7 +64,7 @@ class SynthesisWorkflow(Workflow):
         return [source for source, weight in zip(self.data.sources, weights, strict=True) if weight]
 
     def introduction(self) -> str:
-        """Return lines of text with the size, target, pitch range and sample rate of the instrument, and the data set."""
+        """Return lines of text that describe the instrument (size, target, pitch range and sample rate) and the data set."""
         pitch_range = self.task.net.training_range
         (target,) = self.data.targets
         return (

@@ -49,7 +49,8 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
         The Trainer.
 
     Raises:
-        InputError: a value of the config group `trainer` is invalid, or loggers are used without `callbacks.table`.
+        InputError: a value of the config group `trainer` is invalid, or loggers are used without the callback
+            `callbacks.table`, which writes `metrics.csv`.
         InstantiationException: the Trainer cannot be built for another reason.
     """
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
@@ -90,7 +91,10 @@ def cluster() -> list[SLURMEnvironment]:
 
 @contextmanager
 def _convert_errors() -> Iterator[None]:
-    """Convert errors of `Trainer.fit`: an invalid option to InputError, the exit after Ctrl-C to its KeyboardInterrupt."""
+    """Convert errors of `Trainer.fit`: the error for an invalid option becomes an InputError.
+
+    After Ctrl-C, Lightning raises SystemExit. This SystemExit is replaced by the original KeyboardInterrupt.
+    """
     try:
         yield
     except MisconfigurationException as error:
@@ -124,7 +128,7 @@ def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataMod
 
 
 def check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:
-    """Check that gradients can be clipped; Lightning would raise an error with a traceback in the first step.
+    """Check that gradients can be clipped. Without this check, Lightning would raise an error in the first step.
 
     Args:
         config: config of the run.

@@ -24,7 +24,7 @@ class Facts:
         targets: names of the sources, in the order of the output.
         chunk_samples: recommended length of a chunk in samples.
         min_samples: length of the shortest input in samples.
-        chunk_alignment: number of samples; each chunk of a signal must start at a multiple of it.
+        chunk_alignment: number of samples; each chunk of a signal must start at a multiple of this number.
         receptive_field: receptive field of the network in samples; None if it is not finite.
         settings: options with which the separator turns masks into waveforms, by name, such as the phase.
         model: name of the model config, such as `unet`.

@@ -59,8 +59,8 @@ class RealMasking(nn.Module):
 class WholeHops(nn.Module):
     """Run a network on a mixture that is padded at the end to a multiple of the hop length.
 
-    Conv-TasNet pads its input only if the length is not such a multiple. An exported graph cannot contain this decision, so
-    this module always computes the padding.
+    Conv-TasNet pads its input only if the length is not a multiple of the hop length. An exported graph cannot contain this
+    condition, so this module always computes the padding.
 
     Args:
         net: network from mixture to sources.

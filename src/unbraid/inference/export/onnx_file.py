@@ -106,7 +106,7 @@ class OnnxSeparator(Separator):
 
     @property
     def chunk_alignment(self) -> int:
-        """Number of samples; each chunk of a signal starts at a multiple of it. The value is from the metadata of the file."""
+        """Each chunk of a signal starts at a multiple of this number of samples. It is read from the metadata of the file."""
         return self.facts.chunk_alignment
 
     @property

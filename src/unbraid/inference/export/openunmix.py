@@ -35,7 +35,7 @@ def check_openunmix(model: DictConfig) -> None:
         model: value of the key `model` in the config of the run.
 
     Raises:
-        InputError: the network is not Open-Unmix, or an option differs from the value that the package always uses.
+        InputError: the network is not Open-Unmix, or an option differs from the value that openunmix always uses.
     """
     net = OmegaConf.select(model, "separator.net._target_")
     if net != (open_unmix := f"{OpenUnmix.__module__}.{OpenUnmix.__name__}"):

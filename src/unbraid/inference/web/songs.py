@@ -72,7 +72,7 @@ class Songs:
     Args:
         loaded: separator with its trained weights.
         folder: folder for uploaded audio files and their stems.
-        keep_seconds: number of seconds after the last request for a song, after which the song is deleted.
+        keep_seconds: a song is deleted if the page has not requested it for this number of seconds.
         options: chunk length, overlap and other options of the separation.
         max_waiting: largest number of songs whose separation is not finished, including songs that are being uploaded.
     """

@@ -1,8 +1,9 @@
 """Write checkpoints from which an interrupted run resumes bit for bit; Lightning's own checkpoints lack a part of the state.
 
 Random numbers need no state, since data, augmentation, corruption and dropout are functions of seed, epoch and batch.
-Checkpoints are written at points from which Lightning (2.6) resumes exactly. These are the end of an epoch, and the end of an
-optimizer step that no validation follows. No checkpoint is written during a validation or while gradients are accumulated.
+Checkpoints are written at points from which Lightning (2.6) resumes exactly. These points are the end of an epoch, and the end
+of an optimizer step after which no validation follows. No checkpoint is written during a validation or while
+gradients are accumulated.
 """
 
 import time
@@ -28,7 +29,7 @@ def latest(folder: Path) -> Path | None:
 
 
 class LastCheckpoint(Checkpoint):
-    """Write `checkpoints/last.ckpt` after every epoch and every few minutes. The replaced file becomes `previous.ckpt`.
+    """Write `checkpoints/last.ckpt` after every epoch and every few minutes. The older file is renamed to `previous.ckpt`.
 
     A stop signal of the operating system (SIGINT, SIGTERM, SIGUSR1 or SIGHUP) ends training after the current batch: the
     checkpoint is written, then `Interrupted` is raised. A second stop signal, or a stop signal during a validation, ends
@@ -82,7 +83,7 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(signum)
 
     def _agreed(self, trainer: pl.Trainer, due: bool) -> tuple[bool, int]:
-        """Return whether a checkpoint is due in any process of the run, and the stop signal that any process received, or 0."""
+        """Return whether any process of the run must write a checkpoint, and the number of a received stop signal (0: none)."""
         if trainer.world_size == 1:
             return due, self.interruption.signum
         state = torch.tensor([due, self.interruption.signum])
@@ -99,7 +100,7 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(self.interruption.signum)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Delay the effect of a stop signal (SIGINT, SIGTERM, …) again, until the end of a training batch."""
+        """From now on, let a stop signal (SIGINT, SIGTERM, …) take effect only at the end of a training batch."""
         self.interruption.waits = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -164,7 +165,7 @@ def _move(state: dict[str, Any], folder: str) -> None:
     """Replace the folder in all paths of a `ModelCheckpoint` state by `folder`; the file names are kept.
 
     Lightning deletes the file at a stored path when a better checkpoint is saved. The stored paths are wrong if the run folder
-    was moved. If another person made the run, they could point to any file.
+    was moved. If another person made the run, the stored paths could point to any file.
     """
     state["dirpath"] = folder
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):

@@ -70,5 +70,5 @@ class GreedyPretraining(pl.Callback):
 
 
 def _start_of(epoch: int) -> tuple[int, int]:
-    """Return the start of an epoch as the pair (epoch, 0), the position that the sampler of the training data reads."""
+    """Return the pair (epoch, 0): the sampler of the training data then starts at the first batch of this epoch."""
     return epoch, 0

@@ -1,10 +1,10 @@
-"""Base class of callbacks that prune a run: they end it early because its scores are worse than those of other runs."""
+"""Base class of callbacks that prune a run. To prune is to end a run early, if its scores are worse than those of others."""
 
 import pytorch_lightning as pl
 
 
 class EndsHopelessRuns(pl.Callback):
-    """Base class of callbacks that end (prune) a run early. The callback sets its attribute `pruned` to True in this case."""
+    """Base class of callbacks that can end (prune) a run early. If a callback ends the run, its attribute `pruned` is True."""
 
     pruned = False
 

@@ -53,7 +53,7 @@ class ValidationScores(pl.Callback):
             pl_module: task with the separator.
 
         Raises:
-            InputError: the model is not a separator, or the sample rate or number of channels of protocol and separator differ.
+            InputError: the model is not a separator, or protocol and separator have different sample rates or channels.
         """
         if not isinstance(pl_module, SeparationTask):
             raise InputError("callbacks.scores", "the model is not a separator", hint="Set callbacks=default.")
@@ -86,8 +86,8 @@ class ValidationScores(pl.Callback):
     def _score(self, batch: SeparationBatch, estimates: Tensor) -> TrackScores:
         """Score the estimates of one whole track.
 
-        If the protocol scores the residual, its reference is the mixture minus the true targets. Its estimate is the mixture
-        minus the estimated targets.
+        If the protocol scores the residual, the reference of the residual is the mixture minus the true targets. The estimate
+        of the residual is the mixture minus the estimated targets.
         """
         mixture, targets = batch.mixture[0].double(), batch.sources[0].double()
         references, made = (self.source_group.estimates(signals, mixture) for signals in (targets, estimates.double()))

@@ -44,7 +44,7 @@ class Result:
 
     Args:
         step: number of the last epoch plus 1.
-        figures: scores by `test/<measure>/<target>`, each the mean or median over the tracks, as the protocol defines.
+        figures: dictionary from `test/<measure>/<target>` to the score, which is the mean or median over the tracks.
         rows: score of each track, target and measure; None if the score is undefined.
         pictures: pictures that the test wrote.
     """
@@ -56,7 +56,7 @@ class Result:
 
     @property
     def by_measure(self) -> dict[str, list[float]]:
-        """List of the scores of all tracks by `<measure>/<target>`, without undefined scores."""
+        """Dictionary from `<measure>/<target>` to the list of the scores of all tracks, without undefined scores."""
         scores: dict[str, list[float]] = {}
         for _, target, measure, value in self.rows:
             if value is not None:

@@ -1,4 +1,4 @@
-"""Choose validation clips, and the epochs in which audio and pictures of them are written to `media/` of the run folder."""
+"""Choose some validation clips, and the epochs in which their audio and pictures are written to `media/` in the run folder."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -57,10 +57,10 @@ class Media:
     """Choose the validation clips, and the epochs in which audio and pictures of the clips are written.
 
     Args:
-        every_n_epochs: number of epochs from one set of audio and pictures to the next, at least 1. The first epoch has a set.
+        every_n_epochs: number of epochs between two sets of audio and pictures, at least 1. The first set is made in epoch 0.
         clips: number of clips. The clips are the first validation tracks, or the first batches of validation images.
-        seconds: length of the clip of a track, in seconds, at least 0.5. The clip is the loudest part of the targets.
-        megabytes: limit on the size of all audio and pictures of a run, in MB. No more files are written after this limit.
+        seconds: length of the clip of a track, in seconds, at least 0.5. The clip is the part with the loudest targets.
+        megabytes: limit on the size of all audio and pictures of a run, in MB. Beyond it, no files are written.
 
     Raises:
         InputError: a value is below its minimum.
@@ -88,8 +88,8 @@ class Media:
             run: run folder.
 
         Returns:
-            True if they are written. False if the epoch is not a multiple of `every_n_epochs`, if `clips` is 0, or if the files
-            of the run have reached the limit `megabytes`.
+            True if audio and pictures are written. False if the epoch is not a multiple of `every_n_epochs`, if `clips` is 0,
+            or if the files of the run have reached the limit `megabytes`.
         """
         if not self.clips or epoch % self.every_n_epochs:
             return False

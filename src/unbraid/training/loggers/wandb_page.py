@@ -113,7 +113,7 @@ class Wandb(Logger):
                 self.run.finish(exit_code=EXIT_CODES.get(state, 1))
 
     def _log(self, row: Callable[[], dict[str, Any]], step: int) -> None:
-        """Log a row of values at a step. `row` builds the values here, since reading audio and pictures can fail, too."""
+        """Log the values that the function `row` returns. An error in `row`, such as unreadable audio, ends the use of W&B."""
         if self.run is not None:
             with self._giving_up():
                 self.run.log(row(), step=step, commit=True)
@@ -160,7 +160,7 @@ class Wandb(Logger):
         )  # fmt: skip
 
     def _check_online(self, reason: str | None) -> None:
-        """Raise InputError if `mode=online` and there is a reason why W&B cannot be used online; `reason` may be None."""
+        """If `mode=online`, raise InputError with the reason why W&B cannot be used online. None: W&B can be used online."""
         if self.mode == "online" and reason:
             raise InputError("logger.wandb.mode=online", f"W&B is not usable ({reason})", hint="Set mode to auto or offline.")
 
@@ -217,7 +217,7 @@ def sync_command(folder: Path) -> str:
 
 
 def takes_connections(url: str) -> bool:
-    """Return whether a server, or the proxy for its address, accepts a connection within 0.8 s, including the name lookup."""
+    """Return whether a server, or the proxy for its address, accepts a connection within 0.8 s (including the DNS query)."""
     address = urlsplit(getproxies().get(urlsplit(url).scheme, url))
     port = address.port or (443 if address.scheme == "https" else 80)
     answers: list[bool] = []
