@@ -51,8 +51,8 @@ class HostBank:
 
     Args:
         tracks: tracks of the training split.
-        names: names of the rows of the bank: `mixture` or names of sources. If a track lacks a source, no chunk of this source is
-            requested from this track.
+        names: names of the rows of the bank: `mixture` or names of sources. If a track lacks a source, no chunk of this source
+            is requested from this track.
         chunk: length of a chunk, in samples.
         load: True: all samples are read into RAM now. False: each chunk is read from disk when it is needed.
         scaled: whether `gather` returns scaled float32 samples instead of int16. Float32 saves one pass over memory for a

@@ -148,7 +148,10 @@ class TrackCollection:
                 raise listings.error_of_layout(error, self.layout, self.root) from error
 
     def _list(self, splits: Sequence[Split]) -> list[Track]:
-        """List the tracks of all splits, with copies at another pitch or tempo. A missing split in `splits` is an InputError."""
+        """List the tracks of all splits, with copies at another pitch or tempo.
+
+        If one of the splits in `splits` has no tracks, an InputError is raised.
+        """
         listing = self.listing()
         self.check(listing, splits)
         return listing.tracks + [

@@ -58,7 +58,7 @@ class Order:
 
     @property
     def key(self) -> str:
-        """Return a hash of all values on which the samples depend, 24 hexadecimal digits. It is the folder name of the track."""
+        """Return the folder name of the track: a hash of all values on which the samples depend, 24 hexadecimal digits."""
         track = self.track
         structure = {name: [_as_list(stream) for stream in streams] for name, streams in track.sources.items()}
         mixture = None if track.mixture is None else _as_list(track.mixture)

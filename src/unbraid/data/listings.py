@@ -133,8 +133,8 @@ def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bo
 def list_tracks(layout: Layout, root: Path) -> Listing:
     """List the tracks in the folder of a data set, and the errors that the user must resolve. Nothing is decoded.
 
-    An `InputError` is raised if the root is not a folder. If the layout raises an error about one of its options, the error names
-    the full key of this option (`data.layout.<option>`).
+    An `InputError` is raised if the root is not a folder. If the layout raises an error about one of its options, the error
+    names the full key of this option (`data.layout.<option>`).
     """
     if not root.is_dir():
         raise InputError(f"data.root={root}", "the path is a file, expected a folder" if root.exists() else "no such folder")
@@ -159,8 +159,8 @@ def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError
         root: folder of the data set.
 
     Returns:
-        A `LayoutError` if the error is about the root. If the error is about an option of the layout, the same error with the full
-        key `data.layout.<option>`. Any other error is returned unchanged.
+        A `LayoutError` if the error is about the root. If the error is about an option of the layout, the same error with the
+        full key `data.layout.<option>`. Any other error is returned unchanged.
     """
     where, kind = error.where, type(error)
     if where == str(root):

@@ -13,8 +13,8 @@ class StepLoader(DataLoader[Any]):
     """Load batches, and let Lightning resume in the middle of an epoch.
 
     The loader does not need a state: its sampler computes the next step from the epoch and the number of finished steps. Worker
-    processes that are initialised with `ignore_signals` ignore the signals with which terminals and clusters end a run. So these
-    workers still deliver the batch of the current step.
+    processes that are initialised with `ignore_signals` ignore the signals with which terminals and clusters end a run. So
+    these workers still deliver the batch of the current step.
     """
 
     def state_dict(self) -> dict[str, Any]:

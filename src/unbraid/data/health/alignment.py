@@ -5,8 +5,8 @@ sample wide even for tonal music, and level and equalisation do not matter.
 
 1. The whole recordings are correlated. The power of the correlation is summed over delays of 0.1 s, so that a rough offset is
    found even if the offset changes over time.
-2. Windows of 5 s are correlated at delays near the rough offset. Offset and correlation are medians over the windows. The drift is
-   the change of the offset from the beginning to the end of the track.
+2. Windows of 5 s are correlated at delays near the rough offset. Offset and correlation are medians over the windows. The drift
+   is the change of the offset from the beginning to the end of the track.
 
 If the tempo changes within one recording, or a section was removed, the correlation is only lower: the cause is not found.
 """

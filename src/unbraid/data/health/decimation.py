@@ -1,7 +1,8 @@
 """Decimate a recording to a lower sample rate quickly, for measurements: mix to mono, low-pass with a windowed sinc, subsample.
 
 The filter has polyphase form (Crochiere & Rabiner 1983): the samples are reshaped to rows of `factor` samples, and the rows are
-multiplied by a matrix. So the filter is as fast as a matrix product. Use `unbraid.audio.resample` for audio that is played or used for training.
+multiplied by a matrix. So the filter is as fast as a matrix product. Use `unbraid.audio.resample` for audio that is played or
+used for training.
 """
 
 import numpy as np

@@ -4,8 +4,8 @@ Method: Haitsma & Kalker 2002. An inverted index (here one sorted array) finds t
 words is a vote for an offset in time between the two tracks. The tracks match if few bits differ at the offset with most votes.
 
 A copy is also found if it starts earlier or later, or is an excerpt. A copy at another speed is not found. If a recording has
-more than `MOST_TRACKS` copies whose fingerprints differ slightly, these copies are not found either. If several tracks have equal
-fingerprints, only the first of these tracks is compared with other tracks.
+more than `MOST_TRACKS` copies whose fingerprints differ slightly, these copies are not found either. If several tracks have
+equal fingerprints, only the first of these tracks is compared with other tracks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -86,8 +86,8 @@ def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, 
 def _index(fingerprints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the fingerprint words (32 bits for 50 ms of audio) that occur in at least 2 and at most `MOST_TRACKS` tracks.
 
-    The result is three arrays of equal length, sorted by word: a word, a track that contains the word, and the first position of
-    the word in this track.
+    The result is three arrays of equal length, sorted by word: a word, a track that contains the word, and the first position
+    of the word in this track.
     """
     lengths = [len(words) for words in fingerprints]
     words = np.concatenate(fingerprints)
@@ -104,7 +104,10 @@ def _index(fingerprints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _ballots(words: np.ndarray, tracks: np.ndarray, positions: np.ndarray, count: int, longest: int) -> np.ndarray:
-    """Return one integer for each fingerprint word that occurs in two tracks. It encodes both tracks and their offset in words."""
+    """Return a vote for each fingerprint word that occurs in two tracks.
+
+    A vote is an integer that encodes both tracks and the offset (in words) between the positions of the word in the tracks.
+    """
     ballots = []
     first = np.arange(len(words))
     for distance in range(1, MOST_TRACKS):

@@ -37,8 +37,8 @@ class Health:
         file_rates: all sample rates of the files of the track in Hz, ascending.
         messages: messages of the audio reader about the files of the track.
         channels: number of audio channels of the mixture.
-        residual_db: level of the difference between the mixture and the sum of the sources, in dB relative to the mixture; -150 if
-            they are equal. None if the mixture is computed from the sources, or a source from the mixture.
+        residual_db: level of the difference between the mixture and the sum of the sources, in dB relative to the mixture; -150
+            if they are equal. None if the mixture is computed from the sources, or a source from the mixture.
         remainder_db: level of the residual source (the mixture minus the other sources) relative to the mixture, in dB; None if
             the track does not have a residual source.
         clipped_runs: number of runs of three or more equal samples at full scale, summed over the channels of the mixture.
@@ -48,8 +48,8 @@ class Health:
             `correlation` are None if the track has no residual source, is too short, or one of the two versions is silent.
         drift_ms: increase of this delay from the beginning to the end of the track, in ms.
         correlation: similarity of mixture and instrumental: 1 for equal recordings, below 0.06 for different recordings.
-        pause_share: share of pauses in the sources `vocals` and `accompaniment`, see `channels`. Empty if these sources are not two
-            channels of one audio stream.
+        pause_share: share of pauses in the sources `vocals` and `accompaniment`, see `channels`. Empty if these sources are not
+            two channels of one audio stream.
         bass_share: share of bass frequencies in `vocals` and `accompaniment`, see `channels`; empty if
             `pause_share` is empty.
         fingerprint: audio fingerprint as text, see `fingerprint.to_text`.

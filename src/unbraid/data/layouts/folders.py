@@ -155,7 +155,7 @@ def normalised(text: str) -> str:
 
 
 def list_contents(folder: Path) -> str:
-    """Return the names of the first five files or folders in a folder, separated by commas, for the field `found` of an error."""
+    """Return the first five names of files and folders in a folder, separated by commas, for the field `found` of an error."""
     if not folder.is_dir():
         return "no such folder"
     return ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"

@@ -1,8 +1,8 @@
 """Read tables of tracks in CSV or JSONL: each row lists the files of one track.
 
-A CSV file has the column names in its first line. A JSONL file has one JSON object per line, whose keys are the columns. A value in
-a JSONL file may be a list of files, which are summed. The column `track` is the name of the track, and the optional column
-`split` is its split. All other columns contain paths of files, relative to the folder of the table.
+A CSV file has the column names in its first line. A JSONL file has one JSON object per line, whose keys are the columns. A
+value in a JSONL file may be a list of files, which are summed. The column `track` is the name of the track, and the optional
+column `split` is its split. All other columns contain paths of files, relative to the folder of the table.
 """
 
 import csv

@@ -1,8 +1,8 @@
 """List MedleyDB V1 and V2 with the sources vocals and accompaniment.
 
-Each stem is assigned to one of the two sources by its instrument, which the metadata contain. The stems of a source are summed. The mixture is the
-mastered mix of the data set, which differs from the sum of the stems. Source: Bittner et al. 2014, "MedleyDB: a multitrack
-dataset for annotation-intensive MIR research", and its instrument taxonomy.
+Each stem is assigned to one of the two sources by its instrument, which the metadata contain. The stems of a source are summed.
+The mixture is the mastered mix of the data set, which differs from the sum of the stems. Source: Bittner et al. 2014,
+"MedleyDB: a multitrack dataset for annotation-intensive MIR research", and its instrument taxonomy.
 """
 
 from dataclasses import dataclass
@@ -46,8 +46,9 @@ class MedleyDB:
         """List the tracks under the root.
 
         A track is excluded if it has no metadata file, no vocal stem or no accompaniment stem, or if a stem contains both
-        voices and instruments. With `bleed=leave_out`, tracks whose stems contain other instruments are excluded too. An `InputError` is
-        raised if the root does not contain MedleyDB, a track occurs twice, metadata are invalid or an artist is unknown.
+        voices and instruments. With `bleed=leave_out`, tracks whose stems contain other instruments are excluded too. An
+        `InputError` is raised if the root does not contain MedleyDB, a track occurs twice, metadata are invalid or an artist is
+        unknown.
 
         Args:
             root: folder with the folders of the tracks, or with `Audio/`, `V1/` or `V2/`.

@@ -1,8 +1,8 @@
 """List data sets in the formats of Music-Source-Separation-Training (MSST), types 1 to 4 of its `docs/dataset_types.md`.
 
 Training data are folders of songs (types 1 and 4), folders of instruments (type 2) or CSV files (type 3). In type 4, all
-stems of a training chunk come from the same song. In the other types, the stems of a chunk come from different songs. Each validation song is a folder with
-`mixture.wav`.
+stems of a training chunk come from the same song. In the other types, the stems of a chunk come from different songs. Each
+validation song is a folder with `mixture.wav`.
 """
 
 import os
@@ -138,7 +138,7 @@ class MSST:
         return instruments
 
     def _sources(self, track: Track, instruments: Sequence[str]) -> Sources:
-        """Return the audio streams of a track by stem. A missing stem is silent or raises an InputError, see the option `missing`."""
+        """Return the audio streams of a track by stem. A missing stem is silent or an InputError, see the option `missing`."""
         if track.split == "train" and self.type in (2, 3):
             return {name: streams for name, streams in track.sources.items() if name in instruments}
         sources = {name: track.sources.get(name, ()) for name in instruments}
@@ -175,6 +175,9 @@ READERS: dict[int, Callable[[Path], Listing]] = {1: _songs, 2: _singles, 3: _rec
 
 
 def _label(path: Path) -> tuple[str, ...]:
-    """Return the prefix of the track names of a folder or CSV file: the parts of its path. If the path is absolute, only its name."""
+    """Return the first parts of the track names of a folder or CSV file: the parts of its path.
+
+    If the path is absolute, the result contains only the name of the folder or file.
+    """
     stripped = path.with_suffix("") if path.suffix.lower() == ".csv" else path
     return (stripped.name,) if stripped.is_absolute() else stripped.parts

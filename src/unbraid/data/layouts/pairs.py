@@ -2,7 +2,8 @@
 
 Files are paired by name, not by their order. Both versions must be aligned exactly, to the sample. The
 difference of two differently mastered releases does not contain a clean voice. `data/health/alignment.py` measures the
-alignment after decoding; pairs that are not aligned are excluded. If the lengths of the two versions differ, the longer version is cut.
+alignment after decoding; pairs that are not aligned are excluded. If the lengths of the two versions differ, the longer version
+is cut.
 """
 
 from collections.abc import Iterable, Sequence

@@ -36,7 +36,8 @@ class Slakh2100:
         sources: instrument classes that become sources; all others are summed to `other`. None: each class becomes a source.
         omitted: use of the tracks in `omitted/`: `leave_out`, or `train` to train on them. Tracks whose MIDI file is also in a
             validation or test track are always excluded.
-        valid: MIDI files of the validation split (by the `UUID` in the metadata), or their share; unused if there are split folders.
+        valid: MIDI files of the validation split (by the `UUID` in the metadata), or their share; unused if there are split
+            folders.
         test: MIDI files of the test split, or their share; unused if there are split folders.
     """
 
