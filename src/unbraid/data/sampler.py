@@ -3,10 +3,10 @@
 The random generator is counter-based (Philox). So the order of the data does not depend on the number of workers, and a resumed
 run needs no saved state. All ranks (processes) together draw the same chunks as one process with the whole batch.
 
-For each source, the possible start positions in all tracks are divided into slots (ranges of positions).
-An epoch uses the slots in random order (the deck), each slot once. So no chunk occurs twice in an epoch, on any rank,
-and a track has the same number of chunks in every epoch. The only exception are the last slots of the deck: they are not used
-if they do not fill a batch. If a chunk is silent, another chunk is drawn instead, which may start at any position.
+For each source, the possible start positions in all tracks are divided into slots (ranges of positions). An epoch uses the
+slots in random order (the deck), each slot once. So no chunk occurs twice in an epoch, on any rank, and a track has the same
+number of chunks in every epoch. The last slots of the deck are an exception: if they do not fill a batch, they are not used. If
+a chunk is silent, another chunk is drawn instead, which may start at any position.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,8 +1,8 @@
 """Copies of a track at another pitch and tempo, rendered into the store before training.
 
 Time stretching uses Signalsmith Stretch (Luff), a phase vocoder that tracks spectral peaks, from the package `python-stretch`.
-The pitch is shifted by time stretching followed by resampling, not by the transposition of the library. A test
-shifted steady tones of 220 and 1234 Hz by one or two semitones. With resampling, the error of the pitch is at most 0.1 cents,
+The pitch is shifted by time stretching followed by resampling, not by the transposition of the library. A test shifted
+steady tones of 220 and 1234 Hz by one or two semitones. With resampling, the error of the pitch is at most 0.1 cents,
 and artefacts are 58 dB below the tone. With the transposition of the library, the error is 2 to 9 cents at 220 Hz, and the
 pitch of both tones fluctuates.
 

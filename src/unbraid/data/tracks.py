@@ -99,7 +99,7 @@ class Layout(Protocol):
         """List the tracks of all splits under the root. Raise an `InputError` if the root does not contain the data set."""
 
     def fetch(self, root: Path) -> None:
-        """Download or render the data set into the root. If this is impossible, an `InputError` describes how to get the data."""
+        """Download or render the data set into the root. If this is impossible, raise an `InputError` with instructions."""
 
 
 def few(names: Iterable[str], count: int = 3) -> str:
