@@ -1,7 +1,7 @@
 """Pool of large arrays whose memory is used again, for the decoding of many audio files.
 
-To get new memory from the operating system takes about as long as to fill it with samples. Use `numpy.empty` instead for small
-arrays and for arrays that are created once.
+Getting new memory from the operating system takes about as long as filling the memory with samples. Use `numpy.empty` instead
+for small arrays and for arrays that are created once.
 """
 
 import math

@@ -1,9 +1,9 @@
 """Change the number of channels: surround sound to stereo, stereo to mono, mono to stereo.
 
 The downmix follows Recommendation ITU-R BS.775. The centre channel and the surround channels are added to the front channels
-at -3 dB, and the low-frequency effects channel is dropped. The recommendation does not cover height channels: they are treated
-as surround channels. `downmix` is the default, because films carry the voice in the centre channel. Choose `front` if the front
-channels are a complete stereo mix.
+at -3 dB, and the low-frequency effects channel is dropped. The recommendation does not cover height channels; here, height
+channels are treated as surround channels. `downmix` is the default, because films carry the voice in the centre channel. Choose
+`front` if the front channels are a complete stereo mix.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def stereo_gains(names: Sequence[str], choice: ChannelChoice) -> tuple[np.ndarra
         choice: `downmix` (ITU-R BS.775) or `front` (front left and front right only).
 
     Returns:
-        Gains [2, channels] of each input channel in left and right, and the message, which lacks the name of the file.
+        Gains [2, channels] of each input channel in the left and right output, and the message (without the name of the file).
     """
     known = {"FL", "FR"} <= {*names}
     layout = tuple(names) if known else DEFAULT_LAYOUTS.get(len(names), ())

@@ -1,7 +1,8 @@
 """Read the length that a file header declares, so that a truncated file can be distinguished from a short one.
 
-FFmpeg decodes every file to its end, and reduces a declared length to the size of the file. This module therefore reads the
-header fields that state the end of the audio as a position in bytes, or its length as a number of samples. A length is:
+If a file is truncated, FFmpeg reduces the declared length to the size of the file, and decodes the file to its end without an
+error. This module therefore reads the header fields itself. They state the position in bytes at which the audio ends, or the
+length of the audio in samples. A length is
 
 - exact in RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio, TAK, mp4, ASF (wma), Matroska,
   webm and DSF.
@@ -31,11 +32,11 @@ LONGEST_32 = 2**32  # bytes that a 32-bit length can state
 
 @dataclass(frozen=True)
 class Declared:
-    """Store the audio length that the header of a file declares, and how the file differs from it.
+    """The audio length that the header of a file declares, and the differences between this length and the file.
 
     Args:
         missing: number of bytes by which the file is shorter than its header declares.
-        extra: number of bytes after the declared end that are not a known chunk or tag.
+        extra: number of bytes after the declared end of the audio that do not belong to a known chunk or tag.
         samples: exact number of samples per channel; None if the header does not state this number.
         slack: number of samples by which a complete file may be shorter than `samples`.
         is_exact: True if the header states the number of samples or the end of the audio in bytes.
@@ -155,7 +156,7 @@ def _chunked(file: _File) -> Declared:
 
 
 def _walk(file: _File, family: _Chunks) -> tuple[list[tuple[bytes, int, int | None]], int]:
-    """List name, start and size of each chunk of a file, and the position after the last chunk. Unknown sizes are None."""
+    """Return name, start and size of each chunk of a file, and the position after the last chunk. Unknown sizes are None."""
     chunks: list[tuple[bytes, int, int | None]] = []
     position, data_64 = family.first, 0
     while position + family.header <= file.size and len(chunks) < MOST_CHUNKS:
@@ -258,7 +259,9 @@ def _tta(file: _File) -> Declared:
 
 
 def _mp3(file: _File) -> Declared:
-    """Read the number of samples of an mp3 file from its Xing or Info header, minus delay and padding from its LAME tag.
+    """Read the number of samples of an mp3 file from its Xing or Info header.
+
+    The delay and the padding of the encoder, which the LAME tag states, are subtracted.
 
     Format of the tag: http://gabriel.mp3-tech.org/mp3infotag.html
     """

@@ -34,7 +34,7 @@ SYNC = {"mp3": (0xFFE0, 0xFFE0), "mp3float": (0xFFE0, 0xFFE0), "mp2": (0xFFE0, 0
 class StreamDecoder:
     """Decode the packets of one audio stream to float32, and check the number of decoded samples at the end.
 
-    An invalid sample rate, and a declared length that does not match the file, raise InputError.
+    InputError is raised if the sample rate is invalid, or if the declared length does not match the file.
 
     Args:
         path: path of the file.
@@ -161,7 +161,7 @@ class StreamDecoder:
         return int.from_bytes(bytes(packet)[:2]) & mask == value
 
     def _after_error(self, error: av.FFmpegError, end: int, is_complete: bool) -> None:
-        """Handle an error of FFmpeg: ignore bytes that are not audio after a complete stream, otherwise raise InputError.
+        """Handle an error of FFmpeg: raise InputError, unless the stream is complete and only bytes that are not audio follow.
 
         A second audio file after the end of the first also raises InputError.
         """
@@ -250,5 +250,5 @@ def _float_planes(frame: av.AudioFrame, channels: int) -> np.ndarray:
 
 
 def reason(error: Exception) -> str:
-    """Return the message of an exception that FFmpeg raised; the name of its class if the message is empty."""
+    """Return the message of an exception that FFmpeg raised, or the name of the exception class if the message is empty."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

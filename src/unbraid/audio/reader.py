@@ -93,7 +93,7 @@ class AudioReader:
 def open_audio(path: Path, stream: int = 0, channels: ChannelChoice = "downmix") -> Iterator[AudioReader]:
     """Open an audio or video file to read one of its audio streams in blocks.
 
-    A file that is missing, unreadable, truncated, not audio, or does not have this stream raises InputError.
+    InputError is raised if the file is missing, unreadable, truncated or not audio, or does not have this stream.
 
     Args:
         path: path of the file.
@@ -175,7 +175,7 @@ def seconds(path: Path) -> float:
 
 @contextmanager
 def open_container(path: Path) -> Iterator[av.container.InputContainer]:
-    """Open an audio or video file with FFmpeg. FFmpeg is not allowed to open further files, as a playlist would request.
+    """Open an audio or video file with FFmpeg. FFmpeg is not allowed to open further files, such as the files in a playlist.
 
     Args:
         path: path of the file.
@@ -205,7 +205,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
 
 
 class _GrowingArray:
-    """Collect decoded blocks in one array. Its first length is that of the file header, and it grows if necessary."""
+    """Collect decoded blocks in one array. At first, the array has the length in the file header; it grows if necessary."""
 
     def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: BufferPool) -> None:
         declared = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)
@@ -247,7 +247,7 @@ def _stream(path: Path, container: av.container.InputContainer, index: int) -> a
 
 
 def _chosen_stream(container: av.container.InputContainer, index: int) -> str | None:
-    """Return a message that names the audio stream that is read; None if the file has only one audio stream."""
+    """Return a message that states which audio stream is read; None if the file has only one audio stream."""
     streams = container.streams.audio
     if len(streams) < 2:
         return None
@@ -257,7 +257,7 @@ def _chosen_stream(container: av.container.InputContainer, index: int) -> str | 
 
 
 def _seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """Return the duration of an audio stream that FFmpeg reads or estimates, in seconds; 0 if the duration is unknown."""
+    """Return the duration of an audio stream in seconds, as FFmpeg reads or estimates it; 0 if the duration is unknown."""
     if stream.duration and stream.time_base and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     return max((container.duration or 0) / av.time_base, 0.0)

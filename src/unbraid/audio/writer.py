@@ -72,7 +72,7 @@ def write_blocks(
         blocks: consecutive blocks of the signal; samples outside [-1, 1] are clipped unless `bits` is 32.
         rate: sample rate in Hz.
         channels: number of channels, 1 or 2.
-        samples: number of samples per channel of all blocks together.
+        samples: length of the whole signal: the number of samples per channel in all blocks together.
         bits: bits per sample of wav and flac. 32: floats, for wav only. mp3 and ogg ignore this argument.
         tags: values of tags such as `title`, by the keys of `unbraid.audio.reader.TAGS`.
 

@@ -51,10 +51,10 @@ class HostBank:
 
     Args:
         tracks: tracks of the training split.
-        names: names of the rows, `mixture` or a source each. If a track lacks a source, no chunk of this source is requested
-            from this track.
+        names: names of the rows of the bank: `mixture` or names of sources. If a track lacks a source, no chunk of this source
+            is requested from this track.
         chunk: length of a chunk, in samples.
-        load: whether all samples are read into RAM now; otherwise each chunk is read from disk.
+        load: True: all samples are read into RAM now. False: each chunk is read from disk when it is needed.
         scaled: whether `gather` returns scaled float32 samples instead of int16. Float32 saves one pass over memory for a
             network on the CPU; int16 halves the bytes that are copied to a GPU.
     """
@@ -100,7 +100,7 @@ class DeviceBank:
 
     Args:
         tracks: tracks of the training split.
-        names: names of the rows, `mixture` or a source each.
+        names: names of the rows of the bank: `mixture` or names of sources.
         chunk: length of a chunk, in samples.
         device: device of the tensor.
     """
@@ -134,12 +134,14 @@ def _rows(track: StoredTrack, names: Sequence[str]) -> np.ndarray:
 
 
 def size(tracks: Sequence[StoredTrack], names: Sequence[str]) -> int:
-    """Return the size in bytes of the int16 samples of some tracks, with the mixture or sources that `names` lists."""
+    """Return the size in bytes of the int16 samples of some tracks. Only the mixture or sources in `names` are counted."""
     return sum(len(names) * track.shape[1] * track.length * 2 for track in tracks)
 
 
 def choose(residency: Residency, needed: int, device: torch.device, processes: int) -> Residency:
-    """Choose where the training samples are kept: as requested, or for `auto` the fastest place with enough free memory.
+    """Choose where the training samples are kept.
+
+    This is the requested place. If `auto` is requested, it is the fastest place with enough free memory.
 
     Args:
         residency: value of `data.residency`: `auto`, `disk`, `host` (RAM) or `device` (GPU memory).

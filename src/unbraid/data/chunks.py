@@ -1,8 +1,8 @@
 """Batches: random chunks for training, whole tracks for validation and scoring.
 
 The loader returns a training batch as a `RawBatch`. A raw batch contains the samples of the chunks. If the samples are in GPU
-memory, it only contains the positions of the chunks. `BatchMixer` converts a raw batch on the device to a `Batch` of float32
-waveforms. It scales and augments the sources, and sums them to the mixture and the targets.
+memory, the raw batch only contains the positions of the chunks. On the device, `BatchMixer` converts a raw batch to a `Batch`
+of float32 waveforms: it scales and augments the sources, and sums them to the mixture and the targets.
 """
 
 import zlib
@@ -86,8 +86,8 @@ class ChunkBatches(Dataset[RawBatch]):
 
     Args:
         sampler: sampler that draws tracks and start positions.
-        rows: names of the rows of the bank, `mixture` or a source each. The chunk of the mixture starts at the position that is
-            drawn for the first source.
+        rows: names of the rows of the bank: `mixture` or names of sources. The chunk of the mixture starts at the position that
+            is drawn for the first source.
         bank: storage from which the chunks are gathered; None if `BatchMixer` gathers the chunks on the device.
     """
 
@@ -107,8 +107,8 @@ class BatchMixer:
 
     Args:
         tracks: tracks of the training split.
-        rows: names of the waveforms in a raw batch: the mixture and the sources of the targets; or all sources, if the mixture
-            is computed as the sum of the sources.
+        rows: names of the waveforms in a raw batch: `mixture` and the sources of the targets. If the mixture is computed as the
+            sum of the sources, they are the names of all sources.
         targets: weight of each source in each target. The sources are `rows` without the mixture.
         magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
         augmentation: augmentations by name, applied in this order. They are not applied if `rows` contains the mixture.
@@ -143,7 +143,7 @@ class BatchMixer:
         self.seed, self.rank = seed, rank
 
     def __call__(self, chunks: RawBatch) -> Batch:
-        """Convert a raw batch to float32 mixtures and targets. The sources are augmented if the mixture is their sum."""
+        """Convert a raw batch to float32 mixtures and targets. Sources are augmented only if the mixture is their sum."""
         # b batch, r row, c channel, n sample
         if chunks.rows is None:
             assert self.bank is not None
@@ -161,7 +161,7 @@ class BatchMixer:
         return Batch(mixture, combine(self.targets, floats), self.magnitude_difference, extra)
 
     def _random(self, name: str, step: int) -> np.random.Generator:
-        """Return the random generator of an augmentation at a training step. It depends on seed, rank, name and step only."""
+        """Return the random generator of an augmentation at a training step. It depends only on seed, rank, name and step."""
         key = [self.seed, zlib.crc32(name.encode()) + 2**32]  # the streams of the sampler have smaller numbers
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, self.rank]))
 
@@ -174,7 +174,7 @@ class WholeTracks(Dataset[Batch]):
         sources: names of all sources of the data set.
         targets: weight of each source in each target.
         magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
-        side_info: source of more information about the tracks, such as their pitch. It numbers the tracks as in `tracks`.
+        side_info: source of more information about the tracks, such as their pitch. Its track indices refer to `tracks`.
 
     Shape:
         targets: [targets, sources].

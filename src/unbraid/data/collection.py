@@ -61,7 +61,7 @@ class TrackCollection:
             progress: whether a progress bar is shown.
 
         Returns:
-            All tracks, including those with a mixture and an instrumental version that are not aligned in time.
+            All tracks, including pairs of a mixture and an instrumental version that are not aligned in time.
         """
         if self._opened is None:
             self._opened = self.store.open(self._list(SPLITS), progress)
@@ -79,7 +79,7 @@ class TrackCollection:
             progress: whether a progress bar is shown while tracks are decoded.
 
         Returns:
-            The tracks of the split, without tracks whose mixture and instrumental version are not aligned in time.
+            The tracks of the split, without pairs of a mixture and an instrumental version that are not aligned in time.
         """
         self._fetch()
         tracks = [track for track in self._list([split]) if track.split == split and track.stretch is None]
@@ -93,7 +93,7 @@ class TrackCollection:
         return listings.list_tracks(self.layout, self.root)
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> None:
-        """Check that the listed tracks can be used; keep the source names, messages and excluded tracks of the listing.
+        """Check that the listed tracks can be used, and store source names, messages and excluded tracks in this object.
 
         Args:
             listing: listing of the data set.
@@ -126,13 +126,16 @@ class TrackCollection:
                 raise listings.empty_split(self.root, split, counts, drawn, self.left_out)
 
     def keep_aligned(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
-        """Exclude tracks whose mixture and instrumental are not aligned in time: add them to `left_out`, return the others."""
+        """Return the tracks without pairs of a mixture and an instrumental version that are not aligned in time.
+
+        The pairs that are not aligned are added to `left_out`.
+        """
         misaligned = (track.name for track in tracks if not track.aligned)
         self.left_out |= dict.fromkeys(misaligned, NOT_ALIGNED)
         return [track for track in tracks if track.aligned]
 
     def notices(self, tracks: Sequence[StoredTrack]) -> list[str]:
-        """Return one line for each message about the files, and one for each kind of repair (such as padding) of `tracks`."""
+        """Return one line for each message about the files, and for each kind of repair of `tracks` (such as padding)."""
         messages = [listings.without_root(message, self.root) for message in self.messages]
         return messages + listings.repair_notices(tracks)
 
@@ -145,7 +148,10 @@ class TrackCollection:
                 raise listings.error_of_layout(error, self.layout, self.root) from error
 
     def _list(self, splits: Sequence[Split]) -> list[Track]:
-        """List the tracks of all splits and their copies at another pitch or tempo; an empty split in `splits` is an error."""
+        """List the tracks of all splits, with copies at another pitch or tempo.
+
+        If one of the splits in `splits` has no tracks, an InputError is raised.
+        """
         listing = self.listing()
         self.check(listing, splits)
         return listing.tracks + [
@@ -156,5 +162,5 @@ class TrackCollection:
         ]
 
     def _remember(self) -> None:
-        """Record the folders from which data was read in `roots.jsonl`, see the module `roots`."""
+        """Write the folders from which data was read to the file `roots.jsonl`, see the module `roots`."""
         remember([str(self.root), *places_in(listings.options_of(self.layout))])

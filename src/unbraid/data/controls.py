@@ -51,8 +51,7 @@ class Extraction:
         frames_per_second: number of control points (values of pitch and loudness) per second, at most `sample_rate` / 16. The
             distance between two points is rounded to a whole number of samples.
         pitch: pitch detector.
-        voicing: a control point has a pitch if the confidence of the pitch detector is at least this value; between 0 and 1
-            (both excluded).
+        voicing: smallest confidence of the pitch detector at which a control point has a pitch, between 0 and 1 (excluded).
 
     Raises:
         InputError: an argument is out of range.
@@ -95,7 +94,7 @@ class Extraction:
         return Controls(torch.from_numpy(hz), levels, torch.from_numpy(periodicity))
 
     def voiced(self, controls: Controls) -> Tensor:
-        """Return True for each control point in a pitched passage of at least `SHORTEST_SECONDS` (0.04 s). Shape: bool [F]."""
+        """Return which control points are in a passage with a pitch that lasts at least 0.04 s. Shape: bool [F]."""
         periodic = ((controls.periodicity >= self.voicing) & sounding(controls.loudness)).float()[None]
         width = 2 * round(SHORTEST_SECONDS * self.sample_rate / self.hop_length / 2) + 1
         narrow = 1 - functional.max_pool1d(1 - periodic, width, 1, width // 2)
@@ -121,7 +120,7 @@ class Extraction:
         return controls._replace(f0=controls.f0.where(voiced, torch.from_numpy(2**logs).float()))
 
     def key(self, entry: str, sources: Sequence[str]) -> str:
-        """Return the name of the cache file of a track: a hash of all values on which its controls depend.
+        """Return the name of the cache file of a track: a hash of all values on which the controls of the track depend.
 
         Args:
             entry: name of the folder of the track in the store of decoded tracks.
@@ -135,7 +134,7 @@ class Extraction:
 
 
 def sounding(loudness: Tensor) -> Tensor:
-    """Return True for each control point at most 60 dB below the loudest. Shape: loudness in dB [F] -> bool [F]."""
+    """Return which control points are at most 60 dB quieter than the loudest one. Shape: loudness in dB [F] -> bool [F]."""
     return loudness > max(float(loudness.max()) - SOUNDING_DB, -90.0)
 
 
@@ -150,9 +149,10 @@ class _Job:
 def controls_of(
     tracks: Sequence[StoredTrack], sources: Sequence[str], extraction: Extraction, folder: Path, progress: bool
 ) -> list[Controls]:
-    """Return pitch and loudness over time (the controls) of each track, analysed on the sum of some of its sources.
+    """Return pitch and loudness over time (the controls) of each track.
 
-    Several processes extract the controls that are not in the cache folder yet.
+    The controls describe the sum of the sources in `sources`. Controls that are not in the cache folder yet are extracted by
+    several processes.
 
     Args:
         tracks: tracks of the store.
@@ -162,7 +162,7 @@ def controls_of(
         progress: whether a progress bar is shown.
 
     Returns:
-        The controls of each track, with a pitch at every control point.
+        The controls of each track. Every control point has a pitch, see `Extraction.settled`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = tuple(sources)
@@ -172,7 +172,7 @@ def controls_of(
 
 
 def _extract_all(jobs: Sequence[_Job], progress: bool) -> None:
-    """Extract the controls of several tracks in parallel processes, and write them to cache files. Errors are raised."""
+    """Extract the controls of several tracks in parallel processes, and write the controls to cache files."""
     results = in_processes(_extract, jobs, min(cores(), len(jobs)))
     for _, result in tqdm(results, "finding pitch", len(jobs), unit="track", disable=not progress or not jobs, leave=False):
         if isinstance(result, InputError):

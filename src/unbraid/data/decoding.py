@@ -26,12 +26,12 @@ class Decoded:
     """Samples of the mixture and the sources of a decoded track.
 
     Args:
-        rate: sample rate in Hz, the highest of the track's files.
+        rate: sample rate in Hz: the highest sample rate of the files of the track.
         mixture: samples of the mixture file, or the sum of the sources; float32.
         sources: samples of each source, float32, sorted by name.
         cut_seconds: length in seconds that was cut off the longest stream.
         padded_seconds: length in seconds of the silence that was appended to the shortest stream.
-        file_rates: sample rates of the files in Hz, ascending, each once.
+        file_rates: different sample rates of the files in Hz, ascending.
         messages: messages about the files, such as the downmix of a file with surround sound.
 
     Shape:
@@ -48,7 +48,7 @@ class Decoded:
 
 
 def streams_of(track: Track) -> list[AudioStream]:
-    """Return the audio streams of a track, the mixture first. A stream that several sources share is returned once."""
+    """Return the audio streams of a track, the mixture first. A stream that is part of several sources is returned once."""
     mixture = [track.mixture] if track.mixture else []
     return list(dict.fromkeys([*mixture, *(stream for _, streams in sorted(track.sources.items()) for stream in streams)]))
 
@@ -65,7 +65,7 @@ def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoi
         The samples of the mixture and the sources, with one sample rate and length.
 
     Raises:
-        InputError: a file cannot be read or is empty, or streams differ in length by more than `Track.lengths` allows.
+        InputError: a file cannot be read or is empty, or the lengths of the streams differ by more than `Track.lengths` allows.
     """
     streams = streams_of(track)
     if not streams:
@@ -87,7 +87,7 @@ def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoi
 def _read(
     streams: Sequence[AudioStream], memory: BufferPool | None, surround: ChannelChoice, messages: list[str]
 ) -> tuple[dict[AudioStream, np.ndarray], tuple[int, ...]]:
-    """Read streams. Return their samples [channels, samples] at the highest sample rate, and all sample rates, ascending."""
+    """Read streams. Return the samples [channels, samples] of each stream at the highest sample rate, and all sample rates."""
     by_file: dict[Path, list[int]] = {}
     for stream in streams:
         indices = by_file.setdefault(stream.path, [])

@@ -54,7 +54,7 @@ class Digits(pl.LightningDataModule):
     An epoch contains each training image at most once, in an order that depends only on seed and epoch.
 
     Args:
-        root: folder with the IDX files of MNIST; None uses the digits of scikit-learn.
+        root: folder with the IDX files of MNIST. None: the digits of scikit-learn are used.
         size: width and height of the images in pixels, in [4, 256]; images of another size are interpolated.
         valid: share of the training images that is used for validation, between 0 and 1 (both excluded).
         batch_size: number of images per step and process, at least 1.
@@ -156,8 +156,8 @@ class Digits(pl.LightningDataModule):
 class ShuffledBatches(Dataset[Images]):
     """Data set whose item at index `step` is the batch of this process at this training step, counted over the whole run.
 
-    The order of the images is drawn anew in each epoch. The last images of an epoch are not used if they do not fill a batch of
-    every process.
+    The order of the images is drawn anew in each epoch. If the last images of an epoch do not fill one batch for every process,
+    they are not used.
 
     Args:
         images: images of the training split.
@@ -251,7 +251,7 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
         magic: magic number that the file must start with, `IMAGES` or `LABELS`.
 
     Returns:
-        The bytes (uint8): images [n, height, width] or labels [n].
+        The content of the file as uint8: images [n, height, width] or labels [n].
 
     Raises:
         InputError: the file cannot be read, has another magic number, is empty, or its length differs from its header.

@@ -1,11 +1,11 @@
 """Reasons for which a track is excluded from a data set.
 
-A track is excluded at one of two times:
+Tracks are excluded at two times:
 
-- A layout excludes tracks when it lists the folder of the data set, see `Listing.left_out`. Nothing is decoded for this.
-- `TrackCollection` excludes the pairs of the layout `pairs` that are not aligned, after decoding them, see `NOT_ALIGNED`.
+- before decoding: the layout excludes tracks when it lists the folder of the data set, see `Listing.left_out`;
+- after decoding: `TrackCollection` excludes pairs (layout `pairs`) that are not aligned in time, see `NOT_ALIGNED`.
 
-All other findings of `data/health` are warnings, and the track is still used. `scripts/prepare.py` and the first lines of a
+All other problems that `data/health` finds are warnings: the track is still used. `scripts/prepare.py` and the first lines of a
 training run print the excluded tracks with their reasons, under "left out".
 """
 
@@ -30,7 +30,7 @@ NOT_ALIGNED = "mixture and instrumental are not aligned"  # pairs; see `Alignmen
 def missing(name: str) -> str:
     """Return the reason for excluding a track that lacks a file or a source: `has no {name}`.
 
-    Used by the layouts `pairs` (mixture or instrumental is missing), `medleydb` (metadata file or source) and `slakh` (stem).
+    The layouts `pairs` (for a missing mixture or instrumental), `medleydb` (metadata file or source) and `slakh` (stem) use it.
     """
     return f"has no {name}"
 
@@ -43,7 +43,7 @@ def voices_and_instruments(file: str) -> str:
 def outside_splits(root: Path) -> dict[str, str]:
     """Return the folders of a data set other than `train`, `valid` and `test`, with the reason for excluding them.
 
-    The result is empty if the data set has none of these three folders.
+    The result is empty if the data set has no folder `train`, `valid` or `test`.
     """
     splits = split_folders(root)
     return {folder.name: OUTSIDE_SPLITS for folder in subfolders(root) if splits and folder.name not in splits}

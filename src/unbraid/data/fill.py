@@ -1,9 +1,9 @@
 """Make one entry of the store: decode a track, resample it and write it to a folder.
 
-The store is the folder of all decoded tracks, and an entry is the folder of one track. An entry is complete or absent: it is
-written under a temporary name and renamed at the end. It contains four files:
+The store is the folder of all decoded tracks, and an entry is the folder of one track. An entry is complete or absent, because
+its folder is written under a temporary name and renamed at the end. An entry contains four files:
 
-- `samples.i16`: the samples, int16 [rows, channels, samples], with one scale for all rows. A row is the mixture or one source;
+- `samples.i16`: int16 [rows, channels, samples] with one scale factor for all rows. Each row is the mixture or one source;
 - `levels.i8`: the RMS level of each row in blocks of 100 ms, in dB relative to full scale;
 - `meta.json`: format version, scale, names of the rows, sizes of the files;
 - `health.json`: the measurements of `unbraid.data.health`.
@@ -58,7 +58,7 @@ class Order:
 
     @property
     def key(self) -> str:
-        """Return a hash of all values on which the samples depend: 24 hexadecimal digits, the folder name of the track."""
+        """Return the folder name of the track: a hash of all values on which the samples depend, 24 hexadecimal digits."""
         track = self.track
         structure = {name: [_as_list(stream) for stream in streams] for name, streams in track.sources.items()}
         mixture = None if track.mixture is None else _as_list(track.mixture)
@@ -68,12 +68,12 @@ class Order:
 
     @property
     def has_one_row(self) -> bool:
-        """Return whether one waveform is stored instead of two, because the mixture equals the only source of the track."""
+        """Return whether the track has only one source, and the mixture equals this source, so that one waveform is stored."""
         return len(self.track.source_names) == 1 and not self.has_own_mixture
 
     @property
     def has_own_mixture(self) -> bool:
-        """Return whether the mixture is read from a file. The mixture of a copy at another pitch or tempo never is."""
+        """Return whether the mixture is read from a file. False for a copy at another pitch or tempo."""
         return self.track.mixture is not None and self.track.stretch is None
 
     @property
@@ -87,7 +87,7 @@ def _as_list(stream: AudioStream) -> list[str | int | None]:
 
 
 def fingerprints(track: Track) -> list[list[Any]]:
-    """Return the path, the size in bytes and the modification time in ns of each file of a track, sorted by path."""
+    """Return path, size in bytes and modification time in ns of each file of a track, sorted by path."""
     paths = sorted({stream.path.resolve() for stream in streams_of(track)})
     return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
@@ -128,7 +128,7 @@ def is_whole(entry: Path) -> bool:
 
 
 def drop(entry: Path) -> None:
-    """Delete the folder of a decoded track. It is renamed first, so a killed process leaves no incomplete track."""
+    """Delete the folder of a decoded track. The folder is renamed first, so a killed process leaves no incomplete track."""
     partial = entry.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     if entry.is_dir():
@@ -159,7 +159,8 @@ def _write(order: Order, folder: Path) -> None:
 def _rows(order: Order, decoded: Decoded) -> dict[str, np.ndarray]:
     """Return the waveforms of the mixture and of each source by name, at the sample rate of the store.
 
-    The mixture is omitted if it equals the only source. Sources are removed from `decoded` to free memory.
+    If the track has one source, and the mixture equals this source, the mixture is omitted. Sources are removed from `decoded`
+    to free memory.
     """
     names = list(decoded.sources)
     rows = {MIXTURE: _convert(order, decoded.mixture, decoded.rate)} if order.has_own_mixture else {}
@@ -177,7 +178,10 @@ def _convert(order: Order, samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _scale(rows: Iterable[np.ndarray]) -> float:
-    """Return the smallest power of two such that samples / scale fits into 16 bits; 16-bit audio is stored without loss."""
+    """Return the scale of the stored samples: the smallest power of two for which samples / scale fits into 16 bits.
+
+    With a power of two, 16-bit audio is stored without loss.
+    """
     step = max(1e-8 / 32767, *(max(float(row.max()) / 32767, float(-row.min()) / 32768) for row in rows))
     return 2.0 ** math.ceil(math.log2(step))
 

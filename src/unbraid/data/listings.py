@@ -21,7 +21,7 @@ def outline(listing: Listing, root: Path) -> str:
         root: folder of the data set; paths in this folder are shortened.
 
     Returns:
-        The text, with one line for each file and each other entry.
+        The text, with one line for each file, excluded track, message or error.
     """
     lines: list[str] = []
     for split in SPLITS:
@@ -50,7 +50,7 @@ def section(title: str, entries: Sequence[str], root: Path) -> list[str]:
 
 
 def without_root(text: str, root: Path) -> str:
-    """Shorten a text: paths in the data set folder `root` become relative to this folder."""
+    """Shorten a text: make paths in the folder `root` of the data set relative to this folder."""
     return text.replace(f"{root}{os.sep}", "")
 
 
@@ -81,7 +81,9 @@ def _spelled(streams: Sequence[AudioStream], folder: Path) -> str:
 
 
 def check_refused(listing: Listing) -> None:
-    """Raise the first error of a listing. If there are more errors, the hint states how many, and how to list them.
+    """Raise the first error of a listing, if it has errors.
+
+    If there are more errors, the hint states how many there are, and how the user can list them.
 
     Args:
         listing: tracks that a layout has listed.
@@ -131,8 +133,8 @@ def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bo
 def list_tracks(layout: Layout, root: Path) -> Listing:
     """List the tracks in the folder of a data set, and the errors that the user must resolve. Nothing is decoded.
 
-    An `InputError` is raised if the root is not a folder. Errors of the layout name the full key of the option of the command
-    line, see `error_of_layout`.
+    An `InputError` is raised if the root is not a folder. If the layout raises an error about one of its options, the error
+    names the full key of this option (`data.layout.<option>`).
     """
     if not root.is_dir():
         raise InputError(f"data.root={root}", "the path is a file, expected a folder" if root.exists() else "no such folder")
@@ -149,7 +151,7 @@ def options_of(layout: Layout) -> Mapping[str, Any]:
 
 
 def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError:
-    """Convert an error of a layout to an error in terms of the command line.
+    """Convert an error of a layout to an error that names the options of the command line.
 
     Args:
         error: error that the layout raised or listed.
@@ -157,8 +159,8 @@ def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError
         root: folder of the data set.
 
     Returns:
-        A `LayoutError` if the error is about the root. Otherwise the error; if it is about an option, it names the full key
-        `data.layout.<option>`.
+        A `LayoutError` if the error is about the root. If the error is about an option of the layout, the same error with the
+        full key `data.layout.<option>`. Any other error is returned unchanged.
     """
     where, kind = error.where, type(error)
     if where == str(root):
@@ -174,7 +176,7 @@ def left_out_text(left_out: Mapping[str, str]) -> str:
 
 
 def repair_notices(tracks: Sequence[StoredTrack]) -> list[str]:
-    """Return a line for each kind of repair (such as padding) during decoding, with the number of tracks and some names."""
+    """Return one line for each kind of repair (such as padding) during decoding: number of tracks, and names of some tracks."""
     repaired: dict[str, list[str]] = {}
     for track in tracks:
         for kind in track.repairs:

@@ -1,4 +1,4 @@
-"""Data loaders for Lightning: a run can resume within an epoch, and validate with more processes than tracks.
+"""Data loaders for Lightning. A run can resume within an epoch, and validation works with more processes than tracks.
 
 The processes of the loaders ignore stop signals, so that the training process can finish its current step.
 """
@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 class StepLoader(DataLoader[Any]):
     """Load batches, and let Lightning resume in the middle of an epoch.
 
-    The loader does not need a state: its sampler computes the next step from the epoch and the number of finished steps. If its
-    worker processes are initialised with `ignore_signals`, they ignore the signals with which terminals and clusters end a run.
-    So the workers still deliver the batch of the current step.
+    The loader does not need a state: its sampler computes the next step from the epoch and the number of finished steps. Worker
+    processes that are initialised with `ignore_signals` ignore the signals with which terminals and clusters end a run. So
+    these workers still deliver the batch of the current step.
     """
 
     def state_dict(self) -> dict[str, Any]:

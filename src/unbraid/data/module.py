@@ -38,21 +38,23 @@ class MultitrackData(pl.LightningDataModule):
         root: folder of the data set.
         download: whether the layout creates or downloads the data set if `root` does not contain it.
         targets: list of source names of each target, by target name; see `target_matrix`.
-        sample_rate: sample rate of the batches, in Hz; tracks are resampled to it.
+        sample_rate: sample rate of the batches, in Hz; all tracks are resampled to this rate.
         channels: number of audio channels of the batches.
         surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
         chunk_seconds: length of a training chunk, in seconds.
         batch_size: number of chunks per step and process.
-        chunks_per_track: number of chunks per epoch, divided by the number of training tracks.
+        chunks_per_track: average number of chunks per training track in an epoch.
         sampling: options for drawing the chunks, see `Sampling`.
-        augmentation: augmentations of the training chunks by name, applied in this order; a value of None is skipped.
+        augmentation: augmentations of the training chunks by name, applied in this order. An augmentation that is None is
+            skipped.
         offline_augmentation: changes of pitch and tempo by name; each change adds a copy of every training track to the store.
-            A value of None is skipped.
+            A change that is None is skipped.
         residency: storage of the training samples during a run: `disk`, `host` (RAM), `device` (GPU memory) or `auto`, see
             `banks`.
-        num_workers: number of loader processes; 0 gathers the chunks in the training process, which is fast enough for most
-            models.
-        num_decode_workers: number of processes that decode tracks into the store; None uses as many as cores and memory allow.
+        num_workers: number of loader processes. 0: the training process gathers the chunks itself, which is fast enough for
+            most models.
+        num_decode_workers: number of processes that decode tracks into the store. None: as many as the cores and the memory
+            allow.
         cache_dir: folder that contains the store of decoded tracks.
         seed: random seed of the sampler and of the augmentations.
 
@@ -152,7 +154,7 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.check(listing, splits)
 
     def notices(self) -> list[str]:
-        """Return one line for each message about the files, and one for each kind of repair (such as padding) when decoding."""
+        """Return one line for each message about the files, and for each kind of repair (such as padding) during decoding."""
         return self.collection.notices(self.tracks)
 
     @property
@@ -182,7 +184,7 @@ class MultitrackData(pl.LightningDataModule):
         return self.target_weights()[:, [self.sources.index(source) for source in sources]]
 
     def magnitude_difference(self) -> tuple[bool, ...]:
-        """Return for each target whether it is the mixture minus all other sources, see `Batch.magnitude_difference`."""
+        """Return True for each target that is the mixture minus all other sources, see `Batch.magnitude_difference`."""
         residual = [source == self.tracks[0].residual for source in self.sources]
         return tuple((weights > 0).tolist() == residual for weights in self.target_weights())
 
@@ -212,8 +214,9 @@ class MultitrackData(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of this process's share of the validation tracks.
 
-        If there are more processes than tracks, some processes get no tracks. Lightning skips validation on a process whose
-        loader has length 0, and the other processes would wait for it forever. So all loaders then have an unknown length.
+        If there are more processes than tracks, some processes get no tracks. Lightning would skip validation on a process
+        whose loader has length 0, and the other processes would wait for this process forever. So in this case, the length of
+        all loaders is unknown.
         """
         rank, world_size = self._ranks()
         tracks = self.split("valid")
@@ -230,7 +233,7 @@ class MultitrackData(pl.LightningDataModule):
         return self._loader(dataset, None, self.num_workers, kind)
 
     def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
-        """Set a function that provides more information about tracks, such as their pitch, to be added to each batch."""
+        """Set a function that provides more information about tracks, such as their pitch. It is added to each batch."""
         self._side_info = function
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:
@@ -266,8 +269,8 @@ class MultitrackData(pl.LightningDataModule):
     def rows(self) -> list[str]:
         """Return the names of the waveforms (rows) that are read for a training chunk: `mixture` or sources.
 
-        The names are `mixture` and the sources of the targets. If mixtures are computed as the sum of the sources, because of
-        augmentation, remixing or tracks without some sources, the names are those of all sources.
+        Usually, the names are `mixture` and the sources of the targets. With augmentation, with remixing, and if some tracks
+        lack a source, the mixture is computed as the sum of the sources. The names are then those of all sources.
         """
         # The sources of the targets come first, in the order of the targets: targets of one source each are then views.
         weights = self.target_weights()
@@ -281,7 +284,7 @@ class MultitrackData(pl.LightningDataModule):
         return np.array([[source in track.sources for source in sources] for track in self.split("train")])
 
     def place(self) -> Residency:
-        """Return where the training samples are kept: `disk`, `host` (RAM) or `device` (GPU memory). It is chosen once."""
+        """Return the place of the training samples, which is chosen once: `disk`, `host` (RAM) or `device` (GPU memory)."""
         if self._place is None:
             processes = self.trainer.world_size // self.trainer.num_nodes if self.trainer else 1
             self._place = choose(self.residency, size(self.split("train"), self.rows()), self._device(), processes)

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """Return the number of processor cores for this process, at most `UNBRAID_CORES` if that variable is set."""
+    """Return the number of processor cores for this process, at most the value of the environment variable `UNBRAID_CORES`."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, int(os.environ.get(CORES, available)))
 
@@ -30,8 +30,8 @@ def in_processes(
 ) -> Iterator[tuple[int, Result | InputError]]:
     """Call a function on items in several processes, and yield the results in the order in which they finish.
 
-    An `InputError` of the function is yielded as the result of its item. Any other exception is raised: the processes finish
-    their current items and start no further items.
+    If the function raises an `InputError` for an item, the error is yielded as the result of this item. Any other exception is
+    raised; before that, the processes finish their current items, and start no further items.
 
     Args:
         function: function of one item; the function must be picklable.

@@ -1,8 +1,9 @@
-"""Remember from which folders the user has read data, so that the config of another person's run cannot open other folders.
+"""Record the folders from which the user has read data, so that the config of another person's run cannot read other folders.
 
 The config of a run contains the folder of its data set. This folder is only read if the user has named it before. All folders
 that a command has read data from are recorded in `roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default
-`~/.local/state/unbraid`. A user who has trained a run on this machine therefore does not have to name its folder again.
+`~/.local/state/unbraid`. So a user who has trained a run on this machine does not have to name the folder of its data set
+again.
 """
 
 import json

@@ -3,10 +3,10 @@
 The random generator is counter-based (Philox). So the order of the data does not depend on the number of workers, and a resumed
 run needs no saved state. All ranks (processes) together draw the same chunks as one process with the whole batch.
 
-For each source, the start positions of all tracks are divided into slots. An epoch uses the slots in random order without
-repetition (a deck). So no chunk occurs twice in an epoch, on any rank. Every track has the same number of chunks in every
-epoch, except for the last slots, which do not fill a batch. A chunk that is drawn again because it is silent may start at any
-position.
+For each source, the possible start positions in all tracks are divided into slots (ranges of positions). An epoch uses the
+slots in random order (the deck), each slot once. So no chunk occurs twice in an epoch, on any rank, and a track has the same
+number of chunks in every epoch. The last slots of the deck are an exception: if they do not fill a batch, they are not used. If
+a chunk is silent, another chunk is drawn instead, which may start at any position.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,8 @@ class Sampling:
     """Options for drawing training chunks.
 
     Args:
-        over: `tracks` draws the same number of chunks from every track; `time` draws every second of audio equally often.
+        over: `tracks`: the same number of chunks is drawn from every track. `time`: every second of audio is drawn equally
+            often.
         remix: probability that the sources of a chunk are drawn from different tracks, in [0, 1].
         skip_below_db: a chunk with a target below this RMS level is drawn again. The level is in dB relative to full scale and
             below 0. None keeps all chunks.
@@ -57,8 +58,8 @@ class Positions:
     Args:
         tracks: indices of the tracks.
         rooms: number of possible start positions in each track.
-        slots: smallest number of slots; it is rounded up to a multiple of the number of tracks.
-        over: whether slots are divided equally over `tracks` or over `time`, see `Sampling`.
+        slots: smallest number of slots. The number is rounded up to a multiple of the number of tracks.
+        over: `tracks`: each track has the same number of slots. `time`: all slots have nearly the same size.
     """
 
     def __init__(self, tracks: np.ndarray, rooms: np.ndarray, slots: int, over: Literal["tracks", "time"]) -> None:
@@ -93,13 +94,13 @@ class Positions:
         return self.tracks[chosen], (uniform[:, 1] * self.rooms[chosen]).astype(np.int64)
 
     def _at(self, positions: np.ndarray) -> Draw:
-        """Convert positions in the concatenation of all tracks to track indices and start positions."""
+        """Convert positions in the concatenation of all tracks to track indices and start positions within the tracks."""
         chosen = np.searchsorted(self.ends, positions, side="right")
         return self.tracks[chosen], positions - (self.ends[chosen] - self.rooms[chosen])
 
 
 def _within(part: np.ndarray, parts: int, room: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Divide [0, room) into `parts` equal parts, and return a random integer in the part with the number `part`."""
+    """Divide the integers from 0 to `room` - 1 into `parts` equal parts. Return a random integer from part number `part`."""
     low, high = part * room // parts, (part + 1) * room // parts
     return low + (uniform * np.maximum(high - low, 1)).astype(np.int64)
 
@@ -111,13 +112,13 @@ class ChunkSampler:
     Args:
         seed: random seed of the run.
         lengths: lengths of the tracks, in samples.
-        holds: mask of the sources that each track has. If a track does not have all sources, the sources of every chunk are
-            drawn from different tracks.
+        holds: True for each track and source if the track has the source. If any track does not have all sources, the sources
+            of every chunk are drawn from different tracks.
         chunk: length of a chunk, in samples; the chunk of a shorter track starts at sample 0.
         batch_size: number of chunks per step and rank.
-        chunks_per_track: number of chunks per epoch, divided by the number of tracks.
+        chunks_per_track: average number of chunks per track in an epoch.
         sampling: options for drawing the chunks.
-        silent: function from the tracks and start positions of chunks to a mask of the silent chunks; required if
+        silent: function that returns True for each silent chunk, from the tracks and start positions of the chunks. Required if
             `sampling.skip_below_db` is set.
         rank: rank of this process.
         world_size: number of processes.
@@ -185,7 +186,7 @@ class ChunkSampler:
         return tracks, starts
 
     def _deal(self, step: int) -> Draw:
-        """Draw the chunks of this process at a step: each source uses its next slots, in the random order of the epoch."""
+        """Draw the chunks of this process at a step: each source uses the next slots in the random order of the epoch."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         indices = self._of_this_rank(np.arange(self._chunks_per_step)) + step_of_epoch * self._chunks_per_step
         draws = []
@@ -195,7 +196,7 @@ class ChunkSampler:
         return self._remixed(step, 0, draws)
 
     def _deck(self, epoch: int, source: int) -> np.ndarray:
-        """Return the slots of a source in the random order of an epoch (the deck). The latest deck is cached."""
+        """Return the slots (ranges of start positions) of a source in the random order of an epoch; the latest are cached."""
         cached_epoch, deck = self.decks.get(source, (-1, np.empty(0)))
         if cached_epoch != epoch:
             deck = self._random(epoch, DECK, source).permutation(self.positions[source].slots)
@@ -203,7 +204,7 @@ class ChunkSampler:
         return deck
 
     def _redraw(self, step: int, attempt: int) -> Draw:
-        """Draw other chunks for a step, at any position of any track; they replace chunks that are silent."""
+        """Draw other chunks for a step, at any position of any track. These chunks replace silent chunks."""
         draws = [
             positions.anywhere(self._uniform(step, REDRAW, source, attempt, 2))
             for source, positions in enumerate(self.positions)
@@ -230,7 +231,7 @@ class ChunkSampler:
         return self._of_this_rank(self._random(step, purpose, source, attempt).random((self._chunks_per_step, *width)))
 
     def _random(self, count: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:
-        """Return the random generator of one purpose, such as `REMIX`. `count` is the step, or for `DECK` the epoch."""
+        """Return the random generator of one purpose, such as `REMIX`. `count` is the step (for `DECK`: the epoch)."""
         return np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, attempt, count, purpose]))
 
 
@@ -257,8 +258,8 @@ class EpochSteps(Sampler[int]):
 def epoch_position(trainer: Any) -> tuple[int, int]:
     """Return the current epoch of a run, and the number of finished steps of this epoch.
 
-    Lightning calls `set_epoch` of a sampler after the first batch of a resumed run is requested, so the position is read from
-    the training loop.
+    The epoch is read from the training loop of Lightning. `set_epoch` of a sampler cannot be used, because Lightning calls it
+    only after the first batch of a resumed run is requested.
 
     Args:
         trainer: trainer of Lightning; None outside of training.

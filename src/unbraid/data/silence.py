@@ -1,4 +1,4 @@
-"""Find training chunks in which a target is silent, from the level of each 100 ms that is stored with each track."""
+"""Find training chunks in which a target is silent. The level of each 100 ms of a track is stored with the track."""
 
 from collections.abc import Sequence
 

@@ -1,9 +1,9 @@
 """Store decoded tracks on disk. Each track is decoded and resampled once; later runs map the samples into memory.
 
-An entry of the store is a folder for one track. Its name is a hash of all inputs of its samples: paths, sizes and modification
-times of the files, sample rate, channels and store version. So a changed file gets a new entry, and several runs share entries.
-An entry is written under a lock and a temporary name, and then renamed. So entries are always complete, and a run decodes the
-entries that a killed run has not finished.
+An entry of the store is a folder for one track. The name of this folder is a hash of all values on which the samples depend:
+paths, sizes and modification times of the files, sample rate, channels and store version. So a changed file gets a new entry,
+and several runs share entries. An entry is written under a lock and a temporary name, and then renamed. So entries are always
+complete. If a run is killed, the next run decodes the missing entries.
 """
 
 import math
@@ -53,11 +53,11 @@ class StoredTrack:
             row.
         shape: number of rows, channels and samples.
         blocks: number of blocks of 100 ms whose level is stored.
-        scale: amplitude of one step of the 16-bit samples, equal for all rows.
+        scale: amplitude that the sample value 1 of the 16-bit samples stands for, equal for all rows.
         residual: name of the source that is the mixture minus all other sources, None without such a source.
         aligned: False for a pair whose mixture and instrumental version are not aligned in time.
         is_copy: True for a copy at another pitch or tempo.
-        repairs: kinds of changes that decoding made, such as `resampled files`; see `health.repairs`.
+        repairs: kinds of changes that decoding made to the audio, such as `resampled files`; see `health.repairs`.
     """
 
     name: str
@@ -90,7 +90,7 @@ class StoredTrack:
     def read(self, row: int, start: int, stop: int) -> Iterator[np.ndarray]:
         """Yield a segment of one row, one channel at a time. Each channel overwrites the array of the previous channel.
 
-        Reading the file is faster than mapping it into memory again.
+        This method reads the file, which is faster than a new memory map of the file.
 
         Args:
             row: index of the row, see `StoredTrack.row`.
@@ -123,7 +123,7 @@ class StoredTrack:
         return np.fromfile(self.entry / "levels.i8", np.int8).reshape(-1, self.blocks)
 
     def row(self, name: str) -> int:
-        """Return the index of the row with the mixture or a source. A track with a single row uses this row for both."""
+        """Return the index of the row with the mixture or a source. In a track with a single row, this row is both."""
         return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
 
     def health(self) -> Health:
@@ -131,7 +131,7 @@ class StoredTrack:
         return Health(**read_json(self.entry / "health.json", finite=False))
 
     def tensor(self, names: Sequence[str] | None = None) -> Tensor:
-        """Return the whole mixture and sources as float32, or those in `names` only. Shape: [names, channels, samples]."""
+        """Return the whole mixture and sources as float32, or only those in `names`. Shape: [names, channels, samples]."""
         rows = [self.row(name) for name in names or (MIXTURE, *self.sources)]
         return from_numpy(np.multiply(self.samples[rows], np.float32(self.scale)))
 
@@ -236,8 +236,8 @@ class Store:
     def stale(self) -> list[Path]:
         """Return the folders of decoded tracks that no run can use.
 
-        The audio files have changed or are deleted, the folder has another store version, or a killed process has left the
-        folder incomplete.
+        This is the case if the audio files have changed or are deleted, if the folder has another store version, or if a killed
+        process has left the folder incomplete.
         """
         return sorted(path for path in self.folder.glob("*") if path.name != "locks" and not _is_current(path))
 

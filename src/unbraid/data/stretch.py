@@ -1,9 +1,10 @@
 """Copies of a track at another pitch and tempo, rendered into the store before training.
 
 Time stretching uses Signalsmith Stretch (Luff), a phase vocoder that tracks spectral peaks, from the package `python-stretch`.
-The pitch is shifted by time stretching followed by resampling, not by the transposition of the library. Measured on steady
-tones of 220 and 1234 Hz, shifted by one or two semitones: the pitch is exact within 0.1 cents, and artefacts are 58 dB below
-the tone. The transposition of the library is wrong by 2 to 9 cents at 220 Hz, and its pitch fluctuates at both tones.
+The pitch is shifted by time stretching followed by resampling, not by the transposition of the library. A test shifted
+steady tones of 220 and 1234 Hz by one or two semitones. With resampling, the error of the pitch is at most 0.1 cents,
+and artefacts are 58 dB below the tone. With the transposition of the library, the error is 2 to 9 cents at 220 Hz, and the
+pitch of both tones fluctuates.
 
 Limits: formants move with the pitch, so a voice sounds like another kind of voice after more than a few semitones. A copy at a
 lower pitch contains no frequencies just below half the sample rate.
@@ -24,8 +25,9 @@ from unbraid.runs.errors import InputError
 class Stretch:
     """Change the pitch and the tempo of a track.
 
-    The package `python-stretch` stretches time by the factor `tempo / 2 ** (semitones / 12)`. Near a factor of 1, attacks
-    move by less than 1 ms. Outside [0.5, 2], attacks blur by up to 20 ms and the pitch of steady tones fluctuates.
+    The package `python-stretch` stretches time by the factor `tempo / 2 ** (semitones / 12)`. If this factor is near 1,
+    attacks move by less than 1 ms. If it is outside [0.5, 2], attacks blur by up to 20 ms, and the pitch of steady tones
+    fluctuates.
 
     Args:
         semitones: pitch shift in semitones, in [-12, 12]; positive values raise the pitch.

@@ -46,8 +46,8 @@ class Track:
         mixture: stream of the mixture, which may differ from the sum of the sources. None: the mixture is this sum.
         residual: name of an additional source, which is the mixture minus all other sources. None: no additional source.
         lengths: handling of streams of unequal length. `pad` appends silence up to the longest. `trim` cuts all to the
-            shortest. `error` raises an error. `auto` pads differences up to `decoding.MOST_PADDED_SECONDS` and raises an error
-            for larger differences; it is for layouts whose option `lengths` the user can set.
+            shortest. `error` raises an error. `auto` pads differences up to `decoding.MOST_PADDED_SECONDS`, and raises an
+            error for larger differences. Only layouts whose option `lengths` the user can set use `auto`.
         stretch: change of pitch or tempo of a copy; the mixture of a copy is the sum of its sources. None: not a copy.
 
     Raises:
@@ -80,7 +80,7 @@ class Listing:
     Args:
         tracks: tracks that are used, including tracks with errors in `refused`.
         left_out: names of excluded tracks, with the reason; see `excluded_tracks.py`.
-        messages: decisions that the user should know, one line each, such as the file that is used if a stem has two files.
+        messages: decisions that the user should know, one line each, for example which file is used if a stem has two files.
         refused: errors that the user must resolve before anything is decoded.
         own_splits: True if folders or a table define the splits, so that the options `valid` and `test` are unused.
     """
@@ -99,7 +99,7 @@ class Layout(Protocol):
         """List the tracks of all splits under the root. Raise an `InputError` if the root does not contain the data set."""
 
     def fetch(self, root: Path) -> None:
-        """Download or render the data set into the root, or raise an `InputError` whose hint describes how to get it."""
+        """Download or render the data set into the root. If this is impossible, raise an `InputError` with instructions."""
 
 
 def few(names: Iterable[str], count: int = 3) -> str:
@@ -114,7 +114,7 @@ Choice = float | list[str]
 def refuse_ids(valid: Choice, test: Choice) -> None:
     """Check that the options `valid` and `test` are not lists, for data whose folders or table define the splits.
 
-    A list would be ignored. A share is ignored too, but it is the default value and not a wish of the user.
+    A list would be ignored, although the user has set it. A share is ignored too, but it is only the default value.
 
     Args:
         valid: option `valid` of a layout.

@@ -1,4 +1,7 @@
-"""Record the training and validation tracks of a run by hashes of their audio, and find scored tracks among them."""
+"""Record the training and validation tracks of a run by hashes of their audio.
+
+The hashes show whether a track that is scored later was used for training or validation.
+"""
 
 import hashlib
 import json
@@ -35,11 +38,11 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
 
     Args:
         folder: folder of the run.
-        tracks: tracks to check, at the sample rate and with the number of channels of the training.
+        tracks: tracks to check, with the sample rate and the number of channels that were used for training.
 
     Returns:
-        Dictionary from the name of each of these tracks to its split and name in the run. Empty if the folder lacks
-        `tracks.json`.
+        A dictionary from the name of each track that was used to the split and name of this track in the run. Empty if the
+        folder has no `tracks.json`.
 
     Raises:
         InputError: `tracks.json` is damaged.

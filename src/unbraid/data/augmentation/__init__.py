@@ -5,7 +5,7 @@ processes the whole batch at once, on the device of the batch. Random numbers ar
 arrays, so a seed gives the same augmentation on every device. The samples of `Noise` are the exception: they are drawn on the
 device.
 
-Use augmentations for training only, and only if every mixture is the sum of its sources.
+Use augmentations only for training, and only with data sets in which every mixture is the sum of its sources.
 
 Sources: gain, swap and remix are from Uhlich et al., "Improving music source separation based on deep neural networks through
 data augmentation and network blending", ICASSP 2017. Mix-up is from Song et al., "CatNet: music source separation system with

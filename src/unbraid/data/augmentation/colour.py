@@ -1,8 +1,8 @@
 """Augmentations that change the spectrum of a source: equalizer, low-pass filter, noise.
 
 The filters multiply the spectrum of the whole chunk by a smooth real curve. So they have zero phase (no delay) and need no loop
-over samples. The impulse response of each filter is symmetric: the filter rings before a sound as long as after it. Use a
-causal filter if this pre-ringing matters.
+over samples. The impulse response of each filter is symmetric, so the filter rings before a sound as long as after the sound.
+Use a causal filter if this ringing before a sound is a problem.
 """
 
 import math
@@ -72,7 +72,8 @@ class LowPass:
 
     Args:
         probability: probability that a source of an example is filtered, in [0, 1].
-        lowest_hz: lowest cut-off frequency in Hz, at least 100. A call raises InputError if it is above half the sample rate.
+        lowest_hz: lowest cut-off frequency in Hz, at least 100. A call raises InputError if this
+            frequency is above half the sample rate.
     """
 
     probability: float
@@ -106,7 +107,7 @@ class Noise:
 
     Args:
         decibels_low: lowest noise level in dB relative to the source's RMS, in [-120, `decibels_high`].
-        decibels_high: highest noise level in dB, at most 0. Levels are uniform between the two.
+        decibels_high: highest noise level in dB, at most 0. Levels are drawn uniformly between the two.
     """
 
     decibels_low: float

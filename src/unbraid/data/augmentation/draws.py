@@ -64,7 +64,7 @@ def check_pair(least: float, most: float, **pair: float) -> None:
 
 
 def chosen_sources(sources: Tensor, probability: float, random: np.random.Generator) -> np.ndarray:
-    """Choose sources of a batch at random: True with the given probability. Shape: sources [B, S, C, T] -> bool [B, S]."""
+    """Choose sources of a batch at random, each with the given probability. Shape: sources [B, S, C, T] -> bool [B, S]."""
     return random.random(tuple(sources.shape[:2])) < probability
 
 

@@ -20,7 +20,7 @@ class Gain:
 
     Args:
         low: smallest factor, in [0, `high`].
-        high: largest factor, in [0, 10]. Factors are uniform between the two.
+        high: largest factor, in [0, 10]. Factors are drawn uniformly between the two.
     """
 
     low: float
@@ -36,7 +36,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Polarity:
-    """Invert the sign of some sources: inaudible in one source, but the sum of the sources changes.
+    """Invert the sign of some sources. This is inaudible in one source, but it changes the sum of the sources.
 
     Args:
         probability: probability that a source of an example is inverted, in [0, 1].
@@ -81,8 +81,8 @@ class Remix:
     waveform of another example. The sources of such a mixture differ in key and tempo.
 
     Args:
-        probability: probability that a source of an example is exchanged, in [0, 1]. A source is not changed if it is
-            chosen in one example of the batch only.
+        probability: probability that a source of an example is exchanged, in [0, 1]. A source that is chosen in only
+            one example of the batch is not changed.
     """
 
     probability: float
@@ -110,7 +110,7 @@ class MixUp:
     Args:
         probability: probability that a source of an example is changed, in [0, 1].
         low: smallest factor g, in [0, `high`].
-        high: largest factor g, in [0, 10]. Factors are uniform between the two.
+        high: largest factor g, in [0, 10]. Factors are drawn uniformly between the two.
     """
 
     probability: float

@@ -29,7 +29,7 @@ from unbraid.data.demo_songs.sounds import (
 
 
 def render_drums(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Render the drums: a random kit with three different recordings of each piece, and reverberation.
+    """Render the drums: a random drum kit with three different recordings of each drum and cymbal, and reverberation.
 
     Args:
         score: notes of the song.
@@ -51,7 +51,7 @@ def render_drums(score: Score, samples: int, rng: np.random.Generator) -> np.nda
 
 
 def build_kit(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
-    """Synthesise a random drum kit. Return three stereo recordings of each piece, by its name. Shape: [2, samples] each."""
+    """Synthesise a random drum kit. Return three recordings [2, samples] of each piece (drum or cymbal) by name."""
     kick = partial(drum, hz=rng.uniform(42, 58), sweep=rng.uniform(2, 4), seconds=rng.uniform(0.25, 0.5))
     snare = partial(drum, hz=rng.uniform(160, 230), sweep=0.4, seconds=0.18, rattle=rng.uniform(0.7, 1.2))
     snare_seconds = rng.uniform(0.15, 0.3)
@@ -152,7 +152,7 @@ def render_bass(score: Score, samples: int, rng: np.random.Generator) -> np.ndar
 
 
 def render_lead(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Render the lead instrument, with vibrato in some songs; a score without lead notes gives silence.
+    """Render the lead instrument, with vibrato in some songs. The result is silent if the score has no lead notes.
 
     Args:
         score: notes of the song.
@@ -220,11 +220,11 @@ def struck(
     Args:
         pitch: MIDI pitch.
         rng: random generator of the noise.
-        tilt: exponent with which the amplitudes of the harmonics fall.
+        tilt: exponent of the power law with which the amplitudes of the harmonics fall.
         pluck: position of the pluck, as a share of the length of the string.
         ring: decay time of the fundamental, in seconds.
         damping: additional decay rate of each higher harmonic, in 1/s.
-        tine: level of the quickly decaying harmonics around the ninth, as in an electric piano.
+        tine: level of the quickly decaying harmonics around the ninth harmonic, as in an electric piano.
         pick: level of the attack noise.
 
     Returns:
@@ -250,7 +250,7 @@ def sustained(pitch: float, rng: np.random.Generator, *, levels: np.ndarray, cen
         rng: random generator of the phases.
         levels: amplitudes of the harmonics.
         cents: width of the band of each harmonic, in cents.
-        bright_hz: frequency constant of the exponential fall of the amplitudes, in Hz.
+        bright_hz: frequency in Hz over which the amplitudes fall by the factor 1/e.
 
     Shape:
         levels: [harmonics]; the result: [2, samples].

@@ -38,9 +38,9 @@ class Maker:
     """Properties of a synthetic melody instrument: the reed or the string.
 
     Args:
-        pitch: lowest and highest MIDI pitch between which the middle of the range of a melody is drawn.
-        colour: function from the numbers of the harmonics [harmonics], their frequencies in Hz [frames, harmonics] and the
-            loudness in [0, 1] [frames, 1] to their amplitudes [frames, harmonics].
+        pitch: lowest and highest MIDI pitch for the middle of the range of a melody, which is drawn at random.
+        colour: function that returns the amplitudes of the harmonics [frames, harmonics]. Its arguments are the numbers of the
+            harmonics [harmonics], their frequencies in Hz [frames, harmonics], and the loudness in [0, 1] [frames, 1].
         attack: duration of the attack of a note, in seconds.
         vibrato: largest depth of the vibrato, in semitones.
         air: level of the breath or bow noise, and its lower cut-off frequency in Hz.
@@ -125,7 +125,7 @@ def play_phrase(phrase: Phrase, maker: Maker, rng: np.random.Generator) -> tuple
         rng: random generator of the phrase.
 
     Returns:
-        The mono waveform [samples], and the time at which it starts, in seconds.
+        The mono waveform [samples], and the time in the track at which the phrase starts, in seconds.
     """
     legato, loud = rng.random() < 0.5, rng.uniform(0.25, 1.0)
     length = 1.0 if legato else rng.uniform(0.45, 0.7)

@@ -36,11 +36,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Hit:
-    """A stroke on one piece of the drum kit.
+    """A stroke on one piece (drum or cymbal) of the drum kit.
 
     Args:
         start: time of the stroke in seconds.
-        piece: name of the piece, a key of the result of `band.build_kit`.
+        piece: name of the drum or cymbal, a key of the result of `band.build_kit`.
         velocity: loudness in [0, 1].
     """
 
@@ -90,8 +90,8 @@ class Bar:
         number: number of the bar in the song, from 0.
         section: section that contains the bar.
         chord: scale degree of the root of the chord, from 0.
-        first: whether it is the first bar of its section.
-        last: whether it is the last bar of its section.
+        first: whether the bar is the first of its section.
+        last: whether the bar is the last of its section.
     """
 
     number: int
@@ -112,10 +112,10 @@ class Style:
         tonic: MIDI pitch of the tonic.
         mode: name of the scale, a key of `SCALES`.
         sevenths: whether chords contain the seventh.
-        kick: steps of the bass drum in a bar.
-        snare: steps of the snare drum in a bar.
-        hat: steps of the hi-hat in a bar.
-        strum: steps of the chords in a bar.
+        kick: steps of a bar (sixteenth notes) at which the bass drum is played.
+        snare: steps of a bar at which the snare drum is played.
+        hat: steps of a bar at which the hi-hat is played.
+        strum: steps of a bar at which chords are played.
         arpeggio: whether chords are played as arpeggios.
         voice_pitch: middle of the singer's range, as MIDI pitch.
         looseness: standard deviation of the random timing errors, in seconds.

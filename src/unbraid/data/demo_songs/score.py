@@ -112,7 +112,7 @@ def drum_bar(rng: np.random.Generator, style: Style, bar: Bar) -> list[Hit]:
 
 
 def drum_pattern(rng: np.random.Generator, style: Style, bar: Bar) -> list[tuple[int, str, float]]:
-    """Return step, piece and velocity of each drum stroke of a bar; the last beat of a section is a fill."""
+    """Return step, piece (drum or cymbal) and velocity of each stroke of a bar. The last beat of a section is a drum fill."""
     energy = bar.section.energy
     beat_end = 12 if bar.last else STEPS
     strokes = [(step, "hat", 0.9 if step % 4 == 0 else 0.55) for step in style.hat]
@@ -149,7 +149,7 @@ def bass_bar(rng: np.random.Generator, style: Style, bar: Bar) -> list[Note]:
 
 
 def comping_bar(rng: np.random.Generator, style: Style, bar: Bar) -> list[Note]:
-    """Return the chord notes of the rhythm instrument in one bar: an arpeggio in eighths, or strummed from low to high."""
+    """Return the chord notes of the rhythm instrument in one bar: arpeggios in eighth notes, or strummed chords."""
     chord = style.voicing(bar.chord, 53)
     chord = [chord[0] - 12, *chord]
     if style.arpeggio:
@@ -174,7 +174,7 @@ def pad_bar(style: Style, bar: Bar) -> list[Note]:
 
 
 def write_melody(rng: np.random.Generator, style: Style, bars: list[Bar], seconds: float) -> list[Phrase]:
-    """Return the vocal phrases of a song, two bars each; verse and chorus each alternate between two motifs."""
+    """Return the vocal phrases of a song. Each phrase has two bars. Verse and chorus have two alternating motifs each."""
     motifs = {energy: [write_motif(rng, style) for _ in range(2)] for energy in (0.6, 1.0)}
     phrases, index = [], 0
     for bar, following in zip(bars, [*bars[1:], bars[-1]], strict=True):
@@ -189,7 +189,7 @@ def write_melody(rng: np.random.Generator, style: Style, bars: list[Bar], second
 
 
 def write_motif(rng: np.random.Generator, style: Style) -> list[tuple[int, int, int]]:
-    """Return a motif: for each note of a phrase its first step, its length in steps and the interval in scale degrees."""
+    """Return a motif: for each note of a phrase, its first step, its length in steps, and its interval in scale degrees."""
     step, end = int(rng.integers(0, 4)), int(rng.integers(18, 24))
     # A sixteenth note at 140 beats per minute is too short for a syllable.
     lengths = [2, 2, 2, 3, 4, 4, 6] if style.tempo < 105 else [2, 4, 4, 4, 6, 8]
@@ -229,7 +229,7 @@ def write_lyrics(rng: np.random.Generator, count: int) -> tuple[tuple[str, str],
 
 
 def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase]) -> list[Phrase]:
-    """Return the phrases of a second voice (unison, third higher or sixth lower), empty for about a third of the songs."""
+    """Return the phrases of a second voice: unison, a third higher or a sixth lower. About a third of the songs have none."""
     if rng.random() < 0.35:
         return []
     interval = int(rng.choice([0, 2, -5]))
@@ -246,7 +246,7 @@ def transpose(style: Style, phrase: Phrase, degrees: int) -> Phrase:
 
 
 def write_lead(rng: np.random.Generator, style: Style, phrases: list[Phrase]) -> list[Note]:
-    """Return the notes of the lead instrument: for each phrase in turn it doubles the voice, answers it, or rests."""
+    """Return the notes of the lead instrument. For each phrase, the instrument doubles the voice, answers it, or rests."""
     turn = int(rng.integers(len(LEAD_ROLES)))
     notes: list[Note] = []
     for i, phrase in enumerate(phrases):
@@ -260,7 +260,7 @@ def write_lead(rng: np.random.Generator, style: Style, phrases: list[Phrase]) ->
 
 
 def answer(style: Style, phrase: Phrase) -> list[Note]:
-    """Return the last three notes of a phrase as eighths, an octave higher, in the pause after the phrase."""
+    """Return the last three notes of a phrase as eighth notes, an octave higher, in the pause after the phrase."""
     eighth = style.time(0, 4) / 2
     tail = phrase.notes[-3:]
     return [Note(phrase.end + (i + 1) * eighth, eighth, n.pitch + 12, 0.8, 0.01) for i, n in enumerate(tail)]

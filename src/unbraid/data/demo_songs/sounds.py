@@ -1,7 +1,7 @@
 """Building blocks of the demo songs: control curves, sums of harmonics, noise, reverberation, panning.
 
-Controls (pitch, loudness, formants) are computed once every `HOP` samples and interpolated linearly between these
-frames. So a control cannot jump, and the sound does not click.
+Control curves are values over time such as pitch, loudness and formants. They are computed once every `HOP` samples (a frame),
+and interpolated linearly between the frames. So a value cannot jump, and the sound does not click.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def hertz(pitch: np.ndarray) -> np.ndarray:
 
 
 def harmonic_sum(hz: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
-    """Return the sum of the harmonics of a time-varying fundamental, without those above `HIGHEST_HARMONIC_HZ`.
+    """Return the sum of the harmonics of a time-varying fundamental. Harmonics above `HIGHEST_HARMONIC_HZ` are omitted.
 
     Args:
         hz: fundamental frequency in Hz.
@@ -169,7 +169,7 @@ class Line:
         index: number of the current note.
         pitch: MIDI pitch, with glides between notes.
         age: time since the start of the note, in seconds; negative before the first note.
-        left: time until the end of the note, in seconds; negative after the end of the note.
+        left: time from now until the end of the note, in seconds; negative after the end of the note.
         velocity: velocity of the note.
 
     Shape:

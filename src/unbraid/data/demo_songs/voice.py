@@ -79,7 +79,7 @@ class Singer:
 
     Args:
         formant_ratios: ratios of the five formant frequencies to `VOWEL_FORMANTS_HZ`.
-        tilt: exponent with which the amplitudes of the harmonics of the glottal pulse fall.
+        tilt: exponent of the power law with which the amplitudes of the harmonics of the glottal pulse fall.
         breath: level of the breath noise.
         vibrato: depth of the vibrato in semitones.
         vibrato_hz: rate of the vibrato in Hz.
@@ -164,7 +164,7 @@ def sing(phrase: Phrase, singer: Singer, rng: np.random.Generator) -> tuple[np.n
         rng: random generator of jitter and noise.
 
     Returns:
-        The mono waveform [samples], and the time at which it starts in seconds: half a second before the first note.
+        The mono waveform [samples], and the time in seconds at which the waveform starts: half a second before the first note.
     """
     begin = phrase.notes[0].start - 0.5
     frames = frames_for(round((phrase.end + 0.2 - begin) * SAMPLE_RATE))
@@ -195,13 +195,15 @@ def sung_pitch(line: Line, singer: Singer, rng: np.random.Generator) -> np.ndarr
 
 
 def swell(phrase: Phrase, line: Line) -> np.ndarray:
-    """Return a gain that rises and falls within each note; without it a note has constant loudness, as on an organ."""
+    """Return a gain that rises and falls within each note, so that a note does not have constant loudness as on an organ."""
     seconds = np.array([note.seconds for note in phrase.notes])[line.index]
     return 0.7 + 0.3 * np.sin(np.pi * np.clip(line.age / seconds, 0, 1) ** 0.7)
 
 
 def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
-    """Return the complex amplitudes of the harmonics after the formants. Level differences between frames are reduced.
+    """Return the complex amplitudes of the harmonics of the voice after the formant filters.
+
+    The level differences between frames are reduced.
 
     Args:
         effort: vocal effort in [0, 1]; higher is brighter.

@@ -1,14 +1,14 @@
-"""Measure whether two recordings are aligned in time: a mixture and its instrumental version, whose difference is the vocals.
+"""Measure whether a mixture and its instrumental version are aligned in time, so that their difference is the vocals.
 
 Method: generalised cross-correlation with phase transform (Knapp & Carter 1976). Only phases are compared, so the peak is one
 sample wide even for tonal music, and level and equalisation do not matter.
 
-1. The whole tracks are correlated. The power of the correlation is summed over 0.1 s, so that a rough offset is found even if
-   the recordings drift apart.
-2. Windows of 5 s are correlated near this offset. Offset and correlation are medians over the windows. The drift is the slope
-   of the offsets over the track.
+1. The whole recordings are correlated. The power of the correlation is summed over delays of 0.1 s, so that a rough offset is
+   found even if the offset changes over time.
+2. Windows of 5 s are correlated at delays near the rough offset. Offset and correlation are medians over the windows. The drift
+   is the change of the offset from the beginning to the end of the track.
 
-Tempo changes within a track and removed sections are not identified; they only lower the correlation.
+If the tempo changes within one recording, or a section was removed, the correlation is only lower: the cause is not found.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Alignment:
 
     Args:
         offset_ms: delay of the second recording relative to the first, in ms.
-        drift_ms: increase of the delay from the beginning to the end, in ms.
+        drift_ms: increase of this delay from the beginning to the end of the track, in ms.
         correlation: peak of the correlation, 1 for equal recordings.
     """
 
@@ -91,7 +91,7 @@ def _rough_lag(a: np.ndarray, b: np.ndarray, width: int) -> int:
 
 
 def _phase_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the phase correlation (at most 1) for each delay of `b`: delays from 0, then negative delays. Shape: [delays]."""
+    """Return the phase correlation (at most 1) for each delay of `b`: first delays >= 0, then delays < 0. Shape: [delays]."""
     size = _fast_size(len(a) + len(b))
     cross = np.fft.rfft(a, size).conj() * np.fft.rfft(b, size)
     magnitude = np.abs(cross)
@@ -105,7 +105,7 @@ def _fast_size(least: int) -> int:
 
 
 def _in_windows(a: np.ndarray, b: np.ndarray, centre: int, rate: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return start, delay of `b` (both in samples) and correlation peak of each window of 5 s without a silent recording."""
+    """Return start, delay of `b` and peak of the correlation of each window of 5 s. Windows with silence are omitted."""
     begin, end = max(0, -centre), min(len(a), len(b) - centre)
     length = max(1, min(round(WINDOW_SECONDS * rate), end - begin))
     starts = np.unique(np.linspace(begin, end - length, WINDOWS).astype(int))
@@ -118,7 +118,7 @@ def _in_windows(a: np.ndarray, b: np.ndarray, centre: int, rate: float) -> tuple
 
 
 def _fine_lag(a: np.ndarray, b: np.ndarray, reach: int) -> tuple[float, float]:
-    """Return the delay of `b` relative to `a`, in fractional samples within ±`reach`, and the peak of the correlation."""
+    """Return the delay of `b` relative to `a`, a fractional number of samples in ±`reach`, and the peak of the correlation."""
     window = np.hanning(len(a) + 2)[1:-1].astype(np.float32)
     correlation = _phase_correlation(a * window, b * window)
     near = np.concatenate([correlation[-reach - 1 :], correlation[: reach + 2]])
@@ -129,6 +129,6 @@ def _fine_lag(a: np.ndarray, b: np.ndarray, reach: int) -> tuple[float, float]:
 
 
 def _slope(starts: np.ndarray, lags: np.ndarray) -> float:
-    """Return the slope of `lags` over `starts`: the median over all pairs (Theil 1950, Sen 1968), robust to wrong lags."""
+    """Return the slope of `lags` over `starts`: the median slope of all pairs of points (Theil 1950, Sen 1968)."""
     first, second = np.triu_indices(len(starts), 1)
     return float(np.median((lags[second] - lags[first]) / (starts[second] - starts[first]))) if len(first) else 0.0

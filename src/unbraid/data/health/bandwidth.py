@@ -4,7 +4,8 @@ The share of energy above a frequency is not a useful measure, because music is 
 detected by its edge: the long-term average spectrum falls by tens of dB within a few hundred Hz, and stays low up to Nyquist.
 The spectrum of dull music falls by only a few dB per kHz.
 
-Limits: a slope of less than `EDGE_DB` within `EDGE_HZ` is not detected, nor an edge in the last `EDGE_HZ` below Nyquist.
+Limits: an edge is not detected if the spectrum falls by less than `EDGE_DB` within `EDGE_HZ`, or if the edge is less than
+`EDGE_HZ` below Nyquist.
 """
 
 import numpy as np

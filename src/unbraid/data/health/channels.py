@@ -1,4 +1,4 @@
-"""Detect swapped voice and accompaniment, if they are the left and right channel of one file (as in iKala).
+"""Detect karaoke files (as in iKala) in which the channels of voice and accompaniment look swapped.
 
 In a correct file, the voice has more pauses, and the accompaniment has more energy at bass frequencies, below the range of the
 voice. The channels look swapped if both differences are reversed. The result is a hint, not a proof: a sparse accompaniment
@@ -21,7 +21,7 @@ def pause_share(powers: np.ndarray) -> float:
     """Return the share of a recording that consists of pauses.
 
     Args:
-        powers: mean square of each block of the recording, 100 ms long.
+        powers: mean square of each block (100 ms) of the recording.
 
     Shape:
         powers: [blocks].
@@ -59,8 +59,8 @@ def look_swapped(pauses: Mapping[str, float], bass: Mapping[str, float]) -> bool
     """Return whether the two channels of a karaoke file, voice and accompaniment, look swapped.
 
     Args:
-        pauses: share of pauses in `vocals` and in `accompaniment`; empty if the shares were not measured.
-        bass: share of bass frequencies in `vocals` and in `accompaniment`; empty if the shares were not measured.
+        pauses: share of pauses in the sources `vocals` and `accompaniment`; empty if the shares were not measured.
+        bass: share of bass frequencies in `vocals` and `accompaniment`; empty if the shares were not measured.
 
     Returns:
         True if `accompaniment` has more pauses and less bass than `vocals`.

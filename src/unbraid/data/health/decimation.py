@@ -1,7 +1,8 @@
 """Decimate a recording to a lower sample rate quickly, for measurements: mix to mono, low-pass with a windowed sinc, subsample.
 
-The filter has polyphase form (Crochiere & Rabiner 1983): the samples are reshaped to rows of `factor` samples and multiplied by
-a matrix, so it is as fast as a matrix product. Use `unbraid.audio.resample` for audio that is played or used for training.
+The filter has polyphase form (Crochiere & Rabiner 1983): the samples are reshaped to rows of `factor` samples, and the rows are
+multiplied by a matrix. So the filter is as fast as a matrix product. Use `unbraid.audio.resample` for audio that is played or
+used for training.
 """
 
 import numpy as np
@@ -22,7 +23,7 @@ def decimate(samples: np.ndarray, factor: int) -> np.ndarray:
         samples: [C, T]; the result: [T // factor].
 
     Returns:
-        The mono waveform, float32. If `factor` is above 1, it is delayed by `SPAN` / 2 = 4 samples at the lower rate.
+        The mono waveform, float32. If `factor` is above 1, the waveform is delayed by 4 samples (`SPAN` / 2) at the lower rate.
     """
     if factor == 1:
         return samples.mean(axis=0, dtype=np.float32)

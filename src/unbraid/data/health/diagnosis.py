@@ -1,7 +1,7 @@
 """Compare the measurements of all tracks with thresholds, and return warnings.
 
-Each threshold is a constant with its reason. Warnings do not stop a training. Files that cannot be used (NaN, truncated) raise
-an error earlier, when they are decoded.
+Each threshold is a constant with its reason. Warnings do not stop a training. Files that cannot be used, for example
+truncated files, raise an error earlier: when they are decoded.
 """
 
 from collections import Counter
@@ -100,7 +100,7 @@ def repairs(name: str, health: Health) -> Iterator[Finding]:
 
 
 def _silence(name: str, health: Health) -> Iterator[Finding]:
-    """Yield the warnings about sources of a track that are silent always or most of the time."""
+    """Yield the warnings about sources of a track that are silent for the whole track or for most of the track."""
     if health.silent_sources:
         verb = "is" if len(health.silent_sources) == 1 else "are"
         yield Finding(name, "silent source", f"{', '.join(health.silent_sources)} {verb} silent")
@@ -110,7 +110,7 @@ def _silence(name: str, health: Health) -> Iterator[Finding]:
 
 
 def _pair(name: str, health: Health) -> Iterator[Finding]:
-    """Yield the warnings about a pair of a mixture and its instrumental version."""
+    """Yield the warnings about a track whose vocals are the mixture minus its instrumental version."""
     if health.aligned is False:
         assert health.correlation is not None
         sentence = f"mixture and instrumental are {health.offset_ms:+.1f} ms apart and drift by {health.drift_ms:+.1f} ms"

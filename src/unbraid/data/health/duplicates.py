@@ -1,11 +1,11 @@
-"""Find recordings that occur more than once, by their fingerprints.
+"""Find recordings that occur more than once, by their fingerprints. A fingerprint contains one 32-bit word for each 50 ms.
 
-Method: Haitsma & Kalker 2002. An inverted index (here one sorted array) finds fingerprint words that two tracks share. The
-shared words vote for an offset between the tracks. The share of differing bits at this offset decides whether the tracks match.
+Method: Haitsma & Kalker 2002. An inverted index (here one sorted array) finds the words that occur in two tracks. Each of these
+words is a vote for an offset in time between the two tracks. The tracks match if few bits differ at the offset with most votes.
 
-Copies may start earlier or later, and may be excerpts. Copies at another speed are not found. A recording with more than
-`MOST_TRACKS` copies whose fingerprints differ slightly is not found either. If several tracks have equal fingerprints, only the
-first of them is compared with other tracks.
+A copy is also found if it starts earlier or later, or is an excerpt. A copy at another speed is not found. If a recording has
+more than `MOST_TRACKS` copies whose fingerprints differ slightly, these copies are not found either. If several tracks have
+equal fingerprints, only the first of these tracks is compared with other tracks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,8 +27,8 @@ class Match:
     Args:
         first: index of the first track.
         second: index of the second track, larger than `first`.
-        offset_words: number of fingerprint words by which the second track starts later in the recording.
-        bit_error_rate: share of differing bits, in [0, 1].
+        offset_words: number of fingerprint words (50 ms each) by which the second track starts later in the recording.
+        bit_error_rate: share of the fingerprint bits that differ, in [0, 1].
     """
 
     first: int
@@ -41,7 +41,7 @@ def matches(fingerprints: Sequence[np.ndarray]) -> list[Match]:
     """Find the pairs of tracks with the same recording.
 
     Args:
-        fingerprints: fingerprint of each track; words of 0 are ignored.
+        fingerprints: fingerprint of each track, one 32-bit word for each 50 ms. Words with the value 0 (silence) are ignored.
 
     Shape:
         fingerprints: uint32 [words] each.
@@ -57,14 +57,20 @@ def matches(fingerprints: Sequence[np.ndarray]) -> list[Match]:
 
 
 def _equal(fingerprints: Sequence[np.ndarray]) -> dict[int, int]:
-    """Find tracks whose fingerprint equals that of an earlier track. Return a dictionary from these to the earliest track."""
+    """Find tracks whose fingerprint equals the fingerprint of an earlier track.
+
+    The result is a dictionary from the index of each such track to the index of the first track with this fingerprint.
+    """
     firsts: dict[bytes, int] = {}
     long_enough = [i for i, words in enumerate(fingerprints) if np.count_nonzero(words) >= LEAST_WORDS]
     return {i: first for i in long_enough if (first := firsts.setdefault(fingerprints[i].tobytes(), i)) != i}
 
 
 def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, int]]:
-    """Yield (first track, second track, offset) of pairs that share at least `LEAST_VOTES` words at this offset in words."""
+    """Yield the pairs of tracks that may contain the same recording: first track, second track and their offset in words.
+
+    A word is 32 bits of a fingerprint, for 50 ms of audio. At this offset, at least `LEAST_VOTES` words are equal.
+    """
     if not any(len(words) for words in fingerprints):
         return
     count, longest = len(fingerprints), max(len(words) for words in fingerprints)
@@ -78,7 +84,11 @@ def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, 
 
 
 def _index(fingerprints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return all words that 2 to `MOST_TRACKS` tracks share, sorted, each with one track and its first position there."""
+    """Find the fingerprint words (32 bits for 50 ms of audio) that occur in at least 2 and at most `MOST_TRACKS` tracks.
+
+    The result is three arrays of equal length, sorted by word: a word, a track that contains the word, and the first position
+    of the word in this track.
+    """
     lengths = [len(words) for words in fingerprints]
     words = np.concatenate(fingerprints)
     order = np.argsort(words, kind="stable")
@@ -94,7 +104,10 @@ def _index(fingerprints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _ballots(words: np.ndarray, tracks: np.ndarray, positions: np.ndarray, count: int, longest: int) -> np.ndarray:
-    """Return a vote for each fingerprint word that two tracks share: an integer that encodes both tracks and the offset."""
+    """Return a vote for each fingerprint word that occurs in two tracks.
+
+    A vote is an integer that encodes both tracks and the offset (in words) between the positions of the word in the tracks.
+    """
     ballots = []
     first = np.arange(len(words))
     for distance in range(1, MOST_TRACKS):
@@ -107,7 +120,10 @@ def _ballots(words: np.ndarray, tracks: np.ndarray, positions: np.ndarray, count
 
 
 def _confirm(fingerprints: Sequence[np.ndarray], first: int, second: int, offset: int) -> Match | None:
-    """Return a match if at least `LEAST_WORDS` words overlap at the offset and at most 30 % of their bits differ."""
+    """Compare the fingerprints of two tracks at an offset in words (50 ms). Return a match if at most 30 % of the bits differ.
+
+    At least `LEAST_WORDS` words of both tracks must overlap at this offset; otherwise the result is None.
+    """
     a, b = fingerprints[first][max(0, offset) :], fingerprints[second][max(0, -offset) :]
     length = min(len(a), len(b))
     a, b = a[:length], b[:length]

@@ -27,29 +27,29 @@ CHUNK = 1 << 16  # samples per block, small enough for the cache of the processo
 class Health:
     """Measurements of the audio of a track, as plain JSON values.
 
-    `Health(**dataclasses.asdict(health))` equals `health`.
+    They can be converted to a dictionary and back: `Health(**dataclasses.asdict(health))` equals `health`.
 
     Args:
         duration_seconds: duration of the decoded track, in seconds.
-        cut_seconds: duration that was cut off the longest file of the track, in seconds.
-        padded_seconds: duration of the silence that was appended to the shortest file of the track, in seconds.
-        rate: sample rate of the decoded track in Hz, the highest among its files.
+        cut_seconds: duration that decoding cut off the longest file of the track, in seconds.
+        padded_seconds: duration of the silence that decoding appended to the shortest file of the track, in seconds.
+        rate: sample rate of the decoded track in Hz: the highest sample rate of its files.
         file_rates: all sample rates of the files of the track in Hz, ascending.
         messages: messages of the audio reader about the files of the track.
         channels: number of audio channels of the mixture.
-        residual_db: level of the mixture minus the sum of the sources, relative to the mixture, in dB. It is -150 if the
-            mixture equals the sum. None if the mixture is computed as the sum, or a source as the mixture minus the others.
+        residual_db: level of the difference between the mixture and the sum of the sources, in dB relative to the mixture; -150
+            if they are equal. None if the mixture is computed from the sources, or a source from the mixture.
         remainder_db: level of the residual source (the mixture minus the other sources) relative to the mixture, in dB; None if
             the track does not have a residual source.
         clipped_runs: number of runs of three or more equal samples at full scale, summed over the channels of the mixture.
         silent_share: for each source, share of the 100 ms blocks with an RMS level below -60 dB of full scale.
         ceiling_hz: band limit of the mixture in Hz, see `bandwidth`; None for silence.
-        offset_ms: delay of the instrumental version relative to the mixture, in ms. The values `offset_ms`, `drift_ms` and
-            `correlation` are None if the track lacks a residual source, a recording is silent, or the track is too short.
+        offset_ms: delay of the instrumental version relative to the mixture, in ms. `offset_ms`, `drift_ms` and
+            `correlation` are None if the track has no residual source, is too short, or one of the two versions is silent.
         drift_ms: increase of this delay from the beginning to the end of the track, in ms.
         correlation: similarity of mixture and instrumental: 1 for equal recordings, below 0.06 for different recordings.
-        pause_share: share of pauses in `vocals` and `accompaniment`, see `channels`; empty unless they are two channels of one
-            audio stream.
+        pause_share: share of pauses in the sources `vocals` and `accompaniment`, see `channels`. Empty if these sources are not
+            two channels of one audio stream.
         bass_share: share of bass frequencies in `vocals` and `accompaniment`, see `channels`; empty if
             `pause_share` is empty.
         fingerprint: audio fingerprint as text, see `fingerprint.to_text`.
@@ -124,7 +124,7 @@ def examine(track: Track, decoded: Decoded) -> Health:
 
 
 def _are_channels_of_one_stream(track: Track) -> bool:
-    """Return whether the sources are vocals and accompaniment, each one channel of the same audio stream."""
+    """Return whether the sources are vocals and accompaniment, and are two channels of the same audio stream."""
     if set(track.sources) != {"vocals", "accompaniment"} or any(len(parts) != 1 for parts in track.sources.values()):
         return False
     (voice,), (band,) = track.sources["vocals"], track.sources["accompaniment"]
@@ -132,7 +132,7 @@ def _are_channels_of_one_stream(track: Track) -> bool:
 
 
 def _sum_of_others(decoded: Decoded, residual: str) -> np.ndarray:
-    """Return the sum of all sources except the residual source; silence if the residual is the only source."""
+    """Return the sum of all sources except the source `residual`; silence if there is no other source."""
     others = [samples for name, samples in decoded.sources.items() if name != residual]
     return sum(others[1:], start=others[0]) if others else np.zeros_like(decoded.mixture)
 
@@ -177,13 +177,13 @@ def _ratio_db(power: float, reference: float) -> float:
 
 
 def _clipped_runs(samples: np.ndarray) -> int:
-    """Count the clipped passages: three or more equal samples at full scale in a row, summed over the channels."""
+    """Count the clipped passages of all channels: three or more equal samples at full scale, one after the other."""
     length = samples.shape[1]
     return sum(_runs_that_begin(samples, start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
 
 
 def _runs_that_begin(samples: np.ndarray, start: int, stop: int) -> int:
-    """Count the runs of three or more equal samples at full scale whose second sample is in [start, stop)."""
+    """Count the clipped passages (three or more equal samples at full scale) whose second sample is in [start, stop)."""
     around = samples[:, max(0, start - 2) : stop + 1]
     if around.max() < FULL_SCALE and around.min() > -FULL_SCALE:
         return 0

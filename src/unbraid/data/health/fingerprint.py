@@ -1,17 +1,20 @@
-"""Compute the audio fingerprint of a recording: a 32-bit word per 50 ms, robust to level, lossy encoding and resampling.
+"""Compute the audio fingerprint of a recording: a word of 32 bits for each 50 ms.
+
+Fingerprints change little if the level changes, or if the recording is encoded with loss or resampled.
 
 Method: Haitsma & Kalker 2002, "A Highly Robust Audio Fingerprinting System". A bit is set if the energy difference of two
 neighbouring bands is larger than it was in an earlier frame. There are 33 bands from 300 to 2000 Hz, spaced evenly in log
 frequency, and frames of 0.37 s, as in the paper. Two parameters differ from the paper:
 
-- The hop is 50 ms instead of 11.6 ms. This is enough for whole tracks, and needs a quarter of the space.
+- The hop is 50 ms instead of 11.6 ms. This is enough for whole tracks, and the fingerprint needs a quarter of the space.
 - A frame is compared with the frame 0.4 s earlier instead of the previous frame. This makes fingerprints robust to a shift by
   half a hop, and halves the number of wrong bits after mp3 coding.
 
 Frames and bands are defined in seconds and Hz, so copies at other sample rates have the same words.
 
 The fingerprint identifies a recording, not a composition: another take or another tempo is a different recording. The same
-accompaniment with another singer or without a singer differs in as few bits as a bad mp3, so it counts as the same recording.
+accompaniment with another singer, or without a singer, counts as the same recording: the fingerprints differ in no more bits
+than those of a recording and of an mp3 file of low quality.
 """
 
 import base64
@@ -42,8 +45,8 @@ def fingerprint(samples: np.ndarray, rate: int) -> np.ndarray:
         samples: [C, T]; the result: uint32 [words].
 
     Returns:
-        One word for each frame after the first `LAG` frames; empty for a shorter recording. The word 0 means that the frame is
-        silent or constant; comparisons ignore this word.
+        One word (32 bits) for each frame after the first `LAG` frames; empty for a shorter recording. The word 0 means that the
+        frame is silent or constant. Comparisons of fingerprints ignore words that are 0.
     """
     factor = max(1, rate // LOW_RATE)
     energy = _band_energies(decimate(samples, factor), rate / factor)
@@ -78,7 +81,7 @@ def _band_energies(low: np.ndarray, rate: float) -> np.ndarray:
 
 
 def _bands(size: int, rate: float) -> np.ndarray:
-    """Return the share of each FFT bin that belongs to each band, a fraction at the band edges. Shape: [bins, 33]."""
+    """Return the weight in [0, 1] of each FFT bin in each band: the share of the bin that is in the band. Shape: [bins, 33]."""
     last = min(size // 2, int(np.ceil(BAND_EDGES_HZ[-1] * size / rate)) + 1)
     edges = BAND_EDGES_HZ * size / rate
     below = np.clip(edges[None, :] - (np.arange(last + 1)[:, None] - 0.5), 0, 1)
@@ -86,10 +89,10 @@ def _bands(size: int, rate: float) -> np.ndarray:
 
 
 def to_text(words: np.ndarray) -> str:
-    """Encode a fingerprint as base64 text of its little-endian words, for JSON; 6.4 kB per minute of audio."""
+    """Encode a fingerprint as base64 text for JSON: 32-bit words in little-endian order, 6.4 kB per minute of audio."""
     return base64.b64encode(words.astype("<u4").tobytes()).decode()
 
 
 def from_text(text: str) -> np.ndarray:
-    """Decode the words of a fingerprint from the base64 text that `to_text` returns."""
+    """Decode a fingerprint (32-bit words) from the base64 text that `to_text` returns."""
     return np.frombuffer(base64.b64decode(text), "<u4").astype(np.uint32)

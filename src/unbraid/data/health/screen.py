@@ -64,13 +64,13 @@ def _line(name: str, split: str, health: Health) -> str:
 
 
 def _cut(name: str) -> str:
-    """Shorten a track name to 30 characters. The middle is removed, because beginning or end may distinguish tracks."""
+    """Shorten a track name to 30 characters. The middle is removed, because names often differ at the beginning or the end."""
     half = NAME_WIDTH // 2
     return name if len(name) <= NAME_WIDTH else f"{name[: half - 1]}…{name[half - NAME_WIDTH :]}"
 
 
 def _silent(health: Health) -> str:
-    """Return the sources with silent blocks and their silent share in %. The most silent comes first; the line may be cut."""
+    """Return the names of sources with silence, each with its silent share in %, the largest share first; long text is cut."""
     shares = sorted(health.silent_share.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares if share >= 0.005) or "-"
 

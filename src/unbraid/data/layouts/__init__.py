@@ -1,4 +1,4 @@
-"""Layouts of data sets: each file lists the tracks of one data set, or of one folder structure for data of your own.
+"""Layouts of data sets. Each module lists the tracks of one published data set, or of one folder structure for your own data.
 
 The reasons for which a layout excludes a track are in `data/excluded_tracks.py`.
 """

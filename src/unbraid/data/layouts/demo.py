@@ -1,7 +1,7 @@
 """Render and list the demo data sets: synthetic songs in the folders of MUSDB18-HQ, and synthetic melodies (leads).
 
-The songs are rendered on first use. Their folder is named after the options of the rendering, so each seed and length has its
-own folder. Results on these songs are only examples. Use a real data set for results that you report.
+The songs are rendered on first use. The name of their folder contains the options of the rendering, so each seed and
+length has its own folder. Results on these songs are only examples. Use a real data set for results that you report.
 """
 
 import re

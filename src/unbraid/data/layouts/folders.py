@@ -1,6 +1,6 @@
-"""Helpers of layouts: find audio files and split folders, and derive track names from paths.
+"""Helpers of layouts: find audio files, find the folders of the splits (train, valid, test), and make track names from paths.
 
-Hidden files are ignored, which includes the `._x` files of macOS. Symbolic links are followed.
+Hidden files are ignored, for example the `._x` files of macOS. Symbolic links are followed.
 """
 
 import os
@@ -25,7 +25,7 @@ def audio_files(folder: Path) -> list[Path]:
 
 
 def audio_files_below(folder: Path) -> list[Path]:
-    """Return the audio files of a folder and its subfolders, sorted. A folder with several links to it is read once."""
+    """Return the audio files of a folder and its subfolders, sorted. If several links lead to a folder, it is read once."""
     visited: set[str] = set()
     files = []
     for place, folders, _ in os.walk(folder, followlinks=True):
@@ -53,7 +53,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def split_folders(root: Path) -> dict[Split, Path]:
-    """Return the paths of `train`, `valid` and `test` under the root by split, without folders that do not exist."""
+    """Return the existing folders among `train`, `valid` and `test` in the folder `root`, by split."""
     return {split: root / split for split in SPLITS if (root / split).is_dir()}
 
 
@@ -65,7 +65,7 @@ def unpacked_folder(root: Path, holds: Callable[[Path], bool]) -> Path:
         holds: function that returns whether a folder contains the data set.
 
     Returns:
-        The folder, or `root` if neither the root nor a subfolder contains the data set.
+        The folder that contains the data set; `root` if neither the root nor a subfolder contains the data set.
 
     Raises:
         InputError: several subfolders contain the data set.
@@ -88,7 +88,7 @@ def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
 
     Args:
         files: files below a folder.
-        below: folder at which the names start.
+        below: folder to which the names are relative.
 
     Returns:
         The path of each file by name.
@@ -108,12 +108,12 @@ def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
 
 
 def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> tuple[dict[str, Path], list[str]]:
-    """Choose one file for each name. If a name exists in several formats, the first format in `AUDIO_SUFFIXES` is used.
+    """Choose one file for each name. If a name exists in several formats, the format that is first in `AUDIO_SUFFIXES` is used.
 
     Args:
         files: audio files below a folder.
-        below: folder at which the names start.
-        ignore_case: treat names that differ only in case as the same name.
+        below: folder to which the names are relative.
+        ignore_case: whether names that differ only in upper and lower case are the same name.
 
     Returns:
         The path of the chosen file by its name, and a message for each file that is not used.
@@ -155,7 +155,7 @@ def normalised(text: str) -> str:
 
 
 def list_contents(folder: Path) -> str:
-    """Return the first five names in a folder, separated by commas, for the field `found` of an error."""
+    """Return the first five names of files and folders in a folder, separated by commas, for the field `found` of an error."""
     if not folder.is_dir():
         return "no such folder"
     return ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
@@ -167,7 +167,7 @@ def require_files(root: Path, problem: str, hint: str) -> None:
     Args:
         root: folder of the data set.
         problem: reason why the data set cannot be downloaded.
-        hint: way to get the data set, a sentence.
+        hint: sentence that describes how to get the data set.
 
     Raises:
         InputError: the folder is missing or empty.

@@ -16,7 +16,7 @@ Sources = dict[str, tuple[AudioStream, ...]]
 
 
 def source_name(metadata: Metadata, key: str) -> str:
-    """Return the source name of an instrument: `Strings (continued)` becomes `strings_continued`.
+    """Convert the name of an instrument in the metadata to a source name: `Strings (continued)` becomes `strings_continued`.
 
     An `InputError` is raised if the key is missing, or if the name contains no letter and no digit.
 
@@ -25,7 +25,7 @@ def source_name(metadata: Metadata, key: str) -> str:
         key: key of the name in this part.
 
     Returns:
-        The name in lower case, with one underscore for each run of other characters than letters and digits.
+        The name in lower case. One underscore replaces each sequence of characters that are not letters or digits.
     """
     name = re.sub(r"[\W_]+", "_", metadata.text(key).lower()).strip("_")
     if not name:
@@ -37,12 +37,12 @@ def group_sources(tracks: Mapping[str, Sources], keep: Sequence[str] | None, kno
     """Assign the instruments of each track to sources, so that all tracks have the same list of sources.
 
     Args:
-        tracks: streams of each instrument, by track name.
+        tracks: audio streams of each instrument, by track name.
         keep: instruments that become sources; all others are summed to `other`. None: each instrument becomes a source.
         known: instruments of the published data set; they are allowed in `keep` even if the tracks do not have them.
 
     Returns:
-        Streams of each source, by track name. A source without streams is silent.
+        Audio streams of each source, by track name. A source without streams is silent.
 
     Raises:
         InputError: `keep` is empty, or contains an unknown instrument.

@@ -24,9 +24,9 @@ class KaraokeChannels:
     the singer. All clips with the same id are in the same split.
 
     Args:
-        id_parts: number of parts of the file name in the id of a clip.
-        valid: ids of the validation split, or its share of the ids.
-        test: ids of the test split, or its share of the ids.
+        id_parts: number of parts of the file name that form the id of a clip.
+        valid: ids of the clips of the validation split, or the share of the ids that are drawn for this split.
+        test: ids of the clips of the test split, or the share of the ids that are drawn for this split.
 
     Raises:
         InputError: `id_parts` is below 1.

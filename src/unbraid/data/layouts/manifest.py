@@ -1,8 +1,8 @@
 """Read tables of tracks in CSV or JSONL: each row lists the files of one track.
 
 A CSV file has the column names in its first line. A JSONL file has one JSON object per line, whose keys are the columns. A
-JSONL value may be a list of files, which are summed. The column `track` is the name of the track, and the optional column
-`split` is its split. All other columns contain paths of files, relative to the folder of the table.
+value in a JSONL file may be a list of files, which are summed. The column `track` is the name of the track, and the optional
+column `split` is its split. All other columns contain paths of files, relative to the folder of the table.
 """
 
 import csv
@@ -55,9 +55,9 @@ class ManifestRow:
 
 
 def splits_of(rows: Sequence[ManifestRow], valid: Choice, test: Choice) -> dict[str, Split]:
-    """Return the split of each track: the split in the table, or if the table lacks a column `split`, a drawn split.
+    """Return the split of each track: from the column `split` of the table, or from `valid` and `test` without this column.
 
-    If the table has a column `split`, lists of names in `valid` and `test` raise an `InputError`.
+    If the table has the column `split`, a list of names in `valid` or `test` raises an `InputError`.
 
     Args:
         rows: rows of all tracks.

@@ -1,8 +1,8 @@
 """List MedleyDB V1 and V2 with the sources vocals and accompaniment.
 
-The instruments in the metadata assign each stem to one of the two sources. The stems of a source are summed. The mixture is the
-mastered mix of the data set, which differs from the sum of the stems. Source: Bittner et al. 2014, "MedleyDB: a multitrack
-dataset for annotation-intensive MIR research", and its instrument taxonomy.
+Each stem is assigned to one of the two sources by its instrument, which the metadata contain. The stems of a source are summed.
+The mixture is the mastered mix of the data set, which differs from the sum of the stems. Source: Bittner et al. 2014,
+"MedleyDB: a multitrack dataset for annotation-intensive MIR research", and its instrument taxonomy.
 """
 
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ class MedleyDB:
     All tracks of an artist are in the same split. The artist is the part of a track's name before the first `_`.
 
     Args:
-        bleed: handling of tracks whose stems contain other instruments: `keep` or `leave_out`.
-        valid: artists of the validation split, or its share of the artists.
-        test: artists of the test split, or its share of the artists.
+        bleed: handling of tracks whose stems also contain other instruments (bleed): `keep` or `leave_out`.
+        valid: artists of the validation split, or the share of the artists that are drawn for this split.
+        test: artists of the test split, or the share of the artists that are drawn for this split.
     """
 
     bleed: Literal["leave_out", "keep"]
@@ -45,9 +45,10 @@ class MedleyDB:
     def tracks(self, root: Path) -> Listing:
         """List the tracks under the root.
 
-        A track is excluded if it lacks a metadata file, a vocal stem or an accompaniment stem, or if a stem contains both
-        voices and instruments. With `bleed=leave_out`, tracks with bleed in the stems are excluded too. An `InputError` is
-        raised if the root does not contain MedleyDB, a track occurs twice, metadata are invalid or an artist is unknown.
+        A track is excluded if it has no metadata file, no vocal stem or no accompaniment stem, or if a stem contains both
+        voices and instruments. With `bleed=leave_out`, tracks whose stems contain other instruments are excluded too. An
+        `InputError` is raised if the root does not contain MedleyDB, a track occurs twice, metadata are invalid or an artist is
+        unknown.
 
         Args:
             root: folder with the folders of the tracks, or with `Audio/`, `V1/` or `V2/`.
@@ -93,7 +94,7 @@ class _ExcludedError(Exception):
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    """Return the folder of each track by track name. A folder of a track contains a metadata file or stems."""
+    """Return the folder of each track by track name. The folder of a track is a folder with a metadata file or stems."""
     folders: dict[str, Path] = {}
     for place in PLACES:
         for path in sorted([*(root / place).glob(f"*/*{METADATA}"), *(root / place).glob("*/*_STEMS/")]):
@@ -118,7 +119,7 @@ def _has_bleed(metadata: Metadata) -> bool:
 
 
 def _stems(metadata: Metadata) -> dict[AudioStream, set[str]]:
-    """Return the stems of a track, each with its sources: `vocals`, `accompaniment`, or both for mixed instruments."""
+    """Return the stems of a track. Each stem has its sources: `vocals`, `accompaniment`, or both if it contains both."""
     folder = metadata.inside(metadata.file.parent, metadata.text("stem_dir"), "stem_dir")
     stems = metadata.node("stems")
     kinds = {}

@@ -21,7 +21,7 @@ class Metadata:
     Args:
         file: path of the file.
         tree: parsed content of the file, or a part of it, which must be a mapping.
-        place: keys that lead from the top of the file to this mapping, each followed by a dot.
+        place: path of keys from the top of the file to this mapping, with a dot after each key.
 
     Raises:
         InputError: `tree` is not a mapping.
@@ -102,7 +102,7 @@ class Metadata:
         Args:
             folder: folder to which the name is relative.
             name: name of the file or folder.
-            key: key whose value contains the name, for the error message.
+            key: key that contains the name in the metadata, for the error message.
 
         Returns:
             The path of the existing file or folder.

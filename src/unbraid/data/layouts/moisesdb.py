@@ -28,9 +28,9 @@ class MoisesDB:
 
     Args:
         sources: stems that become sources; all others are summed to `other`. None: each stem becomes a source.
-        bleed: handling of songs with a recording that contains other instruments: `keep` or `leave_out`.
-        valid: artists of the validation split, or its share of the artists.
-        test: artists of the test split, or its share of the artists.
+        bleed: handling of songs in which a recording also contains other instruments (bleed): `keep` or `leave_out`.
+        valid: artists of the validation split, or the share of the artists that are drawn for this split.
+        test: artists of the test split, or the share of the artists that are drawn for this split.
     """
 
     sources: list[str] | None

@@ -1,8 +1,8 @@
 """List data sets in the formats of Music-Source-Separation-Training (MSST), types 1 to 4 of its `docs/dataset_types.md`.
 
-Training data are folders of songs (types 1 and 4), folders of instruments (type 2) or CSV files (type 3). In type 4, all stems
-of a chunk come from the same song. In the other types, they come from different songs. Each validation song is a folder with
-`mixture.wav`.
+Training data are folders of songs (types 1 and 4), folders of instruments (type 2) or CSV files (type 3). In type 4, all
+stems of a training chunk come from the same song. In the other types, the stems of a chunk come from different songs. Each
+validation song is a folder with `mixture.wav`.
 """
 
 import os
@@ -56,9 +56,8 @@ class MSST:
     def tracks(self, root: Path) -> Listing:
         """List the training data and the songs under the root. Songs with none of the stems in `instruments` are excluded.
 
-        Missing folders, folders that are listed twice, invalid CSV files and unknown instruments raise an `InputError`. An
-        `InputError` is also raised if an instrument lacks training data. With `missing=error`, the same holds if a song lacks
-        a stem that other songs have.
+        An `InputError` is raised if a folder is missing or listed twice, a CSV file is invalid, or an instrument is unknown or
+        has no training data. With `missing=error`, an `InputError` is also raised if a song lacks a stem that other songs have.
 
         Args:
             root: folder to which the folders and CSV files are relative.
@@ -84,7 +83,7 @@ class MSST:
         require_files(root, "a data set of your own cannot be downloaded", f"Put its folders into {root}.")
 
     def _places(self, root: Path) -> dict[Split, list[str]]:
-        """Return the folders and CSV files of each split, after a check that each of them exists and is listed once."""
+        """Return the folders and CSV files of each split. Check that each folder and file exists and is listed only once."""
         places: dict[Split, list[str]] = {"train": self.train, "valid": self.valid}
         if isinstance(self.test, list):
             places["test"] = self.test
@@ -126,7 +125,7 @@ class MSST:
         return replace(listing, tracks=tracks, left_out=left_out)
 
     def _instruments(self, tracks: Sequence[Track]) -> Sequence[str]:
-        """Return the names of the stems that are used, after a check that each of these stems has training data."""
+        """Return the names of the stems that are used. Check that each of these stems has training data."""
         present = {name for track in tracks for name in track.sources}
         trained = {name for track in tracks if track.split == "train" for name, streams in track.sources.items() if streams}
         instruments = sorted(present) if self.instruments is None else self.instruments
@@ -139,7 +138,7 @@ class MSST:
         return instruments
 
     def _sources(self, track: Track, instruments: Sequence[str]) -> Sources:
-        """Return the audio streams of a track by stem. A missing stem is silent or an error, as `missing` determines."""
+        """Return the audio streams of a track by stem. A missing stem is silent or an InputError, see the option `missing`."""
         if track.split == "train" and self.type in (2, 3):
             return {name: streams for name, streams in track.sources.items() if name in instruments}
         sources = {name: track.sources.get(name, ()) for name in instruments}
@@ -176,6 +175,9 @@ READERS: dict[int, Callable[[Path], Listing]] = {1: _songs, 2: _singles, 3: _rec
 
 
 def _label(path: Path) -> tuple[str, ...]:
-    """Return the prefix of the track names of a folder or CSV file: the parts of its path, or only its name if absolute."""
+    """Return the first parts of the track names of a folder or CSV file: the parts of its path.
+
+    If the path is absolute, the result contains only the name of the folder or file.
+    """
     stripped = path.with_suffix("") if path.suffix.lower() == ".csv" else path
     return (stripped.name,) if stripped.is_absolute() else stripped.parts

@@ -1,8 +1,9 @@
 """List songs in two versions, the mixture and its instrumental. The vocals are the mixture minus the instrumental.
 
-Files are paired by name, not by their order. Both versions must be aligned to the sample, as exports of one session are. The
+Files are paired by name, not by their order. Both versions must be aligned exactly, to the sample. The
 difference of two differently mastered releases does not contain a clean voice. `data/health/alignment.py` measures the
-alignment after decoding; pairs that are not aligned are excluded. If the lengths differ, the longer version is cut.
+alignment after decoding; pairs that are not aligned are excluded. If the lengths of the two versions differ, the longer version
+is cut.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,11 +26,11 @@ class Pairs:
     """List pairs of songs: two folders with files of equal names, one folder with two file name endings, or a table.
 
     Args:
-        mixture: folder, file name ending or pattern of the mixtures. A text with `*` is a pattern (see `patterns.py`) of files
-            in any folder below the root; its `*` matches the name of the pair. A text without `*` is a folder. If this folder
-            does not exist, the text is the ending of file names such as `<name>_mixture.wav`. If `pairs` is set, the text is
-            the name of a column of the table.
-        instrumental: folder, file name ending, pattern or column of the instrumental versions.
+        mixture: folder, file name ending or pattern of the mixtures. A text with `*` is a pattern (see `patterns.py`) for files
+            in any folder below the root; `*` stands for the name of the pair. A text without `*` is the name of a folder. If
+            this folder does not exist, the text is the ending of file names such as `<name>_mixture.wav`. If `pairs` is set,
+            the text is the name of a column of the table.
+        instrumental: folder, file name ending, pattern or column of the instrumental versions, as for `mixture`.
         pairs: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
         valid: names of the validation pairs, or their share; unused if `pairs` has a column `split`.
         test: names of the test pairs, or their share; unused if `pairs` has a column `split`.
@@ -63,7 +64,7 @@ class Pairs:
             The tracks, excluded tracks with their reasons, and messages about unused files.
 
         Raises:
-            InputError: the root contains no pair, the table is invalid, or two files are the same side of a pair.
+            InputError: the root contains no pair, the table is invalid, or a pair has two mixtures or two instrumentals.
         """
         sides = (self.mixture, self.instrumental)
         rows, messages = self._read_files(root) if self.pairs is None else (self._read_table(root / self.pairs), [])
@@ -125,7 +126,10 @@ class Pairs:
 
 
 def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
-    """Return the files of one side (mixture or instrumental) by pair name. Two files for one pair raise an InputError."""
+    """Return the files of one side (mixture or instrumental) by name of the pair.
+
+    If two files are this side of the same pair, an InputError is raised.
+    """
     endings = (side, *SHORT.get(side, ()))
     texts = [side] if "*" in side else [f"*{separator}{ending}" for ending in endings for separator in SEPARATORS]
     patterns = [Pattern(text) for text in texts]
@@ -141,7 +145,10 @@ def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
 
 
 def _pair_name(pattern: Pattern, path: Path, root: Path) -> str | None:
-    """Return the name of the pair of a file: its folders and the text that the first `*` matches; None without a match."""
+    """Return the name of the pair to which a file belongs: its folders, and the text that the first `*` of the pattern matches.
+
+    The result is None if the pattern does not match the file.
+    """
     match = pattern.match(path, root)
     if match is None:
         return None

@@ -1,8 +1,8 @@
 """Match file names against patterns, and assign the audio files of a track to its sources.
 
-In a pattern, `*` matches any text and `?` matches one character. All other characters match themselves, brackets included.
-Upper and lower case are equal. A pattern with a `/` is compared with the path below the track's folder. A pattern without a `/`
-is compared with the file name. The suffix is optional: `*vox*` and `*vox.wav` both match `lead vox.wav`.
+In a pattern, `*` matches any text and `?` matches one character. All other characters, also brackets, match
+themselves. Upper and lower case are equal. A pattern with a `/` is compared with the path below the track's folder. A pattern
+without a `/` is compared with the file name. The suffix is optional: `*vox*` and `*vox.wav` both match `lead vox.wav`.
 """
 
 import re
@@ -37,7 +37,7 @@ class Pattern:
 
         Args:
             path: path of the file.
-            below: folder at which the compared path starts.
+            below: folder to which the compared path is relative.
 
         Returns:
             A match with one group for each `*` of the pattern.
@@ -55,7 +55,7 @@ class Assignment:
     Args:
         files: sorted files of each source.
         unmatched: files that match none of the patterns.
-        ambiguous: files that match patterns of several sources, with the matching pattern of each of these sources.
+        ambiguous: files that match patterns of several sources. Each file has the matching pattern of each of these sources.
     """
 
     files: Mapping[str, tuple[Path, ...]]
@@ -67,8 +67,8 @@ class SourcePatterns:
     """Assign the files of a track to sources by patterns.
 
     Args:
-        patterns: patterns of each source. A pattern that begins with `!` excludes files from its source. The pattern `*`
-            matches the files that do not match any other pattern.
+        patterns: patterns of each source. A file that matches a pattern with `!` at its beginning is excluded from the source.
+            The pattern `*` matches the files that do not match any other pattern.
 
     Raises:
         InputError: a source has only excluding patterns, or two sources have the pattern `*`.

@@ -1,7 +1,7 @@
 """List recordings of single sources that do not belong together, such as a folder of voices and a folder of pianos.
 
 Each training file is a track of one source, and the sampler mixes files of different sources. Validation and test songs combine
-one file of each source. These songs stay the same as long as the files stay the same.
+one file of each source. The songs are the same in every run if the files do not change.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ class Singles:
     """List the files in `{train,valid,test}/<source>/**/<audio file>`, or in `<source>/**/<audio file>`.
 
     Args:
-        valid: names of the validation files, or the share of the files of each source; unused with split folders.
-        test: names of the test files, or the share of the files of each source; unused with split folders.
+        valid: names of the validation files, or the share of the files of each source; unused if there are split folders.
+        test: names of the test files, or the share of the files of each source; unused if there are split folders.
     """
 
     valid: Choice
@@ -66,7 +66,7 @@ class Singles:
         require_files(root, "a data set of your own cannot be downloaded", f"Put a folder for each source into {root}.")
 
     def _choose(self, files: Files) -> dict[Split, Files]:
-        """Divide the files into splits, as `valid` and `test` determine. A share is taken from each source separately."""
+        """Divide the files into splits, as `valid` and `test` determine. A share is drawn from each source separately."""
         names = {name for source_files in files.values() for name in source_files}
         for option, choice in (("valid", self.valid), ("test", self.test)):
             for name in choice if isinstance(choice, list) else []:
@@ -85,7 +85,7 @@ def _choice_among(choice: Choice, names: Mapping[str, Path]) -> Choice:
 
 
 def _files(folder: Path, messages: list[str]) -> Files:
-    """Return the audio files of each source folder. Add a message for each file whose name exists in a better format."""
+    """Return the audio files of each source folder. If a name exists in several formats, add a message for each unused file."""
     by_source: Files = {}
     for source in subfolders(folder):
         files, unused = preferred(audio_files_below(source), source)
@@ -103,9 +103,10 @@ def _single_tracks(files: Files) -> list[Track]:
 
 
 def _songs(split: Split, files: Files) -> list[Track]:
-    """Return songs of one file of each source, as many songs as the largest source has files. Smaller sources repeat files.
+    """Return songs that combine one file of each source.
 
-    The files of a source are ordered by a hash. In the order of the names, files with the same number could always meet.
+    The number of songs is the number of files of the largest source. Files of smaller sources are used several times. The files
+    of each source are ordered by a hash. If they were ordered by name, files with the same number could always be combined.
     """
     count = max((len(source_files) for source_files in files.values()), default=0)
     picked: dict[str, list[str]] = {}

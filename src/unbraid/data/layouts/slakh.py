@@ -36,8 +36,9 @@ class Slakh2100:
         sources: instrument classes that become sources; all others are summed to `other`. None: each class becomes a source.
         omitted: use of the tracks in `omitted/`: `leave_out`, or `train` to train on them. Tracks whose MIDI file is also in a
             validation or test track are always excluded.
-        valid: MIDI files (the `UUID` of their tracks) of the validation split, or their share; unused with split folders.
-        test: MIDI files of the test split, or their share; unused with split folders.
+        valid: MIDI files of the validation split (by the `UUID` in the metadata), or their share; unused if there are split
+            folders.
+        test: MIDI files of the test split, or their share; unused if there are split folders.
     """
 
     sources: list[str] | None
@@ -116,7 +117,7 @@ class _MissingStemError(Exception):
 
 
 def _track_folders(place: Path) -> Iterator[Path]:
-    """Yield the folder of each track in the split folders; without split folders, each track folder in `place`."""
+    """Yield the folders of the tracks: those in the split folders, or if there are no split folders, those in `place`."""
     folders = [place / name for name in (*SPLIT_FOLDERS, OMITTED) if (place / name).is_dir()]
     for folder in folders or [place]:
         yield from (path for path in subfolders(folder) if (path / METADATA).is_file())

@@ -147,7 +147,7 @@ class Stems:
 
 @dataclass
 class _Listed:
-    """Files of each track (rows), with excluded tracks, messages and errors as in `Listing`."""
+    """Files of each track (`rows`); excluded tracks, messages and errors as in `Listing`."""
 
     rows: list[ManifestRow]
     left_out: dict[str, str] = field(default_factory=dict)
@@ -202,7 +202,7 @@ def _track_folders(root: Path) -> list[tuple[str, Split | None, Path]]:
 
 
 def _with_one_spelling(listed: _Listed, mixture: str) -> _Listed:
-    """Rename stems whose names differ only in case: to the name of the mixture, or to the name in lower case."""
+    """Give stems whose names differ only in upper and lower case one name: that of the mixture, or the name in lower case."""
     spellings: dict[str, set[str]] = {mixture.casefold(): {mixture}}
     for row in listed.rows:
         for stem in row.files:

@@ -31,8 +31,8 @@ class URMP:
 
     Args:
         sources: instruments that become sources; all others are summed to `other`. None: each instrument becomes a source.
-        valid: titles of the validation split, or its share of the titles.
-        test: titles of the test split, or its share of the titles.
+        valid: titles of the validation split, or the share of the titles that are drawn for this split.
+        test: titles of the test split, or the share of the titles that are drawn for this split.
     """
 
     sources: list[str] | None
@@ -73,7 +73,7 @@ class URMP:
 
 
 def _pieces(place: Path) -> dict[Path, str]:
-    """Return the title of each piece, by the folder of the piece."""
+    """Return a dictionary from the folder of each piece to the title of the piece."""
     named = {folder: PIECE.match(folder.name) for folder in subfolders(place)}
     return {folder: match["title"] for folder, match in named.items() if match and any(folder.glob("Au*.*"))}
 
