@@ -1,6 +1,7 @@
 """Hydra plugin that accepts every source name as a choice of the config group `targets`, such as `targets=piano`.
 
-The yaml files of `conf/targets` have precedence. Hydra imports this file at every start, so it imports no heavy module.
+The yaml files of `conf/targets` have precedence. Hydra imports this file at every start, so this file must not import large
+packages.
 """
 
 from pathlib import Path
@@ -65,7 +66,10 @@ class SourceSearchPath(SearchPathPlugin):
     """Add the config source `SourceNames` to Hydra's search path, after the yaml files."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the config source if the search path contains the configs of unbraid, not in other programs with Hydra."""
+        """Append the config source if the search path contains the configs of unbraid.
+
+        Other programs that use Hydra do not get the config source.
+        """
         from unbraid.commands.cli import CONF
 
         if any(Path(entry.path.removeprefix("file://")) == CONF for entry in search_path.get_path() if entry.path):

@@ -1,7 +1,7 @@
-"""Hydra sweeper of `wandb_sweep`: it starts no runs, but passes the overrides of a sweep to the command as text.
+"""Hydra sweeper of `wandb_sweep`: it passes the overrides of a sweep to the command as text, and starts no runs.
 
-Hydra imports this file at every start, so it imports no heavy module. `from __future__ import annotations` must not be used
-here, because it breaks Hydra's scan of plugins with dataclasses.
+Hydra imports this file at every start, so this file must not import large packages. `from __future__ import annotations` must
+not be used here, because it breaks Hydra's scan of plugins with dataclasses.
 """
 
 from collections.abc import Mapping, Sequence

@@ -28,7 +28,7 @@ class AnomalyConfig(TrainedRunConfig):
         inject: kinds of artificial anomalies, such as `clicks`, that are mixed into the sounds to test the detector.
         quantile: quantile of the frame scores of the validation tracks, in (0, 1). Frames with a higher score are flagged.
         smooth_seconds: length of the moving average over the reconstruction error, in s.
-        gap_seconds: longest gap between two flagged intervals that are joined into one interval, in s.
+        gap_seconds: two flagged intervals become one interval if the gap between them is at most this long, in s.
         seed: random seed of the injected anomalies.
     """
 
@@ -127,7 +127,7 @@ def _check_labels(labels: Sequence[Anomaly], sound: InputAudio, detector: Detect
 
 
 def _planted(sound: InputAudio, config: DictConfig, folder: Path, detector: Detector) -> tuple[InputAudio, list[Anomaly]]:
-    """Mix artificial anomalies into a sound, and write the sound as .flac and their intervals as .csv.
+    """Mix artificial anomalies into a sound. Write the sound as .flac, and the start and stop of each anomaly as .csv.
 
     The anomalies depend only on the seed and the name of the sound.
     """
@@ -146,7 +146,7 @@ def _stem(sound: InputAudio) -> str:
 def _file(folder: Path, sound: InputAudio, ending: str) -> Path:
     """Return the path of an output file.
 
-    A source name in the config of the run, or a symbolic link, must not lead out of the folder. Otherwise InputError is raised.
+    InputError is raised if a symbolic link, or a source name in the config of the run, leads to a path outside the folder.
     """
     return below(folder, f"{_stem(sound)}{ending}")
 

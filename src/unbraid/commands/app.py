@@ -33,7 +33,7 @@ class AppConfig:
         port: TCP port of the page on 127.0.0.1; 0: any free port.
         max_megabytes: largest size of an uploaded file, in MB.
         max_waiting: largest number of uploaded songs that wait for separation.
-        keep_minutes: time after which a song is deleted if nobody has played or requested it, in minutes.
+        keep_minutes: time in minutes. A song that nobody has played or requested for this time is deleted.
         device: device that the model runs on, such as `cuda:1`; None: a GPU if there is one.
     """
 

@@ -48,7 +48,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
     """Make a command-line program from a function that takes a composed config.
 
     Args:
-        config_name: name of the yaml directly below `conf/` that is composed.
+        config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
 
     Returns:
         A decorator. The decorated function takes no arguments, reads `sys.argv`, and ends the process after an error.
@@ -92,7 +92,7 @@ def frozen(command: Callable[[Path], None], folder: str) -> None:
 
 @contextmanager
 def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str | None = None) -> Iterator[None]:
-    """End the process with a one-line message and an exit status if the user's input causes an exception in the block."""
+    """If the user's input causes an exception in the `with` block, print one line and end the process with an exit status."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -174,8 +174,8 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
 
     Args:
         error: exception that ended a command.
-        config_name: name of the yaml below `conf/` that the command composes.
-        folder: run folder, which is named in the message if an error of the operating system names no file.
+        config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
+        folder: run folder. The message names the run folder if an error of the operating system names no file.
 
     Returns:
         The message, or None if the error is not caused by the input but is a bug of unbraid.
@@ -204,7 +204,7 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
 
 
 def _similar_choice(error: InputError) -> str:
-    """Suggest a yaml of `conf/targets` if its name is similar to an unknown source, else return an empty text."""
+    """Suggest a yaml of `conf/targets` with a name similar to the unknown source in the error, or return an empty text."""
     group, _, name = error.where.partition(".")
     known = [path.stem for path in CONF.glob("targets/*.yaml")] if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)

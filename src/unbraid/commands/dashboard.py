@@ -1,8 +1,8 @@
 """Command `dashboard`: make a dashboard on Weights & Biases (W&B) for the runs of a sweep.
 
 The dashboard has panels for the results that the runs contain: scores by variant, learning curves with the spread over seeds,
-audio and pictures, scores of each track, and scores by swept key. The dashboard is written to a JSON file. If W&B can be
-reached, the dashboard is also saved as a view of the W&B project.
+audio and pictures, scores of each track, and scores for each value of a swept key (a config key that differs between the runs).
+The dashboard is written to a JSON file. If W&B can be reached, the dashboard is also saved as a view of the W&B project.
 """
 
 import json
@@ -177,7 +177,7 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     The keys `name` and `_target_` are left out, because their values follow from other keys.
 
     Args:
-        configs: for each run, its config as a flat mapping from dotted key to value.
+        configs: for each run, its config as a flat mapping from dotted key, such as `data.batch_size`, to value.
 
     Returns:
         Dotted keys, in the order of the configs.
@@ -211,7 +211,7 @@ def _sections(sweep: Sweep) -> list[Any]:
 def _bars(sweep: Sweep) -> list[Any]:
     """Return the panels of the test scores: a bar plot for each score and the table of scores by track.
 
-    A bar shows the mean of a variant over its seeds, with the standard deviation.
+    A bar shows the mean score of one variant (runs that differ only in the seed), with the standard deviation over the seeds.
     """
     import wandb_workspaces.reports.v2 as wr
 

@@ -86,7 +86,7 @@ def _of_sounds(trained: Trained) -> tuple[np.ndarray, list[Row]]:
 
 
 def _rows_of(features: Spectra, frames: int, by_frame: bool, codes: int) -> tuple[list[int], int]:
-    """Return the indices of the codes in the order of time, without padding frames, and the number of frames per code."""
+    """Return the indices of the codes in order of time, without codes of padding frames, and the number of frames per code."""
     width = features.shape[-1]
     if not by_frame:
         return list(range(codes)), width

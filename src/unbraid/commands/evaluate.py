@@ -71,7 +71,7 @@ class EvaluateConfig(Experiment):
         estimates: folder of audio files that another tool has separated.
         oracle: name of a method that uses the true sources, such as an ideal mask, see `unbraid.scoring.oracles`.
         output: folder of the scores; None: a folder below the run folder, or below `outputs/` if there is no run.
-        processes: number of scoring processes.
+        processes: number of processes that score tracks at the same time.
         compare_with: paths of `scores.json` files of other runs, whose scores are shown in the same table.
     """
 
@@ -126,7 +126,7 @@ def evaluate(config: DictConfig) -> None:
 
 
 def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Return the config of the run, in which the command line can change data, protocol, phase, mask options and evaluation."""
+    """Return the config of the run. The command line can change its keys for data, protocol, phase, masks and evaluation."""
     if config.run is None:
         return config
     for key in typed:
@@ -209,7 +209,7 @@ def score_track(config: str, wait: bool, number: int) -> bool:
     """Score one track.
 
     Args:
-        config: config of the command as yaml text. A process reuses the `Session` of its last config.
+        config: config of the command as yaml text. Calls of one process with the same config use the same `Session`.
         wait: True to wait if another command is scoring the track.
         number: index of the track in the list of scored tracks.
 
@@ -280,7 +280,11 @@ class Session:
 
     @cached_property
     def trained_on(self) -> dict[str, str]:
-        """The scored tracks that the run used for training or validation: split by track name, see `tracks_trained_on`."""
+        """The scored tracks that the run used for training or validation.
+
+        The dictionary contains, for each name of a track, the split (training or validation) and the name of the track in the
+        run, see `tracks_trained_on`.
+        """
         if not self.scores_run:
             return {}
         trained = self.separator.sample_rate, self.separator.channels  # the store's format of the training tracks

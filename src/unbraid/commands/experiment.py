@@ -63,7 +63,8 @@ class Experiment:
         published: scores from a paper, with which the scores of the run are compared.
         resume: `auto`: resume an interrupted run of the same experiment; `never`: start a new run.
         plan: True for a dry run, which prints the cost of the runs and does not start them.
-        power: difference between variants, in dB. A dry run prints how many seeds and test songs detect this difference.
+        power: difference between variants, in dB. A dry run prints how many seeds and test songs are needed to detect this
+            difference.
         power_from: sweep folder whose scores give the standard deviations for `power`; None: scores of the demo songs.
         launcher: launcher that starts the runs of a sweep.
         search: callback that reports the objective of a hyperparameter search to Optuna; `sweeper=optuna` adds it.
@@ -193,8 +194,8 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
         A changed copy of the run's data config.
 
     Raises:
-        InputError: the data config of the run is not a mapping. Also if it names a data folder from which this user has never
-            read data, and the command line does not name this folder.
+        InputError: the data config of the run is not a mapping, or it names a path from which this user has never read data.
+            The user can accept such a path by typing the path on the command line.
     """
     if not OmegaConf.is_dict(own):
         raise InputError("data", "the data config of the run is invalid", found=own, expected="a mapping")
@@ -217,7 +218,7 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
 
 
 def named(hydra: Any, key: str) -> str | None:
-    """Return the override of a Hydra key, such as `hydra.run.dir=FOLDER`, if the command line contains one.
+    """Return the override of a Hydra key, such as `hydra.run.dir=FOLDER`, from the command line.
 
     Args:
         hydra: the `hydra` node of a composed config.

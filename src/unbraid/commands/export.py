@@ -56,7 +56,8 @@ def export(config: DictConfig) -> None:
     """Export a trained separator. The output is written under a temporary name and renamed when it is complete.
 
     Args:
-        config: composed config, see `ExportConfig`. With `quantise`, the test tracks in `data` are scored before and after.
+        config: composed config, see `ExportConfig`. With `quantise`, the test tracks in `data` are scored with the original
+            weights and with the 8-bit weights.
 
     Raises:
         InputError: the model or one of its options cannot be exported in the format, or the output already exists.
@@ -122,7 +123,7 @@ def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> 
 
 
 def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
-    """Compare the exported model with PyTorch on noise of two lengths, and return the largest difference as text."""
+    """Compare the outputs of the exported model and of PyTorch on noise of two lengths. Return the largest difference."""
     chunk, worst = separator.chunk_samples, 0.0
     for batch, samples in ((1, chunk), (3, chunk + chunk // 3 + 7)):
         inputs = example(separator, batch, samples)

@@ -1,7 +1,9 @@
 """Print the help text of a command, such as `unbraid separate --help`, from the comments in `conf/VERB.yaml`.
 
+VERB is the name of the command.
+
 The first comment line of the yaml describes the command. The comment lines after it that begin with `python` are examples. The
-comment behind a key is the meaning of the key, and its value is the default.
+comment behind a key explains the key, and the value of the key is the default.
 """
 
 import re
@@ -36,9 +38,10 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
     """Return the help text of a command.
 
     Args:
-        config_name: name of the yaml directly below `conf` that the command composes.
+        config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
         conf: folder of the configs.
-        program: name of the running program. If it begins with `unbraid `, examples begin with `unbraid VERB` as well.
+        program: how the user started the command, such as `unbraid separate` or `separate.py`. In the first form, each example
+            in the help text also begins with `unbraid` and the name of the command; otherwise with `python`.
 
     Returns:
         The help text, which has several lines.

@@ -34,7 +34,7 @@ def with_layouts_that_fit(error: LayoutError, conf: Path) -> InputError:
 def layouts_that_fit(root: Path, conf: Path) -> list[str]:
     """Find the data sets in `conf/data` whose layout finds training, validation and test tracks in a folder.
 
-    The layouts have their default options. Audio files are listed but not decoded.
+    Each layout is used with its default options. Audio files are listed but not decoded.
 
     Args:
         root: folder of a data set.
@@ -49,7 +49,7 @@ def layouts_that_fit(root: Path, conf: Path) -> list[str]:
 
 
 def _data_of(name: str, folder: Path) -> DictConfig:
-    """Load the yaml of a data set and the yaml files in its defaults list, without Hydra, whose composition is slower."""
+    """Load the yaml of a data set and the yaml files in its defaults list, without Hydra, which would be slower."""
     config: Any = OmegaConf.load(folder / f"{name}.yaml")
     entries = [entry for entry in config.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
     parents = [Path(name).parent / entry.partition("@")[0] for entry in entries]

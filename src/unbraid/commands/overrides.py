@@ -41,26 +41,28 @@ PARSER = OverridesParser.create()
 def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
     """Quote the paths on a command line, so that Hydra passes them to the command unchanged.
 
-    A value that is an existing path is always a single path. Other values keep their meaning in Hydra if they are quoted,
-    `null`, `${…}`, a list for a key that takes a list, or several values with commas in a sweep.
+    A value that is an existing path is always a single path. Some other values keep their meaning in Hydra: a value in quotes,
+    `null`, `${…}`, a list for a key that takes a list, and several values with commas between them in a sweep.
 
     Args:
-        words: words of the command line.
+        words: arguments of the command line, such as `run=FOLDER`.
         sweeps: True if the command starts a sweep (a series of runs).
 
     Returns:
-        The words that Hydra reads, in the same order. An existing path that contains `${` raises InputError.
+        The arguments for Hydra, in the same order. An existing path that contains `${` raises InputError.
     """
     return [_quote_word(word, sweeps) for word in words]
 
 
 def is_sweep(words: Sequence[str], conf: Path, config_name: str) -> bool:
-    """Return whether the command line starts a sweep, by the option `-m` or by a chosen yaml that sets `hydra.mode`.
+    """Return whether the command line starts a sweep (a series of runs).
+
+    A command line starts a sweep if it contains the option `-m` or chooses a yaml file that sets `hydra.mode`.
 
     Args:
-        words: words of the command line.
+        words: arguments of the command line, such as `run=FOLDER`.
         conf: folder of the configs.
-        config_name: name of the yaml directly below `conf` that the command composes.
+        config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
 
     Returns:
         True for a sweep.
@@ -154,7 +156,7 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def _quote_path(text: str, place: bool = False) -> str:
-    """Quote a path if Hydra's grammar needs quotes. `null` stays unchanged. `place`: replace `~` at the start of the path."""
+    """Quote a path if Hydra's grammar needs quotes. `null` stays unchanged. If `place` is True, replace `~` at the start."""
     unchanged = _is_readable(text) and isinstance(_read(text), QuotedString | None)
     return text if unchanged else _quote_text(_without_tilde(text) if place else text)
 

@@ -1,7 +1,7 @@
 """Dry run (`plan=true`): measure in a few training steps how much memory, time and disk space runs need.
 
 No run is started. Each run is measured in its own process. With `power=0.5`, the dry run also prints how many seeds and test
-songs detect a difference of 0.5 dB between variants.
+songs are needed to detect a difference of 0.5 dB between variants.
 """
 
 import json
@@ -31,8 +31,9 @@ def plan(runs: Sequence[Run]) -> None:
     """Measure runs and print a table of parameters, peak memory, speed, number of steps, training time and disk space.
 
     The training time is the largest number of steps divided by the measured speed. Validation, tests and early stopping are
-    ignored. The total is for training one run after the other. If the config has `power`, the numbers of seeds and test songs
-    that detect this difference are printed as well.
+    ignored. The total time assumes that one run is trained after the other. If the config contains `power` (a difference
+    between variants in dB), the table is followed by the numbers of seeds and test songs that are needed to detect this
+    difference.
 
     Args:
         runs: runs to measure, which are not started.

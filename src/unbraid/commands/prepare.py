@@ -22,7 +22,8 @@ class PrepareConfig(Experiment):
     """Command-line keys of `scripts/prepare.py`, in addition to the keys of `Experiment`.
 
     Args:
-        clean: True to delete decoded tracks whose audio files have changed or are missing, or that an older version decoded.
+        clean: True to delete outdated decoded tracks. A decoded track is outdated if its audio files have changed or are
+            missing, or if an older version of unbraid decoded it.
         dry_run: True to print the tracks with their files and decode nothing.
     """
 

@@ -105,7 +105,7 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
 
 
 def _scores(run: Path) -> dict[str, Any] | None:
-    """Return the scores of a run, without the folder in the path of the checkpoint; None if the run lacks scores."""
+    """Return the scores of a run; None if it has no scores. The path of the checkpoint is reduced to the file name."""
     path = run / "scores.json"
     if not path.is_file():
         return None

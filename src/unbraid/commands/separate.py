@@ -40,7 +40,8 @@ class SeparateConfig:
         checkpoint: checkpoint that is loaded if `run` is a run folder: best, last or a file.
         input: file, folder, pattern such as `songs/*.mp3`, a list of these, or `-` for standard input.
         output: folder of the stems.
-        name: path of a stem below the output folder, without suffix. The names of song and stem replace `%track` and `%target`.
+        name: path of a stem below the output folder, without suffix. `%track` stands for the name of the song, and `%target`
+            for the name of the stem.
         overwrite: True to replace existing stems.
         stream: index of the audio stream in a file with several streams, such as a film.
         channels: conversion of more than two channels to stereo: `downmix` (ITU-R BS.775) or `front` (front left and right).
@@ -110,7 +111,10 @@ def _part(kind: Any, config: DictConfig) -> Any:
 
 @contextmanager
 def _inputs(words: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Yield the path of each input file by its track name. Standard input is copied to a file, so that decoders can seek."""
+    """Yield a dictionary from track name to input file.
+
+    Standard input is copied to a temporary file, because decoders must be able to read a file from any position.
+    """
     files: dict[str, Path] = {}
     with TemporaryDirectory() as folder:
         for word in words:
@@ -207,7 +211,7 @@ def progress(track: str, path: Path) -> Iterator[Any]:
         path: input file. The bar shows no total if the duration of the file is unknown.
 
     Yields:
-        A function that advances the bar. It takes the sample rate in Hz and a number of samples, see `write_stems`.
+        A function that advances the bar. The function takes the sample rate in Hz and a number of samples, see `write_stems`.
     """
     total = round(seconds(path)) if path.is_file() and os.access(path, os.R_OK) else 0
     output_format = "{desc} |{bar}| {n:.0f} of {total} s, {rate_noinv_fmt}" if total else "{desc} {n:.0f} s, {rate_noinv_fmt}"

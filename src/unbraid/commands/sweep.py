@@ -49,7 +49,8 @@ NOT_OF_A_SWEEP = ("n_trials", "n_jobs", "storage")  # options of a sweeper that 
 def identity_of(config: DictConfig) -> str:
     """Return a hash that identifies a sweep, so that the same command finds the sweep again.
 
-    The hash covers the config that all runs share and the swept overrides. Paths and launcher options do not change the hash.
+    The hash is computed from the config that all runs share and from the swept overrides (those that differ between runs).
+    Paths and launcher options do not change the hash.
 
     Args:
         config: composed config of the sweep, with its `hydra` node.
@@ -70,8 +71,8 @@ def _tree(config: DictConfig) -> dict[str, Any]:
 def settle(config: DictConfig) -> None:
     """Set the folder of a sweep before the sweep starts.
 
-    An earlier sweep of the same command keeps its folder and is resumed, unless the command line names a folder or contains
-    `resume=never`. A dry run gets a temporary folder.
+    If the same command has started a sweep earlier, the earlier sweep is resumed in its folder. If the command line names a
+    folder or contains `resume=never`, the earlier sweep is ignored. A dry run gets a temporary folder.
 
     Args:
         config: composed config of the sweep, with its `hydra` node. It is changed in place.
@@ -257,7 +258,7 @@ def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
 
 
 def _is_done(run: Run) -> bool:
-    """Return whether a run has ended: its folder contains a run with the same config in the state done or pruned."""
+    """Return whether a run has ended: its folder contains the same config and the state done or pruned (ended early)."""
     record = read_record(run.folder)
     return record is not None and record["identity"] == run.identity and record["state"] in ENDED
 

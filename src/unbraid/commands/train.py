@@ -110,7 +110,7 @@ def _reason(error: BaseException, folder: Path) -> str:
 
 
 def _start_processes(run: Run) -> None:
-    """Start the first process of a distributed run and wait until it ends. It starts the remaining processes of the run.
+    """Start the first process of a distributed run and wait until it ends. The first process starts the others.
 
     All processes read `config.yaml` in the run folder.
     """

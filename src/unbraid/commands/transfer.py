@@ -40,7 +40,8 @@ class TransferConfig:
         checkpoint: checkpoint of the run: best, last or a file.
         input: audio file with one voice.
         output: audio file. The control curves of the sound are written next to this file as .png and .npz.
-        least_voiced: smallest accepted fraction of sounding frames with a pitch, in [0, 1]. Several voices give less.
+        least_voiced: smallest accepted fraction of frames with a pitch among all frames that are not silent, in [0, 1].
+            Recordings of several voices have a smaller fraction.
     """
 
     run: str | None
@@ -56,7 +57,9 @@ class TransferConfig:
 
 
 def transfer(config: DictConfig) -> None:
-    """Write the sound of the instrument and its control curves. Each file is complete or does not exist.
+    """Write the sound of the instrument, and the control curves (such as pitch and loudness) from which it was computed.
+
+    Each file is complete or does not exist.
 
     Args:
         config: composed config, see `TransferConfig`.
@@ -133,7 +136,7 @@ class _CurvesFile:
             yield sound
 
     def add(self, controls: Moved, voice: VoiceControls, player: Player) -> None:
-        """Write the pitch and loudness curves of input and output. These curves are small, so they are held in memory."""
+        """Write the pitch and loudness curves of the input and of the output. These curves are short enough to be in memory."""
         values = {
             "f0": controls.f0, "loudness": controls.loudness, "gate": controls.gate, "input_f0": voice.controls.f0,
             "input_loudness": voice.controls.loudness, "periodicity": voice.controls.periodicity,
@@ -157,7 +160,7 @@ def _curves_file(points: int, player: Player, output: Path) -> Iterator[_CurvesF
 
 
 def _summary(player: Player, voice: VoiceControls, controls: Moved, output: Path) -> str:
-    """Return the text that is printed at the end: voiced frames, pitch before and after, and output files."""
+    """Return the text that is printed at the end: voiced frames, pitch before and after the transfer, and output files."""
     voiced = player.features.voiced(voice.controls)
     share = voiced_share(voice.controls, player.features)
     before, after = (float(semitones(hz[voiced]).median()) for hz in (voice.controls.f0, controls.f0))

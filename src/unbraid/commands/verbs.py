@@ -1,4 +1,4 @@
-"""Program `unbraid VERB`, which runs all commands (verbs), such as `unbraid separate`, without the folder `scripts`."""
+"""Program `unbraid VERB`, such as `unbraid separate`. It runs the command (verb) VERB without the folder `scripts`."""
 
 import sys
 from importlib import import_module
@@ -16,7 +16,8 @@ TRAIN = "train"
 def verbs() -> list[str]:
     """Return the names of all commands (verbs), such as `separate`. `train` is the first.
 
-    A yaml directly below `conf/`, a module in `unbraid.commands` and a function in this module have the name of the verb.
+    For each verb, three things have the name of the verb: a yaml file directly in `conf/`, a module in `unbraid.commands`, and
+    a function in the module.
     """
     return [TRAIN, *sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != TRAIN)]
 

@@ -46,7 +46,8 @@ class WandbSweepConfig:
         project: W&B project.
         entity: W&B user or team; None: the default user or team of the W&B account.
         output: yaml file that is written.
-        words: overrides that describe the search space: first those of the chosen experiment, then the command line.
+        words: overrides that describe the search space: first the overrides of the chosen experiment, then those of the command
+            line.
         conditions: conditions between searched parameters of an experiment. W&B does not support them, so this must be empty.
     """
 

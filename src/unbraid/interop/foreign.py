@@ -5,7 +5,7 @@ Other weights need a translation file (yaml). It names the model's config, the w
     config: config.yaml        # python train.py model=unet … --cfg job --resolve > config.yaml
     weights: theirs.pth        # or .safetensors; tensors by name
     key: state_dict            # key of the tensors in the file; omit it if the file contains only the tensors
-    names:                     # their name: our name; a * matches the text between two dots
+    names:                     # name in the file: name in unbraid; * is any text between dots
       encoder.*.conv.weight: nets.0.encoder.*.0.weight
     unused: [step]             # names of tensors that the model does not need
 """
@@ -183,12 +183,15 @@ def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | 
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Convert a tensor name, in which each * matches text between two dots, to a regular expression without slow matching."""
+    """Convert a tensor name to a regular expression that is matched fast. A * in the name stands for text between two dots."""
     return re.compile(r"\.".join(_part(part) for part in name.split(".")))
 
 
 def _part(part: str) -> str:
-    """Convert the text between two dots of a tensor name to a regular expression. Only the last * is greedy."""
+    """Convert the text between two dots of a tensor name to a regular expression.
+
+    Only the last * is greedy (matches as many characters as possible).
+    """
     first, *pieces = [re.escape(piece) for piece in part.split("*")]
     if not pieces:
         return first

@@ -49,8 +49,8 @@ def load_published(separator: Separator, init: str) -> None:
             `hdemucs_high_musdb`.
 
     Raises:
-        InputError: the weights belong to another model, lack a target of the separator, have another sample rate or other
-            shapes, or cannot be downloaded or read.
+        InputError: the weights cannot be downloaded or read, or do not fit the separator (its model, targets, sample rate or
+            shapes).
     """
     if init == HDEMUCS:
         _load_hdemucs(separator)
@@ -84,7 +84,10 @@ def _check_rate(separator: Separator, rate: int | None, init: str) -> None:
 
 
 def _load_hdemucs(separator: Separator) -> None:
-    """Load the Hybrid Demucs weights of torchaudio. Of their four outputs, only the separator's targets are kept."""
+    """Load the Hybrid Demucs weights of torchaudio.
+
+    The weights compute four sources. Only the sources that are targets of the separator are kept.
+    """
     demucs = next((module for module in separator.modules() if isinstance(module, HDemucs)), None)
     if demucs is None:
         problem = "these are weights of Hybrid Demucs, but the model is not Hybrid Demucs"
@@ -147,7 +150,7 @@ def _check_target(init: str, target: str, known: Iterable[str]) -> None:
 
 
 def _last_layers(state: Mapping[str, Tensor]) -> set[str]:
-    """Return the tensor names of the last layer in both decoders of Hybrid Demucs, which computes the sources."""
+    """Return the tensor names of the last layers of both decoders of Hybrid Demucs. These layers compute the sources."""
     names: set[str] = set()
     for decoder in ("freq_decoder", "time_decoder"):
         last = max(int(name.split(".")[1]) for name in state if name.startswith(decoder))

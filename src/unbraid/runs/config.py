@@ -169,7 +169,7 @@ def build(node: DictConfig, **given: Any) -> Any:
 
     Args:
         node: node with a `_target_`, see `check`.
-        **given: arguments of the class that the program sets. The config must not contain these arguments.
+        **given: arguments of the constructor that are not in the config, because the program computes their values.
 
     Returns:
         The object.
@@ -194,9 +194,10 @@ def build(node: DictConfig, **given: Any) -> Any:
 
 
 def _with_key(node: DictConfig, message: str, where: str) -> str:
-    """Return the place of a constructor's error as a full config key.
+    """Return which config key has caused an error in a constructor.
 
-    An argument such as `batch_size` becomes `data.batch_size`. Any other text follows the key of the node and a colon.
+    `where` is the text of the error. If it begins with an argument such as `batch_size`, the result is the full key
+    `data.batch_size`. Otherwise the result is the key of the node, a colon and the text.
     """
     key = re.search(r"full_key: (\S+)", message)
     place = key[1] if key else node._get_full_key(None)

@@ -33,7 +33,7 @@ except ImportError:  # some builds of PyYAML do not contain libyaml
     from yaml.scanner import Scanner
 
     class EventParser(Reader, Scanner, Parser):  # type: ignore[no-redef]
-        """Parse YAML into events (starts and ends of values) in Python, if libyaml is missing."""
+        """Parse YAML into events (starts and ends of values). This Python class is used if the C library libyaml is missing."""
 
         def __init__(self, stream: bytes) -> None:
             Reader.__init__(self, stream)

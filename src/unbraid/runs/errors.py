@@ -21,7 +21,7 @@ class InputError(ValueError):
     Args:
         where: file, key or argument that is at fault.
         problem: description of the fault; empty if `found` and `expected` describe it.
-        found: value that was found; None if the message does not show it.
+        found: value that was found; None if the message does not show the value.
         expected: values that would be accepted.
         hint: action that the user can take, as a sentence.
     """

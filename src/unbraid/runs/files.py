@@ -93,7 +93,8 @@ def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
 
     Args:
         path: path of the file; an existing file is replaced.
-        new: True to raise `FileExistsError` if the file exists, also if another process writes the file during the block.
+        new: True to raise `FileExistsError` if the file exists, also if another process writes the file during the `with`
+            block.
 
     Yields:
         The temporary path to write to.

@@ -39,10 +39,10 @@ class _Group:
 
     Args:
         kind: class of the group.
-        items: values of a tuple; empty for other classes, because their values are only counted.
+        items: values of a tuple; empty for the other classes, whose values are only counted.
         size: number of values in the group and in its nested groups.
         depth: number of nested levels.
-        is_part: True if the group is part of another group, after which it may not change.
+        is_part: True if the group is part of another group. Values must not be added to such a group.
     """
 
     kind: type
@@ -184,7 +184,7 @@ class PickleMachine:
         self.stack.append(_Name(name))
 
     def _persistent(self, _: None) -> None:
-        """Record the size of a tensor storage. The pickle describes it by type, key, device and number of elements."""
+        """Record the size of a tensor storage. The pickle contains its type, key, device and number of elements."""
         word, kind, key, _device, elements, *view = self.stack.pop().items
         size = elements * STORAGES[kind] if isinstance(kind, _Name) else -1
         if word != "storage" or not isinstance(key, str) or type(elements) is not int or size < 0 or view not in ([], [None]):

@@ -1,4 +1,7 @@
-"""Write and read the records of a run folder: `config.yaml`, the resolved config, and `run.json`, its identity and state.
+"""Write and read the two files that describe a run in its folder: `config.yaml` and `run.json`.
+
+`config.yaml` contains the resolved config. `run.json`, the record of the run, contains its identity (a hash of the config) and
+its state, such as `running` or `done`.
 
 A process that trains in a folder holds a lock on its file `.lock`. The kernel releases the lock when the process ends, also
 after `kill -9`. If `run.json` contains the state `running` but the lock is free, the run was killed.
@@ -106,7 +109,7 @@ def redact_paths(value: Any) -> Any:
 
 
 def run_overrides(words: Sequence[str]) -> list[str]:
-    """Return the overrides of a command line without launch options, such as `launcher=slurm` or `plan=true`."""
+    """Return the overrides of a command line, but not launch options such as `launcher=slurm` or `plan=true`."""
     return [word for word in words if re.split(r"[=./@]", word.lstrip("+~"))[0] not in OUTSIDE]
 
 
@@ -121,7 +124,7 @@ def sweep_overrides(words: Sequence[str]) -> list[str]:
 
 
 def variant_name(words: Sequence[str]) -> str:
-    """Name the variant of a run: its overrides without seed, paths and launch options, or `as it is` if none remain."""
+    """Name the variant of a run by its overrides, without seed, paths and launch options; `as it is` if no override remains."""
     return " ".join(word for word in sweep_overrides(words) if not word.startswith("seed=")) or "as it is"
 
 
@@ -186,10 +189,11 @@ class Run:
     def freeze(self) -> None:
         """Write `config.yaml` and `run.json` into the run folder.
 
-        If the folder contains a run with the same identity that has not ended, its record is kept and training resumes the run.
+        The folder may already contain a run with the same identity (hash of the config). If this run has not ended, its
+        `run.json` is kept, and training resumes the run.
 
         Raises:
-            InputError: the folder contains another run or a run that has ended. Its files are not overwritten.
+            InputError: the folder contains another run or a run that has ended. The files of this run are not overwritten.
         """
         own_identity = self.identity
         if earlier := read_record(self.folder):

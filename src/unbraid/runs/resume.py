@@ -4,7 +4,7 @@ With `resume=auto`, `train.py` resumes the latest run in the folder `outputs` fo
 
 - The user has not named a folder with `hydra.run.dir`.
 - The run has the same identity (hash of its config, see `records.identity`), and the source code of unbraid has not changed.
-- The run is neither done nor pruned.
+- The run is neither done nor pruned (ended early by a hyperparameter search).
 - No other process trains in the folder.
 
 A run with `hydra.run.dir` and a run of a sweep have a fixed folder. `Run.freeze` resumes them if the folder contains an
@@ -30,7 +30,7 @@ def resumed_or_new(run: Run, pinned: bool) -> Run:
         pinned: True if the user has named the run folder on the command line.
 
     Returns:
-        The earlier run, in which the config of the new run replaces its own, or the new run.
+        The earlier run with the config of the new run, or the new run.
     """
     if run.config.resume != "auto" or pinned:
         return run

@@ -22,7 +22,7 @@ def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
 
     Args:
         path: path of the file.
-        whole: True to check also the scores of single tracks, oracles and costs, which only reports use.
+        whole: True to check also the parts that only reports use: scores of single tracks, scores of oracles, and costs.
 
     Returns:
         The content of the file.

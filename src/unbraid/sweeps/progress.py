@@ -86,7 +86,10 @@ class ProgressTable:
             echo(line, flush=True)
 
     def _table(self) -> Table:
-        """Return the table of the sweep: running jobs, number of waiting jobs, ended jobs (a small screen hides the last)."""
+        """Return the table of the sweep: running jobs, number of waiting jobs, and ended jobs.
+
+        The ended jobs are at the bottom, because a small screen does not show the bottom of a table.
+        """
         table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
         for job, place in self.places.items():
             table.add_row(*_plain(job.folder.name, "running", place, *progress(job.folder, self.configs[job]), ""))
@@ -100,7 +103,7 @@ class ProgressTable:
 
 
 def _plain(*cells: str) -> list[Text]:
-    """Convert texts to cells of a table, in which rich finds no markup and the terminal no control characters."""
+    """Convert texts to cells of a table. Control characters are replaced, and the library Rich does not interpret markup."""
     return [Text(one_line(cell)) for cell in cells]
 
 

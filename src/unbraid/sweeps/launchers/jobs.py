@@ -18,9 +18,9 @@ class Job:
     Args:
         number: number of the run in the sweep, from 0.
         folder: run folder that already contains the complete config of the run.
-        devices: number of processes on each machine; None for as many as the launcher has devices.
+        devices: number of processes on each machine; None for one process per device of the launcher.
         nodes: number of machines.
-        on_gpu: True if the run needs GPUs, False if it uses the CPU; None if it uses GPUs when they are available.
+        on_gpu: True: the run needs GPUs; False: the run uses the CPU; None: the run uses GPUs if the launcher has GPUs.
     """
 
     number: int
@@ -58,7 +58,7 @@ class Job:
         return record["state"], record.get("error")
 
     def has_gpu_fault(self) -> bool:
-        """Return whether `run.json` of the failed run contains a defective GPU as the cause of the failure."""
+        """Return whether `run.json` of the failed run says that a defective GPU caused the failure."""
         return (read_record(self.folder) or {}).get("gpu_fault") is True
 
     def is_busy(self) -> bool:
@@ -95,7 +95,7 @@ class Launcher(ABC):
 
     @abstractmethod
     def refusal(self, job: Job) -> str | None:
-        """Return the reason why this launcher cannot run a job, as text for an error message; None if it can run the job."""
+        """Return the reason why this launcher cannot run a job, as text of an error message; None if there is no reason."""
 
     @abstractmethod
     def introduction(self, jobs: Sequence[Job]) -> str:

@@ -65,9 +65,10 @@ class Local(Launcher):
         self.faults: Counter[str] = Counter()
 
     def refusal(self, job: Job) -> str | None:
-        """Return the reason why this machine cannot run a job, as text; None if it can.
+        """Return the reason why this machine cannot run a job, as text; None if this machine can run the job.
 
-        Reasons are several machines per run, a missing GPU, or another number of devices than `gpus_per_run`.
+        There are three reasons: the run needs several machines, or it needs a GPU and this machine has none, or its number of
+        devices is not `gpus_per_run`.
         """
         if job.nodes > 1:
             return f"trainer.num_nodes={job.nodes}: launcher=local uses one machine. Choose launcher=slurm"
@@ -78,7 +79,7 @@ class Local(Launcher):
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:
-        """Describe how many jobs run at the same time on the GPUs and on the CPU, and with how many threads each."""
+        """Describe how many jobs run at the same time on the GPUs and on the CPU, and how many threads each job has."""
         on_gpus = sum(self._wants_gpus(job) for job in jobs)
         places = []
         for count, kind in ((on_gpus, True), (len(jobs) - on_gpus, False)):
@@ -125,7 +126,7 @@ class Local(Launcher):
     def _stops(self, waiting: "deque[Job]", errors: Counter[str]) -> bool:
         """Return whether no more jobs are started.
 
-        This is so after `fail_fast` failures with the same message, or if no waiting job can run in any slot.
+        The result is True after `fail_fast` failures with the same message, or if no waiting job can run in any slot.
         """
         failed_fast = self.fail_fast is not None and max(errors.values(), default=0) >= self.fail_fast
         return failed_fast or not any(self._has_place(job) for job in waiting)

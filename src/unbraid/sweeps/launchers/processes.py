@@ -57,7 +57,7 @@ def outside_slurm() -> dict[str, str]:
 
 
 def live_with_parent(arguments: Sequence[str]) -> None:
-    """Send SIGTERM to this process when its parent process ends. This applies if the last argument is `with-parent`."""
+    """If the last argument is `with-parent`, let the kernel send SIGTERM to this process when its parent process ends."""
     if arguments[-1] == WITH_PARENT:
         threading.Thread(target=_end_with_input, daemon=True).start()
 

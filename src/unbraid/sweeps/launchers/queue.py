@@ -88,7 +88,7 @@ def slurm_jobs() -> list[SlurmJob]:
 
 
 def partitions() -> dict[str, bool]:
-    """Return a dictionary from the name of each Slurm partition to whether it has GPUs. The default partition comes first."""
+    """Return, by the name of each Slurm partition, whether the partition has GPUs. The default partition comes first."""
     has_gpu: dict[str, bool] = {}
     for line in _output_of("sinfo", "--noheader", "--format=%P|%G").splitlines():
         name, _, resources = line.partition("|")

@@ -1,4 +1,4 @@
-"""Run the jobs of a sweep as tasks of Ray, on this machine or on a cluster. Each task starts one process and waits for it.
+"""Run the jobs of a sweep as tasks of Ray, on this machine or on a cluster. Each task starts one process and waits for its end.
 
 All machines of a cluster need the same project, the same Python and a shared disk. On one machine, use the launcher `local`,
 which does not need another package. For runs on several machines, use `slurm`.
@@ -52,9 +52,10 @@ class Ray(Launcher):
             self.init_options |= {"num_gpus": len(gpus_here()) if gpus is None else gpus, "num_cpus": cpus or cores()}
 
     def refusal(self, job: Job) -> str | None:
-        """Return the reason why Ray cannot run a job, as text; None if it can.
+        """Return the reason why Ray cannot run a job, as text; None if Ray can run the job.
 
-        Reasons are several machines per run, an unknown number of processes, or a missing GPU.
+        There are three reasons: the run needs several machines, or its number of processes is unknown, or it needs a GPU and
+        this machine has none.
         """
         if job.nodes > 1:
             return f"trainer.num_nodes={job.nodes}: launcher=ray uses one machine for a run. Choose launcher=slurm"
@@ -124,7 +125,7 @@ class Ray(Launcher):
     def _needs(self, job: Job, machines: Sequence[dict[str, float]]) -> dict[str, int]:
         """Return the numbers of CPU cores and GPUs that a job needs on one machine.
 
-        If every machine has fewer, InputError is raised, because Ray would wait for a larger machine forever.
+        InputError is raised if no machine has as many. Ray would wait forever for such a machine.
         """
         gpus = job.gpus(any(machine.get("GPU") for machine in machines))
         need = {"num_cpus": job.processes * self.cpus_per_process, "num_gpus": gpus}

@@ -30,7 +30,7 @@ class Slot:
 
     Args:
         gpus: ids of the GPUs; empty for the CPU.
-        share: number of the slot among the slots with the same devices, from 0.
+        share: number of this slot among all slots with the same devices, from 0.
         threads: number of CPU threads for the run.
     """
 
@@ -200,7 +200,7 @@ def gpus_here() -> list[str]:
 
 
 def slots(gpus: Sequence[str], gpus_per_run: int, runs_per_gpu: int, cpu_slots: int, cores: int) -> list[Slot]:
-    """Divide GPUs, or the CPU if `gpus` is empty, into slots. A slot has the devices on which one run is trained at a time.
+    """Divide GPUs into slots, or the CPU if `gpus` is empty. One run at a time is trained on the devices of a slot.
 
     Args:
         gpus: ids of the GPUs.

@@ -62,8 +62,9 @@ class Slurm(Launcher):
         partition: partition of the cluster, or several separated by commas; None for the default.
         account: Slurm account to charge; None for the default of the user.
         qos: quality of service (`--qos` of sbatch); None for the default.
-        timeout_min: time limit of a Slurm job, in minutes; the next job resumes the run. None for the default of the partition.
-        signal_seconds: time in seconds before the time limit at which Slurm signals the run to write a checkpoint.
+        timeout_min: time limit of a Slurm job, in minutes; None for the default of the partition. A run that reaches the limit
+            is resumed in the next job.
+        signal_seconds: time between a signal of Slurm and the time limit, in s. At the signal, the run writes a checkpoint.
         requeues: largest number of times that a job is queued again after its time limit.
         cpus_per_task: number of CPU cores for each process.
         mem_gb: memory of a run on each machine, in GB; None for the default of the partition.
@@ -108,9 +109,9 @@ class Slurm(Launcher):
         }  # fmt: skip
 
     def refusal(self, job: Job) -> str | None:
-        """Return the reason why Slurm cannot run a job, as text; None if it can.
+        """Return the reason why Slurm cannot run a job, as text; None if Slurm can run the job.
 
-        Reasons are an unknown number of processes, or a partition without GPUs.
+        There are two reasons: the number of processes of the run is unknown, or the run needs GPUs and the partition has none.
         """
         if job.devices is None:
             return "trainer.devices: found auto, expected a number, because Slurm needs the number of processes"
@@ -126,7 +127,7 @@ class Slurm(Launcher):
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
         """Submit the jobs and return when all have ended.
 
-        If this process ends earlier, the jobs stay in the queue of Slurm. The same command finds them there again.
+        If this process ends earlier, the jobs stay in the queue of Slurm. A second call of the same command finds these jobs.
 
         Args:
             jobs: jobs of one sweep.
@@ -210,7 +211,7 @@ class Slurm(Launcher):
 
 
 def _check_partition(partition: str | None) -> tuple[str, bool]:
-    """Check that a partition exists. Return its name (of the default partition if None), and whether it has GPUs."""
+    """Check that a partition exists; None is the default partition. Return its name, and whether the partition has GPUs."""
     has_gpu = partitions()
     if not has_gpu:
         raise InputError("launcher=slurm", "Slurm cannot run jobs, because sinfo lists zero partitions")

@@ -9,7 +9,7 @@ from unbraid.sweeps.search.options import OBJECTIVE, SCORED
 
 
 class UndefinedError(InputError):
-    """Report a run that has the objective of the search, but without any finite value."""
+    """Report that a run has logged the objective of the search, but never with a finite value."""
 
 
 def objective_of(folder: Path, name: str, direction: str) -> float:

@@ -29,12 +29,12 @@ class Options:
         n_jobs: number of trials that the launcher receives at the same time.
         sampler: method that suggests values: `tpe`, `random` or `grid`.
         pruner: method that ends bad runs early: `none` or `median`.
-        startup_trials: number of complete trials before the median pruner ends a run.
-        warmup_epochs: number of epochs of a run before the median pruner can end it.
+        startup_trials: the median pruner ends no run before this number of trials is complete.
+        warmup_epochs: number of epochs at the start of each run in which the median pruner does not end the run.
         storage: file in which the trials of the search are stored; None for a file in the sweep folder.
         params: values of searched keys, by key, in the syntax of the command line. The command line overrides them.
-        conditions: texts `key if other=value` or `key if other=a,b`. `key` is searched only in trials in which `other` has one
-            of these values.
+        conditions: texts `key if other=value` or `key if other=a,b`. The value of `key` is searched only in trials in which
+            `other` has one of the listed values.
     """
 
     objective: str = MISSING

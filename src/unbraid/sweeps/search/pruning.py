@@ -63,7 +63,10 @@ class Pruning(EndsHopelessRuns):
         trainer.should_stop = trainer.should_stop or self.pruned
 
     def _known_names(self, trainer: pl.Trainer) -> list[str] | None:
-        """Return the logged names if the objective is missing among them; None if it is logged now or may be logged later."""
+        """Return the names of all logged values if the objective is missing.
+
+        None is returned if the objective is logged now or may be logged later.
+        """
         logged, callbacks = trainer.callback_metrics, callbacks_of(trainer)
         is_pending = any(isinstance(callback, ValidationScores) and not callback.logged for callback in callbacks)
         if self.objective in logged or "valid/loss" not in logged or is_pending:
@@ -71,7 +74,10 @@ class Pruning(EndsHopelessRuns):
         return [name for name in logged if "/" in name]
 
     def _is_hopeless(self, trainer: pl.Trainer) -> bool:
-        """Report the objective to the study, and return whether it prunes the run. A run in its last epoch is not pruned."""
+        """Report the objective to the study, and return whether the pruner of the study ends the run now.
+
+        A run in its last epoch is not ended.
+        """
         epoch, value = trainer.current_epoch, trainer.callback_metrics.get(self.objective)
         if not trainer.is_global_zero or value is None:
             return False

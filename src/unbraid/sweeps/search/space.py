@@ -96,7 +96,7 @@ class Space:
         parser: parser for overrides of Hydra.
 
     Raises:
-        InputError: every override has a single value, values cannot be searched, or a condition is invalid.
+        InputError: no override has several values, the values of an override cannot be searched, or a condition is invalid.
     """
 
     def __init__(self, overrides: Sequence[Override], conditions: Sequence[str], parser: OverridesParser) -> None:
@@ -165,7 +165,7 @@ class Space:
         return [f"{parameter.typed}={chosen[parameter.key]}" for parameter in self.parameters if parameter.key in chosen]
 
     def _in_order(self, keys: Sequence[str] | Mapping[str, Any]) -> list[str]:
-        """Sort searched keys so that each key follows the other key on which its condition depends."""
+        """Sort searched keys. A key with a condition comes after the key that the condition names."""
         ordered: list[str] = []
         for key in keys:
             chain = [key]

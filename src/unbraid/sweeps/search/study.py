@@ -57,8 +57,8 @@ class Claim:
 class Search:
     """Create or resume the study of a search, in which its trials are stored.
 
-    At the end of a `with` block, the locks of claimed trials are released. A file of another search, or with other content,
-    raises `InputError`.
+    At the end of a `with` block, the locks of claimed trials are released. A file that contains another search or is not the
+    file of a study raises `InputError`.
 
     Args:
         options: options of the search, already checked.
@@ -93,7 +93,7 @@ class Search:
             claim.lock.release()
 
     def claim(self, most: int) -> list[Claim]:
-        """Claim trials for this process to run now: first interrupted trials, then new trials.
+        """Claim trials, which this process then runs. Interrupted trials are claimed first, then new trials.
 
         Args:
             most: largest number of trials.
@@ -126,7 +126,9 @@ class Search:
         self.claims.pop(claim.number).lock.release()
 
     def leave(self, claim: Claim, error: str) -> None:
-        """Record the error of a failed trial in the study. This command keeps the lock; the next command runs the trial again.
+        """Record the error of a failed trial in the study.
+
+        This command keeps the lock of the trial until the command ends. The next command then runs the trial again.
 
         Args:
             claim: claimed trial.
@@ -135,7 +137,7 @@ class Search:
         claim.trial.set_user_attr("error", error)
 
     def trials(self) -> list[FrozenTrial]:
-        """Return all trials of the study that a command has started; trials of a grid that still wait are left out."""
+        """Return all trials of the study that a command has started. Waiting trials of a grid search are left out."""
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
     def _agreed(self) -> dict[str, Any]:
@@ -169,7 +171,7 @@ class Search:
 
 
 def _enqueue_grid(study: optuna.Study, space: Space, count: int) -> None:
-    """Add the first `count` combinations of values of a grid search to the study, except those that it already contains."""
+    """Add the first `count` combinations of values of a grid search to the study, without those already in the study."""
     for values in islice(space.grid(), len(study.get_trials(deepcopy=False)), count):
         study.enqueue_trial(values)
 

@@ -27,7 +27,7 @@ class Trials:
     Args:
         search: study in which the trials of the search are stored.
         launch: function that runs jobs. Its arguments are the overrides of each job and the number of the first job.
-        compose: function that makes a run from its overrides and its number. It raises an exception if they are invalid.
+        compose: function that makes a run from its overrides and its number. Invalid overrides raise an exception.
         folder: sweep folder, in which `search.csv` is written.
     """
 
@@ -57,7 +57,7 @@ class Trials:
         return self.failed
 
     def _overrides(self, claim: Claim) -> list[str]:
-        """Return the overrides of a trial. If the objective is logged in each epoch, they contain the pruning callback."""
+        """Return the overrides of a trial. If the objective is logged in each epoch, the overrides add the pruning callback."""
         words, objective = [*self.search.space.fixed_overrides(), *claim.overrides], self.search.options.objective
         if objective.startswith(SCORED):
             return words
@@ -65,7 +65,7 @@ class Trials:
         return [*words, f"+search={{_target_:{CALLBACK},storage:{storage},trial:{claim.number},objective:{objective}}}"]
 
     def _folder(self, claim: Claim) -> Path | None:
-        """Return the run folder of a trial. If its overrides are invalid together, record the error and return None."""
+        """Return the run folder of a trial. If the overrides together are invalid, record the error and return None."""
         try:
             return self.compose(self._overrides(claim), claim.number).folder
         except (HydraException, OmegaConfBaseException, InputError) as error:
