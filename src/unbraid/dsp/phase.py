@@ -84,8 +84,8 @@ class Wiener(Phase):
 
     Args:
         iterations: number of iterations of expectation maximisation, at least 0. With 0, only `softmask` has an effect.
-        softmask: True to start from the mixture times each source's share of the summed magnitudes. This improves poor
-            estimates.
+        softmask: initial estimate of each source. True: the mixture times the share of the source in the sum of all estimated
+            magnitudes, which improves poor estimates; False: the estimated spectrum of the source.
         residual: True to add the residual (mixture minus all targets) as one more source. A single target requires True.
         window_frames: number of frames that are filtered together, at least 1. Shorter windows need less memory, and allow the
             sources to change their position between windows.

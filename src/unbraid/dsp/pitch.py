@@ -49,7 +49,7 @@ class Crepe:
 
     Args:
         model: `full` (22 M parameters) or `tiny` (0.5 M parameters, twenty times as fast).
-        every: step between the control points at which the network is evaluated, in control points. Between them, the pitch is
+        every: number n: the network is evaluated at every n-th control point. At all other control points the pitch is
             interpolated.
         fmin: lowest pitch that can be estimated, in Hz.
         fmax: highest pitch that can be estimated, in Hz.
@@ -109,7 +109,9 @@ def _class_probabilities(samples: Tensor, centres: Tensor, model: str) -> Tensor
 
 @dataclass(frozen=True)
 class Pyin:
-    """Estimate pitch with pYIN of the package `librosa`: the most likely path through candidates of the autocorrelation.
+    """Estimate pitch with pYIN of the package `librosa`.
+
+    The autocorrelation gives several candidate pitches at each control point. pYIN chooses the most likely path through them.
 
     Args:
         fmin: lowest pitch that can be estimated, in Hz.

@@ -22,7 +22,8 @@ def wiener(spectra: Tensor, mixture: Tensor, iterations: int, softmask: bool, re
         spectra: initial estimates of the sources, complex.
         mixture: complex spectrum of the mixture.
         iterations: number of iterations of expectation maximisation; 0: the initial estimates are returned.
-        softmask: True to start from the mixture times each source's share of the summed magnitudes.
+        softmask: initial estimate of each source. True: the mixture times the share of the source in the sum of all magnitudes
+            of `spectra`; False: `spectra`.
         residual: True to add the residual (mixture minus all sources) as one more source.
         window_frames: number of frames of a window, at least 1.
 

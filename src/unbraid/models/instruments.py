@@ -55,9 +55,10 @@ class Player:
         Args:
             f0: pitch at each control point in Hz, from 20 to 4000. Silent control points need a pitch, too.
             loudness: A-weighted loudness at each control point in dB, as measured by `unbraid.dsp.synthesis.loudness`.
-            frames_per_second: number of control points per second, which must equal that of the instrument. None: no check.
-            timbre: sound from which the latent is computed, at `sample_rate` and at least as long as the curves. Required if
-                the instrument has a latent.
+            frames_per_second: number of control points per second of both curves. It must equal the attribute
+                `frames_per_second` of the instrument. None: it is not checked.
+            timbre: sound from which the latent (additional inputs that describe the timbre) is computed. It has the sample rate
+                of the instrument and is at least as long as the curves. Required if the instrument has a latent.
             reverb: whether the learned reverberation is applied.
             seed: random seed of the noise.
 

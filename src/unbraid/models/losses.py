@@ -71,7 +71,7 @@ class SquaredError(nn.Module):
 class BinCrossEntropy(nn.Module):
     """Compute the cross-entropy of the class of each time-frequency bin, averaged over bins that have a label.
 
-    The loss is that of Ronneberger et al. (MICCAI 2015) without weights.
+    Ronneberger et al. (MICCAI 2015) use this loss with a weight for each bin. Here all bins have the same weight.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:

@@ -24,7 +24,7 @@ class HDemucs(nn.Module):
         sources: number of sources.
         audio_channels: number of channels of the waveforms.
         channels: number of channels of the first layer.
-        growth: factor of the number of channels from layer to layer.
+        growth: factor by which the number of channels grows from layer to layer.
         n_fft: length of the STFT window in samples; the hop is a quarter of it. `depth` layers must reduce the number of
             bins to one. For 4096 samples, 6 layers are needed.
         depth: number of encoder layers.
@@ -238,8 +238,8 @@ class MelBandRoformer(nn.Module):
         depth: number of pairs of transformers. A pair is one transformer over time and one over bands.
         time_transformer_depth: number of layers of each transformer over time.
         freq_transformer_depth: number of layers of each transformer over bands.
-        linear_transformer_depth: number of layers of a transformer with linear attention over time and bands that precedes each
-            pair; 0 as in the paper: without this transformer.
+        linear_transformer_depth: number of layers of an additional transformer before each pair, with linear attention over
+            time and bands. 0, as in the paper: no additional transformer.
         num_bands: number of mel bands.
         dim_head: size of an attention head.
         heads: number of attention heads.

@@ -158,7 +158,8 @@ class Instrument(nn.Module):
     def start_from(self, training: Training) -> None:
         """Store statistics of the training data with the weights.
 
-        Mean and standard deviation standardise the loudness. Timbre transfer shifts the pitch to that of the training data.
+        Mean and standard deviation standardise the loudness. Timbre transfer shifts the pitch into the range of the training
+        data.
         """
         self.training_data.copy_(torch.tensor(training))
 

@@ -2,7 +2,8 @@
 
 Each frame is standardised and reduced to a few hundred values by a linear layer. Bidirectional LSTMs follow. Two linear layers
 map the reduced frame and the output of the LSTMs to all bins. Names and shapes of the parameters are those of the published
-weights. Input and output are scaled by multiplying the adjacent weights. This is faster than scaling a batch, which is larger.
+weights. Instead of the input and the output, the weights of the first and the last layer are scaled. This is faster, because a
+batch has more values than these weights.
 
 For short chunks or low latency, set `causal` or use a convolutional network.
 """

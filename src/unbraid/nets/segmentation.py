@@ -32,7 +32,7 @@ class SegmentationUNet(nn.Module):
         [B, C, F, T] -> [B, classes, F, T], with F - 1 a multiple of `2 ** (len(channels) - 1)`.
 
     Raises:
-        InputError: `channels` has fewer than two levels, or a number below 1.
+        InputError: `channels` has fewer than two levels, or a level has fewer than one channel.
     """
 
     def __init__(

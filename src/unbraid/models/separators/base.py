@@ -117,7 +117,7 @@ class Separator(nn.Module, ABC):
     def chunk_alignment(self) -> int:
         """Return the step between the starts of chunks in samples.
 
-        A chunk that starts at a multiple of this step is processed exactly as this part of the whole track.
+        If a chunk starts at a multiple of this step, the network processes it exactly as the same part of the whole track.
         """
         return 1
 
@@ -150,9 +150,9 @@ class Separator(nn.Module, ABC):
             mixture: mixture that was separated.
             sources: true sources.
             estimate: result of `forward` for this mixture.
-            magnitude_difference: for each target, whether its true magnitudes are max(|X| - |Y|, 0), where X is the mixture and
-                Y is the mixture without the target. Set it for a target that is the difference of two recordings (Jansson et
-                al., ISMIR 2017). None: no target.
+            magnitude_difference: one value for each target. True: the true magnitudes of the target are max(|X| - |Y|, 0),
+                where X is the mixture and Y is the mixture without the target. Use True for a target that is the difference of
+                two recordings (Jansson et al., ISMIR 2017). None: False for all targets.
 
         Shape:
             mixture [B, C, T], sources [B, S, C, T].

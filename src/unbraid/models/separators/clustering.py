@@ -27,9 +27,9 @@ class Clustering(JointMasking):
     starts at the mean embedding of the bins in which the network's mask of this source is the largest.
 
     Args:
-        net: function from the number of classes to a network. The network maps magnitudes [B, C, F, T] to a dict of `masks`
-            and `embeddings`. Its method `gather` sums frequency bins to the bands that have embeddings, and `spread`
-            interpolates masks from bands to bins.
+        net: function that takes the number of classes and returns a network. The network maps magnitudes [B, C, F, T] to a dict
+            of `masks` and `embeddings`. The network may estimate embeddings and masks for bands instead of bins: its method
+            `gather` sums the bins of each band, and its method `spread` interpolates masks from bands to bins.
         stft: STFT of the mixture.
         targets: names of the targets, in the order of the sources.
         sample_rate: sample rate of all waveforms in Hz.

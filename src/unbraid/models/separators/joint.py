@@ -22,7 +22,7 @@ class JointMasking(Masking):
     """Separate by the masks of one network for all targets. The masks sum to one.
 
     Args:
-        net: function from the number of classes to a network. The network maps magnitudes [B, C, F, T] to masks
+        net: function that takes the number of classes and returns a network. The network maps magnitudes [B, C, F, T] to masks
             [B, classes, C or 1, F, T], or to a dict of `masks` and other fields of an `Estimate`.
         stft: STFT of the mixture.
         targets: names of the targets, in the order of the sources.
@@ -61,7 +61,7 @@ class JointMasking(Masking):
         """Create one network for all targets.
 
         Args:
-            net: function from the number of classes to a network.
+            net: function that takes the number of classes and returns a network.
 
         Returns:
             A list of one network.
@@ -106,8 +106,8 @@ def leaves_residual(targets: Iterable[str]) -> bool:
             mixture minus the vocals.
 
     Returns:
-        False if one target is the mixture minus all other targets, because the targets then sum to the mixture. Otherwise, and
-        if `targets` is not a mapping: True.
+        False if one target is the mixture minus all other targets, because the targets then sum to the mixture. True in all
+        other cases, and if `targets` is not a mapping.
     """
     if not isinstance(targets, Dictionary):
         return True

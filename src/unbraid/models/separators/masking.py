@@ -107,13 +107,13 @@ class Masking(Separator):
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the step between chunk starts in samples: the STFT hop, or without scaling the stride of the network."""
+        """Return the step between chunk starts in samples: the STFT hop; with `scaling="none"`, the stride of the network."""
         # A scaled chunk differs from the whole song at any start, and a larger step would double the overlap.
         return self.stft.hop_length if self.scaling != "none" else self._stride
 
     @property
     def min_samples(self) -> int:
-        """Return the length of the shortest accepted mixture in samples: the STFT window or the stride of the network."""
+        """Return the length of the shortest accepted mixture in samples: the longer of STFT window and network stride."""
         return max(self.stft.n_fft, self._stride)
 
     @property

@@ -22,7 +22,7 @@ class Segmenting(JointMasking):
     """Separate by classifying each bin of the spectrogram. The class of a bin is its loudest source.
 
     Args:
-        net: function from the number of classes to a network. The network maps magnitudes [B, C, F, T] to logits
+        net: function that takes the number of classes and returns a network. The network maps magnitudes [B, C, F, T] to logits
             [B, classes, F, T].
         stft: STFT of the mixture.
         targets: names of the targets, in the order of the sources.
