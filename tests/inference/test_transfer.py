@@ -77,6 +77,11 @@ def test_pitch_is_shifted_by_octaves(median, shift):
     assert automatic_shift(median, KNOWN) == shift
 
 
+@pytest.mark.parametrize(("median", "shift"), [(40, 12), (60, 0), (90, -12)])
+def test_shift_is_the_smallest_of_several_octaves(median, shift):
+    assert automatic_shift(median, Training(48, 66, 84, -30, 6)) == shift
+
+
 def test_pitch_is_shifted_by_semitones_if_needed():
     assert automatic_shift(62, Training(65, 66, 68, -30, 6)) == 3
     assert automatic_shift(70, Training(65, 66, 68, -30, 6)) == -2

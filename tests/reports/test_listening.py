@@ -46,7 +46,7 @@ def test_loud_files_are_not_clipped(tmp_path):
     quiet = leave_run(tmp_path / "sweep", 1, "net1", 0, [1.0])
     folder = leave_audio(quiet, "song 0", gain=0.25)
     samples, _ = soundfile.read(folder / "vocals-estimate.flac")
-    soundfile.write(folder / "vocals-estimate.flac", 3 * samples, RATE, subtype="PCM_24")  # much louder than the mixture
+    soundfile.write(folder / "vocals-estimate.flac", 10 * samples, RATE, subtype="PCM_24")  # much louder than the mixture
     rows = rows_of(leave(players(tmp_path / "sweep"), "song 0", 1, tmp_path))
     loud, _ = soundfile.read(tmp_path / rows["net1"]["audio"])
     assert 0.99 < np.abs(loud).max() <= 1 and np.mean(np.abs(loud) > 0.999) < 0.01

@@ -72,6 +72,12 @@ def test_p_value_is_corrected_for_several_variants(tmp_path):
     assert [verdict.p for verdict in results] == expected and "after Holm" in results[0].words
 
 
+def test_sentences_use_the_corrected_p_value(tmp_path):
+    """A difference with p < 0.05 before Holm's correction only may be luck."""
+    for verdict in compared(tmp_path, *[lambda songs: songs + np.linspace(-0.4, 2, 8)] * 3, seeds=2):
+        assert verdict.difference.p < 0.05 < verdict.p and verdict.words.endswith("it may be luck.")
+
+
 def test_equal_and_undefined_scores_have_sentences(tmp_path):
     (verdict,) = compared(tmp_path, lambda songs: songs)
     assert verdict.words == "net1 equals net0 in vocals NSDR of every song."

@@ -26,6 +26,15 @@ def test_an_interrupted_run_is_resumed(runs):
     assert (resumed.folder, resumed.state) == (earlier.folder, "interrupted") and not new.folder.exists()
 
 
+def test_the_latest_of_several_interrupted_runs_is_resumed(runs):
+    earlier, new = runs
+    later = Run(earlier.folder.with_name("later"), earlier.config, [], {})
+    later.freeze()
+    with later.held():
+        later.mark("interrupted")
+    assert resumed_or_new(new, pinned=False).folder == later.folder
+
+
 def test_a_named_folder_is_not_replaced(runs):
     assert resumed_or_new(runs[1], pinned=True) is runs[1]
 

@@ -23,6 +23,16 @@ def room_for(path, count):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def test_a_line_has_the_record_of_its_run(tmp_path):
+    ledger = Ledger(tmp_path, "own")
+    ledger.open()
+    record = {"identity": "x", "overrides": ["seed=0"], "state": "failed", "error": "a message"}
+    ledger.record(tmp_path / "a", record | {"choices": {}}, where="cpu 0")
+    (line,) = read(tmp_path)[1:]
+    assert {key: line[key] for key in record} == record and (line["run"], line["where"]) == ("a", "cpu 0")
+    assert line.keys() == {*record, "run", "where", "time", "host"}
+
+
 @pytest.mark.parametrize("room", [0, 10])
 def test_a_full_disk_damages_only_one_line(tmp_path, room):
     ledger = Ledger(tmp_path, "own")
