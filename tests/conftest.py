@@ -169,6 +169,7 @@ def make_run(folder: Path, *overrides: str) -> Path:
     from tests.test_configs import compose  # which imports this module
 
     config = compose(*overrides)
+    torch.manual_seed(0)
     task = build(config.model) if "separator" in config.model else None
     (folder / "checkpoints").mkdir(parents=True)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
