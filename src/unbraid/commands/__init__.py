@@ -1,1 +1,1 @@
-"""Commands of the program `unbraid VERB`, such as `train` and `separate`. Each verb is a module of this package."""
+"""Commands of the program `unbraid`, such as `unbraid separate`. Each command is a module of this package."""

@@ -24,10 +24,11 @@ class AnomalyConfig(TrainedRunConfig):
     """Command-line keys of `scripts/anomaly.py`, in addition to the keys of `TrainedRunConfig`. Here `output` is a folder.
 
     Args:
-        labels: CSV file with the start and stop of each true anomaly in the input file, in s; None: the anomalies are unknown.
+        labels: CSV file with the start and stop of each true anomaly in the input file, in s; None if they are unknown.
         inject: kinds of artificial anomalies, such as `clicks`, that are mixed into the sounds to test the detector.
-        quantile: quantile of the frame scores of the validation tracks, in (0, 1). Frames with a higher score are flagged.
-        smooth_seconds: length of the moving average over the reconstruction error, in s.
+        quantile: number in (0, 1), which sets the threshold. The threshold is this quantile of the reconstruction errors of all
+            frames of the validation tracks. Frames with a larger error are flagged as anomalies.
+        smooth_seconds: length of the moving average that smooths the reconstruction error of the frames, in s.
         gap_seconds: two flagged intervals become one interval if the gap between them is at most this long, in s.
         seed: random seed of the injected anomalies.
     """
@@ -43,7 +44,7 @@ class AnomalyConfig(TrainedRunConfig):
 def anomaly(config: DictConfig) -> None:
     """Detect anomalies in each sound, and write a picture and a table of the flagged intervals.
 
-    If the true anomalies are known, the area under the ROC curve is printed.
+    If the true anomalies are known, the area under the ROC curve of the frame scores is printed.
 
     Args:
         config: composed config, see `AnomalyConfig`.
@@ -84,7 +85,7 @@ def anomaly(config: DictConfig) -> None:
 def _search(
     sound: InputAudio, known: Sequence[Anomaly] | None, detector: Detector, gap_seconds: float, folder: Path
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Detect anomalies in one sound and write its table and picture. Return the score and the true label of each frame."""
+    """Detect anomalies in one sound and write them as table and picture. Return the score and true label of each frame."""
     scores = detector.scores(sound.waveform)
     flagged = intervals(scores, detector.seconds_per_frame, gap_seconds)
     _write(folder, sound, flagged)
@@ -127,7 +128,7 @@ def _check_labels(labels: Sequence[Anomaly], sound: InputAudio, detector: Detect
 
 
 def _planted(sound: InputAudio, config: DictConfig, folder: Path, detector: Detector) -> tuple[InputAudio, list[Anomaly]]:
-    """Mix artificial anomalies into a sound. Write the sound as .flac, and the start and stop of each anomaly as .csv.
+    """Mix artificial anomalies into a sound. Write the mixed sound as .flac, and the start and stop of each anomaly as .csv.
 
     The anomalies depend only on the seed and the name of the sound.
     """
@@ -144,9 +145,9 @@ def _stem(sound: InputAudio) -> str:
 
 
 def _file(folder: Path, sound: InputAudio, ending: str) -> Path:
-    """Return the path of an output file.
+    """Return the path of the output file of a sound, with the given ending of the file name.
 
-    InputError is raised if a symbolic link, or a source name in the config of the run, leads to a path outside the folder.
+    A path outside the folder raises InputError. A symbolic link or a source name in the run's config can cause such a path.
     """
     return below(folder, f"{_stem(sound)}{ending}")
 

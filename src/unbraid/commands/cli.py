@@ -3,8 +3,9 @@
 The exit status is 0 after success, 1 after an error in the input, 130 after Ctrl-C, and 128 plus the signal number after
 another signal. An error in the input is printed as one line. `HYDRA_FULL_ERROR=1` prints the traceback instead.
 
-`hydra_command` runs commands that compose a config. `frozen` runs a function on a run folder that already contains its config;
-the processes of a sweep use it. This module imports only light packages, so that `--help` and `--cfg` are fast.
+`hydra_command` runs a command that composes its config from the command line. `frozen` runs a function on a run folder that
+already contains a config; the processes of a sweep call `frozen`. This module imports only small packages, so that `--help` and
+`--cfg` are fast.
 """
 
 import os
@@ -45,13 +46,13 @@ failed_runs: list[str] = []  # names of the failed runs of this process's sweep,
 
 
 def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Make a command-line program from a function that takes a composed config.
+    """Return a decorator that makes a command-line program from a function that takes a composed config.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
 
     Returns:
-        A decorator. The decorated function takes no arguments, reads `sys.argv`, and ends the process after an error.
+        The decorator. A decorated function takes no arguments, reads the command line, and ends the process after an error.
     """
 
     def decorate(command: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -109,7 +110,7 @@ def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str
 
 
 def _job(command: Callable[[DictConfig], None], full_error: str | None) -> Callable[[DictConfig], None]:
-    """Wrap a command so that an empty run folder is removed, and so that Hydra does not print errors in its own format."""
+    """Wrap a command. The wrapper removes an empty run folder, and prevents Hydra from printing errors in its own format."""
 
     @wraps(command)
     def run(config: DictConfig) -> None:
@@ -141,12 +142,12 @@ def _full_error(value: str | None) -> Iterator[None]:
 
 
 def user_tracebacks() -> AbstractContextManager[None]:
-    """Give HYDRA_FULL_ERROR the value that the user has set, for processes that are started inside the `with` block."""
+    """Restore the user's value of the environment variable HYDRA_FULL_ERROR inside the `with` block, for new processes."""
     return _full_error(user_full_error.get())
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a run folder if it is empty, then its parents up to the working directory if they are empty.
+    """Remove a run folder if it is empty. Then remove each parent folder that is empty, up to the working directory.
 
     Args:
         folder: run folder. The working directory itself is kept.
@@ -204,7 +205,7 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
 
 
 def _similar_choice(error: InputError) -> str:
-    """Suggest a yaml of `conf/targets` with a name similar to the unknown source in the error, or return an empty text."""
+    """Return a hint for an error about an unknown source: a yaml in `conf/targets` with a similar name. It may be empty."""
     group, _, name = error.where.partition(".")
     known = [path.stem for path in CONF.glob("targets/*.yaml")] if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)
@@ -212,7 +213,7 @@ def _similar_choice(error: InputError) -> str:
 
 
 def _unknown_key(message: str, config_name: str) -> str | None:
-    """Return a message that suggests a similar key, or None if Hydra's message is not about an override of an unknown key."""
+    """Turn Hydra's message about an override with an unknown key into a message with a similar key; None for other messages."""
     match = re.match(r"Could not override '([^']+)'", message)
     if match is None:
         return None
@@ -246,9 +247,10 @@ def _parameters(node: DictConfig) -> set[str]:
 
 
 def _compose_without(key: str, config_name: str) -> DictConfig:
-    """Compose the config without the override of `key` and without overrides of values.
+    """Compose the config of the command line with fewer overrides.
 
-    Choices of config groups are kept. If a sweep lists several choices of a group, the first is used.
+    The override of `key` and overrides such as `optim.lr=0.1` are left out. The overrides that choose a yaml of a config
+    group, such as `model=unet`, are kept. If a sweep lists several choices of a group, the first choice is used.
     """
     words = [word.split(",")[0] for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/,]+", word)]
     choices = [word for word in words if not word.startswith(f"{key}=")]

@@ -52,8 +52,8 @@ class Sweep:
     Args:
         name: name of the sweep folder, which is also the W&B group of the runs.
         project: W&B project of the runs.
-        columns: names of the columns in the `metrics.csv` files of the runs.
-        scores: names of the test scores, `test/<measure>/<target>`.
+        columns: names of the columns in the `metrics.csv` files of the runs, such as `valid/loss`.
+        scores: names of the test scores, in the form `test/<measure>/<target>`.
         media: names under which the runs have logged audio and pictures.
         swept: config keys whose values differ between the runs.
     """
@@ -174,7 +174,7 @@ def _figures(run: Path) -> list[tuple[str, str]]:
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the config keys whose values differ between runs.
 
-    The keys `name` and `_target_` are left out, because their values follow from other keys.
+    The keys `name` (of the run) and `_target_` (class of an object) are left out, because other keys determine their values.
 
     Args:
         configs: for each run, its config as a flat mapping from dotted key, such as `data.batch_size`, to value.
@@ -194,7 +194,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _sections(sweep: Sweep) -> list[Any]:
-    """Return the sections of the dashboard. Sections without panels are left out."""
+    """Return the sections (groups of panels) of the dashboard. Sections without panels are left out."""
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 

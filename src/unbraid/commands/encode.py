@@ -17,12 +17,14 @@ Row = dict[str, Any]
 
 
 class EncodeConfig(TrainedRunConfig):
-    """Command-line keys of `scripts/encode.py`, see `TrainedRunConfig`. Here `output` is a .npy or .parquet file."""
+    """Command-line keys of `scripts/encode.py`, the same as in `TrainedRunConfig`. `output` is a .npy or .parquet file."""
 
 
 @torch.inference_mode()
 def encode(config: DictConfig) -> None:
-    """Write the codes of an autoencoder as .npy with a .csv that describes each row, or both as one .parquet file.
+    """Write the codes (bottleneck values) that an autoencoder computes for its input.
+
+    The codes are written as .npy, and a description of each code as .csv. If `output` ends in .parquet, one file contains both.
 
     Args:
         config: composed config, see `EncodeConfig`.
@@ -70,7 +72,7 @@ def _of_images(trained: Trained) -> tuple[np.ndarray, list[Row]]:
 def _of_sounds(trained: Trained) -> tuple[np.ndarray, list[Row]]:
     """Return the codes of all sounds and a description of each code.
 
-    There is a code for each frame, or for each patch of frames if the network takes patches.
+    A network of frames computes one code for each frame. A network of patches computes one code for each patch of frames.
     """
     features, task = trained.spectra(), trained.task
     codes, rows = [], []
@@ -86,7 +88,7 @@ def _of_sounds(trained: Trained) -> tuple[np.ndarray, list[Row]]:
 
 
 def _rows_of(features: Spectra, frames: int, by_frame: bool, codes: int) -> tuple[list[int], int]:
-    """Return the indices of the codes in order of time, without codes of padding frames, and the number of frames per code."""
+    """Return the indices of the codes in order of time, and the number of frames per code. Codes of padding are left out."""
     width = features.shape[-1]
     if not by_frame:
         return list(range(codes)), width

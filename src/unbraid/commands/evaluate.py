@@ -1,4 +1,4 @@
-"""Command `evaluate`: score test tracks with a protocol, for a trained run, a folder of separated files or an oracle."""
+"""Command `evaluate`: score separated test tracks of a trained run, of a folder of audio files, or of an oracle."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,7 +126,7 @@ def evaluate(config: DictConfig) -> None:
 
 
 def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Return the config of the run. The command line can change its keys for data, protocol, phase, masks and evaluation."""
+    """Return the config of the run, with the command line's values for data, protocol, phase, masks and evaluation."""
     if config.run is None:
         return config
     for key in typed:
@@ -209,7 +209,7 @@ def score_track(config: str, wait: bool, number: int) -> bool:
     """Score one track.
 
     Args:
-        config: config of the command as yaml text. Calls of one process with the same config use the same `Session`.
+        config: config of the command as yaml text. For the same config, a process builds the model and the data only once.
         wait: True to wait if another command is scoring the track.
         number: index of the track in the list of scored tracks.
 
@@ -262,7 +262,7 @@ class Session:
 
     @cached_property
     def rows(self) -> dict[str, Method]:
-        """The separation methods by the name of their row in the table of scores: the scored method, then the baselines."""
+        """The name and separation method of each row in the table of scores: first the scored method, then the baselines."""
         stft = stft_for(self.separator if self.scores_run else None, self.scorer.protocol.sample_rate)
         return {ESTIMATE: self._method(stft)} | baselines(stft)
 
@@ -280,10 +280,10 @@ class Session:
 
     @cached_property
     def trained_on(self) -> dict[str, str]:
-        """The scored tracks that the run used for training or validation.
+        """The scored tracks that the run has used for training or validation.
 
-        The dictionary contains, for each name of a track, the split (training or validation) and the name of the track in the
-        run, see `tracks_trained_on`.
+        The dictionary maps the name of each such track to the split (training or validation) and to the name of the same track
+        in the data of the run, see `tracks_trained_on`.
         """
         if not self.scores_run:
             return {}
@@ -311,9 +311,9 @@ class Session:
 
 
 def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
-    """Compare the scores with the published scores of the experiment.
+    """Compare the scores with the scores from a paper, which the key `published` of the config contains.
 
-    The result is empty if the experiment lacks published scores or if an oracle is scored.
+    The result is empty if the config contains no published scores or if an oracle is scored.
     """
     if config.published is None or config.oracle is not None:
         return {}
@@ -325,7 +325,7 @@ def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -
 
 
 def _output(config: DictConfig, other_data: bool) -> Path:
-    """Return the output folder. The same command line gives the same folder, so that a second call skips scored tracks."""
+    """Return the output folder. The same command line gives the same folder, so that a second command skips scored tracks."""
     if config.output is not None:
         return Path(config.output).expanduser()
     method = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)

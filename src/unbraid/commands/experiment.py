@@ -39,23 +39,23 @@ USED = {
 
 @dataclass
 class Experiment:
-    """Keys at the top level of an experiment's config. `unbraid.runs.config.check` compares a config with these keys.
+    """Keys at the top level of an experiment's config, against which `unbraid.runs.config.check` checks the config.
 
     Args:
-        seed: random seed of weights, data order and dropout.
+        seed: random seed of the initial weights, the order of the data and the dropout layers.
         name: last part of the run folder's name.
         data: DataModule with the training, validation and test data.
-        model: task, which contains the loss and a separator, an autoencoder or an instrument.
+        model: task (LightningModule). It contains the loss and the network: a separator, an autoencoder or a DDSP synthesizer.
         trainer: Lightning Trainer.
         callbacks: callbacks of the Lightning Trainer, by name.
         logger: loggers by name, in addition to `metrics.csv`; a logger set to None is left out.
         evaluation: evaluation of the best weights after training.
         init: name or folder of published weights from which training starts; None: random weights.
-        features: spectrograms or images that an autoencoder reconstructs, or pitch and loudness that an instrument plays.
-        pitch: pitch tracker that computes the features of an instrument.
+        features: spectrograms or images that an autoencoder reconstructs, or pitch and loudness for a DDSP synthesizer.
+        pitch: pitch tracker that computes the pitch for a DDSP synthesizer.
         corruption: noise or masking of the input of a denoising autoencoder.
-        phase: method that computes waveforms from masked spectra.
-        targets: for each target of the separation a list of source names. A target is the sum of its sources.
+        phase: method that computes waveforms from masked magnitude spectra, such as the mixture phase.
+        targets: for each target (stem) of the separation, a list of source names. A target is the sum of these sources.
         augmentation: augmentations of training chunks, by name.
         offline_augmentation: augmentations that add training tracks with another pitch or tempo, by name.
         optim: optimizer and learning-rate scheduler of the model.
@@ -98,15 +98,15 @@ class Experiment:
 
 
 def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) -> None:
-    """Check the config of an experiment: each key must be a parameter of its class, and model, features and data must agree.
+    """Check the config of an experiment: the keys and values fit the configured classes, and model, features and data agree.
 
     Args:
         config: composed config.
-        schema: dataclass of the top level; commands with more keys pass a subclass.
+        schema: dataclass whose fields are the keys at the top level of the config. Commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value does not fit its class, see `unbraid.runs.config.check`. Also if the model cannot use the
-            data, a chosen config group is not used, or a key that copies its value from another key has a different value.
+        InputError: a key or value does not fit the class that it configures, see `unbraid.runs.config.check`; the model cannot
+            use the data; a chosen config group is not used; or two keys that must have the same value differ.
     """
     _check_data(config)
     check(config, schema)
@@ -120,7 +120,9 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
             raise InputError(choice, "the chosen model and data do not use this config group", hint=f"Set {choice}=null")
     if config.get("features") is None and "features" in config.model:
         raise InputError(
-            "features", "the model needs features, but none are chosen", hint="Choose features=spectra or features=pixels"
+            "features",
+            "the model needs the config group features, but no choice is made",
+            hint="Choose features=spectra or features=pixels",
         )
     _check_links(config)
     for key in ("model.separator.chunk_seconds", "features.chunk_seconds", "data.chunk_seconds"):
@@ -136,10 +138,10 @@ def _check_data(config: DictConfig) -> None:
         return
     if "separator" in config.get("model", {}):
         hint = "Choose another data set, or an autoencoder such as model=ae"
-        raise InputError("data", "the separator of the model needs mixtures, but the data set contains none", hint=hint)
+        raise InputError("data", "the model is a separator and needs mixtures, but the data set contains none", hint=hint)
     if is_instrument(config):
         hint = "Choose another data set, such as data=demo_leads"
-        raise InputError("data", "the instrument of the model needs sound, but the data set contains none", hint=hint)
+        raise InputError("data", "the model is a DDSP synthesizer and needs audio, but the data set contains none", hint=hint)
 
 
 def _check_links(config: DictConfig) -> None:
@@ -163,7 +165,7 @@ def _check_power(config: DictConfig) -> None:
     if config.get("power_from") is not None and config.power is None:
         raise InputError(
             "power_from",
-            "without the key power, a difference in dB, the command cannot use this sweep",
+            "a sweep can only be used together with the key power, a difference in dB",
             found=config.power_from,
             hint="Add for example power=0.5",
         )
@@ -182,11 +184,11 @@ def _check_power(config: DictConfig) -> None:
 def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> DictConfig:
     """Merge the data config of a trained run with the overrides of the command line.
 
-    The run folder may come from someone else, so it must not choose a folder that is written to. Therefore `cache_dir` and
-    `download` are never read from the run.
+    The run folder may come from another person. Its config must not decide to which folder this machine writes. Therefore the
+    keys `cache_dir` and `download` of the run are ignored.
 
     Args:
-        data: data config of the command, which contains the values of the overrides.
+        data: data config of the command, with the overrides of the command line.
         own: data config in the run's `config.yaml`.
         typed: keys that the command line overrides, such as `data.root`.
 

@@ -1,4 +1,4 @@
-"""Command `export`: write a trained separator as an ONNX file, a torch.export program or a folder for openunmix."""
+"""Command `export`: write a trained separator as an ONNX file, as a torch.export program or for the package openunmix."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ CLOSE = 1e-4  # largest difference between the exported file and PyTorch, for sa
 
 @dataclass
 class ExportConfig:
-    """Command-line keys of `scripts/export.py`, except `data`.
+    """Command-line keys of `scripts/export.py`. The key `data` is not listed here; it names the test tracks for `quantise`.
 
     Args:
         run: folder of a trained run.
@@ -91,7 +91,7 @@ def export(config: DictConfig) -> None:
 def _separator(run_config: DictConfig, run: Path, config: DictConfig) -> Separator:
     """Build the separator of a run with the weights of the chosen checkpoint."""
     if "separator" not in run_config.model:
-        raise InputError(f"run={run}", "the run contains no separator, and only separators can be exported")
+        raise InputError(f"run={run}", "only separators can be exported, but the model of this run is not a separator")
     if config.format == "openunmix":
         try:
             check_openunmix(run_config.model)
@@ -103,7 +103,7 @@ def _separator(run_config: DictConfig, run: Path, config: DictConfig) -> Separat
 
 
 def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> str:
-    """Write the exported file or folder, and return the text to print. In the text, `{output}` stands for the output path."""
+    """Write the exported file or folder. Return a description to print, in which `{output}` stands for the output path."""
     if config.format == "openunmix":
         write_openunmix(separator, path)
         targets = ", ".join(f"'{target}'" for target in separator.targets)
@@ -138,7 +138,7 @@ def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
     if not worst <= CLOSE:
         raise InputError(
             "graph",
-            "the outputs of the exported model and of PyTorch have too large a difference",
+            "the outputs of the exported model differ too much from the outputs of the PyTorch model",
             found=f"{worst:.1g}",
             expected=f"at most {CLOSE:.0e}",
         )
@@ -148,7 +148,7 @@ def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
 def _distance(separator: Separator, exported: torch.Tensor, expected: torch.Tensor) -> float:
     """Return the largest difference between two outputs. For hard masks, return the RMS difference.
 
-    Rounding can flip single bins of a hard mask, so the largest difference says nothing.
+    A rounding error can change single bins of a hard mask from 0 to 1, and the largest difference is then large.
     """
     difference = exported - expected
     return float(difference.square().mean().sqrt() if getattr(separator, "hard", False) else difference.abs().max())

@@ -1,6 +1,6 @@
-"""Print the help text of a command, such as `unbraid separate --help`, from the comments in `conf/VERB.yaml`.
+"""Make the help text of a command, as for `unbraid separate --help`, from the comments in the yaml file of the command.
 
-VERB is the name of the command.
+The yaml file is directly in `conf` and has the name of the command, such as `conf/separate.yaml`.
 
 The first comment line of the yaml describes the command. The comment lines after it that begin with `python` are examples. The
 comment behind a key explains the key, and the value of the key is the default.
@@ -40,8 +40,8 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
         conf: folder of the configs.
-        program: how the user started the command, such as `unbraid separate` or `separate.py`. In the first form, each example
-            in the help text also begins with `unbraid` and the name of the command; otherwise with `python`.
+        program: how the user started the command, such as `unbraid separate` or `separate.py`. The examples in the help text
+            begin with `unbraid` in the first case and with `python` in the second.
 
     Returns:
         The help text, which has several lines.
@@ -72,7 +72,7 @@ def examples(path: Path) -> list[str]:
 
 
 def groups(conf: Path) -> dict[str, str]:
-    """Return the choices of each config group that a command line can set.
+    """Return the choices (names of the yaml files) of each config group, for the help text.
 
     Args:
         conf: folder of the configs.

@@ -1,4 +1,4 @@
-"""Suggest data layouts if the chosen layout does not fit a folder. A layout describes how a data set arranges its files."""
+"""Suggest data layouts if the chosen layout does not fit a folder. A layout is the folder structure of a data set."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Quote the paths on a command line, because some characters have a meaning in Hydra's grammar of overrides.
+"""Quote the paths on a command line, because Hydra's grammar of overrides (`key=value`) interprets some characters.
 
 The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. It interprets commas, brackets and numbers, and
 removes spaces at both ends. Therefore the value of every key that takes a path is quoted before Hydra reads it. See also
@@ -41,8 +41,8 @@ PARSER = OverridesParser.create()
 def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
     """Quote the paths on a command line, so that Hydra passes them to the command unchanged.
 
-    A value that is an existing path is always a single path. Some other values keep their meaning in Hydra: a value in quotes,
-    `null`, `${…}`, a list for a key that takes a list, and several values with commas between them in a sweep.
+    A value that is an existing path is always quoted as a whole. Some other values are not quoted: `null`, `${…}`, a value in
+    quotes, a list for a key that takes a list, and, in a sweep, several values separated by commas.
 
     Args:
         words: arguments of the command line, such as `run=FOLDER`.
@@ -75,7 +75,7 @@ def is_sweep(words: Sequence[str], conf: Path, config_name: str) -> bool:
 
 
 def as_typed(word: str) -> str:
-    """Remove the quotes that `quote_paths` has added to one override, for records and messages.
+    """Remove the quotes that `quote_paths` has added to one override, to show or store the override as the user typed it.
 
     Args:
         word: override `key=value`.
@@ -146,7 +146,7 @@ def _without_tilde(text: str) -> str:
 
 
 def _elements(text: str) -> Iterator[str]:
-    """Split the elements of a list at commas. Commas inside quotes or `${…}` do not split."""
+    """Split the text of a list at its commas, but not at commas inside quotes or `${…}`."""
     end = 0
     while match := ELEMENT.match(text, end):
         yield match[1]
@@ -156,13 +156,13 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def _quote_path(text: str, place: bool = False) -> str:
-    """Quote a path if Hydra's grammar needs quotes. `null` stays unchanged. If `place` is True, replace `~` at the start."""
+    """Quote a path if Hydra's grammar needs quotes. `null` is not changed. `place`: replace `~` by the home folder."""
     unchanged = _is_readable(text) and isinstance(_read(text), QuotedString | None)
     return text if unchanged else _quote_text(_without_tilde(text) if place else text)
 
 
 def _quote_text(text: str) -> str:
-    """Quote a text, unless Hydra reads the same text without quotes."""
+    """Quote a text. A text that Hydra reads unchanged without quotes is not quoted."""
     return text if _is_readable(text) and _read(text) == text else quoted(text)
 
 

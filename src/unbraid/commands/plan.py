@@ -1,7 +1,7 @@
-"""Dry run (`plan=true`): measure in a few training steps how much memory, time and disk space runs need.
+"""Dry run (`plan=true`): predict the memory, time and disk space of training runs without training them completely.
 
-No run is started. Each run is measured in its own process. With `power=0.5`, the dry run also prints how many seeds and test
-songs are needed to detect a difference of 0.5 dB between variants.
+Each run is measured for a few training steps, in its own process. With `power=0.5`, the dry run also prints how many seeds
+and test songs are needed to detect a difference of 0.5 dB between variants.
 """
 
 import json
@@ -36,10 +36,10 @@ def plan(runs: Sequence[Run]) -> None:
     difference.
 
     Args:
-        runs: runs to measure, which are not started.
+        runs: runs to measure. They are not trained.
 
     Raises:
-        InputError: a run cannot be trained, or the sweep that `power_from` names has too few scores.
+        InputError: a run cannot be trained, or the sweep in the config key `power_from` has too few scores.
     """
     difference = runs[0].config.power
     deviations = {} if difference is None else deviations_of(runs[0].config.power_from)
@@ -70,7 +70,7 @@ def plan(runs: Sequence[Run]) -> None:
 
 
 def _probe(run: Run) -> dict[str, Any]:
-    """Measure one run in a new process (`unbraid.commands.probe`). Return the results, or the message under the key `error`."""
+    """Measure one run in a new process (`unbraid.commands.probe`). Return the results, or an error message as `error`."""
     with tempfile.TemporaryDirectory() as folder:
         copy = replace(run, folder=Path(folder, run.folder.name))
         copy.freeze()

@@ -24,7 +24,7 @@ class PrepareConfig(Experiment):
     Args:
         clean: True to delete outdated decoded tracks. A decoded track is outdated if its audio files have changed or are
             missing, or if an older version of unbraid decoded it.
-        dry_run: True to print the tracks with their files and decode nothing.
+        dry_run: True to print only the list of tracks and files, without decoding.
     """
 
     clean: bool = False
@@ -73,7 +73,7 @@ def prepare(config: DictConfig) -> None:
 
 
 def _show_listing(data: MultitrackData) -> None:
-    """Print the tracks and files in the data folder, and raise an error if training on this folder would raise an error."""
+    """Print the tracks and files in the data folder. Raise InputError if training cannot use this folder."""
     if data.download and not data.root.is_dir():
         problem = "the data set does not exist yet, and a dry run does not download or render it"
         raise InputError(f"data.root={data.root}", problem, hint="Run this command once without dry_run=true")

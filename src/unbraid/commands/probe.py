@@ -1,7 +1,7 @@
 """Measure memory and speed of a run in a few training steps: `python -m unbraid.commands.probe FOLDER`.
 
-FOLDER is a run folder that already contains its complete config. A dry run starts this program for each run. The last line of
-the output is the result as JSON, see `_measured`.
+FOLDER is a run folder that already contains its complete config. A dry run (`plan=true`) starts this program for each run. The
+last line of the output is the result as JSON, see `_measured`.
 """
 
 import json
@@ -30,7 +30,7 @@ CHECKPOINTS = 3  # checkpoints on disk at the same time: best, last and the prev
 
 
 class Clock(pl.Callback):
-    """Record the start time of the first training step and the end time of each step, in s."""
+    """Callback that records the start time of the first training step and the end time of each step, in s."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -66,7 +66,7 @@ def probe(folder: Path) -> None:
 
 
 def _measured(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
-    """Return the results by name: parameters, peak memory and disk space in bytes, steps per second, steps and test songs."""
+    """Return the numbers of parameters, steps and test songs, the peak memory and disk space in bytes, and steps per second."""
     trainer, limits = workflow.trainer, run.config.trainer
     epoch = math.ceil(trainer.num_training_batches / limits.accumulate_grad_batches)
     epochs = limits.max_epochs if trainer.optimizers else 1  # a closed-form solution takes one epoch

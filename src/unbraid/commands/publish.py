@@ -105,7 +105,7 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
 
 
 def _scores(run: Path) -> dict[str, Any] | None:
-    """Return the scores of a run; None if it has no scores. The path of the checkpoint is reduced to the file name."""
+    """Return the content of a run's `scores.json`, without the folder of the checkpoint; None if the file is missing."""
     path = run / "scores.json"
     if not path.is_file():
         return None
@@ -147,7 +147,7 @@ stems = unbraid.load("folder with these files").separate(waveform, sample_rate)
 
 
 def _table(scores: Mapping[str, Any] | None) -> str:
-    """Return a Markdown table of the scores by target and measure, followed by the scoring protocol."""
+    """Return a Markdown table with a score for each target and measure, followed by a description of the scoring protocol."""
     if not scores:
         return "The model has no scores."
     try:

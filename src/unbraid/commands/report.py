@@ -22,7 +22,7 @@ class ReportConfig:
         output: output folder; None: `report` in the sweep folder, or in the working directory if there is no sweep.
         baseline: name of the variant that all other variants are compared with; None: the first variant.
         measure: measure that ranks the variants; None: the first measure of NSDR, SDR, uSDRi, … that the protocol contains.
-        songs: largest number of test tracks on the listening page.
+        songs: largest number of test tracks on the listening page, where the stems of all variants can be played.
     """
 
     sweep: str | None

@@ -70,7 +70,7 @@ class SeparateConfig:
 
 
 def separate(config: DictConfig) -> None:
-    """Separate each input file and write its stems. If one of several files fails, its error is printed and the rest continues.
+    """Separate each input file and write its stems. An error in one of several files is printed, and the next file follows.
 
     Args:
         config: composed config, see `SeparateConfig`.
@@ -111,7 +111,7 @@ def _part(kind: Any, config: DictConfig) -> Any:
 
 @contextmanager
 def _inputs(words: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Yield a dictionary from track name to input file.
+    """Find the input files that the key `input` names, and yield a dictionary from track name to input file.
 
     Standard input is copied to a temporary file, because decoders must be able to read a file from any position.
     """
@@ -120,9 +120,7 @@ def _inputs(words: Sequence[str]) -> Iterator[dict[str, Path]]:
         for word in words:
             for track, path in _standard_input(Path(folder)) if word == STANDARD_INPUT else _files(word):
                 if track in files:
-                    raise InputError(
-                        path, "the track name of this file is also the name of another input file", found=files[track]
-                    )
+                    raise InputError(path, "this file and another input file would get the same track name", found=files[track])
                 files[track] = path
         if not files:
             raise InputError("input", "no input files are given", expected="a file, a folder, a pattern or a list of these")
@@ -208,7 +206,7 @@ def progress(track: str, path: Path) -> Iterator[Any]:
 
     Args:
         track: name in front of the bar.
-        path: input file. The bar shows no total if the duration of the file is unknown.
+        path: input file. If its duration is unknown, the bar shows only the separated seconds.
 
     Yields:
         A function that advances the bar. The function takes the sample rate in Hz and a number of samples, see `write_stems`.
@@ -220,7 +218,7 @@ def progress(track: str, path: Path) -> Iterator[Any]:
 
 
 def _common(paths: dict[str, Path]) -> str:
-    """Return the paths of the stems as text. A folder that all stems share is written only once."""
+    """Return the paths of the stems as text, in which a folder that all stems share occurs only once."""
     folders = sorted({str(path.parent) for path in paths.values()})
     names = ", ".join(dict.fromkeys(path.name for path in paths.values()))
     return f"{folders[0]}: {names}" if len(folders) == 1 else ", ".join(map(str, paths.values()))

@@ -47,7 +47,7 @@ NOT_OF_A_SWEEP = ("n_trials", "n_jobs", "storage")  # options of a sweeper that 
 
 
 def identity_of(config: DictConfig) -> str:
-    """Return a hash that identifies a sweep, so that the same command finds the sweep again.
+    """Return a hash that identifies a sweep. With the hash, a repeated command finds the folder of the sweep again.
 
     The hash is computed from the config that all runs share and from the swept overrides (those that differ between runs).
     Paths and launcher options do not change the hash.
@@ -72,7 +72,7 @@ def settle(config: DictConfig) -> None:
     """Set the folder of a sweep before the sweep starts.
 
     If the same command has started a sweep earlier, the earlier sweep is resumed in its folder. If the command line names a
-    folder or contains `resume=never`, the earlier sweep is ignored. A dry run gets a temporary folder.
+    folder or contains `resume=never`, an earlier sweep is ignored. A dry run (`plan=true`) gets a temporary folder.
 
     Args:
         config: composed config of the sweep, with its `hydra` node. It is changed in place.
@@ -96,7 +96,7 @@ def settle(config: DictConfig) -> None:
 
 
 def _set_folder(config: DictConfig, folder: Path) -> None:
-    """Set the sweep folder in the config, which the sweeper reads, and in the overrides, from which the runs are composed."""
+    """Set the sweep folder in the config of the sweep and in the overrides from which the configs of the runs are composed."""
     with open_dict(config):
         config.hydra.sweep.dir = str(folder)
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
@@ -104,7 +104,7 @@ def _set_folder(config: DictConfig, folder: Path) -> None:
 
 @dataclass
 class PlannedRun:
-    """Store a composed run of a sweep before the run is started.
+    """Store a run of a sweep whose config is composed, before the run is started.
 
     Args:
         run: run with its folder, its config and its overrides.
@@ -129,7 +129,7 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
 
     InputError is raised if a run is invalid, the launcher cannot start a run, or the sweep folder contains another sweep.
 
-    A failed run does not end the sweep. Its name is added to `cli.failed_runs`, and its `run.json` contains the error message.
+    A failed run does not end the sweep. The name of the run is added to `cli.failed_runs`; its `run.json` contains the error.
 
     Args:
         config: composed config of the sweep, with its `hydra` node.
@@ -219,7 +219,7 @@ def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], 
 
 
 def _processes(devices: Any) -> int | None:
-    """Return how many processes Lightning starts for a value of `trainer.devices`; None: one for each visible device."""
+    """Return how many processes Lightning starts for a value of `trainer.devices`; None for one process per visible device."""
     if OmegaConf.is_list(devices):
         return len(devices)
     if devices == "auto" or str(devices) == "-1":
@@ -230,7 +230,7 @@ def _processes(devices: Any) -> int | None:
 
 
 def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher:
-    """Check the folders, configs and resources of all runs. Return the launcher that will start the runs."""
+    """Check the folders and configs of all runs, and that the launcher has enough devices for each. Return the launcher."""
     folders = [planned.run.folder for planned in planned_runs]
     if len({*folders}) < len(folders):
         problem = "several runs of the sweep get the same folder from this pattern"

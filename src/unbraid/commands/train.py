@@ -26,7 +26,7 @@ from unbraid.training.interruption import interruptible
 
 
 def train(config: DictConfig) -> None:
-    """Train one experiment in its run folder, or resume an interrupted run of the same experiment.
+    """Train one experiment in a run folder, or resume an interrupted run of the same experiment.
 
     Args:
         config: composed config of the experiment.
@@ -110,7 +110,7 @@ def _reason(error: BaseException, folder: Path) -> str:
 
 
 def _start_processes(run: Run) -> None:
-    """Start the first process of a distributed run and wait until it ends. The first process starts the others.
+    """Start the first process of a run with several processes, and wait until it ends. The first process starts the others.
 
     All processes read `config.yaml` in the run folder.
     """

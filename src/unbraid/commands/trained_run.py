@@ -46,12 +46,12 @@ class TrainedRunConfig:
 
 
 class InputAudio(NamedTuple):
-    """Store the sound of an input file or of one source of a track.
+    """Store a sound: the whole input file, or one source of a track.
 
     Attributes:
         name: name of the track, or of the input file without suffix.
         label: name of the source, such as vocals; empty for an input file.
-        waveform: waveform at the sample rate of the features, [C, T].
+        waveform: waveform [channels, samples] at the sample rate of the model.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Trained:
         self.places: DictConfig = config.data
 
     def data(self) -> MultitrackData | Digits:
-        """Return the data of the run, ready to be loaded. `take_data` explains which folder is used.
+        """Return the data set of the run. `unbraid.commands.experiment.take_data` explains from which folder it is read.
 
         Returns:
             DataModule with tracks or images. Missing or invalid data raises InputError.
@@ -106,10 +106,10 @@ class Trained:
         return data
 
     def sounds(self) -> Iterator[InputAudio]:
-        """Yield the input of the command: the sound of each input file, or of each source of each track in `split`.
+        """Yield the input of the command: each input file as a sound, or each source of each track in the split.
 
         Yields:
-            Sounds with the sample rate and channels of the features. A file that cannot be decoded raises InputError.
+            Sounds with the model's sample rate and number of channels. A file that cannot be decoded raises InputError.
         """
         features = self.spectra()
         if self.input is not None:
@@ -128,7 +128,7 @@ class Trained:
             split: train, valid or test.
 
         Yields:
-            Sources, track by track. The sources of a track are in the order of the data's labels.
+            Sources, track by track. All tracks have the same order of sources.
         """
         data = self.data()
         assert isinstance(data, MultitrackData)
@@ -137,10 +137,10 @@ class Trained:
                 yield InputAudio(track.name, label, source)
 
     def spectra(self) -> Spectra:
-        """Return the spectrogram features with which the run was trained.
+        """Return the object that computes the spectrograms with which the run was trained.
 
         Returns:
-            Features with their STFT.
+            Spectrogram features, which contain the STFT.
 
         Raises:
             InputError: the run was trained on images.
@@ -158,7 +158,7 @@ class _Node:
 
 
 def _files(path: Path) -> dict[str, Path]:
-    """Return the path of each input file by a unique name."""
+    """Return the audio files at a path, which is a file or a folder, by unique names."""
     if path.is_dir():
         files = audio_files_below(path)
         if not files:

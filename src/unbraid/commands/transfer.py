@@ -1,4 +1,4 @@
-"""Command `transfer`: play the melody of a recording of one voice with a trained instrument (timbre transfer)."""
+"""Command `transfer`: play the melody of a recording with a trained DDSP synthesizer (timbre transfer)."""
 
 import zipfile
 from collections.abc import Iterator
@@ -36,12 +36,13 @@ class TransferConfig:
     """Command-line keys of `scripts/transfer.py`. `TransferOptions` describes the remaining keys.
 
     Args:
-        run: folder of a run that has trained an instrument.
+        run: folder of a run that has trained a DDSP synthesizer of one instrument.
         checkpoint: checkpoint of the run: best, last or a file.
-        input: audio file with one voice.
-        output: audio file. The control curves of the sound are written next to this file as .png and .npz.
-        least_voiced: smallest accepted fraction of frames with a pitch among all frames that are not silent, in [0, 1].
-            Recordings of several voices have a smaller fraction.
+        input: audio file with one singer or one monophonic instrument.
+        output: audio file. The control curves (pitch, loudness and parameters of the synthesizer over time) are written next to
+            this file as .png and .npz.
+        least_voiced: number in [0, 1]. In the input, at least this fraction of the frames that are not silent must have a
+            pitch. The fraction is small if several notes sound at the same time.
     """
 
     run: str | None
@@ -57,15 +58,16 @@ class TransferConfig:
 
 
 def transfer(config: DictConfig) -> None:
-    """Write the sound of the instrument, and the control curves (such as pitch and loudness) from which it was computed.
+    """Play the melody of the input with a trained DDSP synthesizer of one instrument, and write the sound.
 
-    Each file is complete or does not exist.
+    The control curves of the synthesizer, such as pitch and loudness, are written to two more files. A file is only written if
+    it is complete.
 
     Args:
         config: composed config, see `TransferConfig`.
 
     Raises:
-        InputError: a key is invalid, the run contains no instrument, or the input is unreadable, silent or has several voices.
+        InputError: a key is invalid, the run contains no DDSP synthesizer, or the input is unreadable, silent or polyphonic.
     """
     check(config, TransferConfig)
     require(config, run="FOLDER", input="FILE", output="FILE")
@@ -82,7 +84,7 @@ def transfer(config: DictConfig) -> None:
     with interruptible():
         player = load(config.run, config.checkpoint)
         if not isinstance(player, Player):
-            raise InputError(f"run={config.run}", "the run contains no instrument", expected="a run of model=ddsp")
+            raise InputError(f"run={config.run}", "the run contains no DDSP synthesizer", expected="a run of model=ddsp")
         with audio.open_audio(source) as file:
             mono = (audio.to_channels(block, 1) for block in file)
             voice = listen(player, (block[0] for block in audio.resample_blocks(mono, file.rate, player.sample_rate)))
@@ -110,13 +112,13 @@ def _write(player: Player, voice: VoiceControls, controls: Moved, options: Trans
 
 
 def _advance(sound: torch.Tensor, bar: "tqdm[Any]", rate: int) -> np.ndarray:
-    """Advance the progress bar by the length of a piece of sound, and return the samples as an array [1, T]."""
+    """Advance the progress bar by the length of a piece of sound, and return the piece as an array [1, samples]."""
     bar.update(len(sound) / rate)
     return sound.numpy()[None]
 
 
 class _CurvesFile:
-    """Write the control curves of a sound to temporary files piece by piece, because they need more memory than the sound."""
+    """Write the control curves of a sound to temporary files piece by piece. The curves may be too large for the memory."""
 
     def __init__(self, folder: Path, points: int, player: Player) -> None:
         self.folder, self.start = folder, 0
@@ -136,7 +138,7 @@ class _CurvesFile:
             yield sound
 
     def add(self, controls: Moved, voice: VoiceControls, player: Player) -> None:
-        """Write the pitch and loudness curves of the input and of the output. These curves are short enough to be in memory."""
+        """Write the pitch and loudness curves of the input and of the output, which are in memory, to files."""
         values = {
             "f0": controls.f0, "loudness": controls.loudness, "gate": controls.gate, "input_f0": voice.controls.f0,
             "input_loudness": voice.controls.loudness, "periodicity": voice.controls.periodicity,
@@ -160,7 +162,7 @@ def _curves_file(points: int, player: Player, output: Path) -> Iterator[_CurvesF
 
 
 def _summary(player: Player, voice: VoiceControls, controls: Moved, output: Path) -> str:
-    """Return the text that is printed at the end: voiced frames, pitch before and after the transfer, and output files."""
+    """Return the text that is printed at the end: voiced frames, pitch in the input and the output, and paths of the files."""
     voiced = player.features.voiced(voice.controls)
     share = voiced_share(voice.controls, player.features)
     before, after = (float(semitones(hz[voiced]).median()) for hz in (voice.controls.f0, controls.f0))

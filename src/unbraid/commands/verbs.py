@@ -1,4 +1,4 @@
-"""Program `unbraid VERB`, such as `unbraid separate`. It runs the command (verb) VERB without the folder `scripts`."""
+"""Program `unbraid`, which runs one of its commands (verbs), such as `unbraid separate`. It does not need `scripts/`."""
 
 import sys
 from importlib import import_module

@@ -46,9 +46,10 @@ class WandbSweepConfig:
         project: W&B project.
         entity: W&B user or team; None: the default user or team of the W&B account.
         output: yaml file that is written.
-        words: overrides that describe the search space: first the overrides of the chosen experiment, then those of the command
+        words: overrides that describe the search space. The overrides of the chosen experiment precede those of the command
             line.
-        conditions: conditions between searched parameters of an experiment. W&B does not support them, so this must be empty.
+        conditions: conditions between searched keys in a yaml of `conf/experiment`. W&B supports no conditions, so this must be
+            empty.
     """
 
     objective: str
@@ -66,7 +67,7 @@ KEYS = [field.name for field in fields(WandbSweepConfig)]
 
 
 def wandb_sweep(config: DictConfig) -> None:
-    """Write the yaml of the W&B sweep and print the next command.
+    """Write the yaml of the W&B sweep and print the command that registers the sweep at W&B.
 
     Args:
         config: composed config, see `WandbSweepConfig`.
@@ -97,7 +98,7 @@ def _key(word: str) -> str:
 
 
 def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
-    """Return the search space that overrides describe. Example runs are composed and checked first."""
+    """Return the search space that the overrides describe, after a check of the configs of some example runs."""
     if typed := next((word for word in words if _key(word) in NOT_OF_A_RUN), None):
         raise InputError(typed, "this key does not apply to runs that W&B agents start", hint="Remove this key")
     if conditions:
@@ -121,7 +122,7 @@ def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
 
 
 def _fixed(space: "Space") -> list[str]:
-    """Return the overrides that all runs share. W&B is added as a logger if no override chooses loggers."""
+    """Return the overrides that all runs share. If no override chooses a logger, the result also contains the logger of W&B."""
     fixed = space.fixed_overrides()
     return fixed if any(_key(word) == "logger" for word in fixed) else [DEFAULT_LOGGER, *fixed]
 
@@ -133,7 +134,7 @@ def _logs_to_wandb(config: DictConfig) -> bool:
 def _examples(space: "Space") -> Iterator[list[str]]:
     """Yield the overrides of example runs, so that each choice of each parameter occurs in a run.
 
-    All remaining parameters of an example run have their first choice.
+    In an example run, at most one parameter has another value than its first choice.
     """
     first = space.example()
     yield first

@@ -1,6 +1,7 @@
 """Read separators that were trained with other software, such as folders of the `openunmix` package.
 
-Other weights need a translation file (yaml). It names the model's config, the weights file, and each tensor's name in unbraid.
+Other weights need a translation file in yaml. This file names the config of a model in unbraid and the weights file, and maps
+the names of the tensors to the names in the model. An example:
 
     config: config.yaml        # python train.py model=unet … --cfg job --resolve > config.yaml
     weights: theirs.pth        # or .safetensors; tensors by name
@@ -40,7 +41,7 @@ def openunmix_separator(folder: Path) -> Masking:
     """Load a separator from a folder of the openunmix package, with the defaults of `openunmix.utils.load_separator`.
 
     Args:
-        folder: folder with `separator.json` and, for each target, `<target>.json` and `<target>.pth`.
+        folder: folder with `separator.json`, and with `<target>.json` and `<target>.pth` for each target.
 
     Returns:
         The separator, with a Wiener filter if it has several targets.
@@ -183,14 +184,14 @@ def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | 
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Convert a tensor name to a regular expression that is matched fast. A * in the name stands for text between two dots."""
+    """Convert a tensor name with * to a regular expression. A * stands for any text without dots."""
     return re.compile(r"\.".join(_part(part) for part in name.split(".")))
 
 
 def _part(part: str) -> str:
-    """Convert the text between two dots of a tensor name to a regular expression.
+    """Convert a part of a tensor name, the text between two dots, to a regular expression.
 
-    Only the last * is greedy (matches as many characters as possible).
+    The last * matches as many characters as possible, each other * as few as possible.
     """
     first, *pieces = [re.escape(piece) for piece in part.split("*")]
     if not pieces:

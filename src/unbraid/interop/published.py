@@ -45,8 +45,8 @@ def load_published(separator: Separator, init: str) -> None:
 
     Args:
         separator: separator with Open-Unmix networks or with Hybrid Demucs.
-        init: for Open-Unmix `umx`, `umxhq`, `umxl`, or a folder with `<target>.pth` or `<target>-<hash>.pth`; for Hybrid Demucs
-            `hdemucs_high_musdb`.
+        init: name of the weights. For Open-Unmix: `umx`, `umxhq`, `umxl`, or a folder with a file `<target>.pth` or
+            `<target>-<hash>.pth` for each target. For Hybrid Demucs: `hdemucs_high_musdb`.
 
     Raises:
         InputError: the weights cannot be downloaded or read, or do not fit the separator (its model, targets, sample rate or
@@ -74,7 +74,7 @@ def load_published(separator: Separator, init: str) -> None:
 
 
 def _check_rate(separator: Separator, rate: int | None, init: str) -> None:
-    """Check that weights and separator have the same sample rate. The frequency of a spectrogram bin depends on the rate."""
+    """Check that weights and separator have the same sample rate, because it determines the frequencies of the STFT bins."""
     if rate not in (None, separator.sample_rate):
         hint = f"Set model.separator.sample_rate={rate}"
         found = f"{separator.sample_rate} Hz"
@@ -143,14 +143,14 @@ def _check_target(init: str, target: str, known: Iterable[str]) -> None:
     if target not in known:
         raise InputError(
             f"init={init}",
-            "the published weights do not include this target",
+            "there are no published weights for this target",
             found=target,
             expected=f"one of {', '.join(known)}",
         )
 
 
 def _last_layers(state: Mapping[str, Tensor]) -> set[str]:
-    """Return the tensor names of the last layers of both decoders of Hybrid Demucs. These layers compute the sources."""
+    """Return the names of the tensors in the last layers of the two decoders of Hybrid Demucs, which compute the sources."""
     names: set[str] = set()
     for decoder in ("freq_decoder", "time_decoder"):
         last = max(int(name.split(".")[1]) for name in state if name.startswith(decoder))
@@ -263,7 +263,7 @@ def _rate_of(folder: Path, state: Mapping[str, Tensor]) -> int | None:
 
 
 def _fill(net: OpenUnmix, state: Mapping[str, Tensor], where: str) -> None:
-    """Load tensors into an Open-Unmix network. Transforms and sample rates in old weights files are ignored."""
+    """Load tensors into an Open-Unmix network. STFT windows and sample rates, which old weights files contain, are ignored."""
     current = net.state_dict()
     parts = {name.partition(".")[0] for name in current}
     given = {name: tensor for name, tensor in state.items() if name.partition(".")[0] in parts and isinstance(tensor, Tensor)}
@@ -281,7 +281,7 @@ def _shape(tensor: Tensor | None) -> str:
 
 
 def _hint(given: Mapping[str, Tensor], net: nn.Module) -> str:
-    """Return a hint for the user: the config keys that give the model the size of the weights."""
+    """Return a hint for the user: the config keys that make the model as large as the weights."""
     try:
         options = options_of(given)
     except NOT_ITS_STATE:

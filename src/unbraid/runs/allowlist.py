@@ -22,14 +22,14 @@ COPIES_LAYERS = "torch.nn.modules.transformer"  # its classes copy layers, which
 
 
 def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> Callable[..., Any]:
-    """Import the class that a `_target_` names, if the allowlist contains it.
+    """Import the class that the key `_target_` of a config node names, if the allowlist contains the class.
 
     Only classes with public names are allowed, because functions could have side effects. Both the name in the config and the
     module of the class must be in the allowlist, so `unbraid.data.layouts.demo.os.system` is not accepted.
 
     Args:
         target: dotted name of the class.
-        where: key of the node in the config, for error messages.
+        where: key of the config node (the mapping with `_target_`), for error messages.
         allowed: names of packages, modules and classes that the config may use.
 
     Returns:

@@ -116,7 +116,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
-    """Return whether a value from yaml fits the type hint of a parameter. In yaml, tuples are lists and objects are nodes."""
+    """Return whether a value from yaml fits the type hint of a parameter. A list fits a tuple; a node fits an object."""
     if isinstance(value, Mapping) and "_target_" in value:
         return _builds_type(value, hint, allowed)
     if isinstance(value, bool) and not {bool, Any, object}.intersection(_union_types(hint)):  # in Python, True is an int
@@ -128,7 +128,7 @@ def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
 
 
 def _builds_type(node: Mapping[str, Any], hint: Any, allowed: Sequence[str]) -> bool:
-    """Return whether the class of a config node fits the type hint of a parameter; True if this cannot be decided."""
+    """Return whether a config node describes an object of the type hint's class; True if the type hint names no class."""
     kinds = _union_types(hint)
     if any(kind in (Any, object) or not inspect.isclass(kind) or getattr(kind, "_is_protocol", False) for kind in kinds):
         return True
@@ -194,10 +194,10 @@ def build(node: DictConfig, **given: Any) -> Any:
 
 
 def _with_key(node: DictConfig, message: str, where: str) -> str:
-    """Return which config key has caused an error in a constructor.
+    """Return the config key that has caused an error in a constructor, for the error message.
 
-    `where` is the text of the error. If it begins with an argument such as `batch_size`, the result is the full key
-    `data.batch_size`. Otherwise the result is the key of the node, a colon and the text.
+    `where` names what is at fault. If `where` begins with an argument of the constructor, such as `batch_size`, the result
+    begins with the full config key `data.batch_size`. Otherwise the result is the key of the node, a colon and `where`.
     """
     key = re.search(r"full_key: (\S+)", message)
     place = key[1] if key else node._get_full_key(None)
@@ -230,7 +230,7 @@ def own_config(folder: Path) -> DictConfig:
 
 
 def read_config(path: Path) -> DictConfig:
-    """Read a `config.yaml` without interpolations as an OmegaConf config, see `config_tree`.
+    """Read the `config.yaml` of a run as an OmegaConf config. It must not contain interpolations such as `${x}`.
 
     Args:
         path: path of the file.
@@ -251,9 +251,9 @@ def read_config(path: Path) -> DictConfig:
 
 
 def config_tree(path: Path) -> dict[str, Any]:
-    """Read a `config.yaml` without interpolations as nested dictionaries and lists.
+    """Read the `config.yaml` of a run as nested dictionaries and lists.
 
-    Interpolations such as `${x}` are not accepted, because they can run resolvers and produce very long values.
+    Interpolations such as `${x}` raise InputError, because they can run functions of OmegaConf and produce very long values.
 
     Args:
         path: path of the file.
@@ -286,7 +286,10 @@ def _check_plain(value: Any, path: Path) -> None:
     """Check that nested values contain no interpolations `${…}` and that all keys are texts."""
     if isinstance(value, str) and "${" in value:
         raise InputError(
-            path, "the config of a run cannot contain interpolations", found=repr(value[:80]), expected="plain values"
+            path,
+            "the config of a run must not contain interpolations such as ${x}",
+            found=repr(value[:80]),
+            expected="plain values",
         )
     if isinstance(value, dict):
         for key in value:

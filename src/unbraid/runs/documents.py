@@ -33,7 +33,7 @@ except ImportError:  # some builds of PyYAML do not contain libyaml
     from yaml.scanner import Scanner
 
     class EventParser(Reader, Scanner, Parser):  # type: ignore[no-redef]
-        """Parse YAML into events (starts and ends of values). This Python class is used if the C library libyaml is missing."""
+        """Parse YAML into events (starts and ends of values). This Python class replaces a missing C library libyaml."""
 
         def __init__(self, stream: bytes) -> None:
             Reader.__init__(self, stream)
@@ -159,7 +159,7 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
 
 
 def _depth(data: bytes) -> int:
-    """Return the largest number of nested levels in a JSON text. The text may be malformed."""
+    """Return the largest number of nested levels in a text that should be JSON, without parsing it."""
     brackets = STRING.sub(b"", data).translate(None, NOT_BRACKETS)
     return max(accumulate(1 if byte in b"[{" else -1 for byte in brackets), default=0)
 
@@ -214,7 +214,7 @@ def read_yaml(path: Path, finite: bool = True) -> Any:
 class _Loader(Composer, EventParser, SafeConstructor, Resolver):
     """Load YAML with limits on nesting depth and length of numbers, and without aliases.
 
-    Parsing stops at the first limit that is exceeded.
+    Parsing stops as soon as a limit is exceeded.
     """
 
     finite = True

@@ -16,7 +16,7 @@ class InputError(ValueError):
     """Report a file, key or value of the user that cannot be used.
 
     The message is one line: `where: problem, found X, expected Y. Hint.` Line breaks and tabs in a part become blanks, so
-    callers can pass the text of another exception as it is. Tests assert the fields, not the wording.
+    callers can pass the text of another exception without changes. Tests check these arguments, not the wording of the message.
 
     Args:
         where: file, key or argument that is at fault.

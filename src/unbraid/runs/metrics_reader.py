@@ -71,7 +71,7 @@ def epoch_numbers(folder: Path) -> list[dict[str, float]]:
 
 
 def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
-    """Return the summary scores of a run. The scoring protocol defines the summary, such as the median over tracks.
+    """Return one score per target and measure, for example the median over the test tracks. The scoring protocol defines it.
 
     Args:
         scores: content of `scores.json`.

@@ -1,7 +1,7 @@
 """Check the pickle (serialized Python objects) in a torch file without running it.
 
-The check follows the operations of the pickle as `torch.load(weights_only=True)` would, with placeholders instead of tensors.
-It limits the number of operations, the nesting and the sizes. See `torch_files` for the attacks that it prevents.
+The check reads the operations of the pickle as `torch.load(weights_only=True)` would, but makes placeholders instead of
+tensors. Too many operations, too deep nesting and too large sizes are errors. `torch_files` describes the prevented attacks.
 """
 
 import io
@@ -38,7 +38,7 @@ class _Group:
     """Represent a list, dictionary, set or tuple of the pickle.
 
     Args:
-        kind: class of the group.
+        kind: class of the group, such as list.
         items: values of a tuple; empty for the other classes, whose values are only counted.
         size: number of values in the group and in its nested groups.
         depth: number of nested levels.
@@ -74,7 +74,7 @@ class _Name(str):
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """Represent a tensor storage (memory of tensors) by its number of elements and the bytes of an element."""
+    """Represent a tensor storage (memory that tensors share) by the number of its elements and the bytes of each element."""
 
     elements: int
     item_bytes: int
@@ -127,7 +127,7 @@ class PickleMachine:
         return self.stack.pop()
 
     def check_shared(self) -> None:
-        """Check that all tensors together have at most `MOST_SHARED` times the bytes of the storages that they share."""
+        """Check the total size of all tensors: at most `MOST_SHARED` times the size of the storages that they share."""
         if self.tensor_bytes > MOST_SHARED * sum(self.storages.values()):
             raise ValueError(
                 f"the tensors describe {self.tensor_bytes} bytes in total, "
@@ -184,7 +184,7 @@ class PickleMachine:
         self.stack.append(_Name(name))
 
     def _persistent(self, _: None) -> None:
-        """Record the size of a tensor storage. The pickle contains its type, key, device and number of elements."""
+        """Record the size of a tensor storage, which the pickle describes by type, key, device and number of elements."""
         word, kind, key, _device, elements, *view = self.stack.pop().items
         size = elements * STORAGES[kind] if isinstance(kind, _Name) else -1
         if word != "storage" or not isinstance(key, str) or type(elements) is not int or size < 0 or view not in ([], [None]):

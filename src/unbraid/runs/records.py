@@ -57,11 +57,11 @@ USER = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 class BusyError(InputError):
-    """Report that another process is training the run at this moment, or has finished the run."""
+    """Report that a run cannot be trained, because another process is training it at this moment or has finished it."""
 
 
 def identity(config: DictConfig) -> str:
-    """Return the identity of a run: a hash of its config, without paths and launch options.
+    """Return the identity of a run: a hash of its config without paths and launch options (such as `launcher`).
 
     The same experiment has the same identity on every machine.
 
@@ -89,11 +89,11 @@ def strip_launch_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def redact_paths(value: Any) -> Any:
-    """Replace each file path in nested values by `…/` and the last name of the path.
+    """Replace each file path in nested values by `…/` and the last name of the path, so that the values can be published.
 
-    Paths are found anywhere in a text if they begin with `/`, `~`, `./` or `../`. The text between two paths counts as part of
-    the first path up to its last slash, because file names may contain any character. User names and passwords are removed
-    from web addresses.
+    A path begins with `/`, `~`, `./` or `../` anywhere in a text. All characters from its beginning to the last slash before
+    the next path are replaced, because file names may contain any character. User names and passwords are removed from web
+    addresses.
 
     Args:
         value: nested dictionaries, lists, texts and numbers.
@@ -119,7 +119,7 @@ def launch_overrides(words: Sequence[str]) -> set[str]:
 
 
 def sweep_overrides(words: Sequence[str]) -> list[str]:
-    """Return the sorted overrides of a run without launch options and paths. The result is the same on every machine."""
+    """Return the overrides of a run without launch options and paths, in alphabetical order, the same on every machine."""
     return sorted(word for word in run_overrides(words) if word.lstrip("+~").split("=")[0].split(".")[-1] not in PATH_KEYS)
 
 
@@ -159,7 +159,7 @@ class Run:
 
     @classmethod
     def frozen(cls, folder: Path) -> "Run":
-        """Read the run of a folder that already contains `config.yaml` and `run.json`.
+        """Read the run in a folder that already contains `config.yaml` and `run.json`.
 
         Args:
             folder: run folder.
@@ -199,7 +199,7 @@ class Run:
         if earlier := read_record(self.folder):
             if earlier["identity"] != own_identity or earlier["state"] in ENDED:
                 hint = "Choose another hydra.run.dir or remove the folder."
-                raise InputError(self.folder, "the folder contains another run or a run that has ended", hint=hint)
+                raise InputError(self.folder, "the folder already contains another run or a finished run", hint=hint)
             self.record = earlier
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.folder / "config.yaml") as partial:  # the paths may have changed
@@ -233,7 +233,7 @@ class Run:
                 (self.folder / LOCK).unlink()
 
     def _begin_session(self) -> None:
-        """Add version, host and start time of this process to the record. Earlier entries are moved to the key `earlier`."""
+        """Write version, host and start time of this process to the record. Move older values to the key `earlier`."""
         before = {key: self.record[key] for key in SESSION_KEYS if key in self.record}
         if before:
             self.record["earlier"] = [*self.record.get("earlier", []), before]
@@ -325,7 +325,8 @@ def _open_own(path: str, flags: int) -> int:
 def _lock(file: IO[Any], kind: int = fcntl.LOCK_EX) -> bool:
     """Try to lock an open file, and return whether this process has the lock now.
 
-    `lockf` locks belong to one process. Forked workers of a data loader, which can outlive a killed run, do not inherit them.
+    The function `lockf` is used, because forked processes do not inherit the lock. Workers of a data loader can outlive a
+    killed run, and must not keep the lock.
     """
     try:
         fcntl.lockf(file, kind | fcntl.LOCK_NB)

@@ -23,7 +23,7 @@ from unbraid.runs.text import echo
 
 
 def resumed_or_new(run: Run, pinned: bool) -> Run:
-    """Return the interrupted earlier run that is resumed, or the new run if such a run does not exist.
+    """Return the interrupted earlier run to resume. If no earlier run can be resumed, return the new run.
 
     Args:
         run: new run; its empty folder is removed if an earlier run is resumed.
@@ -47,11 +47,11 @@ def resumed_or_new(run: Run, pinned: bool) -> Run:
 def unfinished(paths: Iterable[Path], wanted: str) -> list[Path]:
     """Find unfinished runs with a given identity that were trained with the current source code.
 
-    Files that are not the record of a run, or that an older version of unbraid wrote, are skipped.
+    A `run.json` that is damaged or that an older version of unbraid wrote is skipped.
 
     Args:
         paths: paths of `run.json` files.
-        wanted: identity of the run, see `records.identity`.
+        wanted: identity of the run, a hash of its config, see `records.identity`.
 
     Returns:
         The run folders, the latest first.

@@ -22,7 +22,8 @@ def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
 
     Args:
         path: path of the file.
-        whole: True to check also the parts that only reports use: scores of single tracks, scores of oracles, and costs.
+        whole: True to check also the parts that only reports use: scores of single tracks, scores of oracles, and the costs of
+            the model, such as its number of parameters.
 
     Returns:
         The content of the file.
@@ -43,12 +44,12 @@ def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
 
 
 def separates(scores: Mapping[str, Any]) -> bool:
-    """Return whether scores are those of a source separator, and not of an autoencoder or an instrument."""
+    """Return whether scores belong to a source separator; False for an autoencoder or a DDSP synthesizer."""
     return "tracks" in scores["protocol"]
 
 
 def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
-    """Check the parts of a separator's `scores.json` that tables and reports read in addition to the summary."""
+    """Check the parts of a separator's `scores.json` that tables and reports read, except the summary scores."""
     protocol, where = scores["protocol"], f"{path}, protocol"
     if protocol["tracks"] not in STATISTICS:
         raise InputError(f"{where}.tracks", found=repr(protocol["tracks"])[:80], expected=", ".join(STATISTICS))
@@ -80,7 +81,7 @@ def _check_reference(reference: Mapping[str, Any], where: str) -> None:
 
 
 def _check_table(value: Any, where: str, depth: int) -> None:
-    """Check that nested mappings contain numbers or null after `depth` levels of names."""
+    """Check that a value consists of `depth` levels of nested mappings, with a number or null at the lowest level."""
     if depth == 0:
         if value is not None:
             _number(value, where)

@@ -37,7 +37,7 @@ def echo(*parts: object, sep: str = " ", end: str = "\n", file: TextIO | None = 
 def csv_cell(value: object) -> object:
     """Return a table cell that a spreadsheet does not run as a formula.
 
-    Text that looks like a formula gets an apostrophe in front. Numbers are not changed.
+    An apostrophe is added in front of a text that looks like a formula. Numbers are not changed.
     """
     if not isinstance(value, str):
         return value

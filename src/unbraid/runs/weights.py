@@ -64,7 +64,7 @@ def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> Mo
     Args:
         make: function that builds the module that the config of the run describes.
         checkpoint: path of the checkpoint.
-        part: name of the module in the task, such as `separator`; empty if the module is the whole task.
+        part: name of the module in the task (LightningModule) of the checkpoint, such as `separator`; empty for the whole task.
 
     Returns:
         The module with the weights of the checkpoint.
@@ -80,7 +80,7 @@ def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path
 
     Args:
         make: function that builds the module.
-        state: tensors by name. Their names must be exactly the names in the module.
+        state: tensors by name. The names must be those in the state dict of the module.
         where: file of the tensors, for error messages.
 
     Returns:
@@ -108,7 +108,7 @@ def limited_size(where: object, size: int) -> Iterator[None]:
 
     Args:
         where: file or key that describes the model, for error messages.
-        size: memory of the weights, in bytes. Temporary tensors may use `SPARE` bytes more.
+        size: memory of the weights, in bytes. Tensors that are not weights may use up to `SPARE` bytes more.
 
     Yields:
         None.

@@ -1,1 +1,1 @@
-"""Run many experiments: launchers, hyper-parameter search, ledger and progress table."""
+"""Run many experiments: start runs on devices, search hyper-parameters, record the runs and show their progress."""

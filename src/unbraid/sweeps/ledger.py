@@ -52,7 +52,7 @@ class Ledger:
             raise InputError(path, "the file belongs to another sweep", hint=OTHER_FOLDER)
 
     def _make(self, path: Path) -> None:
-        """Make the ledger file with its first line. If another command makes the file at the same time, check that file."""
+        """Make the ledger file and write its first line. If another command has just made the file, check that file instead."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with atomic_write(path, new=True) as partial:
@@ -67,8 +67,8 @@ class Ledger:
 
         Args:
             run: run folder.
-            record: content of `run.json`; identity, overrides, state and error are copied to the ledger.
-            **more: further fields of the line.
+            record: content of `run.json`. Its entries for identity, overrides, state and error are copied to the ledger.
+            **more: other values to write into the line, by name.
         """
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": platform.node(), "run": run.name}
         line |= {key: record[key] for key in ("identity", "overrides", "state", "error") if key in record}
@@ -101,7 +101,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
         The lines of the ledger as mappings; empty if the file is missing.
 
     Raises:
-        InputError: the file is not regular, is larger than 64 MiB, or its first valid line lacks the version or the sweep.
+        InputError: the file is not regular or is larger than 64 MiB, or its first valid line lacks the version or the identity.
     """
     path = folder / LEDGER
     try:

@@ -25,7 +25,7 @@ COLUMNS = ("run", "state", "on", "done", "loss", "best", "left", "score")
 
 
 class ProgressTable:
-    """Print the start and the end of each run of a sweep, and write both to the ledger. The launcher reports these events.
+    """Print the start and the end of each run of a sweep, and write both to the ledger. The launcher calls this object.
 
     Args:
         runs: jobs of the sweep, each with its run.
@@ -88,7 +88,7 @@ class ProgressTable:
     def _table(self) -> Table:
         """Return the table of the sweep: running jobs, number of waiting jobs, and ended jobs.
 
-        The ended jobs are at the bottom, because a small screen does not show the bottom of a table.
+        The ended jobs are at the bottom. If the screen is too small for the table, the running jobs are thus visible.
         """
         table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
         for job, place in self.places.items():
@@ -108,7 +108,7 @@ def _plain(*cells: str) -> list[Text]:
 
 
 def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:
-    """Return the progress of a run: epoch and share of the training, last loss, best loss, and estimated remaining time.
+    """Return the progress of a run: epoch and finished part of the training in percent, last loss, best loss, remaining time.
 
     The losses are validation losses, or training losses if the run has not been validated. All texts are empty before the end
     of the first epoch.

@@ -16,7 +16,7 @@ def is_gpu_fault(error: BaseException) -> bool:
     An `AcceleratorError` of torch always shows a fault. For errors of the driver, cuBLAS, cuDNN and NVML, torch raises a plain
     `RuntimeError`, which many errors in a config raise, too. After a `RuntimeError`, this function therefore computes a small
     sum on each GPU in `CUDA_VISIBLE_DEVICES`. The GPU has a fault if the sum fails, because an error of a GPU makes all later
-    calls of the process fail. Too little memory (`OutOfMemoryError`) is not a fault.
+    calls of the process fail. `OutOfMemoryError` (too little GPU memory) is not a fault.
 
     Args:
         error: exception that ended the run.

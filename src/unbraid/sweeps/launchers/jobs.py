@@ -18,7 +18,7 @@ class Job:
     Args:
         number: number of the run in the sweep, from 0.
         folder: run folder that already contains the complete config of the run.
-        devices: number of processes on each machine; None for one process per device of the launcher.
+        devices: number of processes on each machine; None for one process for each device that the launcher gives to the job.
         nodes: number of machines.
         on_gpu: True: the run needs GPUs; False: the run uses the CPU; None: the run uses GPUs if the launcher has GPUs.
     """
@@ -31,7 +31,7 @@ class Job:
 
     @property
     def processes(self) -> int:
-        """Return the number of processes on each machine; 1 if `devices` is None."""
+        """Return the number of processes of the run on each machine; 1 if `devices` is None."""
         return self.devices or 1
 
     def gpus(self, available: bool) -> int:
@@ -46,7 +46,7 @@ class Job:
         return self.processes if self.on_gpu or (self.on_gpu is None and available) else 0
 
     def ending(self) -> tuple[State, str | None]:
-        """Return the final state of the run, and its error message or None. Call this after the process of the run has ended.
+        """Return the final state of a run whose process has ended, and the error message of the run or None.
 
         If `run.json` still contains the state `running`, the process was killed, and the state is `interrupted`.
         """
@@ -95,7 +95,7 @@ class Launcher(ABC):
 
     @abstractmethod
     def refusal(self, job: Job) -> str | None:
-        """Return the reason why this launcher cannot run a job, as text of an error message; None if there is no reason."""
+        """Return an error message that states why this launcher cannot run a job; None if it can run the job."""
 
     @abstractmethod
     def introduction(self, jobs: Sequence[Job]) -> str:

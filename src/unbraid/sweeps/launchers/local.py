@@ -40,7 +40,8 @@ class Local(Launcher):
         gpus_per_run: number of GPUs for each run.
         runs_per_gpu: number of runs that share a GPU at the same time.
         cpu_slots: number of runs on the CPU at the same time.
-        fail_fast: after this number of runs that failed with the same message, no more runs are started; None for no limit.
+        fail_fast: number of runs. If this number of runs has failed with the same message, no more runs are started; None for
+            no limit.
 
     Raises:
         InputError: a number is below 1, or the GPUs are invalid or fewer than `gpus_per_run`.
@@ -67,13 +68,13 @@ class Local(Launcher):
     def refusal(self, job: Job) -> str | None:
         """Return the reason why this machine cannot run a job, as text; None if this machine can run the job.
 
-        There are three reasons: the run needs several machines, or it needs a GPU and this machine has none, or its number of
-        devices is not `gpus_per_run`.
+        There are three possible reasons. The run needs several machines. The run needs a GPU, but this machine has none. The
+        number of devices of the run is not the launcher's `gpus_per_run`.
         """
         if job.nodes > 1:
             return f"trainer.num_nodes={job.nodes}: launcher=local uses one machine. Choose launcher=slurm"
         if job.on_gpu and not self.gpus:
-            return "trainer.accelerator=gpu: this machine has zero usable GPUs. Choose trainer=cpu"
+            return "trainer.accelerator=gpu: this machine has no usable GPU. Choose trainer=cpu"
         if self.gpus and job.on_gpu is not False and job.devices not in (None, self.gpus_per_run):
             return f"trainer.devices={job.devices}: the value differs from launcher.gpus_per_run={self.gpus_per_run}"
         return None
@@ -139,7 +140,7 @@ class Local(Launcher):
         return self._wants_gpus(job) is bool(slot.gpus) and all(self.faults[gpu] < MAX_FAULTS for gpu in slot.gpus)
 
     def _start(self, waiting: "deque[Job]", running: list[Running], watch: Watch) -> None:
-        """Start a waiting job in each free slot. While another process trains the run of a job, this job keeps waiting."""
+        """Start a waiting job in each free slot. A job whose run is being trained by another process keeps waiting."""
         taken = {run.slot for run in running}
         for slot in self.slots:
             if slot in taken:

@@ -1,4 +1,4 @@
-"""Start each run of a sweep in a process of its own. This process ends when the process of the sweep ends."""
+"""Start each run of a sweep as a separate process. The process of a run ends when the process of the sweep ends."""
 
 import math
 import os
@@ -26,7 +26,7 @@ def start(
 ) -> "subprocess.Popen[bytes]":
     """Start a process that trains the run in a folder.
 
-    The process has its own session, so that Ctrl-C reaches only the calling process. The caller must then interrupt the run.
+    The process has its own session, so that Ctrl-C reaches only the calling process, which must then interrupt the run.
 
     Args:
         folder: run folder that contains the complete config of the run.

@@ -18,7 +18,7 @@ COMMANDS = ("sbatch", "squeue", "sinfo")
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """Describe one job of a Slurm job array. The job is in the queue, or has ended a few minutes ago.
+    """Describe one job of a Slurm job array that is in the queue or ended in the last minutes.
 
     Args:
         array: id of the job array.
@@ -38,7 +38,7 @@ class SlurmJob:
 
     @property
     def name(self) -> str:
-        """Return the id of the job that `squeue` prints and `scancel` accepts."""
+        """Return the id of the job, in the form that `squeue` prints and `scancel` accepts."""
         return f"{self.array}_{self.index}"
 
     @property
@@ -74,7 +74,7 @@ def submit(script: Path, options: Options, environment: Mapping[str, str]) -> st
 
 
 def slurm_jobs() -> list[SlurmJob]:
-    """Return all jobs of this user's job arrays that are in the queue of Slurm or have ended a few minutes ago.
+    """Return the Slurm jobs of this user that belong to job arrays and are in the queue or ended in the last minutes.
 
     An error of `squeue` raises `InputError` with the message of `squeue`.
     """

@@ -54,15 +54,15 @@ class Ray(Launcher):
     def refusal(self, job: Job) -> str | None:
         """Return the reason why Ray cannot run a job, as text; None if Ray can run the job.
 
-        There are three reasons: the run needs several machines, or its number of processes is unknown, or it needs a GPU and
-        this machine has none.
+        There are three possible reasons. The run needs several machines. The number of processes of the run is unknown. The
+        run needs a GPU, but this machine has none.
         """
         if job.nodes > 1:
             return f"trainer.num_nodes={job.nodes}: launcher=ray uses one machine for a run. Choose launcher=slurm"
         if job.devices is None:
             return "trainer.devices: found auto, expected a number, because Ray needs the number of processes"
         if self.address is None and job.on_gpu and not self.init_options["num_gpus"]:
-            return "trainer.accelerator=gpu: this machine has zero usable GPUs. Choose trainer=cpu"
+            return "trainer.accelerator=gpu: this machine has no usable GPU. Choose trainer=cpu"
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:
@@ -125,14 +125,14 @@ class Ray(Launcher):
     def _needs(self, job: Job, machines: Sequence[dict[str, float]]) -> dict[str, int]:
         """Return the numbers of CPU cores and GPUs that a job needs on one machine.
 
-        InputError is raised if no machine has as many. Ray would wait forever for such a machine.
+        If no machine has enough cores and GPUs, InputError is raised. Without this error, Ray would wait forever.
         """
         gpus = job.gpus(any(machine.get("GPU") for machine in machines))
         need = {"num_cpus": job.processes * self.cpus_per_process, "num_gpus": gpus}
         if not any(need["num_cpus"] <= has.get("CPU", 0) and need["num_gpus"] <= has.get("GPU", 0) for has in machines):
             needed = f"the run needs {need['num_gpus']} GPUs and {need['num_cpus']} cores on one machine"
             raise InputError(
-                job.folder.name, f"{needed}, but no machine of the Ray cluster has as many", hint="No run was started."
+                job.folder.name, f"{needed}, but no machine of the Ray cluster has enough", hint="No run was started."
             )
         return need
 
@@ -140,7 +140,7 @@ class Ray(Launcher):
 def run_here(folder: str, working: str, threads: int) -> int:
     """Train a run on the machine and the GPUs that Ray has chosen. Ray calls this function as a task.
 
-    The run has a process of its own, which ends when the process of the task ends.
+    The run is a separate process, which ends when the process of the task ends.
 
     Args:
         folder: run folder.
@@ -168,7 +168,7 @@ def run_here(folder: str, working: str, threads: int) -> int:
 
 
 def _end(ray: Any, task: Any, job: Job, watch: Watch) -> None:
-    """Report the end of a job to `watch`. The error message is read from `run.json`, or else from the exception of Ray."""
+    """Report the end of a job to `watch`. If `run.json` contains no error message, the message is that of Ray's exception."""
     state, error = job.ending()
     try:
         ray.get(task)

@@ -30,7 +30,7 @@ class Slot:
 
     Args:
         gpus: ids of the GPUs; empty for the CPU.
-        share: number of this slot among all slots with the same devices, from 0.
+        share: index of this slot among the slots that share the same devices, from 0.
         threads: number of CPU threads for the run.
     """
 
@@ -115,7 +115,7 @@ def _open_folder(path: Path) -> int:
 
 
 def _make_folder(path: Path) -> None:
-    """Make a folder with mode 1777. It is made under a temporary name, so that no process finds it with another mode."""
+    """Make a folder with mode 1777. It is renamed when it has this mode, so that no process finds it with another mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unbraid-devices-", dir=path.parent) as partial:
         fresh = Path(partial, path.name)
@@ -156,7 +156,7 @@ def _open_lock(path: Path, folder: int) -> int:
 
 
 def _open_existing(path: Path, folder: int) -> int:
-    """Open the existing lock file of a GPU without O_CREAT. In a sticky folder, Linux forbids O_CREAT for files of other users.
+    """Open the existing lock file of a GPU. O_CREAT is not used, because in a sticky folder it fails for files of other users.
 
     Args:
         path: path of the lock file.
@@ -200,7 +200,7 @@ def gpus_here() -> list[str]:
 
 
 def slots(gpus: Sequence[str], gpus_per_run: int, runs_per_gpu: int, cpu_slots: int, cores: int) -> list[Slot]:
-    """Divide GPUs into slots, or the CPU if `gpus` is empty. One run at a time is trained on the devices of a slot.
+    """Divide the GPUs, or the CPU if `gpus` is empty, into slots. One run at a time is trained on the devices of a slot.
 
     Args:
         gpus: ids of the GPUs.

@@ -56,7 +56,7 @@ exit $status
 
 
 class Slurm(Launcher):
-    """Run the jobs of a sweep on a Slurm cluster, each with the number of processes in its trainer config.
+    """Run the jobs of a sweep on a Slurm cluster. The trainer config of a run determines its number of processes.
 
     Args:
         partition: partition of the cluster, or several separated by commas; None for the default.
@@ -64,7 +64,7 @@ class Slurm(Launcher):
         qos: quality of service (`--qos` of sbatch); None for the default.
         timeout_min: time limit of a Slurm job, in minutes; None for the default of the partition. A run that reaches the limit
             is resumed in the next job.
-        signal_seconds: time between a signal of Slurm and the time limit, in s. At the signal, the run writes a checkpoint.
+        signal_seconds: time in s. This time before the limit, Slurm sends a signal, and the run writes a checkpoint.
         requeues: largest number of times that a job is queued again after its time limit.
         cpus_per_task: number of CPU cores for each process.
         mem_gb: memory of a run on each machine, in GB; None for the default of the partition.
@@ -111,12 +111,13 @@ class Slurm(Launcher):
     def refusal(self, job: Job) -> str | None:
         """Return the reason why Slurm cannot run a job, as text; None if Slurm can run the job.
 
-        There are two reasons: the number of processes of the run is unknown, or the run needs GPUs and the partition has none.
+        There are two possible reasons. The number of processes of the run is unknown. The run needs GPUs, but the partition
+        has none.
         """
         if job.devices is None:
             return "trainer.devices: found auto, expected a number, because Slurm needs the number of processes"
         if job.on_gpu and not self.with_gpus:
-            return f"trainer.accelerator=gpu: the partition {self.partition} has zero GPUs. Choose another launcher.partition"
+            return f"trainer.accelerator=gpu: the partition {self.partition} has no GPUs. Choose another launcher.partition"
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:
@@ -174,7 +175,7 @@ class Slurm(Launcher):
         return names
 
     def _kind(self, job: Job) -> tuple[str, int, int, int]:
-        """Return the sweep folder of a job, its number of machines, and its numbers of processes and GPUs on each machine."""
+        """Return the sweep folder of a job, the number of machines, and the numbers of processes and GPUs on each machine."""
         return str(job.folder.parent.resolve()), job.nodes, job.processes, job.gpus(self.with_gpus)
 
     def _submit_array(self, sweep: Path, jobs: Sequence[Job], nodes: int, processes: int, gpus: int) -> str:
@@ -200,7 +201,7 @@ class Slurm(Launcher):
             raise
 
     def _write_script(self, sweep: Path, runs: Sequence[str]) -> tuple[Path, Path]:
-        """Write the script of a job array, and the list file with the names of its run folders. Return both paths."""
+        """Write two files for a job array and return their paths: the script, and the list of the names of the run folders."""
         script = sweep / FOLDER / f"{secrets.token_hex(4)}.sh"
         script.parent.mkdir(exist_ok=True)
         run_list = script.with_suffix(LIST)
@@ -214,7 +215,7 @@ def _check_partition(partition: str | None) -> tuple[str, bool]:
     """Check that a partition exists; None is the default partition. Return its name, and whether the partition has GPUs."""
     has_gpu = partitions()
     if not has_gpu:
-        raise InputError("launcher=slurm", "Slurm cannot run jobs, because sinfo lists zero partitions")
+        raise InputError("launcher=slurm", "Slurm cannot run jobs, because sinfo lists no partition")
     names = [next(iter(has_gpu))] if partition is None else partition.split(",")
     for name in names:
         if name not in has_gpu:
@@ -223,7 +224,7 @@ def _check_partition(partition: str | None) -> tuple[str, bool]:
 
 
 def _queued(jobs: Sequence[Job]) -> dict[Job, str]:
-    """Find the jobs that an earlier command has submitted and that are still in the queue. Return the Slurm job id of each."""
+    """Find the jobs that an earlier command has submitted and that are in the queue. Return their Slurm job ids."""
     folders = {job.folder.resolve(): job for job in jobs}
     waiting = [(slurm_job, _folder(slurm_job)) for slurm_job in slurm_jobs() if not slurm_job.has_ended]
     return {folders[folder]: slurm_job.name for slurm_job, folder in waiting if folder in folders}
@@ -271,7 +272,7 @@ def _ending(job: Job, name: str, slurm_job: SlurmJob | None) -> tuple[State, str
 
 
 def _leave(jobs: Sequence[Job], names: Mapping[Job, str], running: set[Job], watch: Watch) -> None:
-    """Report each job that stays in the queue of Slurm after this process has ended, and print how to end it."""
+    """Report each job that stays in the queue of Slurm after this process has ended, and print how to cancel these jobs."""
     for job in jobs:
         watch.ended(job, "running" if job in running else "queued", f"stays in the queue of Slurm as job {names[job]}")
     if jobs:

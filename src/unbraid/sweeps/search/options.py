@@ -25,16 +25,16 @@ class Options:
     Args:
         objective: value to optimize: column of `metrics.csv`, or `test/<measure>/<target>` for a score in `scores.json`.
         direction: `minimize` or `maximize`.
-        n_trials: number of trials of the search, including those of earlier and of simultaneous commands.
-        n_jobs: number of trials that the launcher receives at the same time.
+        n_trials: number of trials (runs) of the search, including those that other commands have started.
+        n_jobs: number of trials that the search passes to the launcher at the same time.
         sampler: method that suggests values: `tpe`, `random` or `grid`.
         pruner: method that ends bad runs early: `none` or `median`.
         startup_trials: the median pruner ends no run before this number of trials is complete.
         warmup_epochs: number of epochs at the start of each run in which the median pruner does not end the run.
         storage: file in which the trials of the search are stored; None for a file in the sweep folder.
         params: values of searched keys, by key, in the syntax of the command line. The command line overrides them.
-        conditions: texts `key if other=value` or `key if other=a,b`. The value of `key` is searched only in trials in which
-            `other` has one of the listed values.
+        conditions: texts `key if other=value` or `key if other=a,b`, with config keys `key` and `other`. The value of `key` is
+            searched only in trials in which `other` has one of the listed values.
     """
 
     objective: str = MISSING

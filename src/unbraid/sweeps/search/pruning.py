@@ -23,7 +23,7 @@ class Pruning(EndsHopelessRuns):
 
     Args:
         storage: file of the study, in which the trials of a search are stored.
-        trial: number of the run's trial in the study.
+        trial: number of the trial in the study that this run belongs to.
         objective: name of a value that is logged in each epoch, such as `valid/loss`.
     """
 
@@ -63,9 +63,9 @@ class Pruning(EndsHopelessRuns):
         trainer.should_stop = trainer.should_stop or self.pruned
 
     def _known_names(self, trainer: pl.Trainer) -> list[str] | None:
-        """Return the names of all logged values if the objective is missing.
+        """Return the names of all logged values for an error message about a missing objective.
 
-        None is returned if the objective is logged now or may be logged later.
+        None is returned if there is no error, because the objective is logged now or may be logged later.
         """
         logged, callbacks = trainer.callback_metrics, callbacks_of(trainer)
         is_pending = any(isinstance(callback, ValidationScores) and not callback.logged for callback in callbacks)

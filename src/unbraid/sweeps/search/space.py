@@ -43,8 +43,8 @@ class Parameter:
     """Describe a config key whose value is searched.
 
     Args:
-        key: config key without a prefix.
-        typed: config key with the prefix of the override, such as `+`.
+        key: config key, such as `optim.lr`.
+        typed: config key with the prefix that the user typed, such as `+optim.lr`.
         distribution: Optuna distribution of the values of the key.
     """
 
@@ -88,7 +88,7 @@ class Parameter:
 
 
 class Space:
-    """Divide Hydra overrides into fixed overrides, which are the same in all trials of a search, and searched keys.
+    """Divide the overrides of a search into fixed overrides (the same in all trials) and searched keys (with several values).
 
     Args:
         overrides: overrides of the search. If several overrides have the same key, the last one is used.
@@ -106,7 +106,7 @@ class Space:
             expected = "at least one choice such as model=unet,unet_noskip, a range or an interval"
             raise InputError("overrides", "a search needs a key with several values", expected=expected)
         if words := launch_overrides([override.input_line or "" for override in searched.values()]):
-            raise InputError(min(words), "an option that only starts or logs runs cannot be searched")
+            raise InputError(min(words), "this key only decides how runs are started or logged, so a search cannot use it")
         self.fixed = {key: override for key, override in by_key.items() if key not in searched}
         self.conditions = {key: _condition(text, by_key, parser) for key, text in _by_key(conditions, searched).items()}
         parameters = {
@@ -119,7 +119,7 @@ class Space:
         return self._spell(self._chosen(lambda parameter: parameter.suggest(trial)))
 
     def example(self) -> list[str]:
-        """Return the overrides of the searched keys in one possible trial, for a check of the config before the search."""
+        """Return values of the searched keys as overrides, as in one possible trial, to check the config before the search."""
         return self._spell(next(self._walk(Parameter.first)))
 
     def fixed_overrides(self) -> list[str]:
@@ -127,7 +127,7 @@ class Space:
         return [str(override.input_line) for override in self.fixed.values()]
 
     def grid(self) -> Iterator[dict[str, Value]]:
-        """Yield, once each, all combinations of values of the searched keys that the conditions allow."""
+        """Yield each combination of values of the searched keys once. Keys whose condition is not satisfied are left out."""
         seen = set()
         for chosen in self._walk(Parameter.values):
             if (items := tuple(chosen.items())) not in seen:
@@ -171,7 +171,11 @@ class Space:
             chain = [key]
             while (condition := self.conditions.get(chain[-1])) and condition.other in keys:
                 if condition.other in chain:
-                    raise InputError(CONDITIONS, "the conditions form a cycle", found=" -> ".join([*chain, condition.other]))
+                    raise InputError(
+                        CONDITIONS,
+                        "the conditions of these keys depend on each other in a cycle",
+                        found=" -> ".join([*chain, condition.other]),
+                    )
                 chain.append(condition.other)
             ordered += [link for link in reversed(chain) if link not in ordered]
         return ordered
@@ -228,7 +232,7 @@ def _distribution(override: Override) -> BaseDistribution:
             return _numbers(values[0], values[-1], abs(sweep.step), LOG in tags)
         return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
     except (ValueError, IndexError) as error:
-        raise InputError(where, str(error) or "the override has zero values") from error
+        raise InputError(where, str(error) or "the override contains no value") from error
 
 
 def _numbers(low: Any, high: Any, step: Any, log: bool) -> BaseDistribution:

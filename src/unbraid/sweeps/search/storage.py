@@ -27,14 +27,14 @@ PRUNERS: dict[str, Callable[[int, int], BasePruner]] = {
 
 
 def lock_of(path: Path, name: str) -> FileLock:
-    """Return a file lock of a study, by the name of the lock. The lock files are in a folder next to the file of the study."""
+    """Return the lock with the given name. The lock is a file in a folder next to the file of the study."""
     folder = path.with_name(f"{path.name}.locks")
     folder.mkdir(exist_ok=True)
     return FileLock(folder / name)
 
 
 class WriteLock(JournalFileOpenLock):
-    """Lock the file of a study for writing. Optuna's own lock would stay locked for 30 s after its process is killed.
+    """Lock the file of a study for writing. It replaces Optuna's lock, which stays locked for 30 s after a process is killed.
 
     The lock also removes an incomplete last line, which a killed process or a full disk can cause. Optuna would append to this
     line, and the file would be unreadable.
@@ -90,7 +90,7 @@ def _check_first_line(path: Path) -> None:
 
 
 def load(path: Path) -> optuna.Study:
-    """Load the study (the trials of a search) from its file, with the pruner that the first command of the search has set.
+    """Load the study (the trials of a search) from its file. The study has the pruner that the search was started with.
 
     Args:
         path: file of the study.

@@ -36,7 +36,7 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 @dataclass
 class Claim:
-    """Hold a trial of a search that this process has claimed, so that other processes do not run the trial.
+    """Represent a trial of a search that is reserved for this process, so that other processes do not run the trial.
 
     Args:
         trial: trial of Optuna.
@@ -57,13 +57,13 @@ class Claim:
 class Search:
     """Create or resume the study of a search, in which its trials are stored.
 
-    At the end of a `with` block, the locks of claimed trials are released. A file that contains another search or is not the
-    file of a study raises `InputError`.
+    The object is used in a `with` block, at whose end the locks of trials are released. A file that contains another search or
+    is not the file of a study raises `InputError`.
 
     Args:
         options: options of the search, already checked.
         space: searched keys with their values and conditions.
-        seed: random seed of the suggested values; the random numbers of each trial are derived from it.
+        seed: random seed of the values that the search suggests for the searched keys.
         path: file of the study.
     """
 
@@ -93,7 +93,7 @@ class Search:
             claim.lock.release()
 
     def claim(self, most: int) -> list[Claim]:
-        """Claim trials, which this process then runs. Interrupted trials are claimed first, then new trials.
+        """Reserve (claim) trials for this process, so that no other process runs them. Interrupted trials precede new trials.
 
         Args:
             most: largest number of trials.
@@ -171,7 +171,7 @@ class Search:
 
 
 def _enqueue_grid(study: optuna.Study, space: Space, count: int) -> None:
-    """Add the first `count` combinations of values of a grid search to the study, without those already in the study."""
+    """Add the first `count` combinations of values of a grid search to the study. Omit those already in the study."""
     for values in islice(space.grid(), len(study.get_trials(deepcopy=False)), count):
         study.enqueue_trial(values)
 

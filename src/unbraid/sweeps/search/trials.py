@@ -1,4 +1,4 @@
-"""Run a hyper-parameter search: claim trials, start their runs, and record the objective of each run in the study."""
+"""Run a hyper-parameter search: reserve (claim) trials, start their runs, and record each run's objective in the study."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -57,7 +57,7 @@ class Trials:
         return self.failed
 
     def _overrides(self, claim: Claim) -> list[str]:
-        """Return the overrides of a trial. If the objective is logged in each epoch, the overrides add the pruning callback."""
+        """Return the overrides of a trial. They also add the pruning callback if the objective is logged in each epoch."""
         words, objective = [*self.search.space.fixed_overrides(), *claim.overrides], self.search.options.objective
         if objective.startswith(SCORED):
             return words
@@ -65,7 +65,7 @@ class Trials:
         return [*words, f"+search={{_target_:{CALLBACK},storage:{storage},trial:{claim.number},objective:{objective}}}"]
 
     def _folder(self, claim: Claim) -> Path | None:
-        """Return the run folder of a trial. If the overrides together are invalid, record the error and return None."""
+        """Return the run folder of a trial. If its overrides give an invalid config, record the error and return None."""
         try:
             return self.compose(self._overrides(claim), claim.number).folder
         except (HydraException, OmegaConfBaseException, InputError) as error:
