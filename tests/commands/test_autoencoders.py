@@ -194,6 +194,7 @@ def test_files_of_one_name_in_two_folders(cli, songs, tmp_path):
     assert sorted(path.name for path in (work / "one").iterdir()) == ["mix.csv", "mix.png"]
 
 
+@pytest.mark.slow
 def test_a_diverged_training_is_one_line(cli, songs, tmp_path):
     words = ["model=ae", *DIGITS, "optim.optimizer.lr=1e30"]
     for more, name in (

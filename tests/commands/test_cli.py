@@ -138,6 +138,7 @@ def test_a_diverged_run_is_marked_as_failed(cli, songs, tmp_path):
     assert not (run / "audio").exists() and '"state": "failed"' in (run / "run.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_monitor_that_is_never_logged_is_named(cli, songs):
     status, _, err = cli(*musdb(songs, "callbacks.best.monitor=foo"))
     assert status == 1 and "monitor='foo'" in err and "Traceback" not in err

@@ -83,6 +83,7 @@ def test_a_voice_is_played(cli, run, voice, tmp_path):
     assert (work / "out/reed.wav").read_bytes() != before
 
 
+@pytest.mark.slow
 def test_a_run_is_a_player_for_libraries(run):
     player = unbraid.load(run)
     assert isinstance(player, Player) and player.sample_rate == 16000 and player.frames_per_second == 250

@@ -90,6 +90,7 @@ def test_a_run_under_musevals_protocol(cli, run):
     assert [frame["time"] for frame in frames] == [0, 1, 2] and {*frames[0]["metrics"]} == {"SDR", "ISR", "SIR", "SAR"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_scoring_resumes(cli, run):
     cli(f"run={run}", "protocol=ikala_nsdr", script=SCRIPT)
     scores = load(run / "scores/ikala_nsdr/scores.json")
@@ -145,6 +146,7 @@ def test_oracles_are_far_above_the_mixture(cli, trained, oracle):
     assert scores["settings"]["estimate"] == {"n_fft": 2048, "hop_length": 512}
 
 
+@pytest.mark.slow
 def test_the_mixture_as_an_estimate_gains_nothing(cli, trained):
     cli(*oracle_words(trained[1], "oracle=mixture", "protocol=musdb18"), script=SCRIPT)
     summary = load("outputs/scores/musdb18-musdb-mixture/scores.json")["summary"]
@@ -174,6 +176,7 @@ def test_files_of_any_tool_are_scored(cli, trained, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_on_another_data_set(cli, run, tmp_path):
     write_song(tmp_path / "other/one/song 7", seed=7)
     write_song(tmp_path / "other/test/song 8", seed=8)
@@ -262,6 +265,7 @@ def test_evaluate_exits_with_status_1(refused, run, words, names):
     assert has_names(refused(f"run={run}", *[word.format(run=run) for word in words], script=SCRIPT), names)
 
 
+@pytest.mark.slow
 def test_estimates_that_do_not_fit_are_named(error_of, trained, tmp_path):
     root = trained[1]
     cases = {
@@ -364,6 +368,7 @@ def test_other_mask_options_than_in_training(cli, run, word, name, value):
     assert load(run / "scores/energy_ratios/scores.json")["tracks"] == load(run / "scores.json")["tracks"]
 
 
+@pytest.mark.slow
 def test_masks_from_clusters_after_training(cli, songs):
     net = ["hidden=4", "layers=1", "mel_bands=8", "embedding=2"]
     words = ["model=chimera_small", *(f"model.separator.net.{word}" for word in net), *SHORT[:-1], "evaluation.clips=0"]

@@ -62,6 +62,7 @@ def test_the_effect_of_eight_bits_is_printed(cli, trained, tmp_path):
     assert files_below(tmp_path / "work") == ["small.onnx"]
 
 
+@pytest.mark.slow
 def test_an_impossible_export_writes_nothing(refused, error_of, trained, tmp_path):
     run = f"run={trained / 'run'}"
     for words, names in (

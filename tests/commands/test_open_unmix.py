@@ -75,6 +75,7 @@ def test_init_replaces_the_statistics(cli, songs, trained, tmp_path):
     assert status == 1 and has_names(err, "init umx init=null")
 
 
+@pytest.mark.slow
 def test_weights_are_scored_without_training(cli, trained, songs, tmp_path):
     status, out, err = cli(*words(songs, f"init={trained / 'exported'}", "trainer.max_epochs=0", "hydra.run.dir=run"))
     assert status == 0 and "this run" in out, err

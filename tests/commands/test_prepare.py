@@ -31,6 +31,7 @@ def report(tmp_path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_the_store_is_filled_and_reported(prepare, songs, tmp_path):
     status, out, err = prepare("data=musdb", f"data.root={songs}")
     assert status == 0 and "decoding 4 tracks" in err

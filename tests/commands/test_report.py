@@ -47,7 +47,7 @@ def test_a_running_sweep_is_reported(cli, tmp_path):
         (["sweep=s", "runs=[a]"], "sweep runs sweep=FOLDER"),
         (["sweep=nowhere"], "sweep=nowhere"),
         (["runs=[nowhere]"], "nowhere run.json"),
-        (["sweep=."], "runs"),
+        (["sweep=."], "sweep=."),
         (["sweep=../mixed"], "sample_rate"),
         (["sweep=../sweep", "baseline=net"], "baseline net 'net"),
         (["sweep=../sweep", "measure=nsdr"], "measure nsdr NSDR"),

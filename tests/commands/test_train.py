@@ -100,6 +100,7 @@ def test_checkpoints_contain_tensors_and_plain_python(trained):
         assert {key.split(".")[0] for key in checkpoint["state_dict"]} == {"separator"}
 
 
+@pytest.mark.slow
 def test_the_real_stem_file_as_train_valid_and_test(cli, stem_file, tmp_path):
     for split in ("train", "valid", "test"):
         (tmp_path / "stems" / split).mkdir(parents=True)
@@ -193,6 +194,7 @@ def test_denormal_numbers_are_flushed():
     assert (torch.full((4,), 1e-38) * 1e-2 == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["trainer.max_steps=1", "trainer.max_epochs=-1"], ["trainer.check_val_every_n_epoch=2"]])
 def test_a_run_may_end_before_its_first_validation(cli, songs, words):
     status, _, err = cli(*musdb(songs, "data.chunks_per_track=4", "trainer.max_epochs=2", *words))

@@ -64,6 +64,7 @@ def _no_false_alarm():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("step", [1, 4, 6, 8, 12, 17])
 def test_resume_from_any_step(songs, tmp_path, num_workers, step):

@@ -148,6 +148,7 @@ def test_a_track_is_decoded_once(songs, tmp_path, monkeypatch):
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_decoded_again(own_songs, tmp_path):
     store = Store(tmp_path / "store", 8192, 1)
     before = store.open(list_tracks(own_songs), progress=False)
@@ -394,6 +395,7 @@ def test_a_bad_file_is_named_without_an_entry(own_songs, tmp_path, break_it, fou
     assert len(entries) == 3 and not any(path.suffix for path in entries)  # complete entries of the other songs
 
 
+@pytest.mark.slow
 def test_every_bad_file_is_named(own_songs, tmp_path):
     for song in ("train/song 0", "test/song 3"):
         break_text(own_songs / song)

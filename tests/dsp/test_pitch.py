@@ -33,6 +33,7 @@ def test_full_crepe_finds_a_tone():
     assert abs(1200 * np.log2(np.median(pitches[20:-20]) / 330)) < 5 and np.median(periodicity) > 0.8
 
 
+@pytest.mark.slow
 def test_pyin_finds_a_tone_within_five_cents():
     pitches, periodicity = Pyin(80.0, 800.0, 0.05)(tone(261.6, 16000), 16000, 320)
     assert abs(1200 * np.log2(np.median(pitches[5:-5]) / 261.6)) < 5 and periodicity[5:-5].min() >= 0.5

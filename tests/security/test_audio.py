@@ -90,6 +90,7 @@ def test_a_limit_that_is_not_a_duration_is_refused(tmp_path, monkeypatch, hours)
     assert error.value.where == HOURS_VARIABLE and error.value.found == repr(hours)
 
 
+@pytest.mark.slow
 def test_separate_prints_one_line(cli, tmp_path, monkeypatch):
     run = make_run(tmp_path / "run", "model=unet_small")
     (tmp_path / "noise.raw").write_bytes(np.random.default_rng(0).bytes(50_000))

@@ -47,6 +47,7 @@ def test_excerpt_is_found_in_either_order():
     assert [m.offset_words for m in matches([part, whole])] == [-40]
 
 
+@pytest.mark.slow
 def test_different_songs_are_not_duplicates():
     assert matches([fingerprint(song(seed, 5.0), RATE) for seed in range(6)]) == []
     words = [RNG.integers(1, 2**32, 500, dtype=np.uint32) for _ in range(20)]

@@ -47,6 +47,7 @@ def test_file_and_pytorch_agree_on_music(kind, written, music):
         assert (read(mixture[:1]).sources - expected_first).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_metadata_has_all_values_a_program_needs(written):
     separator, path = written("open_unmix")
     metadata = {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
@@ -62,6 +63,7 @@ def test_metadata_has_all_values_a_program_needs(written):
     assert OnnxSeparator(written("unscaled")[1]).receptive_field == written("unscaled")[0].receptive_field > 0
 
 
+@pytest.mark.slow
 def test_load_accepts_an_onnx_file(written, music):
     separator, path = written("unet")
     waveform = music(44100, 2, 44100 * 8)[0]

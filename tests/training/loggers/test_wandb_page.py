@@ -98,6 +98,7 @@ def test_epochs_lost_by_a_kill_are_resent(tmp_path):
     assert epochs_in(run) == {*range(7)} and exit_code(second) == 0
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_process_are_separate(tmp_path):
     one, two = (Loggers([page()], None) for _ in range(2))
     follows = [
