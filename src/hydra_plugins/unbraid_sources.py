@@ -1,6 +1,7 @@
-"""Make every source of a data set a choice of the config group `targets`: `targets=piano` is a target with that source.
+"""Add to Hydra's search path: the configs of plugins, and every source of a data set as a choice of the config group `targets`.
 
-The yaml files of `conf/targets` have precedence. Hydra imports this file at every start, so it imports no heavy module.
+`targets=piano` is a target with that source. The yaml files of `conf/targets` have precedence. Hydra imports this file at every
+start, so it imports no heavy module.
 """
 
 from pathlib import Path
@@ -61,12 +62,20 @@ class SourceNames(ConfigSource):
         return []
 
 
-class SourceSearchPath(SearchPathPlugin):
-    """Add the names of sources to Hydra's search path, after the yaml files, in commands of unbraid only."""
+class UnbraidSearchPath(SearchPathPlugin):
+    """Add the configs of plugins and the names of sources to Hydra's search path, in commands of unbraid only."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the names of sources if the search path contains unbraid's configs."""
-        from unbraid.commands.cli import CONF
+        """Add the folders of plugins, then the names of sources, if the search path contains unbraid's configs."""
+        from unbraid.commands.choices import CONF, added
 
-        if any(Path(entry.path.removeprefix("file://")) == CONF for entry in search_path.get_path() if entry.path):
-            search_path.append("unbraid", f"{SCHEME}://")
+        ours = next((e for e in search_path.get_path() if e.path and Path(e.path.removeprefix("file://")) == CONF), None)
+        if ours is None:
+            return
+        others = added.get()
+        for name, folder in others.folders.items():
+            if others.first:
+                search_path.prepend(name, f"file://{folder}", anchor=ours.provider)
+            else:
+                search_path.append(name, f"file://{folder}")
+        search_path.append("unbraid", f"{SCHEME}://")

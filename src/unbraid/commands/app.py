@@ -30,6 +30,7 @@ class AppConfig:
     Args:
         run: path of the model, see `unbraid.load`.
         checkpoint: checkpoint of a run folder: best, last or a file.
+        plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         port: port of the page; 0: any free port.
         max_megabytes: largest size of an uploaded file, in MB.
         max_waiting: largest number of songs in the queue.
@@ -39,6 +40,7 @@ class AppConfig:
 
     run: str | None
     checkpoint: str
+    plugins: list[str]
     port: int
     max_megabytes: int
     max_waiting: int

@@ -38,6 +38,7 @@ class SeparateConfig:
     Args:
         run: path of the model, see `unbraid.load`.
         checkpoint: checkpoint of a run folder: best, last or a file.
+        plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: file, folder, pattern, list of these, or `-` for standard input.
         output: folder of the stems.
         name: path of a stem below the output folder, without suffix. `%track` and `%target` are replaced by names.
@@ -48,6 +49,7 @@ class SeparateConfig:
 
     run: str | None
     checkpoint: str
+    plugins: list[str]
     input: str | list[str] | None
     output: str
     name: str | None

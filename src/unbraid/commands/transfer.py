@@ -38,6 +38,7 @@ class TransferConfig:
     Args:
         run: run folder of an instrument.
         checkpoint: checkpoint of the run: best, last or a file.
+        plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: audio file with one voice.
         output: audio file. Its control curves are written next to it as .png and .npz.
         least_voiced: smallest fraction of the sounding frames with a pitch, in [0, 1]. Music with several voices has less.
@@ -45,6 +46,7 @@ class TransferConfig:
 
     run: str | None
     checkpoint: str
+    plugins: list[str]
     input: str | None
     output: str | None
     least_voiced: float
