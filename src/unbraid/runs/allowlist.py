@@ -17,7 +17,8 @@ ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "to
 # Classes of the configs of a training, in addition to those of a trained run.
 TRAINING_ONLY = (
     "unbraid.training.callbacks", "unbraid.training.loggers", "unbraid.sweeps.launchers", "unbraid.sweeps.search.pruning",
-    "pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer",
+    "pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.loggers",
+    "pytorch_lightning.Trainer",
 )  # fmt: skip
 COPIES_LAYERS = "torch.nn.modules.transformer"  # its classes copy layers, which `weights.limited_size` cannot count
 

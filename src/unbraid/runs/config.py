@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -32,6 +32,7 @@ VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 REFUSALS = (ValueError, TypeError, ArithmeticError, RuntimeError, ModuleNotFoundError)
 # Exceptions of OmegaConf for trees that are not configs, in addition to its own class.
 OMEGACONF_ERRORS = (ValueError, RecursionError, AssertionError, AttributeError, TypeError)
+KindT = TypeVar("KindT")
 HYDRA_KEYS = {"_target_", "_partial_"}
 PACKAGES = (
     "torch",
@@ -187,6 +188,27 @@ def build(node: DictConfig, **given: Any) -> Any:
         reason = error.__cause__ if isinstance(error.__cause__, InputError) else InputError(str(error.__cause__))
         where = _with_key(node, str(error), reason.where)
         raise InputError(where, reason.problem, found=reason.found, expected=reason.expected, hint=reason.hint) from error
+
+
+def build_kind(node: DictConfig, *kinds: type[KindT], **given: Any) -> KindT:
+    """Build the object that a config node describes, see `build`, and check its class.
+
+    Args:
+        node: node with a `_target_`.
+        *kinds: classes of which the object must be an instance of one.
+        **given: arguments of the class that the program passes.
+
+    Returns:
+        The object.
+
+    Raises:
+        InputError: the object is of another class, see also `build`.
+    """
+    built = build(node, **given)
+    if not isinstance(built, kinds):
+        expected = f"a subclass of {' or '.join(f'{kind.__module__}.{kind.__qualname__}' for kind in kinds)}"
+        raise InputError(f"{node._get_full_key('_target_')}", "wrong class", found=node._target_, expected=expected)
+    return built
 
 
 def _with_key(node: DictConfig, message: str, where: str) -> str:

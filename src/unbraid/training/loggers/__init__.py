@@ -1,8 +1,9 @@
-"""Loggers that copy the rows of `metrics.csv` to other tools: Weights & Biases and TensorBoard, all with the same keys."""
+"""Loggers that copy the rows of `metrics.csv` to other tools: Weights & Biases, TensorBoard and MLflow, all with the same keys."""
 
 from unbraid.training.loggers.logger import About, Logger, Loggers
 from unbraid.training.loggers.media import Media
+from unbraid.training.loggers.mlflow_runs import MLflow
 from unbraid.training.loggers.tensorboard_events import TensorBoard
 from unbraid.training.loggers.wandb_page import Wandb
 
-__all__ = ["About", "Logger", "Loggers", "Media", "TensorBoard", "Wandb"]
+__all__ = ["About", "Logger", "Loggers", "MLflow", "Media", "TensorBoard", "Wandb"]
