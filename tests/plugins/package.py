@@ -54,7 +54,7 @@ class MyLoss(nn.Module):
 
 
 class OtherModule(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, separator: nn.Module | None) -> None:
         super().__init__()
 
 

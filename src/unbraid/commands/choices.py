@@ -71,7 +71,7 @@ def file_of(group: str, name: str) -> Path | None:
 
 @contextmanager
 def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
-    """Trust the plugins that the command line, the environment and installed packages name, and add their configs, in the block.
+    """Trust the plugins that the command line, the environment and installed packages name, and add their configs.
 
     Installed packages are trusted only by commands that compose a config and load no run, because the run may come from someone
     else.
@@ -81,10 +81,7 @@ def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
         words: words of the command line.
 
     Yields:
-        None.
-
-    Raises:
-        InputError: a plugin is not installed, or replaces a config of a command.
+        None. A plugin that is not installed, or replaces the config of a command, raises InputError.
     """
     installed = plugins.entry_points() if config_name in COMPOSED else []
     directory = _config_dir(words)

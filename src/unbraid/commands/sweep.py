@@ -234,7 +234,7 @@ def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher
             jobs.append(planned.job)
         except InputError as error:
             raise InputError(planned.run.folder.name, str(error), hint="No run was started") from error
-    launcher = build_kind(config.launcher, Launcher)
+    launcher: Launcher = build_kind(config.launcher, Launcher)
     for job in jobs:
         if refusal := launcher.refusal(job):
             raise InputError(job.folder.name, refusal, hint="No run was started")

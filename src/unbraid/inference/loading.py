@@ -147,9 +147,7 @@ def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(waveform, np.float32)
 
 
-def load(
-    path: str | Path, checkpoint: str = "best", device: str | None = None, plugins: Sequence[str] = ()
-) -> Loaded | Player:
+def load(path: str | Path, checkpoint: str = "best", device: str | None = None, plugins: Sequence[str] = ()) -> Loaded | Player:
     """Load a trained separator or instrument.
 
     The path can be:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -32,7 +32,6 @@ VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 REFUSALS = (ValueError, TypeError, ArithmeticError, RuntimeError, ModuleNotFoundError)
 # Exceptions of OmegaConf for trees that are not configs, in addition to its own class.
 OMEGACONF_ERRORS = (ValueError, RecursionError, AssertionError, AttributeError, TypeError)
-KindT = TypeVar("KindT")
 HYDRA_KEYS = {"_target_", "_partial_"}
 PACKAGES = (
     "torch",
@@ -190,7 +189,7 @@ def build(node: DictConfig, **given: Any) -> Any:
         raise InputError(where, reason.problem, found=reason.found, expected=reason.expected, hint=reason.hint) from error
 
 
-def build_kind(node: DictConfig, *kinds: type[KindT], **given: Any) -> KindT:
+def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
     """Build the object that a config node describes, see `build`, and check its class.
 
     Args:

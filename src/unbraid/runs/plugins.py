@@ -1,8 +1,8 @@
 """Find plugins: packages of the user with more classes and configs.
 
 The person at this machine names a plugin by `plugins=[mypkg]` on the command line, by the environment variable
-`UNBRAID_PLUGINS`, or by an installed distribution with an entry point in the group `unbraid.plugins`. A config may then name the
-classes of the package. A file never names a plugin: the key `plugins` in the config of a run folder is not used.
+`UNBRAID_PLUGINS`, or by an installed distribution with an entry point in the group `unbraid.plugins`. A config may then name
+the classes of the package. A file never names a plugin: the key `plugins` in the config of a run folder is not used.
 
 The environment variable holds the names while a command runs, so that its child processes trust the same packages. A package is
 imported when the first of its classes is needed.
@@ -27,7 +27,9 @@ GROUP = "unbraid.plugins"  # group of entry points
 CONF = "conf"  # folder of a plugin with its configs
 NAME = re.compile(r"[A-Za-z]\w*(?:\.[A-Za-z]\w*)*", re.ASCII)
 OURS = frozenset({"unbraid", "hydra_plugins"})
-LIBRARIES = frozenset({"torch", "torchaudio", "pytorch_lightning"})  # their classes are in the allowlist as far as they are safe
+LIBRARIES = frozenset(
+    {"torch", "torchaudio", "pytorch_lightning"}
+)  # their classes are in the allowlist as far as they are safe
 STARTUP = frozenset({"sitecustomize", "usercustomize"})
 _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())  # in addition to those of the environment variable
 
@@ -56,10 +58,7 @@ def trusted(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
         where: key or argument that names them.
 
     Yields:
-        None.
-
-    Raises:
-        InputError: a name is invalid, or the package is not installed.
+        None. An invalid name, or a package that is not installed, raises InputError.
     """
     token = _trusted.set((*_trusted.get(), *_installed(packages, where)))
     try:
@@ -77,10 +76,7 @@ def named(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
         where: key that names them.
 
     Yields:
-        None.
-
-    Raises:
-        InputError: a name is invalid, or the package is not installed.
+        None. An invalid name, or a package that is not installed, raises InputError.
     """
     before = os.environ.get(VARIABLE)
     _installed(names(), VARIABLE)
@@ -164,9 +160,8 @@ def used(tree: Any) -> dict[str, dict[str, str | None]]:
 
 
 def _targets(tree: Any) -> Iterator[str]:
-    if isinstance(tree, Mapping):
-        if isinstance(target := tree.get("_target_"), str):
-            yield target
+    if isinstance(tree, Mapping) and isinstance(target := tree.get("_target_"), str):
+        yield target
     for item in tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ():
         yield from _targets(item)
 

@@ -18,7 +18,7 @@ from unbraid.dsp.stft import STFT
 class Measure(ABC):
     """Compute scores of one source of one track. A plugin defines a measure by a subclass, and a protocol contains its object.
 
-    Larger scores are better. The options of a measure are attributes with plain values, which are part of the protocol's record.
+    Larger scores are better. The options of a measure are attributes with plain values, which are part of the protocol.
 
     Attributes:
         names: names of the scores, the columns of tables.

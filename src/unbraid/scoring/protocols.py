@@ -83,8 +83,8 @@ class Protocol:
 
     Args:
         name: name of the protocol, which is also the name of a folder.
-        measure: `bss_eval` scores all sources together, `energy_ratios` (uSDR and SI-SDR) each target independently. The measure of
-            a plugin is an object and also scores each target independently.
+        measure: `bss_eval` scores all sources together, `energy_ratios` (uSDR and SI-SDR) each target independently. The
+            measure of a plugin is an object that also scores each target independently.
         version: version of BSS Eval; None for energy ratios.
         sources: sets of sources that are scored together. The targets of a run must be one of the sets, or a set without one
             source, which is then scored as the residual of the mixture. None accepts all targets, and scores the residual if
@@ -126,7 +126,10 @@ class Protocol:
             if value is not None and value <= 0:
                 raise InputError(key, found=value, expected="a number above 0, or null")
         if not isinstance(self.measure, str | Measure):
-            found, expected = type(self.measure).__name__, "bss_eval, energy_ratios or a subclass of unbraid.scoring.measures.Measure"
+            found, expected = (
+                type(self.measure).__name__,
+                "bss_eval, energy_ratios or a subclass of unbraid.scoring.measures.Measure",
+            )
             raise InputError("measure", "wrong class", found=found, expected=expected)
         if self.measure == "bss_eval":
             for key in ("version", "taps"):
@@ -247,11 +250,15 @@ class Protocol:
     def record(self, source_group: SourceGroup) -> dict[str, Any]:
         """Return the properties that must be equal if two scores are compared, for `scores.json`."""
         plugin = {"measure": str(self.measure), "unit": self.measure.unit} if isinstance(self.measure, Measure) else {}
-        return asdict(replace(self, measure="energy_ratios") if plugin else self) | plugin | {
-            "together": list(source_group.names),
-            "rest": source_group.names[-1] if source_group.has_rest else None,
-            "undefined": UNDEFINED[self.silence],
-        }
+        return (
+            asdict(replace(self, measure="energy_ratios") if plugin else self)
+            | plugin
+            | {
+                "together": list(source_group.names),
+                "rest": source_group.names[-1] if source_group.has_rest else None,
+                "undefined": UNDEFINED[self.silence],
+            }
+        )
 
 
 def _finite(values: Tensor) -> list[float | None]:

@@ -60,8 +60,10 @@ class Task(pl.LightningModule):
         try:
             optimizer = self.make_optimizer(self.parameters())
             self.schedule = None if self.make_scheduler is None else self.make_scheduler(optimizer)
+        except InputError:  # an optional package is missing
+            raise
         except (ValueError, TypeError) as error:
-            raise error if isinstance(error, InputError) else InputError("optim", str(error)) from error
+            raise InputError("optim", str(error)) from error
         return optimizer
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:

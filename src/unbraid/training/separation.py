@@ -43,7 +43,7 @@ class SeparationWorkflow(Workflow):
 
     def prepare(self) -> None:
         """Check the config on one chunk, decode the data, load initial weights and statistics, and open the test tracks."""
-        protocol = build_kind(self.config.protocol, Protocol)
+        protocol: Protocol = build_kind(self.config.protocol, Protocol)
         self.evaluation = build(self.config.evaluation)
         self.published = None if self.config.published is None else build(self.config.published)
         try_one_chunk(self.task.separator, self.task.loss, self.data.chunk_samples)

@@ -1,4 +1,4 @@
-"""Loggers that copy the rows of `metrics.csv` to other tools: Weights & Biases, TensorBoard and MLflow, all with the same keys."""
+"""Loggers that copy the rows of `metrics.csv` to Weights & Biases, TensorBoard and MLflow, all with the same keys."""
 
 from unbraid.training.loggers.logger import About, Logger, Loggers
 from unbraid.training.loggers.media import Media
