@@ -38,6 +38,7 @@ class TransferConfig:
     Args:
         run: folder of a run that has trained an instrument.
         checkpoint: checkpoint of the run: best, last or a file.
+        plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: audio file with one voice.
         output: audio file. The control curves of the sound are written next to this file as .png and .npz.
         least_voiced: smallest accepted fraction of sounding frames with a pitch, in [0, 1]. Several voices give less.
@@ -45,6 +46,7 @@ class TransferConfig:
 
     run: str | None
     checkpoint: str
+    plugins: list[str]
     input: str | None
     output: str | None
     least_voiced: float
