@@ -60,7 +60,7 @@ def test_every_option_of_our_classes_is_in_yaml(choice):
                 if parameter.kind not in VARIADIC  # of nn.Module, for networks and losses without options
             }
             # Arguments that a task or a separator passes to its network.
-            passed = {"size", "shape", "classes", "sources", "sample_rate", "hop_length"}
+            passed = {"params", "size", "shape", "classes", "sources", "sample_rate", "hop_length"}
             given = passed - set(node) if node.get("_partial_") else set()
             assert parameters - given == set(node) - {"_target_", "_partial_"}, where
 

@@ -1,7 +1,7 @@
-"""Hydra plugin that accepts every source name as a choice of the config group `targets`, such as `targets=piano`.
+"""Hydra plugin that adds the configs of plugins, and every source name as a choice of the config group `targets`.
 
-The yaml files of `conf/targets` have precedence. Hydra imports this file at every start, so this file must not import large
-packages.
+`targets=piano` is a target with that source. The yaml files of `conf/targets` have precedence. Hydra imports this file at every
+start, so it imports no heavy module.
 """
 
 from pathlib import Path
@@ -62,15 +62,23 @@ class SourceNames(ConfigSource):
         return []
 
 
-class SourceSearchPath(SearchPathPlugin):
-    """Add the config source `SourceNames` to Hydra's search path, after the yaml files."""
+class UnbraidSearchPath(SearchPathPlugin):
+    """Add the configs of plugins and the config source `SourceNames` to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the config source if the search path contains the configs of unbraid.
+        """Add both if the search path contains the configs of unbraid, not in other programs with Hydra.
 
-        Other programs that use Hydra do not get the config source.
+        `SourceNames` is last.
         """
-        from unbraid.commands.cli import CONF
+        from unbraid.commands.choices import CONF, added
 
-        if any(Path(entry.path.removeprefix("file://")) == CONF for entry in search_path.get_path() if entry.path):
-            search_path.append("unbraid", f"{SCHEME}://")
+        ours = next((e for e in search_path.get_path() if e.path and Path(e.path.removeprefix("file://")) == CONF), None)
+        if ours is None:
+            return
+        others = added.get()
+        for name, folder in others.folders.items():
+            if others.first:
+                search_path.prepend(name, f"file://{folder}", anchor=ours.provider)
+            else:
+                search_path.append(name, f"file://{folder}")
+        search_path.append("unbraid", f"{SCHEME}://")

@@ -32,6 +32,7 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SCRIPT = re.compile(r"(cat song\.wav \| )?python (train\.py|scripts/\w+\.py)(?: (.*))?")
 PROGRAMS = {".", ".venv/bin/pip", "hf", "tensorboard", "wandb"}  # other programs that the pages use
 UNWRITTEN = {"model=mine"}  # choices that a page tells the reader to add
+PLUGIN = "plugins=[mypkg]"  # a package that a page tells the reader to write
 # One step on a batch of two narrow chunks, without audio and pictures. A key is set if the config of the command has it.
 SMALLEST = {
     "trainer.accelerator": "cpu",
@@ -105,6 +106,8 @@ SCRIPTS = [command for command in COMMANDS if SCRIPT.fullmatch(command.text)]
 def composed(script: str, words: list[str]) -> DictConfig:
     """Return the config of a command with Hydra's own node, after the checks of a training."""
     words = [word for word in words if re.match(r"[^-=]*=|~", word) and word not in UNWRITTEN]
+    if PLUGIN in words:
+        words = [word for word in words if not word.startswith("model.")]  # keys of a class that the page describes
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose(Path(script).stem, quote_paths(words, False), return_hydra_config=True)
     if script == "train.py":
@@ -118,7 +121,7 @@ def composed(script: str, words: list[str]) -> DictConfig:
 
 def runs_of(script: str, words: list[str]) -> list[list[str]]:
     """Return the words of single runs in which each value of each swept word occurs at least once."""
-    if not is_sweep(words, CONF, Path(script).stem):
+    if not is_sweep(words, Path(script).stem):
         return [words]
     values = []
     for word in words:
@@ -360,7 +363,7 @@ def smallest(script: str, words: list[str]) -> list[str]:
         extra["model.separator.net.hidden"] = "16"
     if "sweeper=optuna" in words:
         extra["hydra.sweeper.n_trials"] = "1"
-    if is_sweep(words, CONF, Path(script).stem):  # the values that an experiment sweeps over
+    if is_sweep(words, Path(script).stem):  # the values that an experiment sweeps over
         swept = {key: str(value).split(",")[0] for key, value in (config.hydra.sweeper.get("params") or {}).items()}
         extra |= {key: value for key, value in swept.items() if not any(word.startswith(f"{key}=") for word in words)}
     kept = [word for word in words if word.partition("=")[0] not in extra]

@@ -30,6 +30,7 @@ class AppConfig:
     Args:
         run: run folder, checkpoint file, published folder or .onnx file of a separator, see `unbraid.load`.
         checkpoint: checkpoint that is loaded if `run` is a run folder: best, last or a file.
+        plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         port: TCP port of the page on 127.0.0.1; 0: any free port.
         max_megabytes: largest size of an uploaded file, in MB.
         max_waiting: largest number of uploaded songs that wait for separation.
@@ -39,6 +40,7 @@ class AppConfig:
 
     run: str | None
     checkpoint: str
+    plugins: list[str]
     port: int
     max_megabytes: int
     max_waiting: int

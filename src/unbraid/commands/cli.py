@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from difflib import get_close_matches
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from pathlib import Path
 from types import TracebackType
@@ -30,15 +30,13 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from unbraid.commands.choices import CONF, choices, command_line
 from unbraid.commands.overrides import is_sweep, quote_paths, unreadable
 from unbraid.runs.errors import InputError, LayoutError, unknown
 from unbraid.runs.text import echo, one_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 HELP_FLAGS = frozenset({"-h", "--help"})
-PACKAGE = Path(__file__).parents[1]
-# The wheel contains the configs inside the package. A checkout has them next to src/.
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 # Torch reads this variable once. Huge pages make the allocation of batches faster if the kernel offers them on request.
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 user_full_error: ContextVar[str | None] = ContextVar("user_full_error", default=None)  # HYDRA_FULL_ERROR as the user set it
@@ -64,13 +62,15 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
             os.environ.setdefault(HUGE_PAGES, "1")
             sys.excepthook = _print_traceback
             # With the variable set to 1, Hydra raises its errors instead of printing them.
-            with _exit_on_error(config_name, full_error=full_error), _full_error("1"):
-                if not HELP_FLAGS.isdisjoint(sys.argv[1:]):
+            words = sys.argv[1:]
+            on_error = partial(_exit_on_error, config_name, full_error=full_error)
+            with on_error(), command_line(config_name, words), on_error(), _full_error("1"):  # the hints need the choices
+                if not HELP_FLAGS.isdisjoint(words):
                     from unbraid.commands.help import help_text
 
                     echo(help_text(config_name, CONF, sys.argv[0]), flush=True)
                     return
-                sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep(sys.argv[1:], CONF, config_name))
+                sys.argv[1:] = quote_paths(words, is_sweep(words, config_name))
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, full_error))()
             if failed_runs:
                 _end(f"error: these runs failed: {', '.join(failed_runs)}. The same command starts them again", 1)
@@ -191,7 +191,7 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
         return str(unreadable(error.override))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        known = error.options or [path.stem for path in (CONF / group).glob("*.yaml")]  # for a list, Hydra gives no options
+        known = error.options or choices(group)  # Hydra has no options for a list
         return str(InputError(group or "config", "unknown choice", found=name, hint=unknown(name, known)))
     if error is not None and error.__cause__ is not None and (cause := error_message(error.__cause__, config_name, folder)):
         return _unknown_key(str(error), config_name) or cause
@@ -207,7 +207,7 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
 def _similar_choice(error: InputError) -> str:
     """Return a hint for an error about an unknown source: a yaml in `conf/targets` with a similar name. It may be empty."""
     group, _, name = error.where.partition(".")
-    known = [path.stem for path in CONF.glob("targets/*.yaml")] if group == "targets" else []
+    known = list(choices("targets")) if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)
     return f". Did you mean the choice targets={close[0]}?" if close and close[0] != name else ""
 

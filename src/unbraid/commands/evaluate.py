@@ -50,6 +50,8 @@ WITH_RUN = (
     "evaluation",
     "data",
     "trainer",
+    "plugins",
+    "plugins_first",
 )
 SOUND = (
     "model.separator.mask_options.mask_max",

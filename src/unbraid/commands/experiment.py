@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
@@ -68,6 +68,8 @@ class Experiment:
         power_from: sweep folder whose scores give the standard deviations for `power`; None: scores of the demo songs.
         launcher: launcher that starts the runs of a sweep.
         search: callback that reports the objective of a hyperparameter search to Optuna; `sweeper=optuna` adds it.
+        plugins: packages of the user whose classes and configs are added, see `unbraid.runs.plugins`.
+        plugins_first: True if choices of plugins replace choices of unbraid with the same name.
     """
 
     seed: int
@@ -95,6 +97,8 @@ class Experiment:
     launcher: Mapping[str, Any] | None = None
     search: Mapping[str, Any] | None = None
     logger: Mapping[str, Any] | None = None
+    plugins: list[str] = field(default_factory=list)
+    plugins_first: bool = False
 
 
 def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) -> None:

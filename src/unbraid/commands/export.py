@@ -40,6 +40,7 @@ class ExportConfig:
     Args:
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
+        plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         format: `onnx`, `torch_export` (a .pt2 file) or `openunmix` (a folder for the openunmix package).
         output: output file or folder; None: `model.onnx`, `model-int8.onnx`, `model.pt2` or `openunmix` in the run folder.
         quantise: `int8` for weights of 8 bits, only with `format=onnx`; None: 32-bit floats.
@@ -47,6 +48,7 @@ class ExportConfig:
 
     run: str | None
     checkpoint: str
+    plugins: list[str]
     format: Literal["openunmix", "onnx", "torch_export"]
     output: str | None
     quantise: Literal["int8"] | None

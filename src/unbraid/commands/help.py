@@ -13,6 +13,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from unbraid.commands.choices import OWN, choices, group_names
+
 # The settings of train.py that most people change. A name without a dot is a config group, a key or both.
 MAIN_SETTINGS = {
     "model": "network, loss and separator",
@@ -49,7 +51,7 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
     path = conf / f"{config_name}.yaml"
     parts = [summary(path), "Usage: KEY=VALUE …   (a value with spaces or brackets needs quotes)"]
     if config_name == "train":
-        parts += [_section("Settings", _main_settings(conf)), _section("Config groups", groups(conf))]
+        parts += [_section("Settings", _main_settings(conf)), _section("Config groups", groups())]
     else:
         parts.append(_section("Keys and defaults", _keys(path)))
         if "train" in OmegaConf.select(OmegaConf.load(path), "defaults"):
@@ -71,17 +73,18 @@ def examples(path: Path) -> list[str]:
     return re.findall(r"^# (python .*)$", path.read_text(), re.MULTILINE)
 
 
-def groups(conf: Path) -> dict[str, str]:
-    """Return the choices (names of the yaml files) of each config group, for the help text.
+def groups() -> dict[str, str]:
+    """Return the choices of each config group, separated by commas, by the name of the group.
 
-    Args:
-        conf: folder of the configs.
-
-    Returns:
-        Mapping from the name of each group, such as `model`, to its choices, separated by commas.
+    A choice of a plugin is followed by the name of the plugin in brackets.
     """
-    folders = sorted(path for path in conf.iterdir() if path.is_dir() and path.name not in BASES)
-    return {folder.name: ", ".join(sorted(path.stem for path in folder.glob("*.yaml"))) for folder in folders}
+    names = [name for name in group_names() if name not in BASES]
+    listed = {name: choices(name).items() for name in names}
+    return {
+        name: ", ".join(choice if origin == OWN else f"{choice} ({origin})" for choice, origin in origins)
+        for name, origins in listed.items()
+        if origins
+    }
 
 
 def _main_settings(conf: Path) -> dict[str, str]:

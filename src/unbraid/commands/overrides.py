@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from unbraid.commands.choices import PARSER, file_of
 from unbraid.runs.errors import InputError
 
 # Keys whose values are paths, parts of paths or patterns of paths. tests/commands/test_overrides.py keeps the list complete.
@@ -35,7 +35,6 @@ TARGETS = "targets"  # takes names of sources, which are file names
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
 SWEEP_GROUPS = frozenset({"experiment", "launcher", "sweeper"})  # a choice of these groups can start a sweep
 ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|[^,])*?)\s*(?:,|\Z)""")
-PARSER = OverridesParser.create()
 
 
 def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
@@ -54,23 +53,19 @@ def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
     return [_quote_word(word, sweeps) for word in words]
 
 
-def is_sweep(words: Sequence[str], conf: Path, config_name: str) -> bool:
-    """Return whether the command line starts a sweep (a series of runs).
-
-    A command line starts a sweep if it contains the option `-m` or chooses a yaml file that sets `hydra.mode`.
+def is_sweep(words: Sequence[str], config_name: str) -> bool:
+    """Return whether the command line starts a sweep, by the option `-m` or by a chosen yaml that sets `hydra.mode`.
 
     Args:
-        words: arguments of the command line, such as `run=FOLDER`.
-        conf: folder of the configs.
-        config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
+        words: words of the command line.
+        config_name: name of the yaml directly below `conf` that the command composes.
 
     Returns:
         True for a sweep.
     """
     pairs = [word.split("=", 1) for word in words if word.count("=") == 1]
-    chosen = [conf / pair[0] / f"{pair[1]}.yaml" for pair in pairs if pair[0] in SWEEP_GROUPS]
-    files = [path for path in [conf / f"{config_name}.yaml", *chosen] if path.is_file()]
-    modes = [OmegaConf.select(OmegaConf.load(path), "hydra.mode") for path in files]
+    files = [file_of("", config_name), *(file_of(*pair) for pair in pairs if pair[0] in SWEEP_GROUPS)]
+    modes = [OmegaConf.select(OmegaConf.load(path), "hydra.mode") for path in files if path]
     return not SWEEP_FLAGS.isdisjoint(words) or "MULTIRUN" in modes
 
 

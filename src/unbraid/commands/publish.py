@@ -48,12 +48,14 @@ class PublishConfig:
     Args:
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
+        plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         output: output folder; None: `published` in the run folder.
         license: license of the weights, as an identifier of the Hugging Face hub such as `mit`.
     """
 
     run: str | None
     checkpoint: str
+    plugins: list[str]
     output: str | None
     license: str
 

@@ -38,6 +38,7 @@ class SeparateConfig:
     Args:
         run: run folder, checkpoint file or published model, see `unbraid.load`.
         checkpoint: checkpoint that is loaded if `run` is a run folder: best, last or a file.
+        plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: file, folder, pattern such as `songs/*.mp3`, a list of these, or `-` for standard input.
         output: folder of the stems.
         name: path of a stem below the output folder, without suffix. `%track` stands for the name of the song, and `%target`
@@ -49,6 +50,7 @@ class SeparateConfig:
 
     run: str | None
     checkpoint: str
+    plugins: list[str]
     input: str | list[str] | None
     output: str
     name: str | None

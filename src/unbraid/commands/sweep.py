@@ -24,7 +24,7 @@ from unbraid.commands.cli import failed_runs, remove_if_empty, user_tracebacks
 from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.overrides import as_typed, quoted
 from unbraid.commands.plan import plan
-from unbraid.runs.config import build
+from unbraid.runs.config import build_kind
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import (
     ENDED,
@@ -242,7 +242,7 @@ def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher
             jobs.append(planned.job)
         except InputError as error:
             raise InputError(planned.run.folder.name, str(error), hint="No run was started") from error
-    launcher: Launcher = build(config.launcher)
+    launcher: Launcher = build_kind(config.launcher, Launcher)
     for job in jobs:
         if refusal := launcher.refusal(job):
             raise InputError(job.folder.name, refusal, hint="No run was started")

@@ -31,6 +31,7 @@ class TrainedRunConfig:
     Args:
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
+        plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: audio file or folder of audio files; None if `split` is given.
         split: part of the run's data set that is used instead of `input`: train, valid or test.
         output: output file or folder; None: a default name.
@@ -39,6 +40,7 @@ class TrainedRunConfig:
 
     run: str | None
     checkpoint: str
+    plugins: list[str]
     input: str | None
     split: str | None
     output: str | None

@@ -38,15 +38,15 @@ class TransferConfig:
     Args:
         run: folder of a run that has trained a DDSP synthesizer of one instrument.
         checkpoint: checkpoint of the run: best, last or a file.
-        input: audio file with one singer or one monophonic instrument.
-        output: audio file. The control curves (pitch, loudness and parameters of the synthesizer over time) are written next to
-            this file as .png and .npz.
-        least_voiced: number in [0, 1]. In the input, at least this fraction of the frames that are not silent must have a
-            pitch. The fraction is small if several notes sound at the same time.
+        plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
+        input: audio file with one voice.
+        output: audio file. The control curves of the sound are written next to this file as .png and .npz.
+        least_voiced: smallest accepted fraction of sounding frames with a pitch, in [0, 1]. Several voices give less.
     """
 
     run: str | None
     checkpoint: str
+    plugins: list[str]
     input: str | None
     output: str | None
     least_voiced: float

@@ -1,10 +1,10 @@
 """`unbraid.load`: load a trained separator or instrument for use in Python.
 
 Files from other people are safe to load, because loading executes no code from them. Weights are read as tensors only. A config
-can build only classes of the modules in the list `BUILT`.
+can build only classes of the modules in the list `BUILT` and of the plugins that the caller names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -25,6 +25,7 @@ from unbraid.models.separators.base import Separator
 from unbraid.runs.config import build, check, checkpoint_path, node_at, own_config, read_config
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import is_name
+from unbraid.runs.plugins import trusted
 from unbraid.runs.weights import filled, rebuilt
 
 BUILT = (
@@ -149,7 +150,7 @@ def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(waveform, np.float32)
 
 
-def load(path: str | Path, checkpoint: str = "best", device: str | None = None) -> Loaded | Player:
+def load(path: str | Path, checkpoint: str = "best", device: str | None = None, plugins: Sequence[str] = ()) -> Loaded | Player:
     """Load a trained separator or instrument.
 
     The path can be:
@@ -169,6 +170,8 @@ def load(path: str | Path, checkpoint: str = "best", device: str | None = None) 
         checkpoint: `best`, `last` or the path of a checkpoint. It is used only if `path` is a run folder.
         device: PyTorch device of a separator, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU. Instruments
             always run on the CPU.
+        plugins: packages of this machine whose classes the model may use. Their code is run, so name only packages that you
+            trust. The key `plugins` in the config of the run is ignored.
 
     Returns:
         A `Loaded` with the method `separate` if the model is a separator. A `Player` with the methods `synthesise` and
@@ -186,7 +189,8 @@ def load(path: str | Path, checkpoint: str = "best", device: str | None = None) 
         >>> stems["vocals"].shape == samples.T.shape
         True
     """
-    loaded = _load(path, checkpoint)
+    with trusted(plugins):
+        loaded = _load(path, checkpoint)
     return loaded.to(device) if isinstance(loaded, Loaded) else loaded
 
 

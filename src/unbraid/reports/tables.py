@@ -136,7 +136,8 @@ def caption(variants: Sequence[Variant]) -> str:
     windows = f", {protocol['frames']} of windows" if protocol.get("window_seconds") else ""
     over = "; ± is the standard deviation over seeds" if any(len(variant.runs) > 1 for variant in variants) else ""
     statistic = STATISTICS[protocol["tracks"]]
-    return f"dB, {statistic} of {tracks} test track{'s' * (tracks != 1)}{windows}; protocol {protocol['name']}{over}"
+    unit, count = protocol.get("unit", "dB"), f"{tracks} test track{'s' * (tracks != 1)}"
+    return f"{unit}, {statistic} of {count}{windows}; protocol {protocol['name']}{over}"
 
 
 def cell_text(cell: Spread | None, plus_minus: str = " ± ") -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pkgutil import resolve_name
 from typing import Any
 
+from unbraid.runs import plugins
 from unbraid.runs.errors import InputError
 
 # Packages and modules of unbraid.
@@ -16,7 +17,8 @@ ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "to
 # Classes of the configs of a training, in addition to those of a trained run.
 TRAINING_ONLY = (
     "unbraid.training.callbacks", "unbraid.training.loggers", "unbraid.sweeps.launchers", "unbraid.sweeps.search.pruning",
-    "pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.Trainer",
+    "pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.loggers",
+    "pytorch_lightning.Trainer",
 )  # fmt: skip
 COPIES_LAYERS = "torch.nn.modules.transformer"  # its classes copy layers, which `weights.limited_size` cannot count
 
@@ -25,7 +27,8 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
     """Import the class that the key `_target_` of a config node names, if the allowlist contains the class.
 
     Only classes with public names are allowed, because functions could have side effects. Both the name in the config and the
-    module of the class must be in the allowlist, so `unbraid.data.layouts.demo.os.system` is not accepted.
+    module of the class must be in the allowlist, so `unbraid.data.layouts.demo.os.system` is not accepted. The packages of
+    plugins that this process trusts are allowed in addition, see `unbraid.runs.plugins`.
 
     Args:
         target: dotted name of the class.
@@ -39,13 +42,13 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
         InputError: the class does not exist or is not in the allowlist.
     """
     key, expected = f"{where}._target_", f"a public class of {', '.join(allowed)}"
-    if not isinstance(target, str) or not _is_under(target, allowed) or "._" in target or ":" in target:
-        raise InputError(key, "this class is not allowed in a config", found=target, expected=expected)
-    try:
-        class_ = resolve_name(target)
-    except (ImportError, ValueError, AttributeError, RuntimeError) as error:  # RuntimeError: an optional package is missing
-        raise InputError(key, "no class of this name exists", found=target) from error
-    if not inspect.isclass(class_) or not _is_under(class_.__module__, allowed):
+    packages = (*allowed, *plugins.names())
+    if not isinstance(target, str) or not _is_under(target, packages) or "._" in target or ":" in target:
+        raise InputError(
+            key, "this class is not allowed in a config", found=target, expected=expected, hint=plugins.advice(target)
+        )
+    class_ = _imported(target, key)
+    if not inspect.isclass(class_) or not _is_under(class_.__module__, packages):
         raise InputError(key, "this class is not allowed in a config", found=target, expected=expected)
     if class_.__module__ == COPIES_LAYERS:
         raise InputError(
@@ -55,6 +58,23 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
             hint="This class copies layers, so a config could use unlimited memory.",
         )
     return class_
+
+
+def _imported(target: str, key: str) -> Any:
+    """Import the object with a dotted name. A missing object, or a plugin that cannot be imported, raises InputError."""
+    plugin = plugins.package_of(target)
+    try:
+        return resolve_name(target)
+    except Exception as error:
+        missing = isinstance(error, AttributeError) or (
+            isinstance(error, ModuleNotFoundError) and f"{target}.".startswith(f"{error.name}.")
+        )
+        if plugin and not missing:
+            raise plugins.import_error(plugin, error, key) from error
+        # RuntimeError: an optional package is missing
+        if plugin or isinstance(error, ImportError | ValueError | AttributeError | RuntimeError):
+            raise InputError(key, "no class of this name exists", found=target) from error
+        raise
 
 
 def _is_under(name: str, packages: Sequence[str]) -> bool:

@@ -180,9 +180,8 @@ def build(node: DictConfig, **given: Any) -> Any:
     """
     for name in given:
         if name in node:
-            raise InputError(
-                node._get_full_key(name), "this key is not allowed, because the program sets its value", found=repr(node[name])
-            )
+            problem = "this key is not allowed, because the program sets its value"
+            raise InputError(node._get_full_key(name), problem, found=repr(node[name]))
     try:
         return instantiate(node, _convert_="all", **given)
     except InstantiationException as error:
@@ -191,6 +190,27 @@ def build(node: DictConfig, **given: Any) -> Any:
         reason = error.__cause__ if isinstance(error.__cause__, InputError) else InputError(str(error.__cause__))
         where = _with_key(node, str(error), reason.where)
         raise InputError(where, reason.problem, found=reason.found, expected=reason.expected, hint=reason.hint) from error
+
+
+def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
+    """Build the object that a config node describes, see `build`, and check its class.
+
+    Args:
+        node: node with a `_target_`.
+        *kinds: classes of which the object must be an instance of one.
+        **given: arguments of the class that the program sets.
+
+    Returns:
+        The object.
+
+    Raises:
+        InputError: the object is of another class, see also `build`.
+    """
+    built = build(node, **given)
+    if not isinstance(built, kinds):
+        expected = f"a subclass of {' or '.join(f'{kind.__module__}.{kind.__qualname__}' for kind in kinds)}"
+        raise InputError(node._get_full_key("_target_"), "wrong class", found=node._target_, expected=expected)
+    return built
 
 
 def _with_key(node: DictConfig, message: str, where: str) -> str:

@@ -23,11 +23,13 @@ from typing import IO, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
+from unbraid.runs import plugins
 from unbraid.runs.config import own_config, versions, write_json
 from unbraid.runs.documents import open_regular, read_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
 from unbraid.runs.source_version import code, git_commit
+from unbraid.runs.text import echo
 
 State = Literal["queued", "running", "interrupted", "failed", "pruned", "done"]
 ENDED = ("pruned", "done")  # states of runs that are never resumed
@@ -36,7 +38,7 @@ LEDGER = "ledger.jsonl"  # file name in the folder of a sweep
 LOCK_ATTEMPTS = 5
 PATH_KEYS = {"root", "cache_dir"}
 # Keys that decide how a run is started and logged. They are not part of its identity.
-OUTSIDE = {"launcher", "resume", "plan", "power", "power_from", "sweeper", "search", "logger"}
+OUTSIDE = {"launcher", "resume", "plan", "power", "power_from", "sweeper", "search", "logger", "plugins", "plugins_first"}
 # Keys of a record that are read, and their types.
 RECORDED: dict[str, Any] = {
     "identity": str,
@@ -49,7 +51,7 @@ RECORDED: dict[str, Any] = {
 }
 TYPES = {str: "a text", list: "a list of texts", dict: "a mapping of texts"}
 REQUIRED = ("identity", "overrides", "choices", "state")
-SESSION_KEYS = ("commit", "code", "versions", "host", "started")  # of each process that trains the run
+SESSION_KEYS = ("commit", "code", "versions", "plugins", "host", "started")  # of each process that trains the run
 # A path begins at the start of the text or after one of these characters. `://` belongs to a web address.
 BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
 PLACE = re.compile(rf"{BEGINS}/*(?:(?:(?!{BEGINS}).)*(?!{BEGINS})/(?=[^\s/,)\]}}'\"]))?", re.DOTALL)
@@ -206,7 +208,13 @@ class Run:
             partial.write_text(OmegaConf.to_yaml(self.config, resolve=True))
         if not earlier:
             self.record = {"identity": own_identity, "overrides": list(self.overrides), "choices": dict(self.choices)}
+            self.record |= self._plugins()
             self.mark("queued")
+
+    def _plugins(self) -> dict[str, Any]:
+        """Return the plugins that the config needs under the key `plugins`; empty if it needs none."""
+        needed = plugins.used(OmegaConf.to_container(self.config, resolve=True))
+        return {"plugins": needed} if needed else {}
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -235,9 +243,12 @@ class Run:
     def _begin_session(self) -> None:
         """Write version, host and start time of this process to the record. Move older values to the key `earlier`."""
         before = {key: self.record[key] for key in SESSION_KEYS if key in self.record}
-        if before:
+        needed = self._plugins()
+        for change in plugins.changes(before.get("plugins"), needed.get("plugins", {})):
+            echo(change, flush=True)
+        if "started" in before:
             self.record["earlier"] = [*self.record.get("earlier", []), before]
-        self.record |= {
+        self.record |= needed | {
             "commit": git_commit(),
             "code": code(),
             "versions": versions(),

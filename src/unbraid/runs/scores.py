@@ -55,6 +55,7 @@ def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
         raise InputError(f"{where}.tracks", found=repr(protocol["tracks"])[:80], expected=", ".join(STATISTICS))
     for key in ("name", "frames"):
         _text(protocol.get(key), f"{where}.{key}")
+    _text(protocol.get("unit", "dB"), f"{where}.unit")
     if protocol.get("rest") is not None:
         _text(protocol["rest"], f"{where}.rest")
     for key, depth in {"mixture": 3, "tracks": 3, "oracle": 4}.items():

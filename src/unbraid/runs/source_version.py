@@ -1,8 +1,9 @@
-"""Identify the source code of unbraid that a run is trained with."""
+"""Identify the source code of unbraid and of plugins that a run is trained with."""
 
 import hashlib
 import os
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -10,10 +11,23 @@ from pathlib import Path
 @cache
 def code() -> str:
     """Return a hash of all Python files of unbraid, including changes that are not committed."""
-    package = Path(__file__).parents[1]
+    return source_hash([Path(__file__).parents[1]])
+
+
+def source_hash(places: Iterable[Path]) -> str:
+    """Return a hash of the Python files of a package, 16 characters long.
+
+    Args:
+        places: folders of the package, or the file of a module.
+
+    Returns:
+        The hash, which does not depend on the location of the package.
+    """
     total = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        total.update(str(path.relative_to(package)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    for place in places:
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            name = path.relative_to(place if place.is_dir() else place.parent)
+            total.update(str(name).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()[:16]
 
 

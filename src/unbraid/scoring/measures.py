@@ -5,11 +5,49 @@ Eval, which accept filtered sources, use `unbraid.scoring.bss_eval`.
 """
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from unbraid.dsp.stft import STFT
+
+
+class Measure(ABC):
+    """Compute scores of one source of one track. A plugin defines a measure by a subclass, and a protocol contains its object.
+
+    Larger scores are better. The options of a measure are attributes with plain values, which are part of the protocol.
+
+    Attributes:
+        names: names of the scores, the columns of tables.
+        unit: unit of the scores.
+    """
+
+    names: ClassVar[tuple[str, ...]]
+    unit: ClassVar[str] = "dB"
+
+    @abstractmethod
+    def __call__(self, reference: Tensor, estimate: Tensor, sample_rate: int) -> Sequence[float | None]:
+        """Return the scores of a source.
+
+        Args:
+            reference: true source.
+            estimate: estimated source.
+            sample_rate: sample rate of both in Hz.
+
+        Shape:
+            [C, T] both.
+
+        Returns:
+            One score for each name; None if the score is undefined.
+        """
+
+    def __str__(self) -> str:
+        """Return the class with its options, which identify the measure in records."""
+        options = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
+        return f"{type(self).__module__}.{type(self).__qualname__}({options})"
 
 
 def usdr(reference: Tensor, estimate: Tensor) -> float | None:

@@ -4,6 +4,7 @@ Scores of different protocols cannot be compared. Each stored score therefore co
 scores of different protocols raises an error. The measures are in `unbraid.scoring.bss_eval` and `unbraid.scoring.measures`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from unbraid.runs.errors import InputError
 from unbraid.scoring.bss_eval import Kind, Silence, bss_eval
-from unbraid.scoring.measures import si_sdr, usdr
+from unbraid.scoring.measures import Measure, si_sdr, usdr
 
 Frames = dict[str, dict[str, list[float | None]]]  # source: measure: value of each window, None if undefined
 
@@ -82,7 +83,8 @@ class Protocol:
 
     Args:
         name: name of the protocol. The scores are stored in a folder of this name.
-        measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR): each target is scored alone.
+        measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR): each target is scored alone;
+             an object of the class `Measure`, such as that of a plugin, also scores each target alone.
         version: version of BSS Eval; None for energy ratios.
         sources: sets of sources that are scored together. The targets of a run must be one of these sets, or lack only one
             source of a set. The missing source is then scored with the residual (mixture minus all targets) as its estimate.
@@ -102,7 +104,7 @@ class Protocol:
     """
 
     name: str
-    measure: Literal["bss_eval", "energy_ratios"]
+    measure: Literal["bss_eval", "energy_ratios"] | Measure
     version: Literal["v4", "v3_images", "v3_sources"] | None
     sources: list[list[str]] | None
     sample_rate: int | None
@@ -126,6 +128,12 @@ class Protocol:
             value = getattr(self, key)
             if value is not None and value <= 0:
                 raise InputError(key, found=value, expected="a number above 0, or null")
+        if not isinstance(self.measure, str | Measure):
+            found, expected = (
+                type(self.measure).__name__,
+                "bss_eval, energy_ratios or a subclass of unbraid.scoring.measures.Measure",
+            )
+            raise InputError("measure", "wrong class", found=found, expected=expected)
         if self.measure == "bss_eval":
             for key in ("version", "taps"):
                 if getattr(self, key) is None:
@@ -156,6 +164,8 @@ class Protocol:
     @property
     def measures(self) -> tuple[str, ...]:
         """Return the names of the measures that `score` computes, for example SDR, ISR, SIR and SAR."""
+        if isinstance(self.measure, Measure):
+            return self.measure.names
         return BSS_EVAL if self.measure == "bss_eval" else tuple(ENERGY_RATIOS)
 
     def source_group(self, targets: Sequence[str], weights: Tensor) -> SourceGroup:
@@ -171,7 +181,7 @@ class Protocol:
         Raises:
             InputError: two targets contain the same source, or the protocol cannot score this set of targets.
         """
-        if self.measure == "energy_ratios":
+        if self.measure != "bss_eval":
             return SourceGroup(tuple(targets), weights, False)
         residual = 1 - weights.sum(dim=0, keepdim=True)
         if residual.min() < 0:
@@ -217,6 +227,9 @@ class Protocol:
         Returns:
             The scores of each source, measure and window.
         """
+        if isinstance(self.measure, Measure):
+            pairs = zip(names, reference, estimate, strict=True)
+            return {name: self._scores(self.measure, true, made) for name, true, made in pairs}
         if self.measure == "energy_ratios":
             pairs = zip(names, reference, estimate, strict=True)
             return {name: {m: [f(true, made)] for m, f in ENERGY_RATIOS.items()} for name, true, made in pairs}
@@ -230,13 +243,27 @@ class Protocol:
             for row, name in enumerate(names)
         }
 
+    def _scores(self, measure: Measure, reference: Tensor, estimate: Tensor) -> dict[str, list[float | None]]:
+        """Return the scores of one source by the measure of a plugin. NaN and infinite scores are undefined."""
+        values = list(measure(reference, estimate, self.format[0]))
+        if len(values) != len(measure.names):
+            problem, expected = "wrong number of scores", f"one for each of {', '.join(measure.names)}"
+            raise InputError(str(measure), problem, found=len(values), expected=expected)
+        scores = [None if value is None or not math.isfinite(value) else float(value) for value in values]
+        return {name: [score] for name, score in zip(measure.names, scores, strict=True)}
+
     def record(self, source_group: SourceGroup) -> dict[str, Any]:
         """Return the record of the protocol for `scores.json`. Two scores can be compared only if their records are equal."""
-        return asdict(self) | {
-            "together": list(source_group.names),
-            "rest": source_group.names[-1] if source_group.has_rest else None,
-            "undefined": UNDEFINED[self.silence],
-        }
+        plugin = {"measure": str(self.measure), "unit": self.measure.unit} if isinstance(self.measure, Measure) else {}
+        return (
+            asdict(replace(self, measure="energy_ratios") if plugin else self)
+            | plugin
+            | {
+                "together": list(source_group.names),
+                "rest": source_group.names[-1] if source_group.has_rest else None,
+                "undefined": UNDEFINED[self.silence],
+            }
+        )
 
 
 def _finite(values: Tensor) -> list[float | None]:

@@ -114,8 +114,8 @@ def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int)
     """
     statistic = {"median": "median", "mean": "mean", "length_weighted": "mean weighted by length"}[protocol["tracks"]]
     windows = f", {protocol['frames']} of windows" if protocol["window_seconds"] else ""
-    first = next(iter(rows.values()))
-    headings = {source: f"{source} ({statistic} of {tracks} test tracks{windows}, dB)" for source in first}
+    first, unit = next(iter(rows.values())), protocol.get("unit", "dB")
+    headings = {source: f"{source} ({statistic} of {tracks} test tracks{windows}, {unit})" for source in first}
     width = max(len(text) for text in [*headings.values(), *(f"  {label}" for label in rows)]) + 2
     lines = []
     for source, heading in headings.items():

@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -60,12 +60,15 @@ class Task(pl.LightningModule):
         try:
             optimizer = self.make_optimizer(self.parameters())
             self.schedule = None if self.make_scheduler is None else self.make_scheduler(optimizer)
-        except ValueError as error:
+        except InputError:  # an optional package is missing
+            raise
+        except (ValueError, TypeError) as error:
             raise InputError("optim", str(error)) from error
         return optimizer
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         """Seed the random numbers of a training step, such as those of dropout, by run seed, epoch, batch and rank."""
+        self._set_weights("train")
         counters = f"{self.seed} {self.current_epoch} {index} {self.global_rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.blake2b(counters, digest_size=8).digest()))
 
@@ -89,12 +92,23 @@ class Task(pl.LightningModule):
                 self.log(f"train/{name}", mean, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
             self.noted.clear()
 
+    def _set_weights(self, mode: Literal["train", "eval"]) -> None:
+        """Set the weights of training or the averaged weights, if the optimizer has the methods `train` and `eval`.
+
+        Those of the package schedulefree have them. Both methods change nothing if the mode is already set.
+        """
+        optimizer: Any
+        for optimizer in self.trainer.optimizers:
+            if hasattr(optimizer, "train") and hasattr(optimizer, "eval"):
+                optimizer.train() if mode == "train" else optimizer.eval()
+
     def on_validation_start(self) -> None:
         """Copy the buffers of the first process, such as the statistics of batch norm, to all processes.
 
         DDP (PyTorch's training with several processes) copies the buffers in the first validation step. A process without
         validation tracks never executes this step, and the other processes would wait for it forever.
         """
+        self._set_weights("eval")
         model = self.trainer.model
         if isinstance(model, DistributedDataParallel):
             for buffer in model.module.buffers():
@@ -109,6 +123,7 @@ class Task(pl.LightningModule):
         Lightning itself would step the schedule after the checkpoints, and not in the first epoch of a resumed run. If training
         has diverged, all processes of the run raise InputError.
         """
+        self._set_weights("eval")  # checkpoints of an epoch contain the averaged weights
         self.check_finite()
         trainer = self.trainer
         if self.schedule is not None:

@@ -4,7 +4,7 @@ import psutil
 
 from unbraid.data.digits import Digits
 from unbraid.data.module import MultitrackData
-from unbraid.runs.config import build
+from unbraid.runs.config import build, build_kind
 from unbraid.runs.records import Run
 from unbraid.runs.weights import limited_size
 from unbraid.tasks.reconstruction import ReconstructionTask
@@ -39,8 +39,9 @@ def build_workflow(run: Run) -> Workflow:
     config, folder = run.config, run.folder.absolute()
     set_up_process(config.seed)
     with limited_size("model", psutil.virtual_memory().total):
-        task: Task = build(config.model)
-    data: MultitrackData | Digits = build(config.data)
+        task: Task = build_kind(config.model, *WORKFLOWS)
+    task.configure_optimizers()  # raises its errors before the run folder exists
+    data: MultitrackData | Digits = build_kind(config.data, MultitrackData, Digits)
     loggers = Loggers.of(build(config.logger) if config.get("logger") else {})
     data.trainer = trainer = build_trainer(config, loggers, folder)
     check_clipping(config, trainer)

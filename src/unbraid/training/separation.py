@@ -16,10 +16,10 @@ from unbraid.evaluation.methods import Method, SeparatorMethod, mixtures_for
 from unbraid.evaluation.reconstruction import on_device
 from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for
 from unbraid.interop.published import load_published
-from unbraid.models.separators.base import Separator
+from unbraid.models.separators.base import Estimate, Separator
 from unbraid.models.separators.masking import Masking
 from unbraid.nets.interfaces import Whitening
-from unbraid.runs.config import build
+from unbraid.runs.config import build, build_kind
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import State
 from unbraid.scoring.protocols import Protocol
@@ -43,7 +43,7 @@ class SeparationWorkflow(Workflow):
 
     def prepare(self) -> None:
         """Check the config with one silent chunk, decode the data, set the initial weights, and open the test tracks."""
-        protocol: Protocol = build(self.config.protocol)
+        protocol: Protocol = build_kind(self.config.protocol, Protocol)
         self.evaluation = build(self.config.evaluation)
         self.published = None if self.config.published is None else build(self.config.published)
         try_one_chunk(self.task.separator, self.task.loss, self.data.chunk_samples)
@@ -179,9 +179,37 @@ def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> 
     mixture = torch.zeros(1, separator.channels, samples)
     try:
         estimate = separator(mixture)
+        check_shapes(separator, estimate, mixture)
         sources = estimate.sources
-    except (RuntimeError, TypeError) as error:  # a network of another library may not check its sizes
-        reason = str(error)[:200]
+    except (
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        IndexError,
+    ) as error:  # some networks do not check their sizes
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
         raise InputError(f"model.separator.net: the network cannot process a chunk of {samples} samples: {reason}") from error
     loss(estimate, separator.training_target(mixture, sources, estimate))
     separator.train()
+
+
+def check_shapes(separator: Separator, estimate: Estimate, mixture: torch.Tensor) -> None:
+    """Check the shapes of an estimate. PyTorch would broadcast some wrong shapes without an error.
+
+    Args:
+        separator: separator of the estimate.
+        estimate: its output.
+        mixture: its input.
+
+    Raises:
+        InputError: masks, magnitudes or sources have the wrong shape.
+    """
+    where, parts = "model.separator.net, shape of its output", (len(mixture), len(separator.targets), separator.channels)
+    bins = None if estimate.mixture is None else estimate.mixture.shape[-2:]
+    for name in ("masks", "magnitudes"):  # in this order, because magnitudes are computed from masks
+        found = getattr(estimate, name)
+        if found is not None and bins is not None and found.shape != (*parts, *bins):
+            raise InputError(where, name, found=[*found.shape], expected=f"{[*parts, *bins]} [B, S, C, F, frames]")
+    found = estimate.sources
+    if found.shape != (*parts, mixture.shape[-1]):
+        raise InputError(where, "sources", found=[*found.shape], expected=f"{[*parts, mixture.shape[-1]]} [B, S, C, T]")

@@ -61,6 +61,9 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
         problem = "gradients overflow in this precision"
         raise InputError("trainer.precision", problem, found=precision, expected="bf16-mixed or 32-true")
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
+    if wrong := next((callback for callback in callbacks if not isinstance(callback, pl.Callback)), None):
+        found, expected = type(wrong).__name__, "subclasses of pytorch_lightning.Callback"
+        raise InputError("callbacks", "not a callback", found=found, expected=expected)
     if config.get("search") is not None:
         callbacks.append(build(config.search))
     if loggers.loggers:

@@ -8,7 +8,7 @@ import importlib.util
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from unbraid.data.parallel import cores
 from unbraid.runs.errors import InputError, check_counts
 from unbraid.runs.files import below
+from unbraid.runs.plugins import VARIABLE
 from unbraid.runs.records import ENDED, read_record
 from unbraid.sweeps.launchers.jobs import PATIENCE_SECONDS, Job, Launcher, Watch
 from unbraid.sweeps.launchers.processes import shared, start
@@ -103,7 +104,7 @@ class Ray(Launcher):
         try:
             for job, need in zip(jobs, needs, strict=True):
                 folders = str(job.folder.absolute()), str(Path.cwd())
-                left[task.options(**need).remote(*folders, self.cpus_per_process)] = job
+                left[task.options(**need).remote(*folders, self.cpus_per_process, inherited())] = job
             while left:
                 ended, _ = ray.wait([*left], timeout=POLL_SECONDS)
                 for job in {*left.values()} - started:
@@ -137,7 +138,12 @@ class Ray(Launcher):
         return need
 
 
-def run_here(folder: str, working: str, threads: int) -> int:
+def inherited() -> dict[str, str]:
+    """Return the environment variables of plugins, which the processes of a cluster would not have."""
+    return {name: os.environ[name] for name in (VARIABLE, "PYTHONPATH") if VARIABLE in os.environ and name in os.environ}
+
+
+def run_here(folder: str, working: str, threads: int, environment: Mapping[str, str] | None = None) -> int:
     """Train a run on the machine and the GPUs that Ray has chosen. Ray calls this function as a task.
 
     The run is a separate process, which ends when the process of the task ends.
@@ -146,6 +152,7 @@ def run_here(folder: str, working: str, threads: int) -> int:
         folder: run folder.
         working: working directory of the sweep.
         threads: number of threads of each process of the run.
+        environment: environment variables of the run, in addition to those of the task; None: none.
 
     Returns:
         The exit status of the run.
@@ -156,7 +163,7 @@ def run_here(folder: str, working: str, threads: int) -> int:
     os.chdir(working)
     gpus = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
     with below(Path(folder), "log.txt").open("ab") as log:
-        process = start(Path(folder), os.environ | shared(threads) | gpus, log=log)
+        process = start(Path(folder), os.environ | shared(threads) | gpus | {**(environment or {})}, log=log)
     try:
         while process.poll() is None:  # Ray cannot interrupt `process.wait()`
             time.sleep(POLL_SECONDS)

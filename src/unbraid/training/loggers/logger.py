@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytorch_lightning.loggers import Logger as LightningLogger
+
+from unbraid.runs.errors import InputError
 from unbraid.runs.metrics_reader import epochs, figures
-from unbraid.runs.records import State
+from unbraid.runs.records import ENDED, State
 from unbraid.training.loggers.media import Media, Medium, media_of
 
 Figures = Mapping[str, float]
@@ -100,6 +103,37 @@ class Logger(ABC):
         """Close the log with the final state of the run, such as `done`. This is the last call, also after an error."""
 
 
+class LightningRows(Logger):
+    """Pass the rows of `metrics.csv` to a logger of Lightning.
+
+    Such a logger does not return which rows it has. If a run resumes, the logger receives all rows again.
+
+    Args:
+        logger: logger of Lightning, such as `pytorch_lightning.loggers.CSVLogger`.
+    """
+
+    def __init__(self, logger: LightningLogger) -> None:
+        self.logger = logger
+
+    def open(self, run: About) -> set[int]:
+        """Log the config of a run; return an empty set."""
+        self.logger.log_hyperparams({**run.config, **run.facts})
+        return set()
+
+    def epoch(self, number: int, figures: Figures, media: Sequence[Medium]) -> None:
+        """Log the figures of an epoch. Media are not passed on."""
+        self.logger.log_metrics(dict(figures), step=number)
+        self.logger.save()
+
+    def result(self, result: Result) -> None:
+        """Log the test results."""
+        self.logger.log_metrics(dict(result.figures), step=result.step)
+
+    def close(self, state: State) -> None:
+        """Finish the log."""
+        self.logger.finalize("success" if state in ENDED else "failed")
+
+
 class Loggers:
     """Pass the metrics and results of a run to all of its loggers.
 
@@ -120,12 +154,22 @@ class Loggers:
         """Find the loggers and the media options among the objects of the config group `logger`.
 
         Args:
-            parts: objects built from the config group, by their key. Only objects of the classes `Logger` and `Media` are used.
+            parts: objects built from the config group, by their key. None is ignored. A logger of Lightning receives the same
+                rows.
 
         Returns:
             Group of all loggers of the run.
+
+        Raises:
+            InputError: an object is neither a logger nor media options.
         """
-        loggers = [part for part in parts.values() if isinstance(part, Logger)]
+        loggers = list[Logger]()
+        for key, part in parts.items():
+            if isinstance(part, Logger | LightningLogger):
+                loggers.append(part if isinstance(part, Logger) else LightningRows(part))
+            elif part is not None and not isinstance(part, Media):
+                expected = "a subclass of unbraid.training.loggers.Logger or of pytorch_lightning.loggers.Logger"
+                raise InputError(f"logger.{key}", "not a logger", found=type(part).__name__, expected=expected)
         return cls(loggers, next((part for part in parts.values() if isinstance(part, Media)), None))
 
     def check(self) -> None:

@@ -1,0 +1,197 @@
+"""Find plugins: packages of the user with more classes and configs.
+
+The person at this machine names a plugin by `plugins=[mypkg]` on the command line, by the environment variable
+`UNBRAID_PLUGINS`, or by an installed distribution with an entry point in the group `unbraid.plugins`. A config may then name
+the classes of the package. A file never names a plugin: the key `plugins` in the config of a run folder is not used.
+
+The environment variable holds the names while a command runs, so that its child processes trust the same packages. A package is
+imported when the first of its classes is needed.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from unbraid.runs.errors import InputError
+from unbraid.runs.source_version import source_hash
+
+VARIABLE = "UNBRAID_PLUGINS"  # environment variable with the names of plugins, separated by commas
+GROUP = "unbraid.plugins"  # group of entry points
+CONF = "conf"  # folder of a plugin with its configs
+NAME = re.compile(r"[A-Za-z]\w*(?:\.[A-Za-z]\w*)*", re.ASCII)
+OURS = frozenset({"unbraid", "hydra_plugins"})
+LIBRARIES = frozenset(
+    {"torch", "torchaudio", "pytorch_lightning"}
+)  # their classes are in the allowlist as far as they are safe
+STARTUP = frozenset({"sitecustomize", "usercustomize"})
+_trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())  # in addition to those of the environment variable
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the packages that this process trusts. An invalid name in `UNBRAID_PLUGINS` raises InputError."""
+    listed = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
+    return tuple(dict.fromkeys([*(_checked(name, VARIABLE) for name in listed if name), *_trusted.get()]))
+
+
+def _checked(name: Any, where: str) -> str:
+    """Return the name of a package, or raise InputError if no plugin can have this name."""
+    if not isinstance(name, str) or NAME.fullmatch(name) is None:
+        raise InputError(where, "not the name of a package", found=repr(name), expected="a public name such as mypkg")
+    if name.split(".")[0] in sys.stdlib_module_names | OURS | LIBRARIES:
+        raise InputError(where, "the package cannot be a plugin", found=name, expected="a package of your own")
+    return name
+
+
+@contextmanager
+def trusted(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
+    """Trust packages inside the block, in this thread only.
+
+    Args:
+        packages: names of the packages.
+        where: key or argument that names them.
+
+    Yields:
+        None. An invalid name, or a package that is not installed, raises InputError.
+    """
+    token = _trusted.set((*_trusted.get(), *_installed(packages, where)))
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+@contextmanager
+def named(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
+    """Trust packages inside the block, in this process and in its child processes.
+
+    Args:
+        packages: names of the packages.
+        where: key that names them.
+
+    Yields:
+        None. An invalid name, or a package that is not installed, raises InputError.
+    """
+    before = os.environ.get(VARIABLE)
+    _installed(names(), VARIABLE)
+    trusted_names = dict.fromkeys([*names(), *_installed(packages, where)])
+    if trusted_names:
+        os.environ[VARIABLE] = ",".join(trusted_names)
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE, None)
+        os.environ |= {} if before is None else {VARIABLE: before}
+
+
+def _installed(packages: Sequence[str], where: str) -> list[str]:
+    for name in packages:
+        if not _places(_checked(name, where)):
+            hint = "Run pip install -e FOLDER, or add the folder that contains the package to PYTHONPATH"
+            raise InputError(where, "the package is not installed", found=name, hint=hint)
+    return list(packages)
+
+
+def _places(name: str) -> list[Path]:
+    """Return the folders or the file of a package without importing it; empty if it is not installed.
+
+    The packages that contain a package with a dotted name are imported.
+    """
+    try:
+        spec = find_spec(name)
+    except ModuleNotFoundError:
+        return []
+    except Exception as error:
+        raise import_error(name, error) from error
+    if spec is None:
+        return []
+    places = spec.submodule_search_locations or ([spec.origin] if spec.origin else [])
+    return [Path(place) for place in places]
+
+
+def import_error(name: str, error: BaseException, where: str = "plugins") -> InputError:
+    """Return the error for a package that raises an exception while it is imported."""
+    hint = "HYDRA_FULL_ERROR=1 prints the traceback"
+    return InputError(where, f"{name} cannot be imported: {type(error).__name__}: {error}", hint=hint)
+
+
+def conf_folder(name: str) -> Path | None:
+    """Return the folder with the configs of a plugin; None if it has no such folder."""
+    return next((place / CONF for place in _places(name) if (place / CONF).is_dir()), None)
+
+
+def entry_points() -> list[str]:
+    """Return the packages that installed distributions name in the group `unbraid.plugins`, without missing ones."""
+    packages = dict.fromkeys(point.module for point in metadata.entry_points(group=GROUP))
+    return [name for name in packages if _places(_checked(name, f"entry point in {GROUP}"))]
+
+
+def package_of(target: str) -> str | None:
+    """Return the trusted package that contains a class; None if there is no such package."""
+    return next((name for name in names() if target.startswith(f"{name}.")), None)
+
+
+def advice(target: object) -> str:
+    """Return the words that name the plugin of a class that is not allowed; empty if a plugin cannot contain the class."""
+    top = str(target).partition(".")[0]
+    if NAME.fullmatch(str(target)) is None or top in sys.stdlib_module_names | OURS | LIBRARIES | STARTUP:
+        return ""
+    return f'If you trust the package {top}, add plugins=[{top}] to the command, or plugins=["{top}"] to unbraid.load'
+
+
+def used(tree: Any) -> dict[str, dict[str, str | None]]:
+    """Return the trusted plugins that a config needs.
+
+    Args:
+        tree: resolved config as plain values.
+
+    Returns:
+        Version of the distribution and hash of the source code, by the name of the package. The version is None if the package
+        belongs to no distribution.
+    """
+    packages = sorted({name for target in _targets(tree) if (name := package_of(target))})
+    return {name: {"version": _version(name), "source": source_hash(_places(name))} for name in packages}
+
+
+def _targets(tree: Any) -> Iterator[str]:
+    if isinstance(tree, Mapping) and isinstance(target := tree.get("_target_"), str):
+        yield target
+    for item in tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ():
+        yield from _targets(item)
+
+
+def _version(name: str) -> str | None:
+    top = name.partition(".")[0]
+    for distribution in (top, *metadata.packages_distributions().get(top, ())):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def changes(before: Any, now: Mapping[str, Mapping[str, str | None]]) -> list[str]:
+    """Describe the plugins whose version or source code has changed since a run was recorded.
+
+    Args:
+        before: value of `plugins` in the record of the run, which may come from another person.
+        now: plugins of this process, see `used`.
+
+    Returns:
+        One line for each changed plugin.
+    """
+    recorded = before if isinstance(before, Mapping) else {}
+    lines = []
+    for name, plugin in now.items():
+        earlier = recorded.get(name)
+        if isinstance(earlier, Mapping) and dict(earlier) != dict(plugin):
+            versions = [str(facts.get("version") or "without a version") for facts in (earlier, plugin)]
+            detail = f" ({versions[0]}, now {versions[1]})" if versions[0] != versions[1] else ""
+            lines.append(f"plugin  {name}: its source code has changed since the run was trained last{detail}")
+    return lines

@@ -1,0 +1,127 @@
+"""Optimizers in addition to those of `torch.optim`: Muon for matrices, and optimizers of optional packages.
+
+- Muon: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
+- Prodigy: Mishchenko & Defazio, "Prodigy: An expeditiously adaptive parameter-free learner", ICML 2024.
+- Schedule-free AdamW: Defazio et al., "The road less scheduled", NeurIPS 2024.
+
+Prodigy and schedule-free AdamW need no schedule of the learning rate. An optional package is imported when training begins.
+"""
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from unbraid.runs.errors import InputError
+
+Parameters = Iterable[nn.Parameter]
+
+
+class MuonWithAdamW(Optimizer):
+    """Update matrices by Muon, and all other parameters (biases, norms, convolutions) by AdamW.
+
+    A schedule changes the learning rates of both.
+
+    Args:
+        params: parameters of the network.
+        lr: learning rate of the matrices. It is scaled so that the updates have the size of those of AdamW.
+        weight_decay: weight decay of the matrices.
+        momentum: momentum of Muon.
+        adamw_lr: learning rate of the other parameters.
+        adamw_weight_decay: weight decay of the other parameters.
+    """
+
+    def __init__(
+        self, params: Parameters, lr: float, weight_decay: float, momentum: float, adamw_lr: float, adamw_weight_decay: float
+    ) -> None:
+        parameters = list(params)
+        matrices = [parameter for parameter in parameters if parameter.ndim == 2]
+        others = [parameter for parameter in parameters if parameter.ndim != 2]
+        self.parts: list[Optimizer] = []
+        if matrices:
+            muon = torch.optim.Muon(matrices, lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw")
+            self.parts.append(muon)
+        if others or not matrices:  # without parameters AdamW raises its error
+            self.parts.append(AdamW(others, adamw_lr, weight_decay=adamw_weight_decay))
+        super().__init__([group for part in self.parts for group in part.param_groups], {})
+        self._share_groups()
+
+    def _share_groups(self) -> None:
+        """Use the same groups as the two optimizers, so that a schedule changes their learning rates."""
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update all parameters.
+
+        Args:
+            closure: function that computes the loss again with its gradients; None: the gradients are those of the parameters.
+
+        Returns:
+            The loss of the closure, or None.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of both optimizers."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the states of both optimizers."""
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self._share_groups()
+
+
+class Prodigy:
+    """Create Prodigy of the package prodigyopt, which estimates the learning rate itself.
+
+    Args:
+        params: parameters of the network.
+        lr: factor of the estimated learning rate.
+        weight_decay: decoupled weight decay.
+        d_coef: factor of the estimated distance to the solution.
+        safeguard_warmup: True for training with a warm-up of the learning rate.
+    """
+
+    def __new__(
+        cls, params: Parameters, lr: float, weight_decay: float, d_coef: float, safeguard_warmup: bool
+    ) -> Any:  # fmt: skip
+        """Return the optimizer of the package; raise InputError if the package is not installed."""
+        make = _imported("prodigyopt", "prodigy").Prodigy
+        return make(params, lr=lr, weight_decay=weight_decay, d_coef=d_coef, safeguard_warmup=safeguard_warmup)
+
+
+class ScheduleFreeAdamW:
+    """Create AdamWScheduleFree of the package schedulefree. It validates and saves averaged weights, see `Task`.
+
+    Args:
+        params: parameters of the network.
+        lr: learning rate after the warm-up.
+        weight_decay: weight decay.
+        warmup_steps: number of steps in which the learning rate increases.
+    """
+
+    def __new__(cls, params: Parameters, lr: float, weight_decay: float, warmup_steps: int) -> Any:
+        """Return the optimizer of the package; raise InputError if the package is not installed."""
+        make = _imported("schedulefree", "schedule_free").AdamWScheduleFree
+        return make(params, lr=lr, weight_decay=weight_decay, warmup_steps=warmup_steps)
+
+
+def _imported(package: str, extra: str) -> Any:
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        hint = f"Run pip install 'unbraid[{extra}]'"
+        raise InputError(package, "the package is not installed", hint=hint) from error
