@@ -156,8 +156,8 @@ class Digits(pl.LightningDataModule):
 class ShuffledBatches(Dataset[Images]):
     """Data set of training batches. The item at index `step` is the batch of this process at this training step.
 
-    Steps are counted over the whole run. The order of the images is drawn anew in each epoch. If the last
-    images of an epoch do not fill one batch for every process, they are not used.
+    Steps are counted over the whole run. The order of the images is drawn anew in each epoch. If the last images of an epoch do
+    not fill one batch for every process, they are not used.
 
     Args:
         images: images of the training split.
@@ -221,7 +221,7 @@ def _take(part: Part, chosen: np.ndarray) -> Part:
 
 
 def _of_mnist(root: Path, part: str) -> Part:
-    """Read the images and labels of one part of MNIST (`train` or `t10k`), and check that their numbers are equal."""
+    """Read one part of MNIST (`train` or `t10k`), and check that there is one label for each image."""
     if not root.is_dir():
         raise InputError(f"data.root={root}", "the path is a file" if root.exists() else "no such folder", expected="a folder")
     images, labels = _find(root, f"{part}-images", 3), _find(root, f"{part}-labels", 1)

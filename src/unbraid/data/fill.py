@@ -1,7 +1,7 @@
-"""Decode a track, resample it and write it to a folder.
+"""Decode a track, resample it, and write the result to a folder on disk.
 
-The store is the folder of all decoded tracks. An entry of the store is the folder of one decoded track. An entry is complete or absent, because
-its folder is written under a temporary name and renamed at the end. An entry contains four files:
+The store is the folder of all decoded tracks. An entry of the store is the folder of one decoded track. An entry is
+complete or absent, because its folder is written under a temporary name and renamed at the end. An entry contains four files:
 
 - `samples.i16`: int16 [rows, channels, samples] with one scale factor for all rows. Each row is the mixture or one source;
 - `levels.i8`: the RMS level of each row in blocks of 100 ms, in dB relative to full scale;
@@ -58,7 +58,7 @@ class Order:
 
     @property
     def key(self) -> str:
-        """Return the name of the folder of the decoded track: 24 hexadecimal digits, a hash of all values that change the samples."""
+        """Return the name of the folder of the decoded track: a hash of all values that change the samples."""
         track = self.track
         structure = {name: [_as_list(stream) for stream in streams] for name, streams in track.sources.items()}
         mixture = None if track.mixture is None else _as_list(track.mixture)
@@ -95,7 +95,7 @@ def fingerprints(track: Track) -> list[list[Any]]:
 def lock_of(entry: Path) -> FileLock:
     """Return the file lock that a process holds while it makes or deletes the folder of a decoded track.
 
-    A lock file is shared by all tracks whose folder name has the same first three digits, so there are at most 4096 lock files.
+    Tracks whose folder names begin with the same three digits share a lock file, so there are at most 4096 lock files.
     """
     locks = entry.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)

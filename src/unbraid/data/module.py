@@ -120,7 +120,7 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.prepare()
 
     def setup(self, stage: str) -> None:
-        """Open the decoded tracks of all splits, once. Tracks whose mixture and instrumental are not aligned in time are left out."""
+        """Open the decoded tracks, once. Tracks whose mixture and instrumental are not aligned in time are left out."""
         if self.tracks:
             return
         self.tracks = self.collection.keep_aligned(self.stored())
