@@ -1,6 +1,6 @@
-"""Pool of large arrays whose memory is used again, for the decoding of many audio files.
+"""Pool of large arrays whose memory is used again. It makes the decoding of many audio files faster.
 
-Getting new memory from the operating system takes about as long as filling the memory with samples. Use `numpy.empty` instead
+The operating system needs about as long to provide new memory as a program needs to fill it with samples. Use `numpy.empty`
 for small arrays and for arrays that are created once.
 """
 

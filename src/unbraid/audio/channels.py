@@ -41,7 +41,7 @@ def stereo_gains(names: Sequence[str], choice: ChannelChoice) -> tuple[np.ndarra
         choice: `downmix` (ITU-R BS.775) or `front` (front left and front right only).
 
     Returns:
-        Gains [2, channels] of each input channel in the left and right output, and the message (without the name of the file).
+        The matrix [2, channels], which contains the gains of all input channels in the left and right output, and the message.
     """
     known = {"FL", "FR"} <= {*names}
     layout = tuple(names) if known else DEFAULT_LAYOUTS.get(len(names), ())
@@ -61,7 +61,7 @@ def downmix(samples: np.ndarray, choice: ChannelChoice = "downmix") -> np.ndarra
     """Convert surround sound to stereo, assuming the default channel order for this number of channels.
 
     Args:
-        samples: signal. A mono or stereo signal is returned unchanged.
+        samples: multichannel signal. A signal with one or two channels is returned unchanged.
         choice: `downmix` (all channels, ITU-R BS.775) or `front` (front left and front right only).
 
     Shape:

@@ -8,9 +8,10 @@ length of the audio in samples. A length is
   webm and DSF.
 - exact in mp3 files that have a Xing or Info header.
 - an estimate from the bit rate in all other mp3 files and in raw streams (aac, ac3, dts, MPEG transport streams).
-- unknown if the file was written to a pipe, because the length fields are then empty.
+- unknown if a program wrote the file to a pipe, because it could not fill in the length fields at the end.
 
-Truncation can only be detected in files of exact length. The decoder reads the lengths of Monkey's Audio and TAK with FFmpeg.
+Truncation can only be detected in files whose declared length is exact. This module does not read the headers of Monkey's Audio
+and TAK: the decoder gets their lengths from FFmpeg.
 Sources: Microsoft RIFF, EBU Tech 3306 (RF64), Apple AIFF-C and CAF, RFC 9639 (FLAC), RFC 9559 (Matroska), RFC 3533 (Ogg), the
 LAME tag, Microsoft ASF, ISO/IEC 14496-12 (mp4).
 """
@@ -32,15 +33,15 @@ LONGEST_32 = 2**32  # bytes that a 32-bit length can state
 
 @dataclass(frozen=True)
 class Declared:
-    """The audio length that the header of a file declares, and the differences between this length and the file.
+    """The audio length that the header of a file declares, and its differences from the actual content of the file.
 
     Args:
         missing: number of bytes by which the file is shorter than its header declares.
-        extra: number of bytes after the declared end of the audio that do not belong to a known chunk or tag.
+        extra: number of unexpected bytes after the declared end of the audio; known chunks and short tags are not counted.
         samples: exact number of samples per channel; None if the header does not state this number.
-        slack: number of samples by which a complete file may be shorter than `samples`.
+        slack: tolerance: number of samples by which a complete file may be shorter than `samples`.
         is_exact: True if the header states the number of samples or the end of the audio in bytes.
-        is_joined: True if the data of a second audio file follow after the end of the first.
+        is_joined: True if a second audio file follows in the same file after the end of the first.
         is_unended: True if the end mark that the container format requires is missing.
         overflows: True if the file has 4 GB or more, so that its 32-bit length field is wrong.
     """
@@ -61,7 +62,7 @@ class Declared:
 
 
 class _Chunks(NamedTuple):
-    """Describe a family of audio containers, such as RIFF, that consist of chunks with a name and a size."""
+    """Describe a family of audio file formats, such as RIFF: files that consist of chunks, each with a name and a size."""
 
     first: int  # position of the first chunk
     name_bytes: int
@@ -99,7 +100,7 @@ ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 class _File:
-    """Read bytes and numbers at given positions of a file. After the end of the file, fewer or zero bytes are returned."""
+    """Read bytes and numbers at given positions of a file. Bytes after the end of the file are omitted."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self.data, self.size = data, len(data)

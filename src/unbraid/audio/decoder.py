@@ -34,7 +34,7 @@ SYNC = {"mp3": (0xFFE0, 0xFFE0), "mp3float": (0xFFE0, 0xFFE0), "mp2": (0xFFE0, 0
 class StreamDecoder:
     """Decode the packets of one audio stream to float32, and check the number of decoded samples at the end.
 
-    InputError is raised if the sample rate is invalid, or if the declared length does not match the file.
+    An `InputError` is raised if the sample rate is invalid, or if the file is shorter or longer than its header declares.
 
     Args:
         path: path of the file.
@@ -57,13 +57,13 @@ class StreamDecoder:
         self._check_header()
 
     def decode(self, packet: av.Packet) -> Iterator[np.ndarray]:
-        """Decode one packet of the audio stream.
+        """Decode one packet (a piece of compressed audio) of the audio stream.
 
         Args:
-            packet: packet of the audio stream.
+            packet: packet that FFmpeg has read from the file.
 
         Shape:
-            [1 or 2, n] each block.
+            each block: [channels (1 or 2), samples].
 
         Yields:
             Blocks of float32 samples.
@@ -93,11 +93,11 @@ class StreamDecoder:
             yield planes if self.gains is None else self.gains @ planes
 
     def finish(self, error: av.FFmpegError | None, end: int) -> None:
-        """Check after the last packet that the stream was decoded completely.
+        """Check that the stream was decoded completely. Call this method after the last packet (piece of compressed audio).
 
         Args:
             error: error of FFmpeg that ended the reading of packets; None if the end of the file was reached.
-            end: position in the file after the last packet, in bytes.
+            end: position in the file at which the last packet ends, in bytes.
 
         Raises:
             InputError: the stream is damaged, truncated or empty.
@@ -161,9 +161,10 @@ class StreamDecoder:
         return int.from_bytes(bytes(packet)[:2]) & mask == value
 
     def _after_error(self, error: av.FFmpegError, end: int, is_complete: bool) -> None:
-        """Handle an error of FFmpeg: raise InputError, unless the stream is complete and only bytes that are not audio follow.
+        """Handle an error of FFmpeg at the position `end`: ignore the error, or raise an `InputError`.
 
-        A second audio file after the end of the first also raises InputError.
+        The error is ignored if the stream is complete, and only bytes that are not audio follow. If a second audio file
+        follows, an `InputError` is raised.
         """
         with self.path.open("rb") as file:
             magic = file.read(4)
@@ -179,9 +180,10 @@ class StreamDecoder:
 
 
 def _longest_hours() -> float:
-    """Return the longest allowed duration of an audio file in hours, from an environment variable or 6 hours by default.
+    """Return the longest allowed duration of an audio file in hours.
 
-    An invalid value of the variable `UNBRAID_MAX_AUDIO_HOURS` raises InputError.
+    The environment variable `UNBRAID_MAX_AUDIO_HOURS` sets the duration; the default is 6 hours. An invalid value of the
+    variable raises an `InputError`.
     """
     given = os.environ.get(HOURS_VARIABLE, str(LONGEST_HOURS))
     try:
@@ -205,11 +207,11 @@ def decode_streams(
 
     Args:
         path: path of the file.
-        container: file, opened by FFmpeg.
-        decoders: one decoder for each stream.
+        container: the file, opened by FFmpeg.
+        decoders: one decoder for each stream that is read.
 
     Shape:
-        [1 or 2, n] each block.
+        each block: [channels (1 or 2), samples].
 
     Yields:
         The index of a stream in the container, and a block of its samples.

@@ -68,11 +68,11 @@ class AudioReader:
     def __iter__(self) -> Iterator[np.ndarray]:
         """Decode the audio stream to its end, block by block.
 
-        A file that is damaged, truncated, empty or too long raises InputError. Samples that are NaN, infinite or far too large
-        also raise InputError.
+        An `InputError` is raised if the file is damaged, truncated, empty or too long, or if samples are NaN, infinite or far
+        too large.
 
         Shape:
-            [1 or 2, n] each block, n about `BLOCK`.
+            each block: [channels (1 or 2), samples], with about `BLOCK` samples per channel.
 
         Yields:
             Blocks of float32 samples.
@@ -109,7 +109,7 @@ def open_audio(path: Path, stream: int = 0, channels: ChannelChoice = "downmix")
 
 @dataclass(frozen=True)
 class AudioInput:
-    """Identify the audio stream of a file that a user has chosen, and how surround sound is converted to stereo.
+    """An audio stream of a file, as a user has chosen it on the command line, and the conversion of surround sound.
 
     Args:
         path: path of an audio or video file.
@@ -138,12 +138,13 @@ def read(
     Args:
         path: path of an audio or video file.
         streams: indices of the audio streams among the audio streams of the file.
-        memory: pool that provides the arrays; None: new arrays are allocated.
+        memory: pool that provides arrays whose memory is used again. None: new arrays are allocated.
         channels: conversion of surround sound to stereo: `downmix` (all channels) or `front` (front left and right only).
-        messages: list to which warnings about the file are appended, for example about surround sound; None: they are dropped.
+        messages: list to which this function appends warnings about the file, for example about surround sound. None: the
+            warnings are dropped.
 
     Shape:
-        [1 or 2, samples] each array.
+        each array: [channels (1 or 2), samples].
 
     Returns:
         One float32 array for each stream, and their common sample rate in Hz. Samples of lossy files may exceed 1.0.
@@ -205,7 +206,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
 
 
 class _GrowingArray:
-    """Collect decoded blocks in one array. At first, the array has the length in the file header; it grows if necessary."""
+    """Collect decoded blocks in one array. The first length of the array is that in the file header; it grows if necessary."""
 
     def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: BufferPool) -> None:
         declared = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)
@@ -257,7 +258,7 @@ def _chosen_stream(container: av.container.InputContainer, index: int) -> str | 
 
 
 def _seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """Return the duration of an audio stream in seconds, as FFmpeg reads or estimates it; 0 if the duration is unknown."""
+    """Return the duration of an audio stream in seconds; 0 if it is unknown. FFmpeg reads the duration or estimates it."""
     if stream.duration and stream.time_base and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     return max((container.duration or 0) / av.time_base, 0.0)

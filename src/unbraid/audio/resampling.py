@@ -1,7 +1,8 @@
 """Change the sample rate with soxr (quality "very high"), for whole signals or block by block.
 
-The ratio of 8192 Hz to 44.1 kHz is 2048/11025. A polyphase filter bank such as that of torchaudio needs 2048 filters of 11,000
-taps for this ratio. soxr factors the ratio and is 100 times faster. Use torchaudio if gradients must pass the resampler.
+soxr is also fast for sample rates without a small common ratio. For example, the ratio of 8192 Hz to 44.1 kHz is 2048/11025.
+For this ratio, torchaudio needs a polyphase filter bank with 2048 filters of 11,000 taps, and soxr is 100 times faster. Use
+torchaudio if gradients must pass the resampler.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,7 +39,7 @@ def resample_blocks(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> I
         new_rate: sample rate of the result in Hz.
 
     Shape:
-        [channels, n] each -> [channels, m] each.
+        each block: [channels, n] -> [channels, m]. The blocks may differ in length (n, m).
 
     Yields:
         Consecutive blocks of the resampled signal.

@@ -1,7 +1,7 @@
 """Write audio files, at once or block by block, with one or several audio streams.
 
 libsndfile writes wav (RF64 beyond 4 GB), flac, mp3 and ogg. FFmpeg writes mp4 files with several AAC streams. NaN and infinite
-samples raise an error, because the output of a diverged network must not become a file of silence or noise.
+samples raise an error: a network whose training has diverged returns them, and they would become silence or noise in the file.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,16 +68,16 @@ def write_blocks(
     """Write an audio file with one stream, block by block.
 
     Args:
-        path: temporary path of the file; its suffix determines the format. The caller renames the complete file.
+        path: temporary path of the file; its suffix determines the format. The caller must rename the complete file.
         blocks: consecutive blocks of the signal; samples outside [-1, 1] are clipped unless `bits` is 32.
         rate: sample rate in Hz.
         channels: number of channels, 1 or 2.
         samples: length of the whole signal: the number of samples per channel in all blocks together.
-        bits: bits per sample of wav and flac. 32: floats, for wav only. mp3 and ogg ignore this argument.
-        tags: values of tags such as `title`, by the keys of `unbraid.audio.reader.TAGS`.
+        bits: bits per sample of wav and flac files. 32 means float samples, for wav only. Ignored for mp3 and ogg.
+        tags: metadata to write, such as `title`: the values by the keys of `unbraid.audio.reader.TAGS`.
 
     Shape:
-        blocks: [channels, n] each.
+        each block: [channels, n].
 
     Raises:
         InputError: the format does not support the sample rate or the bits, samples are NaN or infinite, or the disk is full.
@@ -114,15 +114,15 @@ def write_streams(
     """Write a stem file: an mp4 file with one AAC stream for each source.
 
     Args:
-        path: temporary path of the file. The caller renames the complete file.
+        path: temporary path of the file. The caller must rename the complete file.
         streams: consecutive blocks of each stream. Blocks of all streams have the same lengths.
-        names: titles of the streams.
+        names: title of each stream, which players show.
         rate: sample rate in Hz.
         channels: number of channels of each stream, 1 or 2.
-        tags: values of tags such as `title`, by the keys of `unbraid.audio.reader.TAGS`.
+        tags: metadata to write, such as `title`: the values by the keys of `unbraid.audio.reader.TAGS`.
 
     Shape:
-        streams: [channels, n] each block.
+        each block of a stream: [channels, n].
 
     Raises:
         InputError: AAC does not support the sample rate, samples are NaN or infinite, or the disk is full.

@@ -1,12 +1,12 @@
-"""Keep the training samples during a run, and gather chunks of them into batches.
+"""Keep the audio samples of the training tracks during a run, and gather random chunks of the tracks into batches.
 
-A bank is an object that keeps the samples. Each row of a bank is the mixture or one source. A bank has one of three residencies
-(places of the samples):
+A bank is an object that keeps these samples. For each track, the bank has rows (waveforms): the mixture and the sources.
+The residency of a bank is the place of the samples. There are three residencies:
 
 - `disk`: each chunk is read from the files of decoded tracks. All runs on a machine share the page cache of the kernel, which
   holds these files. The memory of the process does not grow with the data set.
 - `host`: all samples are in RAM.
-- `device`: all samples are in GPU memory. A batch is gathered by one indexing operation.
+- `device`: all samples are in GPU memory. One indexing operation returns all chunks of a batch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,17 +29,23 @@ SHARE_OF_DEVICE, SHARE_OF_HOST = 0.6, 0.5
 
 
 class Bank(Protocol):
-    """Interface of a bank, which keeps the samples of the training tracks. Each row is the mixture or one source."""
+    """Interface of a bank: an object that keeps the audio samples of the training tracks, and returns chunks of them.
+
+    For each track, a bank has the same rows. A row is the waveform of the mixture or of one source.
+    """
 
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
-        """Return one chunk for each row (mixture or source) of each example, padded with silence after the end of a track.
+        """Return one chunk for each row (mixture or source) of each example of a batch.
+
+        If a chunk is longer than the rest of its track, silence is appended.
 
         Args:
-            tracks: index of the track of each row.
-            starts: index of the first sample of the chunk of each row, counted from the start of the track.
+            tracks: index of the track from which each chunk is taken.
+            starts: index of the first sample of each chunk, counted from the start of the track.
 
         Shape:
-            tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: [B, R, C, T].
+            tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: [B, R, C, T], where T is the
+            length of a chunk.
 
         Returns:
             The samples, as stored (int16) or scaled (float32 in [-1, 1]).
@@ -47,16 +53,16 @@ class Bank(Protocol):
 
 
 class HostBank:
-    """Gather chunks on the CPU, from RAM or from the files of the store.
+    """Gather training chunks on the CPU, from RAM or from the files of the decoded tracks.
 
     Args:
         tracks: tracks of the training split.
-        names: names of the rows of the bank: `mixture` or names of sources. If a track lacks a source, no chunk of this source
-            is requested from this track.
+        names: names of the waveforms (rows) that the bank keeps for each track: `mixture` or names of sources. If a track lacks
+            a source, the caller must not request chunks of this source from this track.
         chunk: length of a chunk, in samples.
         load: True: all samples are read into RAM now. False: each chunk is read from disk when it is needed.
-        scaled: whether `gather` returns scaled float32 samples instead of int16. Float32 saves one pass over memory for a
-            network on the CPU; int16 halves the bytes that are copied to a GPU.
+        scaled: True: `gather` returns float32 samples in [-1, 1], which is faster if the network is on the CPU. False: it
+            returns int16 samples, which halve the number of bytes that are copied to a GPU.
     """
 
     def __init__(self, tracks: Sequence[StoredTrack], names: Sequence[str], chunk: int, load: bool, scaled: bool) -> None:
@@ -67,7 +73,18 @@ class HostBank:
         self.dtype, self.memory = np.float32 if scaled else np.int16, BufferPool(kept=4)
 
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
-        """Gather the chunks of a batch from RAM or disk; arguments as in `Bank.gather`. Shape: [B, R] -> [B, R, C, T]."""
+        """Return one chunk for each row (mixture or source) of each example of a batch, from RAM or disk.
+
+        Args:
+            tracks: index of the track from which each chunk is taken.
+            starts: index of the first sample of each chunk, counted from the start of the track.
+
+        Shape:
+            tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: [B, R, C, T].
+
+        Returns:
+            The samples: float32 in [-1, 1] if the bank was created with `scaled=True`, else int16.
+        """
         batch, rows = tracks.shape
         if self.has_mixture:  # rows are the outer axis in memory, so mixture and targets are contiguous without a copy
             out = self.memory.take((rows, batch, self.channels, self.chunk), self.dtype).swapaxes(0, 1)
@@ -79,7 +96,10 @@ class HostBank:
         return torch.from_numpy(out)
 
     def _gather_chunk(self, job: tuple[np.ndarray, list[int], list[int]]) -> None:
-        """Write the chunks of one example to its slice of the batch; `job` is (slice [R, C, T], track indices, starts)."""
+        """Write the chunks of one example of a batch to an array.
+
+        `job` consists of the array [rows, C, T], and of the track index and the first sample of the chunk of each row.
+        """
         out, tracks, starts = job
         for column, (track, start) in enumerate(zip(tracks, starts, strict=True)):
             scale = self.tracks[track].scale if self.dtype is np.float32 else 1
@@ -96,11 +116,11 @@ class HostBank:
 
 
 class DeviceBank:
-    """Gather chunks in GPU memory, from one tensor that contains all training tracks one after the other.
+    """Keep all training tracks in one tensor in GPU memory, one after the other, and gather training chunks from it.
 
     Args:
         tracks: tracks of the training split.
-        names: names of the rows of the bank: `mixture` or names of sources.
+        names: names of the waveforms (rows) that the bank keeps for each track: `mixture` or names of sources.
         chunk: length of a chunk, in samples.
         device: device of the tensor.
     """
@@ -116,7 +136,18 @@ class DeviceBank:
         self.rows = torch.arange(len(names), device=device)
 
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
-        """Gather the chunks of a batch on the device; arguments as in `Bank.gather`. Shape: [B, R] -> int16 [B, R, C, T]."""
+        """Return one chunk for each row (mixture or source) of each example of a batch, gathered in GPU memory.
+
+        Args:
+            tracks: index of the track from which each chunk is taken.
+            starts: index of the first sample of each chunk, counted from the start of the track.
+
+        Shape:
+            tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: int16 [B, R, C, T].
+
+        Returns:
+            The samples as stored. The caller multiplies them by the scale factors of the tracks.
+        """
         # A view of all windows of the bank: indexing copies the requested chunks only.
         return self.samples.unfold(-1, self.chunk, 1)[self.rows, :, self.offsets[tracks] + starts]
 
@@ -134,14 +165,15 @@ def _rows(track: StoredTrack, names: Sequence[str]) -> np.ndarray:
 
 
 def size(tracks: Sequence[StoredTrack], names: Sequence[str]) -> int:
-    """Return the size in bytes of the int16 samples of some tracks. Only the mixture or sources in `names` are counted."""
+    """Return the size in bytes of the int16 samples of tracks. Only the waveforms in `names` (mixture, sources) are counted."""
     return sum(len(names) * track.shape[1] * track.length * 2 for track in tracks)
 
 
 def choose(residency: Residency, needed: int, device: torch.device, processes: int) -> Residency:
-    """Choose where the training samples are kept.
+    """Choose the place of the training samples: GPU memory, RAM or disk.
 
-    This is the requested place. If `auto` is requested, it is the fastest place with enough free memory.
+    If the user requests a place, this place is chosen. If the user requests `auto`, the fastest place with enough free memory
+    is chosen.
 
     Args:
         residency: value of `data.residency`: `auto`, `disk`, `host` (RAM) or `device` (GPU memory).
@@ -164,7 +196,7 @@ def choose(residency: Residency, needed: int, device: torch.device, processes: i
     if residency != "disk" and needed > free[residency]:
         raise InputError(
             f"data.residency={residency}",
-            "the free memory is too small for the training samples",
+            "the training samples do not fit into the free memory",
             found=f"{spell_size(free[residency])} free",
             expected=spell_size(needed),
             hint="Set data.residency=auto or data.residency=disk",

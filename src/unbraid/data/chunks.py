@@ -1,8 +1,9 @@
 """Batches: random chunks for training, whole tracks for validation and scoring.
 
-The loader returns a training batch as a `RawBatch`. A raw batch contains the samples of the chunks. If the samples are in GPU
-memory, the raw batch only contains the positions of the chunks. On the device, `BatchMixer` converts a raw batch to a `Batch`
-of float32 waveforms: it scales and augments the sources, and sums them to the mixture and the targets.
+The data loader returns each training batch as a `RawBatch`, which contains the samples of the chunks. If the samples of all
+tracks are already in GPU memory, the raw batch contains only the positions of the chunks. Then `BatchMixer` converts the raw
+batch to a `Batch` of float32 waveforms, on the device of the network: it scales and augments the sources, and sums them to the
+mixture and the targets.
 """
 
 import zlib
@@ -22,19 +23,18 @@ from unbraid.data.tracks import MIXTURE
 
 
 class Batch(NamedTuple):
-    """A batch of chunks of tracks, or one whole track.
+    """A batch for training (chunks of several tracks) or for validation (one whole track): mixtures and targets.
 
     Args:
         mixture: waveforms of the mixtures.
         sources: waveforms of the targets.
-        magnitude_difference: one flag for each target. True: the data set lacks a recording of the target, and the target is
-            the mixture minus all other sources. Such a target is trained on the magnitude of the mixture minus the magnitude
-            of the other sources.
-        beside: more information about the chunks, such as their pitch over time, from `SideInfo.gather`; None for tasks that
-            do not need more information.
+        magnitude_difference: one flag for each target. True: the data set has no recording of the target, so the target is
+            computed as the mixture minus all other sources. The training of a target with this flag uses the STFT magnitude of
+            the mixture minus the STFT magnitude of the other sources.
+        beside: additional information about the chunks, such as their pitch over time. None for tasks that do not need it.
 
     Shape:
-        mixture: [B, C, T]; sources: [B, targets, C, T].
+        mixture: [B, C, T]; sources: [B, targets, C, T], with one flag of `magnitude_difference` for each target.
     """
 
     mixture: Tensor
@@ -44,7 +44,7 @@ class Batch(NamedTuple):
 
 
 class SideInfo(Protocol):
-    """Interface of objects that provide more information about chunks than the waveforms, such as the pitch over time."""
+    """Interface of objects that return additional information about training chunks, such as the pitch over time."""
 
     def gather(self, tracks: Tensor, starts: Tensor, samples: int) -> Any:
         """Return the additional information, such as the pitch, about the chunks of a batch.
@@ -58,21 +58,22 @@ class SideInfo(Protocol):
             tracks, starts: int64 [B].
 
         Returns:
-            A tuple of tensors with the batch as first axis.
+            A tuple of tensors. The first axis of each tensor has length B.
         """
 
 
 class RawBatch(NamedTuple):
-    """A training batch as returned by the loader, before it is converted to float32 and augmented.
+    """A training batch as the data loader returns it, before `BatchMixer` converts it to float32 and augments it.
 
     Args:
         step: number of the training step, counted over the whole run.
-        rows: samples of the chunks; each row is the mixture or one source. None if the samples are gathered on the device.
-        tracks: index of the track of each row.
+        rows: samples of the chunks of each example. Each row is the mixture or one source. None if the samples of all tracks
+            are in GPU memory, where `BatchMixer` gathers the chunks.
+        tracks: index of the track from which the chunk of each row is taken.
         starts: index of the first sample of the chunk of each row, counted from the start of the track.
 
     Shape:
-        rows: [B, R, C, T], where R is the number of rows; tracks, starts: int64 [B, R].
+        rows: [B, R, C, T], where R is the number of rows of an example; tracks, starts: int64 [B, R].
     """
 
     step: int
@@ -85,10 +86,11 @@ class ChunkBatches(Dataset[RawBatch]):
     """Data set whose item at index `step` is the raw batch (chunks before augmentation) of this training step.
 
     Args:
-        sampler: sampler that draws tracks and start positions.
-        rows: names of the rows of the bank: `mixture` or names of sources. The chunk of the mixture starts at the position that
-            is drawn for the first source.
-        bank: storage from which the chunks are gathered; None if `BatchMixer` gathers the chunks on the device.
+        sampler: object that draws the tracks and the start positions of the chunks of a step.
+        rows: names of the waveforms (rows) of an example: `mixture` or names of sources. The chunk of the mixture has the track
+            and the start position that are drawn for the first source.
+        bank: object that keeps the samples in RAM or on disk. None if the samples are in GPU memory; the raw batch then
+            contains only tracks and start positions.
     """
 
     def __init__(self, sampler: ChunkSampler, rows: Sequence[str], bank: Bank | None) -> None:
@@ -103,21 +105,21 @@ class ChunkBatches(Dataset[RawBatch]):
 
 
 class BatchMixer:
-    """Convert raw batches to training batches, on the device of the network.
+    """Convert raw batches (chunks of the sources as stored) to training batches, on the device of the network.
 
     Args:
         tracks: tracks of the training split.
-        rows: names of the waveforms in a raw batch: `mixture` and the sources of the targets. If the mixture is computed as the
-            sum of the sources, they are the names of all sources.
-        targets: weight of each source in each target. The sources are `rows` without the mixture.
+        rows: names of the waveforms in a raw batch: `mixture` and the sources that the targets contain. If `mixture` is not in
+            `rows`, then `rows` contains all sources, and the mixture is computed as their sum.
+        targets: weight of each source in each target. The sources are those in `rows`.
         magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
         augmentation: augmentations by name, applied in this order. They are not applied if `rows` contains the mixture.
         sample_rate: sample rate of the batches, in Hz.
         seed: random seed of the run.
         rank: rank of this process; each rank draws different augmentations.
-        bank: storage of the samples on the device; None if the raw batches already contain the samples.
-        side_info: source of more information about the chunks, such as their pitch. If each source has its own chunk, the
-            information describes the chunk of the first source.
+        bank: object that keeps the samples in GPU memory; None if the raw batches already contain the samples.
+        side_info: object that returns additional information about the chunks, such as their pitch. If the sources of an
+            example are chunks of different tracks, the information describes the chunk of the first source.
 
     Shape:
         targets: [targets, sources].
@@ -174,7 +176,7 @@ class WholeTracks(Dataset[Batch]):
         sources: names of all sources of the data set.
         targets: weight of each source in each target.
         magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
-        side_info: source of more information about the tracks, such as their pitch. Its track indices refer to `tracks`.
+        side_info: object that returns additional information about tracks, such as their pitch, by the index in `tracks`.
 
     Shape:
         targets: [targets, sources].

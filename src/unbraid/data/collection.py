@@ -1,6 +1,7 @@
-"""Collect the tracks of a data set: list its folder, check the listing, and open the decoded tracks in the store.
+"""Collect the tracks of a data set: list the tracks, check the list, decode the tracks, and open the decoded tracks.
 
-A layout describes the folder structure of a data set and lists its tracks. The store is the folder of the decoded tracks.
+A layout is an object that knows the folder structure of a data set and lists the tracks. The store is a folder in which the
+decoded tracks are cached.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +19,15 @@ from unbraid.runs.errors import InputError
 
 
 class TrackCollection:
-    """List the tracks of a data set, check the listing, and open the decoded tracks.
+    """List the tracks of a data set, check the list, and open the tracks, which are decoded at first use.
 
     Args:
-        layout: layout that lists the tracks under `root`.
+        layout: object that knows the folder structure of the data set and lists the tracks in `root`.
         root: folder of the data set.
-        download: whether the layout creates or downloads the data set if `root` does not contain it.
+        download: whether `layout` downloads or renders the data set if `root` does not contain it.
         targets: list of source names of each target, by target name; see `target_matrix`.
         stretches: changes of pitch and tempo; each change adds a copy of every training track.
-        store: store of the decoded tracks.
+        store: folder of the decoded tracks, with their sample rate and number of channels.
     """
 
     def __init__(
@@ -53,15 +54,15 @@ class TrackCollection:
         self.open(progress=True)
 
     def open(self, progress: bool) -> list[StoredTrack]:
-        """Open the tracks of all splits, with the copies at another pitch or tempo.
+        """Open the tracks of all splits and the copies of training tracks at another pitch or tempo.
 
-        The first call decodes the tracks that are not in the store.
+        The first call decodes the tracks that are not in the store (the folder of decoded tracks) yet.
 
         Args:
             progress: whether a progress bar is shown.
 
         Returns:
-            All tracks, including pairs of a mixture and an instrumental version that are not aligned in time.
+            All tracks. Also those whose vocals are a mixture minus an instrumental version that is not aligned in time.
         """
         if self._opened is None:
             self._opened = self.store.open(self._list(SPLITS), progress)
@@ -70,7 +71,7 @@ class TrackCollection:
         return self._opened
 
     def open_split(self, split: Split, sample_rate: int, channels: int, progress: bool) -> list[StoredTrack]:
-        """Open the tracks of one split without copies at another pitch or tempo. Tracks of other splits are not decoded.
+        """Open the tracks of one split. Copies at another pitch or tempo and tracks of other splits are not decoded.
 
         Args:
             split: split to open.
@@ -79,7 +80,7 @@ class TrackCollection:
             progress: whether a progress bar is shown while tracks are decoded.
 
         Returns:
-            The tracks of the split, without pairs of a mixture and an instrumental version that are not aligned in time.
+            The tracks of the split. A track whose mixture and instrumental version are not aligned in time is left out.
         """
         self._fetch()
         tracks = [track for track in self._list([split]) if track.split == split and track.stretch is None]
@@ -93,7 +94,7 @@ class TrackCollection:
         return listings.list_tracks(self.layout, self.root)
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> None:
-        """Check that the listed tracks can be used, and store source names, messages and excluded tracks in this object.
+        """Check that the listed tracks can be used. Keep their source names, the messages and the excluded tracks.
 
         Args:
             listing: listing of the data set.
@@ -126,16 +127,16 @@ class TrackCollection:
                 raise listings.empty_split(self.root, split, counts, drawn, self.left_out)
 
     def keep_aligned(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
-        """Return the tracks without pairs of a mixture and an instrumental version that are not aligned in time.
+        """Return the tracks that can be used, and add the others to the excluded tracks (`left_out`).
 
-        The pairs that are not aligned are added to `left_out`.
+        Not used are tracks that consist of a mixture and an instrumental version, if these two are not aligned in time.
         """
         misaligned = (track.name for track in tracks if not track.aligned)
         self.left_out |= dict.fromkeys(misaligned, NOT_ALIGNED)
         return [track for track in tracks if track.aligned]
 
     def notices(self, tracks: Sequence[StoredTrack]) -> list[str]:
-        """Return one line for each message about the files, and for each kind of repair of `tracks` (such as padding)."""
+        """Return one line for each message about files, and one for each kind of repair (such as padding) made to `tracks`."""
         messages = [listings.without_root(message, self.root) for message in self.messages]
         return messages + listings.repair_notices(tracks)
 
@@ -148,9 +149,9 @@ class TrackCollection:
                 raise listings.error_of_layout(error, self.layout, self.root) from error
 
     def _list(self, splits: Sequence[Split]) -> list[Track]:
-        """List the tracks of all splits, with copies at another pitch or tempo.
+        """List the tracks of all splits, and add copies of the training tracks at another pitch or tempo.
 
-        If one of the splits in `splits` has no tracks, an InputError is raised.
+        An `InputError` is raised if a split in `splits` contains no track.
         """
         listing = self.listing()
         self.check(listing, splits)
@@ -162,5 +163,5 @@ class TrackCollection:
         ]
 
     def _remember(self) -> None:
-        """Write the folders from which data was read to the file `roots.jsonl`, see the module `roots`."""
+        """Record in the file `roots.jsonl` that the user has named these folders, see the module `unbraid.data.roots`."""
         remember([str(self.root), *places_in(listings.options_of(self.layout))])

@@ -1,4 +1,7 @@
-"""Controls of a monophonic instrument: pitch and loudness over time, extracted from the tracks once and cached on disk."""
+"""Extract pitch and loudness over time (the controls) of monophonic tracks, and cache them on disk.
+
+The controls are the input of the synthesizer of one instrument (DDSP: Engel et al. 2020).
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -42,16 +45,17 @@ class Controls(NamedTuple):
 
 
 class Extraction:
-    """Extract pitch and loudness over time (the controls) from waveforms. Instrument models use this class as `features`.
+    """Extract pitch and loudness over time (the controls) from waveforms, for the synthesizer of one instrument (DDSP).
 
     Args:
         sample_rate: sample rate of the waveforms, in Hz.
         channels: number of audio channels, must be 1.
         chunk_seconds: length of a training chunk in seconds; a chunk must contain at least two control points.
         frames_per_second: number of control points (values of pitch and loudness) per second, at most `sample_rate` / 16. The
-            distance between two points is rounded to a whole number of samples.
+            distance between two control points is rounded to a whole number of samples.
         pitch: pitch detector.
-        voicing: smallest confidence of the pitch detector at which a control point has a pitch, between 0 and 1 (excluded).
+        voicing: threshold for the confidence of the pitch detector, above 0 and below 1. If the confidence at a control point
+            is lower, the control point has no pitch.
 
     Raises:
         InputError: an argument is out of range.
@@ -78,13 +82,14 @@ class Extraction:
             raise InputError("chunk_seconds", "the chunk is too short", found=f"{chunk_seconds:g} s", expected=expected)
 
     def __call__(self, waveform: Tensor) -> Controls:
-        """Extract pitch, loudness and periodicity of a waveform. The pitch of silent and noisy points is only a guess.
+        """Extract pitch, loudness and periodicity of a waveform. In silence and noise, the pitch has no meaning.
 
         Args:
             waveform: mono waveform.
 
         Shape:
-            waveform: [T]; the result: [T // hop_length + 1] each.
+            waveform: [T]; each tensor of the result: [T // hop_length + 1], where `hop_length` is the number of samples
+            between two control points.
 
         Returns:
             The controls (pitch, loudness, periodicity) of the whole waveform.
@@ -94,17 +99,17 @@ class Extraction:
         return Controls(torch.from_numpy(hz), levels, torch.from_numpy(periodicity))
 
     def voiced(self, controls: Controls) -> Tensor:
-        """Return which control points are in a passage with a pitch that lasts at least 0.04 s. Shape: bool [F]."""
+        """Return which control points are voiced: part of a passage of at least 0.04 s with a pitch. Shape: bool [F]."""
         periodic = ((controls.periodicity >= self.voicing) & sounding(controls.loudness)).float()[None]
         width = 2 * round(SHORTEST_SECONDS * self.sample_rate / self.hop_length / 2) + 1
         narrow = 1 - functional.max_pool1d(1 - periodic, width, 1, width // 2)
         return functional.max_pool1d(narrow, width, 1, width // 2)[0] > 0
 
     def settled(self, controls: Controls) -> Controls:
-        """Replace the pitch of control points without a reliable pitch, see `voiced`.
+        """Replace the pitch of the control points that have no reliable pitch (points that are not voiced, see `voiced`).
 
-        The logarithm of the frequency is interpolated linearly between the nearest voiced points. If no point is voiced, the
-        pitch of all points becomes 440 Hz.
+        The new pitch is interpolated between the nearest voiced points, linearly in the logarithm of the frequency. If no point
+        is voiced, the pitch of all points becomes 440 Hz.
 
         Args:
             controls: controls of one track, as extracted from the waveform.
@@ -123,8 +128,8 @@ class Extraction:
         """Return the name of the cache file of a track: a hash of all values on which the controls of the track depend.
 
         Args:
-            entry: name of the folder of the track in the store of decoded tracks.
-            sources: names of the sources whose sum is analysed.
+            entry: name of the folder that contains the decoded track. This name is itself a hash.
+            sources: names of the sources; their sum is analysed.
 
         Returns:
             24 hexadecimal digits.
@@ -134,7 +139,7 @@ class Extraction:
 
 
 def sounding(loudness: Tensor) -> Tensor:
-    """Return which control points are at most 60 dB quieter than the loudest one. Shape: loudness in dB [F] -> bool [F]."""
+    """Return which control points are at most 60 dB quieter than the loudest point. Shape: loudness in dB [F] -> bool [F]."""
     return loudness > max(float(loudness.max()) - SOUNDING_DB, -90.0)
 
 
@@ -155,14 +160,14 @@ def controls_of(
     several processes.
 
     Args:
-        tracks: tracks of the store.
-        sources: names of the sources to sum.
+        tracks: decoded tracks.
+        sources: names of the sources whose sum is analysed in each track.
         extraction: settings of the extraction, such as pitch detector and sample rate.
         folder: cache folder, one `.npy` file for each track.
         progress: whether a progress bar is shown.
 
     Returns:
-        The controls of each track. Every control point has a pitch, see `Extraction.settled`.
+        The controls of each track. Where no pitch was detected, the pitch is interpolated, see `Extraction.settled`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = tuple(sources)
@@ -210,10 +215,10 @@ class ControlsTable:
             samples: length of the chunks, in samples.
 
         Shape:
-            tracks, starts: int64 [B]; the result: [B, samples // hop_length + 1] each.
+            tracks, starts: int64 [B]; each tensor of the result: [B, samples // hop_length + 1].
 
         Returns:
-            The controls of the chunks. Points after the end of a track repeat its last control point.
+            The controls of the chunks. After the end of a track, the last values of the track are repeated.
         """
         if self.values.device != tracks.device:
             self.values, self.counts, self.offsets = (x.to(tracks.device) for x in (self.values, self.counts, self.offsets))

@@ -1,4 +1,7 @@
-"""Decode a track: read its streams, convert them to one sample rate and length, and sum them to sources and a mixture."""
+"""Decode a track: read all audio streams of its files, convert them to one sample rate and length, and sum them.
+
+The sum of the streams of a source is the source. The sum of all sources is the mixture, unless the mixture has its own file.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,10 +32,10 @@ class Decoded:
         rate: sample rate in Hz: the highest sample rate of the files of the track.
         mixture: samples of the mixture file, or the sum of the sources; float32.
         sources: samples of each source, float32, sorted by name.
-        cut_seconds: length in seconds that was cut off the longest stream.
-        padded_seconds: length in seconds of the silence that was appended to the shortest stream.
+        cut_seconds: duration that was cut off the longest audio stream of the track, in seconds.
+        padded_seconds: duration of the silence that was appended to the shortest audio stream, in seconds.
         file_rates: different sample rates of the files in Hz, ascending.
-        messages: messages about the files, such as the downmix of a file with surround sound.
+        messages: messages about the files, for example that a file with surround sound was converted to stereo.
 
     Shape:
         mixture, each source: [channels, samples], all with the same number of samples.
@@ -48,17 +51,17 @@ class Decoded:
 
 
 def streams_of(track: Track) -> list[AudioStream]:
-    """Return the audio streams of a track, the mixture first. A stream that is part of several sources is returned once."""
+    """Return the audio streams of a track, the mixture first. A stream that several sources contain is returned once."""
     mixture = [track.mixture] if track.mixture else []
     return list(dict.fromkeys([*mixture, *(stream for _, streams in sorted(track.sources.items()) for stream in streams)]))
 
 
 def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoice = "downmix") -> Decoded:
-    """Decode a track. All files are resampled to the highest sample rate among them. Each file is read once.
+    """Decode a track. All files are resampled to the highest of their sample rates. Each file is read once.
 
     Args:
         track: track to decode.
-        memory: reusable buffers for the samples. None: new memory is allocated.
+        memory: pool of arrays whose memory is used again for the next track. None: new memory is allocated.
         surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
 
     Returns:

@@ -51,14 +51,14 @@ class Images(NamedTuple):
 class Digits(pl.LightningDataModule):
     """Provide batches of handwritten digits from memory.
 
-    An epoch contains each training image at most once, in an order that depends only on seed and epoch.
+    An epoch contains each training image at most once. The order of the images depends only on the seed and the epoch number.
 
     Args:
-        root: folder with the IDX files of MNIST. None: the digits of scikit-learn are used.
+        root: folder with the four IDX files of MNIST. None: the digits that are part of scikit-learn are used.
         size: width and height of the images in pixels, in [4, 256]; images of another size are interpolated.
         valid: share of the training images that is used for validation, between 0 and 1 (both excluded).
         batch_size: number of images per step and process, at least 1.
-        seed: random seed of the order.
+        seed: random seed of the order of the training images.
 
     Raises:
         InputError: an argument is out of range.
@@ -154,10 +154,10 @@ class Digits(pl.LightningDataModule):
 
 
 class ShuffledBatches(Dataset[Images]):
-    """Data set whose item at index `step` is the batch of this process at this training step, counted over the whole run.
+    """Data set of training batches. The item at index `step` is the batch of this process at this training step.
 
-    The order of the images is drawn anew in each epoch. If the last images of an epoch do not fill one batch for every process,
-    they are not used.
+    Steps are counted over the whole run. The order of the images is drawn anew in each epoch. If the last images of an epoch do
+    not fill one batch for every process, they are not used.
 
     Args:
         images: images of the training split.
@@ -221,7 +221,7 @@ def _take(part: Part, chosen: np.ndarray) -> Part:
 
 
 def _of_mnist(root: Path, part: str) -> Part:
-    """Read the images and labels of one part of MNIST (`train` or `t10k`), and check that their numbers are equal."""
+    """Read one part of MNIST (`train` or `t10k`), and check that there is one label for each image."""
     if not root.is_dir():
         raise InputError(f"data.root={root}", "the path is a file" if root.exists() else "no such folder", expected="a folder")
     images, labels = _find(root, f"{part}-images", 3), _find(root, f"{part}-labels", 1)
@@ -248,13 +248,13 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
 
     Args:
         path: path of the file, with the suffix `.gz` if it is compressed.
-        magic: magic number that the file must start with, `IMAGES` or `LABELS`.
+        magic: number with which the file must begin: `IMAGES` (2051) for images or `LABELS` (2049) for labels.
 
     Returns:
         The content of the file as uint8: images [n, height, width] or labels [n].
 
     Raises:
-        InputError: the file cannot be read, has another magic number, is empty, or its length differs from its header.
+        InputError: the file cannot be read, begins with another number, is empty, or has another length than its header states.
     """
     open_: Callable[..., gzip.GzipFile] = gzip.open if path.suffix == ".gz" else open  # type: ignore[assignment]
     try:

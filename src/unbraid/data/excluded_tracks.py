@@ -2,11 +2,11 @@
 
 Tracks are excluded at two times:
 
-- before decoding: the layout excludes tracks when it lists the folder of the data set, see `Listing.left_out`;
-- after decoding: `TrackCollection` excludes pairs (layout `pairs`) that are not aligned in time, see `NOT_ALIGNED`.
+- before decoding: the layout (the object that lists the tracks in the folder of a data set) excludes tracks;
+- after decoding: `TrackCollection` excludes tracks whose mixture and instrumental version are not aligned in time.
 
-All other problems that `data/health` finds are warnings: the track is still used. `scripts/prepare.py` and the first lines of a
-training run print the excluded tracks with their reasons, under "left out".
+All other problems that `unbraid.data.health` finds are only warnings, and the track is used. `scripts/prepare.py` and the first
+lines of a training run print the excluded tracks with their reasons, under "left out".
 """
 
 from pathlib import Path
@@ -28,22 +28,22 @@ NOT_ALIGNED = "mixture and instrumental are not aligned"  # pairs; see `Alignmen
 
 
 def missing(name: str) -> str:
-    """Return the reason for excluding a track that lacks a file or a source: `has no {name}`.
+    """Return the text `has no {name}`: the reason for excluding a track that lacks the file or the source `name`.
 
-    The layouts `pairs` (for a missing mixture or instrumental), `medleydb` (metadata file or source) and `slakh` (stem) use it.
+    Used by the layouts `pairs` (`name` is the mixture or instrumental), `medleydb` (metadata file or source), `slakh` (stem).
     """
     return f"has no {name}"
 
 
 def voices_and_instruments(file: str) -> str:
-    """Return the reason for excluding a track of `medleydb` because a stem file contains both voices and instruments."""
+    """Return the reason for excluding a track of MedleyDB: the stem file `file` contains both voices and instruments."""
     return f"{file} contains voices and instruments"
 
 
 def outside_splits(root: Path) -> dict[str, str]:
-    """Return the folders of a data set other than `train`, `valid` and `test`, with the reason for excluding them.
+    """Return the subfolders of a data set that are excluded because they are not `train`, `valid` or `test`.
 
-    The result is empty if the data set has no folder `train`, `valid` or `test`.
+    The result maps the name of each subfolder to the reason. It is empty if `root` has no folder `train`, `valid` or `test`.
     """
     splits = split_folders(root)
     return {folder.name: OUTSIDE_SPLITS for folder in subfolders(root) if splits and folder.name not in splits}

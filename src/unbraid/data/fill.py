@@ -1,7 +1,7 @@
-"""Make one entry of the store: decode a track, resample it and write it to a folder.
+"""Decode a track, resample it, and write the result to a folder on disk.
 
-The store is the folder of all decoded tracks, and an entry is the folder of one track. An entry is complete or absent, because
-its folder is written under a temporary name and renamed at the end. An entry contains four files:
+The store is the folder of all decoded tracks. An entry of the store is the folder of one decoded track. An entry is
+complete or absent, because its folder is written under a temporary name and renamed at the end. An entry contains four files:
 
 - `samples.i16`: int16 [rows, channels, samples] with one scale factor for all rows. Each row is the mixture or one source;
 - `levels.i8`: the RMS level of each row in blocks of 100 ms, in dB relative to full scale;
@@ -40,13 +40,13 @@ MEMORY = BufferPool(kept=8)  # decoding buffers of this process, reused for each
 
 @dataclass(frozen=True)
 class Order:
-    """A request to decode one track into the store, the folder of all decoded tracks.
+    """A request to decode one track and to write it into the store, the folder of all decoded tracks.
 
     Args:
         track: track to decode.
         sample_rate: sample rate of the decoded track, in Hz.
         channels: number of channels of the decoded track.
-        folder: folder of the store, in which the folder of the track is made.
+        folder: folder of the store. The decoded track is written to a subfolder of it.
         surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
     """
 
@@ -58,7 +58,7 @@ class Order:
 
     @property
     def key(self) -> str:
-        """Return the folder name of the track: a hash of all values on which the samples depend, 24 hexadecimal digits."""
+        """Return the name of the folder of the decoded track: a hash of all values that change the samples."""
         track = self.track
         structure = {name: [_as_list(stream) for stream in streams] for name, streams in track.sources.items()}
         mixture = None if track.mixture is None else _as_list(track.mixture)
@@ -68,12 +68,12 @@ class Order:
 
     @property
     def has_one_row(self) -> bool:
-        """Return whether the track has only one source, and the mixture equals this source, so that one waveform is stored."""
+        """Return whether only one waveform is stored, because the track has one source and no separate mixture file."""
         return len(self.track.source_names) == 1 and not self.has_own_mixture
 
     @property
     def has_own_mixture(self) -> bool:
-        """Return whether the mixture is read from a file. False for a copy at another pitch or tempo."""
+        """Return whether the mixture is read from a file, not computed as a sum. False for a copy at another pitch or tempo."""
         return self.track.mixture is not None and self.track.stretch is None
 
     @property
@@ -87,7 +87,7 @@ def _as_list(stream: AudioStream) -> list[str | int | None]:
 
 
 def fingerprints(track: Track) -> list[list[Any]]:
-    """Return path, size in bytes and modification time in ns of each file of a track, sorted by path."""
+    """Return [path, size in bytes, modification time in ns] of each audio file of a track, sorted by path."""
     paths = sorted({stream.path.resolve() for stream in streams_of(track)})
     return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
@@ -95,7 +95,7 @@ def fingerprints(track: Track) -> list[list[Any]]:
 def lock_of(entry: Path) -> FileLock:
     """Return the file lock that a process holds while it makes or deletes the folder of a decoded track.
 
-    All decoded tracks together use at most 4096 lock files.
+    Tracks whose folder names begin with the same three digits share a lock file, so there are at most 4096 lock files.
     """
     locks = entry.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
@@ -157,10 +157,10 @@ def _write(order: Order, folder: Path) -> None:
 
 
 def _rows(order: Order, decoded: Decoded) -> dict[str, np.ndarray]:
-    """Return the waveforms of the mixture and of each source by name, at the sample rate of the store.
+    """Return the waveforms of the mixture and of each source by name, at the sample rate of the request `order`.
 
-    If the track has one source, and the mixture equals this source, the mixture is omitted. Sources are removed from `decoded`
-    to free memory.
+    If the track has one source and no separate mixture file, the mixture is omitted. The sources are removed from `decoded`, so
+    that their memory is free.
     """
     names = list(decoded.sources)
     rows = {MIXTURE: _convert(order, decoded.mixture, decoded.rate)} if order.has_own_mixture else {}
@@ -180,7 +180,7 @@ def _convert(order: Order, samples: np.ndarray, rate: int) -> np.ndarray:
 def _scale(rows: Iterable[np.ndarray]) -> float:
     """Return the scale of the stored samples: the smallest power of two for which samples / scale fits into 16 bits.
 
-    With a power of two, 16-bit audio is stored without loss.
+    Because the scale is a power of two, files with 16 bits are stored without rounding errors.
     """
     step = max(1e-8 / 32767, *(max(float(row.max()) / 32767, float(-row.min()) / 32768) for row in rows))
     return 2.0 ** math.ceil(math.log2(step))

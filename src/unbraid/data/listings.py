@@ -14,11 +14,11 @@ SMALL_SHARE = 0.1  # share of valid and of test in a hint; of three tracks it ta
 
 
 def outline(listing: Listing, root: Path) -> str:
-    """Describe a data set as text: tracks of each split, files of each source, excluded tracks, messages and errors.
+    """Describe a data set as text: the tracks of each split with their files, excluded tracks, messages and errors.
 
     Args:
-        listing: tracks that a layout has listed.
-        root: folder of the data set; paths in this folder are shortened.
+        listing: tracks, excluded tracks, messages and errors that were found in the folder of the data set.
+        root: folder of the data set; paths in the text are relative to it.
 
     Returns:
         The text, with one line for each file, excluded track, message or error.
@@ -41,7 +41,7 @@ def section(title: str, entries: Sequence[str], root: Path) -> list[str]:
     Args:
         title: title of the section.
         entries: text of each entry of the section.
-        root: folder of the data set; paths in this folder are shortened.
+        root: folder of the data set; paths in the text are relative to it.
 
     Returns:
         The lines, empty if `entries` is empty.
@@ -81,12 +81,12 @@ def _spelled(streams: Sequence[AudioStream], folder: Path) -> str:
 
 
 def check_refused(listing: Listing) -> None:
-    """Raise the first error of a listing, if it has errors.
+    """Raise the first error in `listing.refused`, if there is an error.
 
-    If there are more errors, the hint states how many there are, and how the user can list them.
+    If there are more errors, the hint states the number of the other errors and a command that prints them.
 
     Args:
-        listing: tracks that a layout has listed.
+        listing: tracks and errors that were found in the folder of a data set.
 
     Raises:
         InputError: the listing has errors.
@@ -106,7 +106,7 @@ def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bo
         root: folder of the data set.
         split: split without tracks.
         counts: number of tracks in each split.
-        drawn: True if the options `valid` and `test` of the layout choose the splits.
+        drawn: True if the options `data.layout.valid` and `data.layout.test` define the splits, not folders or a table.
         left_out: names of excluded tracks, with the reason.
 
     Returns:
@@ -131,10 +131,10 @@ def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bo
 
 
 def list_tracks(layout: Layout, root: Path) -> Listing:
-    """List the tracks in the folder of a data set, and the errors that the user must resolve. Nothing is decoded.
+    """List the tracks in the folder of a data set, and the errors that the user must resolve. No audio file is decoded.
 
-    An `InputError` is raised if the root is not a folder. If the layout raises an error about one of its options, the error
-    names the full key of this option (`data.layout.<option>`).
+    An `InputError` is raised if `root` is not a folder. An error about an option of the layout names the full key of this
+    option (`data.layout.<option>`).
     """
     if not root.is_dir():
         raise InputError(f"data.root={root}", "the path is a file, expected a folder" if root.exists() else "no such folder")
@@ -146,15 +146,15 @@ def list_tracks(layout: Layout, root: Path) -> Listing:
 
 
 def options_of(layout: Layout) -> Mapping[str, Any]:
-    """Return the values of the options of a layout (`data.layout.*`) by name."""
+    """Return the options of a layout (`data.layout.*` in the config) as a dictionary from name to value."""
     return vars(layout) if hasattr(layout, "__dict__") else {}
 
 
 def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError:
-    """Convert an error of a layout to an error that names the options of the command line.
+    """Convert an error of a layout (a class that lists data sets) to an error that names the option on the command line.
 
     Args:
-        error: error that the layout raised or listed.
+        error: error that the layout raised or returned.
         layout: layout of the data set.
         root: folder of the data set.
 
@@ -176,7 +176,7 @@ def left_out_text(left_out: Mapping[str, str]) -> str:
 
 
 def repair_notices(tracks: Sequence[StoredTrack]) -> list[str]:
-    """Return one line for each kind of repair (such as padding) during decoding: number of tracks, and names of some tracks."""
+    """Return one line for each kind of repair that decoding made, such as padding: number and some names of the tracks."""
     repaired: dict[str, list[str]] = {}
     for track in tracks:
         for kind in track.repairs:

@@ -1,6 +1,6 @@
-"""Data loaders for Lightning. A run can resume within an epoch, and validation works with more processes than tracks.
+"""Data loaders for Lightning. A run can resume within an epoch. Validation works even with fewer tracks than processes.
 
-The processes of the loaders ignore stop signals, so that the training process can finish its current step.
+The worker processes of the loaders ignore stop signals, so that the training process can finish its current step.
 """
 
 import signal
@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 class StepLoader(DataLoader[Any]):
     """Load batches, and let Lightning resume in the middle of an epoch.
 
-    The loader does not need a state: its sampler computes the next step from the epoch and the number of finished steps. Worker
-    processes that are initialised with `ignore_signals` ignore the signals with which terminals and clusters end a run. So
-    these workers still deliver the batch of the current step.
+    The loader has no state to save: its sampler computes the next step from the epoch and the number of finished steps. The
+    worker processes should be initialised with `ignore_signals`. Then they ignore the signals with which terminals and clusters
+    end a run, and still return the batch of the current step.
     """
 
     def state_dict(self) -> dict[str, Any]:
@@ -26,7 +26,7 @@ class StepLoader(DataLoader[Any]):
 
 
 class UnsizedLoader(StepLoader):
-    """Load batches without a known length, so that Lightning does not skip validation on a process without tracks."""
+    """Load batches without stating their number. Lightning would skip validation on a process whose loader has length 0."""
 
     def __len__(self) -> int:
         raise TypeError("the number of batches of this loader is unknown")

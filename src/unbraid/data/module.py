@@ -1,7 +1,7 @@
-"""Lightning data module of all data sets of multitrack songs: from the files on disk to batches.
+"""Lightning data module for all data sets of multitrack songs: from the files on disk to batches.
 
-A layout lists the tracks in a folder. The tracks are decoded into the store, a folder of decoded tracks. Batches are gathered
-from the store.
+A layout is an object that lists the tracks in the folder of a data set. The tracks are decoded once, and the result is written
+to a folder, the store. Batches are read from the store.
 """
 
 import hashlib
@@ -34,9 +34,9 @@ class MultitrackData(pl.LightningDataModule):
     """Provide random chunks for training, and whole tracks for validation and scoring.
 
     Args:
-        layout: layout that lists the tracks under `root`.
+        layout: object that knows the folder structure of the data set and lists the tracks in `root`.
         root: folder of the data set.
-        download: whether the layout creates or downloads the data set if `root` does not contain it.
+        download: whether `layout` downloads or renders the data set if `root` does not contain it.
         targets: list of source names of each target, by target name; see `target_matrix`.
         sample_rate: sample rate of the batches, in Hz; all tracks are resampled to this rate.
         channels: number of audio channels of the batches.
@@ -47,9 +47,9 @@ class MultitrackData(pl.LightningDataModule):
         sampling: options for drawing the chunks, see `Sampling`.
         augmentation: augmentations of the training chunks by name, applied in this order. An augmentation that is None is
             skipped.
-        offline_augmentation: changes of pitch and tempo by name; each change adds a copy of every training track to the store.
-            A change that is None is skipped.
-        residency: storage of the training samples during a run: `disk`, `host` (RAM), `device` (GPU memory) or `auto`, see
+        offline_augmentation: changes of pitch and tempo by name. Each change adds a copy of every training track, which is
+            rendered before training. A change that is None is skipped.
+        residency: place of the training samples during a run: `disk`, `host` (RAM), `device` (GPU memory) or `auto`, see
             `banks`.
         num_workers: number of loader processes. 0: the training process gathers the chunks itself, which is fast enough for
             most models.
@@ -109,7 +109,7 @@ class MultitrackData(pl.LightningDataModule):
     # From the data set to the store
 
     def prepare_data(self) -> None:
-        """Download the data set if `download` is set, check its files, and decode its tracks into the store.
+        """Download the data set if `download` is set, check its files, and decode its tracks into the store (`cache_dir`).
 
         Raises:
             InputError: the network is not on a GPU, but `data.residency=device`.
@@ -120,14 +120,14 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.prepare()
 
     def setup(self, stage: str) -> None:
-        """Open the decoded tracks of all splits, once. Tracks whose mixture and instrumental are not aligned are left out."""
+        """Open the decoded tracks, once. Tracks whose mixture and instrumental are not aligned in time are left out."""
         if self.tracks:
             return
         self.tracks = self.collection.keep_aligned(self.stored())
         self.collection.check_splits(self.tracks, SPLITS)
 
     def stored(self) -> list[StoredTrack]:
-        """Return the tracks of all splits and their copies at another pitch or tempo, including tracks that are not aligned."""
+        """Return all tracks and copies at another pitch or tempo, even if mixture and instrumental are not aligned in time."""
         return self.collection.open(progress=False)
 
     def whole(self, split: Split, sample_rate: int, channels: int, progress: bool = False) -> list[StoredTrack]:
@@ -154,7 +154,7 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.check(listing, splits)
 
     def notices(self) -> list[str]:
-        """Return one line for each message about the files, and for each kind of repair (such as padding) during decoding."""
+        """Return one line for each message about files, and one for each kind of repair that decoding made, such as padding."""
         return self.collection.notices(self.tracks)
 
     @property
@@ -191,7 +191,7 @@ class MultitrackData(pl.LightningDataModule):
     # From the store to batches
 
     def train_dataloader(self) -> DataLoader[RawBatch]:
-        """Return the loader of the training chunks, and create the mixer that converts them to batches on the device."""
+        """Return the loader of the training chunks, and create the `BatchMixer` that converts them to batches on the device."""
         tracks, sampler, rows = self.split("train"), self.sampler(), self.rows()
         place, chunk = self.place(), self.chunk_samples
         on_device = DeviceBank(tracks, rows, chunk, self._device()) if place == "device" else None
@@ -214,9 +214,9 @@ class MultitrackData(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of this process's share of the validation tracks.
 
-        If there are more processes than tracks, some processes get no tracks. Lightning would skip validation on a process
-        whose loader has length 0, and the other processes would wait for this process forever. So in this case, the length of
-        all loaders is unknown.
+        If there are more processes than tracks, some processes get no track. Lightning would skip validation on a process whose
+        loader has length 0, and the other processes would wait for this process forever. Therefore, if there are more processes
+        than tracks, the loaders of all processes have no length.
         """
         rank, world_size = self._ranks()
         tracks = self.split("valid")
@@ -233,14 +233,14 @@ class MultitrackData(pl.LightningDataModule):
         return self._loader(dataset, None, self.num_workers, kind)
 
     def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
-        """Set a function that provides more information about tracks, such as their pitch. It is added to each batch."""
+        """Set a function that returns additional information about tracks, such as their pitch. Each batch contains it."""
         self._side_info = function
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:
         return None if self._side_info is None else self._side_info(tracks)
 
     def fingerprint(self) -> str:
-        """Return a hash of names, splits, lengths and levels of all tracks: 16 hexadecimal digits, equal on all machines."""
+        """Return a hash of the data set (names, splits, lengths and levels of all tracks): 16 hexadecimal digits."""
         digest = hashlib.sha256()
         for track in sorted(self.tracks, key=lambda track: (track.split, track.name)):
             digest.update(f"{track.split} {track.name} {track.rows} {track.shape} {track.scale}".encode())
@@ -267,10 +267,11 @@ class MultitrackData(pl.LightningDataModule):
         )  # fmt: skip
 
     def rows(self) -> list[str]:
-        """Return the names of the waveforms (rows) that are read for a training chunk: `mixture` or sources.
+        """Return the names of the waveforms (rows) that are read for a training chunk.
 
-        Usually, the names are `mixture` and the sources of the targets. With augmentation, with remixing, and if some tracks
-        lack a source, the mixture is computed as the sum of the sources. The names are then those of all sources.
+        Usually, these are `mixture` and the sources that the targets contain. If the sources are augmented or remixed, or if
+        some tracks lack a source, the mixture is computed as the sum of the sources. Then all sources are read, and not the
+        mixture.
         """
         # The sources of the targets come first, in the order of the targets: targets of one source each are then views.
         weights = self.target_weights()
@@ -280,7 +281,7 @@ class MultitrackData(pl.LightningDataModule):
         return [MIXTURE, *used]
 
     def _holds(self, sources: Sequence[str]) -> np.ndarray:
-        """Return True for each training track and source if the track has the source. Shape: bool [tracks, sources]."""
+        """Return which training tracks have which of the given sources. Shape: bool [training tracks, sources]."""
         return np.array([[source in track.sources for source in sources] for track in self.split("train")])
 
     def place(self) -> Residency:

@@ -1,4 +1,4 @@
-"""Distribute work over processes. The processes also end if their parent is killed."""
+"""Distribute work over worker processes. If the parent process is killed, the worker processes end too."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """Return the number of processor cores for this process, at most the value of the environment variable `UNBRAID_CORES`."""
+    """Return the number of processor cores that this process may use. The variable `UNBRAID_CORES` can set a lower number."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, int(os.environ.get(CORES, available)))
 
@@ -30,8 +30,8 @@ def in_processes(
 ) -> Iterator[tuple[int, Result | InputError]]:
     """Call a function on items in several processes, and yield the results in the order in which they finish.
 
-    If the function raises an `InputError` for an item, the error is yielded as the result of this item. Any other exception is
-    raised; before that, the processes finish their current items, and start no further items.
+    If the function raises an `InputError` for an item, the error is yielded as the result of this item. If the function raises
+    any other exception, the processes finish the items that they have begun, and then the exception is raised here.
 
     Args:
         function: function of one item; the function must be picklable.
@@ -39,7 +39,7 @@ def in_processes(
         workers: number of processes. 1: the calls are made in this process.
 
     Yields:
-        The index of an item in `items`, and the result of this item.
+        The index of an item in `items`, and the result of the function for this item.
 
     Raises:
         InputError: a process was killed, for example because the memory was full.

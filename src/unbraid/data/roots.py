@@ -1,9 +1,9 @@
-"""Record the folders from which the user has read data, so that the config of another person's run cannot read other folders.
+"""Record the folders from which this user has read data, for the safe use of runs that another person has trained.
 
-The config of a run contains the folder of its data set. This folder is only read if the user has named it before. All folders
-that a command has read data from are recorded in `roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default
-`~/.local/state/unbraid`. So a user who has trained a run on this machine does not have to name the folder of its data set
-again.
+The config of a run contains the path of its data set. The config of another person could name any folder. So a command reads
+this folder only if the user has used it before, or names it now. All folders from which a command has read data are recorded
+`roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default `~/.local/state/unbraid`. So a user who has trained a run on this machine
+does not have to name the folder of its data set again.
 """
 
 import json
@@ -19,7 +19,7 @@ FILE = "roots.jsonl"
 
 
 def places_in(options: Any) -> list[str]:
-    """Find the options of a layout that may be paths outside the data set: absolute paths, and paths with `..` or `~`."""
+    """Return the texts in `options` that may be paths outside the data set: absolute paths, and paths with `..` or `~`."""
     if isinstance(options, str):
         path = PurePath(options)
         return [options] if path.is_absolute() or ".." in path.parts or options.startswith("~") else []

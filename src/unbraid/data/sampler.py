@@ -1,12 +1,13 @@
-"""Sampler of training chunks: a pure function from (seed, step, rank) to tracks and start positions.
+"""Draw training chunks: a pure function from the seed, the training step and the rank to tracks and start positions.
 
-The random generator is counter-based (Philox). So the order of the data does not depend on the number of workers, and a resumed
-run needs no saved state. All ranks (processes) together draw the same chunks as one process with the whole batch.
+The random generator is counter-based (Philox). So the order of the data does not depend on the number of worker processes, and
+a resumed run needs no saved state. All ranks (training processes) together draw the same chunks as one process with a batch
+of the same total size.
 
 For each source, the possible start positions in all tracks are divided into slots (ranges of positions). An epoch uses the
-slots in random order (the deck), each slot once. So no chunk occurs twice in an epoch, on any rank, and a track has the same
-number of chunks in every epoch. The last slots of the deck are an exception: if they do not fill a batch, they are not used. If
-a chunk is silent, another chunk is drawn instead, which may start at any position.
+slots in random order (the deck), each slot once. So no slot is used twice in an epoch, on any rank, and a track has the same
+number of chunks in every epoch. There are two exceptions. The last slots of the deck are not used if they do not fill a batch.
+If a chunk is silent, another chunk is drawn instead, which may start at any position.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,9 +35,9 @@ class Sampling:
         over: `tracks`: the same number of chunks is drawn from every track. `time`: every second of audio is drawn equally
             often.
         remix: probability that the sources of a chunk are drawn from different tracks, in [0, 1].
-        skip_below_db: a chunk with a target below this RMS level is drawn again. The level is in dB relative to full scale and
-            below 0. None keeps all chunks.
-        keep_silent: share of the chunks below `skip_below_db` that is used anyway, in [0, 1].
+        skip_below_db: if a target of a chunk is below this RMS level, another chunk is drawn instead. The level is in dB
+            relative to full scale, and below 0. None: all chunks are used.
+        keep_silent: share of the chunks with a target below `skip_below_db` that are used anyway, in [0, 1].
     """
 
     over: Literal["tracks", "time"]
@@ -53,12 +54,12 @@ class Sampling:
 
 
 class Positions:
-    """Divide all possible start positions of chunks in some tracks into slots (ranges of positions) of nearly equal size.
+    """Divide all possible start positions of chunks in the given tracks into slots (ranges of positions).
 
     Args:
         tracks: indices of the tracks.
         rooms: number of possible start positions in each track.
-        slots: smallest number of slots. The number is rounded up to a multiple of the number of tracks.
+        slots: required number of slots; it is rounded up to a multiple of the number of tracks.
         over: `tracks`: each track has the same number of slots. `time`: all slots have nearly the same size.
     """
 
@@ -76,7 +77,7 @@ class Positions:
             uniform: random numbers in [0, 1), one for each slot.
 
         Shape:
-            slots, uniform: [n]; the result: [n] each.
+            slots, uniform: [n]; each array of the result: [n].
 
         Returns:
             The track indices and the start positions.
@@ -87,7 +88,7 @@ class Positions:
         return self.tracks[chosen], _within(part, self.slots_per_track, self.rooms[chosen], uniform)
 
     def anywhere(self, uniform: np.ndarray) -> Draw:
-        """Return random tracks and start positions, from random numbers in [0, 1). Shape: uniform [n, 2] -> [n] each."""
+        """Return n random tracks and start positions, from random numbers in [0, 1). Shape: uniform [n, 2] -> [n], [n]."""
         if self.over == "time":
             return self._at((uniform[:, 0] * self.ends[-1]).astype(np.int64))
         chosen = (uniform[:, 0] * len(self.tracks)).astype(np.int64)
@@ -112,8 +113,8 @@ class ChunkSampler:
     Args:
         seed: random seed of the run.
         lengths: lengths of the tracks, in samples.
-        holds: True for each track and source if the track has the source. If any track does not have all sources, the sources
-            of every chunk are drawn from different tracks.
+        holds: whether each track has each source. If any track lacks a source, the sources of every chunk are drawn from
+            different tracks.
         chunk: length of a chunk, in samples; the chunk of a shorter track starts at sample 0.
         batch_size: number of chunks per step and rank.
         chunks_per_track: average number of chunks per track in an epoch.
@@ -168,7 +169,7 @@ class ChunkSampler:
             step: number of the step, counted over the whole run.
 
         Shape:
-            the result: [batch, sources] each.
+            each array of the result: [batch, sources].
 
         Returns:
             The track indices and the start positions.
@@ -186,7 +187,7 @@ class ChunkSampler:
         return tracks, starts
 
     def _deal(self, step: int) -> Draw:
-        """Draw the chunks of this process at a step: each source uses the next slots in the random order of the epoch."""
+        """Draw the chunks of this process at a step: one chunk from each of the next slots (ranges of start positions)."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         indices = self._of_this_rank(np.arange(self._chunks_per_step)) + step_of_epoch * self._chunks_per_step
         draws = []
@@ -196,7 +197,7 @@ class ChunkSampler:
         return self._remixed(step, 0, draws)
 
     def _deck(self, epoch: int, source: int) -> np.ndarray:
-        """Return the slots (ranges of start positions) of a source in the random order of an epoch; the latest are cached."""
+        """Return the numbers of all slots (ranges of start positions) of a source, in the random order of an epoch."""
         cached_epoch, deck = self.decks.get(source, (-1, np.empty(0)))
         if cached_epoch != epoch:
             deck = self._random(epoch, DECK, source).permutation(self.positions[source].slots)
@@ -212,7 +213,7 @@ class ChunkSampler:
         return self._remixed(step, attempt, draws)
 
     def _remixed(self, step: int, attempt: int, draws: Sequence[Draw]) -> Draw:
-        """Combine the draws of all sources to the chunks of a step.
+        """Combine the tracks and start positions that were drawn for each source to the chunks of a step.
 
         In a remixed chunk, each source has its own track and position. In any other chunk, all sources use the track and
         position of the first source.
@@ -236,11 +237,11 @@ class ChunkSampler:
 
 
 class EpochSteps(Sampler[int]):
-    """Iterate over the remaining steps of the current epoch. The step numbers are counted over the whole run.
+    """Iterate over the numbers of the remaining steps of the current epoch. Steps are counted over the whole run.
 
     Args:
         steps_per_epoch: number of steps of an epoch.
-        position: function that returns the number of the current epoch, and the number of steps of this epoch that are done.
+        position: function that returns the number of the current epoch, and the number of finished steps of this epoch.
     """
 
     def __init__(self, steps_per_epoch: int, position: Callable[[], tuple[int, int]]) -> None:
@@ -258,8 +259,8 @@ class EpochSteps(Sampler[int]):
 def epoch_position(trainer: Any) -> tuple[int, int]:
     """Return the current epoch of a run, and the number of finished steps of this epoch.
 
-    The epoch is read from the training loop of Lightning. `set_epoch` of a sampler cannot be used, because Lightning calls it
-    only after the first batch of a resumed run is requested.
+    The epoch is read from the training loop of Lightning. The usual method `set_epoch` of a sampler cannot be used: in a
+    resumed run, Lightning calls this method too late, after the first batch was requested.
 
     Args:
         trainer: trainer of Lightning; None outside of training.

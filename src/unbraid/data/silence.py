@@ -1,4 +1,4 @@
-"""Find training chunks in which a target is silent. The level of each 100 ms of a track is stored with the track."""
+"""Find training chunks in which a target is silent, from the levels that are stored for each 100 ms of a track."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from unbraid.data.store import StoredTrack
 
 
 class SilentChunks:
-    """Find training chunks with a silent target. A target is silent if all of its sources are below a level.
+    """Find training chunks with a silent target. A target is silent if all of its sources are below the level `below_db`.
 
     Args:
         tracks: tracks of the training split.
@@ -33,7 +33,7 @@ class SilentChunks:
         """Return True for each chunk with a silent target.
 
         Args:
-            tracks: index of the track from which each source of each chunk is drawn.
+            tracks: index of the track from which each source of each chunk is taken.
             starts: index of the first sample of each source of each chunk, counted from the start of the track.
 
         Shape:

@@ -1,6 +1,7 @@
-"""Compute mean and standard deviation of the STFT magnitudes of mixtures at each frequency, over all frames of some tracks.
+"""Compute the mean and the standard deviation of the STFT magnitudes of mixtures at each frequency, over all frames.
 
-Segments of a track are summed in float64, so that tracks of any length fit into memory. The results are stored in a file.
+The frames are read in segments, so that tracks of any length fit into memory. Sums are in float64. The results are stored in a
+file.
 """
 
 import hashlib
@@ -25,21 +26,22 @@ SEGMENT_FRAMES = 1024
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of the STFT magnitudes of mixtures at each frequency, [F] each."""
+    """Mean and standard deviation of the STFT magnitudes of mixtures at each of the F frequencies. Shape: [F] each."""
 
     mean: Tensor
     deviation: Tensor
 
 
 def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress: bool) -> Statistics:
-    """Return mean and standard deviation of the mixtures' STFT magnitudes over all frames. Channels are averaged first.
+    """Return the mean and the standard deviation of the STFT magnitudes of all mixtures, over all frames.
 
-    If several processes need the same statistics, one process computes them and the others wait.
+    The magnitudes are first averaged over the audio channels. If several processes need the same statistics, one process
+    computes them and the others wait.
 
     Args:
         tracks: tracks at one sample rate, in any order.
         stft: short-time Fourier transform of the mixtures.
-        folder: folder of the stored results. A file name is a hash of the tracks and of the transform.
+        folder: folder in which the results are stored. The name of a file is a hash of the tracks and of the transform.
         progress: whether a progress bar is shown.
 
     Returns:

@@ -1,9 +1,9 @@
-"""Store decoded tracks on disk. Each track is decoded and resampled once; later runs map the samples into memory.
+"""Store decoded tracks on disk. Each track is decoded and resampled once; later runs read the decoded samples.
 
 An entry of the store is a folder for one track. The name of this folder is a hash of all values on which the samples depend:
 paths, sizes and modification times of the files, sample rate, channels and store version. So a changed file gets a new entry,
-and several runs share entries. An entry is written under a lock and a temporary name, and then renamed. So entries are always
-complete. If a run is killed, the next run decodes the missing entries.
+and several runs use the same entry. While an entry is written, it has a temporary name and is locked; then it is renamed. So
+entries are always complete. If a run is killed, the next run decodes the missing tracks.
 """
 
 import math
@@ -47,15 +47,15 @@ class StoredTrack:
 
     Args:
         name: name of the track.
-        split: split of the track.
-        entry: folder of the track in the store.
-        rows: name of each row of the samples: `mixture`, then the sources. A track whose only source equals its mixture has one
-            row.
+        split: `train`, `valid` or `test`.
+        entry: folder that contains the decoded track.
+        rows: name of each row of the samples: `mixture`, then the sources. If the track has one source and no separate mixture,
+            there is only the row of this source.
         shape: number of rows, channels and samples.
         blocks: number of blocks of 100 ms whose level is stored.
-        scale: amplitude that the sample value 1 of the 16-bit samples stands for, equal for all rows.
+        scale: factor that converts the int16 samples to float samples, equal for all rows.
         residual: name of the source that is the mixture minus all other sources, None without such a source.
-        aligned: False for a pair whose mixture and instrumental version are not aligned in time.
+        aligned: False if the vocals are the mixture minus an instrumental version, and these two are not aligned in time.
         is_copy: True for a copy at another pitch or tempo.
         repairs: kinds of changes that decoding made to the audio, such as `resampled files`; see `health.repairs`.
     """
@@ -79,23 +79,24 @@ class StoredTrack:
 
     @property
     def length(self) -> int:
-        """Return the length in samples."""
+        """Return the length of the track in samples per channel."""
         return self.shape[-1]
 
     @property
     def samples(self) -> np.ndarray:
-        """Return the int16 samples as a memory map [rows, channels, samples]. Deleting the array frees its memory."""
+        """Return the int16 samples as a memory map of the file. Shape: [rows, channels, samples]."""
         return np.memmap(self.entry / "samples.i16", np.int16, mode="r", shape=self.shape)
 
     def read(self, row: int, start: int, stop: int) -> Iterator[np.ndarray]:
-        """Yield a segment of one row, one channel at a time. Each channel overwrites the array of the previous channel.
+        """Yield a segment of one row (mixture or source), one channel after the other.
 
-        This method reads the file, which is faster than a new memory map of the file.
+        All channels use the same array, so copy a channel before you request the next. The file is read directly, which is
+        faster than a new memory map of the file.
 
         Args:
-            row: index of the row, see `StoredTrack.row`.
+            row: index of the row, for example from the method `row`.
             start: index of the first sample of the segment.
-            stop: index of the sample after the segment.
+            stop: index of the first sample after the segment.
 
         Shape:
             yielded value: [stop - start], int16.
@@ -123,7 +124,7 @@ class StoredTrack:
         return np.fromfile(self.entry / "levels.i8", np.int8).reshape(-1, self.blocks)
 
     def row(self, name: str) -> int:
-        """Return the index of the row with the mixture or a source. In a track with a single row, this row is both."""
+        """Return the index of the row `name` (`mixture` or a source). If the track has only one row, it is also the mixture."""
         return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
 
     def health(self) -> Health:
@@ -131,7 +132,7 @@ class StoredTrack:
         return Health(**read_json(self.entry / "health.json", finite=False))
 
     def tensor(self, names: Sequence[str] | None = None) -> Tensor:
-        """Return the whole mixture and sources as float32, or only those in `names`. Shape: [names, channels, samples]."""
+        """Return the mixture and all sources, or only those in `names`, as float32. Shape: [names, channels, samples]."""
         rows = [self.row(name) for name in names or (MIXTURE, *self.sources)]
         return from_numpy(np.multiply(self.samples[rows], np.float32(self.scale)))
 
@@ -159,18 +160,18 @@ class Store:
         self.num_decode_workers, self.surround = num_decode_workers, surround
 
     def at(self, sample_rate: int, channels: int) -> "Store":
-        """Return a store in the same folder, with another sample rate in Hz and another number of channels."""
+        """Return a `Store` of the same folder for tracks with another sample rate in Hz and another number of channels."""
         return Store(self.folder, sample_rate, channels, self.num_decode_workers, self.surround)
 
     def open(self, tracks: Sequence[Track], progress: bool = True) -> list[StoredTrack]:
         """Open all tracks. Tracks that are not in the store yet are decoded first.
 
-        If a file is invalid, an `InputError` is raised after all other tracks are decoded. An `InputError` is also raised if
-        the disk is full or read-only.
+        An `InputError` is raised if a file is invalid, but only after all other tracks are decoded. It is also raised if the
+        disk is full or read-only.
 
         Args:
             tracks: tracks to open.
-            progress: whether a progress bar and the size of the samples are shown.
+            progress: whether a progress bar and the size of the decoded samples are shown.
 
         Returns:
             The stored tracks, in the order of `tracks`.
@@ -206,7 +207,7 @@ class Store:
             raise InputError("data", problem)
 
     def _announce(self, orders: list[Order], seconds: list[float], progress: bool) -> None:
-        """Print the size of the samples before decoding. Raise an `InputError` if the disk has less free space."""
+        """Print the size that the decoded samples will have. Raise an `InputError` if this is more than the free disk space."""
         rows = [1 if order.has_one_row else 1 + len(order.track.source_names) for order in orders]
         size = round(sum(s * r for s, r in zip(seconds, rows, strict=True)) * self.sample_rate * self.channels * 2)
         free = shutil.disk_usage(self.folder).free
@@ -236,8 +237,8 @@ class Store:
     def stale(self) -> list[Path]:
         """Return the folders of decoded tracks that no run can use.
 
-        This is the case if the audio files have changed or are deleted, if the folder has another store version, or if a killed
-        process has left the folder incomplete.
+        A folder cannot be used if the audio files of its track were changed or deleted, if another version of this program has
+        written the folder, or if a killed process has left the folder incomplete.
         """
         return sorted(path for path in self.folder.glob("*") if path.name != "locks" and not _is_current(path))
 

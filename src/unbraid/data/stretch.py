@@ -1,4 +1,4 @@
-"""Copies of a track at another pitch and tempo, rendered into the store before training.
+"""Make copies of training tracks at another pitch or tempo. The copies are rendered once, before training.
 
 Time stretching uses Signalsmith Stretch (Luff), a phase vocoder that tracks spectral peaks, from the package `python-stretch`.
 The pitch is shifted by time stretching followed by resampling, not by the transposition of the library. A test shifted
@@ -6,8 +6,8 @@ steady tones of 220 and 1234 Hz by one or two semitones. With resampling, the er
 and artefacts are 58 dB below the tone. With the transposition of the library, the error is 2 to 9 cents at 220 Hz, and the
 pitch of both tones fluctuates.
 
-Limits: formants move with the pitch, so a voice sounds like another kind of voice after more than a few semitones. A copy at a
-lower pitch contains no frequencies just below half the sample rate.
+Limits: formants move with the pitch, so after a shift of more than a few semitones a voice sounds like another kind of voice.
+In a copy at a lower pitch, the highest frequencies (just below half the sample rate) are missing.
 
 The stretched mixture is not the sum of the stretched sources. So the mixture of a copy must be computed as the sum of the
 stretched sources. The peaks of this mixture can be higher than those of the original mixture.
@@ -25,9 +25,9 @@ from unbraid.runs.errors import InputError
 class Stretch:
     """Change the pitch and the tempo of a track.
 
-    The package `python-stretch` stretches time by the factor `tempo / 2 ** (semitones / 12)`. If this factor is near 1,
-    attacks move by less than 1 ms. If it is outside [0.5, 2], attacks blur by up to 20 ms, and the pitch of steady tones
-    fluctuates.
+    The package `python-stretch` plays the track faster by the factor `tempo / 2 ** (semitones / 12)`, at the same pitch. If
+    this factor is near 1, attacks of notes move by less than 1 ms. If the factor is outside [0.5, 2], attacks are blurred by up
+    to 20 ms, and the pitch of steady tones fluctuates.
 
     Args:
         semitones: pitch shift in semitones, in [-12, 12]; positive values raise the pitch.
@@ -75,7 +75,7 @@ class Stretch:
 
 
 def _stretched(samples: np.ndarray, sample_rate: int, speed: float) -> np.ndarray:
-    """Return the samples `speed` times as fast, at the same pitch."""
+    """Return the waveform [C, T] played `speed` times as fast, at the same pitch."""
     try:
         from python_stretch.Signalsmith import Stretch as Stretcher
     except ModuleNotFoundError as error:

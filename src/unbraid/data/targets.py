@@ -1,4 +1,4 @@
-"""Define the targets of a separator as sums of the sources of a data set."""
+"""Define the targets (outputs) of a separation model as sums of the sources of a data set."""
 
 from collections.abc import Mapping, Sequence
 

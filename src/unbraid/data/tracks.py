@@ -1,7 +1,7 @@
-"""Tracks and their sources on disk, the interface of layouts, and splits.
+"""Describe tracks and the files of their sources, assign tracks to splits, and define the interface of layouts.
 
-A layout (`musdb`, `ikala`, …) has two methods. `tracks(root)` lists the tracks in a folder. `fetch(root)` downloads or renders
-the data set if that is possible.
+A layout is a class for one data set or folder structure, such as `MUSDB18` or `Stems`. It has two
+methods. `tracks(root)` lists the tracks in a folder. `fetch(root)` downloads or renders the data set if that is possible.
 """
 
 import hashlib
@@ -37,18 +37,19 @@ class AudioStream:
 
 @dataclass(frozen=True)
 class Track:
-    """Describe a track (song): its split, its sources and the files of each source.
+    """Describe a track (song): the name, the split, and the audio files of the mixture and of each source.
 
     Args:
         name: name of the track, unique in the data set.
-        split: split of the track.
-        sources: streams of each source, by name. The streams of a source are summed. A source without streams is silent.
-        mixture: stream of the mixture, which may differ from the sum of the sources. None: the mixture is this sum.
+        split: `train`, `valid` or `test`.
+        sources: audio streams of each source, by name. The streams of a source are summed. A source without streams is silent.
+        mixture: audio stream of the mixture, which may differ from the sum of the sources. None: the mixture is this sum.
         residual: name of an additional source, which is the mixture minus all other sources. None: no additional source.
         lengths: handling of streams of unequal length. `pad` appends silence up to the longest. `trim` cuts all to the
-            shortest. `error` raises an error. `auto` pads differences up to `decoding.MOST_PADDED_SECONDS`, and raises an
-            error for larger differences. Only layouts whose option `lengths` the user can set use `auto`.
-        stretch: change of pitch or tempo of a copy; the mixture of a copy is the sum of its sources. None: not a copy.
+            shortest. `error` raises an error. `auto` pads differences of up to one second, and raises an error for larger
+            differences.
+        stretch: None for an original track. For a copy at another pitch or tempo, this change; the mixture of the copy is the
+            sum of its sources.
 
     Raises:
         InputError: a source has the name `mixture`.
@@ -75,11 +76,11 @@ class Track:
 
 @dataclass(frozen=True)
 class Listing:
-    """Tracks that a layout has found in the folder of a data set, with excluded tracks, messages and errors.
+    """Result of a search for tracks in the folder of a data set: tracks, excluded tracks, messages and errors.
 
     Args:
-        tracks: tracks that are used, including tracks with errors in `refused`.
-        left_out: names of excluded tracks, with the reason; see `excluded_tracks.py`.
+        tracks: tracks that are not excluded. Some of them may have an error in `refused`.
+        left_out: reason for each excluded track, by track name.
         messages: decisions that the user should know, one line each, for example which file is used if a stem has two files.
         refused: errors that the user must resolve before anything is decoded.
         own_splits: True if folders or a table define the splits, so that the options `valid` and `test` are unused.
@@ -93,7 +94,7 @@ class Listing:
 
 
 class Layout(Protocol):
-    """Interface of all layouts: list the tracks of a data set, and get the data set."""
+    """Interface of layouts. A layout knows the folder structure of a data set, lists the tracks, and gets the data set."""
 
     def tracks(self, root: Path) -> Listing:
         """List the tracks of all splits under the root. Raise an `InputError` if the root does not contain the data set."""
@@ -112,9 +113,10 @@ Choice = float | list[str]
 
 
 def refuse_ids(valid: Choice, test: Choice) -> None:
-    """Check that the options `valid` and `test` are not lists, for data whose folders or table define the splits.
+    """Check that the options `valid` and `test` are not lists, if the folders or the table of a data set define the splits.
 
-    A list would be ignored, although the user has set it. A share is ignored too, but it is only the default value.
+    In this case, both options are ignored. An ignored share is no error, because it may be the default value. A list
+    is an error, because the user has set it.
 
     Args:
         valid: option `valid` of a layout.
@@ -135,15 +137,15 @@ def refuse_ids(valid: Choice, test: Choice) -> None:
 
 
 def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split]:
-    """Assign ids (such as songs, singers or artists) to splits, for data sets that do not define splits.
+    """Assign ids (of songs, singers or artists) to splits, for data sets that do not define splits.
 
-    A share is drawn by a hash of the ids. The drawn ids are the same in each run and for any order of the ids. They change
-    little if ids are added. All ids that are neither in `valid` nor in `test` are for training.
+    If an option is a share, ids are drawn by their hash. The drawn ids are the same in each run and for any order of the ids,
+    and change little if ids are added. All ids that are neither for validation nor for testing are for training.
 
     Args:
         ids: ids of the data set. All tracks of one id are in the same split.
-        valid: ids of the validation split, or the share of the ids for it, in [0, 1).
-        test: ids of the test split, or the share of the ids for it, in [0, 1).
+        valid: list of the ids of the validation split, or the share of all ids that is drawn for this split, in [0, 1).
+        test: list of the ids of the test split, or the share of all ids that is drawn for this split, in [0, 1).
 
     Returns:
         The split of each id, sorted by id.

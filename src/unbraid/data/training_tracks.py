@@ -18,7 +18,7 @@ EXCERPT = 2**16  # number of samples from the middle of the mixture that enter a
 
 
 def content_key(track: StoredTrack) -> str:
-    """Return a hash of the audio of a track: its levels and an excerpt of its mixture, independent of name and folder."""
+    """Return a hash of the mixture of a track (levels and an excerpt), independent of the name and folder of the track."""
     start = max(0, (track.length - EXCERPT) // 2)
     key = hashlib.sha256(f"{track.shape[1:]}".encode() + track.levels()[0].tobytes())
     for channel in track.read(0, start, min(track.length, start + EXCERPT)):
@@ -34,15 +34,15 @@ def write_training_tracks(folder: Path, splits: Mapping[str, Sequence[StoredTrac
 
 
 def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, str]:
-    """Find the tracks that a run has used for training or validation.
+    """Find out which of the given tracks a run has used for training or validation, by hashes of the audio.
 
     Args:
         folder: folder of the run.
-        tracks: tracks to check, with the sample rate and the number of channels that were used for training.
+        tracks: tracks to check, decoded with the sample rate and the number of channels of the training.
 
     Returns:
-        A dictionary from the name of each track that was used to the split and name of this track in the run. Empty if the
-        folder has no `tracks.json`.
+        For each track that was used, by its name: its split and its name in the run, such as `train: song`. Empty if the folder
+        has no `tracks.json`.
 
     Raises:
         InputError: `tracks.json` is damaged.
@@ -55,6 +55,6 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
         return {}
     except (InputError, AttributeError, TypeError) as error:
         raise InputError(
-            path, "the file is damaged", hint="Remove the file to score without a search for training tracks."
+            path, "the file is damaged", hint="Remove the file. Then tracks that were used for training are not recognised."
         ) from error
     return {track.name: seen[key] for track in tracks if (key := content_key(track)) in seen}

@@ -33,7 +33,7 @@ class Equalizer:
     `LOWEST_BAND_HZ` and half the sample rate.
 
     Args:
-        probability: probability that a source of an example is filtered, in [0, 1].
+        probability: probability with which each source of each example is filtered, in [0, 1].
         decibels: largest gain and largest attenuation of a point, in dB, in [0, 24]. Gains are uniform within this range.
         bands: number of points of the curve, in [2, 16].
     """
@@ -71,7 +71,7 @@ class LowPass:
     the logarithm of frequency.
 
     Args:
-        probability: probability that a source of an example is filtered, in [0, 1].
+        probability: probability with which each source of each example is filtered, in [0, 1].
         lowest_hz: lowest cut-off frequency in Hz, at least 100. A call raises InputError if this
             frequency is above half the sample rate.
     """

@@ -69,7 +69,7 @@ def chosen_sources(sources: Tensor, probability: float, random: np.random.Genera
 
 
 def floats(values: np.ndarray, like: Tensor) -> Tensor:
-    """Copy an array as float32 to the device of `like`, without waiting for the device. Shape: [...] -> [...]."""
+    """Copy an array as float32 to the device of the tensor `like`, without waiting for the device. The shape is unchanged."""
     return torch.from_numpy(values.astype(np.float32)).to(like.device, non_blocking=True)
 
 
@@ -79,5 +79,5 @@ def factors(values: np.ndarray, sources: Tensor) -> Tensor:
 
 
 def numbers(values: np.ndarray, sources: Tensor) -> Tensor:
-    """Copy an array of integers to the device of `sources`, and flatten the array. Shape: [...] -> [n]."""
+    """Copy an array of n integers, of any shape, to the device of `sources`. Shape of the result: [n]."""
     return torch.from_numpy(values.reshape(-1)).to(sources.device, non_blocking=True)

@@ -39,7 +39,7 @@ class Polarity:
     """Invert the sign of some sources. This is inaudible in one source, but it changes the sum of the sources.
 
     Args:
-        probability: probability that a source of an example is inverted, in [0, 1].
+        probability: probability with which each source of each example is inverted, in [0, 1].
     """
 
     probability: float
@@ -57,7 +57,7 @@ class ChannelSwap:
     """Exchange the left and right channel of some sources; a mono source is not changed.
 
     Args:
-        probability: probability that the channels of a source of an example are exchanged, in [0, 1].
+        probability: probability with which the channels of each source of each example are exchanged, in [0, 1].
     """
 
     probability: float
@@ -102,7 +102,7 @@ class Remix:
 
 @dataclass(frozen=True)
 class MixUp:
-    """Add to some sources the same source of another example, for example a second singer to the vocals.
+    """Add a second waveform to some sources: the same source of another example. So vocals may contain two singers.
 
     The result is x + g·x'. The waveform x is the source, x' is the same source in another example of the batch, and g is a
     random factor. The sum is not normalised, so it is louder than x. A batch of one example is not changed.
@@ -122,7 +122,7 @@ class MixUp:
         check_pair(low=self.low, high=self.high, least=0, most=10)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Mix randomly chosen sources with another example of the batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Add the same source of another example to randomly chosen sources. Shape: [B, S, C, T] -> [B, S, C, T]."""
         examples, count = sources.shape[:2]
         chosen = chosen_sources(sources, self.probability, random)
         weights = random.uniform(self.low, self.high, chosen.shape)[chosen]

@@ -186,7 +186,7 @@ Instrument = Callable[[float, np.random.Generator], np.ndarray]  # MIDI pitch ->
 def play(
     notes: Iterable[Note], instrument: Instrument, attack: float, release: float, samples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Play notes like a sampler: one recording for each pitch, cut to the duration of each note.
+    """Play notes like a sampler: one recording is synthesised for each pitch, and cut to the duration of each note.
 
     Args:
         notes: notes to play.
@@ -250,7 +250,7 @@ def sustained(pitch: float, rng: np.random.Generator, *, levels: np.ndarray, cen
         rng: random generator of the phases.
         levels: amplitudes of the harmonics.
         cents: width of the band of each harmonic, in cents.
-        bright_hz: frequency in Hz over which the amplitudes fall by the factor 1/e.
+        bright_hz: increase of the frequency, in Hz, after which the amplitudes have fallen by the factor 1/e.
 
     Shape:
         levels: [harmonics]; the result: [2, samples].
@@ -294,7 +294,7 @@ def render_other(score: Score, samples: int, rng: np.random.Generator) -> np.nda
 
 
 def comping_instrument(rng: np.random.Generator) -> Instrument:
-    """Return a random instrument for the chords (guitar, electric piano or organ), a function from pitch to recording."""
+    """Return a function that synthesises a note of a random chord instrument (guitar, electric piano or organ)."""
     pluck, damping, tine = rng.uniform(0.1, 0.3), rng.uniform(0.15, 0.5), rng.uniform(0.05, 0.2)
     guitar = partial(struck, tilt=0.7, pluck=pluck, ring=0.6, damping=damping, tine=0.0, pick=0.5)
     piano = partial(struck, tilt=1.8, pluck=0.37, ring=1.2, damping=0.4, tine=tine, pick=0.05)

@@ -1,4 +1,4 @@
-"""Render monophonic tracks: a voice and two instruments of different timbre, each with its own melody.
+"""Render synthetic monophonic melodies of a voice and of two instruments (reed and string), each with its own melody.
 
 The reed is modelled with a cylindrical bore, so odd harmonics are strongest. The string is modelled with a wooden body, so its
 resonances are fixed. Both instruments are brighter when they are louder, and they have the same timbre in every track. They
@@ -38,7 +38,7 @@ class Maker:
     """Properties of a synthetic melody instrument: the reed or the string.
 
     Args:
-        pitch: lowest and highest MIDI pitch for the middle of the range of a melody, which is drawn at random.
+        pitch: lowest and highest MIDI pitch between which the middle of the range of a melody is drawn at random.
         colour: function that returns the amplitudes of the harmonics [frames, harmonics]. Its arguments are the numbers of the
             harmonics [harmonics], their frequencies in Hz [frames, harmonics], and the loudness in [0, 1] [frames, 1].
         attack: duration of the attack of a note, in seconds.
@@ -54,14 +54,14 @@ class Maker:
 
 
 def reed_colour(order: np.ndarray, hz: np.ndarray, loud: np.ndarray) -> np.ndarray:
-    """Return the amplitude of each harmonic of the reed in each frame. The arguments are those of `Maker.colour`."""
+    """Return the amplitude of each harmonic of the reed in each frame, from number, frequency (Hz) and loudness [0, 1]."""
     even = 0.06 + 0.25 * loud + 0.3 * np.clip((hz / order - 350) / 400, 0, 1)
     brightness = 700 + 2600 * loud
     return np.where(order % 2, 1.0, even) * order**-0.7 * np.exp(-hz / brightness)
 
 
 def string_colour(order: np.ndarray, hz: np.ndarray, loud: np.ndarray) -> np.ndarray:
-    """Return the amplitude of each harmonic of the string in each frame. The arguments are those of `Maker.colour`."""
+    """Return the amplitude of each harmonic of the string in each frame, from number, frequency (Hz) and loudness [0, 1]."""
     octaves = np.log2(hz / np.array([290, 470, 900, 2600, 4200])[:, None, None])
     body = 0.35 + (np.array([1.0, 1.2, 0.7, 1.5, 0.8])[:, None, None] * np.exp(-((octaves / 0.22) ** 2))).sum(axis=0)
     return body * order**-0.9 * np.exp(-hz / (1800 + 4500 * loud))
@@ -109,7 +109,7 @@ def _render(name: str, samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _melody(rng: np.random.Generator, style: Style, seconds: float) -> list[Phrase]:
-    """Compose a melody of the given duration, as one long verse. Return its phrases."""
+    """Compose a random melody of the given duration, and return its phrases."""
     chords = pick(rng, PROGRESSIONS[style.mode])
     count = int(np.ceil(seconds / style.time(1, 0)))
     bars = [Bar(n, SECTIONS["verse"], chords[n % 4], n == 0, False) for n in range(count)]

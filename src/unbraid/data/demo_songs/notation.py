@@ -75,7 +75,7 @@ class Section:
 
     Args:
         energy: loudness and density of the playing, in [0, 1].
-        players: names of the parts that play in addition to the drums.
+        players: names of the instruments and voices that play in addition to the drums.
     """
 
     energy: float
@@ -107,8 +107,8 @@ class Style:
 
     Args:
         tempo: tempo in beats per minute.
-        swing: delay of the middle of each swing group, as a share of the group.
-        swing_steps: number of steps in a swing group.
+        swing: delay of the middle of each swing group (a long and a short note), as a share of the duration of the group.
+        swing_steps: number of steps (sixteenth notes) in a swing group.
         tonic: MIDI pitch of the tonic.
         mode: name of the scale, a key of `SCALES`.
         sevenths: whether chords contain the seventh.

@@ -110,7 +110,7 @@ def reverberate(track: np.ndarray, seconds: float, send: float, rng: np.random.G
     Args:
         track: dry waveform.
         seconds: reverberation time (decay by 60 dB) in seconds.
-        send: RMS gain of the reverberation relative to the dry waveform.
+        send: RMS level of the reverberation relative to the dry waveform (the waveform without reverberation), as a factor.
         rng: random generator of the response.
         echo: time between two echoes in seconds; 0 adds no echoes.
 
@@ -135,14 +135,14 @@ def reverberate(track: np.ndarray, seconds: float, send: float, rng: np.random.G
 
 
 def convolve(track: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Return a track convolved with a response, cut to the length of the track. Shape: [C, T], [C, R] -> [C, T]."""
+    """Return a track convolved with an impulse response, cut to the length T of the track. Shape: [C, T], [C, R] -> [C, T]."""
     samples = track.shape[1]
     size = fast_size(samples + response.shape[1])
     return np.fft.irfft(np.fft.rfft(track, size) * np.fft.rfft(response, size), size)[:, :samples]
 
 
 def fast_size(samples: int) -> int:
-    """Return the smallest length >= `samples` that is a power of two times at most 16, so that the FFT is fast."""
+    """Return a length >= `samples` for which the FFT is fast: a power of two times a number up to 16."""
     power = 2 ** max(0, samples.bit_length() - 4)
     return -(-samples // power) * power
 
@@ -184,7 +184,7 @@ class Line:
 
 
 def trace(notes: Sequence[Note], frames: int, begin: float = 0.0) -> Line:
-    """Convert notes to control curves.
+    """Convert notes to control curves: pitch, velocity and position in the note, for each frame (every `HOP` samples).
 
     Args:
         notes: notes in order of time.

@@ -39,7 +39,7 @@ BANDWIDTHS_HZ = (80, 90, 130, 180, 240, 350, 400, 450, 500, 550)
 
 @dataclass(frozen=True)
 class Consonant:
-    """A consonant: a band of noise and a gain of the voice.
+    """Synthetic consonant: noise in a frequency band, while the voice has a lower gain.
 
     Args:
         seconds: duration in seconds.
@@ -201,9 +201,9 @@ def swell(phrase: Phrase, line: Line) -> np.ndarray:
 
 
 def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
-    """Return the complex amplitudes of the harmonics of the voice after the formant filters.
+    """Return the complex amplitudes of the harmonics of the voice: a glottal pulse, filtered by the formants.
 
-    The level differences between frames are reduced.
+    The differences in level between frames are reduced, so that all vowels have a similar loudness.
 
     Args:
         effort: vocal effort in [0, 1]; higher is brighter.

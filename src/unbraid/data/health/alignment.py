@@ -3,12 +3,12 @@
 Method: generalised cross-correlation with phase transform (Knapp & Carter 1976). Only phases are compared, so the peak is one
 sample wide even for tonal music, and level and equalisation do not matter.
 
-1. The whole recordings are correlated. The power of the correlation is summed over delays of 0.1 s, so that a rough offset is
-   found even if the offset changes over time.
+1. The whole recordings are correlated. The power of the correlation is summed over ranges of delays (0.1 s each), so that a
+   rough offset is found even if the offset changes over time.
 2. Windows of 5 s are correlated at delays near the rough offset. Offset and correlation are medians over the windows. The drift
    is the change of the offset from the beginning to the end of the track.
 
-If the tempo changes within one recording, or a section was removed, the correlation is only lower: the cause is not found.
+If the tempo changes within one recording, or a section was removed, the correlation is low, but the cause is not reported.
 """
 
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def _rough_lag(a: np.ndarray, b: np.ndarray, width: int) -> int:
 
 
 def _phase_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the phase correlation (at most 1) for each delay of `b`: first delays >= 0, then delays < 0. Shape: [delays]."""
+    """Return the phase correlation of `a` and `b` for each delay of `b`: first delays >= 0, then < 0. Shape: [delays]."""
     size = _fast_size(len(a) + len(b))
     cross = np.fft.rfft(a, size).conj() * np.fft.rfft(b, size)
     magnitude = np.abs(cross)
@@ -105,7 +105,7 @@ def _fast_size(least: int) -> int:
 
 
 def _in_windows(a: np.ndarray, b: np.ndarray, centre: int, rate: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return start, delay of `b` and peak of the correlation of each window of 5 s. Windows with silence are omitted."""
+    """Correlate windows of 5 s. Return the start, the delay of `b` and the correlation peak of each window without silence."""
     begin, end = max(0, -centre), min(len(a), len(b) - centre)
     length = max(1, min(round(WINDOW_SECONDS * rate), end - begin))
     starts = np.unique(np.linspace(begin, end - length, WINDOWS).astype(int))
@@ -118,7 +118,7 @@ def _in_windows(a: np.ndarray, b: np.ndarray, centre: int, rate: float) -> tuple
 
 
 def _fine_lag(a: np.ndarray, b: np.ndarray, reach: int) -> tuple[float, float]:
-    """Return the delay of `b` relative to `a`, a fractional number of samples in ±`reach`, and the peak of the correlation."""
+    """Return the delay of `b` relative to `a` in samples (a fraction, at most `reach`), and the peak of the correlation."""
     window = np.hanning(len(a) + 2)[1:-1].astype(np.float32)
     correlation = _phase_correlation(a * window, b * window)
     near = np.concatenate([correlation[-reach - 1 :], correlation[: reach + 2]])

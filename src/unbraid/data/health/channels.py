@@ -21,7 +21,7 @@ def pause_share(powers: np.ndarray) -> float:
     """Return the share of a recording that consists of pauses.
 
     Args:
-        powers: mean square of each block (100 ms) of the recording.
+        powers: mean square of the samples in each block of 100 ms of the recording.
 
     Shape:
         powers: [blocks].

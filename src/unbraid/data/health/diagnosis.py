@@ -48,7 +48,7 @@ def findings(entries: Sequence[Entry]) -> list[Finding]:
     """Return the warnings about a data set.
 
     Args:
-        entries: name, split and measurements of each track, in any order.
+        entries: name, split and measurements (`Health`) of each track, in any order.
 
     Returns:
         All warnings, sorted by kind and track.

@@ -27,8 +27,8 @@ class Match:
     Args:
         first: index of the first track.
         second: index of the second track, larger than `first`.
-        offset_words: number of fingerprint words (50 ms each) by which the second track starts later in the recording.
-        bit_error_rate: share of the fingerprint bits that differ, in [0, 1].
+        offset_words: time by which the second track starts later in the recording, as a number of fingerprint words (50 ms).
+        bit_error_rate: share of the bits that differ between the two fingerprints, in [0, 1].
     """
 
     first: int
@@ -67,9 +67,10 @@ def _equal(fingerprints: Sequence[np.ndarray]) -> dict[int, int]:
 
 
 def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, int]]:
-    """Yield the pairs of tracks that may contain the same recording: first track, second track and their offset in words.
+    """Yield the pairs of tracks that may contain the same recording: index of first and second track, and offset in words.
 
-    A word is 32 bits of a fingerprint, for 50 ms of audio. At this offset, at least `LEAST_VOTES` words are equal.
+    A word is the 32 bits of a fingerprint for 50 ms of audio. If the second track is shifted by the offset, at least
+    `LEAST_VOTES` words of the two tracks are equal.
     """
     if not any(len(words) for words in fingerprints):
         return

@@ -39,9 +39,9 @@ class Health:
         channels: number of audio channels of the mixture.
         residual_db: level of the difference between the mixture and the sum of the sources, in dB relative to the mixture; -150
             if they are equal. None if the mixture is computed from the sources, or a source from the mixture.
-        remainder_db: level of the residual source (the mixture minus the other sources) relative to the mixture, in dB; None if
-            the track does not have a residual source.
-        clipped_runs: number of runs of three or more equal samples at full scale, summed over the channels of the mixture.
+        remainder_db: level of the source that is the mixture minus all other sources, in dB relative to the mixture. None if
+            the track has no such source.
+        clipped_runs: number of clipped passages (three or more equal samples at full scale) in all channels of the mixture.
         silent_share: for each source, share of the 100 ms blocks with an RMS level below -60 dB of full scale.
         ceiling_hz: band limit of the mixture in Hz, see `bandwidth`; None for silence.
         offset_ms: delay of the instrumental version relative to the mixture, in ms. `offset_ms`, `drift_ms` and
@@ -142,7 +142,7 @@ def _silent_share(powers: np.ndarray) -> float:
 
 
 def _block_powers(samples: np.ndarray, block: int) -> np.ndarray:
-    """Return the mean square of each block; the last block may be shorter. Shape: [C, T] -> [blocks]."""
+    """Return the mean square of the samples in each block of `block` samples. Shape: [C, T] -> [blocks]."""
     whole = samples.shape[1] // block
     blocks = samples[:, : whole * block].reshape(len(samples), whole, block)
     powers = np.vecdot(blocks, blocks).mean(axis=0) / block

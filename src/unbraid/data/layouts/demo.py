@@ -1,7 +1,7 @@
-"""Render and list the demo data sets: synthetic songs in the folders of MUSDB18-HQ, and synthetic melodies (leads).
+"""Render and list the demo data sets: synthetic songs and synthetic melodies, in the folder structure of MUSDB18-HQ.
 
-The songs are rendered on first use. The name of their folder contains the options of the rendering, so each seed and
-length has its own folder. Results on these songs are only examples. Use a real data set for results that you report.
+The songs are rendered on first use, into a folder whose name contains the seed and the length of the songs. Scores on these
+songs only show how to use the program. Use a real data set for results that you report.
 """
 
 import re
@@ -31,7 +31,7 @@ RENDERED = re.compile(r"v\d+-seed\d+-\d+\+\d+\+\d+x[\d.e+]+s(\.lock|\.partial)?"
 
 @dataclass(frozen=True)
 class DemoSongs:
-    """Render and list songs of a small band. The songs differ in key, tempo, chords, pattern and voice.
+    """Render and list synthetic songs of a small band. The songs differ in key, tempo, chords, rhythm and voice.
 
     Args:
         train: number of training songs.
@@ -58,10 +58,10 @@ class DemoSongs:
                 raise InputError(name, "the value is too small", found=getattr(self, name), expected=f"at least {bound}")
 
     def tracks(self, root: Path) -> Listing:
-        """List the songs that were rendered with the arguments of this object.
+        """List the songs that were rendered with the options of this layout (numbers of songs, length, seed).
 
         Args:
-            root: folder of all demo songs, with one subfolder for each set of arguments.
+            root: folder of all demo songs, with one subfolder for each combination of options.
 
         Returns:
             The tracks of all splits.
@@ -115,9 +115,9 @@ class DemoSongs:
 
 @dataclass(frozen=True)
 class DemoLeads(DemoSongs):
-    """Render and list songs with three monophonic melodies: `vocals`, `reed` and `string`, see `demo_songs.leads`.
+    """Render and list synthetic songs with three monophonic melodies: `vocals`, `reed` and `string`.
 
-    The arguments are those of `DemoSongs`.
+    The arguments have the same meaning as those of `DemoSongs`: numbers of songs, length of a song, and random seed.
     """
 
     render = staticmethod(render_leads)

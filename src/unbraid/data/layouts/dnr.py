@@ -31,7 +31,7 @@ class DivideAndRemaster:
         """List the clips under the root. Folders without audio files are excluded.
 
         Args:
-            root: folder with the split folders, or a folder above it.
+            root: folder that contains the folders of the splits (such as `tr/`), or a folder above it.
 
         Returns:
             The tracks, and the excluded tracks with their reasons.
@@ -57,7 +57,7 @@ class DivideAndRemaster:
 
 
 def _split_folders(place: Path) -> list[Path]:
-    """Return the split folders in a folder (version 2) or in its subfolder `audio/` (version 3)."""
+    """Return the folders of the splits (such as `tr/`) in a folder (version 2) or in its subfolder `audio/` (version 3)."""
     return [path for name in SPLIT_FOLDERS for path in (place / name, place / "audio" / name) if path.is_dir()]
 
 

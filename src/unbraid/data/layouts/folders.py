@@ -84,14 +84,14 @@ def unpacked_folder(root: Path, holds: Callable[[Path], bool]) -> Path:
 
 
 def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
-    """Return the path of each file by its name. The name is the path without suffix, see `name_of`.
+    """Return a dictionary from the names of files to their paths. A name is the relative path without suffix, see `name_of`.
 
     Args:
         files: files below a folder.
         below: folder to which the names are relative.
 
     Returns:
-        The path of each file by name.
+        The dictionary from name to path.
 
     Raises:
         InputError: two files have the same name.
@@ -108,7 +108,7 @@ def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
 
 
 def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> tuple[dict[str, Path], list[str]]:
-    """Choose one file for each name. If a name exists in several formats, the format that is first in `AUDIO_SUFFIXES` is used.
+    """Choose one file for each name. If files differ only in their format (suffix), the first in `AUDIO_SUFFIXES` is chosen.
 
     Args:
         files: audio files below a folder.
@@ -162,12 +162,12 @@ def list_contents(folder: Path) -> str:
 
 
 def require_files(root: Path, problem: str, hint: str) -> None:
-    """Check that the folder of a data set contains files. Used for data sets that cannot be downloaded automatically.
+    """Check that the folder of a data set contains files, for a data set that this program cannot download.
 
     Args:
         root: folder of the data set.
-        problem: reason why the data set cannot be downloaded.
-        hint: sentence that describes how to get the data set.
+        problem: text of the error: the reason why this program cannot download the data set.
+        hint: sentence that tells the user how to get the data set.
 
     Raises:
         InputError: the folder is missing or empty.

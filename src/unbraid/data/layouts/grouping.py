@@ -21,8 +21,8 @@ def source_name(metadata: Metadata, key: str) -> str:
     An `InputError` is raised if the key is missing, or if the name contains no letter and no digit.
 
     Args:
-        metadata: part of a metadata file that contains the name of the instrument.
-        key: key of the name in this part.
+        metadata: mapping in a metadata file that contains the name of the instrument.
+        key: key under which the mapping contains the name.
 
     Returns:
         The name in lower case. One underscore replaces each sequence of characters that are not letters or digits.
@@ -39,7 +39,7 @@ def group_sources(tracks: Mapping[str, Sources], keep: Sequence[str] | None, kno
     Args:
         tracks: audio streams of each instrument, by track name.
         keep: instruments that become sources; all others are summed to `other`. None: each instrument becomes a source.
-        known: instruments of the published data set; they are allowed in `keep` even if the tracks do not have them.
+        known: instruments of the whole published data set. They are allowed in `keep`, even if none of `tracks` has them.
 
     Returns:
         Audio streams of each source, by track name. A source without streams is silent.

@@ -20,13 +20,13 @@ CHANNELS = {"accompaniment": 0, "vocals": 1}
 class KaraokeChannels:
     """List the stereo files in `Wavfile/`. The two channels of a file are two sources.
 
-    The character `_` separates the parts of a file name. The first `id_parts` parts are the id of the clip, such as the song or
-    the singer. All clips with the same id are in the same split.
+    The character `_` separates the parts of a file name, such as `10161_chorus.wav`. The first `id_parts` parts are an id, for
+    example of the song or of the singer. All clips with the same id are in the same split.
 
     Args:
-        id_parts: number of parts of the file name that form the id of a clip.
-        valid: ids of the clips of the validation split, or the share of the ids that are drawn for this split.
-        test: ids of the clips of the test split, or the share of the ids that are drawn for this split.
+        id_parts: number of parts of the file name that form the id.
+        valid: list of the ids of the validation split, or the share of all ids that is drawn for this split.
+        test: list of the ids of the test split, or the share of all ids that is drawn for this split.
 
     Raises:
         InputError: `id_parts` is below 1.

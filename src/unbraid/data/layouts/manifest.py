@@ -27,7 +27,7 @@ class ManifestRow:
     Args:
         track: name of the track.
         split: split of the track, None if the table lacks a column `split`.
-        files: files of each column, an empty tuple if the cell is empty.
+        files: paths of the files in each column (the mixture or a source), by the name of the column.
         where: file and line of the row, for error messages.
     """
 
@@ -55,14 +55,14 @@ class ManifestRow:
 
 
 def splits_of(rows: Sequence[ManifestRow], valid: Choice, test: Choice) -> dict[str, Split]:
-    """Return the split of each track: from the column `split` of the table, or from `valid` and `test` without this column.
+    """Return the split of each track. The column `split` of the table defines the splits; without it, `valid` and `test` do.
 
-    If the table has the column `split`, a list of names in `valid` or `test` raises an `InputError`.
+    If the table has the column `split`, and `valid` or `test` is a list, an `InputError` is raised.
 
     Args:
         rows: rows of all tracks.
-        valid: names of the validation tracks, or the share of validation tracks; see `split_of`.
-        test: names of the test tracks, or the share of test tracks.
+        valid: list of the names of the validation tracks, or the share of all tracks that is drawn for validation.
+        test: list of the names of the test tracks, or the share of all tracks that is drawn for testing.
 
     Returns:
         The split of each track, by track name.
@@ -106,7 +106,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
 
 
 def read_recordings(path: Path) -> dict[str, list[Path]]:
-    """Read a CSV file of recordings with the columns `instrum` and `path`.
+    """Read a CSV file with one recording in each line: its instrument (column `instrum`) and its file (column `path`).
 
     Args:
         path: path of the CSV file; paths in it are relative to its folder.

@@ -33,9 +33,9 @@ class MedleyDB:
     All tracks of an artist are in the same split. The artist is the part of a track's name before the first `_`.
 
     Args:
-        bleed: handling of tracks whose stems also contain other instruments (bleed): `keep` or `leave_out`.
-        valid: artists of the validation split, or the share of the artists that are drawn for this split.
-        test: artists of the test split, or the share of the artists that are drawn for this split.
+        bleed: use of tracks whose stems also contain the sound of other instruments (bleed): `keep` or `leave_out`.
+        valid: list of the artists of the validation split, or the share of all artists that is drawn for this split.
+        test: list of the artists of the test split, or the share of all artists that is drawn for this split.
     """
 
     bleed: Literal["leave_out", "keep"]
@@ -68,7 +68,7 @@ class MedleyDB:
         return Listing([Track(name, splits[artists[name]], *streams[name]) for name in streams], left_out)
 
     def fetch(self, root: Path) -> None:
-        """Raise an InputError if the root is missing or empty: MedleyDB is given on request and cannot be downloaded."""
+        """Raise an InputError if the root is missing or empty: MedleyDB must be requested from its authors."""
         hint = f"Request it on its home page and put the folders of its tracks into {root}."
         require_files(root, "MedleyDB cannot be downloaded automatically", hint)
 
@@ -119,7 +119,7 @@ def _has_bleed(metadata: Metadata) -> bool:
 
 
 def _stems(metadata: Metadata) -> dict[AudioStream, set[str]]:
-    """Return the stems of a track. Each stem has its sources: `vocals`, `accompaniment`, or both if it contains both."""
+    """Return the stems of a track, each with the sources that it contains: `vocals`, `accompaniment` or both."""
     folder = metadata.inside(metadata.file.parent, metadata.text("stem_dir"), "stem_dir")
     stems = metadata.node("stems")
     kinds = {}

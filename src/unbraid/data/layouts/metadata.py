@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 class Metadata:
-    """Read typed values from one mapping of a metadata file.
+    """Read values from one mapping (keys with values) of a metadata file, and check their types.
 
     Args:
         file: path of the file.
         tree: parsed content of the file, or a part of it, which must be a mapping.
-        place: path of keys from the top of the file to this mapping, with a dot after each key.
+        place: keys that lead from the top of the file to this mapping, with a dot after each key, such as `stems.S01.`.
 
     Raises:
         InputError: `tree` is not a mapping.
@@ -88,11 +88,11 @@ class Metadata:
         return value
 
     def node(self, key: object) -> "Metadata":
-        """Return the mapping under a key. A missing key and a value of another type raise an `InputError`."""
+        """Return the mapping that is the value of a key. A missing key or another value raises an `InputError`."""
         return Metadata(self.file, self.get(key, object, "keys with values"), f"{self.place}{key}.")
 
     def nodes(self, key: str) -> Iterator["Metadata"]:
-        """Yield the mappings of the list under a key. A missing key and a value of another type raise an `InputError`."""
+        """Yield the mappings in the list that is the value of a key. A missing key or another value raises an `InputError`."""
         for number, tree in enumerate(self.get(key, list, "a list")):
             yield Metadata(self.file, tree, f"{self.place}{key}[{number}].")
 

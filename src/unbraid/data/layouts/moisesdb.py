@@ -28,9 +28,9 @@ class MoisesDB:
 
     Args:
         sources: stems that become sources; all others are summed to `other`. None: each stem becomes a source.
-        bleed: handling of songs in which a recording also contains other instruments (bleed): `keep` or `leave_out`.
-        valid: artists of the validation split, or the share of the artists that are drawn for this split.
-        test: artists of the test split, or the share of the artists that are drawn for this split.
+        bleed: use of songs in which recordings also contain the sound of other instruments (bleed): `keep` or `leave_out`.
+        valid: list of the artists of the validation split, or the share of all artists that is drawn for this split.
+        test: list of the artists of the test split, or the share of all artists that is drawn for this split.
     """
 
     sources: list[str] | None
@@ -59,7 +59,7 @@ class MoisesDB:
         return Listing(tracks, left_out)
 
     def fetch(self, root: Path) -> None:
-        """Raise an InputError if the root is missing or empty: MoisesDB is given on request and cannot be downloaded."""
+        """Raise an InputError if the root is missing or empty: MoisesDB must be requested from its authors."""
         hint = f"Request it on its home page and unpack moisesdb.zip into {root}."
         require_files(root, "MoisesDB cannot be downloaded automatically", hint)
 

@@ -30,7 +30,7 @@ class MSST:
         remix: value of `data.sampling.remix`, which must be above 0 for type 1 and 0 for type 4.
         train: folders of training data, or CSV files for type 3, relative to the root.
         valid: folders of validation songs, relative to the root.
-        test: folders of test songs, or the share of the validation songs that become test songs.
+        test: folders of test songs, or the share of the validation songs that is used for testing instead.
         instruments: stems that are used; all others are ignored. None: all stems.
         missing: handling of a stem that a song does not have: `error`, or `silence` to make it silent.
 
@@ -138,7 +138,7 @@ class MSST:
         return instruments
 
     def _sources(self, track: Track, instruments: Sequence[str]) -> Sources:
-        """Return the audio streams of a track by stem. A missing stem is silent or an InputError, see the option `missing`."""
+        """Return the audio streams of a track by stem. A missing stem is silent, or raises an InputError if `missing=error`."""
         if track.split == "train" and self.type in (2, 3):
             return {name: streams for name, streams in track.sources.items() if name in instruments}
         sources = {name: track.sources.get(name, ()) for name in instruments}
@@ -156,7 +156,7 @@ def _songs(place: Path) -> Listing:
 
 
 def _singles(place: Path) -> Listing:
-    """Return one track for each recording in the instrument folders of the folder `place`."""
+    """Return one track for each recording in `place`, which contains one subfolder of recordings for each instrument."""
     return Singles(0.0, 0.0).tracks(place)
 
 
@@ -175,9 +175,9 @@ READERS: dict[int, Callable[[Path], Listing]] = {1: _songs, 2: _singles, 3: _rec
 
 
 def _label(path: Path) -> tuple[str, ...]:
-    """Return the first parts of the track names of a folder or CSV file: the parts of its path.
+    """Return the texts with which the track names of a folder or CSV file begin: the parts of its relative path.
 
-    If the path is absolute, the result contains only the name of the folder or file.
+    If the path is absolute, the result is only the name of the folder or file.
     """
     stripped = path.with_suffix("") if path.suffix.lower() == ".csv" else path
     return (stripped.name,) if stripped.is_absolute() else stripped.parts

@@ -23,7 +23,9 @@ SEPARATORS = "_", "-", " ", ".", "/"  # the last one is for a folder per pair
 
 @dataclass(frozen=True)
 class Pairs:
-    """List pairs of songs: two folders with files of equal names, one folder with two file name endings, or a table.
+    """List songs that have two files each: the mixture and its instrumental version.
+
+    The two files (a pair) have the same name in two folders, or different endings in one folder, or are in one row of a table.
 
     Args:
         mixture: folder, file name ending or pattern of the mixtures. A text with `*` is a pattern (see `patterns.py`) for files
@@ -32,8 +34,8 @@ class Pairs:
             the text is the name of a column of the table.
         instrumental: folder, file name ending, pattern or column of the instrumental versions, as for `mixture`.
         pairs: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
-        valid: names of the validation pairs, or their share; unused if `pairs` has a column `split`.
-        test: names of the test pairs, or their share; unused if `pairs` has a column `split`.
+        valid: list of the names of the validation pairs, or their share. Unused if the table has a column `split`.
+        test: list of the names of the test pairs, or their share. Unused if the table has a column `split`.
 
     Raises:
         InputError: `mixture` and `instrumental` are equal.
@@ -55,7 +57,7 @@ class Pairs:
             )
 
     def tracks(self, root: Path) -> Listing:
-        """List the pairs under the root. A mixture without an instrumental version, or the reverse, is excluded.
+        """List the pairs under the root. Files without the second file of their pair are excluded.
 
         Args:
             root: folder of the data set.
@@ -112,7 +114,7 @@ class Pairs:
             for name in row.files:
                 if name not in columns:
                     hint = unknown(name, ("track", "split", *columns))
-                    raise InputError(row.where, "the table has an unknown column", found=name, hint=hint)
+                    raise InputError(row.where, "the table of pairs has an unknown column", found=name, hint=hint)
         for name in columns:
             if not any(name in row.files for row in rows):
                 raise InputError(path, f"the table lacks column '{name}'", expected=f"the columns track, {', '.join(columns)}")
@@ -126,9 +128,9 @@ class Pairs:
 
 
 def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
-    """Return the files of one side (mixture or instrumental) by name of the pair.
+    """Return the mixtures or the instrumental versions (`side`) by the name of their pair.
 
-    If two files are this side of the same pair, an InputError is raised.
+    If a pair has two files for this side, an InputError is raised.
     """
     endings = (side, *SHORT.get(side, ()))
     texts = [side] if "*" in side else [f"*{separator}{ending}" for ending in endings for separator in SEPARATORS]
@@ -139,7 +141,7 @@ def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
         if name is None:
             continue
         if name in named:
-            raise InputError(path, f"the pair '{name}' has another file of the {side}, {named[name].name}", expected="one file")
+            raise InputError(path, f"the pair '{name}' has a second {side} file, {named[name].name}", expected="one")
         named[name] = path
     return named
 

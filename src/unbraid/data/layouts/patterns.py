@@ -40,7 +40,7 @@ class Pattern:
             below: folder to which the compared path is relative.
 
         Returns:
-            A match with one group for each `*` of the pattern.
+            A regular expression match, with one group for each `*` of the pattern.
         """
         inner = path.relative_to(below)
         candidates = (inner.with_suffix(""), inner) if self.whole_path else (inner.stem, inner.name)
@@ -55,7 +55,7 @@ class Assignment:
     Args:
         files: sorted files of each source.
         unmatched: files that match none of the patterns.
-        ambiguous: files that match patterns of several sources. Each file has the matching pattern of each of these sources.
+        ambiguous: files that match patterns of several sources. For each file, the names of these sources with the pattern.
     """
 
     files: Mapping[str, tuple[Path, ...]]
@@ -82,7 +82,7 @@ class SourcePatterns:
                 expected = "a pattern without '!', such as '*vox*'"
                 raise InputError(
                     f"sources.{name}",
-                    "the source gets no file, because all its patterns exclude files",
+                    "all patterns of the source exclude files, so the source contains no file",
                     found=source_texts,
                     expected=expected,
                 )
@@ -126,7 +126,7 @@ class SourcePatterns:
         return Assignment({name: tuple(paths) for name, paths in assigned.items()}, unmatched, ambiguous)
 
     def _matching_sources(self, path: Path, folder: Path) -> dict[str, str]:
-        """Return the names of the sources whose patterns match a file, each with the first pattern that matches."""
+        """Return the sources whose patterns match a file: a dictionary from source to the first pattern that matches."""
         allowed = [name for name in self.names if not any(pattern.match(path, folder) for pattern in self.excluded[name])]
         texts = {name: [pattern.text for pattern in self.included[name] if pattern.match(path, folder)] for name in allowed}
         matches = {name: matching[0] for name, matching in texts.items() if matching}

@@ -1,4 +1,4 @@
-"""List recordings of single sources that do not belong together, such as a folder of voices and a folder of pianos.
+"""List recordings of single sources that are not from the same songs, such as a folder of voices and a folder of pianos.
 
 Each training file is a track of one source, and the sampler mixes files of different sources. Validation and test songs combine
 one file of each source. The songs are the same in every run if the files do not change.
@@ -23,8 +23,9 @@ class Singles:
     """List the files in `{train,valid,test}/<source>/**/<audio file>`, or in `<source>/**/<audio file>`.
 
     Args:
-        valid: names of the validation files, or the share of the files of each source; unused if there are split folders.
-        test: names of the test files, or the share of the files of each source; unused if there are split folders.
+        valid: list of the names of the validation files, or their share of the files of each source. Unused if the data set
+            has the folders `train`, `valid` and `test`.
+        test: list of the names of the test files, or their share of the files of each source. Unused in the same case.
     """
 
     valid: Choice
@@ -103,7 +104,7 @@ def _single_tracks(files: Files) -> list[Track]:
 
 
 def _songs(split: Split, files: Files) -> list[Track]:
-    """Return songs that combine one file of each source.
+    """Make songs for validation or testing: each song combines one file of each source.
 
     The number of songs is the number of files of the largest source. Files of smaller sources are used several times. The files
     of each source are ordered by a hash. If they were ordered by name, files with the same number could always be combined.

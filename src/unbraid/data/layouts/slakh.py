@@ -36,9 +36,9 @@ class Slakh2100:
         sources: instrument classes that become sources; all others are summed to `other`. None: each class becomes a source.
         omitted: use of the tracks in `omitted/`: `leave_out`, or `train` to train on them. Tracks whose MIDI file is also in a
             validation or test track are always excluded.
-        valid: MIDI files of the validation split (by the `UUID` in the metadata), or their share; unused if there are split
-            folders.
-        test: MIDI files of the test split, or their share; unused if there are split folders.
+        valid: list of the MIDI files of the validation split (their `UUID` in the metadata), or the share of all MIDI files
+            that is drawn for this split. Unused if the data set has folders of splits, such as `train/`.
+        test: list of the MIDI files of the test split, or the share that is drawn for this split. Unused in the same case.
     """
 
     sources: list[str] | None
@@ -50,7 +50,7 @@ class Slakh2100:
         """List the tracks under the root.
 
         An `InputError` is raised if the root does not contain Slakh2100, metadata are invalid, a mixture is missing, or a track
-        is in two split folders. The same holds if an instrument class or MIDI file in the options is unknown.
+        is in two folders of splits. It is also raised if an option names an unknown instrument class or MIDI file.
 
         Args:
             root: folder of the data set, or the folder above it.
@@ -87,7 +87,7 @@ class Slakh2100:
             try:
                 songs[folder.name] = _read_song(folder, folder.parent.name if folder.parent != place else "")
             except _MissingStemError as error:
-                left_out[folder.name] = missing(f"stems/{error}")
+                left_out[folder.name] = str(error)
         return songs, left_out
 
     def _splits(self, songs: dict[str, "_SlakhSong"]) -> dict[str, Split]:
@@ -113,11 +113,11 @@ class _SlakhSong:
 
 
 class _MissingStemError(Exception):
-    """Report that the file of a stem is missing, as in a few published tracks. The message is the name of the stem."""
+    """Report that the file of a stem is missing, as in a few published tracks. The message is the reason for the exclusion."""
 
 
 def _track_folders(place: Path) -> Iterator[Path]:
-    """Yield the folders of the tracks: those in the split folders, or if there are no split folders, those in `place`."""
+    """Yield the folders of the tracks: in the folders of the splits (such as `train/`), or in `place` if these do not exist."""
     folders = [place / name for name in (*SPLIT_FOLDERS, OMITTED) if (place / name).is_dir()]
     for folder in folders or [place]:
         yield from (path for path in subfolders(folder) if (path / METADATA).is_file())
@@ -140,7 +140,7 @@ def _sources(metadata: Metadata, folder: Path) -> Sources:
         if not stem.get("audio_rendered", bool, "true or false"):
             continue
         if key not in files:
-            raise _MissingStemError(key)
+            raise _MissingStemError(missing(f"stems/{key}"))
         name = source_name(stem, "inst_class")
         sources[name] = (*sources.get(name, ()), AudioStream(files[key]))
     return sources

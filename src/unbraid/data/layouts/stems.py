@@ -39,8 +39,10 @@ class Stems:
         sources: patterns of file names by source (see `patterns.py`), or a yaml file with them, relative to the root. Several
             files of one source are summed. None: each file is a source, named after the file.
         manifest: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
-        valid: names of the validation tracks, or their share; unused if there are split folders or a column `split`.
-        test: names of the test tracks, or their share; unused if there are split folders or a column `split`.
+        valid: list of the names of the validation tracks, or the share of all tracks that is drawn for validation. Unused if
+            the data set has the folders `train`, `valid` and `test`, or if its table has a column `split`.
+        test: list of the names of the test tracks, or the share of all tracks that is drawn for testing. Unused in the
+            same cases.
 
     Raises:
         InputError: both `sources` and `manifest` are set.
@@ -96,7 +98,7 @@ class Stems:
         return self._check_matches(_read_folders(root, SourcePatterns(patterns)), patterns)
 
     def _check_matches(self, listed: "_Listed", patterns: Patterns) -> "_Listed":
-        """Find sources whose patterns match no file. Add a message for the mixture, and an error for any other source."""
+        """Find sources whose patterns match no file, and add an error for each. For the mixture, only a message is added."""
         has_errors = bool(listed.refused)  # such as a file that matches two sources and is not yet assigned to either
         for name in patterns:
             if any(row.files.get(name) for row in listed.rows):
@@ -111,7 +113,7 @@ class Stems:
         return listed
 
     def _missing(self, rows: Sequence[ManifestRow], sources: Sequence[str]) -> list[InputError]:
-        """Return an error for each source that only some tracks have; no errors if `missing` is `silence`."""
+        """Return an error for each source that only some tracks have. If `self.missing` is `silence`, this is no error."""
         lacking = {name: [row for row in rows if not row.files.get(name)] for name in sources}
         return [
             InputError(
@@ -147,7 +149,7 @@ class Stems:
 
 @dataclass
 class _Listed:
-    """Files of each track (`rows`); excluded tracks, messages and errors as in `Listing`."""
+    """Result of reading the folder of a data set: the files of each track (`rows`), excluded tracks, messages and errors."""
 
     rows: list[ManifestRow]
     left_out: dict[str, str] = field(default_factory=dict)
@@ -202,7 +204,7 @@ def _track_folders(root: Path) -> list[tuple[str, Split | None, Path]]:
 
 
 def _with_one_spelling(listed: _Listed, mixture: str) -> _Listed:
-    """Give stems whose names differ only in upper and lower case one name: that of the mixture, or the name in lower case."""
+    """Rename stems whose names differ only in upper and lower case, so that they have the same name in all tracks."""
     spellings: dict[str, set[str]] = {mixture.casefold(): {mixture}}
     for row in listed.rows:
         for stem in row.files:

@@ -25,14 +25,14 @@ PLAYER = re.compile(r"AuSep_\d+_(?P<code>[^_]+)_")
 
 @dataclass(frozen=True)
 class URMP:
-    """List the pieces in folders such as `01_Jupiter_vn_vc`.
+    """List the pieces of URMP, one folder for each, such as `01_Jupiter_vn_vc` (number, title, instruments).
 
-    All arrangements of a title are in the same split, because they share recordings.
+    All arrangements of a title are in the same split, because some recordings occur in several arrangements.
 
     Args:
         sources: instruments that become sources; all others are summed to `other`. None: each instrument becomes a source.
-        valid: titles of the validation split, or the share of the titles that are drawn for this split.
-        test: titles of the test split, or the share of the titles that are drawn for this split.
+        valid: list of the titles of the validation split, or the share of all titles that is drawn for this split.
+        test: list of the titles of the test split, or the share of all titles that is drawn for this split.
     """
 
     sources: list[str] | None
@@ -67,7 +67,7 @@ class URMP:
         return Listing(tracks)
 
     def fetch(self, root: Path) -> None:
-        """Raise an InputError if the root is missing or empty: URMP is given on request and cannot be downloaded."""
+        """Raise an InputError if the root is missing or empty: URMP must be requested from its authors."""
         hint = f"Request it on its home page and put the folders of its pieces into {root}."
         require_files(root, "URMP cannot be downloaded automatically", hint)
 
