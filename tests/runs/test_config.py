@@ -7,8 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from unbraid.runs.allowlist import ALLOWED, resolve
-from unbraid.runs.config import build, check, own_config, write_json
+from unbraid.runs.config import build, check, own_config
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import write_json
 
 LAUNCHER = {"_target_": "unbraid.sweeps.launchers.Local", "gpus": [], "gpus_per_run": 1, "runs_per_gpu": 1, "fail_fast": None}
 

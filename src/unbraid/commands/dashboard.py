@@ -14,9 +14,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.keys import require
-from unbraid.runs.config import check, own_config, write_json
+from unbraid.runs.config import check, own_config
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import write_json
 from unbraid.runs.metrics_reader import epochs, figures
 from unbraid.runs.records import read_record, strip_launch_keys
 from unbraid.runs.scores import read_scores

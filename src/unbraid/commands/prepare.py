@@ -12,8 +12,9 @@ from unbraid.data.listings import outline, section
 from unbraid.data.module import MultitrackData
 from unbraid.data.store import spell_size
 from unbraid.data.tracks import SPLITS
-from unbraid.runs.config import build, write_json
+from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import write_json
 from unbraid.runs.text import echo
 
 

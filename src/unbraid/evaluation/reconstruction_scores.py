@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unbraid.models.features import Features
-from unbraid.runs.config import versions
+from unbraid.runs.source_version import versions
 from unbraid.scoring.tables import statistics_of
 from unbraid.tasks.reconstruction import ReconstructionTask
 

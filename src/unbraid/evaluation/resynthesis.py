@@ -13,8 +13,8 @@ from unbraid.dsp.stft import STFT
 from unbraid.evaluation import pictures
 from unbraid.models.constant_spectrum import ConstantSpectrum
 from unbraid.nets.ddsp import Instrument, Sounding, Training, semitones
-from unbraid.runs.config import versions
 from unbraid.runs.errors import InputError
+from unbraid.runs.source_version import versions
 from unbraid.scoring.tables import statistics_of
 
 LEAST_VOICED = 0.5  # smallest share of voiced points among the points that are not silent

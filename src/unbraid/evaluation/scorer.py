@@ -19,10 +19,10 @@ from unbraid.evaluation.methods import Method, Oracle, SeparatorMethod
 from unbraid.inference.chunked import InferenceOptions, at_rate, device_of, separated
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.masking import Masking
-from unbraid.runs.config import versions, write_json
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import below
+from unbraid.runs.files import below, write_json
 from unbraid.runs.scores import read_scores
+from unbraid.runs.source_version import versions
 from unbraid.scoring.protocols import Protocol, SourceGroup, with_improvements
 from unbraid.scoring.tables import Summary, of_track, refuse_mixed, summarise, table
 from unbraid.scoring.track_records import TrackScores, read_track, record_path, write_track

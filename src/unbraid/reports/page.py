@@ -21,9 +21,9 @@ from unbraid.reports.listening import heard, leave, songs_of
 from unbraid.reports.tables import ScoreTable, as_csv, as_latex, as_markdown, as_plain, caption, cell_text, main_measure
 from unbraid.reports.variants import Spread, Variant, differences, told_apart
 from unbraid.reports.verdicts import Verdict, verdicts
-from unbraid.runs.config import write_json
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import write_json
 
 TEMPLATES = Path(__file__).parent / "templates"
 STATIC = ("style.css", "theme.js", "report.js", "listen.js")

@@ -6,12 +6,9 @@ ignored. `build` makes only objects of classes in an allowlist.
 """
 
 import inspect
-import json
 import math
-import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -25,7 +22,6 @@ from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError,
 from unbraid.runs.allowlist import ALLOWED, TRAINING_ONLY, resolve
 from unbraid.runs.documents import read_yaml
 from unbraid.runs.errors import InputError, unknown
-from unbraid.runs.files import atomic_write
 
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # Exceptions of constructors for invalid values. Other exceptions are bugs and keep their traceback.
@@ -33,18 +29,6 @@ REFUSALS = (ValueError, TypeError, ArithmeticError, RuntimeError, ModuleNotFound
 # Exceptions of OmegaConf for trees that are not configs, in addition to its own class.
 OMEGACONF_ERRORS = (ValueError, RecursionError, AssertionError, AttributeError, TypeError)
 HYDRA_KEYS = {"_target_", "_partial_"}
-PACKAGES = (
-    "torch",
-    "torchaudio",
-    "pytorch-lightning",
-    "hydra-core",
-    "omegaconf",
-    "numpy",
-    "av",
-    "soundfile",
-    "soxr",
-    "unbraid",
-)
 
 
 def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> None:
@@ -340,15 +324,3 @@ def checkpoint_path(run: Path, asked: str) -> Path:
             f"checkpoint={asked}", f"the checkpoint file {path} does not exist", hint=f"Checkpoints of the run: {names}."
         )
     return path
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results may depend on, by name."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically, see `atomic_write`. NaN and infinity raise `ValueError`."""
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    with atomic_write(path) as partial:
-        partial.write_text(text)

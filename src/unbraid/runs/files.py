@@ -6,12 +6,14 @@ a file name.
 """
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EEXIST, EOPNOTSUPP, EPERM
 from pathlib import Path
+from typing import Any
 
 from unbraid.runs.errors import InputError
 
@@ -139,3 +141,10 @@ def _sync(path: Path) -> None:
 def relative_path(path: Path) -> Path:
     """Return the path relative to the working directory, or the path itself if it is outside the working directory."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically, see `atomic_write`. NaN and infinity raise `ValueError`."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    with atomic_write(path) as partial:
+        partial.write_text(text)

@@ -24,11 +24,11 @@ from typing import IO, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.runs import plugins
-from unbraid.runs.config import own_config, versions, write_json
+from unbraid.runs.config import own_config
 from unbraid.runs.documents import open_regular, read_json
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import atomic_write
-from unbraid.runs.source_version import code, git_commit
+from unbraid.runs.files import atomic_write, write_json
+from unbraid.runs.source_version import code, git_commit, versions
 from unbraid.runs.text import echo
 
 State = Literal["queued", "running", "interrupted", "failed", "pruned", "done"]
@@ -348,8 +348,3 @@ def _lock(file: IO[Any], kind: int = fcntl.LOCK_EX) -> bool:
 
 def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
-
-
-def sweep_name(run: Path) -> str | None:
-    """Return the name of the sweep folder that contains a run folder; None if the run is not part of a sweep."""
-    return run.parent.name if (run.parent / LEDGER).is_file() else None

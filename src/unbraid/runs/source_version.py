@@ -2,10 +2,25 @@
 
 import hashlib
 import os
+import platform
 import subprocess
 from collections.abc import Iterable
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+
+PACKAGES = (
+    "torch",
+    "torchaudio",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "av",
+    "soundfile",
+    "soxr",
+    "unbraid",
+)
 
 
 @cache
@@ -42,3 +57,8 @@ def git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{commit}+changes" if changes else commit
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results may depend on, by name."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}

@@ -19,7 +19,7 @@ from unbraid.evaluation.methods import fingerprint
 from unbraid.evaluation.scorer import write_scores
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import relative_path
-from unbraid.runs.records import State, read_record, strip_launch_keys, sweep_name
+from unbraid.runs.records import LEDGER, State, read_record, strip_launch_keys
 from unbraid.runs.text import echo
 from unbraid.runs.weights import tensors_of
 from unbraid.tasks.task import Task
@@ -225,3 +225,8 @@ def parameter_count(net: torch.nn.Module) -> int:
 def millions(net: torch.nn.Module) -> str:
     """Return the number of parameters of a network in millions, as text with two decimals."""
     return f"{parameter_count(net) / 1e6:.2f}"
+
+
+def sweep_name(run: Path) -> str | None:
+    """Return the name of the sweep folder that contains a run folder; None if the run is not part of a sweep."""
+    return run.parent.name if (run.parent / LEDGER).is_file() else None

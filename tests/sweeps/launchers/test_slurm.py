@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from unbraid.runs.config import write_json
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import write_json
 from unbraid.sweeps.launchers import slurm
 from unbraid.sweeps.launchers.jobs import Job
 from unbraid.sweeps.launchers.queue import FORMAT, SlurmJob, partitions, slurm_jobs, submit

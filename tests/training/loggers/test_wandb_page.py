@@ -14,8 +14,9 @@ from tests.conftest import PROJECT
 from tests.training.loggers.conftest import exit_code, header, history, pages, summary, whole
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
-from unbraid.runs.records import redact_paths, sweep_name
+from unbraid.runs.records import redact_paths
 from unbraid.sweeps.ledger import Ledger
+from unbraid.training.base import sweep_name
 from unbraid.training.loggers import About, Loggers, Media, Wandb
 from unbraid.training.loggers.logger import Result
 from unbraid.training.loggers.media import Medium

@@ -10,8 +10,8 @@ from typing import Any, get_type_hints
 from typeguard import TypeCheckError, check_type
 
 from unbraid.models.separators.base import LONGEST_CHUNK, Separator
-from unbraid.runs.config import versions
 from unbraid.runs.errors import InputError
+from unbraid.runs.source_version import versions
 
 
 @dataclass(frozen=True)

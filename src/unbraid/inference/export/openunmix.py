@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.masking import Masking
 from unbraid.nets.open_unmix import OpenUnmix
-from unbraid.runs.config import write_json
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import write_json
 
 # Values that the openunmix package always uses, by the config key of unbraid below `model.separator`.
 FIXED_OPTIONS = {
