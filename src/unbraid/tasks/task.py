@@ -24,7 +24,7 @@ class Task(pl.LightningModule):
     """Train all parameters of a network.
 
     Args:
-        optimizer: function from parameters to an optimizer. None if nothing is trained by gradients.
+        optimizer: function from the parameters to an optimizer; None for a model that is not trained by gradients (PCA).
         scheduler: function from the optimizer to a schedule. The schedule is stepped after each epoch; `ReduceLROnPlateau` is
             stepped on `valid/loss` after each epoch that ends in a validation. None: the learning rate is constant.
     """
@@ -50,7 +50,7 @@ class Task(pl.LightningModule):
         """Create the optimizer and the schedule.
 
         Returns:
-            The optimizer, or an empty list if nothing is trained by gradients.
+            The optimizer; an empty list for a model that is not trained by gradients (PCA).
 
         Raises:
             InputError: the optimizer or the schedule refuses an option, such as a negative learning rate.
@@ -65,7 +65,10 @@ class Task(pl.LightningModule):
         return optimizer
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """Seed the random numbers of a training step, such as those of dropout, by run seed, epoch, batch and rank."""
+        """Seed the random numbers of a training step, such as those of dropout layers.
+
+        The seed depends on the seed of the run, the epoch, the number of the batch and the rank of the process.
+        """
         counters = f"{self.seed} {self.current_epoch} {index} {self.global_rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.blake2b(counters, digest_size=8).digest()))
 
@@ -90,10 +93,10 @@ class Task(pl.LightningModule):
             self.noted.clear()
 
     def on_validation_start(self) -> None:
-        """Copy the buffers of the first process, such as the statistics of batch norm, to all processes.
+        """Copy all buffers, such as the statistics of batch norm, from the first process to all other processes.
 
-        DDP (PyTorch's training with several processes) copies the buffers in the first validation step. A process without
-        validation tracks never executes this step, and the other processes would wait for it forever.
+        Otherwise DDP (PyTorch's training with several processes) would copy the buffers in the first validation step. A process
+        without validation tracks never executes this step, and the other processes would wait for this process forever.
         """
         model = self.trainer.model
         if isinstance(model, DistributedDataParallel):
@@ -133,7 +136,10 @@ class Task(pl.LightningModule):
         raise InputError(where, "training diverged", found=value, expected="a finite number", hint=hint)
 
     def non_finite(self) -> tuple[str, float] | None:
-        """Return the name and value of a loss that is NaN or infinite, or `weights` and NaN; None if all are finite."""
+        """Return the name and value of a loss that is NaN or infinite; None if all losses and weights are finite.
+
+        If only the weights are not finite, the result is `weights` and NaN.
+        """
         metrics = self.trainer.callback_metrics
         for name in ("train/loss", "valid/loss"):
             if not math.isfinite(value := float(metrics.get(name, 0.0))):

@@ -1,4 +1,4 @@
-"""Train instruments (DDSP) and measure how well they resynthesize the test tracks."""
+"""Train instruments (DDSP synthesizers) and measure how well they resynthesize the test tracks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -23,7 +23,10 @@ from unbraid.training.loggers import Media
 
 
 class SynthesisWorkflow(Workflow):
-    """Train an instrument (DDSP), and test it by resynthesis of the test tracks from their pitch and loudness."""
+    """Train an instrument (a DDSP synthesizer).
+
+    The test resynthesizes the test tracks from their pitch and loudness, and measures the error.
+    """
 
     task: SynthesisTask
     data: MultitrackData
@@ -35,7 +38,7 @@ class SynthesisWorkflow(Workflow):
         """Check the config, decode the tracks, and measure their pitch and loudness.
 
         Raises:
-            InputError: the data have more than one target, or are augmented or remixed.
+            InputError: the data have more than one target, or the options augment or remix the tracks.
         """
         self.features = build(self.config.features)
         targets = self.data.targets
@@ -91,7 +94,7 @@ class SynthesisWorkflow(Workflow):
         return partial(self.resyntheses.leave_clips, self.task.net, clips, self.features)
 
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Format the errors of the instrument and of its baseline (constant spectra) as a table of text."""
+        """Format the errors of the instrument, and of a baseline with constant spectra, as a table of text."""
         return report(scores, THIS_RUN)
 
     def test(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Result:
 
     Args:
         step: number of the last epoch plus 1.
-        figures: dictionary from `test/<measure>/<target>` to the score, which is the mean or median over the tracks.
+        figures: score of each target and measure (mean or median over the tracks), under the key `test/<measure>/<target>`.
         rows: score of each track, target and measure; None if the score is undefined.
         pictures: pictures that the test wrote.
     """
@@ -56,7 +56,7 @@ class Result:
 
     @property
     def by_measure(self) -> dict[str, list[float]]:
-        """Dictionary from `<measure>/<target>` to the list of the scores of all tracks, without undefined scores."""
+        """Scores of all tracks as a list, under the key `<measure>/<target>`. Undefined scores are left out."""
         scores: dict[str, list[float]] = {}
         for _, target, measure, value in self.rows:
             if value is not None:
@@ -117,10 +117,11 @@ class Loggers:
 
     @classmethod
     def of(cls, parts: Mapping[str, Any]) -> "Loggers":
-        """Find the loggers and the media options among the objects of the config group `logger`.
+        """Select the loggers and the options of logged audio and pictures (`Media`) from the config group `logger`.
 
         Args:
-            parts: objects built from the config group, by their key. Only objects of the classes `Logger` and `Media` are used.
+            parts: objects that were built from the config group, by their key. Objects of classes other than `Logger` and
+                `Media` are ignored.
 
         Returns:
             Group of all loggers of the run.
@@ -141,7 +142,8 @@ class Loggers:
 
         Args:
             about: function that returns the description of the run; it is called only if the run has loggers.
-            clips: function that receives the media options and returns a function that writes audio and pictures to a folder.
+            clips: function that receives the media options (number and length of the clips). It returns a function that writes
+                audio and pictures to a folder.
 
         Yields:
             Nothing.
