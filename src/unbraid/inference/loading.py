@@ -1,7 +1,7 @@
 """`unbraid.load`: load a trained separator or instrument for use in Python.
 
-Files from other people are safe to load, because loading executes no code from them. Weights are read as tensors only. A config
-can build only classes of the modules in the list `BUILT`.
+Files from other people are safe to load: weights are read as tensors only, and a config can build only classes of the modules
+in the list `BUILT`. No code in the files is executed.
 """
 
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class Loaded:
 
     @property
     def targets(self) -> list[str]:
-        """Names of the sources, in the order of the separator's outputs."""
+        """Names of the sources that the separator estimates, in the order of its outputs."""
         return self.model.targets
 
     @property
@@ -112,7 +112,8 @@ class Loaded:
                 channel is which loudspeaker (6 channels: 5.1).
 
         Shape:
-            waveform [C, T] -> [C, T] per source. The sources have 2 channels if the waveform has more than 2.
+            waveform [C, T] -> [C, T] for each source; C channels, T samples. If the waveform has more than 2 channels, the
+                sources have 2.
 
         Returns:
             Dictionary from the name of each source to its waveform on the CPU, with the sample rate and length of the input.
@@ -245,7 +246,7 @@ def _translated(path: Path) -> Loaded:
 
 
 def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separator]:
-    """Check the separator in the config of a run, and return a function that builds it without weights.
+    """Check the separator that the config of a run describes. Return a function that builds it, without trained weights.
 
     Args:
         config: config of the run, which may come from another person.
