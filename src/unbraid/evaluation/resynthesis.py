@@ -133,9 +133,9 @@ def measures(
 
     Returns:
         `loss`: distance of the waveforms. `f0 error (cents)`: median absolute difference of pitch over the points that are
-            voiced (have a pitch) in both sounds. `loudness error (dB)`: median absolute difference of loudness over the points
-            at which the original is not silent. `voiced`: share of the voiced points of the original that are also voiced in
-            the resynthesis. A measure is None if no point is left.
+        voiced (have a pitch) in both sounds. `loudness error (dB)`: median absolute difference of loudness over the points
+        at which the original is not silent. `voiced`: share of the voiced points of the original that are also voiced in
+        the resynthesis. A measure is None if no point is left.
         `loudness error (dB)`: median absolute difference over the points at which the original is not silent; `voiced`: share
         of the original's voiced points that are also voiced in the resynthesis. A measure without points is None.
 

@@ -232,7 +232,7 @@ def at_rate(model: Separator, blocks: Blocks, rate: int) -> Iterator[Tensor]:
 
     Shape:
         blocks [c, n] -> [C, m]: c channels of the signal, C channels of the separator. The lengths n and m of the blocks
-            differ.
+        differ.
 
     Returns:
         An iterator over consecutive blocks of the converted signal.

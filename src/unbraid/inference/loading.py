@@ -113,7 +113,7 @@ class Loaded:
 
         Shape:
             waveform [C, T] -> [C, T] for each source; C channels, T samples. If the waveform has more than 2 channels, the
-                sources have 2.
+            sources have 2.
 
         Returns:
             Dictionary from the name of each source to its waveform on the CPU, with the sample rate and length of the input.

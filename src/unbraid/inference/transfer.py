@@ -31,8 +31,8 @@ class TransferOptions:
 
     Args:
         shift: pitch shift in semitones. `auto`: the smallest shift by whole octaves that moves the median pitch of the voice
-            into the pitch range of the instrument's training data. If no shift by octaves reaches this range, any number of
-            semitones is allowed.
+            into the pitch range of the instrument's training data. If no shift by octaves does so, the shift to the nearest end
+            of this range is used.
         loudness: `match`: the mean loudness of the voice becomes the mean loudness of the training data, and its variation is
             scaled by a factor in [0.5, 2], to come closer to the variation in the training data. `keep`: the loudness is not
             changed.

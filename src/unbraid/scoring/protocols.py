@@ -1,4 +1,4 @@
-"""Protocols: complete definitions of a score by its measure, sources, sample rate, windows and averages.
+"""Protocols. A protocol is the complete definition of a score: measure, sources, sample rate, windows and averages.
 
 Scores of different protocols cannot be compared. Each stored score therefore contains a record of its protocol, and a table of
 scores of different protocols raises an error. The measures are in `unbraid.scoring.bss_eval` and `unbraid.scoring.measures`.
@@ -52,7 +52,7 @@ class SourceGroup:
             sources: waveforms of the sources of a track.
 
         Shape:
-            [sources, C, T] -> [names, C, T].
+            [sources, C, T] -> [names, C, T], with C channels and T samples.
 
         Returns:
             The waveforms of the references.
@@ -67,7 +67,7 @@ class SourceGroup:
             mixture: waveform of the mixture.
 
         Shape:
-            targets [targets, C, T], mixture [C, T] -> [names, C, T].
+            targets [targets, C, T], mixture [C, T] -> [names, C, T], with C channels and T samples.
 
         Returns:
             The waveforms of the estimates.
@@ -84,16 +84,16 @@ class Protocol:
         name: name of the protocol. The scores are stored in a folder of this name.
         measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR): each target is scored alone.
         version: version of BSS Eval; None for energy ratios.
-        sources: sets of sources that are scored together. The targets of a run must be one of these sets, or lack only one
-            source of a set. The missing source is then scored with the residual (mixture minus all targets) as its estimate.
-            None: all targets are accepted, and the residual is scored if the targets do not sum to the mixture.
+        sources: sets of sources that are scored together, such as vocals and accompaniment. The targets of a run must be one of
+            these sets. They may lack one source of a set; its estimate is then the residual (mixture minus all targets). None:
+            all targets are accepted, and the residual is also scored if the targets do not sum to the mixture.
         sample_rate: sample rate of scored audio in Hz; None: the sample rate of the network.
         channels: number of channels of scored audio, 1 or 2; None: the number of channels of the network.
         window_seconds: length of a window in seconds; None: one window over the whole track.
         hop_seconds: step between windows in seconds; None: `window_seconds`.
-        taps: length of BSS Eval's filters in samples; None for energy ratios.
-        frames: average over the windows of a track.
-        tracks: average over the tracks. `length_weighted`: mean weighted by the length of the tracks.
+        taps: length of the filters of BSS Eval in samples; None for energy ratios.
+        frames: kind of average over the windows of a track.
+        tracks: kind of average over the tracks. `length_weighted`: mean weighted by the length of the tracks.
         silence: rule for undefined scores. `any`: all sources are undefined in a window in which any reference or estimate is
             silent; `own`: a source is undefined if its own reference is silent.
 
@@ -212,7 +212,7 @@ class Protocol:
             names: names of the sources.
 
         Shape:
-            [names, C, T] both.
+            [names, C, T] both, with C channels and T samples.
 
         Returns:
             The scores of each source, measure and window.
@@ -231,7 +231,10 @@ class Protocol:
         }
 
     def record(self, source_group: SourceGroup) -> dict[str, Any]:
-        """Return the record of the protocol for `scores.json`. Two scores can be compared only if their records are equal."""
+        """Return the options of the protocol as a dictionary for `scores.json`.
+
+        Scores can be compared only if these options are equal.
+        """
         return asdict(self) | {
             "together": list(source_group.names),
             "rest": source_group.names[-1] if source_group.has_rest else None,
