@@ -80,8 +80,8 @@ def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
         taps: length of the filters in samples.
 
     Shape:
-        windows [S, C, W, T] (sources, channels, windows, samples), response [bins, outputs, S * C] -> [outputs, W, T + taps -
-        1].
+        windows [S, C, W, T] (sources, channels, windows, samples), response [bins, outputs, S * C] ->
+        [outputs, W, T + taps - 1].
 
     Returns:
         The filtered references of each output, summed over reference channels.
