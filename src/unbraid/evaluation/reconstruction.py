@@ -218,7 +218,7 @@ def spectra_of(task: ReconstructionTask) -> Spectra:
         InputError: the autoencoder is trained on images.
     """
     if not isinstance(task.features, Spectra):
-        problem = "audio can only be processed by an autoencoder that was trained on spectrograms, not on these features"
+        problem = "to process audio, the autoencoder must have been trained on spectrograms"
         raise InputError("features", problem, found=task.features.kind, expected="features=spectra")
     return task.features
 

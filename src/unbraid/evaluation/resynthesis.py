@@ -173,7 +173,7 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
     levels = torch.cat([track.loudness[sounding(track.loudness)] for track in controls])
     share = len(pitches) / max(1, len(levels))
     if share < LEAST_VOICED:
-        problem, expected = "too few moments of the training tracks have a pitch", f"at least {LEAST_VOICED:.0%}"
+        problem, expected = "the target has a pitch in too small a part of the training tracks", f"at least {LEAST_VOICED:.0%}"
         hint = "Choose a target that plays one note at a time."
         raise InputError("targets", problem, found=f"{share:.0%} voiced", expected=expected, hint=hint)
     low, middle, high = _quantiles(pitches, (0.02, 0.5, 0.98))

@@ -20,7 +20,7 @@ class Features(nn.Module, ABC):
     """Interface of features: compute the patches and vectors that an autoencoder reconstructs from a batch of data.
 
     Attributes:
-        kind: kind of data from which the features are computed, such as spectra or pixels.
+        kind: kind of data from which the features are computed: `audio` or `images`.
         shape: shape (C, H, W) of a patch.
         vector_size: number of values in a vector.
     """
@@ -108,7 +108,7 @@ class Spectra(Features):
         if not 1 <= bins <= stft.n_fft // 2 + 1:
             raise InputError(
                 "bins",
-                f"the number does not fit an STFT with n_fft = {stft.n_fft}",
+                f"this number of bins does not fit an STFT with n_fft = {stft.n_fft}",
                 found=bins,
                 expected=f"1 to {stft.n_fft // 2 + 1}",
             )

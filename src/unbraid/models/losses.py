@@ -29,7 +29,7 @@ def required_field(estimate: Any, name: str) -> Tensor:
     """
     if (value := getattr(estimate, name)) is None:
         hint = "Choose another loss or another separator."
-        raise InputError("model.loss", f"the loss compares {name}, which this separator does not estimate", hint=hint)
+        raise InputError("model.loss", f"the loss needs the field {name}, which this separator does not compute", hint=hint)
     return value
 
 

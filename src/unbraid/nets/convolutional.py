@@ -102,7 +102,7 @@ class ConvolutionalAutoencoder(Autoencoder):
             hint = "This method also needs the positions of the maxima, which the code does not contain."
             raise InputError(
                 "ConvolutionalAutoencoder.up",
-                "this upsampling method cannot decode a code without its input",
+                "this upsampling method cannot reconstruct a patch from its code alone",
                 found=self.up,
                 hint=hint,
             )

@@ -77,7 +77,7 @@ class UNet(nn.Module):
             expected = "sigmoid"
             raise InputError(
                 "UNet.masks",
-                "a network with a single source cannot use these masks",
+                "these masks need a network with at least two sources",
                 found=masks,
                 expected=expected,
                 hint="For softmax, separate all targets with one network, as model=unet_softmax does.",

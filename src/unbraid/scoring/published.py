@@ -37,7 +37,7 @@ class PublishedScores:
             for target, measures in targets.items():
                 for measure, figure in measures.items():
                     if not math.isfinite(figure):
-                        problem = f"the score {model}.{target}.{measure} is not finite"
+                        problem = f"the published score {model}.{target}.{measure} is not finite"
                         raise InputError("figures", problem, found=figure, expected="a finite score in dB")
 
     def compare(self, scores: Mapping[str, Any], data: str, model: str, trained_on: Collection[str] = ()) -> dict[str, Any]:

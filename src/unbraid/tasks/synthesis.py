@@ -49,7 +49,7 @@ class SynthesisTask(Task):
     ) -> None:
         super().__init__(optimizer, scheduler)
         if not hasattr(features, "hop_length"):
-            problem = "an instrument needs pitch and loudness as features"
+            problem = "an instrument (DDSP synthesizer) needs pitch and loudness as features"
             raise InputError("features", problem, found=features.kind, expected="controls", hint="Set features=controls.")
         self.features, self.loss = features, loss
         self.net = net(sample_rate=features.sample_rate, hop_length=features.hop_length)

@@ -44,10 +44,10 @@ class SynthesisWorkflow(Workflow):
         targets = self.data.targets
         if len(targets) != 1:
             raise InputError(
-                "targets", "an instrument is trained on one target", found=", ".join(targets), expected="one target"
+                "targets", "an instrument (DDSP) is trained on one target", found=", ".join(targets), expected="one target"
             )
         if self.data.augmentation or self.data.sampling.remix:
-            problem = "augmented or remixed tracks cannot train an instrument, which needs the pitch of the original tracks"
+            problem = "an instrument cannot be trained on augmented or remixed tracks, because their pitch is unknown"
             raise InputError("augmentation", problem, hint="Set augmentation=none and data.sampling.remix=0.")
         self.resyntheses = build(self.config.evaluation)
         self.prepare_tracks(self.data)

@@ -32,7 +32,7 @@ class SpectralMapping(Masking):
             expected = "mask_max=null and mask_power=1"
             raise InputError(
                 "mask_options",
-                "this model estimates magnitudes, so it cannot use options of masks",
+                "this model estimates magnitudes instead of masks, so it cannot use mask_max and mask_power",
                 found=self.mask_options,
                 expected=expected,
             )
