@@ -31,7 +31,8 @@ class Phase(ABC):
             samples: length of the waveforms in samples.
 
         Shape:
-            spectra [B, S, C, F, frames] and mixture [B, C, F, frames] -> [B, S, C, samples].
+            spectra [B, S, C, F, frames] and mixture [B, C, F, frames] -> [B, S, C, samples]. B: batch, S: sources, C: channels,
+            F: frequency bins.
 
         Returns:
             The waveforms of the sources.
@@ -83,7 +84,7 @@ class Wiener(Phase):
     """Apply the multichannel Wiener filter to the spectra of the sources, see `unbraid.dsp.wiener`.
 
     Args:
-        iterations: number of iterations of expectation maximisation, at least 0. With 0, only `softmask` has an effect.
+        iterations: number of iterations of expectation maximisation. With 0, only the initial estimate (`softmask`) is used.
         softmask: initial estimate of each source. True: the mixture times the share of the source in the sum of all estimated
             magnitudes, which improves poor estimates; False: the estimated spectrum of the source.
         residual: True to add the residual (mixture minus all targets) as one more source. A single target requires True.

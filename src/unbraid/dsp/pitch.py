@@ -1,4 +1,4 @@
-"""Estimate the pitch of monophonic audio at evenly spaced control points.
+"""Estimate the pitch of monophonic audio at control points, which are evenly spaced points in time.
 
 CREPE (Kim et al., ICASSP 2018) is a convolutional network. pYIN (Mauch & Dixon, ICASSP 2014) is based on autocorrelation and
 does not need trained weights. Both are installed with `pip install 'unbraid[pitch]'`. Both estimate one pitch at a time and
@@ -49,8 +49,7 @@ class Crepe:
 
     Args:
         model: `full` (22 M parameters) or `tiny` (0.5 M parameters, twenty times as fast).
-        every: number n: the network is evaluated at every n-th control point. At all other control points the pitch is
-            interpolated.
+        every: n; the network is evaluated at every n-th control point, and the pitch at the other points is interpolated.
         fmin: lowest pitch that can be estimated, in Hz.
         fmax: highest pitch that can be estimated, in Hz.
 
@@ -111,7 +110,8 @@ def _class_probabilities(samples: Tensor, centres: Tensor, model: str) -> Tensor
 class Pyin:
     """Estimate pitch with pYIN of the package `librosa`.
 
-    The autocorrelation gives several candidate pitches at each control point. pYIN chooses the most likely path through them.
+    The autocorrelation of the waveform gives several candidate pitches at each control point. pYIN chooses the most likely
+    sequence of pitches.
 
     Args:
         fmin: lowest pitch that can be estimated, in Hz.

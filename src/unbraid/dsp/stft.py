@@ -166,7 +166,7 @@ def spectral_convergence(magnitudes: Tensor, waveform: Tensor, stft: STFT) -> fl
         stft: STFT of the magnitudes.
 
     Shape:
-        magnitudes [..., F, frames], waveform [..., samples].
+        magnitudes [..., bins, frames], waveform [..., samples].
 
     Returns:
         The error in dB; lower is better.

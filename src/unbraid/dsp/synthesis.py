@@ -18,7 +18,7 @@ STEPS = 2**14  # steps of a turn; step number times harmonic number is exact in 
 
 
 def crossfade(hop_length: int, like: Tensor) -> Tensor:
-    """Return the rising half of a Hann window of two hops. The sum of this half and its mirror image is one.
+    """Return the rising half of a Hann window that is two hops long. This half plus its mirror image is one everywhere.
 
     Args:
         hop_length: length of the fade in samples.
@@ -42,7 +42,7 @@ def upsample(controls: Tensor, hop_length: int) -> Tensor:
         hop_length: step between control points in samples.
 
     Shape:
-        [B, F + 1, K] -> [B, F * hop_length, K].
+        [B, F + 1, K] -> [B, F * hop_length, K], for F + 1 control points and K values at each point.
 
     Returns:
         Values at every sample.
@@ -63,7 +63,7 @@ def phases(f0: Tensor, hop_length: int, sample_rate: int, start: Tensor | None =
         start: phase at the first sample in turns; None: 0.
 
     Shape:
-        f0 [B, F + 1], start [B] -> [B, F, hop_length], [B].
+        f0 [B, F + 1], start [B] -> [B, F, hop_length], [B], for B oscillators and F + 1 control points.
 
     Returns:
         The phase at each sample in [0, 1), and the phase at the sample after the end. Pass the latter as `start` of the next
@@ -124,8 +124,9 @@ def oscillators(
 ) -> tuple[Tensor, Tensor]:
     """Synthesise the sum of the harmonics of a time-varying fundamental frequency.
 
-    A harmonic is silent between two control points if it exceeds half the sample rate at one of them. Amplitudes are
-    interpolated as in `upsample`, but without storing them at the sample rate: each segment is one matrix product.
+    A segment is the time between two adjacent control points. A harmonic is silent in a segment if its frequency exceeds half
+    the sample rate at one of both points. Amplitudes are interpolated as in `upsample`, but are not stored at the sample rate:
+    each segment is computed by one matrix product.
 
     Args:
         f0: fundamental frequency at the control points in Hz.
@@ -135,7 +136,8 @@ def oscillators(
         start: phase of the fundamental at the first sample in turns; None: 0.
 
     Shape:
-        f0 [B, F + 1], amplitudes [B, F + 1, K], start [B] -> [B, F * hop_length], [B].
+        f0 [B, F + 1], amplitudes [B, F + 1, K], start [B] -> [B, F * hop_length], [B], for B sounds, F + 1 control points and K
+        harmonics.
 
     Returns:
         The waveform, and the phase of the fundamental after the last sample in turns.
@@ -158,10 +160,12 @@ def filtered_noise(magnitudes: Tensor, noise: Tensor, tail: Tensor | None = None
     Args:
         magnitudes: gains of each segment at frequencies from 0 Hz to half the sample rate.
         noise: white noise.
-        tail: tail that the previous call returned (filtered noise that overlaps with this call); None at the start.
+        tail: second result of the previous call: filtered noise that continues after the end of its segments; None in the first
+            call.
 
     Shape:
-        magnitudes [B, F, bands], noise [B, F * hop_length], tail [B, taps] -> [B, F * hop_length], [B, taps];
+        magnitudes [B, F, bands], noise [B, F * hop_length], tail [B, taps] -> [B, F * hop_length], [B, taps], for F segments;
+        taps = 2 (bands - 1).
         taps = 2 (bands - 1).
 
     Returns:
@@ -182,7 +186,8 @@ def filtered_noise(magnitudes: Tensor, noise: Tensor, tail: Tensor | None = None
 def white_noise(like: Tensor, samples: int, generator: torch.Generator | None = None) -> Tensor:
     """Generate uniform white noise of unit variance.
 
-    For a batch of one, noise that is generated in parts with one generator equals noise that is generated at once.
+    For a single sound (batch size 1), noise that is generated in parts with one generator equals noise that is generated at
+    once.
 
     Args:
         like: tensor with the batch size and device of the result.
@@ -205,10 +210,12 @@ def convolve(signal: Tensor, response: Tensor, tail: Tensor | None = None) -> tu
     Args:
         signal: waveform.
         response: impulse response.
-        tail: tail that the previous call returned (reverberation that overlaps with this call); None at the start.
+        tail: second result of the previous call: reverberation that continues after the end of its signal; None in the first
+            call.
 
     Shape:
-        signal [B, T], response [R], tail [B, R - 1] -> [B, T], [B, R - 1].
+        signal [B, T], response [R], tail [B, R - 1] -> [B, T], [B, R - 1], for B signals of T samples and R samples of the
+        response.
 
     Returns:
         The convolved signal, and the tail to pass to the next call.

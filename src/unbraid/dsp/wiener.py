@@ -1,9 +1,9 @@
 """Multichannel Wiener filter with expectation maximisation (Nugraha, Liutkus & Vincent, EUSIPCO 2016).
 
-A source is modelled by its power v in each bin, averaged over channels, times a spatial covariance R of its channels at each
-frequency. The filter estimates each source as v R (Σ v R)⁻¹ times the mixture, and updates v and R from the estimates.
-Regularisation and scaling are those of Open-Unmix (Stöter et al., JOSS 2019). Separators use this filter by
-`unbraid.dsp.phase.Wiener`. The phase of the mixture (`unbraid.dsp.phase.MixturePhase`) is faster and seldom much worse.
+A source is modelled by its power v in each bin (mean over the channels) times the spatial covariance R of its channels at each
+frequency. The filter estimates a source as v R (Σ v R)⁻¹ times the mixture, where Σ is the sum over sources, and updates v and
+R from the estimates. Regularisation and scaling are those of Open-Unmix (Stöter et al., JOSS 2019). Separators use this filter
+by `unbraid.dsp.phase.Wiener`. The phase of the mixture (`unbraid.dsp.phase.MixturePhase`) is faster and seldom much worse.
 """
 
 import torch
@@ -28,7 +28,8 @@ def wiener(spectra: Tensor, mixture: Tensor, iterations: int, softmask: bool, re
         window_frames: number of frames of a window, at least 1.
 
     Shape:
-        complex [B, S, C, F, T] and [B, C, F, T] -> [B, S, C, F, T], or S + 1 sources if `residual` is True. C is 1 or 2.
+        complex [B, S, C, F, T] and [B, C, F, T] -> [B, S, C, F, T], or S + 1 sources if `residual` is True. B: batch, S:
+        sources, C: channels (1 or 2), F: frequency bins, T: frames.
 
     Returns:
         The filtered spectra of the sources.
@@ -75,7 +76,7 @@ def _times(spectra: Tensor, powers: Tensor) -> Tensor:
 
 
 def _correlation(spectra: Tensor) -> Tensor:
-    """Compute Σ left · conj(right) of the two channels over time. Shape: complex [B, S, 2, F, T] -> complex [B, S, F]."""
+    """Sum left · conj(right) of the two channels over time. Shape: complex [B, S, 2, F, T] -> complex [B, S, F]."""
     (a, b), (c, d) = (torch.view_as_real(spectra[:, :, channel]).unbind(-1) for channel in (0, 1))
     return torch.complex((a * c + b * d).sum(dim=-1), (b * c - a * d).sum(dim=-1))
 
@@ -89,7 +90,9 @@ def _weighted_sum(powers: Tensor, weights: Tensor) -> Tensor:
 
 
 def _whitened(powers: Tensor, diagonal: Tensor, cross: Tensor, mixture: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute (Σ v R + noise I)⁻¹ times the stereo mixture in closed form, and return its left and right channel.
+    """Compute (Σ v R + noise I)⁻¹ times the stereo mixture, for sources with the powers v and the spatial covariances R.
+
+    The result is a pair: left and right channel.
 
     Shape: complex [B, 1, F, T] each.
     """

@@ -1,8 +1,8 @@
 """Detect anomalies of sounds with a trained autoencoder, and inject anomalies to test the detection.
 
-Each spectrogram frame has an error profile: the logarithm of the reconstruction error in each octave. A frame is anomalous if
-its error profile is far from those of normal frames. The error may be too large (an unknown sound) or too small (a dropout,
-since silence is easy to reconstruct).
+The autoencoder reconstructs a spectrogram. The error profile of a frame is the logarithm of its reconstruction error in each
+octave. A frame is anomalous if its error profile is far from those of normal frames. The error may be too large (an unknown
+sound) or too small (a gap in the audio, since silence is easy to reconstruct).
 """
 
 import csv
@@ -58,14 +58,14 @@ class Detector:
 
     @torch.inference_mode()
     def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
-        """Learn the error profiles of normal frames, and the distance (limit) that corresponds to a score of 1.
+        """Learn the error profiles of normal frames, and the distance from them above which a frame is anomalous (the limit).
 
         The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave.
 
         Args:
             train: waveforms of normal sounds, from which the error profiles are learned.
             valid: waveforms of other normal sounds, from which the limit is learned.
-            quantile: share of the frames in `valid` whose score is at most 1, in (0, 1).
+            quantile: share of the frames in `valid` whose distance does not exceed the limit, in (0, 1).
 
         Shape:
             Each waveform is [C, samples].
@@ -104,7 +104,7 @@ class Detector:
         return self.features.stft.hop_length / self.features.sample_rate
 
     def _errors(self, waveform: Tensor) -> Tensor:
-        """Return each frame's squared reconstruction error per octave. Shape: [C, n] -> [frames, octaves].
+        """Return the squared reconstruction error of each frame in each octave. Shape: [C, n] -> [frames, octaves].
 
         The error is averaged over the channels, the bins of the octave and neighbouring frames.
         """
@@ -123,18 +123,18 @@ def smoothed(values: Tensor, width: int) -> Tensor:
 
 
 def intervals(scores: Tensor, seconds_per_frame: float, longest_gap_seconds: float) -> list[tuple[float, float, float]]:
-    """Find the time intervals in which the anomaly scores are above 1.
+    """Find the time intervals in which the anomaly scores are above 1. Intervals with a short gap between them are joined.
 
     Args:
         scores: anomaly score of each frame.
         seconds_per_frame: time between two frames, in seconds.
-        longest_gap_seconds: largest gap between two intervals that are joined to one interval, in seconds.
+        longest_gap_seconds: two intervals are joined if the gap between them is at most this long, in seconds.
 
     Returns:
         Start in seconds, stop in seconds and largest score of each interval.
 
     Shape:
-        scores [frames].
+        scores [frames], one value per frame.
     """
     joined: list[tuple[float, float, float]] = []
     for frame in torch.nonzero(scores > 1).flatten().tolist():
@@ -232,13 +232,14 @@ def write_labels(path: Path, anomalies: Sequence[Anomaly]) -> None:
 def inject(
     samples: np.ndarray, kinds: Sequence[str], random: np.random.Generator, sample_rate: int
 ) -> tuple[np.ndarray, list[Anomaly]]:
-    """Inject anomalies at random positions of a sound.
+    """Inject artificial anomalies, such as clicks, at random positions of a sound.
 
     The distance between two anomalies, and between an anomaly and an end of the sound, is at least half a second.
 
     Args:
         samples: waveform, float32. Samples outside the anomalies are not changed.
-        kinds: kinds of the anomalies: `clicks`, `dropout`, `hum` or `wrong_instrument`. A kind may be repeated.
+        kinds: kind of each anomaly: `clicks`, `dropout` (a gap in the audio), `hum` or `wrong_instrument`. A kind may be
+            repeated.
         random: random number generator for the positions and sounds of the anomalies.
         sample_rate: sample rate in Hz.
 

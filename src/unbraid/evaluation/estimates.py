@@ -1,4 +1,4 @@
-"""Read separated audio files that any tool has written. The files are found by the names of track and target."""
+"""Read audio files with separated sources, written by any program, and find them by the names of track and target."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from unbraid.runs.errors import InputError
 
 
 class EstimateFolder:
-    """Read separated audio files (estimates) from a folder with one file for each target of each track.
+    """Read estimated sources from a folder that contains one audio file for each target of each track.
 
-    The first existing file of `<track>/<target>.*`, `test/<track>/<target>.*` and `<target>/<track>.*` is used. The suffix can
-    be that of any audio format.
+    These paths are tried in this order: `<track>/<target>.*`, `test/<track>/<target>.*` and `<target>/<track>.*`. The suffix
+    can be that of any audio format.
 
     Args:
         folder: folder of the files.

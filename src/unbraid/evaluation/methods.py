@@ -1,4 +1,7 @@
-"""Methods that estimate the sources of a track and are scored: a separator, an oracle, or a folder of audio files."""
+"""Methods that estimate the sources of a track, so that their estimates can be scored.
+
+A method is a separator, an oracle (a mask computed from the true sources), or a folder of audio files.
+"""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -40,7 +43,7 @@ class Method(ABC):
 
         Args:
             track: track whose sources are estimated.
-            source_group: scored sources, each a weighted sum of the sources of the data set.
+            source_group: names of the scored sources. Each scored source is a weighted sum of the sources in the data set.
             mixture: waveform of the mixture.
             references: true waveforms of the sources.
 
@@ -58,11 +61,12 @@ class SeparatorMethod(Method):
 
     Args:
         separator: separator on the device on which it runs.
-        weights: text that identifies the weights, such as a fingerprint.
-        mixtures: tracks to separate, by name. Their sample rate is that of the protocol. Their number of channels is that of
-            the protocol or of the separator, whichever is larger.
+        weights: text that identifies the weights, such as a part of the hash of their file.
+        mixtures: tracks to separate, by name, with the sample rate of the protocol. Their number of channels is the larger of
+            two numbers: the channels of the protocol and the channels of the separator.
         sample_rate: sample rate of the mixtures in Hz.
-        options: options of the separation: chunk length, overlap, shifts and precision.
+        options: options of the separation: chunk length, overlap, number of shifted copies that are averaged, and number
+            format.
     """
 
     separator: Separator
@@ -80,7 +84,7 @@ class SeparatorMethod(Method):
         return {**options, **self.separator.synthesis_options}
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: fingerprint of the weights, stored mixture and options."""
+        """Return a text that identifies the estimates of a track: hash of the weights, stored mixture, and options."""
         return f"{self.weights}, {self.mixtures[track.name].entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -123,8 +127,8 @@ def mixtures_for(
 ) -> Sequence[StoredTrack]:
     """Return the test tracks in the format in which their mixtures are separated for scoring.
 
-    The sample rate is that of the protocol. The number of channels is that of the protocol or of the separator, whichever is
-    larger.
+    The protocol defines how tracks are scored. It also defines the sample rate of the result. The number of channels is the
+    larger of two numbers: the channels of the protocol and the channels of the separator.
 
     Args:
         separator: separator that reads the mixtures.
@@ -158,7 +162,7 @@ class Oracle(Method):
         return {} if self.name == "mixture" else {"n_fft": self.stft.n_fft, "hop_length": self.stft.hop_length}
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: name of the oracle, stored track and options."""
+        """Return a text that identifies the estimates of a track: name of the mask, stored sources, and options of the STFT."""
         return f"{self.name}, {track.entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -171,7 +175,7 @@ class EstimateFiles(Method):
     """Read the estimates from audio files that any tool has written.
 
     Args:
-        files: folder of the audio files.
+        files: reader of the folder with the audio files.
         sample_rate: sample rate of the protocol in Hz.
     """
 
@@ -179,7 +183,7 @@ class EstimateFiles(Method):
     sample_rate: int
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: fingerprint of its files, and stored track."""
+        """Return a text that identifies the estimates of a track: hash of its audio files, and the stored track."""
         return f"files {self.files.fingerprint(track.name)}, {track.entry.name}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:

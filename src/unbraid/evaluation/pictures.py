@@ -24,18 +24,20 @@ COLOURS = colormaps["tab10"]
 
 
 def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: Tensor | None, stft: STFT, rate: int) -> None:
-    """Draw the spectrogram of each waveform in dB below the loudest bin of all panels, and optionally a mask.
+    """Draw the spectrogram of each waveform, one panel per waveform, and optionally a mask.
+
+    The colours show dB relative to the loudest bin of all panels.
 
     Args:
         path: PNG file to write.
         title: title of the picture.
         waveforms: waveforms by the name of their panel; the mean of the channels is drawn.
         mask: values in [0, 1], drawn as the second panel; None: no mask.
-        stft: transform of the spectrograms.
+        stft: STFT with which the spectrograms are computed.
         rate: sample rate in Hz.
 
     Shape:
-        waveforms [C, T] each, mask [F, frames].
+        waveforms [channels, samples] each, mask [bins, frames].
     """
     check_finite(path, waveforms if mask is None else {**waveforms, "mask": mask})
     magnitudes = {name: stft(waveform.mean(dim=0)).abs() for name, waveform in waveforms.items()}
@@ -64,12 +66,12 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
 
     Args:
         path: PNG file to write.
-        shown: images by the name of their row. The first line of an array is the top line of an image, or the lowest bin of a
-            spectrogram.
+        shown: images of each row, by the name of the row. For images, the first line of an array is drawn at the top. For
+            spectrograms, the first line is the lowest bin and is drawn at the bottom.
         colours: name of a colour map of matplotlib; `gray_r` for images, any other for spectrograms.
 
     Shape:
-        shown [n, H, W] each.
+        shown [number of images, height, width] for each row.
     """
     check_finite(path, shown)
     n = max(len(images) for images in shown.values())
@@ -137,7 +139,7 @@ def _save(figure: Figure, path: Path, cut: Literal["tight"] | None = "tight") ->
 
 
 def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: float) -> None:
-    """Draw pitch, loudness and synthesis parameters of an instrument over time, one panel per curve.
+    """Draw curves of a DDSP synthesizer over time, such as pitch, loudness and amplitudes, one panel per curve.
 
     Args:
         path: PNG file to write.
@@ -147,7 +149,7 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
         seconds: time between two points, in seconds.
 
     Shape:
-        curves [F] or [F, K] each.
+        curves [points] or [points, columns] each.
     """
     check_finite(path, curves)
     figure = Figure(figsize=(10, 1.9 * len(curves)), layout="constrained")
@@ -170,12 +172,15 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
 
 
 def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[int, Path]) -> None:
-    """Draw the reconstruction error of autoencoders over the size of their code, and the reconstructions of one run per size.
+    """Draw the reconstruction error of autoencoders over their code size (number of values in the code).
+
+    Below the curve, the picture shows reconstructions by one autoencoder of each code size.
 
     Args:
         path: PNG file to write.
-        table: rows with `code size`, `error`, `deviation` (standard deviation of the error) and `PCA` (error of PCA).
-        shown: picture of the reconstructions of a run, by the size of its code. Missing files are skipped.
+        table: rows of the curve, with `code size`, `error`, `deviation` (standard deviation of the error) and `PCA` (error of
+            PCA).
+        shown: path of a picture with reconstructions, by code size. Missing files are skipped.
     """
     strips = {size: imread(picture) for size, picture in shown.items() if picture.is_file()}
     heights = [3.2, *(8 * strip.shape[0] / strip.shape[1] for strip in strips.values())]
@@ -241,13 +246,13 @@ def strip(path: Path, waveform: Tensor, stft: STFT, loudest: float, columns: int
     Args:
         path: PNG file to write. A pixel shows the loudest of the bins that it covers.
         waveform: waveform; the mean of the channels is drawn.
-        stft: transform of the spectrogram.
+        stft: STFT with which the spectrogram is computed.
         loudest: magnitude that gets the brightest colour.
         columns: largest width of the picture in pixels.
         rows: largest height of the picture in pixels.
 
     Shape:
-        waveform [C, T].
+        waveform [channels, samples].
     """
     check_finite(path, {"waveform": waveform})
     magnitudes = stft(waveform.mean(dim=0)).abs()[None]

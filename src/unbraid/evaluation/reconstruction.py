@@ -26,13 +26,13 @@ SAMPLES = 24  # number of patches that are drawn from a variational autoencoder
 
 
 class Data(Protocol):
-    """Describe the methods that a data set needs so that an autoencoder can be tested on it."""
+    """Methods that a data set needs, so that an autoencoder can be tested on it."""
 
     def in_order(self, split: Literal["train", "valid", "test"]) -> DataLoader[Any]:
         """Return a loader of all batches of a split, in the same order at each call."""
 
     def labels(self) -> list[str]:
-        """Return the names of the image labels or of the sources. The index of a name is the number of its label or source."""
+        """Return the names of the classes (images) or of the sources (audio), in the order of their numbers."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Gathered:
         columns: largest number of patches in a row of a picture.
         rows: first patches by the name of their row, such as `input` and `rebuilt`.
         codes: codes of all patches, one tensor per batch.
-        labels: number of the image label or source of each code, one tensor per batch.
+        labels: number of the class (images) or of the source (audio) of each code, one tensor per batch.
     """
 
     columns: int
@@ -52,7 +52,10 @@ class Gathered:
     labels: list[Tensor] = field(default_factory=list)
 
     def add(self, versions: Mapping[str, Tensor]) -> None:
-        """Append patches to the rows of the picture, until each row has `columns` patches."""
+        """Append patches to the rows of the picture, until each row has `columns` patches.
+
+        `versions` contains the patches of each row, by the name of the row.
+        """
         for row, patches in versions.items():
             first = self.rows.setdefault(row, [])
             first.extend(patches[: max(0, self.columns - len(first))].cpu())
@@ -63,7 +66,7 @@ class Gathered:
         Args:
             task: autoencoder.
             clean: clean patches, [N, C, H, W].
-            labels: number of the image label or source of each patch, [N].
+            labels: number of the class (images) or of the source (audio) of each patch, [N].
         """
         code = task.net.encode(task.as_items(clean)).flatten(start_dim=1)
         self.codes.append(code.cpu())
@@ -77,9 +80,10 @@ class Reconstructions:
     (momentum).
 
     Args:
-        examples: number of patches or images in the picture of reconstructions, at least 1.
+        examples: number of spectrogram patches or images that the picture shows, at least 1.
         clips: number of tracks of which audio is written. The first tracks are used.
-        phase: phase of the written audio. `input`: phase of the input; `griffin_lim`: phase estimated from the magnitudes.
+        phase: phase of the audio, since the autoencoder reconstructs only magnitudes. `input`: phase of the input;
+            `griffin_lim`: phase estimated from the magnitudes.
         iterations: number of Griffin-Lim iterations, at least 1.
         momentum: momentum of Griffin-Lim, in [0, 1).
 
@@ -150,7 +154,7 @@ class Reconstructions:
         Args:
             task: autoencoder with its current weights.
             batches: one batch for each clip, by name of the clip.
-            labels: names of the image labels or sources. The index of a name is the number of its label or source.
+            labels: names of the classes (images) or of the sources (audio), in the order of their numbers.
             folder: folder to which all files are written.
         """
         gathered = Gathered(self.examples)
@@ -202,19 +206,19 @@ class Reconstructions:
 
 
 def spectra_of(task: ReconstructionTask) -> Spectra:
-    """Return the features of an autoencoder that is trained on spectrograms.
+    """Return the conversion between waveforms and spectrograms that an autoencoder uses.
 
     Args:
         task: the trained autoencoder.
 
     Returns:
-        Conversion between waveforms and spectrograms (`task.features`).
+        The conversion (`task.features`).
 
     Raises:
         InputError: the autoencoder is trained on images.
     """
     if not isinstance(task.features, Spectra):
-        problem = "audio can only be processed by an autoencoder that was trained on spectrograms, not on these features"
+        problem = "to process audio, the autoencoder must have been trained on spectrograms"
         raise InputError("features", problem, found=task.features.kind, expected="features=spectra")
     return task.features
 
@@ -248,7 +252,10 @@ def is_corrupting(task: ReconstructionTask) -> bool:
 
 
 def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
-    """Fit a PCA to the training data. Its number of components is the number of code values that encode one vector.
+    """Fit a PCA to the training data, as a baseline for an autoencoder.
+
+    A vector is one spectrogram frame or all pixels of an image. The PCA has as many components as the autoencoder has code
+    values for one vector.
 
     Args:
         task: autoencoder that is compared with the PCA.
@@ -267,7 +274,7 @@ def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
 
 
 def flattened(codes: Tensor) -> tuple[Tensor, tuple[str, str]]:
-    """Project codes to a plane for a scatter plot. Codes of one or two numbers are kept; larger codes are projected by PCA.
+    """Convert codes to points in a plane, for a scatter plot. Codes of more than two values are projected by PCA.
 
     Args:
         codes: codes of all patches or vectors.
@@ -276,7 +283,7 @@ def flattened(codes: Tensor) -> tuple[Tensor, tuple[str, str]]:
         Points in the plane, and the names of both axes.
 
     Shape:
-        codes [n, D] -> points [n, 2].
+        codes [n, D] -> points [n, 2], for n codes of D values.
     """
     if codes.shape[1] == 1:
         return torch.stack([codes[:, 0], torch.zeros(len(codes))], dim=1), ("code", "")

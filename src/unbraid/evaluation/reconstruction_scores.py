@@ -22,8 +22,8 @@ class Unit:
 
     Args:
         track: name of the track; None for images.
-        label: name of the source, or label of the image.
-        clean: true vectors, [M, D].
+        label: name of the source, or class of the image.
+        clean: M true vectors of D values, [M, D].
         versions: vectors to compare with the true vectors, [M, D] each, by the name of their row in the table of scores:
             `rebuilt`, `pca` or `corrupted`.
     """
@@ -60,14 +60,14 @@ def units_of(
         track: name of the track; None for images.
         clean: true patches of the batch.
         patches: versions of the patches by the name of their row in the table of scores: `rebuilt`, `pca` or `corrupted`.
-        labels: number of the image label or source of each patch.
-        names: names of the image labels or sources. The index of a name is the number of its label or source.
+        labels: number of the class (images) or of the source (audio) of each patch.
+        names: names of the classes (images) or of the sources (audio), in the order of their numbers.
 
     Yields:
         The vectors of one source or image.
 
     Shape:
-        clean [N, C, H, W], patches [N, C, H, W] each, labels [N].
+        clean [N, C, H, W] for N patches of C channels, patches [N, C, H, W] each, labels [N].
     """
     groups = [labels == n for n in labels.unique()] if track is not None else [torch.tensor([i]) for i in range(len(labels))]
     for group in groups:

@@ -1,4 +1,7 @@
-"""Test instruments (DDSP): resynthesize tracks from pitch and loudness, and compare with a baseline of constant spectra."""
+"""Test DDSP synthesizers: resynthesize tracks from pitch and loudness.
+
+The baseline is a synthesizer whose spectra are constant over time.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +26,7 @@ ROWS = ("resynthesis", "constant spectrum")
 
 
 class Resyntheses:
-    """Test an instrument (DDSP) by resynthesis of tracks, and write audio and pictures.
+    """Test a DDSP synthesizer of one instrument by resynthesis of tracks, and write audio and pictures.
 
     Args:
         clips: number of test tracks of which audio and pictures are written. The first tracks are used.
@@ -98,16 +101,16 @@ def render(instrument: Instrument, controls: Controls, sound: Tensor | None = No
     """Synthesize a waveform from controls (pitch and loudness over time).
 
     Args:
-        instrument: instrument that plays.
+        instrument: DDSP synthesizer.
         controls: pitch and loudness over time.
-        sound: original waveform. It sets the length of the result, and the timbre if the instrument has a timbre encoder. None:
-            the length is that of the controls.
+        sound: original waveform. The result is as long as this waveform. An instrument with a timbre encoder also gets the
+            timbre from this waveform. None: the result is as long as the controls.
 
     Returns:
-        Waveform, and the synthesis parameters that the network computed.
+        Waveform, and the parameters that the network has computed (amplitudes of harmonics and noise).
 
     Shape:
-        controls [F], sound [samples] -> waveform [samples], parameters [F, K].
+        controls [F], sound [samples] -> waveform [samples], parameters [F, K]; F points in time, K parameters.
     """
     coefficients = None if instrument.timbre is None or sound is None else instrument.coefficients(sound[None])[0]
     pieces = list(instrument.perform(controls.f0, controls.loudness, coefficients))
@@ -129,7 +132,10 @@ def measures(
         features: extraction of pitch and loudness from the resynthesized waveform.
 
     Returns:
-        `loss`; `f0 error (cents)`: median absolute difference of pitch over the points that are voiced in both sounds;
+        `loss`: distance of the waveforms. `f0 error (cents)`: median absolute difference of pitch over the points that are
+        voiced (have a pitch) in both sounds. `loudness error (dB)`: median absolute difference of loudness over the points
+        at which the original is not silent. `voiced`: share of the voiced points of the original that are also voiced in
+        the resynthesis. A measure is None if no point is left.
         `loudness error (dB)`: median absolute difference over the points at which the original is not silent; `voiced`: share
         of the original's voiced points that are also voiced in the resynthesis. A measure without points is None.
 
@@ -151,7 +157,7 @@ def measures(
 
 
 def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
-    """Measure the pitch range and the loudness statistics of the training tracks. An instrument needs both before training.
+    """Measure pitch range and loudness of the training tracks. A DDSP synthesizer needs both values before training.
 
     Args:
         controls: pitch and loudness of each training track.
@@ -167,7 +173,7 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
     levels = torch.cat([track.loudness[sounding(track.loudness)] for track in controls])
     share = len(pitches) / max(1, len(levels))
     if share < LEAST_VOICED:
-        problem, expected = "too few moments of the training tracks have a pitch", f"at least {LEAST_VOICED:.0%}"
+        problem, expected = "the target has a pitch in too small a part of the training tracks", f"at least {LEAST_VOICED:.0%}"
         hint = "Choose a target that plays one note at a time."
         raise InputError("targets", problem, found=f"{share:.0%} voiced", expected=expected, hint=hint)
     low, middle, high = _quantiles(pitches, (0.02, 0.5, 0.98))
@@ -175,7 +181,7 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
 
 
 def _quantiles(values: Tensor, shares: Sequence[float]) -> list[float]:
-    """Return the quantiles of values for shares in [0, 1]. `torch.quantile` is not used, as it accepts at most 2**24 values."""
+    """Return the quantiles of values for the given shares in [0, 1]. `torch.quantile` accepts at most 2**24 values."""
     ordered = values.sort().values
     return [float(ordered[round(share * (len(ordered) - 1))]) for share in shares]
 
@@ -200,13 +206,13 @@ def curves(controls: Controls, parameters: Sounding) -> dict[str, Tensor]:
 
     Args:
         controls: pitch and loudness over time.
-        parameters: synthesis parameters that the network computed.
+        parameters: parameters that the network has computed (amplitudes of harmonics and noise).
 
     Returns:
         Curves by the name of their panel.
 
     Shape:
-        f0 and loudness [F], harmonics and noise [F, K].
+        f0 and loudness [F], harmonics and noise [F, K]; F points in time, K harmonics or noise bands.
     """
     return {
         "f0 (Hz)": controls.f0,
@@ -221,7 +227,7 @@ def _summary(values: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str
 
 
 def report(scores: Mapping[str, Any], label: str) -> str:
-    """Format the errors of an instrument and of its baseline (constant spectra) as a table.
+    """Format the errors of a DDSP synthesizer, and of the baseline with constant spectra, as a table.
 
     Args:
         scores: content of `scores.json`.

@@ -36,7 +36,8 @@ class Evaluation:
     """Hold the options for testing separators, and write audio and pictures of separated tracks.
 
     Args:
-        inference: options of the separation: chunk length, overlap, shifts and precision.
+        inference: options of the separation: chunk length, overlap, number of shifted copies that are averaged, and number
+            format.
         clips: number of tracks of which audio and pictures are written. The first tracks are used.
 
     Raises:
@@ -49,11 +50,11 @@ class Evaluation:
         self.inference, self.clips = inference, clips
 
     def of(self, separator: Separator, weights: str, mixtures: Sequence[StoredTrack], protocol: Protocol) -> SeparatorMethod:
-        """Create a method that can be scored. It consists of a separator, its weights and the tracks to separate.
+        """Combine a separator, its weights and the tracks to separate into a method that can be scored.
 
         Args:
             separator: separator on the device on which it runs.
-            weights: text that identifies the weights, such as a fingerprint.
+            weights: text that identifies the weights, such as a part of the hash of their file.
             mixtures: tracks whose mixtures are separated, the result of `mixtures_for`.
             protocol: protocol of the scores.
 
@@ -68,7 +69,7 @@ class Evaluation:
 
         Args:
             method: separator with the tracks to separate.
-            targets: weight of each source of the data set in the sum of each target.
+            targets: weight of each source of the data set in each target.
             folder: run folder.
 
         Shape:
@@ -126,12 +127,12 @@ class Scorer:
     """Score tracks under one protocol and store the scores. A track with stored scores is not scored again.
 
     Args:
-        protocol: protocol with sample rate and channels.
-        source_group: scored sources, each a weighted sum of the sources of the data set.
-        targets: weight of each source of the data set in the sum of each target, [targets, sources].
+        protocol: definition of the scores, with sample rate and number of channels.
+        source_group: names of the scored sources. Each scored source is a weighted sum of the sources in the data set.
+        targets: weight of each source of the data set in each target, [targets, sources].
         tracks: all test tracks, in the sample rate and with the channels of the protocol.
-        folder: folder for the scores of the tested method, in files `<row>/test/<track>.json`.
-        shared: folder for the scores of the unchanged mixture and of oracles. All runs use this folder.
+        folder: folder for the scores of the tested method. The scores of a track are in `<row>/test/<track>.json`.
+        shared: folder for the scores of the unchanged mixture and of oracles, common to all runs.
         device: device on which scores are computed.
     """
 
@@ -180,7 +181,7 @@ class Scorer:
         return read_track(self._path(row, method, track), self.record, method.origin(track))
 
     def score(self, rows: Mapping[str, Method], track: StoredTrack, wait: bool) -> bool:
-        """Score a track with each method without stored scores, and store the scores.
+        """Score a track with each method whose scores are not stored yet, and store the scores.
 
         Args:
             rows: methods by the name of their row in the table of scores.
@@ -293,7 +294,7 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
 
 
 def _oracle_label(name: str, settings: Mapping[str, Any]) -> str:
-    """Return the label of an oracle's row in the table of scores. The label names the STFT, because scores depend on it."""
+    """Return the label of an oracle's row in the table of scores, with the options of its STFT."""
     return f"{WORDS.get(name, name)}, STFT {settings['n_fft']}/{settings['hop_length']}"
 
 
@@ -304,7 +305,7 @@ def write_scores(folder: Path, scores: Mapping[str, Any]) -> None:
 
 
 def _write_audio(folder: Path, separator: Separator, rate: int, mixture: Tensor, sources: Tensor, estimates: Tensor) -> None:
-    """Write audio of mixture, residual, estimates and true targets. One common gain avoids clipping and keeps level ratios."""
+    """Write the audio of mixture, residual, estimates and true targets, all scaled by one gain that avoids clipping."""
     files = {"mixture": mixture, "residual": mixture - estimates.sum(dim=0)}
     for s, target in enumerate(separator.targets):
         files |= {f"{target}-estimate": estimates[s], f"{target}-target": sources[s]}
@@ -316,7 +317,7 @@ def _write_audio(folder: Path, separator: Separator, rate: int, mixture: Tensor,
 
 @torch.inference_mode()
 def _draw(folder: Path, name: str, separator: Separator, rate: int, mixture: Tensor, sources: Tensor) -> None:
-    """Draw one picture per target: mixture, estimate and true target as spectrograms of the chunk with the loudest target."""
+    """Draw one picture per target, for the chunk with the loudest target: spectrograms of mixture, estimate and target."""
     device, chunk = device_of(separator), separator.chunk_samples
     stft = stft_for(separator).to(device)
     mixture, *each = (_resampled(separator, signal, rate).to(device) for signal in (mixture, *sources))

@@ -1,11 +1,11 @@
 """Separate an audio signal of any length in overlapping chunks. Memory does not grow with the length of the signal.
 
-`unbraid.inference.crossfade` cuts the signal into chunks and joins their estimates. Each chunk is separated independently. A
-separator with `scaling: patch` divides its input by the largest magnitude of the chunk, as in training. So a loud chorus does
-not change the estimate of a verse in another chunk.
+`unbraid.inference.crossfade` cuts the signal into chunks and joins the separated chunks. Each chunk is separated independently.
+A separator with the option `scaling: patch` divides its input by the largest magnitude of the chunk, as in training. A loud
+chorus therefore does not change the estimate of a verse in another chunk.
 
-A separator without this scaling and with a finite receptive field gives the same result as for the whole signal at once, up to
-rounding. For a recurrent network, a longer overlap brings the result closer to the estimate of the whole signal.
+For a separator without this option and with a finite receptive field, the result equals the separation of the whole signal at
+once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation of the whole signal.
 """
 
 from collections import deque
@@ -43,14 +43,14 @@ class InferenceOptions:
     """Store the options with which a separator processes a long signal in overlapping chunks.
 
     Args:
-        chunk_seconds: length of a chunk in seconds; None: the length used in training. If the network needs a longer input,
-            the chunks are as long as this input.
+        chunk_seconds: length of a chunk in seconds; None: the length used in training. Chunks are never shorter than the
+            shortest input that the network accepts.
         overlap: share of a chunk that overlaps with the next chunk, in [0, 0.75]; None: twice the receptive field of the
             network, or 0.25 if the receptive field is not finite.
         batch_size: number of chunks that the network processes at once; None: 1 on a CPU. On other devices None means as many
             chunks as fit into 48 seconds of audio.
-        shifts: number of estimates of each chunk. Each estimate uses the chunk with another delay of less than 0.5 s. The
-            result is the mean of the estimates.
+        shifts: number of times that each chunk is separated, each time with another delay of less than 0.5 s. The result is the
+            mean of all estimates.
         precision: `32` for float32; `bf16` for bfloat16 in the operations for which PyTorch's autocast allows it.
 
     Raises:
@@ -123,7 +123,7 @@ def separated(model: Separator, blocks: Iterable[Tensor], options: InferenceOpti
         device: device on which the separator runs.
 
     Shape:
-        blocks [C, n] -> [S, C, m].
+        blocks [C, n] -> [S, C, m]: C channels, S sources. The lengths n and m of the blocks may differ.
 
     Yields:
         Consecutive blocks of the sources. All blocks together are as long as the signal.
@@ -144,7 +144,7 @@ def separate(model: Separator, mixture: Tensor, options: InferenceOptions | None
         options: chunk length, overlap and other options; None: the defaults.
 
     Shape:
-        mixture [C, T] -> [S, C, T].
+        mixture [C, T] -> [S, C, T]: C channels, T samples, S sources.
 
     Returns:
         The sources, in the order of `model.targets`.
@@ -197,7 +197,8 @@ class _BatchSeparator:
 class _MixtureBuffer:
     """Yield the blocks of a mixture, and keep a copy of each block until `take` removes its samples.
 
-    The caller of `take` needs the mixture again when the sources of these samples are separated.
+    The separated sources are available later than their samples in the mixture. The caller then takes the same samples of the
+    mixture.
     """
 
     def __init__(self, blocks: Blocks) -> None:
@@ -230,7 +231,8 @@ def at_rate(model: Separator, blocks: Blocks, rate: int) -> Iterator[Tensor]:
         rate: sample rate of the signal in Hz.
 
     Shape:
-        blocks [c, n] -> [C, m].
+        blocks [c, n] -> [C, m]: c channels of the signal, C channels of the separator. The lengths n and m of the blocks
+        differ.
 
     Returns:
         An iterator over consecutive blocks of the converted signal.
@@ -254,7 +256,7 @@ def streamed(
         device: device on which the separator runs.
 
     Shape:
-        blocks [c, n] -> mixture [c, m], sources [S, c, m].
+        blocks [c, n] -> mixture [c, m], sources [S, c, m]: c channels, S sources. The lengths n and m of the blocks may differ.
 
     Yields:
         Pairs of a block of the mixture and the sources of the same samples. All blocks together are as long as the mixture.

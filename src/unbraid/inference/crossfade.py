@@ -35,12 +35,12 @@ class ChunkSizes(NamedTuple):
 
     @property
     def discarded_end(self) -> int:
-        """Number of samples that are discarded at the end of the estimate of each chunk except the last chunk."""
+        """Number of samples that are discarded at the end of each estimate, except for the last chunk of the signal."""
         return (self.overlap - self.fade) // 2
 
     @property
     def discarded_start(self) -> int:
-        """Number of samples that are discarded at the start of the estimate of each chunk except the first chunk."""
+        """Number of samples that are discarded at the start of each estimate, except for the first chunk of the signal."""
         return self.overlap - self.fade - self.discarded_end
 
 
@@ -74,7 +74,7 @@ def cut_chunks(blocks: Iterable[Tensor], sizes: ChunkSizes, alignment: int) -> I
         alignment: step in samples; each chunk starts at a multiple of this step.
 
     Shape:
-        blocks [C, n].
+        blocks [C, n], with C channels and any lengths n.
 
     Yields:
         The chunks. A signal without samples gives no chunks.
@@ -109,7 +109,7 @@ def join_chunks(estimates: Iterable[tuple[Tensor, Chunk]], fade: int) -> Iterato
         fade: length of the cross-fade in samples.
 
     Shape:
-        estimates [S, C, n] -> [S, C, m].
+        estimates [S, C, n] -> [S, C, m]: S sources, C channels. The lengths n and m differ.
 
     Yields:
         Consecutive blocks of the sources. All blocks together are as long as the signal.

@@ -34,8 +34,8 @@ class OutputFormat:
         bits: bits per sample of wav and flac files: 16 or 24; 32 means 32-bit floats and is allowed for wav only.
         residual: whether to write the residual, that is the mixture minus all sources.
         accompaniment: whether to write the sum of all sources except the vocals.
-        peaks: treatment of samples outside [-1, 1], which most formats cannot store: `scale` divides all stems by the largest
-            absolute sample; `clip` clips the samples.
+        peaks: treatment of samples outside [-1, 1], which most formats cannot store. `scale`: all stems are divided by the
+            largest absolute sample of all stems; `clip`: the samples are clipped.
         tags: whether title, artist and other tags are copied from the audio file to the stems.
 
     Raises:
@@ -99,7 +99,7 @@ class OutputFormat:
             sources: the same block of each source, by the name of the source.
 
         Shape:
-            mixture [C, n], sources [C, n] -> [C, n] per stem.
+            mixture [C, n], sources [C, n] each -> [C, n] per stem; C channels, n samples.
 
         Returns:
             Dictionary from the name of each stem to its block: the sources, the mixture, the residual and the accompaniment.
@@ -111,7 +111,7 @@ class OutputFormat:
 
 
 class _StagedStems:
-    """Store the stems of one song as floats, each in a temporary file, until the gain for all stems is known."""
+    """Store the stems of one song as floats in temporary files, one per stem, until the common gain is known."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.paths = {name: folder / str(number) for number, name in enumerate(names)}
@@ -133,7 +133,7 @@ class _StagedStems:
                 on_progress(new)
 
     def blocks(self, name: str, gain: float) -> Iterator[np.ndarray]:
-        """Read a stem from its temporary file, and yield its blocks multiplied by the gain. Shape: [C, n]."""
+        """Read a stem from its temporary file, and yield its blocks [channels, samples], multiplied by the gain."""
         with self.paths[name].open("rb") as file:
             while data := file.read(4 * self.channels * BLOCK):
                 yield gain * np.frombuffer(data, np.float32).reshape(-1, self.channels).T
@@ -154,7 +154,7 @@ def write_stems(
 
     Args:
         loaded: separator.
-        source: audio stream of a file, which is separated.
+        source: audio file to separate (for files with several audio streams, one of the streams).
         outputs: path of the output file of each stem, by the name of the stem. For `stem.mp4` all paths are equal.
         output_format: names of the stems and format of the output files.
         options: chunk length, overlap and other options of the separation.

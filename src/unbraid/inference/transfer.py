@@ -1,8 +1,8 @@
-"""Timbre transfer: a trained instrument plays the melody of another voice, for example of a singer.
+"""Timbre transfer: a trained DDSP synthesizer plays the melody of another voice, for example of a singer.
 
-The pitch and loudness of the voice are measured, moved into the range of the instrument's training data, and played by the
-instrument. Audio is read and written in pieces. Only the control curves (pitch and loudness over time, usually 250 points per
-second) of the whole voice are held in memory.
+The DDSP synthesizer has learned one instrument from recordings. The pitch and loudness of the voice are measured, and are moved
+into the range of these recordings. The synthesizer then plays them. Audio is read and written in pieces. Only the control
+curves of the voice (pitch and loudness, usually 250 points per second) are held in memory as a whole.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,14 +27,15 @@ GATE_POINTS = 5  # control points over which the sound fades in after silence, a
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """Store the options with which an instrument plays the melody of another voice.
+    """Store the options of timbre transfer, in which a DDSP synthesizer plays the melody of another voice.
 
     Args:
-        shift: pitch shift in semitones. `auto`: the shift moves the median pitch of the voice into the pitch range of the
-            instrument's training data. It is the smallest possible number of octaves. If whole octaves do not reach the
-            range, it is a number of semitones.
-        loudness: `match`: the loudness is moved to the mean loudness of the training data. Its range is widened or narrowed
-            towards the range of the training data, by a factor in [0.5, 2]. `keep`: the loudness is not changed.
+        shift: pitch shift in semitones. `auto`: the smallest shift by whole octaves that moves the median pitch of the voice
+            into the pitch range of the instrument's training data. If no shift by octaves does so, the shift to the nearest end
+            of this range is used.
+        loudness: `match`: the mean loudness of the voice becomes the mean loudness of the training data, and its variation is
+            scaled by a factor in [0.5, 2], to come closer to the variation in the training data. `keep`: the loudness is not
+            changed.
         silence_db: level difference in dB. Parts of the voice that are quieter than the loudest part by more than this
             difference are played as silence.
         reverb: whether to add the room reverberation that the instrument has learnt.
@@ -63,11 +64,12 @@ class VoiceControls:
 
     Args:
         controls: pitch, loudness and periodicity at each control point.
-        coefficients: MFCCs at each control point; None if the instrument does not use them.
+        coefficients: mel-frequency cepstral coefficients (MFCCs) at each control point; None if the instrument does not use
+            them.
         samples: length of the voice in samples.
 
     Shape:
-        controls [F], coefficients [F, 30]; F is the number of control points.
+        controls [F], coefficients [F, 30]; F is the number of control points (points in time).
     """
 
     controls: Controls
@@ -82,11 +84,11 @@ class Moved:
     Args:
         f0: pitch in Hz.
         loudness: loudness in dB.
-        gate: gain of the sound, 1 at points with sound and 0 at silent points, with a short ramp between them.
+        gate: gain of the sound. It is 1 at points with sound and 0 at silent points, with a short ramp in between.
         shift: pitch shift in semitones that `f0` already contains.
 
     Shape:
-        f0, loudness and gate [F]; F is the number of control points.
+        f0, loudness and gate [F]; F is the number of control points (points in time).
     """
 
     f0: Tensor
@@ -126,10 +128,12 @@ def listen(player: Player, blocks: Iterable[np.ndarray]) -> VoiceControls:
 
 
 def _pieces(blocks: Iterable[np.ndarray], size: int, margin: int) -> Iterator[tuple[Tensor, int]]:
-    """Cut a signal into pieces of `size` samples, and yield each piece with `margin` more samples on both sides.
+    """Cut a signal into pieces of `size` samples, and yield each piece with `margin` additional samples on both sides.
 
-    The second value of each pair is the number of samples without the margins. The last piece is shorter than `size`; its
-    number of samples without the margins can be 0. Before the start and after the end of the signal, the margins are zeros.
+    At the start and the end of the signal, the additional samples are zeros.
+
+    Each piece is yielded together with its number of samples without the margins. The last piece is shorter than `size`, and
+    its number of samples without the margins can be 0.
     """
     buffer = np.zeros(margin, np.float32)
     for block in blocks:
@@ -144,11 +148,12 @@ def _pieces(blocks: Iterable[np.ndarray], size: int, margin: int) -> Iterator[tu
 
 
 def voiced_share(controls: Controls, features: Extraction) -> float:
-    """Return how much of the sound of a recording has a pitch.
+    """Return how much of the sound of a recording has a pitch, as a share in [0, 1].
 
     Args:
         controls: pitch, loudness and periodicity of the recording over time.
-        features: settings of the pitch detector, with the smallest periodicity of a point that has a pitch.
+        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least the value in these
+            settings.
 
     Returns:
         Number of control points with a pitch, divided by the number of control points with sound, in [0, 1]. The share of a
@@ -163,7 +168,8 @@ def check_voice(controls: Controls, features: Extraction, least: float, name: st
 
     Args:
         controls: pitch, loudness and periodicity of the recording over time.
-        features: settings of the pitch detector, with the smallest periodicity of a point that has a pitch.
+        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least the value in these
+            settings.
         least: smallest accepted share of the sound that has a pitch, in [0, 1].
         name: name of the recording in error messages, such as `input=song.wav`.
 
@@ -177,7 +183,7 @@ def check_voice(controls: Controls, features: Extraction, least: float, name: st
         raise InputError(name, "no part of the recording has a pitch", expected=expected)
     if (share := voiced_share(controls, features)) < least:
         hint = "If the recording is a mixture, separate the voice first. Otherwise set a lower least_voiced."
-        problem, expected = "too little of the sound has a pitch", f"one voice at a time and at least {least:.0%}"
+        problem, expected = "too little of the sound has a pitch", f"at least {least:.0%}, with one voice at a time"
         raise InputError(name, problem, found=f"{share:.0%}", expected=expected, hint=hint)
 
 
@@ -188,7 +194,8 @@ def moved(controls: Controls, features: Extraction, training: Training, options:
 
     Args:
         controls: pitch, loudness and periodicity of the voice over time.
-        features: settings of the pitch detector, with the smallest periodicity of a point that has a pitch.
+        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least the value in these
+            settings.
         training: range of pitch and loudness in the training data of the instrument.
         options: pitch shift, treatment of loudness, and threshold of silence.
 
@@ -231,7 +238,7 @@ def automatic_shift(median: float, training: Training) -> float:
 def played(
     instrument: Instrument, target: Moved, voice: VoiceControls, options: TransferOptions
 ) -> Iterator[tuple[Tensor, Sounding]]:
-    """Play control curves on an instrument, and yield the sound piece by piece.
+    """Synthesize the sound of an instrument from control curves, and yield the sound piece by piece.
 
     Args:
         instrument: trained instrument.
@@ -240,7 +247,7 @@ def played(
         options: reverberation and random seed.
 
     Shape:
-        sound [n], parameters of the synthesiser [1, points, …].
+        sound [n], parameters of the synthesizer [1, points, …] (the shape of each parameter starts with 1, points).
 
     Yields:
         Pairs of a piece of the sound and the parameters of the synthesiser for this piece. All pieces together are as long as

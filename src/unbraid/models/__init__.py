@@ -1,1 +1,1 @@
-"""Models: separators, features of autoencoders, instruments, and the losses that train them."""
+"""Models: separators, DDSP synthesizers, features (inputs) of autoencoders, and the losses that train all of them."""

@@ -1,7 +1,8 @@
-"""Baseline for DDSP instruments: harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
+"""Baseline for DDSP synthesizers: harmonics and noise with the given pitch and loudness, but with fixed spectra.
 
-Both spectra are fitted to training data. The baseline has neither memory nor reverberation. A DDSP network (`nets.ddsp`) can
-therefore be better only because its spectra change over time, and because it learns a reverberation.
+The spectrum of the harmonics and the spectrum of the noise are fitted to training data. The baseline has neither memory nor
+reverberation. If a DDSP network (`nets.ddsp`) is better, the reason is that its spectra change over time or that it has learned
+a reverberation.
 """
 
 import math
@@ -21,7 +22,7 @@ FIRST_NOISE = 10 ** (-45 / 20)  # gain of all noise bands before the fit; the am
 
 
 class Piece(NamedTuple):
-    """Hold one second of training data. Shape: sound [F * hop_length], f0 in Hz and loudness in dB [F + 1]."""
+    """Hold one second of training data. Shape: sound [F * hop_length], f0 in Hz and loudness in dB [F + 1] (control points)."""
 
     sound: Tensor
     f0: Tensor
@@ -51,12 +52,12 @@ class ConstantSpectrum:
     """Synthesise harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
 
     Args:
-        distribution: amplitudes of the harmonics. They are scaled to sum to 1.
+        distribution: relative amplitudes of the harmonics. They are scaled to sum to 1.
         noise: gains of the noise bands from 0 Hz to half the sample rate, relative to the sum of the amplitudes.
         features: extraction of pitch and loudness, which defines the sample rate and the hop length.
 
     Shape:
-        distribution [K], noise [bands].
+        distribution [K] for K harmonics, noise [bands].
     """
 
     def __init__(self, distribution: Tensor, noise: Tensor, features: Extraction) -> None:
@@ -72,7 +73,7 @@ class ConstantSpectrum:
         The fit starts at the mean distribution over harmonics in the training data.
 
         Args:
-            sounds: pairs of a sound [samples] and its pitch and loudness [F].
+            sounds: pairs of a waveform [samples] and its controls: pitch and loudness [F] at F control points.
             harmonics: number of harmonics.
             bands: number of noise bands.
             features: extraction of pitch and loudness, which defines the sample rate and the hop length.
@@ -112,7 +113,7 @@ class ConstantSpectrum:
         return ConstantSpectrum(distribution, noise, self.features)
 
     def __call__(self, controls: Controls) -> Tensor:
-        """Synthesise a sound from its controls (pitch and loudness). Shape: [F] -> [F * hop_length]."""
+        """Synthesise a sound from pitch and loudness at F control points. Shape: [F] -> [F * hop_length]."""
         f0, level = (torch.cat([curve, curve[-1:]])[None] for curve in (controls.f0, controls.loudness))
         return self.play(f0, level, torch.Generator().manual_seed(0))[0]
 

@@ -1,8 +1,8 @@
 """Corruptions of the input of a denoising autoencoder (Vincent et al., JMLR 2010).
 
-Each corruption takes items [N, C, H, W], which are images or patches of a spectrogram [N, C, bins, frames], and returns new
-items of the same shape. All random numbers are drawn from the argument `generator`. To remove the accompaniment from music, use
-the separator `models.separators.mapping` instead.
+Each corruption takes items [N, C, H, W] and returns new items of the same shape. The N items are images, or patches of a
+spectrogram [N, C, bins, frames]. All random numbers are drawn from the argument `generator`. To remove the accompaniment from
+music, use the separator `models.separators.mapping` instead.
 """
 
 import math
@@ -29,7 +29,7 @@ class Gaussian:
     """Add white Gaussian noise to the items (images or spectrogram patches).
 
     Args:
-        deviation: standard deviation of the noise, at least 0. For comparison: pixels and logarithmic magnitudes are in [0, 1].
+        deviation: standard deviation of the noise, at least 0. Pixels and logarithmic magnitudes are in [0, 1].
 
     Raises:
         InputError: `deviation` is negative or not finite.
@@ -149,7 +149,7 @@ def _uniform(items: Tensor, generator: Generator) -> Tensor:
 
 
 def _stretches(items: Tensor, axis: Literal[-1, -2], count: int, shortest: int, longest: int, generator: Generator) -> Tensor:
-    """Draw random ranges of rows or columns for each item, and return a mask that is True inside of the ranges.
+    """Draw random ranges of rows or columns for each item, and return a mask that is True within the ranges.
 
     Shape: [N, C, H, W] -> [N, 1, H or 1, W or 1].
     """

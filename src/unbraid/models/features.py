@@ -1,7 +1,7 @@
 """Features: the values that an autoencoder reconstructs, computed from audio or images.
 
-An autoencoder takes patches [N, C, H, W] or vectors [M, D]. A patch is a section of a spectrogram or an image. A vector is one
-frame of a spectrogram or all pixels of an image.
+An autoencoder takes N patches [N, C, H, W] or M vectors of D values [M, D]. A patch is a section of a spectrogram, or an image.
+A vector is one frame of a spectrogram, or all pixels of an image.
 """
 
 import math
@@ -20,7 +20,7 @@ class Features(nn.Module, ABC):
     """Interface of features: compute the patches and vectors that an autoencoder reconstructs from a batch of data.
 
     Attributes:
-        kind: kind of data from which the features are computed.
+        kind: kind of data from which the features are computed: `audio` or `images`.
         shape: shape (C, H, W) of a patch.
         vector_size: number of values in a vector.
     """
@@ -31,7 +31,7 @@ class Features(nn.Module, ABC):
 
     @abstractmethod
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Compute the patches of a batch [N, C, H, W], and the index of the label or source of each patch [N]."""
+        """Compute the N patches [N, C, H, W] of a batch, and the number of the class or source of each patch [N]."""
 
     @abstractmethod
     def vectors(self, patches: Tensor) -> Tensor:
@@ -85,8 +85,8 @@ class Spectra(Features):
         bins: number of bins that are kept, starting at 0 Hz. All higher bins are silent after reconstruction.
         magnitude: scale of the magnitudes. `linear`: a sine of full scale has the value 1; `log`: decibels, scaled such that
             `floor_db` has the value 0 and a sine of full scale has the value 1.
-        floor_db: level in dB, relative to a sine of full scale and below 0, that has the value 0 on the scale `log`. Quieter
-            bins also have the value 0.
+        floor_db: level below 0 dB that has the value 0 on the scale `log`. A sine of full scale has 0 dB. All quieter bins also
+            have the value 0.
 
     Raises:
         InputError: an argument is out of range.
@@ -108,7 +108,7 @@ class Spectra(Features):
         if not 1 <= bins <= stft.n_fft // 2 + 1:
             raise InputError(
                 "bins",
-                f"the number does not fit an STFT with n_fft = {stft.n_fft}",
+                f"this number of bins does not fit an STFT with n_fft = {stft.n_fft}",
                 found=bins,
                 expected=f"1 to {stft.n_fft // 2 + 1}",
             )
@@ -130,14 +130,14 @@ class Spectra(Features):
         return patches, labels.repeat_interleave(len(patches) // len(labels))
 
     def analyse(self, waveforms: Tensor) -> Tensor:
-        """Compute the magnitudes of waveforms in the scale `magnitude`. Shape: [N, C, samples] -> [N, C, bins, T]."""
+        """Compute the magnitudes of waveforms in the scale `magnitude`. Shape: [N, C, samples] -> [N, C, bins, frames]."""
         relative = self.stft(waveforms).abs()[..., : self.vector_size, :] / self.full_scale
         if self.magnitude == "linear":
             return relative
         return (1 - 20 * relative.clamp(min=1e-12).log10() / self.floor_db).clamp(0, 1)
 
     def magnitudes(self, spectra: Tensor) -> Tensor:
-        """Convert features to STFT magnitudes. Bins that were not kept are 0.
+        """Convert features to STFT magnitudes. Bins above the `bins` lowest ones are 0.
 
         Shape: [..., bins, T] -> [..., n_fft // 2 + 1, T].
         """
@@ -151,7 +151,7 @@ class Spectra(Features):
         """Cut each spectrum into n patches of equal length. The last patch is padded with silence.
 
         Shape:
-            [N, C, bins, T] -> [N * n, C, H, W].
+            [N, C, bins, frames] -> [N * n, C, H, W], with H bins and W frames in each patch.
         """
         c, h, w = self.shape
         padded = functional.pad(spectra, (0, -spectra.shape[-1] % w))

@@ -1,4 +1,4 @@
-"""Trained DDSP instruments for use from Python: synthesise sound, and extract pitch and loudness from other sounds."""
+"""Trained DDSP synthesizers for use from Python: synthesise sound, and extract pitch and loudness from other sounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ RATE_TOLERANCE = 1e-3  # relative difference up to which two rates of control po
 
 @dataclass
 class Player:
-    """Play a trained instrument on the CPU.
+    """Play a trained DDSP synthesizer of one instrument on the CPU.
 
     Args:
         instrument: trained network that maps pitch and loudness to sound.
@@ -57,13 +57,14 @@ class Player:
             loudness: A-weighted loudness at each control point in dB, as measured by `unbraid.dsp.synthesis.loudness`.
             frames_per_second: number of control points per second of both curves. It must equal the attribute
                 `frames_per_second` of the instrument. None: it is not checked.
-            timbre: sound from which the latent (additional inputs that describe the timbre) is computed. It has the sample rate
-                of the instrument and is at least as long as the curves. Required if the instrument has a latent.
+            timbre: waveform, for an instrument with a latent (inputs that describe the timbre), which is computed from this
+                waveform. It has the sample rate of the instrument and is at least as long as the curves. None for an instrument
+                without a latent.
             reverb: whether the learned reverberation is applied.
             seed: random seed of the noise.
 
         Shape:
-            [F], [F], timbre [samples] -> [F * sample_rate / frames_per_second].
+            f0 and loudness [F], timbre [samples] -> [F * sample_rate / frames_per_second]; F is the number of control points.
 
         Returns:
             The waveform.
@@ -92,7 +93,7 @@ class Player:
     def _coefficients(self, timbre: Tensor | None, points: int) -> Tensor | None:
         if self.instrument.timbre is None:
             if timbre is not None:
-                raise InputError("timbre", "this instrument does not have a latent and cannot use a waveform", expected="None")
+                raise InputError("timbre", "this instrument has no latent (timbre) and cannot use a waveform", expected="None")
             return None
         if timbre is None or timbre.ndim != 1:
             raise InputError(
@@ -167,9 +168,9 @@ def is_instrument(config: DictConfig) -> bool:
 
 
 def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
-    """Load the trained instrument of a run.
+    """Load the DDSP synthesizer that a run has trained.
 
-    A config from an untrusted author is safe, because only classes of the modules in `BUILT` are created.
+    Configs of other people are safe to load, because only classes of the modules in `BUILT` are created.
 
     Args:
         config: config of the run.

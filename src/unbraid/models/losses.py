@@ -1,6 +1,7 @@
 """Losses of separators, autoencoders and instruments: `loss(estimate, reference)` returns a scalar tensor.
 
-The losses of separators take an estimated and a true `Estimate`, which holds waveforms, masks and magnitudes of the sources.
+The losses of separators take two objects of class `Estimate`, one with estimated and one with true values. An `Estimate` holds
+waveforms, masks and magnitudes of the sources.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from unbraid.runs.errors import InputError
 
 
 def required_field(estimate: Any, name: str) -> Tensor:
-    """Return a field of an `Estimate` that a loss reads.
+    """Return a field of an `Estimate` (output of a separator), and raise an error if it is missing.
 
     Args:
         estimate: output of a separator, an `Estimate`.
@@ -28,7 +29,7 @@ def required_field(estimate: Any, name: str) -> Tensor:
     """
     if (value := getattr(estimate, name)) is None:
         hint = "Choose another loss or another separator."
-        raise InputError("model.loss", f"the loss compares {name}, which this separator does not estimate", hint=hint)
+        raise InputError("model.loss", f"the loss needs the field {name}, which this separator does not compute", hint=hint)
     return value
 
 
@@ -47,8 +48,8 @@ class MagnitudeL1(nn.Module):
 class RelativeMagnitudeL1(nn.Module):
     """Compute ‖M ⊙ X − Y‖₁,₁ divided by ‖X‖₁,₁ for mask M, mixture X and true magnitudes Y, averaged over targets.
 
-    This loss does not depend on the scale of the magnitudes. It is therefore suited for a sum of losses. `MagnitudeL1` would be
-    too small in a sum, because the mean of magnitudes is about 0.01 with `scaling: patch`.
+    This loss does not depend on the scale of the magnitudes, so it suits weighted sums of losses. `MagnitudeL1` would be too
+    small in such a sum: with `scaling: patch`, the mean of the magnitudes is about 0.01.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
@@ -61,7 +62,7 @@ class RelativeMagnitudeL1(nn.Module):
 
 
 class SquaredError(nn.Module):
-    """Compute ‖x − x̂‖², averaged over vectors or patches: the training loss and the score of an autoencoder."""
+    """Compute the squared error ‖x − x̂‖², averaged over vectors x or patches x: loss and score of autoencoders."""
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
         """Return the mean squared error of a vector, summed over its D values. Shape: [N, D] both -> scalar."""
@@ -69,7 +70,7 @@ class SquaredError(nn.Module):
 
 
 class BinCrossEntropy(nn.Module):
-    """Compute the cross-entropy of the class of each time-frequency bin, averaged over bins that have a label.
+    """Compute the cross-entropy between estimated and true classes of time-frequency bins, averaged over labelled bins.
 
     Ronneberger et al. (MICCAI 2015) use this loss with a weight for each bin. Here all bins have the same weight.
     """
@@ -85,9 +86,12 @@ class BinCrossEntropy(nn.Module):
 
 
 class DeepClustering(nn.Module):
-    """Compute ‖V Vᵀ − Y Yᵀ‖² of embeddings V and classes Y, averaged over pairs of bins (Hershey et al., ICASSP 2016).
+    """Compute ‖V Vᵀ − Y Yᵀ‖² of embeddings V and one-hot classes Y, averaged over pairs of bins.
 
-    The affinity matrices V Vᵀ and Y Yᵀ are never formed: N bins with D-dimensional embeddings take N D² operations.
+    Source: Hershey et al., ICASSP 2016. A row of V or Y belongs to one time-frequency bin.
+
+    The affinity matrices V Vᵀ and Y Yᵀ are never computed: for N bins and D values per embedding, the loss takes N D²
+    operations.
 
     Args:
         kind: `classic`: ‖V Vᵀ − Y Yᵀ‖²; `whitened`: D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), divided by D, which is the loss of
@@ -125,9 +129,9 @@ class DeepClustering(nn.Module):
 
 
 class ChimeraLoss(nn.Module):
-    """Compute α · deep clustering + (1 − α) · mask inference (Luo et al., ICASSP 2017).
+    """Compute α · (loss of the embeddings) + (1 − α) · (loss of the masks) for a Chimera network (Luo et al., ICASSP 2017).
 
-    If both losses are of order 1, α = 0.5 balances their gradients. `DeepClustering` and `RelativeMagnitudeL1` are of order 1.
+    If both losses are of order 1, as `DeepClustering` and `RelativeMagnitudeL1` are, α = 0.5 balances their gradients.
     Published implementations use values of α between 0.1 and 0.9.
 
     Args:
@@ -153,9 +157,9 @@ class ChimeraLoss(nn.Module):
 class MagnitudeMSE(nn.Module):
     """Compute the mean of (M ⊙ X − Y)² over bins, summed over targets, for mask M, mixture X and true magnitudes Y.
 
-    This is the loss of Open-Unmix (Stöter et al., JOSS 2019). With the sum over targets, the network of a target has the same
-    gradient as if it were trained alone. With a mean, gradients would shrink with the number of targets, and weight decay would
-    be relatively stronger.
+    This is the loss of Open-Unmix (Stöter et al., JOSS 2019), in which each target has its own network. Because the targets are
+    summed, each network has the same gradient as if it were trained alone. With a mean over targets, gradients would shrink
+    with the number of targets, and weight decay would be relatively stronger.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
@@ -165,7 +169,7 @@ class MagnitudeMSE(nn.Module):
 
 
 class WaveformL1(nn.Module):
-    """Compute |x̂ − x| of waveforms, averaged over samples (Défossez et al., 2019)."""
+    """Compute |x̂ − x| of estimated and true waveforms, averaged over samples (Défossez et al., 2019)."""
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Return the mean absolute difference of waveforms. Shape: sources [B, S, C, T] of both -> scalar."""
@@ -173,7 +177,7 @@ class WaveformL1(nn.Module):
 
 
 class WaveformMSE(nn.Module):
-    """Compute (x̂ − x)² of waveforms, averaged over samples."""
+    """Compute (x̂ − x)² of estimated and true waveforms, averaged over samples."""
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Return the mean squared difference of waveforms. Shape: sources [B, S, C, T] of both -> scalar."""
@@ -183,8 +187,8 @@ class WaveformMSE(nn.Module):
 class SISDR(nn.Module):
     """Compute the negative scale-invariant SDR in dB, averaged over sources (Le Roux et al., ICASSP 2019).
 
-    All channels of a source share one scale. The loss does not depend on the level of an estimate. A network that is trained
-    on this loss alone therefore gets bad scores from measures that depend on the level, such as uSDR. 1e-7 is added to the
+    All channels of a source share one scale factor. The loss does not depend on the level of an estimate. If it is the only
+    loss, the network therefore gets bad scores from measures that depend on the level, such as uSDR. 1e-7 is added to the
     energies, so that the loss of silence is finite.
     """
 
@@ -233,7 +237,7 @@ class MultiResolutionSTFT(nn.Module):
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the loss of waveforms and spectra. T is more than half the length of the longest transform.
+        """Return the loss of waveforms and spectra. The T samples must be more than half of the longest transform.
 
         Shape: sources [B, S, C, T] of both -> scalar.
         """

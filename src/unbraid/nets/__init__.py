@@ -1,1 +1,1 @@
-"""Neural networks of separators, autoencoders and instruments. STFT and loss are computed outside of these modules."""
+"""Neural networks of separators, autoencoders and DDSP synthesizers. Other packages compute the STFT and the loss."""

@@ -25,10 +25,10 @@ class HDemucs(nn.Module):
         audio_channels: number of channels of the waveforms.
         channels: number of channels of the first layer.
         growth: factor by which the number of channels grows from layer to layer.
-        n_fft: length of the STFT window in samples; the hop is a quarter of it. `depth` layers must reduce the number of
-            bins to one. For 4096 samples, 6 layers are needed.
+        n_fft: length of the STFT window in samples; the hop is a quarter of it. The encoder has `depth` layers, which must
+            reduce the frequency bins to one. For 4096 samples, 6 layers are needed.
         depth: number of encoder layers.
-        freq_emb: weight of the frequency embedding; 0: no frequency embedding.
+        freq_emb: weight of the frequency embedding (a learned vector for each frequency); 0: no frequency embedding.
         emb_scale: factor of the learning rate of the frequency embedding.
         emb_smooth: whether the frequency embedding is initialised smoothly over frequency.
         kernel_size: size of the kernels.
@@ -45,7 +45,7 @@ class HDemucs(nn.Module):
         dconv_init: initial scale of the residual branches.
 
     Shape:
-        [B, C, T] -> [B, S, C, T], with T at least `n_fft`.
+        [B, C, T] -> [B, S, C, T], with T at least `n_fft`. B: batch, S: sources, C: channels, T: samples.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class HDemucs(nn.Module):
                 layer.norm1.requires_grad_(False)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Separate the mixture waveforms into source waveforms. Shape: [B, C, T] -> [B, S, C, T]."""
+        """Separate mixtures [batch, channels, samples] into sources [batch, sources, channels, samples]."""
         check_length(mixture.shape[-1], self.n_fft, f"n_fft = {self.n_fft}")
         return self.net(mixture)
 
@@ -107,7 +107,7 @@ class ConvTasNet(nn.Module):
         msk_activate: activation function of the masks.
 
     Shape:
-        [B, C, T] -> [B, S, C, T], with T at least `enc_kernel_size`.
+        [B, C, T] -> [B, S, C, T], with T at least `enc_kernel_size`. B: batch, S: sources, C: channels, T: samples.
 
     Raises:
         InputError: an argument is invalid, or a chunk is shorter than `enc_kernel_size`.
@@ -138,7 +138,7 @@ class ConvTasNet(nn.Module):
         )  # fmt: skip
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Separate the mixture waveforms into source waveforms. Shape: [B, C, T] -> [B, S, C, T]."""
+        """Separate mixtures [batch, channels, samples] into sources [batch, sources, channels, samples]."""
         # b batch, s source, c channel, n sample
         b, c, n = mixture.shape
         check_length(n, self.window, f"enc_kernel_size = {self.window}")
@@ -163,7 +163,8 @@ class BSRoformer(nn.Module):
         attn_dropout: dropout probability of the attention.
         ff_dropout: dropout probability of the feed-forward layers.
         flash_attn: whether attention is computed as one operation, without storing the attention matrix.
-        num_residual_streams: number of residual streams; 1 as in the paper. Above 1, hyper-connections mix the streams.
+        num_residual_streams: number of parallel residual connections (streams); 1 as in the paper. Above 1, learned
+            hyper-connections mix the streams.
         num_residual_fracs: number of parts into which the hyper-connections divide the features.
         mc_hyper_conn_sinkhorn_iters: number of Sinkhorn iterations that normalise the weights of the hyper-connections.
         n_fft: length of the window and of the transform in samples.
@@ -174,7 +175,7 @@ class BSRoformer(nn.Module):
         use_pope: whether positions are encoded by PoPE (polar) instead of RoPE (rotary).
 
     Shape:
-        [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`.
+        [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`. B: batch, S: sources, C: channels, T: samples.
 
     Raises:
         InputError: the package `bs-roformer` is not installed, the bands do not have `n_fft // 2 + 1` bins in total, or a chunk
@@ -224,7 +225,7 @@ class BSRoformer(nn.Module):
         masks_in_float32(self.net)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Separate the mixture waveforms into source waveforms. Shape: [B, C, T] -> [B, S, C, T]."""
+        """Separate mixtures [batch, channels, samples] into sources [batch, sources, channels, samples]."""
         return run_whole_hops(self.net, mixture, self.n_fft, self.hop_length)
 
 
@@ -247,7 +248,8 @@ class MelBandRoformer(nn.Module):
         ff_dropout: dropout probability of the feed-forward layers.
         flash_attn: whether attention is computed as one operation, without storing the attention matrix.
         add_value_residual: whether attention values have residual connections.
-        num_residual_streams: number of residual streams; 1 as in the paper. Above 1, hyper-connections mix the streams.
+        num_residual_streams: number of parallel residual connections (streams); 1 as in the paper. Above 1, learned
+            hyper-connections mix the streams.
         num_residual_fracs: number of parts into which the hyper-connections divide the features.
         sample_rate: sample rate of the waveforms in Hz. It determines the mel bands.
         n_fft: length of the window and of the transform in samples.
@@ -258,7 +260,7 @@ class MelBandRoformer(nn.Module):
         use_pope: whether positions are encoded by PoPE (polar) instead of RoPE (rotary).
 
     Shape:
-        [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`.
+        [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`. B: batch, S: sources, C: channels, T: samples.
     """
 
     def __init__(
@@ -302,7 +304,7 @@ class MelBandRoformer(nn.Module):
         masks_in_float32(self.net)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Separate the mixture waveforms into source waveforms. Shape: [B, C, T] -> [B, S, C, T]."""
+        """Separate mixtures [batch, channels, samples] into sources [batch, sources, channels, samples]."""
         return run_whole_hops(self.net, mixture, self.n_fft, self.hop_length)
 
 

@@ -1,4 +1,7 @@
-"""Autoencoders of vectors: shallow, deep with free or tied weights (Hinton & Salakhutdinov, Science 2006), and variational.
+"""Autoencoders of vectors: with one hidden layer, with several (deep), and variational.
+
+Deep autoencoders are from Hinton & Salakhutdinov (Science 2006). The weights of the decoder are its own, or those of the
+encoder (tied).
 
 A vector is a frame of a spectrogram or all pixels of an image. For autoencoders of two-dimensional patches, use
 `unbraid.nets.convolutional`.
@@ -28,7 +31,7 @@ class Autoencoder(nn.Module, ABC):
     """Interface of autoencoders: encode items (vectors or patches) to codes, and decode codes to items of the same shape.
 
     Attributes:
-        takes: kind of items. `vectors`: shape [N, D]; `patches`: shape [N, C, H, W].
+        takes: kind of items. `vectors`: N vectors of D values, [N, D]; `patches`: N patches, [N, C, H, W].
         code_size: number of values in the code of one item.
     """
 
@@ -113,7 +116,7 @@ class DenseAutoencoder(Autoencoder):
         return [*self.encoder[depth].parameters(), *([up] if isinstance(up, nn.Parameter) else up.parameters())]
 
     def rebuild_layer(self, items: Tensor, depth: int) -> Tensor:
-        """Apply encoder layer `depth`, then the decoder layer that mirrors it, for layer-wise pretraining.
+        """Apply encoder layer `depth`, then the decoder layer that mirrors it. This pair is pretrained as one autoencoder.
 
         Shape: [N, width] -> [N, width], with the input width of the encoder layer.
         """
@@ -122,7 +125,10 @@ class DenseAutoencoder(Autoencoder):
         return activate(functional.linear(code, weight, bias), self.up[-1 - depth])
 
     def decoder_layers(self) -> list[tuple[Tensor, Tensor]]:
-        """Return weight [out, in] and bias [out] of each decoder layer. If `tied` is set, weights are those of the encoder."""
+        """Return weight [outputs, inputs] and bias [outputs] of each decoder layer.
+
+        If `tied` is True, the weights are the transposed weights of the encoder.
+        """
         if self.tied:
             layers: Any = zip([*self.encoder][::-1], self.decoder, strict=True)
             return [(layer.weight.T, bias) for layer, bias in layers]
@@ -181,11 +187,11 @@ class VariationalAutoencoder(DenseAutoencoder):
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Return the Kullback-Leibler divergence of the Gaussian of each code from the standard normal distribution, in nats.
+    """Return the Kullback-Leibler divergence of Gaussian distributions from the standard normal distribution, in nats.
 
     Args:
-        mean: mean of each code.
-        log_variance: logarithm of the variance of each code.
+        mean: mean of the Gaussian distribution of each of N codes.
+        log_variance: logarithm of the variance of this distribution.
 
     Shape:
         [N, code] each -> [N].
@@ -210,7 +216,7 @@ class FrameAutoencoder(nn.Module):
         tied: whether the decoder uses the transposed weight matrices of the encoder instead of its own.
 
     Shape:
-        [B, C, F, T] -> [B, C, F, T], at least 0.
+        [B, C, F, T] -> [B, C, F, T], at least 0. B: batch, C: channels, F: frequency bins, T: frames.
     """
 
     def __init__(
@@ -221,7 +227,7 @@ class FrameAutoencoder(nn.Module):
         self.net = DenseAutoencoder(size, code, hidden, activation, output="linear", tied=tied)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        """Estimate the magnitudes of a source from those of the mixture. Shape: [B, C, F, T] -> [B, C, F, T]."""
+        """Estimate the magnitudes of a source from the mixture's. Shape: [batch, channels, bins, frames], input and output."""
         # b batch, c channel, f bin, t frame
         b, c, f, t = magnitudes.shape
         if f != self.size:

@@ -1,4 +1,6 @@
-"""Chimera: one recurrent network with two outputs, masks and an embedding of each time-frequency bin for deep clustering.
+"""Chimera: one recurrent network with two outputs: masks, and an embedding of each time-frequency bin.
+
+The embeddings are for deep clustering, which assigns bins with similar embeddings to the same source.
 
 Sources: Luo, Chen, Hershey, Le Roux & Mesgarani, "Deep clustering and conventional networks for music separation: stronger
 together", ICASSP 2017. The option `heads="chimera++"` follows Wang, Le Roux & Hershey, ICASSP 2018. The LSTM reads the whole
@@ -28,8 +30,8 @@ class Chimera(nn.Module):
         bins: number of frequency bins of the magnitudes, n_fft / 2 + 1.
         sample_rate: sample rate of the waveforms in Hz. It determines the mel bands.
         audio_channels: number of channels of the magnitudes. All channels share masks and embeddings.
-        mel_bands: number of mel bands. The LSTM reads mel bands, and masks and embeddings are estimated for mel bands. None:
-            the network uses the frequency bins instead.
+        mel_bands: number of mel bands into which the frequency bins are grouped. The LSTM reads mel bands, and masks and
+            embeddings are estimated for mel bands. None: the network uses the frequency bins instead.
         hidden: number of units of an LSTM layer in each direction.
         layers: number of LSTM layers.
         embedding: number of values D of an embedding.
@@ -37,7 +39,8 @@ class Chimera(nn.Module):
         dropout: dropout probability between the LSTM layers.
 
     Shape:
-        [B, C, F, T] -> masks [B, sources, 1, F, T]; embeddings [B, D, mel_bands or F, T].
+        [B, C, F, T] -> masks [B, sources, 1, F, T]; embeddings [B, D, mel_bands or F, T]. B: batch, C: channels, F: frequency
+        bins, T: frames.
 
     Raises:
         InputError: an argument is out of range, or the number of bins of the magnitudes differs from `bins`.
@@ -88,7 +91,7 @@ class Chimera(nn.Module):
     def gather(self, values: Tensor) -> Tensor:
         """Sum the frequency bins of each mel band. If `mel_bands` is None, return the values unchanged.
 
-        Shape: [..., F, T] -> [..., mel_bands or F, T].
+        Shape: [..., F, T] -> [..., mel_bands or F, T], with F frequency bins and T frames.
         """
         return values if self.bands is None else self.bands @ values
 
@@ -96,7 +99,7 @@ class Chimera(nn.Module):
         """Estimate `masks` [B, sources, 1, F, T] and `embeddings` [B, D, mel_bands or F, T] from magnitudes [B, C, F, T]."""
         # b batch, c channel, f bin or band, t frame, d embedding, s source
         if magnitudes.shape[2] != self.bins:
-            problem, expected = "the number differs from the bins of the STFT", f"{magnitudes.shape[2]} bins"
+            problem, expected = "this number of bins differs from that of the STFT", f"{magnitudes.shape[2]} bins"
             raise InputError("Chimera.bins", problem, found=self.bins, expected=expected)
         levels = self.gather(magnitudes).clamp(min=MIN_MAGNITUDE).log10() / 2 + 1  # -80 to 0 dB: -1 to 1
         features = levels.permute(0, 3, 1, 2).flatten(start_dim=2)
@@ -113,13 +116,13 @@ class Chimera(nn.Module):
     def spread(self, masks: Tensor) -> Tensor:
         """Interpolate masks from mel bands to frequency bins. The masks of all sources still sum to one.
 
-        Shape: [..., mel_bands or F, T] -> [..., F, T].
+        Shape: [..., mel_bands or F, T] -> [..., F, T], with F frequency bins and T frames.
         """
         return masks if self.shares is None else self.shares.T @ masks
 
 
 def _cover(bands: Tensor) -> Tensor:
-    """Add each frequency bin that is in no mel band to the nearest mel band. Shape: filter bank [bands, F] -> the same."""
+    """Add each frequency bin that is in no mel band to the nearest band. Shape: filter bank [bands, bins], input and output."""
     centres = bands.argmax(dim=1)
     for number in torch.nonzero(bands.sum(dim=0) == 0).flatten():
         bands[(centres - number).abs().argmin(), number] = 1e-3

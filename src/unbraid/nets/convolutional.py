@@ -1,8 +1,9 @@
 """Convolutional autoencoder: encoder levels halve height and width of a patch, decoder levels double them.
 
 Five methods of doubling can be compared. Sources: Noh, Hong & Han (ICCV 2015) for unpooling with the positions of the maxima;
-Dumoulin & Visin (2016) for transposed convolutions. With the method `max_unpool`, the decoder reads the positions of the maxima
-in addition to the code. The reconstruction error of `max_unpool` is therefore not comparable with the error of other methods.
+Dumoulin & Visin (2016) for transposed convolutions. With the method `max_unpool`, the decoder reads the code and also the
+positions of the maxima. The reconstruction error of `max_unpool` is therefore not comparable with the error of the other
+methods.
 """
 
 import math
@@ -37,7 +38,7 @@ class ConvolutionalAutoencoder(Autoencoder):
         normalise: whether batch normalisation follows every convolution except the last.
 
     Shape:
-        [N, C, H, W] -> [N, C, H, W].
+        [N, C, H, W] -> [N, C, H, W], for N patches of C channels, height H and width W.
     """
 
     takes = "patches"
@@ -79,7 +80,7 @@ class ConvolutionalAutoencoder(Autoencoder):
         return self._decode(*self._encode(items))
 
     def encode(self, items: Tensor) -> Tensor:
-        """Compute the codes of patches. Shape: [N, C, H, W] -> [N, *code_shape]."""
+        """Compute the codes of N patches. Shape: [N, C, H, W] -> [N, *code_shape]; `code_shape`: shape of a code."""
         return self._encode(items)[0]
 
     def decode(self, code: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ class ConvolutionalAutoencoder(Autoencoder):
             hint = "This method also needs the positions of the maxima, which the code does not contain."
             raise InputError(
                 "ConvolutionalAutoencoder.up",
-                "this upsampling method cannot decode a code without its input",
+                "this upsampling method cannot reconstruct a patch from its code alone",
                 found=self.up,
                 hint=hint,
             )

@@ -1,7 +1,7 @@
 """DDSP (Engel et al., ICLR 2020): a network that maps pitch and loudness to synthesiser parameters, and the synthesiser.
 
-Pitch and loudness are given at control points, one every `hop_length` samples. Training needs recordings of the instrument.
-Without recordings, use a physical model or a sampler instead.
+Pitch and loudness are given at control points, one every `hop_length` samples. Training needs recordings of the instrument that
+shall be imitated. Without recordings, use a physical model or a sampler instead.
 """
 
 import math
@@ -21,10 +21,11 @@ MFCCS = 30  # number of MFCCs from which the latent is computed
 
 
 class Sounding(NamedTuple):
-    """Hold the parameters of the synthesiser at each control point (one every `hop_length` samples).
+    """Hold the parameters of the synthesizer at each control point (one every `hop_length` samples).
 
     Shape:
-        amplitude [B, F], distribution of the amplitude over harmonics [B, F, K], gains of the noise bands [B, F, bands].
+        B sounds, F control points, K harmonics: amplitude [B, F], distribution of the amplitude over harmonics [B, F, K], gains
+        of the noise bands [B, F, bands].
     """
 
     amplitude: Tensor
@@ -33,12 +34,12 @@ class Sounding(NamedTuple):
 
     @property
     def amplitudes(self) -> Tensor:
-        """Return the amplitude of each harmonic. Shape: [B, F, K]."""
+        """Return the amplitude of each harmonic. Shape: [batch, control points, harmonics]."""
         return self.amplitude[..., None] * self.distribution
 
 
 class Training(NamedTuple):
-    """Hold statistics of pitch and loudness in the training data of an instrument.
+    """Hold statistics of pitch and loudness in the recordings with which a DDSP synthesizer was trained.
 
     `lowest`, `median` and `highest` are pitches in MIDI semitones, without silent parts. Mean and standard deviation of the
     loudness are in dB.
@@ -53,18 +54,18 @@ class Training(NamedTuple):
 
 @dataclass
 class Playing:
-    """Hold the state of the synthesiser between two successive pieces of one sound.
+    """Hold the state of a synthesizer that plays a sound in pieces, after one piece and before the next.
 
     Args:
         dry: whether the reverberation is left out.
         noise: random generator of the noise; None: torch's global generator.
-        hidden: state of the decoder's GRU.
-        timbre: state of the GRU that computes the latent.
-        f0: pitch of the last control point in Hz.
-        sounding: parameters of the last control point.
-        turns: phase of the oscillators in turns.
-        air: end of the filtered noise that overlaps with the next piece.
-        room: end of the reverberation that overlaps with the next piece.
+        hidden: state of the recurrent layer (GRU) that computes the parameters of the synthesizer.
+        timbre: state of the GRU that computes the latent (values that describe the timbre).
+        f0: pitch in Hz at the last control point of the piece.
+        sounding: parameters of the synthesizer at the last control point of the piece.
+        turns: phase of the oscillators after the piece, in turns (1 turn is 2π).
+        air: filtered noise that continues after the end of the piece. It is added to the next piece.
+        room: reverberation that continues after the end of the piece. It is added to the next piece.
     """
 
     dry: bool = False
@@ -96,7 +97,7 @@ def mlp(inputs: int, hidden: int, layers: int) -> nn.Sequential:
 
 
 class Timbre(nn.Module):
-    """Compute the latent, which describes the timbre, from MFCCs by layer norm, a GRU and a linear layer.
+    """Compute the latent (values that describe the timbre) from MFCCs by layer norm, a GRU and a linear layer.
 
     MFCCs are normalised within each frame. The latent of a frame therefore does not depend on later frames.
 
@@ -110,22 +111,26 @@ class Timbre(nn.Module):
         self.norm, self.gru, self.out = nn.LayerNorm(MFCCS), nn.GRU(MFCCS, hidden, batch_first=True), nn.Linear(hidden, size)
 
     def forward(self, coefficients: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Compute the latent from MFCCs, and the next state of the GRU. Shape: [B, F, 30] -> [B, F, size]."""
+        """Compute the latent from MFCCs, and the next state of the GRU.
+
+        Shape: [B, F, 30] -> [B, F, size], for B sounds with F control points.
+        """
         frames, hidden = self.gru(self.norm(coefficients), hidden)
         return self.out(frames), hidden
 
 
 class Instrument(nn.Module):
-    """Synthesise sound from pitch and loudness.
+    """DDSP synthesizer of one instrument: a network that synthesizes its sound from pitch and loudness.
 
     Args:
         sample_rate: sample rate of the sound in Hz.
         hop_length: number of samples between control points.
         hidden: number of units of each dense layer and of the GRU.
-        layers: number of dense layers in each stack.
+        layers: number of dense layers in each stack (perceptron).
         harmonics: number of harmonic oscillators.
-        bands: number of bands of the noise filter.
-        latent: number of values of the latent in each frame, which is computed from a waveform; 0: without a latent.
+        bands: number of frequency bands of the noise filter.
+        latent: number of values of the latent (timbre) at each control point, which are computed from a waveform; 0: without a
+            latent.
         reverb_seconds: length of the learned impulse response of the reverberation in seconds; 0: without reverberation.
 
     Raises:
@@ -158,8 +163,8 @@ class Instrument(nn.Module):
     def start_from(self, training: Training) -> None:
         """Store statistics of the training data with the weights.
 
-        Mean and standard deviation standardise the loudness. Timbre transfer shifts the pitch into the range of the training
-        data.
+        The network standardises the loudness by its mean and standard deviation. Timbre transfer shifts the pitch of a voice
+        into the pitch range of the training data.
         """
         self.training_data.copy_(torch.tensor(training))
 
@@ -177,7 +182,8 @@ class Instrument(nn.Module):
             waveform: sound from which the latent is computed; required if the instrument has a latent.
 
         Shape:
-            f0 and loudness [B, F + 1], waveform [B, F * hop_length] -> [B, F * hop_length].
+            f0 and loudness [B, F + 1], waveform [B, F * hop_length] -> [B, F * hop_length], for B sounds with F + 1 control
+            points.
 
         Returns:
             The waveform.
@@ -220,7 +226,7 @@ class Instrument(nn.Module):
             gate: factor of all amplitudes at each control point; None: 1.
 
         Shape:
-            f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length].
+            f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length], for B sounds with F control points.
 
         Returns:
             The sound, and the parameters of the synthesiser at each control point.
@@ -268,10 +274,11 @@ class Instrument(nn.Module):
             dry: whether the reverberation is left out.
 
         Shape:
-            [F] and [F, 30] -> F * hop_length samples and F control points in all pieces together.
+            f0, loudness and gate [F], coefficients [F, 30], for F control points. All pieces together have F * hop_length
+            samples and F control points.
 
         Yields:
-            The samples of a piece, and the parameters of the synthesiser [1, points, …].
+            The samples of a piece, and the parameters of the synthesizer at its control points [1, points, …].
         """
         state = Playing(dry, torch.Generator(f0.device).manual_seed(seed))
 
@@ -295,7 +302,7 @@ class Instrument(nn.Module):
             coefficients: MFCCs, required if the instrument has a latent.
 
         Shape:
-            f0, loudness [B, F], coefficients [B, F, 30].
+            f0, loudness [B, F], coefficients [B, F, 30], for B sounds with F control points.
 
         Returns:
             The parameters at each control point. Harmonics above half the sample rate have the amplitude 0.

@@ -48,13 +48,13 @@ def create(make: Any, *arguments: Any, **options: Any) -> Any:
             problem = f"the mel bands do not cover all frequency bins of {stft}"
             where, found = f"{make.__name__}.num_bands", options["num_bands"]
             raise InputError(where, problem, found=found, expected="fewer bands") from error
-        raise InputError(make.__name__, f"the library rejected the arguments with {type(error).__name__}: {error}") from error
+        raise InputError(make.__name__, f"the library refuses these arguments: {type(error).__name__}: {error}") from error
 
 
 def masks_in_float32(net: nn.Module) -> None:
-    """Add hooks that convert the masks of a RoFormer to float32.
+    """Add hooks that convert the masks of a RoFormer (a separator with attention over bands) to float32.
 
-    Autocast computes the masks in bfloat16, and torch does not have a complex type of bfloat16.
+    PyTorch's autocast would compute the masks in bfloat16, and PyTorch has no complex type of bfloat16.
     """
     for estimator in net.mask_estimators:  # type: ignore[union-attr]
         estimator.register_forward_hook(_float)
@@ -65,7 +65,9 @@ def _float(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
 
 
 def run_whole_hops(net: nn.Module, mixture: Tensor, n_fft: int, hop_length: int) -> Tensor:
-    """Run a network whose output is a whole number of hops: pad the mixture with silence, and cut the sources to its length.
+    """Run a network whose output length is a multiple of the hop length.
+
+    The mixture is padded with silence at the end, and the sources are cut to the length of the mixture.
 
     Args:
         net: network.
@@ -74,7 +76,7 @@ def run_whole_hops(net: nn.Module, mixture: Tensor, n_fft: int, hop_length: int)
         hop_length: step between frames in samples.
 
     Shape:
-        [B, C, T] -> [B, S, C, T].
+        [B, C, T] -> [B, S, C, T]. B: batch, S: sources, C: channels, T: samples.
 
     Returns:
         The sources, as long as the mixture. A mixture of fewer than `n_fft // 2 + 1` samples raises InputError.

@@ -1,9 +1,9 @@
 """Open-Unmix (Stöter, Uhlich, Liutkus & Mitsufuji, JOSS 2019): a recurrent network that reads the whole chunk.
 
-Each frame is standardised and reduced to a few hundred values by a linear layer. Bidirectional LSTMs follow. Two linear layers
-map the reduced frame and the output of the LSTMs to all bins. Names and shapes of the parameters are those of the published
-weights. Instead of the input and the output, the weights of the first and the last layer are scaled. This is faster, because a
-batch has more values than these weights.
+Each frame is standardised, and a linear layer reduces it to a few hundred values. Bidirectional LSTMs follow. Two linear layers
+map the reduced frame and the output of the LSTMs to all bins. Names and shapes of the parameters equal those of the published
+weights. Standardising a frame multiplies all its values. Here the weights of the first and the last layer are multiplied
+instead: this is faster, because a batch has more values than these weights.
 
 For short chunks or low latency, set `causal` or use a convolutional network.
 """
@@ -31,7 +31,7 @@ class OpenUnmix(nn.Module):
         dropout: dropout probability between the LSTM layers, in [0, 1).
 
     Shape:
-        [B, C, F, T] -> [B, C, F, T], with F = `bins` and C = `audio_channels`.
+        [B, C, F, T] -> [B, C, F, T], with F = `bins` and C = `audio_channels`. B: batch, T: frames.
 
     Raises:
         InputError: an argument is out of range, or the magnitudes do not have `audio_channels` channels and `bins` bins.
@@ -90,7 +90,7 @@ class OpenUnmix(nn.Module):
         self.input_scale.copy_(1 / scale.clamp(min=1e-4 * float(scale.max()))[: self.max_bin])
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        """Estimate the mask from the magnitudes of a mixture. Shape: [B, C, F, T] -> [B, C, F, T]."""
+        """Estimate the mask from the mixture's magnitudes. Shape: [batch, channels, bins, frames], input and output."""
         # b batch, c channel, f bin, t frame, h hidden
         batch, channels, bins, frames = magnitudes.shape
         if (channels, bins) != (self.audio_channels, self.bins):
@@ -105,13 +105,13 @@ class OpenUnmix(nn.Module):
         return mask.view(frames, batch, channels, bins).permute(1, 2, 3, 0)
 
     def _reduce(self, frames: Tensor) -> Tensor:
-        """Scale frames and reduce each to `hidden` values: fc1((frames + mean) * scale). Shape: [N, C * max_bin] -> [N, H]."""
+        """Scale N frames and reduce each to H = `hidden` values: fc1((frames + mean) * scale). [N, C * max_bin] -> [N, H]."""
         scale, mean = self.input_scale.repeat(self.audio_channels), self.input_mean.repeat(self.audio_channels)
         weight = self.fc1.weight * scale
         return functional.linear(frames, weight, weight @ mean)
 
     def _expand(self, x: Tensor) -> Tensor:
-        """Expand each frame to all bins and scale it: bn3(fc3(x)) * scale + mean. Shape: [N, H] -> [N, C * F]."""
+        """Expand N frames of H values to all F bins of C channels: bn3(fc3(x)) * scale + mean. Shape: [N, H] -> [N, C * F]."""
         scale, mean = self.output_scale.repeat(self.audio_channels), self.output_mean.repeat(self.audio_channels)
         norm = self.bn3
         if norm.training and norm.num_batches_tracked is not None:
@@ -129,7 +129,8 @@ def options_of(state: Mapping[str, Tensor]) -> dict[str, int | bool]:
     """Derive the arguments of `OpenUnmix` from the names and shapes in a state dict.
 
     Args:
-        state: state dict of an `OpenUnmix`. Any other state dict raises one of the exceptions in `NOT_ITS_STATE`.
+        state: state dict (parameters by name) of an `OpenUnmix`. Any other state dict raises one of the exceptions in
+            `NOT_ITS_STATE`.
 
     Returns:
         The value of each argument of `OpenUnmix` except `dropout`.

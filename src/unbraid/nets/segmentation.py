@@ -18,7 +18,7 @@ from unbraid.runs.errors import InputError
 
 
 class SegmentationUNet(nn.Module):
-    """Estimate the logits of the class of each bin from magnitudes.
+    """Estimate the class of each time-frequency bin, as one logit per class, from magnitudes.
 
     Args:
         classes: number of classes.
@@ -29,7 +29,8 @@ class SegmentationUNet(nn.Module):
             (highest bin). Its logits are copied from the adjacent bin.
 
     Shape:
-        [B, C, F, T] -> [B, classes, F, T], with F - 1 a multiple of `2 ** (len(channels) - 1)`.
+        [B, C, F, T] -> [B, classes, F, T]; F - 1 is a multiple of `2 ** (len(channels) - 1)`. B: batch, C: channels, F:
+        frequency bins, T: frames.
 
     Raises:
         InputError: `channels` has fewer than two levels, or a level has fewer than one channel.

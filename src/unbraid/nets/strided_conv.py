@@ -33,7 +33,7 @@ class Downsampling(nn.Conv2d):
         kernel_size: height and width of the kernel, an odd number.
 
     Shape:
-        [B, C, H, W] -> [B, D, H / 2, W / 2].
+        [B, C, H, W] -> [B, D, H / 2, W / 2], with C = `ins` and D = `outs` channels, height H and width W.
     """
 
     def __init__(self, ins: int, outs: int, kernel_size: int) -> None:
@@ -59,7 +59,7 @@ class Upsampling(nn.ConvTranspose2d):
         bias: whether a bias is added.
 
     Shape:
-        one or several feature maps [B, C, H, W] -> [B, D, 2H, 2W].
+        one or several feature maps [B, C, H, W] -> [B, D, 2H, 2W], with D = `outs` channels, height H and width W.
     """
 
     def __init__(self, ins: int, outs: int, kernel_size: int, bias: bool) -> None:
@@ -110,7 +110,10 @@ class Upsampling(nn.ConvTranspose2d):
 
 
 class Dropout(nn.Dropout):
-    """Set each value to zero with probability `p`, as `torch.nn.Dropout`. `p` is rounded to a multiple of 2⁻¹⁶."""
+    """Set each value to zero with probability `p`, and scale the others, as `torch.nn.Dropout` does.
+
+    `p` is rounded to a multiple of 2⁻¹⁶.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Set random values of a feature map to zero in training. Shape: [B, C, H, W] -> [B, C, H, W]."""
@@ -142,7 +145,7 @@ def windows_of(x: Tensor, size: int) -> Tensor:
 
 
 def overlapped(windows: Tensor) -> Tensor:
-    """Sum overlapping windows of k × k pixels to a feature map. This is the adjoint of `windows_of`.
+    """Sum overlapping windows of k × k pixels to a feature map. This is the adjoint (transpose) of `windows_of`.
 
     Shape: [B, H, W, k, k, C] -> [B, 2H, 2W, C].
     """

@@ -28,7 +28,7 @@ class UNet(nn.Module):
     """Estimate a mask of the same shape as the magnitudes, or the masks of several sources.
 
     Args:
-        sources: number of masks. None: one mask, and the output has no source axis.
+        sources: number S of masks. None: one mask, and the output has no source axis.
         channels: number of output channels of each encoder layer. Each layer has stride 2.
         audio_channels: number of channels of the magnitudes, 1 (mono) or 2 (stereo).
         kernel_size: height and width of all kernels in bins and frames, an odd number.
@@ -42,7 +42,8 @@ class UNet(nn.Module):
         masks: `sigmoid`: each mask is in [0, 1]; `softmax`: the masks of all sources also sum to one.
 
     Shape:
-        [B, C, F, T] -> [B, C, F, T] or [B, S, C, F, T] in [0, 1]. F - 1 is a multiple of `2 ** len(channels)`, and T is
+        [B, C, F, T] -> [B, C, F, T], or [B, S, C, F, T] for S masks, in [0, 1]. B: batch, C: channels, F: frequency bins, T:
+        frames. F - 1 is a multiple of `2 ** len(channels)`, and T is at least this number.
         at least this number.
 
     Raises:
@@ -76,7 +77,7 @@ class UNet(nn.Module):
             expected = "sigmoid"
             raise InputError(
                 "UNet.masks",
-                "a network with a single source cannot use these masks",
+                "these masks need a network with at least two sources",
                 found=masks,
                 expected=expected,
                 hint="For softmax, separate all targets with one network, as model=unet_softmax does.",
@@ -115,11 +116,11 @@ def crop(magnitudes: Tensor, levels: int, drop_bin: DropBin) -> Tensor:
 
     Args:
         magnitudes: magnitudes of the mixture.
-        levels: number of times that the network halves the spectrogram.
+        levels: number of layers of the network that halve the spectrogram.
         drop_bin: bin to remove.
 
     Shape:
-        [B, C, F, T] -> [B, C, F - 1, T or more].
+        [B, C, F, T] -> [B, C, F - 1, T or more], with F frequency bins and T frames.
 
     Returns:
         The cropped and padded magnitudes.
@@ -147,7 +148,7 @@ def restore(values: Tensor, frames: int, drop_bin: DropBin) -> Tensor:
         drop_bin: bin that `crop` removed.
 
     Shape:
-        [B, C, F - 1, T or more] -> [B, C, F, T].
+        [B, C, F - 1, T or more] -> [B, C, F, T], with F frequency bins and T frames.
 
     Returns:
         The values at all bins and frames.

@@ -1,6 +1,8 @@
-"""Table and picture of a sweep over the code size of autoencoders: test error of each autoencoder and of PCA.
+"""Table and picture of a sweep (group of runs) in which autoencoders with different code sizes are trained.
 
-The code size is the number of values in the code (the bottleneck of the autoencoder). PCA has the same number of components.
+Both show the test error of each autoencoder and of PCA.
+
+The code size is the number of values in the code (the bottleneck of the autoencoder). PCA has as many components.
 """
 
 from pathlib import Path
@@ -60,7 +62,10 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _row(size: int, scores: list[Scores]) -> dict[str, Any]:
-    """Compute the table row of one code size. The error of a run is the mean over its sources; the row has means over runs."""
+    """Compute the table row of one code size: mean errors over all runs with this code size.
+
+    The error of a run is the mean over its sources.
+    """
     errors, pca_errors = (
         [fmean(s["error"]["mean"] for s in run[key].values()) for run in scores] for key in ("summary", "pca")
     )

@@ -1,10 +1,13 @@
-"""Write the audio files and spectrograms of the listening page of a report, for some test tracks of each variant.
+"""Write the audio files and spectrograms of the listening page of a report, for some test tracks.
 
-Evaluation writes all audio files of a track (mixture, targets, estimates) with one gain, so that no file clips. This gain can
-differ between runs. The mixture of a track is the same for all runs, so the level of the mixture file shows the gain of a run.
-This module removes the difference and writes the files of all runs with one common gain for each track. If a run lacks the
-mixture file of a track, the gain is unknown. The estimates of such a run are written unchanged and are excluded from blind
-comparisons, in which listeners would prefer the louder estimate. The files are FLAC with 16 bits, which all browsers can play.
+The page plays one training run of each variant (a group of runs that differ only in the seed).
+
+The test of a run writes all audio files of a track (mixture, targets, estimates) with one gain, so that no file clips. This
+gain can differ between runs. The mixture of a track is the same for all runs, so the level of the mixture file shows the gain
+of a run. This module removes the difference: it writes the files of all runs with one common gain for each track. If a run
+lacks the mixture file of a track, the gain is unknown. The estimates of such a run are written unchanged and are excluded from
+blind comparisons, in which listeners would prefer the louder estimate. The files are FLAC with 16 bits, which all browsers can
+play.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,18 +51,18 @@ class AudioClip:
     peak: float
 
     def samples(self) -> np.ndarray:
-        """Read the audio file and return its samples, multiplied by `level`. Shape: [C, T]."""
+        """Read the audio file and return its samples [channels, samples], multiplied by `level`."""
         samples, _ = _read_whole(self.path)
         return self.level * samples
 
 
 @dataclass(frozen=True)
 class ListeningSet:
-    """Store the run whose audio the listening page plays for a variant.
+    """Store which run the listening page plays for a variant (a group of runs that differ only in the seed).
 
     Args:
         number: number of the variant on the listening page, counted from 0.
-        variant: variant with scores.
+        variant: the variant, which has at least one run with scores.
         run: run of this variant whose audio is played.
     """
 
@@ -80,7 +83,7 @@ class ListeningSet:
 
 
 def heard(variants: Sequence[Variant]) -> list[ListeningSet]:
-    """Choose the run whose audio the listening page plays, for each variant that has scores.
+    """Choose which run the listening page plays for each variant (a group of runs that differ only in the seed).
 
     Args:
         variants: all variants of the report, also those without scores.
@@ -117,7 +120,9 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
         folder: folder of the report.
 
     Returns:
-        The data of the track for the page: name, length in seconds, the rows of each target, and the reasons why files are
+        The data of the track for the page: name, length in seconds, one list of rows for each target, and the reasons why files
+        are missing. A row contains the paths of an audio file and its spectrogram, or the reason why the audio file is
+        missing.
         missing. A row contains the paths of an audio file and its spectrogram, or the reason why the audio file is missing.
     """
     targets = _targets(players)
@@ -134,7 +139,10 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
 
 
 def _targets(players: Sequence[ListeningSet]) -> list[str]:
-    """List the targets of all runs, except the target that the protocol defines as mixture minus the other targets."""
+    """List the targets that the page plays: all targets of all runs except the residual.
+
+    The residual is the mixture minus all other targets, if the protocol scores it.
+    """
     names = dict.fromkeys(target for player in players for target in player.run.scores["summary"])
     return [target for target in names if target != players[0].run.scores["protocol"].get("rest")]
 
@@ -252,7 +260,7 @@ def _rows(
 
 
 def _stft(rate: int) -> STFT:
-    """Return the STFT of the spectrograms. The window length is the power of two nearest to 0.06 s on a log scale."""
+    """Return the STFT of the spectrograms. Its window is about 0.06 s long, rounded to a power of two in samples."""
     size = 2 ** round(np.log2(WINDOW_SECONDS * rate))
     return STFT(size, size // 4)
 

@@ -24,7 +24,9 @@ def make(
     measure: str | None = None,
     songs: int = SONGS,
 ) -> None:
-    """Write a report on training runs as a folder of web pages, and print its tables of scores and its comparisons.
+    """Write a report on training runs as web pages, and print tables of scores and comparisons between variants.
+
+    A variant is a group of runs that differ only in the seed.
 
     An InputError is raised if no run has scores, if the runs were scored on different tracks or with different protocols, or
     if the baseline or measure does not exist.
@@ -34,7 +36,8 @@ def make(
         output: folder to which the report is written.
         title: title of the web pages.
         baseline: name of the variant with which all other variants are compared; None: the first variant that has scores.
-        measure: name of the compared measure, such as `SDR`; None: the first defined measure in the order NSDR, SDR, uSDRi, …
+        measure: name of the measure that is compared, such as `SDR`; None: the first measure with scores in the order NSDR,
+            SDR, uSDRi, …
         songs: largest number of test tracks on the listening page.
     """
     variants = variants_of(folders)

@@ -1,7 +1,7 @@
 """Choose short and different names for the variants and runs of a report.
 
-A variant (all runs with the same config except for the seed) is named by its command-line overrides that other variants do not
-have. A run is named by the end of its folder's path.
+A variant is a group of runs that differ only in the seed. Its name consists of its command-line overrides (such as
+`model=unet`) that other variants do not have. The name of a run is the end of its folder's path.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def told_apart(folders: Sequence[Path]) -> list[str]:
     """Name each run folder by the last parts of its path. The names are as short as possible, but all different.
 
     Args:
-        folders: paths of run folders. The last part alone can be equal for runs of two sweeps.
+        folders: paths of run folders. The last part of the path can be equal for runs of two sweeps, such as `0`.
 
     Returns:
         One name for each folder: the last one or more parts of its path.
@@ -34,7 +34,7 @@ def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], fol
 
     Args:
         overrides: command-line overrides of each variant, such as `model=unet`.
-        models: name of each variant's model config. It becomes the name of a variant without an override of its own.
+        models: name of each variant's model config. A variant without an override that others lack gets this name.
         folders: one run folder of each variant. The end of its path is added if two variants have the same name.
 
     Returns:

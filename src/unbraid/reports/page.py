@@ -41,7 +41,7 @@ class Report:
 
     Args:
         title: title of the web pages.
-        variants: all variants, also those without scores. The runs of a variant differ only in the seed.
+        variants: all variants, also those without scores. A variant is a group of runs that differ only in the seed.
         baseline: variant with which all other variants are compared.
         tables: one table of scores for each target.
         measure: name of the measure that is compared, such as `SDR`; None: the main measure of each table.
@@ -88,7 +88,7 @@ class Report:
         return self.measure or main_measure(table)
 
     def verdicts(self) -> dict[str, list[Verdict]]:
-        """Compare all variants with the baseline. Return the comparisons by the name of the table, such as `vocals, SDR`."""
+        """Compare all variants with the baseline. The comparisons are sorted by table, under keys such as `vocals, SDR`."""
         return {
             f"{table.target}, {measure}": verdicts(self.variants, self.baseline, table.target, measure)
             for table in self.tables
@@ -231,7 +231,7 @@ def _record(report: Report, verdicts: Mapping[str, Sequence[Verdict]]) -> dict[s
 
 
 def _costs(variants: Sequence[Variant]) -> list[dict[str, Any]]:
-    """Return the rows of the table `Cost of training`: millions of parameters, minutes, GPU hours and peak memory in GiB."""
+    """Return the rows of the table `Cost of training`: parameters (in millions), minutes, GPU hours and peak memory (GiB)."""
     return [
         {
             "variant": variant.name,
@@ -280,7 +280,10 @@ def _mean(spread: Spread | None) -> float | None:
 
 
 def _means(variant: Variant, target: str, measure: str, tracks: Sequence[str]) -> list[float | None]:
-    """Return the score of a variant on each track, as the mean over its seeds; None for a track without a defined score."""
+    """Return the score of a variant on each track: the mean over its runs, which have different seeds.
+
+    None for a track without a defined score.
+    """
     scores = variant.of_tracks(target, measure, tracks)
     return [round(float(column[np.isfinite(column)].mean()), 4) if np.isfinite(column).any() else None for column in scores.T]
 
@@ -288,7 +291,8 @@ def _means(variant: Variant, target: str, measure: str, tracks: Sequence[str]) -
 def _curves(variants: Sequence[Variant]) -> dict[str, list[dict[str, Any]]]:
     """Collect the learning curves of all variants by the name of the logged value, such as `valid/loss`.
 
-    A curve contains the mean, lowest and highest value over the seeds of a variant, for each epoch.
+    A variant is a group of runs that differ only in the seed. Its curve contains mean, lowest and highest value over these runs
+    for each epoch.
     """
     by_name: dict[str, list[dict[str, Any]]] = {}
     for variant in variants:

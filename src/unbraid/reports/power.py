@@ -1,4 +1,6 @@
-"""Print how many seeds and test songs a sweep needs to detect a given difference between two variants.
+"""Print how many seeds and test songs a sweep (a group of training runs) needs to detect a given difference.
+
+The difference is the difference between the scores of two variants, that is, of two configs.
 
 `train.py plan=true power=0.5` prints this text for a difference of 0.5 dB.
 """
@@ -14,7 +16,7 @@ SEEDS = (2, 3, 5, 10, 20, 50)
 
 
 def deviations_of(sweep: str | None) -> dict[str, Deviations]:
-    """Estimate how much scores vary between songs, between seeds, and for other reasons, from the scores of a sweep.
+    """Estimate from the scores of a sweep how much scores vary between songs, between seeds, and for other reasons.
 
     Args:
         sweep: folder of the sweep; None: use values that were measured on the demo songs.

@@ -1,7 +1,8 @@
-"""Tables of scores for a report, with variants as rows and measures as columns, as text, CSV, Markdown and LaTeX.
+"""Tables of scores for a report, as text, CSV, Markdown and LaTeX. Rows are variants, columns are measures.
 
-Each target has its own table. Other rows contain published scores, the scores of the unprocessed mixture, and the scores of
-oracles (ideal masks, computed from the true sources).
+A variant is a group of training runs that differ only in the seed. Each target has its own table. Other rows contain scores
+from publications, the scores of the unprocessed mixture, and the scores of oracles (ideal masks, computed from the true
+sources).
 """
 
 import io
@@ -29,7 +30,7 @@ class TableRow:
     Args:
         name: name of the variant, of the oracle, or of the publication.
         kind: `variant` for a trained variant; `published`, `mixture` or `oracle` for rows that are shown for comparison.
-        cells: mean score and deviation over seeds, by the name of the measure. Undefined measures are missing.
+        cells: mean and standard deviation of the score over seeds, by the name of the measure. Undefined measures are missing.
     """
 
     name: str
@@ -53,7 +54,7 @@ class ScoreTable:
 
     @cached_property
     def best(self) -> dict[str, str]:
-        """Name of the variant with the highest score, by measure. All names are empty if the table has only one variant."""
+        """Name of the variant with the highest score, by measure. If there is only one variant, the name is empty."""
         return {measure: self._best(measure) for measure in self.measures}
 
     def _best(self, measure: str) -> str:
@@ -88,7 +89,7 @@ def _table(target: str, variants: Sequence[Variant]) -> ScoreTable:
 
 
 def _published(target: str, variants: Sequence[Variant]) -> list[TableRow]:
-    """Return rows with published scores. A run has such a reference if its data and protocol equal those of the publication."""
+    """Return rows with scores from publications, if the data and the protocol of a run equal those of a publication."""
     rows: dict[str, TableRow] = {}
     for run in (run for variant in variants for run in variant.runs):
         reference = run.scores.get("reference", {})
@@ -101,8 +102,8 @@ def _published(target: str, variants: Sequence[Variant]) -> list[TableRow]:
 def _mixture_and_oracles(target: str, variants: Sequence[Variant]) -> list[TableRow]:
     """Return table rows with the scores of the unprocessed mixture and of the oracles (ideal masks from the true sources).
 
-    The score of an oracle depends on the STFT of the variant. If an oracle has different scores for two variants, it has
-    two rows, and the name of the second row contains the name of its variant.
+    The score of an oracle depends on the STFT, which can differ between variants. If an oracle has different scores for two
+    variants, it has two rows, and the name of the second row contains the name of its variant.
     """
     kinds: dict[Kind, list[TableRow]] = {"mixture": [], "oracle": []}
     for variant in variants:
@@ -144,8 +145,8 @@ def cell_text(cell: Spread | None, plus_minus: str = " ± ") -> str:
     """Format the score in a table cell with two decimals, as in `6.21 ± 0.13`.
 
     Args:
-        cell: mean and deviation over seeds; None gives the text `-`.
-        plus_minus: text between mean and deviation.
+        cell: mean and standard deviation over seeds; None gives the text `-`.
+        plus_minus: text between mean and standard deviation.
 
     Returns:
         The text.
@@ -189,7 +190,7 @@ class Markup:
     Args:
         plain: function that escapes text, so that the markup language shows it unchanged.
         bold: function that makes escaped text bold.
-        plus_minus: text between mean and deviation.
+        plus_minus: text between mean and standard deviation.
         minus: minus sign.
     """
 
@@ -256,7 +257,7 @@ def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
 
 
 def main_measure(table: ScoreTable) -> str | None:
-    """Return the measure by which variants are compared: the first one in `ORDER` that the table has; None without measures."""
+    """Return the measure by which variants are compared: the first one in `ORDER` that the table has; None if it has none."""
     return next((measure for measure in (*ORDER, *table.measures) if measure in table.measures), None)
 
 

@@ -77,7 +77,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Spread | None":
-        """Compute mean and deviation of the values that are not None; return None if all values are None."""
+        """Compute mean and standard deviation of the values that are not None; return None if all values are None."""
         defined = [value for value in values if value is not None]
         if not defined:
             return None
@@ -104,26 +104,26 @@ class Variant:
         return [*self.runs, *self.without][0]
 
     def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:
-        """Return the score of each run with scores on each of the given tracks; NaN if undefined. Shape: [seeds, tracks]."""
+        """Return the scores [seeds, tracks] of all runs with scores on the given tracks; NaN if a score is undefined."""
         scores = [[run.scores["tracks"][track].get(target, {}).get(measure) for track in tracks] for run in self.runs]
         return np.array(scores, dtype=float)
 
     def summary(self, target: str, measure: str) -> Spread | None:
-        """Return mean and deviation over seeds of the score of a target; None if the score is undefined for all seeds.
+        """Return mean and standard deviation over seeds of the score of a target; None if all seeds lack a defined score.
 
-        The score of one seed is the statistic over tracks that the protocol defines, such as the median.
+        The score of one seed is an average over tracks, which the protocol defines, such as the median.
         """
         statistic = self.runs[0].scores["protocol"]["tracks"]
         return Spread.of([run.scores["summary"].get(target, {}).get(measure, {}).get(statistic) for run in self.runs])
 
     def cost(self, key: str) -> Spread | None:
-        """Return a cost of training, as mean and deviation over seeds.
+        """Return a cost of training: its mean and standard deviation over seeds.
 
         Args:
             key: `parameters` (number of parameters), `memory` (peak memory in bytes) or `devices` (number of devices).
 
         Returns:
-            Mean and deviation over seeds; None if no run has recorded this cost.
+            Mean and standard deviation over seeds; None if no run has recorded this cost.
         """
         return Spread.of([run.scores.get("cost", {}).get(key) for run in self.runs])
 
@@ -146,11 +146,11 @@ def _gpu_hours(run: RunScores) -> float | None:
 
 
 def runs_of(sweep: Path, key: str = "sweep") -> list[Path]:
-    """List the run folders of a sweep in the order of the runs.
+    """List the run folders of a sweep (a group of training runs) in the order of the runs.
 
     Args:
         sweep: folder of the sweep.
-        key: config key with which the user has named the folder; named in error messages.
+        key: config key whose value is `sweep`, for error messages.
 
     Returns:
         The run folders.

@@ -1,9 +1,9 @@
-"""Compare the scores of each variant with those of the baseline, a variant that the user has chosen.
+"""Compare the scores of each variant (runs that differ only in the seed) with those of a chosen variant, the baseline.
 
-The result of a comparison is a verdict: numbers and a sentence. The sentence ends with `hardly luck` only if p < 0.05 over
-songs and seeds, after Holm's correction for several comparisons. If the variant or the baseline has only one seed, the sentence
-describes the trained networks and never contains these words. One seed cannot separate the effect of a configuration from the
-effect of the seed.
+The result of a comparison is a verdict: numbers and a sentence. The sentence ends with the words `hardly luck` only if p < 0.05
+over songs and seeds, after Holm's correction for several comparisons. If the variant or the baseline has only one seed, the
+sentence never contains these words and describes only these trained networks. With one seed, the effect of the config cannot be
+separated from the effect of the seed.
 """
 
 from collections.abc import Sequence

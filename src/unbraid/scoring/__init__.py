@@ -1,1 +1,1 @@
-"""Scores of separation and segmentation: measures, protocols, oracles, statistics of comparisons, published results."""
+"""Scores of separation and segmentation: measures, protocols, oracles, comparisons of systems, published scores."""

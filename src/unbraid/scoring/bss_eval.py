@@ -1,9 +1,10 @@
 """Compute the scores SDR, ISR, SIR and SAR of BSS Eval, versions 3 and 4.
 
-Each estimate is projected on the signals that short filters can produce from the references (Vincent et al., IEEE TASLP 2006;
-version 4: Stöter et al., LVA/ICA 2018). Version 4 fits one set of filters to the whole track, version 3 fits one set to each
-window. The definitions are those of the packages museval (v4) and mir_eval (v3). All scores are computed in float64 on the
-device of the references. SI-SDR and the SDR without filters are much faster, see `unbraid.scoring.measures`.
+BSS Eval splits each estimate into parts: it is projected on the signals that short filters can produce from the true sources,
+called references (Vincent et al., IEEE TASLP 2006; version 4: Stöter et al., LVA/ICA 2018). Version 4 fits one set of filters
+to the whole track, version 3 fits one set to each window. The definitions are those of the packages museval (v4) and mir_eval
+(v3). All scores are computed in float64 on the device of the references. SI-SDR and the SDR without filters are much faster,
+see `unbraid.scoring.measures`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,14 +31,14 @@ TAPS = 512
 class BSSScores:
     """Store the scores of each source in each window in dB. NaN: the score is undefined; infinity: the estimate is perfect.
 
-    All fields have the shape [S, windows].
+    All fields have the shape [S, windows] for S sources.
 
     Args:
         sdr: source to distortion ratio.
-        isr: image to spatial distortion ratio; NaN if `kind` is `sources`.
+        isr: image to spatial distortion ratio; NaN for the option `kind=sources` of `bss_eval`, which does not define it.
         sir: source to interference ratio.
         sar: source to artifacts ratio.
-        permutation: index of the estimate that is assigned to each source.
+        permutation: index of the estimate that is compared with each source.
     """
 
     sdr: Tensor
@@ -71,16 +72,16 @@ def bss_eval(
         taps: length of the filters in samples.
         filters: `track`: one set of filters for the whole track (version 4); `window`: one set of filters for each window
             (version 3).
-        kind: `images`: the estimate is compared with the reference itself; `sources`: the estimate is compared with the
-            reference after a fitted filter, so that a wrong spectrum does not count as an error.
+        kind: `images`: the estimate is compared with the reference itself. `sources`: the estimate is compared with the
+            reference after a filter that is fitted to the estimate, so that a wrong spectrum does not count as an error.
         silence: rule for undefined scores. `any`: the scores of all sources are undefined in a window in which any reference or
             estimate is silent, as in museval and mir_eval; `own`: the score of a source is undefined if its own reference is
             silent.
-        permute: True to assign estimates to sources such that the mean SIR is highest: once for the track, or in each window if
-            `filters` is `window`.
+        permute: whether estimates are assigned to sources such that the mean SIR is highest. The order is chosen once for the
+            track, or in each window if `filters` is `window`.
 
     Shape:
-        reference and estimate [S, C, T], of any float dtype.
+        reference and estimate [S, C, T] (sources, channels, samples), of any float dtype.
 
     Returns:
         The scores of each source in each window.
@@ -154,7 +155,10 @@ def _defined(
 def _energies(
     reference: Tensor, estimate: Tensor, starts: Sequence[int], window: int, filters: Tensor, pairs: Sequence[Pair]
 ) -> Tensor:
-    """Compute the energies of `_parts` for all windows, a few windows at once. Shape: [8, pairs, windows]."""
+    """Compute the energies of the eight signals of `_parts` in all windows, a few windows at once.
+
+    Shape: [8, pairs, windows].
+    """
     taps, response = filters.shape[1], frequency_response(filters)
     at_once = items_at_once(len(filters) * window)
     energies = []
@@ -171,7 +175,8 @@ def _parts(reference: Tensor, estimate: Tensor, filtered: Tensor, pairs: Sequenc
     `own` is the filtered source of the pair, and `best` is the sum of all filtered sources. The signals are: reference,
     estimate - reference, own - reference, own, best - own, best, estimate - best, estimate - own.
 
-    Shape: [S, C, W, T] both, [outputs, W, T + taps - 1] -> [8, pairs, W].
+    Shape: reference and estimate [S, C, W, T] (sources, channels, windows, samples), filtered [outputs, W, T + taps - 1] -> [8,
+    pairs, W].
     """
     sources, channels, _, samples = reference.shape
     best_of_all, own_of_pairs = filtered.unflatten(0, (-1, channels)).split([sources, len(pairs)])
@@ -185,7 +190,7 @@ def _parts(reference: Tensor, estimate: Tensor, filtered: Tensor, pairs: Sequenc
 
 
 def _decibels(energies: Tensor, kind: Kind) -> Tensor:
-    """Compute SDR, ISR, SIR and SAR in dB from the energies of `_parts`. Shape: [8, pairs, W] -> [4, pairs, W]."""
+    """Compute SDR, ISR, SIR and SAR in dB from the energies of `_parts`. Shape: [8, pairs, windows] -> [4, pairs, windows]."""
     true, error, spatial, own, interference, best, artifacts, not_own = energies
     if kind == "images":
         above, below = torch.stack([true, true, own, best]), torch.stack([error, spatial, interference, artifacts])
@@ -196,7 +201,7 @@ def _decibels(energies: Tensor, kind: Kind) -> Tensor:
 
 
 def _best(ratios: Tensor, pairs: Sequence[Pair], per_window: bool) -> BSSScores:
-    """Select the order of estimates with the highest mean SIR over all defined windows, and return its scores."""
+    """Select the order of the estimates for which the mean SIR is highest, and return the scores of this order."""
     windows = ratios.shape[-1]
     by_pair = dict(zip(pairs, ratios.unbind(1), strict=True))
     sources = 1 + max(true for true, _ in pairs)

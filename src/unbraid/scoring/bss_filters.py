@@ -1,8 +1,9 @@
 """Fit and apply the filters of BSS Eval: FIR filters that fit the references to an estimate by least squares, in float64.
 
-Three methods save time. Correlations are summed over blocks in the frequency domain, and only for the lags of the filters. One
-Cholesky factor of the block-Toeplitz matrix of correlations is used for all estimates. All filters are applied to a block of
-all references at once, by one matrix product for each frequency. `unbraid.scoring.bss_eval` computes the scores.
+Three methods save time. First, correlations are computed block by block in the frequency domain, and only for the lags of the
+filters. Second, the matrix of correlations is block-Toeplitz and is the same for all estimates, so it is factorised only once
+(Cholesky). Third, all filters are applied to a block of all references by one matrix product for each frequency.
+`unbraid.scoring.bss_eval` computes the scores.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,13 +30,15 @@ def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[
         reference: true sources.
         estimate: estimated sources.
         taps: length of the filters in samples.
-        pairs: index of a source and index of an estimate for each pair.
+        pairs: pairs of a source and an estimate, each as two indices.
 
     Shape:
-        reference and estimate [S, C, T] -> [S * C, taps, S * C + C * pairs].
+        reference and estimate [S, C, T] (sources, channels, samples) -> [S * C, taps, S * C + C * pairs].
 
     Returns:
-        For each reference channel, the filters to each estimate channel, followed by the filters to the estimate channels of
+        The filters of each reference channel. The last dimension first has the filters for all estimate channels, then the
+        filters for the estimate channels of each pair. The filters of a pair are 0 for all sources except the source of the
+        pair.
         each pair. The filters of a pair are 0 for all sources except the source of the pair.
     """
     sources, channels, _ = reference.shape
@@ -77,7 +80,8 @@ def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
         taps: length of the filters in samples.
 
     Shape:
-        windows [S, C, W, T], response [bins, outputs, S * C] -> [outputs, W, T + taps - 1].
+        windows [S, C, W, T] (sources, channels, windows, samples), response [bins, outputs, S * C] ->
+        [outputs, W, T + taps - 1].
 
     Returns:
         The filtered references of each output, summed over reference channels.
@@ -97,7 +101,7 @@ def items_at_once(samples: int) -> int:
 
 
 def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
-    """Fit filters by least squares from the correlations among references, and of references with the signals to fit.
+    """Fit filters by least squares, given the correlations of the references with each other and with the other signals.
 
     Shape: [I, I, taps], [I, taps, signals] -> [I, taps, signals], for I reference channels.
     """
@@ -109,13 +113,13 @@ def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
 
 
 def _independent(products: Tensor) -> list[int]:
-    """Find the reference channels that are neither silent nor weighted sums of preceding channels.
+    """Find the reference channels that are not silent and not a weighted sum of the channels before them.
 
-    Many recordings contain copies of a channel, for example mono sources in stereo files. Copies do not improve the fit, and
-    would make its matrix singular.
+    Many recordings contain copies of a channel, for example mono sources in stereo files. Copies do not improve the fit of
+    filters to the references, and would make the matrix of the fit singular.
 
     Args:
-        products: inner products of all reference channels without delay. Shape: [I, I].
+        products: inner products of all I reference channels without delay. Shape: [I, I].
 
     Returns:
         Indices of the independent channels.
@@ -151,7 +155,7 @@ def _steps(taps: int) -> tuple[int, int]:
 
 
 def _blocks(signals: Sequence[Tensor], size: int, step: int) -> Iterator[Tensor]:
-    """Cut all channels of the signals into overlapping blocks, and yield several blocks at once. Zeros follow after the end.
+    """Cut all channels of the signals into overlapping blocks, and yield several blocks at once. The end is zero-padded.
 
     Shape: [S, C, T] each -> [channels, blocks, size].
     """
@@ -171,7 +175,7 @@ def _spectra(blocks: Tensor, size: int) -> Tensor:
 def _gram(correlations: Tensor) -> Tensor:
     """Compute the inner products of all references, delayed by 0 to taps - 1 samples, from their correlations.
 
-    Shape: [I, I, taps] -> [I, taps, I, taps].
+    Shape: [I, I, taps] -> [I, taps, I, taps], for I reference channels.
     """
     count, _, taps = correlations.shape
     by_lag = torch.cat([correlations.flip(-1)[..., :-1], correlations.transpose(0, 1)], dim=-1)  # from 1 - taps to taps - 1
@@ -194,7 +198,7 @@ def solve(gram: Tensor, cross: Tensor) -> Tensor:
         cross: inner products of the delayed references with the signals to fit.
 
     Shape:
-        gram [I, taps, I, taps], cross [I, taps, signals] -> [I, taps, signals].
+        gram [I, taps, I, taps], cross [I, taps, signals] -> [I, taps, signals], for I reference channels.
 
     Returns:
         The filters.

@@ -1,7 +1,7 @@
 """Measure the quality of an estimate of a whole track in dB: energy ratios (uSDR, SI-SDR) and the log-spectral distance.
 
-Energy ratios are None if the reference is silent. `usdr` is also the SNR of a reconstruction. For the SDR, SIR and SAR of BSS
-Eval, which accept filtered sources, use `unbraid.scoring.bss_eval`.
+Energy ratios are None if the reference (the true source) is silent. `usdr` is also the SNR of a reconstruction. For SDR, SIR
+and SAR of BSS Eval, in which a filtered source is not an error, use `unbraid.scoring.bss_eval`.
 """
 
 import math
@@ -60,7 +60,7 @@ def usdr(reference: Tensor, estimate: Tensor) -> float | None:
         estimate: estimated source.
 
     Shape:
-        [C, T] both.
+        [C, T] both, with C channels and T samples.
 
     Returns:
         The ratio in dB; None if the reference is silent.
@@ -78,7 +78,7 @@ def si_sdr(reference: Tensor, estimate: Tensor) -> float | None:
         estimate: estimated source.
 
     Shape:
-        [C, T] both.
+        [C, T] both, with C channels and T samples.
 
     Returns:
         The ratio in dB, at most 120; None if the reference or the estimate is silent.
@@ -101,9 +101,10 @@ def _ratio(signal: Tensor, error: Tensor) -> float | None:
 def log_spectral_distance(reference: Tensor, estimate: Tensor, stft: STFT) -> float:
     """Compute the log-spectral distance of two signals in dB (Gray & Markel, IEEE TASSP 1976).
 
-    The distance is the RMS over bins of the difference of log power spectra, averaged over frames and channels. Phases are
-    ignored, so that the distance suits reconstructions. Powers below a limit are replaced by the limit: 1e-10 times
-    the largest power of the reference. If the reference is silent, the largest power of the estimate is used instead.
+    In each frame, the distance is the root mean square over the bins of the difference of log power spectra. The result is the
+    mean over frames and channels. Phases are ignored. The distance therefore suits reconstructions. Powers below a limit are
+    replaced by the limit: 1e-10 times the largest power of the reference. If the reference is silent, the largest power of the
+    estimate is used instead.
 
     Args:
         reference: true signal.
@@ -111,7 +112,7 @@ def log_spectral_distance(reference: Tensor, estimate: Tensor, stft: STFT) -> fl
         stft: STFT with which both signals are compared.
 
     Shape:
-        [C, T] both.
+        [C, T] both, with C channels and T samples.
 
     Returns:
         The distance in dB, 0 for equal magnitudes.

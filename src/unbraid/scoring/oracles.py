@@ -19,7 +19,7 @@ RIDGE = 1e-5  # share of the mean diagonal that is added to a covariance, so tha
 def phase_sensitive_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate with the phase-sensitive mask and the mixture's phase (Erdogan, Hershey, Watanabe & Le Roux, ICASSP 2015).
 
-    In each bin of the STFT, this mask has the smallest squared error of all real masks in [0, 1]. Scores compare waveforms, and
+    In each bin of the STFT, no other real mask in [0, 1] has a smaller squared error. Scores, however, compare waveforms, and
     the windows of the STFT overlap. A mask that is optimised for the waveform can therefore have scores that are more than 1 dB
     higher.
 
@@ -29,7 +29,7 @@ def phase_sensitive_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor
         stft: STFT in which the masks are computed and applied.
 
     Shape:
-        mixture [C, T], sources [S, C, T] -> [S, C, T].
+        mixture [C, T], sources [S, C, T] -> [S, C, T], with C channels, T samples and S sources.
 
     Returns:
         The estimated sources.
@@ -58,9 +58,9 @@ def phase_sensitive(source: Tensor, mixture: Tensor) -> Tensor:
 def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate with the ideal ratio mask |S| / (|S| + |X - S|) of source S and mixture X, and the mixture's phase.
 
-    This mask ignores phases and therefore has lower scores than `phase_sensitive_mask`. The exponent of the magnitudes is 1, as
-    in Liutkus & Badeau (ICASSP 2015) for two sources: the target and the residual of the mixture. Wang, Narayanan & Wang (IEEE
-    TASLP 2014) use the square root of the ratio of powers.
+    This mask ignores the phase of the source and therefore has lower scores than `phase_sensitive_mask`. The exponent of the
+    magnitudes is 1, as in Liutkus & Badeau (ICASSP 2015) for two sources: the target and the residual of the mixture. Wang,
+    Narayanan & Wang (IEEE TASLP 2014) use the square root of the ratio of powers.
 
     Args:
         mixture: mixture of the sources.
@@ -68,7 +68,7 @@ def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
         stft: STFT in which the masks are computed and applied.
 
     Shape:
-        mixture [C, T], sources [S, C, T] -> [S, C, T].
+        mixture [C, T], sources [S, C, T] -> [S, C, T], with C channels, T samples and S sources.
 
     Returns:
         The estimated sources.
@@ -79,7 +79,7 @@ def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate by keeping the bins in which the source is louder than the mixture minus the source (Wang, 2005).
+    """Separate with the ideal binary mask: keep the bins in which the source is louder than the rest (Wang, 2005).
 
     Args:
         mixture: mixture of the sources.
@@ -87,7 +87,7 @@ def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
         stft: STFT in which the masks are computed and applied.
 
     Shape:
-        mixture [C, T], sources [S, C, T] -> [S, C, T].
+        mixture [C, T], sources [S, C, T] -> [S, C, T], with C channels, T samples and S sources.
 
     Returns:
         The estimated sources.
@@ -113,7 +113,7 @@ def ratio_of_powers(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
         stft: STFT in which the masks are computed and applied.
 
     Shape:
-        mixture [C, T], sources [S, C, T] -> [S, C, T].
+        mixture [C, T], sources [S, C, T] -> [S, C, T], with C channels, T samples and S sources.
 
     Returns:
         The estimated sources.
@@ -133,10 +133,11 @@ def _with_residual(mixture: Tensor, sources: Tensor) -> list[Tensor]:
 
 
 def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate with the Wiener filter of the true power in each bin and the true spatial covariance at each frequency.
+    """Separate with the Wiener filter, computed from the true powers and the true spatial covariances of the sources.
 
-    The filter is that of the local Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter
-    equals `ratio_of_powers`. The residual (mixture minus all sources) is treated as one more source.
+    A source has a power in each bin and a spatial covariance (between its channels) at each frequency, as in the local Gaussian
+    model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter equals `ratio_of_powers`. The residual
+    (mixture minus all sources) is treated as one more source.
 
     Args:
         mixture: mixture of the sources.
@@ -144,7 +145,7 @@ def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
         stft: STFT in which the masks are computed and applied.
 
     Shape:
-        mixture [C, T], sources [S, C, T] -> [S, C, T].
+        mixture [C, T], sources [S, C, T] -> [S, C, T], with C channels, T samples and S sources.
 
     Returns:
         The estimated sources.
@@ -165,7 +166,7 @@ def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def _models(sources: list[Tensor], stft: STFT) -> Iterator[tuple[Tensor, Tensor]]:
-    """Compute for each source the power in each bin [F, frames] and the spatial covariance at each frequency [C, C, F, 1]."""
+    """Compute, for each source, the power of each bin [F, frames] and the spatial covariance of each frequency [C, C, F, 1]."""
     for source in sources:
         spectrum = stft(source)
         power = spectrum.abs().square().mean(dim=0)
@@ -195,7 +196,7 @@ def untouched(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
         stft: not used.
 
     Shape:
-        mixture [C, T], sources [S, C, T] -> [S, C, T].
+        mixture [C, T], sources [S, C, T] -> [S, C, T], with C channels, T samples and S sources.
 
     Returns:
         The mixture, repeated for each source.

@@ -1,13 +1,14 @@
-"""Power analysis: calculate how many seeds and tracks a comparison of two systems needs to detect a difference of scores.
+"""Power analysis: calculate how many seeds and tracks are needed to detect a difference between two systems' scores.
 
 The comparison is the test in `unbraid.scoring.significance`. The power is the probability that the test gives p < 0.05. Both
 systems are assumed to have the same number of seeds and the same standard deviations.
 
-The test estimates three independent variances: between tracks, between seeds of system 0, and between seeds of system 1. Each
-estimate is a scaled chi-squared variable. For given estimates, the power is the probability that the mean difference, a normal
-variable, exceeds half the confidence interval. The power is the integral of this probability over the three estimates, computed
-as a midpoint sum over quantiles. The power differs from the power in simulations by at most 0.02. If the effects of tracks and
-seeds are not normally distributed, use a simulation instead (`scripts/bench/verdicts.py`).
+The test estimates three independent variances from the scores: between tracks, between seeds of the first system, and between
+seeds of the second system. Each estimate is a scaled chi-squared variable. For given estimates, the mean difference is a normal
+variable, and the power is the probability that it exceeds half the width of the confidence interval. The function `power`
+integrates this probability over the three estimates, as a midpoint sum over quantiles. The result differs from simulations by
+at most 0.02. If the effects of tracks and seeds are not normally distributed, use a simulation instead
+(`scripts/bench/verdicts.py`).
 """
 
 from bisect import bisect_left
@@ -48,9 +49,9 @@ class Deviations:
     def of(cls, systems: Sequence[np.ndarray]) -> "Deviations | None":
         """Estimate the standard deviations from scores of several systems on the same tracks (analysis of variance).
 
-        The variances of seeds and of the rest are means over the systems, each weighted by its number of seeds minus one. The
-        variance of tracks is the mean over all pairs of the first system with another system. Negative estimates of a variance
-        are replaced by 0.
+        The variance between seeds and the variance of the rest are estimated for each system and averaged. A system with k
+        seeds has the weight k - 1. The variance between tracks is the mean over all pairs of the first system and another
+        system. Negative estimates of a variance are replaced by 0.
 
         Args:
             systems: scores of each system in dB, NaN if undefined.
@@ -77,7 +78,7 @@ class Deviations:
 
 
 def _rest(scores: np.ndarray) -> float:
-    """Compute the variance of a system's scores that remains after the effects of seeds and of tracks are subtracted."""
+    """Compute the variance of one system's scores that is left after the effects of seeds and of tracks are subtracted."""
     residual = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     return float(np.square(residual).sum() / ((scores.shape[0] - 1) * (scores.shape[1] - 1)))
 
@@ -106,7 +107,10 @@ def power(difference: float, deviations: Deviations, seeds: int, tracks: int) ->
 
 
 def _estimates(degrees: int) -> np.ndarray:
-    """Return 40 quantiles of a variance estimate with `degrees` degrees of freedom, relative to the true variance."""
+    """Return 40 quantiles of an estimated variance, divided by the true variance.
+
+    The estimate has `degrees` degrees of freedom.
+    """
     quantiles: np.ndarray = chdtri(degrees, MIDPOINTS) / degrees
     return quantiles
 

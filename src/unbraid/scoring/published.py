@@ -17,10 +17,10 @@ class PublishedScores:
 
     Args:
         name: source of the scores: authors, conference or journal, table.
-        data: choice of the config group `data` for which the scores are valid.
+        data: name of the data config (config group `data`) for which the scores are valid.
         protocol: name of the protocol of the scores.
         statistic: statistic over tracks that was published, mean or median.
-        figures: scores in dB by model (choice of the config group `model`), target and measure.
+        figures: scores in dB by name of the model config, target and measure.
 
     Raises:
         InputError: a score is NaN or infinite.
@@ -37,7 +37,7 @@ class PublishedScores:
             for target, measures in targets.items():
                 for measure, figure in measures.items():
                     if not math.isfinite(figure):
-                        problem = f"the score {model}.{target}.{measure} is not finite"
+                        problem = f"the published score {model}.{target}.{measure} is not finite"
                         raise InputError("figures", problem, found=figure, expected="a finite score in dB")
 
     def compare(self, scores: Mapping[str, Any], data: str, model: str, trained_on: Collection[str] = ()) -> dict[str, Any]:
@@ -45,12 +45,14 @@ class PublishedScores:
 
         Args:
             scores: scores of a run, as returned by `unbraid.evaluation.scorer.Scorer.scores`.
-            data: choice of the config group `data` that was scored.
-            model: choice of the config group `model` that was scored.
+            data: name of the data config of the scored data.
+            model: name of the model config of the scored model.
             trained_on: names of scored tracks on which the run was trained or validated.
 
         Returns:
-            `distances` with `found` (the score of the run), `reference` (the published score) and `distance` (found minus
+            A dictionary. Its key `distances` contains, for each target and measure, `found` (the score of the run), `reference`
+            (the published score) and `distance` (`found` minus `reference`). `found` and `distance` are None if the score
+            is undefined. If the scores cannot be compared, the key `differs` contains the reason instead.
             reference) of each target and measure. `found` and `distance` are None if the score is undefined. If the scores
             cannot be compared, the entry has `differs` with the reason instead.
         """

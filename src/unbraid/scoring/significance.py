@@ -4,11 +4,12 @@ Model. The score of system a, trained with seed s, on track i is
 
     score[a, s, i] = mean[a] + track[i] + interaction[a, i] + seed[a, s] + rest[a, s, i]
 
-with independent normal effects. Seed 0 of two systems trains two different networks. Seeds are therefore not paired, their
-numbers may differ, and each system has its own seed variance. Tracks are paired.
+All effects are independent and normally distributed. Seed 0 of two systems trains two different networks. Seeds are therefore
+not paired, their numbers may differ, and each system has its own seed variance. Tracks are paired.
 
-Estimate. d[i] is the difference of the two means over seeds on track i. The mean of d over tracks estimates mean[1] - mean[0].
-The variance of this estimate is the sum of two independent terms, both with ddof = 1:
+Estimate. d[i] is the score of system 1 minus the score of system 0 on track i, each averaged over seeds. The mean of d over the
+n tracks estimates mean[1] - mean[0]. The variance of this estimate is the sum of two independent terms (k_a: number of seeds of
+system a; var: sample variance, ddof = 1):
 
     tracks   V_t = var(d) / n, with n - 1 degrees of freedom
 
@@ -101,11 +102,11 @@ def difference(system: np.ndarray, baseline: np.ndarray) -> Difference | None:
 
 
 def seed_term(variance: Any, other: Any, seeds: int) -> tuple[Any, Any]:
-    """Compute the variance that seeds contribute to the difference of two systems, and its degrees of freedom (Satterthwaite).
+    """Compute the seeds' part of the variance of a difference of two systems, and its degrees of freedom (Satterthwaite).
 
     Args:
-        variance: variance of the mean over seeds of one system; a number or an array.
-        other: variance of the mean over seeds of the other system; a number or an array.
+        variance: variance of the mean score over the seeds of one system; a number or an array.
+        other: the same variance of the other system; a number or an array.
         seeds: smaller number of seeds of the two systems.
 
     Returns:

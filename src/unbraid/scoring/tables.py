@@ -1,4 +1,4 @@
-"""Average the scores of windows over tracks and data sets, and format the averages as a table for the terminal.
+"""Average scores over windows, tracks and data sets, and format the averages as a table for the terminal.
 
 `refuse_mixed` raises an error if a table would contain scores of different protocols.
 """
@@ -85,10 +85,10 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
     """Check that all rows of a table of scores have the same protocol.
 
     Args:
-        records: record of the protocol (`Protocol.record`) of each row, by the label of the row.
+        records: options of the protocol of each row (results of `Protocol.record`), by the label of the row.
 
     Raises:
-        InputError: the records of two rows differ.
+        InputError: the options of two rows differ.
     """
     first, *others = records
     for other in others:
@@ -106,7 +106,7 @@ def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int)
 
     Args:
         rows: statistics of the scores of each system, from `summarise`, by the label of the row.
-        protocol: record of the protocol.
+        protocol: options of the protocol, the result of `Protocol.record`.
         tracks: number of tracks.
 
     Returns:

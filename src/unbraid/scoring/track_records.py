@@ -57,7 +57,7 @@ def write_track(
     Args:
         path: path of the file, see `record_path`.
         scores: scores of the track.
-        protocol: record of the protocol.
+        protocol: options of the protocol, the result of `Protocol.record`.
         origin: text that identifies how the estimates were computed, for example by which checkpoint.
         versions: versions of the packages that influence the scores.
     """
@@ -93,7 +93,7 @@ def read_track(path: Path, protocol: dict[str, Any], origin: str) -> TrackScores
 
     Args:
         path: path of the file, see `record_path`.
-        protocol: record of the expected protocol.
+        protocol: options of the expected protocol, the result of `Protocol.record`.
         origin: expected origin of the estimates, see `write_track`.
 
     Returns:

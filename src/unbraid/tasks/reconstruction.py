@@ -28,7 +28,7 @@ class ReconstructionTask(Task):
 
     Args:
         features: conversion of audio or images to patches and vectors.
-        net: function from the size of a vector, or from the shape of a patch, to an autoencoder.
+        net: function that builds the autoencoder. Its argument is the size of a vector or the shape of a patch.
         corruption: function that corrupts the input of the network.
         loss: function from reconstructed and clean vectors to a scalar.
         optimizer: function from parameters to an optimizer; None if the network is not trained by gradients.
@@ -56,11 +56,15 @@ class ReconstructionTask(Task):
         return (self.features.vector_size,) if self.net.takes == "vectors" else self.features.shape
 
     def as_items(self, patches: Tensor) -> Tensor:
-        """Convert patches to the input of the network. Shape: [N, C, H, W] -> [M, D] for vectors, otherwise unchanged."""
+        """Convert N patches to the input of the network.
+
+        Shape: [N, C, H, W] -> [M, D] for a network that takes M vectors of D values. For other networks, the patches are
+        unchanged.
+        """
         return self.features.vectors(patches) if self.net.takes == "vectors" else patches
 
     def as_vectors(self, items: Tensor) -> Tensor:
-        """Convert an input or output of the network to vectors. Shape: [N, C, H, W] or [M, D] -> [M, D]."""
+        """Convert N patches, or M vectors of D values, to vectors. Shape: [N, C, H, W] or [M, D] -> [M, D]."""
         return items if self.net.takes == "vectors" else self.features.vectors(items)
 
     def rebuild(self, patches: Tensor) -> Tensor:
@@ -129,13 +133,14 @@ class ReconstructionTask(Task):
 class VariationalTask(ReconstructionTask):
     """Train a variational autoencoder by the squared error plus the weighted KL divergence of the codes from N(0, 1).
 
-    With a weight of 2σ², the loss is -2σ² times the evidence lower bound (ELBO) of a Gaussian output of variance σ², plus a
-    constant (Kingma & Welling, ICLR 2014). `valid/loss` uses the full weight and the same random numbers in each epoch,
-    with one random code for each item. The weight rises during a warm-up, whose epochs are not selected as the best epoch.
+    If the decoder's output is Gaussian with the variance σ², use a weight of 2σ²: the loss then is -2σ² times the evidence
+    lower bound (ELBO), plus a constant (Kingma & Welling, ICLR 2014). In training, the weight rises during the first epochs
+    (warm-up), which are never selected as the best epoch. `valid/loss` always uses the full weight, one random code for each
+    item, and the same random numbers in each epoch.
 
     Args:
         features: conversion of audio or images to patches and vectors.
-        net: function from the size of a vector, or from the shape of a patch, to a variational autoencoder.
+        net: function that builds the variational autoencoder. Its argument is the size of a vector or the shape of a patch.
         corruption: function that corrupts the input of the network.
         loss: function from reconstructed and clean vectors to the squared error.
         optimizer: function from parameters to an optimizer.
@@ -198,10 +203,10 @@ class VariationalTask(ReconstructionTask):
 
 
 class ClosedFormTask(ReconstructionTask):
-    """Fit PCA in one process, by one pass over the training data, without gradients.
+    """Fit PCA with one pass over the training data, without gradients. The run must have a single process.
 
-    PCA is fitted to clean data even if a corruption is set. It finds the directions in which clean data vary. Validation and
-    test project the corrupted input on these directions.
+    The task is a denoising task if a corruption is set. PCA is nevertheless fitted to clean data, to find the directions in
+    which clean data vary. Validation and test project the corrupted input on these directions.
 
     Args:
         features: conversion of audio or images to vectors.

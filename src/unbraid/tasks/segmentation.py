@@ -1,4 +1,4 @@
-"""Segmentation task: train a separator that assigns each time-frequency bin to a class, and log the accuracy of the classes."""
+"""Segmentation task: train a separator that classifies each time-frequency bin, and log how many classes are right."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,7 +14,9 @@ from unbraid.tasks.separation import SeparationTask
 
 
 class Confusion(Metric):
-    """Count the time-frequency bins of each pair of true and estimated class (confusion matrix), over all processes.
+    """Count how many time-frequency bins have each pair of true and estimated class (confusion matrix).
+
+    The counts of all processes of a run are summed.
 
     Args:
         classes: number of classes.

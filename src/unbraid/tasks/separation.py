@@ -17,8 +17,8 @@ class SeparationBatch(Protocol):
     """Describe the fields of a batch that the task reads.
 
     Attributes:
-        mixture: waveforms of the mixtures, [B, C, T].
-        sources: true waveforms of the targets, [B, S, C, T].
+        mixture: waveforms of the mixtures, [B, C, T]: B mixtures, C channels, T samples.
+        sources: true waveforms of the S targets, [B, S, C, T].
         magnitude_difference: for each target, whether its true magnitudes are max(|X| - |Y|, 0), where X is the mixture and Y
             is the mixture without the target.
     """
@@ -32,7 +32,7 @@ class SeparationTask(Task):
     """Train a separator on chunks and validate it on whole tracks.
 
     Args:
-        separator: separator to train. Scoring and separation use the same object.
+        separator: model to train, from the mixture waveform to the source waveforms. The test uses the same object.
         loss: function from the estimated and the true output of the separator (objects of class `Estimate`) to a scalar.
         optimizer: function from parameters to an optimizer.
         scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
@@ -72,7 +72,7 @@ class SeparationTask(Task):
             index: number of the track; not used.
 
         Shape:
-            Result [S, C, T].
+            Result [S, C, T]: targets, channels, samples.
 
         Returns:
             The estimated waveforms of the targets. Callbacks receive them, too.
@@ -94,7 +94,7 @@ class SeparationTask(Task):
             sources: true sources of the track.
 
         Shape:
-            [C, T] and [S, C, T] -> [1, C, chunk] and [1, S, C, chunk].
+            [C, T] and [S, C, T] -> [1, C, chunk] and [1, S, C, chunk], with C channels and S sources.
 
         Yields:
             The mixture and the sources of a chunk.
@@ -115,7 +115,7 @@ class SeparationTask(Task):
         return estimate.sources[0].detach()
 
     def observe(self, estimate: Estimate, reference: Estimate) -> None:
-        """Update further metrics with a validation chunk. Subclasses override this method; here, it does nothing."""
+        """Update additional metrics with a validation chunk. Only subclasses have such metrics; here, nothing is done."""
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean loss as `valid/loss`, and the mean uSDR of each target as `valid/uSDR/<target>`."""

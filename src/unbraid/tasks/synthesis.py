@@ -1,4 +1,7 @@
-"""Synthesis task: train an instrument (DDSP) to resynthesize chunks of a track from their pitch and loudness."""
+"""Synthesis task: train a DDSP synthesizer of one instrument on chunks of tracks.
+
+The synthesizer learns to reproduce a chunk from the pitch and loudness of the chunk.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -14,7 +17,7 @@ from unbraid.tasks.task import Task
 
 
 class ControlFeatures(Protocol):
-    """Describe the attributes that the task needs of the object that extracts pitch and loudness."""
+    """Attributes that `SynthesisTask` needs of the object that extracts pitch and loudness."""
 
     kind: str
     sample_rate: int
@@ -22,11 +25,11 @@ class ControlFeatures(Protocol):
 
 
 class SynthesisTask(Task):
-    """Train an instrument (DDSP) on chunks, and validate it on whole tracks.
+    """Train a DDSP synthesizer of one instrument on chunks of tracks, and validate it on whole tracks.
 
     Args:
-        features: extraction of pitch and loudness. A batch contains the extracted curves in its field `beside`.
-        net: function from sample rate and hop length to an instrument.
+        features: object that extracts pitch and loudness. A batch contains the extracted curves in its field `beside`.
+        net: function that builds the synthesizer (`Instrument`) from sample rate and hop length.
         loss: function from two waveforms to a scalar.
         optimizer: function from parameters to an optimizer.
         scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate. Schedules other than
@@ -46,7 +49,7 @@ class SynthesisTask(Task):
     ) -> None:
         super().__init__(optimizer, scheduler)
         if not hasattr(features, "hop_length"):
-            problem = "an instrument needs pitch and loudness as features"
+            problem = "an instrument (DDSP synthesizer) needs pitch and loudness as features"
             raise InputError("features", problem, found=features.kind, expected="controls", hint="Set features=controls.")
         self.features, self.loss = features, loss
         self.net = net(sample_rate=features.sample_rate, hop_length=features.hop_length)
@@ -58,7 +61,7 @@ class SynthesisTask(Task):
         return self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Step the learning-rate schedule if it is stepped after each training step. At the end of an epoch, log its means."""
+        """Step the learning-rate schedule if `by_step` is True. After the last batch of an epoch, log the mean values."""
         super().on_train_batch_end()
         if self.by_step:
             self.schedule.step()
@@ -82,7 +85,7 @@ class SynthesisTask(Task):
             sound: waveform from which pitch and loudness were extracted.
 
         Shape:
-            f0 and loudness [B, F + 1], sound [B, T] -> scalar.
+            f0 and loudness [B, F + 1] (B chunks of F hops), sound [B, T] -> scalar.
 
         Returns:
             The loss.

@@ -35,8 +35,8 @@ THIS_RUN = "this run"  # row label of the run in tables
 class Workflow(ABC):
     """Train and test a model, from the preparation of the data to the files in the run folder.
 
-    Separators, autoencoders and instruments have a subclass each. The subclass defines how the data are prepared, how the
-    model is tested, and which texts, audio and pictures describe the run.
+    There is one subclass for separators, one for autoencoders and one for instruments (DDSP synthesizers). The subclass defines
+    how the data are prepared, how the model is tested, and which texts, audio and pictures describe the run.
 
     Args:
         config: config of the run.
@@ -79,7 +79,8 @@ class Workflow(ABC):
         """Train and test the model. In a run with several processes, every process calls this method.
 
         Returns:
-            State of the run after training: `done` or `pruned`.
+            `done` if the run is complete; `pruned` if a callback ended the run early, because its scores were worse than
+            those of other runs.
         """
         if not self.trainer.is_global_zero:
             return self._run()
@@ -91,7 +92,10 @@ class Workflow(ABC):
         return state
 
     def _print_notices(self) -> None:
-        """Print on standard error how the program interpreted or repaired the files of the data set, in at most 10 notices."""
+        """Print on standard error how the program interpreted or repaired files of the data set.
+
+        At most 10 of these notices are printed.
+        """
         notices = self.data.notices() if isinstance(self.data, MultitrackData) else []
         for notice in notices[:MAX_NOTICES]:
             echo(f"data    {notice}", file=sys.stderr)
@@ -120,7 +124,7 @@ class Workflow(ABC):
                 echo(f"{verb:<8}{relative_path(self.folder / name)}")
 
     def _save_best_if_missing(self) -> None:
-        """Save the last weights as `best.ckpt` if the run had no validation. The test loads its weights from this file."""
+        """Save the last weights as `best.ckpt` if the run had no validation that could choose the best epoch."""
         best = self.folder / "checkpoints" / BEST
         if self.trainer.strategy.broadcast(best.is_file()):
             return
@@ -130,7 +134,7 @@ class Workflow(ABC):
             echo(f"best    no validation selected weights; checkpoints/{BEST} contains the last weights", flush=True)
 
     def cost(self) -> dict[str, Any]:
-        """Return the number of parameters, the name of the device, the number of devices, and the peak memory in bytes."""
+        """Return the cost of the run: number of parameters, name and number of devices, and peak memory in bytes."""
         device = self.trainer.strategy.root_device
         return {
             "parameters": parameter_count(self.task),
@@ -140,14 +144,16 @@ class Workflow(ABC):
         }
 
     def about(self) -> About:
-        """Return a description of the run for loggers: run folder, content of `run.json`, config, data and sweep."""
+        """Return the description of the run that loggers store: run folder, `run.json`, config, model size and sweep."""
         tree: Any = OmegaConf.to_container(self.config, resolve=True)
         facts = {"parameters": parameter_count(self.task), "data_fingerprint": self.data.fingerprint()}
         return About(self.folder, read_record(self.folder) or {}, strip_launch_keys(tree), facts, sweep_name(self.folder))
 
     @abstractmethod
     def clips(self, media: Media) -> Callable[[Path], None]:
-        """Return a function that processes a few validation clips with the current weights and writes audio and pictures.
+        """Return a function that applies the model with its current weights to a few validation clips.
+
+        The function writes the resulting audio and pictures to a folder.
 
         Args:
             media: options with the number of clips and their length in seconds.
@@ -158,7 +164,7 @@ class Workflow(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Prepare the data for training and the objects for the test. Invalid options raise InputError before training."""
+        """Prepare the data, and check the options of training and test. An invalid option raises InputError."""
 
     @abstractmethod
     def introduction(self) -> str:
@@ -197,7 +203,7 @@ class Workflow(ABC):
         data.place()
 
     def introduced_tracks(self, data: MultitrackData) -> str:
-        """Return lines of text with the excluded tracks, the numbers of tracks in each split and of steps per epoch."""
+        """Return lines of text for the terminal: excluded tracks, number of tracks in each split, and steps per epoch."""
         counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)
         return (
             f"data    {self.chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; "

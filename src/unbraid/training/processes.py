@@ -6,7 +6,7 @@ import torch
 
 
 def raise_in_all(error: Exception | None, world_size: int) -> None:
-    """If a process of the run has failed, raise its error in all processes, so that no process waits for it forever."""
+    """Raise the error of a failed process in all processes of the run, since they would wait for it forever."""
     for process_error in gather(error, world_size):
         if process_error:
             raise process_error

@@ -63,7 +63,7 @@ class SeparationWorkflow(Workflow):
         self.mixtures = mixtures_for(separator, at, self.scorer.tracks, whole)
 
     def start_from_statistics(self) -> None:
-        """Initialize the layers that normalize the network's input with mean and scale of the training mixtures."""
+        """Set mean and scale of the layers that normalize the network's input to those of the training mixtures."""
         separator = self.task.separator
         whitening = [net for net in separator.modules() if isinstance(net, Whitening)]
         if whitening and isinstance(separator, Masking):
@@ -111,7 +111,7 @@ class SeparationWorkflow(Workflow):
         return scores | self._segmentation()
 
     def _score(self, method: SeparatorMethod, rows: Mapping[str, Method]) -> None:
-        """Score this process's part of the test tracks. The first process also writes audio and pictures of some tracks."""
+        """Score the test tracks that are assigned to this process. The first process also writes audio and pictures."""
         trainer, scorer, weights = self.trainer, self.scorer, self.data.target_weights()
         clips = self.evaluation.clip_names(method) if trainer.is_global_zero else []
         tracks = scorer.tracks[trainer.global_rank :: trainer.world_size]
@@ -124,7 +124,11 @@ class SeparationWorkflow(Workflow):
             self.evaluation.leave_clip(method, name, weights, self.folder)
 
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Format the test scores as a table of text, with published scores and the accuracy of a segmentation if they exist."""
+        """Format the test scores as a table of text.
+
+        Scores from publications follow if they exist for the same data and model. For models that classify time-frequency bins,
+        the accuracy of the classes follows.
+        """
         blocks = [report(scores, THIS_RUN)]
         if "reference" in scores:
             blocks.append(comparison_text(scores["reference"]))
@@ -165,7 +169,7 @@ class SeparationWorkflow(Workflow):
 
 @torch.no_grad()
 def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> None:
-    """Run separator and loss on one silent chunk. Layers whose sizes do not fit are thus found before any audio is decoded.
+    """Apply separator and loss to one silent chunk, so that errors in layer sizes are found before audio is decoded.
 
     Args:
         separator: model to check. It is in training mode afterwards.

@@ -1,4 +1,4 @@
-"""Train instruments (DDSP) and measure how well they resynthesize the test tracks."""
+"""Train instruments (DDSP synthesizers) and measure how well they resynthesize the test tracks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -23,7 +23,10 @@ from unbraid.training.loggers import Media
 
 
 class SynthesisWorkflow(Workflow):
-    """Train an instrument (DDSP), and test it by resynthesis of the test tracks from their pitch and loudness."""
+    """Train an instrument (a DDSP synthesizer).
+
+    The test resynthesizes the test tracks from their pitch and loudness, and measures the error.
+    """
 
     task: SynthesisTask
     data: MultitrackData
@@ -35,16 +38,16 @@ class SynthesisWorkflow(Workflow):
         """Check the config, decode the tracks, and measure their pitch and loudness.
 
         Raises:
-            InputError: the data have more than one target, or are augmented or remixed.
+            InputError: the data have more than one target, or the options augment or remix the tracks.
         """
         self.features = build(self.config.features)
         targets = self.data.targets
         if len(targets) != 1:
             raise InputError(
-                "targets", "an instrument is trained on one target", found=", ".join(targets), expected="one target"
+                "targets", "an instrument (DDSP) is trained on one target", found=", ".join(targets), expected="one target"
             )
         if self.data.augmentation or self.data.sampling.remix:
-            problem = "augmented or remixed tracks cannot train an instrument, which needs the pitch of the original tracks"
+            problem = "an instrument cannot be trained on augmented or remixed tracks, because their pitch is unknown"
             raise InputError("augmentation", problem, hint="Set augmentation=none and data.sampling.remix=0.")
         self.resyntheses = build(self.config.evaluation)
         self.prepare_tracks(self.data)
@@ -91,7 +94,7 @@ class SynthesisWorkflow(Workflow):
         return partial(self.resyntheses.leave_clips, self.task.net, clips, self.features)
 
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Format the errors of the instrument and of its baseline (constant spectra) as a table of text."""
+        """Format the errors of the instrument, and of a baseline with constant spectra, as a table of text."""
         return report(scores, THIS_RUN)
 
     def test(self) -> dict[str, Any]:

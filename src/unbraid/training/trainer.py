@@ -84,7 +84,7 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
 
 
 def cluster() -> list[SLURMEnvironment]:
-    """Return Lightning's plugin for Slurm if Slurm started this process, otherwise an empty list.
+    """Return Lightning's plugin for Slurm, in a list, if Slurm started this process; otherwise an empty list.
 
     With the plugin, Lightning reads rank and number of processes from Slurm. The callback `LastCheckpoint`, and not the plugin,
     handles the signals that Slurm sends before a time limit.
@@ -94,7 +94,7 @@ def cluster() -> list[SLURMEnvironment]:
 
 @contextmanager
 def _convert_errors() -> Iterator[None]:
-    """Convert errors of `Trainer.fit`: the error for an invalid option becomes an InputError.
+    """Convert the errors that `Trainer.fit` raises in the `with` block: an invalid option becomes an InputError.
 
     After Ctrl-C, Lightning raises SystemExit. This SystemExit is replaced by the original KeyboardInterrupt.
     """
@@ -138,7 +138,7 @@ def check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:
         trainer: Lightning Trainer of the run.
 
     Raises:
-        InputError: the optimizer is fused, and gradients are clipped in mixed precision.
+        InputError: the optimizer is fused (`fused=True` in PyTorch), gradients are clipped, and the precision is mixed.
     """
     fused = OmegaConf.select(config, "model.optimizer.fused")
     if fused and trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision):

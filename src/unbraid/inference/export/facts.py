@@ -25,8 +25,8 @@ class Facts:
         chunk_samples: recommended length of a chunk in samples.
         min_samples: length of the shortest input in samples.
         chunk_alignment: number of samples; each chunk of a signal must start at a multiple of this number.
-        receptive_field: receptive field of the network in samples; None if it is not finite.
-        settings: options with which the separator turns masks into waveforms, by name, such as the phase.
+        receptive_field: number of input samples on either side that influence an output sample; None: all samples.
+        settings: options of the conversion from masks to waveforms, such as the phase method, by name.
         model: name of the model config, such as `unet`.
         unbraid: version of unbraid that has written the model file.
     """

@@ -1,4 +1,4 @@
-"""Rewrite a separator in real numbers for export, from the mixture waveform to the source waveforms.
+"""Rewrite a separator, from mixture waveform to source waveforms, with real numbers only, so that it can be exported.
 
 ONNX does not support complex numbers, so each complex number is a pair of real numbers. The STFT is the STFT operator of ONNX.
 The inverse STFT consists of the ONNX operators DFT and Col2Im, so the file does not contain large matrices of sines. PyTorch's
@@ -26,7 +26,7 @@ COMPLEX_INSIDE = (HDemucs, BSRoformer, MelBandRoformer)  # networks that contain
 
 
 class RealMasking(nn.Module):
-    """Compute the same sources as a `Masking` separator, with pairs of real numbers in place of complex spectra.
+    """Compute the same sources as a `Masking` separator. Each complex number of a spectrum is a pair of real numbers.
 
     Args:
         separator: separator with its trained weights.
@@ -59,8 +59,8 @@ class RealMasking(nn.Module):
 class WholeHops(nn.Module):
     """Run a network on a mixture that is padded at the end to a multiple of the hop length.
 
-    Conv-TasNet pads its input only if the length is not a multiple of the hop length. An exported graph cannot contain this
-    condition, so this module always computes the padding.
+    Conv-TasNet itself pads its input only if the length is not a multiple of the hop length. An exported graph cannot contain
+    such a condition. This module computes the padding without a condition.
 
     Args:
         net: network from mixture to sources.
@@ -81,9 +81,9 @@ class WholeHops(nn.Module):
 
 
 def frozen(separator: Separator) -> Separator:
-    """Set a separator to evaluation mode, and switch off the gradients of its weights.
+    """Set a separator to evaluation mode, and switch off the gradients of its weights, so that it can be exported.
 
-    If weights had gradients, PyTorch would export a recurrent network frame by frame.
+    With gradients, PyTorch would export one copy of a recurrent network per frame.
 
     Args:
         separator: separator, which is changed in place.
@@ -157,7 +157,7 @@ def any_size(inputs: dict[str, Tensor]) -> dict[str, dict[int, Any]]:
 
 
 def reason(error: BaseException) -> str:
-    """Return the message of the error that caused an error of an exporter or of onnxruntime.
+    """Find the cause of an error that an exporter or onnxruntime has raised, and return the message of the cause.
 
     Args:
         error: error that the exporter or onnxruntime has raised.

@@ -95,7 +95,7 @@ class OnnxSeparator(Separator):
             raise InputError(
                 path, "the ONNX graph has the wrong inputs or outputs", found=f"{', '.join(inputs)} to {', '.join(outputs)}",
                 expected="mixture to sources",
-                hint="A file of an earlier version of unbraid also has the input level: export the run again.",
+                hint="If an earlier version of unbraid has exported this file, export the run again.",
             )  # fmt: skip
         self(torch.zeros(1, self.channels, self.min_samples))  # fails if the graph does not fit the metadata
 

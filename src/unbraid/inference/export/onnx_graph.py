@@ -1,9 +1,9 @@
 """Check that an ONNX file cannot do harm, before onnxruntime opens it.
 
 A file from another person could contain a loop with 2**62 iterations, which cannot be interrupted, or could read other files of
-the user. A separator that unbraid has exported contains no control flow. So this module refuses files with graphs within graphs
-(operators `Loop`, `Scan` and `If`), functions, sparse tensors, or data in other files. It reads an ONNX file as a message of
-Google's protocol buffers. The numbers of the fields are from the file `onnx.proto` of the ONNX project.
+the user. This module therefore refuses files with graphs within graphs (operators `Loop`, `Scan` and `If`), functions, sparse
+tensors, or data in other files. Separators that unbraid exports contain none of them. The module reads an ONNX file as a
+message of Google's protocol buffers. The numbers of the fields are from the file `onnx.proto` of the ONNX project.
 """
 
 import mmap
@@ -70,7 +70,7 @@ def _refused(data: mmap.mmap) -> Iterator[str]:
 def _field(data: mmap.mmap, position: int) -> tuple[int, int, int]:
     """Read the header of a protobuf field. Return the field number, and the start and end of its value.
 
-    The field number is negative if the value is a number. It is positive if the value consists of bytes.
+    The sign of the field number shows the kind of value: negative for a number, positive for bytes.
     """
     key, position = _varint(data, position)
     if key >= 2**32:  # other parsers use the lowest 32 bits

@@ -1,8 +1,8 @@
 """Write a trained Open-Unmix separator as a folder that the openunmix package reads.
 
 `openunmix.utils.load_separator(folder, targets)` loads the folder. It contains `separator.json`, and `<target>.json` and
-`<target>.pth` for each target. These files cannot store all options of a separator. An option that the files cannot store must
-have the value that the openunmix package always uses.
+`<target>.pth` for each target. Some options of a separator cannot be stored in these files. For such an option, only the value
+that the openunmix package always uses is allowed.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Replace each LSTM of a network by the LSTM operator of ONNX, so that the ONNX file accepts any number of frames.
 
-PyTorch's exporter would trace an LSTM frame by frame. This takes minutes, and the file would accept one number of frames only.
+Without this replacement, PyTorch's exporter would write the operations of each frame separately. This takes minutes, and the
+ONNX file would accept only one number of frames.
 """
 
 from copy import deepcopy

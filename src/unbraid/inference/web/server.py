@@ -185,7 +185,7 @@ def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 class Guard:
-    """Refuse requests of other users of this machine, and requests from pages of other sites in the same browser.
+    """Middleware that refuses requests of other users of this machine, and requests from pages of other sites.
 
     Args:
         token: secret text that each request must contain, in its address or in a cookie.

@@ -42,7 +42,7 @@ class Song:
         total: length of the song in seconds; 0 before the separation starts.
         message: error or warning for the user; empty if there is none.
         gone: whether the user has deleted the song.
-        end_upload: function that ends the running upload of the song; None if the song is not being uploaded.
+        end_upload: function that stops the upload while it is running; None if the song is not being uploaded.
         touched: time of the last request for the song, in seconds of `time.monotonic`.
     """
 
@@ -86,13 +86,13 @@ class Songs:
         self.thread = threading.Thread(target=self._work, name="separation", daemon=True)
 
     def add(self, name: str) -> tuple[str, Song]:
-        """Create the folder and the record of a song, before its audio file is uploaded.
+        """Create a folder and a `Song` for a song, before its audio file is uploaded.
 
         Args:
             name: name of the audio file on the user's computer.
 
         Returns:
-            A random key, which identifies the song and cannot be guessed, and the song.
+            A random key, which identifies the song and cannot be guessed, and the `Song`.
         """
         key = uuid.uuid4().hex
         folder = self.folder / key

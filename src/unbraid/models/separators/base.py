@@ -20,8 +20,8 @@ LONGEST_CHUNK = 2**26  # samples, 25 minutes at 44.1 kHz: the longest input of a
 class Estimate:
     """Store the estimated or true sources of a mixture, and the intermediate values that losses compare.
 
-    Two values can be computed when they are first read: `sources` by `synthesize`, and `magnitudes` from `masks`. A loss that
-    compares magnitudes therefore never computes waveforms.
+    Two fields can be computed when they are first read: `sources` by calling `synthesize`, and `magnitudes` from `masks`. If a
+    loss compares only magnitudes, no waveforms are computed.
 
     Args:
         sources: waveforms of the sources in the order of the targets. None: computed by `synthesize`.
@@ -37,7 +37,9 @@ class Estimate:
         weights: weight of each bin in a loss that compares embeddings.
 
     Shape:
-        sources [B, S, C, T]; masks and magnitudes [B, S, C, F, frames]; scale [B, 1, 1, 1]; mixture [B, C, F, frames].
+        Axes: batch B, sources S, channels C, samples T, frequency bins F, frames. sources [B, S, C, T]; masks and magnitudes
+        [B, S, C, F, frames]; scale [B, 1, 1, 1]; mixture [B, C, F, frames]; logits [B, classes, F, frames]; labels [B, F,
+        frames]; embeddings [B, D, F, frames] with D values each; weights [B, F, frames].
         logits [B, classes, F, frames]; labels [B, F, frames]; embeddings [B, D, F, frames]; weights [B, F, frames].
     """
 
@@ -110,14 +112,15 @@ class Separator(nn.Module, ABC):
 
     @property
     def synthesis_options(self) -> dict[str, float | str | None]:
-        """Return names and values of the options that change the separated sources in evaluation but not in training."""
+        """Return the options (values by name) that change the separated sources in evaluation but not in training."""
         return {}
 
     @property
     def chunk_alignment(self) -> int:
         """Return the step between the starts of chunks in samples.
 
-        If a chunk starts at a multiple of this step, the network processes it exactly as the same part of the whole track.
+        A network with strides processes a part of a track exactly as in the whole track only if the chunk starts at a multiple
+        of this step.
         """
         return 1
 
@@ -155,7 +158,7 @@ class Separator(nn.Module, ABC):
                 two recordings (Jansson et al., ISMIR 2017). None: False for all targets.
 
         Shape:
-            mixture [B, C, T], sources [B, S, C, T].
+            mixture [B, C, T], sources [B, S, C, T]. B: batch, S: sources, C: channels, T: samples.
 
         Returns:
             An `Estimate` of the true sources, with all fields that the losses of this separator compare.

@@ -21,10 +21,10 @@ from unbraid.runs.errors import InputError
 
 
 class Clustering(JointMasking):
-    """Separate by masks, which are estimated by a network or computed by k-means from its embeddings of all bins.
+    """Separate by masks, which a network estimates, or which k-means computes from the network's embeddings of all bins.
 
-    Each source has a fixed position in the output, so the loss does not search a permutation. The k-means cluster of a source
-    starts at the mean embedding of the bins in which the network's mask of this source is the largest.
+    Each source has a fixed position in the output of the network, so the loss does not have to try permutations. For each
+    source, k-means starts at a mean embedding: that of the bins in which the mask of this source is the largest mask.
 
     Args:
         net: function that takes the number of classes and returns a network. The network maps magnitudes [B, C, F, T] to a dict
@@ -35,14 +35,15 @@ class Clustering(JointMasking):
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
-        phase: method that converts masked spectra to waveforms in evaluation.
+        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. It is used in
+            evaluation only.
         masks_from: masks used in evaluation. `head`: the masks of the network; `clusters`: masks of 0 and 1 from k-means
             clusters of the embeddings. Training always uses `head`.
         silent_db: limit in dB, above 0. The loss of embeddings ignores bins quieter than the loudest bin of the chunk by more
             than this limit.
-        scaling: input scaling of the network. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:
+        scaling: scaling of the network's input. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:
             magnitudes are not scaled.
-        mask_options: changes of the masks in evaluation, and whether the residual (mixture minus all targets) is a class.
+        mask_options: changes of the masks in evaluation, and whether the residual (mixture minus all targets) is a class, too.
 
     Raises:
         InputError: `silent_db` is 0 or less.

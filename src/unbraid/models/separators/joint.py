@@ -22,15 +22,17 @@ class JointMasking(Masking):
     """Separate by the masks of one network for all targets. The masks sum to one.
 
     Args:
-        net: function that takes the number of classes and returns a network. The network maps magnitudes [B, C, F, T] to masks
-            [B, classes, C or 1, F, T], or to a dict of `masks` and other fields of an `Estimate`.
+        net: function that takes the number of classes (targets and, if used, the residual) and returns a network. The network
+            maps magnitudes [B, C, F, T] (batch, channels, bins, frames) to masks [B, classes, C or 1, F, T], or to a dict of
+            `masks` and other fields of an `Estimate`.
         stft: STFT of the mixture.
         targets: names of the targets, in the order of the sources.
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
-        phase: method that converts masked spectra to waveforms in evaluation.
-        scaling: input scaling of the network. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:
+        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. It is used in
+            evaluation only.
+        scaling: scaling of the network's input. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:
             magnitudes are not scaled.
         mask_options: changes of the masks in evaluation, and whether the residual (mixture minus all targets) is a class. With
             a single target, the residual must be a class.
@@ -99,11 +101,11 @@ class JointMasking(Masking):
 
 
 def leaves_residual(targets: Iterable[str]) -> bool:
-    """Return whether the mixture can contain a residual: sound that is in no target.
+    """Return whether the mixture can contain a residual, that is, sound that is not part of any target.
 
     Args:
-        targets: names of the targets, or a mapping from each name to its sources, such as `[drums, bass]`. `[-vocals]` is the
-            mixture minus the vocals.
+        targets: names of the targets, or a mapping from each name to its sources. The sources `[drums, bass]` are a sum;
+            `[-vocals]` is the mixture minus the vocals.
 
     Returns:
         False if one target is the mixture minus all other targets, because the targets then sum to the mixture. True in all

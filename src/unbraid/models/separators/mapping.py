@@ -12,7 +12,7 @@ from unbraid.runs.errors import InputError
 class SpectralMapping(Masking):
     """Separate by one network per target that maps mixture magnitudes to target magnitudes. Arguments: see `Masking`.
 
-    The network can be a denoising autoencoder, which treats the accompaniment as noise. The idea is from Grais & Plumbley
+    The network can be a denoising autoencoder, for which the accompaniment is the noise. The idea is from Grais & Plumbley
     (GlobalSIP 2017), whose autoencoders are convolutional.
     """
 
@@ -32,7 +32,7 @@ class SpectralMapping(Masking):
             expected = "mask_max=null and mask_power=1"
             raise InputError(
                 "mask_options",
-                "this model estimates magnitudes, so it cannot use options of masks",
+                "this model estimates magnitudes instead of masks, so it cannot use mask_max and mask_power",
                 found=self.mask_options,
                 expected=expected,
             )

@@ -21,8 +21,8 @@ class MaskOptions:
     Args:
         mask_max: upper limit of a mask, above 0; larger values are clamped. None: no limit.
         mask_power: exponent applied to the masks, above 0. A value above 1 makes bins with a small mask quieter.
-        consistency: whether the difference between the mixture and the sum of the sources is added to the sources in equal
-            parts, so that they sum to the mixture.
+        consistency: whether the sources are corrected so that they sum to the mixture. An equal part of the difference is added
+            to each source.
 
     Raises:
         InputError: `mask_max` or `mask_power` is 0 or less.
@@ -59,10 +59,10 @@ class JointMaskOptions(MaskOptions):
         mask_max: upper limit of a mask in evaluation, above 0; larger values are clamped. None: no limit.
         mask_power: exponent applied to the masks in evaluation, above 0.
         consistency: whether evaluation corrects the sources by equal parts such that they sum to the mixture.
-        residual: whether the network has one more class for the residual (the mixture minus all targets): True, False, or
-            `auto`. `auto` means False if one target is defined as the mixture minus all other targets, for example if the
-            targets are vocals and accompaniment. These targets sum to the mixture, so the residual contains no source, but at
-            most the distortion that the mastering of the song has caused. In all other cases `auto` means True.
+        residual: whether the network has one more class for the residual (the mixture minus all targets): True, False or
+            `auto`. `auto` is False if one target is defined as the mixture minus all other targets, as with the targets vocals
+            and accompaniment. These targets sum to the mixture, so the residual is almost silent. In all other cases `auto` is
+            True.
     """
 
     residual: Residual = "auto"

@@ -27,14 +27,15 @@ class Masking(Separator):
     Losses compare the masks as the network returns them. Only evaluation applies `phase` and `mask_options`.
 
     Args:
-        net: function without arguments that returns the network of one target. The network maps magnitudes [B, C, F, T] to a
-            mask of the same shape, complex or real and at least 0.
+        net: function without arguments that returns the network of one target. The network maps magnitudes [B, C, F, T] (batch,
+            channels, bins, frames) to a mask of the same shape. The mask is complex, or real and at least 0.
         stft: STFT of the mixture.
         targets: names of the targets, in the order of the sources.
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
-        phase: method that converts masked spectra to waveforms in evaluation.
+        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. It is used in
+            evaluation only.
         scaling: input scaling of the network. `patch`: the magnitudes of a chunk are divided by the largest of them, so that
             the estimate does not depend on the loudness of the rest of the song. `none`: magnitudes are not scaled. The U-Net
             paper does not specify a scaling.
@@ -192,9 +193,9 @@ class Masking(Separator):
 
 
 def _stacked(masks: Sequence[Tensor]) -> Tensor:
-    """Stack the masks of all targets along a new source axis, and keep their order in memory.
+    """Stack the masks of all targets along a new source axis, without changing the order of their values in memory.
 
-    In the mask of a recurrent network, the bins of a frame are adjacent in memory.
+    This order depends on the network: in the mask of a recurrent network, the bins of a frame are adjacent in memory.
     """
     if len(masks) == 1:
         return masks[0].unsqueeze(1)  # a view: `torch.stack` would copy

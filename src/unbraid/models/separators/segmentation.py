@@ -22,17 +22,18 @@ class Segmenting(JointMasking):
     """Separate by classifying each bin of the spectrogram. The class of a bin is its loudest source.
 
     Args:
-        net: function that takes the number of classes and returns a network. The network maps magnitudes [B, C, F, T] to logits
-            [B, classes, F, T].
+        net: function that takes the number of classes (targets and, if used, the residual) and returns a network. The network
+            maps magnitudes [B, C, F, T] (batch, channels, bins, frames) to logits [B, classes, F, T].
         stft: STFT of the mixture.
         targets: names of the targets, in the order of the sources.
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
-        phase: method that converts masked spectra to waveforms in evaluation.
-        hard: whether the mask of the most probable class is 1 and all other masks are 0. False: the masks are the
-            probabilities of the classes.
-        scaling: input scaling of the network. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:
+        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. It is used in
+            evaluation only.
+        hard: True: the mask of the most probable class is 1, and all other masks are 0. False: the masks are the probabilities
+            of the classes.
+        scaling: scaling of the network's input. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:
             magnitudes are not scaled.
         mask_options: changes of the masks in evaluation, and whether the residual (mixture minus all targets) is a class.
     """

@@ -14,8 +14,8 @@ class WaveformSeparator(Separator):
     If the method uses an STFT, the network computes the STFT itself.
 
     Args:
-        net: function that takes the number of targets and returns a network. The network maps a mixture [B, C, T] to sources
-            [B, S, C, T].
+        net: function that takes the number of targets and returns a network. The network maps a mixture [B, C, T] (batch,
+            channels, samples) to S sources [B, S, C, T].
         targets: names of the targets, in the order of the sources.
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.

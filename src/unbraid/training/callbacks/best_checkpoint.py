@@ -1,4 +1,4 @@
-"""Callbacks that save the best checkpoint and stop training early. Both treat the warm-up of a task separately.
+"""Callbacks that save the best checkpoint and stop training early. Both ignore the losses of warm-up epochs.
 
 A warm-up consists of the first epochs of a run, while the definition of the loss still changes. For example, the weight of the
 KL divergence in the loss of a variational autoencoder rises from epoch to epoch.
@@ -25,12 +25,12 @@ class BestCheckpoint(ModelCheckpoint):
         super().__init__(filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """If Lightning saves checkpoints at the end of training epochs and this epoch is the best one, save `best.ckpt`."""
+        """Save `best.ckpt` if this epoch is the best one and the Trainer saves checkpoints after training epochs."""
         super().on_train_epoch_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """If Lightning saves checkpoints at the end of validations and this epoch is the best one, save `best.ckpt`."""
+        """Save `best.ckpt` if this epoch is the best one and the Trainer saves checkpoints after validations."""
         super().on_validation_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
 

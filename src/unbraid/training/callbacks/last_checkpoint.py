@@ -24,7 +24,10 @@ KEY = "resumption"  # key of the state that is added to Lightning's checkpoints
 
 
 def latest(folder: Path) -> Path | None:
-    """Return the newest undamaged checkpoint of a run folder: `last.ckpt`, else `previous.ckpt`, else None."""
+    """Return the path of the newest undamaged checkpoint of a run folder; None if there is none.
+
+    The candidates are `last.ckpt` and the older `previous.ckpt` in the folder `checkpoints`.
+    """
     return next((path for name in (LAST, PREVIOUS) if is_whole(path := folder / "checkpoints" / name)), None)
 
 
@@ -83,7 +86,10 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(signum)
 
     def _agreed(self, trainer: pl.Trainer, due: bool) -> tuple[bool, int]:
-        """Return whether any process of the run must write a checkpoint, and the number of a received stop signal (0: none)."""
+        """Return whether any process of the run must write a checkpoint, and the number of a stop signal (0: no signal).
+
+        All processes of the run get the same result.
+        """
         if trainer.world_size == 1:
             return due, self.interruption.signum
         state = torch.tensor([due, self.interruption.signum])
@@ -100,7 +106,7 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(self.interruption.signum)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """From now on, let a stop signal (SIGINT, SIGTERM, …) take effect only at the end of a training batch."""
+        """Defer stop signals (SIGINT, SIGTERM, …) again: they take effect only at the end of a training batch."""
         self.interruption.waits = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -122,7 +128,7 @@ class LastCheckpoint(Checkpoint):
         self.saved = time.monotonic()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the latest metrics, the number of processes and Lightning's flag `should_stop` to a checkpoint."""
+        """Add the latest metrics, the number of processes, and whether training shall stop (`should_stop`) to a checkpoint."""
         metrics = {name: value.detach().clone() for name, value in trainer.callback_metrics.items()}
         checkpoint[KEY] = {"should_stop": trainer.should_stop, "metrics": metrics, "processes": trainer.world_size}
         for epochs in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
@@ -162,10 +168,11 @@ def _ends_epoch(trainer: pl.Trainer, batch_idx: int) -> bool:
 
 
 def _move(state: dict[str, Any], folder: str) -> None:
-    """Replace the folder in all paths of a `ModelCheckpoint` state by `folder`; the file names are kept.
+    """Replace the folder in all paths that the state of Lightning's `ModelCheckpoint` contains; the file names are kept.
 
-    Lightning deletes the file at a stored path when a better checkpoint is saved. The stored paths are wrong if the run folder
-    was moved. If another person made the run, the stored paths could point to any file.
+    Lightning deletes the file at a stored path when a better checkpoint is saved. Without this function, Lightning could delete
+    a wrong file: the stored paths are invalid after the run folder was moved, and a run of another person could contain the
+    path of any file.
     """
     state["dirpath"] = folder
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):

@@ -19,8 +19,8 @@ from unbraid.runs.errors import InputError, check_counts
 class GreedyPretraining(pl.Callback):
     """Train the layers of a dense autoencoder one after another, before all layers are trained together.
 
-    The first layer is trained first. Each layer learns to reconstruct the output of the layer before it. A resumed run skips
-    this pretraining.
+    The layers are trained in the order from the input to the code. Each layer learns to reconstruct the output of the layer
+    before it. A run that resumes from a checkpoint skips this pretraining.
 
     Args:
         epochs: number of pretraining epochs of each layer, at least 1.
@@ -70,5 +70,5 @@ class GreedyPretraining(pl.Callback):
 
 
 def _start_of(epoch: int) -> tuple[int, int]:
-    """Return the pair (epoch, 0): the sampler of the training data then starts at the first batch of this epoch."""
+    """Return the position (epoch, batch 0), at which the sampler of the training data shall start."""
     return epoch, 0

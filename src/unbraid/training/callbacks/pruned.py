@@ -1,10 +1,10 @@
-"""Base class of callbacks that prune a run. To prune is to end a run early, if its scores are worse than those of others."""
+"""Base class of callbacks that prune a run, that is, end it early if other runs had better scores."""
 
 import pytorch_lightning as pl
 
 
 class EndsHopelessRuns(pl.Callback):
-    """Base class of callbacks that can end (prune) a run early. If a callback ends the run, its attribute `pruned` is True."""
+    """Base class of callbacks that can end (prune) a run early. Afterwards their attribute `pruned` is True."""
 
     pruned = False
 

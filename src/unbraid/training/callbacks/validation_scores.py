@@ -1,4 +1,4 @@
-"""Callback that scores whole validation tracks during training, under a protocol with measures such as BSS Eval."""
+"""Callback that computes scores such as the SDR on whole validation tracks during training."""
 
 import time
 from typing import Any
@@ -22,8 +22,8 @@ class ValidationScores(pl.Callback):
     divided by the time since the previous scores, or since the start of training.
 
     Args:
-        protocol: protocol of the scores: measures, windows and statistics. Its sample rate and number of channels must be null
-            or equal to those of the separator.
+        protocol: definition of the scores: measures, windows and averages over tracks. Its sample rate and its number of
+            channels must be null, or equal to those of the separator.
         every_n_epochs: number of epochs from one scoring to the next, at least 1.
     """
 
@@ -62,7 +62,7 @@ class ValidationScores(pl.Callback):
         self.protocol = self.protocol.at(*audio_format)
         if self.protocol.format != audio_format:
             found, expected = ("{} Hz, {} channels".format(*each) for each in (self.protocol.format, audio_format))
-            problem = "the protocol and the separator have different audio formats"
+            problem = "the protocol and the separator have different sample rates or numbers of channels"
             hint = "Set sample_rate and channels of the protocol to null."
             raise InputError("callbacks.scores.protocol", problem, found=found, expected=expected, hint=hint)
         self.source_group = self.protocol.source_group(separator.targets, weights)
@@ -86,8 +86,8 @@ class ValidationScores(pl.Callback):
     def _score(self, batch: SeparationBatch, estimates: Tensor) -> TrackScores:
         """Score the estimates of one whole track.
 
-        If the protocol scores the residual, the reference of the residual is the mixture minus the true targets. The estimate
-        of the residual is the mixture minus the estimated targets.
+        If the protocol also scores the residual, its true waveform is the mixture minus the true targets, and its estimated
+        waveform is the mixture minus the estimated targets.
         """
         mixture, targets = batch.mixture[0].double(), batch.sources[0].double()
         references, made = (self.source_group.estimates(signals, mixture) for signals in (targets, estimates.double()))

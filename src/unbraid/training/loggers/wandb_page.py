@@ -113,7 +113,7 @@ class Wandb(Logger):
                 self.run.finish(exit_code=EXIT_CODES.get(state, 1))
 
     def _log(self, row: Callable[[], dict[str, Any]], step: int) -> None:
-        """Log the values that the function `row` returns. An error in `row`, such as unreadable audio, ends the use of W&B."""
+        """Log the values that the function `row` returns. If `row` raises an error, training continues without W&B."""
         if self.run is not None:
             with self._giving_up():
                 self.run.log(row(), step=step, commit=True)
@@ -151,7 +151,7 @@ class Wandb(Logger):
         return None
 
     def _settings(self) -> Any:
-        """Return settings that keep wandb from uploading the command line, paths, the user's name and printed text."""
+        """Return settings with which wandb does not upload the command line, paths, the user's name and printed text."""
         import wandb
 
         return wandb.Settings(
@@ -193,9 +193,10 @@ def why_offline() -> str | None:
 
 
 def page_id(record: Mapping[str, Any]) -> str:
-    """Return the id of the run's page at W&B. It does not change if the run folder is moved.
+    """Return the id of the run's page at W&B. Moving the run folder does not change the id.
 
-    If an agent of a W&B sweep started this process, the agent has set the id.
+    If an agent of a W&B sweep (a process that starts the runs of this sweep) has started this process, the agent has chosen the
+    id.
 
     Args:
         record: content of the run's `run.json`.
