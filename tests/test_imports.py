@@ -95,6 +95,7 @@ MORE = {
 # Modules that must be fast to import. They may import only these libraries.
 LIGHT = {
     "commands/cli": {"hydra", "omegaconf"},
+    "commands/choices": {"hydra", "omegaconf"},
     "commands/verbs": {"omegaconf"},
     "commands/overrides": {"hydra", "omegaconf"},
     "commands/report_callback": {"hydra", "omegaconf"},
@@ -147,7 +148,7 @@ def test_modules_import_only_allowed_names(file):
     assert libraries(file) <= allowed
 
 
-SHARED_COMMANDS = ("cli", "overrides", "layouts", "experiment", "trained_run", "plan")
+SHARED_COMMANDS = ("cli", "choices", "help", "keys", "overrides", "layouts", "experiment", "trained_run", "plan")
 
 
 def test_commands_do_not_import_each_other():
