@@ -95,6 +95,7 @@ MORE = {
 # Modules that must be fast to import. They may import only these libraries.
 LIGHT = {
     "commands/cli": {"hydra", "omegaconf"},
+    "commands/choices": {"hydra", "omegaconf"},
     "commands/verbs": {"omegaconf"},
     "commands/overrides": {"hydra", "omegaconf"},
     "commands/report_callback": {"hydra", "omegaconf"},

@@ -149,8 +149,14 @@ def test_every_key_that_may_take_a_path_is_classified():
         keys = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         texts = {key for key, value in keys.items() if (value is None or isinstance(value, str)) and key not in PATHS}
         assert texts <= NOT_PATHS[file.stem] | {"defaults"}, file.stem
-        lists = {key for key, value in keys.items() if isinstance(value, list)}
-        assert lists - {"defaults", "inject", "words", "conditions", "plugins"} <= LISTS, file.stem
+        lists = {key for key, value in keys.items() if isinstance(value, list)} - {
+            "defaults",
+            "inject",
+            "words",
+            "conditions",
+            "plugins",
+        }
+        assert lists <= LISTS, file.stem
     for file in (CONF / "data").glob("*.yaml"):
         layout = OmegaConf.load(file).get("layout") or {}
         texts = {key for key, value in layout.items() if value is None or isinstance(value, str)} - {"_target_"}

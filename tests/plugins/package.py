@@ -54,7 +54,7 @@ class MyLoss(nn.Module):
 
 
 class OtherModule(nn.Module):
-    def __init__(self, separator: nn.Module | None) -> None:
+    def __init__(self, separator, loss, optimizer, factor: float, scheduler=None) -> None:
         super().__init__()
 
 
@@ -187,8 +187,8 @@ CONF = {
           _target_: mypkg.parts.MyLoss
         """,
     "model/other_task": """
+        defaults: [mine, _self_]
         _target_: mypkg.parts.OtherModule
-        separator: null
         """,
     "data/mine": """
         defaults: [base/tracks@_here_, _self_]

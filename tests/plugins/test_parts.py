@@ -66,8 +66,9 @@ def test_a_report_needs_no_plugin(run, cli, tmp_path):
     assert status == 0, err
 
 
-def test_features_and_their_choice(mypkg, cli, tmp_path):
-    status, _, err = cli("plugins=[mypkg]", "model=ae", "data=digits", "features=mine", "trainer.max_steps=2", *SMALL)
+def test_features_and_their_choice(mypkg, cli):
+    words = ["model=ae", "data=digits", "features=mine", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+    status, _, err = cli("plugins=[mypkg]", *words, "+trainer.limit_train_batches=2")
     assert status == 0, err
 
 

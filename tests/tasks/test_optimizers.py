@@ -1,6 +1,7 @@
 """Tests of Muon together with AdamW, and of the optimizers of optional packages with replacements of the packages."""
 
 import sys
+from copy import deepcopy
 
 import pytest
 import torch
@@ -110,16 +111,14 @@ def test_a_schedule_changes_both_learning_rates():
 
 
 def test_training_resumes_from_the_state():
-    whole, first, second = net(), net(), net()
-    train(whole, MuonWithAdamW(whole.parameters(), **OPTIONS), 4)
-    optimizer = MuonWithAdamW(first.parameters(), **OPTIONS)
-    train(first, optimizer, 4)
-    resumed = MuonWithAdamW(second.parameters(), **OPTIONS)
-    second.load_state_dict(first.state_dict())
-    resumed.load_state_dict(optimizer.state_dict())
-    train(whole, MuonWithAdamW(whole.parameters(), **OPTIONS), 0)
-    train(first, optimizer, 2), train(second, resumed, 2)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    whole, resumed = net(), net()
+    optimizer = MuonWithAdamW(whole.parameters(), **OPTIONS)
+    train(whole, optimizer, 4)
+    resumed.load_state_dict(whole.state_dict())
+    other = MuonWithAdamW(resumed.parameters(), **OPTIONS)
+    other.load_state_dict(deepcopy(optimizer.state_dict()))
+    train(whole, optimizer, 2), train(resumed, other, 2)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("vectors", [True, False])

@@ -245,7 +245,9 @@ def test_plateau_schedule_is_stepped_after_validations(schedule, rate):
     optimizer = task.configure_optimizers()
     for epoch in range(6):
         metrics = {"valid/loss": torch.tensor(1.0)}
-        task._trainer = SimpleNamespace(current_epoch=epoch, check_val_every_n_epoch=3, callback_metrics=metrics)
+        task._trainer = SimpleNamespace(
+            current_epoch=epoch, check_val_every_n_epoch=3, callback_metrics=metrics, optimizers=[optimizer]
+        )
         optimizer.step()
         task.on_train_epoch_end()
     assert optimizer.param_groups[0]["lr"] == rate

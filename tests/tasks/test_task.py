@@ -27,7 +27,7 @@ def validate(rank: int, folder: str) -> None:
     for buffer in model.module.buffers():
         buffer.fill_(float(rank + 1))
     task = Task(None, None)
-    task._trainer = SimpleNamespace(model=model)
+    task._trainer = SimpleNamespace(model=model, optimizers=[])
     with torch.no_grad():
         task.on_validation_start()
     torch.save([buffer.clone() for buffer in model.module.buffers()], f"{folder}/{rank}.pt")

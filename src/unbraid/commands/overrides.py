@@ -25,7 +25,7 @@ PATHS = frozenset({
     "sweep",
     "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
     "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir",
-    "hydra.sweeper.storage",
+    "hydra.sweeper.storage", "logger.mlflow.save_dir",
 })  # fmt: skip
 # Keys whose values are only a part of a path, in which ~ is an ordinary character.
 PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", "hydra.sweep.subdir"})
