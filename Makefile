@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-all docs chromium ffmpeg slurm test-slurm test-ray lint bench bench-data bench-reading bench-scoring bench-synthesis clean
+.PHONY: help install demo test test-slow test-docs test-all docs chromium ffmpeg slurm test-slurm test-ray lint bench bench-data bench-reading bench-scoring bench-synthesis clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -27,7 +27,10 @@ test: lint ## style, types and the fast tests, one process per core
 test-slow: $(INSTALLED) ## the slow tests and those of pages in a browser (if chromium is installed)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'slow or browser'
 
-test-all: chromium ffmpeg test-slurm test-slow ## all other tests: Slurm, browser, slow; as root on Debian or Ubuntu
+test-docs: $(INSTALLED) ## run every command of the docs in its smallest form
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs tests/docs
+
+test-all: chromium ffmpeg test-slurm test-slow test-docs ## all other tests: Slurm, browser, slow, docs; as root on Debian or Ubuntu
 
 docs: $(INSTALLED) ## build the docs as a web site in outputs/site; fails on broken links
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'

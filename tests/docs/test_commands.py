@@ -375,7 +375,7 @@ def place(tmp_path_factory):
     return Place(tmp_path_factory.mktemp("place"))
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 @pytest.mark.parametrize("command", [command for command in SCRIPTS if not command.reason], ids=str)
 def test_commands_run(command, cli, place, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
