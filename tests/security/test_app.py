@@ -175,6 +175,7 @@ def serve(pipe, folder):
     module.load_separator = lambda run, checkpoint, device: Loaded(made(*SMALL["joint"]), Path())
     config = {
         "run": "x",
+        "plugins": [],
         "checkpoint": "best",
         "port": 0,
         "max_megabytes": 5,
