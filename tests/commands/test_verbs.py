@@ -81,7 +81,7 @@ def test_help_of_training_lists_settings_and_groups(cli):
     assert status == 0 and keys[:3] == ["model", "data", "data.root"]
     assert keys.index("data.root") < keys.index("augmentation") < keys.index("python") and keys.count("python") == 5
     assert not {"base", "media", "autoencoder"} & {*out.replace(",", " ").split()}
-    assert groups(CONF)["targets"] == "accompaniment, all, mixture, vocals, vocals_accompaniment"
+    assert groups()["targets"] == "accompaniment, all, mixture, vocals, vocals_accompaniment"
     assert help_text("train", CONF, "train.py") + "\n" == out
 
 
