@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.conftest import files_below, only_run
+from tests.conftest import files_below, make_run, only_run
 from tests.plugins.conftest import SMALL
 from tests.plugins.package import write
 from unbraid.commands.choices import choices, command_line
@@ -49,8 +49,23 @@ def test_entry_points_are_trusted_for_training_only(on_path, tmp_path):
     for verb, words in {"evaluate": ["run=folder"], "separate": ["run=folder"], "report": []}.items():
         with command_line(verb, words):
             assert plugins.names() == ()
-    with command_line("evaluate", ["oracle=irm"]):
-        assert plugins.names() == ("mypkg",)
+
+
+def test_evaluate_trusts_entry_points_without_a_run(on_path, cli, tmp_path, songs):
+    folder = tmp_path / "packages"
+    write(folder)
+    install(folder, "mypkg")
+    on_path(folder)
+    words = ["oracle=mixture", "protocol=mine", "data=musdb", f"data.root={songs}", "trainer=cpu"]
+    status, _, err = cli(*words, script="scripts/evaluate.py")
+    assert status == 0, err
+    assert (
+        "closeness"
+        in json.loads((tmp_path / "work/outputs/scores/mine-musdb-mixture/scores.json").read_text())["summary"]["vocals"]
+    )
+    run = make_run(tmp_path / "run", "model=unet_small", "data=demo")
+    status, _, err = cli(f"run={run}", "protocol=mine", *words[2:4], script="scripts/evaluate.py")
+    assert status == 1 and "plugins=[mypkg]" in err
 
 
 def test_an_experiment_of_the_user_names_a_plugin(mypkg, cli, tmp_path):

@@ -24,7 +24,8 @@ PACKAGE = Path(__file__).parents[1]
 # The wheel contains the configs inside the package. A checkout has them next to src/.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 OWN = "unbraid"
-COMPOSED = frozenset({"train", "prepare", "evaluate", "wandb_sweep"})  # commands that compose the config of an experiment
+LOADS_NO_RUN = frozenset({"train", "prepare", "wandb_sweep"})
+COMPOSED = LOADS_NO_RUN | {"evaluate"}  # commands that compose the config of an experiment
 PARSER = OverridesParser.create()
 
 
@@ -73,8 +74,8 @@ def file_of(group: str, name: str) -> Path | None:
 def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
     """Trust the plugins that the command line, the environment and installed packages name, and add their configs.
 
-    Installed packages are trusted only by commands that compose a config and load no run, because the run may come from someone
-    else.
+    Installed packages are trusted only by commands that load no run, because a run may come from someone else. `evaluate`
+    trusts them itself if its config has no run.
 
     Args:
         config_name: name of the yaml directly below `conf/` that the command composes.
@@ -90,7 +91,7 @@ def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
     token = added.set(_found([*plugins.names(), *installed], directory, first))
     try:
         typed = _typed(words)
-        with plugins.named(typed), plugins.named([] if _value(words, "run") else installed):
+        with plugins.named(typed), plugins.named(installed if config_name in LOADS_NO_RUN else []):
             added.set(_found([*plugins.names(), *installed], directory, first))
             if config_name in COMPOSED:
                 _print_notices(typed)

@@ -26,6 +26,7 @@ from unbraid.models.separators.base import Separator
 from unbraid.runs.config import build, checkpoint_path, own_config
 from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.files import below
+from unbraid.runs.plugins import entry_points, named
 from unbraid.runs.records import own_choices
 from unbraid.runs.scores import read_scores
 from unbraid.runs.text import echo
@@ -94,6 +95,12 @@ def evaluate(config: DictConfig) -> None:
     Args:
         config: composed config, see `EvaluateConfig`. Invalid keys, runs, files, data or protocols raise InputError.
     """
+    # The config of a run may come from someone else. Then only packages that the user has named are trusted.
+    with named([] if config.run is not None else entry_points()):
+        _evaluate(config)
+
+
+def _evaluate(config: DictConfig) -> None:
     typed = [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
     config = _with_run(config, typed)
     check_experiment(config, EvaluateConfig)
