@@ -97,7 +97,7 @@ def test_keys_and_choices_exist(command):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A working directory with a trained run, a sweep, a song, and small data sets."""
+    """Return a working directory with a trained run, a sweep, a song, and small data sets."""
     folder = tmp_path_factory.mktemp("place")
     make_root(folder / "musdb")
     write_song(folder / "songs", seed=5)

@@ -41,6 +41,7 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] /
 # Torch reads this variable once. Huge pages make the allocation of batches faster if the kernel offers them on request.
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 user_full_error: ContextVar[str | None] = ContextVar("user_full_error", default=None)  # HYDRA_FULL_ERROR as the user set it
+new_folders: list[Path] = []  # folders that this process has created for a sweep; they are removed at the end if empty
 failed_runs: list[str] = []  # names of the failed runs of this process's sweep, whose errors are already printed
 
 
@@ -63,7 +64,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
             os.environ.setdefault(HUGE_PAGES, "1")
             sys.excepthook = _print_traceback
             # With the variable set to 1, Hydra raises its errors instead of printing them.
-            with _exit_on_error(config_name, full_error=full_error), _full_error("1"):
+            with _remove_new_folders(), _exit_on_error(config_name, full_error=full_error), _full_error("1"):
                 if not HELP_FLAGS.isdisjoint(sys.argv[1:]):
                     from unbraid.commands.help import help_text
 
@@ -145,6 +146,16 @@ def user_tracebacks() -> AbstractContextManager[None]:
     return _full_error(user_full_error.get())
 
 
+@contextmanager
+def _remove_new_folders() -> Iterator[None]:
+    """Remove the folders of `new_folders` that are empty at the end of the block."""
+    try:
+        yield
+    finally:
+        while new_folders:
+            remove_if_empty(new_folders.pop())
+
+
 def remove_if_empty(folder: Path) -> None:
     """Remove a run folder and its parents up to the working directory, as far as they are empty.
 
@@ -156,7 +167,8 @@ def remove_if_empty(folder: Path) -> None:
     parents = [path for path in folder.parents if path.is_relative_to(Path.cwd()) and path != Path.cwd()]
     with suppress(OSError):  # raised by the first folder that is not empty
         for path in (folder, *parents):
-            path.rmdir()
+            with suppress(FileNotFoundError):
+                path.rmdir()
 
 
 def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

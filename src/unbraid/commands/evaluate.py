@@ -1,5 +1,6 @@
 """Score the test tracks of a data set with a protocol, for a trained run, a folder of separated files or an oracle."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
@@ -23,6 +24,7 @@ from unbraid.evaluation.estimates import EstimateFolder
 from unbraid.evaluation.methods import EstimateFiles, Method, Oracle, SeparatorMethod, fingerprint, mixtures_for
 from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
 from unbraid.models.separators.base import Separator
+from unbraid.reports.variants import runs_of
 from unbraid.runs.config import build, checkpoint_path, own_config
 from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.files import below
@@ -36,8 +38,10 @@ from unbraid.scoring.published import PublishedScores, comparison_text
 from unbraid.scoring.tables import refuse_mixed
 
 METHODS = ("run", "estimates", "oracle")
+NOT_WITH_SWEEP = (*METHODS, "output", "compare_with")
 # Keys and groups that can be overridden together with run=. The others are read from the run's config.
 WITH_RUN = (
+    "sweep",
     "run",
     "checkpoint",
     "estimates",
@@ -66,6 +70,7 @@ class EvaluateConfig(Experiment):
     """Config of `scripts/evaluate.py`, in addition to `Experiment`.
 
     Args:
+        sweep: folder of a sweep, whose runs are scored one after the other.
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
         estimates: folder of separated files.
@@ -75,6 +80,7 @@ class EvaluateConfig(Experiment):
         compare_with: `scores.json` files of other runs that are shown in the same table.
     """
 
+    sweep: str | None = None
     run: str | None = None
     checkpoint: str = "best"
     estimates: str | None = None
@@ -88,9 +94,30 @@ def evaluate(config: DictConfig) -> None:
     """Score the tracks without valid scores in the output folder, print the table and write `scores.json`.
 
     Args:
-        config: composed config, see `EvaluateConfig`. Invalid keys, runs, files, data and protocols raise InputError.
+        config: composed config, see `EvaluateConfig`.
+
+    Raises:
+        InputError: a key, run, file, data set or protocol is invalid.
     """
     typed = [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
+    if config.sweep is None:
+        _evaluate(config, typed)
+        return
+    if given := [key for key in NOT_WITH_SWEEP if config[key]]:
+        raise InputError(f"sweep, {given[0]}", found="both", expected="one of the two keys")
+    sweep = Path(config.sweep).expanduser()
+    for folder in runs_of(sweep):
+        if (folder / "checkpoints" / "best.ckpt").is_file():
+            echo(f"\nrun     {folder}")
+            one_run = config.copy()
+            one_run.run, one_run.sweep = str(folder), None
+            _evaluate(one_run, typed)
+        else:
+            echo(f"\nleft out: {folder.name} has no checkpoint")
+    echo(f"\nreport  python scripts/report.py {shlex.quote(f'sweep={sweep}')} protocol={config.protocol.name}")
+
+
+def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
     config = _with_run(config, typed)
     check_experiment(config, EvaluateConfig)
     _check_method(config)

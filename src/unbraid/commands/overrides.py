@@ -20,8 +20,8 @@ from unbraid.runs.errors import InputError
 
 # Keys whose values are paths, parts of paths or patterns of paths. tests/commands/test_overrides.py keeps the list complete.
 PATHS = frozenset({
-    "checkpoint", "compare_with", "estimates", "init", "input", "labels", "name", "output", "power_from", "run", "runs",
-    "sweep",
+    "checkpoint", "ckpt_path", "compare_with", "estimates", "init", "input", "labels", "name", "output", "power_from", "run",
+    "runs", "sweep",
     "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
     "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir",
     "hydra.sweeper.storage",

@@ -23,12 +23,13 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.records import Run
 from unbraid.runs.text import echo
 from unbraid.sweeps.launchers.processes import duration
+from unbraid.training.base import giga
 
-COLUMNS = ("run", "parameters", "memory", "steps/s", "steps", "training", "disk")
+COLUMNS = ("run", "parameters", "MACs", "memory", "steps/s", "steps", "training", "disk")
 
 
 def plan(runs: Sequence[Run]) -> None:
-    """Print a row for each run: parameters, peak memory, speed, largest number of steps, training time and disk space.
+    """Print a row for each run: parameters, operations of a forward pass, memory, speed, steps, training time and disk space.
 
     The time is that of all training steps at the measured speed, one run after the other. It excludes validation, tests and
     early stopping. If the config has `power`, the needed seeds and songs are printed too.
@@ -86,7 +87,7 @@ def _seconds(probe: dict[str, Any]) -> float:
 def _cells(probe: dict[str, Any]) -> list[str]:
     parameters, memory = f"{probe['parameters'] / 1e6:.2f} M", f"{_bytes(probe['memory'])} {probe['device']}"
     speed, steps = f"{probe['steps_per_second']:.3g}", str(probe["steps"] or "")
-    return [parameters, memory, speed, steps, duration(_seconds(probe)), _bytes(probe["disk"])]
+    return [parameters, giga(probe["macs"]), memory, speed, steps, duration(_seconds(probe)), _bytes(probe["disk"])]
 
 
 def _bytes(count: float) -> str:

@@ -21,9 +21,9 @@ from unbraid.models.separators.base import Separator
 from unbraid.runs.config import check, checkpoint_path, own_config, versions, write_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.metrics_reader import figures
-from unbraid.runs.records import own_choices, redact_paths, strip_launch_keys
+from unbraid.runs.records import own_choices, strip_launch_keys
 from unbraid.runs.scores import read_scores
-from unbraid.runs.text import echo, markdown, one_line
+from unbraid.runs.text import echo, markdown, one_line, redact_paths
 
 # Licences of the data sets, by the name of their config. See docs/reference/data_sets.md.
 LICENCES = {

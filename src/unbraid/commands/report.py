@@ -6,7 +6,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from unbraid.commands.keys import check_range
-from unbraid.reports.making import FOLDER, make, report_of
+from unbraid.reports.errors import report_errors
+from unbraid.reports.making import FOLDER, kinds_of, make, report_of
 from unbraid.reports.variants import runs_of
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError
@@ -23,6 +24,7 @@ class ReportConfig:
         baseline: variant that the others are compared with; None: the first.
         measure: measure that ranks the variants; None: the first of NSDR, SDR, uSDRi, … in the protocol.
         songs: largest number of test tracks on the listening page.
+        protocol: name of the protocol whose scores are reported, see `evaluate`; None: that of the training.
     """
 
     sweep: str | None
@@ -31,10 +33,11 @@ class ReportConfig:
     baseline: str | None
     measure: str | None
     songs: int
+    protocol: str | None
 
 
 def report(config: DictConfig) -> None:
-    """Write the report folder and print the table.
+    """Write the report folder and print the table; of autoencoders and instruments a table of errors.
 
     Args:
         config: composed config, see `ReportConfig`.
@@ -56,5 +59,8 @@ def report(config: DictConfig) -> None:
     if config.output is not None:
         output = Path(config.output).expanduser()
     else:
-        output = Path(FOLDER) if sweep is None else report_of(sweep)
-    make(folders, output, title, config.baseline, config.measure, config.songs)
+        output = Path(FOLDER) if sweep is None else report_of(sweep, config.protocol)
+    if kinds_of(folders) == {False}:
+        report_errors(folders, output)
+    else:
+        make(folders, output, title, config.baseline, config.measure, config.songs, config.protocol)

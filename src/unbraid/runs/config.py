@@ -277,6 +277,14 @@ def node_at(config: DictConfig, key: str) -> Any:
         return None
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings by dotted keys. Empty mappings are kept as values."""
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return values
+
+
 def _check_plain(value: Any, path: Path) -> None:
     """Check that a tree contains no interpolations and that all keys are texts."""
     if isinstance(value, str) and "${" in value:

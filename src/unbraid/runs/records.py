@@ -24,6 +24,7 @@ from unbraid.runs.config import own_config, versions, write_json
 from unbraid.runs.documents import open_regular, read_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
+from unbraid.runs.metrics_reader import epochs
 from unbraid.runs.source_version import code, git_commit
 
 State = Literal["queued", "running", "interrupted", "failed", "pruned", "done"]
@@ -33,24 +34,26 @@ LEDGER = "ledger.jsonl"  # file name in the folder of a sweep
 LOCK_ATTEMPTS = 5
 PATH_KEYS = {"root", "cache_dir"}
 # Keys that decide how a run is started and logged. They are not part of its identity.
-OUTSIDE = {"launcher", "resume", "plan", "power", "power_from", "sweeper", "search", "logger"}
+OUTSIDE = {"launcher", "resume", "plan", "power", "power_from", "sweeper", "search", "logger", "tags", "notes"}
+# Keys of the Trainer that end a training. A finished run can continue with larger values.
+LIMITS = ("max_epochs", "max_steps")
+LABELS = ("tags", "notes")  # keys that are copied into the record
 # Keys of a record that are read, and their types.
 RECORDED: dict[str, Any] = {
     "identity": str,
+    "experiment": str,
     "overrides": list,
     "choices": dict,
     "state": str,
     "error": str,
     "changed": str,
     "code": str,
+    "tags": list,
+    "notes": str,
 }
 TYPES = {str: "a text", list: "a list of texts", dict: "a mapping of texts"}
 REQUIRED = ("identity", "overrides", "choices", "state")
 SESSION_KEYS = ("commit", "code", "versions", "host", "started")  # of each process that trains the run
-# A path begins at the start of the text or after one of these characters. `://` belongs to a web address.
-BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
-PLACE = re.compile(rf"{BEGINS}/*(?:(?:(?!{BEGINS}).)*(?!{BEGINS})/(?=[^\s/,)\]}}'\"]))?", re.DOTALL)
-USER = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 class BusyError(InputError):
@@ -70,6 +73,20 @@ def identity(config: DictConfig) -> str:
     return digest(strip_launch_keys(tree))
 
 
+def experiment_of(config: DictConfig) -> str:
+    """Hash a config as `identity` does, without the length of the training and without `test`.
+
+    Args:
+        config: composed config of a run.
+
+    Returns:
+        The hash, 16 characters long. Runs that differ only in the number of epochs or steps have the same hash.
+    """
+    unlimited = OmegaConf.merge(config, {"test": None, "trainer": dict.fromkeys(LIMITS)})
+    assert isinstance(unlimited, DictConfig)
+    return identity(unlimited)
+
+
 def strip_launch_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Remove paths, and the keys that decide how a run is started, from a config.
 
@@ -81,26 +98,6 @@ def strip_launch_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
     """
     stripped: dict[str, Any] = _without_paths({key: value for key, value in tree.items() if key not in OUTSIDE})
     return stripped
-
-
-def redact_paths(value: Any) -> Any:
-    """Replace each file path in the texts of a tree by `…/` and the last name of the path.
-
-    Paths are found anywhere in a text if they begin with `/`, `~`, `./` or `../`. The text between two paths counts as part of
-    the first path up to its last slash, because file names may contain any character. User names and passwords are removed
-    from web addresses.
-
-    Args:
-        value: tree of plain values.
-
-    Returns:
-        A copy with the shortened paths.
-    """
-    if isinstance(value, Mapping):
-        return {redact_paths(key): redact_paths(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [redact_paths(item) for item in value]
-    return PLACE.sub("…/", USER.sub("", value)) if isinstance(value, str) else value
 
 
 def run_overrides(words: Sequence[str]) -> list[str]:
@@ -144,6 +141,7 @@ class Run:
         overrides: overrides of the command line, without launch options.
         choices: names of the model and of the data in the config groups, by group.
         record: content of `run.json`; empty before `freeze`.
+        continues: the folder holds the same experiment with fewer epochs or steps, which this run continues.
     """
 
     folder: Path
@@ -151,6 +149,10 @@ class Run:
     overrides: Sequence[str]
     choices: Mapping[str, str]
     record: dict[str, Any] = field(default_factory=dict)
+    continues: bool = False
+
+    def __post_init__(self) -> None:
+        self.experiment = experiment_of(self.config)  # now, because Hydra resolves the parts that it builds
 
     @classmethod
     def frozen(cls, folder: Path) -> "Run":
@@ -184,20 +186,27 @@ class Run:
     def freeze(self) -> None:
         """Write `config.yaml` and `run.json`, or take over the record if the folder holds the same run and it has not ended.
 
+        A run that continues takes over the record and moves the earlier scores to `scores-<epochs>-epochs.json`.
+
         Raises:
             InputError: the folder holds another run or a run that has ended. Such a folder is never overwritten.
         """
-        own_identity = self.identity
-        if earlier := read_record(self.folder):
-            if earlier["identity"] != own_identity or earlier["state"] in ENDED:
-                hint = "Choose another hydra.run.dir or remove the folder."
-                raise InputError(self.folder, "the folder holds another run or a run that has ended", hint=hint)
-            self.record = earlier
+        own = {"identity": self.identity, "experiment": self.experiment, "overrides": list(self.overrides)}
+        earlier = read_record(self.folder)
+        if earlier and not self.continues and (earlier["identity"] != own["identity"] or earlier["state"] in ENDED):
+            hint = "Choose another hydra.run.dir or remove the folder."
+            raise InputError(self.folder, "the folder holds another run or a run that has ended", hint=hint)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.folder / "config.yaml") as partial:  # the paths may have changed
             partial.write_text(OmegaConf.to_yaml(self.config, resolve=True))
-        if not earlier:
-            self.record = {"identity": own_identity, "overrides": list(self.overrides), "choices": dict(self.choices)}
+        labels: Any = OmegaConf.to_container(OmegaConf.masked_copy(self.config, [*LABELS]))
+        self.record = (earlier or {}) | {key: value for key, value in labels.items() if value}
+        if self.continues and (scores := self.folder / "scores.json").is_file():
+            scores.rename(self.folder / f"scores-{len(epochs(self.folder))}-epochs.json")
+        if earlier and not self.continues:
+            write_json(self.folder / "run.json", self.record)
+        else:
+            self.record |= own | {"choices": dict(self.choices)}
             self.mark("queued")
 
     @contextmanager
@@ -236,6 +245,11 @@ class Run:
             "host": platform.node(),
             "started": _now(),
         }
+
+    def add(self, facts: Mapping[str, Any]) -> None:
+        """Write facts about the run to `run.json`."""
+        self.record |= facts
+        write_json(self.folder / "run.json", self.record)
 
     def mark(self, state: State, error: str | None = None, gpu_fault: bool = False) -> None:
         """Write the state and the time to `run.json`.

@@ -1,4 +1,4 @@
-"""Escape text of unknown origin for terminals, spreadsheets and Markdown.
+"""Escape text of unknown origin for terminals, spreadsheets and Markdown, and remove paths from it.
 
 Names in run folders and in tags of songs are such text. The templates of the report escape HTML. The writers of YAML and JSON
 escape their own formats.
@@ -16,6 +16,10 @@ UNPRINTABLE = re.compile(
 )
 # With some language settings, spreadsheets split lines at semicolons also inside quotes.
 FORMULA = re.compile(r"""(^|[;\t\n])(?=[\s"']*[=+\-@＝＋－＠])""")
+# A path begins at the start of the text or after one of these characters. `://` belongs to a web address.
+BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
+PLACE = re.compile(rf"{BEGINS}/*(?:(?:(?!{BEGINS}).)*(?!{BEGINS})/(?=[^\s/,)\]}}'\"]))?", re.DOTALL)
+USER = re.compile(r"(?<=://)[^/?#\s]*@")
 MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~&:@$!]|(?<=www)\.")
 
 
@@ -67,3 +71,23 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def redact_paths(value: Any) -> Any:
+    """Replace each file path in the texts of a tree by `…/` and the last name of the path.
+
+    Paths are found anywhere in a text if they begin with `/`, `~`, `./` or `../`. The text between two paths counts as part of
+    the first path up to its last slash, because file names may contain any character. User names and passwords are removed
+    from web addresses.
+
+    Args:
+        value: tree of plain values.
+
+    Returns:
+        A copy with the shortened paths.
+    """
+    if isinstance(value, Mapping):
+        return {redact_paths(key): redact_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [redact_paths(item) for item in value]
+    return PLACE.sub("…/", USER.sub("", value)) if isinstance(value, str) else value

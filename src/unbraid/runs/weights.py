@@ -76,7 +76,7 @@ def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> Mo
 
 
 def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path) -> ModuleT:
-    """Build a module and load tensors into it. A module much larger than its tensors raises `InputError`.
+    """Build a module and load tensors into it. Other tensors, or a much larger module, raise `InputError`.
 
     Args:
         make: function that builds the module.
@@ -85,19 +85,30 @@ def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path
 
     Returns:
         The module with these tensors.
+    """
+    with limited_size(where, sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))):
+        module = make()
+    fill(module, state, where)
+    return module
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
+    """Load tensors into a module.
+
+    Args:
+        module: module that receives the tensors.
+        state: tensors by name, exactly those of the module.
+        where: file of the tensors, for error messages.
 
     Raises:
         InputError: the names or shapes differ.
     """
-    with limited_size(where, sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))):
-        module = make()
     model_state = module.state_dict()
     for name in model_state | dict(state):
         found, expected = _shape(state.get(name)), _shape(model_state.get(name))
         if found != expected:
             raise InputError(where, OTHER_MODEL, found=f"{name} {found}", expected=expected)
     module.load_state_dict(state)
-    return module
 
 
 @contextmanager
