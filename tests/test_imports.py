@@ -88,6 +88,7 @@ MORE = {
     "runs/config": {"hydra", "omegaconf", "typeguard"},
     "runs/documents": {"yaml"},
     "runs/records": {"omegaconf"},
+    "runs/resume": {"omegaconf"},
     "runs/pickle_check": {"torch"},
     "runs/torch_files": {"torch"},
     "runs/weights": {"torch"},
@@ -147,7 +148,7 @@ def test_modules_import_only_allowed_names(file):
     assert libraries(file) <= allowed
 
 
-SHARED_COMMANDS = ("cli", "overrides", "layouts", "experiment", "trained_run", "plan")
+SHARED_COMMANDS = ("cli", "help", "overrides", "layouts", "experiment", "trained_run", "plan")
 
 
 def test_commands_do_not_import_each_other():

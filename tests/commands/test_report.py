@@ -108,7 +108,7 @@ def test_a_sweep_of_separators_ends_with_its_report(cli, songs, tmp_path):
     record = json.loads((sweep / "report/report.json").read_text())
     assert record["baseline"] == "unet" and [row["name"] for row in record["tables"][0]["rows"][:2]] == ["unet", "unet_noskip"]
     assert "unet_noskip" in (sweep / "report/listen-data.js").read_text()
-    cost = json.loads((sweep / "0-unet-musdb-0/scores.json").read_text())["cost"]
+    cost = json.loads((sweep / "0-model=unet/scores.json").read_text())["cost"]
     assert cost["device"] == "cpu" and cost["devices"] == 1 and cost["parameters"] > 1000 and cost["memory"] > 1e8
 
 

@@ -1,7 +1,9 @@
 """Write the report of a sweep: the table of its variants, significance of the differences, plots and a listening page."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -24,7 +26,7 @@ class ReportConfig:
         baseline: variant that the others are compared with; None: the first.
         measure: measure that ranks the variants; None: the first of NSDR, SDR, uSDRi, … in the protocol.
         songs: largest number of test tracks on the listening page.
-        protocol: name of the protocol whose scores are reported, see `evaluate`; None: that of the training.
+        protocol: protocol whose scores are reported, see `evaluate`; None: that of the training.
     """
 
     sweep: str | None
@@ -33,7 +35,7 @@ class ReportConfig:
     baseline: str | None
     measure: str | None
     songs: int
-    protocol: str | None
+    protocol: Mapping[str, Any] | None
 
 
 def report(config: DictConfig) -> None:
@@ -56,11 +58,12 @@ def report(config: DictConfig) -> None:
         folders, title = [Path(run).expanduser() for run in config.runs], f"{len(config.runs)} runs"
     else:
         folders, title = runs_of(sweep), sweep.resolve().name
+    protocol = None if config.protocol is None else str(config.protocol.name)
     if config.output is not None:
         output = Path(config.output).expanduser()
     else:
-        output = Path(FOLDER) if sweep is None else report_of(sweep, config.protocol)
+        output = Path(FOLDER) if sweep is None else report_of(sweep, protocol)
     if kinds_of(folders) == {False}:
         report_errors(folders, output)
     else:
-        make(folders, output, title, config.baseline, config.measure, config.songs, config.protocol)
+        make(folders, output, title, config.baseline, config.measure, config.songs, protocol)
