@@ -148,7 +148,7 @@ def test_modules_import_only_allowed_names(file):
     assert libraries(file) <= allowed
 
 
-SHARED_COMMANDS = ("cli", "help", "overrides", "layouts", "experiment", "trained_run", "plan")
+SHARED_COMMANDS = ("cli", "help", "keys", "overrides", "layouts", "experiment", "trained_run", "plan")
 
 
 def test_commands_do_not_import_each_other():

@@ -126,7 +126,7 @@ def test_a_plan_starts_no_run(cli, tmp_path):
     assert status == 1 and has_names(err, "error: plan 1-batch_size=0") and "0-batch_size=512" not in err
     row, failed = (line for line in out.splitlines() if "batch_size=" in line)
     assert "data.batch_size" in failed
-    parameters, memory, speed, steps = (float(row.split()[i]) for i in (1, 3, 7, 8))
+    parameters, memory, speed, steps = (float(row.split()[i]) for i in (1, 5, 9, 10))
     assert parameters > 0 and memory > 0 and speed > 0 and steps == 2
     assert files_below(tmp_path / "work") == []
 
