@@ -1,5 +1,6 @@
 """Command `evaluate`: score separated test tracks of a trained run, of a folder of audio files, or of an oracle."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
@@ -23,36 +24,26 @@ from unbraid.evaluation.estimates import EstimateFolder
 from unbraid.evaluation.methods import EstimateFiles, Method, Oracle, SeparatorMethod, fingerprint, mixtures_for
 from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
 from unbraid.models.separators.base import Separator
-from unbraid.runs.config import build, checkpoint_path, own_config
+from unbraid.reports.variants import runs_of
+from unbraid.runs.config import build, own_config
 from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.files import below
 from unbraid.runs.records import own_choices
 from unbraid.runs.scores import read_scores
 from unbraid.runs.text import echo
-from unbraid.runs.weights import rebuilt
+from unbraid.runs.weights import checkpoint_path, rebuilt
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.published import PublishedScores, comparison_text
 from unbraid.scoring.tables import refuse_mixed
 
 METHODS = ("run", "estimates", "oracle")
+NOT_WITH_SWEEP = (*METHODS, "output", "compare_with")
 # Keys and groups that can be overridden together with run=. The others are read from the run's config.
 WITH_RUN = (
-    "run",
-    "checkpoint",
-    "estimates",
-    "oracle",
-    "output",
-    "processes",
-    "compare_with",
-    "protocol",
-    "phase",
-    "evaluation",
-    "data",
-    "trainer",
-    "plugins",
-    "plugins_first",
-)
+    "sweep", "run", "checkpoint", "estimates", "oracle", "output", "processes", "compare_with", "protocol", "phase",
+    "evaluation", "data", "trainer", "plugins", "plugins_first",
+)  # fmt: skip
 SOUND = (
     "model.separator.mask_options.mask_max",
     "model.separator.mask_options.mask_power",
@@ -68,6 +59,7 @@ class EvaluateConfig(Experiment):
     """Command-line keys of `scripts/evaluate.py`, in addition to the keys of `Experiment`.
 
     Args:
+        sweep: folder of a sweep, whose runs are scored one after the other.
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
         estimates: folder of audio files that another tool has separated.
@@ -77,6 +69,7 @@ class EvaluateConfig(Experiment):
         compare_with: paths of `scores.json` files of other runs, whose scores are shown in the same table.
     """
 
+    sweep: str | None = None
     run: str | None = None
     checkpoint: str = "best"
     estimates: str | None = None
@@ -92,9 +85,30 @@ def evaluate(config: DictConfig) -> None:
     Tracks whose valid scores are already in the output folder are not scored again.
 
     Args:
-        config: composed config, see `EvaluateConfig`. Invalid keys, runs, files, data or protocols raise InputError.
+        config: composed config, see `EvaluateConfig`.
+
+    Raises:
+        InputError: a key, run, file, data set or protocol is invalid.
     """
     typed = [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
+    if config.sweep is None:
+        _evaluate(config, typed)
+        return
+    if given := [key for key in NOT_WITH_SWEEP if config[key]]:
+        raise InputError(f"sweep, {given[0]}", found="both", expected="one of the two keys")
+    sweep = Path(config.sweep).expanduser()
+    for folder in runs_of(sweep):
+        if (folder / "checkpoints" / "best.ckpt").is_file():
+            echo(f"\nrun     {folder}")
+            one_run = config.copy()
+            one_run.run, one_run.sweep = str(folder), None
+            _evaluate(one_run, typed)
+        else:
+            echo(f"\nleft out: {folder.name} has no checkpoint")
+    echo(f"\nreport  python scripts/report.py {shlex.quote(f'sweep={sweep}')} protocol={config.protocol.name}")
+
+
+def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
     config = _with_run(config, typed)
     check_experiment(config, EvaluateConfig)
     _check_method(config)

@@ -18,12 +18,13 @@ from unbraid.commands.keys import check_new, require
 from unbraid.inference.loading import PUBLISHED_WEIGHTS, Loaded, load_separator
 from unbraid.interop.published import safetensors
 from unbraid.models.separators.base import Separator
-from unbraid.runs.config import check, checkpoint_path, own_config, versions, write_json
+from unbraid.runs.config import check, own_config, versions, write_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.metrics_reader import figures
-from unbraid.runs.records import own_choices, redact_paths, strip_launch_keys
+from unbraid.runs.records import own_choices, strip_launch_keys
 from unbraid.runs.scores import read_scores
-from unbraid.runs.text import echo, markdown, one_line
+from unbraid.runs.text import echo, markdown, one_line, redact_paths
+from unbraid.runs.weights import checkpoint_path
 
 # Licences of the data sets, by the name of their config. See docs/reference/data_sets.md.
 LICENCES = {
