@@ -88,6 +88,7 @@ MORE = {
     "runs/config": {"hydra", "omegaconf", "typeguard"},
     "runs/documents": {"yaml"},
     "runs/records": {"omegaconf"},
+    "runs/resume": {"omegaconf"},
     "runs/pickle_check": {"torch"},
     "runs/torch_files": {"torch"},
     "runs/weights": {"torch"},

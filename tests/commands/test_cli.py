@@ -160,9 +160,9 @@ def test_an_unknown_source_of_a_target_is_named(error_of, songs):
 def test_a_sweep_continues_after_a_failed_run(cli, songs, tmp_path):
     status, out, err = cli("-m", *musdb(songs), "hydra.sweep.dir=sweep", "data.batch_size=0,2")
     assert status == 1
-    assert "0-unet-musdb-0 after" in out and "data.batch_size" in out
-    assert has_names(err, "error: 0-unet-musdb-0") and "1-unet" not in err and len(err.splitlines()) == 1
-    assert (tmp_path / "work/sweep/1-unet-musdb-0/scores.json").is_file()
+    assert "0-batch_size=0 after" in out and "data.batch_size" in out
+    assert has_names(err, "error: 0-batch_size=0") and "1-batch" not in err and len(err.splitlines()) == 1
+    assert (tmp_path / "work/sweep/1-batch_size=2/scores.json").is_file()
 
 
 def test_an_unwritable_run_folder_is_named(cli, songs, tmp_path):

@@ -90,6 +90,24 @@ def test_a_run_under_musevals_protocol(cli, run):
     assert [frame["time"] for frame in frames] == [0, 1, 2] and {*frames[0]["metrics"]} == {"SDR", "ISR", "SIR", "SAR"}
 
 
+def test_every_run_of_a_sweep_is_scored(cli, run, tmp_path):
+    """The second call scores nothing, and a run without a checkpoint is left out by name."""
+    sweep = tmp_path / "sweep"
+    shutil.copytree(run, sweep / "0-seed=0")
+    (sweep / "1-seed=1").mkdir()
+    (sweep / "1-seed=1/run.json").write_text((run / "run.json").read_text())
+    for scored in (0, 2):
+        status, out, err = cli(f"sweep={sweep}", "protocol=musdb18_mdx", script=SCRIPT)
+        assert status == 0 and f"2 tracks, {scored} of them" in out and "1-seed=1" in out, err
+    scores = json.loads((sweep / "0-seed=0/scores/musdb18_mdx/scores.json").read_text())
+    assert scores["protocol"]["name"] == "musdb18_mdx"
+
+
+def test_a_sweep_and_a_run_exclude_each_other(error_of, run, tmp_path):
+    error = error_of("evaluate", f"sweep={tmp_path}", f"run={run}")
+    assert (error.where, error.found) == ("sweep, run", "both")
+
+
 @pytest.mark.slow
 def test_an_interrupted_scoring_resumes(cli, run):
     cli(f"run={run}", "protocol=ikala_nsdr", script=SCRIPT)

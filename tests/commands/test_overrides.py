@@ -22,8 +22,8 @@ NAMES = [
 # Keys of texts that are not paths, and of choices.
 NOT_PATHS = {
     "anomaly": {"split"}, "app": {"device"}, "dashboard": {"project", "entity"}, "encode": {"split"},
-    "evaluate": {"oracle"}, "export": {"format", "quantise"}, "publish": {"license"}, "report": {"baseline", "measure"},
-    "prepare": set(),
+    "evaluate": {"oracle"}, "export": {"format", "quantise"}, "publish": {"license"},
+    "report": {"baseline", "measure", "protocol"}, "prepare": set(),
     "separate": {"channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "batch_size"},
     "transfer": {"shift", "loudness"}, "wandb_sweep": {"objective", "direction", "method", "trials", "project", "entity"},
     "train": {"power", "published", "resume"},
@@ -174,6 +174,12 @@ def test_an_unreadable_value_is_shown_with_quotes(value):
 def test_a_list_is_typed_with_its_texts_in_quotes():
     hint = unreadable("data.layout.test=[Sigur Rós, 'a,b',c]").hint
     assert shlex.split(hint)[-1] == "data.layout.test=['Sigur Rós','a,b',c]"
+
+
+def test_notes_and_tags_are_free_text():
+    words = quote_paths(["notes=lr (1e-3), better? don't know", "tags=[é,1,b]"], sweeps=True)
+    assert read(words[0]) == "lr (1e-3), better? don't know"
+    assert read(quote_paths(["tags=[é,1,b]"], sweeps=False)[0]) == ["é", "1", "b"]
 
 
 def test_a_word_that_hydra_cannot_read_ends_the_command(cli):

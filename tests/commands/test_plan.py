@@ -13,7 +13,8 @@ from unbraid.runs.records import Run
 from unbraid.scoring.power import smallest_difference
 
 PROBED = {
-    "parameters": 2e6, "memory": 1e9, "device": "of RAM", "steps_per_second": 2.0, "steps": 10, "disk": 1e6, "songs": 8,
+    "parameters": 2e6, "macs": 3e9, "memory": 1e9, "device": "of RAM",
+    "steps_per_second": 2.0, "steps": 10, "disk": 1e6, "songs": 8,
 }  # fmt: skip
 
 

@@ -40,6 +40,35 @@ def test_a_running_sweep_is_reported(cli, tmp_path):
     assert "without scores: 7-net9-demo-1 failed: trainer: out of memory" in out
 
 
+def test_scores_of_another_protocol_are_reported(cli, tmp_path):
+    sweep = usual(tmp_path / "sweep", songs=0)
+    for run in sweep.iterdir():
+        scores = json.loads((run / "scores.json").read_text())
+        scores["protocol"]["name"] = "musdb18"
+        del scores["cost"]
+        (run / "scores/musdb18").mkdir(parents=True)
+        (run / "scores/musdb18/scores.json").write_text(json.dumps(scores))
+    (sweep / "5-net2-demo-1/scores/musdb18/scores.json").unlink()
+    status, out, err = cli(f"sweep={sweep}", "protocol=musdb18", script=SCRIPT)
+    assert (
+        status == 0 and "protocol musdb18" in out and "without scores: 5-net2-demo-1 has no scores of protocol musdb18" in out
+    )
+    assert not (sweep / "report").exists()
+    record = json.loads((sweep / "report-musdb18/report.json").read_text())
+    assert record["protocol"]["name"] == "musdb18" and err == ""
+    assert cli(f"sweep={sweep}", "protocol=ikala_nsdr", script=SCRIPT)[0] == 0  # that of the training
+
+
+def test_tags_and_notes_are_in_the_report(cli, tmp_path):
+    sweep = usual(tmp_path / "sweep", songs=0)
+    record = sweep / "0-net0-demo-0/run.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"tags": ["paper"], "notes": "a <b>note</b>"}))
+    status, out, _ = cli(f"sweep={sweep}", script=SCRIPT)
+    assert status == 0 and "0-net0-demo-0: [paper] a <b>note</b>" in out
+    assert "a &lt;b&gt;note&lt;/b&gt;" in (sweep / "report/index.html").read_text()
+    assert json.loads((sweep / "report/report.json").read_text())["labels"]["0-net0-demo-0"]["tags"] == ["paper"]
+
+
 @pytest.mark.parametrize(
     ("words", "names"),
     [
@@ -80,7 +109,7 @@ def test_a_sweep_of_separators_ends_with_its_report(cli, songs, tmp_path):
     record = json.loads((sweep / "report/report.json").read_text())
     assert record["baseline"] == "unet" and [row["name"] for row in record["tables"][0]["rows"][:2]] == ["unet", "unet_noskip"]
     assert "unet_noskip" in (sweep / "report/listen-data.js").read_text()
-    cost = json.loads((sweep / "0-unet-musdb-0/scores.json").read_text())["cost"]
+    cost = json.loads((sweep / "0-model=unet/scores.json").read_text())["cost"]
     assert cost["device"] == "cpu" and cost["devices"] == 1 and cost["parameters"] > 1000 and cost["memory"] > 1e8
 
 

@@ -1,10 +1,13 @@
 """Sweeps from the command line: which runs start, which are skipped, and which errors are printed."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,7 +35,7 @@ def test_the_same_command_runs_the_remaining_runs(cli, tmp_path):
     words = ["-m", *AUTOENCODER, "seed=0,1"]
     status, out, err = cli(*words, "launcher.cpu_slots=2")
     sweep = only_run(tmp_path / "work")
-    done = {"0-deep_ae-digits-0": "done", "1-deep_ae-digits-1": "done"}
+    done = {"0-seed=0": "done", "1-seed=1": "done"}
     assert status == 0 and err == "" and states(sweep) == done
     assert f"sweep   {sweep.relative_to(tmp_path / 'work')}: 2 runs, 2 at once on the CPU" in out and "sweep   2 done" in out
     ended = [line for line in read(sweep)[1:] if line["state"] == "done"]
@@ -40,23 +43,23 @@ def test_the_same_command_runs_the_remaining_runs(cli, tmp_path):
         "mixture" not in line["score"] and line["score"] for line in ended
     )
     assert ended[0]["overrides"] == [*AUTOENCODER, "seed=0"] or ended[0]["overrides"] == [*AUTOENCODER, "seed=1"]
-    assert "error" in (sweep / "0-deep_ae-digits-0/log.txt").read_text()  # the table of the run
-    assert "scoring" not in (sweep / "0-deep_ae-digits-0/log.txt").read_text()
+    assert "error" in (sweep / "0-seed=0/log.txt").read_text()  # the table of the run
+    assert "scoring" not in (sweep / "0-seed=0/log.txt").read_text()
 
-    failed = sweep / "1-deep_ae-digits-1/run.json"
+    failed = sweep / "1-seed=1/run.json"
     failed.write_text(failed.read_text().replace('"done"', '"failed"'))
-    (sweep / "1-deep_ae-digits-1/checkpoints/last.ckpt").write_bytes(b"cut")  # as after a full disk
+    (sweep / "1-seed=1/checkpoints/last.ckpt").write_bytes(b"cut")  # as after a full disk
     status, out, _ = cli(*words)
     assert status == 0 and states(sweep) == done and only_run(tmp_path / "work") == sweep
     assert has_names(out, "1 resume=never")
-    assert sorted(starts(sweep)) == ["0-deep_ae-digits-0", "1-deep_ae-digits-1", "1-deep_ae-digits-1"]
+    assert sorted(starts(sweep)) == ["0-seed=0", "1-seed=1", "1-seed=1"]
 
     lines = (sweep / "ledger.jsonl").read_text().splitlines(keepends=True)
-    remaining = [line for line in lines if not ("1-deep_ae" in line and '"state": "done"' in line)]
+    remaining = [line for line in lines if not ("1-seed=1" in line and '"state": "done"' in line)]
     (sweep / "ledger.jsonl").write_text("".join(remaining))  # as if the sweep had been killed before the last line
     status, out, _ = cli(*words)
     assert status == 0 and "2 runs\n        2 " in out and len(starts(sweep)) == 3
-    assert (read(sweep)[-1]["run"], read(sweep)[-1]["state"]) == ("1-deep_ae-digits-1", "done") and read(sweep)[-1]["score"]
+    assert (read(sweep)[-1]["run"], read(sweep)[-1]["state"]) == ("1-seed=1", "done") and read(sweep)[-1]["score"]
 
 
 @pytest.mark.slow
@@ -72,7 +75,7 @@ def test_resume_never_starts_a_new_sweep(cli, tmp_path):
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (["seed=0,-1"], "1-deep_ae-digits--1 seed -1"),
+        (["seed=0,-1"], "1-seed=-1 seed -1"),
         (["seed=0,1", "trainer.accelerator=gpu", "launcher.gpus=[]"], "trainer.accelerator"),
         (["seed=0,1", "trainer.num_nodes=2"], "trainer.num_nodes 2 launcher=local"),
         (["seed=0,1", "launcher.cpu_slots=0"], "launcher.cpu_slots 0"),
@@ -124,10 +127,10 @@ def test_a_damaged_ledger_of_another_folder_is_ignored(cli, tmp_path):
 @pytest.mark.slow
 def test_a_plan_starts_no_run(cli, tmp_path):
     status, out, err = cli("-m", *AUTOENCODER, "seed=0", "data.batch_size=512,0", "plan=true", "logger=tensorboard")
-    assert status == 1 and has_names(err, "error: plan 1-deep_ae-digits-0") and "0-deep_ae" not in err
-    row, failed = (line for line in out.splitlines() if "deep_ae" in line)
+    assert status == 1 and has_names(err, "error: plan 1-batch_size=0") and "0-batch_size=512" not in err
+    row, failed = (line for line in out.splitlines() if "batch_size=" in line)
     assert "data.batch_size" in failed
-    parameters, memory, speed, steps = (float(row.split()[i]) for i in (1, 3, 7, 8))
+    parameters, memory, speed, steps = (float(row.split()[i]) for i in (1, 5, 9, 10))
     assert parameters > 0 and memory > 0 and speed > 0 and steps == 2
     assert files_below(tmp_path / "work") == []
 
@@ -165,6 +168,44 @@ def bench(tmp_path: Path, *words: str) -> dict[str, Any]:
     script = [sys.executable, PROJECT / "scripts/bench/sweep.py", *words]
     result = subprocess.run(script, cwd=tmp_path, check=True, capture_output=True, text=True)
     return dict(json.loads(result.stdout.splitlines()[-1]))
+
+
+def test_sigterm_stops_the_runs_of_a_sweep(tmp_path):
+    """Each run writes a checkpoint, the ledger has its state, and the exit status is that of the signal."""
+    words = [
+        "-m",
+        *AUTOENCODER,
+        "seed=0",
+        "trainer.max_epochs=100000",
+        "callbacks.early_stopping=null",
+        "hydra.sweep.dir=sweep",
+    ]
+    sweep = subprocess.Popen([sys.executable, PROJECT / "train.py", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    run, deadline = tmp_path / "sweep/0-deep_ae-digits-0", time.monotonic() + 120
+    while not (run / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    sweep.send_signal(signal.SIGTERM)
+    _, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == 128 + signal.SIGTERM and err.splitlines()[-1] == "stopped by SIGTERM"
+    assert states(tmp_path / "sweep") == {run.name: "interrupted"} and read(tmp_path / "sweep")[-1]["state"] == "interrupted"
+    assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["resumption"]["complete"]
+
+
+def test_names_of_runs_have_the_swept_values(cli, tmp_path):
+    words = ["-m", *AUTOENCODER, "model.net.code=2,3", "hydra.sweep.dir=sweep", "data.batch_size=0"]
+    assert cli(*words)[0] == 1 and {*states(tmp_path / "work/sweep")} == {"0-code=2", "1-code=3"}
+    assert cli(*words[:-2], "data.batch_size=0", "name=mine", "hydra.sweep.dir=typed")[0] == 1
+    assert {*states(tmp_path / "work/typed")} == {"0-mine", "1-mine"}
+
+
+def test_sweeps_of_the_same_second_get_two_folders(cli, tmp_path, monkeypatch):
+    clock = SimpleNamespace(now=lambda: datetime(2020, 1, 1, 10))
+    monkeypatch.setattr("hydra.core.utils.datetime", clock)
+    for seed in (0, 1):
+        assert cli("-m", *AUTOENCODER, f"seed={seed}", "data.batch_size=0")[0] == 1
+    assert cli("-m", *AUTOENCODER, "seed=0,-1")[0] == 1  # leaves no folder
+    names = [path.name for path in (tmp_path / "work/outputs/2020-01-01").iterdir()]
+    assert sorted(names) == ["10-00-00-sweep", "10-00-00-sweep-2"]
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from unbraid.runs.config import check
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SCRIPT = re.compile(r"(cat song\.wav \| )?python (train\.py|scripts/\w+\.py)(?: (.*))?")
+RUN_OF_SWEEP = re.compile(r"/\d-model=(\w+?)-seed=0")
 PROGRAMS = {".", ".venv/bin/pip", "hf", "tensorboard", "wandb"}  # other programs that the pages use
 UNWRITTEN = {"model=mine"}  # choices that a page tells the reader to add
 PLUGIN = "plugins=[mypkg]"  # a package that a page tells the reader to write
@@ -252,7 +253,7 @@ class Place:
         paths: dict[str, Any] = {
             "data.root": lambda _: self.data(layout, words),
             "run": self.run,
-            "runs": lambda value: f"[{','.join(str(self.run(path[2:])) for path in re.findall(r'/[01]-[^,]*-0', value))}]",
+            "runs": lambda value: f"[{','.join(str(self.run(f'{model}-demo')) for model in RUN_OF_SWEEP.findall(value))}]",
             "sweep": lambda _: self.sweep(),
             "input": lambda value: "-" if value == "-" else self.song(value),
             "estimates": lambda _: self.estimates(),

@@ -10,7 +10,7 @@ import pytest
 from tests.reports.sweeps import PROTOCOL, TRACKS, leave_run, usual
 from unbraid.reports.variants import Spread, differences, read, runs_of, variants_of
 from unbraid.runs.errors import InputError
-from unbraid.runs.records import LOCK
+from unbraid.runs.locks import LOCK
 
 
 def variants(sweep):

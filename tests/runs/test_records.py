@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 
 from tests.conftest import files_below
 from unbraid.runs.errors import InputError
-from unbraid.runs.records import BusyError, Run, identity, is_held, own_choices, read_record, run_overrides
+from unbraid.runs.locks import is_held
+from unbraid.runs.records import BusyError, Run, identity, own_choices, read_record, run_overrides
 from unbraid.runs.source_version import versions
 
 CHOICES = {"model": "unet", "data": "musdb"}

@@ -17,7 +17,7 @@ from unbraid.runs.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_YAML_BYTES, re
 from unbraid.runs.errors import InputError
 from unbraid.runs.metrics_reader import epochs
 from unbraid.runs.records import read_record
-from unbraid.runs.resume import unfinished
+from unbraid.runs.resume import records_of
 from unbraid.runs.scores import read_scores
 from unbraid.scoring.track_records import read_track
 from unbraid.sweeps import ledger
@@ -171,7 +171,7 @@ def test_damaged_lines_of_a_ledger_are_skipped(tmp_path, line):
 )  # fmt: skip
 def test_resuming_skips_damaged_records(tmp_path, text):
     (tmp_path / "run.json").write_bytes(text)
-    assert unfinished([tmp_path / "run.json"], "i") == []
+    assert records_of([tmp_path / "run.json"], ["i"]) == []
     with pytest.raises(InputError):
         read_record(tmp_path)
 

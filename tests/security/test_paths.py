@@ -15,7 +15,8 @@ from unbraid.reports.making import report_after_sweep, report_of
 from unbraid.reports.variants import read, runs_of, variants_of
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write, below, file_name, is_name
-from unbraid.runs.records import LOCK, Run, is_held
+from unbraid.runs.locks import LOCK, is_held
+from unbraid.runs.records import Run
 from unbraid.scoring.track_records import record_path
 from unbraid.sweeps.launchers import ray
 from unbraid.sweeps.ledger import Ledger

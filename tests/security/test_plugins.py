@@ -117,6 +117,7 @@ def test_no_script_executes_code_of_a_run(honest, mark, tmp_path, cli, script):
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_resuming_the_folder_of_another_executes_no_code(honest, mark, tmp_path, cli):
     run = hostile(honest, tmp_path / "place", TARGETS["entry point"])
     before = files_below(run)

@@ -40,6 +40,7 @@ HELP_FLAGS = frozenset({"-h", "--help"})
 # Torch reads this variable once. Huge pages make the allocation of batches faster if the kernel offers them on request.
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 user_full_error: ContextVar[str | None] = ContextVar("user_full_error", default=None)  # HYDRA_FULL_ERROR as the user set it
+new_folders: list[Path] = []  # folders that this process has created for a sweep; they are removed at the end if empty
 failed_runs: list[str] = []  # names of the failed runs of this process's sweep, whose errors are already printed
 
 
@@ -64,7 +65,8 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
             # With the variable set to 1, Hydra raises its errors instead of printing them.
             words = sys.argv[1:]
             on_error = partial(_exit_on_error, config_name, full_error=full_error)
-            with on_error(), command_line(config_name, words), on_error(), _full_error("1"):  # the hints need the choices
+            chosen = command_line(config_name, words)
+            with _remove_new_folders(), on_error(), chosen, on_error(), _full_error("1"):  # the hints need the choices
                 if not HELP_FLAGS.isdisjoint(words):
                     from unbraid.commands.help import help_text
 
@@ -146,6 +148,16 @@ def user_tracebacks() -> AbstractContextManager[None]:
     return _full_error(user_full_error.get())
 
 
+@contextmanager
+def _remove_new_folders() -> Iterator[None]:
+    """Remove the folders of `new_folders` that are empty at the end of the block."""
+    try:
+        yield
+    finally:
+        while new_folders:
+            remove_if_empty(new_folders.pop())
+
+
 def remove_if_empty(folder: Path) -> None:
     """Remove a run folder if it is empty. Then remove each parent folder that is empty, up to the working directory.
 
@@ -157,7 +169,8 @@ def remove_if_empty(folder: Path) -> None:
     parents = [path for path in folder.parents if path.is_relative_to(Path.cwd()) and path != Path.cwd()]
     with suppress(OSError):  # raised by the first folder that is not empty
         for path in (folder, *parents):
-            path.rmdir()
+            with suppress(FileNotFoundError):
+                path.rmdir()
 
 
 def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -1,5 +1,6 @@
 """Command `evaluate`: score separated test tracks of a trained run, of a folder of audio files, or of an oracle."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
@@ -12,8 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from unbraid.commands.experiment import Experiment, check_experiment, take_data
+from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.commands.keys import check_range
+from unbraid.commands.run_config import with_run
 from unbraid.data.module import MultitrackData
 from unbraid.data.parallel import in_processes
 from unbraid.data.tracks import Split, few
@@ -23,43 +25,22 @@ from unbraid.evaluation.estimates import EstimateFolder
 from unbraid.evaluation.methods import EstimateFiles, Method, Oracle, SeparatorMethod, fingerprint, mixtures_for
 from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
 from unbraid.models.separators.base import Separator
-from unbraid.runs.config import build, checkpoint_path, own_config
+from unbraid.reports.variants import runs_of
+from unbraid.runs.config import build
 from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.files import below
 from unbraid.runs.plugins import entry_points, named
 from unbraid.runs.records import own_choices
 from unbraid.runs.scores import read_scores
 from unbraid.runs.text import echo
-from unbraid.runs.weights import rebuilt
+from unbraid.runs.weights import checkpoint_path, rebuilt
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.published import PublishedScores, comparison_text
 from unbraid.scoring.tables import refuse_mixed
 
 METHODS = ("run", "estimates", "oracle")
-# Keys and groups that can be overridden together with run=. The others are read from the run's config.
-WITH_RUN = (
-    "run",
-    "checkpoint",
-    "estimates",
-    "oracle",
-    "output",
-    "processes",
-    "compare_with",
-    "protocol",
-    "phase",
-    "evaluation",
-    "data",
-    "trainer",
-    "plugins",
-    "plugins_first",
-)
-SOUND = (
-    "model.separator.mask_options.mask_max",
-    "model.separator.mask_options.mask_power",
-    "model.separator.mask_options.consistency",
-    "model.separator.masks_from",
-)
+NOT_WITH_SWEEP = (*METHODS, "output", "compare_with")
 SPLIT: Split = "test"
 MOST_NAMES = 5  # number of track names in a warning
 
@@ -69,6 +50,7 @@ class EvaluateConfig(Experiment):
     """Command-line keys of `scripts/evaluate.py`, in addition to the keys of `Experiment`.
 
     Args:
+        sweep: folder of a sweep, whose runs are scored one after the other.
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
         estimates: folder of audio files that another tool has separated.
@@ -78,6 +60,7 @@ class EvaluateConfig(Experiment):
         compare_with: paths of `scores.json` files of other runs, whose scores are shown in the same table.
     """
 
+    sweep: str | None = None
     run: str | None = None
     checkpoint: str = "best"
     estimates: str | None = None
@@ -96,13 +79,31 @@ def evaluate(config: DictConfig) -> None:
         config: composed config, see `EvaluateConfig`. Invalid keys, runs, files, data or protocols raise InputError.
     """
     # The config of a run may come from someone else. Then only packages that the user has named are trusted.
-    with named([] if config.run is not None else entry_points()):
-        _evaluate(config)
+    with named([] if config.run is not None or config.sweep is not None else entry_points()):
+        _evaluate_all(config)
 
 
-def _evaluate(config: DictConfig) -> None:
+def _evaluate_all(config: DictConfig) -> None:
     typed = [word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task]
-    config = _with_run(config, typed)
+    if config.sweep is None:
+        _evaluate(config, typed)
+        return
+    if given := [key for key in NOT_WITH_SWEEP if config[key]]:
+        raise InputError(f"sweep, {given[0]}", found="both", expected="one of the two keys")
+    sweep = Path(config.sweep).expanduser()
+    for folder in runs_of(sweep):
+        if (folder / "checkpoints" / "best.ckpt").is_file():
+            echo(f"\nrun     {folder}")
+            one_run = config.copy()
+            one_run.run, one_run.sweep = str(folder), None
+            _evaluate(one_run, typed)
+        else:
+            echo(f"\nleft out: {folder.name} has no checkpoint")
+    echo(f"\nreport  python scripts/report.py {shlex.quote(f'sweep={sweep}')} protocol={config.protocol.name}")
+
+
+def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
+    config = with_run(config, typed)
     check_experiment(config, EvaluateConfig)
     _check_method(config)
     config.output = str(_output(config, other_data="data" in typed))
@@ -132,49 +133,6 @@ def _evaluate(config: DictConfig) -> None:
         echo(f"{comparison_text(scores['reference'])}\n")
     echo(f"scores  {scorer.folder / 'scores.json'}")
     echo(f"tracks  {scorer.folder / ESTIMATE / 'test'}")
-
-
-def _with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Return the config of the run, with the command line's values for data, protocol, phase, masks and evaluation."""
-    if config.run is None:
-        return config
-    for key in typed:
-        if key.split(".")[0].split("/")[0] not in WITH_RUN and key not in SOUND:
-            raise InputError(
-                key, "this key is read from the run and cannot be overridden", hint=f"Remove this key or run={config.run}"
-            )
-    own = own_config(Path(config.run))
-    if own.get("features") is not None:
-        hint = "Training has already written the scores of this run to scores.json in its folder"
-        raise InputError(
-            f"run={config.run}", "the run contains no separator, and this command only scores separators", hint=hint
-        )
-    for key in ("data", *(str(k) for k in own if k not in WITH_RUN)):
-        if key not in own:
-            raise InputError(f"{config.run}/config.yaml", f"the key {key} is missing", expected="the config of a run")
-        if key not in config:
-            raise InputError(
-                f"{config.run}/config.yaml",
-                "the config contains an unknown key",
-                found=key,
-                hint=unknown(key, map(str, config)),
-            )
-        if key == "data":
-            config.data = config.data if "data" in typed else take_data(config.data, own.data, typed)
-        else:
-            typed_below = {word: OmegaConf.select(config, word) for word in typed if word.startswith(f"{key}.")}
-            config[key] = own[key]
-            for word, value in typed_below.items():
-                OmegaConf.update(config, word, value, force_add=True)  # check_experiment reports unknown keys
-    if any(word.split(".")[0] == "phase" for word in typed):
-        if OmegaConf.select(config, "model.separator.phase") is None:
-            raise InputError(
-                "phase", f"the model of run={config.run} does not use this config group", hint="Remove the override of phase"
-            )
-        config.model.separator.phase = config.phase
-    else:
-        config.phase = own.get("phase")
-    return config
 
 
 def _check_method(config: DictConfig) -> None:

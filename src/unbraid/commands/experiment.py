@@ -14,6 +14,7 @@ from unbraid.runs.errors import InputError, check_seed
 from unbraid.runs.files import check_name
 
 LONGEST_CHUNK_SECONDS = 600
+LONGEST_TAG = 64  # characters; the limit of W&B
 # Keys that copy their value from another key, with the keys that they can copy it from.
 LINKS = {
     "data.targets": ("targets",),
@@ -50,6 +51,11 @@ class Experiment:
         callbacks: callbacks of the Lightning Trainer, by name.
         logger: loggers by name, in addition to `metrics.csv`; a logger set to None is left out.
         evaluation: evaluation of the best weights after training.
+        train: train the model; False: only test the weights of `ckpt_path` or `init`.
+        test: score the best weights after training.
+        ckpt_path: checkpoint of another run from which training continues, or whose weights are tested.
+        tags: words that are recorded with the run.
+        notes: text that is recorded with the run.
         init: name or folder of published weights from which training starts; None: random weights.
         features: spectrograms or images that an autoencoder reconstructs, or pitch and loudness for a DDSP synthesizer.
         pitch: pitch tracker that computes the pitch for a DDSP synthesizer.
@@ -79,6 +85,11 @@ class Experiment:
     trainer: Mapping[str, Any]
     callbacks: Mapping[str, Any]
     evaluation: Mapping[str, Any]
+    train: bool = True
+    test: bool = True
+    ckpt_path: str | None = None
+    tags: list[str] = field(default_factory=list)
+    notes: str | None = None
     init: str | None = None
     features: Mapping[str, Any] | None = None
     pitch: Mapping[str, Any] | None = None
@@ -135,6 +146,10 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
             raise InputError(key, found=seconds, expected=f"a duration in (0, {LONGEST_CHUNK_SECONDS}] s")
     check_seed(config.seed)
     _check_power(config)
+    _check_stages(config)
+    for tag in config.get("tags", ()):
+        if not 1 <= len(tag) <= LONGEST_TAG:
+            raise InputError("tags", found=repr(tag), expected=f"1 to {LONGEST_TAG} characters")
 
 
 def _check_data(config: DictConfig) -> None:
@@ -160,6 +175,19 @@ def _check_links(config: DictConfig) -> None:
                 expected=f"{expected}",
                 hint=f"Set {source} instead",
             )
+
+
+def _check_stages(config: DictConfig) -> None:
+    """Check that the run trains or tests, and that its weights have one origin."""
+    ckpt_path, init = config.get("ckpt_path"), config.get("init")
+    if ckpt_path is not None and init is not None:
+        raise InputError("ckpt_path, init", found="both", expected="one of the two keys")
+    if config.get("train", True):
+        return
+    if not config.get("test", True):
+        raise InputError("train, test", "there is nothing to do", found="false for both", expected="one of them true")
+    if ckpt_path is None and init is None:
+        raise InputError("train=false", "tests a checkpoint", hint="Type ckpt_path=RUN/checkpoints/best.ckpt or init=NAME")
 
 
 def _check_power(config: DictConfig) -> None:

@@ -21,11 +21,11 @@ from unbraid.inference.export.onnx_file import OnnxSeparator, quantise, write_on
 from unbraid.inference.export.openunmix import check_openunmix, write_openunmix
 from unbraid.inference.export.program import write_program
 from unbraid.models.separators.base import Separator
-from unbraid.runs.config import build, check, checkpoint_path, own_config
+from unbraid.runs.config import build, check, own_config
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import own_choices
 from unbraid.runs.text import echo
-from unbraid.runs.weights import rebuilt
+from unbraid.runs.weights import checkpoint_path, rebuilt
 from unbraid.scoring.measures import usdr
 
 NAMES = {"onnx": "model.onnx", "torch_export": "model.pt2", "openunmix": "openunmix"}

@@ -19,19 +19,21 @@ from omegaconf import OmegaConf
 from unbraid.commands.choices import PARSER, file_of
 from unbraid.runs.errors import InputError
 
-# Keys whose values are paths, parts of paths or patterns of paths. tests/commands/test_overrides.py keeps the list complete.
+TARGETS = "targets"  # takes names of sources, which are file names
+NOTES = "notes"  # takes a text with any characters
+TAGS = "tags"  # takes a list of such texts
+# Keys with paths, parts or patterns of paths, or free text. tests/commands/test_overrides.py keeps the list complete.
 PATHS = frozenset({
-    "checkpoint", "compare_with", "estimates", "init", "input", "labels", "name", "output", "power_from", "run", "runs",
-    "sweep",
+    "checkpoint", "ckpt_path", "compare_with", "estimates", "init", "input", "labels", "name", "notes", "output", "power_from",
+    "run", "runs", "sweep", "tags",
     "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
     "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir",
     "hydra.sweeper.storage", "logger.mlflow.save_dir",
 })  # fmt: skip
-# Keys whose values are only a part of a path, in which ~ is an ordinary character.
-PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", "hydra.sweep.subdir"})
-LISTS = frozenset({"compare_with", "data.layout.sources", "input", "runs", "targets"})  # keys that also take a list
+# Keys whose values are only a part of a path or free text, in which ~ is an ordinary character.
+PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", NOTES, TAGS, "hydra.sweep.subdir"})
+LISTS = frozenset({"compare_with", "data.layout.sources", "input", "runs", "tags", "targets"})  # keys that also take a list
 MAPPINGS = frozenset({"data.layout.sources"})  # keys that also take a mapping
-TARGETS = "targets"  # takes names of sources, which are file names
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
 SWEEP_GROUPS = frozenset({"experiment", "launcher", "sweeper"})  # a choice of these groups can start a sweep
 ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|[^,])*?)\s*(?:,|\Z)""")
@@ -114,6 +116,8 @@ def _quote_word(word: str, sweeps: bool) -> str:
     name = key.lstrip("+")
     if not equals or name not in PATHS | {TARGETS} or (name in MAPPINGS and value.startswith("{")):
         return word
+    if name == TAGS and not value.startswith("["):  # scripts/separate.py has a switch with this name
+        return word
     path = value if name in PARTS | {TARGETS} else _without_tilde(value)
     if os.path.lexists(path) and name != TARGETS:
         if "${" in value:
@@ -124,8 +128,8 @@ def _quote_word(word: str, sweeps: bool) -> str:
     quote = partial(_quote_path, place=name not in PARTS | {TARGETS})
     if name in LISTS and value.startswith("[") and value.endswith("]"):
         return word if sweeps and _is_readable(value) else f"{key}=[{','.join(map(quote, _elements(value[1:-1])))}]"
-    # Hydra's folders are the same for all runs of a sweep.
-    if (not sweeps and name != TARGETS) or name.startswith("hydra."):
+    # Hydra's folders and the notes are the same for all runs of a sweep.
+    if (not sweeps and name != TARGETS) or name.startswith("hydra.") or name == NOTES:
         return f"{key}={quote(value)}"
     if re.match(r"(choice|glob|shuffle|sort|tag)\(", value) and _is_readable(value):
         return word

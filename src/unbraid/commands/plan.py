@@ -23,12 +23,13 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.records import Run
 from unbraid.runs.text import echo
 from unbraid.sweeps.launchers.processes import duration
+from unbraid.training.base import giga
 
-COLUMNS = ("run", "parameters", "memory", "steps/s", "steps", "training", "disk")
+COLUMNS = ("run", "parameters", "MACs", "memory", "steps/s", "steps", "training", "disk")
 
 
 def plan(runs: Sequence[Run]) -> None:
-    """Measure runs and print a table of parameters, peak memory, speed, number of steps, training time and disk space.
+    """Measure runs and print a table of parameters, MACs, peak memory, speed, number of steps, training time and disk space.
 
     The training time is the largest number of steps divided by the measured speed. Validation, tests and early stopping are
     ignored. The total time assumes that one run is trained after the other. If the config contains `power` (a difference
@@ -93,7 +94,7 @@ def _seconds(probe: dict[str, Any]) -> float:
 def _cells(probe: dict[str, Any]) -> list[str]:
     parameters, memory = f"{probe['parameters'] / 1e6:.2f} M", f"{_bytes(probe['memory'])} {probe['device']}"
     speed, steps = f"{probe['steps_per_second']:.3g}", str(probe["steps"] or "")
-    return [parameters, memory, speed, steps, duration(_seconds(probe)), _bytes(probe["disk"])]
+    return [parameters, giga(probe["macs"]), memory, speed, steps, duration(_seconds(probe)), _bytes(probe["disk"])]
 
 
 def _bytes(count: float) -> str:

@@ -75,6 +75,7 @@ def _measured(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
     times = clock.times[1:] if len(clock.times) > 2 else clock.times
     elapsed = (times[-1] - times[0]) / (len(times) - 1)
     return {
+        "macs": workflow.macs,
         "parameters": sum(parameter.numel() for parameter in workflow.task.parameters()),
         "memory": peak_memory(device),
         "device": "of the GPU" if device.type == "cuda" else "of RAM",

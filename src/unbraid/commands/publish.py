@@ -18,14 +18,15 @@ from unbraid.commands.keys import check_new, require
 from unbraid.inference.loading import PUBLISHED_WEIGHTS, Loaded, load_separator
 from unbraid.interop.published import safetensors
 from unbraid.models.separators.base import Separator
-from unbraid.runs.config import check, checkpoint_path, own_config
+from unbraid.runs.config import check, own_config
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import write_json
 from unbraid.runs.metrics_reader import figures
-from unbraid.runs.records import own_choices, redact_paths, strip_launch_keys
+from unbraid.runs.records import own_choices, strip_launch_keys
 from unbraid.runs.scores import read_scores
 from unbraid.runs.source_version import versions
-from unbraid.runs.text import echo, markdown, one_line
+from unbraid.runs.text import echo, markdown, one_line, redact_paths
+from unbraid.runs.weights import checkpoint_path
 
 # Licences of the data sets, by the name of their config. See docs/reference/data_sets.md.
 LICENCES = {

@@ -1,12 +1,15 @@
 """Command `report`: compare the variants of a sweep in a table with significance tests, plots and a listening page."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from unbraid.commands.keys import check_range
-from unbraid.reports.making import FOLDER, make, report_of
+from unbraid.reports.errors import report_errors
+from unbraid.reports.making import FOLDER, kinds_of, make, report_of
 from unbraid.reports.variants import runs_of
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError
@@ -23,6 +26,7 @@ class ReportConfig:
         baseline: name of the variant that all other variants are compared with; None: the first variant.
         measure: measure that ranks the variants; None: the first measure of NSDR, SDR, uSDRi, … that the protocol contains.
         songs: largest number of test tracks on the listening page, where the stems of all variants can be played.
+        protocol: name of the protocol whose scores are shown, see `evaluate`; None: the protocol of the training.
     """
 
     sweep: str | None
@@ -31,10 +35,13 @@ class ReportConfig:
     baseline: str | None
     measure: str | None
     songs: int
+    protocol: Mapping[str, Any] | None
 
 
 def report(config: DictConfig) -> None:
     """Write the report folder of a sweep or of several runs, and print the table of variants.
+
+    For autoencoders and instruments, print a table of test errors and write it to `errors.csv` instead.
 
     Args:
         config: composed config, see `ReportConfig`.
@@ -53,8 +60,12 @@ def report(config: DictConfig) -> None:
         folders, title = [Path(run).expanduser() for run in config.runs], f"{len(config.runs)} runs"
     else:
         folders, title = runs_of(sweep), sweep.resolve().name
+    protocol = None if config.protocol is None else str(config.protocol.name)
     if config.output is not None:
         output = Path(config.output).expanduser()
     else:
-        output = Path(FOLDER) if sweep is None else report_of(sweep)
-    make(folders, output, title, config.baseline, config.measure, config.songs)
+        output = Path(FOLDER) if sweep is None else report_of(sweep, protocol)
+    if kinds_of(folders) == {False}:
+        report_errors(folders, output)
+    else:
+        make(folders, output, title, config.baseline, config.measure, config.songs, protocol)

@@ -10,17 +10,19 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from unbraid.commands.cli import failed_runs, remove_if_empty, user_tracebacks
+from unbraid.commands.cli import failed_runs, new_folders, remove_if_empty, user_tracebacks
 from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.overrides import as_typed, quoted
 from unbraid.commands.plan import plan
@@ -42,6 +44,8 @@ from unbraid.runs.text import echo
 from unbraid.sweeps.launchers.jobs import Job, Launcher
 from unbraid.sweeps.ledger import Ledger, read, sweep_of
 from unbraid.sweeps.progress import ProgressTable, main_score
+from unbraid.sweeps.run_names import run_name
+from unbraid.training.interruption import interruptible
 
 NOT_OF_A_SWEEP = ("n_trials", "n_jobs", "storage")  # options of a sweeper that do not change the sweep's identity
 
@@ -93,6 +97,22 @@ def settle(config: DictConfig) -> None:
         ledgers = [path for path in folder.parent.parent.glob(f"*/*/{LEDGER}") if sweep_of(path.parent) == identity]
         if ledgers:
             _set_folder(config, max(ledgers, key=lambda path: path.stat().st_mtime).parent)
+        else:
+            _set_folder(config, _new_folder(folder))
+    elif not named(config.hydra, "hydra.sweep.dir"):
+        _set_folder(config, _new_folder(Path(config.hydra.sweep.dir)))
+
+
+def _new_folder(folder: Path) -> Path:
+    """Create the folder, or one with a number behind its name if it exists, such as that of a command of the same second."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        with suppress(FileExistsError):
+            path.mkdir()
+            new_folders.append(path.absolute())
+            return path
+    raise AssertionError
 
 
 def _set_folder(config: DictConfig, folder: Path) -> None:
@@ -158,7 +178,8 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
         planned.run.freeze()
     echo(_introduction(folder, launcher, done, remaining))
     if remaining:
-        with user_tracebacks(), ProgressTable([(planned.job, planned.run) for planned in remaining], ledger) as table:
+        watched = [(planned.job, planned.run) for planned in remaining]
+        with interruptible(), user_tracebacks(), ProgressTable(watched, ledger) as table:
             launcher.run([planned.job for planned in remaining], table)
     failed_runs.extend(
         planned.run.folder.name for planned in remaining if (read_record(planned.run.folder) or {}).get("state") not in ENDED
@@ -206,6 +227,9 @@ def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], 
     with open_dict(composed):
         composed.hydra.job.id = composed.hydra.job.num = number
     HydraConfig.instance().set_config(composed)
+    with read_write(composed.hydra):
+        composed.hydra.job.override_dirname = _name(composed, words, _swept(config, loader))
+    HydraConfig.instance().set_config(composed)
     folder = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir)
     tree = _tree(composed)
     del tree["hydra"]
@@ -216,6 +240,20 @@ def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], 
     result.status = JobStatus.COMPLETED
     result.return_value = None
     return PlannedRun(run, result, number)
+
+
+def _name(composed: DictConfig, words: Sequence[str], swept: frozenset[str]) -> str:
+    """Return the last part of the name of a run's folder: its swept values, or `name` if it is typed or nothing is swept."""
+    typed = any(word.startswith("name=") for word in words)
+    return str(composed.name) if typed else run_name([as_typed(word) for word in words], swept) or str(composed.name)
+
+
+def _swept(config: DictConfig, loader: ConfigLoader) -> frozenset[str]:
+    """Return the keys that have several values on the command line or in the experiment."""
+    params = _tree(config.hydra.sweeper).get("params") or {}
+    words = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    overrides = {word.key_or_group: word for word in OverridesParser.create(config_loader=loader).parse_overrides(words)}
+    return frozenset(key for key, override in overrides.items() if override.is_sweep_override())
 
 
 def _processes(devices: Any) -> int | None:
@@ -266,8 +304,8 @@ def _is_done(run: Run) -> bool:
 def _introduction(folder: Path, launcher: Launcher, done: Sequence[PlannedRun], remaining: Sequence[PlannedRun]) -> str:
     """Return the text that is printed when a sweep starts: folder, number of runs, launcher, finished runs."""
     places = f", {launcher.introduction([planned.job for planned in remaining])}" if remaining else ""
-    count = len(done) + len(remaining)
-    lines = f"sweep   {folder}: {count} run{'s' if count > 1 else ''}{places}"
+    runs = len(done) + len(remaining)
+    lines = f"sweep   {folder}: {runs} run{'s' if runs > 1 else ''}{places}"
     if done:
         others = sum((read_record(planned.run.folder) or {}).get("code") != code() for planned in done)
         source = f", {others} of them with other source code" if others else ""

@@ -16,7 +16,7 @@ from unbraid.commands.overrides import as_typed
 from unbraid.commands.plan import plan
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import Run, State, run_overrides
-from unbraid.runs.resume import resumed_or_new
+from unbraid.runs.resume import settled
 from unbraid.runs.text import one_line
 from unbraid.sweeps.launchers.gpu_faults import is_gpu_fault
 from unbraid.sweeps.launchers.processes import live_with_parent, start
@@ -51,21 +51,21 @@ def train(config: DictConfig) -> None:
             _train(run, named(chosen, "hydra.run.dir") is not None)
 
 
-def _train(run: Run, pinned: bool) -> None:
+def _train(new: Run, pinned: bool) -> None:
     """Train a run in this process and in the processes that Lightning starts. `pinned`: the user has named the run folder."""
-    run = resumed_or_new(run, pinned)
-    workflow = build_workflow(run)  # raises its errors before the run folder exists
-    if workflow.starts_processes:
-        _start_processes(run)
-        return
-    if workflow.trainer.world_size > 1 and not pinned:
-        problem = "this key is required if another program, such as srun or torchrun, starts the processes of a run"
-        raise InputError("hydra.run.dir", problem, hint="Type hydra.run.dir=FOLDER")
-    if not workflow.trainer.is_global_zero:
-        workflow.run()
-        return
-    run.freeze()
-    _recorded(run, workflow.run)
+    with settled(new, pinned) as run:
+        workflow = build_workflow(run)  # raises its errors before anything is recorded
+        if workflow.starts_processes:
+            _start_processes(run)
+            return
+        if workflow.trainer.world_size > 1 and not pinned:
+            problem = "this key is required if another program, such as srun or torchrun, starts the processes of a run"
+            raise InputError("hydra.run.dir", problem, hint="Type hydra.run.dir=FOLDER")
+        if not workflow.trainer.is_global_zero:
+            workflow.run()
+            return
+        run.freeze()
+        _recorded(run, lambda: _run(run, workflow))
 
 
 def train_frozen(folder: Path) -> None:
@@ -81,12 +81,17 @@ def train_frozen(folder: Path) -> None:
         if rank_zero_only.rank:  # type: ignore[attr-defined]  # Lightning reads it from the environment
             build_workflow(run).run()
         else:
-            _recorded(run, lambda: _checked(run).run())
+            _recorded(run, lambda: _run(run, _checked(run)))
 
 
 def _checked(run: Run) -> Workflow:
     check_experiment(run.config)
     return build_workflow(run)
+
+
+def _run(run: Run, workflow: Workflow) -> State:
+    run.add(workflow.layers())
+    return workflow.run()
 
 
 def _recorded(run: Run, work: Callable[[], State]) -> None:

@@ -18,9 +18,9 @@ from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import SPLITS, Split
 from unbraid.models.features import Spectra
 from unbraid.models.instruments import is_instrument
-from unbraid.runs.config import build, check, checkpoint_path, own_config
+from unbraid.runs.config import build, check, own_config
 from unbraid.runs.errors import InputError, unknown
-from unbraid.runs.weights import rebuilt
+from unbraid.runs.weights import checkpoint_path, rebuilt
 from unbraid.tasks.reconstruction import ReconstructionTask
 
 

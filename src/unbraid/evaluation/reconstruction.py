@@ -1,7 +1,8 @@
 """Test autoencoders: measure the errors of reconstructed test data, compare with PCA, and write pictures and audio."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -103,13 +104,16 @@ class Reconstructions:
         self.iterations, self.momentum = iterations, momentum
 
     @torch.inference_mode()
-    def scores(self, task: ReconstructionTask, data: Data, folder: Path) -> dict[str, Any]:
+    def scores(
+        self, task: ReconstructionTask, data: Data, folder: Path, limit: Callable[[Sequence[Any]], Sequence[Any]]
+    ) -> dict[str, Any]:
         """Reconstruct the test data, measure the errors, and write pictures and audio.
 
         Args:
             task: autoencoder with the weights to test.
             data: data set.
             folder: run folder.
+            limit: function from the batches of the test to those that are used.
 
         Returns:
             Content of `scores.json`.
@@ -123,7 +127,8 @@ class Reconstructions:
         gathered = Gathered(self.examples)
         loader: Any = data.in_order("test")
         names = [track.name for track in getattr(loader.dataset, "tracks", ())]
-        for index, batch in enumerate(tqdm(loader, "testing", leave=False)):
+        count = len(limit(range(len(loader))))
+        for index, batch in enumerate(tqdm(islice(loader, count), "testing", total=count, leave=False)):
             moved = on_device(batch, task.device)
             clean, labels = task.features.items(moved)
             corrupted = task.corrupt(clean, TEST + index)

@@ -22,11 +22,11 @@ from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_transla
 from unbraid.interop.published import read_weights
 from unbraid.models.instruments import Player, is_instrument, load_player
 from unbraid.models.separators.base import Separator
-from unbraid.runs.config import build, check, checkpoint_path, node_at, own_config, read_config
+from unbraid.runs.config import build, check, node_at, own_config, read_config
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import is_name
 from unbraid.runs.plugins import trusted
-from unbraid.runs.weights import filled, rebuilt
+from unbraid.runs.weights import checkpoint_path, filled, rebuilt
 
 BUILT = (
     "unbraid.nets", "unbraid.models.separators", "unbraid.dsp.phase", "unbraid.dsp.stft", "torch.nn", "torchaudio.models",

@@ -12,9 +12,9 @@ from torch import Tensor
 from unbraid.data.controls import Controls, Extraction
 from unbraid.dsp.pitch import HIGHEST_HZ, LOWEST_HZ
 from unbraid.nets.ddsp import Instrument
-from unbraid.runs.config import build, check, checkpoint_path, node_at
+from unbraid.runs.config import build, check, node_at
 from unbraid.runs.errors import InputError, check_seed
-from unbraid.runs.weights import rebuilt
+from unbraid.runs.weights import checkpoint_path, rebuilt
 
 BUILT = ("unbraid.nets.ddsp", "unbraid.data.controls", "unbraid.dsp.pitch")
 RATE_TOLERANCE = 1e-3  # relative difference up to which two rates of control points count as equal

@@ -1,8 +1,10 @@
 """Make a report from run folders: write its web pages, and print the tables of scores and the comparisons of the variants."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from unbraid.reports.errors import report_errors
 from unbraid.reports.page import Report, write
 from unbraid.reports.tables import as_text, tables
 from unbraid.reports.variants import runs_of, variants_of
@@ -23,6 +25,7 @@ def make(
     baseline: str | None = None,
     measure: str | None = None,
     songs: int = SONGS,
+    protocol: str | None = None,
 ) -> None:
     """Write a report on training runs as web pages, and print tables of scores and comparisons between variants.
 
@@ -39,35 +42,49 @@ def make(
         measure: name of the measure that is compared, such as `SDR`; None: the first measure with scores in the order NSDR,
             SDR, uSDRi, …
         songs: largest number of test tracks on the listening page.
+        protocol: name of the protocol whose scores are reported; None: that of the training.
     """
-    variants = variants_of(folders)
+    variants = variants_of(folders, protocol)
     report = Report(title, variants, baseline_of(variants, baseline), tables(variants), measure)
     write(report, output, songs)
     echo(f"\n{as_text(report.tables)}\n{report.caption}\n")
     for verdict in (verdict for verdicts in report.verdicts().values() for verdict in verdicts):
         echo(verdict.words)
+    for name, run in report.labelled:
+        echo(f"label   {name}: {' '.join(f'[{tag}]' for tag in run.tags)} {run.notes}".rstrip())
     for name, reason in report.without.items():
         echo(f"run without scores: {name} {reason}")
     echo(f"\nreport  {output / 'index.html'}")
 
 
-def report_of(sweep: Path) -> Path:
-    """Return the folder `report` in the folder of a sweep. InputError if it is a symbolic link that leads out of the sweep."""
-    return below(sweep, FOLDER)
+def report_of(sweep: Path, protocol: str | None = None) -> Path:
+    """Return the report folder in the folder of a sweep. InputError if it is a symbolic link that leads out of the sweep.
+
+    Args:
+        sweep: folder of the sweep.
+        protocol: name of the protocol whose scores are shown; None: the protocol of the training.
+
+    Returns:
+        The folder `report` or `report-<protocol>`. It may not exist yet.
+    """
+    return below(sweep, FOLDER if protocol is None else f"{FOLDER}-{protocol}")
 
 
 def report_after_sweep(sweep: Path) -> None:
-    """Write the report of a sweep, if at least one run of the sweep has scores of separated tracks.
+    """Write the report of a sweep of separators, or the table of errors of other models, if at least one run has scores.
 
     Args:
         sweep: folder of the sweep.
     """
-    if any(_is_separated(path) for path in sweep.glob("*/scores.json")):
-        make(runs_of(sweep), report_of(sweep), sweep.name)
+    folders = runs_of(sweep)
+    if kinds := kinds_of(folders):
+        make(folders, report_of(sweep), sweep.name) if True in kinds else report_errors(folders, sweep)
 
 
-def _is_separated(path: Path) -> bool:
-    try:
-        return separates(read_scores(path))
-    except InputError:  # the report lists this run and the error
-        return False
+def kinds_of(folders: Sequence[Path]) -> set[bool]:
+    """Return which kinds of scores some runs have: True for those of separated tracks, False for those of other models."""
+    kinds = set()
+    for folder in folders:
+        with suppress(OSError, InputError):  # the report lists this run and the error
+            kinds.add(separates(read_scores(folder / "scores.json")))
+    return kinds

@@ -19,7 +19,7 @@ from plotly.offline import get_plotlyjs
 
 from unbraid.reports.listening import heard, leave, songs_of
 from unbraid.reports.tables import ScoreTable, as_csv, as_latex, as_markdown, as_plain, caption, cell_text, main_measure
-from unbraid.reports.variants import Spread, Variant, differences, told_apart
+from unbraid.reports.variants import RunScores, Spread, Variant, differences, told_apart
 from unbraid.reports.verdicts import Verdict, verdicts
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
@@ -63,6 +63,13 @@ class Report:
         """Dictionary from the name of each run without scores to the reason why they are missing."""
         runs = [run for variant in self.variants for run in variant.without]
         return dict(zip(told_apart([run.folder for run in runs]), (run.missing for run in runs), strict=True))
+
+    @property
+    def labelled(self) -> list[tuple[str, RunScores]]:
+        """Name and run for each run that has tags or notes."""
+        runs = [run for variant in self.variants for run in [*variant.runs, *variant.without]]
+        names = told_apart([run.folder for run in runs])
+        return [(name, run) for name, run in zip(names, runs, strict=True) if run.tags or run.notes]
 
     @property
     def caption(self) -> str:
@@ -227,6 +234,7 @@ def _record(report: Report, verdicts: Mapping[str, Sequence[Verdict]]) -> dict[s
             for name, of_table in verdicts.items()
         },
         "without_scores": report.without,
+        "labels": {name: {"tags": list(run.tags), "notes": run.notes} for name, run in report.labelled},
     }
 
 

@@ -1,6 +1,6 @@
 """Read the scores of run folders for a report, and group runs that differ only in the seed into one variant."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from unbraid.reports.naming import told_apart, variant_names
-from unbraid.runs.config import config_tree
+from unbraid.runs.config import config_tree, flat
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import below
+from unbraid.runs.locks import is_held
 from unbraid.runs.metrics_reader import epoch_numbers, epochs
-from unbraid.runs.records import digest, is_held, read_record, strip_launch_keys
+from unbraid.runs.records import digest, read_record, strip_launch_keys
 from unbraid.runs.scores import read_scores, separates
 from unbraid.scoring.tables import refuse_mixed
 
 IGNORED_KEYS = ("seed", "name")  # config keys that differ between the runs of a variant; `name` ends with the seed
+Wanted = Callable[[Mapping[str, Any]], bool]
 FILES = ("run.json", "config.yaml", "scores.json", "metrics.csv")  # files of a run folder that a report reads
 
 
@@ -35,6 +37,8 @@ class RunScores:
         config: complete config of the run without paths, as a mapping from dotted keys to values.
         missing: reason why the run lacks scores; None if the run has scores.
         scores: content of the file `scores.json`; empty if the run lacks scores.
+        tags: words that the user has recorded with the run.
+        notes: text that the user has recorded with the run.
     """
 
     folder: Path
@@ -44,6 +48,8 @@ class RunScores:
     config: Mapping[str, Any]
     missing: str | None
     scores: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    notes: str = ""
 
     @property
     def seed(self) -> Any:
@@ -177,11 +183,13 @@ def _order(run: Path) -> tuple[float, str]:
     return (int(number) if number.isdecimal() else float("inf")), run.name
 
 
-def read(folder: Path) -> RunScores:
+def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) -> RunScores:
     """Read the config and the scores of a run folder.
 
     Args:
         folder: folder of the run.
+        protocol: name of the scoring protocol; None: that of the training.
+        wanted: function that returns whether scores are of the kind that is reported.
 
     Returns:
         The run. If its `scores.json` is damaged, the field `missing` contains the reason.
@@ -195,27 +203,36 @@ def read(folder: Path) -> RunScores:
     record = read_record(folder)
     if record is None:
         raise InputError(folder, "this folder contains no run.json", expected="the folder of a run")
-    scores, damage = _scores(folder)
-    missing = None if scores and separates(scores) else damage or _reason_missing(folder, record, scores is not None)
+    scores, damage = _scores(folder, protocol)
+    missing = None if scores and wanted(scores) else damage or _reason_missing(folder, record, scores is not None)
+    if missing and protocol is not None and record["state"] == "done" and damage is None:
+        missing = f"has no scores of protocol {protocol}"
     choices = record["choices"]
     return RunScores(
         folder.resolve(),
         tuple(record["overrides"]),
         choices.get("model", "unknown"),
         choices.get("data", "unknown"),
-        _flat(strip_launch_keys(config_tree(folder / "config.yaml"))),
+        flat(strip_launch_keys(config_tree(folder / "config.yaml"))),
         missing,
         {} if missing else scores or {},
+        tuple(record.get("tags", ())),
+        record.get("notes", ""),
     )
 
 
-def _scores(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """Read `scores.json` in a run folder. Return its content, and the error message if the file is damaged.
+def _scores(folder: Path, protocol: str | None) -> tuple[dict[str, Any] | None, str | None]:
+    """Read the scores of a run under a protocol, and return their content, and the error message if a file is damaged.
 
     The content is None if the file is damaged or does not exist. The error message is None if the file is not damaged.
     """
     try:
-        return read_scores(folder / "scores.json", whole=True), None
+        path = folder / "scores.json"
+        own = read_scores(path, whole=True) if protocol is None or path.is_file() else {}
+        if protocol is None or own.get("protocol", {}).get("name") == protocol:
+            return own, None
+        cost = {key: own[key] for key in ("cost",) if key in own}  # of the training
+        return cost | read_scores(below(folder, "scores", protocol, "scores.json"), whole=True), None
     except FileNotFoundError:
         return None, None
     except InputError as error:  # the report shows the other runs
@@ -234,21 +251,13 @@ def _reason_missing(folder: Path, record: Mapping[str, Any], has_scores: bool) -
     return {"queued": "has not started"}.get(state, str(state))
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            values |= _flat(value, f"{prefix}{key}.")
-        else:
-            values[f"{prefix}{key}"] = value
-    return values
-
-
-def variants_of(folders: Sequence[Path]) -> list[Variant]:
+def variants_of(folders: Sequence[Path], protocol: str | None = None, wanted: Wanted = separates) -> list[Variant]:
     """Read run folders and group them into variants.
 
     Args:
         folders: run folders.
+        protocol: name of the scoring protocol; None: that of the training.
+        wanted: function that returns whether scores are of the kind that is reported.
 
     Returns:
         The variants. Variants with scores come before variants without scores.
@@ -257,14 +266,15 @@ def variants_of(folders: Sequence[Path]) -> list[Variant]:
         InputError: no run has scores, the scores have different protocols or tracks, a run is given twice, or two runs of a
             variant have the same seed.
     """
-    runs = [read(folder) for folder in folders]
+    runs = [read(folder, protocol, wanted) for folder in folders]
     _refuse_duplicates(runs)
     scored = [run for run in runs if not run.missing]
     if not scored:
         reasons = "; ".join(f"{run.folder.name} {run.missing}" for run in runs[:5]) + ("; …" if len(runs) > 5 else "")
         raise InputError(f"{len(runs)} runs", "none of the runs has scores", found=reasons)
     scored_names = told_apart([run.folder for run in scored])
-    refuse_mixed({name: run.scores["protocol"] for name, run in zip(scored_names, scored, strict=True)})
+    if wanted is separates:
+        refuse_mixed({name: run.scores["protocol"] for name, run in zip(scored_names, scored, strict=True)})
     _refuse_different_tracks(scored, scored_names)
     groups: dict[str, list[RunScores]] = {}
     for run, config in zip(runs, _configs_without_seed(runs), strict=True):

@@ -286,6 +286,14 @@ def node_at(config: DictConfig, key: str) -> Any:
         return None
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings by dotted keys. Empty mappings are kept as values."""
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return values
+
+
 def _check_plain(value: Any, path: Path) -> None:
     """Check that nested values contain no interpolations `${…}` and that all keys are texts."""
     if isinstance(value, str) and "${" in value:
@@ -302,25 +310,3 @@ def _check_plain(value: Any, path: Path) -> None:
             _check_plain(key, path)
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check_plain(item, path)
-
-
-def checkpoint_path(run: Path, asked: str) -> Path:
-    """Find a checkpoint file of a run.
-
-    Args:
-        run: run folder.
-        asked: `best`, `last` or a file path.
-
-    Returns:
-        The path of the existing file.
-
-    Raises:
-        InputError: the file does not exist.
-    """
-    path = run / "checkpoints" / f"{asked}.ckpt" if asked in ("best", "last") else Path(asked).expanduser()
-    if not path.is_file():
-        names = ", ".join(sorted(p.name for p in run.glob("checkpoints/*.ckpt"))) or "none"
-        raise InputError(
-            f"checkpoint={asked}", f"the checkpoint file {path} does not exist", hint=f"Checkpoints of the run: {names}."
-        )
-    return path

@@ -7,10 +7,8 @@ A process that trains in a folder holds a lock on its file `.lock`. The kernel r
 after `kill -9`. If `run.json` contains the state `running` but the lock is free, the run was killed.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import platform
 import re
 import time
@@ -19,43 +17,49 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.runs import plugins
 from unbraid.runs.config import own_config
-from unbraid.runs.documents import open_regular, read_json
+from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write, write_json
+from unbraid.runs.locks import LOCK, lock, open_lock
+from unbraid.runs.metrics_reader import epochs
 from unbraid.runs.source_version import code, git_commit, versions
 from unbraid.runs.text import echo
 
 State = Literal["queued", "running", "interrupted", "failed", "pruned", "done"]
 ENDED = ("pruned", "done")  # states of runs that are never resumed
-LOCK = ".lock"
 LEDGER = "ledger.jsonl"  # file name in the folder of a sweep
 LOCK_ATTEMPTS = 5
 PATH_KEYS = {"root", "cache_dir"}
 # Keys that decide how a run is started and logged. They are not part of its identity.
-OUTSIDE = {"launcher", "resume", "plan", "power", "power_from", "sweeper", "search", "logger", "plugins", "plugins_first"}
+OUTSIDE = {
+    "launcher", "resume", "plan", "power", "power_from", "sweeper", "search", "logger", "plugins", "plugins_first",
+    "tags", "notes",
+}  # fmt: skip
+# Keys of the Trainer that end a training. A finished run can continue with larger values.
+LIMITS = ("max_epochs", "max_steps")
+LABELS = ("tags", "notes")  # keys that are copied into the record
 # Keys of a record that are read, and their types.
 RECORDED: dict[str, Any] = {
     "identity": str,
+    "experiment": str,
     "overrides": list,
     "choices": dict,
     "state": str,
     "error": str,
     "changed": str,
     "code": str,
+    "tags": list,
+    "notes": str,
 }
 TYPES = {str: "a text", list: "a list of texts", dict: "a mapping of texts"}
 REQUIRED = ("identity", "overrides", "choices", "state")
 SESSION_KEYS = ("commit", "code", "versions", "plugins", "host", "started")  # of each process that trains the run
-# A path begins at the start of the text or after one of these characters. `://` belongs to a web address.
-BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
-PLACE = re.compile(rf"{BEGINS}/*(?:(?:(?!{BEGINS}).)*(?!{BEGINS})/(?=[^\s/,)\]}}'\"]))?", re.DOTALL)
-USER = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 class BusyError(InputError):
@@ -77,6 +81,20 @@ def identity(config: DictConfig) -> str:
     return digest(strip_launch_keys(tree))
 
 
+def experiment_of(config: DictConfig) -> str:
+    """Hash a config as `identity` does, without the length of the training and without `test`.
+
+    Args:
+        config: composed config of a run.
+
+    Returns:
+        The hash, 16 characters long. Runs that differ only in the number of epochs or steps have the same hash.
+    """
+    unlimited = OmegaConf.merge(config, {"test": None, "trainer": dict.fromkeys(LIMITS)})
+    assert isinstance(unlimited, DictConfig)
+    return identity(unlimited)
+
+
 def strip_launch_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Remove paths and launch options from a config. Launch options decide how a run is started and logged.
 
@@ -88,26 +106,6 @@ def strip_launch_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
     """
     stripped: dict[str, Any] = _without_paths({key: value for key, value in tree.items() if key not in OUTSIDE})
     return stripped
-
-
-def redact_paths(value: Any) -> Any:
-    """Replace each file path in nested values by `…/` and the last name of the path, so that the values can be published.
-
-    A path begins with `/`, `~`, `./` or `../` anywhere in a text. All characters from its beginning to the last slash before
-    the next path are replaced, because file names may contain any character. User names and passwords are removed from web
-    addresses.
-
-    Args:
-        value: nested dictionaries, lists, texts and numbers.
-
-    Returns:
-        A copy with the shortened paths.
-    """
-    if isinstance(value, Mapping):
-        return {redact_paths(key): redact_paths(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [redact_paths(item) for item in value]
-    return PLACE.sub("…/", USER.sub("", value)) if isinstance(value, str) else value
 
 
 def run_overrides(words: Sequence[str]) -> list[str]:
@@ -151,6 +149,7 @@ class Run:
         overrides: overrides of the command line, without launch options.
         choices: chosen yaml of the config groups `model` and `data`, such as `unet` and `musdb`.
         record: content of `run.json`; empty before `freeze`.
+        continues: the folder holds the same experiment with fewer epochs or steps, which this run continues.
     """
 
     folder: Path
@@ -158,6 +157,10 @@ class Run:
     overrides: Sequence[str]
     choices: Mapping[str, str]
     record: dict[str, Any] = field(default_factory=dict)
+    continues: bool = False
+
+    def __post_init__(self) -> None:
+        self.experiment = experiment_of(self.config)  # now, because Hydra resolves the parts that it builds
 
     @classmethod
     def frozen(cls, folder: Path) -> "Run":
@@ -194,21 +197,27 @@ class Run:
         The folder may already contain a run with the same identity (hash of the config). If this run has not ended, its
         `run.json` is kept, and training resumes the run.
 
+        A run that continues takes over the record and moves the earlier scores to `scores-<epochs>-epochs.json`.
+
         Raises:
             InputError: the folder contains another run or a run that has ended. The files of this run are not overwritten.
         """
-        own_identity = self.identity
-        if earlier := read_record(self.folder):
-            if earlier["identity"] != own_identity or earlier["state"] in ENDED:
-                hint = "Choose another hydra.run.dir or remove the folder."
-                raise InputError(self.folder, "the folder already contains another run or a finished run", hint=hint)
-            self.record = earlier
+        own = {"identity": self.identity, "experiment": self.experiment, "overrides": list(self.overrides)}
+        earlier = read_record(self.folder)
+        if earlier and not self.continues and (earlier["identity"] != own["identity"] or earlier["state"] in ENDED):
+            hint = "Choose another hydra.run.dir or remove the folder."
+            raise InputError(self.folder, "the folder already contains another run or a finished run", hint=hint)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.folder / "config.yaml") as partial:  # the paths may have changed
             partial.write_text(OmegaConf.to_yaml(self.config, resolve=True))
-        if not earlier:
-            self.record = {"identity": own_identity, "overrides": list(self.overrides), "choices": dict(self.choices)}
-            self.record |= self._plugins()
+        labels: Any = OmegaConf.to_container(OmegaConf.masked_copy(self.config, [*LABELS]))
+        self.record = (earlier or {}) | {key: value for key, value in labels.items() if value}
+        if self.continues and (scores := self.folder / "scores.json").is_file():
+            scores.rename(self.folder / f"scores-{len(epochs(self.folder))}-epochs.json")
+        if earlier and not self.continues:
+            write_json(self.folder / "run.json", self.record)
+        else:
+            self.record |= own | {"choices": dict(self.choices)} | ({} if earlier else self._plugins())
             self.mark("queued")
 
     def _plugins(self) -> dict[str, Any]:
@@ -223,9 +232,9 @@ class Run:
         Raises:
             BusyError: another process holds the lock, or has finished the run since this object was created.
         """
-        with open(self.folder / LOCK, "a", opener=_open_own) as file:
+        with open_lock(self.folder) as file:
             for _ in range(LOCK_ATTEMPTS):  # `is_held` of another process takes the lock for a moment
-                if _lock(file):
+                if lock(file):
                     break
                 time.sleep(0.1)
             else:
@@ -255,6 +264,11 @@ class Run:
             "host": platform.node(),
             "started": _now(),
         }
+
+    def add(self, facts: Mapping[str, Any]) -> None:
+        """Write facts about the run to `run.json`."""
+        self.record |= facts
+        write_json(self.folder / "run.json", self.record)
 
     def mark(self, state: State, error: str | None = None, gpu_fault: bool = False) -> None:
         """Write a new state and the current time to `run.json`.
@@ -317,33 +331,6 @@ def own_choices(folder: Path) -> dict[str, str]:
     choices: dict[str, str] = record.get("choices", {}) if isinstance(record, dict) else {}
     _check_recorded(path, "choices", choices, dict)
     return choices
-
-
-def is_held(folder: Path) -> bool:
-    """Return whether another process is training in a run folder, on this machine or on a machine that shares the disk."""
-    try:
-        with open_regular(folder / LOCK) as file:
-            return not _lock(file, fcntl.LOCK_SH)  # a shared lock needs no permission to write
-    except FileNotFoundError:
-        return False
-
-
-def _open_own(path: str, flags: int) -> int:
-    """Open a file in an untrusted run folder. Symbolic links are not followed, and opening a pipe does not block."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-
-
-def _lock(file: IO[Any], kind: int = fcntl.LOCK_EX) -> bool:
-    """Try to lock an open file, and return whether this process has the lock now.
-
-    The function `lockf` is used, because forked processes do not inherit the lock. Workers of a data loader can outlive a
-    killed run, and must not keep the lock.
-    """
-    try:
-        fcntl.lockf(file, kind | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # file systems differ in the error
-        return False
-    return True
 
 
 def _now() -> str:

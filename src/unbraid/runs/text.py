@@ -1,4 +1,4 @@
-"""Escape untrusted text for terminals, spreadsheets and Markdown.
+"""Escape untrusted text for terminals, spreadsheets and Markdown, and remove file paths from it.
 
 Examples of untrusted text are names in run folders and tags of songs. HTML, YAML and JSON are escaped elsewhere: by the
 templates of the report and by the writers of YAML and JSON.
@@ -16,6 +16,10 @@ UNPRINTABLE = re.compile(
 )
 # With some language settings, spreadsheets split lines at semicolons also inside quotes.
 FORMULA = re.compile(r"""(^|[;\t\n])(?=[\s"']*[=+\-@＝＋－＠])""")
+# A path begins at the start of the text or after one of these characters. `://` belongs to a web address.
+BEGINS = r"""(?<![^\s=:,(\[{'"])(?!(?<=:)//)(?:file:|~[^/\s,]*|\.\.?)?/"""
+PLACE = re.compile(rf"{BEGINS}/*(?:(?:(?!{BEGINS}).)*(?!{BEGINS})/(?=[^\s/,)\]}}'\"]))?", re.DOTALL)
+USER = re.compile(r"(?<=://)[^/?#\s]*@")
 MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~&:@$!]|(?<=www)\.")
 
 
@@ -70,3 +74,23 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def redact_paths(value: Any) -> Any:
+    """Replace each file path in nested values by `…/` and the last name of the path, so that the values can be published.
+
+    A path begins with `/`, `~`, `./` or `../` anywhere in a text. All characters from its beginning to the last slash before
+    the next path are replaced, because file names may contain any character. User names and passwords are removed from web
+    addresses.
+
+    Args:
+        value: nested dictionaries, lists, texts and numbers.
+
+    Returns:
+        A copy with the shortened paths.
+    """
+    if isinstance(value, Mapping):
+        return {redact_paths(key): redact_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [redact_paths(item) for item in value]
+    return PLACE.sub("…/", USER.sub("", value)) if isinstance(value, str) else value

@@ -76,7 +76,7 @@ def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> Mo
 
 
 def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path) -> ModuleT:
-    """Build a module and load tensors into it. A module that is much larger than the tensors raises `InputError`.
+    """Build a module and load tensors into it. Other tensors, or a much larger module, raise `InputError`.
 
     Args:
         make: function that builds the module.
@@ -85,19 +85,30 @@ def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path
 
     Returns:
         The module with these tensors.
+    """
+    with limited_size(where, sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))):
+        module = make()
+    fill(module, state, where)
+    return module
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
+    """Load tensors into a module.
+
+    Args:
+        module: module that receives the tensors.
+        state: tensors by name, exactly those of the module.
+        where: file of the tensors, for error messages.
 
     Raises:
         InputError: names or shapes of the tensors differ from those in the module.
     """
-    with limited_size(where, sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))):
-        module = make()
     model_state = module.state_dict()
     for name in model_state | dict(state):
         found, expected = _shape(state.get(name)), _shape(model_state.get(name))
         if found != expected:
             raise InputError(where, OTHER_MODEL, found=f"{name} {found}", expected=expected)
     module.load_state_dict(state)
-    return module
 
 
 @contextmanager
@@ -164,3 +175,25 @@ def _shape(tensor: Any) -> str:
     if tensor is None:
         return "missing"
     return str(list(tensor.shape)) if isinstance(tensor, Tensor) and not is_lazy(tensor) else f"a {type(tensor).__name__}"
+
+
+def checkpoint_path(run: Path, asked: str) -> Path:
+    """Find a checkpoint file of a run.
+
+    Args:
+        run: run folder.
+        asked: `best`, `last` or a file path.
+
+    Returns:
+        The path of the existing file.
+
+    Raises:
+        InputError: the file does not exist.
+    """
+    path = run / "checkpoints" / f"{asked}.ckpt" if asked in ("best", "last") else Path(asked).expanduser()
+    if not path.is_file():
+        names = ", ".join(sorted(p.name for p in run.glob("checkpoints/*.ckpt"))) or "none"
+        raise InputError(
+            f"checkpoint={asked}", f"the checkpoint file {path} does not exist", hint=f"Checkpoints of the run: {names}."
+        )
+    return path

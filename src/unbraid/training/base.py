@@ -2,9 +2,9 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import pytorch_lightning as pl
@@ -17,6 +17,7 @@ from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import SPLITS
 from unbraid.evaluation.methods import fingerprint
 from unbraid.evaluation.scorer import write_scores
+from unbraid.nets.layer_costs import LayerCost
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import relative_path
 from unbraid.runs.records import LEDGER, State, read_record, strip_launch_keys
@@ -24,12 +25,13 @@ from unbraid.runs.text import echo
 from unbraid.runs.weights import tensors_of
 from unbraid.tasks.task import Task
 from unbraid.training.callbacks.pruned import was_pruned
+from unbraid.training.chosen_checkpoint import BEST, copy_checkpoint, start_of
 from unbraid.training.loggers import About, Loggers, Media
 from unbraid.training.trainer import fit
 
-BEST = "best.ckpt"
 MAX_NOTICES = 10  # number of notices that are printed
 THIS_RUN = "this run"  # row label of the run in tables
+ItemT = TypeVar("ItemT")
 
 
 class Workflow(ABC):
@@ -53,6 +55,8 @@ class Workflow(ABC):
 
     task: Task
     data: MultitrackData | Digits
+    costs: Sequence[LayerCost] = ()  # of one forward pass of `one_pass`, which `prepare` counts
+    one_pass = "a chunk"
 
     def __init__(
         self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: Task, data: MultitrackData | Digits,
@@ -104,10 +108,15 @@ class Workflow(ABC):
             echo(f"data    {more} more notices; scripts/prepare.py dry_run=true lists all notices about files", file=sys.stderr)
 
     def _run(self) -> State:
-        fit(self.trainer, self.task, self.data, self.folder)
+        if self.trainer.is_global_zero:
+            copy_checkpoint(self.config, self.folder)
+        # A process that another program started may be here before the checkpoint is copied, so it gets the original.
+        fit(self.trainer, self.task, self.data, self.folder, start_of(self.config))
         self._save_best_if_missing()
         if was_pruned(self.trainer):
             return "pruned"
+        if not self.config.get("test", True):
+            return "done"
         cost = self.cost()
         scores = self.test()
         if self.trainer.is_global_zero:
@@ -131,7 +140,10 @@ class Workflow(ABC):
         self.task.check_finite()
         self.trainer.save_checkpoint(best)
         if self.trainer.is_global_zero:
-            echo(f"best    no validation selected weights; checkpoints/{BEST} contains the last weights", flush=True)
+            origin = "no validation selected weights; the last weights"
+            if not self.config.get("train", True):
+                origin = f"the weights of {self.config.ckpt_path or f'init={self.config.init}'}"
+            echo(f"best    {origin} are in checkpoints/{BEST}", flush=True)
 
     def cost(self) -> dict[str, Any]:
         """Return the cost of the run: number of parameters, name and number of devices, and peak memory in bytes."""
@@ -142,6 +154,24 @@ class Workflow(ABC):
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "devices": self.trainer.world_size,
         }
+
+    def layers(self) -> dict[str, Any]:
+        """Return the parameters and multiply-accumulate operations of each layer, for `run.json`."""
+        return {"macs": self.macs, "macs_of": self.one_pass, "layers": [vars(cost) for cost in self.costs]}
+
+    @property
+    def macs(self) -> int:
+        """Number of multiply-accumulate operations of one forward pass, see `unbraid.nets.layer_costs`."""
+        return sum(cost.macs for cost in self.costs)
+
+    def size(self) -> str:
+        """Return the number of parameters and of operations as text."""
+        return f"{parameter_count(self.task) / 1e6:.2f} M parameters, {giga(self.macs)} MACs for {self.one_pass}"
+
+    def limited(self, items: Sequence[ItemT]) -> list[ItemT]:
+        """Return the first items of the test, as many as `trainer.limit_test_batches` allows, at least one."""
+        limit = self.trainer.limit_test_batches
+        return list(items[: max(1, limit if isinstance(limit, int) else round(limit * len(items)))])
 
     def about(self) -> About:
         """Return the description of the run that loggers store: run folder, `run.json`, config, model size and sweep."""
@@ -228,9 +258,10 @@ def parameter_count(net: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
-def millions(net: torch.nn.Module) -> str:
-    """Return the number of parameters of a network in millions, as text with two decimals."""
-    return f"{parameter_count(net) / 1e6:.2f}"
+def giga(count: float) -> str:
+    """Return a number of operations as text with three digits, in thousands (k), millions (M) or billions (G)."""
+    factor, unit = next((pair for pair in ((1e9, "G"), (1e6, "M")) if count >= pair[0]), (1e3, "k"))
+    return f"{count / factor:.3g} {unit}"
 
 
 def sweep_name(run: Path) -> str | None:

@@ -12,6 +12,7 @@ from unbraid.tasks.separation import SeparationTask
 from unbraid.tasks.synthesis import SynthesisTask
 from unbraid.tasks.task import Task
 from unbraid.training.base import Workflow
+from unbraid.training.chosen_checkpoint import use_checkpoint
 from unbraid.training.loggers import Loggers
 from unbraid.training.reconstruction import ReconstructionWorkflow
 from unbraid.training.separation import SeparationWorkflow
@@ -50,4 +51,5 @@ def build_workflow(run: Run) -> Workflow:
     workflow_class = next(workflow for task_class, workflow in WORKFLOWS.items() if isinstance(task, task_class))
     workflow = workflow_class(config, run.choices, trainer, task, data, loggers, folder)
     workflow.prepare()
+    use_checkpoint(config, task, trainer)
     return workflow

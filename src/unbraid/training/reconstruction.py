@@ -5,14 +5,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unbraid.data.module import MultitrackData
 from unbraid.evaluation.reconstruction import Reconstructions
 from unbraid.evaluation.reconstruction_scores import report
 from unbraid.models.features import Spectra
+from unbraid.nets.layer_costs import layer_costs
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
 from unbraid.tasks.reconstruction import ClosedFormTask, ReconstructionTask
-from unbraid.training.base import THIS_RUN, Workflow, millions
+from unbraid.training.base import THIS_RUN, Workflow
 from unbraid.training.loggers import Media
 
 
@@ -37,6 +40,9 @@ class ReconstructionWorkflow(Workflow):
         if isinstance(self.task, ClosedFormTask) and processes > 1:
             raise InputError("trainer.devices", f"model={model} cannot use several processes", found=processes, expected="1")
         self.reconstructions = build(self.config.evaluation)
+        self.one_pass, item = "an item", torch.zeros(1, *self.task.item_shape)
+        self.costs = layer_costs(self.task.net.eval(), lambda: self.task.net(item))
+        self.task.net.train()
         if isinstance(self.data, MultitrackData):
             self.prepare_tracks(self.data)
         else:
@@ -48,7 +54,7 @@ class ReconstructionWorkflow(Workflow):
         data, net = self.data, self.task.net
         data_lines = self.introduced_tracks(data) if isinstance(data, MultitrackData) else f"data    {data.summary()}"
         return (
-            f"model   {self.chosen['model']}: {millions(net)} M parameters, a code of {net.code_size} for "
+            f"model   {self.chosen['model']}: {self.size()}, a code of {net.code_size} for "
             f"{' x '.join(map(str, self.task.item_shape))} numbers\n{data_lines}"
         )
 
@@ -81,4 +87,4 @@ class ReconstructionWorkflow(Workflow):
         if not self.trainer.is_global_zero:
             return {}
         task = self.task.to(self.trainer.strategy.root_device).eval()
-        return self.reconstructions.scores(task, self.data, self.folder) | {"checkpoint": weights}
+        return self.reconstructions.scores(task, self.data, self.folder, self.limited) | {"checkpoint": weights}

@@ -19,6 +19,7 @@ from unbraid.interop.published import load_published
 from unbraid.models.separators.base import Estimate, Separator
 from unbraid.models.separators.masking import Masking
 from unbraid.nets.interfaces import Whitening
+from unbraid.nets.layer_costs import layer_costs
 from unbraid.runs.config import build, build_kind
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import State
@@ -26,7 +27,7 @@ from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.published import PublishedScores, comparison_text
 from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
-from unbraid.training.base import THIS_RUN, Workflow, millions
+from unbraid.training.base import THIS_RUN, Workflow
 from unbraid.training.loggers import Media
 from unbraid.training.processes import raise_in_all
 
@@ -46,17 +47,20 @@ class SeparationWorkflow(Workflow):
         protocol: Protocol = build_kind(self.config.protocol, Protocol)
         self.evaluation = build(self.config.evaluation)
         self.published = None if self.config.published is None else build(self.config.published)
-        try_one_chunk(self.task.separator, self.task.loss, self.data.chunk_samples)
+        separator, samples = self.task.separator, self.data.chunk_samples
+        self.costs = layer_costs(separator, lambda: try_one_chunk(separator, self.task.loss, samples))
+        self.one_pass = f"a chunk of {self.data.chunk_seconds:.3g} s"
         if self.config.init is not None:
             load_published(self.task.separator, self.config.init)
         self.prepare_tracks(self.data)
         if self.config.init is None:
             self.start_from_statistics()
-        separator, weights = self.task.separator, self.data.target_weights()
+        weights = self.data.target_weights()
         at = protocol.at(separator.sample_rate, separator.channels)
         source_group = at.source_group(separator.targets, weights)  # checks the protocol before the test tracks are decoded
         self.scorer = Scorer(
-            at, source_group, weights, self.data.whole("test", *at.format, progress=self.trainer.is_global_zero),
+            at, source_group, weights,
+            self.limited(self.data.whole("test", *at.format, progress=self.trainer.is_global_zero)),
             self.folder / "scores" / at.name, self.data.cache_dir / "baselines", self.trainer.strategy.root_device,
         )  # fmt: skip
         whole = partial(self.data.whole, "test", progress=self.trainer.is_global_zero)
@@ -81,7 +85,7 @@ class SeparationWorkflow(Workflow):
         """Return lines of text with the data set, and the targets, audio format and number of parameters of the model."""
         separator = self.task.separator
         return (
-            f"model   {self.chosen['model']}: {millions(separator)} M parameters, {' + '.join(separator.targets)}, "
+            f"model   {self.chosen['model']}: {self.size()}, {' + '.join(separator.targets)}, "
             f"{separator.sample_rate} Hz, {'mono' if separator.channels == 1 else 'stereo'}\n"
             f"{self.introduced_tracks(self.data)}"
         )
@@ -162,7 +166,7 @@ class SeparationWorkflow(Workflow):
         return {
             "segmentation": {
                 track.name: self.task.segmentation(on_device(batch, device))
-                for track, batch in zip(tracks, batches, strict=True)
+                for track, batch in zip(self.limited(tracks), batches, strict=False)
             }
         }
 

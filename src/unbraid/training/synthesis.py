@@ -15,10 +15,11 @@ from unbraid.data.store import StoredTrack
 from unbraid.data.tracks import Split
 from unbraid.evaluation.resynthesis import Resyntheses, report, training_of
 from unbraid.models.constant_spectrum import ConstantSpectrum
+from unbraid.nets.layer_costs import layer_costs
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
 from unbraid.tasks.synthesis import SynthesisTask
-from unbraid.training.base import THIS_RUN, Workflow, millions
+from unbraid.training.base import THIS_RUN, Workflow
 from unbraid.training.loggers import Media
 
 
@@ -50,6 +51,10 @@ class SynthesisWorkflow(Workflow):
             problem = "an instrument cannot be trained on augmented or remixed tracks, because their pitch is unknown"
             raise InputError("augmentation", problem, hint="Set augmentation=none and data.sampling.remix=0.")
         self.resyntheses = build(self.config.evaluation)
+        samples, hop_length = self.data.chunk_samples, self.features.hop_length
+        controls, sound = torch.full((1, samples // hop_length + 1), 100.0), torch.zeros(1, samples)
+        self.costs = layer_costs(self.task.net, lambda: self.task.net(controls, -controls, sound))
+        self.one_pass = f"a chunk of {self.data.chunk_seconds:.3g} s"
         self.prepare_tracks(self.data)
         folder, progress = self.data.cache_dir / "controls", self.trainer.is_global_zero
         of_tracks = controls_of(self.data.tracks, self.sources, self.features, folder, progress)
@@ -71,7 +76,7 @@ class SynthesisWorkflow(Workflow):
         pitch_range = self.task.net.training_range
         (target,) = self.data.targets
         return (
-            f"model   {self.chosen['model']}: {millions(self.task.net)} M parameters, {target} from MIDI pitch "
+            f"model   {self.chosen['model']}: {self.size()}, {target} from MIDI pitch "
             f"{pitch_range.lowest:.0f} to {pitch_range.highest:.0f}, {self.features.sample_rate} Hz\n"
             f"{self.introduced_tracks(self.data)}"
         )
@@ -108,7 +113,7 @@ class SynthesisWorkflow(Workflow):
             return {}
         net, loss = self.task.net.cpu().eval(), self.task.loss.cpu()
         constant = ConstantSpectrum.of(self._sounds("train"), net.harmonics, net.bands, self.features, loss)
-        named = zip((track.name for track in self.data.split("test")), self._sounds("test"), strict=True)
+        named = zip((track.name for track in self.limited(self.data.split("test"))), self._sounds("test"), strict=False)
         tracks = ((name, sound, controls) for name, (sound, controls) in tqdm(named, "testing", leave=False))
         (target,) = self.data.targets
         scores = self.resyntheses.scores(net, loss, self.features, constant, tracks, target, self.folder)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -17,6 +18,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
 from unbraid.runs.text import echo
+from unbraid.training.callbacks.epoch_means import logger_for
 from unbraid.training.callbacks.last_checkpoint import LAST, latest
 from unbraid.training.callbacks.metrics_csv import MetricsCSV
 from unbraid.training.checkpoints import AtomicCheckpointIO
@@ -30,6 +32,7 @@ def set_up_process(seed: int) -> None:
     # start, so it is set before the first operation.
     torch.set_flush_denormal(True)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.callbacks.model_summary").setLevel(logging.INFO)  # its table is asked for
     # Lightning 2.6.6 uses a call that torch 2.11 deprecates; the user cannot change this.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", module="pytorch_lightning")
     # On a machine with Slurm, the warning recommends what launcher=slurm does.
@@ -60,6 +63,29 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
     if "16" in precision and not precision.startswith("bf16"):  # the run would be reported as diverged
         problem = "gradients overflow in this precision"
         raise InputError("trainer.precision", problem, found=precision, expected="bf16-mixed or 32-true")
+    callbacks = _callbacks(config, loggers)
+    options: Any = config.trainer
+    if not config.get("train", True):  # Lightning prepares the model and trains no step
+        options = OmegaConf.merge(options, {"max_epochs": 0})
+        callbacks = [callback for callback in callbacks if isinstance(callback, MetricsCSV | LoggerCallback)]
+    if logger := logger_for(callbacks):
+        options = OmegaConf.masked_copy(options, [str(key) for key in options if key != "logger"])
+    try:
+        trainer = build(
+            options, default_root_dir=str(folder), callbacks=callbacks, plugins=[AtomicCheckpointIO(), *cluster()], **logger,
+        )  # fmt: skip
+    except InstantiationException as error:
+        if isinstance(error.__cause__, MisconfigurationException):
+            raise InputError("trainer", str(error.__cause__)) from error
+        raise
+    profiler: Any = trainer.profiler
+    if profiler.dirpath is None:  # `trainer.profiler=simple` would print into the log
+        profiler.dirpath, profiler.filename = folder, "profile"
+    return trainer
+
+
+def _callbacks(config: DictConfig, loggers: Loggers) -> list[pl.Callback]:
+    """Build the callbacks of a run: those of the config, that of a search, and the one that passes metrics to the loggers."""
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     if wrong := next((callback for callback in callbacks if not isinstance(callback, pl.Callback)), None):
         found, expected = type(wrong).__name__, "subclasses of pytorch_lightning.Callback"
@@ -72,15 +98,7 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
             problem = "loggers need metrics.csv, but the config lacks the callback that writes it"
             raise InputError("logger", problem, hint="Add callbacks.table to the callbacks.")
         callbacks.append(LoggerCallback(loggers, table))
-    try:
-        trainer = build(
-            config.trainer, default_root_dir=str(folder), callbacks=callbacks, plugins=[AtomicCheckpointIO(), *cluster()]
-        )
-    except InstantiationException as error:
-        if isinstance(error.__cause__, MisconfigurationException):
-            raise InputError("trainer", str(error.__cause__)) from error
-        raise
-    return trainer
+    return callbacks
 
 
 def cluster() -> list[SLURMEnvironment]:
@@ -108,7 +126,9 @@ def _convert_errors() -> Iterator[None]:
         raise
 
 
-def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
+def fit(
+    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path, start: Path | None = None
+) -> None:
     """Train a task. Training resumes from the newest undamaged checkpoint of the run folder if there is one.
 
     Options that Lightning refuses raise InputError. A stop signal of the operating system (Ctrl-C, SIGTERM, …) raises
@@ -119,9 +139,12 @@ def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataMod
         task: model with its loss and optimizer.
         data: data set of the run.
         folder: run folder.
+        start: checkpoint that training continues from if the run folder has none; None: the weights of the task.
     """
-    checkpoint = latest(folder)
-    if checkpoint and trainer.is_global_zero:
+    checkpoint = latest(folder) or start
+    # A checkpoint of the user's choice may have the state of a callback that this run does not use.
+    warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`", module="pytorch_lightning")
+    if checkpoint and checkpoint.parent.parent == folder and trainer.is_global_zero:
         damaged = "" if checkpoint.name == LAST else f"; {LAST} is damaged"
         # The folder contains the checkpoints of this run.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", module="pytorch_lightning")

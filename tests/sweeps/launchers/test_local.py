@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from unbraid.runs.errors import InputError
-from unbraid.runs.records import is_held
+from unbraid.runs.locks import is_held
 from unbraid.sweeps.launchers import Local, local, processes
 from unbraid.sweeps.launchers.jobs import Job
 from unbraid.sweeps.launchers.slots import gpus_here, slots

@@ -47,7 +47,7 @@ def test_diverged_run_fails_with_all_loggers(cli, songs, tmp_path, data):
 @pytest.mark.slow
 def test_loggers_agree_and_do_not_change_training(cli, songs, tmp_path, monkeypatch):
     three = musdb(songs, "trainer.max_epochs=3", "targets=vocals_accompaniment", "resume=never")
-    status, out, _ = cli(*three, ALL, "logger.media.every_n_epochs=2", "logger.wandb.tags=[mine]", "hydra.run.dir=logged")
+    status, out, _ = cli(*three, ALL, "logger.media.every_n_epochs=2", "tags=[mine]", "notes=again", "hydra.run.dir=logged")
     run = tmp_path / "work/logged"
     assert status == 0 and "wandb sync logged/wandb/offline-run-*" in out
     (page,) = pages(run)
@@ -101,9 +101,9 @@ def test_loggers_agree_and_do_not_change_training(cli, songs, tmp_path, monkeypa
 
 def assert_described(run, record, songs):
     config = run["config"]["update"]
-    assert run["run_id"] == page_id(record) and run["run_id"].startswith(record["identity"])
+    assert run["run_id"] == page_id(record) and run["run_id"].startswith(record["experiment"])
     assert run["project"] == "unbraid" and run["job_type"] == "train" and run["display_name"] == "logged"
-    assert run["tags"] == ["unet", "musdb", "mine"] and "run_group" not in run and run["resume"]
+    assert run["tags"] == ["unet", "musdb", "mine"] and run["notes"] == "again" and "run_group" not in run and run["resume"]
     assert config["seed"] == 0 and config["model"]["separator"]["net"]["channels"] == [2, 2, 4, 4, 4, 4]
     assert config["run"]["commit"] == record["commit"] and config["run"]["versions"] == record["versions"]
     assert config["run"]["parameters"] > 0 and len(config["run"]["data_fingerprint"]) == 16
@@ -173,8 +173,8 @@ def test_autoencoders_of_tracks_log_audio(cli, songs, tmp_path):
         (["logger=wandb", "logger.wandb.project=''"], "logger.wandb.project"),
         (["logger=wandb", "logger.wandb.project=a/b"], "logger.wandb.project"),
         (["logger=wandb", f"logger.wandb.project={129 * 'x'}"], "logger.wandb.project"),
-        (["logger=wandb", f"logger.wandb.tags=[{65 * 'x'}]"], "logger.wandb.tags"),
-        (["logger=wandb", "logger.wandb.tags=['']"], "logger.wandb.tags"),
+        ([f"tags=[{65 * 'x'}]"], "tags"),
+        (["tags=['']"], "tags"),
         (["logger=comet"], "logger: "),
         (["logger=wandb", "logger.wandb.mode=online"], "logger.wandb.mode=online"),
     ],

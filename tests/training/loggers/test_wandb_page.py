@@ -14,7 +14,7 @@ from tests.conftest import PROJECT
 from tests.training.loggers.conftest import exit_code, header, history, pages, summary, whole
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
-from unbraid.runs.records import redact_paths
+from unbraid.runs.text import redact_paths
 from unbraid.sweeps.ledger import Ledger
 from unbraid.training.base import sweep_name
 from unbraid.training.loggers import About, Loggers, Media, Wandb
@@ -30,7 +30,7 @@ KEY = "0" * 40
 
 
 def page(mode="offline", **options):
-    return Wandb(**({"project": "p", "entity": None, "tags": [], "mode": mode, "init_timeout": 2} | options))
+    return Wandb(**({"project": "p", "entity": None, "mode": mode, "init_timeout": 2} | options))
 
 
 def about(folder, sweep=None, **record):

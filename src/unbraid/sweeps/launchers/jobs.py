@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from unbraid.runs.records import State, is_held, read_record
+from unbraid.runs.locks import is_held
+from unbraid.runs.records import State, read_record
 
 PATIENCE_SECONDS = 120  # waiting time after a signal; a run first finishes its batch and writes a checkpoint
 

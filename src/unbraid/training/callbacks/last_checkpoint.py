@@ -7,15 +7,17 @@ gradients are accumulated.
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
 from unbraid.runs.errors import InputError, Interrupted
 from unbraid.runs.files import below
+from unbraid.runs.text import echo
 from unbraid.training.checkpoints import is_whole
 from unbraid.training.interruption import Interruption
 
@@ -51,6 +53,7 @@ class LastCheckpoint(Checkpoint):
         self.seconds, self.saved = 60 * minutes, time.monotonic()
         self.interruption = Interruption()
         self.metrics: dict[str, torch.Tensor] = {}  # latest metrics of the checkpoint from which the run resumes
+        self.is_saving = False  # true while `last.ckpt` is written
         self.group: Any = None  # group of all processes on the CPU, since an exchange on GPUs waits for their computations
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -124,41 +127,66 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(signum)
 
     def _save(self, trainer: pl.Trainer) -> None:
+        self.is_saving = True
         trainer.save_checkpoint(self.folder / LAST, storage_options=self.folder / PREVIOUS)
-        self.saved = time.monotonic()
+        self.is_saving, self.saved = False, time.monotonic()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the latest metrics, the number of processes, and whether training shall stop (`should_stop`) to a checkpoint."""
         metrics = {name: value.detach().clone() for name, value in trainer.callback_metrics.items()}
-        checkpoint[KEY] = {"should_stop": trainer.should_stop, "metrics": metrics, "processes": trainer.world_size}
+        checkpoint[KEY] = {
+            "should_stop": trainer.should_stop, "metrics": metrics, "processes": trainer.world_size, "complete": self.is_saving,
+        }  # fmt: skip
         for epochs in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
             if epochs["processed"] == epochs["ready"]:
                 epochs["completed"] = epochs["processed"]  # Lightning counts the epoch after this call
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Restore the metrics and the flag `should_stop` that `on_save_checkpoint` added to the checkpoint.
+        """Restore the metrics and the flag `should_stop` that `on_save_checkpoint` added, see `resumption_of` for errors.
 
         Args:
             trainer: Lightning Trainer of the run.
             pl_module: task of the run.
             checkpoint: content of the checkpoint.
-
-        Raises:
-            InputError: an older version of unbraid, or a run with another number of processes, wrote the checkpoint.
         """
-        if KEY not in checkpoint:
-            problem = f"the checkpoint lacks the key '{KEY}', so this version of unbraid cannot resume the run"
-            raise InputError(trainer.ckpt_path, problem, hint="Start a new run with resume=never.")
-        state = checkpoint[KEY]
-        if state["processes"] != trainer.world_size:
-            problem, processes = "the run that wrote the checkpoint had another number of processes", state["processes"]
-            raise InputError("trainer.devices", problem, found=trainer.world_size, expected=str(processes))
-        trainer.should_stop, self.metrics = state["should_stop"], state["metrics"]
+        state = resumption_of(checkpoint, trainer.ckpt_path, trainer.world_size)
+        stops_early = any(isinstance(callback, EarlyStopping) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        trainer.should_stop, self.metrics = state["should_stop"] and stops_early, state["metrics"]
+        if trainer.should_stop and trainer.is_global_zero:
+            hint = "to train it further, choose its last.ckpt as ckpt_path and set callbacks.early_stopping=null"
+            echo(f"        early stopping ended this training after epoch {checkpoint['epoch']}; {hint}", flush=True)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
                 best = checkpoint["callbacks"][callback.state_key]
                 _move(best, str(callback.dirpath))
-                callback.current_score = best["current_score"]  # Lightning saves this value but does not restore it
+                if trainer.strategy.broadcast(Path(best["best_model_path"]).is_file()):
+                    callback.current_score = best["current_score"]  # Lightning saves this value but does not restore it
+                else:  # the checkpoint was copied without the best weights, so the next epoch is the best
+                    del checkpoint["callbacks"][callback.state_key]
+
+
+def resumption_of(checkpoint: Mapping[str, Any], where: object, processes: int) -> dict[str, Any]:
+    """Return the state that this callback has added to a checkpoint.
+
+    Args:
+        checkpoint: content of the checkpoint.
+        where: file of the checkpoint, for error messages.
+        processes: number of processes that train.
+
+    Returns:
+        The state.
+
+    Raises:
+        InputError: an older version of unbraid, or a run with another number of processes, wrote the checkpoint.
+    """
+    if KEY not in checkpoint:
+        problem = f"the checkpoint lacks the key '{KEY}', so this version of unbraid cannot resume the run"
+        raise InputError(where, problem, hint="Start a new run with resume=never.")
+    state: dict[str, Any] = checkpoint[KEY]
+    if state["processes"] != processes:
+        problem = "the run that wrote the checkpoint had another number of processes"
+        raise InputError("trainer.devices", problem, found=processes, expected=str(state["processes"]))
+    return state
 
 
 def _ends_epoch(trainer: pl.Trainer, batch_idx: int) -> bool:

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from unbraid.runs.files import atomic_write
 from unbraid.runs.text import write_csv
+from unbraid.training.callbacks.epoch_means import EpochMeans
 
 # Columns of metrics.csv that depend on the machine.
 MEASURED = ("seconds", "steps_per_second", "wait_share", "gpu_memory_gb")
@@ -77,6 +78,8 @@ class MetricsCSV(pl.Callback):
             row["lr"] = optimizer.param_groups[0]["lr"]
         row |= self._pace() | _memory(pl_module.device)
         # Names without a stage, such as `loss`, are values of the progress bar.
+        if isinstance(trainer.logger, EpochMeans):  # first, so that other values with the same name replace them
+            row = trainer.logger.take() | row
         row |= {name: value.item() for name, value in sorted(trainer.callback_metrics.items()) if "/" in name}
         row = {name: "" if math.isnan(value) else value for name, value in row.items()}  # empty cell: undefined
         self.rows.append(row)

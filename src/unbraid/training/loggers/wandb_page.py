@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from unbraid.runs.errors import InputError
-from unbraid.runs.records import State, digest, redact_paths, sweep_overrides, variant_name
-from unbraid.runs.text import echo
+from unbraid.runs.records import State, digest, sweep_overrides, variant_name
+from unbraid.runs.text import echo, redact_paths
 from unbraid.training.loggers.logger import About, Figures, Logger, Result
 from unbraid.training.loggers.media import Medium
 
@@ -32,7 +32,7 @@ EXIT_CODES = {"done": 0, "pruned": 0, "interrupted": 130}
 CONNECT_SECONDS = 0.8  # time limit of a connection to the server
 FLUSH_SECONDS = 2.0  # a kill loses at most the last seconds of the file
 FINISH_SECONDS = 60.0  # time limit of the upload at the end; the file stays on disk
-LONGEST_PROJECT, NOT_IN_PROJECTS, LONGEST_TAG = 128, "/\\#?%:", 64  # limits of wandb
+LONGEST_PROJECT, NOT_IN_PROJECTS = 128, "/\\#?%:"  # limits of wandb
 AGENT = "WANDB_SWEEP_ID"  # environment variable that is set if an agent of W&B started this process
 
 
@@ -42,23 +42,22 @@ class Wandb(Logger):
     Args:
         project: name of the project at W&B.
         entity: W&B user or team; None: the default of the account.
-        tags: tags of the page, in addition to the names of the chosen configs such as model and data.
         mode: `online`, `offline` or `auto`. `auto` is online if there is an API key and the server accepts a connection within
             a second.
         init_timeout: time limit for the first answer of the server, in seconds, at least 1.
 
     Raises:
-        InputError: `project`, `tags` or `init_timeout` is invalid.
+        InputError: `project` or `init_timeout` is invalid.
         ModuleNotFoundError: the package wandb is not installed.
     """
 
-    def __init__(self, project: str, entity: str | None, tags: Sequence[str], mode: Mode, init_timeout: float) -> None:
+    def __init__(self, project: str, entity: str | None, mode: Mode, init_timeout: float) -> None:
         if find_spec("wandb") is None:
             raise ModuleNotFoundError("the package wandb is not installed; type: pip install 'unbraid[wandb]'")
-        _check_names(project, tags)
+        _check_project(project)
         if init_timeout < 1:
             raise InputError("init_timeout", found=init_timeout, expected="at least 1 second")
-        self.project, self.entity, self.tags, self.mode, self.init_timeout = project, entity, list(tags), mode, init_timeout
+        self.project, self.entity, self.mode, self.init_timeout = project, entity, mode, init_timeout
         self.run: Any = None
 
     def check(self) -> None:
@@ -137,7 +136,8 @@ class Wandb(Logger):
         try:
             self.run = wandb.init(
                 project=self.project, entity=self.entity, id=page_id(run.record), name=run.folder.name, group=run.sweep,
-                job_type="train", tags=[*dict.fromkeys([*run.record["choices"].values(), *self.tags])], dir=str(run.folder),
+                job_type="train", tags=[*dict.fromkeys([*run.record["choices"].values(), *run.record.get("tags", ())])],
+                notes=redact_paths(run.record.get("notes")), dir=str(run.folder),
                 config=_config(run), mode=mode, resume="allow", reinit="create_new", settings=self._settings(),
             )  # fmt: skip
         except wandb.errors.UsageError as error:
@@ -207,7 +207,7 @@ def page_id(record: Mapping[str, Any]) -> str:
     if AGENT in os.environ and (agent_id := os.environ.get("WANDB_RUN_ID")):
         return agent_id
     first = (record.get("earlier") or [record])[0]
-    return f"{record['identity']}-{digest([first.get('host'), first.get('started')])[:8]}"
+    return f"{record.get('experiment', record['identity'])}-{digest([first.get('host'), first.get('started')])[:8]}"
 
 
 def sync_command(folder: Path) -> str:
@@ -265,14 +265,11 @@ def _config(run: About) -> dict[str, Any]:
     return config
 
 
-def _check_names(project: str, tags: Sequence[str]) -> None:
-    """Check the names of project and tags before the run folder is created. wandb itself checks them only later."""
+def _check_project(project: str) -> None:
+    """Check the name of the project before the run folder is created. wandb itself checks it only later."""
     if not 1 <= len(project) <= LONGEST_PROJECT or {*project} & {*NOT_IN_PROJECTS}:
         expected = f"1 to {LONGEST_PROJECT} characters, without {NOT_IN_PROJECTS}"
         raise InputError("project", "W&B does not allow this project name", found=repr(project), expected=expected)
-    for tag in tags:
-        if not 1 <= len(tag) <= LONGEST_TAG:
-            raise InputError("tags", "W&B does not allow this tag", found=repr(tag), expected=f"1 to {LONGEST_TAG} characters")
 
 
 def _row(result: Result) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""Combination of a trained run's config with the command line of `evaluate`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from unbraid.commands.experiment import take_data
+from unbraid.runs.config import own_config
+from unbraid.runs.errors import InputError, unknown
+
+# Keys and groups that can be overridden together with run=. The others are read from the run's config.
+WITH_RUN = (
+    "sweep",
+    "run",
+    "checkpoint",
+    "estimates",
+    "oracle",
+    "output",
+    "processes",
+    "compare_with",
+    "protocol",
+    "phase",
+    "evaluation",
+    "data",
+    "trainer",
+    "plugins",
+    "plugins_first",
+)
+SOUND = (
+    "model.separator.mask_options.mask_max",
+    "model.separator.mask_options.mask_power",
+    "model.separator.mask_options.consistency",
+    "model.separator.masks_from",
+)
+
+
+def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
+    """Return the config of the run, with the command line's values for data, protocol, phase, masks and evaluation.
+
+    Args:
+        config: config of the command.
+        typed: keys of the command line.
+
+    Returns:
+        The config of the command, changed in place; as it was if it has no `run`.
+
+    Raises:
+        InputError: the run contains no separator, a key is missing or unknown, or a typed key is read from the run.
+    """
+    if config.run is None:
+        return config
+    for key in typed:
+        if key.split(".")[0].split("/")[0] not in WITH_RUN and key not in SOUND:
+            raise InputError(
+                key, "this key is read from the run and cannot be overridden", hint=f"Remove this key or run={config.run}"
+            )
+    own = own_config(Path(config.run))
+    if own.get("features") is not None:
+        hint = "Training has already written the scores of this run to scores.json in its folder"
+        raise InputError(
+            f"run={config.run}", "the run contains no separator, and this command only scores separators", hint=hint
+        )
+    for key in ("data", *(str(k) for k in own if k not in WITH_RUN)):
+        if key not in own:
+            raise InputError(f"{config.run}/config.yaml", f"the key {key} is missing", expected="the config of a run")
+        if key not in config:
+            raise InputError(
+                f"{config.run}/config.yaml",
+                "the config contains an unknown key",
+                found=key,
+                hint=unknown(key, map(str, config)),
+            )
+        if key == "data":
+            config.data = config.data if "data" in typed else take_data(config.data, own.data, typed)
+        else:
+            typed_below = {word: OmegaConf.select(config, word) for word in typed if word.startswith(f"{key}.")}
+            config[key] = own[key]
+            for word, value in typed_below.items():
+                OmegaConf.update(config, word, value, force_add=True)  # check_experiment reports unknown keys
+    if any(word.split(".")[0] == "phase" for word in typed):
+        if OmegaConf.select(config, "model.separator.phase") is None:
+            raise InputError(
+                "phase", f"the model of run={config.run} does not use this config group", hint="Remove the override of phase"
+            )
+        config.model.separator.phase = config.phase
+    else:
+        config.phase = own.get("phase")
+    return config
