@@ -63,6 +63,23 @@ def test_an_unknown_key_or_choice_is_named(refused, tmp_path, words, names):
 
 
 @pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["model=ae", "data=digits", "code=2"], "model.net.code"),
+        (["lr=0.01"], "optim.optimizer.lr"),
+        (["optim.lr=0.01"], "optim.optimizer.lr"),
+        (["root=songs"], "data.root"),
+        (["epochs=5"], "trainer.max_epochs"),
+        (["trainer.max_epoch=5"], "trainer.max_epochs"),
+        (["model=PCA"], "'pca'"),
+        (["data=/songs/mine"], "data.root=/songs/mine"),
+    ],
+)
+def test_the_key_that_was_meant_is_suggested(refused, words, key):
+    assert key in refused(*words)
+
+
+@pytest.mark.parametrize(
     ("words", "names"),
     [
         (["trainer.max_epochs=abc"], "trainer.max_epochs 'abc'"),

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from unbraid.commands.cli import CONF
-from unbraid.commands.overrides import LISTS, PATHS, as_typed, is_sweep, quote_paths, quoted, unreadable
+from unbraid.commands.overrides import LISTS, PATHS, as_typed, is_sweep, quote_paths, quoted, unreadable, with_keys
 from unbraid.runs.errors import InputError
 
 PARSER = OverridesParser.create()
@@ -191,3 +191,27 @@ def test_sources_are_a_mapping_a_list_or_a_file():
     key = "data.layout.sources"
     words = [f'{key}={{vocals: ["*vox*"]}}', f"{key}=[drums,bass]", f"{key}=null", f"{key}=données.yaml"]
     assert quote_paths(words, sweeps=False) == [*words[:3], f"{key}='données.yaml'"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "expected"),
+    [
+        ("separate", ["RUN", "song.mp3"], ["run=RUN", "input=song.mp3"]),
+        ("separate", ["RUN", "a.mp3", "output=x", "b, c.mp3"], ["run=RUN", "output=x", "input=['a.mp3','b, c.mp3']"]),
+        ("evaluate", ["RUN", "protocol=musdb18"], ["run=RUN", "protocol=musdb18"]),
+        ("report", ["SWEEP"], ["sweep=SWEEP"]),
+        ("report", ["SWEEP", "more"], ["sweep=SWEEP", "more"]),
+        ("train", ["unet"], ["unet"]),
+        ("separate", ["--config-dir", "conf", "-m", "RUN"], ["--config-dir", "conf", "-m", "run=RUN"]),
+        ("separate", ["~phase", "+x", "RUN"], ["~phase", "+x", "run=RUN"]),
+    ],
+)
+def test_words_without_a_key_get_their_key(command, words, expected):
+    assert with_keys(words, command) == expected
+
+
+def test_the_name_of_a_folder_may_contain_equals(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep/0-seed=0").mkdir(parents=True)
+    assert with_keys(["sweep/0-seed=0"], "evaluate") == ["run=sweep/0-seed=0"]
+    assert with_keys(["run=sweep/0-seed=0", "a=b"], "evaluate") == ["run=sweep/0-seed=0", "a=b"]

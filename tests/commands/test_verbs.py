@@ -3,6 +3,7 @@
 import shlex
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import hydra
@@ -47,6 +48,11 @@ def test_a_verb_is_its_script(unbraid, cli, tmp_path):
     status, out, _ = unbraid("train", "--cfg", "job", "model=ae", "data=digits")
     assert status == 0 and out == cli("--cfg", "job", "model=ae", "data=digits")[1]
     assert files_below(tmp_path) == ["work"]
+
+
+def test_the_version_is_printed(unbraid, cli):
+    expected = (0, f"unbraid {version('unbraid')}\n", "")
+    assert unbraid("--version") == cli("--version") == unbraid("separate", "--version") == expected
 
 
 def test_the_verbs_are_listed_with_their_sentences(unbraid):

@@ -84,7 +84,7 @@ def test_a_folder_of_configs_adds_choices(cli, tmp_path):
     option = f"--config-dir={folder.parent}"
     assert cli(option, "model=narrow", *SHOW)[0] == 0
     assert "Did you mean 'narrow'" in cli(option, "model=narow")[2]
-    assert "Did you mean 'batch_size'" in cli(option, "model=narrow", "data.batch_siz=2")[2]
+    assert "Did you mean 'data.batch_size'" in cli(option, "model=narrow", "data.batch_siz=2")[2]
     assert "narrow (--config-dir)" in cli(option, "--help")[1].replace("\n" + " " * 25, " ")
 
 

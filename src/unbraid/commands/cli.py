@@ -9,7 +9,6 @@ already contains a config; the processes of a sweep call `frozen`. This module i
 """
 
 import os
-import re
 import signal
 import sys
 import traceback
@@ -18,21 +17,21 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import partial, wraps
-from inspect import signature
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from unbraid.commands.choices import CONF, choices, command_line
-from unbraid.commands.overrides import is_sweep, quote_paths, unreadable
-from unbraid.runs.errors import InputError, LayoutError, unknown
+from unbraid.commands.overrides import is_sweep, quote_paths, unreadable, with_keys
+from unbraid.commands.unknown_keys import unknown_choice, unknown_key
+from unbraid.runs.errors import InputError, LayoutError
 from unbraid.runs.text import echo, one_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -63,7 +62,10 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
             os.environ.setdefault(HUGE_PAGES, "1")
             sys.excepthook = _print_traceback
             # With the variable set to 1, Hydra raises its errors instead of printing them.
-            words = sys.argv[1:]
+            words = with_keys(sys.argv[1:], config_name)
+            if "--version" in words:
+                echo(f"unbraid {version('unbraid')}")
+                return
             on_error = partial(_exit_on_error, config_name, full_error=full_error)
             chosen = command_line(config_name, words)
             with _remove_new_folders(), on_error(), chosen, on_error(), _full_error("1"):  # the hints need the choices
@@ -203,13 +205,11 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
     if isinstance(error, OverrideParseException):
         return str(unreadable(error.override))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        known = error.options or choices(group)  # Hydra has no options for a list
-        return str(InputError(group or "config", "unknown choice", found=name, hint=unknown(name, known)))
+        return str(unknown_choice(error.missing_cfg_file, error.options))
     if error is not None and error.__cause__ is not None and (cause := error_message(error.__cause__, config_name, folder)):
-        return _unknown_key(str(error), config_name) or cause
+        return unknown_key(str(error), config_name) or cause
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _unknown_key(str(error), config_name) or one_line(str(error))
+        return unknown_key(str(error), config_name) or one_line(str(error))
     if isinstance(error, OSError) and error.errno and (error.filename or folder):
         return f"{error.filename or folder}: {error.strerror}"
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # raised by Hydra for data=null
@@ -223,50 +223,3 @@ def _similar_choice(error: InputError) -> str:
     known = list(choices("targets")) if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)
     return f". Did you mean the choice targets={close[0]}?" if close and close[0] != name else ""
-
-
-def _unknown_key(message: str, config_name: str) -> str | None:
-    """Turn Hydra's message about an override with an unknown key into a message with a similar key; None for other messages."""
-    match = re.match(r"Could not override '([^']+)'", message)
-    if match is None:
-        return None
-    known: Any = _compose_without(match[1], config_name)
-    parts = match[1].split(".")
-    for depth, part in enumerate(parts):
-        if not isinstance(known, DictConfig):
-            return str(InputError(match[1], f"unknown key, because {'.'.join(parts[:depth])} is a single value without keys"))
-        key = ".".join(parts[: depth + 1])
-        if part not in known:
-            if parts[0] != "hydra" and part in _parameters(known):
-                return str(
-                    InputError(
-                        key, "this option is valid, but the config does not contain it yet", hint=f"Add it with +{key}=VALUE"
-                    )
-                )
-            return str(InputError(key, "unknown key", hint=unknown(part, map(str, known))))
-        known = known._get_node(part)
-        if known._is_interpolation() and depth + 1 < len(parts):
-            return str(
-                InputError(key, f"this key copies its value from {known._value()}", hint="Override the copied key instead")
-            )
-    return None
-
-
-def _parameters(node: DictConfig) -> set[str]:
-    """Return the parameters of the class that a config node names in `_target_`. The class is imported, which takes time."""
-    from unbraid.runs.config import resolve
-
-    return set(signature(resolve(node._target_, "config")).parameters) if "_target_" in node else set()
-
-
-def _compose_without(key: str, config_name: str) -> DictConfig:
-    """Compose the config of the command line with fewer overrides.
-
-    The override of `key` and overrides such as `optim.lr=0.1` are left out. The overrides that choose a yaml of a config
-    group, such as `model=unet`, are kept. If a sweep lists several choices of a group, the first choice is used.
-    """
-    words = [word.split(",")[0] for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/,]+", word)]
-    choices = [word for word in words if not word.startswith(f"{key}=")]
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(config_name, choices, return_hydra_config=key.startswith("hydra."))

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override, Quote, QuotedString
@@ -36,6 +37,21 @@ LISTS = frozenset({"compare_with", "data.layout.sources", "input", "runs", "tags
 MAPPINGS = frozenset({"data.layout.sources"})  # keys that also take a mapping
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
 SWEEP_GROUPS = frozenset({"experiment", "launcher", "sweeper"})  # a choice of these groups can start a sweep
+# Keys of the words without `KEY=`, in order, by command. The last key takes all remaining words if it accepts a list.
+POSITIONAL = {
+    "anomaly": ("run", "input"),
+    "app": ("run",),
+    "dashboard": ("sweep",),
+    "encode": ("run", "input"),
+    "evaluate": ("run",),
+    "export": ("run",),
+    "publish": ("run",),
+    "report": ("sweep",),
+    "separate": ("run", "input"),
+    "transfer": ("run", "input"),
+}
+# Options of Hydra that are followed by a value
+WITH_VALUE = frozenset({"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"})
 ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|[^,])*?)\s*(?:,|\Z)""")
 
 
@@ -53,6 +69,37 @@ def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
         The arguments for Hydra, in the same order. An existing path that contains `${` raises InputError.
     """
     return [_quote_word(word, sweeps) for word in words]
+
+
+def with_keys(words: Sequence[str], config_name: str) -> list[str]:
+    """Add the keys to words without a key, as in `separate RUN song.mp3`.
+
+    Args:
+        words: arguments of the command line.
+        config_name: name of the yaml directly below `conf` that the command composes.
+
+    Returns:
+        The arguments, in which each word without a key is replaced by `KEY=WORD`. A word for which the command has no key is
+        unchanged.
+    """
+    keys = list(POSITIONAL.get(config_name, ()))
+    result, values = [], []
+    for before, word in pairwise(["", *words]):
+        if not keys or word.startswith(("-", "~", "+")) or before in WITH_VALUE or not _is_positional(word):
+            result.append(word)
+        elif len(keys) > 1 or keys[-1] not in LISTS:
+            result.append(f"{keys.pop(0)}={word}")
+        else:
+            values.append(word)
+    if values:
+        result.append(f"{keys[0]}={values[0]}" if len(values) == 1 else f"{keys[0]}=[{','.join(map(quoted, values))}]")
+    return result
+
+
+def _is_positional(word: str) -> bool:
+    """Return whether a word is a value without a key. In `sweep/0-seed=0`, the sign = is a part of an existing path."""
+    key, equals, _ = word.partition("=")
+    return not equals or (os.path.lexists(word) and "/" in key)
 
 
 def is_sweep(words: Sequence[str], config_name: str) -> bool:
@@ -104,7 +151,8 @@ def unreadable(word: str) -> InputError:
     """
     key, equals, value = word.partition("=")
     if not equals:
-        return InputError(word, "this word is neither an option nor an override KEY=VALUE")
+        expected = f"KEY=VALUE, or an option such as {' or '.join(sorted(SWEEP_FLAGS)[:2])}"
+        return InputError(word, "this word has no key", expected=expected)
     is_list = value.startswith("[") and value.endswith("]")
     typed = f"[{','.join(map(_quote_path, _elements(value[1:-1])))}]" if is_list else quoted(value)
     hint = f"To pass it as text, type {shlex.quote(f'{key}={typed}')}"

@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from importlib.metadata import version
 
 from omegaconf import DictConfig
 
@@ -25,6 +26,9 @@ def verbs() -> list[str]:
 def main() -> None:
     """Run the command that the first word of the command line names. The remaining words are its overrides."""
     known, verb = verbs(), sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb == "--version":
+        echo(f"unbraid {version('unbraid')}")
+        return
     if verb == "" or verb in HELP_FLAGS:
         lines = [f"  {name:<12} {summary(CONF / f'{name}.yaml')}" for name in known]
         echo("Usage: unbraid VERB KEY=VALUE …\n", *lines, "\nunbraid VERB --help lists the keys of a verb.", sep="\n")

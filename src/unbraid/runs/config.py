@@ -10,8 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -22,6 +21,7 @@ from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError,
 from unbraid.runs.allowlist import ALLOWED, TRAINING_ONLY, resolve
 from unbraid.runs.documents import read_yaml
 from unbraid.runs.errors import InputError, unknown
+from unbraid.runs.type_names import type_name, union_types
 
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # Exceptions of constructors for invalid values. Other exceptions are bugs and keep their traceback.
@@ -84,11 +84,11 @@ def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str, all
         if key not in parameters:
             raise InputError(f"{place}{key}", "unknown key", hint=unknown(key, parameters))
         if key in hints and not _fits(value, hints[key], allowed):
-            raise InputError(f"{place}{key}", found=repr(value), expected=_type_name(parameters[key]))
+            raise InputError(f"{place}{key}", found=repr(value), expected=type_name(hints[key]))
     if not node.get("_partial_"):
         for name, parameter in parameters.items():
             if parameter.default is parameter.empty and name not in node:
-                raise InputError(f"{place}{name}", "this required key is missing", expected=_type_name(parameter))
+                raise InputError(f"{place}{name}", "this required key is missing", expected=type_name(hints.get(name, Any)))
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
     """Return whether a value from yaml fits the type hint of a parameter. A list fits a tuple; a node fits an object."""
     if isinstance(value, Mapping) and "_target_" in value:
         return _builds_type(value, hint, allowed)
-    if isinstance(value, bool) and not {bool, Any, object}.intersection(_union_types(hint)):  # in Python, True is an int
+    if isinstance(value, bool) and not {bool, Any, object}.intersection(union_types(hint)):  # in Python, True is an int
         return False
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     if any(isinstance(item, Mapping) and "_target_" in item for item in items):
@@ -113,7 +113,7 @@ def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
 
 def _builds_type(node: Mapping[str, Any], hint: Any, allowed: Sequence[str]) -> bool:
     """Return whether a config node describes an object of the type hint's class; True if the type hint names no class."""
-    kinds = _union_types(hint)
+    kinds = union_types(hint)
     if any(kind in (Any, object) or not inspect.isclass(kind) or getattr(kind, "_is_protocol", False) for kind in kinds):
         return True
     if node.get("_partial_"):
@@ -125,11 +125,6 @@ def _builds_type(node: Mapping[str, Any], hint: Any, allowed: Sequence[str]) -> 
     return inspect.isclass(class_) and issubclass(class_, kinds)
 
 
-def _union_types(hint: Any) -> tuple[Any, ...]:
-    """Return the members of a union type as a tuple; for another type, return a tuple that contains the type."""
-    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-
-
 def _has_type(value: Any, hint: Any) -> bool:
     try:
         check_type(
@@ -139,13 +134,6 @@ def _has_type(value: Any, hint: Any) -> bool:
     except TypeCheckError:
         return False
     return True
-
-
-def _type_name(parameter: inspect.Parameter) -> str:
-    annotation = parameter.annotation
-    if annotation is parameter.empty:
-        return "a value"
-    return inspect.formatannotation(annotation).replace("collections.abc.", "").replace("typing.", "")
 
 
 def build(node: DictConfig, **given: Any) -> Any:

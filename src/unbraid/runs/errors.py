@@ -86,8 +86,9 @@ def unknown(name: str, known: Iterable[str]) -> str:
         Text such as `did you mean 'vocals'? known: bass, drums, vocals`.
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'? " if close else ""
+    lower = {known_name.lower(): known_name for known_name in names}
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    hint = f"did you mean '{lower[close[0]]}'? " if close else ""
     return f"{hint}known: {', '.join(names) or 'none'}"
 
 

@@ -1,0 +1,131 @@
+"""Find the keys and choices that a user may have meant by an unknown key or choice on the command line."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from unbraid.commands.choices import CONF, choices
+from unbraid.runs.errors import InputError, unknown
+
+MOST_SUGGESTIONS = 3
+
+
+def unknown_choice(file: str, options: Sequence[str] | None) -> InputError:
+    """Return the error about an unknown choice of a config group, such as `model=unett`.
+
+    Args:
+        file: path of the missing yaml file, relative to `conf` and without the suffix.
+        options: names of the existing choices of the group; None if Hydra does not know them.
+
+    Returns:
+        The error, which is not raised here.
+    """
+    is_data = file.startswith("data/")  # the rest may be a path
+    group, _, name = file.partition("/") if is_data else file.rpartition("/")
+    hint = unknown(name, options or choices(group))
+    if is_data and (Path(name).expanduser().exists() or "/" in name):
+        hint = f"To set the folder of a data set, type data=NAME data.root={name}. {hint}"
+    return InputError(group or "config", "unknown choice", found=name, hint=hint)
+
+
+def similar_keys(typed: str, config: DictConfig) -> list[str]:
+    """Return the full paths of the keys in a config that the user may have meant.
+
+    A key is similar if its last part equals the last part of the typed key (`lr` and `optim.optimizer.lr`), if its last part
+    contains the typed part as a word (`epochs` and `trainer.max_epochs`), or if the spelling of the full path is similar.
+
+    Args:
+        typed: unknown key, with dots between its parts.
+        config: composed config.
+
+    Returns:
+        At most three paths, the most similar first.
+    """
+    paths = [path for path in _paths(OmegaConf.to_container(config, resolve=False)) if not typed.startswith(f"{path}.")]
+    last = typed.rpartition(".")[2]
+    first = typed.partition(".")[0]
+    by_rank: tuple[list[str], ...] = ([], [], [])
+    for path in paths:
+        end = path.rpartition(".")[2]
+        if end == last:
+            by_rank[0].append(path)
+        elif last in end.split("_"):
+            by_rank[1].append(path)
+    by_rank[2].extend(get_close_matches(typed, paths, n=1, cutoff=0.75))
+    nearest = next((rank for rank in by_rank if rank), [])
+    return sorted(nearest, key=lambda path: (not path.startswith(f"{first}."), path.count("."), path))[:MOST_SUGGESTIONS]
+
+
+def _paths(tree: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the full paths of all values and groups in a config, without Hydra's own keys."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            if not str(key).startswith("_") and f"{prefix}{key}" != "hydra":
+                yield f"{prefix}{key}"
+                yield from _paths(value, f"{prefix}{key}.")
+
+
+def unknown_key(message: str, config_name: str) -> str | None:
+    """Turn Hydra's message about an override with an unknown key into a message with similar keys.
+
+    Args:
+        message: message of Hydra.
+        config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
+
+    Returns:
+        The message; None if the message of Hydra has another cause.
+    """
+    match = re.match(r"Could not override '([^']+)'", message)
+    if match is None:
+        return None
+    config = _compose_without(match[1], config_name)
+    known: Any = config
+    parts = match[1].split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(known, DictConfig):
+            return str(InputError(match[1], f"unknown key, because {'.'.join(parts[:depth])} is a single value without keys"))
+        key = ".".join(parts[: depth + 1])
+        if part not in known:
+            if parts[0] != "hydra" and part in _parameters(known):
+                return str(
+                    InputError(
+                        key, "this option is valid, but the config does not contain it yet", hint=f"Add it with +{key}=VALUE"
+                    )
+                )
+            paths = similar_keys(match[1], config)
+            hint = f"did you mean {' or '.join(f"'{path}'" for path in paths)}?" if paths else unknown(part, map(str, known))
+            return str(InputError(match[1], "unknown key", hint=hint))
+        known = known._get_node(part)
+        if known._is_interpolation() and depth + 1 < len(parts):
+            return str(
+                InputError(key, f"this key copies its value from {known._value()}", hint="Override the copied key instead")
+            )
+    return None
+
+
+def _parameters(node: DictConfig) -> set[str]:
+    """Return the parameters of the class that a config node names in `_target_`. The class is imported, which takes time."""
+    from unbraid.runs.config import resolve
+
+    return set(signature(resolve(node._target_, "config")).parameters) if "_target_" in node else set()
+
+
+def _compose_without(key: str, config_name: str) -> DictConfig:
+    """Compose the config of the command line with fewer overrides.
+
+    The override of `key` and overrides such as `optim.lr=0.1` are left out. The overrides that choose a yaml of a config
+    group, such as `model=unet`, are kept. If a sweep lists several choices of a group, the first choice is used.
+    """
+    words = [word.split(",")[0] for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/,]+", word)]
+    choices = [word for word in words if not word.startswith(f"{key}=")]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose(config_name, choices, return_hydra_config=key.startswith("hydra."))
