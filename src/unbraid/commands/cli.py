@@ -150,7 +150,7 @@ def user_tracebacks() -> AbstractContextManager[None]:
 
 @contextmanager
 def _remove_new_folders() -> Iterator[None]:
-    """Remove the folders of `new_folders` that are empty at the end of the block."""
+    """Remove the sweep folders that this process has created and that are empty at the end of the `with` block."""
     try:
         yield
     finally:
@@ -218,7 +218,7 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
 
 
 def _similar_choice(error: InputError) -> str:
-    """Return a hint for an error about an unknown source: a yaml in `conf/targets` with a similar name. It may be empty."""
+    """Return a hint for an error about an unknown source: a choice of `targets` with a similar name, or an empty text."""
     group, _, name = error.where.partition(".")
     known = list(choices("targets")) if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)
@@ -226,7 +226,7 @@ def _similar_choice(error: InputError) -> str:
 
 
 def _unknown_key(message: str, config_name: str) -> str | None:
-    """Turn Hydra's message about an override with an unknown key into a message with a similar key; None for other messages."""
+    """Replace Hydra's message about an unknown key by a message that suggests a similar key. Return None for other messages."""
     match = re.match(r"Could not override '([^']+)'", message)
     if match is None:
         return None

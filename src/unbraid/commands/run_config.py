@@ -1,4 +1,4 @@
-"""Combination of a trained run's config with the command line of `evaluate`."""
+"""Combine the config of a trained run with the command line of `evaluate`, which may replace the data and the protocol."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,17 +36,20 @@ SOUND = (
 
 
 def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Return the config of the run, with the command line's values for data, protocol, phase, masks and evaluation.
+    """Replace the model config of `evaluate` by that of a trained run, and keep the keys that the command line may override.
+
+    These keys concern data, protocol, phase, masks and evaluation. All other keys are read from the run.
 
     Args:
         config: config of the command.
-        typed: keys of the command line.
+        typed: keys that the command line overrides.
 
     Returns:
-        The config of the command, changed in place; as it was if it has no `run`.
+        The config, changed in place. It is not changed if the key `run` is None.
 
     Raises:
-        InputError: the run contains no separator, a key is missing or unknown, or a typed key is read from the run.
+        InputError: the run contains no separator, a key of its config is missing or unknown, or the command line overrides a
+            key that is read from the run.
     """
     if config.run is None:
         return config

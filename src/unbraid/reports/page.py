@@ -66,7 +66,7 @@ class Report:
 
     @property
     def labelled(self) -> list[tuple[str, RunScores]]:
-        """Name and run for each run that has tags or notes."""
+        """Runs that have tags or notes, each with the name under which the page lists the run."""
         runs = [run for variant in self.variants for run in [*variant.runs, *variant.without]]
         names = told_apart([run.folder for run in runs])
         return [(name, run) for name, run in zip(names, runs, strict=True) if run.tags or run.notes]

@@ -22,7 +22,7 @@ class Verdict:
         variant: name of the variant.
         difference: difference between the variant and the baseline; None if no song has a score for both of them.
         p: p-value after Holm's correction for the number of variants; None if it cannot be computed.
-        words: sentence that describes the comparison.
+        words: sentence that describes the result of the comparison.
     """
 
     variant: str

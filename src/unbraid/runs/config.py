@@ -181,7 +181,7 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
 
     Args:
         node: node with a `_target_`.
-        *kinds: classes of which the object must be an instance of one.
+        *kinds: accepted classes. The object must be an instance of one of them.
         **given: arguments of the class that the program sets.
 
     Returns:
@@ -200,8 +200,8 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
 def _with_key(node: DictConfig, message: str, where: str) -> str:
     """Return the config key that has caused an error in a constructor, for the error message.
 
-    `where` names what is at fault. If `where` begins with an argument of the constructor, such as `batch_size`, the result
-    begins with the full config key `data.batch_size`. Otherwise the result is the key of the node, a colon and `where`.
+    If `where` (from the error of the constructor) begins with the name of an argument, such as `batch_size`, the result begins
+    with its full config key `data.batch_size`. Otherwise the result is the key of the node, a colon and `where`.
     """
     key = re.search(r"full_key: (\S+)", message)
     place = key[1] if key else node._get_full_key(None)

@@ -43,7 +43,7 @@ class Task(pl.LightningModule):
 
     @property
     def is_warming_up(self) -> bool:
-        """Return whether the definition of the loss still changes in this epoch. Such an epoch is never the best epoch."""
+        """Return whether the definition of the loss still changes in this epoch. Only later epochs can be the best epoch."""
         return False
 
     def configure_optimizers(self) -> Any:
@@ -93,9 +93,10 @@ class Task(pl.LightningModule):
             self.noted.clear()
 
     def _set_weights(self, mode: Literal["train", "eval"]) -> None:
-        """Set the weights of training or the averaged weights, if the optimizer has the methods `train` and `eval`.
+        """Switch between the weights of training and the averaged weights, if the optimizer keeps both.
 
-        Those of the package schedulefree have them. Both methods change nothing if the mode is already set.
+        The optimizers of the package schedulefree keep both; their methods `train` and `eval` switch. A method changes nothing
+        if the mode is already set.
         """
         optimizer: Any
         for optimizer in self.trainer.optimizers:
@@ -148,7 +149,7 @@ class Task(pl.LightningModule):
         raise InputError(where, "training diverged", found=value, expected="a finite number", hint=hint)
 
     def non_finite(self) -> tuple[str, float] | None:
-        """Return the name and value of a loss that is NaN or infinite, or `weights` and NaN; None if all are finite."""
+        """Return the name and value of a loss that is NaN or infinite. If a weight is, return `weights` and NaN; else None."""
         metrics = self.trainer.callback_metrics
         for name in ("train/loss", "valid/loss"):
             if not math.isfinite(value := float(metrics.get(name, 0.0))):
