@@ -252,5 +252,5 @@ def _float_planes(frame: av.AudioFrame, channels: int) -> np.ndarray:
 
 
 def reason(error: Exception) -> str:
-    """Return the message of an exception that FFmpeg raised, or the name of the exception class if the message is empty."""
+    """Return the message of an exception that FFmpeg raised; the name of the exception class if the message is empty."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

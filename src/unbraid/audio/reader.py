@@ -109,7 +109,7 @@ def open_audio(path: Path, stream: int = 0, channels: ChannelChoice = "downmix")
 
 @dataclass(frozen=True)
 class AudioInput:
-    """An audio stream of a file, as a user has chosen it on the command line, and the conversion of surround sound.
+    """Store which audio stream of a file is read, and how surround sound is converted to stereo.
 
     Args:
         path: path of an audio or video file.
@@ -206,7 +206,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
 
 
 class _GrowingArray:
-    """Collect decoded blocks in one array. The first length of the array is that in the file header; it grows if necessary."""
+    """Collect decoded blocks in one array. The array begins with the length in the file header, and grows if necessary."""
 
     def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: BufferPool) -> None:
         declared = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)

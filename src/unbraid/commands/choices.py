@@ -162,7 +162,7 @@ def _value(words: Sequence[str], key: str) -> Any:
 
 
 def _print_notices(typed: Sequence[str]) -> None:
-    """Print which plugins have no configs, and which of their choices are not used."""
+    """Print which plugins lack a config folder, and which of their yaml files are not used because the name exists already."""
     others, used = added.get(), dict[str, str]()
     for name in typed:
         if name not in others.folders:

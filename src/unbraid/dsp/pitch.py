@@ -49,7 +49,8 @@ class Crepe:
 
     Args:
         model: `full` (22 M parameters) or `tiny` (0.5 M parameters, twenty times as fast).
-        every: n; the network is evaluated at every n-th control point, and the pitch at the other points is interpolated.
+        every: step in control points. With `every=4`, the network is evaluated at every fourth control point, and the pitch at
+            the other points is interpolated.
         fmin: lowest pitch that can be estimated, in Hz.
         fmax: highest pitch that can be estimated, in Hz.
 

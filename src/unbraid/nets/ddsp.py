@@ -54,18 +54,18 @@ class Training(NamedTuple):
 
 @dataclass
 class Playing:
-    """Hold the state of a synthesizer that plays a sound in pieces, after one piece and before the next.
+    """Hold the state of a synthesizer between two pieces of a sound that is synthesized piece by piece.
 
     Args:
-        dry: whether the reverberation is left out.
+        dry: True to synthesize the sound without reverberation.
         noise: random generator of the noise; None: torch's global generator.
         hidden: state of the recurrent layer (GRU) that computes the parameters of the synthesizer.
         timbre: state of the GRU that computes the latent (values that describe the timbre).
         f0: pitch in Hz at the last control point of the piece.
         sounding: parameters of the synthesizer at the last control point of the piece.
         turns: phase of the oscillators after the piece, in turns (1 turn is 2π).
-        air: filtered noise that continues after the end of the piece. It is added to the next piece.
-        room: reverberation that continues after the end of the piece. It is added to the next piece.
+        air: end of the filtered noise, which is longer than the piece. It is added to the start of the next piece.
+        room: end of the reverberation, which is longer than the piece. It is added to the start of the next piece.
     """
 
     dry: bool = False
@@ -271,7 +271,7 @@ class Instrument(nn.Module):
             gate: factor of all amplitudes at each control point; None: 1.
             points: number of control points in a piece.
             seed: random seed of the noise.
-            dry: whether the reverberation is left out.
+            dry: True to synthesize the sound without reverberation.
 
         Shape:
             f0, loudness and gate [F], coefficients [F, 30], for F control points. All pieces together have F * hop_length

@@ -95,7 +95,7 @@ class Report:
         return self.measure or main_measure(table)
 
     def verdicts(self) -> dict[str, list[Verdict]]:
-        """Compare all variants with the baseline. The comparisons are sorted by table, under keys such as `vocals, SDR`."""
+        """Compare all variants with the baseline. The comparisons are grouped by target and measure, such as `vocals, SDR`."""
         return {
             f"{table.target}, {measure}": verdicts(self.variants, self.baseline, table.target, measure)
             for table in self.tables

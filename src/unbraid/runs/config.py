@@ -100,7 +100,10 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
-    """Return whether a value from yaml fits the type hint of a parameter. A list fits a tuple; a node fits an object."""
+    """Return whether a value from yaml fits the type hint of a parameter.
+
+    A list also fits a tuple, and a config node fits the class of the object that it describes.
+    """
     if isinstance(value, Mapping) and "_target_" in value:
         return _builds_type(value, hint, allowed)
     if isinstance(value, bool) and not {bool, Any, object}.intersection(_union_types(hint)):  # in Python, True is an int
@@ -287,7 +290,7 @@ def node_at(config: DictConfig, key: str) -> Any:
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested mappings by dotted keys. Empty mappings are kept as values."""
+    """Convert nested mappings to one mapping from dotted keys, such as `data.root`, to values. Empty mappings are kept."""
     values: dict[str, Any] = {}
     for key, value in tree.items():
         values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}

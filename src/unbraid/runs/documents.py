@@ -32,7 +32,7 @@ except ImportError:  # some builds of PyYAML do not contain libyaml
     from yaml.scanner import Scanner
 
     class EventParser(Reader, Scanner, Parser):  # type: ignore[no-redef]
-        """Parse YAML into events (starts and ends of values). This Python class replaces a missing C library libyaml."""
+        """Parse YAML into events (starts and ends of values) in Python, for machines without the C library libyaml."""
 
         def __init__(self, stream: bytes) -> None:
             Reader.__init__(self, stream)

@@ -54,7 +54,7 @@ def _checked(name: Any, where: str) -> str:
 
 @contextmanager
 def trusted(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
-    """Trust packages inside the block, in this thread only.
+    """Trust packages as plugins inside the `with` block: configs may use their classes. Other threads do not trust them.
 
     Args:
         packages: names of the packages.

@@ -106,7 +106,7 @@ def resumed_or_new(run: Run, pinned: bool) -> Run:
         if record["identity"] == run.identity or record["state"] == "pruned" or is_held(folder):
             continue
         if reason := obstacle(run, folder):
-            echo(f"new run, because {relative_path(folder)} cannot be continued: {reason}")
+            echo(f"new run, because {relative_path(folder)} cannot be trained further: {reason}")
             break
         return _taken(run, folder, record, continues=True)
     return run

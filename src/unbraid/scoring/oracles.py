@@ -1,8 +1,8 @@
 """Oracles: separation with masks or filters that are computed from the true sources.
 
-The scores of an oracle show how well a perfect network could separate with this kind of mask. Each oracle transforms one source
-at a time, so that a whole song fits into memory. `phase_sensitive_mask` has the highest scores of the real masks. Use
-`ideal_ratio_mask`, `ratio_of_powers` or `ideal_binary_mask` to compare with papers that report these masks.
+The scores of an oracle show the limit of a kind of mask: how well a perfect network could separate with such masks. Each oracle
+transforms one source at a time, so that a whole song fits into memory. `phase_sensitive_mask` has the highest scores of the
+real masks. Use `ideal_ratio_mask`, `ratio_of_powers` or `ideal_binary_mask` to compare with papers that report these masks.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,6 +1,6 @@
 """Average scores over windows, tracks and data sets, and format the averages as a table for the terminal.
 
-`refuse_mixed` raises an error if a table would contain scores of different protocols.
+Scores of different protocols must not be in one table: `refuse_mixed` raises an error in this case.
 """
 
 import statistics

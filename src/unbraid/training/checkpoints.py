@@ -54,7 +54,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a checkpoint file exists and is undamaged. Only tensors and plain Python types are loaded from it."""
+    """Return whether a checkpoint file exists and is undamaged. The file is read without running any code in it."""
     try:
         check_torch_file(path)
         with ZipFile(path) as archive:

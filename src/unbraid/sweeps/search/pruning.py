@@ -32,7 +32,7 @@ class Pruning(EndsHopelessRuns):
         self.pruned = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return whether the run was pruned, for the checkpoint. A pruned run that is resumed must not be trained further."""
+        """Return the state for the checkpoint: whether the run was pruned. A resumed run that was pruned trains no further."""
         return {"pruned": self.pruned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
