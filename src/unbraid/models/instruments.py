@@ -1,4 +1,4 @@
-"""Trained DDSP synthesizers for use from Python: synthesise sound, and extract pitch and loudness from other sounds."""
+"""Use trained DDSP synthesizers from Python: synthesise sound, and extract pitch and loudness from other sounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,12 +55,12 @@ class Player:
         Args:
             f0: pitch at each control point in Hz, from 20 to 4000. Silent control points need a pitch, too.
             loudness: A-weighted loudness at each control point in dB, as measured by `unbraid.dsp.synthesis.loudness`.
-            frames_per_second: number of control points per second of both curves. It must equal the attribute
-                `frames_per_second` of the instrument. None: it is not checked.
+            frames_per_second: number of control points per second of both curves. It must equal `frames_per_second` of the
+                instrument. None: the number is assumed to be right.
             timbre: waveform, for an instrument with a latent (inputs that describe the timbre), which is computed from this
                 waveform. It has the sample rate of the instrument and is at least as long as the curves. None for an instrument
                 without a latent.
-            reverb: whether the learned reverberation is applied.
+            reverb: True to apply the reverberation that the instrument has learned.
             seed: random seed of the noise.
 
         Shape:

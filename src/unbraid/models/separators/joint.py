@@ -19,7 +19,7 @@ SILENT = 1e-8  # energy of a bin below which it counts as silent; 16-bit roundin
 
 
 class JointMasking(Masking):
-    """Separate by the masks of one network for all targets. The masks sum to one.
+    """Separate by the masks of one network for all targets. In each bin, the masks of all classes sum to one.
 
     Args:
         net: function that takes the number of classes (targets and, if used, the residual) and returns a network. The network

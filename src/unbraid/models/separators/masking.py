@@ -124,7 +124,7 @@ class Masking(Separator):
 
     @property
     def receptive_field(self) -> int | None:
-        """Return the number of input samples on either side that influence an output sample.
+        """Return how many input samples before and after an output sample influence the output sample.
 
         The result is None (all samples influence it) if the scaling, the phase method or a network reads the whole chunk.
         """
