@@ -130,7 +130,7 @@ class Digits(pl.LightningDataModule):
         return f"{data_set}: {counts} images of {self.size} x {self.size}; {len(self._training_batches())} steps an epoch"
 
     def _ranks(self) -> tuple[int, int]:
-        """Return the rank of this process and the number of processes."""
+        """Return the rank of this process, and the number of processes of the run."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _training_batches(self) -> "ShuffledBatches":

@@ -29,7 +29,7 @@ class UnsizedLoader(StepLoader):
     """Load batches without stating their number. Lightning would skip validation on a process whose loader has length 0."""
 
     def __len__(self) -> int:
-        raise TypeError("the number of batches of this loader is unknown")
+        raise TypeError("this loader does not declare its number of batches")
 
 
 def as_it_is(batch: Any) -> Any:

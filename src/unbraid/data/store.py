@@ -1,9 +1,9 @@
 """Store decoded tracks on disk. Each track is decoded and resampled once; later runs read the decoded samples.
 
 An entry of the store is a folder for one track. The name of this folder is a hash of all values on which the samples depend:
-paths, sizes and modification times of the files, sample rate, channels and store version. So a changed file gets a new entry,
-and several runs use the same entry. While an entry is written, it has a temporary name and is locked; then it is renamed. So
-entries are always complete. If a run is killed, the next run decodes the missing tracks.
+paths, sizes and modification times of the files, sample rate, channels and store version. A changed file therefore gets a new
+entry, and several runs can use the same entry. While an entry is written, it is locked and has a temporary name; when it is
+complete, it is renamed. If a run is killed, the next run decodes the missing tracks.
 """
 
 import math
@@ -235,7 +235,7 @@ class Store:
         return sum(path.stat().st_size for path in self.folder.glob("*/samples.i16"))
 
     def stale(self) -> list[Path]:
-        """Return the folders of decoded tracks that no run can use.
+        """Return the folders of decoded tracks that are outdated, so that runs cannot use them.
 
         A folder cannot be used if the audio files of its track were changed or deleted, if another version of this program has
         written the folder, or if a killed process has left the folder incomplete.

@@ -42,7 +42,7 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
 
     Returns:
         For each track that was used, by its name: its split and its name in the run, such as `train: song`. Empty if the folder
-        has no `tracks.json`.
+        lacks `tracks.json`.
 
     Raises:
         InputError: `tracks.json` is damaged.

@@ -161,7 +161,7 @@ class Masking(Separator):
         return self.consistent(mixture, self.phase(spectra, spectrum, self.stft, samples))
 
     def consistent(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """If `consistency` is set, correct the sources by equal parts such that they sum to the mixture.
+        """If `consistency` is set, add an equal part of the difference to each source, so that the sources sum to the mixture.
 
         Shape: mixture [B, C, T], sources [B, S, C, T] -> [B, S, C, T].
         """
