@@ -1,4 +1,4 @@
-"""Pool of large arrays: the memory of an array that is no longer used is given to the next array.
+"""Pool of large arrays: when the program releases an array, its memory is used for the next array.
 
 The pool makes the decoding of many audio files faster.
 

@@ -55,7 +55,7 @@ class EvaluateConfig(Experiment):
         checkpoint: checkpoint of the run: best, last or a file.
         estimates: folder of stems that another program has separated from the test tracks.
         oracle: name of a method that uses the true sources, such as an ideal mask, see `unbraid.scoring.oracles`.
-        output: folder of the scores; None: a folder below the run folder, or below `outputs/` if there is no run.
+        output: folder of the scores; None: a folder below the run folder, or below `outputs/` if `run` is not given.
         processes: number of processes that score tracks at the same time.
         compare_with: paths of `scores.json` files of other runs, whose scores are shown in the same table.
     """
@@ -250,8 +250,8 @@ class Session:
     def trained_on(self) -> dict[str, str]:
         """The scored tracks that the run has already used for training or validation.
 
-        The dictionary maps the name of each such track to the split (training or validation) and to the name of the same track
-        in the data of the run, see `tracks_trained_on`.
+        The dictionary maps the name of each such track to a text such as `train: song`: the split and the name of the same
+        track in the data of the run.
         """
         if not self.scores_run:
             return {}

@@ -260,7 +260,8 @@ def named(hydra: Any, key: str) -> str | None:
         key: key of Hydra, such as `hydra.run.dir`.
 
     Returns:
-        The override `key=value`, in which interpolations such as `${now:…}` are not resolved; None if there is no override.
+        The override `key=value`, in which interpolations such as `${now:…}` are not resolved; None if the command line does not
+        override the key.
     """
     words: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
     return next((word for word in words if word.lstrip("+").startswith(f"{key}=")), None)

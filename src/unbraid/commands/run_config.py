@@ -45,7 +45,7 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         typed: keys that the command line overrides.
 
     Returns:
-        The config, changed in place. It is not changed if the key `run` is None.
+        The config of the command, changed in place. It is unchanged if the key `run` is null.
 
     Raises:
         InputError: the run contains no separator, a key of its config is missing or unknown, or the command line overrides a

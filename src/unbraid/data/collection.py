@@ -94,7 +94,7 @@ class TrackCollection:
         return listings.list_tracks(self.layout, self.root)
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> None:
-        """Check that the listed tracks can be used. Keep their source names, the messages and the excluded tracks.
+        """Check that the listed tracks can be used. Store source names, messages and excluded tracks in this object.
 
         Args:
             listing: listing of the data set.
@@ -114,7 +114,7 @@ class TrackCollection:
             if track.split != "train" and (missing := {*self.sources} - {*track.source_names}):
                 raise InputError(
                     track.name,
-                    f"this track of the {track.split} split lacks the source '{min(missing)}', but other tracks have this source",
+                    f"this track of the {track.split} split lacks the source '{min(missing)}', but other tracks have it",
                     hint="Add a file of this source, or remove the track.",
                 )
 

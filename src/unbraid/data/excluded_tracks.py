@@ -43,7 +43,8 @@ def voices_and_instruments(file: str) -> str:
 def outside_splits(root: Path) -> dict[str, str]:
     """Return the subfolders of a data set that are excluded because their name is not `train`, `valid` or `test`.
 
-    The result maps the name of each subfolder to the reason. It is empty if `root` has no folder `train`, `valid` or `test`.
+    The result maps the name of each subfolder to the reason. It is empty if `root` contains neither `train` nor `valid` nor
+    `test`.
     """
     splits = split_folders(root)
     return {folder.name: OUTSIDE_SPLITS for folder in subfolders(root) if splits and folder.name not in splits}

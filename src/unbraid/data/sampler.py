@@ -187,7 +187,7 @@ class ChunkSampler:
         return tracks, starts
 
     def _deal(self, step: int) -> Draw:
-        """Draw the chunks of this process at a step: one chunk from each of the next slots (ranges of start positions)."""
+        """Draw the chunks of this process at a step. Each chunk starts in another slot (range of positions) of the deck."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         indices = self._of_this_rank(np.arange(self._chunks_per_step)) + step_of_epoch * self._chunks_per_step
         draws = []
@@ -228,7 +228,10 @@ class ChunkSampler:
         return values[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def _uniform(self, step: int, purpose: int, source: int = 0, attempt: int = 0, *width: int) -> np.ndarray:
-        """Draw random numbers in [0, 1) for all processes, and return those of this process. Shape: [batch, *width]."""
+        """Draw random numbers in [0, 1) for the batches of all processes, and return those of this process.
+
+        Shape: [batch, *width].
+        """
         return self._of_this_rank(self._random(step, purpose, source, attempt).random((self._chunks_per_step, *width)))
 
     def _random(self, count: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:

@@ -237,8 +237,8 @@ class Store:
     def stale(self) -> list[Path]:
         """Return the folders of decoded tracks that are outdated, so that runs cannot use them.
 
-        A folder cannot be used if the audio files of its track were changed or deleted, if another version of this program has
-        written the folder, or if a killed process has left the folder incomplete.
+        There are three reasons. The audio files of the track were changed or deleted. Another version of this program has
+        written the folder. A process was killed before it completed the folder.
         """
         return sorted(path for path in self.folder.glob("*") if path.name != "locks" and not _is_current(path))
 

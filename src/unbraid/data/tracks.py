@@ -94,7 +94,7 @@ class Listing:
 
 
 class Layout(Protocol):
-    """Interface of layouts. A layout knows the folder structure of a data set, lists the tracks, and gets the data set."""
+    """Interface of layouts. A layout knows the folder structure of a data set, lists its tracks, and can download it."""
 
     def tracks(self, root: Path) -> Listing:
         """List the tracks of all splits under the root. Raise an `InputError` if the root does not contain the data set."""

@@ -162,7 +162,7 @@ def write_stems(
         overwrite: whether existing output files are replaced.
 
     Returns:
-        A warning for the user, for example that all stems were made quieter; None if there is no warning.
+        A warning for the user, for example that all stems were made quieter; None without a warning.
     """
     folder = next(iter(outputs.values())).parent
     with _folder(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:

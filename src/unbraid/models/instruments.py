@@ -93,7 +93,7 @@ class Player:
     def _coefficients(self, timbre: Tensor | None, points: int) -> Tensor | None:
         if self.instrument.timbre is None:
             if timbre is not None:
-                raise InputError("timbre", "this instrument has no latent (timbre) and cannot use a waveform", expected="None")
+                raise InputError("timbre", "this instrument lacks a latent (timbre) and cannot use a waveform", expected="None")
             return None
         if timbre is None or timbre.ndim != 1:
             raise InputError(

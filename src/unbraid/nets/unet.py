@@ -28,7 +28,7 @@ class UNet(nn.Module):
     """Estimate a mask of the same shape as the magnitudes, or the masks of several sources.
 
     Args:
-        sources: number S of masks. None: one mask, and the output has no source axis.
+        sources: number S of masks. None: one mask, and the output lacks the source axis.
         channels: number of output channels of each encoder layer. Each layer has stride 2.
         audio_channels: number of channels of the magnitudes, 1 (mono) or 2 (stereo).
         kernel_size: height and width of all kernels in bins and frames, an odd number.

@@ -168,7 +168,7 @@ class _TrackClips:
                 self.clips[key] = _clip(player.file(track, name), *audio_data, 1.0 if level is None else level)
 
     def _level(self, player: ListeningSet, track: str) -> float | None:
-        """Return the factor that gives the audio of a run the common gain of the track; None if the run has no mixture file."""
+        """Return the factor that gives the audio of a run the common gain of the track; None if the mixture file is missing."""
         mixture = self._read((player.number, MIXTURE), player, track, MIXTURE)
         if mixture is None:
             return None

@@ -47,7 +47,9 @@ def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str]
     try:
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
-            raise InputError(missing[0], "the value is missing and has no default", hint=f"Add {missing[0]}=… to the command.")
+            raise InputError(
+                missing[0], "this key needs a value, because it lacks a default", hint=f"Add {missing[0]}=… to the command."
+            )
         tree: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(str(error)) from error

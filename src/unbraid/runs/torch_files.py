@@ -1,10 +1,10 @@
 """Read files of `torch.save` from untrusted sources, and check first that a small file cannot use much memory or time.
 
-`torch.load(weights_only=True)` does not run code from a file, but it trusts the sizes in the file. A compressed entry, a wrong
-length, the strides of a tensor, or nested tuples with shared parts can make torch use all memory or run for hours, even if the
-file is small. `check_torch_file` reads the index of the zip archive and follows the operations of the pickle with placeholders
-instead of tensors. It accepts only operations and classes that `torch.save` writes for state dicts and checkpoints. The older
-format without a zip archive is checked in the same way.
+`torch.load(weights_only=True)` does not run code from a file, but it trusts the sizes in the file. Torch can therefore use all
+memory or run for hours, even if the file is small. Causes are compressed entries, wrong lengths, strides of tensors, and nested
+tuples with shared parts. `check_torch_file` reads the index of the zip archive and follows the operations of the pickle with
+placeholders instead of tensors. It accepts only operations and classes that `torch.save` writes for state dicts and
+checkpoints. The older format without a zip archive is checked in the same way.
 """
 
 import io

@@ -135,9 +135,9 @@ def _with_residual(mixture: Tensor, sources: Tensor) -> list[Tensor]:
 def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate with the Wiener filter, computed from the true powers and the true spatial covariances of the sources.
 
-    A source has a power in each bin and a spatial covariance (between its channels) at each frequency, as in the local Gaussian
-    model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter equals `ratio_of_powers`. The residual
-    (mixture minus all sources) is treated as one more source.
+    A source has a power in each bin and a spatial covariance (between its channels) at each frequency. This is the local
+    Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter equals `ratio_of_powers`. The
+    residual (mixture minus all sources) is treated as one more source.
 
     Args:
         mixture: mixture of the sources.

@@ -143,7 +143,7 @@ class Task(pl.LightningModule):
         trainer = self.trainer
         checkpoints = " and ".join(sorted(path.name for path in Path(trainer.default_root_dir).glob("checkpoints/*.ckpt")))
         advice = "A lower optim.optimizer.lr or a trainer.gradient_clip_val may help. " if trainer.optimizers else ""
-        state = f"checkpoints/ contains {checkpoints} of an earlier epoch" if checkpoints else "There is no checkpoint"
+        state = f"checkpoints/ contains {checkpoints} of an earlier epoch" if checkpoints else "A checkpoint is missing"
         hint = f"{advice}{state}."
         where = f"{name} of epoch {trainer.current_epoch}"
         raise InputError(where, "training diverged", found=value, expected="a finite number", hint=hint)

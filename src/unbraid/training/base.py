@@ -96,7 +96,7 @@ class Workflow(ABC):
         return state
 
     def _print_notices(self) -> None:
-        """Print notices on standard error about files of the data set that were repaired or whose content was guessed.
+        """Print notices on standard error about files of the data set that the program has interpreted or repaired.
 
         At most 10 notices are printed.
         """

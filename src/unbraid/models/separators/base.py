@@ -118,8 +118,8 @@ class Separator(nn.Module, ABC):
     def chunk_alignment(self) -> int:
         """Return the step between the starts of chunks in samples.
 
-        If a network has strides, the estimate of a chunk equals the same part of the estimate of the whole track only if the
-        chunk starts at a multiple of this step.
+        If a network has strides, each chunk must start at a multiple of this step. Otherwise its estimate differs from the same
+        part of the estimate of the whole track.
         """
         return 1
 

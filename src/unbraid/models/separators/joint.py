@@ -23,8 +23,8 @@ class JointMasking(Masking):
 
     Args:
         net: function that takes the number of classes (targets and, if used, the residual) and returns a network. The network
-            maps magnitudes [B, C, F, T] (batch, channels, bins, frames) to masks [B, classes, C or 1, F, T], or to a dict of
-            `masks` and other fields of an `Estimate`.
+            maps magnitudes [B, C, F, T] (batch, channels, bins, frames) to masks [B, classes, C or 1, F, T]. It may also return
+            a dict of `masks` and other fields of an `Estimate`.
         stft: STFT of the mixture.
         targets: names of the targets, in the order of the sources.
         sample_rate: sample rate of all waveforms in Hz.

@@ -63,7 +63,7 @@ class Ray(Launcher):
         if job.devices is None:
             return "trainer.devices: found auto, expected a number, because Ray needs the number of processes"
         if self.address is None and job.on_gpu and not self.init_options["num_gpus"]:
-            return "trainer.accelerator=gpu: this machine has no usable GPU. Choose trainer=cpu"
+            return "trainer.accelerator=gpu: this machine lacks a usable GPU. Choose trainer=cpu"
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:

@@ -118,7 +118,7 @@ class Slurm(Launcher):
         if job.devices is None:
             return "trainer.devices: found auto, expected a number, because Slurm needs the number of processes"
         if job.on_gpu and not self.with_gpus:
-            return f"trainer.accelerator=gpu: the partition {self.partition} has no GPUs. Choose another launcher.partition"
+            return f"trainer.accelerator=gpu: the partition {self.partition} lacks GPUs. Choose another launcher.partition"
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:

@@ -198,7 +198,7 @@ def _by_key(conditions: Sequence[str], searched: Collection[str]) -> dict[str, s
             problem = "the condition is invalid, or its key has another condition"
             raise InputError(CONDITIONS, problem, found=f"'{condition}'", expected="one 'KEY if OTHER=VALUE' for each key")
         if key not in searched:
-            raise InputError(CONDITIONS, f"the key '{key}' has no values to search", hint=unknown(key, searched))
+            raise InputError(CONDITIONS, f"the key '{key}' lacks values to search", hint=unknown(key, searched))
         by_key[key] = text
     return by_key
 

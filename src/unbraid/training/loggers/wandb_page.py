@@ -1,6 +1,6 @@
 """Weights & Biases logger: one page per run with scalars, audio, pictures and tables, online or in a file for a later upload.
 
-The id of the page is computed from the hash of the run's config and the time of its first start, so that a resumed run
+The id of the page is computed from the hash of the run's config and the time of its first start. A resumed run therefore
 continues its own page. If the process is killed, the page lacks the last epochs. The class `Loggers` sends these epochs again
 when the run resumes.
 """
