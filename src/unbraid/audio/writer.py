@@ -58,7 +58,9 @@ def check_finite(path: Path, samples: np.ndarray) -> None:
     """
     if not np.isfinite(samples).all():
         raise InputError(
-            path, "cannot be written, because samples are NaN or infinite", hint="The training of the model has diverged."
+            path,
+            "the file cannot be written, because samples are NaN or infinite",
+            hint="The training of the model has diverged.",
         )
 
 
@@ -148,4 +150,4 @@ def write_streams(
     except InputError:
         raise
     except (av.FFmpegError, ValueError) as error:
-        raise InputError(path.name, f"cannot be written at {rate} Hz ({reason(error)})") from error
+        raise InputError(path.name, f"the file cannot be written at {rate} Hz ({reason(error)})") from error

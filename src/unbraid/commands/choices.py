@@ -76,10 +76,10 @@ def file_of(group: str, name: str) -> Path | None:
 def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
     """Trust plugins (packages of the user with classes and configs), and add their configs, inside a `with` block.
 
-    The plugins are those that the key `plugins` of the command line and the environment variable of plugins list. Installed
-    packages that register a plugin are added, too, but only for commands that do not load a run: the config of a run may come
-    from another person, and it must not choose the code that is executed. `evaluate` itself trusts installed packages if no run
-    is given.
+    The key `plugins` of the command line and the environment variable `UNBRAID_PLUGINS` list the plugins. Installed packages
+    that register a plugin are added, too, but only for commands that do not load a run: the config of a run may come from
+    another person, and it must not choose the code that is executed. `evaluate` itself trusts installed packages if no run is
+    given.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.

@@ -163,5 +163,5 @@ class TrackCollection:
         ]
 
     def _remember(self) -> None:
-        """Record in the file `roots.jsonl` that the user has named these folders, see the module `unbraid.data.roots`."""
+        """Record in the file `roots.jsonl` that the user has named the folders of this data set, see `unbraid.data.roots`."""
         remember([str(self.root), *places_in(listings.options_of(self.layout))])

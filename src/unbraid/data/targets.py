@@ -39,7 +39,7 @@ def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> T
                 )
         subtracted = {term[1:] for term in terms if term.startswith("-")}
         if subtracted and len(subtracted) < len(terms):
-            expected = "'-' before all names or before none"
+            expected = "either all names or no name with '-'"
             raise InputError(
                 f"targets.{target}", "the target mixes names with and without '-'", found=list(terms), expected=expected
             )

@@ -146,7 +146,7 @@ class Scorer:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Description of the protocol. It is stored in the same file as the scores."""
+        """Description of the protocol, which is stored in the same file as the scores."""
         return self.protocol.record(self.source_group)
 
     def check_folder(self) -> None:

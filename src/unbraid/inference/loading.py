@@ -146,7 +146,7 @@ def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
         problem, hint = "the array seems to have the shape [samples, channels]", "Pass the transposed array."
         raise InputError(where, problem, found=shape, expected=expected, hint=hint)
     if not np.isfinite(waveform).all():
-        raise InputError(where, "contains NaN or infinite samples")
+        raise InputError(where, "the waveform contains NaN or infinite samples")
     return np.ascontiguousarray(waveform, np.float32)
 
 

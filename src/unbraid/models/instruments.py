@@ -86,7 +86,7 @@ class Player:
         check_pitch(hz, "f0")
         check_seed(seed)
         if not level.isfinite().all():
-            raise InputError("loudness", "contains NaN or infinite values")
+            raise InputError("loudness", "the curve contains NaN or infinite values")
         pieces = self.instrument.perform(hz, level, self._coefficients(timbre, len(hz)), seed=seed, dry=not reverb)
         return torch.cat([sound for sound, _ in pieces])
 
@@ -139,7 +139,7 @@ class Player:
         if waveform.ndim != 1 or not waveform.isfinite().all():
             raise InputError(
                 "waveform",
-                "has more than one dimension, or NaN or infinite values",
+                "the waveform has more than one dimension, or NaN or infinite values",
                 found=f"shape {[*waveform.shape]}",
                 expected="finite values of shape [samples]",
             )

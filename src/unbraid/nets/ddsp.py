@@ -207,7 +207,9 @@ class Instrument(nn.Module):
             InputError: `waveform` is None.
         """
         if waveform is None:
-            raise InputError("waveform", "is missing, but this instrument computes its latent (the timbre) from a waveform")
+            raise InputError(
+                "waveform", "this argument is missing, but this instrument computes its latent (the timbre) from a waveform"
+            )
         return mfccs(waveform, self.sample_rate, self.hop_length, MFCCS)
 
     def play(
@@ -317,7 +319,9 @@ class Instrument(nn.Module):
         ]
         if self.timbre is not None and self.of_timbre is not None:
             if coefficients is None:
-                raise InputError("coefficients", "are missing, but this instrument computes its latent (the timbre) from MFCCs")
+                raise InputError(
+                    "coefficients", "this argument is missing, but this instrument computes its latent (the timbre) from MFCCs"
+                )
             latent, state.timbre = self.timbre(coefficients, state.timbre)
             parts.append(self.of_timbre(latent))
         inputs = torch.cat(parts, dim=-1)

@@ -55,12 +55,12 @@ class Report:
 
     @property
     def scored(self) -> list[Variant]:
-        """Variants of which at least one run has scores."""
+        """Variants in which at least one run has scores."""
         return [variant for variant in self.variants if variant.runs]
 
     @property
     def without(self) -> dict[str, str | None]:
-        """Dictionary from the name of each run without scores to the reason why they are missing."""
+        """Dictionary from the name of each run without scores to the reason why its scores are missing."""
         runs = [run for variant in self.variants for run in variant.without]
         return dict(zip(told_apart([run.folder for run in runs]), (run.missing for run in runs), strict=True))
 

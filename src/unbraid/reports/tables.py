@@ -54,7 +54,7 @@ class ScoreTable:
 
     @cached_property
     def best(self) -> dict[str, str]:
-        """Name of the variant with the highest score, by measure. If there is only one variant, the name is empty."""
+        """Dictionary from each measure to the name of the variant with the highest score (empty if there is one variant)."""
         return {measure: self._best(measure) for measure in self.measures}
 
     def _best(self, measure: str) -> str:

@@ -252,7 +252,10 @@ class Run:
                 (self.folder / LOCK).unlink()
 
     def _begin_session(self) -> None:
-        """Write version, host and start time of this process to `run.json`. Move those of the last process to `earlier`."""
+        """Write version, host and start time of this process to `run.json`.
+
+        The values that an earlier process of the run has written are moved to the key `earlier`.
+        """
         before = {key: self.record[key] for key in SESSION_KEYS if key in self.record}
         needed = self._plugins()
         for change in plugins.changes(before.get("plugins"), needed.get("plugins", {})):

@@ -68,7 +68,7 @@ def settled(run: Run, pinned: bool) -> Iterator[Run]:
 
 
 def _claimed(folder: Path) -> Path:
-    """Reserve a new run folder by creating its lock file. If another process was faster, append a number to the folder name."""
+    """Reserve a new run folder by its lock file, and return it. If another process was faster, append a number to the name."""
     for number in count(1):
         path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         path.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def obstacle(run: Run, folder: Path) -> str | None:
     for key in LIMITS:
         before, after = (_number(tree["trainer"].get(key)) for tree in (old, new))
         if after < before:
-            return f"its trainer.{key} is larger, {before:g}"
+            return f"its trainer.{key}={before:g} is larger than in the new run"
     earlier, later = flat(strip_launch_keys(old)), flat(strip_launch_keys(new))
     for key in {*earlier} | {*later}:
         if earlier.get(key) != later.get(key) and key != "test" and key not in (f"trainer.{name}" for name in LIMITS):

@@ -108,7 +108,7 @@ def _check(reference: Tensor, estimate: Tensor, counts: Mapping[str, int | None]
         )  # fmt: skip
     for name, signals in {"reference": reference, "estimate": estimate}.items():
         if not torch.stack(signals.aminmax()).isfinite().all():
-            raise InputError(name, "contains NaN or infinite samples")
+            raise InputError(name, "the signal contains NaN or infinite samples")
     check_counts(**counts)
 
 

@@ -47,9 +47,9 @@ class Deviations:
     def of(cls, systems: Sequence[np.ndarray]) -> "Deviations | None":
         """Estimate the standard deviations from scores of several systems on the same tracks (analysis of variance).
 
-        The variance between seeds and the variance of the rest are estimated for each system and averaged. A system with k
-        seeds has the weight k - 1. The variance between tracks is the mean over all pairs of the first system and another
-        system. Negative estimates of a variance are replaced by 0.
+        The variance between seeds and the variance of the rest (random variation that neither track nor seed explains) are
+        estimated for each system and averaged. A system with k seeds has the weight k - 1. The variance between tracks is the
+        mean over all pairs of the first system and another system. Negative estimates of a variance are replaced by 0.
 
         Args:
             systems: scores of each system in dB, NaN if undefined.

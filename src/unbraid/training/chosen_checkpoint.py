@@ -70,7 +70,7 @@ def _check_length(checkpoint: Mapping[str, Any], config: DictConfig) -> None:
     for key, number in done.items():
         limit = config.trainer[key]
         if number >= (math.inf if limit is None or limit < 0 else limit):
-            problem = "the training of ckpt_path is already that long"
+            problem = "the checkpoint in ckpt_path has already reached this limit"
             raise InputError(f"trainer.{key}", problem, found=limit, expected=f"more than {number}")
 
 

@@ -88,7 +88,7 @@ class Watch(Protocol):
         """
 
     def tick(self) -> None:
-        """Update a display of the sweep. Launchers call this method several times per second, or once per query of a queue."""
+        """Update the display of the sweep. Launchers call this method several times per second (Slurm: after each query)."""
 
 
 class Launcher(ABC):

@@ -171,7 +171,7 @@ class Search:
 
 
 def _enqueue_grid(study: optuna.Study, space: Space, count: int) -> None:
-    """Add the first `count` combinations of values of a grid search to the study. Omit those already in the study."""
+    """Add the first `count` combinations of a grid search to the study, except combinations that the study already contains."""
     for values in islice(space.grid(), len(study.get_trials(deepcopy=False)), count):
         study.enqueue_trial(values)
 

@@ -266,7 +266,7 @@ def _config(run: About) -> dict[str, Any]:
 
 
 def _check_project(project: str) -> None:
-    """Check the name of the project before the run folder is created. wandb itself checks it only later."""
+    """Check the name of the project before the run folder is created. wandb itself checks the name only later."""
     if not 1 <= len(project) <= LONGEST_PROJECT or {*project} & {*NOT_IN_PROJECTS}:
         expected = f"1 to {LONGEST_PROJECT} characters, without {NOT_IN_PROJECTS}"
         raise InputError("project", "W&B does not allow this project name", found=repr(project), expected=expected)
