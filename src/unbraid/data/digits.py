@@ -197,7 +197,7 @@ class BatchesInOrder(Dataset[Images]):
 
     def __getitem__(self, index: int) -> Images:
         if index >= len(self):
-            raise IndexError(index)
+            raise IndexError(f"no batch has the index {index}")
         return Images(*(part[BATCH_IN_ORDER * index : BATCH_IN_ORDER * (index + 1)] for part in self.images))
 
 

@@ -2,8 +2,8 @@
 
 Each frame is standardised, and a linear layer reduces it to a few hundred values. Bidirectional LSTMs follow. Two linear layers
 map the reduced frame and the output of the LSTMs to all bins. Names and shapes of the parameters equal those of the published
-weights. A frame is not standardised by multiplying its values: the weights of the first and the last layer are multiplied
-instead. This is faster, because a batch has more values than these weights.
+weights. To standardise frames, the weights of the first and the last layer are scaled instead of the frames. The result is the
+same, and it is faster, because a batch has more values than these weights.
 
 For short chunks or low latency, set `causal` or use a convolutional network.
 """

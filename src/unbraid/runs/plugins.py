@@ -48,7 +48,9 @@ def _checked(name: Any, where: str) -> str:
             where, "this is not a valid name of a package", found=repr(name), expected="a public name such as mypkg"
         )
     if name.split(".")[0] in sys.stdlib_module_names | OURS | LIBRARIES:
-        raise InputError(where, "the package cannot be a plugin", found=name, expected="a package of your own")
+        raise InputError(
+            where, "a package of Python, PyTorch or unbraid cannot be a plugin", found=name, expected="a package of your own"
+        )
     return name
 
 

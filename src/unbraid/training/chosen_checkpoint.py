@@ -85,7 +85,7 @@ def _check_optimizer(checkpoint: Mapping[str, Any], task: Task, path: Path) -> N
     for name, fits in {"model.optimizer": own == saved, "model.scheduler": same_schedule}.items():
         if not fits:
             raise InputError(
-                name, f"differs from the checkpoint {path}", hint="Choose the same optim as the run of the checkpoint"
+                name, f"this part differs from the checkpoint {path}", hint="Choose the same optim as the run of the checkpoint"
             )
 
 

@@ -220,4 +220,9 @@ def check_shapes(separator: Separator, estimate: Estimate, mixture: torch.Tensor
             raise InputError(where, name, found=[*found.shape], expected=f"{[*parts, *bins]} [B, S, C, F, frames]")
     found = estimate.sources
     if found.shape != (*parts, mixture.shape[-1]):
-        raise InputError(where, "sources", found=[*found.shape], expected=f"{[*parts, mixture.shape[-1]]} [B, S, C, T]")
+        raise InputError(
+            where,
+            "the sources have a wrong shape",
+            found=[*found.shape],
+            expected=f"{[*parts, mixture.shape[-1]]} [B, S, C, T]",
+        )

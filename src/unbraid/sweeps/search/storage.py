@@ -48,7 +48,7 @@ class WriteLock(JournalFileOpenLock):
         self.path = path
 
     def acquire(self) -> bool:
-        """Wait for the lock, and remove an incomplete last line of the file."""
+        """Wait for the lock of the study's file, and remove an incomplete last line of this file."""
         self.lock = lock_of(self.path, "write")
         self.lock.acquire()
         lines = self.path.read_bytes()
@@ -57,7 +57,7 @@ class WriteLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        """Release the lock, so that other processes can write to the file."""
+        """Release the lock of the study's file, so that other processes can write to the file."""
         self.lock.release()
 
 
