@@ -144,7 +144,7 @@ def _full_error(value: str | None) -> Iterator[None]:
 
 
 def user_tracebacks() -> AbstractContextManager[None]:
-    """Restore the user's value of the environment variable HYDRA_FULL_ERROR inside the `with` block, for new processes."""
+    """Restore the user's value of the environment variable HYDRA_FULL_ERROR, for processes started in the `with` block."""
     return _full_error(user_full_error.get())
 
 

@@ -104,7 +104,7 @@ class PickleMachine:
             file: file at the start of the pickle.
 
         Returns:
-            The value that the pickle describes, with placeholders instead of tensors and groups.
+            The value that the pickle describes, with placeholders instead of tensors, lists and dictionaries.
 
         Raises:
             ValueError: an operation is not allowed, or a limit is exceeded.

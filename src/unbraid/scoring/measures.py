@@ -30,7 +30,7 @@ class Measure(ABC):
 
     @abstractmethod
     def __call__(self, reference: Tensor, estimate: Tensor, sample_rate: int) -> Sequence[float | None]:
-        """Return the scores of a source.
+        """Compute the scores of one estimated source.
 
         Args:
             reference: true source.
@@ -41,7 +41,7 @@ class Measure(ABC):
             [C, T] both.
 
         Returns:
-            One score for each name; None if the score is undefined.
+            One score for each name in `names`; None if the score is undefined.
         """
 
     def __str__(self) -> str:
