@@ -98,7 +98,7 @@ class PickleMachine:
         self.work = self.tensor_bytes = 0
 
     def run(self, file: io.BytesIO) -> Any:
-        """Follow one pickle to its end. A malformed pickle raises one of the exceptions in `torch_files.BROKEN`.
+        """Check the operations of one pickle, to its end. A malformed pickle raises an exception of `torch_files.BROKEN`.
 
         Args:
             file: file at the start of the pickle.
