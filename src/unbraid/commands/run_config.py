@@ -36,20 +36,17 @@ SOUND = (
 
 
 def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Replace the model config of `evaluate` by that of a trained run, and keep the keys that the command line may override.
-
-    These keys concern data, protocol, phase, masks and evaluation. All other keys are read from the run.
+    """Return the config of a trained run, with the command line's values for data, protocol, phase, masks and evaluation.
 
     Args:
         config: config of the command.
-        typed: keys that the command line overrides.
+        typed: keys of the command line.
 
     Returns:
         The config of the command, changed in place. It is unchanged if the key `run` is null.
 
     Raises:
-        InputError: the run contains no separator, a key of its config is missing or unknown, or the command line overrides a
-            key that is read from the run.
+        InputError: the run contains no separator, a key is missing or unknown, or a typed key is read from the run.
     """
     if config.run is None:
         return config
