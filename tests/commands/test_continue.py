@@ -62,7 +62,7 @@ def test_a_finished_run_continues_in_its_folder(cli, runs, tmp_path):
     assert record(run)["state"] == "done" and epochs(4) in record(run)["overrides"]
     assert same(weights(run), weights(runs / "4")) and same(weights(run, "best"), weights(runs / "4", "best"))
     assert rows(run) == rows(runs / "4")
-    assert (run / "scores-2-epochs.json").read_text() == earlier != (run / "scores.json").read_text()
+    assert (run / "scores-2-epochs.json").read_text() == earlier
     assert json.loads((run / "scores.json").read_text())["summary"] == scores(runs / "4")["summary"]
 
 
@@ -90,7 +90,7 @@ def test_a_schedule_of_the_whole_length_cannot_continue(refused, cli, tmp_path):
     words = [*AUTOENCODER, "optim=cosine", "hydra.run.dir=run"]
     assert cli(*words, "test=false")[0] == 0
     assert not (tmp_path / "work/run/scores.json").exists() and record(tmp_path / "work/run")["state"] == "done"
-    assert "model.scheduler.T_max" in refused(*words, epochs(2))
+    assert "optim.scheduler.T_max" in refused(*words, epochs(2))
     status, _, err = cli(*words)  # only the test is missing
     assert status == 0 and (tmp_path / "work/run/scores.json").exists(), err
     assert len(rows(tmp_path / "work/run")) == 1

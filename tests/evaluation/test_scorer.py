@@ -16,8 +16,9 @@ from tests.scoring.test_protocols import protocol
 from unbraid.data.layouts.musdb import MUSDB18
 from unbraid.data.store import Store
 from unbraid.dsp.stft import STFT
-from unbraid.evaluation.methods import mixtures_for
-from unbraid.evaluation.scorer import ESTIMATE, MIXED, Evaluation, Scorer, baselines, report, write_scores
+from unbraid.evaluation.methods import MIXED, baselines, mixtures_for
+from unbraid.evaluation.score_report import report
+from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, write_scores
 from unbraid.inference.chunked import InferenceOptions, streamed
 from unbraid.runs.errors import InputError
 from unbraid.scoring.measures import usdr
@@ -44,7 +45,7 @@ def scorer(songs, tmp_path):
 def rows(scorer, net, evaluation=None):
     evaluation = evaluation or Evaluation(InferenceOptions(), 0)
     method = evaluation.of(masking(net), "weights", scorer.tracks, scorer.protocol)
-    return {ESTIMATE: method} | baselines(STFT(1024, 768))
+    return {ESTIMATE: method} | baselines(STFT(1024, 768), scorer.protocol)
 
 
 def test_dropout_is_off_while_scoring(scorer):
@@ -151,6 +152,24 @@ def test_silent_reference_is_reported(own_songs, tmp_path):
     assert scores["summary"]["vocals"]["SDR"]["n"] == 0 and scores["summary"]["vocals"]["SDR"]["undefined"] == 1
     (line,) = (line for line in report(scores, "mine").splitlines() if line.startswith("undefined: "))
     assert "song 3" in line and "vocals" in line
+
+
+def test_silent_estimates_are_named(scorer):
+    methods = rows(scorer, partial(Constant, 0.0))
+    scores = scorer.scores(methods, "weights")
+    assert scores["silent_estimates"] == {"song 3": ["vocals"]}
+    summary = scores["summary"]["vocals"]
+    assert summary["uSDR"]["median"] == 0 and summary["SI-SDR"]["undefined"] == 1
+    assert scores["silence"]["vocals"] == summary
+    text = report(scores, "mine")
+    assert any(line.startswith("warning: mine: ") and "vocals" in line for line in text.splitlines())
+    mixture = next(line for line in text.splitlines() if line.startswith("  mixture"))
+    assert mixture.split()[-1] == "0.0%" and len(mixture.split()) == 6
+
+
+def test_estimates_like_the_mixture_are_named(scorer):
+    text = report(scorer.scores(rows(scorer, partial(Constant, 0.5)), "weights"), "mine")
+    assert any(line.startswith("warning: mine: SI-SDRi of vocals") for line in text.splitlines())
 
 
 def test_other_protocol_does_not_overwrite_scores(scorer):

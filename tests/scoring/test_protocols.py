@@ -1,5 +1,7 @@
 """Protocols: sources that are scored together, undefined windows, improvements, and invalid values."""
 
+import math
+
 import hydra
 import pytest
 import torch
@@ -109,10 +111,14 @@ def test_invalid_values_are_named(name, override):
     assert override.partition("=")[0] in str(error.value)
 
 
-def test_infinite_scores_are_undefined_as_in_museval():
+def test_perfect_estimates_have_infinite_scores():
     one = protocol("musdb18", "protocol.sample_rate=8000", "protocol.channels=1")
     reference = random_sources(2, 1, 16000)
-    assert one.score(reference, reference, ["a", "b"])["a"]["SDR"] == [None, None]
+    frames = one.score(reference, reference, ["a", "b"])
+    assert frames["a"]["SDR"] == [math.inf, math.inf]
+    mixture = one.score(reference, reference.sum(dim=0).expand_as(reference), ["a", "b"])
+    assert with_improvements(frames, mixture)["a"]["NSDR"] == [math.inf, math.inf]
+    assert with_improvements(mixture, frames)["a"]["NSDR"] == [None, None]
 
 
 def test_silence_rules_any_and_own():

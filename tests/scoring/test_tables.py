@@ -1,6 +1,7 @@
 """Averages of windows and tracks by hand and by museval, files of scores, and tables of one protocol."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -45,10 +46,26 @@ def test_windows_are_averaged_without_undefined_ones():
 def test_statistics_over_tracks():
     sdr = summarise([*TRACKS.values()], protocol())["vocals"]["SDR"]
     assert sdr == pytest.approx(
-        {"mean": 3.0, "median": 3.0, "std": 1.0, "length_weighted": (4 * 400 + 2 * 200) / 600, "n": 2, "undefined": 3 / 8}
+        {
+            "mean": 3.0,
+            "median": 3.0,
+            "std": 1.0,
+            "length_weighted": (4 * 400 + 2 * 200) / 600,
+            "n": 2,
+            "undefined": 3 / 8,
+            "infinite": 0,
+        }
     )
     undefined = summarise([TRACKS["third"]], protocol())["vocals"]["SDR"]
-    assert undefined == {"mean": None, "median": None, "std": None, "length_weighted": None, "n": 0, "undefined": 1.0}
+    assert undefined == {
+        "mean": None,
+        "median": None,
+        "std": None,
+        "length_weighted": None,
+        "n": 0,
+        "undefined": 1.0,
+        "infinite": 0,
+    }
 
 
 @pytest.mark.skipif(
@@ -81,22 +98,31 @@ def test_museval_reads_and_averages_our_files(tmp_path, frames, tracks):
 def test_written_scores_are_read_back(tmp_path):
     path = record_path(tmp_path, "estimate", "a song")
     write_track(path, TRACKS["a song"], record(protocol()), "origin", VERSIONS)
-    assert read_track(path, record(protocol()), "origin") == TRACKS["a song"]
+    assert read_track(path, record(protocol()), "origin", BSS) == TRACKS["a song"]
     assert json.loads(path.read_text())["versions"] == VERSIONS
     frame = json.loads(path.read_text())["targets"][0]["frames"][3]
     assert (frame["time"], frame["duration"]) == (3.0, 1.0)
+    perfect = scores(math.inf, None, -math.inf, 2.0)
+    write_track(path, perfect, record(protocol()), "origin", VERSIONS)
+    assert read_track(path, record(protocol()), "origin", BSS) == perfect
+    assert math.isnan(json.loads(path.read_text())["targets"][0]["frames"][0]["metrics"]["SDR"])  # as museval expects
 
 
 def test_scores_of_other_estimates_are_ignored(tmp_path):
     path = record_path(tmp_path, "estimate", "a song")
-    assert read_track(path, record(protocol()), "origin") is None
+    assert read_track(path, record(protocol()), "origin", BSS) is None
     write_track(path, TRACKS["a song"], record(protocol()), "origin", VERSIONS)
-    assert read_track(path, record(protocol("mean")), "origin") is None
-    assert read_track(path, record(protocol()), "another") is None
+    assert read_track(path, record(protocol("mean")), "origin", BSS) is None
+    assert read_track(path, record(protocol()), "another", BSS) is None
+    assert read_track(path, record(protocol()), "origin", (*BSS, "PESQ")) is None
+    changed = json.loads(path.read_text()) | {"code": "other code"}
+    path.write_text(json.dumps(changed))
+    assert read_track(path, record(protocol()), "origin", BSS) is None
+    write_track(path, TRACKS["a song"], record(protocol()), "origin", VERSIONS)
     path.write_text(path.read_text()[:-50])
-    assert read_track(path, record(protocol()), "origin") is None
+    assert read_track(path, record(protocol()), "origin", BSS) is None
     path.write_text("[]")
-    assert read_track(path, record(protocol()), "origin") is None
+    assert read_track(path, record(protocol()), "origin", BSS) is None
 
 
 @pytest.mark.parametrize("name", ["../song", "a/b", ".hidden"])
@@ -124,6 +150,28 @@ def test_table_of_two_rows():
         "  mine                                                        3.00     4.00     5.00     6.00      37.5%",
         "  nothing                                                        -        -        -        -     100.0%",
     ]
+
+
+def test_columns_come_from_all_rows():
+    undefined, perfect = summarise([TRACKS["third"]], protocol()), summarise([scores(math.inf, math.inf)], protocol())
+    rows = {"silent": undefined, "perfect": perfect, "mixture": summarise([*TRACKS.values()], protocol())}
+    head, *lines = table(rows, record(protocol()), 1).splitlines()
+    assert head.split()[-5:] == [*BSS, "undefined"]
+    assert [line.split() for line in lines] == [
+        ["silent", "-", "-", "-", "-", "100.0%"],
+        ["perfect", "inf", "inf", "inf", "inf", "0.0%"],
+        ["mixture", "3.00", "4.00", "5.00", "6.00", "37.5%"],
+    ]
+
+
+def test_several_targets_have_a_row_for_their_mean():
+    track = scores(1.0, 3.0)
+    both = TrackScores(
+        {"vocals": track.frames["vocals"], "bass": {m: [7.0] for m in BSS}, "rest": {m: [99.0] for m in BSS}}, 9, ()
+    )
+    lines = table({"mine": summarise([both], protocol())}, record(protocol()) | {"rest": "rest"}, 1).splitlines()
+    assert lines[-2].split()[:4] == ["mean", "of", "2", "targets"]
+    assert lines[-1].split() == ["mine", "4.50", "5.00", "5.50", "6.00", "0.0%"]
 
 
 def test_table_of_length_weighted_means():

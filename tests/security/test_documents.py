@@ -272,4 +272,4 @@ def test_tables_of_epochs_are_limited(tmp_path, rows):
 def test_damaged_scores_of_a_track_are_made_again(tmp_path, targets, samples):
     text = f'{{"protocol": {{}}, "origin": "o", "samples": {samples}, "silent": [], "targets": {targets}}}'
     (tmp_path / "a.json").write_text(text)
-    assert read_track(tmp_path / "a.json", {}, "o") is None
+    assert read_track(tmp_path / "a.json", {}, "o", ("SDR",)) is None

@@ -1,8 +1,7 @@
 """Tests that untrusted runs choose neither the folders that are written nor the folders that are read."""
 
-from types import SimpleNamespace
-
 import pytest
+import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
@@ -96,7 +95,7 @@ def resumed(folder, path):
     callback = ModelCheckpoint(folder)
     names = ("best_model_path", "kth_best_model_path", "last_model_path")
     state = dict.fromkeys(names, path) | {"dirpath": "/theirs", "best_k_models": {path: 1.0}, "current_score": 1.0}
-    trainer = SimpleNamespace(world_size=1, checkpoint_callbacks=[callback])
+    trainer = pl.Trainer(accelerator="cpu", logger=False, callbacks=[callback], enable_progress_bar=False)
     resumption = {"processes": 1, "should_stop": False, "metrics": {}}
     LastCheckpoint(1).on_load_checkpoint(trainer, None, {KEY: resumption, "callbacks": {callback.state_key: state}})
     return [*(state[name] for name in names), *state["best_k_models"]]

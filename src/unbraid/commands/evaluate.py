@@ -22,8 +22,9 @@ from unbraid.data.tracks import Split, few
 from unbraid.data.training_tracks import tracks_trained_on
 from unbraid.dsp.stft import STFT
 from unbraid.evaluation.estimates import EstimateFolder
-from unbraid.evaluation.methods import EstimateFiles, Method, Oracle, SeparatorMethod, fingerprint, mixtures_for
-from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for, write_scores
+from unbraid.evaluation.methods import EstimateFiles, Method, Oracle, SeparatorMethod, baselines, fingerprint, mixtures_for
+from unbraid.evaluation.score_report import report
+from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, stft_for, write_scores
 from unbraid.models.separators.base import Separator
 from unbraid.reports.variants import runs_of
 from unbraid.runs.config import build
@@ -232,7 +233,7 @@ class Session:
     def rows(self) -> dict[str, Method]:
         """The name and separation method of each row in the table of scores: first the scored method, then the baselines."""
         stft = stft_for(self.separator if self.scores_run else None, self.scorer.protocol.sample_rate)
-        return {ESTIMATE: self._method(stft)} | baselines(stft)
+        return {ESTIMATE: self._method(stft)} | baselines(stft, self.scorer.protocol)
 
     def _method(self, stft: STFT) -> Method:
         if self.node.oracle is not None:

@@ -52,25 +52,15 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         return config
     for key in typed:
         if key.split(".")[0].split("/")[0] not in WITH_RUN and key not in SOUND:
-            raise InputError(
-                key, "this key is read from the run and cannot be overridden", hint=f"Remove this key or run={config.run}"
-            )
+            hint = f"Remove this key or run={config.run}"
+            raise InputError(key, "this key is read from the run and cannot be overridden", hint=hint)
     own = own_config(Path(config.run))
     if own.get("features") is not None:
+        problem = "the run contains no separator, and this command only scores separators"
         hint = "Training has already written the scores of this run to scores.json in its folder"
-        raise InputError(
-            f"run={config.run}", "the run contains no separator, and this command only scores separators", hint=hint
-        )
+        raise InputError(f"run={config.run}", problem, hint=hint)
     for key in ("data", *(str(k) for k in own if k not in WITH_RUN)):
-        if key not in own:
-            raise InputError(f"{config.run}/config.yaml", f"the key {key} is missing", expected="the config of a run")
-        if key not in config:
-            raise InputError(
-                f"{config.run}/config.yaml",
-                "the config contains an unknown key",
-                found=key,
-                hint=unknown(key, map(str, config)),
-            )
+        _check_key(config, own, key)
         if key == "data":
             config.data = config.data if "data" in typed else take_data(config.data, own.data, typed)
         else:
@@ -80,10 +70,18 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
                 OmegaConf.update(config, word, value, force_add=True)  # check_experiment reports unknown keys
     if any(word.split(".")[0] == "phase" for word in typed):
         if OmegaConf.select(config, "model.separator.phase") is None:
-            raise InputError(
-                "phase", f"the model of run={config.run} does not use this config group", hint="Remove the override of phase"
-            )
+            problem = f"the model of run={config.run} does not use this config group"
+            raise InputError("phase", problem, hint="Remove the override of phase")
         config.model.separator.phase = config.phase
     else:
         config.phase = own.get("phase")
     return config
+
+
+def _check_key(config: DictConfig, own: DictConfig, key: str) -> None:
+    """Raise InputError if a key is missing in the config of a run (`own`), or unknown in the config of the command."""
+    file = f"{config.run}/config.yaml"
+    if key not in own:
+        raise InputError(file, f"the key {key} is missing", expected="the config of a run")
+    if key not in config:
+        raise InputError(file, "the config contains an unknown key", found=key, hint=unknown(key, map(str, config)))

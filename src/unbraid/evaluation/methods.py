@@ -24,6 +24,10 @@ from unbraid.runs.errors import InputError
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol, SourceGroup
 
+MIXED, SILENCE = "mixture", "silence"
+# Labels of the rows of all baselines, by the name of their method
+BASELINES = {MIXED: "mixture", SILENCE: "silence", "irm": "ideal ratio mask", "psm": "phase-sensitive mask"}
+
 
 class Method(ABC):
     """Estimate the sources of a track, so that the estimates can be scored."""
@@ -149,7 +153,7 @@ class Oracle(Method):
     """Estimate sources with the unchanged mixture, or with a mask that is computed from the true sources.
 
     Args:
-        name: name of the mask, such as `irm` (ideal ratio mask), or `mixture` for the unchanged mixture.
+        name: name of the mask, such as `irm` (ideal ratio mask), `mixture` for the unchanged mixture, or `silence`.
         stft: short-time Fourier transform in which the mask is applied.
     """
 
@@ -158,8 +162,8 @@ class Oracle(Method):
 
     @property
     def settings(self) -> dict[str, float | str | None]:
-        """Options of the STFT in which the mask is applied; empty for the unchanged mixture."""
-        return {} if self.name == "mixture" else {"n_fft": self.stft.n_fft, "hop_length": self.stft.hop_length}
+        """Options of the STFT in which the mask is applied; empty for the unchanged mixture and for silence."""
+        return {} if self.name in (MIXED, SILENCE) else {"n_fft": self.stft.n_fft, "hop_length": self.stft.hop_length}
 
     def origin(self, track: StoredTrack) -> str:
         """Return a text that identifies the estimates of a track: name of the mask, hash of the sources, STFT options."""
@@ -190,6 +194,19 @@ class EstimateFiles(Method):
         """Return the estimates of a track, read from its audio files."""
         estimates = torch.from_numpy(self.files.read(track.name, self.sample_rate, *mixture.shape))
         return source_group.estimates(estimates.to(mixture.device), mixture)
+
+
+def baselines(stft: STFT, protocol: Protocol) -> dict[str, Method]:
+    """Return the baselines of a table of scores: the unchanged mixture, silence, and oracle masks.
+
+    Args:
+        stft: STFT in which the oracle masks are applied.
+        protocol: protocol of the scores. BSS Eval does not define scores of silence, so its tables have no row for silence.
+
+    Returns:
+        The method of each row.
+    """
+    return {name: Oracle(name, stft) for name in BASELINES if name != SILENCE or protocol.measure != "bss_eval"}
 
 
 def fingerprint(path: Path) -> str:

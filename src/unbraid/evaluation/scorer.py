@@ -15,7 +15,7 @@ from unbraid import audio
 from unbraid.data.store import StoredTrack
 from unbraid.dsp.stft import STFT
 from unbraid.evaluation import pictures
-from unbraid.evaluation.methods import Method, Oracle, SeparatorMethod
+from unbraid.evaluation.methods import MIXED, SILENCE, Method, SeparatorMethod
 from unbraid.inference.chunked import InferenceOptions, at_rate, device_of, separated
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.masking import Masking
@@ -24,12 +24,10 @@ from unbraid.runs.files import below, write_json
 from unbraid.runs.scores import read_scores
 from unbraid.runs.source_version import versions
 from unbraid.scoring.protocols import Protocol, SourceGroup, with_improvements
-from unbraid.scoring.tables import Summary, of_track, refuse_mixed, summarise, table
-from unbraid.scoring.track_records import TrackScores, read_track, record_path, write_track
+from unbraid.scoring.tables import of_track, refuse_mixed, summarise
+from unbraid.scoring.track_records import TrackScores, read_track, record_path, scoring_code, write_track
 
-ESTIMATE, MIXED = "estimate", "mixture"
-ORACLE_ROWS = {"irm": "ideal ratio mask", "psm": "phase-sensitive mask"}
-WORDS = {MIXED: "mixture"} | ORACLE_ROWS
+ESTIMATE = "estimate"
 
 
 class Evaluation:
@@ -178,7 +176,7 @@ class Scorer:
         Returns:
             Stored scores; None if no scores are stored, or if the protocol, the method or the track has changed since then.
         """
-        return read_track(self._path(row, method, track), self.record, method.origin(track))
+        return read_track(self._path(row, method, track), self.record, method.origin(track), self.protocol.measures)
 
     def score(self, rows: Mapping[str, Method], track: StoredTrack, wait: bool) -> bool:
         """Score a track with each method whose scores are not stored yet, and store the scores.
@@ -211,13 +209,17 @@ class Scorer:
         for row, method in rows.items():
             estimates = method(track, self.source_group, mixture, references)
             frames = self.protocol.score(references, estimates, self.source_group.names)
-            scores = TrackScores(frames, track.length, tuple(silent))
+            no_estimate = [
+                name for name, estimate in zip(self.source_group.names, estimates, strict=True)
+                if name not in silent and not estimate.any()
+            ]  # fmt: skip
+            scores = TrackScores(frames, track.length, tuple(silent), tuple(no_estimate))
             write_track(self._path(row, method, track), scores, self.record, method.origin(track), versions())
 
     def _path(self, row: str, method: Method, track: StoredTrack) -> Path:
         if row == ESTIMATE:
             return record_path(self.folder, row, track.name)
-        identity = [self.record, method.origin(track), versions()["unbraid"]]
+        identity = [self.record, method.origin(track), scoring_code()]
         digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
         return self.shared / self.protocol.name / row / f"{digest}.json"
 
@@ -249,9 +251,15 @@ class Scorer:
             "checkpoint": checkpoint,
             "summary": summaries.pop(ESTIMATE),
             "mixture": summaries.pop(MIXED),
+            "silence": summaries.pop(SILENCE, {}),
             "oracle": summaries,
             "tracks": {name: of_track(t.frames, self.protocol) for name, t in zip(names, improved[ESTIMATE], strict=True)},
             "silent": {name: list(track.silent) for name, track in zip(names, mixture, strict=True) if track.silent},
+            "silent_estimates": {
+                name: list(track.silent_estimates)
+                for name, track in zip(names, stored[ESTIMATE], strict=True)
+                if track.silent_estimates
+            },
             "settings": {row: method.settings for row, method in rows.items()},
             "versions": versions(),
         }
@@ -262,40 +270,6 @@ class Scorer:
             problem, hint = "the file with stored scores was removed while this command ran", "Run the command again."
             raise InputError(self._path(row, method, track), problem, hint=hint)
         return scores
-
-
-def baselines(stft: STFT) -> dict[str, Method]:
-    """Return the baselines of every table of scores: the unchanged mixture, and oracle masks that are applied in this STFT."""
-    return {name: Oracle(name, stft) for name in WORDS}
-
-
-def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """Format scores as a table, together with the scores of other models, of the unchanged mixture and of oracles.
-
-    Scores that were computed under different protocols raise InputError.
-
-    Args:
-        scores: scores of a model, the result of `Scorer.scores`.
-        label: label of the model's row.
-        beside: scores of other models, by the label of their row.
-
-    Returns:
-        Table as text.
-    """
-    others = dict(beside or {})
-    refuse_mixed({label: scores["protocol"]} | {name: other["protocol"] for name, other in others.items()})
-    rows: dict[str, Summary] = {label: scores["summary"]} | {name: other["summary"] for name, other in others.items()}
-    rows |= {WORDS[MIXED]: scores["mixture"]}
-    rows |= {_oracle_label(name, scores["settings"][name]): oracle for name, oracle in scores["oracle"].items()}
-    lines = [table(rows, scores["protocol"], len(scores["tracks"]))]
-    for track, sources in scores["silent"].items():
-        lines.append(f"undefined: {track}, silent reference of {' and '.join(sources)}")
-    return "\n".join(lines)
-
-
-def _oracle_label(name: str, settings: Mapping[str, Any]) -> str:
-    """Return the label of an oracle's row in the table of scores, with the options of its STFT."""
-    return f"{WORDS.get(name, name)}, STFT {settings['n_fft']}/{settings['hop_length']}"
 
 
 def write_scores(folder: Path, scores: Mapping[str, Any]) -> None:

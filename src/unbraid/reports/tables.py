@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from unbraid.evaluation.scorer import MIXED, WORDS
+from unbraid.evaluation.methods import BASELINES, MIXED, SILENCE
 from unbraid.reports.variants import Spread, Variant
 from unbraid.runs.metrics_reader import figures
 from unbraid.runs.text import markdown, one_line, write_csv
 
 Kind = Literal["variant", "published", "mixture", "oracle"]
 # The main measure of a table, by which variants are compared, is the first measure of this list that the table has.
-ORDER = ("NSDR", "SDR", "uSDRi", "uSDR", "SIR", "SAR", "ISR", "SI-SDRi", "SI-SDR")
+# SI-SDRi precedes uSDRi: silence has an uSDRi of several dB, and its SI-SDRi is undefined.
+ORDER = ("NSDR", "SDR", "SI-SDRi", "uSDRi", "uSDR", "SIR", "SAR", "ISR", "SI-SDR")
 COLUMNS = ("target", "row", "kind", "measure", "mean", "deviation", "seeds")
 STATISTICS = {"mean": "mean", "median": "median", "length_weighted": "mean, weighted by length,"}
 
@@ -108,11 +109,13 @@ def _mixture_and_oracles(target: str, variants: Sequence[Variant]) -> list[Table
     kinds: dict[Kind, list[TableRow]] = {"mixture": [], "oracle": []}
     for variant in variants:
         scores = variant.runs[0].scores
-        for method, summary in ({MIXED: scores["mixture"]} | scores["oracle"]).items():
+        for method, summary in ({MIXED: scores["mixture"], SILENCE: scores.get(SILENCE, {})} | scores["oracle"]).items():
             values = figures({"protocol": scores["protocol"], "summary": {target: summary.get(target, {})}})
             cells = {measure: Spread(value, None, 1) for (_, measure), value in values.items() if value is not None}
-            kind: Kind = "mixture" if method == MIXED else "oracle"
-            name = WORDS.get(method, method)
+            kind: Kind = "mixture" if method in (MIXED, SILENCE) else "oracle"
+            if not cells:
+                continue
+            name = BASELINES.get(method, method)
             namesakes = [row for row in kinds[kind] if row.name.split(" of ")[0] == name]
             if not any(_equal_when_printed(cells, row.cells) for row in namesakes):
                 kinds[kind].append(TableRow(f"{name} of {variant.name}" if namesakes else name, kind, cells))

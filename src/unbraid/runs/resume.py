@@ -162,7 +162,7 @@ def obstacle(run: Run, folder: Path) -> str | None:
         if after < before:
             return f"its trainer.{key}={before:g} is larger than in the new run"
     earlier, later = flat(strip_launch_keys(old)), flat(strip_launch_keys(new))
-    for key in {*earlier} | {*later}:
+    for key in sorted({*earlier, *later}, reverse=True):  # optim.scheduler before model.scheduler, which refers to it
         if earlier.get(key) != later.get(key) and key != "test" and key not in (f"trainer.{name}" for name in LIMITS):
             return f"{key} depends on the length of the training, found {earlier.get(key)} and {later.get(key)}"
     return None

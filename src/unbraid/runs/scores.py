@@ -58,8 +58,8 @@ def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
     _text(protocol.get("unit", "dB"), f"{where}.unit")
     if protocol.get("rest") is not None:
         _text(protocol["rest"], f"{where}.rest")
-    for key, depth in {"mixture": 3, "tracks": 3, "oracle": 4}.items():
-        _check_table(scores.get(key), f"{path}, {key}", depth)
+    for key, depth in {"mixture": 3, "silence": 3, "tracks": 3, "oracle": 4}.items():
+        _check_table(scores.get(key, {} if key == "silence" else None), f"{path}, {key}", depth)
     for track in scores["tracks"]:
         check_name(f"{path}, tracks", track)
     if not scores["summary"]:

@@ -204,6 +204,23 @@ def untouched(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     return mixture.expand_as(sources)
 
 
+def silence(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
+    """Return zeros for each source. Their uSDR is 0 dB, so a model whose uSDR is below 0 dB is worse than silence.
+
+    Args:
+        mixture: not used.
+        sources: true sources, which define the shape of the result.
+        stft: not used.
+
+    Shape:
+        sources [S, C, T] -> [S, C, T].
+
+    Returns:
+        The zeros.
+    """
+    return torch.zeros_like(sources)
+
+
 ORACLES = {
     "psm": phase_sensitive_mask,
     "irm": ideal_ratio_mask,
@@ -211,4 +228,5 @@ ORACLES = {
     "ibm": ideal_binary_mask,
     "mwf": multichannel_wiener,
     "mixture": untouched,
+    "silence": silence,
 }

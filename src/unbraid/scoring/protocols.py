@@ -16,7 +16,8 @@ from unbraid.runs.errors import InputError
 from unbraid.scoring.bss_eval import Kind, Silence, bss_eval
 from unbraid.scoring.measures import Measure, si_sdr, usdr
 
-Frames = dict[str, dict[str, list[float | None]]]  # source: measure: value of each window, None if undefined
+# source: measure: value of each window. None: undefined; infinite: an estimate without any error (or without any signal).
+Frames = dict[str, dict[str, list[float | None]]]
 
 VERSIONS: dict[str, tuple[Literal["track", "window"], Kind]] = {
     "v4": ("track", "images"),
@@ -239,17 +240,17 @@ class Protocol:
         scores = bss_eval(reference, estimate, window, hop, self.taps, filters, kind, self.silence)
         columns = (scores.sdr, scores.isr, scores.sir, scores.sar)
         return {
-            name: {measure: _finite(column[row]) for measure, column in zip(BSS_EVAL, columns, strict=True)}
+            name: {measure: _defined(column[row]) for measure, column in zip(BSS_EVAL, columns, strict=True)}
             for row, name in enumerate(names)
         }
 
     def _scores(self, measure: Measure, reference: Tensor, estimate: Tensor) -> dict[str, list[float | None]]:
-        """Return the scores of one source by the measure of a plugin. NaN and infinite scores are undefined."""
+        """Return the scores of one source by the measure of a plugin. NaN scores are undefined."""
         values = list(measure(reference, estimate, self.format[0]))
         if len(values) != len(measure.names):
             problem, expected = "wrong number of scores", f"one for each of {', '.join(measure.names)}"
             raise InputError(str(measure), problem, found=len(values), expected=expected)
-        scores = [None if value is None or not math.isfinite(value) else float(value) for value in values]
+        scores = [None if value is None or math.isnan(value) else float(value) for value in values]
         return {name: [score] for name, score in zip(measure.names, scores, strict=True)}
 
     def record(self, source_group: SourceGroup) -> dict[str, Any]:
@@ -266,9 +267,9 @@ class Protocol:
         )
 
 
-def _finite(values: Tensor) -> list[float | None]:
-    """Replace infinite and NaN scores by None. As in museval, infinite scores count as undefined."""
-    return [float(value) if value.isfinite() else None for value in values]
+def _defined(values: Tensor) -> list[float | None]:
+    """Replace NaN scores, which are undefined, by None."""
+    return [None if value.isnan() else float(value) for value in values]
 
 
 def _list(names: Sequence[str]) -> str:
@@ -283,7 +284,7 @@ def with_improvements(frames: Frames, mixture: Frames) -> Frames:
         mixture: scores of the unprocessed mixture as the estimate of each source.
 
     Returns:
-        The scores and their improvements. An improvement is None if the score of the estimate or of the mixture is None.
+        The scores and their improvements. An improvement is None if a score is None, or if the mixture's score is infinite.
     """
     improved: Frames = {}
     for source, measures in frames.items():
@@ -292,5 +293,5 @@ def with_improvements(frames: Frames, mixture: Frames) -> Frames:
             improved[source][measure] = values
             if name := IMPROVEMENTS.get(measure):
                 pairs = zip(values, mixture[source][measure], strict=True)
-                improved[source][name] = [None if a is None or b is None else a - b for a, b in pairs]
+                improved[source][name] = [None if a is None or b is None or math.isinf(b) else a - b for a, b in pairs]
     return improved

@@ -3,6 +3,7 @@
 Scores of different protocols must not be in one table: `refuse_mixed` raises an error in this case.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from unbraid.scoring.track_records import TrackScores
 
 TrackValues = dict[str, dict[str, float | None]]  # source: measure: value
 Summary = dict[str, dict[str, dict[str, float | int | None]]]  # source: measure: statistic: value
+Cells = dict[str, dict[str, tuple[str, float]]]  # row: measure: text of the cell, share of undefined windows
+UNDEFINED = "-"
 
 
 def of_track(frames: Frames, protocol: Protocol) -> TrackValues:
@@ -23,15 +26,15 @@ def of_track(frames: Frames, protocol: Protocol) -> TrackValues:
         protocol: protocol of the scores, which determines the average (median or mean).
 
     Returns:
-        The average over all defined windows for each source and measure; None if all windows are undefined.
+        The average over all windows with a finite score, for each source and measure; None if no window has a finite score.
     """
     aggregate = statistics.median if protocol.frames == "median" else statistics.fmean
     values: TrackValues = {}
     for source, measures in frames.items():
         values[source] = {}
         for measure, windows in measures.items():
-            defined = [value for value in windows if value is not None]
-            values[source][measure] = aggregate(defined) if defined else None
+            finite = [value for value in windows if value is not None and math.isfinite(value)]  # as in museval
+            values[source][measure] = aggregate(finite) if finite else None
     return values
 
 
@@ -43,7 +46,8 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
         protocol: protocol of the scores.
 
     Returns:
-        For each source and measure: the statistics over all tracks with a defined score, and the share of undefined windows.
+        For each source and measure: the statistics over all tracks with a finite score, the share of undefined windows, and the
+        share of windows with an infinite score.
     """
     values = [of_track(track.frames, protocol) for track in tracks]
     summary: Summary = {}
@@ -53,7 +57,8 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
             pairs = [(v[source][measure], t.samples) for v, t in zip(values, tracks, strict=True)]
             windows = [value for track in tracks for value in track.frames[source][measure]]
             summary[source][measure] = _statistics([(v, n) for v, n in pairs if v is not None]) | {
-                "undefined": sum(value is None for value in windows) / len(windows)
+                "undefined": sum(value is None for value in windows) / len(windows),
+                "infinite": sum(value is not None and math.isinf(value) for value in windows) / len(windows),
             }
     return summary
 
@@ -102,7 +107,8 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
 def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int) -> str:
     """Format the scores of several systems as a table for the terminal.
 
-    The table shows the average over tracks that the protocol defines, and the share of undefined windows.
+    The table shows the average over tracks that the protocol defines, and the share of undefined windows of each row. A column
+    is shown if at least one row has a score in it. If there are several targets, the last block contains their mean.
 
     Args:
         rows: statistics of the scores of each system, from `summarise`, by the label of the row.
@@ -114,21 +120,53 @@ def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int)
     """
     statistic = {"median": "median", "mean": "mean", "length_weighted": "mean weighted by length"}[protocol["tracks"]]
     windows = f", {protocol['frames']} of windows" if protocol["window_seconds"] else ""
-    first, unit = next(iter(rows.values())), protocol.get("unit", "dB")
-    headings = {source: f"{source} ({statistic} of {tracks} test tracks{windows}, {unit})" for source in first}
-    width = max(len(text) for text in [*headings.values(), *(f"  {label}" for label in rows)]) + 2
+    kind = f"{statistic} of {tracks} test tracks{windows}, {protocol.get('unit', 'dB')}"
+    sources = list(dict.fromkeys(source for summary in rows.values() for source in summary))
+    targets = [source for source in sources if source != protocol.get("rest")]
+    blocks = [(f"{source} ({kind})", _cells(rows, source, protocol["tracks"])) for source in sources]
+    if len(targets) > 1:
+        blocks.append((f"mean of {len(targets)} targets", _mean_cells(rows, targets, protocol["tracks"])))
+    width = max(len(text) for text in [*(heading for heading, _ in blocks), *(f"  {label}" for label in rows)]) + 2
+    prefix = "G" if protocol["tracks"] == "length_weighted" else ""  # usual names: GNSDR, GSIR, GSAR
     lines = []
-    for source, heading in headings.items():
-        measures = [measure for measure, values in first[source].items() if values["undefined"] != 1]
-        prefix = "G" if protocol["tracks"] == "length_weighted" else ""  # usual names: GNSDR, GSIR, GSAR
+    for heading, cells in blocks:
+        measures = list(dict.fromkeys(m for row in cells.values() for m, (text, _) in row.items() if text != UNDEFINED))
         lines.append(f"{heading:<{width}}" + "".join(f"{prefix + measure:>9}" for measure in measures) + "  undefined")
-        for label, summary in rows.items():
-            if source in summary:
-                cells = "".join(_cell(summary[source][measure][protocol["tracks"]]) for measure in measures)
-                share = max((summary[source][measure]["undefined"] or 0 for measure in measures), default=1)
-                lines.append(f"{f'  {label}':<{width}}{cells}{share:>11.1%}")
+        for label, row in cells.items():
+            share = max((row[measure][1] for measure in measures if measure in row), default=1.0)
+            texts = (row[measure][0] if measure in row else UNDEFINED for measure in measures)
+            lines.append(f"{f'  {label}':<{width}}{''.join(f'{text:>9}' for text in texts)}{share:>11.1%}")
     return "\n".join(lines)
 
 
-def _cell(value: float | None) -> str:
-    return f"{'-' if value is None else f'{value:.2f}':>9}"
+def _cells(rows: Mapping[str, Summary], source: str, statistic: str) -> Cells:
+    """Return the text and the share of undefined windows of each cell of one source, by row and measure."""
+    return {
+        label: {
+            measure: (_text(values[statistic], values.get("infinite") or 0), float(values["undefined"] or 0))
+            for measure, values in summary[source].items()
+        }
+        for label, summary in rows.items()
+        if source in summary
+    }
+
+
+def _mean_cells(rows: Mapping[str, Summary], targets: Sequence[str], statistic: str) -> Cells:
+    """Return the cells of the mean over targets. A cell is undefined if the score of one target is undefined or infinite."""
+    cells: Cells = {}
+    for label, summary in rows.items():
+        if all(target in summary for target in targets):
+            cells[label] = {}
+            for measure in summary[targets[0]]:
+                values = [summary[target].get(measure, {}) for target in targets]
+                scores = [value.get(statistic) for value in values]
+                mean = None if None in scores else statistics.fmean(score for score in scores if score is not None)
+                cells[label][measure] = (_text(mean, 0), max(float(value.get("undefined") or 0) for value in values))
+    return cells
+
+
+def _text(value: float | None, infinite: float) -> str:
+    """Return a score with two decimals; `inf` if no window is finite and some are infinite; `-` if all are undefined."""
+    if value is None:
+        return "inf" if infinite else UNDEFINED
+    return f"{value:.2f}"

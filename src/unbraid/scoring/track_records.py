@@ -5,8 +5,9 @@ Undefined scores are NaN in these files, as museval requires. In the program, un
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write, below, check_name
 from unbraid.runs.scores import LARGEST
+from unbraid.runs.source_version import source_hash
 from unbraid.scoring.protocols import Frames
 
 
@@ -25,11 +27,13 @@ class TrackScores:
         frames: scores of each source, measure and window.
         samples: length of the track in samples at the sample rate of the protocol.
         silent: names of the sources whose reference is silent in the whole track.
+        silent_estimates: names of the sources whose estimate is silent in the whole track, although the reference is not.
     """
 
     frames: Frames
     samples: int
     silent: tuple[str, ...]
+    silent_estimates: tuple[str, ...] = ()
 
 
 def record_path(folder: Path, row: str, track: str) -> Path:
@@ -67,46 +71,61 @@ def write_track(
     targets = [
         {
             "name": source,
-            "frames": [{"time": i * hop, "duration": duration, "metrics": metrics} for i, metrics in _by_window(rows)],
+            "frames": [{"time": i * hop, "duration": duration} | window for i, window in _by_window(rows)],
         }
         for source, rows in scores.frames.items()
     ]
     record = {
         "targets": targets, "protocol": protocol, "origin": origin, "samples": scores.samples, "silent": scores.silent,
-        "versions": versions,
+        "silent_estimates": scores.silent_estimates, "versions": versions, "code": scoring_code(),
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _by_window(measures: dict[str, list[float | None]]) -> list[tuple[int, dict[str, float]]]:
-    windows = zip(*measures.values(), strict=True)
-    return [
-        (number, {m: math.nan if value is None else value for m, value in zip(measures, values, strict=True)})
-        for number, values in enumerate(windows)
-    ]
+def _by_window(measures: dict[str, list[float | None]]) -> list[tuple[int, dict[str, Any]]]:
+    """Return number and scores of each window. In `metrics`, infinite scores are NaN as in museval; `infinite` keeps them."""
+    windows = []
+    for number, values in enumerate(zip(*measures.values(), strict=True)):
+        scores = {measure: math.nan if value is None else value for measure, value in zip(measures, values, strict=True)}
+        infinite = {measure: math.copysign(1, value) for measure, value in scores.items() if math.isinf(value)}
+        metrics = {measure: math.nan if measure in infinite else value for measure, value in scores.items()}
+        windows.append((number, {"metrics": metrics} | ({"infinite": infinite} if infinite else {})))
+    return windows
 
 
-def read_track(path: Path, protocol: dict[str, Any], origin: str) -> TrackScores | None:
+@cache
+def scoring_code() -> str:
+    """Return a hash of the Python files of `unbraid.scoring`. Scores that other code has computed are computed again."""
+    return source_hash([Path(__file__).parent])
+
+
+def read_track(path: Path, protocol: dict[str, Any], origin: str, measures: Sequence[str]) -> TrackScores | None:
     """Read the scores of a track from its json file, if the scores are still valid.
 
     Args:
         path: path of the file, see `record_path`.
         protocol: options of the expected protocol, the result of `Protocol.record`.
         origin: expected origin of the estimates, see `write_track`.
+        measures: names of the expected measures.
 
     Returns:
-        The scores; None if the file is missing or damaged, or if its protocol or origin differs.
+        The scores; None if the file is missing or damaged, or if its protocol, origin, measures or scoring code differ.
     """
     try:
         record = read_json(path, finite=False)
     except (OSError, InputError):  # missing or damaged: the track is scored again
         return None
-    if not isinstance(record, dict) or record.get("protocol") != protocol or record.get("origin") != origin:
+    expected = {"protocol": protocol, "origin": origin, "code": scoring_code()}
+    if not isinstance(record, dict) or any(record.get(key) != value for key, value in expected.items()):
         return None
     try:
-        return TrackScores(_frames(record["targets"]), int(record["samples"]), tuple(map(str, record["silent"])))
+        silent, silent_estimates = (tuple(map(str, record[key])) for key in ("silent", "silent_estimates"))
+        frames = _frames(record["targets"])
+        if any({*scores} != {*measures} for scores in frames.values()):
+            return None
+        return TrackScores(frames, int(record["samples"]), silent, silent_estimates)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return None
 
@@ -115,7 +134,11 @@ def _frames(targets: Any) -> Frames:
     frames: Frames = {}
     for target in targets:
         rows = [frame["metrics"] for frame in target["frames"]]
-        frames[target["name"]] = {m: [_defined(row[m]) for row in rows] for m in rows[0]}
+        scores = {m: [_defined(row[m]) for row in rows] for m in rows[0]}
+        for number, frame in enumerate(target["frames"]):
+            for measure, sign in frame.get("infinite", {}).items():
+                scores[measure][number] = math.copysign(math.inf, sign)
+        frames[target["name"]] = scores
     return frames
 
 

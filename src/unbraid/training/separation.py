@@ -12,9 +12,10 @@ from unbraid.data.module import MultitrackData
 from unbraid.data.statistics import statistics
 from unbraid.data.store import StoredTrack
 from unbraid.data.training_tracks import write_training_tracks
-from unbraid.evaluation.methods import Method, SeparatorMethod, mixtures_for
+from unbraid.evaluation.methods import Method, SeparatorMethod, baselines, mixtures_for
 from unbraid.evaluation.reconstruction import on_device
-from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, baselines, report, stft_for
+from unbraid.evaluation.score_report import report
+from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, stft_for
 from unbraid.interop.published import load_published
 from unbraid.models.separators.base import Estimate, Separator
 from unbraid.models.separators.masking import Masking
@@ -100,7 +101,9 @@ class SeparationWorkflow(Workflow):
         weights, origin = self.best_weights(self.task)
         separator = self.task.separator.to(trainer.strategy.root_device)
         method = self.evaluation.of(separator, origin, self.mixtures, scorer.protocol)
-        rows: dict[str, Method] = {ESTIMATE: method} | baselines(stft_for(separator, scorer.protocol.sample_rate))
+        rows: dict[str, Method] = {ESTIMATE: method} | baselines(
+            stft_for(separator, scorer.protocol.sample_rate), scorer.protocol
+        )
         error: InputError | None = None
         try:
             self._score(method, rows)

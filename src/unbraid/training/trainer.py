@@ -13,6 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from unbraid.runs.config import build
@@ -79,7 +80,9 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
             raise InputError("trainer", str(error.__cause__)) from error
         raise
     profiler: Any = trainer.profiler
-    if profiler.dirpath is None:  # `trainer.profiler=simple` would print into the log
+    if (
+        not isinstance(profiler, PassThroughProfiler) and profiler.dirpath is None
+    ):  # `trainer.profiler=simple` would print into the log
         profiler.dirpath, profiler.filename = folder, "profile"
     return trainer
 

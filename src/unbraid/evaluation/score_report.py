@@ -1,0 +1,52 @@
+"""Format the scores of a separator as text: table of scores, undefined tracks, and warnings about silent estimates."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from unbraid.evaluation.methods import BASELINES, MIXED, SILENCE
+from unbraid.scoring.tables import Summary, refuse_mixed, table
+
+NO_IMPROVEMENT = 0.5  # dB; a smaller SI-SDRi is reported, because the estimate is almost the mixture
+
+
+def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Format scores as a table, together with the scores of other models, of the unchanged mixture and of oracles.
+
+    Scores that were computed under different protocols raise InputError.
+
+    Args:
+        scores: scores of a model, the result of `Scorer.scores`.
+        label: label of the model's row.
+        beside: scores of other models, by the label of their row.
+
+    Returns:
+        Table as text.
+    """
+    others = dict(beside or {})
+    refuse_mixed({label: scores["protocol"]} | {name: other["protocol"] for name, other in others.items()})
+    rows: dict[str, Summary] = {label: scores["summary"]} | {name: other["summary"] for name, other in others.items()}
+    rows |= {BASELINES[MIXED]: scores["mixture"]}
+    if scores.get(SILENCE):
+        rows |= {BASELINES[SILENCE]: scores[SILENCE]}
+    rows |= {_oracle_label(name, scores["settings"][name]): oracle for name, oracle in scores["oracle"].items()}
+    lines = [table(rows, scores["protocol"], len(scores["tracks"]))]
+    for track, sources in scores["silent"].items():
+        lines.append(f"undefined: {track}, silent reference of {' and '.join(sources)}")
+    return "\n".join([*lines, *_warnings(scores, label)])
+
+
+def _warnings(scores: Mapping[str, Any], label: str) -> list[str]:
+    """Return one line for each target whose estimates are silent, or almost equal to the mixture."""
+    lines, statistic, tracks = [], scores["protocol"]["tracks"], len(scores["tracks"])
+    for target, measures in scores["summary"].items():
+        if silent := sum(target in names for names in scores.get("silent_estimates", {}).values()):
+            lines.append(f"warning: {label}: the estimate of {target} is silent in {silent} of {tracks} tracks")
+        improvement = measures.get("SI-SDRi", {}).get(statistic)
+        if improvement is not None and improvement < NO_IMPROVEMENT:
+            lines.append(f"warning: {label}: SI-SDRi of {target} is {improvement:.2f} dB; the mixture itself has 0 dB")
+    return lines
+
+
+def _oracle_label(name: str, settings: Mapping[str, Any]) -> str:
+    """Return the label of an oracle's row in the table of scores, with the options of its STFT."""
+    return f"{BASELINES.get(name, name)}, STFT {settings['n_fft']}/{settings['hop_length']}"
