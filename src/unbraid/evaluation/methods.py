@@ -201,7 +201,7 @@ def baselines(stft: STFT, protocol: Protocol) -> dict[str, Method]:
 
     Args:
         stft: STFT in which the oracle masks are applied.
-        protocol: protocol of the scores. BSS Eval does not define scores of silence, so its tables have no row for silence.
+        protocol: protocol of the scores. BSS Eval does not define scores of silence, so its tables lack a row for silence.
 
     Returns:
         The method of each row.

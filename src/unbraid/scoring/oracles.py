@@ -205,7 +205,9 @@ def untouched(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def silence(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Return zeros for each source. Their uSDR is 0 dB, so a model whose uSDR is below 0 dB is worse than silence.
+    """Return silence (zeros) as the estimate of each source.
+
+    The uSDR of silence is 0 dB. A model with a uSDR below 0 dB is therefore worse than silence.
 
     Args:
         mixture: not used.
