@@ -149,7 +149,19 @@ def test_modules_import_only_allowed_names(file):
     assert libraries(file) <= allowed
 
 
-SHARED_COMMANDS = ("cli", "choices", "help", "keys", "overrides", "layouts", "experiment", "trained_run", "run_config", "unknown_keys", "plan")
+SHARED_COMMANDS = (
+    "cli",
+    "choices",
+    "help",
+    "keys",
+    "overrides",
+    "layouts",
+    "experiment",
+    "trained_run",
+    "run_config",
+    "unknown_keys",
+    "plan",
+)
 
 
 def test_commands_do_not_import_each_other():

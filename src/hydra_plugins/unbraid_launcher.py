@@ -15,7 +15,7 @@ class SweepLauncher(BasicLauncher):
     """Launch the runs of `train.py -m`. The runs of other scripts are executed one after the other in this process."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Set the folder of the sweep before the sweeper reads the config."""
+        """Store Hydra's objects, and set the folder of the sweep in the config before the sweeper reads the config."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.trains = config.hydra.job.config_name == "train"
         if self.trains:

@@ -98,7 +98,7 @@ class SearchSweeper(Sweeper):
         return Space(parser.parse_overrides(words), self.options.conditions, parser)
 
     def _run(self, overrides: Sequence[str], number: int) -> "Run":
-        """Compose and check the run of a trial, without starting the run."""
+        """Compose and check the config of a trial's run, without starting the run."""
         from unbraid.commands.experiment import check_experiment
         from unbraid.commands.sweep import planned_run
 

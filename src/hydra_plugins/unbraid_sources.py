@@ -1,7 +1,7 @@
-"""Hydra plugin that adds the configs of plugins, and every source name as a choice of the config group `targets`.
+"""Hydra plugin that adds configs of plugins (packages of the user), and any source name as a choice of the group `targets`.
 
-`targets=piano` is a target with that source. The yaml files of `conf/targets` have precedence. Hydra imports this file at every
-start, so it imports no heavy module.
+For example, `targets=piano` configures one target that consists of the source `piano`. If `conf/targets` contains a yaml file
+of this name, the yaml file is used instead. Hydra imports this file at every start, so it imports only small modules.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ SCHEME = "sources"
 
 
 class SourceNames(ConfigSource):
-    """Provide a config `targets=NAME` for every name. Whether the data set has a source NAME is checked later."""
+    """Provide a config `targets=NAME` for every source name. Another module checks whether the data set has this source."""
 
     @staticmethod
     def scheme() -> str:
@@ -66,9 +66,9 @@ class UnbraidSearchPath(SearchPathPlugin):
     """Add the configs of plugins and the config source `SourceNames` to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add both if the search path contains the configs of unbraid, not in other programs with Hydra.
+        """Add the config folders of plugins, and then `SourceNames` as the last entry, to Hydra's search path.
 
-        `SourceNames` is last.
+        Nothing is added if the search path does not contain the configs of unbraid, as in other programs that use Hydra.
         """
         from unbraid.commands.choices import CONF, added
 

@@ -33,7 +33,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="unbraid_words", node=W
 
 
 class WordsSweeper(Sweeper):
-    """Call the command once. The key `words` of its config lists the overrides of the experiment and the command line.
+    """Call the command once. The key `words` of its config lists the overrides of the experiment and of the command line.
 
     Args:
         params: keys and values that an experiment sweeps over.

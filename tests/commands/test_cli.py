@@ -46,15 +46,15 @@ def test_shell_completion_knows_the_choices(cli, monkeypatch):
     [
         (["model=unett"], "model unett 'unet' bs_roformer"),
         (["logger=[csv,wandbb]"], "logger wandbb 'wandb' csv"),
-        (["trainer.max_epoch=3"], "trainer.max_epoch 'max_epochs'"),
+        (["trainer.max_epoch=3"], "trainer.max_epoch 'trainer.max_epochs'"),
         (["modell=unet"], "modell 'model'"),
-        (["trainerr.max_epochs=1"], "trainerr 'trainer'"),
+        (["trainerr.max_epochs=1"], "trainerr.max_epochs 'trainer.max_epochs'"),
         (["seed.x=1"], "seed.x"),
         (["data=musdb", "data.layout.seconds=3"], "data.layout.seconds"),
         (["+trainer.max_epoch=3"], "trainer.max_epoch 'max_epochs'"),
         (["data.targets.vocals=[drums]"], "data.targets ${targets}"),
         (["trainer.limit_val_batches=1"], "trainer.limit_val_batches +trainer.limit_val_batches="),
-        (["data=null"], "NoneType"),
+        (["data=null"], "data null"),
         (["foo"], "foo"),
     ],
 )

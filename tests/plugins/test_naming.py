@@ -98,7 +98,7 @@ def test_help_lists_choices_with_their_origin(mypkg, cli):
     ("words", "where", "hint"),
     [
         (["model=min"], "model", "'mine'"),
-        (["model=mine", "model.separator.net.hiden=3"], "model.separator.net.hiden", "'hidden'"),
+        (["model=mine", "model.separator.net.hiden=3"], "model.separator.net.hiden", "'model.separator.net.hidden'"),
         (["model=mine", "+model.separator.net.hiden=3"], "model.separator.net.hiden", "'hidden'"),
         (["model=mine", "model.separator.net.hidden=many"], "model.separator.net.hidden", "int"),
         (["model=mine", "model.separator.net._target_=mypkg.parts.Nett"], "model.separator.net._target_", "exist"),

@@ -1,4 +1,6 @@
-"""Pool of large arrays whose memory is used again. It makes the decoding of many audio files faster.
+"""Pool of large arrays: when the program releases an array, its memory is used for the next array.
+
+The pool makes the decoding of many audio files faster.
 
 The operating system needs about as long to provide new memory as a program needs to fill it with samples. Use `numpy.empty`
 for small arrays and for arrays that are created once.

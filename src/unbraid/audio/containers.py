@@ -112,7 +112,7 @@ class _File:
         return int.from_bytes(self.bytes(position, count), order)  # type: ignore[arg-type]
 
     def up_to(self, end: int) -> Declared:
-        """Compare the size of the file with the position in bytes at which its audio ends according to the header."""
+        """Return the declared length of a file whose audio ends at the byte position `end` according to its header."""
         extra = max(self.size - end, 0)
         return Declared(max(end - self.size, 0), extra if extra > min(TAIL_BYTES, end // 4) else 0, is_exact=True)
 
@@ -134,7 +134,7 @@ def declared_length(path: Path, demuxer: str) -> Declared:
 
 
 def length_overflows(path: Path) -> bool:
-    """Return True if a wav file has 4 GB or more, so that its 32-bit length field is wrong."""
+    """Return True if a file is a wav file of 4 GB or more. The 32-bit length field in its header is then wrong."""
     return path.stat().st_size >= LONGEST_32 and declared_length(path, "wav").overflows
 
 
@@ -157,7 +157,7 @@ def _chunked(file: _File) -> Declared:
 
 
 def _walk(file: _File, family: _Chunks) -> tuple[list[tuple[bytes, int, int | None]], int]:
-    """Return name, start and size of each chunk of a file, and the position after the last chunk. Unknown sizes are None."""
+    """Return name, start and size (None if unknown) of each chunk of a file, and the position after the last chunk."""
     chunks: list[tuple[bytes, int, int | None]] = []
     position, data_64 = family.first, 0
     while position + family.header <= file.size and len(chunks) < MOST_CHUNKS:
@@ -179,7 +179,10 @@ def _walk(file: _File, family: _Chunks) -> tuple[list[tuple[bytes, int, int | No
 
 
 def _is_streamed(size: int, size_bytes: int, start: int, file_size: int) -> bool:
-    """Return True if the size of a chunk is a placeholder, which programs write if their output is a pipe."""
+    """Return True if the declared size of a chunk is only a placeholder.
+
+    A program writes a placeholder if its output is a pipe, because it cannot go back and fill in the size.
+    """
     if size_bytes == 8:
         return size < 0 or size >= STREAMED_64
     return start + size != file_size and any(size in values for values in STREAMED_32)

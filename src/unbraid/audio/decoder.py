@@ -82,7 +82,7 @@ class StreamDecoder:
             assert isinstance(frame, av.AudioFrame)
             if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.source_channels):
                 raise InputError(
-                    self.path, f"changes its sample rate or number of channels after {self.samples / self.rate:.2f} s",
+                    self.path, f"the file changes its sample rate or number of channels after {self.samples / self.rate:.2f} s",
                     found=f"{frame.sample_rate} Hz and {frame.layout.nb_channels} channels",
                     expected=f"{self.rate} Hz and {self.source_channels} channels",
                 )  # fmt: skip
@@ -109,41 +109,42 @@ class StreamDecoder:
         if expected is not None and self.samples < expected - slack:
             raise InputError(
                 self.path,
-                "has fewer samples than its header states and is truncated",
+                "the file has fewer samples than its header states and is truncated",
                 found=f"{self.samples} samples",
                 expected=f"{expected} samples",
             )
         if error is not None:
             self._after_error(error, end, is_complete=expected is not None)
         if not self.samples:
-            raise InputError(self.path, "contains no samples")
+            raise InputError(self.path, "the file contains no samples")
         if self.junk:
             self.messages.append(f"contains {self.junk} bytes between its audio frames that are not audio and were ignored")
 
     def _check_header(self) -> None:
         if not SLOWEST <= self.rate <= FASTEST:
             raise InputError(
-                self.path, "has an invalid sample rate", found=f"{self.rate} Hz", expected=f"{SLOWEST} to {FASTEST} Hz"
+                self.path, "the file has an invalid sample rate", found=f"{self.rate} Hz", expected=f"{SLOWEST} to {FASTEST} Hz"
             )
         declared = self.declared
         if declared.is_truncated:
             raise InputError(
                 self.path,
-                "is truncated",
+                "the file is truncated",
                 found=f"{declared.missing} bytes fewer than its header declares",
                 expected="a complete file",
             )
         if declared.is_joined:
             raise InputError(
                 self.path,
-                "contains a second audio file after the end of the first",
+                "the file contains a second audio file after the end of the first",
                 hint="Split the file, or decode both parts and join the samples.",
             )
         if declared.overflows:
             self.messages.append("is longer than its 32-bit length field can declare (4 GB), and is read to its end")
         elif declared.extra:
             raise InputError(
-                self.path, "is longer than its header declares", found=f"{declared.extra} bytes after the declared end",
+                self.path, "the file is longer than its header declares",
+                found=f"{declared.extra} bytes after the declared end",
                 hint="The header is wrong. Repair the file, for example with ffmpeg -i FILE -c copy NEW.",
             )  # fmt: skip
         if declared.is_unended:
@@ -152,7 +153,7 @@ class StreamDecoder:
     def _check_length(self) -> None:
         if self.samples > self.hours * 3600 * self.rate:
             raise InputError(
-                self.path, "is too long", found=f"more than {self.hours:g} h", expected=f"at most {self.hours:g} h",
+                self.path, "the audio is too long", found=f"more than {self.hours:g} h", expected=f"at most {self.hours:g} h",
                 hint=f"Set the environment variable {HOURS_VARIABLE} to a larger number of hours.",
             )  # fmt: skip
 
@@ -176,7 +177,7 @@ class StreamDecoder:
 
     def _raise_damaged(self, error: Exception) -> NoReturn:
         place = f"an error after {self.samples / self.rate:.2f} s"
-        raise InputError(self.path, f"is damaged, truncated or not audio ({reason(error)})", found=place) from error
+        raise InputError(self.path, f"the file is damaged, truncated or not audio ({reason(error)})", found=place) from error
 
 
 def _longest_hours() -> float:
@@ -252,5 +253,5 @@ def _float_planes(frame: av.AudioFrame, channels: int) -> np.ndarray:
 
 
 def reason(error: Exception) -> str:
-    """Return the message of an exception that FFmpeg raised, or the name of the exception class if the message is empty."""
+    """Return the message of an exception that FFmpeg raised; the name of the exception class if the message is empty."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -109,7 +109,7 @@ def open_audio(path: Path, stream: int = 0, channels: ChannelChoice = "downmix")
 
 @dataclass(frozen=True)
 class AudioInput:
-    """An audio stream of a file, as a user has chosen it on the command line, and the conversion of surround sound.
+    """Store which audio stream of a file is read, and how surround sound is converted to stereo.
 
     Args:
         path: path of an audio or video file.
@@ -158,7 +158,10 @@ def read(
         rates = {decoder.rate for decoder in decoders}
         if len(rates) > 1:
             raise InputError(
-                path, "has audio streams of different sample rates", found=f"{sorted(rates)} Hz", expected="one sample rate"
+                path,
+                "the file has audio streams of different sample rates",
+                found=f"{sorted(rates)} Hz",
+                expected="one sample rate",
             )
         arrays = {decoder.stream.index: _GrowingArray(container, decoder, memory or BufferPool(0)) for decoder in decoders}
         for index, block in decode_streams(path, container, decoders):
@@ -188,9 +191,9 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
         InputError: the file is missing, unreadable or damaged, or its format is not one of `CONTAINERS`.
     """
     if not path.is_file():
-        raise InputError(path, "is not a regular file" if path.exists() else "no such file")
+        raise InputError(path, "the path is not a regular file" if path.exists() else "no such file")
     if not os.access(path, os.R_OK):
-        raise InputError(path, "cannot be read, because you do not have permission to read it")
+        raise InputError(path, "the file cannot be read, because you do not have permission to read it")
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file", "max_size": SMALL_PACKETS}
     if length_overflows(path):
         options["ignore_length"] = "1"
@@ -199,14 +202,14 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     except (av.FFmpegError, ValueError) as error:
         if getattr(error, "errno", 0) == EINVAL:
             hint = "Playlists and raw samples cannot be read."
-            raise InputError(path, "is not an audio or video file of a supported format", hint=hint) from error
-        raise InputError(path, f"is damaged, truncated or not audio ({reason(error)})") from error
+            raise InputError(path, "the file is not an audio or video file of a supported format", hint=hint) from error
+        raise InputError(path, f"the file is damaged, truncated or not audio ({reason(error)})") from error
     with container:
         yield container
 
 
 class _GrowingArray:
-    """Collect decoded blocks in one array. The first length of the array is that in the file header; it grows if necessary."""
+    """Collect decoded blocks in one array. The array begins with the length in the file header, and grows if necessary."""
 
     def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: BufferPool) -> None:
         declared = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)
@@ -230,7 +233,7 @@ def _checked(path: Path, samples: np.ndarray) -> np.ndarray:
     if not (samples.max() <= LOUDEST and samples.min() >= -LOUDEST):  # also true for NaN
         raise InputError(
             path,
-            "contains samples that are NaN, infinite or far too large",
+            "the file contains samples that are NaN, infinite or far too large",
             expected=f"samples with a magnitude of at most {LOUDEST:g}",
         )
     return samples
@@ -239,11 +242,15 @@ def _checked(path: Path, samples: np.ndarray) -> np.ndarray:
 def _stream(path: Path, container: av.container.InputContainer, index: int) -> av.AudioStream:
     streams = container.streams.audio
     if not streams:
-        raise InputError(path, "does not contain an audio stream")
+        raise InputError(path, "the file does not contain an audio stream")
     if not 0 <= index < len(streams):
-        raise InputError(path, "does not have an audio stream of this number", expected=f"0 to {len(streams) - 1}", found=index)
+        raise InputError(
+            path, "the file does not have an audio stream of this number", expected=f"0 to {len(streams) - 1}", found=index
+        )
     if streams[index].codec_context is None:
-        raise InputError(path, "is damaged, truncated or not audio (FFmpeg does not have a decoder for its audio stream)")
+        raise InputError(
+            path, "the file is damaged, truncated or not audio (FFmpeg does not have a decoder for its audio stream)"
+        )
     return streams[index]
 
 

@@ -1,7 +1,7 @@
 """Write audio files, at once or block by block, with one or several audio streams.
 
 libsndfile writes wav (RF64 beyond 4 GB), flac, mp3 and ogg. FFmpeg writes mp4 files with several AAC streams. NaN and infinite
-samples raise an error: a network whose training has diverged returns them, and they would become silence or noise in the file.
+samples raise an error. A network whose training has diverged returns such samples, and the file would contain silence or noise.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +58,9 @@ def check_finite(path: Path, samples: np.ndarray) -> None:
     """
     if not np.isfinite(samples).all():
         raise InputError(
-            path, "cannot be written, because samples are NaN or infinite", hint="The training of the model has diverged."
+            path,
+            "the file cannot be written, because samples are NaN or infinite",
+            hint="The training of the model has diverged.",
         )
 
 
@@ -74,7 +76,7 @@ def write_blocks(
         channels: number of channels, 1 or 2.
         samples: length of the whole signal: the number of samples per channel in all blocks together.
         bits: bits per sample of wav and flac files. 32 means float samples, for wav only. Ignored for mp3 and ogg.
-        tags: metadata to write, such as `title`: the values by the keys of `unbraid.audio.reader.TAGS`.
+        tags: metadata of the file: a text for each key, such as `title`, of `unbraid.audio.reader.TAGS`.
 
     Shape:
         each block: [channels, n].
@@ -116,10 +118,10 @@ def write_streams(
     Args:
         path: temporary path of the file. The caller must rename the complete file.
         streams: consecutive blocks of each stream. Blocks of all streams have the same lengths.
-        names: title of each stream, which players show.
+        names: title of each stream. Audio players show the title.
         rate: sample rate in Hz.
         channels: number of channels of each stream, 1 or 2.
-        tags: metadata to write, such as `title`: the values by the keys of `unbraid.audio.reader.TAGS`.
+        tags: metadata of the file: a text for each key, such as `title`, of `unbraid.audio.reader.TAGS`.
 
     Shape:
         each block of a stream: [channels, n].
@@ -148,4 +150,4 @@ def write_streams(
     except InputError:
         raise
     except (av.FFmpegError, ValueError) as error:
-        raise InputError(path.name, f"cannot be written at {rate} Hz ({reason(error)})") from error
+        raise InputError(path.name, f"the file cannot be written at {rate} Hz ({reason(error)})") from error

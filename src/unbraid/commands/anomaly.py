@@ -21,7 +21,7 @@ from unbraid.runs.text import echo, write_csv
 
 @dataclass
 class AnomalyConfig(TrainedRunConfig):
-    """Command-line keys of `scripts/anomaly.py`, in addition to the keys of `TrainedRunConfig`. Here `output` is a folder.
+    """Command-line keys of `scripts/anomaly.py`, in addition to those of `TrainedRunConfig`. The key `output` names a folder.
 
     Args:
         labels: CSV file with the start and stop of each true anomaly in the input file, in s; None if they are unknown.
@@ -85,7 +85,7 @@ def anomaly(config: DictConfig) -> None:
 def _search(
     sound: InputAudio, known: Sequence[Anomaly] | None, detector: Detector, gap_seconds: float, folder: Path
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Detect anomalies in one sound and write them as table and picture. Return the score and true label of each frame."""
+    """Detect anomalies in one sound. Write a table and a picture of them. Return the score and the true label of each frame."""
     scores = detector.scores(sound.waveform)
     flagged = intervals(scores, detector.seconds_per_frame, gap_seconds)
     _write(folder, sound, flagged)
@@ -109,7 +109,11 @@ def _check(config: DictConfig) -> None:
     for key in ("smooth_seconds", "gap_seconds"):
         check_range(config, key, 0, 60)
     if config.labels is not None and (config.inject or config.split):
-        raise InputError("labels", "this key only applies to one input file", hint="Remove inject and split, or remove labels")
+        raise InputError(
+            "labels",
+            "this key needs a single input file without artificial anomalies",
+            hint="Remove inject and split, or remove labels",
+        )
     check_range(config, "seed", 0, float("inf"))
 
 
@@ -147,7 +151,8 @@ def _stem(sound: InputAudio) -> str:
 def _file(folder: Path, sound: InputAudio, ending: str) -> Path:
     """Return the path of the output file of a sound, with the given ending of the file name.
 
-    A path outside the folder raises InputError. A symbolic link or a source name in the run's config can cause such a path.
+    A path outside the folder raises InputError. Such a path can result from a symbolic link, or from a source name in the run's
+    config that contains `..`.
     """
     return below(folder, f"{_stem(sound)}{ending}")
 

@@ -1,7 +1,9 @@
-"""Find the folders of configs of a command: those of unbraid, those of plugins, and that of Hydra's option `--config-dir`.
+"""List the folders with configs (yaml files that the user can choose, such as `model=unet`) that a command may use.
 
-Hydra reads `hydra_plugins/unbraid_sources.py` at every start, which puts these folders into the search path. Help texts and the
-hints of errors list their choices too. This module imports only light packages.
+There are three kinds of folders: `conf` of unbraid, the folder `conf` of each plugin (package of the user with more classes),
+and the folder of Hydra's option `--config-dir`. Hydra imports `hydra_plugins/unbraid_sources.py` at every start, which adds
+these folders to Hydra's search path. Help texts and hints of error messages list the choices in these folders. This module
+imports only small packages.
 """
 
 import sys
@@ -31,11 +33,11 @@ PARSER = OverridesParser.create()
 
 @dataclass(frozen=True)
 class AddedFolders:
-    """Store the folders of configs in addition to those of unbraid.
+    """Store the config folders that plugins and Hydra's option `--config-dir` add to the folder `conf` of unbraid.
 
     Args:
-        folders: folders by the name of the plugin or of the option that adds them, in the order of the search path.
-        first: True if the choices of plugins replace choices of unbraid with the same name.
+        folders: path of each added folder, by the name of its plugin or by `--config-dir`, in the order of the search path.
+        first: True if a yaml of an added folder replaces a yaml of unbraid with the same name; False for the opposite.
     """
 
     folders: Mapping[str, Path] = field(default_factory=dict)
@@ -46,13 +48,13 @@ added: ContextVar[AddedFolders] = ContextVar("added", default=AddedFolders())  #
 
 
 def folders() -> dict[str, Path]:
-    """Return all folders of configs by their origin, in the order of Hydra's search path."""
+    """Return each config folder by its origin (`unbraid`, a plugin or `--config-dir`), in the order of Hydra's search path."""
     others = added.get()
     return {**others.folders, OWN: CONF} if others.first else {OWN: CONF, **others.folders}
 
 
 def choices(group: str) -> dict[str, str]:
-    """Return the origin of each choice of a config group, sorted by the name of the choice."""
+    """Return the choices of a config group, sorted by name, each with its origin (`unbraid`, a plugin or `--config-dir`)."""
     names: dict[str, str] = {}
     for origin, folder in folders().items():
         for path in (folder / group).glob("*.yaml"):
@@ -61,28 +63,30 @@ def choices(group: str) -> dict[str, str]:
 
 
 def group_names() -> list[str]:
-    """Return the names of the config groups of all folders, sorted."""
+    """Return the sorted names of all config groups, such as `model`: the subfolders of all config folders."""
     return sorted({path.name for folder in folders().values() for path in folder.iterdir() if path.is_dir()} - {"__pycache__"})
 
 
 def file_of(group: str, name: str) -> Path | None:
-    """Return the first yaml file of a choice in the search path; None if it does not exist."""
+    """Return the yaml file of a choice, from the first config folder that contains one; None if no folder contains one."""
     return next((path for folder in folders().values() if (path := folder / group / f"{name}.yaml").is_file()), None)
 
 
 @contextmanager
 def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
-    """Trust the plugins that the command line, the environment and installed packages name, and add their configs.
+    """Trust plugins (packages of the user with classes and configs), and add their configs, inside a `with` block.
 
-    Installed packages are trusted only by commands that load no run, because a run may come from someone else. `evaluate`
-    trusts them itself if its config has no run.
+    The key `plugins` of the command line and the environment variable `UNBRAID_PLUGINS` list the plugins. Installed packages
+    that register a plugin are added, too, but only for commands that do not load a run: the config of a run may come from
+    another person, and it must not choose the code that is executed. `evaluate` itself trusts installed packages if no run is
+    given.
 
     Args:
-        config_name: name of the yaml directly below `conf/` that the command composes.
-        words: words of the command line.
+        config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
+        words: arguments of the command line.
 
     Yields:
-        None. A plugin that is not installed, or replaces the config of a command, raises InputError.
+        None. InputError is raised if a plugin is not installed, or if a plugin replaces the main config of a command.
     """
     installed = plugins.entry_points() if config_name in COMPOSED else []
     directory = _config_dir(words)
@@ -115,7 +119,7 @@ def _check_commands(found: Mapping[str, Path]) -> None:
 
 
 def _config_dir(words: Sequence[str]) -> Path | None:
-    """Return the folder of Hydra's option `--config-dir`; None without the option. Hydra reports a folder that is missing."""
+    """Return the folder of Hydra's option `--config-dir`; None if the option or the folder is missing."""
     value = _option(words, "--config-dir", "-cd")
     folder = Path(value).absolute() if value else None
     return folder if folder and folder.is_dir() else None
@@ -130,7 +134,7 @@ def _option(words: Sequence[str], *options: str) -> str | None:
 
 
 def _typed(words: Sequence[str]) -> list[str]:
-    """Return the plugins that the command line names, else those that its experiment or its own config names."""
+    """Return the plugins in the key `plugins` of the command line, or else of the chosen experiment or `--config-name` yaml."""
     value = _value(words, "plugins")
     if value is None:
         experiment = _value(words, "experiment")
@@ -147,7 +151,7 @@ def _plugins_in(path: Path) -> Any:
 
 
 def _value(words: Sequence[str], key: str) -> Any:
-    """Return the last value of a key on the command line; None without the key or if Hydra cannot read it."""
+    """Return the last value of a key on the command line; None if the key is missing or Hydra cannot read the value."""
     for word in reversed(words):
         if word.lstrip("+").startswith(f"{key}="):
             try:
@@ -158,11 +162,11 @@ def _value(words: Sequence[str], key: str) -> Any:
 
 
 def _print_notices(typed: Sequence[str]) -> None:
-    """Print which plugins have no configs, and which of their choices are not used."""
+    """Print which plugins lack a config folder, and which of their yaml files are not used because the name exists already."""
     others, used = added.get(), dict[str, str]()
     for name in typed:
         if name not in others.folders:
-            echo(f"plugin  {name} has no folder conf/; it adds classes only", file=sys.stderr)
+            echo(f"plugin  {name} lacks a folder conf/, so it only adds classes", file=sys.stderr)
     for origin, folder in folders().items():
         names = sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
         if twice := [name.replace("/", "=", 1) for name in names if name in used]:

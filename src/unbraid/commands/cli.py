@@ -146,13 +146,13 @@ def _full_error(value: str | None) -> Iterator[None]:
 
 
 def user_tracebacks() -> AbstractContextManager[None]:
-    """Restore the user's value of the environment variable HYDRA_FULL_ERROR inside the `with` block, for new processes."""
+    """Restore the user's value of the environment variable HYDRA_FULL_ERROR, for processes started in the `with` block."""
     return _full_error(user_full_error.get())
 
 
 @contextmanager
 def _remove_new_folders() -> Iterator[None]:
-    """Remove the folders of `new_folders` that are empty at the end of the block."""
+    """Remove the sweep folders that this process has created and that are empty at the end of the `with` block."""
     try:
         yield
     finally:
@@ -213,12 +213,13 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
     if isinstance(error, OSError) and error.errno and (error.filename or folder):
         return f"{error.filename or folder}: {error.strerror}"
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # raised by Hydra for data=null
-        return str(error)
+        group = next((word.removesuffix("=null") for word in sys.argv if word.endswith("=null")), "config group")
+        return str(InputError(group, "a choice of this config group is required", found="null"))
     return None
 
 
 def _similar_choice(error: InputError) -> str:
-    """Return a hint for an error about an unknown source: a yaml in `conf/targets` with a similar name. It may be empty."""
+    """Return a hint for an error about an unknown source: a choice of `targets` with a similar name, or an empty text."""
     group, _, name = error.where.partition(".")
     known = list(choices("targets")) if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)

@@ -1,8 +1,9 @@
 """Command `dashboard`: make a dashboard on Weights & Biases (W&B) for the runs of a sweep.
 
-The dashboard has panels for the results that the runs contain: scores by variant, learning curves with the spread over seeds,
-audio and pictures, scores of each track, and scores for each value of a swept key (a config key that differs between the runs).
-The dashboard is written to a JSON file. If W&B can be reached, the dashboard is also saved as a view of the W&B project.
+The dashboard has panels for the results in the run folders: scores by variant, learning curves with their spread over seeds,
+audio and pictures, and scores of each track. It also shows the scores for each value of a swept key (a config key that differs
+between the runs). The dashboard is written to a JSON file. If W&B can be reached, the dashboard is also saved as a view of the
+W&B project.
 """
 
 import json

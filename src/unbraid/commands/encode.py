@@ -88,7 +88,10 @@ def _of_sounds(trained: Trained) -> tuple[np.ndarray, list[Row]]:
 
 
 def _rows_of(features: Spectra, frames: int, by_frame: bool, codes: int) -> tuple[list[int], int]:
-    """Return the indices of the codes in order of time, and the number of frames per code. Codes of padding are left out."""
+    """Return the indices of the codes in order of time, and the number of frames that one code covers.
+
+    A code of a padded frame is left out if each frame has its own code (`by_frame`).
+    """
     width = features.shape[-1]
     if not by_frame:
         return list(range(codes)), width

@@ -54,9 +54,9 @@ class EvaluateConfig(Experiment):
         sweep: folder of a sweep, whose runs are scored one after the other.
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
-        estimates: folder of audio files that another tool has separated.
+        estimates: folder of stems that another program has separated from the test tracks.
         oracle: name of a method that uses the true sources, such as an ideal mask, see `unbraid.scoring.oracles`.
-        output: folder of the scores; None: a folder below the run folder, or below `outputs/` if there is no run.
+        output: folder of the scores; None: a folder below the run folder, or below `outputs/` if `run` is not given.
         processes: number of processes that score tracks at the same time.
         compare_with: paths of `scores.json` files of other runs, whose scores are shown in the same table.
     """
@@ -158,7 +158,7 @@ def _read_others(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
 
 
 def _score(session: "Session", numbers: Sequence[int], processes: int) -> None:
-    """Score the tracks with the given numbers. A track that another command is scoring at this moment comes last."""
+    """Score the tracks with the given numbers. A track that another command is scoring at this moment is tried last."""
     with tqdm(total=len(numbers), desc="scoring", unit="track", leave=False, disable=not numbers) as bar:
         for wait in (False, True):
             remaining = []
@@ -177,7 +177,8 @@ def score_track(config: str, wait: bool, number: int) -> bool:
     """Score one track.
 
     Args:
-        config: config of the command as yaml text. For the same config, a process builds the model and the data only once.
+        config: config of the command as yaml text. A process that scores several tracks builds the model and the data only
+            once.
         wait: True to wait if another command is scoring the track.
         number: index of the track in the list of scored tracks.
 
@@ -248,10 +249,10 @@ class Session:
 
     @cached_property
     def trained_on(self) -> dict[str, str]:
-        """The scored tracks that the run has used for training or validation.
+        """The scored tracks that the run has already used for training or validation.
 
-        The dictionary maps the name of each such track to the split (training or validation) and to the name of the same track
-        in the data of the run, see `tracks_trained_on`.
+        The dictionary maps the name of each such track to a text such as `train: song`: the split and the name of the same
+        track in the data of the run.
         """
         if not self.scores_run:
             return {}
@@ -279,9 +280,9 @@ class Session:
 
 
 def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
-    """Compare the scores with the scores from a paper, which the key `published` of the config contains.
+    """Compare the scores of this command with scores from a paper, which are listed in the key `published` of the config.
 
-    The result is empty if the config contains no published scores or if an oracle is scored.
+    The result is empty if the config does not list published scores, or if an oracle is scored.
     """
     if config.published is None or config.oracle is not None:
         return {}

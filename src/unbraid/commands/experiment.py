@@ -40,7 +40,7 @@ USED = {
 
 @dataclass
 class Experiment:
-    """Keys at the top level of an experiment's config, against which `unbraid.runs.config.check` checks the config.
+    """Keys at the top level of an experiment's config. `unbraid.runs.config.check` rejects configs with other keys.
 
     Args:
         seed: random seed of the initial weights, the order of the data and the dropout layers.
@@ -49,7 +49,7 @@ class Experiment:
         model: task (LightningModule). It contains the loss and the network: a separator, an autoencoder or a DDSP synthesizer.
         trainer: Lightning Trainer.
         callbacks: callbacks of the Lightning Trainer, by name.
-        logger: loggers by name, in addition to `metrics.csv`; a logger set to None is left out.
+        logger: loggers by name. The file `metrics.csv` is written in any case. A logger with the value None is left out.
         evaluation: evaluation of the best weights after training.
         train: train the model; False: only test the weights of `ckpt_path` or `init`.
         test: score the best weights after training.
@@ -178,7 +178,7 @@ def _check_links(config: DictConfig) -> None:
 
 
 def _check_stages(config: DictConfig) -> None:
-    """Check that the run trains or tests, and that its weights have one origin."""
+    """Check that `train` or `test` is true, and that at most one of `ckpt_path` and `init` gives the weights of the model."""
     ckpt_path, init = config.get("ckpt_path"), config.get("init")
     if ckpt_path is not None and init is not None:
         raise InputError("ckpt_path, init", found="both", expected="one of the two keys")
@@ -187,7 +187,8 @@ def _check_stages(config: DictConfig) -> None:
     if not config.get("test", True):
         raise InputError("train, test", "there is nothing to do", found="false for both", expected="one of them true")
     if ckpt_path is None and init is None:
-        raise InputError("train=false", "tests a checkpoint", hint="Type ckpt_path=RUN/checkpoints/best.ckpt or init=NAME")
+        hint = "Type ckpt_path=RUN/checkpoints/best.ckpt or init=NAME"
+        raise InputError("train=false", "a test without training needs a checkpoint", hint=hint)
 
 
 def _check_power(config: DictConfig) -> None:
@@ -197,7 +198,7 @@ def _check_power(config: DictConfig) -> None:
     if config.get("power_from") is not None and config.power is None:
         raise InputError(
             "power_from",
-            "a sweep can only be used together with the key power, a difference in dB",
+            "this key needs the key power (a difference in dB)",
             found=config.power_from,
             hint="Add for example power=0.5",
         )
@@ -252,14 +253,15 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
 
 
 def named(hydra: Any, key: str) -> str | None:
-    """Return the override of a Hydra key, such as `hydra.run.dir=FOLDER`, from the command line.
+    """Return the override that the command line contains for one of Hydra's keys, such as `hydra.run.dir=FOLDER`.
 
     Args:
         hydra: the `hydra` node of a composed config.
         key: key of Hydra, such as `hydra.run.dir`.
 
     Returns:
-        The override `key=value`, in which interpolations such as `${now:…}` are not resolved; None if there is no override.
+        The override `key=value`, in which interpolations such as `${now:…}` are not resolved; None if the command line does not
+        override the key.
     """
     words: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
     return next((word for word in words if word.lstrip("+").startswith(f"{key}=")), None)

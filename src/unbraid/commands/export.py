@@ -105,7 +105,7 @@ def _separator(run_config: DictConfig, run: Path, config: DictConfig) -> Separat
 
 
 def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> str:
-    """Write the exported file or folder. Return a description to print, in which `{output}` stands for the output path."""
+    """Write the exported file or folder. Return a text to print, in which the caller replaces `{output}` by the output path."""
     if config.format == "openunmix":
         write_openunmix(separator, path)
         targets = ", ".join(f"'{target}'" for target in separator.targets)

@@ -58,8 +58,8 @@ ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|
 def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
     """Quote the paths on a command line, so that Hydra passes them to the command unchanged.
 
-    A value that is an existing path is always quoted as a whole. Some other values are not quoted: `null`, `${…}`, a value in
-    quotes, a list for a key that takes a list, and, in a sweep, several values separated by commas.
+    A value that is the path of an existing file or folder is always quoted as a whole. Some other values are not quoted:
+    `null`, `${…}`, a value in quotes, a list for a key that takes a list, and, in a sweep, several values separated by commas.
 
     Args:
         words: arguments of the command line, such as `run=FOLDER`.
@@ -103,11 +103,11 @@ def _is_positional(word: str) -> bool:
 
 
 def is_sweep(words: Sequence[str], config_name: str) -> bool:
-    """Return whether the command line starts a sweep, by the option `-m` or by a chosen yaml that sets `hydra.mode`.
+    """Return whether the command line starts a sweep: with the option `-m`, or with a chosen yaml that sets `hydra.mode`.
 
     Args:
         words: words of the command line.
-        config_name: name of the yaml directly below `conf` that the command composes.
+        config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
 
     Returns:
         True for a sweep.
@@ -203,7 +203,7 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def _quote_path(text: str, place: bool = False) -> str:
-    """Quote a path if Hydra's grammar needs quotes. `null` is not changed. `place`: replace `~` by the home folder."""
+    """Quote a path if Hydra's grammar needs quotes, except `null`. If `place` is True, first replace `~` by the home folder."""
     unchanged = _is_readable(text) and isinstance(_read(text), QuotedString | None)
     return text if unchanged else _quote_text(_without_tilde(text) if place else text)
 

@@ -154,7 +154,7 @@ stems = unbraid.load("folder with these files").separate(waveform, sample_rate)
 def _table(scores: Mapping[str, Any] | None) -> str:
     """Return a Markdown table with a score for each target and measure, followed by a description of the scoring protocol."""
     if not scores:
-        return "The model has no scores."
+        return "Scores of this model are missing."
     try:
         rows = [
             f"| {markdown(target)} | {markdown(measure)} | {'undefined' if value is None else f'{value:.2f} dB'} |"

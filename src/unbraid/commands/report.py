@@ -22,9 +22,9 @@ class ReportConfig:
     Args:
         sweep: folder of a sweep, whose runs are compared.
         runs: folders of the runs that are compared, if `sweep` is not given.
-        output: output folder; None: `report` in the sweep folder, or in the working directory if there is no sweep.
+        output: output folder; None: `report` in the sweep folder, or in the working directory if only `runs` are given.
         baseline: name of the variant that all other variants are compared with; None: the first variant.
-        measure: measure that ranks the variants; None: the first measure of NSDR, SDR, uSDRi, … that the protocol contains.
+        measure: measure by which the variants are ranked; None: the first of NSDR, SDR, uSDRi, … that the protocol measures.
         songs: largest number of test tracks on the listening page, where the stems of all variants can be played.
         protocol: name of the protocol whose scores are shown, see `evaluate`; None: the protocol of the training.
     """

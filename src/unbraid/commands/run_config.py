@@ -1,4 +1,4 @@
-"""Combination of a trained run's config with the command line of `evaluate`."""
+"""Combine the config of a trained run with the command line of `evaluate`, which may replace the data and the protocol."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ SOUND = (
 
 
 def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Return the config of the run, with the command line's values for data, protocol, phase, masks and evaluation.
+    """Return the config of a trained run, with the command line's values for data, protocol, phase, masks and evaluation.
 
     Args:
         config: config of the command.

@@ -72,7 +72,7 @@ class SeparateConfig:
 
 
 def separate(config: DictConfig) -> None:
-    """Separate each input file and write its stems. An error in one of several files is printed, and the next file follows.
+    """Separate each input file and write its stems. If one of several files fails, print the error and separate the next file.
 
     Args:
         config: composed config, see `SeparateConfig`.
@@ -195,7 +195,9 @@ def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs:
             content = track if path.name.endswith(f".{STEM_FILE}") else f"{name} of {track}"
             if contents.setdefault(path, content) != content:
                 both = f"{contents[path]} and {content}"
-                raise InputError(path, "two stems have this path", found=both, hint="Use %track and %target in name")
+                raise InputError(
+                    path, "two stems would be written to this path", found=both, hint="Use %track and %target in name"
+                )
             if path.resolve() in input_paths:
                 raise InputError(path, "a stem would replace this input file", hint="Choose another output or name")
             if path.exists() and not overwrite:

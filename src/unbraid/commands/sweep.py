@@ -104,7 +104,10 @@ def settle(config: DictConfig) -> None:
 
 
 def _new_folder(folder: Path) -> Path:
-    """Create the folder, or one with a number behind its name if it exists, such as that of a command of the same second."""
+    """Create a sweep folder and return its path. If the folder exists, append a number to its name.
+
+    The folder name contains the time in seconds, so two commands in the same second would get the same folder.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for number in count(1):
         path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
@@ -128,7 +131,7 @@ class PlannedRun:
 
     Args:
         run: run with its folder, its config and its overrides.
-        result: result of the run in the form that Hydra's sweepers expect.
+        result: result of the run as the object (`JobReturn`) that Hydra's sweepers expect.
         number: index of the run in the sweep.
     """
 
@@ -243,13 +246,16 @@ def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], 
 
 
 def _name(composed: DictConfig, words: Sequence[str], swept: frozenset[str]) -> str:
-    """Return the last part of the name of a run's folder: its swept values, or `name` if it is typed or nothing is swept."""
+    """Return the last part of the name of a run folder: the swept keys and values, or else the config key `name`.
+
+    The config key `name` is also used if the overrides set it.
+    """
     typed = any(word.startswith("name=") for word in words)
     return str(composed.name) if typed else run_name([as_typed(word) for word in words], swept) or str(composed.name)
 
 
 def _swept(config: DictConfig, loader: ConfigLoader) -> frozenset[str]:
-    """Return the keys that have several values on the command line or in the experiment."""
+    """Return the swept keys: config keys with several values on the command line or in the chosen experiment."""
     params = _tree(config.hydra.sweeper).get("params") or {}
     words = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     overrides = {word.key_or_group: word for word in OverridesParser.create(config_loader=loader).parse_overrides(words)}
@@ -257,7 +263,7 @@ def _swept(config: DictConfig, loader: ConfigLoader) -> frozenset[str]:
 
 
 def _processes(devices: Any) -> int | None:
-    """Return how many processes Lightning starts for a value of `trainer.devices`; None for one process per visible device."""
+    """Return the number of processes that Lightning starts for `trainer.devices`; None: one for each visible device."""
     if OmegaConf.is_list(devices):
         return len(devices)
     if devices == "auto" or str(devices) == "-1":
@@ -268,7 +274,7 @@ def _processes(devices: Any) -> int | None:
 
 
 def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher:
-    """Check the folders and configs of all runs, and that the launcher has enough devices for each. Return the launcher."""
+    """Check the folder and the config of each run, and whether the launcher has enough devices for it. Return the launcher."""
     folders = [planned.run.folder for planned in planned_runs]
     if len({*folders}) < len(folders):
         problem = "several runs of the sweep get the same folder from this pattern"

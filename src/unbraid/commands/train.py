@@ -52,7 +52,7 @@ def train(config: DictConfig) -> None:
 
 
 def _train(new: Run, pinned: bool) -> None:
-    """Train a run in this process and in the processes that Lightning starts. `pinned`: the user has named the run folder."""
+    """Train a run in this process and in the processes that Lightning starts. `pinned` is True if the user named the folder."""
     with settled(new, pinned) as run:
         workflow = build_workflow(run)  # raises its errors before anything is recorded
         if workflow.starts_processes:
@@ -95,7 +95,7 @@ def _run(run: Run, workflow: Workflow) -> State:
 
 
 def _recorded(run: Run, work: Callable[[], State]) -> None:
-    """Lock the run folder while `work` trains the run, and write the final state (done, failed, …) into `run.json`."""
+    """Lock the run folder, call `work`, which trains the run, and write the final state (done, failed, …) into `run.json`."""
     with run.held():
         run.mark("running")
         try:

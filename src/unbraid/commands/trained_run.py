@@ -34,8 +34,8 @@ class TrainedRunConfig:
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: audio file or folder of audio files; None if `split` is given.
         split: part of the run's data set that is used instead of `input`: train, valid or test.
-        output: output file or folder; None: a default name.
-        data: values of `root`, `cache_dir` and `download` for the data set of the run.
+        output: output file or folder; None: the default name of the command.
+        data: keys `root`, `cache_dir` and `download`, which replace the values in the data config of the run.
     """
 
     run: str | None

@@ -33,7 +33,7 @@ COLUMNS = 4000  # largest number of frames in the picture
 
 @dataclass
 class TransferConfig:
-    """Command-line keys of `scripts/transfer.py`. `TransferOptions` describes the remaining keys.
+    """Command-line keys of `scripts/transfer.py`. The class `TransferOptions` describes the remaining keys.
 
     Args:
         run: folder of a run that has trained a DDSP synthesizer of one instrument.
@@ -41,7 +41,8 @@ class TransferConfig:
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: audio file with one voice.
         output: audio file. The control curves of the sound are written next to this file as .png and .npz.
-        least_voiced: smallest accepted fraction of sounding frames with a pitch, in [0, 1]. Several voices give less.
+        least_voiced: smallest accepted fraction, in [0, 1], of the sounding frames in which a pitch is found. A recording of
+            several voices has a small fraction and is rejected.
     """
 
     run: str | None
@@ -129,7 +130,7 @@ class _CurvesFile:
         ]
 
     def take(self, pieces: Iterator[tuple[torch.Tensor, Sounding]]) -> Iterator[torch.Tensor]:
-        """Write the control curves of each piece of sound to the temporary files, and yield the samples of the piece."""
+        """Write the control curves of each piece of sound to the temporary files, and yield the waveform of the piece."""
         for sound, sounding in pieces:
             stop = self.start + sounding.amplitude.shape[1]
             for array, part in zip(self.arrays, sounding, strict=True):

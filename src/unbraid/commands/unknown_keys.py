@@ -101,7 +101,8 @@ def unknown_key(message: str, config_name: str) -> str | None:
                     )
                 )
             paths = similar_keys(match[1], config)
-            hint = f"did you mean {' or '.join(f"'{path}'" for path in paths)}?" if paths else unknown(part, map(str, known))
+            close = " or ".join(f"'{path}'" for path in paths)
+            hint = f"did you mean {close}?" if close else unknown(part, map(str, known))
             return str(InputError(match[1], "unknown key", hint=hint))
         known = known._get_node(part)
         if known._is_interpolation() and depth + 1 < len(parts):

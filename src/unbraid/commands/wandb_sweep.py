@@ -48,8 +48,8 @@ class WandbSweepConfig:
         output: yaml file that is written.
         words: overrides that describe the search space. The overrides of the chosen experiment precede those of the command
             line.
-        conditions: conditions between searched keys in a yaml of `conf/experiment`. W&B supports no conditions, so this must be
-            empty.
+        conditions: conditions between searched keys, from a yaml of `conf/experiment`. W&B does not support conditions, so the
+            list must be empty.
     """
 
     objective: str

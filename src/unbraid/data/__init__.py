@@ -1,1 +1,1 @@
-"""Read data sets and make batches: lists of tracks (layouts), decoded tracks (store), sampling, augmentation, health report."""
+"""Read data sets and make batches: list tracks, decode tracks, draw chunks, augment chunks, report damaged audio."""

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     Args:
         mixture: waveforms of the mixtures.
         sources: waveforms of the targets.
-        magnitude_difference: one flag for each target. True: the data set has no recording of the target, so the target is
+        magnitude_difference: one flag for each target. True: the data set lacks a recording of the target, so the target is
             computed as the mixture minus all other sources. The training of a target with this flag uses the STFT magnitude of
             the mixture minus the STFT magnitude of the other sources.
         beside: additional information about the chunks, such as their pitch over time. None for tasks that do not need it.
@@ -83,7 +83,7 @@ class RawBatch(NamedTuple):
 
 
 class ChunkBatches(Dataset[RawBatch]):
-    """Data set whose item at index `step` is the raw batch (chunks before augmentation) of this training step.
+    """Data set for the loader: the item at index `step` is the raw batch (chunks before augmentation) of this training step.
 
     Args:
         sampler: object that draws the tracks and the start positions of the chunks of a step.

@@ -62,7 +62,7 @@ class TrackCollection:
             progress: whether a progress bar is shown.
 
         Returns:
-            All tracks. Also those whose vocals are a mixture minus an instrumental version that is not aligned in time.
+            All tracks, including tracks that consist of a mixture and an instrumental version that are not aligned in time.
         """
         if self._opened is None:
             self._opened = self.store.open(self._list(SPLITS), progress)
@@ -94,7 +94,7 @@ class TrackCollection:
         return listings.list_tracks(self.layout, self.root)
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> None:
-        """Check that the listed tracks can be used. Keep their source names, the messages and the excluded tracks.
+        """Check that the listed tracks can be used. Store source names, messages and excluded tracks in this object.
 
         Args:
             listing: listing of the data set.
@@ -114,7 +114,7 @@ class TrackCollection:
             if track.split != "train" and (missing := {*self.sources} - {*track.source_names}):
                 raise InputError(
                     track.name,
-                    f"this track of the {track.split} split has no source '{min(missing)}', but other tracks have this source",
+                    f"this track of the {track.split} split lacks the source '{min(missing)}', but other tracks have it",
                     hint="Add a file of this source, or remove the track.",
                 )
 
@@ -127,9 +127,9 @@ class TrackCollection:
                 raise listings.empty_split(self.root, split, counts, drawn, self.left_out)
 
     def keep_aligned(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
-        """Return the tracks that can be used, and add the others to the excluded tracks (`left_out`).
+        """Return the tracks that can be used, and add all other tracks to the excluded tracks (`left_out`).
 
-        Not used are tracks that consist of a mixture and an instrumental version, if these two are not aligned in time.
+        A track cannot be used if it consists of a mixture and an instrumental version that are not aligned in time.
         """
         misaligned = (track.name for track in tracks if not track.aligned)
         self.left_out |= dict.fromkeys(misaligned, NOT_ALIGNED)
@@ -163,5 +163,5 @@ class TrackCollection:
         ]
 
     def _remember(self) -> None:
-        """Record in the file `roots.jsonl` that the user has named these folders, see the module `unbraid.data.roots`."""
+        """Record in the file `roots.jsonl` that the user has named the folders of this data set, see `unbraid.data.roots`."""
         remember([str(self.root), *places_in(listings.options_of(self.layout))])

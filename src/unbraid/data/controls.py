@@ -54,8 +54,8 @@ class Extraction:
         frames_per_second: number of control points (values of pitch and loudness) per second, at most `sample_rate` / 16. The
             distance between two control points is rounded to a whole number of samples.
         pitch: pitch detector.
-        voicing: threshold for the confidence of the pitch detector, above 0 and below 1. If the confidence at a control point
-            is lower, the control point has no pitch.
+        voicing: threshold for the confidence of the pitch detector, above 0 and below 1. A control point with a lower
+            confidence counts as a point without pitch.
 
     Raises:
         InputError: an argument is out of range.
@@ -82,7 +82,7 @@ class Extraction:
             raise InputError("chunk_seconds", "the chunk is too short", found=f"{chunk_seconds:g} s", expected=expected)
 
     def __call__(self, waveform: Tensor) -> Controls:
-        """Extract pitch, loudness and periodicity of a waveform. In silence and noise, the pitch has no meaning.
+        """Extract pitch, loudness and periodicity of a waveform. In silence and noise, the pitch is arbitrary.
 
         Args:
             waveform: mono waveform.
@@ -106,7 +106,7 @@ class Extraction:
         return functional.max_pool1d(narrow, width, 1, width // 2)[0] > 0
 
     def settled(self, controls: Controls) -> Controls:
-        """Replace the pitch of the control points that have no reliable pitch (points that are not voiced, see `voiced`).
+        """Replace the pitch of all control points without a reliable pitch (points that are not voiced, see `voiced`).
 
         The new pitch is interpolated between the nearest voiced points, linearly in the logarithm of the frequency. If no point
         is voiced, the pitch of all points becomes 440 Hz.
@@ -154,7 +154,7 @@ class _Job:
 def controls_of(
     tracks: Sequence[StoredTrack], sources: Sequence[str], extraction: Extraction, folder: Path, progress: bool
 ) -> list[Controls]:
-    """Return pitch and loudness over time (the controls) of each track.
+    """Return the controls (pitch and loudness over time) of each track, from cache files or by extraction.
 
     The controls describe the sum of the sources in `sources`. Controls that are not in the cache folder yet are extracted by
     several processes.
@@ -167,7 +167,7 @@ def controls_of(
         progress: whether a progress bar is shown.
 
     Returns:
-        The controls of each track. Where no pitch was detected, the pitch is interpolated, see `Extraction.settled`.
+        The controls of each track. At points without a detected pitch, the pitch is interpolated, see `Extraction.settled`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = tuple(sources)

@@ -1,6 +1,6 @@
 """Decode a track: read all audio streams of its files, convert them to one sample rate and length, and sum them.
 
-The sum of the streams of a source is the source. The sum of all sources is the mixture, unless the mixture has its own file.
+A source is the sum of its streams. The mixture is the sum of all sources, unless the mixture has its own file.
 """
 
 import math
@@ -72,7 +72,9 @@ def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoi
     """
     streams = streams_of(track)
     if not streams:
-        raise InputError(track.name, "the track has no audio file", expected="a file of the mixture or of at least one source")
+        raise InputError(
+            track.name, "the track lacks an audio file", expected="a file of the mixture or of at least one source"
+        )
     messages: list[str] = []
     decoded, rates = _read(streams, memory, surround, messages)
     longest, shortest = (pick(samples.shape[1] for samples in decoded.values()) for pick in (max, min))

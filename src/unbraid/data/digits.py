@@ -130,7 +130,7 @@ class Digits(pl.LightningDataModule):
         return f"{data_set}: {counts} images of {self.size} x {self.size}; {len(self._training_batches())} steps an epoch"
 
     def _ranks(self) -> tuple[int, int]:
-        """Return the rank of this process and the number of processes."""
+        """Return the rank of this process, and the number of processes of the run."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _training_batches(self) -> "ShuffledBatches":
@@ -197,7 +197,7 @@ class BatchesInOrder(Dataset[Images]):
 
     def __getitem__(self, index: int) -> Images:
         if index >= len(self):
-            raise IndexError(index)
+            raise IndexError(f"no batch has the index {index}")
         return Images(*(part[BATCH_IN_ORDER * index : BATCH_IN_ORDER * (index + 1)] for part in self.images))
 
 

@@ -93,7 +93,7 @@ def fingerprints(track: Track) -> list[list[Any]]:
 
 
 def lock_of(entry: Path) -> FileLock:
-    """Return the file lock that a process holds while it makes or deletes the folder of a decoded track.
+    """Return the file lock for the folder of a decoded track. A process holds the lock while it makes or deletes the folder.
 
     Tracks whose folder names begin with the same three digits share a lock file, so there are at most 4096 lock files.
     """

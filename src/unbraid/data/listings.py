@@ -100,7 +100,7 @@ def check_refused(listing: Listing) -> None:
 
 
 def empty_split(root: Path, split: Split, counts: Mapping[Split, int], drawn: bool, left_out: Mapping[str, str]) -> InputError:
-    """Make the error about a data set in which a split contains no tracks.
+    """Return the error about a data set in which a split contains no tracks.
 
     Args:
         root: folder of the data set.

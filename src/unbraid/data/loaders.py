@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 class StepLoader(DataLoader[Any]):
     """Load batches, and let Lightning resume in the middle of an epoch.
 
-    The loader has no state to save: its sampler computes the next step from the epoch and the number of finished steps. The
+    The loader does not save a state: its sampler computes the next step from the epoch and the number of finished steps. The
     worker processes should be initialised with `ignore_signals`. Then they ignore the signals with which terminals and clusters
     end a run, and still return the batch of the current step.
     """
@@ -26,10 +26,10 @@ class StepLoader(DataLoader[Any]):
 
 
 class UnsizedLoader(StepLoader):
-    """Load batches without stating their number. Lightning would skip validation on a process whose loader has length 0."""
+    """Load batches without a declared length, because Lightning skips validation on a process whose loader has length 0."""
 
     def __len__(self) -> int:
-        raise TypeError("the number of batches of this loader is unknown")
+        raise TypeError("this loader does not declare its number of batches")
 
 
 def as_it_is(batch: Any) -> Any:

@@ -31,7 +31,7 @@ from unbraid.runs.errors import InputError, check_counts
 
 
 class MultitrackData(pl.LightningDataModule):
-    """Provide random chunks for training, and whole tracks for validation and scoring.
+    """Provide the batches of a multitrack data set: random chunks for training, whole tracks for validation and scoring.
 
     Args:
         layout: object that knows the folder structure of the data set and lists the tracks in `root`.
@@ -127,7 +127,7 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.check_splits(self.tracks, SPLITS)
 
     def stored(self) -> list[StoredTrack]:
-        """Return all tracks and copies at another pitch or tempo, even if mixture and instrumental are not aligned in time."""
+        """Return all tracks and their copies at another pitch or tempo, also the tracks whose files are not aligned in time."""
         return self.collection.open(progress=False)
 
     def whole(self, split: Split, sample_rate: int, channels: int, progress: bool = False) -> list[StoredTrack]:
@@ -212,11 +212,11 @@ class MultitrackData(pl.LightningDataModule):
         return self.mixer(batch)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the loader of this process's share of the validation tracks.
+        """Return the loader of the validation tracks that this process validates.
 
         If there are more processes than tracks, some processes get no track. Lightning would skip validation on a process whose
         loader has length 0, and the other processes would wait for this process forever. Therefore, if there are more processes
-        than tracks, the loaders of all processes have no length.
+        than tracks, the loaders do not declare a length (`UnsizedLoader`).
         """
         rank, world_size = self._ranks()
         tracks = self.split("valid")
@@ -281,7 +281,10 @@ class MultitrackData(pl.LightningDataModule):
         return [MIXTURE, *used]
 
     def _holds(self, sources: Sequence[str]) -> np.ndarray:
-        """Return which training tracks have which of the given sources. Shape: bool [training tracks, sources]."""
+        """Return, for each training track and each of the given sources, whether the track contains the source.
+
+        Shape: bool [training tracks, sources].
+        """
         return np.array([[source in track.sources for source in sources] for track in self.split("train")])
 
     def place(self) -> Residency:
@@ -314,5 +317,5 @@ class MultitrackData(pl.LightningDataModule):
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     def _ranks(self) -> tuple[int, int]:
-        """Return the rank of this process and the number of processes."""
+        """Return the rank of this process, and the number of processes of the run."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """Return the number of processor cores that this process may use. The variable `UNBRAID_CORES` can set a lower number."""
+    """Return the number of processor cores that this process may use. The environment variable `UNBRAID_CORES` limits it."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, int(os.environ.get(CORES, available)))
 
@@ -72,7 +72,7 @@ def _result(call: Callable[[], Result]) -> Result | InputError:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Limit processes that start in this context to one thread each, so that they do not compete for cores."""
+    """Limit each process that is started inside the `with` block to one thread, so that processes do not compete for cores."""
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ |= dict.fromkeys(before, "1")
     try:
@@ -85,7 +85,7 @@ def _one_thread_each() -> Iterator[None]:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Prevent processes that start in this context from importing the user's script, which can take seconds."""
+    """Prevent processes that are started inside the `with` block from importing the user's script, which can take seconds."""
     main = vars(sys.modules["__main__"])
     hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None

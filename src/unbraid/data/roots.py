@@ -1,9 +1,10 @@
 """Record the folders from which this user has read data, for the safe use of runs that another person has trained.
 
-The config of a run contains the path of its data set. The config of another person could name any folder. So a command reads
-this folder only if the user has used it before, or names it now. All folders from which a command has read data are recorded
-`roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default `~/.local/state/unbraid`. So a user who has trained a run on this machine
-does not have to name the folder of its data set again.
+The config of a run contains the path of its data set. A config from another person could name any folder. A command therefore
+reads this folder only if the user has used the folder before, or names it on the command line. All folders from which a command
+of this user has read data are recorded in the file `roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default
+`~/.local/state/unbraid`. A user who has trained a run on this machine thus does not have to name the folder of its data set
+again.
 """
 
 import json

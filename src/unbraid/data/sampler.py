@@ -1,8 +1,8 @@
 """Draw training chunks: a pure function from the seed, the training step and the rank to tracks and start positions.
 
-The random generator is counter-based (Philox). So the order of the data does not depend on the number of worker processes, and
-a resumed run needs no saved state. All ranks (training processes) together draw the same chunks as one process with a batch
-of the same total size.
+The random generator is counter-based (Philox): each random number is computed from the seed and the step. So the order of the
+data does not depend on the number of worker processes, and a resumed run needs no saved state. All ranks (training processes)
+together draw the same chunks as one process with a batch of the same total size.
 
 For each source, the possible start positions in all tracks are divided into slots (ranges of positions). An epoch uses the
 slots in random order (the deck), each slot once. So no slot is used twice in an epoch, on any rank, and a track has the same
@@ -113,8 +113,8 @@ class ChunkSampler:
     Args:
         seed: random seed of the run.
         lengths: lengths of the tracks, in samples.
-        holds: whether each track has each source. If any track lacks a source, the sources of every chunk are drawn from
-            different tracks.
+        holds: for each track and source, True if the track contains the source. If any track lacks a source, the sources of
+            every chunk are drawn from different tracks.
         chunk: length of a chunk, in samples; the chunk of a shorter track starts at sample 0.
         batch_size: number of chunks per step and rank.
         chunks_per_track: average number of chunks per track in an epoch.
@@ -154,7 +154,7 @@ class ChunkSampler:
 
     @property
     def _slots(self) -> int:
-        """Return the number of chunks of an epoch, including the last chunks, which do not fill a batch."""
+        """Return the number of chunks in an epoch before the last incomplete batch is dropped."""
         return self.chunks_per_track * int(self.holds.sum(axis=0).max())
 
     @property
@@ -187,7 +187,7 @@ class ChunkSampler:
         return tracks, starts
 
     def _deal(self, step: int) -> Draw:
-        """Draw the chunks of this process at a step: one chunk from each of the next slots (ranges of start positions)."""
+        """Draw the chunks of this process at a step. Each chunk starts in another slot (range of positions) of the deck."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         indices = self._of_this_rank(np.arange(self._chunks_per_step)) + step_of_epoch * self._chunks_per_step
         draws = []
@@ -228,7 +228,10 @@ class ChunkSampler:
         return values[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def _uniform(self, step: int, purpose: int, source: int = 0, attempt: int = 0, *width: int) -> np.ndarray:
-        """Draw random numbers in [0, 1) for all processes, and return those of this process. Shape: [batch, *width]."""
+        """Draw random numbers in [0, 1) for the batches of all processes, and return those of this process.
+
+        Shape: [batch, *width].
+        """
         return self._of_this_rank(self._random(step, purpose, source, attempt).random((self._chunks_per_step, *width)))
 
     def _random(self, count: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:

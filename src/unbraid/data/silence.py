@@ -1,4 +1,4 @@
-"""Find training chunks in which a target is silent, from the levels that are stored for each 100 ms of a track."""
+"""Find training chunks in which a target is silent, from the RMS levels that are stored for each 100 ms of a track."""
 
 from collections.abc import Sequence
 

@@ -1,9 +1,9 @@
 """Store decoded tracks on disk. Each track is decoded and resampled once; later runs read the decoded samples.
 
 An entry of the store is a folder for one track. The name of this folder is a hash of all values on which the samples depend:
-paths, sizes and modification times of the files, sample rate, channels and store version. So a changed file gets a new entry,
-and several runs use the same entry. While an entry is written, it has a temporary name and is locked; then it is renamed. So
-entries are always complete. If a run is killed, the next run decodes the missing tracks.
+paths, sizes and modification times of the files, sample rate, channels and store version. A changed file therefore gets a new
+entry, and several runs can use the same entry. While an entry is written, it is locked and has a temporary name; when it is
+complete, it is renamed. If a run is killed, the next run decodes the missing tracks.
 """
 
 import math
@@ -124,7 +124,7 @@ class StoredTrack:
         return np.fromfile(self.entry / "levels.i8", np.int8).reshape(-1, self.blocks)
 
     def row(self, name: str) -> int:
-        """Return the index of the row `name` (`mixture` or a source). If the track has only one row, it is also the mixture."""
+        """Return the index of the row `name` (`mixture` or a source). A row that is the only one is also the mixture."""
         return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
 
     def health(self) -> Health:
@@ -235,10 +235,10 @@ class Store:
         return sum(path.stat().st_size for path in self.folder.glob("*/samples.i16"))
 
     def stale(self) -> list[Path]:
-        """Return the folders of decoded tracks that no run can use.
+        """Return the folders of decoded tracks that are outdated, so that runs cannot use them.
 
-        A folder cannot be used if the audio files of its track were changed or deleted, if another version of this program has
-        written the folder, or if a killed process has left the folder incomplete.
+        There are three reasons. The audio files of the track were changed or deleted. Another version of this program has
+        written the folder. A process was killed before it completed the folder.
         """
         return sorted(path for path in self.folder.glob("*") if path.name != "locks" and not _is_current(path))
 

@@ -34,10 +34,12 @@ def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> T
         for term in terms if terms != [ALL] else ():
             source = term.removeprefix("-")
             if source not in sources:
-                raise InputError(f"targets.{target}", f"the data set has no source '{source}'", hint=unknown(source, sources))
+                raise InputError(
+                    f"targets.{target}", f"the data set lacks the source '{source}'", hint=unknown(source, sources)
+                )
         subtracted = {term[1:] for term in terms if term.startswith("-")}
         if subtracted and len(subtracted) < len(terms):
-            expected = "'-' before all names or before none"
+            expected = "either all names or no name with '-'"
             raise InputError(
                 f"targets.{target}", "the target mixes names with and without '-'", found=list(terms), expected=expected
             )

@@ -81,7 +81,7 @@ class Listing:
     Args:
         tracks: tracks that are not excluded. Some of them may have an error in `refused`.
         left_out: reason for each excluded track, by track name.
-        messages: decisions that the user should know, one line each, for example which file is used if a stem has two files.
+        messages: notes for the user, one line each, for example which file is used if a stem has two files.
         refused: errors that the user must resolve before anything is decoded.
         own_splits: True if folders or a table define the splits, so that the options `valid` and `test` are unused.
     """
@@ -94,7 +94,7 @@ class Listing:
 
 
 class Layout(Protocol):
-    """Interface of layouts. A layout knows the folder structure of a data set, lists the tracks, and gets the data set."""
+    """Interface of layouts. A layout knows the folder structure of a data set, lists its tracks, and can download it."""
 
     def tracks(self, root: Path) -> Listing:
         """List the tracks of all splits under the root. Raise an `InputError` if the root does not contain the data set."""
@@ -115,8 +115,8 @@ Choice = float | list[str]
 def refuse_ids(valid: Choice, test: Choice) -> None:
     """Check that the options `valid` and `test` are not lists, if the folders or the table of a data set define the splits.
 
-    In this case, both options are ignored. An ignored share is no error, because it may be the default value. A list
-    is an error, because the user has set it.
+    In this case, both options are ignored. An ignored share is accepted, because it may be the default value. A list raises an
+    error, because the user has set it.
 
     Args:
         valid: option `valid` of a layout.

@@ -42,7 +42,7 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
 
     Returns:
         For each track that was used, by its name: its split and its name in the run, such as `train: song`. Empty if the folder
-        has no `tracks.json`.
+        lacks `tracks.json`.
 
     Raises:
         InputError: `tracks.json` is damaged.
@@ -55,6 +55,8 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
         return {}
     except (InputError, AttributeError, TypeError) as error:
         raise InputError(
-            path, "the file is damaged", hint="Remove the file. Then tracks that were used for training are not recognised."
+            path,
+            "the file is damaged",
+            hint="Remove the file. Without it, tracks that were used for training are not recognised.",
         ) from error
     return {track.name: seen[key] for track in tracks if (key := content_key(track)) in seen}

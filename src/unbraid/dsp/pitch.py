@@ -49,7 +49,8 @@ class Crepe:
 
     Args:
         model: `full` (22 M parameters) or `tiny` (0.5 M parameters, twenty times as fast).
-        every: n; the network is evaluated at every n-th control point, and the pitch at the other points is interpolated.
+        every: step in control points. With `every=4`, the network is evaluated at every fourth control point, and the pitch at
+            the other points is interpolated.
         fmin: lowest pitch that can be estimated, in Hz.
         fmax: highest pitch that can be estimated, in Hz.
 
@@ -151,7 +152,7 @@ def _check_range(fmin: float, fmax: float, allowed: tuple[float, float]) -> None
         if not allowed[0] <= value <= allowed[1]:
             raise InputError(name, found=f"{value} Hz", expected=f"{allowed[0]:g} to {allowed[1]:g} Hz")
     if fmin >= fmax:
-        raise InputError("fmin", "is not below fmax", found=f"{fmin} Hz", expected=f"less than {fmax} Hz")
+        raise InputError("fmin", "the lowest pitch is not below fmax", found=f"{fmin} Hz", expected=f"less than {fmax} Hz")
 
 
 def _check_installed(package: str) -> None:

@@ -122,7 +122,7 @@ def check_griffin_lim(iterations: int, momentum: float) -> None:
     """
     check_counts(iterations=iterations)
     if not 0 <= momentum < 1:
-        raise InputError("momentum", "is outside the allowed range", found=momentum, expected="a number in [0, 1)")
+        raise InputError("momentum", "the value is outside the allowed range", found=momentum, expected="a number in [0, 1)")
 
 
 def griffin_lim(

@@ -18,7 +18,7 @@ STEPS = 2**14  # steps of a turn; step number times harmonic number is exact in 
 
 
 def crossfade(hop_length: int, like: Tensor) -> Tensor:
-    """Return the rising half of a Hann window that is two hops long. This half plus its mirror image is one everywhere.
+    """Return the rising half of a Hann window that is two hops long. The sum of this half and its mirror image is 1.
 
     Args:
         hop_length: length of the fade in samples.
@@ -160,12 +160,10 @@ def filtered_noise(magnitudes: Tensor, noise: Tensor, tail: Tensor | None = None
     Args:
         magnitudes: gains of each segment at frequencies from 0 Hz to half the sample rate.
         noise: white noise.
-        tail: second result of the previous call: filtered noise that continues after the end of its segments; None in the first
-            call.
+        tail: second result of the previous call, which contains the end of its filtered noise; None in the first call.
 
     Shape:
         magnitudes [B, F, bands], noise [B, F * hop_length], tail [B, taps] -> [B, F * hop_length], [B, taps], for F segments;
-        taps = 2 (bands - 1).
         taps = 2 (bands - 1).
 
     Returns:
@@ -210,8 +208,7 @@ def convolve(signal: Tensor, response: Tensor, tail: Tensor | None = None) -> tu
     Args:
         signal: waveform.
         response: impulse response.
-        tail: second result of the previous call: reverberation that continues after the end of its signal; None in the first
-            call.
+        tail: second result of the previous call, which contains the end of its reverberation; None in the first call.
 
     Shape:
         signal [B, T], response [R], tail [B, R - 1] -> [B, T], [B, R - 1], for B signals of T samples and R samples of the

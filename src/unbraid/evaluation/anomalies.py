@@ -1,4 +1,4 @@
-"""Detect anomalies of sounds with a trained autoencoder, and inject anomalies to test the detection.
+"""Detect anomalies in sounds with a trained autoencoder, and mix artificial anomalies into sounds to test the detection.
 
 The autoencoder reconstructs a spectrogram. The error profile of a frame is the logarithm of its reconstruction error in each
 octave. A frame is anomalous if its error profile is far from those of normal frames. The error may be too large (an unknown
@@ -58,7 +58,7 @@ class Detector:
 
     @torch.inference_mode()
     def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
-        """Learn the error profiles of normal frames, and the distance from them above which a frame is anomalous (the limit).
+        """Learn the error profiles of normal frames, and the limit: the distance from them above which a frame is anomalous.
 
         The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave.
 

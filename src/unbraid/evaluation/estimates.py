@@ -1,4 +1,7 @@
-"""Read audio files with separated sources, written by any program, and find them by the names of track and target."""
+"""Read the separated sources of a track from audio files that any program has written.
+
+The paths of the files contain the name of the track and the name of the target.
+"""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Methods that estimate the sources of a track, so that their estimates can be scored.
+"""Methods (objects that estimate the sources of a track) whose estimates are scored.
 
 A method is a separator, an oracle (a mask computed from the true sources), or a folder of audio files.
 """
@@ -39,7 +39,7 @@ class Method(ABC):
 
     @abstractmethod
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track. If the text changes, the track is scored again."""
+        """Return a text that identifies how the estimates of a track are computed. If it changes, the track is scored again."""
 
     @abstractmethod
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class SeparatorMethod(Method):
         return {**options, **self.separator.synthesis_options}
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: hash of the weights, stored mixture, and options."""
+        """Return a text that identifies how a track is separated: hash of the weights, hash of the mixture, and options."""
         return f"{self.weights}, {self.mixtures[track.name].entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class Oracle(Method):
         return {} if self.name in (MIXED, SILENCE) else {"n_fft": self.stft.n_fft, "hop_length": self.stft.hop_length}
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: name of the mask, stored sources, and options of the STFT."""
+        """Return a text that identifies the estimates of a track: name of the mask, hash of the sources, STFT options."""
         return f"{self.name}, {track.entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class EstimateFiles(Method):
     sample_rate: int
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: hash of its audio files, and the stored track."""
+        """Return a text that identifies the estimates of a track: hash of its estimate files, and hash of the track itself."""
         return f"files {self.files.fingerprint(track.name)}, {track.entry.name}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ def baselines(stft: STFT, protocol: Protocol) -> dict[str, Method]:
 
     Args:
         stft: STFT in which the oracle masks are applied.
-        protocol: protocol of the scores. BSS Eval does not define scores of silence, so its tables have no row for silence.
+        protocol: protocol of the scores. BSS Eval does not define scores of silence, so its tables lack a row for silence.
 
     Returns:
         The method of each row.

@@ -248,7 +248,7 @@ def strip(path: Path, waveform: Tensor, stft: STFT, loudest: float, columns: int
         waveform: waveform; the mean of the channels is drawn.
         stft: STFT with which the spectrogram is computed.
         loudest: magnitude that gets the brightest colour.
-        columns: largest width of the picture in pixels.
+        columns: largest width of the picture, in pixels.
         rows: largest height of the picture in pixels.
 
     Shape:

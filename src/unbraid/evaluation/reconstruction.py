@@ -27,7 +27,7 @@ SAMPLES = 24  # number of patches that are drawn from a variational autoencoder
 
 
 class Data(Protocol):
-    """Methods that a data set needs, so that an autoencoder can be tested on it."""
+    """Methods that a data set must have so that an autoencoder can be tested on it."""
 
     def in_order(self, split: Literal["train", "valid", "test"]) -> DataLoader[Any]:
         """Return a loader of all batches of a split, in the same order at each call."""
@@ -83,8 +83,8 @@ class Reconstructions:
     Args:
         examples: number of spectrogram patches or images that the picture shows, at least 1.
         clips: number of tracks of which audio is written. The first tracks are used.
-        phase: phase of the audio, since the autoencoder reconstructs only magnitudes. `input`: phase of the input;
-            `griffin_lim`: phase estimated from the magnitudes.
+        phase: phase of the written audio. The autoencoder reconstructs only magnitudes. `input`: phase of the input;
+            `griffin_lim`: phase that is estimated from the magnitudes.
         iterations: number of Griffin-Lim iterations, at least 1.
         momentum: momentum of Griffin-Lim, in [0, 1).
 
@@ -113,7 +113,7 @@ class Reconstructions:
             task: autoencoder with the weights to test.
             data: data set.
             folder: run folder.
-            limit: function from the batches of the test to those that are used.
+            limit: function that selects the batches to use from a list of all test batches, see `trainer.limit_test_batches`.
 
         Returns:
             Content of `scores.json`.
@@ -251,7 +251,7 @@ def on_device(batch: Any, device: torch.device) -> Any:
 
 
 def is_corrupting(task: ReconstructionTask) -> bool:
-    """Return whether the inputs of an autoencoder are corrupted, that is, whether its corruption changes a random patch."""
+    """Return whether the input of an autoencoder is corrupted. To find out, a random patch is corrupted."""
     probe = torch.rand(1, *task.features.shape, device=task.device)
     return not torch.equal(task.corrupt(probe, TEST), probe)
 
@@ -279,7 +279,7 @@ def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
 
 
 def flattened(codes: Tensor) -> tuple[Tensor, tuple[str, str]]:
-    """Convert codes to points in a plane, for a scatter plot. Codes of more than two values are projected by PCA.
+    """Convert codes to points in a plane for a scatter plot. PCA projects codes of more than two values.
 
     Args:
         codes: codes of all patches or vectors.

@@ -133,11 +133,9 @@ def measures(
 
     Returns:
         `loss`: distance of the waveforms. `f0 error (cents)`: median absolute difference of pitch over the points that are
-        voiced (have a pitch) in both sounds. `loudness error (dB)`: median absolute difference of loudness over the points
-        at which the original is not silent. `voiced`: share of the voiced points of the original that are also voiced in
-        the resynthesis. A measure is None if no point is left.
-        `loudness error (dB)`: median absolute difference over the points at which the original is not silent; `voiced`: share
-        of the original's voiced points that are also voiced in the resynthesis. A measure without points is None.
+            voiced (have a pitch) in both sounds. `loudness error (dB)`: median absolute difference of loudness over the points
+            at which the original is not silent. `voiced`: share of the voiced points of the original that are also voiced in
+            the resynthesis. A measure is None if no point is left.
 
     Shape:
         played [samples], sound [samples], controls [F].
@@ -202,7 +200,7 @@ def _draw(
 
 
 def curves(controls: Controls, parameters: Sounding) -> dict[str, Tensor]:
-    """Collect the curves for a picture of pitch, loudness and synthesis parameters over time.
+    """Return the curves that a picture shows over time: pitch, loudness and synthesis parameters.
 
     Args:
         controls: pitch and loudness over time.

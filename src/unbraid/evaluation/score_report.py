@@ -36,7 +36,7 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
 
 
 def _warnings(scores: Mapping[str, Any], label: str) -> list[str]:
-    """Return one line for each target whose estimates are silent, or almost equal to the mixture."""
+    """Return one line of warning for each target whose estimates are silent, or almost equal to the mixture."""
     lines, statistic, tracks = [], scores["protocol"]["tracks"], len(scores["tracks"])
     for target, measures in scores["summary"].items():
         if silent := sum(target in names for names in scores.get("silent_estimates", {}).values()):

@@ -122,7 +122,7 @@ def stft_for(separator: Separator | None, sample_rate: int | None = None) -> STF
 
 @dataclass(frozen=True)
 class Scorer:
-    """Score tracks under one protocol and store the scores. A track with stored scores is not scored again.
+    """Score tracks under one protocol and store the scores. A track with valid stored scores is not scored again.
 
     Args:
         protocol: definition of the scores, with sample rate and number of channels.
@@ -144,14 +144,14 @@ class Scorer:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Description of the protocol. It is stored in the same file as the scores."""
+        """Description of the protocol, which is stored in the same file as the scores."""
         return self.protocol.record(self.source_group)
 
     def check_folder(self) -> None:
-        """Check that the folder of the scores does not contain scores of a different protocol with the same name.
+        """Check that the folder does not contain scores of another protocol that has the same name but different options.
 
         Raises:
-            InputError: `scores.json` in the folder was computed under a different protocol.
+            InputError: the scores in `scores.json` in the folder were computed with other options of the protocol.
         """
         path = self.folder / "scores.json"
         try:
@@ -166,7 +166,7 @@ class Scorer:
             raise InputError(f"protocol {self.protocol.name}", problem, hint=hint) from error
 
     def filed(self, row: str, method: Method, track: StoredTrack) -> TrackScores | None:
-        """Read the stored scores of a track.
+        """Read the stored scores of a track for one method, if they are still valid.
 
         Args:
             row: name of the method's row in the table of scores, such as `estimate`.
@@ -184,10 +184,10 @@ class Scorer:
         Args:
             rows: methods by the name of their row in the table of scores.
             track: track to score.
-            wait: whether to wait if another process scores this track at the moment.
+            wait: True to wait if another process is scoring this track at the moment.
 
         Returns:
-            True if all scores are stored; False if another process scores the track and `wait` is False.
+            True if all scores are stored now; False if another process is scoring the track and `wait` is False.
         """
         name = f"{self.folder.resolve() / track.name}"
         lock = self.shared / "locks" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
@@ -312,5 +312,5 @@ def _draw(folder: Path, name: str, separator: Separator, rate: int, mixture: Ten
 
 
 def _resampled(separator: Separator, signal: Tensor, rate: int) -> Tensor:
-    """Convert a signal to the sample rate and the number of channels of a separator. Shape: [c, n] -> [C, m]."""
+    """Convert a signal of sample rate `rate` to the sample rate and channels of a separator. Shape: [c, n] -> [C, m]."""
     return torch.cat([*at_rate(separator, [signal.numpy()], rate)], dim=-1)

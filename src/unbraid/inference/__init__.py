@@ -1,1 +1,1 @@
-"""Use a trained model: load it, separate audio files, export it, serve it."""
+"""Use a trained model: load it, separate audio files, export it to other formats, and serve it as a web page."""

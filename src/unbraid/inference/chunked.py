@@ -2,7 +2,7 @@
 
 `unbraid.inference.crossfade` cuts the signal into chunks and joins the separated chunks. Each chunk is separated independently.
 A separator with the option `scaling: patch` divides its input by the largest magnitude of the chunk, as in training. A loud
-chorus therefore does not change the estimate of a verse in another chunk.
+chorus in one chunk therefore does not change the estimate of a verse in another chunk.
 
 For a separator without this option and with a finite receptive field, the result equals the separation of the whole signal at
 once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation of the whole signal.
@@ -197,8 +197,8 @@ class _BatchSeparator:
 class _MixtureBuffer:
     """Yield the blocks of a mixture, and keep a copy of each block until `take` removes its samples.
 
-    The separated sources are available later than their samples in the mixture. The caller then takes the same samples of the
-    mixture.
+    The sources of a block are available only after later blocks of the mixture were read. The caller then takes the samples of
+    the mixture at the same time positions.
     """
 
     def __init__(self, blocks: Blocks) -> None:

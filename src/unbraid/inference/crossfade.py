@@ -1,8 +1,8 @@
 """Cut a signal into overlapping chunks, and join the separated chunks with a cross-fade.
 
-A network does not know the signal before and after a chunk, so its estimate is worse at the ends of the chunk. Adjacent chunks
-therefore overlap, the ends of each estimate are discarded, and the rest is cross-faded with the estimate of the next chunk.
-`unbraid.inference.chunked` computes the lengths of chunks, overlap and cross-fade.
+A network does not receive the signal before and after a chunk, so its estimate is worse at the ends of the chunk. Adjacent
+chunks therefore overlap, the ends of each estimate are discarded, and the rest is cross-faded with the estimate of the next
+chunk. `unbraid.inference.chunked` computes the lengths of chunks, overlap and cross-fade.
 """
 
 from collections.abc import Iterable, Iterator

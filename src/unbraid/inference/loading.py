@@ -73,7 +73,7 @@ class Loaded:
 
     @property
     def device(self) -> torch.device:
-        """Device on which the separator runs."""
+        """Device on which the separator runs, such as `cuda:0`."""
         return device_of(self.model)
 
     def to(self, device: str | None) -> "Loaded":
@@ -138,15 +138,15 @@ def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
         waveform = waveform.detach().cpu().float().numpy() if waveform.is_floating_point() else waveform.cpu().numpy()
     if not isinstance(waveform, np.ndarray) or not np.issubdtype(waveform.dtype, np.floating):
         found = waveform.dtype if isinstance(waveform, np.ndarray) else type(waveform).__name__
-        raise InputError(where, "not an array of floats", found=found, expected=expected)
+        raise InputError(where, "this waveform is not an array of floats", found=found, expected=expected)
     shape = list(waveform.shape)
     if len(shape) != 2 or not waveform.size:
-        raise InputError(where, "wrong shape", found=shape, expected=expected)
+        raise InputError(where, "the waveform has a wrong shape", found=shape, expected=expected)
     if shape[0] > MOST_CHANNELS:
         problem, hint = "the array seems to have the shape [samples, channels]", "Pass the transposed array."
         raise InputError(where, problem, found=shape, expected=expected, hint=hint)
     if not np.isfinite(waveform).all():
-        raise InputError(where, "contains NaN or infinite samples")
+        raise InputError(where, "the waveform contains NaN or infinite samples")
     return np.ascontiguousarray(waveform, np.float32)
 
 

@@ -1,8 +1,8 @@
 """Separate one audio file and write its stems (separated sources) as audio files, all with the same gain.
 
-The gain prevents clipping. It depends on the loudest sample of all stems, which is known only after the separation. So the
-stems are first stored as floats in temporary files, in the folder of the outputs. The audio file is decoded and separated in
-blocks, so memory does not grow with its length.
+The gain prevents clipping. It depends on the loudest sample of all stems, which is known only after the separation. The stems
+are therefore first stored as floats in temporary files, in the folder of the outputs. The audio file is decoded and separated
+in blocks, so memory does not grow with its length.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,7 +118,7 @@ class _StagedStems:
         self.channels, self.samples, self.peak = 0, 0, 0.0
 
     def fill(self, stretches: Iterator[dict[str, np.ndarray]], on_progress: Callable[[int], object]) -> None:
-        """Append each block of the stems to the temporary files, then call `on_progress` with its number of samples."""
+        """Append each block of the stems to the temporary files. Then call `on_progress` with the number of its samples."""
         with ExitStack() as stack:
             files = {name: stack.enter_context(path.open("wb")) for name, path in self.paths.items()}
             for stems in stretches:
@@ -162,7 +162,7 @@ def write_stems(
         overwrite: whether existing output files are replaced.
 
     Returns:
-        A warning for the user, for example that all stems were made quieter; None if there is no warning.
+        A warning for the user, for example that all stems were made quieter; None without a warning.
     """
     folder = next(iter(outputs.values())).parent
     with _folder(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:

@@ -33,8 +33,8 @@ class TransferOptions:
         shift: pitch shift in semitones. `auto`: the smallest shift by whole octaves that moves the median pitch of the voice
             into the pitch range of the instrument's training data. If no shift by octaves does so, the shift to the nearest end
             of this range is used.
-        loudness: `match`: the mean loudness of the voice becomes the mean loudness of the training data, and its variation is
-            scaled by a factor in [0.5, 2], to come closer to the variation in the training data. `keep`: the loudness is not
+        loudness: `match`: the loudness of the voice is shifted and scaled. Its mean becomes that of the training data. Its
+            standard deviation comes closer to that of the training data, by a factor in [0.5, 2]. `keep`: the loudness is not
             changed.
         silence_db: level difference in dB. Parts of the voice that are quieter than the loudest part by more than this
             difference are played as silence.

@@ -1,8 +1,8 @@
 """Baseline for DDSP synthesizers: harmonics and noise with the given pitch and loudness, but with fixed spectra.
 
 The spectrum of the harmonics and the spectrum of the noise are fitted to training data. The baseline has neither memory nor
-reverberation. If a DDSP network (`nets.ddsp`) is better, the reason is that its spectra change over time or that it has learned
-a reverberation.
+reverberation. A DDSP network (`nets.ddsp`) can only be better if its spectra change over time, or by the reverberation that it
+has learned.
 """
 
 import math
@@ -32,7 +32,7 @@ class Piece(NamedTuple):
 class Sample:
     """Keep at most `PIECES` random pieces of the training data.
 
-    Each offered piece is kept with the same probability (reservoir sampling).
+    Each piece that was passed to `offer` has the same probability to be kept (reservoir sampling).
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class ConstantSpectrum:
     ) -> "ConstantSpectrum":
         """Fit the spectra of harmonics and noise to training data.
 
-        The fit starts at the mean distribution over harmonics in the training data.
+        The fit starts at the mean share of each harmonic in the training data.
 
         Args:
             sounds: pairs of a waveform [samples] and its controls: pitch and loudness [F] at F control points.
@@ -80,7 +80,7 @@ class ConstantSpectrum:
             loss: loss between two waveforms. To compare with a DDSP instrument, use the loss that trains the instrument.
 
         Returns:
-            The fitted baseline. If all sounds are shorter than one second, only the mean distribution is fitted.
+            The fitted baseline. If all sounds are shorter than one second, the result has the mean share of each harmonic.
         """
         total, count = torch.zeros(harmonics), torch.zeros(harmonics)
         sample = Sample()
@@ -132,7 +132,7 @@ class ConstantSpectrum:
 
 
 def _pieces(sound: Tensor, controls: Controls, features: Extraction) -> Iterable[Piece]:
-    """Cut a track into pieces of one second, and yield each piece of which more than half is not silent."""
+    """Cut a track into pieces of one second, and yield each piece in which more than half of the points are not silent."""
     hop, sounds = features.hop_length, sounding(controls.loudness)
     points = round(PIECE_SECONDS * features.sample_rate / hop)
     for start in range(0, len(controls.f0) - points, points):

@@ -17,7 +17,7 @@ from unbraid.runs.errors import InputError, check_counts
 
 @dataclass(frozen=True)
 class Nothing:
-    """Do not corrupt the items (images or spectrogram patches)."""
+    """Leave the items (images or spectrogram patches) unchanged, for an autoencoder that is not a denoising autoencoder."""
 
     def __call__(self, items: Tensor, generator: Generator) -> Tensor:
         """Return the items unchanged. Shape: [N, C, H, W] -> [N, C, H, W]."""

@@ -85,8 +85,8 @@ class Spectra(Features):
         bins: number of bins that are kept, starting at 0 Hz. All higher bins are silent after reconstruction.
         magnitude: scale of the magnitudes. `linear`: a sine of full scale has the value 1; `log`: decibels, scaled such that
             `floor_db` has the value 0 and a sine of full scale has the value 1.
-        floor_db: level below 0 dB that has the value 0 on the scale `log`. A sine of full scale has 0 dB. All quieter bins also
-            have the value 0.
+        floor_db: level in dB, below 0, that has the value 0 in the scale `log`. Quieter bins also have the value 0. A sine of
+            full scale has 0 dB.
 
     Raises:
         InputError: an argument is out of range.

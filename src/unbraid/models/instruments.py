@@ -1,4 +1,4 @@
-"""Trained DDSP synthesizers for use from Python: synthesise sound, and extract pitch and loudness from other sounds."""
+"""Use trained DDSP synthesizers from Python: synthesise sound, and extract pitch and loudness from other sounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,12 +55,12 @@ class Player:
         Args:
             f0: pitch at each control point in Hz, from 20 to 4000. Silent control points need a pitch, too.
             loudness: A-weighted loudness at each control point in dB, as measured by `unbraid.dsp.synthesis.loudness`.
-            frames_per_second: number of control points per second of both curves. It must equal the attribute
-                `frames_per_second` of the instrument. None: it is not checked.
+            frames_per_second: number of control points per second of both curves. It must equal `frames_per_second` of the
+                instrument. None: the number is assumed to be right.
             timbre: waveform, for an instrument with a latent (inputs that describe the timbre), which is computed from this
                 waveform. It has the sample rate of the instrument and is at least as long as the curves. None for an instrument
                 without a latent.
-            reverb: whether the learned reverberation is applied.
+            reverb: True to apply the reverberation that the instrument has learned.
             seed: random seed of the noise.
 
         Shape:
@@ -86,14 +86,14 @@ class Player:
         check_pitch(hz, "f0")
         check_seed(seed)
         if not level.isfinite().all():
-            raise InputError("loudness", "contains NaN or infinite values")
+            raise InputError("loudness", "the curve contains NaN or infinite values")
         pieces = self.instrument.perform(hz, level, self._coefficients(timbre, len(hz)), seed=seed, dry=not reverb)
         return torch.cat([sound for sound, _ in pieces])
 
     def _coefficients(self, timbre: Tensor | None, points: int) -> Tensor | None:
         if self.instrument.timbre is None:
             if timbre is not None:
-                raise InputError("timbre", "this instrument has no latent (timbre) and cannot use a waveform", expected="None")
+                raise InputError("timbre", "this instrument lacks a latent (timbre) and cannot use a waveform", expected="None")
             return None
         if timbre is None or timbre.ndim != 1:
             raise InputError(
@@ -139,7 +139,7 @@ class Player:
         if waveform.ndim != 1 or not waveform.isfinite().all():
             raise InputError(
                 "waveform",
-                "has more than one dimension, or NaN or infinite values",
+                "the waveform has more than one dimension, or NaN or infinite values",
                 found=f"shape {[*waveform.shape]}",
                 expected="finite values of shape [samples]",
             )

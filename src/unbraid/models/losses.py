@@ -15,7 +15,7 @@ from unbraid.runs.errors import InputError
 
 
 def required_field(estimate: Any, name: str) -> Tensor:
-    """Return a field of an `Estimate` (output of a separator), and raise an error if it is missing.
+    """Return a field of an `Estimate` (output of a separator). Raise an error if the separator does not compute the field.
 
     Args:
         estimate: output of a separator, an `Estimate`.
@@ -36,8 +36,8 @@ def required_field(estimate: Any, name: str) -> Tensor:
 class MagnitudeL1(nn.Module):
     """Compute ‖M ⊙ X − Y‖₁,₁ for mask M, mixture X and true magnitudes Y, averaged over bins (Jansson et al., ISMIR 2017).
 
-    The paper sums over bins. The mean does not depend on batch size or patch size. Adam takes nearly the same steps with sum
-    and mean, as long as gradients are large compared with its `eps` of 1e-8.
+    The paper sums over bins. The mean does not depend on batch size or patch size. Adam takes nearly the same steps with the
+    sum and with the mean, if gradients are large compared with its `eps` of 1e-8.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
@@ -158,8 +158,8 @@ class MagnitudeMSE(nn.Module):
     """Compute the mean of (M ⊙ X − Y)² over bins, summed over targets, for mask M, mixture X and true magnitudes Y.
 
     This is the loss of Open-Unmix (Stöter et al., JOSS 2019), in which each target has its own network. Because the targets are
-    summed, each network has the same gradient as if it were trained alone. With a mean over targets, gradients would shrink
-    with the number of targets, and weight decay would be relatively stronger.
+    summed, each network has the same gradient as if it were trained alone. With a mean over targets, the gradients would be
+    smaller for more targets, and weight decay would have more effect.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
@@ -187,9 +187,9 @@ class WaveformMSE(nn.Module):
 class SISDR(nn.Module):
     """Compute the negative scale-invariant SDR in dB, averaged over sources (Le Roux et al., ICASSP 2019).
 
-    All channels of a source share one scale factor. The loss does not depend on the level of an estimate. If it is the only
-    loss, the network therefore gets bad scores from measures that depend on the level, such as uSDR. 1e-7 is added to the
-    energies, so that the loss of silence is finite.
+    All channels of a source share one scale factor. The loss does not depend on the level of an estimate. A network that is
+    trained with this loss alone therefore has bad scores in measures that depend on the level, such as uSDR. 1e-7 is added to
+    the energies, so that the loss of silence is finite.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:

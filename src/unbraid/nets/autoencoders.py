@@ -1,7 +1,7 @@
-"""Autoencoders of vectors: with one hidden layer, with several (deep), and variational.
+"""Autoencoders of vectors: with one hidden layer, with several hidden layers (deep), and variational.
 
-Deep autoencoders are from Hinton & Salakhutdinov (Science 2006). The weights of the decoder are its own, or those of the
-encoder (tied).
+Deep autoencoders are from Hinton & Salakhutdinov (Science 2006). The decoder has its own weights, or uses the transposed
+weights of the encoder (tied weights).
 
 A vector is a frame of a spectrogram or all pixels of an image. For autoencoders of two-dimensional patches, use
 `unbraid.nets.convolutional`.
@@ -227,7 +227,7 @@ class FrameAutoencoder(nn.Module):
         self.net = DenseAutoencoder(size, code, hidden, activation, output="linear", tied=tied)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        """Estimate the magnitudes of a source from the mixture's. Shape: [batch, channels, bins, frames], input and output."""
+        """Estimate the magnitudes of a source from those of the mixture. Both are [batch, channels, bins, frames]."""
         # b batch, c channel, f bin, t frame
         b, c, f, t = magnitudes.shape
         if f != self.size:

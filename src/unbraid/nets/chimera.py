@@ -1,6 +1,6 @@
 """Chimera: one recurrent network with two outputs: masks, and an embedding of each time-frequency bin.
 
-The embeddings are for deep clustering, which assigns bins with similar embeddings to the same source.
+Deep clustering uses the embeddings: it assigns bins with similar embeddings to the same source.
 
 Sources: Luo, Chen, Hershey, Le Roux & Mesgarani, "Deep clustering and conventional networks for music separation: stronger
 together", ICASSP 2017. The option `heads="chimera++"` follows Wang, Le Roux & Hershey, ICASSP 2018. The LSTM reads the whole
@@ -122,7 +122,7 @@ class Chimera(nn.Module):
 
 
 def _cover(bands: Tensor) -> Tensor:
-    """Add each frequency bin that is in no mel band to the nearest band. Shape: filter bank [bands, bins], input and output."""
+    """Add each frequency bin that belongs to no mel band to the nearest band. Filter bank [bands, bins] -> [bands, bins]."""
     centres = bands.argmax(dim=1)
     for number in torch.nonzero(bands.sum(dim=0) == 0).flatten():
         bands[(centres - number).abs().argmin(), number] = 1e-3

@@ -1,9 +1,9 @@
-"""Convolutional autoencoder: encoder levels halve height and width of a patch, decoder levels double them.
+"""Convolutional autoencoder: each encoder level halves the height and width of a patch, each decoder level doubles them.
 
-Five methods of doubling can be compared. Sources: Noh, Hong & Han (ICCV 2015) for unpooling with the positions of the maxima;
-Dumoulin & Visin (2016) for transposed convolutions. With the method `max_unpool`, the decoder reads the code and also the
-positions of the maxima. The reconstruction error of `max_unpool` is therefore not comparable with the error of the other
-methods.
+The decoder has a choice of five methods that double height and width. Sources: Noh, Hong & Han (ICCV 2015) for unpooling with
+the positions of the maxima; Dumoulin & Visin (2016) for transposed convolutions. With the method `max_unpool`, the decoder
+reads the code and also the positions of the maxima. The reconstruction error of `max_unpool` is therefore not comparable with
+the error of the other methods.
 """
 
 import math
@@ -30,10 +30,10 @@ class ConvolutionalAutoencoder(Autoencoder):
         channels: number of channels of each level. Each level halves height and width. The code, which is the last level, must
             not have more values than a patch.
         kernel_size: height and width of all kernels, an odd number.
-        down: method of halving. `stride`: a convolution with stride 2; `max_pool`: maximum of 2 × 2 values.
-        up: method of doubling. `transposed`: a transposed convolution with stride 2. All other methods are followed by a
-            convolution. `max_unpool`: each value is written to the position of its maximum before pooling, and the other
-            three pixels are 0; `nearest`: each value is repeated four times; `bilinear`: bilinear interpolation;
+        down: method of halving height and width. `stride`: a convolution with stride 2; `max_pool`: maximum of 2 × 2 values.
+        up: method of doubling height and width. `transposed`: a transposed convolution with stride 2. All other methods are
+            followed by a convolution. `max_unpool`: each value is written to the position of its maximum before pooling, and
+            the other three pixels are 0; `nearest`: each value is repeated four times; `bilinear`: bilinear interpolation;
             `bed_of_nails`: each value is written to the upper left of 2 × 2 pixels, and the other three pixels are 0.
         normalise: whether batch normalisation follows every convolution except the last.
 
@@ -135,7 +135,7 @@ def widened(x: Tensor, up: Up) -> Tensor:
 
     Args:
         x: feature map.
-        up: method of doubling.
+        up: method of doubling, as in `ConvolutionalAutoencoder`.
 
     Shape:
         [N, C, H, W] -> [N, C, 2H, 2W], or [N, C, H, W] for other methods.

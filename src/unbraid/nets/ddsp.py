@@ -54,18 +54,18 @@ class Training(NamedTuple):
 
 @dataclass
 class Playing:
-    """Hold the state of a synthesizer that plays a sound in pieces, after one piece and before the next.
+    """Hold the state of a synthesizer between two pieces of a sound that is synthesized piece by piece.
 
     Args:
-        dry: whether the reverberation is left out.
+        dry: True to synthesize the sound without reverberation.
         noise: random generator of the noise; None: torch's global generator.
         hidden: state of the recurrent layer (GRU) that computes the parameters of the synthesizer.
         timbre: state of the GRU that computes the latent (values that describe the timbre).
         f0: pitch in Hz at the last control point of the piece.
         sounding: parameters of the synthesizer at the last control point of the piece.
         turns: phase of the oscillators after the piece, in turns (1 turn is 2π).
-        air: filtered noise that continues after the end of the piece. It is added to the next piece.
-        room: reverberation that continues after the end of the piece. It is added to the next piece.
+        air: end of the filtered noise, which is longer than the piece. It is added to the start of the next piece.
+        room: end of the reverberation, which is longer than the piece. It is added to the start of the next piece.
     """
 
     dry: bool = False
@@ -207,7 +207,9 @@ class Instrument(nn.Module):
             InputError: `waveform` is None.
         """
         if waveform is None:
-            raise InputError("waveform", "is missing, but this instrument computes its latent (the timbre) from a waveform")
+            raise InputError(
+                "waveform", "this argument is missing, but this instrument computes its latent (the timbre) from a waveform"
+            )
         return mfccs(waveform, self.sample_rate, self.hop_length, MFCCS)
 
     def play(
@@ -271,7 +273,7 @@ class Instrument(nn.Module):
             gate: factor of all amplitudes at each control point; None: 1.
             points: number of control points in a piece.
             seed: random seed of the noise.
-            dry: whether the reverberation is left out.
+            dry: True to synthesize the sound without reverberation.
 
         Shape:
             f0, loudness and gate [F], coefficients [F, 30], for F control points. All pieces together have F * hop_length
@@ -317,7 +319,9 @@ class Instrument(nn.Module):
         ]
         if self.timbre is not None and self.of_timbre is not None:
             if coefficients is None:
-                raise InputError("coefficients", "are missing, but this instrument computes its latent (the timbre) from MFCCs")
+                raise InputError(
+                    "coefficients", "this argument is missing, but this instrument computes its latent (the timbre) from MFCCs"
+                )
             latent, state.timbre = self.timbre(coefficients, state.timbre)
             parts.append(self.of_timbre(latent))
         inputs = torch.cat(parts, dim=-1)

@@ -29,7 +29,7 @@ class LayerCost:
     """Store the cost of one module of a network.
 
     Args:
-        name: name of the module in the network; empty for the network itself.
+        name: name of the module in the network; empty for the whole network.
         kind: class of the module.
         parameters: number of parameters.
         macs: number of multiply-accumulate operations of one forward pass.
@@ -42,15 +42,15 @@ class LayerCost:
 
 
 def layer_costs(net: nn.Module, forward: Callable[[], object]) -> list[LayerCost]:
-    """Count the cost of each layer.
+    """Count the parameters and multiply-accumulate operations of each layer of a network.
 
     Args:
         net: network whose layers are counted.
         forward: function that runs the network once.
 
     Returns:
-        Cost of each module with parameters or operations of its own, in the order of the modules. If there are more than
-        `MOST_ROWS`, they are summed in the modules that contain them.
+        One cost for each module that has parameters or operations of its own, in the order of the modules in the network. If
+        the list is longer than `MOST_ROWS`, the costs of inner modules are added to the modules that contain them.
     """
     names = {module: name for name, module in net.named_modules()}
     counter = _Counter()
@@ -71,12 +71,12 @@ def layer_costs(net: nn.Module, forward: Callable[[], object]) -> list[LayerCost
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    """Return whether a module is counted as a whole."""
+    """Return whether all operations of a module are counted by one formula, as for `nn.LSTM`, without its inner calls."""
     return isinstance(module, Convolution | Transposed | nn.Linear | nn.RNNBase | nn.MultiheadAttention)
 
 
 def _summed(costs: list[LayerCost], modules: Mapping[str, nn.Module]) -> list[LayerCost]:
-    """Sum costs in the modules at the greatest depth at which there are few enough rows."""
+    """Add the costs of inner modules to the modules that contain them, until at most `MOST_ROWS` costs are left."""
     depth = max((cost.name.count(".") for cost in costs), default=0)
     while len(costs) > MOST_ROWS and depth >= 0:
         rows: dict[str, LayerCost] = {}
@@ -89,7 +89,7 @@ def _summed(costs: list[LayerCost], modules: Mapping[str, nn.Module]) -> list[La
 
 
 class _Counter(TorchFunctionMode):
-    """Count the operations of the modules that are running, and those that modules call as functions."""
+    """Count multiply-accumulate operations during a forward pass: those of layers, and those of torch functions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class _Counter(TorchFunctionMode):
 
 
 def _of_module(module: nn.Module, inputs: list[Any], output: Any) -> int:
-    """Return the MACs of a layer that is counted as a whole, and 0 for other modules."""
+    """Return the multiply-accumulate operations of a layer with a known formula, such as `nn.Linear`; 0 for other modules."""
     if isinstance(module, Convolution):
         return output[:, 0].numel() * module.weight.numel()
     if isinstance(module, Transposed):
@@ -136,7 +136,7 @@ def _of_module(module: nn.Module, inputs: list[Any], output: Any) -> int:
 
 
 def _of_function(func: Any, inputs: list[Any], result: Any) -> int:
-    """Return the MACs of a product of tensors, and 0 for other functions."""
+    """Return the multiply-accumulate operations of a torch function that multiplies tensors; 0 for other functions."""
     if func is functional.linear:
         return inputs[0].numel() // inputs[1].shape[-1] * inputs[1].numel()
     if func in PRODUCTS:
@@ -150,7 +150,10 @@ def _of_function(func: Any, inputs: list[Any], result: Any) -> int:
 
 
 def _of_einsum(equation: str, operands: Any) -> int:
-    """Return the product of the sizes of all indices. Indices of `...` are counted from the largest operand."""
+    """Return the multiply-accumulate operations of `einsum`: the product of the sizes of all indices.
+
+    The sizes of the dimensions behind `...` are those of the operand with the most dimensions.
+    """
     sizes: dict[str, int] = {}
     for term, operand in zip(equation.replace(" ", "").split("->")[0].split(","), operands, strict=False):
         front, dots, back = term.partition("...")

@@ -1,4 +1,4 @@
-"""Layers of a U-Net that halve or double a feature map. They compute the same as torch's layers, but train faster on a CPU.
+"""Layers of a U-Net that halve or double a feature map, with the results of torch's layers but faster training on a CPU.
 
 Three cases are computed in another way than in torch:
 

@@ -28,7 +28,7 @@ class UNet(nn.Module):
     """Estimate a mask of the same shape as the magnitudes, or the masks of several sources.
 
     Args:
-        sources: number S of masks. None: one mask, and the output has no source axis.
+        sources: number S of masks. None: one mask, and the output lacks the source axis.
         channels: number of output channels of each encoder layer. Each layer has stride 2.
         audio_channels: number of channels of the magnitudes, 1 (mono) or 2 (stereo).
         kernel_size: height and width of all kernels in bins and frames, an odd number.
@@ -37,14 +37,13 @@ class UNet(nn.Module):
         dropout_layers: number of decoder layers with dropout.
         drop_bin: bin that the network leaves out, because n_fft / 2 + 1 bins cannot be halved: `dc` (0 Hz) or `nyquist`
             (highest bin). Its mask is copied from the adjacent bin. The paper does not specify which bin it leaves out.
-        up: method of doubling. `transposed`: transposed convolutions as in the paper; `nearest`, `bilinear`: interpolation
-            followed by a convolution, which avoids checkerboard artefacts (Odena, Dumoulin & Olah, 2016).
+        up: method of doubling height and width. `transposed`: transposed convolutions as in the paper; `nearest`, `bilinear`:
+            interpolation followed by a convolution, which avoids checkerboard artefacts (Odena, Dumoulin & Olah, 2016).
         masks: `sigmoid`: each mask is in [0, 1]; `softmax`: the masks of all sources also sum to one.
 
     Shape:
         [B, C, F, T] -> [B, C, F, T], or [B, S, C, F, T] for S masks, in [0, 1]. B: batch, C: channels, F: frequency bins, T:
-        frames. F - 1 is a multiple of `2 ** len(channels)`, and T is at least this number.
-        at least this number.
+        frames. F - 1 is a multiple of `2 ** len(channels)`, and T is at least `2 ** len(channels)`.
 
     Raises:
         InputError: an argument is out of range, or the magnitudes have an unsuitable number of bins or frames.

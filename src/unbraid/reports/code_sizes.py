@@ -1,6 +1,6 @@
 """Table and picture of a sweep (group of runs) in which autoencoders with different code sizes are trained.
 
-Both show the test error of each autoencoder and of PCA.
+The table and the picture show the test error of each autoencoder, and of a PCA with the same code size.
 
 The code size is the number of values in the code (the bottleneck of the autoencoder). PCA has as many components.
 """

@@ -16,13 +16,13 @@ BASELINES = {"pca": "PCA", "constant": "constant spectrum", "corrupted": "corrup
 
 
 def report_errors(folders: Sequence[Path], output: Path) -> None:
-    """Print the table of errors and write it to `errors.csv`.
+    """Print the table of test errors of autoencoders or instruments, and write the table to `errors.csv`.
 
-    InputError is raised if no run has such scores, or if they cannot be compared.
+    InputError is raised if no run contains test errors, or if the errors were measured in different ways.
 
     Args:
         folders: run folders.
-        output: folder of the file.
+        output: folder in which `errors.csv` is written.
     """
     variants = variants_of(folders, wanted=lambda scores: not separates(scores))
     _refuse_other_errors([run for variant in variants for run in variant.runs])
@@ -39,23 +39,23 @@ def report_errors(folders: Sequence[Path], output: Path) -> None:
 
 
 def _refuse_other_errors(runs: Sequence[RunScores]) -> None:
-    """Check that all errors are measured on the same kind of vectors or with the same loss."""
+    """Check that the errors of all runs were measured on the same kind of vectors, or with the same loss."""
     for key in ("name", "vectors", "loss"):
         found = {str(run.scores["protocol"].get(key)): run.folder.name for run in runs}
         if len(found) > 1:
             names = " and ".join(list(found.values())[:2])
-            raise InputError(names, f"errors of different {key} cannot be compared", found=", ".join(found))
+            raise InputError(names, f"the errors of these runs differ in {key} and cannot be compared", found=", ".join(found))
 
 
 def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Spread]]]:
-    """Return the rows of the table.
+    """Return the rows of the table of test errors.
 
     Args:
         variants: variants with scores.
 
     Returns:
-        For each row the name of the source or of the images, the name of the variant or baseline, and the spread of each
-        measure. Each variant is followed by its baselines.
+        For each row: name of the source or image set, name of the variant or baseline, and mean and standard deviation of each
+        measure over the seeds. The rows of a variant's baselines follow its own row.
     """
     rows = []
     for target in dict.fromkeys(target for variant in variants for target in variant.runs[0].scores["summary"]):
@@ -68,14 +68,14 @@ def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Sp
 
 
 def _spreads(tables: Sequence[dict[str, Any]]) -> dict[str, Spread]:
-    """Return the spread over the runs of the mean of each measure."""
+    """Compute, for each measure, the mean and standard deviation over the runs. A run counts with the mean of its values."""
     measures = dict.fromkeys(measure for table in tables for measure in table)
     spreads = {measure: Spread.of([table.get(measure, {}).get("mean") for table in tables]) for measure in measures}
     return {measure: spread for measure, spread in spreads.items() if spread is not None}
 
 
 def as_text(rows: Sequence[tuple[str, str, dict[str, Spread]]]) -> str:
-    """Return the rows as text for a terminal, with one block for each source."""
+    """Format the rows of the table of test errors as text for a terminal, with one block of lines for each source."""
     width = max(len(text) for target, name, _ in rows for text in (target, name)) + 2
     lines = []
     for target in dict.fromkeys(target for target, _, _ in rows):

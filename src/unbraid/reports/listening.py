@@ -121,9 +121,7 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
 
     Returns:
         The data of the track for the page: name, length in seconds, one list of rows for each target, and the reasons why files
-        are missing. A row contains the paths of an audio file and its spectrogram, or the reason why the audio file is
-        missing.
-        missing. A row contains the paths of an audio file and its spectrogram, or the reason why the audio file is missing.
+        are missing. A row contains the paths of an audio file and its spectrogram, or the reason why the audio file is missing.
     """
     targets = _targets(players)
     clips = _TrackClips(players, track, targets)
@@ -170,7 +168,7 @@ class _TrackClips:
                 self.clips[key] = _clip(player.file(track, name), *audio_data, 1.0 if level is None else level)
 
     def _level(self, player: ListeningSet, track: str) -> float | None:
-        """Return the factor that gives the audio of a run the common gain of the track; None if the run has no mixture file."""
+        """Return the factor that gives the audio of a run the common gain of the track; None if the mixture file is missing."""
         mixture = self._read((player.number, MIXTURE), player, track, MIXTURE)
         if mixture is None:
             return None
@@ -200,7 +198,7 @@ class _TrackClips:
 
 
 def _read_whole(path: Path) -> tuple[np.ndarray, int]:
-    """Read an audio file. Return its samples and its sample rate in Hz. InputError if it has more than 2**26 samples."""
+    """Read an audio file of at most 2**26 samples; a longer file raises InputError. Return its samples and its rate in Hz."""
     blocks, count = [], 0
     with audio.open_audio(path) as file:
         for block in file:

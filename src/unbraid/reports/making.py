@@ -42,7 +42,8 @@ def make(
         measure: name of the measure that is compared, such as `SDR`; None: the first measure with scores in the order NSDR,
             SDR, uSDRi, …
         songs: largest number of test tracks on the listening page.
-        protocol: name of the protocol whose scores are reported; None: that of the training.
+        protocol: name of the protocol whose scores are reported; None: the protocol with which each run was scored after
+            training.
     """
     variants = variants_of(folders, protocol)
     report = Report(title, variants, baseline_of(variants, baseline), tables(variants), measure)
@@ -82,7 +83,7 @@ def report_after_sweep(sweep: Path) -> None:
 
 
 def kinds_of(folders: Sequence[Path]) -> set[bool]:
-    """Return which kinds of scores some runs have: True for those of separated tracks, False for those of other models."""
+    """Return the kinds of scores in run folders: True for scores of separated tracks, False for errors of other models."""
     kinds = set()
     for folder in folders:
         with suppress(OSError, InputError):  # the report lists this run and the error

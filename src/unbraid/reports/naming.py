@@ -34,7 +34,7 @@ def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], fol
 
     Args:
         overrides: command-line overrides of each variant, such as `model=unet`.
-        models: name of each variant's model config. A variant without an override that others lack gets this name.
+        models: name of each variant's model config. A variant gets this name if all its overrides also occur in other variants.
         folders: one run folder of each variant. The end of its path is added if two variants have the same name.
 
     Returns:

@@ -55,18 +55,18 @@ class Report:
 
     @property
     def scored(self) -> list[Variant]:
-        """Variants of which at least one run has scores."""
+        """Variants in which at least one run has scores."""
         return [variant for variant in self.variants if variant.runs]
 
     @property
     def without(self) -> dict[str, str | None]:
-        """Dictionary from the name of each run without scores to the reason why they are missing."""
+        """Dictionary from the name of each run without scores to the reason why its scores are missing."""
         runs = [run for variant in self.variants for run in variant.without]
         return dict(zip(told_apart([run.folder for run in runs]), (run.missing for run in runs), strict=True))
 
     @property
     def labelled(self) -> list[tuple[str, RunScores]]:
-        """Name and run for each run that has tags or notes."""
+        """Runs that have tags or notes, each with the name under which the page lists the run."""
         runs = [run for variant in self.variants for run in [*variant.runs, *variant.without]]
         names = told_apart([run.folder for run in runs])
         return [(name, run) for name, run in zip(names, runs, strict=True) if run.tags or run.notes]
@@ -95,7 +95,7 @@ class Report:
         return self.measure or main_measure(table)
 
     def verdicts(self) -> dict[str, list[Verdict]]:
-        """Compare all variants with the baseline. The comparisons are sorted by table, under keys such as `vocals, SDR`."""
+        """Compare all variants with the baseline. The comparisons are grouped by target and measure, such as `vocals, SDR`."""
         return {
             f"{table.target}, {measure}": verdicts(self.variants, self.baseline, table.target, measure)
             for table in self.tables

@@ -55,7 +55,7 @@ class ScoreTable:
 
     @cached_property
     def best(self) -> dict[str, str]:
-        """Name of the variant with the highest score, by measure. If there is only one variant, the name is empty."""
+        """Dictionary from each measure to the name of the variant with the highest score (empty if there is one variant)."""
         return {measure: self._best(measure) for measure in self.measures}
 
     def _best(self, measure: str) -> str:
@@ -90,7 +90,7 @@ def _table(target: str, variants: Sequence[Variant]) -> ScoreTable:
 
 
 def _published(target: str, variants: Sequence[Variant]) -> list[TableRow]:
-    """Return rows with scores from publications, if the data and the protocol of a run equal those of a publication."""
+    """Return table rows with published scores, for each publication with the same data and protocol as one of the runs."""
     rows: dict[str, TableRow] = {}
     for run in (run for variant in variants for run in variant.runs):
         reference = run.scores.get("reference", {})
@@ -260,7 +260,7 @@ def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
 
 
 def main_measure(table: ScoreTable) -> str | None:
-    """Return the measure by which variants are compared: the first one in `ORDER` that the table has; None if it has none."""
+    """Return the measure by which variants are compared: the first measure of `ORDER` in the table; None if none is in it."""
     return next((measure for measure in (*ORDER, *table.measures) if measure in table.measures), None)
 
 

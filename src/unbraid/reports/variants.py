@@ -34,7 +34,7 @@ class RunScores:
         words: command-line overrides with which the run was started, such as `model=unet`.
         model: name of the model config, such as `unet`.
         data: name of the data config, such as `musdb`.
-        config: complete config of the run without paths, as a mapping from dotted keys to values.
+        config: complete config of the run without paths, as a mapping from dotted key to value.
         missing: reason why the run lacks scores; None if the run has scores.
         scores: content of the file `scores.json`; empty if the run lacks scores.
         tags: words that the user has recorded with the run.
@@ -135,12 +135,12 @@ class Variant:
 
     @property
     def seconds(self) -> Spread | None:
-        """Training time in seconds, as mean and deviation over seeds; None if no run has recorded it."""
+        """Training time in seconds: mean and standard deviation over seeds; None if no run has recorded the time."""
         return Spread.of([run.seconds for run in self.runs])
 
     @property
     def gpu_hours(self) -> Spread | None:
-        """GPU hours of training (hours times number of GPUs; 0 on a CPU), as mean and deviation over seeds; None if unknown."""
+        """GPU hours (hours times number of GPUs; 0 on a CPU): mean and standard deviation over seeds; None if not recorded."""
         return Spread.of([_gpu_hours(run) for run in self.runs])
 
 
@@ -188,8 +188,9 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
 
     Args:
         folder: folder of the run.
-        protocol: name of the scoring protocol; None: that of the training.
-        wanted: function that returns whether scores are of the kind that is reported.
+        protocol: name of the protocol whose scores are read; None: the protocol with which the run was scored after training.
+        wanted: function from the content of `scores.json` to True if the report shows this kind of scores. Other runs count as
+            runs without scores.
 
     Returns:
         The run. If its `scores.json` is damaged, the field `missing` contains the reason.
@@ -222,7 +223,7 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
 
 
 def _scores(folder: Path, protocol: str | None) -> tuple[dict[str, Any] | None, str | None]:
-    """Read the scores of a run under a protocol, and return their content, and the error message if a file is damaged.
+    """Read the scores of a run for a protocol. Return the content of the file and an error message.
 
     The content is None if the file is damaged or does not exist. The error message is None if the file is not damaged.
     """
@@ -256,8 +257,8 @@ def variants_of(folders: Sequence[Path], protocol: str | None = None, wanted: Wa
 
     Args:
         folders: run folders.
-        protocol: name of the scoring protocol; None: that of the training.
-        wanted: function that returns whether scores are of the kind that is reported.
+        protocol: name of the protocol whose scores are read; None: the protocol with which each run was scored after training.
+        wanted: function from the content of `scores.json` to True if the report shows this kind of scores.
 
     Returns:
         The variants. Variants with scores come before variants without scores.

@@ -22,7 +22,7 @@ class Verdict:
         variant: name of the variant.
         difference: difference between the variant and the baseline; None if no song has a score for both of them.
         p: p-value after Holm's correction for the number of variants; None if it cannot be computed.
-        words: sentence that describes the comparison.
+        words: sentence that describes the result of the comparison.
     """
 
     variant: str
@@ -49,7 +49,7 @@ def baseline_of(variants: Sequence[Variant], name: str | None) -> Variant:
     scored = {variant.name: variant for variant in variants if variant.runs}
     if name not in scored:
         if any(variant.name == name for variant in variants):
-            raise InputError(f"baseline={name}", "this variant has no scores, so it cannot be the baseline")
+            raise InputError(f"baseline={name}", "this variant lacks scores, so it cannot be the baseline")
         raise InputError(f"baseline={name}", f"no variant of the report has this name; {unknown(name, scored)}")
     return scored[name]
 

@@ -1,1 +1,1 @@
-"""Read and write run folders. All packages also use this package to build objects from configs and to report errors."""
+"""Read and write run folders, build objects from configs, and define the errors that all packages of unbraid raise."""

@@ -47,7 +47,9 @@ def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str]
     try:
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
-            raise InputError(missing[0], "the value is missing and has no default", hint=f"Add {missing[0]}=… to the command.")
+            raise InputError(
+                missing[0], "this key needs a value, because it lacks a default", hint=f"Add {missing[0]}=… to the command."
+            )
         tree: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(str(error)) from error
@@ -100,7 +102,10 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
-    """Return whether a value from yaml fits the type hint of a parameter. A list fits a tuple; a node fits an object."""
+    """Return whether a value from yaml fits the type hint of a parameter.
+
+    A list also fits a tuple, and a config node fits the class of the object that it describes.
+    """
     if isinstance(value, Mapping) and "_target_" in value:
         return _builds_type(value, hint, allowed)
     if isinstance(value, bool) and not {bool, Any, object}.intersection(union_types(hint)):  # in Python, True is an int
@@ -169,7 +174,7 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
 
     Args:
         node: node with a `_target_`.
-        *kinds: classes of which the object must be an instance of one.
+        *kinds: accepted classes. The object must be an instance of one of them.
         **given: arguments of the class that the program sets.
 
     Returns:
@@ -188,8 +193,8 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
 def _with_key(node: DictConfig, message: str, where: str) -> str:
     """Return the config key that has caused an error in a constructor, for the error message.
 
-    `where` names what is at fault. If `where` begins with an argument of the constructor, such as `batch_size`, the result
-    begins with the full config key `data.batch_size`. Otherwise the result is the key of the node, a colon and `where`.
+    If `where` (from the error of the constructor) begins with the name of an argument, such as `batch_size`, the result begins
+    with its full config key `data.batch_size`. Otherwise the result is the key of the node, a colon and `where`.
     """
     key = re.search(r"full_key: (\S+)", message)
     place = key[1] if key else node._get_full_key(None)
@@ -275,7 +280,7 @@ def node_at(config: DictConfig, key: str) -> Any:
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested mappings by dotted keys. Empty mappings are kept as values."""
+    """Convert nested mappings to one mapping from dotted keys, such as `data.root`, to values. Empty mappings are kept."""
     values: dict[str, Any] = {}
     for key, value in tree.items():
         values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}

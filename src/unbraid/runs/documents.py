@@ -1,9 +1,8 @@
 """Read JSON and YAML files from untrusted sources.
 
-The readers open only regular files. They limit file size, nesting depth and length of numbers before they build values.
-Without these limits a crafted file could crash the process or take hours: the readers of Python recurse, and libyaml overflows
-its stack. YAML aliases, keys that occur twice, NaN and infinity are errors. A damaged file raises an `InputError` with the file
-and the line.
+The readers open only regular files. They limit file size, nesting depth and length of numbers before they build values. Without
+these limits, a crafted file could crash the process by deep nesting or keep it busy for hours. YAML aliases, keys that occur
+twice, NaN and infinity are errors. A damaged file raises an `InputError` with the file and the line.
 """
 
 import json
@@ -33,7 +32,7 @@ except ImportError:  # some builds of PyYAML do not contain libyaml
     from yaml.scanner import Scanner
 
     class EventParser(Reader, Scanner, Parser):  # type: ignore[no-redef]
-        """Parse YAML into events (starts and ends of values). This Python class replaces a missing C library libyaml."""
+        """Parse YAML into events (starts and ends of values) in Python, for machines without the C library libyaml."""
 
         def __init__(self, stream: bytes) -> None:
             Reader.__init__(self, stream)

@@ -19,7 +19,7 @@ class InputError(ValueError):
     callers can pass the text of another exception without changes. Tests check these arguments, not the wording of the message.
 
     Args:
-        where: file, key or argument that is at fault.
+        where: file, key or argument that cannot be used.
         problem: description of the fault; empty if `found` and `expected` describe it.
         found: value that was found; None if the message does not show the value.
         expected: values that would be accepted.
@@ -76,7 +76,7 @@ def check_seed(seed: int) -> None:
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message about an unknown name: the most similar known name and all known names.
+    """Return a hint for an error message about an unknown name: the most similar known name, and a list of known names.
 
     Args:
         name: unknown name that the user typed.

@@ -1,7 +1,7 @@
 """Lock a run folder, so that one process at a time trains in it.
 
-The lock is a lock of the kernel on the file `.lock` in the folder. The kernel releases it when the process ends, also after
-`kill -9`.
+The process locks the file `.lock` in the run folder with a file lock of the kernel. The kernel releases the lock when the
+process ends, also after `kill -9`.
 """
 
 import fcntl
@@ -24,20 +24,20 @@ def is_held(folder: Path) -> bool:
 
 
 def open_lock(folder: Path) -> IO[Any]:
-    """Open the lock file of a run folder, which is created if it is missing."""
+    """Open the lock file `.lock` of a run folder. A missing lock file is created."""
     return open(folder / LOCK, "a", opener=_open_own)
 
 
 def _open_own(path: str, flags: int) -> int:
-    """Open a file in an untrusted run folder. Symbolic links are not followed, and opening a pipe does not block."""
+    """Open a file in an untrusted run folder. A symbolic link is not followed, and opening a named pipe does not wait."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
 
 
 def lock(file: IO[Any], kind: int = fcntl.LOCK_EX) -> bool:
     """Try to lock an open file, and return whether this process has the lock now.
 
-    The function `lockf` is used, because forked processes do not inherit the lock. Workers of a data loader can outlive a
-    killed run, and must not keep the lock.
+    The function `lockf` is used because forked processes do not inherit its locks. The worker processes of a data loader can
+    still run after the training process was killed, and they must not keep the run folder locked.
     """
     try:
         fcntl.lockf(file, kind | fcntl.LOCK_NB)

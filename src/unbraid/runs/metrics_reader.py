@@ -71,7 +71,7 @@ def epoch_numbers(folder: Path) -> list[dict[str, float]]:
 
 
 def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
-    """Return one score per target and measure, for example the median over the test tracks. The scoring protocol defines it.
+    """Return one score for each target and measure: the median or mean over the test tracks, as the protocol defines.
 
     Args:
         scores: content of `scores.json`.

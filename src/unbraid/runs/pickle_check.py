@@ -1,7 +1,8 @@
 """Check the pickle (serialized Python objects) in a torch file without running it.
 
 The check reads the operations of the pickle as `torch.load(weights_only=True)` would, but makes placeholders instead of
-tensors. Too many operations, too deep nesting and too large sizes are errors. `torch_files` describes the prevented attacks.
+tensors. Too many operations, too deep nesting and too large sizes are errors. The module `torch_files` describes the attacks
+that this check prevents.
 """
 
 import io
@@ -97,13 +98,13 @@ class PickleMachine:
         self.work = self.tensor_bytes = 0
 
     def run(self, file: io.BytesIO) -> Any:
-        """Follow one pickle to its end. A malformed pickle raises one of the exceptions in `torch_files.BROKEN`.
+        """Check the operations of one pickle, to its end. A malformed pickle raises an exception of `torch_files.BROKEN`.
 
         Args:
             file: file at the start of the pickle.
 
         Returns:
-            The value that the pickle describes, with placeholders instead of tensors and groups.
+            The value that the pickle describes, with placeholders instead of tensors, lists and dictionaries.
 
         Raises:
             ValueError: an operation is not allowed, or a limit is exceeded.
@@ -184,7 +185,7 @@ class PickleMachine:
         self.stack.append(_Name(name))
 
     def _persistent(self, _: None) -> None:
-        """Record the size of a tensor storage, which the pickle describes by type, key, device and number of elements."""
+        """Record the size of a tensor storage. The pickle describes a storage by type, key, device and number of elements."""
         word, kind, key, _device, elements, *view = self.stack.pop().items
         size = elements * STORAGES[kind] if isinstance(kind, _Name) else -1
         if word != "storage" or not isinstance(key, str) or type(elements) is not int or size < 0 or view not in ([], [None]):

@@ -1,11 +1,12 @@
-"""Find plugins: packages of the user with more classes and configs.
+"""Find plugins: Python packages of the user that add classes and configs to unbraid.
 
-The person at this machine names a plugin by `plugins=[mypkg]` on the command line, by the environment variable
-`UNBRAID_PLUGINS`, or by an installed distribution with an entry point in the group `unbraid.plugins`. A config may then name
-the classes of the package. A file never names a plugin: the key `plugins` in the config of a run folder is not used.
+The user of this machine has three ways to name a plugin: `plugins=[mypkg]` on the command line, the environment variable
+`UNBRAID_PLUGINS`, or the installation of a package with an entry point in the group `unbraid.plugins`. A config may then use
+the classes of the package. The config of a run folder cannot add a plugin, because it may come from another person: its key
+`plugins` is ignored.
 
-The environment variable holds the names while a command runs, so that its child processes trust the same packages. A package is
-imported when the first of its classes is needed.
+While a command runs, the environment variable lists the plugins, so that child processes trust the same packages. A package is
+imported when a config first uses one of its classes.
 """
 
 import os
@@ -35,27 +36,31 @@ _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())  # in 
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the packages that this process trusts. An invalid name in `UNBRAID_PLUGINS` raises InputError."""
+    """Return the names of the plugins that this process trusts. An invalid name in `UNBRAID_PLUGINS` raises InputError."""
     listed = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
     return tuple(dict.fromkeys([*(_checked(name, VARIABLE) for name in listed if name), *_trusted.get()]))
 
 
 def _checked(name: Any, where: str) -> str:
-    """Return the name of a package, or raise InputError if no plugin can have this name."""
+    """Check that a plugin can have this name, and return the name. Otherwise raise InputError."""
     if not isinstance(name, str) or NAME.fullmatch(name) is None:
-        raise InputError(where, "not the name of a package", found=repr(name), expected="a public name such as mypkg")
+        raise InputError(
+            where, "this is not a valid name of a package", found=repr(name), expected="a public name such as mypkg"
+        )
     if name.split(".")[0] in sys.stdlib_module_names | OURS | LIBRARIES:
-        raise InputError(where, "the package cannot be a plugin", found=name, expected="a package of your own")
+        raise InputError(
+            where, "a package of Python, PyTorch or unbraid cannot be a plugin", found=name, expected="a package of your own"
+        )
     return name
 
 
 @contextmanager
 def trusted(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
-    """Trust packages inside the block, in this thread only.
+    """Trust packages as plugins inside the `with` block: configs may use their classes. Other threads do not trust them.
 
     Args:
         packages: names of the packages.
-        where: key or argument that names them.
+        where: config key or argument that lists the packages, for error messages.
 
     Yields:
         None. An invalid name, or a package that is not installed, raises InputError.
@@ -69,11 +74,11 @@ def trusted(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
 
 @contextmanager
 def named(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
-    """Trust packages inside the block, in this process and in its child processes.
+    """Trust packages as plugins inside the `with` block, in this process and in its child processes.
 
     Args:
         packages: names of the packages.
-        where: key that names them.
+        where: config key that lists the packages, for error messages.
 
     Yields:
         None. An invalid name, or a package that is not installed, raises InputError.
@@ -99,9 +104,9 @@ def _installed(packages: Sequence[str], where: str) -> list[str]:
 
 
 def _places(name: str) -> list[Path]:
-    """Return the folders or the file of a package without importing it; empty if it is not installed.
+    """Return the folders of a package, or the file of a module, without importing it; empty if it is not installed.
 
-    The packages that contain a package with a dotted name are imported.
+    For a dotted name such as `a.b`, the outer package `a` is imported.
     """
     try:
         spec = find_spec(name)
@@ -116,29 +121,35 @@ def _places(name: str) -> list[Path]:
 
 
 def import_error(name: str, error: BaseException, where: str = "plugins") -> InputError:
-    """Return the error for a package that raises an exception while it is imported."""
+    """Return an InputError for a plugin that has raised an exception while it was imported."""
     hint = "HYDRA_FULL_ERROR=1 prints the traceback"
     return InputError(where, f"{name} cannot be imported: {type(error).__name__}: {error}", hint=hint)
 
 
 def conf_folder(name: str) -> Path | None:
-    """Return the folder with the configs of a plugin; None if it has no such folder."""
+    """Return the folder `conf` of a plugin, which contains its configs; None if the plugin lacks this folder."""
     return next((place / CONF for place in _places(name) if (place / CONF).is_dir()), None)
 
 
 def entry_points() -> list[str]:
-    """Return the packages that installed distributions name in the group `unbraid.plugins`, without missing ones."""
+    """Return the plugins that installed distributions register in the entry-point group `unbraid.plugins`.
+
+    A registered package that cannot be found is left out.
+    """
     packages = dict.fromkeys(point.module for point in metadata.entry_points(group=GROUP))
     return [name for name in packages if _places(_checked(name, f"entry point in {GROUP}"))]
 
 
 def package_of(target: str) -> str | None:
-    """Return the trusted package that contains a class; None if there is no such package."""
+    """Return the trusted plugin that contains the class with the given dotted name; None if no trusted plugin contains it."""
     return next((name for name in names() if target.startswith(f"{name}.")), None)
 
 
 def advice(target: object) -> str:
-    """Return the words that name the plugin of a class that is not allowed; empty if a plugin cannot contain the class."""
+    """Return a hint for an error about a class that is not allowed: how to trust its package as a plugin.
+
+    The hint is empty if a plugin cannot contain the class.
+    """
     top = str(target).partition(".")[0]
     if NAME.fullmatch(str(target)) is None or top in sys.stdlib_module_names | OURS | LIBRARIES | STARTUP:
         return ""
@@ -146,14 +157,14 @@ def advice(target: object) -> str:
 
 
 def used(tree: Any) -> dict[str, dict[str, str | None]]:
-    """Return the trusted plugins that a config needs.
+    """Return the trusted plugins whose classes a config uses, with their versions.
 
     Args:
         tree: resolved config as plain values.
 
     Returns:
-        Version of the distribution and hash of the source code, by the name of the package. The version is None if the package
-        belongs to no distribution.
+        For each plugin, by name: the version of its distribution and the hash of its source code. The version is None if the
+        package is not part of an installed distribution.
     """
     packages = sorted({name for target in _targets(tree) if (name := package_of(target))})
     return {name: {"version": _version(name), "source": source_hash(_places(name))} for name in packages}
@@ -184,7 +195,7 @@ def changes(before: Any, now: Mapping[str, Mapping[str, str | None]]) -> list[st
         now: plugins of this process, see `used`.
 
     Returns:
-        One line for each changed plugin.
+        One line of text for each changed plugin.
     """
     recorded = before if isinstance(before, Mapping) else {}
     lines = []

@@ -67,7 +67,7 @@ class BusyError(InputError):
 
 
 def identity(config: DictConfig) -> str:
-    """Return the identity of a run: a hash of its config without paths and launch options (such as `launcher`).
+    """Return the identity of a run: a hash of its config without paths and launch options (such as `launcher=slurm`).
 
     The same experiment has the same identity on every machine.
 
@@ -82,7 +82,7 @@ def identity(config: DictConfig) -> str:
 
 
 def experiment_of(config: DictConfig) -> str:
-    """Hash a config as `identity` does, without the length of the training and without `test`.
+    """Return a hash of a config that does not depend on the length of training, paths, launch options and the key `test`.
 
     Args:
         config: composed config of a run.
@@ -109,7 +109,7 @@ def strip_launch_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_overrides(words: Sequence[str]) -> list[str]:
-    """Return the overrides of a command line, but not launch options such as `launcher=slurm` or `plan=true`."""
+    """Return the overrides of a command line without the launch options, such as `launcher=slurm` or `plan=true`."""
     return [word for word in words if re.split(r"[=./@]", word.lstrip("+~"))[0] not in OUTSIDE]
 
 
@@ -119,12 +119,12 @@ def launch_overrides(words: Sequence[str]) -> set[str]:
 
 
 def sweep_overrides(words: Sequence[str]) -> list[str]:
-    """Return the overrides of a run without launch options and paths, in alphabetical order, the same on every machine."""
+    """Return the overrides of a run in alphabetical order, without launch options and paths. They are equal on all machines."""
     return sorted(word for word in run_overrides(words) if word.lstrip("+~").split("=")[0].split(".")[-1] not in PATH_KEYS)
 
 
 def variant_name(words: Sequence[str]) -> str:
-    """Name the variant of a run by its overrides, without seed, paths and launch options; `as it is` if no override remains."""
+    """Return the name of a run's variant: its overrides without seed, paths and launch options; `as it is` if none remains."""
     return " ".join(word for word in sweep_overrides(words) if not word.startswith("seed=")) or "as it is"
 
 
@@ -149,7 +149,8 @@ class Run:
         overrides: overrides of the command line, without launch options.
         choices: chosen yaml of the config groups `model` and `data`, such as `unet` and `musdb`.
         record: content of `run.json`; empty before `freeze`.
-        continues: the folder holds the same experiment with fewer epochs or steps, which this run continues.
+        continues: True if the folder contains a run of the same experiment with fewer epochs or steps, which is now trained
+            further.
     """
 
     folder: Path
@@ -182,7 +183,7 @@ class Run:
 
     @property
     def identity(self) -> str:
-        """Return the hash that identifies the config, see the function `identity`."""
+        """Return the hash that identifies the config of the run, see the function `identity`."""
         return identity(self.config)
 
     @property
@@ -197,7 +198,8 @@ class Run:
         The folder may already contain a run with the same identity (hash of the config). If this run has not ended, its
         `run.json` is kept, and training resumes the run.
 
-        A run that continues takes over the record and moves the earlier scores to `scores-<epochs>-epochs.json`.
+        If `continues` is True, the record of the earlier run is kept, and its scores are renamed to
+        `scores-<epochs>-epochs.json`.
 
         Raises:
             InputError: the folder contains another run or a run that has ended. The files of this run are not overwritten.
@@ -221,7 +223,7 @@ class Run:
             self.mark("queued")
 
     def _plugins(self) -> dict[str, Any]:
-        """Return the plugins that the config needs under the key `plugins`; empty if it needs none."""
+        """Return the entry `plugins` of the record, with the plugins whose classes the config uses; empty without plugins."""
         needed = plugins.used(OmegaConf.to_container(self.config, resolve=True))
         return {"plugins": needed} if needed else {}
 
@@ -250,7 +252,10 @@ class Run:
                 (self.folder / LOCK).unlink()
 
     def _begin_session(self) -> None:
-        """Write version, host and start time of this process to the record. Move older values to the key `earlier`."""
+        """Write version, host and start time of this process to `run.json`.
+
+        The values that an earlier process of the run has written are moved to the key `earlier`.
+        """
         before = {key: self.record[key] for key in SESSION_KEYS if key in self.record}
         needed = self._plugins()
         for change in plugins.changes(before.get("plugins"), needed.get("plugins", {})):
@@ -266,7 +271,7 @@ class Run:
         }
 
     def add(self, facts: Mapping[str, Any]) -> None:
-        """Write facts about the run to `run.json`."""
+        """Add values, such as the number of parameters of the model, to `run.json`."""
         self.record |= facts
         write_json(self.folder / "run.json", self.record)
 

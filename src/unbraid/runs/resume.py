@@ -1,4 +1,4 @@
-"""Decide whether `train.py` resumes or continues an earlier run, or starts a new run.
+"""Decide whether `train.py` resumes an interrupted run, trains a finished run further, or starts a new run.
 
 With `resume=auto`, `train.py` resumes the latest run in the folder `outputs` for which all of these conditions hold:
 
@@ -7,12 +7,13 @@ With `resume=auto`, `train.py` resumes the latest run in the folder `outputs` fo
 - The run is neither done nor pruned (ended early by a hyperparameter search).
 - No other process trains in the folder.
 
-If there is no such run, `train.py` continues the latest run of the same experiment, see `records.experiment_of`. That run may
-be done, but not pruned. Its `trainer.max_epochs` and `trainer.max_steps` must not be larger than those of the new run.
+If no run satisfies these conditions, `train.py` continues the latest run that differs only in the length of training (see
+`records.experiment_of`) and was not pruned. To continue a run means to train it for more epochs or steps. The limits
+`trainer.max_epochs` and `trainer.max_steps` of the earlier run must not be larger than those of the new run.
 
-A run with `hydra.run.dir` and a run of a sweep have a fixed folder. `Run.freeze` resumes them if the folder contains an
-unfinished run with the same identity. A run with `hydra.run.dir` also continues the run in its folder. `commands.sweep.settle`
-finds the folder of an earlier sweep.
+The folder of a run with `hydra.run.dir` and the folder of a run of a sweep are fixed. `Run.freeze` resumes the unfinished run
+with the same identity in such a folder. With `hydra.run.dir`, the run in the folder can also be continued.
+`commands.sweep.settle` finds the folder of an earlier sweep.
 """
 
 import math
@@ -40,13 +41,13 @@ NEVER = "type resume=never to start a new run"
 
 @contextmanager
 def settled(run: Run, pinned: bool) -> Iterator[Run]:
-    """Choose the folder of a run, and keep other commands from choosing it within the block.
+    """Choose the folder of a run. Inside the `with` block, no other command can choose the same folder.
 
-    If the block ends before the run is recorded, a new folder is removed. If the user has named a folder that holds the same
-    experiment and cannot be continued, InputError is raised.
+    If `run.json` is not written before the block ends, a new folder is removed. InputError is raised if the user has named a
+    folder whose run differs only in the length of training and cannot be trained further.
 
     Args:
-        run: new run; its empty folder is removed if an earlier run is used.
+        run: new run. Its empty folder is removed if an earlier run is used instead.
         pinned: True if the user has named the folder of the run.
 
     Yields:
@@ -67,7 +68,7 @@ def settled(run: Run, pinned: bool) -> Iterator[Run]:
 
 
 def _claimed(folder: Path) -> Path:
-    """Return the folder, or one with a number behind its name, in which this process alone has created the lock file."""
+    """Reserve a new run folder by its lock file, and return it. If another process was faster, append a number to the name."""
     for number in count(1):
         path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         path.mkdir(parents=True, exist_ok=True)
@@ -80,9 +81,10 @@ def _claimed(folder: Path) -> Path:
 
 
 def resumed_or_new(run: Run, pinned: bool) -> Run:
-    """Return the earlier run to resume or to continue. If there is no such run, return the new run.
+    """Find the earlier run that is resumed or trained for more epochs or steps. If none is found, return the new run.
 
-    If the user has named a folder that contains the same experiment and cannot be continued, InputError is raised.
+    InputError is raised if the user has named a folder whose run differs only in the length of training and cannot be trained
+    further.
 
     Args:
         run: new run; its empty folder is removed if an earlier run is resumed or continued.
@@ -104,14 +106,14 @@ def resumed_or_new(run: Run, pinned: bool) -> Run:
         if record["identity"] == run.identity or record["state"] == "pruned" or is_held(folder):
             continue
         if reason := obstacle(run, folder):
-            echo(f"new run, because {relative_path(folder)} cannot be continued: {reason}")
+            echo(f"new run, because {relative_path(folder)} cannot be trained further: {reason}")
             break
         return _taken(run, folder, record, continues=True)
     return run
 
 
 def _taken(run: Run, folder: Path, record: dict[str, Any], continues: bool = False) -> Run:
-    """Return the run in the folder of an earlier run, and remove its own folder."""
+    """Return a copy of the run with the folder of an earlier run, and remove the empty folder of the new run."""
     with suppress(OSError):  # the folder is missing or not empty
         run.folder.rmdir()
     if continues:
@@ -120,14 +122,16 @@ def _taken(run: Run, folder: Path, record: dict[str, Any], continues: bool = Fal
 
 
 def _continued_in_folder(run: Run) -> Run:
-    """Return the run, marked as continuing if its own folder holds the same experiment with a smaller limit."""
+    """Return the run. If its folder contains a run that differs only in a shorter training, set `continues` to True."""
     record = read_record(run.folder)
     if record is None or record.get("experiment") != run.experiment or record["state"] == "pruned":
         return run
     if record["identity"] == run.identity:
         return run
     if reason := obstacle(run, run.folder):
-        raise InputError(run.folder, f"the run in this folder cannot be continued: {reason}", hint="Choose another folder")
+        raise InputError(
+            run.folder, f"the run in this folder cannot be trained further: {reason}", hint="Choose another folder"
+        )
     _announce(run, run.folder)
     return replace(run, record=record, continues=True)
 
@@ -139,14 +143,14 @@ def _announce(run: Run, folder: Path) -> None:
 
 
 def obstacle(run: Run, folder: Path) -> str | None:
-    """Return the reason why a run cannot continue the run of the same experiment in a folder; None if it can.
+    """Return the reason why a new run cannot train the earlier run in a folder for more epochs or steps; None if it can.
 
     Args:
         run: new run.
         folder: folder of the earlier run.
 
     Returns:
-        The reason, or None.
+        The reason as text for an error message, or None.
     """
     new: Any = OmegaConf.to_container(run.config, resolve=True)
     try:
@@ -156,7 +160,7 @@ def obstacle(run: Run, folder: Path) -> str | None:
     for key in LIMITS:
         before, after = (_number(tree["trainer"].get(key)) for tree in (old, new))
         if after < before:
-            return f"its trainer.{key} is larger, {before:g}"
+            return f"its trainer.{key}={before:g} is larger than in the new run"
     earlier, later = flat(strip_launch_keys(old)), flat(strip_launch_keys(new))
     for key in sorted({*earlier, *later}, reverse=True):  # optim.scheduler before model.scheduler, which refers to it
         if earlier.get(key) != later.get(key) and key != "test" and key not in (f"trainer.{name}" for name in LIMITS):
@@ -175,10 +179,10 @@ def records_of(paths: Iterable[Path], wanted: Collection[str]) -> list[tuple[Pat
 
     Args:
         paths: paths of `run.json` files.
-        wanted: identities of runs or of experiments, see `records.identity` and `records.experiment_of`.
+        wanted: hashes that identify runs (`records.identity`) or runs of any length of training (`records.experiment_of`).
 
     Returns:
-        Folder and record of each run, the latest first.
+        Folder and record of each run. The latest run comes first.
     """
     changed = []
     for path in paths:

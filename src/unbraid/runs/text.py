@@ -39,7 +39,7 @@ def echo(*parts: object, sep: str = " ", end: str = "\n", file: TextIO | None = 
 
 
 def csv_cell(value: object) -> object:
-    """Return a table cell that a spreadsheet does not run as a formula.
+    """Return the text of a table cell so that a spreadsheet program does not run it as a formula.
 
     An apostrophe is added in front of a text that looks like a formula. Numbers are not changed.
     """
@@ -49,7 +49,7 @@ def csv_cell(value: object) -> object:
 
 
 def write_csv(file: IO[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> None:
-    """Write a CSV table whose cells a spreadsheet does not run as formulas.
+    """Write a CSV table in which no cell is a formula that a spreadsheet program would run.
 
     Args:
         file: text file opened with `newline=""`.

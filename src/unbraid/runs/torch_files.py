@@ -1,10 +1,10 @@
 """Read files of `torch.save` from untrusted sources, and check first that a small file cannot use much memory or time.
 
-`torch.load(weights_only=True)` does not run code from a file, but it trusts the sizes in the file. A compressed entry, a wrong
-length, the strides of a tensor, or nested tuples with shared parts let a small file use all memory or run for hours.
-`check_torch_file` reads the index of the zip archive and follows the operations of the pickle with placeholders instead of
-tensors. It accepts only operations and classes that `torch.save` writes for state dicts and checkpoints. The older format
-without a zip archive is checked in the same way.
+`torch.load(weights_only=True)` does not run code from a file, but it trusts the sizes in the file. Torch can therefore use all
+memory or run for hours, even if the file is small. Causes are compressed entries, wrong lengths, strides of tensors, and nested
+tuples with shared parts. `check_torch_file` reads the index of the zip archive and follows the operations of the pickle with
+placeholders instead of tensors. It accepts only operations and classes that `torch.save` writes for state dicts and
+checkpoints. The older format without a zip archive is checked in the same way.
 """
 
 import io
@@ -91,7 +91,7 @@ def _check_zip(file: BinaryIO, size: int) -> None:
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Check that the index of a zip archive is small, and that it ends where the end record of the archive begins."""
+    """Check that the index of a zip archive is small, and that the end record of the archive follows the index directly."""
     file.seek(-END.size, io.SEEK_END)
     magic, _, _, _, count, length, start, comment = END.unpack(file.read(END.size))
     end = size - END.size

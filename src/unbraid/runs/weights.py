@@ -76,12 +76,14 @@ def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> Mo
 
 
 def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path) -> ModuleT:
-    """Build a module and load tensors into it. Other tensors, or a much larger module, raise `InputError`.
+    """Build a module and load tensors into it.
+
+    InputError is raised if the names or shapes of the tensors do not fit, or if the module is much larger than the tensors.
 
     Args:
         make: function that builds the module.
         state: tensors by name. The names must be those in the state dict of the module.
-        where: file of the tensors, for error messages.
+        where: file that contains the tensors, for error messages.
 
     Returns:
         The module with these tensors.
@@ -178,7 +180,7 @@ def _shape(tensor: Any) -> str:
 
 
 def checkpoint_path(run: Path, asked: str) -> Path:
-    """Find a checkpoint file of a run.
+    """Return the path of a checkpoint file of a run.
 
     Args:
         run: run folder.

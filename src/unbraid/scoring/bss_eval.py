@@ -77,8 +77,8 @@ def bss_eval(
         silence: rule for undefined scores. `any`: the scores of all sources are undefined in a window in which any reference or
             estimate is silent, as in museval and mir_eval; `own`: the score of a source is undefined if its own reference is
             silent.
-        permute: whether estimates are assigned to sources such that the mean SIR is highest. The order is chosen once for the
-            track, or in each window if `filters` is `window`.
+        permute: True to compare each source with the estimate that fits it, if the order of the estimates is unknown. The order
+            with the highest mean SIR is chosen, once for the track or, if `filters` is `window`, in each window.
 
     Shape:
         reference and estimate [S, C, T] (sources, channels, samples), of any float dtype.
@@ -108,7 +108,7 @@ def _check(reference: Tensor, estimate: Tensor, counts: Mapping[str, int | None]
         )  # fmt: skip
     for name, signals in {"reference": reference, "estimate": estimate}.items():
         if not torch.stack(signals.aminmax()).isfinite().all():
-            raise InputError(name, "contains NaN or infinite samples")
+            raise InputError(name, "the signal contains NaN or infinite samples")
     check_counts(**counts)
 
 
@@ -142,7 +142,7 @@ def _ratios(
 def _defined(
     reference: Tensor, estimate: Tensor, starts: Sequence[int], window: int, silence: Silence, pairs: Sequence[Pair]
 ) -> Tensor:
-    """Return True for each pair of source and estimate and each window with a defined score. Shape: [pairs, windows]."""
+    """Return, for each pair of source and estimate and each window, whether its score is defined. Shape: [pairs, windows]."""
     audible = [
         torch.stack([signals[..., start : start + window].double().sum(dim=1).any(dim=-1) for start in starts], dim=-1).cpu()
         for signals in (reference, estimate)
@@ -201,7 +201,7 @@ def _decibels(energies: Tensor, kind: Kind) -> Tensor:
 
 
 def _best(ratios: Tensor, pairs: Sequence[Pair], per_window: bool) -> BSSScores:
-    """Select the order of the estimates for which the mean SIR is highest, and return the scores of this order."""
+    """Choose which estimate is compared with which source, so that the mean SIR is highest. Return their scores."""
     windows = ratios.shape[-1]
     by_pair = dict(zip(pairs, ratios.unbind(1), strict=True))
     sources = 1 + max(true for true, _ in pairs)

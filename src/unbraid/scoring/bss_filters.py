@@ -1,9 +1,9 @@
 """Fit and apply the filters of BSS Eval: FIR filters that fit the references to an estimate by least squares, in float64.
 
-Three methods save time. First, correlations are computed block by block in the frequency domain, and only for the lags of the
-filters. Second, the matrix of correlations is block-Toeplitz and is the same for all estimates, so it is factorised only once
-(Cholesky). Third, all filters are applied to a block of all references by one matrix product for each frequency.
-`unbraid.scoring.bss_eval` computes the scores.
+Three methods reduce the computing time. First, correlations are computed block by block in the frequency domain, and only for
+the lags of the filters. Second, the matrix of correlations is block-Toeplitz and is the same for all estimates, so it is
+factorised only once (Cholesky). Third, all filters are applied to a block of all references by one matrix product for each
+frequency. `unbraid.scoring.bss_eval` computes the scores.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,10 +36,9 @@ def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[
         reference and estimate [S, C, T] (sources, channels, samples) -> [S * C, taps, S * C + C * pairs].
 
     Returns:
-        The filters of each reference channel. The last dimension first has the filters for all estimate channels, then the
+        The filters of each reference channel. The last dimension contains the filters for all estimate channels, then the
         filters for the estimate channels of each pair. The filters of a pair are 0 for all sources except the source of the
         pair.
-        each pair. The filters of a pair are 0 for all sources except the source of the pair.
     """
     sources, channels, _ = reference.shape
     count = sources * channels
@@ -96,7 +95,7 @@ def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
 
 
 def items_at_once(samples: int) -> int:
-    """Return how many arrays of `samples` float64 samples fit into 8 MiB (`MEMORY`), at least 1."""
+    """Return how many arrays with the given number of float64 samples fit into 8 MiB (`MEMORY`); at least 1."""
     return max(1, MEMORY // (8 * samples))
 
 
@@ -115,8 +114,8 @@ def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
 def _independent(products: Tensor) -> list[int]:
     """Find the reference channels that are not silent and not a weighted sum of the channels before them.
 
-    Many recordings contain copies of a channel, for example mono sources in stereo files. Copies do not improve the fit of
-    filters to the references, and would make the matrix of the fit singular.
+    Many recordings contain copies of a channel, for example mono sources in stereo files. Filters for a copied channel do not
+    improve the fit, and they would make the matrix of the least-squares fit singular.
 
     Args:
         products: inner products of all I reference channels without delay. Shape: [I, I].

@@ -30,7 +30,7 @@ class Measure(ABC):
 
     @abstractmethod
     def __call__(self, reference: Tensor, estimate: Tensor, sample_rate: int) -> Sequence[float | None]:
-        """Return the scores of a source.
+        """Compute the scores of one estimated source.
 
         Args:
             reference: true source.
@@ -41,11 +41,11 @@ class Measure(ABC):
             [C, T] both.
 
         Returns:
-            One score for each name; None if the score is undefined.
+            One score for each name in `names`; None if the score is undefined.
         """
 
     def __str__(self) -> str:
-        """Return the class with its options, which identify the measure in records."""
+        """Return the name of the class with its options as text. The text identifies the measure in `scores.json`."""
         options = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
         return f"{type(self).__module__}.{type(self).__qualname__}({options})"
 
@@ -101,10 +101,10 @@ def _ratio(signal: Tensor, error: Tensor) -> float | None:
 def log_spectral_distance(reference: Tensor, estimate: Tensor, stft: STFT) -> float:
     """Compute the log-spectral distance of two signals in dB (Gray & Markel, IEEE TASSP 1976).
 
-    In each frame, the distance is the root mean square over the bins of the difference of log power spectra. The result is the
-    mean over frames and channels. Phases are ignored. The distance therefore suits reconstructions. Powers below a limit are
-    replaced by the limit: 1e-10 times the largest power of the reference. If the reference is silent, the largest power of the
-    estimate is used instead.
+    In each frame, the difference of the two log power spectra is computed, and its root mean square over the bins. The result
+    is the mean over frames and channels. Phases are ignored. The distance therefore suits reconstructions. Powers below a limit
+    are replaced by the limit: 1e-10 times the largest power of the reference. If the reference is silent, the largest power of
+    the estimate is used instead.
 
     Args:
         reference: true signal.

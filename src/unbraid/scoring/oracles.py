@@ -1,8 +1,8 @@
 """Oracles: separation with masks or filters that are computed from the true sources.
 
-The scores of an oracle show how well a perfect network could separate with this kind of mask. Each oracle transforms one source
-at a time, so that a whole song fits into memory. `phase_sensitive_mask` has the highest scores of the real masks. Use
-`ideal_ratio_mask`, `ratio_of_powers` or `ideal_binary_mask` to compare with papers that report these masks.
+The scores of an oracle show the limit of a kind of mask: how well a perfect network could separate with such masks. Each oracle
+transforms one source at a time, so that a whole song fits into memory. `phase_sensitive_mask` has the highest scores of the
+real masks. Use `ideal_ratio_mask`, `ratio_of_powers` or `ideal_binary_mask` to compare with papers that report these masks.
 """
 
 from collections.abc import Callable, Iterator
@@ -135,9 +135,9 @@ def _with_residual(mixture: Tensor, sources: Tensor) -> list[Tensor]:
 def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate with the Wiener filter, computed from the true powers and the true spatial covariances of the sources.
 
-    A source has a power in each bin and a spatial covariance (between its channels) at each frequency, as in the local Gaussian
-    model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter equals `ratio_of_powers`. The residual
-    (mixture minus all sources) is treated as one more source.
+    A source has a power in each bin and a spatial covariance (between its channels) at each frequency. This is the local
+    Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter equals `ratio_of_powers`. The
+    residual (mixture minus all sources) is treated as one more source.
 
     Args:
         mixture: mixture of the sources.
@@ -205,7 +205,9 @@ def untouched(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def silence(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Return zeros for each source. Their uSDR is 0 dB, so a model whose uSDR is below 0 dB is worse than silence.
+    """Return silence (zeros) as the estimate of each source.
+
+    The uSDR of silence is 0 dB. A model with a uSDR below 0 dB is therefore worse than silence.
 
     Args:
         mixture: not used.

@@ -34,10 +34,8 @@ class Deviations:
     track, of the seed, and a rest that is different for each score (model in `unbraid.scoring.significance`).
 
     Args:
-        tracks: the difference between the scores of two systems depends on the track. This value is its standard deviation
-            over the tracks. The rest is not included.
-        seeds: the mean score of a system over all tracks depends on the seed. This value is its standard deviation over the
-            seeds. The rest is not included.
+        tracks: standard deviation over the tracks of the difference between the scores of two systems, without the rest.
+        seeds: standard deviation over the seeds of a system's mean score over all tracks, without the rest.
         rest: standard deviation of the rest.
     """
 
@@ -49,9 +47,9 @@ class Deviations:
     def of(cls, systems: Sequence[np.ndarray]) -> "Deviations | None":
         """Estimate the standard deviations from scores of several systems on the same tracks (analysis of variance).
 
-        The variance between seeds and the variance of the rest are estimated for each system and averaged. A system with k
-        seeds has the weight k - 1. The variance between tracks is the mean over all pairs of the first system and another
-        system. Negative estimates of a variance are replaced by 0.
+        The variance between seeds and the variance of the rest (random variation that neither track nor seed explains) are
+        estimated for each system and averaged. A system with k seeds has the weight k - 1. The variance between tracks is the
+        mean over all pairs of the first system and another system. Negative estimates of a variance are replaced by 0.
 
         Args:
             systems: scores of each system in dB, NaN if undefined.
@@ -78,7 +76,7 @@ class Deviations:
 
 
 def _rest(scores: np.ndarray) -> float:
-    """Compute the variance of one system's scores that is left after the effects of seeds and of tracks are subtracted."""
+    """Compute the variance of one system's scores after the mean effect of each seed and of each track is subtracted."""
     residual = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     return float(np.square(residual).sum() / ((scores.shape[0] - 1) * (scores.shape[1] - 1)))
 
@@ -107,9 +105,9 @@ def power(difference: float, deviations: Deviations, seeds: int, tracks: int) ->
 
 
 def _estimates(degrees: int) -> np.ndarray:
-    """Return 40 quantiles of an estimated variance, divided by the true variance.
+    """Return 40 quantiles of the ratio of an estimated variance to the true variance.
 
-    The estimate has `degrees` degrees of freedom.
+    The ratio is a chi-squared variable with `degrees` degrees of freedom, divided by `degrees`.
     """
     quantiles: np.ndarray = chdtri(degrees, MIDPOINTS) / degrees
     return quantiles

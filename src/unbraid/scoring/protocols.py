@@ -84,8 +84,8 @@ class Protocol:
 
     Args:
         name: name of the protocol. The scores are stored in a folder of this name.
-        measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR): each target is scored alone;
-             an object of the class `Measure`, such as that of a plugin, also scores each target alone.
+        measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR): each target is scored alone; an
+            object of the class `Measure` (from a plugin of the user): each target is scored alone.
         version: version of BSS Eval; None for energy ratios.
         sources: sets of sources that are scored together. The targets of a run must be one of these sets, or lack only one
             source of a set. The missing source is then scored with the residual (mixture minus all targets) as its estimate.
@@ -145,14 +145,14 @@ class Protocol:
                     raise InputError(key, "only measure=bss_eval can use a value of this key", found=value, expected="null")
 
     def at(self, sample_rate: int, channels: int) -> "Protocol":
-        """Fill in the sample rate and the number of channels of a network if those of the protocol are None.
+        """Return a protocol that has the sample rate and channels of a network, if those of this protocol are None.
 
         Args:
             sample_rate: sample rate of the network in Hz.
             channels: number of channels of the network.
 
         Returns:
-            A copy of the protocol with a sample rate and a number of channels.
+            A copy of the protocol. Its sample rate and number of channels are not None.
         """
         return replace(self, sample_rate=self.sample_rate or sample_rate, channels=self.channels or channels)
 

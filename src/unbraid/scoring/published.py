@@ -51,10 +51,8 @@ class PublishedScores:
 
         Returns:
             A dictionary. Its key `distances` contains, for each target and measure, `found` (the score of the run), `reference`
-            (the published score) and `distance` (`found` minus `reference`). `found` and `distance` are None if the score
-            is undefined. If the scores cannot be compared, the key `differs` contains the reason instead.
-            reference) of each target and measure. `found` and `distance` are None if the score is undefined. If the scores
-            cannot be compared, the entry has `differs` with the reason instead.
+            (the published score) and `distance` (`found` minus `reference`). `found` and `distance` are None if the score is
+            undefined. If the scores cannot be compared, the dictionary contains only the key `differs` with the reason.
         """
         source = {"name": self.name, "statistic": self.statistic}
         differs = self._difference(scores, data, model)

@@ -1,6 +1,6 @@
 """Average scores over windows, tracks and data sets, and format the averages as a table for the terminal.
 
-`refuse_mixed` raises an error if a table would contain scores of different protocols.
+Scores of different protocols must not be in one table: `refuse_mixed` raises an error in this case.
 """
 
 import math
@@ -152,7 +152,7 @@ def _cells(rows: Mapping[str, Summary], source: str, statistic: str) -> Cells:
 
 
 def _mean_cells(rows: Mapping[str, Summary], targets: Sequence[str], statistic: str) -> Cells:
-    """Return the cells of the mean over targets. A cell is undefined if the score of one target is undefined or infinite."""
+    """Return the cells with the mean over targets. A cell is undefined if the score of a target is undefined or infinite."""
     cells: Cells = {}
     for label, summary in rows.items():
         if all(target in summary for target in targets):
@@ -166,7 +166,10 @@ def _mean_cells(rows: Mapping[str, Summary], targets: Sequence[str], statistic: 
 
 
 def _text(value: float | None, infinite: float) -> str:
-    """Return a score with two decimals; `inf` if no window is finite and some are infinite; `-` if all are undefined."""
+    """Return a score as text with two decimals.
+
+    If no window has a finite score, return `inf` if some windows have an infinite score, else `-`.
+    """
     if value is None:
         return "inf" if infinite else UNDEFINED
     return f"{value:.2f}"

@@ -85,7 +85,10 @@ def write_track(
 
 
 def _by_window(measures: dict[str, list[float | None]]) -> list[tuple[int, dict[str, Any]]]:
-    """Return number and scores of each window. In `metrics`, infinite scores are NaN as in museval; `infinite` keeps them."""
+    """Return the number and the scores of each window, in the format of museval.
+
+    Infinite scores are NaN in the entry `metrics`, as in museval. The entry `infinite` contains their signs.
+    """
     windows = []
     for number, values in enumerate(zip(*measures.values(), strict=True)):
         scores = {measure: math.nan if value is None else value for measure, value in zip(measures, values, strict=True)}
@@ -97,7 +100,7 @@ def _by_window(measures: dict[str, list[float | None]]) -> list[tuple[int, dict[
 
 @cache
 def scoring_code() -> str:
-    """Return a hash of the Python files of `unbraid.scoring`. Scores that other code has computed are computed again."""
+    """Return a hash of the Python files of `unbraid.scoring`. Stored scores with another hash are computed again."""
     return source_hash([Path(__file__).parent])
 
 

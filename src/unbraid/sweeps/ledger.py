@@ -28,7 +28,7 @@ class Ledger:
 
     Args:
         folder: sweep folder.
-        sweep: identity of the sweep, a hash of its config.
+        sweep: hash of the sweep's config, which identifies the sweep.
     """
 
     folder: Path
@@ -76,7 +76,10 @@ class Ledger:
 
 
 def _append(path: Path, line: str) -> None:
-    """Append a line in one write, so that lines of several processes do not mix. A full disk raises OSError with the path."""
+    """Append a line to a file with a single write call, so that lines of several processes do not mix.
+
+    If the disk is full, OSError with the path of the file is raised.
+    """
     try:
         with path.open("ab+", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)

@@ -88,7 +88,7 @@ class ProgressTable:
     def _table(self) -> Table:
         """Return the table of the sweep: running jobs, number of waiting jobs, and ended jobs.
 
-        The ended jobs are at the bottom. If the screen is too small for the table, the running jobs are thus visible.
+        The running jobs are at the top, so they stay visible if the screen is too small for the table.
         """
         table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
         for job, place in self.places.items():
@@ -140,7 +140,7 @@ def _loss_of(row: dict[str, float]) -> str | None:
 
 
 def main_score(folder: Path) -> dict[str, float]:
-    """Return the name and value of the first defined score in `scores.json`; empty if the file is missing or damaged."""
+    """Return the first defined score in `scores.json`, by its name; an empty dictionary if the file is missing or damaged."""
     try:
         scores = figures(read_scores(folder / "scores.json"))
     except (FileNotFoundError, InputError):

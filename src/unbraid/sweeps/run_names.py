@@ -1,4 +1,4 @@
-"""Name the runs of a sweep after their swept values: `up=transposed-seed=0`."""
+"""Name the run folders of a sweep after the swept keys and values (those that differ between runs): `up=transposed-seed=0`."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -8,22 +8,25 @@ LONGEST_NAME = 100  # characters; file systems allow 255 bytes
 
 
 def run_name(words: Sequence[str], swept: Collection[str]) -> str:
-    """Return the name of a run, which is safe in paths. It does not distinguish values that differ only in other characters.
+    """Return the name of a run folder, made of the swept keys and values of the run, such as `up=transposed-seed=0`.
+
+    Characters that are not safe in paths are replaced, and long values and names are cut. Two different values can therefore
+    have the same name.
 
     Args:
         words: overrides of the run.
         swept: keys with several values in the sweep.
 
     Returns:
-        Last part of each swept key and its value, as ASCII letters, digits and `.`, `+`, `-`, `_`, `=`; empty without swept
-        keys. Two keys with the same last part are told apart by more parts. Long values and names are cut.
+        The last part of each swept key, and its value. The name consists of ASCII letters, digits and `.`, `+`, `-`, `_`, `=`.
+        It is empty if `words` contain no swept key. If two keys have the same last part, more parts of these keys are included.
     """
     values = {key: value for key, _, value in (word.lstrip("+~").partition("=") for word in words) if key in swept}
     return "-".join(f"{_short(key, values)}={_safe(value)}" for key, value in values.items())[:LONGEST_NAME]
 
 
 def _short(key: str, keys: Collection[str]) -> str:
-    """Return as many of the last parts of a key as are needed to tell it from the other keys."""
+    """Return the shortest end of a dotted key that differs from the ends of all other keys, such as `lr` for `optim.lr`."""
     parts = re.split(r"[./@]", key)
     for count in range(1, len(parts) + 1):
         end = parts[-count:]
@@ -33,6 +36,6 @@ def _short(key: str, keys: Collection[str]) -> str:
 
 
 def _safe(value: str) -> str:
-    """Return a value for a file name; of a path its last part."""
+    """Replace the characters of a value that are not safe in a file name. If the value is a path, keep only its last part."""
     last = value.strip("'\"").rstrip("/").rpartition("/")[2]
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", last).strip("_")[:LONGEST_VALUE]

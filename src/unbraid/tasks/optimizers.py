@@ -23,11 +23,12 @@ Parameters = Iterable[nn.Parameter]
 class MuonWithAdamW(Optimizer):
     """Update matrices by Muon, and all other parameters (biases, norms, convolutions) by AdamW.
 
-    A schedule changes the learning rates of both.
+    A schedule changes the learning rates of both Muon and AdamW.
 
     Args:
         params: parameters of the network.
-        lr: learning rate of the matrices. It is scaled so that the updates have the size of those of AdamW.
+        lr: learning rate of the matrices. Muon's updates are scaled to the typical size of AdamW's updates, so usual learning
+            rates of AdamW can be used.
         weight_decay: weight decay of the matrices.
         momentum: momentum of Muon.
         adamw_lr: learning rate of the other parameters.
@@ -50,7 +51,7 @@ class MuonWithAdamW(Optimizer):
         self._share_groups()
 
     def _share_groups(self) -> None:
-        """Use the same groups as the two optimizers, so that a schedule changes their learning rates."""
+        """Use the parameter groups of Muon and AdamW as the groups of this optimizer, so that a schedule changes both."""
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
     @torch.no_grad()
@@ -58,7 +59,7 @@ class MuonWithAdamW(Optimizer):
         """Update all parameters.
 
         Args:
-            closure: function that computes the loss again with its gradients; None: the gradients are those of the parameters.
+            closure: function that computes the loss and its gradients again; None: the gradients that the parameters have now.
 
         Returns:
             The loss of the closure, or None.
@@ -72,18 +73,18 @@ class MuonWithAdamW(Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of both optimizers."""
+        """Return the states of both optimizers, Muon and AdamW."""
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the states of both optimizers."""
+        """Restore the states of both optimizers, Muon and AdamW."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self._share_groups()
 
 
 class Prodigy:
-    """Create Prodigy of the package prodigyopt, which estimates the learning rate itself.
+    """Create the optimizer Prodigy of the package prodigyopt. Prodigy estimates the learning rate itself.
 
     Args:
         params: parameters of the network.
@@ -96,13 +97,15 @@ class Prodigy:
     def __new__(
         cls, params: Parameters, lr: float, weight_decay: float, d_coef: float, safeguard_warmup: bool
     ) -> Any:  # fmt: skip
-        """Return the optimizer of the package; raise InputError if the package is not installed."""
+        """Return an optimizer of the package prodigyopt; raise InputError if the package is not installed."""
         make = _imported("prodigyopt", "prodigy").Prodigy
         return make(params, lr=lr, weight_decay=weight_decay, d_coef=d_coef, safeguard_warmup=safeguard_warmup)
 
 
 class ScheduleFreeAdamW:
-    """Create AdamWScheduleFree of the package schedulefree. It validates and saves averaged weights, see `Task`.
+    """Create the optimizer AdamWScheduleFree of the package schedulefree, which needs no learning-rate schedule.
+
+    The optimizer keeps an average of the weights over the steps. Validation and checkpoints use the averaged weights.
 
     Args:
         params: parameters of the network.
@@ -112,7 +115,7 @@ class ScheduleFreeAdamW:
     """
 
     def __new__(cls, params: Parameters, lr: float, weight_decay: float, warmup_steps: int) -> Any:
-        """Return the optimizer of the package; raise InputError if the package is not installed."""
+        """Return an optimizer of the package schedulefree; raise InputError if the package is not installed."""
         make = _imported("schedulefree", "schedule_free").AdamWScheduleFree
         return make(params, lr=lr, weight_decay=weight_decay, warmup_steps=warmup_steps)
 

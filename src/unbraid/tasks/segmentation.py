@@ -40,7 +40,9 @@ class Confusion(Metric):
             ValueError: `logits` or `labels` is missing.
         """
         if estimate.logits is None or reference.labels is None:
-            raise ValueError("estimate.logits or reference.labels is None, expected the values of a Segmenting separator")
+            raise ValueError(
+                "estimate.logits or reference.labels is None. Both are needed and are set by the separator Segmenting"
+            )
         self.counts += confusion(reference.labels, estimate.logits.argmax(dim=1), self.classes)
 
     def compute(self) -> Tensor:

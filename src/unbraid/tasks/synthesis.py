@@ -17,7 +17,7 @@ from unbraid.tasks.task import Task
 
 
 class ControlFeatures(Protocol):
-    """Attributes that `SynthesisTask` needs of the object that extracts pitch and loudness."""
+    """Attributes of the object that extracts pitch and loudness (`features`), as far as `SynthesisTask` uses them."""
 
     kind: str
     sample_rate: int
@@ -28,7 +28,7 @@ class SynthesisTask(Task):
     """Train a DDSP synthesizer of one instrument on chunks of tracks, and validate it on whole tracks.
 
     Args:
-        features: object that extracts pitch and loudness. A batch contains the extracted curves in its field `beside`.
+        features: object that extracts pitch and loudness. The extracted curves are in the field `beside` of a batch.
         net: function that builds the synthesizer (`Instrument`) from sample rate and hop length.
         loss: function from two waveforms to a scalar.
         optimizer: function from parameters to an optimizer.
@@ -61,7 +61,7 @@ class SynthesisTask(Task):
         return self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Step the learning-rate schedule if `by_step` is True. After the last batch of an epoch, log the mean values."""
+        """Step the learning-rate schedule if `by_step` is True. After the last batch of an epoch, log the mean losses."""
         super().on_train_batch_end()
         if self.by_step:
             self.schedule.step()

@@ -43,7 +43,7 @@ class Task(pl.LightningModule):
 
     @property
     def is_warming_up(self) -> bool:
-        """Return whether the definition of the loss still changes in this epoch. Such an epoch is never the best epoch."""
+        """Return whether the definition of the loss still changes in this epoch. Only later epochs can be the best epoch."""
         return False
 
     def configure_optimizers(self) -> Any:
@@ -93,9 +93,10 @@ class Task(pl.LightningModule):
             self.noted.clear()
 
     def _set_weights(self, mode: Literal["train", "eval"]) -> None:
-        """Set the weights of training or the averaged weights, if the optimizer has the methods `train` and `eval`.
+        """Switch between the weights of training and the averaged weights, if the optimizer keeps both.
 
-        Those of the package schedulefree have them. Both methods change nothing if the mode is already set.
+        The optimizers of the package schedulefree keep both; their methods `train` and `eval` switch. A method changes nothing
+        if the mode is already set.
         """
         optimizer: Any
         for optimizer in self.trainer.optimizers:
@@ -142,13 +143,13 @@ class Task(pl.LightningModule):
         trainer = self.trainer
         checkpoints = " and ".join(sorted(path.name for path in Path(trainer.default_root_dir).glob("checkpoints/*.ckpt")))
         advice = "A lower optim.optimizer.lr or a trainer.gradient_clip_val may help. " if trainer.optimizers else ""
-        state = f"checkpoints/ contains {checkpoints} of an earlier epoch" if checkpoints else "There is no checkpoint"
+        state = f"checkpoints/ contains {checkpoints} of an earlier epoch" if checkpoints else "A checkpoint is missing"
         hint = f"{advice}{state}."
         where = f"{name} of epoch {trainer.current_epoch}"
         raise InputError(where, "training diverged", found=value, expected="a finite number", hint=hint)
 
     def non_finite(self) -> tuple[str, float] | None:
-        """Return the name and value of a loss that is NaN or infinite, or `weights` and NaN; None if all are finite."""
+        """Return the name and value of a loss that is NaN or infinite. If a weight is, return `weights` and NaN; else None."""
         metrics = self.trainer.callback_metrics
         for name in ("train/loss", "valid/loss"):
             if not math.isfinite(value := float(metrics.get(name, 0.0))):

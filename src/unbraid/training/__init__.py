@@ -1,1 +1,1 @@
-"""Train from a config: workflows, callbacks, loggers, checkpoints."""
+"""Train a model from a config: workflows (training and test), callbacks of Lightning, loggers and checkpoints."""

@@ -83,8 +83,8 @@ class Workflow(ABC):
         """Train and test the model. In a run with several processes, every process calls this method.
 
         Returns:
-            `done` if the run is complete; `pruned` if a callback ended the run early, because its scores were worse than
-            those of other runs.
+            `done` if the run is complete; `pruned` if a callback of a hyperparameter search ended the run early, because its
+            scores were worse than those of other runs.
         """
         if not self.trainer.is_global_zero:
             return self._run()
@@ -96,9 +96,9 @@ class Workflow(ABC):
         return state
 
     def _print_notices(self) -> None:
-        """Print on standard error how the program interpreted or repaired files of the data set.
+        """Print notices on standard error about files of the data set that the program has interpreted or repaired.
 
-        At most 10 of these notices are printed.
+        At most 10 notices are printed.
         """
         notices = self.data.notices() if isinstance(self.data, MultitrackData) else []
         for notice in notices[:MAX_NOTICES]:
@@ -165,11 +165,11 @@ class Workflow(ABC):
         return sum(cost.macs for cost in self.costs)
 
     def size(self) -> str:
-        """Return the number of parameters and of operations as text."""
+        """Return the number of parameters and of multiply-accumulate operations of the model as text."""
         return f"{parameter_count(self.task) / 1e6:.2f} M parameters, {giga(self.macs)} MACs for {self.one_pass}"
 
     def limited(self, items: Sequence[ItemT]) -> list[ItemT]:
-        """Return the first items of the test, as many as `trainer.limit_test_batches` allows, at least one."""
+        """Return the first of the given test items. `trainer.limit_test_batches` limits their number, which is at least one."""
         limit = self.trainer.limit_test_batches
         return list(items[: max(1, limit if isinstance(limit, int) else round(limit * len(items)))])
 
@@ -242,7 +242,7 @@ class Workflow(ABC):
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the peak memory of this process in bytes: memory of the GPU if `device` is one, otherwise RAM."""
+    """Return the peak memory of this process in bytes: GPU memory if `device` is a GPU, otherwise RAM."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     if sys.platform == "win32":

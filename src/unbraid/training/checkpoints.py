@@ -50,11 +50,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Returns:
             Content of the checkpoint.
         """
-        return read_torch_file(Path(path), "is damaged or not a checkpoint", map_location or "cpu")
+        return read_torch_file(Path(path), "the file is damaged or is not a checkpoint", map_location or "cpu")
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a checkpoint file exists and is undamaged. Only tensors and plain Python types are loaded from it."""
+    """Return whether a checkpoint file exists and is undamaged. The file is read without running any code in it."""
     try:
         check_torch_file(path)
         with ZipFile(path) as archive:

@@ -1,7 +1,8 @@
-"""Use the checkpoint that the user has chosen with `ckpt_path`: train on from its complete state, or test its weights.
+"""Use the checkpoint that the user has chosen with `ckpt_path`: continue its training in a new run, or test its weights.
 
-A run that trains on has its own folder. It starts with a copy of the checkpoint as `last.ckpt`, and of the `best.ckpt` next to
-it if those weights are not newer. From then on it is resumed like every other run.
+The new run has its own folder. At the start, the checkpoint is copied to `last.ckpt` in this folder. The `best.ckpt` next to
+the checkpoint is copied, too, unless it was written after the checkpoint. Later, the new run is resumed from its own
+`last.ckpt`, like every other run.
 """
 
 import math
@@ -25,16 +26,16 @@ BEST = "best.ckpt"
 
 
 def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
-    """Load the weights of `ckpt_path` into the task, and check that training can continue from its state.
+    """Load the weights of the checkpoint `ckpt_path` into the task, and check that training can continue from the checkpoint.
 
     Args:
-        config: config of the run. Nothing happens if it has no `ckpt_path`.
+        config: config of the run. If its key `ckpt_path` is None, this function does nothing.
         task: task of the run, before training.
         trainer: Lightning Trainer of the run.
 
     Raises:
-        InputError: the file is missing or damaged, or its model, optimizer, schedule, number of processes or number of epochs
-            does not fit.
+        InputError: the file is missing or damaged; or its model, optimizer, schedule or number of processes differs from the
+            run's; or it has reached the limit of epochs or steps.
     """
     if config.get("ckpt_path") is None:
         return
@@ -45,34 +46,36 @@ def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
         state = resumption_of(checkpoint, path, trainer.world_size)
         if not state.get("complete"):
             hint = f"Choose {LAST}. train=false tests this file"
-            raise InputError(path, "was not written at the end of a step or an epoch", hint=hint)
+            raise InputError(
+                path, "training cannot continue from this checkpoint, because it was written in the middle of a step", hint=hint
+            )
         _check_length(checkpoint, config)
         _check_optimizer(checkpoint, task, path)
 
 
 def start_of(config: DictConfig) -> Path | None:
-    """Return the checkpoint from which training continues; None if it starts from the weights of the model."""
+    """Return the checkpoint `ckpt_path` from which training continues; None without `ckpt_path` or without training."""
     return chosen(config) if config.get("train", True) and config.get("ckpt_path") is not None else None
 
 
 def chosen(config: DictConfig) -> Path:
-    """Return the path of the chosen checkpoint."""
+    """Return the path of the checkpoint in the config key `ckpt_path`."""
     return Path(config.ckpt_path).expanduser()
 
 
 def _check_length(checkpoint: Mapping[str, Any], config: DictConfig) -> None:
-    """Check that the checkpoint is not at the end of the training."""
+    """Check that the checkpoint has fewer epochs and steps than the limits `trainer.max_epochs` and `trainer.max_steps`."""
     done = {"max_epochs": checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["completed"]}
     done["max_steps"] = checkpoint["global_step"]
     for key, number in done.items():
         limit = config.trainer[key]
         if number >= (math.inf if limit is None or limit < 0 else limit):
-            problem = "the training of ckpt_path is already that long"
+            problem = "the checkpoint in ckpt_path has already reached this limit"
             raise InputError(f"trainer.{key}", problem, found=limit, expected=f"more than {number}")
 
 
 def _check_optimizer(checkpoint: Mapping[str, Any], task: Task, path: Path) -> None:
-    """Check that the states of optimizer and schedule are those of the same classes."""
+    """Check that optimizer and learning-rate schedule of the checkpoint have the classes and options of those in the config."""
     optimizers = task.configure_optimizers()
     own = [_keys(optimizer.state_dict()["param_groups"]) for optimizer in ([optimizers] if optimizers else [])]
     saved = [_keys(state["param_groups"]) for state in checkpoint["optimizer_states"]]
@@ -81,16 +84,18 @@ def _check_optimizer(checkpoint: Mapping[str, Any], task: Task, path: Path) -> N
     task.schedule = None
     for name, fits in {"model.optimizer": own == saved, "model.scheduler": same_schedule}.items():
         if not fits:
-            raise InputError(name, f"is not that of {path}", hint="Choose the same optim as the run of the checkpoint")
+            raise InputError(
+                name, f"this part differs from the checkpoint {path}", hint="Choose the same optim as the run of the checkpoint"
+            )
 
 
 def _keys(groups: list[dict[str, Any]]) -> list[tuple[list[str], int]]:
-    """Return the names of the options and the number of parameters of each group."""
+    """Return, for each parameter group of an optimizer, the names of its options and its number of parameters."""
     return [(sorted({*group} - {"initial_lr"}), len(group["params"])) for group in groups]
 
 
 def copy_checkpoint(config: DictConfig, folder: Path) -> None:
-    """Copy the chosen checkpoint to `last.ckpt` of a run that has not trained yet, and the best weights to `best.ckpt`.
+    """Copy the checkpoint `ckpt_path` to `last.ckpt` in the folder of a new run, and the `best.ckpt` next to it, too.
 
     Args:
         config: config of the run.

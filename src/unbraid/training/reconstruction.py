@@ -20,7 +20,7 @@ from unbraid.training.loggers import Media
 
 
 class ReconstructionWorkflow(Workflow):
-    """Train an autoencoder, and test it by the error between the test data and their reconstructions."""
+    """Train an autoencoder. The test measures the error between the test data and their reconstructions."""
 
     task: ReconstructionTask
     reconstructions: Reconstructions

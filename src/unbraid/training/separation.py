@@ -68,7 +68,7 @@ class SeparationWorkflow(Workflow):
         self.mixtures = mixtures_for(separator, at, self.scorer.tracks, whole)
 
     def start_from_statistics(self) -> None:
-        """Set mean and scale of the layers that normalize the network's input to those of the training mixtures."""
+        """Set the mean and scale by which the first layer normalizes its input to the statistics of the training mixtures."""
         separator = self.task.separator
         whitening = [net for net in separator.modules() if isinstance(net, Whitening)]
         if whitening and isinstance(separator, Masking):
@@ -118,7 +118,7 @@ class SeparationWorkflow(Workflow):
         return scores | self._segmentation()
 
     def _score(self, method: SeparatorMethod, rows: Mapping[str, Method]) -> None:
-        """Score the test tracks that are assigned to this process. The first process also writes audio and pictures."""
+        """Score the test tracks that this process is responsible for. The first process also writes audio and pictures."""
         trainer, scorer, weights = self.trainer, self.scorer, self.data.target_weights()
         clips = self.evaluation.clip_names(method) if trainer.is_global_zero else []
         tracks = scorer.tracks[trainer.global_rank :: trainer.world_size]
@@ -208,9 +208,9 @@ def check_shapes(separator: Separator, estimate: Estimate, mixture: torch.Tensor
     """Check the shapes of an estimate. PyTorch would broadcast some wrong shapes without an error.
 
     Args:
-        separator: separator of the estimate.
-        estimate: its output.
-        mixture: its input.
+        separator: separator that has computed the estimate.
+        estimate: output of the separator.
+        mixture: input of the separator.
 
     Raises:
         InputError: masks, magnitudes or sources have the wrong shape.
@@ -223,4 +223,9 @@ def check_shapes(separator: Separator, estimate: Estimate, mixture: torch.Tensor
             raise InputError(where, name, found=[*found.shape], expected=f"{[*parts, *bins]} [B, S, C, F, frames]")
     found = estimate.sources
     if found.shape != (*parts, mixture.shape[-1]):
-        raise InputError(where, "sources", found=[*found.shape], expected=f"{[*parts, mixture.shape[-1]]} [B, S, C, T]")
+        raise InputError(
+            where,
+            "the sources have a wrong shape",
+            found=[*found.shape],
+            expected=f"{[*parts, mixture.shape[-1]]} [B, S, C, T]",
+        )

@@ -88,11 +88,11 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
 
 
 def _callbacks(config: DictConfig, loggers: Loggers) -> list[pl.Callback]:
-    """Build the callbacks of a run: those of the config, that of a search, and the one that passes metrics to the loggers."""
+    """Build the callbacks of a run: those in the config, the callback of a search, and the callback for the loggers."""
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     if wrong := next((callback for callback in callbacks if not isinstance(callback, pl.Callback)), None):
         found, expected = type(wrong).__name__, "subclasses of pytorch_lightning.Callback"
-        raise InputError("callbacks", "not a callback", found=found, expected=expected)
+        raise InputError("callbacks", "this object is not a Lightning callback", found=found, expected=expected)
     if config.get("search") is not None:
         callbacks.append(build(config.search))
     if loggers.loggers:
@@ -132,7 +132,7 @@ def _convert_errors() -> Iterator[None]:
 def fit(
     trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path, start: Path | None = None
 ) -> None:
-    """Train a task. Training resumes from the newest undamaged checkpoint of the run folder if there is one.
+    """Train a task. Training resumes from the newest undamaged checkpoint in the run folder, if the folder has one.
 
     Options that Lightning refuses raise InputError. A stop signal of the operating system (Ctrl-C, SIGTERM, …) raises
     `Interrupted`.
@@ -142,7 +142,8 @@ def fit(
         task: model with its loss and optimizer.
         data: data set of the run.
         folder: run folder.
-        start: checkpoint that training continues from if the run folder has none; None: the weights of the task.
+        start: checkpoint from which training continues if the run folder contains none; None: training starts with the present
+            weights of the task.
     """
     checkpoint = latest(folder) or start
     # A checkpoint of the user's choice may have the state of a callback that this run does not use.

@@ -69,12 +69,12 @@ def chosen_sources(sources: Tensor, probability: float, random: np.random.Genera
 
 
 def floats(values: np.ndarray, like: Tensor) -> Tensor:
-    """Copy an array as float32 to the device of the tensor `like`, without waiting for the device. The shape is unchanged."""
+    """Copy an array as a float32 tensor of the same shape to the device of `like`, without waiting for the device."""
     return torch.from_numpy(values.astype(np.float32)).to(like.device, non_blocking=True)
 
 
 def factors(values: np.ndarray, sources: Tensor) -> Tensor:
-    """Copy one factor per source to the device of `sources`; add axes for channel and sample. Shape: [...] -> [..., 1, 1]."""
+    """Copy one factor per source to the device of `sources`, with axes for channel and sample. Shape: [...] -> [..., 1, 1]."""
     return floats(values, sources)[..., None, None]
 
 

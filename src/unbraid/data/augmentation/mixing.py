@@ -102,7 +102,7 @@ class Remix:
 
 @dataclass(frozen=True)
 class MixUp:
-    """Add a second waveform to some sources: the same source of another example. So vocals may contain two singers.
+    """Add the same source of another example to some sources, so that, for example, the vocals contain two singers.
 
     The result is x + g·x'. The waveform x is the source, x' is the same source in another example of the batch, and g is a
     random factor. The sum is not normalised, so it is louder than x. A batch of one example is not changed.

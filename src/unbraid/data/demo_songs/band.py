@@ -110,7 +110,7 @@ def cymbal(rng: np.random.Generator, *, metal: float, seconds: float) -> np.ndar
 
     Args:
         rng: random generator of the noise and of the phases.
-        metal: factor of the frequencies; larger is brighter.
+        metal: factor of the frequencies; a larger factor gives a brighter sound.
         seconds: decay time in seconds.
 
     Returns:
@@ -152,7 +152,7 @@ def render_bass(score: Score, samples: int, rng: np.random.Generator) -> np.ndar
 
 
 def render_lead(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Render the lead instrument, with vibrato in some songs. The result is silent if the score has no lead notes.
+    """Render the lead instrument, with vibrato in some songs. The result is silent if the score lacks lead notes.
 
     Args:
         score: notes of the song.
@@ -271,7 +271,7 @@ def sustained(pitch: float, rng: np.random.Generator, *, levels: np.ndarray, cen
 
 
 def render_other(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Render the other instruments: rhythm instrument, pad and lead instrument, with common reverberation.
+    """Render the source `other`: rhythm instrument, pad (sustained chords) and lead instrument, with common reverberation.
 
     Args:
         score: notes of the song.

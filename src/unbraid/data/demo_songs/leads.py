@@ -54,14 +54,20 @@ class Maker:
 
 
 def reed_colour(order: np.ndarray, hz: np.ndarray, loud: np.ndarray) -> np.ndarray:
-    """Return the amplitude of each harmonic of the reed in each frame, from number, frequency (Hz) and loudness [0, 1]."""
+    """Compute the spectrum of the synthetic reed instrument: the amplitude of each harmonic in each frame.
+
+    The amplitude depends on the number and the frequency (Hz) of the harmonic, and on the loudness in [0, 1].
+    """
     even = 0.06 + 0.25 * loud + 0.3 * np.clip((hz / order - 350) / 400, 0, 1)
     brightness = 700 + 2600 * loud
     return np.where(order % 2, 1.0, even) * order**-0.7 * np.exp(-hz / brightness)
 
 
 def string_colour(order: np.ndarray, hz: np.ndarray, loud: np.ndarray) -> np.ndarray:
-    """Return the amplitude of each harmonic of the string in each frame, from number, frequency (Hz) and loudness [0, 1]."""
+    """Compute the spectrum of the synthetic string instrument: the amplitude of each harmonic in each frame.
+
+    The amplitude depends on the number and the frequency (Hz) of the harmonic, and on the loudness in [0, 1].
+    """
     octaves = np.log2(hz / np.array([290, 470, 900, 2600, 4200])[:, None, None])
     body = 0.35 + (np.array([1.0, 1.2, 0.7, 1.5, 0.8])[:, None, None] * np.exp(-((octaves / 0.22) ** 2))).sum(axis=0)
     return body * order**-0.9 * np.exp(-hz / (1800 + 4500 * loud))

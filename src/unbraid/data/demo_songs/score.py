@@ -237,7 +237,7 @@ def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase])
 
 
 def transpose(style: Style, phrase: Phrase, degrees: int) -> Phrase:
-    """Return a phrase whose notes are shifted by a number of scale degrees and start 15 ms later."""
+    """Return a copy of a phrase whose notes are shifted by a number of scale degrees and start 15 ms later."""
     notes = []
     for note in phrase.notes:
         pitch = style.pitch(nearest_degree(style, note.pitch) + degrees)
@@ -260,7 +260,10 @@ def write_lead(rng: np.random.Generator, style: Style, phrases: list[Phrase]) ->
 
 
 def answer(style: Style, phrase: Phrase) -> list[Note]:
-    """Return the last three notes of a phrase as eighth notes, an octave higher, in the pause after the phrase."""
+    """Return the answer of the lead instrument to a phrase: its last three notes as eighth notes, an octave higher.
+
+    The answer is played in the pause after the phrase.
+    """
     eighth = style.time(0, 4) / 2
     tail = phrase.notes[-3:]
     return [Note(phrase.end + (i + 1) * eighth, eighth, n.pitch + 12, 0.8, 0.01) for i, n in enumerate(tail)]

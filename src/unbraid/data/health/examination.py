@@ -40,12 +40,12 @@ class Health:
         residual_db: level of the difference between the mixture and the sum of the sources, in dB relative to the mixture; -150
             if they are equal. None if the mixture is computed from the sources, or a source from the mixture.
         remainder_db: level of the source that is the mixture minus all other sources, in dB relative to the mixture. None if
-            the track has no such source.
+            the track lacks such a source.
         clipped_runs: number of clipped passages (three or more equal samples at full scale) in all channels of the mixture.
         silent_share: for each source, share of the 100 ms blocks with an RMS level below -60 dB of full scale.
         ceiling_hz: band limit of the mixture in Hz, see `bandwidth`; None for silence.
-        offset_ms: delay of the instrumental version relative to the mixture, in ms. `offset_ms`, `drift_ms` and
-            `correlation` are None if the track has no residual source, is too short, or one of the two versions is silent.
+        offset_ms: delay of the instrumental version relative to the mixture, in ms. `offset_ms`, `drift_ms` and `correlation`
+            are None if the track lacks a residual source, is too short, or one of the two versions is silent.
         drift_ms: increase of this delay from the beginning to the end of the track, in ms.
         correlation: similarity of mixture and instrumental: 1 for equal recordings, below 0.06 for different recordings.
         pause_share: share of pauses in the sources `vocals` and `accompaniment`, see `channels`. Empty if these sources are not
@@ -81,7 +81,7 @@ class Health:
 
     @property
     def aligned(self) -> bool | None:
-        """Return whether mixture and instrumental are aligned in time; None if the alignment was not measured."""
+        """Return whether the mixture and the instrumental version are aligned in time; None if this was not measured."""
         if self.offset_ms is None or self.drift_ms is None or self.correlation is None:
             return None
         return Alignment(self.offset_ms, self.drift_ms, self.correlation).good
@@ -93,7 +93,7 @@ class Health:
 
 
 def examine(track: Track, decoded: Decoded) -> Health:
-    """Measure the audio of a decoded track. This takes about a tenth of the time of decoding, and 40 MB of memory."""
+    """Measure the audio quality of a decoded track. This takes about a tenth of the time of decoding, and 40 MB of memory."""
     mixture, rate = decoded.mixture, decoded.rate
     length = mixture.shape[1]
     block = max(1, round(BLOCK_SECONDS * rate))
@@ -132,7 +132,7 @@ def _are_channels_of_one_stream(track: Track) -> bool:
 
 
 def _sum_of_others(decoded: Decoded, residual: str) -> np.ndarray:
-    """Return the sum of all sources except the source `residual`; silence if there is no other source."""
+    """Return the sum of all sources except the source `residual`; silence if `residual` is the only source."""
     others = [samples for name, samples in decoded.sources.items() if name != residual]
     return sum(others[1:], start=others[0]) if others else np.zeros_like(decoded.mixture)
 

@@ -62,7 +62,7 @@ def unpacked_folder(root: Path, holds: Callable[[Path], bool]) -> Path:
 
     Args:
         root: folder that the user has set as `data.root`.
-        holds: function that returns whether a folder contains the data set.
+        holds: function from a folder to True if the folder contains the data set.
 
     Returns:
         The folder that contains the data set; `root` if neither the root nor a subfolder contains the data set.
@@ -167,7 +167,7 @@ def require_files(root: Path, problem: str, hint: str) -> None:
     Args:
         root: folder of the data set.
         problem: text of the error: the reason why this program cannot download the data set.
-        hint: sentence that tells the user how to get the data set.
+        hint: sentence that explains to the user how to get the data set.
 
     Raises:
         InputError: the folder is missing or empty.

@@ -163,7 +163,7 @@ def _columns(names: list[str], where: str, required: Sequence[str]) -> list[str]
         if name not in names:
             raise InputError(where, f"the table lacks column '{name}'", found=", ".join(names))
     if "" in names:
-        raise InputError(where, f"column {names.index('') + 1} has no name", expected="track, split or the name of a source")
+        raise InputError(where, f"column {names.index('') + 1} lacks a name", expected="track, split or the name of a source")
     for name in names:
         if names.count(name) > 1:
             raise InputError(where, f"several columns have the name '{name}'", found=names.count(name), expected="one column")

@@ -45,7 +45,7 @@ class MedleyDB:
     def tracks(self, root: Path) -> Listing:
         """List the tracks under the root.
 
-        A track is excluded if it has no metadata file, no vocal stem or no accompaniment stem, or if a stem contains both
+        A track is excluded if it lacks a metadata file, a vocal stem or an accompaniment stem, or if a stem contains both
         voices and instruments. With `bleed=leave_out`, tracks whose stems contain other instruments are excluded too. An
         `InputError` is raised if the root does not contain MedleyDB, a track occurs twice, metadata are invalid or an artist is
         unknown.

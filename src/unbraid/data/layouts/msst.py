@@ -54,10 +54,10 @@ class MSST:
             raise InputError("type", problem, found=f"{self.remix:g}", expected=expected, hint=hint)
 
     def tracks(self, root: Path) -> Listing:
-        """List the training data and the songs under the root. Songs with none of the stems in `instruments` are excluded.
+        """List the training data and the songs under the root. A song without any stem of `instruments` is excluded.
 
         An `InputError` is raised if a folder is missing or listed twice, a CSV file is invalid, or an instrument is unknown or
-        has no training data. With `missing=error`, an `InputError` is also raised if a song lacks a stem that other songs have.
+        lacks training data. With `missing=error`, an `InputError` is also raised if a song lacks a stem that other songs have.
 
         Args:
             root: folder to which the folders and CSV files are relative.

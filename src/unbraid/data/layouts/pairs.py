@@ -34,8 +34,8 @@ class Pairs:
             the text is the name of a column of the table.
         instrumental: folder, file name ending, pattern or column of the instrumental versions, as for `mixture`.
         pairs: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
-        valid: list of the names of the validation pairs, or their share. Unused if the table has a column `split`.
-        test: list of the names of the test pairs, or their share. Unused if the table has a column `split`.
+        valid: list of the names of the validation pairs, or the share of all pairs. Unused if the table has a column `split`.
+        test: list of the names of the test pairs, or the share of all pairs. Unused if the table has a column `split`.
 
     Raises:
         InputError: `mixture` and `instrumental` are equal.

@@ -25,7 +25,8 @@ class Singles:
     Args:
         valid: list of the names of the validation files, or their share of the files of each source. Unused if the data set
             has the folders `train`, `valid` and `test`.
-        test: list of the names of the test files, or their share of the files of each source. Unused in the same case.
+        test: list of the names of the test files, or their share of the files of each source. Unused if the data set has the
+            folders `train`, `valid` and `test`.
     """
 
     valid: Choice

@@ -38,7 +38,8 @@ class Slakh2100:
             validation or test track are always excluded.
         valid: list of the MIDI files of the validation split (their `UUID` in the metadata), or the share of all MIDI files
             that is drawn for this split. Unused if the data set has folders of splits, such as `train/`.
-        test: list of the MIDI files of the test split, or the share that is drawn for this split. Unused in the same case.
+        test: list of the MIDI files of the test split, or the share that is drawn for this split. Unused if the data set has
+            folders of splits.
     """
 
     sources: list[str] | None
@@ -113,7 +114,7 @@ class _SlakhSong:
 
 
 class _MissingStemError(Exception):
-    """Report that the file of a stem is missing, as in a few published tracks. The message is the reason for the exclusion."""
+    """Report that a track is excluded because the file of a stem is missing, as in a few published tracks."""
 
 
 def _track_folders(place: Path) -> Iterator[Path]:

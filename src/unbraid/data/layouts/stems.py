@@ -41,8 +41,8 @@ class Stems:
         manifest: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
         valid: list of the names of the validation tracks, or the share of all tracks that is drawn for validation. Unused if
             the data set has the folders `train`, `valid` and `test`, or if its table has a column `split`.
-        test: list of the names of the test tracks, or the share of all tracks that is drawn for testing. Unused in the
-            same cases.
+        test: list of the names of the test tracks, or the share of all tracks that is drawn for testing. Unused in the same
+            cases as `valid`.
 
     Raises:
         InputError: both `sources` and `manifest` are set.
@@ -76,7 +76,7 @@ class Stems:
         listed = self._read(root)
         sources = sorted({name for row in listed.rows for name in row.files} - {self.mixture})
         if not sources:
-            problem = f"the tracks have no stem other than '{self.mixture}'"
+            problem = f"the tracks lack a stem other than '{self.mixture}'"
             raise InputError(listed.rows[0].where, problem, expected="one file for each source")
         refused = [*listed.refused, *self._missing(listed.rows, sources), *self._mixtures(listed.rows)]
         used = [row for row in listed.rows if any(row.files.get(name) for name in sources)]
@@ -98,7 +98,7 @@ class Stems:
         return self._check_matches(_read_folders(root, SourcePatterns(patterns)), patterns)
 
     def _check_matches(self, listed: "_Listed", patterns: Patterns) -> "_Listed":
-        """Find sources whose patterns match no file, and add an error for each. For the mixture, only a message is added."""
+        """Add an error for each source whose patterns match no file. For the mixture, add a message instead of an error."""
         has_errors = bool(listed.refused)  # such as a file that matches two sources and is not yet assigned to either
         for name in patterns:
             if any(row.files.get(name) for row in listed.rows):
@@ -113,7 +113,7 @@ class Stems:
         return listed
 
     def _missing(self, rows: Sequence[ManifestRow], sources: Sequence[str]) -> list[InputError]:
-        """Return an error for each source that only some tracks have. If `self.missing` is `silence`, this is no error."""
+        """Return an error for each source that only some tracks have; no errors if the option `missing` is `silence`."""
         lacking = {name: [row for row in rows if not row.files.get(name)] for name in sources}
         return [
             InputError(

@@ -127,7 +127,7 @@ def in_real_numbers(separator: Separator) -> nn.Module:
 
 
 def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]:
-    """Return random noise as an example input, with which an exporter traces a separator.
+    """Return random noise as the example input that PyTorch's exporters need to trace a separator.
 
     Args:
         separator: separator that is exported. The noise has its number of channels.

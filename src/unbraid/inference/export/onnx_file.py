@@ -106,12 +106,12 @@ class OnnxSeparator(Separator):
 
     @property
     def chunk_alignment(self) -> int:
-        """Each chunk of a signal starts at a multiple of this number of samples. It is read from the metadata of the file."""
+        """Number of samples, from the metadata of the file: each chunk of a signal must start at a multiple of this number."""
         return self.facts.chunk_alignment
 
     @property
     def receptive_field(self) -> int | None:
-        """Receptive field of the network in samples, None if it is not finite, from the metadata of the file."""
+        """Receptive field of the network in samples, from the metadata of the file; None for an infinite receptive field."""
         return self.facts.receptive_field
 
     def forward(self, mixture: Tensor) -> Estimate:

@@ -48,7 +48,7 @@ def check_graph(path: Path) -> None:
 
 
 def _refused(data: mmap.mmap) -> Iterator[str]:
-    """Search an ONNX file for elements that are not allowed, and yield a description of each, such as `Loop`."""
+    """Search an ONNX file for elements that are not allowed, such as loops, and yield a description of each element."""
     waiting, count = [("model", 0, len(data))], 0
     while waiting:
         kind, position, end = waiting.pop()

@@ -12,7 +12,7 @@ from torch.onnx import ops
 
 
 class GraphLSTM(nn.Module):
-    """Write the LSTM operator of ONNX in place of an `nn.LSTM`, while PyTorch traces a network for export.
+    """Module that writes the LSTM operator of ONNX in place of an `nn.LSTM` while PyTorch exports a network.
 
     This module only describes the operator. It does not compute the output of the LSTM.
 

@@ -220,7 +220,7 @@ class Guard:
 
 
 def _cookie(request: Request) -> str:
-    """Return the name of the cookie with the token. It contains the port, because all ports of a host share their cookies."""
+    """Return the name of the cookie with the token. The name contains the port, because all ports of a host share cookies."""
     return f"unbraid-{request.scope['server'][1]}"
 
 

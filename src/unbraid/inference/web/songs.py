@@ -27,7 +27,7 @@ SWEEP_SECONDS = 10.0  # time between two searches for songs that the page no lon
 
 
 class GoneError(Exception):
-    """Stop the separation of a song because the user has deleted the song."""
+    """Exception that stops the separation of a song, because the user has deleted the song."""
 
 
 @dataclass

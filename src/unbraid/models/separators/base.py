@@ -38,9 +38,8 @@ class Estimate:
 
     Shape:
         Axes: batch B, sources S, channels C, samples T, frequency bins F, frames. sources [B, S, C, T]; masks and magnitudes
-        [B, S, C, F, frames]; scale [B, 1, 1, 1]; mixture [B, C, F, frames]; logits [B, classes, F, frames]; labels [B, F,
-        frames]; embeddings [B, D, F, frames] with D values each; weights [B, F, frames].
-        logits [B, classes, F, frames]; labels [B, F, frames]; embeddings [B, D, F, frames]; weights [B, F, frames].
+            [B, S, C, F, frames]; scale [B, 1, 1, 1]; mixture [B, C, F, frames]; logits [B, classes, F, frames]; labels [B, F,
+            frames]; embeddings [B, D, F, frames] with D values each; weights [B, F, frames].
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Estimate:
     def sources(self) -> Tensor:
         """Return the waveforms of the sources. Shape: [B, S, C, T]."""
         if self.synthesize is None:
-            raise ValueError("Estimate.sources: cannot be computed, because the arguments sources and synthesize are both None")
+            raise ValueError("Estimate.sources cannot be computed, because the arguments sources and synthesize are both None")
         return self.synthesize()
 
     @cached_property
@@ -119,14 +118,14 @@ class Separator(nn.Module, ABC):
     def chunk_alignment(self) -> int:
         """Return the step between the starts of chunks in samples.
 
-        A network with strides processes a part of a track exactly as in the whole track only if the chunk starts at a multiple
-        of this step.
+        If a network has strides, each chunk must start at a multiple of this step. Otherwise its estimate differs from the same
+        part of the estimate of the whole track.
         """
         return 1
 
     @property
     def receptive_field(self) -> int | None:
-        """Return the number of input samples on either side that influence an output sample; None: all samples influence it."""
+        """Return how many input samples before and after an output sample influence it; None: all samples of the input."""
         return None
 
     @property

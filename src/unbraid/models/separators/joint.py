@@ -19,12 +19,12 @@ SILENT = 1e-8  # energy of a bin below which it counts as silent; 16-bit roundin
 
 
 class JointMasking(Masking):
-    """Separate by the masks of one network for all targets. The masks sum to one.
+    """Separate by the masks of one network for all targets. In each bin, the masks of all classes sum to one.
 
     Args:
         net: function that takes the number of classes (targets and, if used, the residual) and returns a network. The network
-            maps magnitudes [B, C, F, T] (batch, channels, bins, frames) to masks [B, classes, C or 1, F, T], or to a dict of
-            `masks` and other fields of an `Estimate`.
+            maps magnitudes [B, C, F, T] (batch, channels, bins, frames) to masks [B, classes, C or 1, F, T]. It may also return
+            a dict of `masks` and other fields of an `Estimate`.
         stft: STFT of the mixture.
         targets: names of the targets, in the order of the sources.
         sample_rate: sample rate of all waveforms in Hz.

@@ -58,7 +58,8 @@ class JointMaskOptions(MaskOptions):
     Args:
         mask_max: upper limit of a mask in evaluation, above 0; larger values are clamped. None: no limit.
         mask_power: exponent applied to the masks in evaluation, above 0.
-        consistency: whether evaluation corrects the sources by equal parts such that they sum to the mixture.
+        consistency: whether evaluation corrects the sources so that they sum to the mixture. An equal part of the difference is
+            added to each source.
         residual: whether the network has one more class for the residual (the mixture minus all targets): True, False or
             `auto`. `auto` is False if one target is defined as the mixture minus all other targets, as with the targets vocals
             and accompaniment. These targets sum to the mixture, so the residual is almost silent. In all other cases `auto` is

@@ -124,7 +124,7 @@ class Masking(Separator):
 
     @property
     def receptive_field(self) -> int | None:
-        """Return the number of input samples on either side that influence an output sample.
+        """Return how many input samples before and after an output sample influence the output sample.
 
         The result is None (all samples influence it) if the scaling, the phase method or a network reads the whole chunk.
         """
@@ -161,7 +161,7 @@ class Masking(Separator):
         return self.consistent(mixture, self.phase(spectra, spectrum, self.stft, samples))
 
     def consistent(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """If `consistency` is set, correct the sources by equal parts such that they sum to the mixture.
+        """If `consistency` is set, add an equal part of the difference to each source, so that the sources sum to the mixture.
 
         Shape: mixture [B, C, T], sources [B, S, C, T] -> [B, S, C, T].
         """
@@ -184,7 +184,7 @@ class Masking(Separator):
     ) -> Estimate:
         """Return the true sources and their magnitudes in the scale of `estimate`, see `Separator.training_target`."""
         if estimate.scale is None:
-            raise ValueError("estimate.scale: is None, expected the estimate of a separator that masks spectrograms")
+            raise ValueError("estimate.scale is None, but it is needed. Only separators that mask spectrograms set it")
         magnitudes = magnitudes_of(self.stft(sources))
         for target in (s for s, differs in enumerate(magnitude_difference or ()) if differs):
             others = magnitudes_of(self.stft(mixture - sources[:, target]))

@@ -14,9 +14,9 @@ def is_gpu_fault(error: BaseException) -> bool:
     """Decide whether an exception, or an exception that caused it, shows a fault of a GPU.
 
     An `AcceleratorError` of torch always shows a fault. For errors of the driver, cuBLAS, cuDNN and NVML, torch raises a plain
-    `RuntimeError`, which many errors in a config raise, too. After a `RuntimeError`, this function therefore computes a small
-    sum on each GPU in `CUDA_VISIBLE_DEVICES`. The GPU has a fault if the sum fails, because an error of a GPU makes all later
-    calls of the process fail. `OutOfMemoryError` (too little GPU memory) is not a fault.
+    `RuntimeError`. Many errors in a config also raise `RuntimeError`. After a `RuntimeError`, this function therefore computes
+    a small sum on each GPU in `CUDA_VISIBLE_DEVICES`. The GPU has a fault if the sum fails, because a GPU fault makes all later
+    GPU calls of the process fail. `OutOfMemoryError` (too little GPU memory) is not a fault.
 
     Args:
         error: exception that ended the run.

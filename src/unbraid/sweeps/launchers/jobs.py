@@ -32,7 +32,7 @@ class Job:
 
     @property
     def processes(self) -> int:
-        """Return the number of processes of the run on each machine; 1 if `devices` is None."""
+        """Return the number of processes of the run on each machine: `devices`, or 1 if `devices` is None."""
         return self.devices or 1
 
     def gpus(self, available: bool) -> int:
@@ -59,7 +59,7 @@ class Job:
         return record["state"], record.get("error")
 
     def has_gpu_fault(self) -> bool:
-        """Return whether `run.json` of the failed run says that a defective GPU caused the failure."""
+        """Return whether a defective GPU caused the failure of the run, according to its `run.json`."""
         return (read_record(self.folder) or {}).get("gpu_fault") is True
 
     def is_busy(self) -> bool:
@@ -88,7 +88,7 @@ class Watch(Protocol):
         """
 
     def tick(self) -> None:
-        """Update a display of the sweep. Launchers call this method several times per second, or once per query of a queue."""
+        """Update the display of the sweep. Launchers call this method several times per second (Slurm: after each query)."""
 
 
 class Launcher(ABC):
@@ -100,7 +100,7 @@ class Launcher(ABC):
 
     @abstractmethod
     def introduction(self, jobs: Sequence[Job]) -> str:
-        """Describe in a few words on which devices the jobs of a sweep run, and how many at the same time."""
+        """Return a short text for the user: on which devices the jobs of a sweep run, and how many run at the same time."""
 
     @abstractmethod
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:

@@ -74,7 +74,7 @@ class Local(Launcher):
         if job.nodes > 1:
             return f"trainer.num_nodes={job.nodes}: launcher=local uses one machine. Choose launcher=slurm"
         if job.on_gpu and not self.gpus:
-            return "trainer.accelerator=gpu: this machine has no usable GPU. Choose trainer=cpu"
+            return "trainer.accelerator=gpu: this machine lacks a usable GPU. Choose trainer=cpu"
         if self.gpus and job.on_gpu is not False and job.devices not in (None, self.gpus_per_run):
             return f"trainer.devices={job.devices}: the value differs from launcher.gpus_per_run={self.gpus_per_run}"
         return None

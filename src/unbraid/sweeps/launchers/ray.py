@@ -63,7 +63,7 @@ class Ray(Launcher):
         if job.devices is None:
             return "trainer.devices: found auto, expected a number, because Ray needs the number of processes"
         if self.address is None and job.on_gpu and not self.init_options["num_gpus"]:
-            return "trainer.accelerator=gpu: this machine has no usable GPU. Choose trainer=cpu"
+            return "trainer.accelerator=gpu: this machine lacks a usable GPU. Choose trainer=cpu"
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:
@@ -133,13 +133,13 @@ class Ray(Launcher):
         if not any(need["num_cpus"] <= has.get("CPU", 0) and need["num_gpus"] <= has.get("GPU", 0) for has in machines):
             needed = f"the run needs {need['num_gpus']} GPUs and {need['num_cpus']} cores on one machine"
             raise InputError(
-                job.folder.name, f"{needed}, but no machine of the Ray cluster has enough", hint="No run was started."
+                job.folder.name, f"{needed}, but no machine of the Ray cluster has so many", hint="No run was started."
             )
         return need
 
 
 def inherited() -> dict[str, str]:
-    """Return the environment variables of plugins, which the processes of a cluster would not have."""
+    """Return the environment variables that name plugins. Ray does not pass them to processes on other machines by itself."""
     return {name: os.environ[name] for name in (VARIABLE, "PYTHONPATH") if VARIABLE in os.environ and name in os.environ}
 
 
@@ -152,7 +152,7 @@ def run_here(folder: str, working: str, threads: int, environment: Mapping[str, 
         folder: run folder.
         working: working directory of the sweep.
         threads: number of threads of each process of the run.
-        environment: environment variables of the run, in addition to those of the task; None: none.
+        environment: environment variables of the run, in addition to those of the task; None: only those of the task.
 
     Returns:
         The exit status of the run.

@@ -30,7 +30,7 @@ class Slot:
 
     Args:
         gpus: ids of the GPUs; empty for the CPU.
-        share: index of this slot among the slots that share the same devices, from 0.
+        share: index (from 0) of this slot among the slots that use the same devices.
         threads: number of CPU threads for the run.
     """
 
@@ -115,7 +115,7 @@ def _open_folder(path: Path) -> int:
 
 
 def _make_folder(path: Path) -> None:
-    """Make a folder with mode 1777. It is renamed when it has this mode, so that no process finds it with another mode."""
+    """Make a folder with mode 1777. It has a temporary name until the mode is set, so no process sees it with another mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unbraid-devices-", dir=path.parent) as partial:
         fresh = Path(partial, path.name)
@@ -189,7 +189,7 @@ def _open_existing(path: Path, folder: int) -> int:
 
 
 def gpus_here() -> list[str]:
-    """Return the ids of the GPUs that this process may use: those in `CUDA_VISIBLE_DEVICES`, or all that `nvidia-smi` lists."""
+    """Return the ids of the GPUs that this process may use: those in `CUDA_VISIBLE_DEVICES`, or else all of `nvidia-smi`."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu for gpu in visible.split(",") if gpu not in ("", "-1")]
     try:

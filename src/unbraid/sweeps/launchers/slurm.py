@@ -1,7 +1,7 @@
 """Run the jobs of a sweep as job arrays of Slurm. Slurm starts the processes of each run, on one or several machines.
 
-Each job array has a script and, next to the script, a list file with the run folder of each Slurm job. `squeue` prints the path
-of the script of each Slurm job. A repeated command thus finds the jobs that an earlier command has submitted.
+A job array has two files: a script, and a list of run folders, one for each Slurm job of the array. `squeue` prints the path of
+the script of each Slurm job. If the user repeats a sweep command, it thus finds the jobs that the earlier command submitted.
 """
 
 import re
@@ -64,7 +64,8 @@ class Slurm(Launcher):
         qos: quality of service (`--qos` of sbatch); None for the default.
         timeout_min: time limit of a Slurm job, in minutes; None for the default of the partition. A run that reaches the limit
             is resumed in the next job.
-        signal_seconds: time in s. This time before the limit, Slurm sends a signal, and the run writes a checkpoint.
+        signal_seconds: time in s between the stop signal of Slurm and the time limit of the job. After the signal, the run
+            writes a checkpoint.
         requeues: largest number of times that a job is queued again after its time limit.
         cpus_per_task: number of CPU cores for each process.
         mem_gb: memory of a run on each machine, in GB; None for the default of the partition.
@@ -117,7 +118,7 @@ class Slurm(Launcher):
         if job.devices is None:
             return "trainer.devices: found auto, expected a number, because Slurm needs the number of processes"
         if job.on_gpu and not self.with_gpus:
-            return f"trainer.accelerator=gpu: the partition {self.partition} has no GPUs. Choose another launcher.partition"
+            return f"trainer.accelerator=gpu: the partition {self.partition} lacks GPUs. Choose another launcher.partition"
         return None
 
     def introduction(self, jobs: Sequence[Job]) -> str:
@@ -175,7 +176,7 @@ class Slurm(Launcher):
         return names
 
     def _kind(self, job: Job) -> tuple[str, int, int, int]:
-        """Return the sweep folder of a job, the number of machines, and the numbers of processes and GPUs on each machine."""
+        """Return what all jobs of a job array share: sweep folder, number of machines, and processes and GPUs per machine."""
         return str(job.folder.parent.resolve()), job.nodes, job.processes, job.gpus(self.with_gpus)
 
     def _submit_array(self, sweep: Path, jobs: Sequence[Job], nodes: int, processes: int, gpus: int) -> str:
@@ -272,7 +273,7 @@ def _ending(job: Job, name: str, slurm_job: SlurmJob | None) -> tuple[State, str
 
 
 def _leave(jobs: Sequence[Job], names: Mapping[Job, str], running: set[Job], watch: Watch) -> None:
-    """Report each job that stays in the queue of Slurm after this process has ended, and print how to cancel these jobs."""
+    """Report to `watch` each job that stays in the queue of Slurm after this process ends. Print how to cancel these jobs."""
     for job in jobs:
         watch.ended(job, "running" if job in running else "queued", f"stays in the queue of Slurm as job {names[job]}")
     if jobs:

@@ -1,4 +1,4 @@
-"""Read the objective of a trial from `metrics.csv` or `scores.json` of its run. A search optimizes the objective."""
+"""Read the objective of a trial (the value that a search optimizes) from `metrics.csv` or `scores.json` of its run."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from unbraid.sweeps.search.options import OBJECTIVE, SCORED
 
 
 class UndefinedError(InputError):
-    """Report that a run has logged the objective of the search, but never with a finite value."""
+    """Error: a run has logged the objective of the search (the value to optimize), but never with a finite value."""
 
 
 def objective_of(folder: Path, name: str, direction: str) -> float:

@@ -32,7 +32,7 @@ class Pruning(EndsHopelessRuns):
         self.pruned = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return whether the run was pruned, for the checkpoint. A pruned run that is resumed must not be trained further."""
+        """Return the state for the checkpoint: whether the run was pruned. A resumed run that was pruned trains no further."""
         return {"pruned": self.pruned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -63,9 +63,9 @@ class Pruning(EndsHopelessRuns):
         trainer.should_stop = trainer.should_stop or self.pruned
 
     def _known_names(self, trainer: pl.Trainer) -> list[str] | None:
-        """Return the names of all logged values for an error message about a missing objective.
+        """Return the names of all logged values if the objective is not logged, for an error message.
 
-        None is returned if there is no error, because the objective is logged now or may be logged later.
+        Return None if the objective is logged, or may be logged in a later epoch.
         """
         logged, callbacks = trainer.callback_metrics, callbacks_of(trainer)
         is_pending = any(isinstance(callback, ValidationScores) and not callback.logged for callback in callbacks)

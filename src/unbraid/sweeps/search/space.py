@@ -31,7 +31,7 @@ class Condition:
 
     Args:
         other: the other config key.
-        values: values of the other key with which the restricted key is searched.
+        values: values of the other key. The restricted key is searched in a trial if the other key has one of these values.
     """
 
     other: str
@@ -119,7 +119,7 @@ class Space:
         return self._spell(self._chosen(lambda parameter: parameter.suggest(trial)))
 
     def example(self) -> list[str]:
-        """Return values of the searched keys as overrides, as in one possible trial, to check the config before the search."""
+        """Return one possible override for each searched key. The config is checked with these overrides before the search."""
         return self._spell(next(self._walk(Parameter.first)))
 
     def fixed_overrides(self) -> list[str]:
@@ -198,7 +198,7 @@ def _by_key(conditions: Sequence[str], searched: Collection[str]) -> dict[str, s
             problem = "the condition is invalid, or its key has another condition"
             raise InputError(CONDITIONS, problem, found=f"'{condition}'", expected="one 'KEY if OTHER=VALUE' for each key")
         if key not in searched:
-            raise InputError(CONDITIONS, f"the key '{key}' has no values to search", hint=unknown(key, searched))
+            raise InputError(CONDITIONS, f"the key '{key}' lacks values to search", hint=unknown(key, searched))
         by_key[key] = text
     return by_key
 
@@ -219,7 +219,7 @@ def _distribution(override: Override) -> BaseDistribution:
     where, sweep = override.input_line, cast(Any, override.value())
     tags = sweep.tags if isinstance(sweep, Sweep) else set()
     if wrong := sorted(tags - {LOG}):
-        raise InputError(where, "the tag is unknown", found=f"'{wrong[0]}'", expected=LOG)
+        raise InputError(where, "the values have an unknown tag", found=f"'{wrong[0]}'", expected=LOG)
     if getattr(sweep, "shuffle", False):
         raise InputError(where, "the values of a search cannot be shuffled", hint="Remove shuffle.")
     if tags and not isinstance(sweep, IntervalSweep | RangeSweep):

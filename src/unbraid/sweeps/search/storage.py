@@ -34,7 +34,7 @@ def lock_of(path: Path, name: str) -> FileLock:
 
 
 class WriteLock(JournalFileOpenLock):
-    """Lock the file of a study for writing. It replaces Optuna's lock, which stays locked for 30 s after a process is killed.
+    """Lock the file of a study for writing. Optuna's own lock is not used, because it stays locked for 30 s after a crash.
 
     The lock also removes an incomplete last line, which a killed process or a full disk can cause. Optuna would append to this
     line, and the file would be unreadable.
@@ -48,7 +48,7 @@ class WriteLock(JournalFileOpenLock):
         self.path = path
 
     def acquire(self) -> bool:
-        """Wait for the lock, and remove an incomplete last line of the file."""
+        """Wait for the lock of the study's file, and remove an incomplete last line of this file."""
         self.lock = lock_of(self.path, "write")
         self.lock.acquire()
         lines = self.path.read_bytes()
@@ -57,7 +57,7 @@ class WriteLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        """Release the lock, so that other processes can write to the file."""
+        """Release the lock of the study's file, so that other processes can write to the file."""
         self.lock.release()
 
 
@@ -90,7 +90,7 @@ def _check_first_line(path: Path) -> None:
 
 
 def load(path: Path) -> optuna.Study:
-    """Load the study (the trials of a search) from its file. The study has the pruner that the search was started with.
+    """Load the study (the trials of a search) from its file. Its pruner is the pruner with which the search was started.
 
     Args:
         path: file of the study.

@@ -171,7 +171,7 @@ class Search:
 
 
 def _enqueue_grid(study: optuna.Study, space: Space, count: int) -> None:
-    """Add the first `count` combinations of values of a grid search to the study. Omit those already in the study."""
+    """Add the first `count` combinations of a grid search to the study, except combinations that the study already contains."""
     for values in islice(space.grid(), len(study.get_trials(deepcopy=False)), count):
         study.enqueue_trial(values)
 
@@ -185,7 +185,7 @@ def _acquired(lock: FileLock) -> FileLock | None:
 
 
 def _check_same(path: Path, agreed: dict[str, Any], options: dict[str, Any]) -> None:
-    """Check that the search in a file has the same options as the search of this command; otherwise raise InputError."""
+    """Check that the search in a file has the options of this command's search; otherwise raise InputError."""
     for name, value in options.items():
         if agreed.get(name) != value:
             problem = f"the file contains a search with another value of {name}"

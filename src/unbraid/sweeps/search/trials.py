@@ -44,7 +44,8 @@ class Trials:
         A run that does not log the objective raises `InputError`.
 
         Returns:
-            Names, such as `trial 3`, of trials with invalid overrides or an undefined objective. Failed runs are not included.
+            Names, such as `trial 3`, of the trials with invalid overrides or an undefined objective. Trials whose run has
+            failed are not included.
         """
         while claims := self.search.claim(self.search.options.n_jobs):
             ready = [(claim, folder) for claim in claims if (folder := self._folder(claim))]
@@ -57,7 +58,7 @@ class Trials:
         return self.failed
 
     def _overrides(self, claim: Claim) -> list[str]:
-        """Return the overrides of a trial. They also add the pruning callback if the objective is logged in each epoch."""
+        """Return the overrides of a trial. If the objective is logged in each epoch, an override adds the pruning callback."""
         words, objective = [*self.search.space.fixed_overrides(), *claim.overrides], self.search.options.objective
         if objective.startswith(SCORED):
             return words

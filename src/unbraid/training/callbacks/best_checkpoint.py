@@ -25,12 +25,12 @@ class BestCheckpoint(ModelCheckpoint):
         super().__init__(filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save `best.ckpt` if this epoch is the best one and the Trainer saves checkpoints after training epochs."""
+        """Save `best.ckpt` if this epoch is the best so far. Do nothing if Lightning saves checkpoints after validations."""
         super().on_train_epoch_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save `best.ckpt` if this epoch is the best one and the Trainer saves checkpoints after validations."""
+        """Save `best.ckpt` if this epoch is the best so far. Do nothing if Lightning saves after training epochs instead."""
         super().on_validation_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
 
@@ -55,13 +55,13 @@ class StopWithoutProgress(EarlyStopping):
         super().__init__(monitor, min_delta, patience, mode=mode, strict=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the monitored value of this epoch with the best earlier value. Epochs of a warm-up are skipped."""
+        """Compare the monitored value of this epoch with the best earlier value, except in an epoch of the warm-up."""
         task: Any = pl_module
         if not task.is_warming_up:
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the monitored value of this validation with the best earlier value. Epochs of a warm-up are skipped."""
+        """Compare the monitored value of this validation with the best earlier value, except in an epoch of the warm-up."""
         task: Any = pl_module
         if not task.is_warming_up:
             super().on_validation_end(trainer, pl_module)

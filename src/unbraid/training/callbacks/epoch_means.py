@@ -1,4 +1,7 @@
-"""Lightning logger for callbacks that need one: it passes the mean of each value over an epoch to `metrics.csv`."""
+"""Lightning logger that collects values, such as the learning rate, for the epoch means in `metrics.csv`.
+
+Some callbacks of Lightning, such as `LearningRateMonitor`, log only to a logger. Without a logger they raise an error.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,7 +16,7 @@ NEED_LOGGER = (DeviceStatsMonitor, LearningRateMonitor)
 
 
 class EpochMeans(Logger):
-    """Collect the values that Lightning's callbacks log, until the end of the epoch."""
+    """Collect the values that callbacks of Lightning log during an epoch, to compute their means at its end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,20 +33,20 @@ class EpochMeans(Logger):
         return ""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Store values."""
+        """Store values that a callback logs."""
         for name, value in metrics.items():
             self.values[name].append(float(value))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: `config.yaml` has all parameters."""
+        """Do nothing, because `config.yaml` in the run folder already contains all hyperparameters."""
 
     def take(self) -> dict[str, float]:
-        """Return the mean of each value since the last call, and forget the values."""
+        """Return the mean of the logged values since the last call of this method, by name. Then delete the values."""
         means = {name: fmean(values) for name, values in sorted(self.values.items())}
         self.values.clear()
         return means
 
 
 def logger_for(callbacks: Sequence[pl.Callback]) -> dict[str, EpochMeans]:
-    """Return the Trainer's argument `logger` if a callback needs it, otherwise an empty dictionary."""
+    """Return the argument `logger` for the Trainer as a dictionary; empty if none of the callbacks needs a logger."""
     return {"logger": EpochMeans()} if any(isinstance(callback, NEED_LOGGER) for callback in callbacks) else {}

@@ -1,9 +1,9 @@
 """Write checkpoints from which an interrupted run resumes bit for bit; Lightning's own checkpoints lack a part of the state.
 
-Random numbers need no state, since data, augmentation, corruption and dropout are functions of seed, epoch and batch.
-Checkpoints are written at points from which Lightning (2.6) resumes exactly. These points are the end of an epoch, and the end
-of an optimizer step after which no validation follows. No checkpoint is written during a validation or while
-gradients are accumulated.
+The state of the random number generators is not stored, because the random numbers of data, augmentation, corruption and
+dropout depend only on seed, epoch and batch. Checkpoints are written at points from which Lightning (2.6) resumes exactly.
+These points are the end of an epoch, and the end of an optimizer step after which no validation follows. No checkpoint is
+written during a validation or while gradients are accumulated.
 """
 
 import time
@@ -26,7 +26,7 @@ KEY = "resumption"  # key of the state that is added to Lightning's checkpoints
 
 
 def latest(folder: Path) -> Path | None:
-    """Return the path of the newest undamaged checkpoint of a run folder; None if there is none.
+    """Return the path of the newest undamaged checkpoint of a run folder; None if no checkpoint is undamaged.
 
     The candidates are `last.ckpt` and the older `previous.ckpt` in the folder `checkpoints`.
     """

@@ -70,5 +70,5 @@ class GreedyPretraining(pl.Callback):
 
 
 def _start_of(epoch: int) -> tuple[int, int]:
-    """Return the position (epoch, batch 0), at which the sampler of the training data shall start."""
+    """Return the state with which the sampler of the training data starts at the first batch of an epoch."""
     return epoch, 0

@@ -10,7 +10,7 @@ from unbraid.training.loggers.logger import Loggers
 
 
 class LoggerCallback(pl.Callback):
-    """Pass each row of `metrics.csv` to the loggers. Every few epochs, also make audio and pictures, and pass them.
+    """Pass each row of `metrics.csv` to the loggers. Every few epochs, also pass audio and pictures of validation clips.
 
     Making audio and pictures does not change training: random number generators and the modes of modules are restored
     afterwards. If training has diverged, no audio and pictures are made.

@@ -59,7 +59,7 @@ class Result:
 
     @property
     def by_measure(self) -> dict[str, list[float]]:
-        """Dictionary from `<measure>/<target>` to the list of the scores of all tracks, without undefined scores."""
+        """Dictionary from `<measure>/<target>` to the list of the defined scores of all tracks."""
         scores: dict[str, list[float]] = {}
         for _, target, measure, value in self.rows:
             if value is not None:
@@ -106,7 +106,7 @@ class Logger(ABC):
 class LightningRows(Logger):
     """Pass the rows of `metrics.csv` to a logger of Lightning.
 
-    Such a logger does not return which rows it has. If a run resumes, the logger receives all rows again.
+    A logger of Lightning cannot report which rows it already has. If a run resumes, it therefore receives all rows again.
 
     Args:
         logger: logger of Lightning, such as `pytorch_lightning.loggers.CSVLogger`.
@@ -116,12 +116,12 @@ class LightningRows(Logger):
         self.logger = logger
 
     def open(self, run: About) -> set[int]:
-        """Log the config of a run; return an empty set."""
+        """Log the config of a run. Return an empty set, because the epochs in the log are unknown."""
         self.logger.log_hyperparams({**run.config, **run.facts})
         return set()
 
     def epoch(self, number: int, figures: Figures, media: Sequence[Medium]) -> None:
-        """Log the figures of an epoch. Media are not passed on."""
+        """Log the metrics of an epoch. Audio and pictures are not logged."""
         self.logger.log_metrics(dict(figures), step=number)
         self.logger.save()
 
@@ -130,7 +130,7 @@ class LightningRows(Logger):
         self.logger.log_metrics(dict(result.figures), step=result.step)
 
     def close(self, state: State) -> None:
-        """Finish the log."""
+        """Finish the log of Lightning's logger with the final state of the run."""
         self.logger.finalize("success" if state in ENDED else "failed")
 
 
@@ -154,8 +154,8 @@ class Loggers:
         """Find the loggers and the media options among the objects of the config group `logger`.
 
         Args:
-            parts: objects built from the config group, by their key. None is ignored. A logger of Lightning receives the same
-                rows.
+            parts: objects built from the config group, by their key. The value None is ignored. A logger of Lightning is
+                wrapped in `LightningRows`.
 
         Returns:
             Group of all loggers of the run.
@@ -169,7 +169,7 @@ class Loggers:
                 loggers.append(part if isinstance(part, Logger) else LightningRows(part))
             elif part is not None and not isinstance(part, Media):
                 expected = "a subclass of unbraid.training.loggers.Logger or of pytorch_lightning.loggers.Logger"
-                raise InputError(f"logger.{key}", "not a logger", found=type(part).__name__, expected=expected)
+                raise InputError(f"logger.{key}", "this object is not a logger", found=type(part).__name__, expected=expected)
         return cls(loggers, next((part for part in parts.values() if isinstance(part, Media)), None))
 
     def check(self) -> None:
@@ -218,7 +218,7 @@ class Loggers:
 
         Args:
             row: values by column; an undefined value is an empty string.
-            draws: whether audio and pictures can be made; False if training has diverged.
+            draws: True if audio and pictures may be made; False if training has diverged.
         """
         figures = {name: float(value) for name, value in row.items() if value != ""}
         number = int(figures["epoch"])

@@ -61,7 +61,7 @@ class Media:
 
     Args:
         every_n_epochs: number of epochs between two sets of audio and pictures, at least 1. The first set is made in epoch 0.
-        clips: number of clips. The clips are the first validation tracks, or the first batches of validation images.
+        clips: number of clips. The clips are parts of the first validation tracks, or the first batches of validation images.
         seconds: length of the clip of a track, in seconds, at least 0.5. The clip is the part with the loudest targets.
         megabytes: limit on the size of all audio and pictures of a run, in MB. When the limit is reached, no more files are
             written.
@@ -85,7 +85,7 @@ class Media:
         return run / "media" / f"{epoch:04d}"
 
     def is_due(self, epoch: int, run: Path) -> bool:
-        """Return whether audio and pictures are written in an epoch. If the size limit is reached, print one message.
+        """Return whether audio and pictures are written in an epoch. Print a message once if the size limit is reached.
 
         Args:
             epoch: number of the epoch, from 0.

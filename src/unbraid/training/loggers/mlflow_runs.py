@@ -14,7 +14,7 @@ class MLflow(LightningRows):
         experiment_name: name of the experiment in MLflow.
         run_name: name of the run in MLflow.
         save_dir: folder of the local file store.
-        tracking_uri: address of a server of MLflow; None: `save_dir`.
+        tracking_uri: address of an MLflow server; None: the run is stored in `save_dir`.
 
     Raises:
         ModuleNotFoundError: the package mlflow is not installed.
@@ -22,5 +22,5 @@ class MLflow(LightningRows):
 
     def __init__(self, experiment_name: str, run_name: str, save_dir: str, tracking_uri: str | None) -> None:
         if find_spec("mlflow") is None:
-            raise ModuleNotFoundError("needs the package mlflow: pip install 'unbraid[mlflow]'")
+            raise ModuleNotFoundError("the package mlflow is not installed; type: pip install 'unbraid[mlflow]'")
         super().__init__(MLFlowLogger(experiment_name, run_name, tracking_uri, save_dir=save_dir))

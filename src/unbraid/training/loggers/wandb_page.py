@@ -1,8 +1,8 @@
 """Weights & Biases logger: one page per run with scalars, audio, pictures and tables, online or in a file for a later upload.
 
-The id of the page is computed from the hash of the run's config and the time of its first start, so that a resumed run
-continues its own page. If the process is killed, the file of wandb lacks the last epochs. The class `Loggers` sends these
-epochs again when the run resumes.
+The id of the page is computed from the hash of the run's config and the time of its first start. A resumed run therefore
+continues its own page. If the process is killed, the page lacks the last epochs. The class `Loggers` sends these epochs again
+when the run resumes.
 """
 
 import json
@@ -112,7 +112,7 @@ class Wandb(Logger):
                 self.run.finish(exit_code=EXIT_CODES.get(state, 1))
 
     def _log(self, row: Callable[[], dict[str, Any]], step: int) -> None:
-        """Log the values that the function `row` returns. If `row` raises an error, training continues without W&B."""
+        """Log the values that the function `row` returns. If wandb fails, training continues without W&B."""
         if self.run is not None:
             with self._giving_up():
                 self.run.log(row(), step=step, commit=True)
@@ -160,7 +160,7 @@ class Wandb(Logger):
         )  # fmt: skip
 
     def _check_online(self, reason: str | None) -> None:
-        """If `mode=online`, raise InputError with the reason why W&B cannot be used online. None: W&B can be used online."""
+        """Raise InputError with the reason why W&B cannot be used online, if `mode=online` and the reason is not None."""
         if self.mode == "online" and reason:
             raise InputError("logger.wandb.mode=online", f"W&B is not usable ({reason})", hint="Set mode to auto or offline.")
 
@@ -211,7 +211,7 @@ def page_id(record: Mapping[str, Any]) -> str:
 
 
 def sync_command(folder: Path) -> str:
-    """Return the shell command that uploads all files in a run folder that wandb has written offline."""
+    """Return the shell command that uploads the offline log files of wandb in a run folder to W&B."""
     here = Path.cwd()
     path = folder.relative_to(here) if folder.is_relative_to(here) else folder
     return f"wandb sync {shlex.quote(str(path))}/wandb/offline-run-*"
@@ -238,7 +238,7 @@ def takes_connections(url: str) -> bool:
 
 
 def epochs_in(folder: Path) -> set[int]:
-    """Read the numbers of the epochs in all files of a run folder that wandb has written offline."""
+    """Return the numbers of the epochs that the offline log files of wandb in a run folder contain."""
     return {
         int(record["history"]["item"]["epoch"])
         for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))
@@ -257,7 +257,7 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _config(run: About) -> dict[str, Any]:
-    """Return the config that the page shows: the run's config and, under the key `run`, parts of `run.json`, without paths."""
+    """Return the config for the page at W&B: the run's config, and parts of `run.json` as key `run`. Paths are removed."""
     record, keys = run.record, ("identity", "choices", "commit", "code", "versions", "host")
     parts = {key: record[key] for key in keys if key in record} | {"overrides": sweep_overrides(record["overrides"])}
     parts["variant"] = variant_name(redact_paths(record["overrides"]))
@@ -266,7 +266,7 @@ def _config(run: About) -> dict[str, Any]:
 
 
 def _check_project(project: str) -> None:
-    """Check the name of the project before the run folder is created. wandb itself checks it only later."""
+    """Check the name of the project before the run folder is created. wandb itself checks the name only later."""
     if not 1 <= len(project) <= LONGEST_PROJECT or {*project} & {*NOT_IN_PROJECTS}:
         expected = f"1 to {LONGEST_PROJECT} characters, without {NOT_IN_PROJECTS}"
         raise InputError("project", "W&B does not allow this project name", found=repr(project), expected=expected)
