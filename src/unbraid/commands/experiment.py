@@ -113,15 +113,16 @@ class Experiment:
 
 
 def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) -> None:
-    """Check the config of an experiment: the keys and values fit the configured classes, and model, features and data agree.
+    """Check the keys and values of an experiment's config, and check that its model, features and data fit together.
 
     Args:
         config: composed config.
         schema: dataclass whose fields are the keys at the top level of the config. Commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value does not fit the class that it configures, see `unbraid.runs.config.check`; the model cannot
-            use the data; a chosen config group is not used; or two keys that must have the same value differ.
+        InputError: a key or value does not fit the class that it configures (see `unbraid.runs.config.check`), or the model
+            cannot use the data. Other reasons: a config group is chosen but not used, or two keys have different values that
+            must be equal.
     """
     _check_data(config)
     check(config, schema)

@@ -24,7 +24,7 @@ class ReportConfig:
         runs: folders of the runs that are compared, if `sweep` is not given.
         output: output folder; None: `report` in the sweep folder, or in the working directory if only `runs` are given.
         baseline: name of the variant that all other variants are compared with; None: the first variant.
-        measure: measure by which the variants are ranked; None: the first of NSDR, SDR, uSDRi, … that the protocol measures.
+        measure: measure by which the variants are ranked; None: the first of NSDR, SDR, SI-SDRi, … that the protocol measures.
         songs: largest number of test tracks on the listening page, where the stems of all variants can be played.
         protocol: name of the protocol whose scores are shown, see `evaluate`; None: the protocol of the training.
     """

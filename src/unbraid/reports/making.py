@@ -40,7 +40,7 @@ def make(
         title: title of the web pages.
         baseline: name of the variant with which all other variants are compared; None: the first variant that has scores.
         measure: name of the measure that is compared, such as `SDR`; None: the first measure with scores in the order NSDR,
-            SDR, uSDRi, …
+            SDR, SI-SDRi, …
         songs: largest number of test tracks on the listening page.
         protocol: name of the protocol whose scores are reported; None: the protocol with which each run was scored after
             training.

@@ -1,7 +1,7 @@
 """HTTP server of the web page that separates songs, for one user of this machine.
 
-`scripts/app.py` prints the address of the page with a random token. The server refuses requests without this token, requests
-for host names other than 127.0.0.1 and localhost, requests from pages of other sites, and files that are too large.
+`scripts/app.py` prints the address of the page with a random token. The server refuses requests without this token. It
+also refuses requests for host names other than 127.0.0.1 and localhost, requests from pages of other sites, and large files.
 
 GET    /?token=…            store the token as a cookie, which every other request must contain
 GET    /model               return the name and the stems of the model, and the largest file size in megabytes
