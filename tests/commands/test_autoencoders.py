@@ -28,6 +28,16 @@ def sound(songs, *more):
     return ["data=musdb", f"data.root={songs}", *SMALL, *more]
 
 
+def test_a_log_file_gets_one_line_per_epoch(cli, tmp_path):
+    status, out, err = cli("model=ae", *DIGITS, "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2")
+    lines = [line.split() for line in out.splitlines() if line.startswith("epoch")]
+    assert status == 0 and err == ""
+    assert [line[1] for line in lines] == ["1", "2", "3"] and all(line[2] == "train/loss" for line in lines)
+    assert ["valid/loss" in line for line in lines] == [False, True, True]  # the last epoch is always validated
+    with (only_run(tmp_path / "work") / "metrics.csv").open() as file:
+        assert [row["valid/loss"] != "" for row in csv.DictReader(file)] == [False, True, True]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",

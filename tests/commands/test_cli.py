@@ -14,6 +14,7 @@ import torch
 from tests.commands.conftest import has_names
 from tests.conftest import PROJECT, SHORT, files_below, hear_ctrl_c, only_run
 from tests.data.test_store import break_length, break_rate, break_text, break_truncate
+from unbraid.commands.cli import error_message
 
 SCRIPT = [sys.executable, str(PROJECT / "train.py")]
 
@@ -238,3 +239,9 @@ def test_hydra_full_error_prints_the_traceback():
         [*SCRIPT, "model=unett"], env=os.environ | {"HYDRA_FULL_ERROR": "1"}, capture_output=True, text=True
     )
     assert result.returncode == 1 and "Traceback" in result.stderr
+
+
+def test_missing_memory_is_an_error_of_the_input():
+    error = MemoryError("Unable to allocate 72.7 GiB for an array")
+    message = error_message(error, "train")
+    assert "72.7 GiB" in message and "data.batch_size" in message

@@ -210,6 +210,9 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
         return unknown_key(str(error), config_name) or cause
     if isinstance(error, HydraException | OmegaConfBaseException):
         return unknown_key(str(error), config_name) or one_line(str(error))
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of torch, which is not imported here
+        hint = "Lower data.batch_size or data.chunk_seconds"
+        return str(InputError("memory", one_line(str(error)), hint=hint))
     if isinstance(error, OSError) and error.errno and (error.filename or folder):
         return f"{error.filename or folder}: {error.strerror}"
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # raised by Hydra for data=null

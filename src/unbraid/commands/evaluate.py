@@ -159,7 +159,7 @@ def _read_others(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
 
 def _score(session: "Session", numbers: Sequence[int], processes: int) -> None:
     """Score the tracks with the given numbers. A track that another command is scoring at this moment is tried last."""
-    with tqdm(total=len(numbers), desc="scoring", unit="track", leave=False, disable=not numbers) as bar:
+    with tqdm(total=len(numbers), desc="scoring", unit="track", leave=False, disable=not numbers or None) as bar:
         for wait in (False, True):
             remaining = []
             function = partial(score_track, session.config, wait)

@@ -179,7 +179,9 @@ def controls_of(
 def _extract_all(jobs: Sequence[_Job], progress: bool) -> None:
     """Extract the controls of several tracks in parallel processes, and write the controls to cache files."""
     results = in_processes(_extract, jobs, min(cores(), len(jobs)))
-    for _, result in tqdm(results, "finding pitch", len(jobs), unit="track", disable=not progress or not jobs, leave=False):
+    for _, result in tqdm(
+        results, "finding pitch", len(jobs), unit="track", disable=not (progress and jobs) or None, leave=False
+    ):
         if isinstance(result, InputError):
             raise result
 

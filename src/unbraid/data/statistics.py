@@ -55,7 +55,7 @@ def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
-                computed = _compute(tqdm(tracks, "statistics", unit="track", leave=False, disable=not progress), stft)
+                computed = _compute(tqdm(tracks, "statistics", unit="track", leave=False, disable=not progress or None), stft)
                 with atomic_write(path) as partial:
                     np.savez(partial, mean=computed.mean.numpy(), deviation=computed.deviation.numpy())
     with np.load(path) as stored:

@@ -128,7 +128,7 @@ class Reconstructions:
         loader: Any = data.in_order("test")
         names = [track.name for track in getattr(loader.dataset, "tracks", ())]
         count = len(limit(range(len(loader))))
-        for index, batch in enumerate(tqdm(islice(loader, count), "testing", total=count, leave=False)):
+        for index, batch in enumerate(tqdm(islice(loader, count), "testing", total=count, leave=False, disable=None)):
             moved = on_device(batch, task.device)
             clean, labels = task.features.items(moved)
             corrupted = task.corrupt(clean, TEST + index)

@@ -242,6 +242,6 @@ def fit(net: PCA, features: Features, batches: Iterable[Any], move: Callable[[An
         batches: batches of the data set.
         move: function that moves a batch to the device of the network.
     """
-    for batch in tqdm(batches, "fitting PCA", leave=False):
+    for batch in tqdm(batches, "fitting PCA", leave=False, disable=None):
         net.add(features.vectors(features.items(move(batch))[0]))
     net.solve()

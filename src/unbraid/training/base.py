@@ -166,7 +166,9 @@ class Workflow(ABC):
 
     def size(self) -> str:
         """Return the number of parameters and of multiply-accumulate operations of the model as text."""
-        return f"{parameter_count(self.task) / 1e6:.2f} M parameters, {giga(self.macs)} MACs for {self.one_pass}"
+        count = parameter_count(self.task)
+        parameters = f"{count / 1e6:.2f} M" if count >= 1e5 else giga(count)
+        return f"{parameters} parameters, {giga(self.macs)} MACs for {self.one_pass}"
 
     def limited(self, items: Sequence[ItemT]) -> list[ItemT]:
         """Return the first of the given test items. `trainer.limit_test_batches` limits their number, which is at least one."""

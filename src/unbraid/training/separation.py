@@ -122,7 +122,7 @@ class SeparationWorkflow(Workflow):
         trainer, scorer, weights = self.trainer, self.scorer, self.data.target_weights()
         clips = self.evaluation.clip_names(method) if trainer.is_global_zero else []
         tracks = scorer.tracks[trainer.global_rank :: trainer.world_size]
-        for track in tqdm(tracks, "scoring", unit="track", leave=False, disable=not trainer.is_global_zero):
+        for track in tqdm(tracks, "scoring", unit="track", leave=False, disable=not trainer.is_global_zero or None):
             scorer.score(rows, track, wait=True)
             if track.name in clips:  # directly after scoring, while `method` holds the estimates of this track
                 self.evaluation.leave_clip(method, track.name, weights, self.folder)

@@ -114,7 +114,7 @@ class SynthesisWorkflow(Workflow):
         net, loss = self.task.net.cpu().eval(), self.task.loss.cpu()
         constant = ConstantSpectrum.of(self._sounds("train"), net.harmonics, net.bands, self.features, loss)
         named = zip((track.name for track in self.limited(self.data.split("test"))), self._sounds("test"), strict=False)
-        tracks = ((name, sound, controls) for name, (sound, controls) in tqdm(named, "testing", leave=False))
+        tracks = ((name, sound, controls) for name, (sound, controls) in tqdm(named, "testing", leave=False, disable=None))
         (target,) = self.data.targets
         scores = self.resyntheses.scores(net, loss, self.features, constant, tracks, target, self.folder)
         return scores | {"checkpoint": weights}

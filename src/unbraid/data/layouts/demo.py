@@ -108,7 +108,7 @@ class DemoSongs:
             for number, split in enumerate(splits, start=1)
         ]
         results = in_processes(_render, songs, min(cores(), len(songs)))
-        for _, result in tqdm(results, "rendering the demo songs", len(songs), unit="song", leave=False):
+        for _, result in tqdm(results, "rendering the demo songs", len(songs), unit="song", leave=False, disable=None):
             if isinstance(result, InputError):
                 raise result
 

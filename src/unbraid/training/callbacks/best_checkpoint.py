@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Write the weights of the best epoch to `checkpoints/best.ckpt`.
+    """Write the weights of the best epoch to `checkpoints/best.ckpt`. The last epoch is always validated, so the file exists.
 
     During a warm-up (first epochs in which the definition of the loss still changes), the losses of two epochs cannot be
     compared. The latest epoch of a warm-up is therefore saved as the best one.
@@ -23,6 +23,11 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, monitor: str, mode: Literal["min", "max"]) -> None:
         super().__init__(filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Validate the last epoch of `trainer.max_epochs`, whatever `trainer.check_val_every_n_epoch` is."""
+        if trainer.max_epochs == trainer.current_epoch + 1 and trainer.check_val_every_n_epoch is not None:
+            trainer.check_val_every_n_epoch = 1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save `best.ckpt` if this epoch is the best so far. Do nothing if Lightning saves checkpoints after validations."""

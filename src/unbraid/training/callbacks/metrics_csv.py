@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 
 from unbraid.runs.files import atomic_write
-from unbraid.runs.text import write_csv
+from unbraid.runs.text import echo, write_csv
 from unbraid.training.callbacks.epoch_means import EpochMeans
 
 # Columns of metrics.csv that depend on the machine.
@@ -106,13 +107,17 @@ def _memory(device: torch.device) -> dict[str, float]:
 class ProgressBar(TQDMProgressBar):
     """Show Lightning's progress bar with the loss of the last step.
 
+    If the error output is not a terminal, for example a log file, one line per epoch is printed instead.
+
     If an exception ends the run, the line of the bar is ended. The error message then starts on a new line.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.outputs: Any = None  # return value of the last training step
-        if os.environ.get("TQDM_DISABLE"):  # Lightning does not read this variable
+        is_off = bool(os.environ.get("TQDM_DISABLE"))  # Lightning does not read this variable
+        self.prints_lines = not is_off and not sys.stderr.isatty()
+        if is_off or self.prints_lines:
             self.disable()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -127,6 +132,15 @@ class ProgressBar(TQDMProgressBar):
         """Advance the progress bar by one batch, and store the output of the training step."""
         self.outputs = outputs
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the losses of the finished epoch if no progress bar is shown."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self.prints_lines:
+            losses = {name: value for name, value in trainer.callback_metrics.items() if name in ("train/loss", "valid/loss")}
+            text = "".join(f"  {name} {value.item():.4g}" for name, value in sorted(losses.items()))
+            echo(f"epoch   {trainer.current_epoch + 1}{text}", flush=True)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Return the values that the progress bar shows. The loss is copied from the GPU only here, when the bar is drawn."""

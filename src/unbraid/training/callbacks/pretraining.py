@@ -57,7 +57,7 @@ class GreedyPretraining(pl.Callback):
         optimizer = task.make_optimizer(net.layer(depth))
         name = f"pre-training layer {depth + 1} of {len(net.encoder)}"
         epochs = range(depth * self.epochs, (depth + 1) * self.epochs)
-        for epoch in tqdm(epochs, name, unit="epoch", leave=False, disable=not trainer.is_global_zero):
+        for epoch in tqdm(epochs, name, unit="epoch", leave=False, disable=not trainer.is_global_zero or None):
             # The order of the data is a function of this number. The Trainer does not count these epochs.
             loader.sampler.position = partial(_start_of, epoch)
             for batch in loader:
