@@ -7,7 +7,9 @@
 Prodigy and schedule-free AdamW need no schedule of the learning rate. An optional package is imported when training begins.
 """
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -81,6 +83,68 @@ class MuonWithAdamW(Optimizer):
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self._share_groups()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Describe which parameters of a network have other options of the optimizer.
+
+    Args:
+        pattern: regular expression that a part of the parameter's name matches, such as `norm` or `separator.net.encoder`.
+        options: options of the optimizer for these parameters, such as `{lr: 1e-4}`.
+        max_ndim: largest number of dimensions of the parameters; null: any number. Norms and biases have one dimension.
+    """
+
+    pattern: str
+    options: Mapping[str, Any]
+    max_ndim: int | None = None
+
+    def fits(self, name: str, parameter: nn.Parameter) -> bool:
+        """Return whether a parameter belongs to the group."""
+        return bool(re.search(self.pattern, name)) and (self.max_ndim is None or parameter.ndim <= self.max_ndim)
+
+
+class GroupedOptimizer:
+    """Create an optimizer that treats groups of parameters differently, for example without weight decay for norms.
+
+    Args:
+        params: names and parameters of the network.
+        optimizer: function from parameter groups to an optimizer.
+        groups: groups, see `Group`. A parameter belongs to the first group that it fits; other parameters have the options of
+            `optimizer`.
+    """
+
+    takes_names = True
+
+    def __new__(
+        cls, params: Iterable[tuple[str, nn.Parameter]], optimizer: Callable[[Any], Optimizer],
+        groups: Sequence[Mapping[str, Any]],
+    ) -> Any:  # fmt: skip
+        """Return the optimizer; raise InputError if a group is invalid or contains no parameters."""
+        members: list[list[nn.Parameter]] = [[] for _ in groups]
+        others: list[nn.Parameter] = []
+        rules = [_group(number, group) for number, group in enumerate(groups)]
+        for name, parameter in params:
+            number = next((number for number, rule in enumerate(rules) if rule.fits(name, parameter)), None)
+            (others if number is None else members[number]).append(parameter)
+        for number, parameters in enumerate(members):
+            if not parameters:
+                problem = "no parameter of the network fits this group"
+                raise InputError(f"optim.optimizer.groups[{number}]", problem, found=dict(groups[number]))
+        parts = [{"params": parameters, **rule.options} for parameters, rule in zip(members, rules, strict=True)]
+        return optimizer([{"params": others}, *parts] if others else parts)
+
+
+def _group(number: int, group: Mapping[str, Any]) -> Group:
+    """Return a group of the config. Unknown keys and an invalid pattern raise InputError."""
+    where = f"optim.optimizer.groups[{number}]"
+    try:
+        re.compile(group.get("pattern", ""))
+        return Group(**group)
+    except TypeError as error:
+        raise InputError(where, found=dict(group), expected="the keys pattern, options and optionally max_ndim") from error
+    except re.error as error:
+        raise InputError(f"{where}.pattern", f"invalid regular expression ({error})", found=group["pattern"]) from error
 
 
 class Prodigy:

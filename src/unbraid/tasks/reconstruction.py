@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 from tqdm import tqdm
 
 from unbraid.models.features import Features
@@ -126,8 +126,9 @@ class ReconstructionTask(Task):
         return self.loss(self.as_vectors(self.net(items)), clean)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean validation loss as `valid/loss`."""
-        self.log("valid/loss", self.valid_loss, prog_bar=True)
+        """Log the values of all validation metrics, such as `valid/loss`."""
+        for name, metric in self.validation_metrics.items():
+            self.log(name, metric, prog_bar=name == "valid/loss")
 
 
 class VariationalTask(ReconstructionTask):
@@ -196,10 +197,10 @@ class VariationalTask(ReconstructionTask):
         code = self.net.draw(mean, log_variance, self.generator_of(step, items.device))
         return self.loss(self.net.decode(code), clean) + self.kl_weight * divergences.mean()
 
-    def on_validation_epoch_end(self) -> None:
-        """Log `valid/loss` and the mean KL divergence as `valid/KL`."""
-        super().on_validation_epoch_end()
-        self.log("valid/KL", self.valid_divergence)
+    @property
+    def validation_metrics(self) -> dict[str, Metric]:
+        """Return the metrics of the validation by the name of their value: loss and KL divergence."""
+        return super().validation_metrics | {"valid/KL": self.valid_divergence}
 
 
 class ClosedFormTask(ReconstructionTask):

@@ -77,6 +77,11 @@ class SegmentationTask(SeparationTask):
         """Count the true and estimated classes of the time-frequency bins in a validation chunk."""
         self.confusion.update(estimate, reference)
 
+    def reset_validation(self) -> None:
+        """Reset all validation metrics, and the counted classes of the time-frequency bins."""
+        super().reset_validation()
+        self.confusion.reset()
+
     def on_validation_epoch_end(self) -> None:
         """Log accuracy and mean IoU of the classified bins, in addition to `valid/loss` and `valid/uSDR/<target>`."""
         super().on_validation_epoch_end()

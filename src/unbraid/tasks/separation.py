@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from unbraid.models.separators.base import Estimate, Separator
 from unbraid.scoring.measures import usdr
@@ -52,6 +52,18 @@ class SeparationTask(Task):
         self.valid_usdr = [MeanMetric() for _ in separator.targets]
         for target, metric in zip(separator.targets, self.valid_usdr, strict=True):
             self.add_module(f"valid_usdr_{target}", metric)
+
+    @property
+    def validation_metrics(self) -> dict[str, Metric]:
+        """Return the metrics of the validation by the name of their value: loss, and uSDR of each target."""
+        pairs = zip(self.separator.targets, self.valid_usdr, strict=True)
+        return super().validation_metrics | {f"valid/uSDR/{target}": metric for target, metric in pairs}
+
+    def validation_values(self) -> dict[str, Tensor]:
+        """Return the values of all validation metrics by name, and the mean uSDR of the targets as `valid/uSDR/mean`."""
+        values = super().validation_values()
+        scores = torch.stack([value for name, value in values.items() if name.startswith("valid/uSDR/")])
+        return values | {"valid/uSDR/mean": scores.nanmean()}  # an undefined uSDR is NaN
 
     def training_step(self, batch: SeparationBatch, index: int) -> Tensor:
         """Return the loss of a batch, and log its mean over the epoch as `train/loss`."""
@@ -118,7 +130,7 @@ class SeparationTask(Task):
         """Update additional metrics with a validation chunk. Only subclasses have such metrics; here, nothing is done."""
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean loss as `valid/loss`, and the mean uSDR of each target as `valid/uSDR/<target>`."""
-        self.log("valid/loss", self.valid_loss, prog_bar=True)
-        for target, metric in zip(self.separator.targets, self.valid_usdr, strict=True):
-            self.log(f"valid/uSDR/{target}", metric, prog_bar=True)
+        """Log the loss, the uSDR of each target over the tracks (`valid/uSDR/<target>`), and the mean over the targets."""
+        for name, metric in self.validation_metrics.items():
+            self.log(name, metric, prog_bar=True)
+        self.log("valid/uSDR/mean", self.validation_values()["valid/uSDR/mean"], rank_zero_only=True)

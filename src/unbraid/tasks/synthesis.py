@@ -3,7 +3,7 @@
 The synthesizer learns to reproduce a chunk from the pitch and loudness of the chunk.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
@@ -59,16 +59,6 @@ class SynthesisTask(Task):
     def by_step(self) -> bool:
         """Return whether the learning-rate schedule is stepped after each training step instead of each epoch."""
         return self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Step the learning-rate schedule if `by_step` is True. After the last batch of an epoch, log the mean losses."""
-        super().on_train_batch_end()
-        if self.by_step:
-            self.schedule.step()
-
-    def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
-        if not self.by_step:
-            super()._step_schedule(metrics)
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         """Return the loss of a batch, and log its mean over the epoch as `train/loss`."""

@@ -14,19 +14,27 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torchmetrics import Metric
 
 from unbraid.runs.errors import InputError
 
 KEY = "task"  # key of the additional state in Lightning's checkpoints
 
 
+def has_validation(trainer: pl.Trainer) -> bool:
+    """Return whether the present epoch ends in a validation."""
+    return (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+
+
 class Task(pl.LightningModule):
-    """Train all parameters of a network.
+    """Train all parameters of a network. A subclass has a metric `valid_loss`, which its `validation_step` updates.
 
     Args:
         optimizer: function from parameters to an optimizer. None if nothing is trained by gradients.
-        scheduler: function from the optimizer to a schedule. The schedule is stepped after each epoch; `ReduceLROnPlateau` is
-            stepped on `valid/loss` after each epoch that ends in a validation. None: the learning rate is constant.
+        scheduler: function from the optimizer to a schedule. A schedule with the attribute `by_step` is stepped after each
+            training step, other schedules after each epoch. `ReduceLROnPlateau` is stepped after each epoch that ends in a
+            validation, on the value that its attribute `monitor` names, otherwise on `valid/loss`. None: the learning rate is
+            constant.
     """
 
     def __init__(
@@ -36,6 +44,7 @@ class Task(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.valid_loss: Metric
         self.schedule: Any = None
         self.schedule_state: dict[str, Any] | None = None  # from the checkpoint of a resumed run
         self.noted: dict[str, list[Tensor]] = defaultdict(list)
@@ -58,13 +67,51 @@ class Task(pl.LightningModule):
         if self.make_optimizer is None:
             return []
         try:
-            optimizer = self.make_optimizer(self.parameters())
-            self.schedule = None if self.make_scheduler is None else self.make_scheduler(optimizer)
+            takes_names = getattr(getattr(self.make_optimizer, "func", None), "takes_names", False)
+            optimizer = self.make_optimizer(self.named_parameters() if takes_names else self.parameters())  # type: ignore[arg-type]
+            self.schedule = None if self.make_scheduler is None else self._make_schedule(optimizer)
         except InputError:  # an optional package is missing
             raise
         except (ValueError, TypeError) as error:
             raise InputError("optim", str(error)) from error
         return optimizer
+
+    def _make_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
+        """Create the learning-rate schedule. If its argument `total_steps` is None, it gets the number of training steps."""
+        assert self.make_scheduler is not None
+        if getattr(self.make_scheduler, "keywords", {}).get("total_steps", 0) is None:
+            # Before the Trainer exists, the options are only checked.
+            steps = 10**9 if self._trainer is None else self.trainer.estimated_stepping_batches
+            if steps == math.inf:
+                hint = "Set trainer.max_epochs or trainer.max_steps, or a number of steps"
+                raise InputError("optim.scheduler.total_steps", "the number of training steps is unknown", hint=hint)
+            return self.make_scheduler(optimizer, total_steps=int(steps))  # type: ignore[call-arg]
+        return self.make_scheduler(optimizer)
+
+    @property
+    def by_step(self) -> bool:
+        """Return whether the learning-rate schedule is stepped after each training step instead of each epoch."""
+        return bool(getattr(self.schedule, "by_step", False))
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Update the parameters, and step a schedule that is stepped after each training step. Arguments: see Lightning."""
+        super().optimizer_step(*args, **kwargs)
+        if self.by_step:  # before the callbacks of the batch, which may write a checkpoint
+            self.schedule.step()
+
+    @property
+    def validation_metrics(self) -> dict[str, Metric]:
+        """Return the metrics that `validation_step` updates, by the name under which their value is logged."""
+        return {"valid/loss": self.valid_loss}
+
+    def validation_values(self) -> dict[str, Tensor]:
+        """Return the values of all validation metrics by name, over the batches since the metrics were reset."""
+        return {name: metric.compute() for name, metric in self.validation_metrics.items()}
+
+    def reset_validation(self) -> None:
+        """Reset all validation metrics. Needed only if `validation_step` is called outside Lightning's validation."""
+        for metric in self.validation_metrics.values():
+            metric.reset()
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         """Seed the random numbers of a training step, such as those of dropout, by run seed, epoch, batch and rank."""
@@ -128,8 +175,7 @@ class Task(pl.LightningModule):
         self.check_finite()
         trainer = self.trainer
         if self.schedule is not None:
-            validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-            self._step_schedule(trainer.callback_metrics if validated else {})
+            self._step_schedule(trainer.callback_metrics if has_validation(trainer) else {})
 
     def check_finite(self) -> None:
         """Check that training has not diverged.
@@ -160,10 +206,15 @@ class Task(pl.LightningModule):
 
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
         """Step the learning-rate schedule after an epoch. `metrics` is empty if the epoch had no validation."""
+        monitor = getattr(self.schedule, "monitor", "valid/loss")
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            self.schedule.step()
-        elif "valid/loss" in metrics and not self.is_warming_up:  # a run that ends early may have had no validation
-            self.schedule.step(metrics["valid/loss"])
+            if not self.by_step:
+                self.schedule.step()
+        elif monitor in metrics and not self.is_warming_up:  # a run that ends early may have had no validation
+            self.schedule.step(metrics[monitor])
+        elif metrics and "valid/loss" in metrics and not self.is_warming_up:
+            expected = ", ".join(sorted(name for name in metrics if name.startswith("valid/")))
+            raise InputError("optim.scheduler.monitor", "the run does not log this value", found=monitor, expected=expected)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the state of the learning-rate schedule, and the values that `log_mean` has stored, to a checkpoint."""

@@ -3,12 +3,13 @@
 import os
 import shutil
 import signal
+from functools import partial
 from itertools import count
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from torch import nn
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
@@ -17,9 +18,12 @@ from unbraid.data.loaders import StepLoader
 from unbraid.data.sampler import EpochSteps, epoch_position
 from unbraid.runs.errors import Interrupted
 from unbraid.runs.metrics_reader import epochs
+from unbraid.tasks.schedules import WarmupCosine
 from unbraid.tasks.task import Task
+from unbraid.training.callbacks.best_checkpoint import BestCheckpoint
 from unbraid.training.callbacks.last_checkpoint import LastCheckpoint, latest
 from unbraid.training.callbacks.metrics_csv import MEASURED, MetricsCSV
+from unbraid.training.callbacks.weight_averages import WeightAverages
 from unbraid.training.checkpoints import AtomicCheckpointIO
 
 EPOCHS, STEPS = 8, 4
@@ -49,12 +53,9 @@ class Data(pl.LightningDataModule):
 class Small(Task):
     """Contain everything with a state: batch norm, dropout, momentum, a schedule. `seen` lists all processed batches."""
 
-    def __init__(self):
+    def __init__(self, schedule):
         torch.manual_seed(7)
-        super().__init__(
-            lambda parameters: torch.optim.Adam(parameters, 0.3),
-            lambda optimizer: torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0),
-        )
+        super().__init__(lambda parameters: torch.optim.Adam(parameters, 0.3), schedule)
         self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 4))
         self.valid_loss, self.seen = MeanMetric(), []
 
@@ -114,11 +115,13 @@ def terminate():
 def run(folder, clock, minutes=0, **options):
     """Train in this folder, resuming from its checkpoint, and return the batches that the task processed."""
     folder.mkdir(exist_ok=True)
-    task = Small()
     options = {"max_epochs": EPOCHS, "check_val_every_n_epoch": 1} | options
-    best = ModelCheckpoint(filename="best", monitor="valid/loss", enable_version_counter=False)
+    averaged = options.pop("averaged", False)
+    plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, factor=0.5, patience=0)
+    task = Small(partial(WarmupCosine, warmup_steps=5, total_steps=None, end_factor=0.1) if averaged else plateau)
+    averages = [WeightAverages([0.5, 0.9], [0.6])] if averaged else []
     callbacks = [
-        Ticks(clock), best, LateTicks(clock), LastCheckpoint(minutes), LateTicks(clock),
+        *averages, Ticks(clock), BestCheckpoint("valid/loss", "min"), LateTicks(clock), LastCheckpoint(minutes), LateTicks(clock),
         EarlyStopping("valid/loss", min_delta=0.3, patience=2), MetricsCSV(),
     ]  # fmt: skip
     trainer = pl.Trainer(
@@ -165,7 +168,10 @@ def assert_same_end(whole, folder):
     assert timeless(epochs(whole)) == timeless(epochs(folder))
 
 
-OPTIONS = [{}, {"check_val_every_n_epoch": 2}, {"accumulate_grad_batches": 2}, {"max_steps": 13}]
+OPTIONS = [
+    {}, {"check_val_every_n_epoch": 2}, {"accumulate_grad_batches": 2}, {"max_steps": 13},
+    {"averaged": True}, {"averaged": True, "accumulate_grad_batches": 2, "check_val_every_n_epoch": 3},
+]  # fmt: skip
 
 
 @pytest.fixture

@@ -4,10 +4,17 @@ A warm-up consists of the first epochs of a run, while the definition of the los
 KL divergence in the loss of a variational autoencoder rises from epoch to epoch.
 """
 
+import math
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
+
+from unbraid.tasks.task import has_validation
+from unbraid.training.callbacks.weight_averages import RAW, averages_of
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -30,14 +37,39 @@ class BestCheckpoint(ModelCheckpoint):
             trainer.check_val_every_n_epoch = 1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save `best.ckpt` if this epoch is the best so far. Do nothing if Lightning saves checkpoints after validations."""
-        super().on_train_epoch_end(trainer, pl_module)
+        """Save `best.ckpt` if this epoch had a validation and is the best so far."""
+        if has_validation(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save `best.ckpt` if this epoch is the best so far. Do nothing if Lightning saves after training epochs instead."""
+        """Save `best.ckpt` after a validation within an epoch, if its weights are the best so far."""
         super().on_validation_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
+
+    def _should_save_on_train_epoch_end(self, trainer: pl.Trainer) -> bool:
+        """Return True if validations take place at the end of epochs. The averages of the weights are validated after them."""
+        return trainer.val_check_interval == 1.0
+
+    def _monitor_candidates(self, trainer: pl.Trainer) -> dict[str, Tensor]:
+        """Return the logged values. The monitored value is that of the best weights: the trained weights or an average."""
+        values = super()._monitor_candidates(trainer)
+        if self.monitor in values:
+            _, value = self._best_weights(trainer, float(values[self.monitor]))
+            values[self.monitor] = torch.tensor(value, device=values[self.monitor].device)
+        return values
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        """Save the checkpoint with the best weights: the trained weights or an average."""
+        averages = averages_of(trainer)
+        with averages.swapped(self._best_weights(trainer)[0]) if averages else nullcontext():
+            super()._save_checkpoint(trainer, filepath)
+
+    def _best_weights(self, trainer: pl.Trainer, raw: float | None = None) -> tuple[str, float]:
+        """Return the name of the best weights, and their monitored value. `raw`: value of the trained weights."""
+        raw = float(trainer.callback_metrics.get(self.monitor or "", math.nan)) if raw is None else raw
+        averages = averages_of(trainer)
+        return averages.best(self.monitor or "", self.mode, raw) if averages else (RAW, raw)
 
     def _forget_warm_up(self, task: Any) -> None:
         if task.is_warming_up:

@@ -14,6 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from unbraid.runs.files import atomic_write
 from unbraid.runs.text import echo, write_csv
+from unbraid.tasks.task import has_validation
 from unbraid.training.callbacks.epoch_means import EpochMeans
 
 # Columns of metrics.csv that depend on the machine.
@@ -81,7 +82,7 @@ class MetricsCSV(pl.Callback):
         # Names without a stage, such as `loss`, are values of the progress bar.
         if isinstance(trainer.logger, EpochMeans):  # first, so that other values with the same name replace them
             row = trainer.logger.take() | row
-        row |= {name: value.item() for name, value in sorted(trainer.callback_metrics.items()) if "/" in name}
+        row |= {name: value.item() for name, value in sorted(trainer.callback_metrics.items()) if _is_new(name, trainer)}
         row = {name: "" if math.isnan(value) else value for name, value in row.items()}  # empty cell: undefined
         self.rows.append(row)
         self._write(Path(trainer.default_root_dir) / "metrics.csv")
@@ -98,6 +99,11 @@ class MetricsCSV(pl.Callback):
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         with atomic_write(path) as partial, partial.open("w", newline="") as file:
             write_csv(file, columns, self.rows)
+
+
+def _is_new(name: str, trainer: pl.Trainer) -> bool:
+    """Return whether a metric belongs to this epoch. Lightning keeps the values of the latest validation."""
+    return "/" in name and (has_validation(trainer) or not name.startswith("valid/"))
 
 
 def _memory(device: torch.device) -> dict[str, float]:
@@ -138,7 +144,8 @@ class ProgressBar(TQDMProgressBar):
         """Print the losses of the finished epoch if no progress bar is shown."""
         super().on_train_epoch_end(trainer, pl_module)
         if self.prints_lines:
-            losses = {name: value for name, value in trainer.callback_metrics.items() if name in ("train/loss", "valid/loss")}
+            names = [name for name in ("train/loss", "valid/loss") if _is_new(name, trainer)]
+            losses = {name: trainer.callback_metrics[name] for name in names if name in trainer.callback_metrics}
             text = "".join(f"  {name} {value.item():.4g}" for name, value in sorted(losses.items()))
             echo(f"epoch   {trainer.current_epoch + 1}{text}", flush=True)
 

@@ -1,0 +1,86 @@
+"""Learning-rate schedules in addition to those of `torch.optim.lr_scheduler`.
+
+A schedule with the attribute `by_step` is stepped after each training step; other schedules are stepped after each epoch.
+"""
+
+import math
+from typing import Any, Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from unbraid.runs.errors import InputError
+
+
+class WarmupCosine(LambdaLR):
+    """Raise the learning rate linearly from 0, then lower it along half a cosine (Loshchilov & Hutter, ICLR 2017).
+
+    After s steps, the learning rate is `lr` times s / warmup_steps during the warm-up. After the warm-up, the factor is
+    f + (1 - f) (1 + cos(pi p)) / 2, where f is `end_factor` and p is the finished share of the remaining steps.
+
+    Args:
+        optimizer: optimizer whose learning rates change.
+        warmup_steps: number of training steps of the warm-up; 0: no warm-up.
+        total_steps: number of training steps of the whole schedule. The learning rate is constant afterwards. In a config, null
+            is replaced by the number of training steps of the run.
+        end_factor: learning rate after the last step, divided by `lr`.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    by_step = True
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps: int | None, end_factor: float) -> None:
+        if total_steps is None:
+            raise InputError("optim.scheduler.total_steps", found=None, expected="the number of training steps")
+        if not 0 <= warmup_steps < total_steps:
+            expected = f"0 to {total_steps - 1}, below the number of training steps"
+            raise InputError("optim.scheduler.warmup_steps", found=warmup_steps, expected=expected)
+        if not 0 <= end_factor <= 1:
+            raise InputError("optim.scheduler.end_factor", found=end_factor, expected="0 to 1")
+        self.warmup_steps, self.total_steps, self.end_factor = warmup_steps, total_steps, end_factor
+        super().__init__(optimizer, self.factor)
+
+    def factor(self, step: int) -> float:
+        """Return the factor of the learning rate after a number of steps."""
+        if step < self.warmup_steps:
+            return step / self.warmup_steps
+        share = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+        return self.end_factor + (1 - self.end_factor) * (1 + math.cos(math.pi * share)) / 2
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state of a resumed run.
+
+        Args:
+            state_dict: state from the checkpoint.
+
+        Raises:
+            InputError: the schedule of the checkpoint has another length, because `trainer.max_epochs` or `trainer.max_steps`
+                has changed.
+        """
+        if state_dict["total_steps"] != self.total_steps:
+            problem = "the schedule covers the whole training, so a run cannot be continued with another length"
+            hint = "Set optim.scheduler.total_steps to the length of the first training, or start a new run with resume=never"
+            raise InputError(
+                "optim.scheduler.total_steps", problem, found=self.total_steps, expected=state_dict["total_steps"], hint=hint
+            )
+        super().load_state_dict(state_dict)
+
+
+class Plateau(ReduceLROnPlateau):
+    """Lower the learning rate if a measure has not improved for several validations.
+
+    Args:
+        optimizer: optimizer whose learning rates change.
+        monitor: name of the logged value, such as `valid/uSDR/mean`.
+        mode: `min` if smaller values are better, `max` if larger values are better.
+        factor: factor by which the learning rate is multiplied.
+        patience: number of validations without improvement after which the learning rate is lowered.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, monitor: str, mode: Literal["min", "max"], factor: float, patience: int
+    ) -> None:  # fmt: skip
+        super().__init__(optimizer, mode, factor=factor, patience=patience)
+        self.monitor = monitor

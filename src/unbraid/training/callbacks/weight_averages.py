@@ -1,0 +1,171 @@
+"""Callback that keeps exponential moving averages (EMA) of the weights, validates them, and keeps the best in `best.ckpt`.
+
+Averages of weights often have better scores than the weights themselves (Polyak & Juditsky, SIAM J. Control Optim. 1992).
+Demucs and SCNet choose the best of several averages by the validation score.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from unbraid.runs.errors import InputError
+from unbraid.tasks.task import Task, has_validation
+
+RAW = "raw"  # name of the weights that are trained
+
+
+class WeightAverages(pl.Callback):
+    """Keep several exponential moving averages of the weights, and validate each average after each validation.
+
+    An average with decay d is a weighted mean of the model's weights after the updates 1 to n. The factor of update i is
+    proportional to d^(n - i), so the average is not biased towards the initial weights. The validation values of an average are
+    logged as `<value>/ema_<decay>_<unit>`, for example `valid/loss/ema_0.999_step`. `BestCheckpoint` writes the best of all
+    averages and of the trained weights to `best.ckpt`.
+
+    Args:
+        step_decays: decays of the averages that are updated after each training step.
+        epoch_decays: decays of the averages that are updated after each epoch.
+
+    Raises:
+        InputError: a decay is outside [0, 1), or there are no decays.
+    """
+
+    def __init__(self, step_decays: Sequence[float], epoch_decays: Sequence[float]) -> None:
+        self.decays = {f"ema_{d:g}_step": d for d in step_decays} | {f"ema_{d:g}_epoch": d for d in epoch_decays}
+        if not self.decays:
+            raise InputError("callbacks.ema", "the callback needs a decay", expected="step_decays=[0.999], for example")
+        for decay in self.decays.values():
+            if not 0 <= decay < 1:
+                raise InputError("callbacks.ema, decays", found=decay, expected="a number from 0 to below 1")
+        self.averages: dict[str, dict[str, Tensor]] = {name: {} for name in self.decays}
+        self.counts = dict.fromkeys(self.decays, 0.0)  # sum of the weights of each average
+        self.values: dict[str, dict[str, float]] = {}  # latest validation values of each average
+        self.steps = 0
+        self.model: dict[str, Tensor] = {}  # parameters and buffers of the task, by name
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state for a checkpoint: averages, their counts and their latest validation values."""
+        return {"averages": self.averages, "counts": self.counts, "values": self.values, "steps": self.steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the averages of a resumed run from a checkpoint.
+
+        Args:
+            state_dict: state from the checkpoint.
+
+        Raises:
+            InputError: the run of the checkpoint has other decays.
+        """
+        if {*state_dict["averages"]} != {*self.decays}:
+            found, expected = (", ".join(sorted(names)) for names in (self.decays, state_dict["averages"]))
+            raise InputError("callbacks.ema", "the checkpoint has other averages", found=found, expected=expected)
+        self.averages, self.counts = state_dict["averages"], state_dict["counts"]
+        self.values, self.steps = state_dict["values"], state_dict["steps"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Find the tensors of the model, and move the averages of a resumed run to its device."""
+        self.model = pl_module.state_dict()
+        for average in self.averages.values():
+            average.update({name: tensor.to(pl_module.device) for name, tensor in average.items()})
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the averages over steps if the optimizer has made a step. Batches that only add gradients do not count."""
+        if trainer.global_step > self.steps:
+            self.steps = trainer.global_step
+            self._update("step")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Update the averages over epochs. If the epoch had a validation, validate all averages and log their values."""
+        self._update("epoch")
+        if not has_validation(trainer) or not sum(trainer.num_val_batches):
+            return
+        assert isinstance(pl_module, Task)
+        for average in self.decays:
+            with self.swapped(average):
+                self.values[average] = _validate(trainer, pl_module)
+            for name, value in self.values[average].items():
+                pl_module.log(f"{name}/{average}", value, rank_zero_only=True)
+
+    @torch.no_grad()
+    def _update(self, unit: str) -> None:
+        state = self.model
+        for average, decay in self.decays.items():
+            if not average.endswith(unit):
+                continue
+            self.counts[average] = decay * self.counts[average] + 1
+            if not self.averages[average]:
+                self.averages[average] = {name: tensor.detach().clone() for name, tensor in state.items()}
+                continue
+            kept = self.averages[average]
+            floats = [name for name, tensor in state.items() if tensor.is_floating_point()]
+            torch._foreach_lerp_([kept[name] for name in floats], [state[name] for name in floats], 1 / self.counts[average])
+            for name in state.keys() - {*floats}:
+                kept[name].copy_(state[name])
+
+    @contextmanager
+    def swapped(self, average: str) -> Iterator[None]:
+        """Give the model the weights of an average inside the `with` block.
+
+        Args:
+            average: name of the average, or `raw` for the trained weights. After the block, the model has the trained weights.
+
+        Yields:
+            None.
+        """
+        if average == RAW:
+            yield
+            return
+        own = {name: tensor.clone() for name, tensor in self.model.items()}
+        try:
+            self._fill(self.averages[average])
+            yield
+        finally:
+            self._fill(own)
+
+    @torch.no_grad()
+    def _fill(self, values: Mapping[str, Tensor]) -> None:
+        for name, tensor in self.model.items():
+            tensor.copy_(values[name])
+
+    def best(self, monitor: str, mode: str, raw: float) -> tuple[str, float]:
+        """Return the name and the monitored value of the best weights of the latest validation.
+
+        Args:
+            monitor: name of the compared value, such as `valid/loss`.
+            mode: `min` or `max`.
+            raw: value of the trained weights.
+
+        Returns:
+            Name of the average, or `raw`, and its value.
+        """
+        values = {RAW: raw} | {name: values[monitor] for name, values in self.values.items() if monitor in values}
+        finite = {name: value for name, value in values.items() if value == value} or values
+        name = min(finite, key=lambda name: finite[name] if mode == "min" else -finite[name])
+        return name, finite[name]
+
+
+def averages_of(trainer: pl.Trainer) -> WeightAverages | None:
+    """Return the callback that averages the weights; None if the run does not have it."""
+    return next((callback for callback in trainer.callbacks if isinstance(callback, WeightAverages)), None)  # type: ignore[attr-defined]
+
+
+def _validate(trainer: pl.Trainer, task: Task) -> dict[str, float]:
+    """Validate the present weights on the validation batches, as Lightning does, and return the values by name."""
+    modes = {module: module.training for module in task.modules()}
+    task.eval()
+    loader: Any = trainer.val_dataloaders
+    with torch.no_grad(), trainer.strategy.precision_plugin.val_step_context():
+        for index, batch in enumerate(islice(loader, int(trainer.num_val_batches[0]))):
+            task.validation_step(trainer.strategy.batch_to_device(batch), index)
+    values = {name: float(value) for name, value in task.validation_values().items()}
+    task.reset_validation()
+    for module, training in modes.items():
+        module.training = training
+    return values
