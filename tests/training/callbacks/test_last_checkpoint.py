@@ -121,8 +121,8 @@ def run(folder, clock, minutes=0, **options):
     task = Small(partial(WarmupCosine, warmup_steps=5, total_steps=None, end_factor=0.1) if averaged else plateau)
     averages = [WeightAverages([0.5, 0.9], [0.6])] if averaged else []
     callbacks = [
-        *averages, Ticks(clock), BestCheckpoint("valid/loss", "min"), LateTicks(clock), LastCheckpoint(minutes), LateTicks(clock),
-        EarlyStopping("valid/loss", min_delta=0.3, patience=2), MetricsCSV(),
+        *averages, Ticks(clock), BestCheckpoint("valid/loss", "min"), LateTicks(clock), LastCheckpoint(minutes),
+        LateTicks(clock), EarlyStopping("valid/loss", min_delta=0.3, patience=2), MetricsCSV(),
     ]  # fmt: skip
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
