@@ -14,7 +14,7 @@ from unbraid.scoring.power import smallest_difference
 
 PROBED = {
     "parameters": 2e6, "macs": 3e9, "memory": 1e9, "device": "of RAM",
-    "steps_per_second": 2.0, "steps": 10, "disk": 1e6, "songs": 8,
+    "steps_per_second": 2.0, "steps": 10, "disk": 1e6, "songs": 8, "start": 4.0,
 }  # fmt: skip
 
 
@@ -36,6 +36,18 @@ def test_a_plan_has_the_seeds_and_songs_of_a_difference(planned, tmp_path):
     for text in ("0.5 dB", f"NSDR of vocals in {sweep}", f"{smallest_difference(deviations, 3, 8):.2f} dB"):
         assert text in out
     assert "demo songs" in planned(0.5) and "seed=0,1,2" in planned(0.5, seeds=(4, 4))
+
+
+def test_a_variant_is_measured_once(monkeypatch, capsys):
+    measured = []
+    monkeypatch.setattr(module, "_probe", lambda run: measured.append(run.folder.name) or PROBED)
+    pairs = [(seed, size) for size in (2, 3) for seed in (0, 1, 2)]
+    configs = [OmegaConf.create({"seed": seed, "size": size, "power": None, "power_from": None}) for seed, size in pairs]
+    module.plan([Run(Path(f"{number}-net"), config, [], {}) for number, config in enumerate(configs)])
+    captured = capsys.readouterr()
+    assert measured == ["0-net", "3-net"] and len(captured.err.splitlines()) == 2
+    assert sum("-net" in line for line in captured.out.splitlines()) == 6
+    assert "54 s" in captured.out  # six runs of 5 s, and their starts of 4 s
 
 
 def test_a_plan_without_power_prints_no_difference(planned):

@@ -1,7 +1,7 @@
 """Dry run (`plan=true`): predict the memory, time and disk space of training runs without training them completely.
 
-Each run is measured for a few training steps, in its own process. With `power=0.5`, the dry run also prints how many seeds
-and test songs are needed to detect a difference of 0.5 dB between variants.
+Each variant (the runs that differ only in the seed) is measured once, for a few training steps in its own process. With
+`power=0.5`, the dry run also prints how many seeds and test songs are needed to detect a difference of 0.5 dB between variants.
 """
 
 import json
@@ -10,17 +10,19 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from unbraid.reports.power import deviations_of, power_text
 from unbraid.runs.errors import InputError
-from unbraid.runs.records import Run
+from unbraid.runs.records import Run, strip_launch_keys
 from unbraid.runs.text import echo
 from unbraid.sweeps.launchers.processes import duration
 from unbraid.training.base import giga
@@ -31,10 +33,11 @@ COLUMNS = ("run", "parameters", "MACs", "memory", "steps/s", "steps", "training"
 def plan(runs: Sequence[Run]) -> None:
     """Measure runs and print a table of parameters, MACs, peak memory, speed, number of steps, training time and disk space.
 
-    The training time is the largest number of steps divided by the measured speed. Validation, tests and early stopping are
-    ignored. The total time assumes that one run is trained after the other. If the config contains `power` (a difference
-    between variants in dB), the table is followed by the numbers of seeds and test songs that are needed to detect this
-    difference.
+    The training time is the largest number of steps divided by the measured speed. The total time assumes that one run is
+    trained after the other, and includes the start of each run. Validation, scoring and early stopping are ignored.
+
+    If the config contains `power` (a difference between variants in dB), the table is followed by the numbers of seeds and test
+    songs that are needed to detect this difference.
 
     Args:
         runs: runs to measure. They are not trained.
@@ -45,15 +48,21 @@ def plan(runs: Sequence[Run]) -> None:
     difference = runs[0].config.power
     deviations = {} if difference is None else deviations_of(runs[0].config.power_from)
     table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
+    variants = {_variant(run): run for run in reversed(runs)}
+    measured_variants: dict[str, dict[str, Any]] = {}
     probes: list[dict[str, Any]] = []
     for run in runs:
-        probe = _probe(run)
+        variant = _variant(run)
+        if variant not in measured_variants:
+            echo(f"measuring {len(measured_variants) + 1} of {len(variants)}: {run.folder.name}", file=sys.stderr, flush=True)
+            measured_variants[variant] = _probe(run)
+        probe = measured_variants[variant]
         probes.append(probe)
         table.add_row(run.folder.name, *(_cells(probe) if "error" not in probe else [probe["error"]]))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     possible = [probe for probe in probes if "error" not in probe]
     echo(
-        f"total   at most {duration(sum(map(_seconds, possible)))} of training, "
+        f"total   at most {duration(sum(_seconds(probe) + probe['start'] for probe in possible))} of training, "
         f"{_bytes(sum(probe['disk'] for probe in possible))} of checkpoints. No run was started"
     )
     seeds = len({run.config.seed for run in runs})
@@ -70,20 +79,28 @@ def plan(runs: Sequence[Run]) -> None:
         )
 
 
+def _variant(run: Run) -> str:
+    """Return the config of a run without the seed, as text. Runs of the same variant have the same text."""
+    tree: Any = strip_launch_keys(OmegaConf.to_container(run.config, resolve=True))  # type: ignore[arg-type]
+    return json.dumps({key: value for key, value in tree.items() if key not in ("seed", "name")}, sort_keys=True, default=str)
+
+
 def _probe(run: Run) -> dict[str, Any]:
     """Measure one run in a new process (`unbraid.commands.probe`). Return the results, or an error message as `error`."""
     with tempfile.TemporaryDirectory() as folder:
         copy = replace(run, folder=Path(folder, run.folder.name))
         copy.freeze()
+        started = time.monotonic()
         result = subprocess.run(
             [sys.executable, "-m", "unbraid.commands.probe", str(copy.folder)],
             capture_output=True, text=True, env=os.environ | {"TQDM_DISABLE": "1"},
         )  # fmt: skip
+        elapsed = time.monotonic() - started
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}, possibly out of memory"]
         return {"error": lines[-1].removeprefix("error: ")}
     output: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    return output
+    return output | {"start": elapsed - output["trial"]}  # imports, data and model, in s
 
 
 def _seconds(probe: dict[str, Any]) -> float:

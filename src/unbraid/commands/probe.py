@@ -66,7 +66,7 @@ def probe(folder: Path) -> None:
 
 
 def _measured(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
-    """Return the numbers of parameters, steps and test songs, the peak memory and disk space in bytes, and steps per second."""
+    """Return the results of the trial: numbers of parameters, steps and songs, bytes of memory and disk, speed and duration."""
     trainer, limits = workflow.trainer, run.config.trainer
     epoch = math.ceil(trainer.num_training_batches / limits.accumulate_grad_batches)
     epochs = limits.max_epochs if trainer.optimizers else 1  # a closed-form solution takes one epoch
@@ -81,6 +81,7 @@ def _measured(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
         "device": "of the GPU" if device.type == "cuda" else "of RAM",
         "steps_per_second": 1 / elapsed / limits.accumulate_grad_batches,
         "steps": min(steps, default=None),
+        "trial": clock.times[-1] - clock.times[0],
         "disk": CHECKPOINTS * _checkpoint_bytes(workflow),
         "songs": len(workflow.data.split("test")) if isinstance(workflow.data, MultitrackData) else None,
     }
