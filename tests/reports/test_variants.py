@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.reports.sweeps import PROTOCOL, TRACKS, leave_run, usual
-from unbraid.reports.variants import Spread, differences, read, runs_of, variants_of
+from unbraid.reports.differences import differences, loss_names
+from unbraid.reports.variants import Spread, read, relabelled, runs_of, variants_of
 from unbraid.runs.errors import InputError
 from unbraid.runs.locks import LOCK
 

@@ -26,6 +26,7 @@ class ReportConfig:
         baseline: name of the variant that all other variants are compared with; None: the first variant.
         measure: measure by which the variants are ranked; None: the first of NSDR, SDR, SI-SDRi, … that the protocol measures.
         songs: largest number of test tracks on the listening page, where the stems of all variants can be played.
+        labels: name of each variant in the order of the table; empty: names from the command lines of the runs.
         protocol: name of the protocol whose scores are shown, see `evaluate`; None: the protocol of the training.
     """
 
@@ -35,6 +36,7 @@ class ReportConfig:
     baseline: str | None
     measure: str | None
     songs: int
+    labels: list[str]
     protocol: Mapping[str, Any] | None
 
 
@@ -68,4 +70,4 @@ def report(config: DictConfig) -> None:
     if kinds_of(folders) == {False}:
         report_errors(folders, output)
     else:
-        make(folders, output, title, config.baseline, config.measure, config.songs, protocol)
+        make(folders, output, title, config.baseline, config.measure, config.songs, protocol, list(config.labels))

@@ -7,7 +7,7 @@ from pathlib import Path
 from unbraid.reports.errors import report_errors
 from unbraid.reports.page import Report, write
 from unbraid.reports.tables import as_text, tables
-from unbraid.reports.variants import runs_of, variants_of
+from unbraid.reports.variants import relabelled, runs_of, variants_of
 from unbraid.reports.verdicts import baseline_of
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import below
@@ -26,6 +26,7 @@ def make(
     measure: str | None = None,
     songs: int = SONGS,
     protocol: str | None = None,
+    labels: Sequence[str] = (),
 ) -> None:
     """Write a report on training runs as web pages, and print tables of scores and comparisons between variants.
 
@@ -44,8 +45,9 @@ def make(
         songs: largest number of test tracks on the listening page.
         protocol: name of the protocol whose scores are reported; None: the protocol with which each run was scored after
             training.
+        labels: name of each variant in the order of the table; empty: names from the command lines of the runs.
     """
-    variants = variants_of(folders, protocol)
+    variants = relabelled(variants_of(folders, protocol), labels)
     report = Report(title, variants, baseline_of(variants, baseline), tables(variants), measure)
     write(report, output, songs)
     echo(f"\n{as_text(report.tables)}\n{report.caption}\n")

@@ -4,11 +4,13 @@ A variant is a group of runs that differ only in the seed. Its name consists of 
 `model=unet`) that other variants do not have. The name of a run is the end of its folder's path.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from unbraid.runs.records import PATH_KEYS
 
+LONG_NUMBER = re.compile(r"-?\d+\.\d*(e-?\d+)?(?<=.{6})")  # a decimal number of at least six characters
 UNNAMED = ("seed", "name", "experiment")  # keys of overrides that are never part of a name
 
 
@@ -47,6 +49,8 @@ def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], fol
     ]
     if all(len(words) == 1 for words in different) and len({_key(words[0]) for words in different}) == 1:
         different = [[_short(words[0])] for words in different]
+    rounded = [[_rounded(word) for word in words] for words in different]
+    different = rounded if len({*map(tuple, rounded)}) == len({*map(tuple, different)}) else different
     names = [" ".join(words) or model for words, model in zip(different, models, strict=True)]
     ends = told_apart(folders)
     return [name if names.count(name) == 1 else f"{name} ({end})" for name, end in zip(names, ends, strict=True)]
@@ -58,6 +62,12 @@ def _short(word: str) -> str:
     if not equals:
         return word
     return value if "." not in key else f"{key.rpartition('.')[2]}={value}"
+
+
+def _rounded(word: str) -> str:
+    """Round the number in an override to three digits: `optim.optimizer.lr=0.0076999` becomes `optim.optimizer.lr=0.0077`."""
+    key, _, value = word.partition("=")
+    return f"{key}={float(value):.3g}" if LONG_NUMBER.fullmatch(value) else word
 
 
 def _key(word: str) -> str:

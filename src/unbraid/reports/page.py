@@ -17,9 +17,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from plotly.offline import get_plotlyjs
 
+from unbraid.reports.differences import differences, loss_names
 from unbraid.reports.listening import heard, leave, songs_of
 from unbraid.reports.tables import ScoreTable, as_csv, as_latex, as_markdown, as_plain, caption, cell_text, main_measure
-from unbraid.reports.variants import RunScores, Spread, Variant, differences, told_apart
+from unbraid.reports.variants import RunScores, Spread, Variant, told_apart
 from unbraid.reports.verdicts import Verdict, verdicts
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
@@ -303,14 +304,16 @@ def _curves(variants: Sequence[Variant]) -> dict[str, list[dict[str, Any]]]:
     for each epoch.
     """
     by_name: dict[str, list[dict[str, Any]]] = {}
+    losses = loss_names(variants)
     for variant in variants:
         rows = [run.epochs for run in [*variant.runs, *variant.without]]
         for name in dict.fromkeys(name for run in rows for row in run for name in row if "/" in name):
             curves = [{row["epoch"]: row[name] for row in run if name in row} for run in rows]
             if epochs := sorted({epoch for curve in curves for epoch in curve}):
                 values = [[curve[epoch] for curve in curves if epoch in curve] for epoch in epochs]
-                by_name.setdefault(name, []).append({
+                is_loss = name.rpartition("/")[2] == "loss"
+                by_name.setdefault(f"{name} ({losses[variant.name]})" if is_loss and losses else name, []).append({
                     "variant": variant.name, "epochs": [epoch + 1 for epoch in epochs], "seeds": sum(map(bool, curves)),
                     "mean": [fmean(v) for v in values], "low": [min(v) for v in values], "high": [max(v) for v in values],
                 })  # fmt: skip
-    return dict(sorted(by_name.items(), key=lambda item: (item[0] != "valid/loss", item[0])))
+    return dict(sorted(by_name.items(), key=lambda item: (not item[0].startswith("valid/loss"), item[0])))

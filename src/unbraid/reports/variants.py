@@ -1,7 +1,7 @@
 """Read the scores of run folders for a report, and group runs that differ only in the seed into one variant."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -278,7 +278,7 @@ def variants_of(folders: Sequence[Path], protocol: str | None = None, wanted: Wa
         refuse_mixed({name: run.scores["protocol"] for name, run in zip(scored_names, scored, strict=True)})
     _refuse_different_tracks(scored, scored_names)
     groups: dict[str, list[RunScores]] = {}
-    for run, config in zip(runs, _configs_without_seed(runs), strict=True):
+    for run, config in zip(runs, configs_without_seed(runs), strict=True):
         groups.setdefault(digest(config), []).append(run)
     firsts = [group[0] for group in groups.values()]
     names = variant_names([run.words for run in firsts], [run.model for run in firsts], [run.folder for run in firsts])
@@ -318,22 +318,32 @@ def _refuse_different_tracks(runs: Sequence[RunScores], names: Sequence[str]) ->
             raise InputError(f"{first[1]} and {other[1]}", problem, found=counts)
 
 
-def _configs_without_seed(runs: Sequence[RunScores]) -> list[dict[str, Any]]:
+def configs_without_seed(runs: Sequence[RunScores]) -> list[dict[str, Any]]:
     """Return the config of each run without the keys that depend on the seed: `seed`, `name`, and copies of the seed."""
     seed_keys = {key for run in runs for key in run.config if key.endswith(".seed")}
     equal = {key for key in seed_keys if all(run.config.get(key, run.seed) == run.seed for run in runs)}
     return [{k: v for k, v in run.config.items() if k not in IGNORED_KEYS and k not in equal} for run in runs]
 
 
-def differences(variants: Sequence[Variant]) -> dict[str, list[Any]]:
-    """Find the config keys whose values differ between variants.
+def relabelled(variants: Sequence[Variant], labels: Sequence[str]) -> list[Variant]:
+    """Give the variants of a report the names that the user has chosen.
 
     Args:
-        variants: variants to compare.
+        variants: variants, in the order of the report.
+        labels: one name for each variant; empty: the variants keep their names.
 
     Returns:
-        Dictionary from each of these keys to a list with the value of each variant; None for a variant without the key.
+        The variants with their new names.
+
+    Raises:
+        InputError: the number of labels differs from the number of variants, or two labels are equal.
     """
-    configs = _configs_without_seed([variant.first for variant in variants])
-    rows = {key: [config.get(key) for config in configs] for key in dict.fromkeys(key for config in configs for key in config)}
-    return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
+    if not labels:
+        return list(variants)
+    names = ", ".join(variant.name for variant in variants)
+    if len(labels) != len(variants):
+        problem, expected = f"the report has {len(variants)} variants ({names})", f"{len(variants)} labels in this order"
+        raise InputError("labels", problem, found=len(labels), expected=expected)
+    if len({*labels}) < len(labels):
+        raise InputError("labels", "two variants have the same label", found=", ".join(labels))
+    return [replace(variant, name=str(label)) for variant, label in zip(variants, labels, strict=True)]

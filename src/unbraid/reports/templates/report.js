@@ -72,8 +72,9 @@ function curves() {
       line: { color: look.colour, dash: look.dash, width: 2 }, hovertemplate: "epoch %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
     }];
   });
-  const title = (text) => ({ title: { text } });
-  return [traces, layout({ height: 420, showlegend: true, xaxis: title("epoch"), yaxis: title(escaped(name || "")) })];
+  const last = Math.max(1, ...traces.flatMap((trace) => trace.x));
+  const epochs = { title: { text: "epoch" }, dtick: Math.max(1, Math.ceil(last / 10)), tickformat: "d" };
+  return [traces, layout({ height: 420, showlegend: true, xaxis: epochs, yaxis: { title: { text: escaped(name || "") } } })];
 }
 
 function against(costs, label) {
@@ -122,6 +123,10 @@ element("target").addEventListener("change", () => { chooseTarget(); draw(BY_MEA
 element("measure").addEventListener("change", () => draw(BY_MEASURE));
 element("relative").addEventListener("change", () => draw(["heat"]));
 element("curve").addEventListener("change", () => draw(["curves"]));
+window.addEventListener("beforeprint", () => { // paper also shows the plots to which the reader has not scrolled
+  Object.keys(PLOTS).forEach((name) => seen.add(name));
+  draw(Object.keys(PLOTS));
+});
 document.addEventListener("theme", () => draw(Object.keys(PLOTS)));
 const watcher = new IntersectionObserver((entries) => {
   for (const { target: plot } of entries.filter((entry) => entry.isIntersecting)) {

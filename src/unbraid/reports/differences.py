@@ -1,0 +1,41 @@
+"""Find the differences between the configs of the variants of a report, and name their losses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from unbraid.reports.variants import Variant, configs_without_seed
+
+
+def differences(variants: Sequence[Variant]) -> dict[str, list[Any]]:
+    """Find the config keys whose values differ between variants.
+
+    Args:
+        variants: variants to compare.
+
+    Returns:
+        Dictionary from each of these keys to a list with the value of each variant; None for a variant without the key.
+    """
+    configs = configs_without_seed([variant.first for variant in variants])
+    rows = {key: [config.get(key) for config in configs] for key in dict.fromkeys(key for config in configs for key in config)}
+    return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
+
+
+def loss_names(variants: Sequence[Variant]) -> dict[str, str]:
+    """Name the loss of each variant. Learning curves of different losses cannot be compared.
+
+    Args:
+        variants: variants of a report.
+
+    Returns:
+        Dictionary from the name of a variant to the name of its loss; empty if all variants have the same loss.
+    """
+    configs = configs_without_seed([variant.first for variant in variants])
+    losses = [{key: value for key, value in config.items() if key.startswith("model.loss")} for config in configs]
+    different = [loss for number, loss in enumerate(losses) if loss not in losses[:number]]
+    if len(different) < 2:
+        return {}
+    names = [str(loss.get("model.loss._target_", "loss")).rpartition(".")[2] for loss in different]
+    unique = [
+        name if names.count(name) == 1 else f"{name} {names[: number + 1].count(name)}" for number, name in enumerate(names)
+    ]
+    return {variant.name: unique[different.index(loss)] for variant, loss in zip(variants, losses, strict=True)}
