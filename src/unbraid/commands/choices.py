@@ -48,7 +48,7 @@ added: ContextVar[AddedFolders] = ContextVar("added", default=AddedFolders())  #
 
 
 def folders() -> dict[str, Path]:
-    """Return each config folder by its origin (`unbraid`, a plugin or `--config-dir`), in the order of Hydra's search path."""
+    """Return a dictionary from origin (`unbraid`, a plugin or `--config-dir`) to config folder, in Hydra's search order."""
     others = added.get()
     return {**others.folders, OWN: CONF} if others.first else {OWN: CONF, **others.folders}
 
@@ -78,8 +78,8 @@ def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
 
     The key `plugins` of the command line and the environment variable `UNBRAID_PLUGINS` list the plugins. Installed packages
     that register a plugin are added, too, but only for commands that do not load a run: the config of a run may come from
-    another person, and it must not choose the code that is executed. `evaluate` itself trusts installed packages if no run is
-    given.
+    another person, and it must not choose the code that is executed. The command `evaluate` may load a run or not; it decides
+    itself, and trusts installed packages only without a run.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
@@ -134,7 +134,10 @@ def _option(words: Sequence[str], *options: str) -> str | None:
 
 
 def _typed(words: Sequence[str]) -> list[str]:
-    """Return the plugins in the key `plugins` of the command line, or else of the chosen experiment or `--config-name` yaml."""
+    """Return the plugins that the key `plugins` lists.
+
+    The key is read from the command line, or else from the yaml of the chosen experiment or of `--config-name`.
+    """
     value = _value(words, "plugins")
     if value is None:
         experiment = _value(words, "experiment")
@@ -162,7 +165,10 @@ def _value(words: Sequence[str], key: str) -> Any:
 
 
 def _print_notices(typed: Sequence[str]) -> None:
-    """Print which plugins lack a config folder, and which of their yaml files are not used because the name exists already."""
+    """Print the plugins that lack a config folder, and the yaml files that are not used.
+
+    A yaml file is not used if an earlier config folder contains a yaml file with the same name.
+    """
     others, used = added.get(), dict[str, str]()
     for name in typed:
         if name not in others.folders:

@@ -224,7 +224,7 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
     Args:
         data: data config of the command, with the overrides of the command line.
         own: data config in the run's `config.yaml`.
-        typed: keys that the command line overrides, such as `data.root`.
+        typed: keys whose values the user typed on the command line, such as `data.root`.
 
     Returns:
         A changed copy of the run's data config.

@@ -39,7 +39,8 @@ class Method(ABC):
 
     @abstractmethod
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies how the estimates of a track are computed. If it changes, the track is scored again."""
+        """Return a text that identifies how the estimates of a track are computed. If the text changes, score the track again.
+        """
 
     @abstractmethod
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -170,7 +171,7 @@ class Oracle(Method):
         return f"{self.name}, {track.entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return the estimate of each source: the mixture with the mask of this source applied, or the unchanged mixture."""
+        """Return the estimate of each source: the mask of the source times the mixture, the unchanged mixture, or silence."""
         return ORACLES[self.name](mixture, references, self.stft.to(mixture.device))
 
 
@@ -187,11 +188,11 @@ class EstimateFiles(Method):
     sample_rate: int
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: hash of its estimate files, and hash of the track itself."""
+        """Return a text that identifies the estimates of a track: hash of the estimate files, and hash of the true sources."""
         return f"files {self.files.fingerprint(track.name)}, {track.entry.name}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return the estimates of a track, read from its audio files."""
+        """Read the estimates of a track from the files in the folder of estimates, and return the estimates."""
         estimates = torch.from_numpy(self.files.read(track.name, self.sample_rate, *mixture.shape))
         return source_group.estimates(estimates.to(mixture.device), mixture)
 
@@ -204,7 +205,7 @@ def baselines(stft: STFT, protocol: Protocol) -> dict[str, Method]:
         protocol: protocol of the scores. BSS Eval does not define scores of silence, so its tables lack a row for silence.
 
     Returns:
-        The method of each row.
+        Dictionary from the name of each row to the method.
     """
     return {name: Oracle(name, stft) for name in BASELINES if name != SILENCE or protocol.measure != "bss_eval"}
 

@@ -66,7 +66,7 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
 
     Args:
         path: PNG file to write.
-        shown: images of each row, by the name of the row. For images, the first line of an array is drawn at the top. For
+        shown: images of each row, by the name of the row. The first line of an image is drawn at the top. If the images are
             spectrograms, the first line is the lowest bin and is drawn at the bottom.
         colours: name of a colour map of matplotlib; `gray_r` for images, any other for spectrograms.
 

@@ -251,7 +251,7 @@ def on_device(batch: Any, device: torch.device) -> Any:
 
 
 def is_corrupting(task: ReconstructionTask) -> bool:
-    """Return whether the input of an autoencoder is corrupted. To find out, a random patch is corrupted."""
+    """Return whether an autoencoder corrupts its input. This is tested with a random patch."""
     probe = torch.rand(1, *task.features.shape, device=task.device)
     return not torch.equal(task.corrupt(probe, TEST), probe)
 

@@ -148,7 +148,7 @@ class Scorer:
         return self.protocol.record(self.source_group)
 
     def check_folder(self) -> None:
-        """Check that the folder does not contain scores of another protocol that has the same name but different options.
+        """Check that the folder does not contain scores of a protocol with the same name but different options.
 
         Raises:
             InputError: the scores in `scores.json` in the folder were computed with other options of the protocol.

@@ -49,7 +49,7 @@ class Chunk(NamedTuple):
 
     Args:
         samples: samples of the chunk, of the shape [C, n].
-        keep: range of the samples of the separated chunk that are used. All other samples are discarded.
+        keep: range of samples. The samples of the separated chunk in this range are used, all others are discarded.
         last: whether the signal ends with this chunk.
     """
 
@@ -71,7 +71,7 @@ def cut_chunks(blocks: Iterable[Tensor], sizes: ChunkSizes, alignment: int) -> I
     Args:
         blocks: consecutive blocks of the signal.
         sizes: lengths of the chunks.
-        alignment: step in samples; each chunk starts at a multiple of this step.
+        alignment: number of samples; each chunk starts at a multiple of this number.
 
     Shape:
         blocks [C, n], with C channels and any lengths n.

@@ -215,7 +215,7 @@ def load_separator(path: str | Path, checkpoint: str = "best", device: str | Non
     """Load a trained separator, and raise an error if the model is an instrument.
 
     Args:
-        path: run folder or file; `unbraid.load` lists all kinds of files.
+        path: run folder or model file. The documentation of `unbraid.load` lists all kinds of files.
         checkpoint: `best`, `last` or the path of a checkpoint of the run.
         device: PyTorch device, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU.
 

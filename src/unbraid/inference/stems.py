@@ -2,7 +2,7 @@
 
 The gain prevents clipping. It depends on the loudest sample of all stems, which is known only after the separation. The stems
 are therefore first stored as floats in temporary files, in the folder of the outputs. The audio file is decoded and separated
-in blocks, so memory does not grow with its length.
+in blocks, so the memory does not grow with the length of the file.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,7 +118,9 @@ class _StagedStems:
         self.channels, self.samples, self.peak = 0, 0, 0.0
 
     def fill(self, stretches: Iterator[dict[str, np.ndarray]], on_progress: Callable[[int], object]) -> None:
-        """Append each block of the stems to the temporary files. Then call `on_progress` with the number of its samples."""
+        """Append each block of the stems to the temporary files. Then call `on_progress` with the number of samples in the
+        block.
+        """
         with ExitStack() as stack:
             files = {name: stack.enter_context(path.open("wb")) for name, path in self.paths.items()}
             for stems in stretches:

@@ -1,8 +1,8 @@
 """Timbre transfer: a trained DDSP synthesizer plays the melody of another voice, for example of a singer.
 
 The DDSP synthesizer has learned one instrument from recordings. The pitch and loudness of the voice are measured, and are moved
-into the range of these recordings. The synthesizer then plays them. Audio is read and written in pieces. Only the control
-curves of the voice (pitch and loudness, usually 250 points per second) are held in memory as a whole.
+into the range of these recordings. The synthesizer then plays the moved pitch and loudness. Audio is read and written in
+pieces. Only the control curves of the voice (pitch and loudness, usually 250 points per second) are held in memory as a whole.
 """
 
 from collections.abc import Iterable, Iterator

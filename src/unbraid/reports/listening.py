@@ -89,7 +89,7 @@ def heard(variants: Sequence[Variant]) -> list[ListeningSet]:
         variants: all variants of the report, also those without scores.
 
     Returns:
-        For each variant with scores, its first run with audio files; if no run has audio files, its first run.
+        For each variant with scores: the first run that has audio files, or the first run if no run has audio files.
     """
     scored = [variant for variant in variants if variant.runs]
     runs = [next((run for run in variant.runs if (run.folder / "audio").is_dir()), variant.runs[0]) for variant in scored]

@@ -59,7 +59,7 @@ def make(
 
 
 def report_of(sweep: Path, protocol: str | None = None) -> Path:
-    """Return the report folder in the folder of a sweep. InputError if it is a symbolic link that leads out of the sweep.
+    """Return the report folder in the folder of a sweep. A symbolic link that leads out of the sweep raises InputError.
 
     Args:
         sweep: folder of the sweep.

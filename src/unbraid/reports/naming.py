@@ -1,7 +1,7 @@
 """Choose short and different names for the variants and runs of a report.
 
-A variant is a group of runs that differ only in the seed. Its name consists of its command-line overrides (such as
-`model=unet`) that other variants do not have. The name of a run is the end of its folder's path.
+A variant is a group of runs that differ only in the seed. The name of a variant consists of the command-line overrides, such as
+`model=unet`, that other variants do not have. The name of a run is the end of the path of the run folder.
 """
 
 from collections.abc import Sequence

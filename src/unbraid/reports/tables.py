@@ -260,7 +260,7 @@ def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
 
 
 def main_measure(table: ScoreTable) -> str | None:
-    """Return the measure by which variants are compared: the first measure of `ORDER` in the table; None if none is in it."""
+    """Return the first measure of `ORDER` that the table contains, by which variants are compared; None if there is none."""
     return next((measure for measure in (*ORDER, *table.measures) if measure in table.measures), None)
 
 

@@ -57,7 +57,7 @@ def number_in(cell: Any) -> float | None:
 
 
 def epoch_numbers(folder: Path) -> list[dict[str, float]]:
-    """Read the numbers of each epoch in `metrics.csv`. An invalid file raises `InputError`, see `epochs`.
+    """Read the rows (epochs) of `metrics.csv` as numbers. An invalid file raises `InputError`, see `epochs`.
 
     Args:
         folder: run folder.

@@ -68,7 +68,7 @@ def settled(run: Run, pinned: bool) -> Iterator[Run]:
 
 
 def _claimed(folder: Path) -> Path:
-    """Reserve a new run folder by its lock file, and return it. If another process was faster, append a number to the name."""
+    """Reserve a new run folder with a lock file, and return the folder. If another process was faster, use another name."""
     for number in count(1):
         path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         path.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,8 @@ def _taken(run: Run, folder: Path, record: dict[str, Any], continues: bool = Fal
 
 
 def _continued_in_folder(run: Run) -> Run:
-    """Return the run. If its folder contains a run that differs only in a shorter training, set `continues` to True."""
+    """Return the new run. If its folder contains the same run with a shorter training, set `continues` of the new run to True.
+    """
     record = read_record(run.folder)
     if record is None or record.get("experiment") != run.experiment or record["state"] == "pruned":
         return run
@@ -143,7 +144,7 @@ def _announce(run: Run, folder: Path) -> None:
 
 
 def obstacle(run: Run, folder: Path) -> str | None:
-    """Return the reason why a new run cannot train the earlier run in a folder for more epochs or steps; None if it can.
+    """Return the reason why the run in a folder cannot be trained for more epochs or steps; None if it can be trained.
 
     Args:
         run: new run.

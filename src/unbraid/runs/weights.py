@@ -1,7 +1,7 @@
 """Rebuild a trained model from its config and the tensors of its checkpoint.
 
 An untrusted config may describe a model of any size. The memory and the number of parts are therefore counted while a model is
-built. A model that is much larger than its checkpoint raises `InputError` before the memory is allocated.
+built. If a model is much larger than its checkpoint, `InputError` is raised before the memory is allocated.
 """
 
 import math
@@ -62,7 +62,7 @@ def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> Mo
     A damaged checkpoint, or a checkpoint of another model, raises `InputError`.
 
     Args:
-        make: function that builds the module that the config of the run describes.
+        make: function that builds the module from the config of the run.
         checkpoint: path of the checkpoint.
         part: name of the module in the task (LightningModule) of the checkpoint, such as `separator`; empty for the whole task.
 

@@ -75,7 +75,7 @@ class Workflow(ABC):
 
     @property
     def starts_processes(self) -> bool:
-        """True if Lightning starts the other processes of this run; False for one process, or if Slurm has started them all."""
+        """True if Lightning starts the other processes of this run; False for one process, or if Slurm starts them all."""
         environment = getattr(self.trainer.strategy, "cluster_environment", None)
         return self.trainer.world_size > 1 and environment is not None and not environment.creates_processes_externally
 
@@ -169,7 +169,7 @@ class Workflow(ABC):
         return f"{parameter_count(self.task) / 1e6:.2f} M parameters, {giga(self.macs)} MACs for {self.one_pass}"
 
     def limited(self, items: Sequence[ItemT]) -> list[ItemT]:
-        """Return the first of the given test items. `trainer.limit_test_batches` limits their number, which is at least one."""
+        """Return the first of the given test items: at most `trainer.limit_test_batches` items, but at least one item."""
         limit = self.trainer.limit_test_batches
         return list(items[: max(1, limit if isinstance(limit, int) else round(limit * len(items)))])
 

@@ -130,7 +130,7 @@ def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]
     """Return random noise as the example input that PyTorch's exporters need to trace a separator.
 
     Args:
-        separator: separator that is exported. The noise has its number of channels.
+        separator: separator that is exported. The noise has as many channels as the separator.
         batch: number of chunks.
         samples: length of a chunk in samples. This number is also the random seed.
 

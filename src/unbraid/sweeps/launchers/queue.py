@@ -74,7 +74,7 @@ def submit(script: Path, options: Options, environment: Mapping[str, str]) -> st
 
 
 def slurm_jobs() -> list[SlurmJob]:
-    """Return the Slurm jobs of this user that belong to job arrays and are in the queue or ended in the last minutes.
+    """Return the Slurm jobs of this user's job arrays. Jobs that ended more than some minutes ago are left out.
 
     An error of `squeue` raises `InputError` with the message of `squeue`.
     """
@@ -88,7 +88,8 @@ def slurm_jobs() -> list[SlurmJob]:
 
 
 def partitions() -> dict[str, bool]:
-    """Return, by the name of each Slurm partition, whether the partition has GPUs. The default partition comes first."""
+    """Return a dictionary from Slurm partition to True if the partition has GPUs, else False. The default partition is first.
+    """
     has_gpu: dict[str, bool] = {}
     for line in _output_of("sinfo", "--noheader", "--format=%P|%G").splitlines():
         name, _, resources = line.partition("|")

@@ -175,7 +175,7 @@ def run_here(folder: str, working: str, threads: int, environment: Mapping[str, 
 
 
 def _end(ray: Any, task: Any, job: Job, watch: Watch) -> None:
-    """Report the end of a job to `watch`. If `run.json` contains no error message, the message is that of Ray's exception."""
+    """Report the end of a job to `watch`. If `run.json` contains no error message, report the message of Ray's exception."""
     state, error = job.ending()
     try:
         ray.get(task)

@@ -90,7 +90,7 @@ def _check_first_line(path: Path) -> None:
 
 
 def load(path: Path) -> optuna.Study:
-    """Load the study (the trials of a search) from its file. Its pruner is the pruner with which the search was started.
+    """Load the study (the trials of a search) from its file. The study has the pruner with which the search was started.
 
     Args:
         path: file of the study.

@@ -16,7 +16,8 @@ NEED_LOGGER = (DeviceStatsMonitor, LearningRateMonitor)
 
 
 class EpochMeans(Logger):
-    """Collect the values that callbacks of Lightning log during an epoch, to compute their means at its end."""
+    """Collect the values that callbacks of Lightning log during an epoch. At the end of the epoch, `take` returns their means.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,5 +49,5 @@ class EpochMeans(Logger):
 
 
 def logger_for(callbacks: Sequence[pl.Callback]) -> dict[str, EpochMeans]:
-    """Return the argument `logger` for the Trainer as a dictionary; empty if none of the callbacks needs a logger."""
+    """Return the Trainer's argument `logger` as a dictionary with one key; empty if none of the callbacks needs a logger."""
     return {"logger": EpochMeans()} if any(isinstance(callback, NEED_LOGGER) for callback in callbacks) else {}

@@ -47,7 +47,7 @@ class Result:
 
     Args:
         step: number of the last epoch plus 1.
-        figures: dictionary from `test/<measure>/<target>` to the score, which is the mean or median over the tracks.
+        figures: dictionary from `test/<measure>/<target>` to the score (mean or median over the tracks).
         rows: score of each track, target and measure; None if the score is undefined.
         pictures: pictures that the test wrote.
     """
@@ -106,7 +106,8 @@ class Logger(ABC):
 class LightningRows(Logger):
     """Pass the rows of `metrics.csv` to a logger of Lightning.
 
-    A logger of Lightning cannot report which rows it already has. If a run resumes, it therefore receives all rows again.
+    A logger of Lightning cannot report which rows it already has. If a run resumes, the logger therefore receives all rows
+    again.
 
     Args:
         logger: logger of Lightning, such as `pytorch_lightning.loggers.CSVLogger`.

@@ -1,6 +1,6 @@
 """Weights & Biases logger: one page per run with scalars, audio, pictures and tables, online or in a file for a later upload.
 
-The id of the page is computed from the hash of the run's config and the time of its first start. A resumed run therefore
+The id of the page is computed from the hash of the config and the time at which the run started first. A resumed run therefore
 continues its own page. If the process is killed, the page lacks the last epochs. The class `Loggers` sends these epochs again
 when the run resumes.
 """
@@ -119,7 +119,8 @@ class Wandb(Logger):
 
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
-        """Continue training without W&B if wandb fails in the `with` block. The next resumed run sends the missing epochs."""
+        """Continue training without W&B if wandb fails in the `with` block. When the run resumes, the missing epochs are sent.
+        """
         try:
             yield
         except failures() as error:
