@@ -188,7 +188,7 @@ class EstimateFiles(Method):
     sample_rate: int
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: hash of the estimate files, and hash of the true sources."""
+        """Return a text that identifies the estimates of a track: hash of the estimate files, and hash of the decoded track."""
         return f"files {self.files.fingerprint(track.name)}, {track.entry.name}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Baseline for DDSP synthesizers: harmonics and noise with the given pitch and loudness, but with fixed spectra.
 
 The spectrum of the harmonics and the spectrum of the noise are fitted to training data. The baseline has neither memory nor
-reverberation. A DDSP network (`nets.ddsp`) can only be better if its spectra change over time, or by the reverberation that it
-has learned.
+reverberation. A DDSP network (`nets.ddsp`) can be better for two reasons only: its spectra change over time, and it has learned
+a reverberation.
 """
 
 import math

@@ -106,7 +106,7 @@ class Variant:
 
     @property
     def first(self) -> RunScores:
-        """The first run with scores; the first run without scores if no run of the variant has scores."""
+        """The first run with scores, or the first of all runs if no run has scores."""
         return [*self.runs, *self.without][0]
 
     def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:

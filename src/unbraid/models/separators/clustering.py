@@ -24,7 +24,7 @@ class Clustering(JointMasking):
     """Separate by masks, which a network estimates, or which k-means computes from the network's embeddings of all bins.
 
     Each source has a fixed position in the output of the network, so the loss does not have to try permutations. For each
-    source, k-means starts at a mean embedding: that of the bins in which the mask of this source is the largest mask.
+    source, k-means starts at the mean embedding of the bins in which the mask of this source is the largest mask.
 
     Args:
         net: function that takes the number of classes and returns a network. The network maps magnitudes [B, C, F, T] to a dict

@@ -1,6 +1,6 @@
 """Write checkpoints from which an interrupted run resumes bit for bit.
 
-Lightning's own checkpoints lack the latest metrics and the flag `should_stop` (training shall stop). This callback adds both. The
+Lightning's own checkpoints lack the latest metrics and the flag `should_stop` (end of training). This callback adds both. The
 state of the random number generators is not needed, because the random numbers of data, augmentation, corruption and dropout
 depend only on seed, epoch and batch.
 

@@ -4,9 +4,7 @@ import pytorch_lightning as pl
 
 
 class EndsHopelessRuns(pl.Callback):
-    """Base class of callbacks that can end (prune) a run early. If the callback has ended the run, its attribute `pruned` is
-    True.
-    """
+    """Base class of callbacks that can end (prune) a run early. After such an early end, the attribute `pruned` is True."""
 
     pruned = False
 
