@@ -111,7 +111,7 @@ class BatchMixer:
         tracks: tracks of the training split.
         rows: names of the waveforms in a raw batch: `mixture` and the sources that the targets contain. If `mixture` is not in
             `rows`, then `rows` contains all sources, and the mixture is computed as their sum.
-        targets: weight of each source in each target. The sources are those in `rows`.
+        targets: weight of each source in each target. The sources are the names in `rows` without `mixture`.
         magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
         augmentation: augmentations by name, applied in this order. They are not applied if `rows` contains the mixture.
         sample_rate: sample rate of the batches, in Hz.
@@ -163,7 +163,7 @@ class BatchMixer:
         return Batch(mixture, combine(self.targets, floats), self.magnitude_difference, extra)
 
     def _random(self, name: str, step: int) -> np.random.Generator:
-        """Return the random generator of an augmentation at a training step. It depends only on seed, rank, name and step."""
+        """Return the random generator of an augmentation at a training step: a function of seed, rank, name and step only."""
         key = [self.seed, zlib.crc32(name.encode()) + 2**32]  # the streams of the sampler have smaller numbers
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, self.rank]))
 

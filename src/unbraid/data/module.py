@@ -120,7 +120,7 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.prepare()
 
     def setup(self, stage: str) -> None:
-        """Open the decoded tracks, once. Tracks whose mixture and instrumental are not aligned in time are left out."""
+        """Open the decoded tracks, once. Leave out tracks whose mixture and instrumental version are not aligned in time."""
         if self.tracks:
             return
         self.tracks = self.collection.keep_aligned(self.stored())
@@ -146,7 +146,7 @@ class MultitrackData(pl.LightningDataModule):
         return self.collection.open_split(split, sample_rate, channels, progress)
 
     def listing(self) -> Listing:
-        """List the tracks of the data set, and the errors in its folder that the user must resolve. Nothing is decoded."""
+        """List the tracks of the data set, and the errors that the user must resolve. Audio files are not decoded."""
         return self.collection.listing()
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> None:
@@ -154,7 +154,8 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.check(listing, splits)
 
     def notices(self) -> list[str]:
-        """Return one line for each message about files, and one for each kind of repair that decoding made, such as padding."""
+        """Return one line for each message about files, and one line for each kind of repair by the decoder, such as padding.
+        """
         return self.collection.notices(self.tracks)
 
     @property
@@ -233,7 +234,7 @@ class MultitrackData(pl.LightningDataModule):
         return self._loader(dataset, None, self.num_workers, kind)
 
     def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
-        """Set a function that returns additional information about tracks, such as their pitch. Each batch contains it."""
+        """Set a function that returns additional information about tracks, such as the pitch, for each batch."""
         self._side_info = function
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:

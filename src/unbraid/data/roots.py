@@ -3,8 +3,7 @@
 The config of a run contains the path of its data set. A config from another person could name any folder. A command therefore
 reads this folder only if the user has used the folder before, or names it on the command line. All folders from which a command
 of this user has read data are recorded in the file `roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default
-`~/.local/state/unbraid`. A user who has trained a run on this machine thus does not have to name the folder of its data set
-again.
+`~/.local/state/unbraid`. If the user has trained the run on this machine, the user thus does not have to name the folder again.
 """
 
 import json

@@ -228,7 +228,7 @@ class ChunkSampler:
         return values[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def _uniform(self, step: int, purpose: int, source: int = 0, attempt: int = 0, *width: int) -> np.ndarray:
-        """Draw random numbers in [0, 1) for the batches of all processes, and return those of this process.
+        """Draw random numbers in [0, 1) for the batches of all processes, and return the numbers of this process.
 
         Shape: [batch, *width].
         """

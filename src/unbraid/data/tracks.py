@@ -1,7 +1,7 @@
 """Describe tracks and the files of their sources, assign tracks to splits, and define the interface of layouts.
 
-A layout is a class for one data set or folder structure, such as `MUSDB18` or `Stems`. It has two
-methods. `tracks(root)` lists the tracks in a folder. `fetch(root)` downloads or renders the data set if that is possible.
+A layout is a class for one data set or folder structure, such as `MUSDB18` or `Stems`. A layout has two methods. `tracks(root)`
+lists the tracks in a folder. `fetch(root)` downloads or renders the data set if that is possible.
 """
 
 import hashlib
@@ -45,9 +45,9 @@ class Track:
         sources: audio streams of each source, by name. The streams of a source are summed. A source without streams is silent.
         mixture: audio stream of the mixture, which may differ from the sum of the sources. None: the mixture is this sum.
         residual: name of an additional source, which is the mixture minus all other sources. None: no additional source.
-        lengths: handling of streams of unequal length. `pad` appends silence up to the longest. `trim` cuts all to the
-            shortest. `error` raises an error. `auto` pads differences of up to one second, and raises an error for larger
-            differences.
+        lengths: handling of streams of unequal length. `pad` appends silence up to the longest stream. `trim` cuts all streams
+            to the shortest stream. `error` raises an error. `auto` pads differences of up to one second, and raises an error
+            for larger differences.
         stretch: None for an original track. For a copy at another pitch or tempo, this change; the mixture of the copy is the
             sum of its sources.
 
@@ -116,7 +116,7 @@ def refuse_ids(valid: Choice, test: Choice) -> None:
     """Check that the options `valid` and `test` are not lists, if the folders or the table of a data set define the splits.
 
     In this case, both options are ignored. An ignored share is accepted, because it may be the default value. A list raises an
-    error, because the user has set it.
+    error, because a list is never the default value.
 
     Args:
         valid: option `valid` of a layout.

@@ -41,8 +41,8 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
         tracks: tracks to check, decoded with the sample rate and the number of channels of the training.
 
     Returns:
-        For each track that was used, by its name: its split and its name in the run, such as `train: song`. Empty if the folder
-        lacks `tracks.json`.
+        A dictionary with an entry for each track that was used: from the name of the track to its split and name in the run,
+        such as `train: song`. Empty if the folder lacks `tracks.json`.
 
     Raises:
         InputError: `tracks.json` is damaged.

@@ -118,8 +118,7 @@ class _StagedStems:
         self.channels, self.samples, self.peak = 0, 0, 0.0
 
     def fill(self, stretches: Iterator[dict[str, np.ndarray]], on_progress: Callable[[int], object]) -> None:
-        """Append each block of the stems to the temporary files, and call `on_progress` with the number of samples in the block.
-        """
+        """Append each block of the stems to the temporary files, and call `on_progress` with the number of new samples."""
         with ExitStack() as stack:
             files = {name: stack.enter_context(path.open("wb")) for name, path in self.paths.items()}
             for stems in stretches:

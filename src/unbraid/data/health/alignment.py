@@ -59,7 +59,7 @@ def align(first: np.ndarray, second: np.ndarray, rate: int) -> Alignment | None:
     Args:
         first: first recording.
         second: second recording, of the same length.
-        rate: sample rate of both, in Hz.
+        rate: sample rate of both recordings, in Hz.
 
     Shape:
         first, second: [C, T].

@@ -125,7 +125,7 @@ def _pair(name: str, health: Health) -> Iterator[Finding]:
 
 
 def _rates(entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Yield a warning for each track with a sample rate other than the most frequent one."""
+    """Yield a warning for each track whose sample rate is not the most frequent sample rate of the data set."""
     counts = Counter(health.rate for _, _, health in entries)
     usual = max(counts, key=lambda rate: (counts[rate], rate), default=0)
     for name, _, health in entries:

@@ -22,7 +22,7 @@ Cells = dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """Row of a table of tracks: the name and split of a track, and its files by column.
+    """Row of a table of tracks: the name, the split and the files of one track.
 
     Args:
         track: name of the track.
@@ -55,7 +55,7 @@ class ManifestRow:
 
 
 def splits_of(rows: Sequence[ManifestRow], valid: Choice, test: Choice) -> dict[str, Split]:
-    """Return the split of each track. The column `split` of the table defines the splits; without it, `valid` and `test` do.
+    """Return the split of each track. Without a column `split` in the table, `valid` and `test` define the splits.
 
     If the table has the column `split`, and `valid` or `test` is a list, an `InputError` is raised.
 
@@ -109,7 +109,7 @@ def read_recordings(path: Path) -> dict[str, list[Path]]:
     """Read a CSV file with one recording in each line: its instrument (column `instrum`) and its file (column `path`).
 
     Args:
-        path: path of the CSV file; paths in it are relative to its folder.
+        path: path of the CSV file. The paths in the file are relative to the folder of the file.
 
     Returns:
         The files of each instrument, by the name of the instrument.

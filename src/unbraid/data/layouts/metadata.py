@@ -59,7 +59,7 @@ class Metadata:
         return self.tree[key]
 
     def refuse(self, key: object, expected: str) -> NoReturn:
-        """Raise an `InputError` that states that the value of a key is invalid.
+        """Raise an `InputError` about a key with an invalid value.
 
         Args:
             key: key of the value.

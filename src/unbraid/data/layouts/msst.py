@@ -32,7 +32,7 @@ class MSST:
         valid: folders of validation songs, relative to the root.
         test: folders of test songs, or the share of the validation songs that is used for testing instead.
         instruments: stems that are used; all others are ignored. None: all stems.
-        missing: handling of a stem that a song does not have: `error`, or `silence` to make it silent.
+        missing: handling of a song that lacks a stem: `error`, or `silence` to make this stem silent.
 
     Raises:
         InputError: `remix` is 0 for type 1, or above 0 for type 4.

@@ -118,7 +118,7 @@ class _MissingStemError(Exception):
 
 
 def _track_folders(place: Path) -> Iterator[Path]:
-    """Yield the folders of the tracks: in the folders of the splits (such as `train/`), or in `place` if these do not exist."""
+    """Yield the folders of the tracks: in split folders such as `train/`, or in `place` itself if it has no split folders."""
     folders = [place / name for name in (*SPLIT_FOLDERS, OMITTED) if (place / name).is_dir()]
     for folder in folders or [place]:
         yield from (path for path in subfolders(folder) if (path / METADATA).is_file())

@@ -118,8 +118,8 @@ class Separator(nn.Module, ABC):
     def chunk_alignment(self) -> int:
         """Return the number of samples of which the start of each chunk must be a multiple.
 
-        The number is larger than 1 if the network has strides. The estimate of a chunk that starts elsewhere would differ from the
-        estimate of the same part in the whole track.
+        The number is larger than 1 if the network has strides. The estimate of a chunk that starts elsewhere would differ from
+        the estimate of the same part in the whole track.
         """
         return 1
 

@@ -164,8 +164,7 @@ class Masking(Separator):
         return self.consistent(mixture, self.phase(spectra, spectrum, self.stft, samples))
 
     def consistent(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """If `consistency` is set, add equal parts of the mixture minus all sources to the sources, which then sum to the
-        mixture.
+        """If `consistency` is set, divide the mixture minus all sources equally among the sources, so that they sum to the mixture.
 
         Shape: mixture [B, C, T], sources [B, S, C, T] -> [B, S, C, T].
         """
