@@ -124,9 +124,7 @@ class StoredTrack:
         return np.fromfile(self.entry / "levels.i8", np.int8).reshape(-1, self.blocks)
 
     def row(self, name: str) -> int:
-        """Return the index of the row `name` (`mixture` or a source). If a track has only one row, this row is also the
-        mixture.
-        """
+        """Return the index of the row `name` (`mixture` or a source). The row of a track with one row is also the mixture."""
         return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
 
     def health(self) -> Health:

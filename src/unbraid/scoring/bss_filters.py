@@ -95,7 +95,7 @@ def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
 
 
 def items_at_once(samples: int) -> int:
-    """Return how many arrays with the given number of float64 samples fit into 8 MiB (`MEMORY`); at least 1."""
+    """Return how many arrays of `samples` float64 numbers fit into 8 MiB (`MEMORY`); at least 1."""
     return max(1, MEMORY // (8 * samples))
 
 

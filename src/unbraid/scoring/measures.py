@@ -16,7 +16,7 @@ from unbraid.dsp.stft import STFT
 
 
 class Measure(ABC):
-    """Compute scores of one source of one track. A plugin defines a measure by a subclass, and a protocol contains its object.
+    """Compute scores of one source of one track. A plugin defines a measure as a subclass. A protocol contains the measure.
 
     Larger scores are better. The options of a measure are attributes with plain values, which are part of the protocol.
 
@@ -35,7 +35,7 @@ class Measure(ABC):
         Args:
             reference: true source.
             estimate: estimated source.
-            sample_rate: sample rate of both in Hz.
+            sample_rate: sample rate of both waveforms in Hz.
 
         Shape:
             [C, T] both.

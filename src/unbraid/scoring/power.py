@@ -34,8 +34,8 @@ class Deviations:
     track, of the seed, and a rest that is different for each score (model in `unbraid.scoring.significance`).
 
     Args:
-        tracks: standard deviation over the tracks of the difference between the scores of two systems, without the rest.
-        seeds: standard deviation over the seeds of a system's mean score over all tracks, without the rest.
+        tracks: standard deviation, over the tracks, of the score difference of two systems, without the rest.
+        seeds: standard deviation, over the seeds, of the mean score of a system on all tracks, without the rest.
         rest: standard deviation of the rest.
     """
 
@@ -48,8 +48,9 @@ class Deviations:
         """Estimate the standard deviations from scores of several systems on the same tracks (analysis of variance).
 
         The variance between seeds and the variance of the rest (random variation that neither track nor seed explains) are
-        estimated for each system and averaged. A system with k seeds has the weight k - 1. The variance between tracks is the
-        mean over all pairs of the first system and another system. Negative estimates of a variance are replaced by 0.
+        estimated for each system and averaged. A system with k seeds has the weight k - 1. The variance between tracks is
+        estimated for each pair of the first system and another system, and averaged over these pairs. Negative estimates of a
+        variance are replaced by 0.
 
         Args:
             systems: scores of each system in dB, NaN if undefined.

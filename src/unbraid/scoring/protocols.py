@@ -145,14 +145,14 @@ class Protocol:
                     raise InputError(key, "only measure=bss_eval can use a value of this key", found=value, expected="null")
 
     def at(self, sample_rate: int, channels: int) -> "Protocol":
-        """Return a protocol that has the sample rate and channels of a network, if those of this protocol are None.
+        """Return a copy of the protocol, in which a missing sample rate or number of channels is taken from a network.
 
         Args:
             sample_rate: sample rate of the network in Hz.
             channels: number of channels of the network.
 
         Returns:
-            A copy of the protocol. Its sample rate and number of channels are not None.
+            The copy. Neither its sample rate nor its number of channels is None.
         """
         return replace(self, sample_rate=self.sample_rate or sample_rate, channels=self.channels or channels)
 
@@ -196,7 +196,8 @@ class Protocol:
         return SourceGroup((*targets, name), torch.cat([weights, residual]), True)
 
     def _residual_name(self, targets: Sequence[str], has_residual: bool) -> str | None:
-        """Return the name under which the residual (mixture minus all targets) is scored; None if it is not scored."""
+        """Return the name under which the residual (mixture minus all targets) is scored; None if the residual is not scored.
+        """
         if self.sources is None:
             if len(targets) == 1 and not has_residual:
                 problem = f"protocol {self.name} needs at least two sources, but the only target is the whole mixture"

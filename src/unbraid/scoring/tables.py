@@ -140,7 +140,7 @@ def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int)
 
 
 def _cells(rows: Mapping[str, Summary], source: str, statistic: str) -> Cells:
-    """Return the text and the share of undefined windows of each cell of one source, by row and measure."""
+    """Return the cells of one source, by row and measure. A cell contains a text and the share of undefined windows."""
     return {
         label: {
             measure: (_text(values[statistic], values.get("infinite") or 0), float(values["undefined"] or 0))

@@ -114,7 +114,8 @@ def read_track(path: Path, protocol: dict[str, Any], origin: str, measures: Sequ
         measures: names of the expected measures.
 
     Returns:
-        The scores; None if the file is missing or damaged, or if its protocol, origin, measures or scoring code differ.
+        The scores; None if the file is missing or damaged, or if its protocol, origin, measures or scoring code differ from the
+        expected values.
     """
     try:
         record = read_json(path, finite=False)

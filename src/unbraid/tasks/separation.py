@@ -1,4 +1,5 @@
-"""Separation task: train a separator on chunks of mixtures and their true sources, and validate it on whole tracks."""
+"""Separation task: train a separator on chunks of mixtures and their true sources, and validate the separator on whole tracks.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -29,7 +30,7 @@ class SeparationBatch(Protocol):
 
 
 class SeparationTask(Task):
-    """Train a separator on chunks and validate it on whole tracks.
+    """Train a separator on chunks of tracks, and validate the separator on whole tracks.
 
     Args:
         separator: model to train, from the mixture waveform to the source waveforms. The test uses the same object.

@@ -25,9 +25,7 @@ def audio_files(folder: Path) -> list[Path]:
 
 
 def audio_files_below(folder: Path) -> list[Path]:
-    """Return the audio files of a folder and its subfolders, sorted. If several links lead to a folder, the folder is read
-    once.
-    """
+    """Return the audio files of a folder and its subfolders, sorted. A folder to which several links lead is read once."""
     visited: set[str] = set()
     files = []
     for place, folders, _ in os.walk(folder, followlinks=True):

@@ -164,7 +164,9 @@ class Masking(Separator):
         return self.consistent(mixture, self.phase(spectra, spectrum, self.stft, samples))
 
     def consistent(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """If `consistency` is set, divide the mixture minus all sources equally among the sources, so that they sum to the mixture.
+        """If `consistency` is set, correct the sources so that they sum to the mixture.
+
+        The mixture minus all sources is divided equally among the sources.
 
         Shape: mixture [B, C, T], sources [B, S, C, T] -> [B, S, C, T].
         """
