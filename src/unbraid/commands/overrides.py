@@ -97,8 +97,7 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
 
 
 def _is_positional(word: str) -> bool:
-    """Return whether a word is a value without a key. An existing path is such a value, even if the path contains the sign =.
-    """
+    """Return whether a word is a value without a key. An existing path is such a value, even if the path contains a sign =."""
     key, equals, _ = word.partition("=")
     return not equals or (os.path.lexists(word) and "/" in key)
 

@@ -128,8 +128,7 @@ def is_whole(entry: Path) -> bool:
 
 
 def drop(entry: Path) -> None:
-    """Delete the folder of a decoded track. It is renamed first, so that a killed process does not leave an incomplete track.
-    """
+    """Delete the folder of a decoded track. It is renamed first, so that a killed process leaves no incomplete track."""
     partial = entry.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     if entry.is_dir():

@@ -132,8 +132,7 @@ class StoredTrack:
         return Health(**read_json(self.entry / "health.json", finite=False))
 
     def tensor(self, names: Sequence[str] | None = None) -> Tensor:
-        """Return the mixture and all sources, or only the waveforms in `names`, as float32. Shape: [names, channels, samples].
-        """
+        """Return the mixture and all sources, or the waveforms in `names`, as float32. Shape: [names, channels, samples]."""
         rows = [self.row(name) for name in names or (MIXTURE, *self.sources)]
         return from_numpy(np.multiply(self.samples[rows], np.float32(self.scale)))
 

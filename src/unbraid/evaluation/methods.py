@@ -39,8 +39,7 @@ class Method(ABC):
 
     @abstractmethod
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies how the estimates of a track are computed. If the text changes, score the track again.
-        """
+        """Return a text that identifies how the estimates of a track are computed. A track with a new text is scored again."""
 
     @abstractmethod
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:

@@ -122,8 +122,7 @@ def _taken(run: Run, folder: Path, record: dict[str, Any], continues: bool = Fal
 
 
 def _continued_in_folder(run: Run) -> Run:
-    """Return the new run. If its folder contains the same run with a shorter training, set `continues` of the new run to True.
-    """
+    """Return the new run. If its folder contains the same run with a shorter training, set `continues` of the new run."""
     record = read_record(run.folder)
     if record is None or record.get("experiment") != run.experiment or record["state"] == "pruned":
         return run

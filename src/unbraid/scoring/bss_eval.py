@@ -201,8 +201,7 @@ def _decibels(energies: Tensor, kind: Kind) -> Tensor:
 
 
 def _best(ratios: Tensor, pairs: Sequence[Pair], per_window: bool) -> BSSScores:
-    """Choose which estimate is compared with which source, so that the mean SIR is highest. Return the scores of these pairs.
-    """
+    """Choose which estimate is compared with which source, so that the mean SIR is highest. Return the scores of the pairs."""
     windows = ratios.shape[-1]
     by_pair = dict(zip(pairs, ratios.unbind(1), strict=True))
     sources = 1 + max(true for true, _ in pairs)

@@ -196,8 +196,7 @@ class Protocol:
         return SourceGroup((*targets, name), torch.cat([weights, residual]), True)
 
     def _residual_name(self, targets: Sequence[str], has_residual: bool) -> str | None:
-        """Return the name under which the residual (mixture minus all targets) is scored; None if the residual is not scored.
-        """
+        """Return the name under which the residual (mixture minus all targets) is scored; None if it is not scored."""
         if self.sources is None:
             if len(targets) == 1 and not has_residual:
                 problem = f"protocol {self.name} needs at least two sources, but the only target is the whole mixture"

@@ -1,5 +1,4 @@
-"""Separation task: train a separator on chunks of mixtures and their true sources, and validate the separator on whole tracks.
-"""
+"""Separation task: train a separator on chunks of mixtures and true sources, and validate the separator on whole tracks."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol

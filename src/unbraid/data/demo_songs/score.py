@@ -229,8 +229,7 @@ def write_lyrics(rng: np.random.Generator, count: int) -> tuple[tuple[str, str],
 
 
 def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase]) -> list[Phrase]:
-    """Return the phrases of a second voice: unison, a third higher or a sixth lower; no phrases in about a third of the songs.
-    """
+    """Return the phrases of a second voice: unison, a third higher or a sixth lower; empty for about a third of the songs."""
     if rng.random() < 0.35:
         return []
     interval = int(rng.choice([0, 2, -5]))

@@ -16,8 +16,7 @@ NEED_LOGGER = (DeviceStatsMonitor, LearningRateMonitor)
 
 
 class EpochMeans(Logger):
-    """Collect the values that callbacks of Lightning log during an epoch. At the end of the epoch, `take` returns their means.
-    """
+    """Collect the values that callbacks of Lightning log during an epoch. At the end of an epoch, `take` returns the means."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -119,8 +119,7 @@ class Wandb(Logger):
 
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
-        """Continue training without W&B if wandb fails in the `with` block. When the run resumes, the missing epochs are sent.
-        """
+        """Continue training without W&B if wandb fails in the `with` block. A resumed run sends the missing epochs."""
         try:
             yield
         except failures() as error:
