@@ -36,7 +36,8 @@ class AddedFolders:
     """Store the config folders that plugins and Hydra's option `--config-dir` add to the folder `conf` of unbraid.
 
     Args:
-        folders: path of each added folder, by the name of its plugin or by `--config-dir`, in the order of the search path.
+        folders: dictionary from the name of a plugin, or from `--config-dir`, to the added folder, in the order of the search
+            path.
         first: True if a yaml of an added folder replaces a yaml of unbraid with the same name; False for the opposite.
     """
 
@@ -54,7 +55,7 @@ def folders() -> dict[str, Path]:
 
 
 def choices(group: str) -> dict[str, str]:
-    """Return the choices of a config group, sorted by name, each with its origin (`unbraid`, a plugin or `--config-dir`)."""
+    """Return a sorted dictionary from choice to origin (`unbraid`, a plugin or `--config-dir`) for a config group."""
     names: dict[str, str] = {}
     for origin, folder in folders().items():
         for path in (folder / group).glob("*.yaml"):
@@ -78,8 +79,8 @@ def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
 
     The key `plugins` of the command line and the environment variable `UNBRAID_PLUGINS` list the plugins. Installed packages
     that register a plugin are added, too, but only for commands that do not load a run: the config of a run may come from
-    another person, and it must not choose the code that is executed. The command `evaluate` may load a run or not; it decides
-    itself, and trusts installed packages only without a run.
+    another person, and this config must not choose the code that is executed. The command `evaluate` loads a run only if the
+    user types the key `run`. It checks this key itself, and trusts installed packages only without a run.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.

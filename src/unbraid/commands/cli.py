@@ -114,7 +114,7 @@ def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str
 
 
 def _job(command: Callable[[DictConfig], None], full_error: str | None) -> Callable[[DictConfig], None]:
-    """Wrap a command. The wrapper removes an empty run folder, and prevents Hydra from printing errors in its own format."""
+    """Wrap a command. The wrapper removes an empty run folder, and prevents Hydra from printing errors in Hydra's format."""
 
     @wraps(command)
     def run(config: DictConfig) -> None:

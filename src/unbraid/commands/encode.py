@@ -1,4 +1,4 @@
-"""Command `encode`: write the codes that a trained autoencoder computes for audio files or for a split of its data."""
+"""Command `encode`: write the codes that a trained autoencoder computes for audio files or for a split of a data set."""
 
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,8 @@
 """Quote the paths on a command line, because Hydra's grammar of overrides (`key=value`) interprets some characters.
 
-The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. It interprets commas, brackets and numbers, and
-removes spaces at both ends. Therefore the value of every key that takes a path is quoted before Hydra reads it. See also
-`docs/how-to/separate.md`.
+The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. The grammar also interprets commas, brackets and
+numbers, and removes spaces at both ends. Therefore the value of every key that takes a path is quoted before Hydra reads it.
+See also `docs/how-to/separate.md`.
 """
 
 import os

@@ -147,7 +147,7 @@ class DeviceBank:
             tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: int16 [B, R, C, T].
 
         Returns:
-            The samples as stored. The caller multiplies them by the scale factors of the tracks.
+            The samples as stored. The caller multiplies the samples by the scale factors of the tracks.
         """
         # A view of all windows of the bank: indexing copies the requested chunks only.
         return self.samples.unfold(-1, self.chunk, 1)[self.rows, :, self.offsets[tracks] + starts]
@@ -180,7 +180,7 @@ def choose(residency: Residency, needed: int, device: torch.device, processes: i
         residency: value of `data.residency`: `auto`, `disk`, `host` (RAM) or `device` (GPU memory).
         needed: size of the training samples, in bytes.
         device: device of the network.
-        processes: number of processes of this run on this machine; each has its own copy of the samples.
+        processes: number of processes of this run on this machine. Each process has its own copy of the samples.
 
     Returns:
         `device`, `host` or `disk`.

@@ -2,8 +2,8 @@
 
 The data loader returns each training batch as a `RawBatch`, which contains the samples of the chunks. If the samples of all
 tracks are already in GPU memory, the raw batch contains only the positions of the chunks. Then `BatchMixer` converts the raw
-batch to a `Batch` of float32 waveforms, on the device of the network: it scales and augments the sources, and sums them to the
-mixture and the targets.
+batch to a `Batch` of float32 waveforms, on the device of the network. The mixer scales and augments the sources, and computes
+the mixture and the targets as sums of sources.
 """
 
 import zlib
@@ -113,7 +113,8 @@ class BatchMixer:
             `rows`, then `rows` contains all sources, and the mixture is computed as their sum.
         targets: weight of each source in each target. The sources are the names in `rows` without `mixture`.
         magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
-        augmentation: augmentations by name, applied in this order. They are not applied if `rows` contains the mixture.
+        augmentation: augmentations by name, applied in this order. Augmentations are not applied if `rows` contains the
+            mixture.
         sample_rate: sample rate of the batches, in Hz.
         seed: random seed of the run.
         rank: rank of this process; each rank draws different augmentations.

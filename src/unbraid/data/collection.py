@@ -25,9 +25,9 @@ class TrackCollection:
         layout: object that knows the folder structure of the data set and lists the tracks in `root`.
         root: folder of the data set.
         download: whether `layout` downloads or renders the data set if `root` does not contain it.
-        targets: list of source names of each target, by target name; see `target_matrix`.
+        targets: dictionary from the name of each target to a list of source names, see `target_matrix`.
         stretches: changes of pitch and tempo; each change adds a copy of every training track.
-        store: folder of the decoded tracks, with their sample rate and number of channels.
+        store: store of the decoded tracks: the folder, the sample rate and the number of channels.
     """
 
     def __init__(

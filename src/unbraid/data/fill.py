@@ -157,7 +157,7 @@ def _write(order: Order, folder: Path) -> None:
 
 
 def _rows(order: Order, decoded: Decoded) -> dict[str, np.ndarray]:
-    """Return the waveforms of the mixture and of each source by name, at the sample rate of the request `order`.
+    """Return a dictionary from `mixture` and each source to its waveform, at the sample rate of the request `order`.
 
     If the track has one source and no separate mixture file, the mixture is omitted. The sources are removed from `decoded`, so
     that their memory is free.

@@ -38,7 +38,7 @@ def as_it_is(batch: Any) -> Any:
 
 
 def ignore_signals(worker: int) -> None:
-    """Ignore SIGINT, SIGTERM and SIGUSR1 in a worker process of a data loader. The process ends with its loader.
+    """Ignore SIGINT, SIGTERM and SIGUSR1 in a worker process of a data loader. The worker process ends when the loader ends.
 
     Args:
         worker: number of the worker process, unused.

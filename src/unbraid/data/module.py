@@ -37,7 +37,7 @@ class MultitrackData(pl.LightningDataModule):
         layout: object that knows the folder structure of the data set and lists the tracks in `root`.
         root: folder of the data set.
         download: whether `layout` downloads or renders the data set if `root` does not contain it.
-        targets: list of source names of each target, by target name; see `target_matrix`.
+        targets: dictionary from the name of each target to a list of source names, see `target_matrix`.
         sample_rate: sample rate of the batches, in Hz; all tracks are resampled to this rate.
         channels: number of audio channels of the batches.
         surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
@@ -154,13 +154,12 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.check(listing, splits)
 
     def notices(self) -> list[str]:
-        """Return one line for each message about files, and one line for each kind of repair by the decoder, such as padding.
-        """
+        """Return one line for each message about files, and one line for each kind of repair (such as padding) by decoding."""
         return self.collection.notices(self.tracks)
 
     @property
     def left_out(self) -> Mapping[str, str]:
-        """Return the reason for each track that is excluded from the data set, by track name."""
+        """Return a dictionary from the name of each excluded track to the reason why the track is excluded."""
         return self.collection.left_out
 
     @property
@@ -192,7 +191,7 @@ class MultitrackData(pl.LightningDataModule):
     # From the store to batches
 
     def train_dataloader(self) -> DataLoader[RawBatch]:
-        """Return the loader of the training chunks, and create the `BatchMixer` that converts them to batches on the device."""
+        """Return the loader of the training chunks. Create the `BatchMixer` that converts chunks to batches on the device."""
         tracks, sampler, rows = self.split("train"), self.sampler(), self.rows()
         place, chunk = self.place(), self.chunk_samples
         on_device = DeviceBank(tracks, rows, chunk, self._device()) if place == "device" else None

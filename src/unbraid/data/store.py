@@ -43,7 +43,7 @@ def spell_size(size: int) -> str:
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """A decoded track in the store. Each row of its int16 samples is the mixture or one source.
+    """A decoded track in the store. The int16 samples of the track have rows: each row is the mixture or one source.
 
     Args:
         name: name of the track.

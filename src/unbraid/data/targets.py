@@ -17,7 +17,7 @@ def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> T
     sources except the vocals. `['*']` is the sum of all sources.
 
     Args:
-        targets: source names of each target, by target name.
+        targets: dictionary from the name of each target to a list of source names.
         sources: names of the sources of the data set.
 
     Shape:

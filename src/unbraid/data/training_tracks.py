@@ -27,7 +27,7 @@ def content_key(track: StoredTrack) -> str:
 
 
 def write_training_tracks(folder: Path, splits: Mapping[str, Sequence[StoredTrack]]) -> None:
-    """Write `tracks.json` into the folder of a run: the name and the audio hash of each track, by split."""
+    """Write `tracks.json` into the folder of a run: for each split, the name and the audio hash of each track."""
     record = {split: {track.name: content_key(track) for track in tracks} for split, tracks in splits.items()}
     with atomic_write(folder / FILE) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")

@@ -66,8 +66,8 @@ class SeparatorMethod(Method):
     Args:
         separator: separator on the device on which it runs.
         weights: text that identifies the weights, such as a part of the hash of their file.
-        mixtures: tracks to separate, by name, with the sample rate of the protocol. Their number of channels is the larger of
-            two numbers: the channels of the protocol and the channels of the separator.
+        mixtures: dictionary from name to track, with the tracks to separate. The tracks have the sample rate of the protocol,
+            and the number of channels of protocol or separator (the larger number).
         sample_rate: sample rate of the mixtures in Hz.
         options: options of the separation: chunk length, overlap, number of shifted copies that are averaged, and number
             format.
@@ -129,10 +129,10 @@ class SeparatorMethod(Method):
 def mixtures_for(
     separator: Separator, protocol: Protocol, tracks: Sequence[StoredTrack], whole: Callable[[int, int], Sequence[StoredTrack]]
 ) -> Sequence[StoredTrack]:
-    """Return the test tracks in the format in which their mixtures are separated for scoring.
+    """Return the test tracks in the format that is needed to separate the mixtures for scoring.
 
-    The protocol defines how tracks are scored. It also defines the sample rate of the result. The number of channels is the
-    larger of two numbers: the channels of the protocol and the channels of the separator.
+    The sample rate of the result is the sample rate of the protocol (which defines how tracks are scored). The number of
+    channels is that of the protocol or that of the separator, whichever is larger.
 
     Args:
         separator: separator that reads the mixtures.
@@ -201,7 +201,8 @@ def baselines(stft: STFT, protocol: Protocol) -> dict[str, Method]:
 
     Args:
         stft: STFT in which the oracle masks are applied.
-        protocol: protocol of the scores. BSS Eval does not define scores of silence, so its tables lack a row for silence.
+        protocol: protocol of the scores. BSS Eval does not define scores of silence, so a table of BSS Eval lacks a row for
+            silence.
 
     Returns:
         Dictionary from the name of each row to the method.

@@ -180,7 +180,7 @@ def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[
         path: PNG file to write.
         table: rows of the curve, with `code size`, `error`, `deviation` (standard deviation of the error) and `PCA` (error of
             PCA).
-        shown: path of a picture with reconstructions, by code size. Missing files are skipped.
+        shown: dictionary from code size to the path of a picture with reconstructions. Missing files are skipped.
     """
     strips = {size: imread(picture) for size, picture in shown.items() if picture.is_file()}
     heights = [3.2, *(8 * strip.shape[0] / strip.shape[1] for strip in strips.values())]

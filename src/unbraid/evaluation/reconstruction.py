@@ -158,7 +158,7 @@ class Reconstructions:
 
         Args:
             task: autoencoder with its current weights.
-            batches: one batch for each clip, by name of the clip.
+            batches: dictionary from the name of each clip to a batch.
             labels: names of the classes (images) or of the sources (audio), in the order of their numbers.
             folder: folder to which all files are written.
         """
@@ -246,7 +246,7 @@ def rebuilt_spectrum(task: ReconstructionTask, spectrum: Tensor) -> Tensor:
 
 
 def on_device(batch: Any, device: torch.device) -> Any:
-    """Return a batch, which is a named tuple, with its tensors moved to a device."""
+    """Return a copy of a batch (a named tuple) whose tensors are on a device."""
     return type(batch)(*(part.to(device) if isinstance(part, Tensor) else part for part in batch))
 
 

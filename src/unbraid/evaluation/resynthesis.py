@@ -84,7 +84,8 @@ class Resyntheses:
 
         Args:
             instrument: instrument on the device on which it runs.
-            chosen: waveform [samples] and controls (pitch and loudness, [F] each) of each clip, by name.
+            chosen: dictionary from the name of each clip to its waveform [samples] and its controls (pitch and loudness, [F]
+                each).
             features: extraction that computed the controls.
             folder: parent of the folders of all clips.
         """

@@ -1,6 +1,6 @@
 """Cut a signal into overlapping chunks, and join the separated chunks with a cross-fade.
 
-A network does not receive the signal before and after a chunk, so its estimate is worse at the ends of the chunk. Adjacent
+A network does not receive the signal before and after a chunk, so the estimate is worse at the ends of the chunk. Adjacent
 chunks therefore overlap, the ends of each estimate are discarded, and the rest is cross-faded with the estimate of the next
 chunk. `unbraid.inference.chunked` computes the lengths of chunks, overlap and cross-fade.
 """
@@ -66,7 +66,7 @@ def round_up(samples: int, multiple: int) -> int:
 def cut_chunks(blocks: Iterable[Tensor], sizes: ChunkSizes, alignment: int) -> Iterator[Chunk]:
     """Cut a signal into overlapping chunks, and yield the chunks in order.
 
-    If the rest of the signal is shorter than a chunk, the last chunk starts earlier and overlaps more with its predecessor.
+    If the rest of the signal is shorter than a chunk, the last chunk starts earlier and overlaps more with the chunk before it.
 
     Args:
         blocks: consecutive blocks of the signal.

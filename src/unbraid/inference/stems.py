@@ -74,7 +74,8 @@ class OutputFormat:
             targets: names of the separator's sources.
 
         Returns:
-            The names of the stems. For `stem.mp4` they start with the mixture and have the order of the streams in the file.
+            The names of the stems. For `stem.mp4`, the mixture is the first name, and the order of the names is the order of
+            the streams in the file.
 
         Raises:
             InputError: two stems would have the same name, or `accompaniment` is True and no source has the name `vocals`.
@@ -96,7 +97,8 @@ class OutputFormat:
 
         Args:
             mixture: block of the mixture.
-            sources: the same block of each source, by the name of the source.
+            sources: dictionary from the name of each source to its block, at the same position in time as the block of the
+                mixture.
 
         Shape:
             mixture [C, n], sources [C, n] each -> [C, n] per stem; C channels, n samples.
@@ -155,7 +157,7 @@ def write_stems(
     Args:
         loaded: separator.
         source: audio file to separate (for files with several audio streams, one of the streams).
-        outputs: path of the output file of each stem, by the name of the stem. For `stem.mp4` all paths are equal.
+        outputs: dictionary from the name of each stem to the path of its output file. For `stem.mp4` all paths are equal.
         output_format: names of the stems and format of the output files.
         options: chunk length, overlap and other options of the separation.
         on_progress: function that is called with the sample rate in Hz and the number of newly separated samples.

@@ -33,9 +33,9 @@ class TransferOptions:
         shift: pitch shift in semitones. `auto`: the smallest shift by whole octaves that moves the median pitch of the voice
             into the pitch range of the instrument's training data. If no shift by octaves does so, the shift to the nearest end
             of this range is used.
-        loudness: `match`: the loudness of the voice is shifted and scaled. Its mean becomes that of the training data. Its
-            standard deviation comes closer to that of the training data, by a factor in [0.5, 2]. `keep`: the loudness is not
-            changed.
+        loudness: `match`: the loudness of the voice is shifted and scaled. The mean becomes the mean of the training data. The
+            standard deviation is multiplied by a factor in [0.5, 2], to bring it closer to the standard deviation of the
+            training data. `keep`: the loudness is not changed.
         silence_db: level difference in dB. Parts of the voice that are quieter than the loudest part by more than this
             difference are played as silence.
         reverb: whether to add the room reverberation that the instrument has learnt.
@@ -65,7 +65,7 @@ class VoiceControls:
     Args:
         controls: pitch, loudness and periodicity at each control point.
         coefficients: mel-frequency cepstral coefficients (MFCCs) at each control point; None if the instrument does not use
-            them.
+            MFCCs.
         samples: length of the voice in samples.
 
     Shape:

@@ -52,7 +52,7 @@ class ConstantSpectrum:
     """Synthesise harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
 
     Args:
-        distribution: relative amplitudes of the harmonics. They are scaled to sum to 1.
+        distribution: relative amplitudes of the harmonics. The amplitudes are scaled so that their sum is 1.
         noise: gains of the noise bands from 0 Hz to half the sample rate, relative to the sum of the amplitudes.
         features: extraction of pitch and loudness, which defines the sample rate and the hop length.
 

@@ -25,7 +25,7 @@ def required_field(estimate: Any, name: str) -> Tensor:
         The value of the field.
 
     Raises:
-        InputError: the field is None, because the separator does not estimate it.
+        InputError: the field is None, because the separator does not compute it.
     """
     if (value := getattr(estimate, name)) is None:
         hint = "Choose another loss or another separator."
@@ -37,7 +37,7 @@ class MagnitudeL1(nn.Module):
     """Compute ‖M ⊙ X − Y‖₁,₁ for mask M, mixture X and true magnitudes Y, averaged over bins (Jansson et al., ISMIR 2017).
 
     The paper sums over bins. The mean does not depend on batch size or patch size. Adam takes nearly the same steps with the
-    sum and with the mean, if gradients are large compared with its `eps` of 1e-8.
+    sum and with the mean, if the gradients are large compared with Adam's `eps` of 1e-8.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:

@@ -1,6 +1,6 @@
 """Optional attributes and methods of a network: stride, receptive field, and input scaling.
 
-All attributes and methods are optional: a separator uses one only if the network has it.
+A separator uses such an attribute or method only if the network has it.
 """
 
 from typing import Protocol, runtime_checkable

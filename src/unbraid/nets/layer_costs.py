@@ -71,7 +71,7 @@ def layer_costs(net: nn.Module, forward: Callable[[], object]) -> list[LayerCost
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    """Return whether one formula counts all operations of a module, as for `nn.LSTM`. Calls inside it are not counted again."""
+    """Return whether one formula counts all operations of a module, as for `nn.LSTM`, so that inner calls are not counted."""
     return isinstance(module, Convolution | Transposed | nn.Linear | nn.RNNBase | nn.MultiheadAttention)
 
 

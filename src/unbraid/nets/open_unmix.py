@@ -80,8 +80,8 @@ class OpenUnmix(nn.Module):
 
         Args:
             mean: mean of the mixture magnitudes in each bin.
-            scale: standard deviation of the mixture magnitudes in each bin. Its values are raised to at least 1e-4 of the
-                largest value.
+            scale: standard deviation of the mixture magnitudes in each bin. Small values are raised to 1e-4 of the largest
+                value.
 
         Shape:
             [F] both.

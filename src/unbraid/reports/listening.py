@@ -139,7 +139,7 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
 def _targets(players: Sequence[ListeningSet]) -> list[str]:
     """List the targets that the page plays: all targets of all runs except the residual.
 
-    The residual is the mixture minus all other targets, if the protocol scores it.
+    The residual is the mixture minus all other targets. Only some protocols score the residual.
     """
     names = dict.fromkeys(target for player in players for target in player.run.scores["summary"])
     return [target for target in names if target != players[0].run.scores["protocol"].get("rest")]

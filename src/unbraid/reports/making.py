@@ -66,7 +66,7 @@ def report_of(sweep: Path, protocol: str | None = None) -> Path:
         protocol: name of the protocol whose scores are shown; None: the protocol of the training.
 
     Returns:
-        The folder `report` or `report-<protocol>`. It may not exist yet.
+        The folder `report` or `report-<protocol>`. This folder may not exist yet.
     """
     return below(sweep, FOLDER if protocol is None else f"{FOLDER}-{protocol}")
 

@@ -35,7 +35,8 @@ def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], fol
     Args:
         overrides: command-line overrides of each variant, such as `model=unet`.
         models: name of each variant's model config. A variant gets this name if all its overrides also occur in other variants.
-        folders: one run folder of each variant. The end of its path is added if two variants have the same name.
+        folders: one run folder of each variant. If two variants have the same name, the end of the path of their run folder is
+            added.
 
     Returns:
         One name for each variant. All names are different.

@@ -31,7 +31,8 @@ class TableRow:
     Args:
         name: name of the variant, of the oracle, or of the publication.
         kind: `variant` for a trained variant; `published`, `mixture` or `oracle` for rows that are shown for comparison.
-        cells: mean and standard deviation of the score over seeds, by the name of the measure. Undefined measures are missing.
+        cells: dictionary from the name of each measure to mean and standard deviation of the score over seeds. Undefined
+            measures are missing.
     """
 
     name: str

@@ -42,7 +42,8 @@ def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str]
         allowed: names of packages, modules and classes that the config may use.
 
     Raises:
-        InputError: a value is missing, has the wrong type, is NaN or infinite, a key is unknown, or a class is not allowed.
+        InputError: a value is missing, has the wrong type, or is NaN or infinite. A key that is unknown, or a class that is not
+            allowed, raises the same error.
     """
     try:
         missing = sorted(OmegaConf.missing_keys(config))

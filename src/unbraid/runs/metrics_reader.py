@@ -71,7 +71,7 @@ def epoch_numbers(folder: Path) -> list[dict[str, float]]:
 
 
 def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
-    """Return one score for each target and measure: the median or mean over the test tracks, as the protocol defines.
+    """Return one score for each target and measure. The score is the median or mean over the test tracks (see protocol).
 
     Args:
         scores: content of `scores.json`.

@@ -163,8 +163,8 @@ def used(tree: Any) -> dict[str, dict[str, str | None]]:
         tree: resolved config as plain values.
 
     Returns:
-        For each plugin, by name: the version of its distribution and the hash of its source code. The version is None if the
-        package is not part of an installed distribution.
+        A dictionary from the name of each plugin to the version of its distribution and the hash of its source code. The
+        version is None if the package is not part of an installed distribution.
     """
     packages = sorted({name for target in _targets(tree) if (name := package_of(target))})
     return {name: {"version": _version(name), "source": source_hash(_places(name))} for name in packages}

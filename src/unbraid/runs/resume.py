@@ -9,7 +9,7 @@ With `resume=auto`, `train.py` resumes the latest run in the folder `outputs` fo
 
 If no run satisfies these conditions, `train.py` continues the latest run that differs only in the length of training (see
 `records.experiment_of`) and was not pruned. To continue a run means to train it for more epochs or steps. The limits
-`trainer.max_epochs` and `trainer.max_steps` of the earlier run must not be larger than those of the new run.
+`trainer.max_epochs` and `trainer.max_steps` of the earlier run must not be larger than the same limits of the new run.
 
 The folder of a run with `hydra.run.dir` and the folder of a run of a sweep are fixed. `Run.freeze` resumes the unfinished run
 with the same identity in such a folder. With `hydra.run.dir`, the run in the folder can also be continued.

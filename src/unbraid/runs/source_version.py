@@ -60,5 +60,5 @@ def git_commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results may depend on, by name."""
+    """Return a dictionary from `python`, and from each package that results may depend on, to its version."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}

@@ -1,4 +1,4 @@
-"""Escape untrusted text for terminals, spreadsheets and Markdown, and remove file paths from it.
+"""Escape untrusted text for terminals, spreadsheets and Markdown, and remove file paths from untrusted text.
 
 Examples of untrusted text are names in run folders and tags of songs. HTML, YAML and JSON are escaped elsewhere: by the
 templates of the report and by the writers of YAML and JSON.

@@ -44,7 +44,7 @@ def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
         checkpoint: path of the checkpoint.
 
     Returns:
-        The tensors by name.
+        A dictionary from name to tensor.
 
     Raises:
         InputError: the file is damaged or is not a checkpoint.
@@ -82,7 +82,7 @@ def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path
 
     Args:
         make: function that builds the module.
-        state: tensors by name. The names must be those in the state dict of the module.
+        state: dictionary from name to tensor, with the same names as the state dict of the module.
         where: file that contains the tensors, for error messages.
 
     Returns:
@@ -99,11 +99,11 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
 
     Args:
         module: module that receives the tensors.
-        state: tensors by name, exactly those of the module.
+        state: dictionary from name to tensor, with the names of all parameters and buffers of the module.
         where: file of the tensors, for error messages.
 
     Raises:
-        InputError: names or shapes of the tensors differ from those in the module.
+        InputError: the module has other names or other shapes than the tensors.
     """
     model_state = module.state_dict()
     for name in model_state | dict(state):

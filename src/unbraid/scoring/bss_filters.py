@@ -112,7 +112,7 @@ def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
 
 
 def _independent(products: Tensor) -> list[int]:
-    """Find the reference channels that are not silent and not a weighted sum of the channels before them.
+    """Find the independent reference channels: not silent, and not a weighted sum of earlier channels.
 
     Many recordings contain copies of a channel, for example mono sources in stereo files. Filters for a copied channel do not
     improve the fit, and they would make the matrix of the least-squares fit singular.

@@ -101,10 +101,10 @@ def _ratio(signal: Tensor, error: Tensor) -> float | None:
 def log_spectral_distance(reference: Tensor, estimate: Tensor, stft: STFT) -> float:
     """Compute the log-spectral distance of two signals in dB (Gray & Markel, IEEE TASSP 1976).
 
-    In each frame, the difference of the two log power spectra is computed, and its root mean square over the bins. The result
-    is the mean over frames and channels. Phases are ignored. The distance therefore suits reconstructions. Powers below a limit
-    are replaced by the limit: 1e-10 times the largest power of the reference. If the reference is silent, the largest power of
-    the estimate is used instead.
+    In each frame, the two log power spectra are subtracted, and the root mean square of this difference over the bins is
+    computed. The result is the mean over frames and channels. Phases are ignored. The distance therefore suits reconstructions.
+    Powers below a limit are replaced by the limit: 1e-10 times the largest power of the reference. If the reference is silent,
+    the largest power of the estimate is used instead.
 
     Args:
         reference: true signal.

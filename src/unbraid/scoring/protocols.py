@@ -158,7 +158,7 @@ class Protocol:
 
     @property
     def format(self) -> tuple[int, int]:
-        """Return sample rate in Hz and number of channels of scored audio. Call `at` first if one of them is None."""
+        """Return sample rate in Hz and number of channels of scored audio. If one of these values is None, call `at` first."""
         assert self.sample_rate is not None and self.channels is not None
         return self.sample_rate, self.channels
 

@@ -19,12 +19,12 @@ system a; var: sample variance, ddof = 1):
 `rest` is part of both terms, so that the variance is too large rather than too small.
 
 Interval. mean ± sqrt(t_t² V_t + t_s² V_s), with the quantile t of the degrees of freedom of each term (Banerjee 1960). A single
-Satterthwaite quantile for the whole variance gives shorter intervals. They cover the true difference in only 88 to 93 % of
-cases if two runs per system differ much or if there are three tracks (`scripts/bench/verdicts.py`). The p-value is the level at
-which one end of the interval is 0, so that p < 0.05 means that the 95 % interval excludes 0.
+Satterthwaite quantile for the whole variance gives shorter intervals. These shorter intervals cover the true difference in only
+88 to 93 % of cases if two runs per system differ much or if there are three tracks (`scripts/bench/verdicts.py`). The p-value
+is the level at which one end of the interval is 0, so that p < 0.05 means that the 95 % interval excludes 0.
 
-If either system has one seed, the seed term is unknown. Interval and p-value are then those of the paired t-test over tracks,
-and they are valid for these trained networks only. With one track the interval is undefined. Use `unbraid.scoring.power` to
+If either system has one seed, the seed term is unknown. Interval and p-value are then computed by the paired t-test over
+tracks, and are valid for these trained networks only. With one track the interval is undefined. Use `unbraid.scoring.power` to
 calculate the numbers of seeds and tracks before an experiment.
 
 Sources: Satterthwaite, Biometrics Bulletin 2, 1946. Welch, Biometrika 34, 1947. Banerjee, Sankhya 22, 1960. Bouthillier et al.,

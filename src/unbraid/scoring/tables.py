@@ -90,7 +90,7 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
     """Check that all rows of a table of scores have the same protocol.
 
     Args:
-        records: options of the protocol of each row (results of `Protocol.record`), by the label of the row.
+        records: dictionary from the label of each row to the options of its protocol (the result of `Protocol.record`).
 
     Raises:
         InputError: the options of two rows differ.
@@ -111,7 +111,7 @@ def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int)
     is shown if at least one row has a score in it. If there are several targets, the last block contains their mean.
 
     Args:
-        rows: statistics of the scores of each system, from `summarise`, by the label of the row.
+        rows: dictionary from the label of each row to the statistics of a system (the result of `summarise`).
         protocol: options of the protocol, the result of `Protocol.record`.
         tracks: number of tracks.
 

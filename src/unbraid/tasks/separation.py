@@ -75,7 +75,7 @@ class SeparationTask(Task):
             Result [S, C, T]: targets, channels, samples.
 
         Returns:
-            The estimated waveforms of the targets. Callbacks receive them, too.
+            The estimated waveforms of the targets. Callbacks receive the waveforms, too.
         """
         mixture, sources = batch.mixture[0], batch.sources[0]
         estimates = [self._validate_chunk(*chunk, batch) for chunk in self.chunks(mixture, sources)]

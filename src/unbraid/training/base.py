@@ -198,7 +198,7 @@ class Workflow(ABC):
 
     @abstractmethod
     def introduction(self) -> str:
-        """Return lines of text that describe the model and the data set; they are printed before training."""
+        """Return the lines of text that are printed before training and describe the model and the data set."""
 
     @abstractmethod
     def report(self, scores: Mapping[str, Any]) -> str:

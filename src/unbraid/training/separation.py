@@ -179,7 +179,7 @@ def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> 
     """Apply separator and loss to one silent chunk, so that errors in layer sizes are found before audio is decoded.
 
     Args:
-        separator: model to check. It is in training mode afterwards.
+        separator: model to check. After the call, the model is in training mode.
         loss: loss of the training.
         samples: length of the chunk in samples.
 

@@ -1,6 +1,6 @@
 """Compose the demo songs: key, chords, form, rhythm and the notes of every part. `song` renders the score to audio.
 
-The rules are those of a simple pop song in 4/4 time. A bar has 16 steps. A phrase of the voice has two bars. The voice is
+The songs follow simple rules of pop music in 4/4 time. A bar has 16 steps. A phrase of the voice has two bars. The voice is
 silent in about the last third of these two bars. The lead instrument doubles some phrases, and answers other phrases in this
 pause. All times are in seconds, all pitches in MIDI semitones (69 is 440 Hz).
 """

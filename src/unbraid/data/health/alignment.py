@@ -1,4 +1,4 @@
-"""Measure whether a mixture and its instrumental version are aligned in time, so that their difference is the vocals.
+"""Measure whether a mixture and its instrumental version are aligned, so that mixture minus instrumental is the vocals.
 
 Method: generalised cross-correlation with phase transform (Knapp & Carter 1976). Only phases are compared, so the peak is one
 sample wide even for tonal music, and level and equalisation do not matter.
@@ -91,7 +91,8 @@ def _rough_lag(a: np.ndarray, b: np.ndarray, width: int) -> int:
 
 
 def _phase_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the phase correlation of `a` and `b` for each delay of `b`: first delays >= 0, then < 0. Shape: [delays]."""
+    """Return the phase correlation for each delay of `b` relative to `a`: first delays >= 0, then delays < 0. Shape: [delays].
+    """
     size = _fast_size(len(a) + len(b))
     cross = np.fft.rfft(a, size).conj() * np.fft.rfft(b, size)
     magnitude = np.abs(cross)

@@ -1,4 +1,4 @@
-"""Find recordings that occur more than once, by their fingerprints. A fingerprint contains one 32-bit word for each 50 ms.
+"""Compare fingerprints to find recordings that occur more than once. A fingerprint contains one 32-bit word for each 50 ms.
 
 Method: Haitsma & Kalker 2002. An inverted index (here one sorted array) finds the words that occur in two tracks. Each of these
 words is a vote for an offset in time between the two tracks. Two tracks match if few bits differ at the offset with most votes.

@@ -20,7 +20,7 @@ class Metadata:
 
     Args:
         file: path of the file.
-        tree: parsed content of the file, or a part of it, which must be a mapping.
+        tree: mapping to read: the parsed content of the file, or a part of this content.
         place: keys that lead from the top of the file to this mapping, with a dot after each key, such as `stems.S01.`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""List MoisesDB: a folder per song with `data.json` and several wav files for each stem, which are summed.
+"""List MoisesDB: a folder per song with `data.json` and several wav files for each stem. The wav files of a stem are summed.
 
 The data set contains neither mixtures nor splits.
 

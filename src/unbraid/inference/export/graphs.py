@@ -163,8 +163,8 @@ def reason(error: BaseException) -> str:
         error: error that the exporter or onnxruntime has raised.
 
     Returns:
-        The message of the first InputError in the chain of causes. If the chain contains no InputError, the message of its
-        last error. The message is cut to 300 characters.
+        The message of the first InputError in the chain of causes. If the chain contains no InputError, the message of the last
+        error in the chain. The message is cut to 300 characters.
     """
     causes = [error]
     while (below := causes[-1].__cause__ or causes[-1].__context__) is not None:

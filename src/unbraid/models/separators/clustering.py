@@ -70,7 +70,8 @@ class Clustering(JointMasking):
 
     @property
     def synthesis_options(self) -> dict[str, float | str | None]:
-        """Return the options of `Masking.synthesis_options`, and `masks_from`: they change the sources in evaluation only."""
+        """Return the options that change the sources in evaluation only: `masks_from` and those of `Masking.synthesis_options`.
+        """
         return {**super().synthesis_options, "masks_from": self.masks_from}
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:

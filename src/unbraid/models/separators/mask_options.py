@@ -1,7 +1,7 @@
 """Options of separators that mask a spectrogram.
 
 `mask_max`, `mask_power` and `consistency` change the sources in evaluation only. They can therefore be changed after training.
-Losses always use the masks as the network returns them.
+Losses always use the original masks of the network.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,10 @@ class MaskOptions:
         return self.mask_max is None and self.mask_power == 1
 
     def refine(self, masks: Tensor) -> Tensor:
-        """Clamp masks to `mask_max`, and raise them to the power `mask_power`. The phase of complex masks does not change."""
+        """Clamp masks to `mask_max`, and compute the power of each mask with the exponent `mask_power`.
+
+        The phase of complex masks does not change.
+        """
         if self.keeps_masks:
             return masks
         size = masks.abs()

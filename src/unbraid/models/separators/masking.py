@@ -24,7 +24,7 @@ Scaling = Literal["patch", "none"]
 class Masking(Separator):
     """Separate by masks of the mixture's spectrogram. Each target has its own network.
 
-    Losses compare the masks as the network returns them. Only evaluation applies `phase` and `mask_options`.
+    Losses compare the original masks of the network. Only evaluation applies `phase` and `mask_options`.
 
     Args:
         net: function without arguments that returns the network of one target. The network maps magnitudes [B, C, F, T] (batch,
@@ -110,7 +110,7 @@ class Masking(Separator):
     def chunk_alignment(self) -> int:
         """Return the number of samples of which the start of each chunk must be a multiple.
 
-        It is the hop of the STFT. With `scaling="none"`, it is the stride of the network.
+        This number is the hop of the STFT. With `scaling="none"`, it is the stride of the network.
         """
         # A scaled chunk differs from the whole song at any start, and a larger step would double the overlap.
         return self.stft.hop_length if self.scaling != "none" else self._stride
@@ -198,7 +198,7 @@ class Masking(Separator):
 
 
 def _stacked(masks: Sequence[Tensor]) -> Tensor:
-    """Stack the masks of all targets along a new source axis, without changing the order of their values in memory.
+    """Stack the masks of all targets along a new source axis. The order in which the values are stored is not changed.
 
     This order depends on the network: in the mask of a recurrent network, the bins of a frame are adjacent in memory.
     """

@@ -1,4 +1,4 @@
-"""Submit jobs to Slurm with `sbatch`, and read its queue with `squeue` and its partitions with `sinfo`."""
+"""Submit jobs to Slurm with `sbatch`, read Slurm's queue with `squeue`, and read Slurm's partitions with `sinfo`."""
 
 import re
 import shutil

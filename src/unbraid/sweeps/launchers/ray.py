@@ -139,7 +139,7 @@ class Ray(Launcher):
 
 
 def inherited() -> dict[str, str]:
-    """Return the environment variables that name plugins. Ray does not pass them to processes on other machines by itself."""
+    """Return the environment variables that name plugins. Ray itself does not pass these variables to other machines."""
     return {name: os.environ[name] for name in (VARIABLE, "PYTHONPATH") if VARIABLE in os.environ and name in os.environ}
 
 

@@ -1,8 +1,8 @@
 """Share the study of a search (its stored trials) between several commands: assign trials to commands and record results.
 
-A command holds the lock of a trial until it has recorded the result of the trial, or until the command ends. A trial that
-Optuna lists as running, but whose lock is free, was interrupted or has failed. The next command runs this trial again with the
-same number, folder and values.
+A command holds the lock of a trial until the result of the trial is recorded, or until the command ends. A trial that Optuna
+lists as running, but whose lock is free, was interrupted or has failed. The next command runs this trial again with the same
+number, folder and values.
 """
 
 import json

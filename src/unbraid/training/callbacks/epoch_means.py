@@ -1,6 +1,7 @@
 """Lightning logger that collects values, such as the learning rate, for the epoch means in `metrics.csv`.
 
-Some callbacks of Lightning, such as `LearningRateMonitor`, log only to a logger. Without a logger they raise an error.
+Some callbacks of Lightning, such as `LearningRateMonitor`, log only to a logger. Without a logger, these callbacks raise an
+error.
 """
 
 from collections import defaultdict
@@ -41,7 +42,7 @@ class EpochMeans(Logger):
         """Do nothing, because `config.yaml` in the run folder already contains all hyperparameters."""
 
     def take(self) -> dict[str, float]:
-        """Return the mean of the logged values since the last call of this method, by name. Then delete the values."""
+        """Return a dictionary from name to the mean of the values logged since the last call. Then delete the values."""
         means = {name: fmean(values) for name, values in sorted(self.values.items())}
         self.values.clear()
         return means

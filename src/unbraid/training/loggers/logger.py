@@ -90,7 +90,7 @@ class Logger(ABC):
 
         Args:
             number: number of the epoch, from 0.
-            figures: metrics by the name of their column in `metrics.csv`.
+            figures: dictionary from the name of a column of `metrics.csv` to the value.
             media: audio files and pictures of the epoch.
         """
 
@@ -253,5 +253,5 @@ class Loggers:
             logger.result(result)
 
     def ended(self, state: State) -> None:
-        """Store the final state of the run, such as `done`. The loggers receive it when they are closed."""
+        """Store the final state of the run, such as `done`. The loggers receive this state when they are closed."""
         self.state = state

@@ -218,7 +218,7 @@ def sync_command(folder: Path) -> str:
 
 
 def takes_connections(url: str) -> bool:
-    """Return whether a server, or the proxy for its address, accepts a connection within 0.8 s (including the DNS query)."""
+    """Return whether a server (or the proxy in front of it) accepts a connection within 0.8 s, including the DNS query."""
     address = urlsplit(getproxies().get(urlsplit(url).scheme, url))
     port = address.port or (443 if address.scheme == "https" else 80)
     answers: list[bool] = []
