@@ -77,10 +77,10 @@ def file_of(group: str, name: str) -> Path | None:
 def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
     """Trust plugins (packages of the user with classes and configs), and add their configs, inside a `with` block.
 
-    The key `plugins` of the command line and the environment variable `UNBRAID_PLUGINS` list the plugins. Installed packages
-    that register a plugin are added, too, but only for commands that do not load a run: the config of a run may come from
-    another person, and this config must not choose the code that is executed. The command `evaluate` loads a run only if the
-    user types the key `run`. It checks this key itself, and trusts installed packages only without a run.
+    The key `plugins` of the command line and the environment variable `UNBRAID_PLUGINS` list the plugins. For commands that do
+    not load a run, installed packages that register a plugin are added, too. The config of a run may come from another person
+    and must not choose the code that is executed. The command `evaluate` loads a run only if the user types the key `run`. It
+    checks this key itself, and trusts installed packages only without a run.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.

@@ -49,8 +49,8 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         The given config of the command, changed in place. It is unchanged if its key `run` is null.
 
     Raises:
-        InputError: the run contains no separator, its config has a missing or unknown key, or the command line contains a key
-            whose value can only come from the run.
+        InputError: the run contains no separator, or a key of its config is missing or unknown. The same error is raised if the
+            command line sets a key that only the run may set.
     """
     if config.run is None:
         return config

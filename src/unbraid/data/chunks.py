@@ -69,8 +69,8 @@ class RawBatch(NamedTuple):
         step: number of the training step, counted over the whole run.
         rows: samples of the chunks of each example. Each row is the mixture or one source. None if the samples of all tracks
             are in GPU memory, where `BatchMixer` gathers the chunks.
-        tracks: index of the track from which the chunk of each row is taken.
-        starts: index of the first sample of the chunk of each row, counted from the start of the track.
+        tracks: index of the track from which each row is taken.
+        starts: index, in the track, of the first sample of each row.
 
     Shape:
         rows: [B, R, C, T], where R is the number of rows of an example; tracks, starts: int64 [B, R].

@@ -41,8 +41,8 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
         tracks: tracks to check, decoded with the sample rate and the number of channels of the training.
 
     Returns:
-        A dictionary with an entry for each track that was used: from the name of the track to its split and name in the run,
-        such as `train: song`. Empty if the folder lacks `tracks.json`.
+        A dictionary with an entry for each track that was used. The key is the name of the track. The value is a text with the
+        split and the name of the track in the run, such as `train: song`. Empty if the folder lacks `tracks.json`.
 
     Raises:
         InputError: `tracks.json` is damaged.

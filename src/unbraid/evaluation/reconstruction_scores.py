@@ -25,7 +25,7 @@ class Unit:
         label: name of the source, or class of the image.
         clean: M true vectors of D values, [M, D].
         versions: dictionary from the name of a row in the table of scores (`rebuilt`, `pca` or `corrupted`) to the vectors [M,
-            D] that are compared with the true vectors.
+            D] of this row. These vectors are compared with the true vectors.
     """
 
     track: str | None

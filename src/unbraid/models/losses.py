@@ -94,7 +94,7 @@ class DeepClustering(nn.Module):
     operations.
 
     Args:
-        kind: `classic`: ‖V Vᵀ − Y Yᵀ‖²; `whitened`: D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), divided by D, which is the loss of
+        kind: `classic`: ‖V Vᵀ − Y Yᵀ‖²; `whitened`: D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), divided by D. This is the loss of
             k-means on whitened embeddings (Wang, Le Roux & Hershey, ICASSP 2018).
     """
 
@@ -188,8 +188,8 @@ class SISDR(nn.Module):
     """Compute the negative scale-invariant SDR in dB, averaged over sources (Le Roux et al., ICASSP 2019).
 
     All channels of a source share one scale factor. The loss does not depend on the level of an estimate. A network that is
-    trained with this loss alone therefore has bad scores in measures that depend on the level, such as uSDR. 1e-7 is added to
-    the energies, so that the loss of silence is finite.
+    trained with this loss alone therefore has bad scores in measures that depend on the level, such as uSDR. The value 1e-7 is
+    added to the energies, so that the loss of silence is finite.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:

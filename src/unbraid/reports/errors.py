@@ -54,8 +54,8 @@ def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Sp
         variants: variants with scores.
 
     Returns:
-        For each row: name of the source or image set, name of the variant or baseline, and mean and standard deviation of each
-        measure over the seeds. After the row of a variant, the rows of its baselines follow.
+        The rows. A row contains the name of the source or image set, the name of the variant or baseline, and for each measure
+        the mean and standard deviation over the seeds. After the row of a variant, the rows of its baselines follow.
     """
     rows = []
     for target in dict.fromkeys(target for variant in variants for target in variant.runs[0].scores["summary"]):

@@ -5,7 +5,7 @@ systems are assumed to have the same number of seeds and the same standard devia
 
 The test estimates three independent variances from the scores: between tracks, between seeds of the first system, and between
 seeds of the second system. Each estimate is a scaled chi-squared variable. For given estimates, the mean difference is a normal
-variable, and the power is the probability that the mean difference exceeds half the width of the confidence interval. The
+variable. The power is then the probability that the mean difference exceeds half the width of the confidence interval. The
 function `power` integrates this probability over the three estimates, as a midpoint sum over quantiles. The result differs from
 simulations by at most 0.02. If the effects of tracks and seeds are not normally distributed, use a simulation instead
 (`scripts/bench/verdicts.py`).

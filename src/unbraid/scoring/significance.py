@@ -102,7 +102,7 @@ def difference(system: np.ndarray, baseline: np.ndarray) -> Difference | None:
 
 
 def seed_term(variance: Any, other: Any, seeds: int) -> tuple[Any, Any]:
-    """Compute the seeds' part of the variance of a difference of two systems, and its degrees of freedom (Satterthwaite).
+    """Compute the variance that seeds cause in the score difference of two systems, and its degrees of freedom (Satterthwaite).
 
     Args:
         variance: variance of the mean score over the seeds of one system; a number or an array.
@@ -110,7 +110,7 @@ def seed_term(variance: Any, other: Any, seeds: int) -> tuple[Any, Any]:
         seeds: smaller number of seeds of the two systems.
 
     Returns:
-        The variance of the difference and its degrees of freedom.
+        This variance and its degrees of freedom.
     """
     total, squares = variance + other, np.square(variance) + np.square(other)
     ratio = np.divide(np.square(total), squares, out=np.ones_like(total), where=squares > 0)

@@ -34,9 +34,9 @@ def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
         trainer: Lightning Trainer of the run.
 
     Raises:
-        InputError: the file is missing or damaged, or the run cannot continue from it. There are two reasons: the config of the
-            run has another model, optimizer, schedule or number of processes, or the checkpoint has already reached the limit
-            of epochs or steps.
+        InputError: the file is missing or damaged, or the run cannot continue from it. The run cannot continue if its config
+            has another model, optimizer, schedule or number of processes, or if the checkpoint has already reached the limit of
+            epochs or steps.
     """
     if config.get("ckpt_path") is None:
         return

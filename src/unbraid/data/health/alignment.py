@@ -91,8 +91,7 @@ def _rough_lag(a: np.ndarray, b: np.ndarray, width: int) -> int:
 
 
 def _phase_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the phase correlation for each delay of `b` relative to `a`: first delays >= 0, then delays < 0. Shape: [delays].
-    """
+    """Return the phase correlation for each delay of `b` relative to `a`, first delays >= 0, then < 0. Shape: [delays]."""
     size = _fast_size(len(a) + len(b))
     cross = np.fft.rfft(a, size).conj() * np.fft.rfft(b, size)
     magnitude = np.abs(cross)

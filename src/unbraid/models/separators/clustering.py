@@ -70,8 +70,7 @@ class Clustering(JointMasking):
 
     @property
     def synthesis_options(self) -> dict[str, float | str | None]:
-        """Return the options that change the sources in evaluation only: `masks_from` and those of `Masking.synthesis_options`.
-        """
+        """Return the options that change the sources in evaluation only: `masks_from`, and the options of `Masking`."""
         return {**super().synthesis_options, "masks_from": self.masks_from}
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:

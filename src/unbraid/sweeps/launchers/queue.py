@@ -88,7 +88,7 @@ def slurm_jobs() -> list[SlurmJob]:
 
 
 def partitions() -> dict[str, bool]:
-    """Return a dictionary from Slurm partition to True if the partition has GPUs, else False, starting with the default."""
+    """Return True or False for each Slurm partition: whether it has GPUs. The default partition is the first key."""
     has_gpu: dict[str, bool] = {}
     for line in _output_of("sinfo", "--noheader", "--format=%P|%G").splitlines():
         name, _, resources = line.partition("|")

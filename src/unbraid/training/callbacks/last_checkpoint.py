@@ -201,8 +201,8 @@ def _move(state: dict[str, Any], folder: str) -> None:
     """Replace the folder in all paths that the state of Lightning's `ModelCheckpoint` contains; the file names are kept.
 
     Lightning deletes the file at a stored path when a better checkpoint is saved. Without this function, Lightning could delete
-    a wrong file: the stored paths are invalid after the run folder was moved, and a run of another person could contain the
-    path of any file.
+    a wrong file in two cases. The run folder was moved, so the stored paths are invalid. The run folder comes from another
+    person, so the stored paths may be any paths.
     """
     state["dirpath"] = folder
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
