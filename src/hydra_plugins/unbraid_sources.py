@@ -37,7 +37,7 @@ class SourceNames(ConfigSource):
             Config in which the target NAME consists of the source NAME.
 
         Raises:
-            InputError: the name cannot be the name of a source, such as `-vocals` or `*`.
+            InputError: NAME is not a valid name of a source, for example `-vocals` or `*`.
         """
         name = config_path.removeprefix(GROUP)
         if name.startswith("-") or name == "*":

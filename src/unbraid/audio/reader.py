@@ -209,7 +209,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
 
 
 class _GrowingArray:
-    """Collect decoded blocks in one array. It is first made as long as the file header states, and grows if necessary."""
+    """Collect decoded blocks in one array. At first, the array is as long as the file header states. It grows if necessary."""
 
     def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: BufferPool) -> None:
         declared = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)

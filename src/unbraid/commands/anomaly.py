@@ -152,8 +152,8 @@ def _stem(sound: InputAudio) -> str:
 def _file(folder: Path, sound: InputAudio, ending: str) -> Path:
     """Return the path of the output file of a sound, with the given ending of the file name.
 
-    A path outside the folder raises InputError. Such a path can result from a symbolic link, or from a source name in the run's
-    config that contains `..`.
+    A path outside the folder raises InputError. Such a path can result from a symbolic link, or from a source name with `..` in
+    the config of the run.
     """
     return below(folder, f"{_stem(sound)}{ending}")
 

@@ -1,8 +1,8 @@
 """Run a sweep (a series of runs with different overrides) in its own folder.
 
 The config of each run is written into the folder of the run. A launcher starts the runs, and the ledger (`ledger.jsonl` in the
-sweep folder) records their states. The same command finds the sweep folder again, skips finished runs, resumes interrupted
-runs and repeats failed runs.
+sweep folder) records their states. If the user repeats the command, it finds the sweep folder again, skips finished runs,
+resumes interrupted runs and repeats failed runs.
 """
 
 import atexit

@@ -164,7 +164,8 @@ class BatchMixer:
         return Batch(mixture, combine(self.targets, floats), self.magnitude_difference, extra)
 
     def _random(self, name: str, step: int) -> np.random.Generator:
-        """Return the random generator of an augmentation at a training step: a function of seed, rank, name and step only."""
+        """Return the random generator of an augmentation at a training step. Seed, rank, name and step determine the generator.
+        """
         key = [self.seed, zlib.crc32(name.encode()) + 2**32]  # the streams of the sampler have smaller numbers
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, self.rank]))
 

@@ -136,7 +136,7 @@ class TrackCollection:
         return [track for track in tracks if track.aligned]
 
     def notices(self, tracks: Sequence[StoredTrack]) -> list[str]:
-        """Return one line for each message about files, and one line for each kind of repair, such as padding, of `tracks`."""
+        """Return one line for each message about files, and one line for each kind of repair (such as padding) in `tracks`."""
         messages = [listings.without_root(message, self.root) for message in self.messages]
         return messages + listings.repair_notices(tracks)
 

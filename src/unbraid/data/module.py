@@ -154,7 +154,7 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.check(listing, splits)
 
     def notices(self) -> list[str]:
-        """Return one line for each message about files, and one line for each kind of repair (such as padding) by decoding."""
+        """Return lines of text: one for each message about files, and one for each kind of repair, such as padding."""
         return self.collection.notices(self.tracks)
 
     @property
@@ -233,7 +233,8 @@ class MultitrackData(pl.LightningDataModule):
         return self._loader(dataset, None, self.num_workers, kind)
 
     def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
-        """Set a function that returns additional information about tracks, such as the pitch, for each batch."""
+        """Set the function that returns additional information about tracks (such as the pitch). Batches contain its results.
+        """
         self._side_info = function
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:
@@ -281,7 +282,7 @@ class MultitrackData(pl.LightningDataModule):
         return [MIXTURE, *used]
 
     def _holds(self, sources: Sequence[str]) -> np.ndarray:
-        """Return, for each training track and each of the given sources, whether the track contains the source.
+        """Return a mask that is True if a training track contains one of the given sources.
 
         Shape: bool [training tracks, sources].
         """

@@ -58,7 +58,7 @@ class Detector:
 
     @torch.inference_mode()
     def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
-        """Learn the error profiles of normal frames, and the limit: the largest distance of a normal frame from these profiles.
+        """Learn the error profiles of normal frames, and the limit above which the distance from these profiles is anomalous.
 
         The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave.
 

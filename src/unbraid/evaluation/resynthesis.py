@@ -208,7 +208,7 @@ def curves(controls: Controls, parameters: Sounding) -> dict[str, Tensor]:
         parameters: parameters that the network has computed (amplitudes of harmonics and noise).
 
     Returns:
-        Curves by the name of their panel.
+        Dictionary from the name of each panel to its curve.
 
     Shape:
         f0 and loudness [F], harmonics and noise [F, K]; F points in time, K harmonics or noise bands.

@@ -105,7 +105,7 @@ def join_chunks(estimates: Iterable[tuple[Tensor, Chunk]], fade: int) -> Iterato
     """Join the separated chunks of a signal with a cross-fade, and yield consecutive blocks of the sources.
 
     Args:
-        estimates: pairs of the estimated sources of a chunk and the chunk, in the order of the signal.
+        estimates: pairs in the order of the signal. A pair consists of a chunk's estimated sources and the chunk itself.
         fade: length of the cross-fade in samples.
 
     Shape:

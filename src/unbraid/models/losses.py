@@ -62,7 +62,7 @@ class RelativeMagnitudeL1(nn.Module):
 
 
 class SquaredError(nn.Module):
-    """Compute the squared error ‖x − x̂‖², averaged over vectors x or patches x: loss and score of autoencoders."""
+    """Compute the squared error ‖x − x̂‖², averaged over vectors or patches x. It is the loss and score of autoencoders."""
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
         """Return the mean squared error of a vector, summed over its D values. Shape: [N, D] both -> scalar."""

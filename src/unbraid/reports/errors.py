@@ -68,7 +68,7 @@ def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Sp
 
 
 def _spreads(tables: Sequence[dict[str, Any]]) -> dict[str, Spread]:
-    """Compute mean and standard deviation over the runs for each measure. The value of a run is the mean of all its values."""
+    """Compute mean and standard deviation over the runs for each measure. A run is represented by the mean over its items."""
     measures = dict.fromkeys(measure for table in tables for measure in table)
     spreads = {measure: Spread.of([table.get(measure, {}).get("mean") for table in tables]) for measure in measures}
     return {measure: spread for measure, spread in spreads.items() if spread is not None}

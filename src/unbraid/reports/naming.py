@@ -29,7 +29,7 @@ def told_apart(folders: Sequence[Path]) -> list[str]:
 def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """Name each variant of a report by the command-line overrides in which it differs from the other variants.
 
-    If all variants differ in one key, the names are shortened: `model=unet` becomes `unet`, and `optim.optimizer.lr=1e-3`
+    If the variants differ in one key only, the names are shortened: `model=unet` becomes `unet`, and `optim.optimizer.lr=1e-3`
     becomes `lr=1e-3`.
 
     Args:

@@ -261,7 +261,7 @@ def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
 
 
 def main_measure(table: ScoreTable) -> str | None:
-    """Return the first measure of `ORDER` that the table contains, by which variants are compared; None if there is none."""
+    """Return the measure by which variants are compared: the first of `ORDER` in the table; None without such a measure."""
     return next((measure for measure in (*ORDER, *table.measures) if measure in table.measures), None)
 
 

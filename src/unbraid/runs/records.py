@@ -82,7 +82,7 @@ def identity(config: DictConfig) -> str:
 
 
 def experiment_of(config: DictConfig) -> str:
-    """Return a hash of a config that does not depend on the length of training, paths, launch options and the key `test`.
+    """Return a hash of a config. Length of training, paths, launch options and the key `test` do not change the hash.
 
     Args:
         config: composed config of a run.

@@ -173,13 +173,13 @@ def _number(limit: int | None) -> float:
 
 
 def records_of(paths: Iterable[Path], wanted: Collection[str]) -> list[tuple[Path, dict[str, Any]]]:
-    """Find runs with one of the given identities that were trained with the current source code.
+    """Find the runs that have one of the wanted hashes and were trained with the current source code.
 
     A `run.json` that is damaged or that an older version of unbraid wrote is skipped.
 
     Args:
         paths: paths of `run.json` files.
-        wanted: hashes that identify runs (`records.identity`) or runs of any length of training (`records.experiment_of`).
+        wanted: hashes from `records.identity`; or from `records.experiment_of`, if the length of training shall not matter.
 
     Returns:
         Folder and record of each run. The latest run comes first.

@@ -142,7 +142,10 @@ def _ratios(
 def _defined(
     reference: Tensor, estimate: Tensor, starts: Sequence[int], window: int, silence: Silence, pairs: Sequence[Pair]
 ) -> Tensor:
-    """Return for each pair of source and estimate in which windows the score is defined. Shape: bool [pairs, windows]."""
+    """Return which scores are defined: True or False for each pair of source and estimate in each window.
+
+    Shape: [pairs, windows].
+    """
     audible = [
         torch.stack([signals[..., start : start + window].double().sum(dim=1).any(dim=-1) for start in starts], dim=-1).cpu()
         for signals in (reference, estimate)

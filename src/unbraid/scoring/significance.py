@@ -105,7 +105,7 @@ def seed_term(variance: Any, other: Any, seeds: int) -> tuple[Any, Any]:
     """Compute the variance that seeds cause in the score difference of two systems, and its degrees of freedom (Satterthwaite).
 
     Args:
-        variance: variance of the mean score over the seeds of one system; a number or an array.
+        variance: variance, over the seeds of one system, of the mean score over tracks; a number or an array.
         other: the same variance of the other system; a number or an array.
         seeds: smaller number of seeds of the two systems.
 

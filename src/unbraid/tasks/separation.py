@@ -19,8 +19,8 @@ class SeparationBatch(Protocol):
     Attributes:
         mixture: waveforms of the mixtures, [B, C, T]: B mixtures, C channels, T samples.
         sources: true waveforms of the S targets, [B, S, C, T].
-        magnitude_difference: for each target, whether its true magnitudes are max(|X| - |Y|, 0), where X is the mixture and Y
-            is the mixture without the target.
+        magnitude_difference: one flag for each target. True: the true magnitudes of the target are max(|X| - |Y|, 0), where X
+            is the mixture and Y is the mixture without the target.
     """
 
     mixture: Tensor

@@ -67,7 +67,7 @@ class Task(pl.LightningModule):
         return optimizer
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """Seed the random numbers of a training step, such as those of dropout, by run seed, epoch, batch and rank."""
+        """Seed the random numbers of a training step (for example of dropout) by run seed, epoch, batch and rank."""
         self._set_weights("train")
         counters = f"{self.seed} {self.current_epoch} {index} {self.global_rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.blake2b(counters, digest_size=8).digest()))

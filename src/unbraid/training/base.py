@@ -125,7 +125,7 @@ class Workflow(ABC):
         return "done"
 
     def _write_and_print(self, scores: dict[str, Any]) -> None:
-        """Write `scores.json` to the run folder; print the scores as a table and the paths of audio, pictures and scores."""
+        """Write `scores.json` to the run folder. Print a table of the scores, and the paths of scores, audio and pictures."""
         write_scores(self.folder, scores)
         echo(f"\n{self.report(scores)}\n")
         for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():

@@ -165,7 +165,8 @@ def check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:
         trainer: Lightning Trainer of the run.
 
     Raises:
-        InputError: the optimizer is fused (`fused=True` in PyTorch), gradients are clipped, and the precision is mixed.
+        InputError: gradients cannot be clipped, because the optimizer is fused (`fused=True` in PyTorch) and the precision is
+            mixed.
     """
     fused = OmegaConf.select(config, "model.optimizer.fused")
     if fused and trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision):

@@ -21,7 +21,7 @@ from unbraid.runs.errors import InputError
 
 
 class Clustering(JointMasking):
-    """Separate by masks, which a network estimates, or which k-means computes from the network's embeddings of all bins.
+    """Separate by masks. Either a network estimates the masks, or k-means computes them from the network's embeddings.
 
     Each source has a fixed position in the output of the network, so the loss does not have to try permutations. For each
     source, k-means starts at the mean embedding of the bins in which the mask of this source is the largest mask.

@@ -210,7 +210,7 @@ def _stacked(masks: Sequence[Tensor]) -> Tensor:
 
 
 def _product(masks: Tensor, spectra: Tensor) -> Tensor:
-    """Multiply masks and spectra without converting real masks to complex numbers, as torch would do."""
+    """Multiply masks and spectra. Unlike torch, this function does not convert real masks to complex numbers."""
     if masks.is_complex():
         return masks * spectra
     return torch.view_as_complex(torch.view_as_real(spectra) * masks.unsqueeze(-1))

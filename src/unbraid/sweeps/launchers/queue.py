@@ -18,7 +18,7 @@ COMMANDS = ("sbatch", "squeue", "sinfo")
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """Describe one job of a Slurm job array that is in the queue or ended in the last minutes.
+    """Describe one job of a Slurm job array. The job is in the queue, or has ended in the last minutes.
 
     Args:
         array: id of the job array.

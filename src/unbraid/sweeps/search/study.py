@@ -185,7 +185,7 @@ def _acquired(lock: FileLock) -> FileLock | None:
 
 
 def _check_same(path: Path, agreed: dict[str, Any], options: dict[str, Any]) -> None:
-    """Check that the search in a file has the options of this command's search; otherwise raise InputError."""
+    """Check that the search in a file has the same options as the search of this command. Otherwise raise InputError."""
     for name, value in options.items():
         if agreed.get(name) != value:
             problem = f"the file contains a search with another value of {name}"

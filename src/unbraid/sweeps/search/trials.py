@@ -113,6 +113,9 @@ class Trials:
 
 
 def _consecutive(ready: Sequence[Ready]) -> Iterator[list[Ready]]:
-    """Divide trials into groups. The trial numbers within a group are consecutive, as a launcher numbers the jobs of a call."""
+    """Divide trials into groups.
+
+    The trials of a group have consecutive numbers, because a launcher gives consecutive numbers to the jobs of one call.
+    """
     for _, group in groupby(enumerate(ready), lambda pair: pair[1][0].number - pair[0]):
         yield [pair for _, pair in group]

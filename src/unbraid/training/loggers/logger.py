@@ -218,7 +218,7 @@ class Loggers:
         """Send a row of `metrics.csv` to every logger. Every few epochs, first write audio and pictures.
 
         Args:
-            row: values by column; an undefined value is an empty string.
+            row: dictionary from column to value; an undefined value is an empty string.
             draws: True if audio and pictures may be made; False if training has diverged.
         """
         figures = {name: float(value) for name, value in row.items() if value != ""}

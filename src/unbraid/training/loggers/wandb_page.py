@@ -101,7 +101,7 @@ class Wandb(Logger):
         self._log(lambda: {**figures, **_media(media)}, number)
 
     def result(self, result: Result) -> None:
-        """Log the test scores to the page at W&B as scalars, a table and histograms, and the pictures of the test."""
+        """Log the test results to the page at W&B: the scores as scalars, a table and histograms, and the pictures."""
         self._log(lambda: _row(result), result.step)
 
     def close(self, state: State) -> None:
