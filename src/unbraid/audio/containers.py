@@ -11,8 +11,10 @@ or the length of the audio in samples. A length is
 - unknown if a program wrote the file to a pipe, because it could not fill in the length fields at the end.
 
 Truncation can only be detected in files whose declared length is exact. This module does not read the headers of Monkey's Audio
-and TAK. For these two formats, the decoder gets the length from FFmpeg. Sources: Microsoft RIFF, EBU Tech 3306 (RF64), Apple
-AIFF-C and CAF, RFC 9639 (FLAC), RFC 9559 (Matroska), RFC 3533 (Ogg), the LAME tag, Microsoft ASF, ISO/IEC 14496-12 (mp4).
+and TAK. For these two formats, the decoder gets the length from FFmpeg.
+
+Sources: Microsoft RIFF, EBU Tech 3306 (RF64), Apple AIFF-C and CAF, RFC 9639 (FLAC), RFC 9559 (Matroska), RFC 3533 (Ogg), the
+LAME tag, Microsoft ASF, ISO/IEC 14496-12 (mp4).
 """
 
 import mmap

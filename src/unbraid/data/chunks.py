@@ -164,8 +164,7 @@ class BatchMixer:
         return Batch(mixture, combine(self.targets, floats), self.magnitude_difference, extra)
 
     def _random(self, name: str, step: int) -> np.random.Generator:
-        """Return the random generator of an augmentation at a training step. Seed, rank, name and step determine the generator.
-        """
+        """Return the random generator of an augmentation at a training step. It is determined by seed, rank, name and step."""
         key = [self.seed, zlib.crc32(name.encode()) + 2**32]  # the streams of the sampler have smaller numbers
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, self.rank]))
 
@@ -178,7 +177,7 @@ class WholeTracks(Dataset[Batch]):
         sources: names of all sources of the data set.
         targets: weight of each source in each target.
         magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
-        side_info: object that returns additional information about tracks, such as their pitch, by the index in `tracks`.
+        side_info: object that returns additional information, such as the pitch, for the index of a track in `tracks`.
 
     Shape:
         targets: [targets, sources].

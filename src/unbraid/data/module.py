@@ -233,8 +233,7 @@ class MultitrackData(pl.LightningDataModule):
         return self._loader(dataset, None, self.num_workers, kind)
 
     def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
-        """Set the function that returns additional information about tracks (such as the pitch). Batches contain its results.
-        """
+        """Set the function that returns additional information about tracks, such as the pitch. Batches contain the results."""
         self._side_info = function
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:

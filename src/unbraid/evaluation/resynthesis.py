@@ -123,7 +123,7 @@ def render(instrument: Instrument, controls: Controls, sound: Tensor | None = No
 def measures(
     played: Tensor, sound: Tensor, controls: Controls, loss: nn.Module, features: Extraction
 ) -> dict[str, float | None]:
-    """Measure the distance of a resynthesized sound from the original one.
+    """Measure the distance of a resynthesized sound from the original sound.
 
     Args:
         played: resynthesized waveform.

@@ -160,7 +160,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str | None = None, 
     - a folder that `scripts/publish.py` has written.
     - a folder with weights of the openunmix package, which contains `separator.json`.
     - an ONNX file that `scripts/export.py` has written.
-    - a YAML file that translates the parameter names of weights that were trained with another toolkit.
+    - a YAML file for weights of another toolkit. The file translates the names of the parameters.
 
     An `unbraid.runs.errors.InputError` is raised if the path or the device does not exist, or if the weights do not fit
     the model. The same holds if the config contains a class outside the modules that a config may use.

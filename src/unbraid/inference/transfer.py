@@ -152,8 +152,7 @@ def voiced_share(controls: Controls, features: Extraction) -> float:
 
     Args:
         controls: pitch, loudness and periodicity of the recording over time.
-        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least the value in these
-            settings.
+        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least `features.voicing`.
 
     Returns:
         Number of control points with a pitch, divided by the number of control points with sound, in [0, 1]. The share of a
@@ -168,8 +167,7 @@ def check_voice(controls: Controls, features: Extraction, least: float, name: st
 
     Args:
         controls: pitch, loudness and periodicity of the recording over time.
-        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least the value in these
-            settings.
+        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least `features.voicing`.
         least: smallest accepted share of the sound that has a pitch, in [0, 1].
         name: name of the recording in error messages, such as `input=song.wav`.
 
@@ -194,8 +192,7 @@ def moved(controls: Controls, features: Extraction, training: Training, options:
 
     Args:
         controls: pitch, loudness and periodicity of the voice over time.
-        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least the value in these
-            settings.
+        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least `features.voicing`.
         training: range of pitch and loudness in the training data of the instrument.
         options: pitch shift, treatment of loudness, and threshold of silence.
 

@@ -1,10 +1,10 @@
 """Compute the scores SDR, ISR, SIR and SAR of BSS Eval, versions 3 and 4.
 
 BSS Eval splits each estimate into parts. For this purpose, the estimate is projected on the signals that short filters can
-produce from the true sources (the references) (Vincent et al., IEEE TASLP 2006; version 4: Stöter et al., LVA/ICA 2018).
-Version 4 fits one set of filters to the whole track, version 3 fits one set to each window. The definitions follow the packages
-museval (version 4) and mir_eval (version 3). All scores are computed in float64 on the device of the references. SI-SDR and the
-SDR without filters are much faster, see `unbraid.scoring.measures`.
+produce from the true sources (the references). See Vincent et al., IEEE TASLP 2006, and for version 4 Stöter et al., LVA/ICA
+2018. Version 4 fits one set of filters to the whole track, version 3 fits one set to each window. The definitions follow the
+packages museval (version 4) and mir_eval (version 3). All scores are computed in float64 on the device of the references.
+SI-SDR and the SDR without filters are much faster, see `unbraid.scoring.measures`.
 """
 
 from collections.abc import Mapping, Sequence

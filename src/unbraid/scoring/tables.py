@@ -107,8 +107,8 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
 def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int) -> str:
     """Format the scores of several systems as a table for the terminal.
 
-    The table shows the average over tracks that the protocol defines, and the share of undefined windows of each row. A column
-    is shown if at least one row has a score in it. If there are several targets, the last block contains their mean.
+    The table shows the average over tracks (mean or median, see the protocol), and the share of undefined windows of each row.
+    A column is shown if at least one row has a score in it. If there are several targets, the last block contains their mean.
 
     Args:
         rows: dictionary from the label of each row to the statistics of a system (the result of `summarise`).

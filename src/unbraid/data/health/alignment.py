@@ -38,7 +38,7 @@ class Alignment:
 
     Args:
         offset_ms: delay of the second recording relative to the first, in ms.
-        drift_ms: increase of this delay from the beginning to the end of the track, in ms.
+        drift_ms: increase of `offset_ms` from the beginning to the end of the track, in ms.
         correlation: peak of the correlation, 1 for equal recordings.
     """
 

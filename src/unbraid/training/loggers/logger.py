@@ -155,8 +155,8 @@ class Loggers:
         """Find the loggers and the media options among the objects of the config group `logger`.
 
         Args:
-            parts: objects built from the config group, by their key. The value None is ignored. A logger of Lightning is
-                wrapped in `LightningRows`.
+            parts: dictionary from the key of each object in the config group to the object. The value None is ignored. A logger
+                of Lightning is wrapped in `LightningRows`.
 
         Returns:
             Group of all loggers of the run.
