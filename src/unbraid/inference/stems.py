@@ -156,7 +156,7 @@ def write_stems(
 
     Args:
         loaded: separator.
-        source: audio file to separate (for files with several audio streams, one of the streams).
+        source: audio file to separate, or one audio stream of a file with several audio streams.
         outputs: dictionary from the name of each stem to the path of its output file. For `stem.mp4` all paths are equal.
         output_format: names of the stems and format of the output files.
         options: chunk length, overlap and other options of the separation.

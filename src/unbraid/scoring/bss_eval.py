@@ -144,7 +144,7 @@ def _defined(
 ) -> Tensor:
     """Return which scores are defined: True or False for each pair of source and estimate in each window.
 
-    Shape: [pairs, windows].
+    Shape: bool [pairs, windows].
     """
     audible = [
         torch.stack([signals[..., start : start + window].double().sum(dim=1).any(dim=-1) for start in starts], dim=-1).cpu()

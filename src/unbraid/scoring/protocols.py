@@ -84,8 +84,8 @@ class Protocol:
 
     Args:
         name: name of the protocol. The scores are stored in a folder of this name.
-        measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR): each target is scored alone; an
-            object of the class `Measure` (from a plugin of the user): each target is scored alone.
+        measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR), or an object of the class
+            `Measure` (from a plugin of the user): each target is scored alone.
         version: version of BSS Eval; None for energy ratios.
         sources: sets of sources that are scored together. The targets of a run must be one of these sets, or lack only one
             source of a set. The missing source is then scored with the residual (mixture minus all targets) as its estimate.
