@@ -24,7 +24,7 @@ class SweepLauncher(BasicLauncher):
             settle(config)  # in place, because the sweeper reads the same object
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Start a run for each list of overrides, wait for the runs, and return a result for each run."""
+        """Start one run for each list of overrides, wait until all runs have ended, and return the result of each run."""
         assert self.config is not None and self.hydra_context is not None
         if not self.trains:
             return super().launch(job_overrides, initial_job_idx)

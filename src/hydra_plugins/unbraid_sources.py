@@ -1,7 +1,7 @@
 """Hydra plugin that adds configs of plugins (packages of the user), and any source name as a choice of the group `targets`.
 
-For example, `targets=piano` configures one target that consists of the source `piano`. If `conf/targets` contains a yaml file
-of this name, the yaml file is used instead. Hydra imports this file at every start, so it imports only small modules.
+For example, `targets=piano` configures one target that consists of the source `piano`. If `conf/targets` contains the file
+`piano.yaml`, this file is used instead. Hydra imports this file at every start, so it imports only small modules.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ SCHEME = "sources"
 
 
 class SourceNames(ConfigSource):
-    """Provide a config `targets=NAME` for every source name. Another module checks whether the data set has this source."""
+    """Provide a config `targets=NAME` for every source name. Another module checks that the data set contains this source."""
 
     @staticmethod
     def scheme() -> str:
@@ -37,7 +37,7 @@ class SourceNames(ConfigSource):
             Config in which the target NAME consists of the source NAME.
 
         Raises:
-            InputError: the name cannot be the name of a source, such as `-vocals` or `*`.
+            InputError: NAME is not a valid name of a source, for example `-vocals` or `*`.
         """
         name = config_path.removeprefix(GROUP)
         if name.startswith("-") or name == "*":

@@ -1,4 +1,4 @@
-"""Hydra sweeper of `wandb_sweep`: it passes the overrides of a sweep to the command as text, and starts no runs.
+"""Hydra sweeper of `wandb_sweep`: it passes the overrides of a sweep to the command as text, and does not start runs.
 
 Hydra imports this file at every start, so this file must not import large packages. `from __future__ import annotations` must
 not be used here, because it breaks Hydra's scan of plugins with dataclasses.
@@ -33,7 +33,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="unbraid_words", node=W
 
 
 class WordsSweeper(Sweeper):
-    """Call the command once. The key `words` of its config lists the overrides of the experiment and of the command line.
+    """Call the command once, and pass the overrides of the experiment and of the command line in the config key `words`.
 
     Args:
         params: keys and values that an experiment sweeps over.
@@ -48,7 +48,7 @@ class WordsSweeper(Sweeper):
         self.master, self.call = config, task_function
 
     def sweep(self, arguments: list[str]) -> None:
-        """Call the command once, with the overrides in the keys `words` and `conditions` of its config.
+        """Call the command once. Its config gets all overrides in the key `words`, and the conditions in the key `conditions`.
 
         Args:
             arguments: overrides of the command line.

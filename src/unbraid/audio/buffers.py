@@ -18,7 +18,7 @@ FREE = 3
 
 
 class BufferPool:
-    """Provide arrays, and use the memory of an array again as soon as the program does not refer to the array any more.
+    """Provide arrays. When the program no longer refers to an array, the memory of the array is used for other arrays.
 
     Args:
         kept: maximum number of arrays whose memory the pool keeps for later use. The largest arrays are kept.

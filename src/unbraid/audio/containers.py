@@ -1,8 +1,8 @@
-"""Read the length that a file header declares, so that a truncated file can be distinguished from a short one.
+"""Read the length that a file header declares, so that a truncated file can be distinguished from a short file.
 
 If a file is truncated, FFmpeg reduces the declared length to the size of the file, and decodes the file to its end without an
-error. This module therefore reads the header fields itself. They state the position in bytes at which the audio ends, or the
-length of the audio in samples. A length is
+error. This module therefore reads the header fields itself. These fields state the position in bytes at which the audio ends,
+or the length of the audio in samples. A length is
 
 - exact in RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio, TAK, mp4, ASF (wma), Matroska,
   webm and DSF.
@@ -11,7 +11,8 @@ length of the audio in samples. A length is
 - unknown if a program wrote the file to a pipe, because it could not fill in the length fields at the end.
 
 Truncation can only be detected in files whose declared length is exact. This module does not read the headers of Monkey's Audio
-and TAK: the decoder gets their lengths from FFmpeg.
+and TAK. For these two formats, the decoder gets the length from FFmpeg.
+
 Sources: Microsoft RIFF, EBU Tech 3306 (RF64), Apple AIFF-C and CAF, RFC 9639 (FLAC), RFC 9559 (Matroska), RFC 3533 (Ogg), the
 LAME tag, Microsoft ASF, ISO/IEC 14496-12 (mp4).
 """
@@ -33,7 +34,7 @@ LONGEST_32 = 2**32  # bytes that a 32-bit length can state
 
 @dataclass(frozen=True)
 class Declared:
-    """The audio length that the header of a file declares, and its differences from the actual content of the file.
+    """The audio length that the header of a file declares, and the differences between header and content of the file.
 
     Args:
         missing: number of bytes by which the file is shorter than its header declares.

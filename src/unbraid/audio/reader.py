@@ -209,7 +209,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
 
 
 class _GrowingArray:
-    """Collect decoded blocks in one array. The array begins with the length in the file header, and grows if necessary."""
+    """Collect decoded blocks in one array. At first, the array is as long as the file header states. It grows if necessary."""
 
     def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: BufferPool) -> None:
         declared = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)
@@ -265,7 +265,7 @@ def _chosen_stream(container: av.container.InputContainer, index: int) -> str | 
 
 
 def _seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """Return the duration of an audio stream in seconds; 0 if it is unknown. FFmpeg reads the duration or estimates it."""
+    """Return the duration of an audio stream in seconds, which FFmpeg reads or estimates; 0 if the duration is unknown."""
     if stream.duration and stream.time_base and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     return max((container.duration or 0) / av.time_base, 0.0)

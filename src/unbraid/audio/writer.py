@@ -1,7 +1,8 @@
 """Write audio files, at once or block by block, with one or several audio streams.
 
 libsndfile writes wav (RF64 beyond 4 GB), flac, mp3 and ogg. FFmpeg writes mp4 files with several AAC streams. NaN and infinite
-samples raise an error. A network whose training has diverged returns such samples, and the file would contain silence or noise.
+samples raise an error, because the file would contain silence or noise. A network whose training has diverged returns such
+samples.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -24,7 +24,8 @@ class AnomalyConfig(TrainedRunConfig):
     """Command-line keys of `scripts/anomaly.py`, in addition to those of `TrainedRunConfig`. The key `output` names a folder.
 
     Args:
-        labels: CSV file with the start and stop of each true anomaly in the input file, in s; None if they are unknown.
+        labels: CSV file with the start and stop of each true anomaly in the input file, in s; None if the true anomalies are
+            unknown.
         inject: kinds of artificial anomalies, such as `clicks`, that are mixed into the sounds to test the detector.
         quantile: number in (0, 1), which sets the threshold. The threshold is this quantile of the reconstruction errors of all
             frames of the validation tracks. Frames with a larger error are flagged as anomalies.
@@ -85,7 +86,7 @@ def anomaly(config: DictConfig) -> None:
 def _search(
     sound: InputAudio, known: Sequence[Anomaly] | None, detector: Detector, gap_seconds: float, folder: Path
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Detect anomalies in one sound. Write a table and a picture of them. Return the score and the true label of each frame."""
+    """Detect anomalies in one sound, and write them as a table and a picture. Return score and true label of each frame."""
     scores = detector.scores(sound.waveform)
     flagged = intervals(scores, detector.seconds_per_frame, gap_seconds)
     _write(folder, sound, flagged)
@@ -151,8 +152,8 @@ def _stem(sound: InputAudio) -> str:
 def _file(folder: Path, sound: InputAudio, ending: str) -> Path:
     """Return the path of the output file of a sound, with the given ending of the file name.
 
-    A path outside the folder raises InputError. Such a path can result from a symbolic link, or from a source name in the run's
-    config that contains `..`.
+    A path outside the folder raises InputError. Such a path can result from a symbolic link, or from a source name with `..` in
+    the config of the run.
     """
     return below(folder, f"{_stem(sound)}{ending}")
 

@@ -36,7 +36,8 @@ class AddedFolders:
     """Store the config folders that plugins and Hydra's option `--config-dir` add to the folder `conf` of unbraid.
 
     Args:
-        folders: path of each added folder, by the name of its plugin or by `--config-dir`, in the order of the search path.
+        folders: dictionary from the name of a plugin, or from `--config-dir`, to the added folder, in the order of the search
+            path.
         first: True if a yaml of an added folder replaces a yaml of unbraid with the same name; False for the opposite.
     """
 
@@ -48,13 +49,13 @@ added: ContextVar[AddedFolders] = ContextVar("added", default=AddedFolders())  #
 
 
 def folders() -> dict[str, Path]:
-    """Return each config folder by its origin (`unbraid`, a plugin or `--config-dir`), in the order of Hydra's search path."""
+    """Return a dictionary from origin (`unbraid`, a plugin or `--config-dir`) to config folder, in Hydra's search order."""
     others = added.get()
     return {**others.folders, OWN: CONF} if others.first else {OWN: CONF, **others.folders}
 
 
 def choices(group: str) -> dict[str, str]:
-    """Return the choices of a config group, sorted by name, each with its origin (`unbraid`, a plugin or `--config-dir`)."""
+    """Return a sorted dictionary from choice to origin (`unbraid`, a plugin or `--config-dir`) for a config group."""
     names: dict[str, str] = {}
     for origin, folder in folders().items():
         for path in (folder / group).glob("*.yaml"):
@@ -76,10 +77,10 @@ def file_of(group: str, name: str) -> Path | None:
 def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
     """Trust plugins (packages of the user with classes and configs), and add their configs, inside a `with` block.
 
-    The key `plugins` of the command line and the environment variable `UNBRAID_PLUGINS` list the plugins. Installed packages
-    that register a plugin are added, too, but only for commands that do not load a run: the config of a run may come from
-    another person, and it must not choose the code that is executed. `evaluate` itself trusts installed packages if no run is
-    given.
+    The key `plugins` of the command line and the environment variable `UNBRAID_PLUGINS` list the plugins. For commands that do
+    not load a run, installed packages that register a plugin are added, too. The config of a run may come from another person
+    and must not choose the code that is executed. The command `evaluate` loads a run only if the user types the key `run`. It
+    checks this key itself, and trusts installed packages only without a run.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
@@ -134,7 +135,10 @@ def _option(words: Sequence[str], *options: str) -> str | None:
 
 
 def _typed(words: Sequence[str]) -> list[str]:
-    """Return the plugins in the key `plugins` of the command line, or else of the chosen experiment or `--config-name` yaml."""
+    """Return the plugins that the key `plugins` lists.
+
+    The key is read from the command line, or else from the yaml of the chosen experiment or of `--config-name`.
+    """
     value = _value(words, "plugins")
     if value is None:
         experiment = _value(words, "experiment")
@@ -162,7 +166,10 @@ def _value(words: Sequence[str], key: str) -> Any:
 
 
 def _print_notices(typed: Sequence[str]) -> None:
-    """Print which plugins lack a config folder, and which of their yaml files are not used because the name exists already."""
+    """Print the plugins that lack a config folder, and the yaml files that are not used.
+
+    A yaml file is not used if an earlier config folder contains a yaml file with the same name.
+    """
     others, used = added.get(), dict[str, str]()
     for name in typed:
         if name not in others.folders:

@@ -85,7 +85,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
 
 
 def frozen(command: Callable[[Path], None], folder: str) -> None:
-    """Run a function on a run folder that already contains its composed config, and end the process after an error.
+    """Run a function on a run folder that already contains a composed config. End the process after an error.
 
     Args:
         command: function that takes the run folder.
@@ -114,7 +114,7 @@ def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str
 
 
 def _job(command: Callable[[DictConfig], None], full_error: str | None) -> Callable[[DictConfig], None]:
-    """Wrap a command. The wrapper removes an empty run folder, and prevents Hydra from printing errors in its own format."""
+    """Wrap a command. The wrapper removes an empty run folder, and prevents Hydra from printing errors in Hydra's format."""
 
     @wraps(command)
     def run(config: DictConfig) -> None:
@@ -152,7 +152,7 @@ def user_tracebacks() -> AbstractContextManager[None]:
 
 @contextmanager
 def _remove_new_folders() -> Iterator[None]:
-    """Remove the sweep folders that this process has created and that are empty at the end of the `with` block."""
+    """Remove the empty sweep folders at the end of the `with` block. Folders that another process created are kept."""
     try:
         yield
     finally:

@@ -1,9 +1,9 @@
 """Command `dashboard`: make a dashboard on Weights & Biases (W&B) for the runs of a sweep.
 
 The dashboard has panels for the results in the run folders: scores by variant, learning curves with their spread over seeds,
-audio and pictures, and scores of each track. It also shows the scores for each value of a swept key (a config key that differs
-between the runs). The dashboard is written to a JSON file. If W&B can be reached, the dashboard is also saved as a view of the
-W&B project.
+audio and pictures, and scores of each track. The dashboard also shows the scores for each value of a swept key (a config key
+that differs between the runs). The dashboard is written to a JSON file. If W&B can be reached, the dashboard is also saved as a
+view of the W&B project.
 """
 
 import json
@@ -176,7 +176,8 @@ def _figures(run: Path) -> list[tuple[str, str]]:
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the config keys whose values differ between runs.
 
-    The keys `name` (of the run) and `_target_` (class of an object) are left out, because other keys determine their values.
+    The keys `name` (of the run) and `_target_` (class of an object) are left out, because the values of these two keys follow
+    from other keys.
 
     Args:
         configs: for each run, its config as a flat mapping from dotted key, such as `data.batch_size`, to value.

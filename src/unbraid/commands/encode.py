@@ -1,4 +1,4 @@
-"""Command `encode`: write the codes that a trained autoencoder computes for audio files or for a split of its data."""
+"""Command `encode`: write the codes that a trained autoencoder computes for audio files or for a split of a data set."""
 
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def _of_sounds(trained: Trained) -> tuple[np.ndarray, list[Row]]:
 def _rows_of(features: Spectra, frames: int, by_frame: bool, codes: int) -> tuple[list[int], int]:
     """Return the indices of the codes in order of time, and the number of frames that one code covers.
 
-    A code of a padded frame is left out if each frame has its own code (`by_frame`).
+    If each frame has its own code (`by_frame`), the codes of padded frames are left out.
     """
     width = features.shape[-1]
     if not by_frame:

@@ -58,7 +58,7 @@ class EvaluateConfig(Experiment):
         oracle: name of a method that uses the true sources, such as an ideal mask, see `unbraid.scoring.oracles`.
         output: folder of the scores; None: a folder below the run folder, or below `outputs/` if `run` is not given.
         processes: number of processes that score tracks at the same time.
-        compare_with: paths of `scores.json` files of other runs, whose scores are shown in the same table.
+        compare_with: paths of the `scores.json` files of other runs. The printed table also shows the scores in these files.
     """
 
     sweep: str | None = None
@@ -177,7 +177,7 @@ def score_track(config: str, wait: bool, number: int) -> bool:
     """Score one track.
 
     Args:
-        config: config of the command as yaml text. A process that scores several tracks builds the model and the data only
+        config: config of the command, as yaml text. If one process scores several tracks, it builds the model and the data only
             once.
         wait: True to wait if another command is scoring the track.
         number: index of the track in the list of scored tracks.
@@ -231,7 +231,7 @@ class Session:
 
     @cached_property
     def rows(self) -> dict[str, Method]:
-        """The name and separation method of each row in the table of scores: first the scored method, then the baselines."""
+        """Separation methods in the order of the rows of the score table: the method that is scored, then the baselines."""
         stft = stft_for(self.separator if self.scores_run else None, self.scorer.protocol.sample_rate)
         return {ESTIMATE: self._method(stft)} | baselines(stft, self.scorer.protocol)
 
@@ -251,8 +251,8 @@ class Session:
     def trained_on(self) -> dict[str, str]:
         """The scored tracks that the run has already used for training or validation.
 
-        The dictionary maps the name of each such track to a text such as `train: song`: the split and the name of the same
-        track in the data of the run.
+        The keys of the dictionary are the names of these tracks. A value is a text such as `train: song`. It consists of the
+        split and the name that the same track has in the data of the run.
         """
         if not self.scores_run:
             return {}
@@ -273,7 +273,7 @@ class Session:
         return task.separator.to(self.device).eval()
 
     def write_clips(self) -> None:
-        """Write audio and pictures of the first test tracks into the output folder. `evaluation.clips` is their number."""
+        """Write audio and pictures of the first `evaluation.clips` test tracks into the output folder."""
         method = self.rows[ESTIMATE]
         if isinstance(method, SeparatorMethod):
             self.evaluation.leave_clips(method, self.scorer.targets, self.scorer.folder)
@@ -294,7 +294,7 @@ def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -
 
 
 def _output(config: DictConfig, other_data: bool) -> Path:
-    """Return the output folder. The same command line gives the same folder, so that a second command skips scored tracks."""
+    """Return the output folder. A repeated command gets the same folder, so it does not score the same tracks again."""
     if config.output is not None:
         return Path(config.output).expanduser()
     method = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)

@@ -218,13 +218,13 @@ def _check_power(config: DictConfig) -> None:
 def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> DictConfig:
     """Merge the data config of a trained run with the overrides of the command line.
 
-    The run folder may come from another person. Its config must not decide to which folder this machine writes. Therefore the
-    keys `cache_dir` and `download` of the run are ignored.
+    The run folder may come from another person. The config in this folder must not decide to which folder this machine writes.
+    Therefore the keys `cache_dir` and `download` of the run are ignored.
 
     Args:
         data: data config of the command, with the overrides of the command line.
         own: data config in the run's `config.yaml`.
-        typed: keys that the command line overrides, such as `data.root`.
+        typed: keys whose values the user typed on the command line, such as `data.root`.
 
     Returns:
         A changed copy of the run's data config.

@@ -74,7 +74,7 @@ def examples(path: Path) -> list[str]:
 
 
 def groups() -> dict[str, str]:
-    """Return the choices of each config group, separated by commas, by the name of the group.
+    """Return a dictionary from config group to a text that lists the choices of the group, separated by commas.
 
     A choice of a plugin is followed by the name of the plugin in brackets.
     """
@@ -106,7 +106,7 @@ def _default(config: DictConfig, key: str) -> str:
 
 
 def _keys(path: Path) -> dict[str, str]:
-    """Return the help of each key in a yaml: its comment and its default value.
+    """Return the help of each key in a yaml: the comment on the key and the default value of the key.
 
     Keys without a comment and keys in the `hydra:` block are left out.
     """

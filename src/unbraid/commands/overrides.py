@@ -1,8 +1,8 @@
 """Quote the paths on a command line, because Hydra's grammar of overrides (`key=value`) interprets some characters.
 
-The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. It interprets commas, brackets and numbers, and
-removes spaces at both ends. Therefore the value of every key that takes a path is quoted before Hydra reads it. See also
-`docs/how-to/separate.md`.
+The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. The grammar also interprets commas, brackets and
+numbers, and removes spaces at both ends. Therefore the value of every key that takes a path is quoted before Hydra reads it.
+See also `docs/how-to/separate.md`.
 """
 
 import os
@@ -72,11 +72,11 @@ def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
 
 
 def with_keys(words: Sequence[str], config_name: str) -> list[str]:
-    """Add the keys to words without a key, as in `separate RUN song.mp3`.
+    """Add the missing keys to words without a key, such as `RUN` and `song.mp3` in `separate RUN song.mp3`.
 
     Args:
         words: arguments of the command line.
-        config_name: name of the yaml directly below `conf` that the command composes.
+        config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
 
     Returns:
         The arguments, in which each word without a key is replaced by `KEY=WORD`. A word for which the command has no key is
@@ -97,7 +97,7 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
 
 
 def _is_positional(word: str) -> bool:
-    """Return whether a word is a value without a key. In `sweep/0-seed=0`, the sign = is a part of an existing path."""
+    """Return whether a word is a value without a key. An existing path is such a value, even if the path contains a sign =."""
     key, equals, _ = word.partition("=")
     return not equals or (os.path.lexists(word) and "/" in key)
 

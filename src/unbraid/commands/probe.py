@@ -47,7 +47,7 @@ class Clock(pl.Callback):
 
 
 def probe(folder: Path) -> None:
-    """Train a few steps of the run in a folder, and print its peak memory, speed and size as JSON.
+    """Train a few steps of the run in a folder, and print peak memory, speed and size of the run as JSON.
 
     Args:
         folder: run folder that contains its complete config. A run that cannot be trained raises InputError.

@@ -43,7 +43,7 @@ class ReportConfig:
 def report(config: DictConfig) -> None:
     """Write the report folder of a sweep or of several runs, and print the table of variants.
 
-    For autoencoders and instruments, print a table of test errors and write it to `errors.csv` instead.
+    For autoencoders and instruments, print a table of test errors instead, and write this table to `errors.csv`.
 
     Args:
         config: composed config, see `ReportConfig`.

@@ -36,17 +36,21 @@ SOUND = (
 
 
 def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Return the config of a trained run, with the command line's values for data, protocol, phase, masks and evaluation.
+    """Merge the config of a trained run into the config of a command.
+
+    For data, protocol, phase, masks and evaluation, values on the command line replace the values of the run. All other values
+    of the model and the training come from the run.
 
     Args:
-        config: config of the command.
+        config: config of the command. Its key `run` names the folder of the trained run.
         typed: keys of the command line.
 
     Returns:
-        The config of the command, changed in place. It is unchanged if the key `run` is null.
+        The given config of the command, changed in place. It is unchanged if its key `run` is null.
 
     Raises:
-        InputError: the run contains no separator, a key is missing or unknown, or a typed key is read from the run.
+        InputError: the run contains no separator, or a key of its config is missing or unknown. The same error is raised if the
+            command line sets a key that only the run may set.
     """
     if config.run is None:
         return config

@@ -1,8 +1,8 @@
 """Run a sweep (a series of runs with different overrides) in its own folder.
 
 The config of each run is written into the folder of the run. A launcher starts the runs, and the ledger (`ledger.jsonl` in the
-sweep folder) records their states. The same command finds the sweep folder again, skips finished runs, resumes interrupted
-runs and repeats failed runs.
+sweep folder) records their states. If the user repeats the command, it finds the sweep folder again, skips finished runs,
+resumes interrupted runs and repeats failed runs.
 """
 
 import atexit
@@ -127,7 +127,7 @@ def _set_folder(config: DictConfig, folder: Path) -> None:
 
 @dataclass
 class PlannedRun:
-    """Store a run of a sweep whose config is composed, before the run is started.
+    """Store a run that is not started yet. The config of the run is already composed.
 
     Args:
         run: run with its folder, its config and its overrides.
@@ -152,13 +152,14 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
 
     InputError is raised if a run is invalid, the launcher cannot start a run, or the sweep folder contains another sweep.
 
-    A failed run does not end the sweep. The name of the run is added to `cli.failed_runs`; its `run.json` contains the error.
+    A failed run does not end the sweep. The name of the failed run is added to `cli.failed_runs`, and the `run.json` of the run
+    contains the error.
 
     Args:
         config: composed config of the sweep, with its `hydra` node.
         loader: config loader of Hydra.
         job_overrides: for each run, the list of its overrides.
-        first: index of the first of these runs in the sweep.
+        first: index, in the sweep, of the first run in `job_overrides`.
 
     Returns:
         A result for each run, as Hydra's sweepers expect it.
@@ -192,7 +193,7 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
 
 @contextmanager
 def _clean_up(folder: Path) -> Iterator[None]:
-    """Remove the sweep folder if the `with` block raises an InputError and Hydra's `multirun.yaml` is the only file in it."""
+    """If the `with` block raises an InputError, remove a sweep folder that contains only Hydra's file `multirun.yaml`."""
     try:
         yield
     except InputError:
@@ -248,7 +249,7 @@ def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], 
 def _name(composed: DictConfig, words: Sequence[str], swept: frozenset[str]) -> str:
     """Return the last part of the name of a run folder: the swept keys and values, or else the config key `name`.
 
-    The config key `name` is also used if the overrides set it.
+    If the overrides of the run set the config key `name`, the value of `name` is used.
     """
     typed = any(word.startswith("name=") for word in words)
     return str(composed.name) if typed else run_name([as_typed(word) for word in words], swept) or str(composed.name)
@@ -274,7 +275,7 @@ def _processes(devices: Any) -> int | None:
 
 
 def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher:
-    """Check the folder and the config of each run, and whether the launcher has enough devices for it. Return the launcher."""
+    """Check the folder and config of each run. Check that the launcher has enough devices for each run. Return the launcher."""
     folders = [planned.run.folder for planned in planned_runs]
     if len({*folders}) < len(folders):
         problem = "several runs of the sweep get the same folder from this pattern"

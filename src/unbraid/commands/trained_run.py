@@ -26,7 +26,7 @@ from unbraid.tasks.reconstruction import ReconstructionTask
 
 @dataclass
 class TrainedRunConfig:
-    """Keys that the commands `anomaly` and `encode`, which use a trained autoencoder, have in common.
+    """Keys of both commands that use a trained autoencoder, `anomaly` and `encode`.
 
     Args:
         run: folder of a trained run.
@@ -95,7 +95,7 @@ class Trained:
         self.places: DictConfig = config.data
 
     def data(self) -> MultitrackData | Digits:
-        """Return the data set of the run. `unbraid.commands.experiment.take_data` explains from which folder it is read.
+        """Return the data set of the run. The function `unbraid.commands.experiment.take_data` chooses the folder of the data.
 
         Returns:
             DataModule with tracks or images. Missing or invalid data raises InputError.
@@ -160,7 +160,7 @@ class _Node:
 
 
 def _files(path: Path) -> dict[str, Path]:
-    """Return the audio files at a path, which is a file or a folder, by unique names."""
+    """Return a dictionary from unique name to audio file. The path is an audio file or a folder of audio files."""
     if path.is_dir():
         files = audio_files_below(path)
         if not files:

@@ -61,8 +61,8 @@ class TransferConfig:
 def transfer(config: DictConfig) -> None:
     """Play the melody of the input with a trained DDSP synthesizer of one instrument, and write the sound.
 
-    The control curves of the synthesizer, such as pitch and loudness, are written to two more files. A file is only written if
-    it is complete.
+    The control curves of the synthesizer, such as pitch and loudness, are written to two more files. Incomplete files are not
+    written.
 
     Args:
         config: composed config, see `TransferConfig`.
@@ -119,7 +119,7 @@ def _advance(sound: torch.Tensor, bar: "tqdm[Any]", rate: int) -> np.ndarray:
 
 
 class _CurvesFile:
-    """Write the control curves of a sound to temporary files piece by piece. The curves may be too large for the memory."""
+    """Write the control curves of a sound to files, piece by piece, because all pieces may be too large for the memory."""
 
     def __init__(self, folder: Path, points: int, player: Player) -> None:
         self.folder, self.start = folder, 0
@@ -139,7 +139,7 @@ class _CurvesFile:
             yield sound
 
     def add(self, controls: Moved, voice: VoiceControls, player: Player) -> None:
-        """Write the pitch and loudness curves of the input and of the output, which are in memory, to files."""
+        """Write the pitch and loudness curves of the input and of the output to temporary files."""
         values = {
             "f0": controls.f0, "loudness": controls.loudness, "gate": controls.gate, "input_f0": voice.controls.f0,
             "input_loudness": voice.controls.loudness, "periodicity": voice.controls.periodicity,

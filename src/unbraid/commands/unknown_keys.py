@@ -39,8 +39,9 @@ def unknown_choice(file: str, options: Sequence[str] | None) -> InputError:
 def similar_keys(typed: str, config: DictConfig) -> list[str]:
     """Return the full paths of the keys in a config that the user may have meant.
 
-    A key is similar if its last part equals the last part of the typed key (`lr` and `optim.optimizer.lr`), if its last part
-    contains the typed part as a word (`epochs` and `trainer.max_epochs`), or if the spelling of the full path is similar.
+    A key is similar to the typed key in three cases. Both keys have the same last part (`lr` and `optim.optimizer.lr`). The
+    last part of the key contains the last part of the typed key as a word (`epochs` and `trainer.max_epochs`). The full paths
+    of both keys have a similar spelling.
 
     Args:
         typed: unknown key, with dots between its parts.

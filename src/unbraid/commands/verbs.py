@@ -1,4 +1,4 @@
-"""Program `unbraid`, which runs one of its commands (verbs), such as `unbraid separate`. It does not need `scripts/`."""
+"""Program `unbraid`, which runs one of its commands (verbs), such as `unbraid separate`, without the folder `scripts/`."""
 
 import sys
 from importlib import import_module

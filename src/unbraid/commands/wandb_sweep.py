@@ -46,8 +46,8 @@ class WandbSweepConfig:
         project: W&B project.
         entity: W&B user or team; None: the default user or team of the W&B account.
         output: yaml file that is written.
-        words: overrides that describe the search space. The overrides of the chosen experiment precede those of the command
-            line.
+        words: overrides that describe the search space: first the overrides in the chosen experiment, then the overrides on the
+            command line.
         conditions: conditions between searched keys, from a yaml of `conf/experiment`. W&B does not support conditions, so the
             list must be empty.
     """
@@ -122,7 +122,7 @@ def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
 
 
 def _fixed(space: "Space") -> list[str]:
-    """Return the overrides that all runs share. If no override chooses a logger, the result also contains the logger of W&B."""
+    """Return the overrides that all runs share. If no override chooses a logger, add an override that chooses W&B's logger."""
     fixed = space.fixed_overrides()
     return fixed if any(_key(word) == "logger" for word in fixed) else [DEFAULT_LOGGER, *fixed]
 

@@ -29,7 +29,7 @@ SHARE_OF_DEVICE, SHARE_OF_HOST = 0.6, 0.5
 
 
 class Bank(Protocol):
-    """Interface of a bank: an object that keeps the audio samples of the training tracks, and returns chunks of them.
+    """Interface of a bank: an object that keeps the audio samples of the training tracks, and returns chunks of the tracks.
 
     For each track, a bank has the same rows. A row is the waveform of the mixture or of one source.
     """
@@ -61,8 +61,8 @@ class HostBank:
             a source, the caller must not request chunks of this source from this track.
         chunk: length of a chunk, in samples.
         load: True: all samples are read into RAM now. False: each chunk is read from disk when it is needed.
-        scaled: True: `gather` returns float32 samples in [-1, 1], which is faster if the network is on the CPU. False: it
-            returns int16 samples, which halve the number of bytes that are copied to a GPU.
+        scaled: True: `gather` returns float32 samples in [-1, 1], which is faster if the network is on the CPU. False: `gather`
+            returns int16 samples, so that only half as many bytes are copied to a GPU.
     """
 
     def __init__(self, tracks: Sequence[StoredTrack], names: Sequence[str], chunk: int, load: bool, scaled: bool) -> None:
@@ -98,7 +98,8 @@ class HostBank:
     def _gather_chunk(self, job: tuple[np.ndarray, list[int], list[int]]) -> None:
         """Write the chunks of one example of a batch to an array.
 
-        `job` consists of the array [rows, C, T], and of the track index and the first sample of the chunk of each row.
+        `job` is a triple: the array [rows, C, T] to fill, the track index of each row, and the position of the first sample of
+        each row. One chunk is written to each row.
         """
         out, tracks, starts = job
         for column, (track, start) in enumerate(zip(tracks, starts, strict=True)):
@@ -116,7 +117,7 @@ class HostBank:
 
 
 class DeviceBank:
-    """Keep all training tracks in one tensor in GPU memory, one after the other, and gather training chunks from it.
+    """Keep all training tracks in one tensor in GPU memory, one after the other, and gather chunks from this tensor.
 
     Args:
         tracks: tracks of the training split.
@@ -146,7 +147,7 @@ class DeviceBank:
             tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: int16 [B, R, C, T].
 
         Returns:
-            The samples as stored. The caller multiplies them by the scale factors of the tracks.
+            The samples as stored. The caller multiplies the samples by the scale factors of the tracks.
         """
         # A view of all windows of the bank: indexing copies the requested chunks only.
         return self.samples.unfold(-1, self.chunk, 1)[self.rows, :, self.offsets[tracks] + starts]
@@ -165,7 +166,7 @@ def _rows(track: StoredTrack, names: Sequence[str]) -> np.ndarray:
 
 
 def size(tracks: Sequence[StoredTrack], names: Sequence[str]) -> int:
-    """Return the size in bytes of the int16 samples of tracks. Only the waveforms in `names` (mixture, sources) are counted."""
+    """Return the size in bytes of the int16 samples of tracks. Only waveforms (mixture, sources) in `names` are counted."""
     return sum(len(names) * track.shape[1] * track.length * 2 for track in tracks)
 
 
@@ -179,7 +180,7 @@ def choose(residency: Residency, needed: int, device: torch.device, processes: i
         residency: value of `data.residency`: `auto`, `disk`, `host` (RAM) or `device` (GPU memory).
         needed: size of the training samples, in bytes.
         device: device of the network.
-        processes: number of processes of this run on this machine; each has its own copy of the samples.
+        processes: number of processes of this run on this machine. Each process has its own copy of the samples.
 
     Returns:
         `device`, `host` or `disk`.

@@ -2,8 +2,8 @@
 
 The data loader returns each training batch as a `RawBatch`, which contains the samples of the chunks. If the samples of all
 tracks are already in GPU memory, the raw batch contains only the positions of the chunks. Then `BatchMixer` converts the raw
-batch to a `Batch` of float32 waveforms, on the device of the network: it scales and augments the sources, and sums them to the
-mixture and the targets.
+batch to a `Batch` of float32 waveforms, on the device of the network. The mixer scales and augments the sources, and computes
+the mixture and the targets as sums of sources.
 """
 
 import zlib
@@ -69,8 +69,8 @@ class RawBatch(NamedTuple):
         step: number of the training step, counted over the whole run.
         rows: samples of the chunks of each example. Each row is the mixture or one source. None if the samples of all tracks
             are in GPU memory, where `BatchMixer` gathers the chunks.
-        tracks: index of the track from which the chunk of each row is taken.
-        starts: index of the first sample of the chunk of each row, counted from the start of the track.
+        tracks: index of the track from which each row is taken.
+        starts: index, in the track, of the first sample of each row.
 
     Shape:
         rows: [B, R, C, T], where R is the number of rows of an example; tracks, starts: int64 [B, R].
@@ -111,9 +111,10 @@ class BatchMixer:
         tracks: tracks of the training split.
         rows: names of the waveforms in a raw batch: `mixture` and the sources that the targets contain. If `mixture` is not in
             `rows`, then `rows` contains all sources, and the mixture is computed as their sum.
-        targets: weight of each source in each target. The sources are those in `rows`.
+        targets: weight of each source in each target. The sources are the names in `rows` without `mixture`.
         magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
-        augmentation: augmentations by name, applied in this order. They are not applied if `rows` contains the mixture.
+        augmentation: augmentations by name, applied in this order. Augmentations are not applied if `rows` contains the
+            mixture.
         sample_rate: sample rate of the batches, in Hz.
         seed: random seed of the run.
         rank: rank of this process; each rank draws different augmentations.
@@ -163,7 +164,7 @@ class BatchMixer:
         return Batch(mixture, combine(self.targets, floats), self.magnitude_difference, extra)
 
     def _random(self, name: str, step: int) -> np.random.Generator:
-        """Return the random generator of an augmentation at a training step. It depends only on seed, rank, name and step."""
+        """Return the random generator of an augmentation at a training step. It is determined by seed, rank, name and step."""
         key = [self.seed, zlib.crc32(name.encode()) + 2**32]  # the streams of the sampler have smaller numbers
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, self.rank]))
 
@@ -176,7 +177,7 @@ class WholeTracks(Dataset[Batch]):
         sources: names of all sources of the data set.
         targets: weight of each source in each target.
         magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
-        side_info: object that returns additional information about tracks, such as their pitch, by the index in `tracks`.
+        side_info: object that returns additional information, such as the pitch, for the index of a track in `tracks`.
 
     Shape:
         targets: [targets, sources].

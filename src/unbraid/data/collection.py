@@ -25,9 +25,9 @@ class TrackCollection:
         layout: object that knows the folder structure of the data set and lists the tracks in `root`.
         root: folder of the data set.
         download: whether `layout` downloads or renders the data set if `root` does not contain it.
-        targets: list of source names of each target, by target name; see `target_matrix`.
+        targets: dictionary from the name of each target to a list of source names, see `target_matrix`.
         stretches: changes of pitch and tempo; each change adds a copy of every training track.
-        store: folder of the decoded tracks, with their sample rate and number of channels.
+        store: store of the decoded tracks: the folder, the sample rate and the number of channels.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TrackCollection:
             progress: whether a progress bar is shown.
 
         Returns:
-            All tracks, including tracks that consist of a mixture and an instrumental version that are not aligned in time.
+            All tracks. Tracks whose mixture and instrumental version are not aligned in time are included.
         """
         if self._opened is None:
             self._opened = self.store.open(self._list(SPLITS), progress)
@@ -90,7 +90,7 @@ class TrackCollection:
         return stored
 
     def listing(self) -> Listing:
-        """List the tracks of the data set, and the errors in its folder that the user must resolve. Nothing is decoded."""
+        """List the tracks of the data set, and the errors that the user must resolve. Audio files are not decoded."""
         return listings.list_tracks(self.layout, self.root)
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> None:
@@ -129,14 +129,14 @@ class TrackCollection:
     def keep_aligned(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
         """Return the tracks that can be used, and add all other tracks to the excluded tracks (`left_out`).
 
-        A track cannot be used if it consists of a mixture and an instrumental version that are not aligned in time.
+        A track cannot be used if its mixture and its instrumental version are not aligned in time.
         """
         misaligned = (track.name for track in tracks if not track.aligned)
         self.left_out |= dict.fromkeys(misaligned, NOT_ALIGNED)
         return [track for track in tracks if track.aligned]
 
     def notices(self, tracks: Sequence[StoredTrack]) -> list[str]:
-        """Return one line for each message about files, and one for each kind of repair (such as padding) made to `tracks`."""
+        """Return one line for each message about files, and one line for each kind of repair (such as padding) in `tracks`."""
         messages = [listings.without_root(message, self.root) for message in self.messages]
         return messages + listings.repair_notices(tracks)
 

@@ -1,6 +1,6 @@
-"""Decode a track: read all audio streams of its files, convert them to one sample rate and length, and sum them.
+"""Decode a track: read all audio streams of its files, convert the streams to one sample rate and length, and sum streams.
 
-A source is the sum of its streams. The mixture is the sum of all sources, unless the mixture has its own file.
+Each source is the sum of its own streams. The mixture is the sum of all sources, or is read from its own file.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Data module of handwritten digits, for autoencoders of images.
 
-Without a folder, the images are the 1,797 digits of 8 x 8 pixels that are bundled with scikit-learn. With a folder, they are
-read from the IDX files of MNIST (LeCun, Cortes & Burges).
+Without a folder, the images are the 1,797 digits of 8 x 8 pixels that are bundled with scikit-learn. With a folder, the images
+are read from the IDX files of MNIST (LeCun, Cortes & Burges).
 """
 
 import gzip
@@ -156,8 +156,8 @@ class Digits(pl.LightningDataModule):
 class ShuffledBatches(Dataset[Images]):
     """Data set of training batches. The item at index `step` is the batch of this process at this training step.
 
-    Steps are counted over the whole run. The order of the images is drawn anew in each epoch. If the last images of an epoch do
-    not fill one batch for every process, they are not used.
+    Steps are counted over the whole run. The order of the images is drawn anew in each epoch. The last images of an epoch are
+    not used if they do not fill one batch for every process.
 
     Args:
         images: images of the training split.

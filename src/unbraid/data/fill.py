@@ -46,7 +46,7 @@ class Order:
         track: track to decode.
         sample_rate: sample rate of the decoded track, in Hz.
         channels: number of channels of the decoded track.
-        folder: folder of the store. The decoded track is written to a subfolder of it.
+        folder: folder of the store. The decoded track is written to a subfolder of this folder.
         surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
     """
 
@@ -103,7 +103,7 @@ def lock_of(entry: Path) -> FileLock:
 
 
 def fill(order: Order) -> None:
-    """Decode a track into the store unless it is already there. If another process is decoding the track, wait for it."""
+    """Decode a track that is not in the store yet. If another process is decoding the track, wait for this process."""
     entry = order.entry
     with lock_of(entry):
         if is_whole(entry):
@@ -128,7 +128,7 @@ def is_whole(entry: Path) -> bool:
 
 
 def drop(entry: Path) -> None:
-    """Delete the folder of a decoded track. The folder is renamed first, so a killed process leaves no incomplete track."""
+    """Delete the folder of a decoded track. It is renamed first, so that a killed process leaves no incomplete track."""
     partial = entry.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     if entry.is_dir():
@@ -157,7 +157,7 @@ def _write(order: Order, folder: Path) -> None:
 
 
 def _rows(order: Order, decoded: Decoded) -> dict[str, np.ndarray]:
-    """Return the waveforms of the mixture and of each source by name, at the sample rate of the request `order`.
+    """Return a dictionary from `mixture` and each source to its waveform, at the sample rate of the request `order`.
 
     If the track has one source and no separate mixture file, the mixture is omitted. The sources are removed from `decoded`, so
     that their memory is free.

@@ -13,8 +13,8 @@ class StepLoader(DataLoader[Any]):
     """Load batches, and let Lightning resume in the middle of an epoch.
 
     The loader does not save a state: its sampler computes the next step from the epoch and the number of finished steps. The
-    worker processes should be initialised with `ignore_signals`. Then they ignore the signals with which terminals and clusters
-    end a run, and still return the batch of the current step.
+    worker processes should be initialised with `ignore_signals`. Such worker processes ignore the signals with which terminals
+    and clusters end a run, and still return the batch of the current step.
     """
 
     def state_dict(self) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def as_it_is(batch: Any) -> Any:
 
 
 def ignore_signals(worker: int) -> None:
-    """Ignore SIGINT, SIGTERM and SIGUSR1 in a worker process of a data loader. The process ends with its loader.
+    """Ignore SIGINT, SIGTERM and SIGUSR1 in a worker process of a data loader. The worker process ends when the loader ends.
 
     Args:
         worker: number of the worker process, unused.

@@ -37,7 +37,7 @@ class MultitrackData(pl.LightningDataModule):
         layout: object that knows the folder structure of the data set and lists the tracks in `root`.
         root: folder of the data set.
         download: whether `layout` downloads or renders the data set if `root` does not contain it.
-        targets: list of source names of each target, by target name; see `target_matrix`.
+        targets: dictionary from the name of each target to a list of source names, see `target_matrix`.
         sample_rate: sample rate of the batches, in Hz; all tracks are resampled to this rate.
         channels: number of audio channels of the batches.
         surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
@@ -120,7 +120,7 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.prepare()
 
     def setup(self, stage: str) -> None:
-        """Open the decoded tracks, once. Tracks whose mixture and instrumental are not aligned in time are left out."""
+        """Open the decoded tracks, once. Leave out tracks whose mixture and instrumental version are not aligned in time."""
         if self.tracks:
             return
         self.tracks = self.collection.keep_aligned(self.stored())
@@ -146,7 +146,7 @@ class MultitrackData(pl.LightningDataModule):
         return self.collection.open_split(split, sample_rate, channels, progress)
 
     def listing(self) -> Listing:
-        """List the tracks of the data set, and the errors in its folder that the user must resolve. Nothing is decoded."""
+        """List the tracks of the data set, and the errors that the user must resolve. Audio files are not decoded."""
         return self.collection.listing()
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> None:
@@ -154,12 +154,12 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.check(listing, splits)
 
     def notices(self) -> list[str]:
-        """Return one line for each message about files, and one for each kind of repair that decoding made, such as padding."""
+        """Return lines of text: one for each message about files, and one for each kind of repair, such as padding."""
         return self.collection.notices(self.tracks)
 
     @property
     def left_out(self) -> Mapping[str, str]:
-        """Return the reason for each track that is excluded from the data set, by track name."""
+        """Return a dictionary from the name of each excluded track to the reason why the track is excluded."""
         return self.collection.left_out
 
     @property
@@ -191,7 +191,7 @@ class MultitrackData(pl.LightningDataModule):
     # From the store to batches
 
     def train_dataloader(self) -> DataLoader[RawBatch]:
-        """Return the loader of the training chunks, and create the `BatchMixer` that converts them to batches on the device."""
+        """Return the loader of the training chunks. Create the `BatchMixer` that converts chunks to batches on the device."""
         tracks, sampler, rows = self.split("train"), self.sampler(), self.rows()
         place, chunk = self.place(), self.chunk_samples
         on_device = DeviceBank(tracks, rows, chunk, self._device()) if place == "device" else None
@@ -233,7 +233,7 @@ class MultitrackData(pl.LightningDataModule):
         return self._loader(dataset, None, self.num_workers, kind)
 
     def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
-        """Set a function that returns additional information about tracks, such as their pitch. Each batch contains it."""
+        """Set the function that returns additional information about tracks, such as the pitch. Batches contain the results."""
         self._side_info = function
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:
@@ -281,7 +281,7 @@ class MultitrackData(pl.LightningDataModule):
         return [MIXTURE, *used]
 
     def _holds(self, sources: Sequence[str]) -> np.ndarray:
-        """Return, for each training track and each of the given sources, whether the track contains the source.
+        """Return a mask that is True if a training track contains one of the given sources.
 
         Shape: bool [training tracks, sources].
         """

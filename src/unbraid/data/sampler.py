@@ -187,7 +187,7 @@ class ChunkSampler:
         return tracks, starts
 
     def _deal(self, step: int) -> Draw:
-        """Draw the chunks of this process at a step. Each chunk starts in another slot (range of positions) of the deck."""
+        """Draw the chunks of this process at a step. Each chunk starts in a different slot (range of positions)."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         indices = self._of_this_rank(np.arange(self._chunks_per_step)) + step_of_epoch * self._chunks_per_step
         draws = []
@@ -213,7 +213,7 @@ class ChunkSampler:
         return self._remixed(step, attempt, draws)
 
     def _remixed(self, step: int, attempt: int, draws: Sequence[Draw]) -> Draw:
-        """Combine the tracks and start positions that were drawn for each source to the chunks of a step.
+        """Combine the drawn tracks and start positions of all sources to the chunks of a step.
 
         In a remixed chunk, each source has its own track and position. In any other chunk, all sources use the track and
         position of the first source.
@@ -228,7 +228,7 @@ class ChunkSampler:
         return values[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def _uniform(self, step: int, purpose: int, source: int = 0, attempt: int = 0, *width: int) -> np.ndarray:
-        """Draw random numbers in [0, 1) for the batches of all processes, and return those of this process.
+        """Draw random numbers in [0, 1) for the batches of all processes, and return the numbers of this process.
 
         Shape: [batch, *width].
         """

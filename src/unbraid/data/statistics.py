@@ -36,7 +36,7 @@ def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress
     """Return the mean and the standard deviation of the STFT magnitudes of all mixtures, over all frames.
 
     The magnitudes are first averaged over the audio channels. If several processes need the same statistics, one process
-    computes them and the others wait.
+    computes the statistics and the other processes wait.
 
     Args:
         tracks: tracks at one sample rate, in any order.

@@ -43,7 +43,7 @@ def spell_size(size: int) -> str:
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """A decoded track in the store. Each row of its int16 samples is the mixture or one source.
+    """A decoded track in the store. The int16 samples of the track have rows: each row is the mixture or one source.
 
     Args:
         name: name of the track.
@@ -90,8 +90,8 @@ class StoredTrack:
     def read(self, row: int, start: int, stop: int) -> Iterator[np.ndarray]:
         """Yield a segment of one row (mixture or source), one channel after the other.
 
-        All channels use the same array, so copy a channel before you request the next. The file is read directly, which is
-        faster than a new memory map of the file.
+        All channels use the same array, so copy a channel before you request the next channel. The file is read directly, which
+        is faster than a new memory map of the file.
 
         Args:
             row: index of the row, for example from the method `row`.
@@ -124,7 +124,7 @@ class StoredTrack:
         return np.fromfile(self.entry / "levels.i8", np.int8).reshape(-1, self.blocks)
 
     def row(self, name: str) -> int:
-        """Return the index of the row `name` (`mixture` or a source). A row that is the only one is also the mixture."""
+        """Return the index of the row `name` (`mixture` or a source). The row of a track with one row is also the mixture."""
         return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
 
     def health(self) -> Health:
@@ -132,7 +132,7 @@ class StoredTrack:
         return Health(**read_json(self.entry / "health.json", finite=False))
 
     def tensor(self, names: Sequence[str] | None = None) -> Tensor:
-        """Return the mixture and all sources, or only those in `names`, as float32. Shape: [names, channels, samples]."""
+        """Return the mixture and all sources, or the waveforms in `names`, as float32. Shape: [names, channels, samples]."""
         rows = [self.row(name) for name in names or (MIXTURE, *self.sources)]
         return from_numpy(np.multiply(self.samples[rows], np.float32(self.scale)))
 
@@ -141,7 +141,7 @@ class Store:
     """Decode tracks at one sample rate and number of channels into a folder, and open the decoded tracks.
 
     Args:
-        folder: folder of the decoded tracks, one subfolder (entry) for each; created if it is missing.
+        folder: folder of the decoded tracks, with one subfolder (entry) for each track. A missing folder is created.
         sample_rate: sample rate in Hz.
         channels: number of channels, 1 or 2.
         num_decode_workers: number of processes that decode. None: one for each core, or fewer if the memory is too small.

@@ -10,7 +10,7 @@ Limits: formants move with the pitch, so after a shift of more than a few semito
 In a copy at a lower pitch, the highest frequencies (just below half the sample rate) are missing.
 
 The stretched mixture is not the sum of the stretched sources. So the mixture of a copy must be computed as the sum of the
-stretched sources. The peaks of this mixture can be higher than those of the original mixture.
+stretched sources. The peaks of this mixture can be higher than the peaks of the original mixture.
 """
 
 from dataclasses import dataclass

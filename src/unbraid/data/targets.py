@@ -13,11 +13,11 @@ ALL = "*"
 def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> Tensor:
     """Convert the definition of targets to a matrix with the weight of each source in each target.
 
-    A target is a list of source names: `[vocals]` is one source, `[drums, bass]` is a sum, and `[-vocals]` is the sum of all
-    sources except the vocals. `['*']` is the sum of all sources.
+    A target is a list of source names. `[vocals]` is one source, and `[drums, bass]` is the sum of two sources. `[-vocals]` is
+    the sum of all sources except the vocals. `['*']` is the sum of all sources.
 
     Args:
-        targets: source names of each target, by target name.
+        targets: dictionary from the name of each target to a list of source names.
         sources: names of the sources of the data set.
 
     Shape:

@@ -1,7 +1,7 @@
 """Describe tracks and the files of their sources, assign tracks to splits, and define the interface of layouts.
 
-A layout is a class for one data set or folder structure, such as `MUSDB18` or `Stems`. It has two
-methods. `tracks(root)` lists the tracks in a folder. `fetch(root)` downloads or renders the data set if that is possible.
+A layout is a class for one data set or folder structure, such as `MUSDB18` or `Stems`. A layout has two methods. `tracks(root)`
+lists the tracks in a folder. `fetch(root)` downloads or renders the data set if that is possible.
 """
 
 import hashlib
@@ -42,14 +42,15 @@ class Track:
     Args:
         name: name of the track, unique in the data set.
         split: `train`, `valid` or `test`.
-        sources: audio streams of each source, by name. The streams of a source are summed. A source without streams is silent.
+        sources: dictionary from the name of each source to its audio streams. The streams of a source are summed. A source
+            without streams is silent.
         mixture: audio stream of the mixture, which may differ from the sum of the sources. None: the mixture is this sum.
         residual: name of an additional source, which is the mixture minus all other sources. None: no additional source.
-        lengths: handling of streams of unequal length. `pad` appends silence up to the longest. `trim` cuts all to the
-            shortest. `error` raises an error. `auto` pads differences of up to one second, and raises an error for larger
-            differences.
-        stretch: None for an original track. For a copy at another pitch or tempo, this change; the mixture of the copy is the
-            sum of its sources.
+        lengths: handling of streams of unequal length. `pad` appends silence up to the longest stream. `trim` cuts all streams
+            to the shortest stream. `error` raises an error. `auto` pads differences of up to one second, and raises an error
+            for larger differences.
+        stretch: None for an original track. For a copy at another pitch or tempo: the change of pitch and tempo. The mixture of
+            a copy is the sum of its sources.
 
     Raises:
         InputError: a source has the name `mixture`.
@@ -79,8 +80,8 @@ class Listing:
     """Result of a search for tracks in the folder of a data set: tracks, excluded tracks, messages and errors.
 
     Args:
-        tracks: tracks that are not excluded. Some of them may have an error in `refused`.
-        left_out: reason for each excluded track, by track name.
+        tracks: tracks that are not excluded. Some of these tracks may have an error in `refused`.
+        left_out: dictionary from the name of each excluded track to the reason.
         messages: notes for the user, one line each, for example which file is used if a stem has two files.
         refused: errors that the user must resolve before anything is decoded.
         own_splits: True if folders or a table define the splits, so that the options `valid` and `test` are unused.
@@ -116,7 +117,7 @@ def refuse_ids(valid: Choice, test: Choice) -> None:
     """Check that the options `valid` and `test` are not lists, if the folders or the table of a data set define the splits.
 
     In this case, both options are ignored. An ignored share is accepted, because it may be the default value. A list raises an
-    error, because the user has set it.
+    error, because a list is never the default value.
 
     Args:
         valid: option `valid` of a layout.

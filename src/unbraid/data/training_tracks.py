@@ -27,7 +27,7 @@ def content_key(track: StoredTrack) -> str:
 
 
 def write_training_tracks(folder: Path, splits: Mapping[str, Sequence[StoredTrack]]) -> None:
-    """Write `tracks.json` into the folder of a run: the name and the audio hash of each track, by split."""
+    """Write `tracks.json` into the folder of a run: for each split, the name and the audio hash of each track."""
     record = {split: {track.name: content_key(track) for track in tracks} for split, tracks in splits.items()}
     with atomic_write(folder / FILE) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")
@@ -41,8 +41,8 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
         tracks: tracks to check, decoded with the sample rate and the number of channels of the training.
 
     Returns:
-        For each track that was used, by its name: its split and its name in the run, such as `train: song`. Empty if the folder
-        lacks `tracks.json`.
+        A dictionary with an entry for each track that was used. The key is the name of the track. The value is a text with the
+        split and the name of the track in the run, such as `train: song`. Empty if the folder lacks `tracks.json`.
 
     Raises:
         InputError: `tracks.json` is damaged.

@@ -1,8 +1,9 @@
 """Convert estimated spectra of sources to waveforms: with the mixture's phase, a reconstructed phase, or a Wiener filter.
 
-The mixture's phase is the fastest choice and seldom much worse than a reconstructed phase. Griffin-Lim (1984, fast version
-by Perraudin et al., WASPAA 2013) suits a single source with good magnitudes and a bad phase. The multichannel Wiener filter
-(Nugraha, Liutkus & Vincent, EUSIPCO 2016) suits several sources of a stereo mixture, because it estimates their positions.
+The mixture's phase is the fastest choice and seldom much worse than a reconstructed phase. Griffin-Lim (1984, fast version by
+Perraudin et al., WASPAA 2013) suits a single source with good magnitudes and a bad phase. The multichannel Wiener filter
+(Nugraha, Liutkus & Vincent, EUSIPCO 2016) suits several sources of a stereo mixture, because this filter estimates the
+positions of the sources.
 """
 
 from abc import ABC, abstractmethod
@@ -50,7 +51,7 @@ class MixturePhase(Phase):
 
 @dataclass(frozen=True)
 class GriffinLim(Phase):
-    """Replace the phase of each source by a phase that is consistent with its magnitudes, see `griffin_lim`.
+    """Replace the phase of each source by a phase that is consistent with the magnitudes of the source, see `griffin_lim`.
 
     Args:
         iterations: number of iterations, at least 1.

@@ -16,7 +16,7 @@ LONGEST_WINDOW = 2**18  # samples, 6 s at 44.1 kHz
 
 
 class STFT(nn.Module):
-    """Compute the STFT with a Hann window and centred frames, and its exact inverse, always in float32.
+    """Compute the STFT with a Hann window and centred frames, and the exact inverse STFT, always in float32.
 
     If windows overlap by less than three quarters, zeros are appended to the waveform up to a whole number of hops. Without
     these zeros, the last samples would be near the edge of a window and could not be reconstructed.
@@ -105,7 +105,8 @@ def up_to(size: int, unit: int) -> int:
 def magnitudes_of(spectrum: Tensor) -> Tensor:
     """Return the magnitudes of a complex spectrum.
 
-    If gradients are not needed, `torch.hypot` is used. It takes half the time on CPUs, but its gradient is undefined at 0.
+    If gradients are not needed, `torch.hypot` is used. `torch.hypot` takes half the time on CPUs, but its gradient is undefined
+    at 0.
     """
     return spectrum.abs() if spectrum.requires_grad else torch.hypot(spectrum.real, spectrum.imag)
 

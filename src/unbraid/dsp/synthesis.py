@@ -125,8 +125,8 @@ def oscillators(
     """Synthesise the sum of the harmonics of a time-varying fundamental frequency.
 
     A segment is the time between two adjacent control points. A harmonic is silent in a segment if its frequency exceeds half
-    the sample rate at one of both points. Amplitudes are interpolated as in `upsample`, but are not stored at the sample rate:
-    each segment is computed by one matrix product.
+    the sample rate at one or both of these points. Amplitudes are interpolated as in `upsample`, but are not stored at the
+    sample rate: each segment is computed by one matrix product.
 
     Args:
         f0: fundamental frequency at the control points in Hz.
@@ -160,7 +160,7 @@ def filtered_noise(magnitudes: Tensor, noise: Tensor, tail: Tensor | None = None
     Args:
         magnitudes: gains of each segment at frequencies from 0 Hz to half the sample rate.
         noise: white noise.
-        tail: second result of the previous call, which contains the end of its filtered noise; None in the first call.
+        tail: second result of the previous call: the end of the noise that the previous call filtered. None in the first call.
 
     Shape:
         magnitudes [B, F, bands], noise [B, F * hop_length], tail [B, taps] -> [B, F * hop_length], [B, taps], for F segments;
@@ -208,7 +208,8 @@ def convolve(signal: Tensor, response: Tensor, tail: Tensor | None = None) -> tu
     Args:
         signal: waveform.
         response: impulse response.
-        tail: second result of the previous call, which contains the end of its reverberation; None in the first call.
+        tail: second result of the previous call: the end of the signal that the previous call convolved. None in the first
+            call.
 
     Shape:
         signal [B, T], response [R], tail [B, R - 1] -> [B, T], [B, R - 1], for B signals of T samples and R samples of the

@@ -1,9 +1,10 @@
 """Multichannel Wiener filter with expectation maximisation (Nugraha, Liutkus & Vincent, EUSIPCO 2016).
 
-A source is modelled by its power v in each bin (mean over the channels) times the spatial covariance R of its channels at each
-frequency. The filter estimates a source as v R (Σ v R)⁻¹ times the mixture, where Σ is the sum over sources, and updates v and
-R from the estimates. Regularisation and scaling are those of Open-Unmix (Stöter et al., JOSS 2019). Separators use this filter
-by `unbraid.dsp.phase.Wiener`. The phase of the mixture (`unbraid.dsp.phase.MixturePhase`) is faster and seldom much worse.
+A source is modelled by a power v in each bin (mean over the channels) times a spatial covariance R (between the channels) at
+each frequency. The filter estimates a source as v R (Σ v R)⁻¹ times the mixture, where Σ is the sum over sources. Then v and R
+are updated from the estimates. Regularisation and scaling follow Open-Unmix (Stöter et al., JOSS 2019). Separators use this
+filter through the class `unbraid.dsp.phase.Wiener`. The phase of the mixture (`unbraid.dsp.phase.MixturePhase`) is faster and
+seldom much worse.
 """
 
 import torch
@@ -92,7 +93,7 @@ def _weighted_sum(powers: Tensor, weights: Tensor) -> Tensor:
 def _whitened(powers: Tensor, diagonal: Tensor, cross: Tensor, mixture: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Compute (Σ v R + noise I)⁻¹ times the stereo mixture, for sources with the powers v and the spatial covariances R.
 
-    The result is a pair: left and right channel.
+    The result is a pair of spectra: left and right channel.
 
     Shape: complex [B, 1, F, T] each.
     """

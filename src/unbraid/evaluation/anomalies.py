@@ -1,8 +1,8 @@
 """Detect anomalies in sounds with a trained autoencoder, and mix artificial anomalies into sounds to test the detection.
 
 The autoencoder reconstructs a spectrogram. The error profile of a frame is the logarithm of its reconstruction error in each
-octave. A frame is anomalous if its error profile is far from those of normal frames. The error may be too large (an unknown
-sound) or too small (a gap in the audio, since silence is easy to reconstruct).
+octave. A frame is anomalous if its error profile is far from the error profiles of normal frames. The error may be too large
+(an unknown sound) or too small (a gap in the audio, since silence is easy to reconstruct).
 """
 
 import csv
@@ -40,7 +40,7 @@ class Anomaly:
 
 
 class Detector:
-    """Score the frames of a sound by the distance of their error profile from the error profiles of normal frames.
+    """Score each frame of a sound: the score is the distance of its error profile from the error profiles of normal frames.
 
     The error profile of a frame is the logarithm of an autoencoder's reconstruction error in each octave.
 
@@ -58,7 +58,7 @@ class Detector:
 
     @torch.inference_mode()
     def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
-        """Learn the error profiles of normal frames, and the limit: the distance from them above which a frame is anomalous.
+        """Learn the error profiles of normal frames, and the limit above which the distance from these profiles is anomalous.
 
         The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave.
 

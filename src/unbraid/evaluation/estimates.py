@@ -17,8 +17,8 @@ from unbraid.runs.errors import InputError
 class EstimateFolder:
     """Read estimated sources from a folder that contains one audio file for each target of each track.
 
-    These paths are tried in this order: `<track>/<target>.*`, `test/<track>/<target>.*` and `<target>/<track>.*`. The suffix
-    can be that of any audio format.
+    These paths are tried in this order: `<track>/<target>.*`, `test/<track>/<target>.*` and `<target>/<track>.*`. Files of
+    every audio format are accepted.
 
     Args:
         folder: folder of the files.

@@ -39,7 +39,7 @@ class Method(ABC):
 
     @abstractmethod
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies how the estimates of a track are computed. If it changes, the track is scored again."""
+        """Return a text that identifies how the estimates of a track are computed. A track with a new text is scored again."""
 
     @abstractmethod
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -66,8 +66,8 @@ class SeparatorMethod(Method):
     Args:
         separator: separator on the device on which it runs.
         weights: text that identifies the weights, such as a part of the hash of their file.
-        mixtures: tracks to separate, by name, with the sample rate of the protocol. Their number of channels is the larger of
-            two numbers: the channels of the protocol and the channels of the separator.
+        mixtures: dictionary from name to track, with the tracks to separate. The tracks have the sample rate of the protocol,
+            and the number of channels of protocol or separator (the larger number).
         sample_rate: sample rate of the mixtures in Hz.
         options: options of the separation: chunk length, overlap, number of shifted copies that are averaged, and number
             format.
@@ -129,10 +129,10 @@ class SeparatorMethod(Method):
 def mixtures_for(
     separator: Separator, protocol: Protocol, tracks: Sequence[StoredTrack], whole: Callable[[int, int], Sequence[StoredTrack]]
 ) -> Sequence[StoredTrack]:
-    """Return the test tracks in the format in which their mixtures are separated for scoring.
+    """Return the test tracks in the format that is needed to separate the mixtures for scoring.
 
-    The protocol defines how tracks are scored. It also defines the sample rate of the result. The number of channels is the
-    larger of two numbers: the channels of the protocol and the channels of the separator.
+    The sample rate of the result is the sample rate of the protocol (which defines how tracks are scored). The number of
+    channels is that of the protocol or that of the separator, whichever is larger.
 
     Args:
         separator: separator that reads the mixtures.
@@ -170,7 +170,7 @@ class Oracle(Method):
         return f"{self.name}, {track.entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return the estimate of each source: the mixture with the mask of this source applied, or the unchanged mixture."""
+        """Return the estimate of each source: the mask of the source times the mixture, the unchanged mixture, or silence."""
         return ORACLES[self.name](mixture, references, self.stft.to(mixture.device))
 
 
@@ -187,11 +187,11 @@ class EstimateFiles(Method):
     sample_rate: int
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: hash of its estimate files, and hash of the track itself."""
+        """Return a text that identifies the estimates of a track: hash of the estimate files, and hash of the decoded track."""
         return f"files {self.files.fingerprint(track.name)}, {track.entry.name}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return the estimates of a track, read from its audio files."""
+        """Read the estimates of a track from the files in the folder of estimates, and return the estimates."""
         estimates = torch.from_numpy(self.files.read(track.name, self.sample_rate, *mixture.shape))
         return source_group.estimates(estimates.to(mixture.device), mixture)
 
@@ -201,10 +201,11 @@ def baselines(stft: STFT, protocol: Protocol) -> dict[str, Method]:
 
     Args:
         stft: STFT in which the oracle masks are applied.
-        protocol: protocol of the scores. BSS Eval does not define scores of silence, so its tables lack a row for silence.
+        protocol: protocol of the scores. BSS Eval does not define scores of silence, so a table of BSS Eval lacks a row for
+            silence.
 
     Returns:
-        The method of each row.
+        Dictionary from the name of each row to the method.
     """
     return {name: Oracle(name, stft) for name in BASELINES if name != SILENCE or protocol.measure != "bss_eval"}
 

@@ -31,7 +31,7 @@ def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: 
     Args:
         path: PNG file to write.
         title: title of the picture.
-        waveforms: waveforms by the name of their panel; the mean of the channels is drawn.
+        waveforms: dictionary from the name of each panel to its waveform. The mean of the channels is drawn.
         mask: values in [0, 1], drawn as the second panel; None: no mask.
         stft: STFT with which the spectrograms are computed.
         rate: sample rate in Hz.
@@ -66,8 +66,8 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
 
     Args:
         path: PNG file to write.
-        shown: images of each row, by the name of the row. For images, the first line of an array is drawn at the top. For
-            spectrograms, the first line is the lowest bin and is drawn at the bottom.
+        shown: dictionary from the name of each row to its images. The first line of an image is drawn at the top. If the images
+            are spectrograms, the first line is the lowest bin and is drawn at the bottom.
         colours: name of a colour map of matplotlib; `gray_r` for images, any other for spectrograms.
 
     Shape:
@@ -122,7 +122,7 @@ def check_finite(path: Path, values: Mapping[str, Tensor]) -> None:
 
     Args:
         path: file of the picture, for the error message.
-        values: arrays by the name of their panel.
+        values: dictionary from the name of each panel to its array.
 
     Raises:
         InputError: an array contains NaN or infinite values.
@@ -144,8 +144,8 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
     Args:
         path: PNG file to write.
         title: title of the picture.
-        curves: curves by the name of their panel. A curve with several columns is drawn as an image in dB, with the first
-            column at the bottom.
+        curves: dictionary from the name of each panel to its curve. A curve with several columns is drawn as an image in dB,
+            with the first column at the bottom.
         seconds: time between two points, in seconds.
 
     Shape:
@@ -180,7 +180,7 @@ def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[
         path: PNG file to write.
         table: rows of the curve, with `code size`, `error`, `deviation` (standard deviation of the error) and `PCA` (error of
             PCA).
-        shown: path of a picture with reconstructions, by code size. Missing files are skipped.
+        shown: dictionary from code size to the path of a picture with reconstructions. Missing files are skipped.
     """
     strips = {size: imread(picture) for size, picture in shown.items() if picture.is_file()}
     heights = [3.2, *(8 * strip.shape[0] / strip.shape[1] for strip in strips.values())]

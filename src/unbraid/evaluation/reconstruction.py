@@ -42,7 +42,7 @@ class Gathered:
 
     Args:
         columns: largest number of patches in a row of a picture.
-        rows: first patches by the name of their row, such as `input` and `rebuilt`.
+        rows: dictionary from the name of each row, such as `input` or `rebuilt`, to the patches in this row.
         codes: codes of all patches, one tensor per batch.
         labels: number of the class (images) or of the source (audio) of each code, one tensor per batch.
     """
@@ -55,7 +55,7 @@ class Gathered:
     def add(self, versions: Mapping[str, Tensor]) -> None:
         """Append patches to the rows of the picture, until each row has `columns` patches.
 
-        `versions` contains the patches of each row, by the name of the row.
+        `versions` is a dictionary from the name of each row to its patches.
         """
         for row, patches in versions.items():
             first = self.rows.setdefault(row, [])
@@ -158,7 +158,7 @@ class Reconstructions:
 
         Args:
             task: autoencoder with its current weights.
-            batches: one batch for each clip, by name of the clip.
+            batches: dictionary from the name of each clip to a batch.
             labels: names of the classes (images) or of the sources (audio), in the order of their numbers.
             folder: folder to which all files are written.
         """
@@ -185,7 +185,7 @@ class Reconstructions:
                 audio.write(folder / f"{label}-{name}.flac", (gain * samples).cpu().numpy(), sample_rate)
 
     def _waveform(self, task: ReconstructionTask, waveform: Tensor) -> Tensor:
-        """Reconstruct a waveform by the autoencoder of its spectrogram. Shape: [C, samples] -> [C, samples]."""
+        """Reconstruct a waveform with an autoencoder of spectrograms. Shape: [C, samples] -> [C, samples]."""
         features = spectra_of(task)
         magnitudes = features.magnitudes(rebuilt_spectrum(task, features.analyse(waveform[None])))
         samples = waveform.shape[-1]
@@ -246,12 +246,12 @@ def rebuilt_spectrum(task: ReconstructionTask, spectrum: Tensor) -> Tensor:
 
 
 def on_device(batch: Any, device: torch.device) -> Any:
-    """Return a batch, which is a named tuple, with its tensors moved to a device."""
+    """Return a copy of a batch (a named tuple) whose tensors are on a device."""
     return type(batch)(*(part.to(device) if isinstance(part, Tensor) else part for part in batch))
 
 
 def is_corrupting(task: ReconstructionTask) -> bool:
-    """Return whether the input of an autoencoder is corrupted. To find out, a random patch is corrupted."""
+    """Return whether an autoencoder corrupts its input. This is tested with a random patch."""
     probe = torch.rand(1, *task.features.shape, device=task.device)
     return not torch.equal(task.corrupt(probe, TEST), probe)
 

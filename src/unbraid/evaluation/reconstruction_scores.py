@@ -24,8 +24,8 @@ class Unit:
         track: name of the track; None for images.
         label: name of the source, or class of the image.
         clean: M true vectors of D values, [M, D].
-        versions: vectors to compare with the true vectors, [M, D] each, by the name of their row in the table of scores:
-            `rebuilt`, `pca` or `corrupted`.
+        versions: dictionary from the name of a row in the table of scores (`rebuilt`, `pca` or `corrupted`) to the vectors [M,
+            D] of this row. These vectors are compared with the true vectors.
     """
 
     track: str | None
@@ -59,7 +59,8 @@ def units_of(
         features: features of the autoencoder, which convert patches to vectors.
         track: name of the track; None for images.
         clean: true patches of the batch.
-        patches: versions of the patches by the name of their row in the table of scores: `rebuilt`, `pca` or `corrupted`.
+        patches: dictionary from the name of a row in the table of scores (`rebuilt`, `pca` or `corrupted`) to this version of
+            the patches.
         labels: number of the class (images) or of the source (audio) of each patch.
         names: names of the classes (images) or of the sources (audio), in the order of their numbers.
 

@@ -84,7 +84,8 @@ class Resyntheses:
 
         Args:
             instrument: instrument on the device on which it runs.
-            chosen: waveform [samples] and controls (pitch and loudness, [F] each) of each clip, by name.
+            chosen: dictionary from the name of each clip to its waveform [samples] and its controls (pitch and loudness, [F]
+                each).
             features: extraction that computed the controls.
             folder: parent of the folders of all clips.
         """
@@ -122,7 +123,7 @@ def render(instrument: Instrument, controls: Controls, sound: Tensor | None = No
 def measures(
     played: Tensor, sound: Tensor, controls: Controls, loss: nn.Module, features: Extraction
 ) -> dict[str, float | None]:
-    """Measure the distance of a resynthesized sound from the original one.
+    """Measure the distance of a resynthesized sound from the original sound.
 
     Args:
         played: resynthesized waveform.
@@ -207,7 +208,7 @@ def curves(controls: Controls, parameters: Sounding) -> dict[str, Tensor]:
         parameters: parameters that the network has computed (amplitudes of harmonics and noise).
 
     Returns:
-        Curves by the name of their panel.
+        Dictionary from the name of each panel to its curve.
 
     Shape:
         f0 and loudness [F], harmonics and noise [F, K]; F points in time, K harmonics or noise bands.

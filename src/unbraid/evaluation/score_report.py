@@ -17,7 +17,7 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
     Args:
         scores: scores of a model, the result of `Scorer.scores`.
         label: label of the model's row.
-        beside: scores of other models, by the label of their row.
+        beside: dictionary from the label of each further row to the scores of another model.
 
     Returns:
         Table as text.

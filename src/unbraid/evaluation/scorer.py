@@ -93,7 +93,7 @@ class Evaluation:
 
         Args:
             separator: separator on the device on which it runs.
-            batches: batch with mixture and sources of one clip, by name of the clip.
+            batches: dictionary from the name of each clip to a batch with its mixture and sources.
             folder: parent of the folders of all clips.
         """
         rate, device = separator.sample_rate, device_of(separator)
@@ -148,7 +148,7 @@ class Scorer:
         return self.protocol.record(self.source_group)
 
     def check_folder(self) -> None:
-        """Check that the folder does not contain scores of another protocol that has the same name but different options.
+        """Check that the folder does not contain scores of a protocol with the same name but different options.
 
         Raises:
             InputError: the scores in `scores.json` in the folder were computed with other options of the protocol.
@@ -182,7 +182,7 @@ class Scorer:
         """Score a track with each method whose scores are not stored yet, and store the scores.
 
         Args:
-            rows: methods by the name of their row in the table of scores.
+            rows: dictionary from the name of each row in the table of scores to its method.
             track: track to score.
             wait: True to wait if another process is scoring this track at the moment.
 
@@ -227,7 +227,7 @@ class Scorer:
         """Compute the content of `scores.json`. Tracks without stored scores are scored first.
 
         Args:
-            rows: methods by the name of their row in the table of scores.
+            rows: dictionary from the name of each row in the table of scores to its method.
             checkpoint: origin of the estimates as text, such as the path of a checkpoint.
 
         Returns:

@@ -81,9 +81,10 @@ class InferenceOptions:
 def chunk_sizes(model: Separator, options: InferenceOptions) -> ChunkSizes:
     """Compute the lengths of chunks, overlap and cross-fade with which a separator processes a long signal.
 
-    `options.overlap` sets the overlap as a share of the chunk. If it is None and the receptive field of the network is finite,
-    the overlap is twice the receptive field plus a cross-fade of 512 samples. A chunk is at least as long as the shortest
-    input of the network. The distance between the starts of adjacent chunks is a multiple of `model.chunk_alignment`.
+    `options.overlap` sets the overlap as a share of the chunk. If `options.overlap` is None and the receptive field of the
+    network is finite, the overlap is twice the receptive field plus a cross-fade of 512 samples. A chunk is at least as long as
+    the shortest input of the network. The distance between the starts of adjacent chunks is a multiple of
+    `model.chunk_alignment`.
 
     Args:
         model: separator that will process the chunks.
@@ -195,10 +196,10 @@ class _BatchSeparator:
 
 
 class _MixtureBuffer:
-    """Yield the blocks of a mixture, and keep a copy of each block until `take` removes its samples.
+    """Yield the blocks of a mixture, and keep a copy of all samples until `take` removes them.
 
-    The sources of a block are available only after later blocks of the mixture were read. The caller then takes the samples of
-    the mixture at the same time positions.
+    The sources of a block are available only after later blocks of the mixture were read. When the sources of a block are
+    available, the caller takes the samples of the mixture at the same positions in time.
     """
 
     def __init__(self, blocks: Blocks) -> None:

@@ -1,6 +1,6 @@
 """Cut a signal into overlapping chunks, and join the separated chunks with a cross-fade.
 
-A network does not receive the signal before and after a chunk, so its estimate is worse at the ends of the chunk. Adjacent
+A network does not receive the signal before and after a chunk, so the estimate is worse at the ends of the chunk. Adjacent
 chunks therefore overlap, the ends of each estimate are discarded, and the rest is cross-faded with the estimate of the next
 chunk. `unbraid.inference.chunked` computes the lengths of chunks, overlap and cross-fade.
 """
@@ -49,7 +49,7 @@ class Chunk(NamedTuple):
 
     Args:
         samples: samples of the chunk, of the shape [C, n].
-        keep: range of the samples of the separated chunk that are used. All other samples are discarded.
+        keep: range of samples. The samples of the separated chunk in this range are used, all others are discarded.
         last: whether the signal ends with this chunk.
     """
 
@@ -66,12 +66,12 @@ def round_up(samples: int, multiple: int) -> int:
 def cut_chunks(blocks: Iterable[Tensor], sizes: ChunkSizes, alignment: int) -> Iterator[Chunk]:
     """Cut a signal into overlapping chunks, and yield the chunks in order.
 
-    If the rest of the signal is shorter than a chunk, the last chunk starts earlier and overlaps more with its predecessor.
+    If the rest of the signal is shorter than a chunk, the last chunk starts earlier and overlaps more with the chunk before it.
 
     Args:
         blocks: consecutive blocks of the signal.
         sizes: lengths of the chunks.
-        alignment: step in samples; each chunk starts at a multiple of this step.
+        alignment: number of samples; each chunk starts at a multiple of this number.
 
     Shape:
         blocks [C, n], with C channels and any lengths n.
@@ -105,7 +105,7 @@ def join_chunks(estimates: Iterable[tuple[Tensor, Chunk]], fade: int) -> Iterato
     """Join the separated chunks of a signal with a cross-fade, and yield consecutive blocks of the sources.
 
     Args:
-        estimates: pairs of the estimated sources of a chunk and the chunk, in the order of the signal.
+        estimates: pairs in the order of the signal. A pair consists of a chunk's estimated sources and the chunk itself.
         fade: length of the cross-fade in samples.
 
     Shape:

@@ -1,7 +1,7 @@
 """`unbraid.load`: load a trained separator or instrument for use in Python.
 
-Files from other people are safe to load, because loading executes no code from them. Weights are read as tensors only. A config
-can build only classes of the modules in the list `BUILT` and of the plugins that the caller names.
+Files from other people are safe to load, because loading executes no code from these files. Weights are read as tensors only. A
+config can build only classes of the modules in the list `BUILT` and of the plugins that the caller names.
 """
 
 from collections.abc import Callable, Sequence
@@ -160,7 +160,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str | None = None, 
     - a folder that `scripts/publish.py` has written.
     - a folder with weights of the openunmix package, which contains `separator.json`.
     - an ONNX file that `scripts/export.py` has written.
-    - a YAML file that translates the parameter names of weights that were trained with another toolkit.
+    - a YAML file for weights of another toolkit. The file translates the names of the parameters.
 
     An `unbraid.runs.errors.InputError` is raised if the path or the device does not exist, or if the weights do not fit
     the model. The same holds if the config contains a class outside the modules that a config may use.
@@ -170,8 +170,8 @@ def load(path: str | Path, checkpoint: str = "best", device: str | None = None, 
         checkpoint: `best`, `last` or the path of a checkpoint. It is used only if `path` is a run folder.
         device: PyTorch device of a separator, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU. Instruments
             always run on the CPU.
-        plugins: packages of this machine whose classes the model may use. Their code is run, so name only packages that you
-            trust. The key `plugins` in the config of the run is ignored.
+        plugins: packages of this machine whose classes the model may use. The code of these packages is run, so name only
+            packages that you trust. The key `plugins` in the config of the run is ignored.
 
     Returns:
         A `Loaded` with the method `separate` if the model is a separator. A `Player` with the methods `synthesise` and
@@ -215,7 +215,7 @@ def load_separator(path: str | Path, checkpoint: str = "best", device: str | Non
     """Load a trained separator, and raise an error if the model is an instrument.
 
     Args:
-        path: run folder or file; `unbraid.load` lists all kinds of files.
+        path: run folder or model file. The documentation of `unbraid.load` lists all kinds of files.
         checkpoint: `best`, `last` or the path of a checkpoint of the run.
         device: PyTorch device, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU.
 

@@ -2,7 +2,7 @@
 
 The gain prevents clipping. It depends on the loudest sample of all stems, which is known only after the separation. The stems
 are therefore first stored as floats in temporary files, in the folder of the outputs. The audio file is decoded and separated
-in blocks, so memory does not grow with its length.
+in blocks, so the memory does not grow with the length of the file.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,7 +74,8 @@ class OutputFormat:
             targets: names of the separator's sources.
 
         Returns:
-            The names of the stems. For `stem.mp4` they start with the mixture and have the order of the streams in the file.
+            The names of the stems. For `stem.mp4`, the mixture is the first name, and the order of the names is the order of
+            the streams in the file.
 
         Raises:
             InputError: two stems would have the same name, or `accompaniment` is True and no source has the name `vocals`.
@@ -96,7 +97,8 @@ class OutputFormat:
 
         Args:
             mixture: block of the mixture.
-            sources: the same block of each source, by the name of the source.
+            sources: dictionary from the name of each source to its block, at the same position in time as the block of the
+                mixture.
 
         Shape:
             mixture [C, n], sources [C, n] each -> [C, n] per stem; C channels, n samples.
@@ -118,7 +120,7 @@ class _StagedStems:
         self.channels, self.samples, self.peak = 0, 0, 0.0
 
     def fill(self, stretches: Iterator[dict[str, np.ndarray]], on_progress: Callable[[int], object]) -> None:
-        """Append each block of the stems to the temporary files. Then call `on_progress` with the number of its samples."""
+        """Append each block of the stems to the temporary files, and call `on_progress` with the number of new samples."""
         with ExitStack() as stack:
             files = {name: stack.enter_context(path.open("wb")) for name, path in self.paths.items()}
             for stems in stretches:
@@ -154,8 +156,8 @@ def write_stems(
 
     Args:
         loaded: separator.
-        source: audio file to separate (for files with several audio streams, one of the streams).
-        outputs: path of the output file of each stem, by the name of the stem. For `stem.mp4` all paths are equal.
+        source: audio file to separate, or one audio stream of a file with several audio streams.
+        outputs: dictionary from the name of each stem to the path of its output file. For `stem.mp4` all paths are equal.
         output_format: names of the stems and format of the output files.
         options: chunk length, overlap and other options of the separation.
         on_progress: function that is called with the sample rate in Hz and the number of newly separated samples.

@@ -1,8 +1,8 @@
 """Timbre transfer: a trained DDSP synthesizer plays the melody of another voice, for example of a singer.
 
 The DDSP synthesizer has learned one instrument from recordings. The pitch and loudness of the voice are measured, and are moved
-into the range of these recordings. The synthesizer then plays them. Audio is read and written in pieces. Only the control
-curves of the voice (pitch and loudness, usually 250 points per second) are held in memory as a whole.
+into the range of these recordings. The synthesizer then plays the moved pitch and loudness. Audio is read and written in
+pieces. Only the control curves of the voice (pitch and loudness, usually 250 points per second) are held in memory as a whole.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,9 +33,9 @@ class TransferOptions:
         shift: pitch shift in semitones. `auto`: the smallest shift by whole octaves that moves the median pitch of the voice
             into the pitch range of the instrument's training data. If no shift by octaves does so, the shift to the nearest end
             of this range is used.
-        loudness: `match`: the loudness of the voice is shifted and scaled. Its mean becomes that of the training data. Its
-            standard deviation comes closer to that of the training data, by a factor in [0.5, 2]. `keep`: the loudness is not
-            changed.
+        loudness: `match`: the loudness of the voice is shifted and scaled. The mean becomes the mean of the training data. The
+            standard deviation is multiplied by a factor in [0.5, 2], to bring it closer to the standard deviation of the
+            training data. `keep`: the loudness is not changed.
         silence_db: level difference in dB. Parts of the voice that are quieter than the loudest part by more than this
             difference are played as silence.
         reverb: whether to add the room reverberation that the instrument has learnt.
@@ -65,7 +65,7 @@ class VoiceControls:
     Args:
         controls: pitch, loudness and periodicity at each control point.
         coefficients: mel-frequency cepstral coefficients (MFCCs) at each control point; None if the instrument does not use
-            them.
+            MFCCs.
         samples: length of the voice in samples.
 
     Shape:
@@ -152,8 +152,7 @@ def voiced_share(controls: Controls, features: Extraction) -> float:
 
     Args:
         controls: pitch, loudness and periodicity of the recording over time.
-        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least the value in these
-            settings.
+        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least `features.voicing`.
 
     Returns:
         Number of control points with a pitch, divided by the number of control points with sound, in [0, 1]. The share of a
@@ -168,8 +167,7 @@ def check_voice(controls: Controls, features: Extraction, least: float, name: st
 
     Args:
         controls: pitch, loudness and periodicity of the recording over time.
-        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least the value in these
-            settings.
+        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least `features.voicing`.
         least: smallest accepted share of the sound that has a pitch, in [0, 1].
         name: name of the recording in error messages, such as `input=song.wav`.
 
@@ -194,8 +192,7 @@ def moved(controls: Controls, features: Extraction, training: Training, options:
 
     Args:
         controls: pitch, loudness and periodicity of the voice over time.
-        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least the value in these
-            settings.
+        features: settings of the pitch detector. A control point has a pitch if its periodicity is at least `features.voicing`.
         training: range of pitch and loudness in the training data of the instrument.
         options: pitch shift, treatment of loudness, and threshold of silence.
 

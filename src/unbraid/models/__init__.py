@@ -1,1 +1,1 @@
-"""Models: separators, DDSP synthesizers, features (inputs) of autoencoders, and the losses that train all of them."""
+"""Models: separators, DDSP synthesizers, features (inputs) of autoencoders, and the losses for training."""

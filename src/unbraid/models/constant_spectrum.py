@@ -1,8 +1,8 @@
 """Baseline for DDSP synthesizers: harmonics and noise with the given pitch and loudness, but with fixed spectra.
 
 The spectrum of the harmonics and the spectrum of the noise are fitted to training data. The baseline has neither memory nor
-reverberation. A DDSP network (`nets.ddsp`) can only be better if its spectra change over time, or by the reverberation that it
-has learned.
+reverberation. A DDSP network (`nets.ddsp`) can be better for two reasons only: its spectra change over time, and it has learned
+a reverberation.
 """
 
 import math
@@ -52,7 +52,7 @@ class ConstantSpectrum:
     """Synthesise harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
 
     Args:
-        distribution: relative amplitudes of the harmonics. They are scaled to sum to 1.
+        distribution: relative amplitudes of the harmonics. The amplitudes are scaled so that their sum is 1.
         noise: gains of the noise bands from 0 Hz to half the sample rate, relative to the sum of the amplitudes.
         features: extraction of pitch and loudness, which defines the sample rate and the hop length.
 

@@ -137,7 +137,7 @@ class Spectra(Features):
         return (1 - 20 * relative.clamp(min=1e-12).log10() / self.floor_db).clamp(0, 1)
 
     def magnitudes(self, spectra: Tensor) -> Tensor:
-        """Convert features to STFT magnitudes. Bins above the `bins` lowest ones are 0.
+        """Convert features to STFT magnitudes. All bins above the lowest `bins` bins are 0.
 
         Shape: [..., bins, T] -> [..., n_fft // 2 + 1, T].
         """

@@ -56,10 +56,9 @@ class Player:
             f0: pitch at each control point in Hz, from 20 to 4000. Silent control points need a pitch, too.
             loudness: A-weighted loudness at each control point in dB, as measured by `unbraid.dsp.synthesis.loudness`.
             frames_per_second: number of control points per second of both curves. It must equal `frames_per_second` of the
-                instrument. None: the number is assumed to be right.
-            timbre: waveform, for an instrument with a latent (inputs that describe the timbre), which is computed from this
-                waveform. It has the sample rate of the instrument and is at least as long as the curves. None for an instrument
-                without a latent.
+                instrument. None: this is not checked.
+            timbre: waveform from which the latent (values that describe the timbre) is computed. It has the sample rate of the
+                instrument and is at least as long as the curves. None: the instrument has no latent.
             reverb: True to apply the reverberation that the instrument has learned.
             seed: random seed of the noise.
 
@@ -125,8 +124,8 @@ class Player:
             Pitch in Hz and loudness in dB at each control point.
 
         Raises:
-            InputError: the sample rate differs from that of the instrument, or the waveform has more than one dimension, or NaN
-                or infinite values.
+            InputError: the sample rate is not that of the instrument, or the waveform has more than one dimension or contains
+                NaN or infinity.
         """
         if sample_rate != self.sample_rate:
             raise InputError(

@@ -25,7 +25,7 @@ def required_field(estimate: Any, name: str) -> Tensor:
         The value of the field.
 
     Raises:
-        InputError: the field is None, because the separator does not estimate it.
+        InputError: the field is None, because the separator does not compute it.
     """
     if (value := getattr(estimate, name)) is None:
         hint = "Choose another loss or another separator."
@@ -37,7 +37,7 @@ class MagnitudeL1(nn.Module):
     """Compute ‖M ⊙ X − Y‖₁,₁ for mask M, mixture X and true magnitudes Y, averaged over bins (Jansson et al., ISMIR 2017).
 
     The paper sums over bins. The mean does not depend on batch size or patch size. Adam takes nearly the same steps with the
-    sum and with the mean, if gradients are large compared with its `eps` of 1e-8.
+    sum and with the mean, if the gradients are large compared with Adam's `eps` of 1e-8.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
@@ -62,7 +62,7 @@ class RelativeMagnitudeL1(nn.Module):
 
 
 class SquaredError(nn.Module):
-    """Compute the squared error ‖x − x̂‖², averaged over vectors x or patches x: loss and score of autoencoders."""
+    """Compute the squared error ‖x − x̂‖², averaged over vectors or patches x. It is the loss and score of autoencoders."""
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
         """Return the mean squared error of a vector, summed over its D values. Shape: [N, D] both -> scalar."""
@@ -94,7 +94,7 @@ class DeepClustering(nn.Module):
     operations.
 
     Args:
-        kind: `classic`: ‖V Vᵀ − Y Yᵀ‖²; `whitened`: D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), divided by D, which is the loss of
+        kind: `classic`: ‖V Vᵀ − Y Yᵀ‖²; `whitened`: D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), divided by D. This is the loss of
             k-means on whitened embeddings (Wang, Le Roux & Hershey, ICASSP 2018).
     """
 
@@ -188,8 +188,8 @@ class SISDR(nn.Module):
     """Compute the negative scale-invariant SDR in dB, averaged over sources (Le Roux et al., ICASSP 2019).
 
     All channels of a source share one scale factor. The loss does not depend on the level of an estimate. A network that is
-    trained with this loss alone therefore has bad scores in measures that depend on the level, such as uSDR. 1e-7 is added to
-    the energies, so that the loss of silence is finite.
+    trained with this loss alone therefore has bad scores in measures that depend on the level, such as uSDR. The value 1e-7 is
+    added to the energies, so that the loss of silence is finite.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:

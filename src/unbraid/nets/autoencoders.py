@@ -203,10 +203,11 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 class FrameAutoencoder(nn.Module):
-    """Estimate the magnitudes of a source from those of the mixture with an autoencoder of single frames.
+    """Estimate the magnitudes of a source from the magnitudes of the mixture, with an autoencoder of single frames.
 
-    The autoencoder reads the square root of the magnitudes, so that quiet bins have more weight. Its output is squared, which
-    makes it positive. A ReLU would fail: most bins of a source are silent, so all outputs would become 0, with zero gradient.
+    The autoencoder reads the square root of the magnitudes, so that quiet bins have more weight. The output is squared, so that
+    the estimated magnitudes are not negative. A ReLU would fail: most bins of a source are silent, so all outputs would become
+    0, with zero gradient.
 
     Args:
         size: number of frequency bins.
@@ -227,7 +228,7 @@ class FrameAutoencoder(nn.Module):
         self.net = DenseAutoencoder(size, code, hidden, activation, output="linear", tied=tied)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        """Estimate the magnitudes of a source from those of the mixture. Both are [batch, channels, bins, frames]."""
+        """Estimate the magnitudes of a source from the mixture's magnitudes. Shape of both: [batch, channels, bins, frames]."""
         # b batch, c channel, f bin, t frame
         b, c, f, t = magnitudes.shape
         if f != self.size:

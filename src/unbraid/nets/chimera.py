@@ -1,4 +1,4 @@
-"""Chimera: one recurrent network with two outputs: masks, and an embedding of each time-frequency bin.
+"""Chimera, a recurrent network with two outputs: masks, and an embedding of each time-frequency bin.
 
 Deep clustering uses the embeddings: it assigns bins with similar embeddings to the same source.
 

@@ -167,7 +167,7 @@ def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
 
 
 def bed_of_nails(x: Tensor) -> Tensor:
-    """Double height and width: write each value to the upper left of 2 × 2 pixels, and 0 to the other three.
+    """Double height and width: write each value to the upper left of 2 × 2 pixels, and 0 to the other three pixels.
 
     Shape: [N, C, H, W] -> [N, C, 2H, 2W].
     """

@@ -120,7 +120,7 @@ class Timbre(nn.Module):
 
 
 class Instrument(nn.Module):
-    """DDSP synthesizer of one instrument: a network that synthesizes its sound from pitch and loudness.
+    """DDSP synthesizer: a network that synthesizes the sound of one instrument from pitch and loudness.
 
     Args:
         sample_rate: sample rate of the sound in Hz.
@@ -129,8 +129,8 @@ class Instrument(nn.Module):
         layers: number of dense layers in each stack (perceptron).
         harmonics: number of harmonic oscillators.
         bands: number of frequency bands of the noise filter.
-        latent: number of values of the latent (timbre) at each control point, which are computed from a waveform; 0: without a
-            latent.
+        latent: number of values of the latent at each control point. The latent describes the timbre and is computed from a
+            waveform. 0: without a latent.
         reverb_seconds: length of the learned impulse response of the reverberation in seconds; 0: without reverberation.
 
     Raises:
@@ -163,8 +163,8 @@ class Instrument(nn.Module):
     def start_from(self, training: Training) -> None:
         """Store statistics of the training data with the weights.
 
-        The network standardises the loudness by its mean and standard deviation. Timbre transfer shifts the pitch of a voice
-        into the pitch range of the training data.
+        The network standardises the loudness by the mean and standard deviation of the training data. Timbre transfer shifts
+        the pitch of a voice into the pitch range of the training data.
         """
         self.training_data.copy_(torch.tensor(training))
 

@@ -1,6 +1,6 @@
 """Optional attributes and methods of a network: stride, receptive field, and input scaling.
 
-All attributes and methods are optional: a separator uses one only if the network has it.
+A separator uses such an attribute or method only if the network has it.
 """
 
 from typing import Protocol, runtime_checkable
@@ -24,8 +24,8 @@ class Bounded(Protocol):
     """A network with a finite receptive field.
 
     Attributes:
-        receptive_field: number of input frames before and after a frame on which the output of this frame depends. The overlap
-            of chunks is derived from it.
+        receptive_field: number of input frames, before and after a frame, on which the output of this frame depends. The
+            overlap of chunks is computed from this number.
     """
 
     receptive_field: int

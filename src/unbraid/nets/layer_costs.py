@@ -71,7 +71,7 @@ def layer_costs(net: nn.Module, forward: Callable[[], object]) -> list[LayerCost
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    """Return whether all operations of a module are counted by one formula, as for `nn.LSTM`, without its inner calls."""
+    """Return whether one formula counts all operations of a module, as for `nn.LSTM`, so that inner calls are not counted."""
     return isinstance(module, Convolution | Transposed | nn.Linear | nn.RNNBase | nn.MultiheadAttention)
 
 
@@ -89,7 +89,7 @@ def _summed(costs: list[LayerCost], modules: Mapping[str, nn.Module]) -> list[La
 
 
 class _Counter(TorchFunctionMode):
-    """Count multiply-accumulate operations during a forward pass: those of layers, and those of torch functions."""
+    """Count the multiply-accumulate operations of layers and of torch functions during a forward pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ def _of_function(func: Any, inputs: list[Any], result: Any) -> int:
 def _of_einsum(equation: str, operands: Any) -> int:
     """Return the multiply-accumulate operations of `einsum`: the product of the sizes of all indices.
 
-    The sizes of the dimensions behind `...` are those of the operand with the most dimensions.
+    The sizes of the dimensions behind `...` are taken from the operand with the most dimensions.
     """
     sizes: dict[str, int] = {}
     for term, operand in zip(equation.replace(" ", "").split("->")[0].split(","), operands, strict=False):

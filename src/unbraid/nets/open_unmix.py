@@ -2,8 +2,8 @@
 
 Each frame is standardised, and a linear layer reduces it to a few hundred values. Bidirectional LSTMs follow. Two linear layers
 map the reduced frame and the output of the LSTMs to all bins. Names and shapes of the parameters equal those of the published
-weights. To standardise frames, the weights of the first and the last layer are scaled instead of the frames. The result is the
-same, and it is faster, because a batch has more values than these weights.
+weights. In the code, the weights of the first and the last layer are scaled instead of the frames. The result is the same, but
+the computation is faster, because a batch has more values than these weights.
 
 For short chunks or low latency, set `causal` or use a convolutional network.
 """
@@ -80,8 +80,8 @@ class OpenUnmix(nn.Module):
 
         Args:
             mean: mean of the mixture magnitudes in each bin.
-            scale: standard deviation of the mixture magnitudes in each bin. Its values are raised to at least 1e-4 of the
-                largest value.
+            scale: standard deviation of the mixture magnitudes in each bin. Small values are raised to 1e-4 of the largest
+                value.
 
         Shape:
             [F] both.
@@ -90,7 +90,7 @@ class OpenUnmix(nn.Module):
         self.input_scale.copy_(1 / scale.clamp(min=1e-4 * float(scale.max()))[: self.max_bin])
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        """Estimate the mask of the target from the mixture's magnitudes. Both are [batch, channels, bins, frames]."""
+        """Estimate the mask of the target from the mixture's magnitudes. Shape of both: [batch, channels, bins, frames]."""
         # b batch, c channel, f bin, t frame, h hidden
         batch, channels, bins, frames = magnitudes.shape
         if (channels, bins) != (self.audio_channels, self.bins):

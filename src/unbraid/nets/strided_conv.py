@@ -2,12 +2,12 @@
 
 Three cases are computed in another way than in torch:
 
-- Small maps: the coarsest levels have few pixels and hundreds of channels. Torch's convolutions are vectorised along a row,
-  which has two pixels there. Here the convolution is one matrix product with the windows of the map (im2col; Chellapilla, Puri
-  & Simard, 2006).
+- Small maps: the coarsest levels have few pixels and hundreds of channels. Torch's convolutions are vectorised along the width
+  of a map, which is only two pixels there. Here the convolution is one matrix product with the windows of the map (im2col;
+  Chellapilla, Puri & Simard, 2006).
 - Few output channels: the last layer has one channel, which uses one lane of the CPU's vector units. Here each input pixel
   computes its 2 × 2 output pixels as four channels, which are then rearranged (pixel shuffle; Shi et al., CVPR 2016). The two
-  maps of a skip connection, the largest of the network, are not copied into one.
+  maps of the largest skip connection are not copied into one map.
 - Dropout: torch draws one random number per value. Here one 64-bit number serves four values.
 
 On a GPU, in evaluation, and for all other sizes, torch's own layers are used.
@@ -69,7 +69,8 @@ class Upsampling(nn.ConvTranspose2d):
         """Double height and width of one or several feature maps.
 
         Args:
-            x: one feature map, or several feature maps. Several are convolved as if concatenated along the channels.
+            x: one feature map, or several feature maps. Several feature maps are convolved like their concatenation along the
+                channels.
             output_size: size of the result, see `torch.nn.ConvTranspose2d`.
 
         Shape:
@@ -110,7 +111,7 @@ class Upsampling(nn.ConvTranspose2d):
 
 
 class Dropout(nn.Dropout):
-    """Set each value to zero with probability `p`, and scale the others, as `torch.nn.Dropout` does.
+    """Set each value to zero with probability `p`, and scale all other values, as `torch.nn.Dropout` does.
 
     `p` is rounded to a multiple of 2⁻¹⁶.
     """

@@ -36,7 +36,7 @@ class UNet(nn.Module):
         dropout: dropout probability of the first `dropout_layers` decoder layers.
         dropout_layers: number of decoder layers with dropout.
         drop_bin: bin that the network leaves out, because n_fft / 2 + 1 bins cannot be halved: `dc` (0 Hz) or `nyquist`
-            (highest bin). Its mask is copied from the adjacent bin. The paper does not specify which bin it leaves out.
+            (highest bin). Its mask is copied from the adjacent bin. The paper does not specify which bin is left out.
         up: method of doubling height and width. `transposed`: transposed convolutions as in the paper; `nearest`, `bilinear`:
             interpolation followed by a convolution, which avoids checkerboard artefacts (Odena, Dumoulin & Olah, 2016).
         masks: `sigmoid`: each mask is in [0, 1]; `softmax`: the masks of all sources also sum to one.

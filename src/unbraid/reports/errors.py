@@ -54,8 +54,8 @@ def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Sp
         variants: variants with scores.
 
     Returns:
-        For each row: name of the source or image set, name of the variant or baseline, and mean and standard deviation of each
-        measure over the seeds. The rows of a variant's baselines follow its own row.
+        The rows. A row contains the name of the source or image set, the name of the variant or baseline, and for each measure
+        the mean and standard deviation over the seeds. After the row of a variant, the rows of its baselines follow.
     """
     rows = []
     for target in dict.fromkeys(target for variant in variants for target in variant.runs[0].scores["summary"]):
@@ -68,7 +68,7 @@ def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Sp
 
 
 def _spreads(tables: Sequence[dict[str, Any]]) -> dict[str, Spread]:
-    """Compute, for each measure, the mean and standard deviation over the runs. A run counts with the mean of its values."""
+    """Compute mean and standard deviation over the runs for each measure. A run is represented by the mean over its items."""
     measures = dict.fromkeys(measure for table in tables for measure in table)
     spreads = {measure: Spread.of([table.get(measure, {}).get("mean") for table in tables]) for measure in measures}
     return {measure: spread for measure, spread in spreads.items() if spread is not None}

@@ -89,7 +89,7 @@ def heard(variants: Sequence[Variant]) -> list[ListeningSet]:
         variants: all variants of the report, also those without scores.
 
     Returns:
-        For each variant with scores, its first run with audio files; if no run has audio files, its first run.
+        For each variant with scores: the first run that has audio files, or the first run if no run has audio files.
     """
     scored = [variant for variant in variants if variant.runs]
     runs = [next((run for run in variant.runs if (run.folder / "audio").is_dir()), variant.runs[0]) for variant in scored]
@@ -139,7 +139,7 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
 def _targets(players: Sequence[ListeningSet]) -> list[str]:
     """List the targets that the page plays: all targets of all runs except the residual.
 
-    The residual is the mixture minus all other targets, if the protocol scores it.
+    The residual is the mixture minus all other targets. Only some protocols score the residual.
     """
     names = dict.fromkeys(target for player in players for target in player.run.scores["summary"])
     return [target for target in names if target != players[0].run.scores["protocol"].get("rest")]

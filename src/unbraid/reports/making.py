@@ -61,14 +61,14 @@ def make(
 
 
 def report_of(sweep: Path, protocol: str | None = None) -> Path:
-    """Return the report folder in the folder of a sweep. InputError if it is a symbolic link that leads out of the sweep.
+    """Return the report folder in the folder of a sweep. A symbolic link that leads out of the sweep raises InputError.
 
     Args:
         sweep: folder of the sweep.
         protocol: name of the protocol whose scores are shown; None: the protocol of the training.
 
     Returns:
-        The folder `report` or `report-<protocol>`. It may not exist yet.
+        The folder `report` or `report-<protocol>`. This folder may not exist yet.
     """
     return below(sweep, FOLDER if protocol is None else f"{FOLDER}-{protocol}")
 

@@ -1,7 +1,7 @@
 """Choose short and different names for the variants and runs of a report.
 
-A variant is a group of runs that differ only in the seed. Its name consists of its command-line overrides (such as
-`model=unet`) that other variants do not have. The name of a run is the end of its folder's path.
+A variant is a group of runs that differ only in the seed. The name of a variant consists of the command-line overrides, such as
+`model=unet`, that other variants do not have. The name of a run is the end of the path of the run folder.
 """
 
 import re
@@ -31,13 +31,14 @@ def told_apart(folders: Sequence[Path]) -> list[str]:
 def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """Name each variant of a report by the command-line overrides in which it differs from the other variants.
 
-    If all variants differ in one key, the names are shortened: `model=unet` becomes `unet`, and `optim.optimizer.lr=1e-3`
+    If the variants differ in one key only, the names are shortened: `model=unet` becomes `unet`, and `optim.optimizer.lr=1e-3`
     becomes `lr=1e-3`.
 
     Args:
         overrides: command-line overrides of each variant, such as `model=unet`.
         models: name of each variant's model config. A variant gets this name if all its overrides also occur in other variants.
-        folders: one run folder of each variant. The end of its path is added if two variants have the same name.
+        folders: one run folder of each variant. If two variants have the same name, the end of the path of their run folder is
+            added.
 
     Returns:
         One name for each variant. All names are different.

@@ -105,7 +105,7 @@ class Report:
 
 
 def write(report: Report, folder: Path, songs: int) -> None:
-    """Write the folder of a report. An older report in the folder is replaced. If an error occurs, the folder is not changed.
+    """Write the folder of a report. An older report in the folder is replaced. After an error, the folder is unchanged.
 
     An InputError is raised if the folder exists and is not an older report, contains other files, or is the working directory.
 
@@ -240,7 +240,7 @@ def _record(report: Report, verdicts: Mapping[str, Sequence[Verdict]]) -> dict[s
 
 
 def _costs(variants: Sequence[Variant]) -> list[dict[str, Any]]:
-    """Return the rows of the table `Cost of training`: parameters (in millions), minutes, GPU hours and peak memory (GiB)."""
+    """Return the rows of the table `Cost of training`: millions of parameters, minutes, GPU hours, and peak memory in GiB."""
     return [
         {
             "variant": variant.name,
@@ -298,7 +298,7 @@ def _means(variant: Variant, target: str, measure: str, tracks: Sequence[str]) -
 
 
 def _curves(variants: Sequence[Variant]) -> dict[str, list[dict[str, Any]]]:
-    """Collect the learning curves of all variants by the name of the logged value, such as `valid/loss`.
+    """Return a dictionary from each logged value, such as `valid/loss`, to the learning curves of all variants.
 
     A variant is a group of runs that differ only in the seed. Its curve contains mean, lowest and highest value over these runs
     for each epoch.

@@ -1,6 +1,6 @@
 """Print how many seeds and test songs a sweep (a group of training runs) needs to detect a given difference.
 
-The difference is the difference between the scores of two variants, that is, of two configs.
+The given difference is the true difference between the scores of two variants (configs).
 
 `train.py plan=true power=0.5` prints this text for a difference of 0.5 dB.
 """

@@ -31,7 +31,8 @@ class TableRow:
     Args:
         name: name of the variant, of the oracle, or of the publication.
         kind: `variant` for a trained variant; `published`, `mixture` or `oracle` for rows that are shown for comparison.
-        cells: mean and standard deviation of the score over seeds, by the name of the measure. Undefined measures are missing.
+        cells: dictionary from the name of each measure to mean and standard deviation of the score over seeds. Undefined
+            measures are missing.
     """
 
     name: str
@@ -260,7 +261,7 @@ def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
 
 
 def main_measure(table: ScoreTable) -> str | None:
-    """Return the measure by which variants are compared: the first measure of `ORDER` in the table; None if none is in it."""
+    """Return the measure by which variants are compared: the first of `ORDER` in the table; None without such a measure."""
     return next((measure for measure in (*ORDER, *table.measures) if measure in table.measures), None)
 
 

@@ -58,7 +58,7 @@ class RunScores:
 
     @cached_property
     def epochs(self) -> list[dict[str, float]]:
-        """Logged values of each epoch, read from `metrics.csv` in the run folder. InputError if the file is damaged."""
+        """Logged values of each epoch, read from `metrics.csv` in the run folder. A damaged file raises InputError."""
         return epoch_numbers(self.folder)
 
     @property
@@ -106,11 +106,11 @@ class Variant:
 
     @property
     def first(self) -> RunScores:
-        """First run of the variant that has scores; if no run has scores, its first run."""
+        """The first run with scores, or the first of all runs if no run has scores."""
         return [*self.runs, *self.without][0]
 
     def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:
-        """Return the scores [seeds, tracks] of all runs with scores on the given tracks; NaN if a score is undefined."""
+        """Return the scores on the given tracks, for all runs with scores: [seeds, tracks]. NaN: the score is undefined."""
         scores = [[run.scores["tracks"][track].get(target, {}).get(measure) for track in tracks] for run in self.runs]
         return np.array(scores, dtype=float)
 

@@ -1,4 +1,4 @@
-"""Compare the scores of each variant (runs that differ only in the seed) with those of a chosen variant, the baseline.
+"""Compare each variant (runs that differ only in the seed) with a chosen variant, the baseline, by their scores.
 
 The result of a comparison is a verdict: numbers and a sentence. The sentence ends with the words `hardly luck` only if p < 0.05
 over songs and seeds, after Holm's correction for several comparisons. If the variant or the baseline has only one seed, the
@@ -20,7 +20,7 @@ class Verdict:
 
     Args:
         variant: name of the variant.
-        difference: difference between the variant and the baseline; None if no song has a score for both of them.
+        difference: difference between the variant and the baseline; None if no song has scores of both.
         p: p-value after Holm's correction for the number of variants; None if it cannot be computed.
         words: sentence that describes the result of the comparison.
     """

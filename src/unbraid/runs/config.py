@@ -42,7 +42,8 @@ def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str]
         allowed: names of packages, modules and classes that the config may use.
 
     Raises:
-        InputError: a value is missing, has the wrong type, is NaN or infinite, a key is unknown, or a class is not allowed.
+        InputError: a value is missing, has the wrong type, or is NaN or infinite. A key that is unknown, or a class that is not
+            allowed, raises the same error.
     """
     try:
         missing = sorted(OmegaConf.missing_keys(config))
@@ -117,7 +118,7 @@ def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
 
 
 def _builds_type(node: Mapping[str, Any], hint: Any, allowed: Sequence[str]) -> bool:
-    """Return whether a config node describes an object of the type hint's class; True if the type hint names no class."""
+    """Return whether a config node describes an object of the class in a type hint; True if the type hint names no class."""
     kinds = union_types(hint)
     if any(kind in (Any, object) or not inspect.isclass(kind) or getattr(kind, "_is_protocol", False) for kind in kinds):
         return True
@@ -181,7 +182,7 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
         The object.
 
     Raises:
-        InputError: the object is of another class, see also `build`.
+        InputError: the object is not an instance of an accepted class, or `build` cannot build the object.
     """
     built = build(node, **given)
     if not isinstance(built, kinds):
@@ -194,7 +195,8 @@ def _with_key(node: DictConfig, message: str, where: str) -> str:
     """Return the config key that has caused an error in a constructor, for the error message.
 
     If `where` (from the error of the constructor) begins with the name of an argument, such as `batch_size`, the result begins
-    with its full config key `data.batch_size`. Otherwise the result is the key of the node, a colon and `where`.
+    with the full config key of this argument, such as `data.batch_size`. Otherwise the result is the key of the node, a colon
+    and `where`.
     """
     key = re.search(r"full_key: (\S+)", message)
     place = key[1] if key else node._get_full_key(None)
@@ -227,7 +229,7 @@ def own_config(folder: Path) -> DictConfig:
 
 
 def read_config(path: Path) -> DictConfig:
-    """Read the `config.yaml` of a run as an OmegaConf config. It must not contain interpolations such as `${x}`.
+    """Read the `config.yaml` of a run as an OmegaConf config. The file must not contain interpolations such as `${x}`.
 
     Args:
         path: path of the file.

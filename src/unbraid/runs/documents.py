@@ -158,7 +158,7 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
 
 
 def _depth(data: bytes) -> int:
-    """Return the largest number of nested levels in a text that should be JSON, without parsing it."""
+    """Return the largest number of nested levels in a text that should be JSON. The text is not parsed."""
     brackets = STRING.sub(b"", data).translate(None, NOT_BRACKETS)
     return max(accumulate(1 if byte in b"[{" else -1 for byte in brackets), default=0)
 

@@ -1,7 +1,7 @@
 """Exceptions for invalid input and for stop signals, and checks of numbers that many packages use.
 
-`InputError` reports a file, key or value of the user that cannot be used; the commands print it without a traceback. Any other
-exception is a bug of unbraid and keeps its traceback.
+`InputError` reports a file, key or value of the user that cannot be used. The commands print this error without a traceback.
+Any other exception is a bug of unbraid and keeps its traceback.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Write files atomically, and turn untrusted names into safe file names.
 
-A file written with `atomic_write` is complete or does not exist, also if the process is killed or the power fails. Names of
-targets, tracks, measures and protocols come from untrusted files. `below` turns them into paths, and `file_name` turns any text
-into a file name.
+A file written with `atomic_write` is complete or does not exist, also if the process is killed or the power fails. Some names
+of targets, tracks, measures and protocols come from untrusted files. `below` turns such names into paths, and `file_name` turns
+any text into a file name.
 """
 
 import hashlib

@@ -57,7 +57,7 @@ def number_in(cell: Any) -> float | None:
 
 
 def epoch_numbers(folder: Path) -> list[dict[str, float]]:
-    """Read the numbers of each epoch in `metrics.csv`. An invalid file raises `InputError`, see `epochs`.
+    """Read the rows (epochs) of `metrics.csv` as numbers. An invalid file raises `InputError`, see `epochs`.
 
     Args:
         folder: run folder.
@@ -71,7 +71,7 @@ def epoch_numbers(folder: Path) -> list[dict[str, float]]:
 
 
 def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
-    """Return one score for each target and measure: the median or mean over the test tracks, as the protocol defines.
+    """Return one score for each target and measure. The score is the median or mean over the test tracks (see protocol).
 
     Args:
         scores: content of `scores.json`.

@@ -89,7 +89,8 @@ class PickleMachine:
     """Follow the operations of a pickle as `torch._weights_only_unpickler` does, with placeholders instead of the objects.
 
     Args:
-        entries: size in bytes of each tensor storage in the zip archive, by key; None: the file is not a zip archive.
+        entries: dictionary from the key of each tensor storage in the zip archive to its size in bytes; None: the file is not a
+            zip archive.
     """
 
     def __init__(self, entries: dict[str, int] | None = None) -> None:

@@ -2,8 +2,8 @@
 
 The user of this machine has three ways to name a plugin: `plugins=[mypkg]` on the command line, the environment variable
 `UNBRAID_PLUGINS`, or the installation of a package with an entry point in the group `unbraid.plugins`. A config may then use
-the classes of the package. The config of a run folder cannot add a plugin, because it may come from another person: its key
-`plugins` is ignored.
+the classes of the package. The config of a run cannot add a plugin, because the run folder may come from another person.
+Therefore the key `plugins` in the config of a run is ignored.
 
 While a command runs, the environment variable lists the plugins, so that child processes trust the same packages. A package is
 imported when a config first uses one of its classes.
@@ -56,7 +56,7 @@ def _checked(name: Any, where: str) -> str:
 
 @contextmanager
 def trusted(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
-    """Trust packages as plugins inside the `with` block: configs may use their classes. Other threads do not trust them.
+    """Trust packages as plugins in this thread inside the `with` block: configs may use the classes of the packages.
 
     Args:
         packages: names of the packages.
@@ -104,7 +104,7 @@ def _installed(packages: Sequence[str], where: str) -> list[str]:
 
 
 def _places(name: str) -> list[Path]:
-    """Return the folders of a package, or the file of a module, without importing it; empty if it is not installed.
+    """Return the folders of a package, or the file of a module, without an import; empty if nothing is installed.
 
     For a dotted name such as `a.b`, the outer package `a` is imported.
     """
@@ -134,14 +134,14 @@ def conf_folder(name: str) -> Path | None:
 def entry_points() -> list[str]:
     """Return the plugins that installed distributions register in the entry-point group `unbraid.plugins`.
 
-    A registered package that cannot be found is left out.
+    If Python cannot find a registered package, the package is left out.
     """
     packages = dict.fromkeys(point.module for point in metadata.entry_points(group=GROUP))
     return [name for name in packages if _places(_checked(name, f"entry point in {GROUP}"))]
 
 
 def package_of(target: str) -> str | None:
-    """Return the trusted plugin that contains the class with the given dotted name; None if no trusted plugin contains it."""
+    """Return the trusted plugin that contains the class with the given dotted name; None if no trusted plugin does."""
     return next((name for name in names() if target.startswith(f"{name}.")), None)
 
 
@@ -163,8 +163,8 @@ def used(tree: Any) -> dict[str, dict[str, str | None]]:
         tree: resolved config as plain values.
 
     Returns:
-        For each plugin, by name: the version of its distribution and the hash of its source code. The version is None if the
-        package is not part of an installed distribution.
+        A dictionary from the name of each plugin to the version of its distribution and the hash of its source code. The
+        version is None if the package is not part of an installed distribution.
     """
     packages = sorted({name for target in _targets(tree) if (name := package_of(target))})
     return {name: {"version": _version(name), "source": source_hash(_places(name))} for name in packages}

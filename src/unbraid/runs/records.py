@@ -3,8 +3,8 @@
 `config.yaml` contains the resolved config. `run.json`, the record of the run, contains its identity (a hash of the config) and
 its state, such as `running` or `done`.
 
-A process that trains in a folder holds a lock on its file `.lock`. The kernel releases the lock when the process ends, also
-after `kill -9`. If `run.json` contains the state `running` but the lock is free, the run was killed.
+A process that trains in a run folder holds a lock on the file `.lock` in this folder. The kernel releases the lock when the
+process ends, also after `kill -9`. If `run.json` contains the state `running` but the lock is free, the run was killed.
 """
 
 import hashlib
@@ -82,7 +82,7 @@ def identity(config: DictConfig) -> str:
 
 
 def experiment_of(config: DictConfig) -> str:
-    """Return a hash of a config that does not depend on the length of training, paths, launch options and the key `test`.
+    """Return a hash of a config. Length of training, paths, launch options and the key `test` do not change the hash.
 
     Args:
         config: composed config of a run.
@@ -96,13 +96,13 @@ def experiment_of(config: DictConfig) -> str:
 
 
 def strip_launch_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove paths and launch options from a config. Launch options decide how a run is started and logged.
+    """Return a config without paths and launch options. Launch options decide how a run is started and logged.
 
     Args:
         tree: resolved config as nested dictionaries and lists.
 
     Returns:
-        A copy without the removed keys.
+        A copy of the config without these keys.
     """
     stripped: dict[str, Any] = _without_paths({key: value for key, value in tree.items() if key not in OUTSIDE})
     return stripped
@@ -119,7 +119,7 @@ def launch_overrides(words: Sequence[str]) -> set[str]:
 
 
 def sweep_overrides(words: Sequence[str]) -> list[str]:
-    """Return the overrides of a run in alphabetical order, without launch options and paths. They are equal on all machines."""
+    """Return the sorted overrides of a run without launch options and paths, so that the result is equal on all machines."""
     return sorted(word for word in run_overrides(words) if word.lstrip("+~").split("=")[0].split(".")[-1] not in PATH_KEYS)
 
 
@@ -195,14 +195,15 @@ class Run:
     def freeze(self) -> None:
         """Write `config.yaml` and `run.json` into the run folder.
 
-        The folder may already contain a run with the same identity (hash of the config). If this run has not ended, its
-        `run.json` is kept, and training resumes the run.
+        The folder may already contain a run with the same identity (hash of the config). If the earlier run has not ended, its
+        `run.json` is kept, and training resumes the earlier run.
 
         If `continues` is True, the record of the earlier run is kept, and its scores are renamed to
         `scores-<epochs>-epochs.json`.
 
         Raises:
-            InputError: the folder contains another run or a run that has ended. The files of this run are not overwritten.
+            InputError: the folder contains the run of another config or a run that has ended. The files in the folder are not
+                overwritten.
         """
         own = {"identity": self.identity, "experiment": self.experiment, "overrides": list(self.overrides)}
         earlier = read_record(self.folder)
@@ -254,7 +255,7 @@ class Run:
     def _begin_session(self) -> None:
         """Write version, host and start time of this process to `run.json`.
 
-        The values that an earlier process of the run has written are moved to the key `earlier`.
+        If an earlier process of the run has written such values, they are moved to the key `earlier`.
         """
         before = {key: self.record[key] for key in SESSION_KEYS if key in self.record}
         needed = self._plugins()

@@ -9,7 +9,7 @@ With `resume=auto`, `train.py` resumes the latest run in the folder `outputs` fo
 
 If no run satisfies these conditions, `train.py` continues the latest run that differs only in the length of training (see
 `records.experiment_of`) and was not pruned. To continue a run means to train it for more epochs or steps. The limits
-`trainer.max_epochs` and `trainer.max_steps` of the earlier run must not be larger than those of the new run.
+`trainer.max_epochs` and `trainer.max_steps` of the earlier run must not be larger than the same limits of the new run.
 
 The folder of a run with `hydra.run.dir` and the folder of a run of a sweep are fixed. `Run.freeze` resumes the unfinished run
 with the same identity in such a folder. With `hydra.run.dir`, the run in the folder can also be continued.
@@ -68,7 +68,7 @@ def settled(run: Run, pinned: bool) -> Iterator[Run]:
 
 
 def _claimed(folder: Path) -> Path:
-    """Reserve a new run folder by its lock file, and return it. If another process was faster, append a number to the name."""
+    """Reserve a new run folder with a lock file, and return the folder. If another process was faster, use another name."""
     for number in count(1):
         path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         path.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def _taken(run: Run, folder: Path, record: dict[str, Any], continues: bool = Fal
 
 
 def _continued_in_folder(run: Run) -> Run:
-    """Return the run. If its folder contains a run that differs only in a shorter training, set `continues` to True."""
+    """Return the new run. If its folder contains the same run with a shorter training, set `continues` of the new run."""
     record = read_record(run.folder)
     if record is None or record.get("experiment") != run.experiment or record["state"] == "pruned":
         return run
@@ -143,7 +143,7 @@ def _announce(run: Run, folder: Path) -> None:
 
 
 def obstacle(run: Run, folder: Path) -> str | None:
-    """Return the reason why a new run cannot train the earlier run in a folder for more epochs or steps; None if it can.
+    """Return the reason why the run in a folder cannot be trained for more epochs or steps; None if it can be trained.
 
     Args:
         run: new run.
@@ -173,13 +173,13 @@ def _number(limit: int | None) -> float:
 
 
 def records_of(paths: Iterable[Path], wanted: Collection[str]) -> list[tuple[Path, dict[str, Any]]]:
-    """Find runs with one of the given identities that were trained with the current source code.
+    """Find the runs that have one of the wanted hashes and were trained with the current source code.
 
     A `run.json` that is damaged or that an older version of unbraid wrote is skipped.
 
     Args:
         paths: paths of `run.json` files.
-        wanted: hashes that identify runs (`records.identity`) or runs of any length of training (`records.experiment_of`).
+        wanted: hashes from `records.identity`; or from `records.experiment_of`, if the length of training shall not matter.
 
     Returns:
         Folder and record of each run. The latest run comes first.

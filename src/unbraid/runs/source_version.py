@@ -60,5 +60,5 @@ def git_commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results may depend on, by name."""
+    """Return the version of Python, and the version of each package on which results may depend, by name."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}

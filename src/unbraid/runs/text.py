@@ -1,4 +1,4 @@
-"""Escape untrusted text for terminals, spreadsheets and Markdown, and remove file paths from it.
+"""Escape untrusted text for terminals, spreadsheets and Markdown, and remove file paths from untrusted text.
 
 Examples of untrusted text are names in run folders and tags of songs. HTML, YAML and JSON are escaped elsewhere: by the
 templates of the report and by the writers of YAML and JSON.
@@ -79,9 +79,9 @@ def _is_number(text: str) -> bool:
 def redact_paths(value: Any) -> Any:
     """Replace each file path in nested values by `…/` and the last name of the path, so that the values can be published.
 
-    A path begins with `/`, `~`, `./` or `../` anywhere in a text. All characters from its beginning to the last slash before
-    the next path are replaced, because file names may contain any character. User names and passwords are removed from web
-    addresses.
+    A path begins with `/`, `~`, `./` or `../` anywhere in a text. All characters from the beginning of a path to the last slash
+    before the next path are replaced, because file names may contain any character. User names and passwords are removed from
+    web addresses.
 
     Args:
         value: nested dictionaries, lists, texts and numbers.

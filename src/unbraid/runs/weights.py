@@ -1,7 +1,7 @@
 """Rebuild a trained model from its config and the tensors of its checkpoint.
 
 An untrusted config may describe a model of any size. The memory and the number of parts are therefore counted while a model is
-built. A model that is much larger than its checkpoint raises `InputError` before the memory is allocated.
+built. If a model is much larger than its checkpoint, `InputError` is raised before the memory is allocated.
 """
 
 import math
@@ -44,7 +44,7 @@ def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
         checkpoint: path of the checkpoint.
 
     Returns:
-        The tensors by name.
+        A dictionary from name to tensor.
 
     Raises:
         InputError: the file is damaged or is not a checkpoint.
@@ -62,7 +62,7 @@ def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> Mo
     A damaged checkpoint, or a checkpoint of another model, raises `InputError`.
 
     Args:
-        make: function that builds the module that the config of the run describes.
+        make: function that builds the module from the config of the run.
         checkpoint: path of the checkpoint.
         part: name of the module in the task (LightningModule) of the checkpoint, such as `separator`; empty for the whole task.
 
@@ -82,7 +82,7 @@ def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path
 
     Args:
         make: function that builds the module.
-        state: tensors by name. The names must be those in the state dict of the module.
+        state: dictionary from name to tensor, with the same names as the state dict of the module.
         where: file that contains the tensors, for error messages.
 
     Returns:
@@ -99,11 +99,11 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
 
     Args:
         module: module that receives the tensors.
-        state: tensors by name, exactly those of the module.
+        state: dictionary from name to tensor, with the names of all parameters and buffers of the module.
         where: file of the tensors, for error messages.
 
     Raises:
-        InputError: names or shapes of the tensors differ from those in the module.
+        InputError: the module has other names or other shapes than the tensors.
     """
     model_state = module.state_dict()
     for name in model_state | dict(state):

@@ -1,10 +1,10 @@
 """Compute the scores SDR, ISR, SIR and SAR of BSS Eval, versions 3 and 4.
 
-BSS Eval splits each estimate into parts: it is projected on the signals that short filters can produce from the true sources,
-called references (Vincent et al., IEEE TASLP 2006; version 4: Stöter et al., LVA/ICA 2018). Version 4 fits one set of filters
-to the whole track, version 3 fits one set to each window. The definitions are those of the packages museval (v4) and mir_eval
-(v3). All scores are computed in float64 on the device of the references. SI-SDR and the SDR without filters are much faster,
-see `unbraid.scoring.measures`.
+BSS Eval splits each estimate into parts. For this purpose, the estimate is projected on the signals that short filters can
+produce from the true sources (the references). See Vincent et al., IEEE TASLP 2006, and for version 4 Stöter et al., LVA/ICA
+2018. Version 4 fits one set of filters to the whole track, version 3 fits one set to each window. The definitions follow the
+packages museval (version 4) and mir_eval (version 3). All scores are computed in float64 on the device of the references.
+SI-SDR and the SDR without filters are much faster, see `unbraid.scoring.measures`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ class BSSScores:
 
     Args:
         sdr: source to distortion ratio.
-        isr: image to spatial distortion ratio; NaN for the option `kind=sources` of `bss_eval`, which does not define it.
+        isr: image to spatial distortion ratio; NaN for the option `kind=sources` of `bss_eval`, for which no ISR is defined.
         sir: source to interference ratio.
         sar: source to artifacts ratio.
         permutation: index of the estimate that is compared with each source.
@@ -77,8 +77,8 @@ def bss_eval(
         silence: rule for undefined scores. `any`: the scores of all sources are undefined in a window in which any reference or
             estimate is silent, as in museval and mir_eval; `own`: the score of a source is undefined if its own reference is
             silent.
-        permute: True to compare each source with the estimate that fits it, if the order of the estimates is unknown. The order
-            with the highest mean SIR is chosen, once for the track or, if `filters` is `window`, in each window.
+        permute: True if the order of the estimates is unknown. The order with the highest mean SIR is then chosen: once for the
+            track, or in each window if `filters` is `window`.
 
     Shape:
         reference and estimate [S, C, T] (sources, channels, samples), of any float dtype.
@@ -142,7 +142,10 @@ def _ratios(
 def _defined(
     reference: Tensor, estimate: Tensor, starts: Sequence[int], window: int, silence: Silence, pairs: Sequence[Pair]
 ) -> Tensor:
-    """Return, for each pair of source and estimate and each window, whether its score is defined. Shape: [pairs, windows]."""
+    """Return which scores are defined: True or False for each pair of source and estimate in each window.
+
+    Shape: bool [pairs, windows].
+    """
     audible = [
         torch.stack([signals[..., start : start + window].double().sum(dim=1).any(dim=-1) for start in starts], dim=-1).cpu()
         for signals in (reference, estimate)
@@ -201,7 +204,7 @@ def _decibels(energies: Tensor, kind: Kind) -> Tensor:
 
 
 def _best(ratios: Tensor, pairs: Sequence[Pair], per_window: bool) -> BSSScores:
-    """Choose which estimate is compared with which source, so that the mean SIR is highest. Return their scores."""
+    """Choose which estimate is compared with which source, so that the mean SIR is highest. Return the scores of the pairs."""
     windows = ratios.shape[-1]
     by_pair = dict(zip(pairs, ratios.unbind(1), strict=True))
     sources = 1 + max(true for true, _ in pairs)

@@ -95,7 +95,7 @@ def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
 
 
 def items_at_once(samples: int) -> int:
-    """Return how many arrays with the given number of float64 samples fit into 8 MiB (`MEMORY`); at least 1."""
+    """Return how many arrays of `samples` float64 numbers fit into 8 MiB (`MEMORY`); at least 1."""
     return max(1, MEMORY // (8 * samples))
 
 
@@ -112,7 +112,7 @@ def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
 
 
 def _independent(products: Tensor) -> list[int]:
-    """Find the reference channels that are not silent and not a weighted sum of the channels before them.
+    """Find the independent reference channels: not silent, and not a weighted sum of earlier channels.
 
     Many recordings contain copies of a channel, for example mono sources in stereo files. Filters for a copied channel do not
     improve the fit, and they would make the matrix of the least-squares fit singular.

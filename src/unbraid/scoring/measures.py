@@ -16,7 +16,7 @@ from unbraid.dsp.stft import STFT
 
 
 class Measure(ABC):
-    """Compute scores of one source of one track. A plugin defines a measure by a subclass, and a protocol contains its object.
+    """Compute scores of one source of one track. A plugin defines a measure as a subclass. A protocol contains the measure.
 
     Larger scores are better. The options of a measure are attributes with plain values, which are part of the protocol.
 
@@ -35,7 +35,7 @@ class Measure(ABC):
         Args:
             reference: true source.
             estimate: estimated source.
-            sample_rate: sample rate of both in Hz.
+            sample_rate: sample rate of both waveforms in Hz.
 
         Shape:
             [C, T] both.
@@ -101,10 +101,10 @@ def _ratio(signal: Tensor, error: Tensor) -> float | None:
 def log_spectral_distance(reference: Tensor, estimate: Tensor, stft: STFT) -> float:
     """Compute the log-spectral distance of two signals in dB (Gray & Markel, IEEE TASSP 1976).
 
-    In each frame, the difference of the two log power spectra is computed, and its root mean square over the bins. The result
-    is the mean over frames and channels. Phases are ignored. The distance therefore suits reconstructions. Powers below a limit
-    are replaced by the limit: 1e-10 times the largest power of the reference. If the reference is silent, the largest power of
-    the estimate is used instead.
+    In each frame, the two log power spectra are subtracted, and the root mean square of this difference over the bins is
+    computed. The result is the mean over frames and channels. Phases are ignored. The distance therefore suits reconstructions.
+    Powers below a limit are replaced by the limit: 1e-10 times the largest power of the reference. If the reference is silent,
+    the largest power of the estimate is used instead.
 
     Args:
         reference: true signal.

@@ -5,9 +5,9 @@ systems are assumed to have the same number of seeds and the same standard devia
 
 The test estimates three independent variances from the scores: between tracks, between seeds of the first system, and between
 seeds of the second system. Each estimate is a scaled chi-squared variable. For given estimates, the mean difference is a normal
-variable, and the power is the probability that it exceeds half the width of the confidence interval. The function `power`
-integrates this probability over the three estimates, as a midpoint sum over quantiles. The result differs from simulations by
-at most 0.02. If the effects of tracks and seeds are not normally distributed, use a simulation instead
+variable. The power is then the probability that the mean difference exceeds half the width of the confidence interval. The
+function `power` integrates this probability over the three estimates, as a midpoint sum over quantiles. The result differs from
+simulations by at most 0.02. If the effects of tracks and seeds are not normally distributed, use a simulation instead
 (`scripts/bench/verdicts.py`).
 """
 
@@ -34,8 +34,8 @@ class Deviations:
     track, of the seed, and a rest that is different for each score (model in `unbraid.scoring.significance`).
 
     Args:
-        tracks: standard deviation over the tracks of the difference between the scores of two systems, without the rest.
-        seeds: standard deviation over the seeds of a system's mean score over all tracks, without the rest.
+        tracks: standard deviation, over the tracks, of the score difference of two systems, without the rest.
+        seeds: standard deviation, over the seeds, of the mean score of a system on all tracks, without the rest.
         rest: standard deviation of the rest.
     """
 
@@ -48,8 +48,9 @@ class Deviations:
         """Estimate the standard deviations from scores of several systems on the same tracks (analysis of variance).
 
         The variance between seeds and the variance of the rest (random variation that neither track nor seed explains) are
-        estimated for each system and averaged. A system with k seeds has the weight k - 1. The variance between tracks is the
-        mean over all pairs of the first system and another system. Negative estimates of a variance are replaced by 0.
+        estimated for each system and averaged. A system with k seeds has the weight k - 1. The variance between tracks is
+        estimated for each pair of the first system and another system, and averaged over these pairs. Negative estimates of a
+        variance are replaced by 0.
 
         Args:
             systems: scores of each system in dB, NaN if undefined.

@@ -84,8 +84,8 @@ class Protocol:
 
     Args:
         name: name of the protocol. The scores are stored in a folder of this name.
-        measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR): each target is scored alone; an
-            object of the class `Measure` (from a plugin of the user): each target is scored alone.
+        measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR), or an object of the class
+            `Measure` (from a plugin of the user): each target is scored alone.
         version: version of BSS Eval; None for energy ratios.
         sources: sets of sources that are scored together. The targets of a run must be one of these sets, or lack only one
             source of a set. The missing source is then scored with the residual (mixture minus all targets) as its estimate.
@@ -145,20 +145,20 @@ class Protocol:
                     raise InputError(key, "only measure=bss_eval can use a value of this key", found=value, expected="null")
 
     def at(self, sample_rate: int, channels: int) -> "Protocol":
-        """Return a protocol that has the sample rate and channels of a network, if those of this protocol are None.
+        """Return a copy of the protocol, in which a missing sample rate or number of channels is taken from a network.
 
         Args:
             sample_rate: sample rate of the network in Hz.
             channels: number of channels of the network.
 
         Returns:
-            A copy of the protocol. Its sample rate and number of channels are not None.
+            The copy. Neither its sample rate nor its number of channels is None.
         """
         return replace(self, sample_rate=self.sample_rate or sample_rate, channels=self.channels or channels)
 
     @property
     def format(self) -> tuple[int, int]:
-        """Return sample rate in Hz and number of channels of scored audio. Call `at` first if one of them is None."""
+        """Return sample rate in Hz and number of channels of scored audio. If one of these values is None, call `at` first."""
         assert self.sample_rate is not None and self.channels is not None
         return self.sample_rate, self.channels
 

@@ -20,7 +20,7 @@ class PublishedScores:
         data: name of the data config (config group `data`) for which the scores are valid.
         protocol: name of the protocol of the scores.
         statistic: statistic over tracks that was published, mean or median.
-        figures: scores in dB by name of the model config, target and measure.
+        figures: scores in dB: nested dictionaries, whose keys are the name of the model config, the target and the measure.
 
     Raises:
         InputError: a score is NaN or infinite.

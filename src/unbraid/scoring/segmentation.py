@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def confusion(labels: Tensor, decided: Tensor, classes: int) -> Tensor:
-    """Count how many bins of a spectrogram have each combination of true and predicted class.
+    """Count the bins of a spectrogram for each combination of true and predicted class.
 
     Args:
         labels: true class of each bin. Bins with a negative label are ignored.

@@ -19,12 +19,12 @@ system a; var: sample variance, ddof = 1):
 `rest` is part of both terms, so that the variance is too large rather than too small.
 
 Interval. mean ± sqrt(t_t² V_t + t_s² V_s), with the quantile t of the degrees of freedom of each term (Banerjee 1960). A single
-Satterthwaite quantile for the whole variance gives shorter intervals. They cover the true difference in only 88 to 93 % of
-cases if two runs per system differ much or if there are three tracks (`scripts/bench/verdicts.py`). The p-value is the level at
-which one end of the interval is 0, so that p < 0.05 means that the 95 % interval excludes 0.
+Satterthwaite quantile for the whole variance gives shorter intervals. These shorter intervals cover the true difference in only
+88 to 93 % of cases if two runs per system differ much or if there are three tracks (`scripts/bench/verdicts.py`). The p-value
+is the level at which one end of the interval is 0, so that p < 0.05 means that the 95 % interval excludes 0.
 
-If either system has one seed, the seed term is unknown. Interval and p-value are then those of the paired t-test over tracks,
-and they are valid for these trained networks only. With one track the interval is undefined. Use `unbraid.scoring.power` to
+If either system has one seed, the seed term is unknown. Interval and p-value are then computed by the paired t-test over
+tracks, and are valid for these trained networks only. With one track the interval is undefined. Use `unbraid.scoring.power` to
 calculate the numbers of seeds and tracks before an experiment.
 
 Sources: Satterthwaite, Biometrics Bulletin 2, 1946. Welch, Biometrika 34, 1947. Banerjee, Sankhya 22, 1960. Bouthillier et al.,
@@ -102,15 +102,15 @@ def difference(system: np.ndarray, baseline: np.ndarray) -> Difference | None:
 
 
 def seed_term(variance: Any, other: Any, seeds: int) -> tuple[Any, Any]:
-    """Compute the seeds' part of the variance of a difference of two systems, and its degrees of freedom (Satterthwaite).
+    """Compute the variance that seeds cause in the score difference of two systems, and its degrees of freedom (Satterthwaite).
 
     Args:
-        variance: variance of the mean score over the seeds of one system; a number or an array.
+        variance: variance, over the seeds of one system, of the mean score over tracks; a number or an array.
         other: the same variance of the other system; a number or an array.
         seeds: smaller number of seeds of the two systems.
 
     Returns:
-        The variance of the difference and its degrees of freedom.
+        This variance and its degrees of freedom.
     """
     total, squares = variance + other, np.square(variance) + np.square(other)
     ratio = np.divide(np.square(total), squares, out=np.ones_like(total), where=squares > 0)

@@ -90,7 +90,7 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
     """Check that all rows of a table of scores have the same protocol.
 
     Args:
-        records: options of the protocol of each row (results of `Protocol.record`), by the label of the row.
+        records: dictionary from the label of each row to the options of its protocol (the result of `Protocol.record`).
 
     Raises:
         InputError: the options of two rows differ.
@@ -107,11 +107,11 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
 def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int) -> str:
     """Format the scores of several systems as a table for the terminal.
 
-    The table shows the average over tracks that the protocol defines, and the share of undefined windows of each row. A column
-    is shown if at least one row has a score in it. If there are several targets, the last block contains their mean.
+    The table shows the average over tracks (mean or median, see the protocol), and the share of undefined windows of each row.
+    A column is shown if at least one row has a score in it. If there are several targets, the last block contains their mean.
 
     Args:
-        rows: statistics of the scores of each system, from `summarise`, by the label of the row.
+        rows: dictionary from the label of each row to the statistics of a system (the result of `summarise`).
         protocol: options of the protocol, the result of `Protocol.record`.
         tracks: number of tracks.
 
@@ -140,7 +140,7 @@ def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int)
 
 
 def _cells(rows: Mapping[str, Summary], source: str, statistic: str) -> Cells:
-    """Return the text and the share of undefined windows of each cell of one source, by row and measure."""
+    """Return the cells of one source, by row and measure. A cell contains a text and the share of undefined windows."""
     return {
         label: {
             measure: (_text(values[statistic], values.get("infinite") or 0), float(values["undefined"] or 0))

@@ -27,7 +27,8 @@ class TrackScores:
         frames: scores of each source, measure and window.
         samples: length of the track in samples at the sample rate of the protocol.
         silent: names of the sources whose reference is silent in the whole track.
-        silent_estimates: names of the sources whose estimate is silent in the whole track, although the reference is not.
+        silent_estimates: names of the sources whose estimate is silent in the whole track, although the reference is not
+            silent.
     """
 
     frames: Frames
@@ -114,7 +115,8 @@ def read_track(path: Path, protocol: dict[str, Any], origin: str, measures: Sequ
         measures: names of the expected measures.
 
     Returns:
-        The scores; None if the file is missing or damaged, or if its protocol, origin, measures or scoring code differ.
+        The scores; None if the file is missing or damaged, or if its protocol, origin, measures or scoring code differ from the
+        expected values.
     """
     try:
         record = read_json(path, finite=False)

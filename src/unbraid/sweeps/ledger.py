@@ -35,7 +35,7 @@ class Ledger:
     sweep: str
 
     def open(self) -> None:
-        """Make the ledger file if it is missing; otherwise check that it belongs to this sweep.
+        """Make the ledger file. If the file already exists, check that it belongs to this sweep.
 
         Raises:
             InputError: the ledger belongs to another sweep, or has another format version.
@@ -52,7 +52,7 @@ class Ledger:
             raise InputError(path, "the file belongs to another sweep", hint=OTHER_FOLDER)
 
     def _make(self, path: Path) -> None:
-        """Make the ledger file and write its first line. If another command has just made the file, check that file instead."""
+        """Make the ledger file and write the first line. If another command has just made the file, check the existing file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with atomic_write(path, new=True) as partial:
@@ -93,7 +93,9 @@ def _append(path: Path, line: str) -> None:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """Read the ledger of a sweep. Its first line contains the format version and the identity (a hash) of the sweep.
+    """Read the ledger of a sweep.
+
+    The first line of the ledger contains the format version and the identity (a hash) of the sweep.
 
     Damaged lines are skipped, because a full disk can truncate a line.
 
@@ -104,7 +106,8 @@ def read(folder: Path) -> list[dict[str, Any]]:
         The lines of the ledger as mappings; empty if the file is missing.
 
     Raises:
-        InputError: the file is not regular or is larger than 64 MiB, or its first valid line lacks the version or the identity.
+        InputError: the file is not a regular file, is larger than 64 MiB, or lacks the version or the identity in its first
+            valid line.
     """
     path = folder / LEDGER
     try:

@@ -140,7 +140,7 @@ def _loss_of(row: dict[str, float]) -> str | None:
 
 
 def main_score(folder: Path) -> dict[str, float]:
-    """Return the first defined score in `scores.json`, by its name; an empty dictionary if the file is missing or damaged."""
+    """Return a dictionary from the name of the first defined score in `scores.json` to its value; empty if there is none."""
     try:
         scores = figures(read_scores(folder / "scores.json"))
     except (FileNotFoundError, InputError):

@@ -18,8 +18,9 @@ def run_name(words: Sequence[str], swept: Collection[str]) -> str:
         swept: keys with several values in the sweep.
 
     Returns:
-        The last part of each swept key, and its value. The name consists of ASCII letters, digits and `.`, `+`, `-`, `_`, `=`.
-        It is empty if `words` contain no swept key. If two keys have the same last part, more parts of these keys are included.
+        The name, which contains the last part of each swept key and the value of the key. It consists of ASCII letters, digits
+        and `.`, `+`, `-`, `_`, `=`. The name is empty if `words` contain no swept key. If two keys have the same last part,
+        more parts of these keys are included.
     """
     values = {key: value for key, _, value in (word.lstrip("+~").partition("=") for word in words) if key in swept}
     return "-".join(f"{_short(key, values)}={_safe(value)}" for key, value in values.items())[:LONGEST_NAME]

@@ -53,7 +53,7 @@ class MuonWithAdamW(Optimizer):
         self._share_groups()
 
     def _share_groups(self) -> None:
-        """Use the parameter groups of Muon and AdamW as the groups of this optimizer, so that a schedule changes both."""
+        """Use the parameter groups of Muon and AdamW in this optimizer, so that a schedule changes both learning rates."""
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
     @torch.no_grad()

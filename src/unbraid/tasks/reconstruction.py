@@ -1,4 +1,4 @@
-"""Reconstruction tasks: train an autoencoder to reconstruct spectrograms or images from corrupted versions of them."""
+"""Reconstruction tasks: train an autoencoder to reconstruct spectrograms or images from corrupted versions."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -14,7 +14,7 @@ from unbraid.tasks.separation import SeparationTask
 
 
 class Confusion(Metric):
-    """Count how many time-frequency bins have each pair of true and estimated class (confusion matrix).
+    """Count the time-frequency bins for each pair of true and estimated class (confusion matrix).
 
     The counts of all processes of a run are summed.
 

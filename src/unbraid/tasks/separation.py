@@ -1,4 +1,4 @@
-"""Separation task: train a separator on chunks of mixtures and their true sources, and validate it on whole tracks."""
+"""Separation task: train a separator on chunks of mixtures and true sources, and validate the separator on whole tracks."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -19,8 +19,8 @@ class SeparationBatch(Protocol):
     Attributes:
         mixture: waveforms of the mixtures, [B, C, T]: B mixtures, C channels, T samples.
         sources: true waveforms of the S targets, [B, S, C, T].
-        magnitude_difference: for each target, whether its true magnitudes are max(|X| - |Y|, 0), where X is the mixture and Y
-            is the mixture without the target.
+        magnitude_difference: one flag for each target. True: the true magnitudes of the target are max(|X| - |Y|, 0), where X
+            is the mixture and Y is the mixture without the target.
     """
 
     mixture: Tensor
@@ -29,7 +29,7 @@ class SeparationBatch(Protocol):
 
 
 class SeparationTask(Task):
-    """Train a separator on chunks and validate it on whole tracks.
+    """Train a separator on chunks of tracks, and validate the separator on whole tracks.
 
     Args:
         separator: model to train, from the mixture waveform to the source waveforms. The test uses the same object.
@@ -87,7 +87,7 @@ class SeparationTask(Task):
             Result [S, C, T]: targets, channels, samples.
 
         Returns:
-            The estimated waveforms of the targets. Callbacks receive them, too.
+            The estimated waveforms of the targets. Callbacks receive the waveforms, too.
         """
         mixture, sources = batch.mixture[0], batch.sources[0]
         estimates = [self._validate_chunk(*chunk, batch) for chunk in self.chunks(mixture, sources)]

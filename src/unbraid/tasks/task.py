@@ -114,7 +114,7 @@ class Task(pl.LightningModule):
             metric.reset()
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """Seed the random numbers of a training step, such as those of dropout, by run seed, epoch, batch and rank."""
+        """Seed the random numbers of a training step (for example of dropout) by run seed, epoch, batch and rank."""
         self._set_weights("train")
         counters = f"{self.seed} {self.current_epoch} {index} {self.global_rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.blake2b(counters, digest_size=8).digest()))
@@ -142,8 +142,8 @@ class Task(pl.LightningModule):
     def _set_weights(self, mode: Literal["train", "eval"]) -> None:
         """Switch between the weights of training and the averaged weights, if the optimizer keeps both.
 
-        The optimizers of the package schedulefree keep both; their methods `train` and `eval` switch. A method changes nothing
-        if the mode is already set.
+        The optimizers of the package schedulefree keep both kinds of weights, and have the methods `train` and `eval` to switch
+        between them. If the mode is already set, nothing changes.
         """
         optimizer: Any
         for optimizer in self.trainer.optimizers:
@@ -154,7 +154,7 @@ class Task(pl.LightningModule):
         """Copy the buffers of the first process, such as the statistics of batch norm, to all processes.
 
         DDP (PyTorch's training with several processes) copies the buffers in the first validation step. A process without
-        validation tracks never executes this step, and the other processes would wait for it forever.
+        validation tracks never executes this step, and the other processes would wait forever for this process.
         """
         self._set_weights("eval")
         model = self.trainer.model
@@ -195,7 +195,7 @@ class Task(pl.LightningModule):
         raise InputError(where, "training diverged", found=value, expected="a finite number", hint=hint)
 
     def non_finite(self) -> tuple[str, float] | None:
-        """Return the name and value of a loss that is NaN or infinite. If a weight is, return `weights` and NaN; else None."""
+        """Return the name and value of a loss that is not finite, or (`weights`, NaN) if a weight is not finite, or None."""
         metrics = self.trainer.callback_metrics
         for name in ("train/loss", "valid/loss"):
             if not math.isfinite(value := float(metrics.get(name, 0.0))):

@@ -75,7 +75,7 @@ class Workflow(ABC):
 
     @property
     def starts_processes(self) -> bool:
-        """True if Lightning starts the other processes of this run; False for one process, or if Slurm has started them all."""
+        """True if Lightning starts the other processes of this run; False for one process, or if Slurm starts them all."""
         environment = getattr(self.trainer.strategy, "cluster_environment", None)
         return self.trainer.world_size > 1 and environment is not None and not environment.creates_processes_externally
 
@@ -125,7 +125,7 @@ class Workflow(ABC):
         return "done"
 
     def _write_and_print(self, scores: dict[str, Any]) -> None:
-        """Write `scores.json` to the run folder; print the scores as a table and the paths of audio, pictures and scores."""
+        """Write `scores.json` to the run folder. Print a table of the scores, and the paths of scores, audio and pictures."""
         write_scores(self.folder, scores)
         echo(f"\n{self.report(scores)}\n")
         for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():
@@ -171,7 +171,7 @@ class Workflow(ABC):
         return f"{parameters} parameters, {giga(self.macs)} MACs for {self.one_pass}"
 
     def limited(self, items: Sequence[ItemT]) -> list[ItemT]:
-        """Return the first of the given test items. `trainer.limit_test_batches` limits their number, which is at least one."""
+        """Return the first of the given test items: at most `trainer.limit_test_batches` items, but at least one item."""
         limit = self.trainer.limit_test_batches
         return list(items[: max(1, limit if isinstance(limit, int) else round(limit * len(items)))])
 
@@ -200,7 +200,7 @@ class Workflow(ABC):
 
     @abstractmethod
     def introduction(self) -> str:
-        """Return lines of text that describe the model and the data set; they are printed before training."""
+        """Return the lines of text that are printed before training and describe the model and the data set."""
 
     @abstractmethod
     def report(self, scores: Mapping[str, Any]) -> str:

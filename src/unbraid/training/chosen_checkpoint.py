@@ -1,4 +1,4 @@
-"""Use the checkpoint that the user has chosen with `ckpt_path`: continue its training in a new run, or test its weights.
+"""Use the checkpoint that the user has chosen with `ckpt_path`: continue the training in a new run, or test the weights.
 
 The new run has its own folder. At the start, the checkpoint is copied to `last.ckpt` in this folder. The `best.ckpt` next to
 the checkpoint is copied, too, unless it was written after the checkpoint. Later, the new run is resumed from its own
@@ -34,8 +34,9 @@ def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
         trainer: Lightning Trainer of the run.
 
     Raises:
-        InputError: the file is missing or damaged; or its model, optimizer, schedule or number of processes differs from the
-            run's; or it has reached the limit of epochs or steps.
+        InputError: the file is missing or damaged, or the run cannot continue from it. The run cannot continue if its config
+            has another model, optimizer, schedule or number of processes, or if the checkpoint has already reached the limit of
+            epochs or steps.
     """
     if config.get("ckpt_path") is None:
         return
@@ -75,7 +76,7 @@ def _check_length(checkpoint: Mapping[str, Any], config: DictConfig) -> None:
 
 
 def _check_optimizer(checkpoint: Mapping[str, Any], task: Task, path: Path) -> None:
-    """Check that optimizer and learning-rate schedule of the checkpoint have the classes and options of those in the config."""
+    """Check that optimizer and learning-rate schedule have the same classes and options in the checkpoint and in the config."""
     optimizers = task.configure_optimizers()
     own = [_keys(optimizer.state_dict()["param_groups"]) for optimizer in ([optimizers] if optimizers else [])]
     saved = [_keys(state["param_groups"]) for state in checkpoint["optimizer_states"]]
@@ -90,12 +91,14 @@ def _check_optimizer(checkpoint: Mapping[str, Any], task: Task, path: Path) -> N
 
 
 def _keys(groups: list[dict[str, Any]]) -> list[tuple[list[str], int]]:
-    """Return, for each parameter group of an optimizer, the names of its options and its number of parameters."""
+    """Return a list with one entry for each parameter group of an optimizer: names of the options, number of parameters."""
     return [(sorted({*group} - {"initial_lr"}), len(group["params"])) for group in groups]
 
 
 def copy_checkpoint(config: DictConfig, folder: Path) -> None:
-    """Copy the checkpoint `ckpt_path` to `last.ckpt` in the folder of a new run, and the `best.ckpt` next to it, too.
+    """Copy the checkpoint `ckpt_path` to `last.ckpt` in the folder of a new run.
+
+    The file `best.ckpt` in the folder of the checkpoint is copied, too.
 
     Args:
         config: config of the run.

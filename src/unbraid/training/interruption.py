@@ -17,7 +17,7 @@ class Interruption:
 
     Attributes:
         waits: if True, the first stop signal only sets `signum`; a second stop signal raises `Interrupted` immediately.
-        signum: number of the first stop signal that was received while `waits` was True; 0 before this signal.
+        signum: number of the first stop signal that was received while `waits` was True; 0 if no signal was received.
     """
 
     def __init__(self) -> None:

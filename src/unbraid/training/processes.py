@@ -6,7 +6,7 @@ import torch
 
 
 def raise_in_all(error: Exception | None, world_size: int) -> None:
-    """Raise an error of one process in all processes of the run. Otherwise the others would wait for this process forever."""
+    """Raise an error of one process in all processes of the run. Otherwise the other processes would wait forever."""
     for process_error in gather(error, world_size):
         if process_error:
             raise process_error

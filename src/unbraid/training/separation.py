@@ -68,7 +68,7 @@ class SeparationWorkflow(Workflow):
         self.mixtures = mixtures_for(separator, at, self.scorer.tracks, whole)
 
     def start_from_statistics(self) -> None:
-        """Set the mean and scale by which the first layer normalizes its input to the statistics of the training mixtures."""
+        """Measure mean and scale of the training mixtures, with which the first layer of the network normalizes its input."""
         separator = self.task.separator
         whitening = [net for net in separator.modules() if isinstance(net, Whitening)]
         if whitening and isinstance(separator, Masking):
@@ -118,7 +118,7 @@ class SeparationWorkflow(Workflow):
         return scores | self._segmentation()
 
     def _score(self, method: SeparatorMethod, rows: Mapping[str, Method]) -> None:
-        """Score the test tracks that this process is responsible for. The first process also writes audio and pictures."""
+        """Score this process's share of the test tracks. The first process also writes audio and pictures."""
         trainer, scorer, weights = self.trainer, self.scorer, self.data.target_weights()
         clips = self.evaluation.clip_names(method) if trainer.is_global_zero else []
         tracks = scorer.tracks[trainer.global_rank :: trainer.world_size]
@@ -179,7 +179,7 @@ def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> 
     """Apply separator and loss to one silent chunk, so that errors in layer sizes are found before audio is decoded.
 
     Args:
-        separator: model to check. It is in training mode afterwards.
+        separator: model to check. After the call, the model is in training mode.
         loss: loss of the training.
         samples: length of the chunk in samples.
 

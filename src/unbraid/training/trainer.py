@@ -88,7 +88,7 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
 
 
 def _callbacks(config: DictConfig, loggers: Loggers) -> list[pl.Callback]:
-    """Build the callbacks of a run: those in the config, the callback of a search, and the callback for the loggers."""
+    """Build the callbacks of a run: the callbacks in the config, the callback of a search, and the callback for the loggers."""
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     if wrong := next((callback for callback in callbacks if not isinstance(callback, pl.Callback)), None):
         found, expected = type(wrong).__name__, "subclasses of pytorch_lightning.Callback"
@@ -105,7 +105,7 @@ def _callbacks(config: DictConfig, loggers: Loggers) -> list[pl.Callback]:
 
 
 def cluster() -> list[SLURMEnvironment]:
-    """Return Lightning's plugin for Slurm, in a list, if Slurm started this process; otherwise an empty list.
+    """Return a list with Lightning's plugin for Slurm if Slurm started this process; otherwise return an empty list.
 
     With the plugin, Lightning reads rank and number of processes from Slurm. The callback `LastCheckpoint`, and not the plugin,
     handles the signals that Slurm sends before a time limit.
@@ -165,7 +165,8 @@ def check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:
         trainer: Lightning Trainer of the run.
 
     Raises:
-        InputError: the optimizer is fused (`fused=True` in PyTorch), gradients are clipped, and the precision is mixed.
+        InputError: gradients cannot be clipped, because the optimizer is fused (`fused=True` in PyTorch) and the precision is
+            mixed.
     """
     fused = OmegaConf.select(config, "model.optimizer.fused")
     if fused and trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision):

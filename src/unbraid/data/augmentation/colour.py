@@ -34,7 +34,8 @@ class Equalizer:
 
     Args:
         probability: probability with which each source of each example is filtered, in [0, 1].
-        decibels: largest gain and largest attenuation of a point, in dB, in [0, 24]. Gains are uniform within this range.
+        decibels: largest gain and largest attenuation of a point, in dB, in [0, 24]. The gain of a point is drawn uniformly
+            between -`decibels` and `decibels`.
         bands: number of points of the curve, in [2, 16].
     """
 
@@ -107,7 +108,7 @@ class Noise:
 
     Args:
         decibels_low: lowest noise level in dB relative to the source's RMS, in [-120, `decibels_high`].
-        decibels_high: highest noise level in dB, at most 0. Levels are drawn uniformly between the two.
+        decibels_high: highest noise level in dB, at most 0. Levels are drawn uniformly between both arguments.
     """
 
     decibels_low: float

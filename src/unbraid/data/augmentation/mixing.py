@@ -1,7 +1,7 @@
 """Augmentations that recombine sources without filtering: gain, polarity, channel swap, remix, mix-up, time shift.
 
-Gain, swap and remix: Uhlich et al. 2017. Mix-up: Song et al. 2021. The docstring of the package
-`unbraid.data.augmentation` contains the titles of these papers.
+Gain, swap and remix: Uhlich et al. 2017. Mix-up: Song et al. 2021. The docstring of the package `unbraid.data.augmentation`
+contains the titles of both papers.
 """
 
 import math
@@ -20,7 +20,7 @@ class Gain:
 
     Args:
         low: smallest factor, in [0, `high`].
-        high: largest factor, in [0, 10]. Factors are drawn uniformly between the two.
+        high: largest factor, in [0, 10]. Factors are drawn uniformly between `low` and `high`.
     """
 
     low: float
@@ -110,7 +110,7 @@ class MixUp:
     Args:
         probability: probability that a source of an example is changed, in [0, 1].
         low: smallest factor g, in [0, `high`].
-        high: largest factor g, in [0, 10]. Factors are drawn uniformly between the two.
+        high: largest factor g, in [0, 10]. Factors are drawn uniformly between `low` and `high`.
     """
 
     probability: float

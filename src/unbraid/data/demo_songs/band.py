@@ -51,7 +51,7 @@ def render_drums(score: Score, samples: int, rng: np.random.Generator) -> np.nda
 
 
 def build_kit(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
-    """Synthesise a random drum kit. Return three recordings [2, samples] of each piece (drum or cymbal) by name."""
+    """Synthesise a random drum kit. Return a dictionary from each piece (drum or cymbal) to three recordings [2, samples]."""
     kick = partial(drum, hz=rng.uniform(42, 58), sweep=rng.uniform(2, 4), seconds=rng.uniform(0.25, 0.5))
     snare = partial(drum, hz=rng.uniform(160, 230), sweep=0.4, seconds=0.18, rattle=rng.uniform(0.7, 1.2))
     snare_seconds = rng.uniform(0.15, 0.3)

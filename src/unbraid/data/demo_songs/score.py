@@ -1,8 +1,8 @@
 """Compose the demo songs: key, chords, form, rhythm and the notes of every part. `song` renders the score to audio.
 
-The rules are those of a simple pop song in 4/4 time. A bar has 16 steps. A phrase of the voice has two bars. The voice
-is silent in about the last third of these two bars. The lead instrument doubles some phrases and answers others. All times are
-in seconds, all pitches in MIDI semitones (69 is 440 Hz).
+The songs follow simple rules of pop music in 4/4 time. A bar has 16 steps. A phrase of the voice has two bars. The voice is
+silent in about the last third of these two bars. The lead instrument doubles some phrases, and answers other phrases in this
+pause. All times are in seconds, all pitches in MIDI semitones (69 is 440 Hz).
 """
 
 from dataclasses import replace
@@ -229,7 +229,7 @@ def write_lyrics(rng: np.random.Generator, count: int) -> tuple[tuple[str, str],
 
 
 def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase]) -> list[Phrase]:
-    """Return the phrases of a second voice: unison, a third higher or a sixth lower. About a third of the songs have none."""
+    """Return the phrases of a second voice: unison, a third higher or a sixth lower; empty for about a third of the songs."""
     if rng.random() < 0.35:
         return []
     interval = int(rng.choice([0, 2, -5]))
@@ -260,7 +260,7 @@ def write_lead(rng: np.random.Generator, style: Style, phrases: list[Phrase]) ->
 
 
 def answer(style: Style, phrase: Phrase) -> list[Note]:
-    """Return the answer of the lead instrument to a phrase: its last three notes as eighth notes, an octave higher.
+    """Return the answer of the lead instrument: the last three notes of a phrase as eighth notes, an octave higher.
 
     The answer is played in the pause after the phrase.
     """

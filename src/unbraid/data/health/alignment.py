@@ -1,4 +1,4 @@
-"""Measure whether a mixture and its instrumental version are aligned in time, so that their difference is the vocals.
+"""Measure whether a mixture and its instrumental version are aligned, so that mixture minus instrumental is the vocals.
 
 Method: generalised cross-correlation with phase transform (Knapp & Carter 1976). Only phases are compared, so the peak is one
 sample wide even for tonal music, and level and equalisation do not matter.
@@ -38,7 +38,7 @@ class Alignment:
 
     Args:
         offset_ms: delay of the second recording relative to the first, in ms.
-        drift_ms: increase of this delay from the beginning to the end of the track, in ms.
+        drift_ms: increase of `offset_ms` from the beginning to the end of the track, in ms.
         correlation: peak of the correlation, 1 for equal recordings.
     """
 
@@ -59,7 +59,7 @@ def align(first: np.ndarray, second: np.ndarray, rate: int) -> Alignment | None:
     Args:
         first: first recording.
         second: second recording, of the same length.
-        rate: sample rate of both, in Hz.
+        rate: sample rate of both recordings, in Hz.
 
     Shape:
         first, second: [C, T].
@@ -91,7 +91,7 @@ def _rough_lag(a: np.ndarray, b: np.ndarray, width: int) -> int:
 
 
 def _phase_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the phase correlation of `a` and `b` for each delay of `b`: first delays >= 0, then < 0. Shape: [delays]."""
+    """Return the phase correlation for each delay of `b` relative to `a`, first delays >= 0, then < 0. Shape: [delays]."""
     size = _fast_size(len(a) + len(b))
     cross = np.fft.rfft(a, size).conj() * np.fft.rfft(b, size)
     magnitude = np.abs(cross)

@@ -1,8 +1,8 @@
 """Measure the bandwidth of a recording, which a lossy encoder or an earlier, lower sample rate may have limited.
 
 The share of energy above a frequency is not a useful measure, because music is weak at high frequencies anyway. A band limit is
-detected by its edge: the long-term average spectrum falls by tens of dB within a few hundred Hz, and stays low up to Nyquist.
-The spectrum of dull music falls by only a few dB per kHz.
+detected by an edge in the long-term average spectrum. At an edge, the spectrum falls by tens of dB within a few hundred Hz, and
+stays low up to Nyquist. The spectrum of dull music falls by only a few dB per kHz.
 
 Limits: an edge is not detected if the spectrum falls by less than `EDGE_DB` within `EDGE_HZ`, or if the edge is less than
 `EDGE_HZ` below Nyquist.

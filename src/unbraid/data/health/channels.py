@@ -18,7 +18,7 @@ LEAST_DIFFERENCE = 0.05  # smallest difference of the pause shares: 3 s of a son
 
 
 def pause_share(powers: np.ndarray) -> float:
-    """Return the share of a recording that consists of pauses.
+    """Return the share of pauses in a recording.
 
     Args:
         powers: mean square of the samples in each block of 100 ms of the recording.

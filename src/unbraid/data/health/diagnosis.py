@@ -1,7 +1,7 @@
 """Compare the measurements of all tracks with thresholds, and return warnings.
 
-Each threshold is a constant with its reason. Warnings do not stop a training. Files that cannot be used, for example
-truncated files, raise an error earlier: when they are decoded.
+Each threshold is a constant with its reason. Warnings do not stop a training. Unusable files, for example truncated files,
+raise an error earlier, during decoding.
 """
 
 from collections import Counter
@@ -58,7 +58,7 @@ def findings(entries: Sequence[Entry]) -> list[Finding]:
 
 
 def _of_one_track(name: str, health: Health) -> Iterator[Finding]:
-    """Yield the warnings about one track that follow from its own measurements, such as clipping or silence."""
+    """Yield the warnings that follow from the measurements of one track alone, such as clipping or silence."""
     if health.residual_db is not None and health.residual_db > MOST_RESIDUAL_DB:
         sentence = f"the mixture is not the sum of its sources: the level of the difference is {health.residual_db:.1f} dB"
         yield Finding(name, "residual", sentence)
@@ -125,7 +125,7 @@ def _pair(name: str, health: Health) -> Iterator[Finding]:
 
 
 def _rates(entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Yield a warning for each track with a sample rate other than the most frequent one."""
+    """Yield a warning for each track whose sample rate is not the most frequent sample rate of the data set."""
     counts = Counter(health.rate for _, _, health in entries)
     usual = max(counts, key=lambda rate: (counts[rate], rate), default=0)
     for name, _, health in entries:

@@ -1,7 +1,7 @@
-"""Find recordings that occur more than once, by their fingerprints. A fingerprint contains one 32-bit word for each 50 ms.
+"""Compare fingerprints to find recordings that occur more than once. A fingerprint contains one 32-bit word for each 50 ms.
 
 Method: Haitsma & Kalker 2002. An inverted index (here one sorted array) finds the words that occur in two tracks. Each of these
-words is a vote for an offset in time between the two tracks. The tracks match if few bits differ at the offset with most votes.
+words is a vote for an offset in time between the two tracks. Two tracks match if few bits differ at the offset with most votes.
 
 A copy is also found if it starts earlier or later, or is an excerpt. A copy at another speed is not found. If a recording has
 more than `MOST_TRACKS` copies whose fingerprints differ slightly, these copies are not found either. If several tracks have
@@ -27,7 +27,8 @@ class Match:
     Args:
         first: index of the first track.
         second: index of the second track, larger than `first`.
-        offset_words: time by which the second track starts later in the recording, as a number of fingerprint words (50 ms).
+        offset_words: time by which the second track starts later in the recording, as a number of fingerprint words (50 ms
+            each).
         bit_error_rate: share of the bits that differ between the two fingerprints, in [0, 1].
     """
 

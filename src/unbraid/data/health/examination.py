@@ -27,7 +27,7 @@ CHUNK = 1 << 16  # samples per block, small enough for the cache of the processo
 class Health:
     """Measurements of the audio of a track, as plain JSON values.
 
-    They can be converted to a dictionary and back: `Health(**dataclasses.asdict(health))` equals `health`.
+    The measurements can be converted to a dictionary and back: `Health(**dataclasses.asdict(health))` equals `health`.
 
     Args:
         duration_seconds: duration of the decoded track, in seconds.
@@ -46,7 +46,7 @@ class Health:
         ceiling_hz: band limit of the mixture in Hz, see `bandwidth`; None for silence.
         offset_ms: delay of the instrumental version relative to the mixture, in ms. `offset_ms`, `drift_ms` and `correlation`
             are None if the track lacks a residual source, is too short, or one of the two versions is silent.
-        drift_ms: increase of this delay from the beginning to the end of the track, in ms.
+        drift_ms: increase of the delay `offset_ms` from the beginning to the end of the track, in ms.
         correlation: similarity of mixture and instrumental: 1 for equal recordings, below 0.06 for different recordings.
         pause_share: share of pauses in the sources `vocals` and `accompaniment`, see `channels`. Empty if these sources are not
             two channels of one audio stream.

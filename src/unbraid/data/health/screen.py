@@ -70,7 +70,7 @@ def _cut(name: str) -> str:
 
 
 def _silent(health: Health) -> str:
-    """Return the names of sources with silence, each with its silent share in %, the largest share first; long text is cut."""
+    """Return a text that lists the sources with silence and their silent shares in %, the largest share first."""
     shares = sorted(health.silent_share.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares if share >= 0.005) or "-"
 

@@ -1,7 +1,8 @@
 """List Divide and Remaster (DnR): soundtracks of one minute with the stems speech, music and effects.
 
 Version 2 has the folders `tr/`, `cv/` and `tt/`. Each clip has the files `mix`, `speech`, `music` and `sfx`. Version 3 has the
-folders `train/`, `val/` and `test/` in the folder `audio/` of each language, and its mixture is named `mixture`.
+folders `train/`, `val/` and `test/` in the folder `audio/` of each language, and the file of the mixture is named `mixture`
+instead of `mix`.
 
 Sources: Petermann et al. 2022, "The cocktail fork problem", doi 10.5281/zenodo.6949108; Watcharasupat et al. 2024, "Remastering
 Divide and Remaster", arXiv:2407.07275.
@@ -22,7 +23,7 @@ STEMS = {"speech": "speech", "music": "music", "effects": "sfx"}
 
 @dataclass(frozen=True)
 class DivideAndRemaster:
-    """List the clips of Divide and Remaster, version 2 or 3. The version is recognised by the names of its folders.
+    """List the clips of Divide and Remaster, version 2 or 3. The version is recognised by the names of the split folders.
 
     The name of a track consists of its split folder and its clip folder, such as `tr-1002`.
     """

@@ -25,7 +25,7 @@ def audio_files(folder: Path) -> list[Path]:
 
 
 def audio_files_below(folder: Path) -> list[Path]:
-    """Return the audio files of a folder and its subfolders, sorted. If several links lead to a folder, it is read once."""
+    """Return the audio files of a folder and its subfolders, sorted. A folder to which several links lead is read once."""
     visited: set[str] = set()
     files = []
     for place, folders, _ in os.walk(folder, followlinks=True):
@@ -53,7 +53,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def split_folders(root: Path) -> dict[Split, Path]:
-    """Return the existing folders among `train`, `valid` and `test` in the folder `root`, by split."""
+    """Return a dictionary from split (`train`, `valid`, `test`) to the folder with this name in `root`, if it exists."""
     return {split: root / split for split in SPLITS if (root / split).is_dir()}
 
 
@@ -108,7 +108,9 @@ def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
 
 
 def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> tuple[dict[str, Path], list[str]]:
-    """Choose one file for each name. If files differ only in their format (suffix), the first in `AUDIO_SUFFIXES` is chosen.
+    """Choose one file for each name.
+
+    If files differ only in their format (suffix), the file whose format comes first in `AUDIO_SUFFIXES` is chosen.
 
     Args:
         files: audio files below a folder.
@@ -116,7 +118,7 @@ def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> 
         ignore_case: whether names that differ only in upper and lower case are the same name.
 
     Returns:
-        The path of the chosen file by its name, and a message for each file that is not used.
+        A dictionary from name to the path of the chosen file, and a message for each file that is not used.
 
     Raises:
         InputError: two files have the same name and format.

@@ -37,12 +37,13 @@ def group_sources(tracks: Mapping[str, Sources], keep: Sequence[str] | None, kno
     """Assign the instruments of each track to sources, so that all tracks have the same list of sources.
 
     Args:
-        tracks: audio streams of each instrument, by track name.
+        tracks: for each track, by name, a dictionary from instrument to audio streams.
         keep: instruments that become sources; all others are summed to `other`. None: each instrument becomes a source.
-        known: instruments of the whole published data set. They are allowed in `keep`, even if none of `tracks` has them.
+        known: instruments of the whole published data set. These instruments are allowed in `keep`, even if they do not occur
+            in `tracks`.
 
     Returns:
-        Audio streams of each source, by track name. A source without streams is silent.
+        For each track, by name, a dictionary from source to audio streams. A source without streams is silent.
 
     Raises:
         InputError: `keep` is empty, or contains an unknown instrument.

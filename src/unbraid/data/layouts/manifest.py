@@ -1,8 +1,8 @@
 """Read tables of tracks in CSV or JSONL: each row lists the files of one track.
 
 A CSV file has the column names in its first line. A JSONL file has one JSON object per line, whose keys are the columns. A
-value in a JSONL file may be a list of files, which are summed. The column `track` is the name of the track, and the optional
-column `split` is its split. All other columns contain paths of files, relative to the folder of the table.
+value in a JSONL file may be a list of files, which are summed. The column `track` contains the name of the track. The optional
+column `split` contains the split of the track. All other columns contain paths of files, relative to the folder of the table.
 """
 
 import csv
@@ -22,12 +22,12 @@ Cells = dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """Row of a table of tracks: the name and split of a track, and its files by column.
+    """Row of a table of tracks: the name, the split and the files of one track.
 
     Args:
         track: name of the track.
         split: split of the track, None if the table lacks a column `split`.
-        files: paths of the files in each column (the mixture or a source), by the name of the column.
+        files: dictionary from the name of each column (the mixture or a source) to the paths of its files.
         where: file and line of the row, for error messages.
     """
 
@@ -55,7 +55,7 @@ class ManifestRow:
 
 
 def splits_of(rows: Sequence[ManifestRow], valid: Choice, test: Choice) -> dict[str, Split]:
-    """Return the split of each track. The column `split` of the table defines the splits; without it, `valid` and `test` do.
+    """Return the split of each track. Without a column `split` in the table, `valid` and `test` define the splits.
 
     If the table has the column `split`, and `valid` or `test` is a list, an `InputError` is raised.
 
@@ -65,7 +65,7 @@ def splits_of(rows: Sequence[ManifestRow], valid: Choice, test: Choice) -> dict[
         test: list of the names of the test tracks, or the share of all tracks that is drawn for testing.
 
     Returns:
-        The split of each track, by track name.
+        A dictionary from the name of each track to its split.
     """
     given = {row.track: row.split for row in rows if row.split}
     if given:
@@ -106,13 +106,13 @@ def read_manifest(path: Path) -> list[ManifestRow]:
 
 
 def read_recordings(path: Path) -> dict[str, list[Path]]:
-    """Read a CSV file with one recording in each line: its instrument (column `instrum`) and its file (column `path`).
+    """Read a CSV file with one recording in each line. The column `instrum` is the instrument, the column `path` is the file.
 
     Args:
-        path: path of the CSV file; paths in it are relative to its folder.
+        path: path of the CSV file. The paths in the file are relative to the folder of the file.
 
     Returns:
-        The files of each instrument, by the name of the instrument.
+        A dictionary from the name of each instrument to its files.
 
     Raises:
         InputError: the file is empty or has an invalid line.

@@ -20,7 +20,7 @@ class Metadata:
 
     Args:
         file: path of the file.
-        tree: parsed content of the file, or a part of it, which must be a mapping.
+        tree: mapping to read: the parsed content of the file, or a part of this content.
         place: keys that lead from the top of the file to this mapping, with a dot after each key, such as `stems.S01.`.
 
     Raises:
@@ -59,7 +59,7 @@ class Metadata:
         return self.tree[key]
 
     def refuse(self, key: object, expected: str) -> NoReturn:
-        """Raise an `InputError` that states that the value of a key is invalid.
+        """Raise an `InputError` about a key with an invalid value.
 
         Args:
             key: key of the value.

@@ -1,4 +1,4 @@
-"""List MoisesDB: a folder per song with `data.json` and several wav files for each stem, which are summed.
+"""List MoisesDB: a folder per song with `data.json` and several wav files for each stem. The wav files of a stem are summed.
 
 The data set contains neither mixtures nor splits.
 
@@ -72,7 +72,7 @@ class MoisesDB:
         return {file.parent.name: _read_song(file) for file in files}
 
     def _reason(self, song: "_MoisesSong") -> str | None:
-        """Return the reason for which a song is excluded, or None if it is used."""
+        """Return the reason for which a song is excluded, or None if the song is used."""
         if not song.sources:
             return NO_STEM
         return BLEED if song.has_bleed and self.bleed == "leave_out" else None

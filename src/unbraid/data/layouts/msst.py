@@ -1,4 +1,4 @@
-"""List data sets in the formats of Music-Source-Separation-Training (MSST), types 1 to 4 of its `docs/dataset_types.md`.
+"""List data sets in the formats of Music-Source-Separation-Training (MSST), types 1 to 4 of MSST's `docs/dataset_types.md`.
 
 Training data are folders of songs (types 1 and 4), folders of instruments (type 2) or CSV files (type 3). In type 4, all
 stems of a training chunk come from the same song. In the other types, the stems of a chunk come from different songs. Each
@@ -32,7 +32,7 @@ class MSST:
         valid: folders of validation songs, relative to the root.
         test: folders of test songs, or the share of the validation songs that is used for testing instead.
         instruments: stems that are used; all others are ignored. None: all stems.
-        missing: handling of a stem that a song does not have: `error`, or `silence` to make it silent.
+        missing: handling of a song that lacks a stem: `error`, or `silence` to make this stem silent.
 
     Raises:
         InputError: `remix` is 0 for type 1, or above 0 for type 4.
@@ -161,7 +161,7 @@ def _singles(place: Path) -> Listing:
 
 
 def _recordings(place: Path) -> Listing:
-    """Return one track for each line of a CSV file, which lists recordings and their instruments."""
+    """Return one track for each line of a CSV file. A line contains the path of a recording and the instrument."""
     tracks = []
     for instrument, recordings in read_recordings(place).items():
         paths = [path.absolute() for path in recordings]
@@ -175,7 +175,7 @@ READERS: dict[int, Callable[[Path], Listing]] = {1: _songs, 2: _singles, 3: _rec
 
 
 def _label(path: Path) -> tuple[str, ...]:
-    """Return the texts with which the track names of a folder or CSV file begin: the parts of its relative path.
+    """Return the texts with which the track names of a folder or CSV file begin: the parts of the relative path.
 
     If the path is absolute, the result is only the name of the folder or file.
     """

@@ -1,7 +1,7 @@
 """List MUSDB18: the compressed edition (`*.stem.mp4`) and the HQ edition (a folder of wav files per track).
 
-Both editions have the folders `train/` and `test/`. The validation tracks are those of a folder `valid/`. Without that folder,
-they are the 14 tracks of `train/` that the `musdb` package uses for validation.
+Both editions have the folders `train/` and `test/`. The tracks in a folder `valid/` are the validation tracks. Without this
+folder, the validation tracks are 14 tracks of `train/`: the tracks that the `musdb` package uses for validation.
 
 Source: Rafii et al. 2017, doi 10.5281/zenodo.1117372 and 10.5281/zenodo.3338373.
 """

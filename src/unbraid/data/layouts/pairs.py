@@ -128,7 +128,7 @@ class Pairs:
 
 
 def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
-    """Return the mixtures or the instrumental versions (`side`) by the name of their pair.
+    """Return a dictionary from the name of each pair to its file: the mixture or the instrumental version (`side`).
 
     If a pair has two files for this side, an InputError is raised.
     """

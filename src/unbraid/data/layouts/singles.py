@@ -23,10 +23,10 @@ class Singles:
     """List the files in `{train,valid,test}/<source>/**/<audio file>`, or in `<source>/**/<audio file>`.
 
     Args:
-        valid: list of the names of the validation files, or their share of the files of each source. Unused if the data set
-            has the folders `train`, `valid` and `test`.
-        test: list of the names of the test files, or their share of the files of each source. Unused if the data set has the
-            folders `train`, `valid` and `test`.
+        valid: list of the names of the validation files, or the share of the files of each source that is used for validation.
+            Unused if the data set has the folders `train`, `valid` and `test`.
+        test: list of the names of the test files, or the share of the files of each source that is used for testing. Unused if
+            the data set has the folders `train`, `valid` and `test`.
     """
 
     valid: Choice

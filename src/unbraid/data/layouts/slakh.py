@@ -36,7 +36,7 @@ class Slakh2100:
         sources: instrument classes that become sources; all others are summed to `other`. None: each class becomes a source.
         omitted: use of the tracks in `omitted/`: `leave_out`, or `train` to train on them. Tracks whose MIDI file is also in a
             validation or test track are always excluded.
-        valid: list of the MIDI files of the validation split (their `UUID` in the metadata), or the share of all MIDI files
+        valid: list of the MIDI files of the validation split, by the `UUID` in the metadata; or the share of all MIDI files
             that is drawn for this split. Unused if the data set has folders of splits, such as `train/`.
         test: list of the MIDI files of the test split, or the share that is drawn for this split. Unused if the data set has
             folders of splits.
@@ -118,7 +118,7 @@ class _MissingStemError(Exception):
 
 
 def _track_folders(place: Path) -> Iterator[Path]:
-    """Yield the folders of the tracks: in the folders of the splits (such as `train/`), or in `place` if these do not exist."""
+    """Yield the folders of the tracks: in split folders such as `train/`, or in `place` itself if it has no split folders."""
     folders = [place / name for name in (*SPLIT_FOLDERS, OMITTED) if (place / name).is_dir()]
     for folder in folders or [place]:
         yield from (path for path in subfolders(folder) if (path / METADATA).is_file())

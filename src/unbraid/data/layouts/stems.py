@@ -1,7 +1,7 @@
 """List data sets with a folder for each track.
 
-The files of a track are named after its stems, or patterns assign them to sources. A table of tracks (see `manifest.py`) can
-replace the folders.
+The files of a track are named after the stems, or patterns assign the files to sources. A table of tracks (see `manifest.py`)
+can replace the folders.
 """
 
 from collections import Counter
@@ -34,10 +34,11 @@ class Stems:
     Args:
         mixture: name of the stem (or table column) that contains the mixture. If a track lacks a file of this stem, its mixture
             is the sum of its other stems.
-        missing: handling of a stem that only some tracks have: `error`, or `silence` to make it silent in the other tracks.
+        missing: handling of a stem that only some tracks have: `error`, or `silence` to make this stem silent in all other
+            tracks.
         lengths: handling of files of unequal length in a track: `auto`, `pad`, `trim` or `error`, see `Track`.
-        sources: patterns of file names by source (see `patterns.py`), or a yaml file with them, relative to the root. Several
-            files of one source are summed. None: each file is a source, named after the file.
+        sources: patterns of file names by source (see `patterns.py`), or a yaml file with these patterns, relative to the root.
+            Several files of one source are summed. None: each file is a source, named after the file.
         manifest: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
         valid: list of the names of the validation tracks, or the share of all tracks that is drawn for validation. Unused if
             the data set has the folders `train`, `valid` and `test`, or if its table has a column `split`.

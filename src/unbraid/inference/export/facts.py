@@ -63,7 +63,7 @@ def read_facts(metadata: Mapping[str, str], path: Path) -> Facts:
     """Decode and check the metadata of an exported model file.
 
     Args:
-        metadata: value of each field as JSON text, by the name of the field.
+        metadata: dictionary from the name of each field to its value as JSON text.
         path: exported model file with this metadata; named in error messages.
 
     Returns:

@@ -130,7 +130,7 @@ def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]
     """Return random noise as the example input that PyTorch's exporters need to trace a separator.
 
     Args:
-        separator: separator that is exported. The noise has its number of channels.
+        separator: separator that is exported. The noise has as many channels as the separator.
         batch: number of chunks.
         samples: length of a chunk in samples. This number is also the random seed.
 
@@ -163,8 +163,8 @@ def reason(error: BaseException) -> str:
         error: error that the exporter or onnxruntime has raised.
 
     Returns:
-        The message of the first InputError in the chain of causes. If the chain contains no InputError, the message of its
-        last error. The message is cut to 300 characters.
+        The message of the first InputError in the chain of causes. If the chain contains no InputError, the message of the last
+        error in the chain. The message is cut to 300 characters.
     """
     causes = [error]
     while (below := causes[-1].__cause__ or causes[-1].__context__) is not None:

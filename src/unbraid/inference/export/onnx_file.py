@@ -1,7 +1,8 @@
 """ONNX files: write a separator as an ONNX file, quantise the file to 8 bits, and use the file as a separator.
 
-Other programs can run the file with onnxruntime, without PyTorch and unbraid. `OnnxSeparator` runs it with onnxruntime on the
-CPU. Before onnxruntime opens a file, `unbraid.inference.export.onnx_graph` checks that the file cannot do harm.
+Other programs can run the file with onnxruntime, without PyTorch and unbraid. In unbraid, the class `OnnxSeparator` runs the
+file with onnxruntime on the CPU. Before onnxruntime opens a file, `unbraid.inference.export.onnx_graph` checks that the file
+cannot do harm.
 """
 
 import json

@@ -2,8 +2,8 @@
 
 A file from another person could contain a loop with 2**62 iterations, which cannot be interrupted, or could read other files of
 the user. This module therefore refuses files with graphs within graphs (operators `Loop`, `Scan` and `If`), functions, sparse
-tensors, or data in other files. Separators that unbraid exports contain none of them. The module reads an ONNX file as a
-message of Google's protocol buffers. The numbers of the fields are from the file `onnx.proto` of the ONNX project.
+tensors, or data in other files. Separators that unbraid exports contain none of these elements. The module reads an ONNX file
+as a message of Google's protocol buffers. The numbers of the fields are from the file `onnx.proto` of the ONNX project.
 """
 
 import mmap

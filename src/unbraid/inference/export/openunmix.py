@@ -1,8 +1,8 @@
 """Write a trained Open-Unmix separator as a folder that the openunmix package reads.
 
-`openunmix.utils.load_separator(folder, targets)` loads the folder. It contains `separator.json`, and `<target>.json` and
-`<target>.pth` for each target. Some options of a separator cannot be stored in these files. For such an option, only the value
-that the openunmix package always uses is allowed.
+`openunmix.utils.load_separator(folder, targets)` loads the folder. The folder contains `separator.json`, and `<target>.json`
+and `<target>.pth` for each target. Some options of a separator cannot be stored in these files. For such an option, only the
+value that the openunmix package always uses is allowed.
 """
 
 from pathlib import Path

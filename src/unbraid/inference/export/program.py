@@ -23,7 +23,7 @@ FACTS = "unbraid.json"
 
 
 def write_program(separator: Separator, path: Path, model: str) -> None:
-    """Write a separator as a `.pt2` file. Its metadata are stored inside, as the extra file `unbraid.json`.
+    """Write a separator as a `.pt2` file. The file also contains the metadata of the separator, as `unbraid.json`.
 
     Args:
         separator: separator with its trained weights, on the CPU. The gradients of its weights are switched off.

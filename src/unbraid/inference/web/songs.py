@@ -1,6 +1,7 @@
 """Queue of the web page that separates songs.
 
-One thread separates the uploaded songs one after the other. It also deletes songs that the page has not requested for a while.
+One thread separates the uploaded songs one after the other. The same thread also deletes songs that the page has not requested
+for a while.
 """
 
 import queue
@@ -62,7 +63,7 @@ class Song:
         return self.folder / "upload"
 
     def stem(self, name: str) -> Path:
-        """Return the path of a stem. Special characters in its name are quoted, because the name could be a path itself."""
+        """Return the path of a stem. Special characters in the name are quoted, because the name could be a path itself."""
         return self.folder / f"{quote(name, safe=' ')}.wav"
 
 

@@ -116,16 +116,16 @@ class Separator(nn.Module, ABC):
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the step between the starts of chunks in samples.
+        """Return the number of samples of which the start of each chunk must be a multiple.
 
-        If a network has strides, each chunk must start at a multiple of this step. Otherwise its estimate differs from the same
-        part of the estimate of the whole track.
+        The number is larger than 1 if the network has strides. The estimate of a chunk that starts elsewhere would differ from
+        the estimate of the same part in the whole track.
         """
         return 1
 
     @property
     def receptive_field(self) -> int | None:
-        """Return how many input samples before and after an output sample influence it; None: all samples of the input."""
+        """Return how many input samples before and after an output sample influence the output sample; None: all samples."""
         return None
 
     @property

@@ -21,10 +21,10 @@ from unbraid.runs.errors import InputError
 
 
 class Clustering(JointMasking):
-    """Separate by masks, which a network estimates, or which k-means computes from the network's embeddings of all bins.
+    """Separate by masks. Either a network estimates the masks, or k-means computes them from the network's embeddings.
 
     Each source has a fixed position in the output of the network, so the loss does not have to try permutations. For each
-    source, k-means starts at a mean embedding: that of the bins in which the mask of this source is the largest mask.
+    source, k-means starts at the mean embedding of the bins in which the mask of this source is the largest mask.
 
     Args:
         net: function that takes the number of classes and returns a network. The network maps magnitudes [B, C, F, T] to a dict
@@ -70,7 +70,7 @@ class Clustering(JointMasking):
 
     @property
     def synthesis_options(self) -> dict[str, float | str | None]:
-        """Return the options of `Masking.synthesis_options`, and `masks_from`: they change the sources in evaluation only."""
+        """Return the options that change the sources in evaluation only: `masks_from`, and the options of `Masking`."""
         return {**super().synthesis_options, "masks_from": self.masks_from}
 
     def predict(self, magnitudes: Tensor) -> dict[str, Tensor]:

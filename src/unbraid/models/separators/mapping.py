@@ -13,7 +13,7 @@ class SpectralMapping(Masking):
     """Separate by one network per target that maps mixture magnitudes to target magnitudes. Arguments: see `Masking`.
 
     The network can be a denoising autoencoder, for which the accompaniment is the noise. The idea is from Grais & Plumbley
-    (GlobalSIP 2017), whose autoencoders are convolutional.
+    (GlobalSIP 2017), who use convolutional autoencoders.
     """
 
     def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:

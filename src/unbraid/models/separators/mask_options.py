@@ -1,7 +1,7 @@
 """Options of separators that mask a spectrogram.
 
 `mask_max`, `mask_power` and `consistency` change the sources in evaluation only. They can therefore be changed after training.
-Losses always use the masks as the network returns them.
+Losses always use the original masks of the network.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class MaskOptions:
     Args:
         mask_max: upper limit of a mask, above 0; larger values are clamped. None: no limit.
         mask_power: exponent applied to the masks, above 0. A value above 1 makes bins with a small mask quieter.
-        consistency: whether the sources are corrected so that they sum to the mixture. An equal part of the difference is added
-            to each source.
+        consistency: whether the sources are corrected so that they sum to the mixture. The difference between mixture and sum
+            is divided equally among the sources.
 
     Raises:
         InputError: `mask_max` or `mask_power` is 0 or less.
@@ -43,7 +43,10 @@ class MaskOptions:
         return self.mask_max is None and self.mask_power == 1
 
     def refine(self, masks: Tensor) -> Tensor:
-        """Clamp masks to `mask_max` and raise them to `mask_power`. The phase of complex masks does not change."""
+        """Clamp masks to `mask_max`, and compute the power of each mask with the exponent `mask_power`.
+
+        The phase of complex masks does not change.
+        """
         if self.keeps_masks:
             return masks
         size = masks.abs()
@@ -58,8 +61,8 @@ class JointMaskOptions(MaskOptions):
     Args:
         mask_max: upper limit of a mask in evaluation, above 0; larger values are clamped. None: no limit.
         mask_power: exponent applied to the masks in evaluation, above 0.
-        consistency: whether evaluation corrects the sources so that they sum to the mixture. An equal part of the difference is
-            added to each source.
+        consistency: whether evaluation corrects the sources so that they sum to the mixture. The difference between mixture and
+            sum is divided equally among the sources.
         residual: whether the network has one more class for the residual (the mixture minus all targets): True, False or
             `auto`. `auto` is False if one target is defined as the mixture minus all other targets, as with the targets vocals
             and accompaniment. These targets sum to the mixture, so the residual is almost silent. In all other cases `auto` is

@@ -24,7 +24,7 @@ Scaling = Literal["patch", "none"]
 class Masking(Separator):
     """Separate by masks of the mixture's spectrogram. Each target has its own network.
 
-    Losses compare the masks as the network returns them. Only evaluation applies `phase` and `mask_options`.
+    Losses compare the original masks of the network. Only evaluation applies `phase` and `mask_options`.
 
     Args:
         net: function without arguments that returns the network of one target. The network maps magnitudes [B, C, F, T] (batch,
@@ -36,9 +36,9 @@ class Masking(Separator):
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
         phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. It is used in
             evaluation only.
-        scaling: input scaling of the network. `patch`: the magnitudes of a chunk are divided by the largest of them, so that
-            the estimate does not depend on the loudness of the rest of the song. `none`: magnitudes are not scaled. The U-Net
-            paper does not specify a scaling.
+        scaling: input scaling of the network. `patch`: the magnitudes of a chunk are divided by their maximum, so that the
+            estimate does not depend on the loudness of the rest of the song. `none`: magnitudes are not scaled. The U-Net paper
+            does not specify a scaling.
         mask_options: changes of the masks in evaluation.
 
     Raises:
@@ -108,7 +108,10 @@ class Masking(Separator):
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the step between chunk starts in samples: the STFT hop; with `scaling="none"`, the stride of the network."""
+        """Return the number of samples of which the start of each chunk must be a multiple.
+
+        This number is the hop of the STFT. With `scaling="none"`, it is the stride of the network.
+        """
         # A scaled chunk differs from the whole song at any start, and a larger step would double the overlap.
         return self.stft.hop_length if self.scaling != "none" else self._stride
 
@@ -126,7 +129,7 @@ class Masking(Separator):
     def receptive_field(self) -> int | None:
         """Return how many input samples before and after an output sample influence the output sample.
 
-        The result is None (all samples influence it) if the scaling, the phase method or a network reads the whole chunk.
+        The result is None (all samples of the chunk) if the scaling, the phase method or a network reads the whole chunk.
         """
         frames = [net.receptive_field for net in self.nets if isinstance(net, Bounded)]
         if self.scaling != "none" or not isinstance(self.phase, MixturePhase) or len(frames) < len(self.nets):
@@ -161,7 +164,9 @@ class Masking(Separator):
         return self.consistent(mixture, self.phase(spectra, spectrum, self.stft, samples))
 
     def consistent(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """If `consistency` is set, add an equal part of the difference to each source, so that the sources sum to the mixture.
+        """If `consistency` is set, correct the sources so that they sum to the mixture.
+
+        The mixture minus all sources is divided equally among the sources.
 
         Shape: mixture [B, C, T], sources [B, S, C, T] -> [B, S, C, T].
         """
@@ -193,7 +198,7 @@ class Masking(Separator):
 
 
 def _stacked(masks: Sequence[Tensor]) -> Tensor:
-    """Stack the masks of all targets along a new source axis, without changing the order of their values in memory.
+    """Stack the masks of all targets along a new source axis. The order in which the values are stored is not changed.
 
     This order depends on the network: in the mask of a recurrent network, the bins of a frame are adjacent in memory.
     """
@@ -205,7 +210,7 @@ def _stacked(masks: Sequence[Tensor]) -> Tensor:
 
 
 def _product(masks: Tensor, spectra: Tensor) -> Tensor:
-    """Multiply masks and spectra without converting real masks to complex numbers, as torch would do."""
+    """Multiply masks and spectra. Unlike torch, this function does not convert real masks to complex numbers."""
     if masks.is_complex():
         return masks * spectra
     return torch.view_as_complex(torch.view_as_real(spectra) * masks.unsqueeze(-1))

@@ -35,7 +35,7 @@ class WaveformSeparator(Separator):
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the step between chunk starts in samples: the stride of the network."""
+        """Return the number of samples of which the start of each chunk must be a multiple: the stride of the network."""
         return stride_of(self.net)
 
     def forward(self, mixture: Tensor) -> Estimate:

@@ -174,7 +174,7 @@ class Local(Launcher):
 
 
 def _stop(running: Sequence[Running], watch: Watch) -> None:
-    """Send SIGINT to all running jobs, and wait for their end. Kill them after 120 s, or after a second Ctrl-C."""
+    """Send SIGINT to all running jobs, and wait for their end. Kill the remaining jobs after 120 s or a second Ctrl-C."""
     for run in running:
         with suppress(ProcessLookupError):
             run.process.send_signal(SIGINT)

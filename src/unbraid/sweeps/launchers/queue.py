@@ -1,4 +1,4 @@
-"""Submit jobs to Slurm with `sbatch`, and read its queue with `squeue` and its partitions with `sinfo`."""
+"""Submit jobs to Slurm with `sbatch`, read Slurm's queue with `squeue`, and read Slurm's partitions with `sinfo`."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ COMMANDS = ("sbatch", "squeue", "sinfo")
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """Describe one job of a Slurm job array that is in the queue or ended in the last minutes.
+    """Describe one job of a Slurm job array. The job is in the queue, or has ended in the last minutes.
 
     Args:
         array: id of the job array.
@@ -74,7 +74,7 @@ def submit(script: Path, options: Options, environment: Mapping[str, str]) -> st
 
 
 def slurm_jobs() -> list[SlurmJob]:
-    """Return the Slurm jobs of this user that belong to job arrays and are in the queue or ended in the last minutes.
+    """Return the Slurm jobs of this user's job arrays. Jobs that ended more than some minutes ago are left out.
 
     An error of `squeue` raises `InputError` with the message of `squeue`.
     """
@@ -88,7 +88,7 @@ def slurm_jobs() -> list[SlurmJob]:
 
 
 def partitions() -> dict[str, bool]:
-    """Return, by the name of each Slurm partition, whether the partition has GPUs. The default partition comes first."""
+    """Return True or False for each Slurm partition: whether it has GPUs. The default partition is the first key."""
     has_gpu: dict[str, bool] = {}
     for line in _output_of("sinfo", "--noheader", "--format=%P|%G").splitlines():
         name, _, resources = line.partition("|")

@@ -139,7 +139,7 @@ class Ray(Launcher):
 
 
 def inherited() -> dict[str, str]:
-    """Return the environment variables that name plugins. Ray does not pass them to processes on other machines by itself."""
+    """Return the environment variables that name plugins. Ray itself does not pass these variables to other machines."""
     return {name: os.environ[name] for name in (VARIABLE, "PYTHONPATH") if VARIABLE in os.environ and name in os.environ}
 
 
@@ -175,7 +175,7 @@ def run_here(folder: str, working: str, threads: int, environment: Mapping[str, 
 
 
 def _end(ray: Any, task: Any, job: Job, watch: Watch) -> None:
-    """Report the end of a job to `watch`. If `run.json` contains no error message, the message is that of Ray's exception."""
+    """Report the end of a job to `watch`. If `run.json` contains no error message, report the message of Ray's exception."""
     state, error = job.ending()
     try:
         ray.get(task)

@@ -63,7 +63,7 @@ class Slot:
 
 
 def _locked(name: str) -> int | None:
-    """Lock a file in the shared folder of lock files. Return its file descriptor; None if another process holds the lock."""
+    """Lock a file in the shared folder of lock files. Return the file descriptor; None if another process holds the lock."""
     path = Path(os.environ.get(LOCKS) or Path(tempfile.gettempdir()) / "unbraid-devices") / name
     try:
         folder = _open_folder(path.parent)
@@ -115,7 +115,7 @@ def _open_folder(path: Path) -> int:
 
 
 def _make_folder(path: Path) -> None:
-    """Make a folder with mode 1777. It has a temporary name until the mode is set, so no process sees it with another mode."""
+    """Make a folder with mode 1777. The folder has a temporary name until its mode is set."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unbraid-devices-", dir=path.parent) as partial:
         fresh = Path(partial, path.name)
@@ -189,7 +189,7 @@ def _open_existing(path: Path, folder: int) -> int:
 
 
 def gpus_here() -> list[str]:
-    """Return the ids of the GPUs that this process may use: those in `CUDA_VISIBLE_DEVICES`, or else all of `nvidia-smi`."""
+    """Return the ids of the GPUs that this process may use, from `CUDA_VISIBLE_DEVICES` or else from `nvidia-smi`."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu for gpu in visible.split(",") if gpu not in ("", "-1")]
     try:

@@ -1,7 +1,8 @@
 """Run the jobs of a sweep as job arrays of Slurm. Slurm starts the processes of each run, on one or several machines.
 
 A job array has two files: a script, and a list of run folders, one for each Slurm job of the array. `squeue` prints the path of
-the script of each Slurm job. If the user repeats a sweep command, it thus finds the jobs that the earlier command submitted.
+the script of each Slurm job. If the user repeats a sweep command, the second command thus finds the jobs that the first command
+submitted.
 """
 
 import re
@@ -127,7 +128,7 @@ class Slurm(Launcher):
         return f"by Slurm in the partition {self.partition}{limit}"
 
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
-        """Submit the jobs and return when all have ended.
+        """Submit the jobs and return when all jobs have ended.
 
         If this process ends earlier, the jobs stay in the queue of Slurm. A second call of the same command finds these jobs.
 
@@ -213,7 +214,7 @@ class Slurm(Launcher):
 
 
 def _check_partition(partition: str | None) -> tuple[str, bool]:
-    """Check that a partition exists; None is the default partition. Return its name, and whether the partition has GPUs."""
+    """Check that a partition exists; None: use the default partition. Return the name, and whether the partition has GPUs."""
     has_gpu = partitions()
     if not has_gpu:
         raise InputError("launcher=slurm", "Slurm cannot run jobs, because sinfo lists no partition")
@@ -225,7 +226,7 @@ def _check_partition(partition: str | None) -> tuple[str, bool]:
 
 
 def _queued(jobs: Sequence[Job]) -> dict[Job, str]:
-    """Find the jobs that an earlier command has submitted and that are in the queue. Return their Slurm job ids."""
+    """Find the jobs of the sweep that are already in Slurm's queue. Return a dictionary from job to Slurm job id."""
     folders = {job.folder.resolve(): job for job in jobs}
     waiting = [(slurm_job, _folder(slurm_job)) for slurm_job in slurm_jobs() if not slurm_job.has_ended]
     return {folders[folder]: slurm_job.name for slurm_job, folder in waiting if folder in folders}

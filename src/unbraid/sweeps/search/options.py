@@ -32,7 +32,8 @@ class Options:
         startup_trials: the median pruner ends no run before this number of trials is complete.
         warmup_epochs: number of epochs at the start of each run in which the median pruner does not end the run.
         storage: file in which the trials of the search are stored; None for a file in the sweep folder.
-        params: values of searched keys, by key, in the syntax of the command line. The command line overrides them.
+        params: dictionary from each searched key to its values, in the syntax of the command line. Values on the command line
+            replace these values.
         conditions: texts `key if other=value` or `key if other=a,b`, with config keys `key` and `other`. The value of `key` is
             searched only in trials in which `other` has one of the listed values.
     """

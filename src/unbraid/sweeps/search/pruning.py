@@ -23,7 +23,7 @@ class Pruning(EndsHopelessRuns):
 
     Args:
         storage: file of the study, in which the trials of a search are stored.
-        trial: number of the trial in the study that this run belongs to.
+        trial: number, in the study, of the trial of this run.
         objective: name of a value that is logged in each epoch, such as `valid/loss`.
     """
 

@@ -165,7 +165,7 @@ class Space:
         return [f"{parameter.typed}={chosen[parameter.key]}" for parameter in self.parameters if parameter.key in chosen]
 
     def _in_order(self, keys: Sequence[str] | Mapping[str, Any]) -> list[str]:
-        """Sort searched keys. A key with a condition comes after the key that the condition names."""
+        """Sort searched keys. A key with a condition comes after the other key on which the condition depends."""
         ordered: list[str] = []
         for key in keys:
             chain = [key]

@@ -1,7 +1,7 @@
 """Open the file of a study. A study contains the trials of a search, and its file is a journal of Optuna.
 
-Several processes write to the file, also on several machines with a shared disk. They use file locks of the kernel. The kernel
-releases a lock when the process with the lock ends in any way.
+Several processes write to the file, also on several machines with a shared disk. These processes use file locks of the kernel.
+The kernel releases a lock when the process with the lock ends in any way.
 """
 
 import os
@@ -90,7 +90,7 @@ def _check_first_line(path: Path) -> None:
 
 
 def load(path: Path) -> optuna.Study:
-    """Load the study (the trials of a search) from its file. Its pruner is the pruner with which the search was started.
+    """Load the study (the trials of a search) from its file. The study has the pruner with which the search was started.
 
     Args:
         path: file of the study.

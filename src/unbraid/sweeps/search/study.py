@@ -1,8 +1,8 @@
 """Share the study of a search (its stored trials) between several commands: assign trials to commands and record results.
 
-A command holds the lock of a trial until it has recorded the result of the trial, or until the command ends. A trial that
-Optuna lists as running, but whose lock is free, was interrupted or has failed. The next command runs this trial again with the
-same number, folder and values.
+A command holds the lock of a trial until the result of the trial is recorded, or until the command ends. A trial that Optuna
+lists as running, but whose lock is free, was interrupted or has failed. The next command runs this trial again with the same
+number, folder and values.
 """
 
 import json
@@ -55,10 +55,10 @@ class Claim:
 
 
 class Search:
-    """Create or resume the study of a search, in which its trials are stored.
+    """Create or resume the study of a search. The study stores the trials.
 
-    The object is used in a `with` block, at whose end the locks of trials are released. A file that contains another search or
-    is not the file of a study raises `InputError`.
+    Use this object in a `with` block. At the end of the block, the locks of the trials are released. A file that contains
+    another search or is not the file of a study raises `InputError`.
 
     Args:
         options: options of the search, already checked.
@@ -93,7 +93,7 @@ class Search:
             claim.lock.release()
 
     def claim(self, most: int) -> list[Claim]:
-        """Reserve (claim) trials for this process, so that no other process runs them. Interrupted trials precede new trials.
+        """Reserve (claim) trials for this process, so that no other process runs these trials. Interrupted trials come first.
 
         Args:
             most: largest number of trials.
@@ -128,7 +128,7 @@ class Search:
     def leave(self, claim: Claim, error: str) -> None:
         """Record the error of a failed trial in the study.
 
-        This command keeps the lock of the trial until the command ends. The next command then runs the trial again.
+        This command keeps the lock of the trial until this command ends. A later command then runs the trial again.
 
         Args:
             claim: claimed trial.
@@ -137,7 +137,7 @@ class Search:
         claim.trial.set_user_attr("error", error)
 
     def trials(self) -> list[FrozenTrial]:
-        """Return all trials of the study that a command has started. Waiting trials of a grid search are left out."""
+        """Return the trials that were started. Trials of a grid search that still wait for their start are left out."""
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
     def _agreed(self) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _acquired(lock: FileLock) -> FileLock | None:
 
 
 def _check_same(path: Path, agreed: dict[str, Any], options: dict[str, Any]) -> None:
-    """Check that the search in a file has the options of this command's search; otherwise raise InputError."""
+    """Check that the search in a file has the same options as the search of this command. Otherwise raise InputError."""
     for name, value in options.items():
         if agreed.get(name) != value:
             problem = f"the file contains a search with another value of {name}"

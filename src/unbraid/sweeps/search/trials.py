@@ -66,7 +66,10 @@ class Trials:
         return [*words, f"+search={{_target_:{CALLBACK},storage:{storage},trial:{claim.number},objective:{objective}}}"]
 
     def _folder(self, claim: Claim) -> Path | None:
-        """Return the run folder of a trial. If its overrides give an invalid config, record the error and return None."""
+        """Return the run folder of a trial.
+
+        If the overrides of the trial give an invalid config, record the error and return None.
+        """
         try:
             return self.compose(self._overrides(claim), claim.number).folder
         except (HydraException, OmegaConfBaseException, InputError) as error:
@@ -110,6 +113,9 @@ class Trials:
 
 
 def _consecutive(ready: Sequence[Ready]) -> Iterator[list[Ready]]:
-    """Divide trials into groups with consecutive numbers, because a launcher numbers its jobs consecutively."""
+    """Divide trials into groups.
+
+    The trials of a group have consecutive numbers, because a launcher gives consecutive numbers to the jobs of one call.
+    """
     for _, group in groupby(enumerate(ready), lambda pair: pair[1][0].number - pair[0]):
         yield [pair for _, pair in group]

@@ -21,7 +21,7 @@ class BestCheckpoint(ModelCheckpoint):
     """Write the weights of the best epoch to `checkpoints/best.ckpt`. The last epoch is always validated, so the file exists.
 
     During a warm-up (first epochs in which the definition of the loss still changes), the losses of two epochs cannot be
-    compared. The latest epoch of a warm-up is therefore saved as the best one.
+    compared. The latest epoch of a warm-up is therefore saved as the best epoch.
 
     Args:
         monitor: name of the logged value by which epochs are compared, such as `valid/loss`.

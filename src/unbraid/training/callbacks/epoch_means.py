@@ -1,6 +1,7 @@
 """Lightning logger that collects values, such as the learning rate, for the epoch means in `metrics.csv`.
 
-Some callbacks of Lightning, such as `LearningRateMonitor`, log only to a logger. Without a logger they raise an error.
+Some callbacks of Lightning, such as `LearningRateMonitor`, log only to a logger. Without a logger, these callbacks raise an
+error.
 """
 
 from collections import defaultdict
@@ -16,7 +17,7 @@ NEED_LOGGER = (DeviceStatsMonitor, LearningRateMonitor)
 
 
 class EpochMeans(Logger):
-    """Collect the values that callbacks of Lightning log during an epoch, to compute their means at its end."""
+    """Collect the values that callbacks of Lightning log during an epoch. At the end of an epoch, `take` returns the means."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,12 +42,12 @@ class EpochMeans(Logger):
         """Do nothing, because `config.yaml` in the run folder already contains all hyperparameters."""
 
     def take(self) -> dict[str, float]:
-        """Return the mean of the logged values since the last call of this method, by name. Then delete the values."""
+        """Return a dictionary from name to the mean of the values logged since the last call. Then delete the values."""
         means = {name: fmean(values) for name, values in sorted(self.values.items())}
         self.values.clear()
         return means
 
 
 def logger_for(callbacks: Sequence[pl.Callback]) -> dict[str, EpochMeans]:
-    """Return the argument `logger` for the Trainer as a dictionary; empty if none of the callbacks needs a logger."""
+    """Return the Trainer's argument `logger` as a dictionary with one key; empty if none of the callbacks needs a logger."""
     return {"logger": EpochMeans()} if any(isinstance(callback, NEED_LOGGER) for callback in callbacks) else {}

@@ -1,9 +1,11 @@
-"""Write checkpoints from which an interrupted run resumes bit for bit; Lightning's own checkpoints lack a part of the state.
+"""Write checkpoints from which an interrupted run resumes bit for bit.
 
-The state of the random number generators is not stored, because the random numbers of data, augmentation, corruption and
-dropout depend only on seed, epoch and batch. Checkpoints are written at points from which Lightning (2.6) resumes exactly.
-These points are the end of an epoch, and the end of an optimizer step after which no validation follows. No checkpoint is
-written during a validation or while gradients are accumulated.
+Lightning's own checkpoints lack the latest metrics and the flag `should_stop` (end of training). This callback adds both. The
+state of the random number generators is not needed, because the random numbers of data, augmentation, corruption and dropout
+depend only on seed, epoch and batch.
+
+Lightning (2.6) resumes exactly only from two kinds of points: the end of an epoch, and the end of an optimizer step after which
+no validation follows. Checkpoints are therefore written only at these points.
 """
 
 import time
@@ -79,7 +81,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write a checkpoint if `minutes` have passed. After a stop signal (SIGINT, …), write one and raise `Interrupted`."""
+        """Write a checkpoint every `minutes` minutes. After a stop signal, write a checkpoint and raise `Interrupted`."""
         due, signum = self._agreed(trainer, time.monotonic() - self.saved >= self.seconds)
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return
@@ -89,7 +91,7 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(signum)
 
     def _agreed(self, trainer: pl.Trainer, due: bool) -> tuple[bool, int]:
-        """Return whether any process of the run must write a checkpoint, and the number of a stop signal (0: no signal).
+        """Return whether any process of the run must write a checkpoint, and the number of the stop signal (0: no signal).
 
         All processes of the run get the same result.
         """
@@ -190,7 +192,7 @@ def resumption_of(checkpoint: Mapping[str, Any], where: object, processes: int) 
 
 
 def _ends_epoch(trainer: pl.Trainer, batch_idx: int) -> bool:
-    """Return whether a training batch is the last one of its epoch or of the training, or is followed by a validation."""
+    """Return whether a training batch is the last batch of an epoch or of the training, or is followed by a validation."""
     validates = isinstance(trainer.val_check_batch, int) and (batch_idx + 1) % trainer.val_check_batch == 0
     return validates or trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps
 
@@ -199,8 +201,8 @@ def _move(state: dict[str, Any], folder: str) -> None:
     """Replace the folder in all paths that the state of Lightning's `ModelCheckpoint` contains; the file names are kept.
 
     Lightning deletes the file at a stored path when a better checkpoint is saved. Without this function, Lightning could delete
-    a wrong file: the stored paths are invalid after the run folder was moved, and a run of another person could contain the
-    path of any file.
+    a wrong file in two cases. The run folder was moved, so the stored paths are invalid. The run folder comes from another
+    person, so the stored paths may be any paths.
     """
     state["dirpath"] = folder
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):

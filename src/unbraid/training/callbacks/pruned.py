@@ -4,7 +4,7 @@ import pytorch_lightning as pl
 
 
 class EndsHopelessRuns(pl.Callback):
-    """Base class of callbacks that can end (prune) a run early. The attribute `pruned` is True after such an early end."""
+    """Base class of callbacks that can end (prune) a run early. After such an early end, the attribute `pruned` is True."""
 
     pruned = False
 

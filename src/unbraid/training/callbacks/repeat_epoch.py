@@ -1,4 +1,4 @@
-"""Callback that trains on the batches of the first epoch in every epoch, to test whether a model can overfit them."""
+"""Callback that trains on the batches of the first epoch in every epoch, to test whether a model can overfit these batches."""
 
 from typing import Any
 

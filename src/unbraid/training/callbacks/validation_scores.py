@@ -86,8 +86,8 @@ class ValidationScores(pl.Callback):
     def _score(self, batch: SeparationBatch, estimates: Tensor) -> TrackScores:
         """Score the estimates of one whole track.
 
-        If the protocol also scores the residual, its true waveform is the mixture minus the true targets, and its estimated
-        waveform is the mixture minus the estimated targets.
+        Some protocols also score the residual. The true residual is the mixture minus the true targets, and the estimated
+        residual is the mixture minus the estimated targets.
         """
         mixture, targets = batch.mixture[0].double(), batch.sources[0].double()
         references, made = (self.source_group.estimates(signals, mixture) for signals in (targets, estimates.double()))

@@ -14,7 +14,8 @@ class Watchdog(pl.Callback):
     """End the process if no training or validation batch ends within a time limit.
 
     Before the process ends, it prints the stack of each thread on standard error. In a deadlock every process of the run
-    reaches the limit and prints its stacks. The last checkpoint stays on disk, and the same command resumes the run from it.
+    reaches the limit and prints its stacks. The last checkpoint stays on disk, and the same command resumes the run from this
+    checkpoint.
 
     Args:
         minutes: longest time without a finished batch, in minutes.

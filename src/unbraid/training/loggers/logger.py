@@ -47,7 +47,7 @@ class Result:
 
     Args:
         step: number of the last epoch plus 1.
-        figures: dictionary from `test/<measure>/<target>` to the score, which is the mean or median over the tracks.
+        figures: dictionary from `test/<measure>/<target>` to the score (mean or median over the tracks).
         rows: score of each track, target and measure; None if the score is undefined.
         pictures: pictures that the test wrote.
     """
@@ -90,7 +90,7 @@ class Logger(ABC):
 
         Args:
             number: number of the epoch, from 0.
-            figures: metrics by the name of their column in `metrics.csv`.
+            figures: dictionary from the name of a column of `metrics.csv` to the value.
             media: audio files and pictures of the epoch.
         """
 
@@ -106,7 +106,8 @@ class Logger(ABC):
 class LightningRows(Logger):
     """Pass the rows of `metrics.csv` to a logger of Lightning.
 
-    A logger of Lightning cannot report which rows it already has. If a run resumes, it therefore receives all rows again.
+    A logger of Lightning cannot report which rows it already has. If a run resumes, the logger therefore receives all rows
+    again.
 
     Args:
         logger: logger of Lightning, such as `pytorch_lightning.loggers.CSVLogger`.
@@ -154,8 +155,8 @@ class Loggers:
         """Find the loggers and the media options among the objects of the config group `logger`.
 
         Args:
-            parts: objects built from the config group, by their key. The value None is ignored. A logger of Lightning is
-                wrapped in `LightningRows`.
+            parts: dictionary from the key of each object in the config group to the object. The value None is ignored. A logger
+                of Lightning is wrapped in `LightningRows`.
 
         Returns:
             Group of all loggers of the run.
@@ -217,7 +218,7 @@ class Loggers:
         """Send a row of `metrics.csv` to every logger. Every few epochs, first write audio and pictures.
 
         Args:
-            row: values by column; an undefined value is an empty string.
+            row: dictionary from column to value; an undefined value is an empty string.
             draws: True if audio and pictures may be made; False if training has diverged.
         """
         figures = {name: float(value) for name, value in row.items() if value != ""}
@@ -252,5 +253,5 @@ class Loggers:
             logger.result(result)
 
     def ended(self, state: State) -> None:
-        """Store the final state of the run, such as `done`. The loggers receive it when they are closed."""
+        """Store the final state of the run, such as `done`. The loggers receive this state when they are closed."""
         self.state = state

@@ -1,4 +1,4 @@
-"""Choose validation clips, and the epochs in which the model is applied to them.
+"""Choose the validation clips, and the epochs in which the model is applied to these clips.
 
 The resulting audio and pictures are written to `media/` in the run folder.
 """
@@ -104,14 +104,15 @@ class Media:
         return self.clips > 0
 
     def choose(self, dataset: Any, rate: int | None) -> dict[str, Any]:
-        """Return the clips of a data set. They are the same in every epoch, and in every run with the same data.
+        """Return the clips of a data set. The clips are the same in every epoch, and in every run with the same data.
 
         Args:
             dataset: validation data, a sequence of whole tracks or of batches of images.
             rate: sample rate of the tracks in Hz; None for images.
 
         Returns:
-            One batch per clip, by the name of the track, or by `images <number of the batch>`.
+            Dictionary from the name of each clip to its batch. A clip has the name of its track, or the name `images <number>`
+            with the number of the batch.
         """
         batches = {_name(dataset, number): dataset[number] for number in range(min(self.clips, len(dataset)))}
         if rate is None:

@@ -61,7 +61,7 @@ class TensorBoard(Logger):
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write the test scores as scalars, their distribution over the tracks as histograms, and the pictures of the test."""
+        """Write the test scores as scalars, the scores of all tracks as histograms, and the pictures of the test."""
         for name, value in result.figures.items():
             self.writer.add_scalar(name, value, result.step)
         for name, values in result.by_measure.items():

@@ -1,6 +1,6 @@
 """Weights & Biases logger: one page per run with scalars, audio, pictures and tables, online or in a file for a later upload.
 
-The id of the page is computed from the hash of the run's config and the time of its first start. A resumed run therefore
+The id of the page is computed from the hash of the config and the time at which the run started first. A resumed run therefore
 continues its own page. If the process is killed, the page lacks the last epochs. The class `Loggers` sends these epochs again
 when the run resumes.
 """
@@ -101,7 +101,7 @@ class Wandb(Logger):
         self._log(lambda: {**figures, **_media(media)}, number)
 
     def result(self, result: Result) -> None:
-        """Log the test scores to the page at W&B as scalars, a table and histograms, and the pictures of the test."""
+        """Log the test results to the page at W&B: the scores as scalars, a table and histograms, and the pictures."""
         self._log(lambda: _row(result), result.step)
 
     def close(self, state: State) -> None:
@@ -119,7 +119,7 @@ class Wandb(Logger):
 
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
-        """Continue training without W&B if wandb fails in the `with` block. The next resumed run sends the missing epochs."""
+        """Continue training without W&B if wandb fails in the `with` block. A resumed run sends the missing epochs."""
         try:
             yield
         except failures() as error:
@@ -218,7 +218,7 @@ def sync_command(folder: Path) -> str:
 
 
 def takes_connections(url: str) -> bool:
-    """Return whether a server, or the proxy for its address, accepts a connection within 0.8 s (including the DNS query)."""
+    """Return whether a server (or the proxy in front of it) accepts a connection within 0.8 s, including the DNS query."""
     address = urlsplit(getproxies().get(urlsplit(url).scheme, url))
     port = address.port or (443 if address.scheme == "https" else 80)
     answers: list[bool] = []
