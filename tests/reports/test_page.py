@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import files_below
 from tests.reports.sweeps import leave_audio, leave_run, usual
@@ -156,6 +157,17 @@ def test_curves_include_runs_without_scores(tmp_path):
     assert (first["variant"], first["seeds"], failed["variant"]) == ("net0", 2, "net9") and first["epochs"] == [1, 2, 3]
     assert first["low"][0] < first["mean"][0] < first["high"][0] == 1.0
     assert data["scores"]["vocals"]["SIR"][0][0] == pytest.approx(data["scores"]["vocals"]["NSDR"][0][0] + 3, abs=1e-3)
+
+
+def test_curves_of_different_losses_are_apart(tmp_path):
+    sweep = usual(tmp_path, variants=2)
+    for run in sweep.glob("[23]-*"):
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"model": config["model"] | {"loss": {"_target_": "a.MSE"}}}))
+    curves = data_of(made(sweep) / "report-data.js")["curves"]
+    assert {name: [curve["variant"] for curve in of_name] for name, of_name in curves.items()} == {
+        "valid/loss (loss)": ["net0"], "valid/loss (MSE)": ["net1"],
+    }  # fmt: skip
 
 
 def test_curve_ends_at_the_first_infinite_value(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.reports.sweeps import PROTOCOL, TRACKS, leave_run, usual
 from unbraid.reports.differences import differences, loss_names
@@ -248,3 +249,30 @@ def test_config_cannot_create_python_objects(tmp_path):
     with pytest.raises(InputError) as error:
         read(run)
     assert error.value.where == f"{run / 'config.yaml'}, line 1"
+
+
+def test_labels_replace_names(tmp_path):
+    found = variants(usual(tmp_path, variants=2))
+    assert [variant.name for variant in relabelled(found, ["U-Net", "no skips"])] == ["U-Net", "no skips"]
+    assert relabelled(found, []) == found
+    for labels, problem in ((["one"], 1), (["same", "same"], "same, same")):
+        with pytest.raises(InputError) as error:
+            relabelled(found, labels)
+        assert (error.value.where, error.value.found) == ("labels", problem)
+
+
+def test_different_losses_have_names(tmp_path):
+    for number, loss in enumerate(({"_target_": "a.L1"}, {"_target_": "a.L1", "p": 2}, {"_target_": "b.MSE"})):
+        run = leave_run(tmp_path, number, f"net{number}", 0, [1.0])
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["model"]["loss"] = loss
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    found = variants(tmp_path)
+    assert loss_names(found) == {"net0": "L1 1", "net1": "L1 2", "net2": "MSE"}
+    assert loss_names(found[:1]) == {}
+
+
+def test_names_have_rounded_numbers(tmp_path):
+    for number, rate in enumerate((0.0076999, 0.0123456)):
+        leave_run(tmp_path, number, "net", 0, [1.0], lr=rate, words=[f"optim.optimizer.lr={rate}"])
+    assert [variant.name for variant in variants(tmp_path)] == ["lr=0.0077", "lr=0.0123"]

@@ -33,8 +33,8 @@ COLUMNS = ("run", "parameters", "MACs", "memory", "steps/s", "steps", "training"
 def plan(runs: Sequence[Run]) -> None:
     """Measure runs and print a table of parameters, MACs, peak memory, speed, number of steps, training time and disk space.
 
-    The training time is the largest possible number of steps divided by the measured speed. The total time assumes that one run is
-    trained after the other, and includes the start of each run. Validation, scoring and early stopping are ignored.
+    The training time is the largest possible number of steps divided by the measured speed. The total time assumes that one run
+    is trained after the other, and includes the start of each run. Validation, scoring and early stopping are ignored.
 
     If the config contains `power` (a difference between variants in dB), the table is followed by the numbers of seeds and test
     songs that are needed to detect this difference.
