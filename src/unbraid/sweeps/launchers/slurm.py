@@ -93,7 +93,7 @@ class Slurm(Launcher):
             raise InputError("poll_seconds", found=poll_seconds, expected="more than 0 s")
         if timeout_min is not None and 60 * timeout_min <= signal_seconds:
             expected = f"more than signal_seconds ({signal_seconds} s)"
-            problem, found = "the time limit is too short", f"{timeout_min} min ({60 * timeout_min} s)"
+            problem, found = "the time limit is too short", f"{timeout_min} ({60 * timeout_min} s)"
             raise InputError("timeout_min", problem, found=found, expected=expected)
         for name in options:
             if name in RESERVED:

@@ -197,8 +197,8 @@ def _by_key(conditions: Sequence[str], searched: Collection[str]) -> dict[str, s
         if not word:
             raise InputError(CONDITIONS, "a condition is invalid", found=f"'{condition}'", expected="'KEY if OTHER=VALUE'")
         if key in by_key:
-            problem = f"the key '{key}' has two conditions"
-            raise InputError(CONDITIONS, problem, found=f"'{condition}' as the second", expected="at most one for each key")
+            problem = f"the key '{key}' already has another condition"
+            raise InputError(CONDITIONS, problem, found=f"'{condition}'", expected="at most one for each key")
         if key not in searched:
             raise InputError(CONDITIONS, f"the key '{key}' lacks values to search", hint=unknown(key, searched))
         by_key[key] = text
