@@ -276,7 +276,8 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
         )
     magic_found, *shape = struct.unpack(f">{1 + dimensions}I", data[:header])
     if magic_found != magic:
-        expected = f"{magic} (IDX {'images' if dimensions == 3 else 'labels'})"
+        kind = "images" if dimensions == 3 else "labels"
+        expected = f"{magic} (IDX {kind})"
         problem = "the file does not contain what its name states, because its magic number is wrong"
         raise InputError(path, problem, found=magic_found, expected=expected)
     expected = f"{' x '.join(map(str, shape))} bytes"

@@ -113,7 +113,9 @@ def read_translation(path: Path) -> Translation:
     translation = Translation(**content)
     for name in (translation.config, translation.weights):
         if not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
-            raise InputError(path, "the translation file names a file outside its own folder", found=name)
+            raise InputError(
+                path, "the translation file names a file outside its own folder", found=name, expected="a file in this folder"
+            )
     return translation
 
 
@@ -166,7 +168,7 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
             raise InputError(
                 f"{path}: {name}",
                 "the translation file does not state the name of this tensor in unbraid",
-                hint="Add the tensor to names or to unused in the translation file",
+                hint="Add the tensor to the mapping names or to the list unused of the translation file",
             )
         if our_name in state:
             problem = "the translation file gives two tensors the same name in unbraid"

@@ -211,7 +211,7 @@ class Protocol:
             f"protocol {self.name} is not defined for these targets",
             found=f"{_list(targets)}{' and a residual of the mixture' if has_residual else ''}",
             expected=" or ".join(_list(together) for together in self.sources),
-            hint="One of the expected targets may be missing. For other targets, set protocol.sources=null and protocol.name=NAME.",
+            hint="One expected target may be missing. For other targets, set protocol.sources=null and protocol.name=NAME.",
         )
 
     def score(self, reference: Tensor, estimate: Tensor, names: Sequence[str]) -> Frames:

@@ -63,7 +63,7 @@ def check_pair(least: float, most: float, **pair: float) -> None:
             "out of range",
             found=low,
             expected=f"a number in [{least:g}, {high:g}]",
-            hint=f"The upper limit is {high_name}",
+            hint=f"{low_name} must not exceed {high_name}={high:g}",
         )
 
 
