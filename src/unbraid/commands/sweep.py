@@ -210,7 +210,7 @@ def _check_overrides(job_overrides: Sequence[Sequence[str]]) -> None:
     for other in others:
         if different := sorted(first ^ other):
             raise InputError(
-                different[0], "this option must be the same for all runs of a sweep", found=f"also {', '.join(different[1:])}"
+                different[0], "this option must be the same for all runs of a sweep", found=" and ".join(different)
             )
 
 

@@ -97,10 +97,11 @@ class Player:
                 raise InputError("timbre", problem, found="a waveform", expected="None")
             return None
         if timbre is None or timbre.ndim != 1:
+            found = "None" if timbre is None else f"a tensor of shape {[*timbre.shape]}"
             raise InputError(
                 "timbre",
                 "this instrument computes its timbre from a waveform",
-                found="None" if timbre is None else f"a tensor of shape {[*timbre.shape]}",
+                found=found,
                 expected="a waveform of shape [samples]",
             )
         coefficients = self.instrument.coefficients(timbre[None])[0]

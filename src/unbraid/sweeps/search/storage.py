@@ -79,7 +79,9 @@ def stored(path: Path) -> JournalStorage:
             _check_first_line(path)
         return JournalStorage(JournalFileBackend(str(path), WriteLock(path)))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(path, "the file is damaged, or does not contain a search") from error
+        raise InputError(
+            path, "the file is damaged, or does not contain a search", hint="Choose another hydra.sweeper.storage"
+        ) from error
 
 
 def _check_first_line(path: Path) -> None:
