@@ -166,11 +166,7 @@ def build(node: DictConfig, **given: Any) -> Any:
             raise
         reason = error.__cause__ if isinstance(error.__cause__, InputError) else InputError(str(error.__cause__))
         where = _with_key(node, str(error), reason.where)
-        raise _moved(reason, where) from error
-
-
-def _moved(error: InputError, where: str) -> InputError:
-    return InputError(where, error.problem, found=error.found, expected=error.expected, hint=error.hint)
+        raise InputError(where, reason.problem, found=reason.found, expected=reason.expected, hint=reason.hint) from error
 
 
 def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
