@@ -213,7 +213,7 @@ class MultiResolutionSTFT(nn.Module):
         weight: weight of the sum of the spectral losses. The weight of the waveform loss is 1.
 
     Raises:
-        InputError: `window_sizes` is empty, or a window is not longer than `hop_length`.
+        InputError: `window_sizes` is empty, a window is not longer than `hop_length`, or `hop_length` is below 1.
     """
 
     def __init__(

@@ -169,7 +169,7 @@ def require_files(root: Path, problem: str, hint: str) -> None:
 
     Args:
         root: folder of the data set.
-        problem: text of the error: the reason why this program cannot download the data set.
+        problem: clause that states why this program cannot download the data set, for the error message.
         hint: sentence that explains to the user how to get the data set.
 
     Raises:
