@@ -135,7 +135,7 @@ def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor
     given: Any = read_weights(path.parent / translation.weights)
     if (key := translation.key) is not None:
         if not isinstance(given.get(key), Mapping):
-            problem = f"the weights file {translation.weights} does not contain the entry that the option key names"
+            problem = f"this option names an entry that the weights file {translation.weights} does not contain"
             raise InputError(f"{path}: key", problem, found=key, hint=unknown(key, map(str, given)))
         given = given[key]
     stars = sum(name.count("*") for name in (*translation.names, *translation.unused))

@@ -185,7 +185,7 @@ class Masking(Separator):
         """Return the true sources and their magnitudes in the scale of `estimate`, see `Separator.training_target`."""
         if estimate.scale is None:
             raise ValueError(
-                "estimate.scale is None, but this loss needs it. Only separators that mask spectrograms set estimate.scale"
+                "estimate.scale is None, but the training target needs it. Separators that mask spectrograms set estimate.scale"
             )
         magnitudes = magnitudes_of(self.stft(sources))
         for target in (s for s, differs in enumerate(magnitude_difference or ()) if differs):
