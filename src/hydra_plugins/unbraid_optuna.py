@@ -64,7 +64,7 @@ class SearchSweeper(Sweeper):
             InputError: Optuna is not installed, an option is invalid, or the search space or one of its runs is invalid.
         """
         if self.master.hydra.job.config_name != "train":
-            raise InputError("sweeper=optuna", "this sweeper only works with train.py")
+            raise InputError("sweeper=optuna", "this sweeper only works with train.py", hint="Remove sweeper=optuna")
         self.options.check()
         try:
             from unbraid.sweeps.search.study import Search

@@ -41,8 +41,8 @@ class SourceNames(ConfigSource):
         """
         name = config_path.removeprefix(GROUP)
         if name.startswith("-") or name == "*":
-            hint = f"A sum of sources needs a name: '~targets' '+targets.NAME=[{name}]'"
-            raise InputError(f"targets={name}", "this is not the name of a source", hint=hint)
+            hint = f"Choose a name and type '~targets' '+targets.NAME=[{name}]'"
+            raise InputError(f"targets={name}", "a target that is not a single source needs a name of its own", hint=hint)
         return ConfigResult(self.provider, f"{SCHEME}://", OmegaConf.create({name: [name]}), {"package": None})
 
     def available(self) -> bool:

@@ -215,7 +215,7 @@ def test_sweep_without_scores_is_refused(tmp_path):
     with pytest.raises(InputError) as error:
         variants(tmp_path)
     assert error.value.where == "2 runs"
-    assert error.value.found.startswith("0-a-demo-0 has not started; 1-b-demo-0 scores.json, protocol: ")
+    assert "0-a-demo-0 has not started; 1-b-demo-0 scores.json, protocol: " in error.value.problem
 
 
 def test_other_folders_are_refused_as_sweeps(tmp_path):

@@ -92,10 +92,10 @@ def test_baseline_is_the_first_or_the_named_variant(tmp_path):
     leave_run(tmp_path, 2, "c", 0, [1.0])
     variants = variants_of(runs_of(tmp_path))
     assert baseline_of(variants, None).name == "b" and baseline_of(variants, "c").name == "c"
-    for name, problem in {"bb": "did you mean 'b'", "a": "no scores"}.items():
+    for name, problem in {"bb": "you mean 'b'", "a": "lacks scores"}.items():
         with pytest.raises(InputError) as error:
             baseline_of(variants, name)
-        assert error.value.where == f"baseline={name}" and problem in error.value.problem
+        assert error.value.where == f"baseline={name}" and problem in str(error.value)
 
 
 def test_first_variant_is_baseline_despite_equal_names(tmp_path):

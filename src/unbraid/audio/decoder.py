@@ -82,9 +82,10 @@ class StreamDecoder:
             assert isinstance(frame, av.AudioFrame)
             if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.source_channels):
                 raise InputError(
-                    self.path, f"the file changes its sample rate or number of channels after {self.samples / self.rate:.2f} s",
+                    self.path, f"the audio format changes within the file, after {self.samples / self.rate:.2f} s",
                     found=f"{frame.sample_rate} Hz and {frame.layout.nb_channels} channels",
-                    expected=f"{self.rate} Hz and {self.source_channels} channels",
+                    expected=f"{self.rate} Hz and {self.source_channels} channels, as at the start of the file",
+                    hint="Convert the file, for example with ffmpeg -i FILE NEW.wav",
                 )  # fmt: skip
             self.samples += frame.samples
             self._check_length()
@@ -109,9 +110,10 @@ class StreamDecoder:
         if expected is not None and self.samples < expected - slack:
             raise InputError(
                 self.path,
-                "the file has fewer samples than its header states and is truncated",
+                "the file is truncated: it has fewer samples than its header states",
                 found=f"{self.samples} samples",
                 expected=f"{expected} samples",
+                hint="Copy or download the file again",
             )
         if error is not None:
             self._after_error(error, end, is_complete=expected is not None)
@@ -132,12 +134,13 @@ class StreamDecoder:
                 "the file is truncated",
                 found=f"{declared.missing} bytes fewer than its header declares",
                 expected="a complete file",
+                hint="Copy or download the file again",
             )
         if declared.is_joined:
             raise InputError(
                 self.path,
-                "the file contains a second audio file after the end of the first",
-                hint="Split the file, or decode both parts and join the samples.",
+                "the file contains two audio files, one after the other",
+                hint="Split the file into the two audio files",
             )
         if declared.overflows:
             self.messages.append("is longer than its 32-bit length field can declare (4 GB), and is read to its end")

@@ -161,7 +161,7 @@ def read(
                 path,
                 "the file has audio streams of different sample rates",
                 found=f"{sorted(rates)} Hz",
-                expected="one sample rate",
+                expected="the same sample rate in all streams",
             )
         arrays = {decoder.stream.index: _GrowingArray(container, decoder, memory or BufferPool(0)) for decoder in decoders}
         for index, block in decode_streams(path, container, decoders):
@@ -190,8 +190,10 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     Raises:
         InputError: the file is missing, unreadable or damaged, or its format is not one of `CONTAINERS`.
     """
+    if not path.exists():
+        raise InputError(path, "no such file")
     if not path.is_file():
-        raise InputError(path, "the path is not a regular file" if path.exists() else "no such file")
+        raise InputError(path, "the path is not a regular file")
     if not os.access(path, os.R_OK):
         raise InputError(path, "the file cannot be read, because you do not have permission to read it")
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file", "max_size": SMALL_PACKETS}
@@ -245,7 +247,7 @@ def _stream(path: Path, container: av.container.InputContainer, index: int) -> a
         raise InputError(path, "the file does not contain an audio stream")
     if not 0 <= index < len(streams):
         raise InputError(
-            path, "the file does not have an audio stream of this number", expected=f"0 to {len(streams) - 1}", found=index
+            path, "the file lacks an audio stream with this number", expected=f"0 to {len(streams) - 1}", found=index
         )
     if streams[index].codec_context is None:
         raise InputError(

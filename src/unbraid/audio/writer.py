@@ -61,7 +61,7 @@ def check_finite(path: Path, samples: np.ndarray) -> None:
         raise InputError(
             path,
             "the file cannot be written, because samples are NaN or infinite",
-            hint="The training of the model has diverged.",
+            hint="The training of the model has diverged. A lower optim.optimizer.lr may help",
         )
 
 
@@ -106,7 +106,7 @@ def write_blocks(
                 file.write((block if bits == 32 else np.clip(block, -1, 1)).T)
     except soundfile.LibsndfileError as error:
         problem = f"a {suffix} file cannot be written at {rate} Hz with {channels} channels ({error})"
-        raise InputError(path.name, problem) from error
+        raise InputError(path.name, problem, hint="Choose another file format") from error
     except AssertionError as error:  # soundfile wrote too few samples
         raise InputError(path.parent, f"{path.name} cannot be written, because the disk is full") from error
 

@@ -115,7 +115,7 @@ def _found(names: Sequence[str], directory: Path | None, first: bool) -> AddedFo
 def _check_commands(found: Mapping[str, Path]) -> None:
     for conf in found.values():
         if own := next((path for path in sorted(conf.glob("*.yaml")) if (CONF / path.name).is_file()), None):
-            hint = "Move it into the folder of a config group"
+            hint = "Move this file into the folder of a config group, or rename it"
             raise InputError(own, "a plugin cannot replace the config of a command", hint=hint)
 
 

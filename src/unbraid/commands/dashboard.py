@@ -137,8 +137,10 @@ def sweep_in(folder: Path, project: str | None) -> Sweep:
     Raises:
         InputError: the folder does not exist or contains no runs, or no run has a W&B project.
     """
+    if not folder.exists():
+        raise InputError(f"sweep={folder}", "this folder does not exist")
     if not folder.is_dir():
-        raise InputError(f"sweep={folder}", "this path is not a folder" if folder.exists() else "this folder does not exist")
+        raise InputError(f"sweep={folder}", "this path is not a folder")
     runs = sorted(path.parent for path in folder.glob("*/run.json") if read_record(path.parent))
     if not runs:
         raise InputError(f"sweep={folder}", "the folder contains no runs", expected="the folder of a sweep")

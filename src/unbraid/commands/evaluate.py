@@ -90,7 +90,9 @@ def _evaluate_all(config: DictConfig) -> None:
         _evaluate(config, typed)
         return
     if given := [key for key in NOT_WITH_SWEEP if config[key]]:
-        raise InputError(f"sweep, {given[0]}", found="both", expected="one of the two keys")
+        raise InputError(
+            f"sweep, {given[0]}", "these keys cannot be used together", found="both", expected="one of the two keys"
+        )
     sweep = Path(config.sweep).expanduser()
     for folder in runs_of(sweep):
         if (folder / "checkpoints" / "best.ckpt").is_file():
@@ -139,9 +141,11 @@ def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
 def _check_method(config: DictConfig) -> None:
     given = [key for key in METHODS if config[key] is not None]
     if not given:
-        raise InputError(", ".join(METHODS), "one of these three keys is required", hint="Type run=FOLDER")
+        raise InputError(", ".join(METHODS), "one of these three keys is required", hint="Type for example run=FOLDER")
     if config.estimates is not None and config.oracle is not None:
-        raise InputError("estimates, oracle", found="both", expected="one of the two keys")
+        raise InputError(
+            "estimates, oracle", "these keys cannot be used together", found="both", expected="one of the two keys"
+        )
     if config.oracle is not None and config.oracle not in ORACLES:
         raise InputError("oracle", "unknown oracle", found=config.oracle, hint=unknown(config.oracle, ORACLES))
     check_range(config, "processes", 1, float("inf"))

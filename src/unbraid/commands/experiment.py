@@ -137,7 +137,7 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
     if config.get("features") is None and "features" in config.model:
         raise InputError(
             "features",
-            "the model needs the config group features, but no choice is made",
+            "the model needs this config group, but no choice is made",
             hint="Choose features=spectra or features=pixels",
         )
     _check_links(config)
@@ -150,7 +150,7 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
     _check_stages(config)
     for tag in config.get("tags", ()):
         if not 1 <= len(tag) <= LONGEST_TAG:
-            raise InputError("tags", found=repr(tag), expected=f"1 to {LONGEST_TAG} characters")
+            raise InputError("tags", "a tag has an invalid length", found=repr(tag), expected=f"1 to {LONGEST_TAG} characters")
 
 
 def _check_data(config: DictConfig) -> None:
@@ -174,7 +174,7 @@ def _check_links(config: DictConfig) -> None:
                 f"this key must have the same value as {source}",
                 found=value,
                 expected=f"{expected}",
-                hint=f"Set {source} instead",
+                hint=f"Remove {link} and set {source}",
             )
 
 
@@ -182,7 +182,7 @@ def _check_stages(config: DictConfig) -> None:
     """Check that `train` or `test` is true, and that at most one of `ckpt_path` and `init` gives the weights of the model."""
     ckpt_path, init = config.get("ckpt_path"), config.get("init")
     if ckpt_path is not None and init is not None:
-        raise InputError("ckpt_path, init", found="both", expected="one of the two keys")
+        raise InputError("ckpt_path, init", "these keys cannot be used together", found="both", expected="one of the two keys")
     if config.get("train", True):
         return
     if not config.get("test", True):
@@ -234,7 +234,7 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
             The user can accept such a path by typing the path on the command line.
     """
     if not OmegaConf.is_dict(own):
-        raise InputError("data", "the data config of the run is invalid", found=own, expected="a mapping")
+        raise InputError("data", "the data config of the run is invalid", found=own, expected="a mapping from keys to values")
     merged = own.copy()
     OmegaConf.set_struct(merged, False)
     for key in ("cache_dir", "download"):

@@ -84,7 +84,7 @@ def export(config: DictConfig) -> None:
         try:
             description = _write(separator, path, config, own_choices(run).get("model", "unknown"))
         except InputError as error:
-            raise InputError(f"run={run}", str(error)) from error
+            raise InputError(f"run={run}", f"the run cannot be exported ({error})") from error
         costs = _costs(separator, path, run_config, data) if config.quantise else ""
         path.rename(output)
     echo(f"export  {output}: {description.format(output=output)}{costs}")
@@ -98,7 +98,7 @@ def _separator(run_config: DictConfig, run: Path, config: DictConfig) -> Separat
         try:
             check_openunmix(run_config.model)
         except InputError as error:
-            raise InputError(f"run={run}", str(error)) from error
+            raise InputError(f"run={run}", f"the run cannot be exported for openunmix ({error})") from error
     task = rebuilt(lambda: build(run_config.model), checkpoint_path(run, config.checkpoint))
     separator: Separator = task.separator.eval()
     return separator
@@ -135,14 +135,17 @@ def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
             worst = max(worst, _distance(separator, exported(**inputs), expected))
         except Exception as error:  # each runtime raises exceptions of its own classes
             raise InputError(
-                "graph", "the exported model works only for one audio length", found=f"an error at {samples} samples"
+                "exported model",
+                f"it fails on audio of {samples} samples, so the exported file is not usable",
+                hint="Choose another format",
             ) from error
     if not worst <= CLOSE:
         raise InputError(
-            "graph",
-            "the outputs of the exported model differ too much from the outputs of the PyTorch model",
-            found=f"{worst:.1g}",
+            "exported model",
+            "its outputs differ too much from the outputs of the PyTorch model",
+            found=f"a largest difference of {worst:.1g}",
             expected=f"at most {CLOSE:.0e}",
+            hint="Choose another format",
         )
     return f"largest difference from PyTorch {worst:.1g}, on noise of {chunk} and {samples} samples"
 

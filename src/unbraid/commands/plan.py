@@ -73,9 +73,8 @@ def plan(runs: Sequence[Run]) -> None:
         failed = [run.folder.name for run, probe in zip(runs, probes, strict=True) if "error" in probe]
         raise InputError(
             "plan",
-            f"{len(failed)} of {len(runs)} runs cannot be trained",
-            found=", ".join(failed),
-            hint="The table above states the reasons.",
+            f"{len(failed)} of {len(runs)} runs cannot be trained: {', '.join(failed)}",
+            hint="See the reasons in the table above",
         )
 
 

@@ -86,6 +86,8 @@ def _check_key(config: DictConfig, own: DictConfig, key: str) -> None:
     """Raise InputError if a key is missing in the config of a run (`own`), or unknown in the config of the command."""
     file = f"{config.run}/config.yaml"
     if key not in own:
-        raise InputError(file, f"the key {key} is missing", expected="the config of a run")
+        raise InputError(
+            file, f"the key {key} is missing, so the file is not the config of a complete run", hint="Choose another run"
+        )
     if key not in config:
         raise InputError(file, "the config contains an unknown key", found=key, hint=unknown(key, map(str, config)))

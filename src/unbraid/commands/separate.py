@@ -103,8 +103,8 @@ def separate(config: DictConfig) -> None:
             else:
                 echo(*filter(None, [messages, f"stems   {_common(outputs[track])}"]), sep="\n")
     if failed:
-        problem = f"{len(failed)} of {len(inputs)} input files could not be separated"
-        raise InputError("input", problem, found=", ".join(failed))
+        problem = f"{len(failed)} of {len(inputs)} input files could not be separated: {', '.join(failed)}"
+        raise InputError("input", problem, hint="See the messages above")
 
 
 def _part(kind: Any, config: DictConfig) -> Any:
@@ -122,7 +122,9 @@ def _inputs(words: Sequence[str]) -> Iterator[dict[str, Path]]:
         for word in words:
             for track, path in _standard_input(Path(folder)) if word == STANDARD_INPUT else _files(word):
                 if track in files:
-                    raise InputError(path, "this file and another input file would get the same track name", found=files[track])
+                    raise InputError(
+                        path, f"this file and {files[track]} have the same track name", hint="Rename one of the two files"
+                    )
                 files[track] = path
         if not files:
             raise InputError("input", "no input files are given", expected="a file, a folder, a pattern or a list of these")
@@ -165,7 +167,9 @@ def _outputs(config: DictConfig, output_format: OutputFormat, track: str, names:
     filled = {name: Path(f"{_filled(template, track, name)}.{output_format.format}") for name in names}
     for path in filled.values():
         if path.is_absolute() or ".." in path.parts:
-            raise InputError("name", "the path leads out of the output folder", found=path)
+            raise InputError(
+                "name", "this path leads out of the output folder", found=path, expected="a relative path without .."
+            )
     return {name: folder / path for name, path in filled.items()}
 
 
@@ -179,7 +183,7 @@ def _filled(template: str, track: str, target: str) -> str:
     except KeyError as error:
         hint = unknown(error.args[0], FIELDS)
         raise InputError(
-            f"name={template}", "the name contains an unknown field", found=f"%{error.args[0]}", hint=hint
+            f"name={template}", "this pattern of file names contains an unknown field", found=f"%{error.args[0]}", hint=hint
         ) from error
     except ValueError as error:
         expected = "%track and %target as fields, and %% for a percent sign"

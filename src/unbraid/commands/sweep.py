@@ -211,7 +211,7 @@ def _check_overrides(job_overrides: Sequence[Sequence[str]]) -> None:
     for other in others:
         if different := sorted(first ^ other):
             raise InputError(
-                different[0], "this option must be the same for all runs of a sweep", found=", ".join(different[1:])
+                different[0], "this option must be the same for all runs of a sweep", found=" and ".join(different)
             )
 
 
@@ -279,18 +279,22 @@ def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher
     folders = [planned.run.folder for planned in planned_runs]
     if len({*folders}) < len(folders):
         problem = "several runs of the sweep get the same folder from this pattern"
-        raise InputError("hydra.sweep.subdir", problem, found=config.hydra.sweep.subdir)
+        hint = "Add ${hydra:job.num} to the pattern"
+        raise InputError("hydra.sweep.subdir", problem, found=config.hydra.sweep.subdir, hint=hint)
     jobs = list[Job]()
     for planned in planned_runs:
         try:
             check_experiment(planned.run.config)
             jobs.append(planned.job)
         except InputError as error:
-            raise InputError(planned.run.folder.name, str(error), hint="No run was started") from error
+            problem = f"the config of this run is invalid ({error})"
+            raise InputError(planned.run.folder.name, problem, hint="No run of the sweep was started") from error
     launcher: Launcher = build_kind(config.launcher, Launcher)
     for job in jobs:
         if refusal := launcher.refusal(job):
-            raise InputError(job.folder.name, refusal, hint="No run was started")
+            raise InputError(
+                job.folder.name, f"the launcher cannot start this run ({refusal})", hint="No run of the sweep was started"
+            )
     return launcher
 
 

@@ -77,7 +77,8 @@ class Trained:
         check(config, schema)
         require(config, run="FOLDER")
         if (config.input is None) == (config.split is None):
-            raise InputError("input, split", found="both" if config.input else "neither", expected="one of the two keys")
+            found, problem = "both" if config.input else "neither", "exactly one of these two keys must be given"
+            raise InputError("input, split", problem, found=found)
         if config.split is not None and config.split not in SPLITS:
             raise InputError("split", "unknown split", found=config.split, hint=unknown(config.split, SPLITS))
         self.folder = Path(config.run).expanduser()

@@ -94,12 +94,13 @@ class Digits(pl.LightningDataModule):
         n_valid = round(self.valid * len(order))
         counts = {"train": len(order) - n_valid, "valid": n_valid, "test": len(test[1])}
         if not all(counts.values()):
-            found = ", ".join(f"{count} {split}" for split, count in counts.items())
+            found = ", ".join(f"{count} {split} images" for split, count in counts.items())
             raise InputError(
                 f"data.valid={self.valid}",
                 "a split contains no images",
-                found=f"images: {found}",
-                expected="at least 1 in each split",
+                found=found,
+                expected="at least one image in each split",
+                hint="Choose another share",
             )
         parts = {"train": _take(train, np.sort(order[n_valid:])), "valid": _take(train, np.sort(order[:n_valid])), "test": test}
         remember([] if self.root is None else [str(self.root)])
@@ -197,7 +198,7 @@ class BatchesInOrder(Dataset[Images]):
 
     def __getitem__(self, index: int) -> Images:
         if index >= len(self):
-            raise IndexError(f"no batch has the index {index}")
+            raise IndexError(f"the batch index is out of range, found {index}, expected at most {len(self) - 1}")
         return Images(*(part[BATCH_IN_ORDER * index : BATCH_IN_ORDER * (index + 1)] for part in self.images))
 
 
@@ -222,8 +223,10 @@ def _take(part: Part, chosen: np.ndarray) -> Part:
 
 def _of_mnist(root: Path, part: str) -> Part:
     """Read one part of MNIST (`train` or `t10k`), and check that there is one label for each image."""
+    if not root.exists():
+        raise InputError(f"data.root={root}", "the folder does not exist")
     if not root.is_dir():
-        raise InputError(f"data.root={root}", "the path is a file" if root.exists() else "no such folder", expected="a folder")
+        raise InputError(f"data.root={root}", "the path is a file", expected="a folder")
     images, labels = _find(root, f"{part}-images", 3), _find(root, f"{part}-labels", 1)
     pixels, digits = read_idx(images, IMAGES), read_idx(labels, LABELS)
     if len(pixels) != len(digits):
@@ -265,21 +268,26 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
     dimensions = magic % 256
     header = 4 * (1 + dimensions)
     if len(data) < header:
-        raise InputError(path, "the IDX header is incomplete", found=f"{len(data)} bytes", expected=f"at least {header} bytes")
+        raise InputError(
+            path,
+            "the file is damaged: its IDX header is incomplete",
+            found=f"{len(data)} bytes",
+            expected=f"at least {header} bytes",
+        )
     magic_found, *shape = struct.unpack(f">{1 + dimensions}I", data[:header])
     if magic_found != magic:
-        expected = f"{magic} (IDX {'images' if dimensions == 3 else 'labels'})"
-        raise InputError(path, "the file has the wrong magic number", found=magic_found, expected=expected)
+        kind = "images" if dimensions == 3 else "labels"
+        expected = f"{magic} (IDX {kind})"
+        problem = "the file does not contain what its name states, because its magic number is wrong"
+        raise InputError(path, problem, found=magic_found, expected=expected)
     expected = f"{' x '.join(map(str, shape))} bytes"
     if len(data) - header != math.prod(shape):
         raise InputError(
             path,
-            "the size of the data differs from the size in the header",
+            "the file is damaged: the size of its data differs from the size in its header",
             found=f"{len(data) - header} bytes of data",
             expected=expected,
         )
     if not math.prod(shape):
-        raise InputError(
-            path, "the header states that the file is empty", found=expected, expected="at least one image or label"
-        )
+        raise InputError(path, "the file is empty", found=f"a header for {expected}", expected="at least one image or label")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

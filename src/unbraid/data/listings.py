@@ -136,8 +136,10 @@ def list_tracks(layout: Layout, root: Path) -> Listing:
     An `InputError` is raised if `root` is not a folder. An error about an option of the layout names the full key of this
     option (`data.layout.<option>`).
     """
+    if not root.exists():
+        raise InputError(f"data.root={root}", "the folder does not exist")
     if not root.is_dir():
-        raise InputError(f"data.root={root}", "the path is a file, expected a folder" if root.exists() else "no such folder")
+        raise InputError(f"data.root={root}", "the path is a file", expected="a folder")
     try:
         listing = layout.tracks(root)
     except InputError as error:

@@ -66,8 +66,8 @@ class Track:
 
     def __post_init__(self) -> None:
         if MIXTURE in self.source_names:
-            problem = f"a source has the reserved name '{MIXTURE}'"
-            raise InputError(self.name, problem, hint="Rename the source; the name 'mixture' is for the sum of all sources.")
+            problem = f"a source of this track has the name '{MIXTURE}', which is reserved for the sum of all sources"
+            raise InputError(self.name, problem, hint="Rename the source")
 
     @property
     def source_names(self) -> tuple[str, ...]:

@@ -152,7 +152,8 @@ def _check_range(fmin: float, fmax: float, allowed: tuple[float, float]) -> None
         if not allowed[0] <= value <= allowed[1]:
             raise InputError(name, found=f"{value} Hz", expected=f"{allowed[0]:g} to {allowed[1]:g} Hz")
     if fmin >= fmax:
-        raise InputError("fmin", "the lowest pitch is not below fmax", found=f"{fmin} Hz", expected=f"less than {fmax} Hz")
+        problem = "the lowest pitch (fmin) must be below the highest pitch (fmax)"
+        raise InputError("fmin", problem, found=f"{fmin} Hz", expected=f"less than {fmax} Hz")
 
 
 def _check_installed(package: str) -> None:

@@ -29,9 +29,10 @@ class EstimateFolder:
     """
 
     def __init__(self, folder: Path, targets: Sequence[str]) -> None:
+        if not folder.exists():
+            raise InputError(f"estimates={folder}", "the folder does not exist")
         if not folder.is_dir():
-            problem = "the path is not a folder" if folder.exists() else "the folder does not exist"
-            raise InputError(f"estimates={folder}", problem)
+            raise InputError(f"estimates={folder}", "the path is not a folder")
         self.folder, self.targets = folder, targets
 
     def check(self, tracks: Sequence[str]) -> None:
@@ -99,6 +100,6 @@ def _read(path: Path, sample_rate: int, channels: int, samples: int) -> np.ndarr
     if signal.shape[1] != samples:
         expected = f"{samples} samples"
         raise InputError(
-            path, "the file and the true source have different lengths", found=f"{signal.shape[1]} samples", expected=expected
+            path, "the length differs from the length of the true source", found=f"{signal.shape[1]} samples", expected=expected
         )
     return signal

@@ -172,7 +172,8 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
     levels = torch.cat([track.loudness[sounding(track.loudness)] for track in controls])
     share = len(pitches) / max(1, len(levels))
     if share < LEAST_VOICED:
-        problem, expected = "the target has a pitch in too small a part of the training tracks", f"at least {LEAST_VOICED:.0%}"
+        problem = "too few frames of the training tracks are voiced (have a pitch) in this target"
+        expected = f"at least {LEAST_VOICED:.0%} of the frames"
         hint = "Choose a target that plays one note at a time."
         raise InputError("targets", problem, found=f"{share:.0%} voiced", expected=expected, hint=hint)
     low, middle, high = _quantiles(pitches, (0.02, 0.5, 0.98))

@@ -92,7 +92,7 @@ class Loaded:
         try:
             self.model.to(torch.device(name))
         except (RuntimeError, AssertionError) as error:
-            raise InputError(f"device={name}", str(error).splitlines()[0]) from error
+            raise InputError(f"device={name}", f"PyTorch cannot use this device ({str(error).splitlines()[0]})") from error
         return self
 
     def separate(
@@ -199,7 +199,7 @@ def _load(path: str | Path, checkpoint: str) -> Loaded | Player:
     if path.suffix == ".onnx":
         return Loaded(_with_valid_names(OnnxSeparator(path), path), path.absolute().parent)
     if path.suffix == ".pt2":
-        hint = "PyTorch would execute code that a .pt2 file (a program of torch.export) contains."
+        hint = "A .pt2 file (a program of torch.export) may contain code, which PyTorch would execute"
         raise InputError(path, "unbraid does not load .pt2 files", expected="a run folder or an .onnx file", hint=hint)
     if (path / OPENUNMIX).is_file():
         return Loaded(_with_valid_names(openunmix_separator(path), path).eval(), path)

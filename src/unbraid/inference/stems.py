@@ -84,9 +84,10 @@ class OutputFormat:
         for name in more:
             if name in targets:
                 problem = f"the model already has a target with the name {name}, so two stems would have this name"
-                raise InputError(f"{name}=true", problem)
+                raise InputError(f"{name}=true", problem, hint=f"Remove {name}=true")
         if self.accompaniment and VOCALS not in targets:
-            raise InputError("accompaniment=true", "no target of the model has the name vocals", found=", ".join(targets))
+            problem, expected = "the model does not separate the vocals", "a target with the name vocals"
+            raise InputError("accompaniment=true", problem, found=", ".join(targets), expected=expected)
         if not self.together:
             return [*targets, *more]
         usual = [name for name in USUAL_ORDER if name in targets]

@@ -108,12 +108,14 @@ def read_translation(path: Path) -> Translation:
     try:
         check(config, Translation, ())
     except InputError as error:
-        raise InputError(path, str(error)) from error
+        raise InputError(path, f"the translation file is invalid ({error})") from error
     content: Any = OmegaConf.to_container(config)
     translation = Translation(**content)
     for name in (translation.config, translation.weights):
         if not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
-            raise InputError(path, "the translation file names a file outside its own folder", found=name)
+            raise InputError(
+                path, "the translation file names a file outside its own folder", found=name, expected="a file in this folder"
+            )
     return translation
 
 
@@ -133,7 +135,7 @@ def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor
     given: Any = read_weights(path.parent / translation.weights)
     if (key := translation.key) is not None:
         if not isinstance(given.get(key), Mapping):
-            problem = f"the weights file {translation.weights} does not contain this key"
+            problem = f"this option names an entry that the weights file {translation.weights} does not contain"
             raise InputError(f"{path}: key", problem, found=key, hint=unknown(key, map(str, given)))
         given = given[key]
     stars = sum(name.count("*") for name in (*translation.names, *translation.unused))
@@ -141,7 +143,7 @@ def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor
     if stars > most:
         raise InputError(
             path,
-            "the translation file contains too many wildcards *",
+            "the translation file contains too many wildcards (*)",
             found=stars,
             expected=f"at most {most} wildcards",
         )
@@ -159,17 +161,18 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
             raise InputError(
                 f"{path}: {name}",
                 "this entry of the weights file is not a tensor",
-                hint="Add its name to the list unused in this file",
+                hint="Add the name of the entry to the list unused of the translation file",
             )
         our_name = translation.names.get(name) or _translate(name, names)
         if our_name is None:
             raise InputError(
                 f"{path}: {name}",
-                "the translation file gives this tensor no name in unbraid",
-                hint="Add the tensor to names or to unused in this file",
+                "the translation file does not state the name of this tensor in unbraid",
+                hint="Add the tensor to the mapping names or to the list unused of the translation file",
             )
         if our_name in state:
-            raise InputError(f"{path}: {name}", "two tensors get the same name in unbraid", found=our_name)
+            problem = "the translation file gives two tensors the same name in unbraid"
+            raise InputError(f"{path}: {name}", problem, found=our_name, hint="Change one of the two names")
         state[our_name] = tensor
     return state
 

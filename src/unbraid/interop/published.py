@@ -107,7 +107,7 @@ def _load_hdemucs(separator: Separator) -> None:
             hint = "Give the model the network options of conf/model/hdemucs.yaml"
             raise InputError(
                 f"init={HDEMUCS}: {name}",
-                "this tensor does not fit the model",
+                "the shape of this tensor does not fit the model",
                 found=_shape(given),
                 expected=_shape(expected),
                 hint=hint,
@@ -204,7 +204,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     """
     if path.suffix == SAFETENSORS:
         return read_safetensors(path)
-    state = read_torch_file(path, NO_WEIGHTS)
+    state = read_torch_file(path, "a weights file")
     if not isinstance(state, Mapping):
         raise InputError(path, NO_WEIGHTS, found=f"a {type(state).__name__}", expected="a mapping from names to tensors")
     if other := next((name for name in state if not isinstance(name, str)), None):
@@ -225,12 +225,14 @@ def read_safetensors(path: Path) -> Mapping[str, Tensor]:
         InputError: the file is missing or damaged, or the package safetensors is not installed.
     """
     torch_files, error_type = safetensors()
+    if not path.exists():
+        raise InputError(path, "the weights file does not exist")
     if not path.is_file():
-        raise InputError(path, NO_WEIGHTS, found="not a regular file" if path.exists() else "no file")
+        raise InputError(path, "the path is not a regular file, so it is not a weights file")
     try:
         return torch_files.load_file(path)
     except (error_type, OSError, ValueError) as error:
-        raise InputError(path, f"{NO_WEIGHTS}: {error}") from error
+        raise InputError(path, f"{NO_WEIGHTS} ({error})") from error
 
 
 def safetensors() -> tuple[Any, type[Exception]]:
@@ -271,7 +273,11 @@ def _fill(net: OpenUnmix, state: Mapping[str, Tensor], where: str) -> None:
         found, expected = (_shape(tensors.get(name)) for tensors in (given, current))
         if found != expected:
             raise InputError(
-                f"{where}: {name}", "this tensor does not fit the model", found=found, expected=expected, hint=_hint(given, net)
+                f"{where}: {name}",
+                "the shape of this tensor does not fit the model",
+                found=found,
+                expected=expected,
+                hint=_hint(given, net),
             )
     net.load_state_dict(given)
 

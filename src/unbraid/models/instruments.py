@@ -78,7 +78,7 @@ class Player:
         if frames_per_second is not None and abs(frames_per_second / self.frames_per_second - 1) > RATE_TOLERANCE:
             raise InputError(
                 "frames_per_second",
-                "the rate of the curves differs from training",
+                "the control points of the curves have another rate than in training",
                 found=f"{frames_per_second:g}",
                 expected=f"{self.frames_per_second:g} control points per second",
             )
@@ -92,12 +92,15 @@ class Player:
     def _coefficients(self, timbre: Tensor | None, points: int) -> Tensor | None:
         if self.instrument.timbre is None:
             if timbre is not None:
-                raise InputError("timbre", "this instrument lacks a latent (timbre) and cannot use a waveform", expected="None")
+                problem = "this instrument cannot take its timbre from a waveform, because it lacks a latent for the timbre"
+                raise InputError("timbre", problem, found="a waveform", expected="None")
             return None
         if timbre is None or timbre.ndim != 1:
+            found = "None" if timbre is None else f"a tensor of shape {[*timbre.shape]}"
             raise InputError(
                 "timbre",
-                "this instrument needs a waveform, from which it computes its latent (the timbre)",
+                "this instrument computes its timbre from a waveform",
+                found=found,
                 expected="a waveform of shape [samples]",
             )
         coefficients = self.instrument.coefficients(timbre[None])[0]
@@ -135,13 +138,10 @@ class Player:
                 expected=f"{self.sample_rate} Hz",
                 hint="Resample the waveform.",
             )
-        if waveform.ndim != 1 or not waveform.isfinite().all():
-            raise InputError(
-                "waveform",
-                "the waveform has more than one dimension, or NaN or infinite values",
-                found=f"shape {[*waveform.shape]}",
-                expected="finite values of shape [samples]",
-            )
+        if waveform.ndim != 1:
+            raise InputError("waveform", "wrong shape", found=[*waveform.shape], expected="one dimension, [samples]")
+        if not waveform.isfinite().all():
+            raise InputError("waveform", "the waveform contains NaN or infinite values")
         return self.features.settled(self.features(waveform.float()))
 
 
@@ -187,7 +187,7 @@ def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
     if not isinstance(features, Extraction):
         raise InputError(
             f"{folder}/config.yaml",
-            "the class in the key features does not extract the pitch and loudness that an instrument needs",
+            "the run is not an instrument, because the class in the key features does not extract pitch and loudness",
             found=type(features).__name__,
             expected=Extraction.__name__,
         )

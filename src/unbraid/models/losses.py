@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, check_counts
 
 
 def required_field(estimate: Any, name: str) -> Tensor:
@@ -213,7 +213,7 @@ class MultiResolutionSTFT(nn.Module):
         weight: weight of the sum of the spectral losses. The weight of the waveform loss is 1.
 
     Raises:
-        InputError: `window_sizes` is empty, or a window is not longer than `hop_length`.
+        InputError: `window_sizes` is empty, a window is not longer than `hop_length`, or `hop_length` is below 1.
     """
 
     def __init__(
@@ -224,13 +224,10 @@ class MultiResolutionSTFT(nn.Module):
         weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if not window_sizes or min(window_sizes) <= hop_length or hop_length < 1:
-            raise InputError(
-                "window_sizes",
-                found=list(window_sizes),
-                expected=f"one or more sizes above hop_length = {hop_length}",
-                hint="hop_length must be at least 1.",
-            )
+        check_counts(hop_length=hop_length)
+        if not window_sizes or min(window_sizes) <= hop_length:
+            expected = f"one or more sizes above hop_length = {hop_length}"
+            raise InputError("window_sizes", found=list(window_sizes), expected=expected)
         self.hop_length, self.n_fft, self.weight = hop_length, n_fft, weight
         self.sizes = list(window_sizes)
         for size in self.sizes:
@@ -316,9 +313,8 @@ class WeightedSum(nn.Module):
     def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
         super().__init__()
         if not losses or {*losses} != {*weights}:
-            raise InputError(
-                "weights", found=", ".join(sorted(weights)), expected=f"the names of the losses: {', '.join(sorted(losses))}"
-            )
+            expected = f"the names of the losses ({', '.join(sorted(losses)) or 'at least one'})"
+            raise InputError("weights", "wrong names of losses", found=", ".join(sorted(weights)), expected=expected)
         self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:

@@ -127,9 +127,9 @@ class ConvTasNet(nn.Module):
     ) -> None:
         super().__init__()
         if enc_kernel_size < 2 or enc_kernel_size % 2:
-            raise InputError("ConvTasNet.enc_kernel_size", found=enc_kernel_size, expected="an even number of samples")
+            raise InputError("ConvTasNet.enc_kernel_size", found=enc_kernel_size, expected="a positive even number of samples")
         if msk_kernel_size < 1 or msk_kernel_size % 2 == 0:
-            raise InputError("ConvTasNet.msk_kernel_size", found=msk_kernel_size, expected="an odd number")
+            raise InputError("ConvTasNet.msk_kernel_size", found=msk_kernel_size, expected="a positive odd number")
         self.window, self.stride = enc_kernel_size, enc_kernel_size // 2
         self.net = create(
             torchaudio.models.ConvTasNet,
@@ -208,9 +208,12 @@ class BSRoformer(nn.Module):
     ) -> None:
         super().__init__()
         bins = n_fft // 2 + 1
-        if len(freqs_per_bands) < 2 or min(freqs_per_bands) < 1 or sum(freqs_per_bands) != bins:
+        if len(freqs_per_bands) < 2 or min(freqs_per_bands) < 1:
+            expected = "two or more bands of at least one bin"
+            raise InputError("BSRoformer.freqs_per_bands", found=list(freqs_per_bands), expected=expected)
+        if sum(freqs_per_bands) != bins:
             found = f"{len(freqs_per_bands)} bands with {sum(freqs_per_bands)} bins"
-            expected = f"two or more bands of at least one bin, with n_fft // 2 + 1 = {bins} bins in total"
+            expected = f"{bins} bins in total (n_fft // 2 + 1)"
             raise InputError("BSRoformer.freqs_per_bands", found=found, expected=expected)
         self.n_fft, self.hop_length, self.stride = n_fft, hop_length, hop_length
         self.net = create(

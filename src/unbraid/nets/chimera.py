@@ -99,7 +99,7 @@ class Chimera(nn.Module):
         """Estimate `masks` [B, sources, 1, F, T] and `embeddings` [B, D, mel_bands or F, T] from magnitudes [B, C, F, T]."""
         # b batch, c channel, f bin or band, t frame, d embedding, s source
         if magnitudes.shape[2] != self.bins:
-            problem, expected = "this number of bins differs from that of the STFT", f"{magnitudes.shape[2]} bins"
+            problem, expected = "this number of bins differs from the number of bins of the STFT", f"{magnitudes.shape[2]} bins"
             raise InputError("Chimera.bins", problem, found=self.bins, expected=expected)
         levels = self.gather(magnitudes).clamp(min=MIN_MAGNITUDE).log10() / 2 + 1  # -80 to 0 dB: -1 to 1
         features = levels.permute(0, 3, 1, 2).flatten(start_dim=2)

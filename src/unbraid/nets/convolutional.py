@@ -104,6 +104,7 @@ class ConvolutionalAutoencoder(Autoencoder):
                 "ConvolutionalAutoencoder.up",
                 "this upsampling method cannot reconstruct a patch from its code alone",
                 found=self.up,
+                expected="another upsampling method",
                 hint=hint,
             )
         return self._decode(code, [])
@@ -191,7 +192,7 @@ def _check(shape: Sequence[int], channels: Sequence[int], kernel_size: int, down
     if up == "max_unpool" and down != "max_pool":
         raise InputError(f"{name}.down", "up=max_unpool needs another downsampling method", found=down, expected="max_pool")
     if kernel_size < 1 or kernel_size % 2 == 0:
-        raise InputError(f"{name}.kernel_size", found=kernel_size, expected="an odd number")
+        raise InputError(f"{name}.kernel_size", found=kernel_size, expected="a positive odd number")
     if not channels or min(channels) < 1:
         raise InputError(f"{name}.channels", found=list(channels), expected="a positive number for each level")
     cell = 2 ** len(channels)

@@ -48,7 +48,9 @@ def create(make: Any, *arguments: Any, **options: Any) -> Any:
             problem = f"the mel bands do not cover all frequency bins of {stft}"
             where, found = f"{make.__name__}.num_bands", options["num_bands"]
             raise InputError(where, problem, found=found, expected="fewer bands") from error
-        raise InputError(make.__name__, f"the library refuses these arguments: {type(error).__name__}: {error}") from error
+        raise InputError(
+            make.__name__, f"the library of this network refuses the arguments: {type(error).__name__}: {error}"
+        ) from error
 
 
 def masks_in_float32(net: nn.Module) -> None:

@@ -64,7 +64,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise InputError("UNet.kernel_size", found=kernel_size, expected="an odd number")
+            raise InputError("UNet.kernel_size", found=kernel_size, expected="a positive odd number")
         if not channels or min(channels) < 1:
             raise InputError("UNet.channels", found=list(channels), expected="a positive number for each layer")
         if not 0 <= dropout_layers <= len(channels):

@@ -44,7 +44,11 @@ def _refuse_other_errors(runs: Sequence[RunScores]) -> None:
         found = {str(run.scores["protocol"].get(key)): run.folder.name for run in runs}
         if len(found) > 1:
             names = " and ".join(list(found.values())[:2])
-            raise InputError(names, f"the errors of these runs differ in {key} and cannot be compared", found=", ".join(found))
+            raise InputError(
+                names,
+                f"the errors of these runs cannot be compared, because the runs have different values of {key}",
+                found=", ".join(found),
+            )
 
 
 def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Spread]]]:

@@ -141,10 +141,14 @@ def refuse_to_replace(folder: Path) -> None:
     if (written := _written(folder)) is None:
         raise InputError(where, "this folder already exists and is not a report of this version of unbraid", hint=hint)
     if others := sorted({*_files(folder)} - {*written, RECORD}):
-        problem, hint = "this folder contains a file that is not part of the report", f"Move this file, or: {hint}"
+        problem, hint = (
+            "this folder contains a file that is not part of the report",
+            "Move this file, or choose another output.",
+        )
         raise InputError(where, problem, found=others[0], hint=hint)
     if Path.cwd().is_relative_to(folder.resolve()):
-        problem, hint = "the working directory cannot be replaced by a report", f"Change to another directory, or: {hint}"
+        problem = "the working directory cannot be replaced by a report"
+        hint = "Change to another directory, or choose another output."
         raise InputError(where, problem, hint=hint)
 
 

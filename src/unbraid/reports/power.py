@@ -37,8 +37,8 @@ def deviations_of(sweep: str | None) -> dict[str, Deviations]:
             name = f"{measure} of {table.target} in {sweep}"
             deviations = Deviations.of([variant.of_tracks(table.target, measure, tracks) for variant in variants])
             if deviations is None:
-                expected = "two variants, two songs in which all runs have scores, and a variant with two seeds"
-                problem = f"the sweep has too few scores to estimate the standard deviations of {name}"
+                expected = "at least two variants, two seeds of one variant, and two songs with scores of all runs"
+                problem = f"the sweep contains too few scores of {measure} of {table.target} to estimate standard deviations"
                 raise InputError(f"power_from={sweep}", problem, expected=expected)
             by_name[name] = deviations
     return by_name

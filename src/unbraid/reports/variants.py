@@ -165,9 +165,10 @@ def runs_of(sweep: Path, key: str = "sweep") -> list[Path]:
         InputError: the folder does not exist, is a single run, or contains no runs.
     """
     where, expected = f"{key}={sweep}", "the folder of a sweep"
+    if not sweep.exists():
+        raise InputError(where, "this folder does not exist", expected=expected)
     if not sweep.is_dir():
-        problem = "this path is a file" if sweep.exists() else "this folder does not exist"
-        raise InputError(where, problem, expected=expected)
+        raise InputError(where, "this path is a file", expected=expected)
     runs = [path.parent for path in sweep.glob("*/run.json")]
     if not runs:
         if (sweep / "run.json").is_file():
@@ -271,8 +272,8 @@ def variants_of(folders: Sequence[Path], protocol: str | None = None, wanted: Wa
     _refuse_duplicates(runs)
     scored = [run for run in runs if not run.missing]
     if not scored:
-        reasons = "; ".join(f"{run.folder.name} {run.missing}" for run in runs[:5]) + ("; …" if len(runs) > 5 else "")
-        raise InputError(f"{len(runs)} runs", "none of the runs has scores", found=reasons)
+        reasons = "; ".join([f"{run.folder.name} {run.missing}" for run in runs[:5]] + ["…"] * (len(runs) > 5))
+        raise InputError(f"{len(runs)} runs", f"none of the runs has scores: {reasons}")
     scored_names = told_apart([run.folder for run in scored])
     if wanted is separates:
         refuse_mixed({name: run.scores["protocol"] for name, run in zip(scored_names, scored, strict=True)})

@@ -49,8 +49,10 @@ def baseline_of(variants: Sequence[Variant], name: str | None) -> Variant:
     scored = {variant.name: variant for variant in variants if variant.runs}
     if name not in scored:
         if any(variant.name == name for variant in variants):
-            raise InputError(f"baseline={name}", "this variant lacks scores, so it cannot be the baseline")
-        raise InputError(f"baseline={name}", f"no variant of the report has this name; {unknown(name, scored)}")
+            raise InputError(
+                f"baseline={name}", "this variant lacks scores, so it cannot be the baseline", hint="Choose another baseline"
+            )
+        raise InputError(f"baseline={name}", "no variant of the report has this name", hint=unknown(name, scored))
     return scored[name]
 
 

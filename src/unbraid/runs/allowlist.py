@@ -55,7 +55,7 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
             key,
             "this class is not allowed in a config",
             found=target,
-            hint="This class copies layers, so a config could use unlimited memory.",
+            hint="Choose a class that does not copy layers, because copies could use unlimited memory.",
         )
     return class_
 

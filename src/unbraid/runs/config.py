@@ -53,7 +53,7 @@ def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str]
             )
         tree: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise InputError(str(error)) from error
+        raise InputError(f"config: a value cannot be computed: {error}") from error
     _bind(tree, schema, "", allowed)
     _check_nodes(tree, "", allowed)
 
@@ -187,7 +187,9 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
     built = build(node, **given)
     if not isinstance(built, kinds):
         expected = f"a subclass of {' or '.join(f'{kind.__module__}.{kind.__qualname__}' for kind in kinds)}"
-        raise InputError(node._get_full_key("_target_"), "wrong class", found=node._target_, expected=expected)
+        raise InputError(
+            node._get_full_key("_target_"), "this key does not accept the class", found=node._target_, expected=expected
+        )
     return built
 
 
@@ -266,9 +268,9 @@ def config_tree(path: Path) -> dict[str, Any]:
     try:
         tree = read_yaml(path)
     except OSError as error:
-        raise InputError(path, str(error.strerror)) from error
+        raise InputError(path, f"the file cannot be read ({error.strerror})") from error
     if not isinstance(tree, dict):
-        raise InputError(path, found=type(tree).__name__, expected="a mapping, the config of a run")
+        raise InputError(path, "the file is not a config", found=type(tree).__name__, expected="a mapping from keys to values")
     _check_plain(tree, path)
     return tree
 
@@ -301,7 +303,7 @@ def _check_plain(value: Any, path: Path) -> None:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise InputError(path, "a key in the file is not a text", found=repr(key)[:80])
+                raise InputError(path, "a key in the file is not a text", found=repr(key)[:80], expected="texts as keys")
             _check_plain(key, path)
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check_plain(item, path)

@@ -151,9 +151,9 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
             json.dumps(tree, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         place = f"{where}, line {error.lineno}" if b"\n" in data.rstrip() else where
-        raise InputError(place, f"the document is not JSON: {error.msg} at column {error.colno}") from error
+        raise InputError(place, f"the document is not valid JSON: {error.msg} at column {error.colno}") from error
     except ValueError as error:
-        raise InputError(where, f"the document is not JSON: {error}") from error
+        raise InputError(where, f"the JSON document cannot be read: {error}") from error
     return tree
 
 
@@ -165,10 +165,12 @@ def _depth(data: bytes) -> int:
 
 def _number(kind: Callable[[str], float], finite: bool, text: str) -> float:
     if len(text) > MAX_DIGITS:
-        raise ValueError(f"a number has {len(text)} characters, more than {MAX_DIGITS}")
+        raise ValueError(
+            f"a number in the JSON document is too long, found {len(text)} characters, expected at most {MAX_DIGITS}"
+        )
     value = kind(text)
     if finite and not math.isfinite(value):
-        raise ValueError(f"{text} is not a finite number")
+        raise ValueError(f"the JSON document contains {text}, expected only finite numbers")
     return value
 
 
@@ -177,7 +179,7 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(tree) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for number, name in enumerate(names) if name in names[:number])
-        raise ValueError(f"the key '{twice[:60]}' occurs more than once")
+        raise ValueError(f"the key '{twice[:60]}' occurs more than once in the same JSON object")
     return tree
 
 
@@ -205,9 +207,9 @@ def read_yaml(path: Path, finite: bool = True) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{path}, line {mark.line + 1}" if mark else path
-        raise InputError(place, f"the file is not YAML: {error.problem or error.context}") from error
+        raise InputError(place, f"the YAML file cannot be read: {error.problem or error.context}") from error
     except YAML_ERRORS as error:
-        raise InputError(path, f"the file is not YAML: {error}") from error
+        raise InputError(path, f"the YAML file cannot be read: {error}") from error
 
 
 class _Loader(Composer, EventParser, SafeConstructor, Resolver):
@@ -228,12 +230,12 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()
         if self.check_event(yaml.AliasEvent):
-            raise ComposerError(None, None, f"the alias *{event.anchor[:60]} is not allowed", event.start_mark)
+            raise ComposerError(problem=f"the alias *{event.anchor[:60]} is not allowed", problem_mark=event.start_mark)
         if event.tag not in TAGS:
-            raise ComposerError(None, None, f"the tag {event.tag[:60]} is not allowed", event.start_mark)
+            raise ComposerError(problem=f"the tag {event.tag[:60]} is not allowed", problem_mark=event.start_mark)
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise ComposerError(None, None, f"the file has more than {MAX_DEPTH} nested levels", event.start_mark)
+            raise ComposerError(problem=f"the file has more than {MAX_DEPTH} nested levels", problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -242,7 +244,7 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len({*keys}) < len(keys):
             twice = next(key for number, key in enumerate(keys) if key in keys[:number])
-            raise ConstructorError(None, None, f"the key '{twice[:60]}' occurs more than once", node.start_mark)
+            raise ConstructorError(problem=f"the key '{twice[:60]}' occurs more than once", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
     def construct_int(self, node: Any) -> int:
@@ -253,13 +255,13 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
         self._check_digits(node)
         value = float(super().construct_yaml_float(node))
         if self.finite and not math.isfinite(value):
-            raise ConstructorError(None, None, f"{node.value} is not a finite number", node.start_mark)
+            raise ConstructorError(problem=f"{node.value} is not a finite number", problem_mark=node.start_mark)
         return value
 
     def _check_digits(self, node: Any) -> None:
         if len(node.value) > MAX_DIGITS:
             raise ConstructorError(
-                None, None, f"a number has {len(node.value)} characters, more than {MAX_DIGITS}", node.start_mark
+                problem=f"a number has {len(node.value)} characters, more than {MAX_DIGITS}", problem_mark=node.start_mark
             )
 
 

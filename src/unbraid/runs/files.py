@@ -120,13 +120,18 @@ def _rename_new(partial: Path, path: Path) -> None:
     try:
         path.hardlink_to(partial)
     except FileExistsError as error:
-        raise FileExistsError(error.errno, error.strerror, str(path)) from error
+        raise os_error(EEXIST, path) from error
     except OSError as error:
         if error.errno not in (EPERM, EOPNOTSUPP):
             raise
         if path.exists():
-            raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path)) from error
+            raise os_error(EEXIST, path) from error
         partial.replace(path)
+
+
+def os_error(number: int, path: Path) -> OSError:
+    """Return the error of the operating system with this error number, such as `errno.EEXIST`, for a file."""
+    return OSError(number, os.strerror(number), str(path))
 
 
 def _sync(path: Path) -> None:

@@ -55,17 +55,18 @@ class _Group:
     def add(self, values: Iterable[Any]) -> "_Group":
         """Count values as part of the group. Raise ValueError if the group is too large, too deep or part of another group."""
         if self.is_part:
-            raise ValueError("the pickle changes a list or dictionary after its use in another object")
+            raise ValueError("the file is damaged: its pickle changes a list or dictionary after its use in another object")
         for value in values:
             if isinstance(value, _Group):
                 self.size, self.depth, value.is_part = self.size + value.size, max(self.depth, value.depth + 1), True
             else:
                 self.size += 1 + (len(value) // 64 if isinstance(value, str) else 0)
-        if self.is_part or self.size > MOST_VALUES or self.depth > DEEPEST:
-            raise ValueError(
-                f"a value in the pickle has {self.size} parts in {self.depth} levels, "
-                f"which is more than {MOST_VALUES} parts or {DEEPEST} levels"
-            )
+        if self.is_part:
+            raise ValueError("the file is damaged: its pickle contains a list or dictionary that contains itself")
+        if self.size > MOST_VALUES:
+            raise ValueError(f"the pickle of the file is too large, found {self.size} values, expected at most {MOST_VALUES}")
+        if self.depth > DEEPEST:
+            raise ValueError(f"the pickle of the file is nested too deeply, expected at most {DEEPEST} levels")
         return self
 
 
@@ -125,25 +126,27 @@ class PickleMachine:
             elif name in ACTIONS:
                 ACTIONS[name](self, argument)
             elif name != "STOP":  # after which genops ends
-                raise ValueError(f"the pickle contains the operation {name}, which is not allowed")
+                raise ValueError(
+                    f"the file may be unsafe: its pickle contains the operation {name}, which torch.save does not write"
+                )
         return self.stack.pop()
 
     def check_shared(self) -> None:
         """Check the total size of all tensors: at most `MOST_SHARED` times the size of the storages that they share."""
         if self.tensor_bytes > MOST_SHARED * sum(self.storages.values()):
             raise ValueError(
-                f"the tensors describe {self.tensor_bytes} bytes in total, "
+                f"the file is damaged: its tensors need {self.tensor_bytes} bytes, "
                 f"but the file stores only {sum(self.storages.values())} bytes for them"
             )
 
     def _spend(self, work: int) -> None:
         self.work += work
         if self.work > MOST_OPERATIONS:
-            raise ValueError(f"the pickle has more than {MOST_OPERATIONS} operations")
+            raise ValueError(f"the pickle of the file is too large, expected at most {MOST_OPERATIONS} operations")
 
     def _protocol(self, version: int) -> None:
         if version != 2:
-            raise ValueError(f"the pickle has protocol {version}, but torch.save writes protocol 2")
+            raise ValueError(f"torch.save did not write this file: its pickle has protocol {version}, expected protocol 2")
 
     def _mark(self, _: None) -> None:
         self.marks.append(self.stack)
@@ -162,16 +165,18 @@ class PickleMachine:
 
     def _append(self, values: list[Any]) -> None:
         if self.stack[-1].kind is not list:
-            raise ValueError("the pickle appends values to an object that is not a list")
+            raise ValueError("the file is damaged: its pickle appends values to an object that is not a list")
         self.stack[-1].add(values)
 
     def _set_items(self, values: list[Any]) -> None:
-        if self.stack[-1].kind is not dict or len(values) % 2:
-            raise ValueError("the pickle sets items in an object that is not a dictionary")
+        if self.stack[-1].kind is not dict:
+            raise ValueError("the file is damaged: its pickle sets items in an object that is not a dictionary")
+        if len(values) % 2:
+            raise ValueError("the file is damaged: its pickle sets a key of a dictionary without a value")
         if not all(
             key is None or isinstance(key, str | int | float) for key in values[::2]
         ):  # other keys may take long to hash
-            raise ValueError("a dictionary in the pickle has a key that is neither text nor a number")
+            raise ValueError("the file may be unsafe: a dictionary in its pickle has a key that is neither text nor a number")
         self.stack[-1].add(values)
 
     def _put(self, index: int) -> None:
@@ -182,7 +187,9 @@ class PickleMachine:
 
     def _global(self, name: str) -> None:
         if name not in CALLED and name not in STORAGES and name not in DTYPES:
-            raise ValueError(f"the pickle uses the class or function {name!r}, which is not allowed")
+            raise ValueError(
+                f"the file may be unsafe: its pickle uses {name!r}, which is not needed for tensors and plain values"
+            )
         self.stack.append(_Name(name))
 
     def _persistent(self, _: None) -> None:
@@ -190,25 +197,25 @@ class PickleMachine:
         word, kind, key, _device, elements, *view = self.stack.pop().items
         size = elements * STORAGES[kind] if isinstance(kind, _Name) else -1
         if word != "storage" or not isinstance(key, str) or type(elements) is not int or size < 0 or view not in ([], [None]):
-            raise ValueError("the pickle describes a tensor storage in a form that torch.save does not write")
+            raise ValueError("torch.save did not write this file: its pickle describes the storage of a tensor in another form")
         if self.entries is not None and self.entries[key] != size:
-            raise ValueError(
-                f"the pickle describes a tensor storage of {size} bytes, but the file contains {self.entries[key]} bytes"
-            )
+            raise ValueError(f"the file is damaged: the data of a tensor have {self.entries[key]} bytes, expected {size} bytes")
         if self.storages.setdefault(key, size) != size:
-            raise ValueError("the pickle gives two sizes for the same tensor storage")
+            raise ValueError("the file is damaged: it states two sizes for the data of the same tensor")
         self.stack.append(_Storage(elements, STORAGES[kind]))
 
     def _reduce(self, _: None) -> None:
         arguments, name = self.stack.pop(), self.stack.pop()
         values = arguments.items if arguments.kind is tuple else None
         if not isinstance(name, _Name) or name not in CALLED or values is None:
-            raise ValueError("the pickle calls a class or function that is not allowed")
+            raise ValueError(
+                "the file may be unsafe: its pickle calls an object that is not needed for tensors and plain values"
+            )
         self._spend(arguments.size)
         if name in MAPS | COPIES:
             kind = dict if name in MAPS or name.endswith("Counter") else tuple
             if name in MAPS and values:
-                raise ValueError("the pickle makes an OrderedDict from another object, which is not allowed")
+                raise ValueError("torch.save did not write this file: its pickle makes an OrderedDict from another object")
             items = values[0].items if values and kind is tuple else ()
             self.stack.append(_Group(kind, items).add(values))
         elif name == "torch device":
@@ -221,35 +228,39 @@ class PickleMachine:
         storage, offset, sizes, strides, _requires_grad, hooks = values
         shape, steps = sizes.items, strides.items
         if any(type(number) is not int or not 0 <= number < LARGEST_SIZE for number in (offset, *shape, *steps)):
-            raise ValueError("a tensor has an offset, size or stride that is not an integer from 0 to 2**63 - 1")
-        if len(shape) != len(steps) or len(shape) > MOST_DIMENSIONS:
             raise ValueError(
-                f"a tensor has {len(shape)} sizes and {len(steps)} strides, which must be equal and at most {MOST_DIMENSIONS}"
+                "the file is damaged: a tensor has an invalid offset, size or stride, expected integers from 0 to 2**63 - 1"
             )
+        if len(shape) != len(steps):
+            raise ValueError(f"the file is damaged: a tensor has {len(shape)} dimensions, but {len(steps)} strides")
+        if len(shape) > MOST_DIMENSIONS:
+            raise ValueError(f"a tensor in the file has {len(shape)} dimensions, expected at most {MOST_DIMENSIONS}")
         _check_hooks(hooks)
         count = math.prod(shape)
         last = offset + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
         if count and (count > storage.elements or last >= storage.elements):
-            raise ValueError(f"a tensor of {count} elements exceeds its storage of {storage.elements} elements")
+            raise ValueError(
+                f"the file is damaged: it stores only {storage.elements} elements for a tensor of {count} elements"
+            )
         self.tensor_bytes += count * storage.item_bytes
 
     def _build(self, _: None) -> None:
         """Count the attributes that the pickle adds to an OrderedDict, such as the module versions of a state dict."""
         state = self.stack.pop()
         if state.kind is not dict or self.stack[-1].kind is not dict:
-            raise ValueError("the pickle adds attributes to an object that is not an OrderedDict")
+            raise ValueError("the file is damaged: its pickle adds attributes to an object that cannot have attributes")
         self.stack[-1].add([state])
 
 
 def _parameter(data: Any, requires_grad: Any, hooks: Any) -> None:
     _check_hooks(hooks)
     if not isinstance(data, _Tensor):
-        raise ValueError("the pickle makes a parameter from an object that is not a tensor")
+        raise ValueError("the file is damaged: its pickle makes a parameter from an object that is not a tensor")
 
 
 def _check_hooks(hooks: Any) -> None:
     if hooks is not None and (hooks.kind is not dict or hooks.size != 1):
-        raise ValueError("the pickle adds hooks (functions for backpropagation) to a tensor, which is not allowed")
+        raise ValueError("the file may be unsafe: its pickle adds hooks (functions that PyTorch would call) to a tensor")
 
 
 ACTIONS: dict[str, Callable[[PickleMachine, Any], None]] = {

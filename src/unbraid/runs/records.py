@@ -241,7 +241,8 @@ class Run:
                     break
                 time.sleep(0.1)
             else:
-                raise BusyError(self.folder, "another process is training in this run folder")
+                hint = "Wait until it has finished, or choose another hydra.run.dir"
+                raise BusyError(self.folder, "another process is training in this run folder", hint=hint)
             self.record = read_record(self.folder) or self.record  # another process may have changed it
             if self.state in ENDED:
                 raise BusyError(self.folder, "another process has already finished the run in this folder")

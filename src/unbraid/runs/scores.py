@@ -93,15 +93,17 @@ def _check_table(value: Any, where: str, depth: int) -> None:
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(where, found=repr(value)[:80], expected="a mapping of names to values")
+        raise InputError(
+            where, "this value has the wrong type", found=repr(value)[:80], expected="a mapping of names to values"
+        )
     return value
 
 
 def _text(value: Any, where: str) -> None:
     if not isinstance(value, str):
-        raise InputError(where, found=repr(value)[:80], expected="a text")
+        raise InputError(where, "this value has the wrong type", found=repr(value)[:80], expected="a text")
 
 
 def _number(value: Any, where: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST:
-        raise InputError(where, found=repr(value)[:80], expected="a finite number")
+        raise InputError(where, "this value is not a score", found=repr(value)[:80], expected="a finite number")

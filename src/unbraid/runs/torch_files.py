@@ -28,12 +28,12 @@ LEGACY_MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, BadZipFile)
 
 
-def read_torch_file(path: Path, problem: str, map_location: Any = "cpu") -> Any:
+def read_torch_file(path: Path, kind: str, map_location: Any = "cpu") -> Any:
     """Check a file of `torch.save`, and load it with `torch.load`.
 
     Args:
         path: file of `torch.save`.
-        problem: text of the error message if the file is invalid.
+        kind: name for this kind of file in error messages, with an article.
         map_location: device of the tensors, see `torch.load`.
 
     Returns:
@@ -42,25 +42,27 @@ def read_torch_file(path: Path, problem: str, map_location: Any = "cpu") -> Any:
     Raises:
         InputError: the file is invalid, see `check_torch_file`, or torch cannot read it.
     """
-    check_torch_file(path, problem)
+    check_torch_file(path, kind)
     try:
         return torch.load(path, weights_only=True, map_location=map_location)
     except Exception as error:  # damaged data cause IndexError, AssertionError, struct.error and others
-        raise InputError(path, problem) from error
+        raise InputError(path, f"the file is damaged or is not {kind}") from error
 
 
-def check_torch_file(path: Path, problem: str = "the file is damaged or is not a file of torch.save") -> None:
+def check_torch_file(path: Path, kind: str = "a file of torch.save") -> None:
     """Check that a file contains only tensors and plain values, and that the tensors are not larger than the file.
 
     Args:
         path: file of `torch.save`.
-        problem: text of the error message if the file is invalid.
+        kind: name for this kind of file in error messages, with an article.
 
     Raises:
         InputError: the file is missing or damaged, or states sizes that are larger than its data.
     """
+    if not path.exists():
+        raise InputError(path, "the file does not exist", expected=kind)
     if not path.is_file():
-        raise InputError(path, problem, found="not a regular file" if path.exists() else "no file")
+        raise InputError(path, "the path is not a regular file", expected=kind)
     try:
         with path.open("rb") as file:
             magic = file.read(len(ZIP))
@@ -70,9 +72,11 @@ def check_torch_file(path: Path, problem: str = "the file is damaged or is not a
             else:
                 _check_legacy(file, path)
     except OSError as error:
-        raise InputError(path, f"{problem}: {error.strerror}") from error
+        raise InputError(path, f"the file cannot be read ({error.strerror})") from error
     except BROKEN as error:
-        raise InputError(path, f"{problem}: {error}" if type(error) is ValueError else problem) from error
+        if type(error) is ValueError:
+            raise InputError(path, f"the file cannot be loaded as {kind}: {error}") from error
+        raise InputError(path, f"the file is damaged or is not {kind}") from error
 
 
 def _check_zip(file: BinaryIO, size: int) -> None:
@@ -83,7 +87,9 @@ def _check_zip(file: BinaryIO, size: int) -> None:
         folder = entries[0].filename.partition("/")[0]
         sizes = {entry.filename.removeprefix(f"{folder}/"): entry.file_size for entry in entries}
         if sizes["data.pkl"] > LARGEST_PICKLE:
-            raise ValueError(f"the entry data.pkl has {sizes['data.pkl']} bytes, more than {LARGEST_PICKLE} bytes")
+            raise ValueError(
+                f"its entry data.pkl is too large, found {sizes['data.pkl']} bytes, expected at most {LARGEST_PICKLE} bytes"
+            )
         pickled = io.BytesIO(archive.read(f"{folder}/data.pkl"))
     machine = PickleMachine({name.removeprefix("data/"): count for name, count in sizes.items() if name.startswith("data/")})
     machine.run(pickled)
@@ -96,49 +102,53 @@ def _check_directory(file: BinaryIO, size: int) -> None:
     magic, _, _, _, count, length, start, comment = END.unpack(file.read(END.size))
     end = size - END.size
     if magic != b"PK\5\6" or comment:
-        raise ValueError("the zip archive does not end with an end record")
+        raise ValueError("the file is incomplete: the end of its zip archive is missing. Copy or download the file again")
     if end >= LOCATOR_64.size + END_64.size:
         file.seek(end - LOCATOR_64.size - END_64.size)
         record, locator = END_64.unpack(file.read(END_64.size)), LOCATOR_64.unpack(file.read(LOCATOR_64.size))
         if locator[0] == b"PK\6\7":
             end -= LOCATOR_64.size + END_64.size
             if record[0] != b"PK\6\6" or locator[2] != end:
-                raise ValueError("the zip archive has two end records that contradict each other")
+                raise ValueError("the file is damaged: its zip archive has two end records that contradict each other")
             count, length, start = record[7:10]
     if length > LARGEST_DIRECTORY or start + length != end or not count:
-        raise ValueError(f"the zip archive has an invalid index: {length} bytes at offset {start}, end record at offset {end}")
+        raise ValueError(
+            "the file is damaged: the list of entries at the end of its zip archive has an invalid size or position"
+        )
 
 
 def _check_entries(file: BinaryIO, entries: list[ZipInfo], directory: int) -> None:
     """Check that the entries of a zip archive are not compressed, do not overlap and have distinct names in one folder."""
     names = {entry.orig_filename.lower() for entry in entries}
-    if len(names) != len(entries) or len({name.partition("/")[0] for name in names}) != 1:
-        raise ValueError("entries of the zip archive have the same name or are in several folders")
+    if len(names) != len(entries):
+        raise ValueError("the file is damaged: several entries of its zip archive have the same name")
+    if len({name.partition("/")[0] for name in names}) != 1:
+        raise ValueError("torch.save did not write this file: the entries of its zip archive are in several folders")
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.compress_type != ZIP_STORED or entry.file_size != entry.compress_size or entry.flag_bits & 1:
-            raise ValueError(f"the zip archive contains a compressed or encrypted entry of {entry.file_size} bytes")
+            raise ValueError("torch.save did not write this file: its zip archive is compressed or encrypted")
         if entry.filename != entry.orig_filename or entry.header_offset < end:
-            raise ValueError("entries of the zip archive overlap")
+            raise ValueError("the file is damaged: entries of its zip archive overlap")
         file.seek(entry.header_offset)
         magic, name, extra = LOCAL.unpack(file.read(LOCAL.size))
         end = entry.header_offset + LOCAL.size + name + extra + entry.file_size
         if magic != ZIP or end > directory:
-            raise ValueError("an entry of the zip archive overlaps the index")
+            raise ValueError("the file is damaged: an entry of its zip archive has an invalid size or position")
 
 
 def _check_legacy(file: BinaryIO, path: Path) -> None:
     """Check a file in torch's format before version 1.6: five pickles, then the data of the tensors."""
     data, machine = file.read(LARGEST_PICKLE), PickleMachine()
     if _is_tar(data):  # torch would extract it
-        raise ValueError("the file is a tar archive, which is not accepted")
+        raise ValueError("the file is a tar archive. Save its content again with torch.save")
     pickles = io.BytesIO(data)
     if [machine.run(pickles), machine.run(pickles)] != [LEGACY_MAGIC, LEGACY_VERSION]:
-        raise ValueError("the file lacks the header that torch.save writes")
+        raise ValueError("torch.save did not write this file: the header of torch.save is missing")
     for _ in ("system", "content", "keys of the storages"):
         machine.run(pickles)
     if sum(machine.storages.values()) > path.stat().st_size:
-        raise ValueError("the tensors are larger than the file")
+        raise ValueError("the file is damaged: its tensors are larger than the file")
     machine.check_shared()
 
 

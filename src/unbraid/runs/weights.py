@@ -32,7 +32,7 @@ AREAS = {
     torch.eye,
 }  # functions whose arguments are a shape
 LINES = {torch.arange, torch.linspace, torch.hann_window}  # functions with a number of elements as argument
-NO_CHECKPOINT = "the file is damaged or is not the checkpoint of a run"
+CHECKPOINT = "the checkpoint of a run"
 OTHER_MODEL = "the tensors in the file do not fit the model that the config describes"
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -49,10 +49,10 @@ def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file is damaged or is not a checkpoint.
     """
-    content = read_torch_file(checkpoint, NO_CHECKPOINT)
+    content = read_torch_file(checkpoint, CHECKPOINT)
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or any(not isinstance(name, str) for name in state):
-        raise InputError(checkpoint, NO_CHECKPOINT)
+        raise InputError(checkpoint, f"the file is damaged or is not {CHECKPOINT}")
     return dict(state)
 
 
@@ -109,7 +109,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
     for name in model_state | dict(state):
         found, expected = _shape(state.get(name)), _shape(model_state.get(name))
         if found != expected:
-            raise InputError(where, OTHER_MODEL, found=f"{name} {found}", expected=expected)
+            raise InputError(where, OTHER_MODEL, found=f"{name} {found}", expected=f"{name} {expected}")
     module.load_state_dict(state)
 
 

@@ -211,7 +211,7 @@ class Protocol:
             f"protocol {self.name} is not defined for these targets",
             found=f"{_list(targets)}{' and a residual of the mixture' if has_residual else ''}",
             expected=" or ".join(_list(together) for together in self.sources),
-            hint="One source of a set may be missing. For other targets, set protocol.sources=null and a new protocol.name.",
+            hint="One expected target may be missing. For other targets, set protocol.sources=null and protocol.name=NAME.",
         )
 
     def score(self, reference: Tensor, estimate: Tensor, names: Sequence[str]) -> Frames:
@@ -248,7 +248,10 @@ class Protocol:
         """Return the scores of one source by the measure of a plugin. NaN scores are undefined."""
         values = list(measure(reference, estimate, self.format[0]))
         if len(values) != len(measure.names):
-            problem, expected = "wrong number of scores", f"one for each of {', '.join(measure.names)}"
+            problem, expected = (
+                "this measure has returned a wrong number of scores",
+                f"one for each of {', '.join(measure.names)}",
+            )
             raise InputError(str(measure), problem, found=len(values), expected=expected)
         scores = [None if value is None or math.isnan(value) else float(value) for value in values]
         return {name: [score] for name, score in zip(measure.names, scores, strict=True)}

@@ -14,7 +14,7 @@ from typing import Any
 
 from unbraid.runs.documents import parse_json, read_regular
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import atomic_write
+from unbraid.runs.files import atomic_write, os_error
 from unbraid.runs.records import LEDGER
 
 VERSION = 1
@@ -59,7 +59,7 @@ class Ledger:
                 partial.write_text(json.dumps({"version": VERSION, "sweep": self.sweep}) + "\n")
         except FileExistsError:
             if path.is_symlink():  # a link to a missing file
-                raise InputError(path, found="a link", expected="a regular file that lists the runs of a sweep") from None
+                raise InputError(path, found="a symbolic link", expected="a regular file") from None
             self.open()
 
     def record(self, run: Path, record: dict[str, Any], **more: Any) -> None:
@@ -87,9 +87,9 @@ def _append(path: Path, line: str) -> None:
             starts_line = file.read(1) in (b"", b"\n")  # false if a full disk has truncated the last line
             text = (line if starts_line else f"\n{line}").encode()
             if file.write(text) < len(text):
-                raise OSError(ENOSPC, os.strerror(ENOSPC))
+                raise os_error(ENOSPC, path)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise os_error(error.errno or 0, path) from error
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

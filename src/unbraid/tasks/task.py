@@ -73,7 +73,7 @@ class Task(pl.LightningModule):
         except InputError:  # an optional package is missing
             raise
         except (ValueError, TypeError) as error:
-            raise InputError("optim", str(error)) from error
+            raise InputError("optim", f"the optimizer or its schedule refuses an option ({error})") from error
         return optimizer
 
     def _make_schedule(self, optimizer: torch.optim.Optimizer) -> Any:

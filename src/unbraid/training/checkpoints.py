@@ -50,7 +50,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Returns:
             Content of the checkpoint.
         """
-        return read_torch_file(Path(path), "the file is damaged or is not a checkpoint", map_location or "cpu")
+        return read_torch_file(Path(path), "a checkpoint", map_location or "cpu")
 
 
 def is_whole(path: Path) -> bool:

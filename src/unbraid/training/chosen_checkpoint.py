@@ -18,7 +18,7 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
 from unbraid.runs.text import echo
 from unbraid.runs.torch_files import read_torch_file
-from unbraid.runs.weights import NO_CHECKPOINT, fill, tensors_of
+from unbraid.runs.weights import CHECKPOINT, fill, tensors_of
 from unbraid.tasks.task import Task
 from unbraid.training.callbacks.last_checkpoint import LAST, latest, resumption_of
 
@@ -43,10 +43,10 @@ def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
     path = chosen(config)
     fill(task, tensors_of(path), path)
     if config.get("train", True):
-        checkpoint = read_torch_file(path, NO_CHECKPOINT)
+        checkpoint = read_torch_file(path, CHECKPOINT)
         state = resumption_of(checkpoint, path, trainer.world_size)
         if not state.get("complete"):
-            hint = f"Choose {LAST}. train=false tests this file"
+            hint = f"Choose {LAST}. To test this file without training, set train=false"
             raise InputError(
                 path, "training cannot continue from this checkpoint, because it was written in the middle of a step", hint=hint
             )
@@ -86,7 +86,9 @@ def _check_optimizer(checkpoint: Mapping[str, Any], task: Task, path: Path) -> N
     for name, fits in {"model.optimizer": own == saved, "model.scheduler": same_schedule}.items():
         if not fits:
             raise InputError(
-                name, f"this part differs from the checkpoint {path}", hint="Choose the same optim as the run of the checkpoint"
+                name,
+                f"the checkpoint {path} was written with another optimizer or schedule",
+                hint="Choose the same optim as in the run of the checkpoint",
             )
 
 
@@ -116,7 +118,7 @@ def copy_checkpoint(config: DictConfig, folder: Path) -> None:
 
 
 def _step(path: Path) -> int:
-    return int(read_torch_file(path, NO_CHECKPOINT)["global_step"])
+    return int(read_torch_file(path, CHECKPOINT)["global_step"])
 
 
 def _copy(source: Path, target: Path) -> None:

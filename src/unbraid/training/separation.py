@@ -215,17 +215,18 @@ def check_shapes(separator: Separator, estimate: Estimate, mixture: torch.Tensor
     Raises:
         InputError: masks, magnitudes or sources have the wrong shape.
     """
-    where, parts = "model.separator.net, shape of its output", (len(mixture), len(separator.targets), separator.channels)
+    where, parts = "model.separator.net", (len(mixture), len(separator.targets), separator.channels)
     bins = None if estimate.mixture is None else estimate.mixture.shape[-2:]
     for name in ("masks", "magnitudes"):  # in this order, because magnitudes are computed from masks
         found = getattr(estimate, name)
         if found is not None and bins is not None and found.shape != (*parts, *bins):
-            raise InputError(where, name, found=[*found.shape], expected=f"{[*parts, *bins]} [B, S, C, F, frames]")
+            problem, expected = f"the output '{name}' has the wrong shape", f"{[*parts, *bins]} (B, S, C, F, frames)"
+            raise InputError(where, problem, found=[*found.shape], expected=expected)
     found = estimate.sources
     if found.shape != (*parts, mixture.shape[-1]):
         raise InputError(
             where,
-            "the sources have a wrong shape",
+            "the output 'sources' has the wrong shape",
             found=[*found.shape],
-            expected=f"{[*parts, mixture.shape[-1]]} [B, S, C, T]",
+            expected=f"{[*parts, mixture.shape[-1]]} (B, S, C, T)",
         )

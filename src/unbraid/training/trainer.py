@@ -77,7 +77,7 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
         )  # fmt: skip
     except InstantiationException as error:
         if isinstance(error.__cause__, MisconfigurationException):
-            raise InputError("trainer", str(error.__cause__)) from error
+            raise InputError("trainer", f"Lightning refuses an option ({error.__cause__})") from error
         raise
     profiler: Any = trainer.profiler
     if (
@@ -122,7 +122,7 @@ def _convert_errors() -> Iterator[None]:
     try:
         yield
     except MisconfigurationException as error:
-        raise InputError(str(error)) from error
+        raise InputError("trainer", f"Lightning refuses an option ({error})") from error
     except SystemExit as error:  # Lightning exits after a KeyboardInterrupt
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None
@@ -170,6 +170,6 @@ def check_clipping(config: DictConfig, trainer: pl.Trainer) -> None:
     """
     fused = OmegaConf.select(config, "model.optimizer.fused")
     if fused and trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision):
-        problem = "in mixed precision, a fused optimizer cannot clip gradients to this value"
+        problem = "a fused optimizer cannot clip gradients in mixed precision"
         hint = "Set optim.optimizer.fused=false."
         raise InputError("trainer.gradient_clip_val", problem, found=trainer.gradient_clip_val, hint=hint)

@@ -59,7 +59,11 @@ def check_pair(least: float, most: float, **pair: float) -> None:
     check(high_name, high, least, most)
     if not least <= low <= high:
         raise InputError(
-            low_name, "out of range", found=low, expected=f"a number in [{least:g}, {high:g}]", hint=f"{high_name} is {high:g}."
+            low_name,
+            "out of range",
+            found=low,
+            expected=f"a number in [{least:g}, {high:g}]",
+            hint=f"{low_name} must not exceed {high_name}={high:g}",
         )
 
 

@@ -101,7 +101,10 @@ def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
         name = name_of(path, below)
         if name in named:
             raise InputError(
-                path, f"the file has the same name as {named[name].relative_to(below)}", expected=f"one file named '{name}'"
+                path,
+                f"the file has the same name as {named[name].relative_to(below)}",
+                expected=f"one file named '{name}'",
+                hint="Rename or remove one of the two files",
             )
         named[name] = path
     return named
@@ -168,11 +171,11 @@ def require_files(root: Path, problem: str, hint: str) -> None:
 
     Args:
         root: folder of the data set.
-        problem: text of the error: the reason why this program cannot download the data set.
+        problem: clause that states why this program cannot download the data set, for the error message.
         hint: sentence that explains to the user how to get the data set.
 
     Raises:
         InputError: the folder is missing or empty.
     """
     if not (root.is_dir() and any(root.iterdir())):
-        raise InputError("data.download=true", problem, hint=hint)
+        raise InputError("data.download=true", f"the folder {root} is missing or empty, and {problem}", hint=hint)

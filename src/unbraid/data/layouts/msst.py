@@ -92,12 +92,13 @@ class MSST:
             for name in names:
                 place, is_table = root / name, split == "train" and self.type == 3
                 if not (place.is_file() if is_table else place.is_dir()):
-                    problem = f"{root} contains no {'CSV file' if is_table else 'folder'} '{name}'"
+                    kind = "CSV file" if is_table else "folder"
+                    problem = f"{root} contains no {kind} '{name}'"
                     raise InputError(
                         split,
                         problem,
                         found=list_contents(root),
-                        expected=f"an existing {'CSV file' if is_table else 'folder'}",
+                        expected=f"an existing {kind}",
                     )
                 identity: set[Path | tuple[str, ...]] = {place.resolve(), _label(Path(name))}
                 if identity & used:

@@ -141,7 +141,9 @@ def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
         if name is None:
             continue
         if name in named:
-            raise InputError(path, f"the pair '{name}' has a second {side} file, {named[name].name}", expected="one")
+            raise InputError(
+                path, f"the pair '{name}' already has the {side} file {named[name].name}", hint="Remove one of the two"
+            )
         named[name] = path
     return named
 

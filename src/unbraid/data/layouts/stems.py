@@ -198,7 +198,11 @@ def _track_folders(root: Path) -> list[tuple[str, Split | None, Path]]:
     for name, _, folder in named:
         if name in used_names:
             raise InputError(
-                folder, f"the track has the same name as {used_names[name]}", found=name, expected="different names"
+                folder,
+                f"the track has the same name as {used_names[name]}",
+                found=name,
+                expected="different names",
+                hint="Rename one of the two folders",
             )
         used_names[name] = folder
     return named

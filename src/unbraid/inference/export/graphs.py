@@ -49,7 +49,8 @@ class RealMasking(nn.Module):
         outputs = separator.predict(magnitudes * scale)
         if "masks" in outputs:
             if outputs["masks"].is_complex():
-                raise InputError("model.separator.net", "this network returns complex masks, which ONNX does not support")
+                problem = "this network cannot be exported, because it returns complex masks"
+                raise InputError("model.separator.net", problem)
             spectra = separator.refine(outputs["masks"]).unsqueeze(-1) * pairs.unsqueeze(1)
         else:
             spectra = (outputs["magnitudes"] / scale.unsqueeze(1)).unsqueeze(-1) * _directions(pairs, magnitudes).unsqueeze(1)
@@ -111,12 +112,12 @@ def in_real_numbers(separator: Separator) -> nn.Module:
         raise InputError("masks_from=clusters", problem, expected="masks_from=head")
     if isinstance(separator, Masking):
         if not isinstance(separator.phase, MixturePhase):
-            problem = "this phase estimation needs complex numbers, which an exported file does not support"
+            problem = "this phase estimation cannot be exported, because it needs complex numbers"
             raise InputError("phase", problem, found=separator.phase, expected="phase=mixture")
         return RealMasking(separator)
     if isinstance(separator, WaveformSeparator):
         if isinstance(separator.net, COMPLEX_INSIDE):
-            problem = "this network contains an STFT in complex numbers, which ONNX does not support"
+            problem = "this network cannot be exported, because it contains an STFT in complex numbers"
             raise InputError("model.separator.net", problem, found=type(separator.net).__name__)
         if isinstance(separator.net, ConvTasNet):
             return WholeHops(separator.net, separator.net.window // 2)

@@ -94,8 +94,9 @@ class OnnxSeparator(Separator):
         inputs, outputs = ([tensor.name for tensor in ends] for ends in (session.get_inputs(), session.get_outputs()))
         if inputs != ["mixture"] or len(outputs) != 1:
             raise InputError(
-                path, "the ONNX graph has the wrong inputs or outputs", found=f"{', '.join(inputs)} to {', '.join(outputs)}",
-                expected="mixture to sources",
+                path, "the ONNX graph has the wrong inputs or outputs",
+                found=f"the inputs {', '.join(inputs)} and the outputs {', '.join(outputs)}",
+                expected="the input mixture and one output",
                 hint="If an earlier version of unbraid has exported this file, export the run again.",
             )  # fmt: skip
         self(torch.zeros(1, self.channels, self.min_samples))  # fails if the graph does not fit the metadata
@@ -121,7 +122,7 @@ class OnnxSeparator(Separator):
         sources = self._run({"mixture": mixture.float().cpu().numpy()})
         if sources.shape != (expected := (b, len(self.targets), c, n)):
             problem = "the shape of the graph's output contradicts the metadata of the file"
-            raise InputError(self.path, problem, found=[*sources.shape], expected=str([*expected]))
+            raise InputError(self.path, problem, found=[*sources.shape], expected=str([*expected]), hint="Export the run again")
         return Estimate(torch.from_numpy(sources).to(mixture.device))
 
     def _run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:

@@ -39,7 +39,7 @@ def check_openunmix(model: DictConfig) -> None:
     """
     net = OmegaConf.select(model, "separator.net._target_")
     if net != (open_unmix := f"{OpenUnmix.__module__}.{OpenUnmix.__name__}"):
-        problem, hint = "format=openunmix cannot store this network", "It can store only runs of model=open_unmix."
+        problem, hint = "format=openunmix cannot store this network", "This format can store only runs of model=open_unmix."
         raise InputError("model.separator.net", problem, found=net, expected=open_unmix, hint=hint)
     for key, fixed in FIXED_OPTIONS.items():
         if (value := OmegaConf.select(model.separator, key)) != fixed:

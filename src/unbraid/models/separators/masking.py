@@ -189,7 +189,9 @@ class Masking(Separator):
     ) -> Estimate:
         """Return the true sources and their magnitudes in the scale of `estimate`, see `Separator.training_target`."""
         if estimate.scale is None:
-            raise ValueError("estimate.scale is None, but it is needed. Only separators that mask spectrograms set it")
+            raise ValueError(
+                "estimate.scale is None, but the training target needs it. Separators that mask spectrograms set estimate.scale"
+            )
         magnitudes = magnitudes_of(self.stft(sources))
         for target in (s for s, differs in enumerate(magnitude_difference or ()) if differs):
             others = magnitudes_of(self.stft(mixture - sources[:, target]))

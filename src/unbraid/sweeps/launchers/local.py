@@ -53,8 +53,10 @@ class Local(Launcher):
         check_counts(gpus_per_run=gpus_per_run, runs_per_gpu=runs_per_gpu, cpu_slots=cpu_slots, fail_fast=fail_fast)
         if isinstance(gpus, str) and gpus != "auto":
             raise InputError("gpus", found=f"'{gpus}'", expected="auto or a list such as [0,1]")
-        if not isinstance(gpus, str) and (len({*gpus}) < len(gpus) or any(gpu < 0 for gpu in gpus)):
-            raise InputError("gpus", found=[*gpus], expected="different GPU ids of at least 0")
+        if not isinstance(gpus, str) and len({*gpus}) < len(gpus):
+            raise InputError("gpus", "a GPU id is listed twice", found=[*gpus], expected="different GPU ids")
+        if not isinstance(gpus, str) and any(gpu < 0 for gpu in gpus):
+            raise InputError("gpus", "a GPU id is negative", found=[*gpus], expected="GPU ids of at least 0")
         self.gpus = gpus_here() if isinstance(gpus, str) else [str(gpu) for gpu in gpus]
         if self.gpus and gpus_per_run > len(self.gpus):
             problem, expected = "the number is above the number of available GPUs", f"at most {len(self.gpus)}"

@@ -101,7 +101,7 @@ def _output_of(*command: str, environment: Mapping[str, str] | None = None) -> s
     # In an allocation, Slurm's commands would use the options of that allocation as defaults.
     done = subprocess.run(command, env=outside_slurm() | {**(environment or {})}, capture_output=True, text=True)
     if done.returncode:
-        raise InputError(command[0], error_message(done.stderr.splitlines()))
+        raise InputError(command[0], f"Slurm reports an error: {error_message(done.stderr.splitlines())}")
     return done.stdout
 
 

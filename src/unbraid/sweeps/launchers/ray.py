@@ -43,7 +43,7 @@ class Ray(Launcher):
         if gpus is not None and gpus < 0:
             raise InputError("gpus", found=gpus, expected="at least 0 GPUs")
         if address is not None and (gpus, cpus) != (None, None):
-            hint = "Set launcher.gpus and launcher.cpus to null."
+            hint = "Set launcher.gpus and launcher.cpus to null"
             raise InputError("address", "gpus and cpus cannot be set for an existing cluster", found=address, hint=hint)
         if importlib.util.find_spec("ray") is None:
             raise InputError("launcher=ray", "Ray is not installed", hint="Type: pip install 'unbraid[ray]'")
@@ -89,7 +89,9 @@ class Ray(Launcher):
         try:
             ray.init(self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **self.init_options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise InputError(f"launcher.address={self.address}", str(error)[:300]) from error
+            raise InputError(
+                f"launcher.address={self.address}", f"Ray cannot be started or reached: {str(error)[:300]}"
+            ) from error
         try:
             self._follow(ray, jobs, watch)
         finally:

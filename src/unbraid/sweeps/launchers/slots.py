@@ -63,8 +63,8 @@ class Slot:
 
 
 def _locked(name: str) -> int | None:
-    """Lock a file in the shared folder of lock files. Return the file descriptor; None if another process holds the lock."""
-    path = Path(os.environ.get(LOCKS) or Path(tempfile.gettempdir()) / "unbraid-devices") / name
+    """Lock a file in the shared folder of lock files. Return its file descriptor; None if another process holds the lock."""
+    path = Path(os.environ.get(LOCKS) or Path(tempfile.gettempdir(), "unbraid-devices"), name)
     try:
         folder = _open_folder(path.parent)
         try:

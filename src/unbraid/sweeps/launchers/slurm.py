@@ -93,13 +93,15 @@ class Slurm(Launcher):
         if poll_seconds <= 0:
             raise InputError("poll_seconds", found=poll_seconds, expected="more than 0 s")
         if timeout_min is not None and 60 * timeout_min <= signal_seconds:
-            expected = f"more than signal_seconds={signal_seconds}"
-            raise InputError("timeout_min", found=f"{timeout_min} ({60 * timeout_min} s)", expected=expected)
+            expected = f"more than signal_seconds ({signal_seconds} s)"
+            problem, found = "the time limit is too short", f"{timeout_min} ({60 * timeout_min} s)"
+            raise InputError("timeout_min", problem, found=found, expected=expected)
         for name in options:
-            if name in RESERVED or re.fullmatch(r"[a-z][a-z-]*", name) is None:
-                raise InputError(
-                    "options", found=name, expected="the long name of an option of sbatch that the launcher does not set itself"
-                )
+            if name in RESERVED:
+                raise InputError("options", "the launcher sets this option of sbatch itself", found=name, hint="Remove it")
+            if re.fullmatch(r"[a-z][a-z-]*", name) is None:
+                expected = "the long name of an option of sbatch, such as qos"
+                raise InputError("options", "this name is not allowed", found=name, expected=expected)
         need_slurm()
         self.partition, self.with_gpus = _check_partition(partition)
         self.cpus_per_task, self.gpu_type, self.max_parallel, self.requeues = cpus_per_task, gpu_type, max_parallel, requeues

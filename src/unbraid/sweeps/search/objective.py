@@ -31,10 +31,12 @@ def objective_of(folder: Path, name: str, direction: str) -> float:
 def _best_epoch(folder: Path, name: str, direction: str) -> float:
     path, rows = folder / "metrics.csv", epochs(folder)
     if not rows or name not in rows[0]:
-        raise InputError(f"{OBJECTIVE}={name}", f"the column is missing in {path}", hint=unknown(name, rows[0] if rows else ()))
+        raise InputError(
+            f"{OBJECTIVE}={name}", f"this column is missing in {path}", hint=unknown(name, rows[0] if rows else ())
+        )
     values = [value for row in rows if (value := number_in(row[name])) is not None]
     if not values:
-        raise UndefinedError(f"{OBJECTIVE}={name}", f"the column contains no finite value in {path}")
+        raise UndefinedError(f"{OBJECTIVE}={name}", f"this column contains no finite value in {path}")
     return min(values) if direction == "minimize" else max(values)
 
 
@@ -43,7 +45,7 @@ def _score(folder: Path, name: str) -> float:
     scores = figures(read_scores(path))
     known = {f"{SCORED}{measure}/{target}": value for (target, measure), value in scores.items()}
     if name not in known:
-        raise InputError(f"{OBJECTIVE}={name}", f"the score is missing in {path}", hint=unknown(name, known))
+        raise InputError(f"{OBJECTIVE}={name}", f"this score is missing in {path}", hint=unknown(name, known))
     if (value := known[name]) is None:
-        raise UndefinedError(f"{OBJECTIVE}={name}", f"the score is undefined in {path}")
+        raise UndefinedError(f"{OBJECTIVE}={name}", f"this score is undefined in {path}")
     return float(value)

@@ -194,9 +194,11 @@ def _by_key(conditions: Sequence[str], searched: Collection[str]) -> dict[str, s
     by_key: dict[str, str] = {}
     for condition in conditions:
         key, word, text = condition.partition(" if ")
-        if not word or key in by_key:
-            problem = "the condition is invalid, or its key has another condition"
-            raise InputError(CONDITIONS, problem, found=f"'{condition}'", expected="one 'KEY if OTHER=VALUE' for each key")
+        if not word:
+            raise InputError(CONDITIONS, "a condition is invalid", found=f"'{condition}'", expected="'KEY if OTHER=VALUE'")
+        if key in by_key:
+            problem = f"the key '{key}' already has another condition"
+            raise InputError(CONDITIONS, problem, found=f"'{condition}'", expected="at most one for each key")
         if key not in searched:
             raise InputError(CONDITIONS, f"the key '{key}' lacks values to search", hint=unknown(key, searched))
         by_key[key] = text
@@ -232,7 +234,7 @@ def _distribution(override: Override) -> BaseDistribution:
             return _numbers(values[0], values[-1], abs(sweep.step), LOG in tags)
         return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
     except (ValueError, IndexError) as error:
-        raise InputError(where, str(error) or "the override contains no value") from error
+        raise InputError(where, f"the values to search are invalid ({str(error) or 'there is no value'})") from error
 
 
 def _numbers(low: Any, high: Any, step: Any, log: bool) -> BaseDistribution:

@@ -79,14 +79,16 @@ def stored(path: Path) -> JournalStorage:
             _check_first_line(path)
         return JournalStorage(JournalFileBackend(str(path), WriteLock(path)))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(path, "the file is damaged, or does not contain a search") from error
+        raise InputError(
+            path, "the file is damaged, or does not contain a search", hint="Choose another hydra.sweeper.storage"
+        ) from error
 
 
 def _check_first_line(path: Path) -> None:
     with open_regular(path) as file:
         line = file.readline(MAX_LINE_BYTES)
     if line and "op_code" not in parse_json(line, path):
-        raise ValueError("the first line is not an operation of an Optuna journal")
+        raise InputError(path, "the file is not an Optuna journal: its first line is not an operation of a journal")
 
 
 def load(path: Path) -> optuna.Study:
@@ -107,6 +109,6 @@ def load(path: Path) -> optuna.Study:
         study = optuna.load_study(study_name=NAME, storage=stored(path))
         agreed = study.user_attrs[AGREED]
     except KeyError as error:
-        raise InputError(path, "the file does not contain a search") from error
+        raise InputError(path, "the file does not contain a search", hint="Choose another hydra.sweeper.storage") from error
     study.pruner = PRUNERS[agreed["pruner"]](agreed["startup_trials"], agreed["warmup_epochs"])
     return study

@@ -84,7 +84,7 @@ class Trials:
         elif record["state"] != "done":
             error = record.get("error", "was interrupted")
             if error.startswith(OBJECTIVE):
-                raise InputError(error)
+                raise InputError(OBJECTIVE, f"the runs of this search cannot be scored ({error})")
             self._leave(claim, error)
         else:
             try:

@@ -56,7 +56,11 @@ class ValidationScores(pl.Callback):
             InputError: the model is not a separator, or protocol and separator have different sample rates or channels.
         """
         if not isinstance(pl_module, SeparationTask):
-            raise InputError("callbacks.scores", "the model is not a separator", hint="Set callbacks=default.")
+            raise InputError(
+                "callbacks.scores",
+                "this callback only scores separators, but the model is not a separator",
+                hint="Set callbacks=default.",
+            )
         separator, weights = pl_module.separator, trainer.datamodule.target_weights()  # type: ignore[attr-defined]
         audio_format = (separator.sample_rate, separator.channels)
         self.protocol = self.protocol.at(*audio_format)

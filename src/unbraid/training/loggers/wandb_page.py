@@ -142,7 +142,7 @@ class Wandb(Logger):
             )  # fmt: skip
         except wandb.errors.UsageError as error:
             wandb.teardown()
-            raise InputError("logger.wandb", in_line(error)) from error
+            raise InputError("logger.wandb", f"W&B cannot start a run ({in_line(error)})") from error
         except failures() as error:
             wandb.teardown()  # ends the process of wandb, which otherwise blocks the id of the run
             return in_line(error)
