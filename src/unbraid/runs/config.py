@@ -196,9 +196,9 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
 def _with_key(node: DictConfig, message: str, where: str) -> str:
     """Return the config key that has caused an error in a constructor, for the error message.
 
-    If `where` (from the error of the constructor) begins with the name of an argument, such as `batch_size`, the result begins
-    with the full config key of this argument, such as `data.batch_size`. Otherwise the result is the key of the node, a colon
-    and `where`.
+    The text `where` is from the error of the constructor. If it begins with the name of an argument, such as `batch_size`, the
+    result begins with the full config key, such as `data.batch_size`. Otherwise the result is the key of the node, a colon and
+    `where`.
     """
     key = re.search(r"full_key: (\S+)", message)
     place = key[1] if key else node._get_full_key(None)

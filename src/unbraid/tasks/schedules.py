@@ -15,8 +15,8 @@ from unbraid.runs.errors import InputError
 class WarmupCosine(LambdaLR):
     """Raise the learning rate linearly from 0, then lower it along half a cosine (Loshchilov & Hutter, ICLR 2017).
 
-    After s steps, the learning rate is `lr` times s / warmup_steps during the warm-up. After the warm-up, the factor is
-    f + (1 - f) (1 + cos(pi p)) / 2, where f is `end_factor` and p is the finished share of the remaining steps.
+    During the warm-up, the learning rate after s steps is `lr` times s / warmup_steps. After the warm-up, it is `lr` times
+    f + (1 - f) (1 + cos(pi p)) / 2. Here f is `end_factor`, and p is the finished share of the remaining steps.
 
     Args:
         optimizer: optimizer whose learning rates change.

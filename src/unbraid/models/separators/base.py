@@ -37,9 +37,9 @@ class Estimate:
         weights: weight of each bin in a loss that compares embeddings.
 
     Shape:
-        Axes: batch B, sources S, channels C, samples T, frequency bins F, frames. sources [B, S, C, T]; masks and magnitudes
-            [B, S, C, F, frames]; scale [B, 1, 1, 1]; mixture [B, C, F, frames]; logits [B, classes, F, frames]; labels [B, F,
-            frames]; embeddings [B, D, F, frames] with D values each; weights [B, F, frames].
+        Axes: batch B, sources S, channels C, samples T, frequency bins F, frames N, values of an embedding D.
+        sources: [B, S, C, T]. masks and magnitudes: [B, S, C, F, N]. scale: [B, 1, 1, 1]. mixture: [B, C, F, N].
+        logits: [B, classes, F, N]. labels and weights: [B, F, N]. embeddings: [B, D, F, N].
     """
 
     def __init__(
