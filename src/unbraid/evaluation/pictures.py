@@ -61,7 +61,7 @@ def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: 
     _save(figure, path, None)
 
 
-def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
+def rows(path: Path, shown: Mapping[str, Tensor], colours: str, axes_names: tuple[str, str] | None = None) -> None:
     """Draw rows of small images with one common colour scale.
 
     Args:
@@ -69,6 +69,8 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
         shown: dictionary from the name of each row to its images. The first line of an image is drawn at the top. If the images
             are spectrograms, the first line is the lowest bin and is drawn at the bottom.
         colours: name of a colour map of matplotlib; `gray_r` for images, any other for spectrograms.
+        axes_names: names of the horizontal and the vertical axis, such as `frame` and `bin`, which are drawn at the first image
+            of the last row; None: no axes.
 
     Shape:
         shown [number of images, height, width] for each row.
@@ -90,6 +92,10 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str) -> None:
         for axis in line:
             axis.set(xticks=[], yticks=[], frame_on=False)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    if axes_names is not None:
+        corner, (horizontal, vertical) = axes[-1, 0], axes_names
+        corner.set(xticks=[0, width - 1], yticks=[0, height - 1], xlabel=horizontal, frame_on=True)
+        corner.set_ylabel(f"{corner.get_ylabel()}   {vertical}", rotation=0, ha="right", va="center")
     _save(figure, path)
 
 
@@ -144,8 +150,8 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
     Args:
         path: PNG file to write.
         title: title of the picture.
-        curves: dictionary from the name of each panel to its curve. A curve with several columns is drawn as an image in dB,
-            with the first column at the bottom.
+        curves: dictionary from the label of each vertical axis to its curve. A curve with several columns is drawn as an image
+            whose colours show dB. Its vertical axis shows the number of the column, with the first column at the bottom.
         seconds: time between two points, in seconds.
 
     Shape:
@@ -162,9 +168,9 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
         else:
             image = axis.imshow(
                 array.T, origin="lower", aspect="auto", vmin=FLOOR_DB, vmax=0, interpolation="nearest",
-                extent=(0, end, 0, array.shape[1]), cmap="magma",
+                extent=(0, end, 0.5, array.shape[1] + 0.5), cmap="magma",
             )  # fmt: skip
-            figure.colorbar(image, ax=axis)
+            figure.colorbar(image, ax=axis, label="dB")
         axis.set(ylabel=name, xlim=(0, end))
     axes[-1].set_xlabel("time (s)")
     figure.suptitle(title)

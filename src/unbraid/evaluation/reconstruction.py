@@ -197,7 +197,8 @@ class Reconstructions:
     def _draw(self, folder: Path, task: ReconstructionTask, gathered: Gathered, labels: Sequence[str]) -> None:
         images = task.features.kind == "images"
         rows = {row: torch.stack(patches)[:, 0] for row, patches in gathered.rows.items()}
-        pictures.rows(folder / "reconstructions.png", rows, "gray_r" if images else "magma")
+        look = ("gray_r", None) if images else ("magma", ("frame", "bin"))
+        pictures.rows(folder / "reconstructions.png", rows, *look)
         codes, numbers = torch.cat(gathered.codes), torch.cat(gathered.labels)
         shown = torch.linspace(0, len(codes) - 1, min(len(codes), LARGEST_SCATTER)).long()
         points, axes = flattened(codes[shown])
@@ -207,7 +208,7 @@ class Reconstructions:
                 SAMPLES * task.features.vectors_per_patch, task.net.code_size, generator=torch.Generator().manual_seed(0)
             )
             patches = task.features.patches(task.net.decode(drawn.to(task.device))).cpu()[:, 0]
-            pictures.rows(folder / "samples.png", {"": patches[:12], " ": patches[12:]}, "gray_r" if images else "magma")
+            pictures.rows(folder / "samples.png", {"": patches[:12], " ": patches[12:]}, *look)
 
 
 def spectra_of(task: ReconstructionTask) -> Spectra:
@@ -293,7 +294,7 @@ def flattened(codes: Tensor) -> tuple[Tensor, tuple[str, str]]:
     if codes.shape[1] == 1:
         return torch.stack([codes[:, 0], torch.zeros(len(codes))], dim=1), ("code", "")
     if codes.shape[1] == 2:
-        return codes, ("first number of the code", "second number")
+        return codes, ("first number of the code", "second number of the code")
     centred = codes - codes.mean(dim=0)
     left, values, _ = torch.linalg.svd(centred, full_matrices=False)
-    return (left * values)[:, :2], ("first principal component of the code", "second")
+    return (left * values)[:, :2], ("first principal component of the code", "second principal component of the code")

@@ -217,8 +217,8 @@ def curves(controls: Controls, parameters: Sounding) -> dict[str, Tensor]:
     return {
         "f0 (Hz)": controls.f0,
         "loudness (dB)": controls.loudness,
-        "harmonics (dB)": 20 * parameters.amplitudes.clamp(min=1e-6).log10(),
-        "noise (dB)": 20 * parameters.noise.clamp(min=1e-6).log10(),
+        "number of harmonic": 20 * parameters.amplitudes.clamp(min=1e-6).log10(),
+        "number of noise band": 20 * parameters.noise.clamp(min=1e-6).log10(),
     }
 
 
