@@ -78,6 +78,12 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
             config[key] = own[key]
             for word, value in typed_below.items():
                 OmegaConf.update(config, word, value, force_add=True)  # check_experiment reports unknown keys
+    _take_phase(config, own, typed)
+    return config
+
+
+def _take_phase(config: DictConfig, own: DictConfig, typed: Sequence[str]) -> None:
+    """Set the phase of the separator: the typed choice, else that of the run."""
     if any(word.split(".")[0] == "phase" for word in typed):
         if OmegaConf.select(config, "model.separator.phase") is None:
             raise InputError(
@@ -86,4 +92,3 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         config.model.separator.phase = config.phase
     else:
         config.phase = own.get("phase")
-    return config

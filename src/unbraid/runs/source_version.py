@@ -6,7 +6,7 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = (
@@ -21,6 +21,7 @@ PACKAGES = (
     "soxr",
     "unbraid",
 )
+OPTIONAL = "torchaudio"  # few models need it
 
 
 @cache
@@ -60,5 +61,12 @@ def git_commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results may depend on, by name."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    """Return the versions of Python and of the installed packages that results may depend on, by name."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            if name != OPTIONAL:
+                raise
+    return found

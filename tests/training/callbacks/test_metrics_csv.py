@@ -19,6 +19,7 @@ class Clock:
 def trainer(accumulate=1, folder=None):
     return SimpleNamespace(
         accumulate_grad_batches=accumulate, current_epoch=0, global_step=2, optimizers=[], default_root_dir=folder,
+        logger=None,
         callback_metrics={"train/loss": torch.tensor(0.5), "valid/loss": torch.tensor(float("nan"))},
     )  # fmt: skip
 
