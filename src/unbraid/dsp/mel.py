@@ -22,6 +22,9 @@ def mel_filterbank(bins: int, fmin: float, fmax: float, bands: int, sample_rate:
 
     Shape:
         [bins, bands]
+
+    Returns:
+        The weights, between 0 and 1.
     """
     frequencies = torch.linspace(0, sample_rate // 2, bins)
     edges = 700.0 * (10.0 ** (torch.linspace(_mel(fmin), _mel(fmax), bands + 2) / 2595.0) - 1.0)
@@ -44,6 +47,9 @@ def cosine_transform(count: int, bands: int) -> Tensor:
 
     Shape:
         [bands, count]
+
+    Returns:
+        The matrix by which rows of `bands` values are multiplied.
     """
     position, order = torch.arange(float(bands)), torch.arange(float(count)).unsqueeze(1)
     rows = torch.cos(math.pi / float(bands) * (position + 0.5) * order)

@@ -19,10 +19,7 @@ def torchaudio_class(name: str, model: str) -> Any:
         model: name of the model config (`model=NAME`), used in the error message.
 
     Returns:
-        The class.
-
-    Raises:
-        InputError: torchaudio is not installed, or this version of torchaudio cannot be used with this version of torch.
+        The class. A missing torchaudio raises InputError, see `import_torchaudio`.
     """
     return getattr(import_torchaudio(f"model={model}").models, name)
 
