@@ -32,7 +32,17 @@ PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SCRIPT = re.compile(r"(cat song\.wav \| )?python (train\.py|scripts/\w+\.py)(?: (.*))?")
 RUN_OF_SWEEP = re.compile(r"/\d-model=(\w+?)-seed=0")
-PROGRAMS = {".", "cd", ".venv/bin/pip", "hf", "tensorboard", "wandb"}  # other programs that the pages use
+PROGRAMS = {
+    ".",
+    "cd",
+    "python3.13",
+    "newest/bin/pip",
+    "newest/bin/python",
+    ".venv/bin/pip",
+    "hf",
+    "tensorboard",
+    "wandb",
+}  # other programs that the pages use
 UNWRITTEN = {"model=mine"}  # choices that a page tells the reader to add
 PLUGIN = "plugins=[mypkg]"  # a package that a page tells the reader to write
 # One step on a batch of two narrow chunks, without audio and pictures. A key is set if the config of the command has it.
