@@ -1,5 +1,5 @@
 # Each target creates .venv on a fresh machine and reuses it afterwards. PYTHON=python3.12 selects another Python.
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3 python,$(if $(shell $(name) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 13)' 2>/dev/null && echo yes),$(name))))
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3 python,$(if $(shell $(name) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14)' 2>/dev/null && echo yes),$(name))))
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
@@ -13,7 +13,7 @@ help: ## print the targets
 install: $(INSTALLED) ## create .venv and install the project with everything its tests need
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; name one with PYTHON=/path/to/python"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; name one with PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@

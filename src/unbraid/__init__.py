@@ -1,17 +1,18 @@
 """unbraid: an experiment framework for autoencoders and music source separation."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unbraid.commands.compose import compose as compose
     from unbraid.inference.loading import load as load
 
-__all__ = ["load"]
+__all__ = ["compose", "load"]
+MODULES = {"compose": "unbraid.commands.compose", "load": "unbraid.inference.loading"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the function `unbraid.load` when it is first used, because importing it also imports PyTorch."""
-    if name != "load":
+    """Import a function when it is first used, because importing it also imports PyTorch."""
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from unbraid.inference.loading import load
-
-    return load
+    return getattr(import_module(MODULES[name]), name)

@@ -22,7 +22,7 @@ NAMES = [
 # Keys of texts that are not paths, and of choices.
 NOT_PATHS = {
     "anomaly": {"split"}, "app": {"device"}, "dashboard": {"project", "entity"}, "encode": {"split"},
-    "evaluate": {"oracle"}, "export": {"format", "quantise"}, "publish": {"license"},
+    "evaluate": {"oracle"}, "export": {"format", "quantise"}, "new": set(), "publish": {"license"},
     "report": {"baseline", "measure", "protocol"}, "prepare": set(),
     "separate": {"channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "batch_size"},
     "transfer": {"shift", "loudness"}, "wandb_sweep": {"objective", "direction", "method", "trials", "project", "entity"},

@@ -25,13 +25,24 @@ from tests.data import twins
 from unbraid.commands.cli import CONF
 from unbraid.commands.experiment import Experiment
 from unbraid.commands.overrides import is_sweep, quote_paths
+from unbraid.commands.verbs import verbs
 from unbraid.runs.config import check
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SCRIPT = re.compile(r"(cat song\.wav \| )?python (train\.py|scripts/\w+\.py)(?: (.*))?")
 RUN_OF_SWEEP = re.compile(r"/\d-model=(\w+?)-seed=0")
-PROGRAMS = {".", ".venv/bin/pip", "hf", "tensorboard", "wandb"}  # other programs that the pages use
+PROGRAMS = {
+    ".",
+    "cd",
+    "python3.13",
+    "newest/bin/pip",
+    "newest/bin/python",
+    ".venv/bin/pip",
+    "hf",
+    "tensorboard",
+    "wandb",
+}  # other programs that the pages use
 UNWRITTEN = {"model=mine"}  # choices that a page tells the reader to add
 PLUGIN = "plugins=[mypkg]"  # a package that a page tells the reader to write
 # One step on a batch of two narrow chunks, without audio and pictures. A key is set if the config of the command has it.
@@ -148,6 +159,8 @@ def test_other_commands_exist(command):
         assert all(f"\n{word}:" in (PROJECT / "Makefile").read_text() for word in words[1:])
     elif extra := re.fullmatch(r"pip install 'unbraid\[(\w+)\]'", command.text):
         assert f"\n{extra[1]} = [" in (PROJECT / "pyproject.toml").read_text()
+    elif words[0] == "unbraid":
+        assert words[1] in verbs()
     elif words[:3] == ["python", "-m", "pytest"]:
         assert (PROJECT / words[3]).is_file()
     else:

@@ -9,6 +9,8 @@ import torch
 import torchaudio
 
 from unbraid.nets.adapters import BSRoformer, ConvTasNet, HDemucs, MelBandRoformer
+from unbraid.nets.libraries import import_torchaudio
+from unbraid.runs.allowlist import resolve
 from unbraid.runs.errors import InputError
 
 SMALL = {"dim": 8, "depth": 2, "dim_head": 4, "heads": 2, "hop_length": 100}
@@ -163,3 +165,24 @@ def test_missing_package_is_reported(name, monkeypatch):
     with pytest.raises(InputError) as error:
         small(name, 1)
     assert error.value.where == f"model={name}" and "pip install 'unbraid[roformer]'" in error.value.hint
+
+
+@pytest.mark.parametrize("name", ["hdemucs", "conv_tasnet"])
+def test_missing_torchaudio_is_reported(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchaudio", None)
+    with pytest.raises(InputError) as error:
+        small(name, 1)
+    assert error.value.where == f"model={name}" and "torchaudio" in error.value.problem and "torch" in error.value.hint
+
+
+def test_torchaudio_for_another_torch_is_reported(tmp_path, monkeypatch):
+    (tmp_path / "torchaudio.py").write_text("raise OSError('undefined symbol')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for module in [module for module in sys.modules if module.split(".")[0] == "torchaudio"]:
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(InputError) as error:
+        import_torchaudio("init=hdemucs_high_musdb")
+    assert error.value.where == "init=hdemucs_high_musdb" and "undefined symbol" in error.value.problem
+    with pytest.raises(InputError) as error:
+        resolve("torchaudio.models.HDemucs", "model.separator.net")
+    assert error.value.where == "model.separator.net._target_"

@@ -72,6 +72,12 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
             config[key] = own[key]
             for word, value in typed_below.items():
                 OmegaConf.update(config, word, value, force_add=True)  # check_experiment reports unknown keys
+    _take_phase(config, own, typed)
+    return config
+
+
+def _take_phase(config: DictConfig, own: DictConfig, typed: Sequence[str]) -> None:
+    """Set the phase of the separator: the typed choice, else that of the run."""
     if any(word.split(".")[0] == "phase" for word in typed):
         if OmegaConf.select(config, "model.separator.phase") is None:
             problem = f"the model of run={config.run} does not use this config group"
@@ -79,7 +85,6 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         config.model.separator.phase = config.phase
     else:
         config.phase = own.get("phase")
-    return config
 
 
 def _check_key(config: DictConfig, own: DictConfig, key: str) -> None:

@@ -43,5 +43,6 @@ def ignore_signals(worker: int) -> None:
     Args:
         worker: number of the worker process, unused.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):  # Windows has no SIGUSR1
+            signal.signal(signal.Signals[name], signal.SIG_IGN)

@@ -9,9 +9,10 @@ fundamental frequency.
 import math
 
 import torch
-import torchaudio
 from torch import Tensor
 from torch.nn import functional
+
+from unbraid.dsp.mel import cosine_transform, mel_filterbank
 
 FLOOR_DB = -100.0  # lowest loudness, about the quantisation noise of 16 bits
 STEPS = 2**14  # steps of a turn; step number times harmonic number is exact in float32
@@ -293,8 +294,8 @@ def mfccs(waveform: Tensor, sample_rate: int, hop_length: int, count: int, n_fft
     """
     spectrum = _spectrum(waveform, torch.hann_window(n_fft, device=waveform.device), hop_length)
     device = waveform.device
-    mel = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, 20.0, sample_rate / 2, bands, sample_rate)
-    cosines = torchaudio.functional.create_dct(count, bands, "ortho")
+    mel = mel_filterbank(n_fft // 2 + 1, 20.0, sample_rate / 2, bands, sample_rate)
+    cosines = cosine_transform(count, bands)
     with torch.autocast(device.type, enabled=False):
         return ((spectrum.abs().mT @ mel.to(device)) + 1e-5).log() @ cosines.to(device)
 

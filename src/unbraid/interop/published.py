@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchaudio
 from torch import Tensor, nn
 
 from unbraid.models.separators.base import Separator
 from unbraid.nets.adapters import HDemucs
+from unbraid.nets.libraries import import_torchaudio
 from unbraid.nets.open_unmix import NOT_ITS_STATE, OpenUnmix, options_of
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError, unknown
@@ -119,6 +119,7 @@ def _load_hdemucs(separator: Separator) -> None:
 
 def _hdemucs_state() -> dict[str, Tensor]:
     path = Path(torch.hub.get_dir()) / "torchaudio" / HDEMUCS_FILE
+    torchaudio = import_torchaudio(f"init={HDEMUCS}")
     with _downloading(f"init={HDEMUCS}", path, f"https://download.pytorch.org/torchaudio/{HDEMUCS_FILE}"):
         state: dict[str, Tensor] = torchaudio.pipelines.HDEMUCS_HIGH_MUSDB.get_model().state_dict()
     return state

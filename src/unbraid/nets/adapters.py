@@ -6,12 +6,11 @@ does not have other parameters.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
-import torchaudio
 from torch import Tensor, nn
 
-from unbraid.nets.libraries import check_length, create, masks_in_float32, run_whole_hops
+from unbraid.nets.libraries import check_length, create, masks_in_float32, roformer_class, run_whole_hops, torchaudio_class
 from unbraid.runs.errors import InputError
 
 SIXTY_TWO_BANDS = (*(2,) * 24, *(4,) * 12, *(12,) * 8, *(24,) * 8, *(48,) * 8, 128, 129)  # of 1025 bins (Lu et al. 2023)
@@ -75,7 +74,7 @@ class HDemucs(nn.Module):
         super().__init__()
         self.n_fft, self.stride = n_fft, n_fft // 4  # in samples, of the STFT and of the coarsest waveform layer
         self.net = create(
-            torchaudio.models.HDemucs,
+            torchaudio_class("HDemucs", "hdemucs"),
             [f"source {s}" for s in range(sources)], audio_channels, channels, growth, n_fft, depth, freq_emb, emb_scale,
             emb_smooth, kernel_size, time_stride, stride, context, context_enc, norm_starts, norm_groups, dconv_depth,
             dconv_comp, dconv_attn, dconv_lstm, dconv_init,
@@ -132,7 +131,7 @@ class ConvTasNet(nn.Module):
             raise InputError("ConvTasNet.msk_kernel_size", found=msk_kernel_size, expected="a positive odd number")
         self.window, self.stride = enc_kernel_size, enc_kernel_size // 2
         self.net = create(
-            torchaudio.models.ConvTasNet,
+            torchaudio_class("ConvTasNet", "conv_tasnet"),
             sources, enc_kernel_size, enc_num_feats, msk_kernel_size, msk_num_feats, msk_num_hidden_feats, msk_num_layers,
             msk_num_stacks, msk_activate,
         )  # fmt: skip
@@ -217,7 +216,7 @@ class BSRoformer(nn.Module):
             raise InputError("BSRoformer.freqs_per_bands", found=found, expected=expected)
         self.n_fft, self.hop_length, self.stride = n_fft, hop_length, hop_length
         self.net = create(
-            _class_of_package("BSRoformer", "bs_roformer"), dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
+            roformer_class("BSRoformer", "bs_roformer"), dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
             time_transformer_depth=time_transformer_depth, freq_transformer_depth=freq_transformer_depth,
             freqs_per_bands=tuple(freqs_per_bands), dim_head=dim_head, heads=heads, attn_dropout=attn_dropout,
             ff_dropout=ff_dropout, flash_attn=flash_attn, num_residual_streams=num_residual_streams,
@@ -293,7 +292,7 @@ class MelBandRoformer(nn.Module):
         use_pope: bool = False,
     ) -> None:
         super().__init__()
-        make = _class_of_package("MelBandRoformer", "mel_band_roformer")
+        make = roformer_class("MelBandRoformer", "mel_band_roformer")
         self.n_fft, self.hop_length, self.stride = n_fft, hop_length, hop_length
         self.net = create(
             make, dim=dim, depth=depth, stereo=audio_channels == 2, num_stems=sources,
@@ -309,26 +308,3 @@ class MelBandRoformer(nn.Module):
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate mixtures [batch, channels, samples] into sources [batch, sources, channels, samples]."""
         return run_whole_hops(self.net, mixture, self.n_fft, self.hop_length)
-
-
-def _class_of_package(name: str, model: str) -> Any:
-    """Import a network class from the optional package `bs-roformer`.
-
-    Args:
-        name: name of the class.
-        model: name of the model config (`model=NAME`), used in the error message.
-
-    Returns:
-        The class.
-
-    Raises:
-        InputError: the package `bs-roformer` is not installed.
-    """
-    try:
-        import bs_roformer
-    except ModuleNotFoundError as error:
-        hint = "Install it: pip install 'unbraid[roformer]'"
-        raise InputError(
-            f"model={model}", "this model needs the package bs-roformer, which is not installed", hint=hint
-        ) from error
-    return getattr(bs_roformer, name)

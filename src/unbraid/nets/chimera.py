@@ -10,10 +10,10 @@ chunk in both directions. For long chunks or on small machines, a convolutional 
 from typing import Literal
 
 import torch
-import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unbraid.dsp.mel import mel_filterbank
 from unbraid.runs.errors import InputError
 
 MAX_BANDS = 512
@@ -77,7 +77,7 @@ class Chimera(nn.Module):
         if mel_bands is None:
             bands = None
         else:
-            bands = torchaudio.functional.melscale_fbanks(bins, 0.0, sample_rate / 2, mel_bands, sample_rate).T
+            bands = mel_filterbank(bins, 0.0, sample_rate / 2, mel_bands, sample_rate).T
             bands = _cover(bands)
         self.register_buffer("bands", bands, persistent=False)
         self.register_buffer("shares", None if bands is None else bands / bands.sum(dim=0), persistent=False)

@@ -1,4 +1,7 @@
-"""Helpers of `unbraid.nets.adapters`, which adapts networks of torchaudio and of the package `bs-roformer`."""
+"""Helpers of `unbraid.nets.adapters`, which adapts networks of torchaudio and of the package `bs-roformer`.
+
+Both libraries are imported when one of their networks is built. All other models work without them.
+"""
 
 from typing import Any
 
@@ -6,6 +9,62 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unbraid.runs.errors import InputError
+
+
+def torchaudio_class(name: str, model: str) -> Any:
+    """Import a network class of torchaudio.
+
+    Args:
+        name: name of the class.
+        model: name of the model config (`model=NAME`), used in the error message.
+
+    Returns:
+        The class. A missing torchaudio raises InputError, see `import_torchaudio`.
+    """
+    return getattr(import_torchaudio(f"model={model}").models, name)
+
+
+def import_torchaudio(where: str) -> Any:
+    """Import torchaudio.
+
+    Args:
+        where: key of the config that needs torchaudio, for the error message.
+
+    Returns:
+        The module.
+
+    Raises:
+        InputError: torchaudio is not installed, or this version of torchaudio cannot be used with this version of torch.
+    """
+    try:
+        import torchaudio
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:  # a version for another torch raises any of them
+        hint = "Install torch and torchaudio of the same version"
+        raise InputError(where, f"torchaudio cannot be imported: {type(error).__name__}: {error}", hint=hint) from error
+    return torchaudio
+
+
+def roformer_class(name: str, model: str) -> Any:
+    """Import a network class of the optional package `bs-roformer`.
+
+    Args:
+        name: name of the class.
+        model: name of the model config (`model=NAME`), used in the error message.
+
+    Returns:
+        The class.
+
+    Raises:
+        InputError: the package `bs-roformer` is not installed.
+    """
+    try:
+        import bs_roformer
+    except ModuleNotFoundError as error:
+        hint = "Install it: pip install 'unbraid[roformer]'"
+        raise InputError(
+            f"model={model}", "this model needs the package bs-roformer, which is not installed", hint=hint
+        ) from error
+    return getattr(bs_roformer, name)
 
 
 def check_length(samples: int, minimum: int, argument: str) -> None:

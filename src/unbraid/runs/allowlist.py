@@ -71,8 +71,8 @@ def _imported(target: str, key: str) -> Any:
         )
         if plugin and not missing:
             raise plugins.import_error(plugin, error, key) from error
-        # RuntimeError: an optional package is missing
-        if plugin or isinstance(error, ImportError | ValueError | AttributeError | RuntimeError):
+        # RuntimeError: an optional package is missing; OSError: a library of torchaudio is for another torch
+        if plugin or isinstance(error, ImportError | OSError | ValueError | AttributeError | RuntimeError):
             raise InputError(key, "no class of this name exists", found=target) from error
         raise
 

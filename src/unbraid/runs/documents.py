@@ -23,6 +23,7 @@ from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.resolver import Resolver
 
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import NO_WAIT
 
 try:
     from yaml.cyaml import CParser as EventParser  # type: ignore[attr-defined]  # ten times as fast as the parser in Python
@@ -72,7 +73,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         InputError: the path belongs to a FIFO, a device, a folder or a socket.
     """
     _check_regular(path, path.stat())  # opening a device can have side effects
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | NO_WAIT)
     try:
         _check_regular(path, os.fstat(descriptor))  # the path may have been replaced since `stat`
     except InputError:

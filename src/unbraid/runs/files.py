@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EEXIST, EOPNOTSUPP, EPERM
@@ -20,6 +21,9 @@ from unbraid.runs.errors import InputError
 FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f]|^\.|^$")  # in file names
 MAX_NAME_BYTES = 200  # file systems allow 255; prefixes and suffixes need the rest
 LONGEST = 60  # characters of a name that `file_name` returns
+# Flags of `os.open`. Windows has none of them.
+NO_LINKS = getattr(os, "O_NOFOLLOW", 0)  # symbolic links are not followed
+NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # pipes do not block; child processes do not inherit
 
 
 def is_name(text: object) -> bool:
@@ -136,7 +140,10 @@ def os_error(number: int, path: Path) -> OSError:
 
 def _sync(path: Path) -> None:
     """Write the cached data of a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    windows = sys.platform == "win32"
+    if windows and path.is_dir():
+        return  # Windows cannot open a folder
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

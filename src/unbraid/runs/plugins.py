@@ -38,11 +38,22 @@ _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())  # in 
 def names() -> tuple[str, ...]:
     """Return the names of the plugins that this process trusts. An invalid name in `UNBRAID_PLUGINS` raises InputError."""
     listed = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
-    return tuple(dict.fromkeys([*(_checked(name, VARIABLE) for name in listed if name), *_trusted.get()]))
+    return tuple(dict.fromkeys([*(checked(name, VARIABLE) for name in listed if name), *_trusted.get()]))
 
 
-def _checked(name: Any, where: str) -> str:
-    """Check that a plugin can have this name, and return the name. Otherwise raise InputError."""
+def checked(name: Any, where: str) -> str:
+    """Check that a plugin can have a name.
+
+    Args:
+        name: name of a package.
+        where: key or argument that contains the name.
+
+    Returns:
+        The name.
+
+    Raises:
+        InputError: the name is invalid, or belongs to the standard library, to unbraid or to a library of its allowlist.
+    """
     if not isinstance(name, str) or NAME.fullmatch(name) is None:
         raise InputError(
             where, "this is not a valid name of a package", found=repr(name), expected="a public name such as mypkg"
@@ -97,7 +108,7 @@ def named(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
 
 def _installed(packages: Sequence[str], where: str) -> list[str]:
     for name in packages:
-        if not _places(_checked(name, where)):
+        if not _places(checked(name, where)):
             hint = "Run pip install -e FOLDER, or add the folder that contains the package to PYTHONPATH"
             raise InputError(where, "the package is not installed", found=name, hint=hint)
     return list(packages)
@@ -127,8 +138,18 @@ def import_error(name: str, error: BaseException, where: str = "plugins") -> Inp
 
 
 def conf_folder(name: str) -> Path | None:
-    """Return the folder `conf` of a plugin, which contains its configs; None if the plugin lacks this folder."""
-    return next((place / CONF for place in _places(name) if (place / CONF).is_dir()), None)
+    """Return the folder with the configs of a plugin: `conf` in the package, else `conf` next to `src` of its project.
+
+    Args:
+        name: name of the package.
+
+    Returns:
+        The folder; None if it does not exist.
+    """
+    places = _places(name)
+    projects = [place.parents[1] for place in places if place.parent.name == "src" and len(place.parents) > 1]
+    projects = [project for project in projects if (project / "pyproject.toml").is_file()]
+    return next((folder for place in (*places, *projects) if (folder := place / CONF).is_dir()), None)
 
 
 def entry_points() -> list[str]:
@@ -137,7 +158,7 @@ def entry_points() -> list[str]:
     If Python cannot find a registered package, the package is left out.
     """
     packages = dict.fromkeys(point.module for point in metadata.entry_points(group=GROUP))
-    return [name for name in packages if _places(_checked(name, f"entry point in {GROUP}"))]
+    return [name for name in packages if _places(checked(name, f"entry point in {GROUP}"))]
 
 
 def package_of(target: str) -> str | None:

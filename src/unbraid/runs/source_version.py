@@ -6,7 +6,7 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = (
@@ -21,6 +21,7 @@ PACKAGES = (
     "soxr",
     "unbraid",
 )
+OPTIONAL = "torchaudio"  # few models need it
 
 
 @cache
@@ -61,4 +62,11 @@ def git_commit() -> str | None:
 
 def versions() -> dict[str, str]:
     """Return the version of Python, and the version of each package on which results may depend, by name."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            if name != OPTIONAL:
+                raise
+    return found

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from signal import SIGINT, SIGKILL
+from signal import SIGINT
 
 from unbraid.data.parallel import cores
 from unbraid.runs.errors import InputError, check_counts
@@ -188,6 +188,6 @@ def _stop(running: Sequence[Running], watch: Watch) -> None:
     finally:
         for run in running:
             if run.process.poll() is None:
-                run.process.send_signal(SIGKILL)
+                run.process.kill()
                 run.process.wait()
             watch.ended(run.job, *run.job.ending())

@@ -5,10 +5,10 @@ GPU holds the lock. The process of the run inherits the lock from the sweep. The
 if the sweep ends first.
 """
 
-import fcntl
 import os
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -64,6 +64,11 @@ class Slot:
 
 def _locked(name: str) -> int | None:
     """Lock a file in the shared folder of lock files. Return its file descriptor; None if another process holds the lock."""
+    if sys.platform == "win32":
+        problem = "the runs of a sweep cannot share GPUs on Windows, which has other locks of files"
+        raise InputError("launcher", problem, hint="Hide the GPUs with CUDA_VISIBLE_DEVICES=-1, or use Linux")
+    import fcntl  # only on POSIX
+
     path = Path(os.environ.get(LOCKS) or Path(tempfile.gettempdir(), "unbraid-devices"), name)
     try:
         folder = _open_folder(path.parent)

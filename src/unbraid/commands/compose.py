@@ -1,0 +1,31 @@
+"""Compose the config of a training in Python, as `unbraid train` does on the command line."""
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from unbraid.commands.choices import CONF, command_line
+from unbraid.commands.experiment import check_experiment
+from unbraid.commands.overrides import quote_paths
+
+
+def compose(*words: str) -> DictConfig:
+    """Compose and check the config of a training.
+
+    Example: `unbraid.compose("plugins=[mypkg]", "model=mine", "data=demo")`. Each key and value is bound to the signature of
+    the class that it configures, as before a training.
+
+    Args:
+        *words: words of the command line, such as `model=unet`.
+
+    Returns:
+        The config. A missing `data.root` is `.`, because no file is read. A plugin that is not installed, or a key or value
+        that does not fit, raises InputError.
+    """
+    GlobalHydra.instance().clear()
+    with command_line("train", words), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("train", ["name=composed", *quote_paths(words, sweeps=False)])
+        if OmegaConf.is_missing(config.data, "root"):
+            config.data.root = "."
+        check_experiment(config)
+    return config
