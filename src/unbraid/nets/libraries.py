@@ -1,9 +1,6 @@
-"""Helpers of `unbraid.nets.adapters`, which adapts networks of torchaudio and of the package `bs-roformer`."""
+"""Helpers of `unbraid.nets.adapters`, which adapts networks of torchaudio."""
 
 from typing import Any
-
-from torch import Tensor, nn
-from torch.nn import functional
 
 from unbraid.runs.errors import InputError
 
@@ -26,13 +23,12 @@ def check_length(samples: int, minimum: int, argument: str) -> None:
         )
 
 
-def create(make: Any, *arguments: Any, **options: Any) -> Any:
+def create(make: Any, *arguments: Any) -> Any:
     """Create a network of another library, and convert the exceptions of the library to InputError.
 
     Args:
         make: network class of the library.
         *arguments: positional arguments of the class.
-        **options: keyword arguments of the class.
 
     Returns:
         The network.
@@ -41,47 +37,6 @@ def create(make: Any, *arguments: Any, **options: Any) -> Any:
         InputError: the library raises an error for these arguments.
     """
     try:
-        return make(*arguments, **options)
+        return make(*arguments)
     except Exception as error:
-        if "covered" in str(error) and "num_bands" in options:  # the package's error for bins in no band
-            stft = f"n_fft = {options['stft_n_fft']} at {options['sample_rate']} Hz"
-            problem = f"the mel bands do not cover all frequency bins of {stft}"
-            where, found = f"{make.__name__}.num_bands", options["num_bands"]
-            raise InputError(where, problem, found=found, expected="fewer bands") from error
         raise InputError(make.__name__, f"the library refuses these arguments: {type(error).__name__}: {error}") from error
-
-
-def masks_in_float32(net: nn.Module) -> None:
-    """Add hooks that convert the masks of a RoFormer (a separator with attention over bands) to float32.
-
-    PyTorch's autocast would compute the masks in bfloat16, and PyTorch has no complex type of bfloat16.
-    """
-    for estimator in net.mask_estimators:  # type: ignore[union-attr]
-        estimator.register_forward_hook(_float)
-
-
-def _float(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-    return output.float()
-
-
-def run_whole_hops(net: nn.Module, mixture: Tensor, n_fft: int, hop_length: int) -> Tensor:
-    """Run a network whose output length is a multiple of the hop length.
-
-    The mixture is padded with silence at the end, and the sources are cut to the length of the mixture.
-
-    Args:
-        net: network.
-        mixture: mixture waveforms.
-        n_fft: length of the network's transform in samples.
-        hop_length: step between frames in samples.
-
-    Shape:
-        [B, C, T] -> [B, S, C, T]. B: batch, S: sources, C: channels, T: samples.
-
-    Returns:
-        The sources, as long as the mixture. A mixture of fewer than `n_fft // 2 + 1` samples raises InputError.
-    """
-    samples = mixture.shape[-1]
-    check_length(samples, n_fft // 2 + 1, f"n_fft = {n_fft}")
-    sources = net(functional.pad(mixture, (0, -samples % hop_length)))
-    return (sources if sources.ndim == 4 else sources.unsqueeze(1))[..., :samples]

@@ -207,7 +207,7 @@ class BSRoformer(BandRoformer):
         if len(freqs_per_bands) < 2 or min(freqs_per_bands) < 1 or sum(freqs_per_bands) != bins:
             found = f"{len(freqs_per_bands)} bands with {sum(freqs_per_bands)} bins"
             expected = f"two or more bands of at least one bin, with n_fft // 2 + 1 = {bins} bins in total"
-            raise InputError("freqs_per_bands", found=found, expected=expected)
+            raise InputError("BSRoformer.freqs_per_bands", found=found, expected=expected)
         check_counts(mask_estimator_depth=mask_estimator_depth, mlp_expansion_factor=mlp_expansion_factor)
         transformer = AxialTransformer(
             dim, depth, time_transformer_depth, freq_transformer_depth, linear_transformer_depth, dim_head, heads,
@@ -284,11 +284,11 @@ class MelBandRoformer(BandRoformer):
     ) -> None:
         check_counts(num_bands=num_bands, mlp_expansion_factor=mlp_expansion_factor, sample_rate=sample_rate)
         if mask_estimator_depth < 0:
-            raise InputError("mask_estimator_depth", found=mask_estimator_depth, expected="at least 0")
+            raise InputError("MelBandRoformer.mask_estimator_depth", found=mask_estimator_depth, expected="at least 0")
         member = mel_bands(num_bands, n_fft, sample_rate)
         if not member.any(dim=1).all():
             problem = f"a mel band does not contain a bin of n_fft = {n_fft} at {sample_rate} Hz"
-            raise InputError("num_bands", problem, found=num_bands, expected="fewer bands")
+            raise InputError("MelBandRoformer.num_bands", problem, found=num_bands, expected="fewer bands")
         transformer = AxialTransformer(
             dim, depth, time_transformer_depth, freq_transformer_depth, linear_transformer_depth, dim_head, heads,
             attn_dropout, ff_dropout, skip_connection, True, gradient_checkpointing,
