@@ -1,7 +1,7 @@
 """Adapters for networks of torchaudio, which map a mixture waveform to source waveforms of the same length.
 
-Each adapter stores the library's module as `net`. Published weights therefore load if the prefix `net.` is added to their names.
-An adapter does not have other parameters.
+Each adapter stores the library's module as `net`. Published weights therefore load if the prefix `net.` is added to their
+names. An adapter does not have other parameters.
 """
 
 from typing import Literal

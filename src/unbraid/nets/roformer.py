@@ -1,23 +1,25 @@
 """Band-split RoPE transformers: complex masks from attention over frames and frequency bands.
 
-`BSRoformer` (Lu et al., ICASSP 2024) divides the spectrum into adjacent bands, narrow at low frequencies. `MelBandRoformer` (Wang,
-Lu & Won, ISMIR late-breaking 2023) uses overlapping bands on the mel scale. In both, a small network maps the complex bins of a
-band to features, transformers process the grid of frames and bands, and one small network per band and source estimates the
-complex mask. The networks compute the same functions as those of Music-Source-Separation-Training, whose published weights can be
-loaded. They need a GPU and many songs; for a few songs or two CPU cores, use a U-Net.
+`BSRoformer` (Lu et al., ICASSP 2024) divides the spectrum into adjacent bands, narrow at low frequencies. `MelBandRoformer`
+(Wang, Lu & Won, ISMIR late-breaking 2023) uses overlapping bands on the mel scale. In both, a linear layer maps the complex
+bins of a band to features. Transformers process the grid of frames and bands. A small network per band and source estimates the
+complex mask. The networks compute the same functions as those of Music-Source-Separation-Training (MSST), so they can load its
+weights. They need a GPU and many songs. For a few songs or two CPU cores, use a U-Net.
 """
 
-import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unbraid.dsp.mel import mel_bands
 from unbraid.dsp.stft import STFT
-from unbraid.nets.rotary_transformer import AxialTransformer, rms_norm
+from unbraid.nets.rotary_transformer import AxialTransformer, RMSNorm
 from unbraid.runs.errors import InputError, check_counts
 
+MAX_BANDS = 512  # on the mel scale
 SIXTY_TWO_BANDS = (*(2,) * 24, *(4,) * 12, *(12,) * 8, *(24,) * 8, *(48,) * 8, 128, 129)  # of 1025 bins (Lu et al. 2023)
 
 
@@ -35,7 +37,7 @@ class BandSplit(nn.Module):
     def __init__(self, widths: Sequence[int], dim: int) -> None:
         super().__init__()
         self.widths = list(widths)
-        self.bands = nn.ModuleList(nn.Sequential(rms_norm(width), nn.Linear(width, dim)) for width in widths)
+        self.bands = nn.ModuleList(nn.Sequential(RMSNorm(width), nn.Linear(width, dim)) for width in widths)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the features of all bands in all frames."""
@@ -61,7 +63,7 @@ class MaskEstimator(nn.Module):
         self.bands = nn.ModuleList()
         for width in widths:
             sizes = [dim, *(hidden,) * hidden_layers, 2 * width]
-            layers = [module for i, o in zip(sizes[:-1], sizes[1:], strict=True) for module in (nn.Linear(i, o), nn.Tanh())]
+            layers = [module for i, o in pairwise(sizes) for module in (nn.Linear(i, o), nn.Tanh())]
             self.bands.append(nn.Sequential(*layers[:-1], nn.GLU(dim=-1)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,9 +80,7 @@ class BandRoformer(nn.Module):
         transformer: network that processes the grid of frames and bands.
         dim: number of features of a band in a frame.
         bins_per_band: number of frequency bins of each band.
-        n_fft: length of the transform in samples.
-        hop_length: step between frames in samples.
-        win_length: length of the window in samples; None: `n_fft`.
+        stft: STFT of the waveforms.
         zero_dc: whether the estimated sources are set to 0 at 0 Hz.
         hidden: number of units of a hidden layer of the mask estimators.
         hidden_layers: number of hidden layers of the mask estimators.
@@ -93,33 +93,22 @@ class BandRoformer(nn.Module):
         transformer: AxialTransformer,
         dim: int,
         bins_per_band: Sequence[int],
-        n_fft: int,
-        hop_length: int,
-        win_length: int | None,
+        stft: STFT,
         zero_dc: bool,
         hidden: int,
         hidden_layers: int,
     ) -> None:
         super().__init__()
         check_counts(sources=sources, audio_channels=audio_channels)
-        self.audio_channels, self.zero_dc, self.stride = audio_channels, zero_dc, hop_length
-        self.stft = STFT(n_fft, hop_length, "reflection")
-        if win_length is not None:
-            if not hop_length <= win_length <= n_fft:
-                raise InputError("win_length", found=win_length, expected=f"{hop_length} (hop_length) to {n_fft} (n_fft) samples")
-            left = (n_fft - win_length) // 2
-            self.stft.window = functional.pad(torch.hann_window(win_length), (left, n_fft - win_length - left))
+        self.audio_channels, self.zero_dc, self.stride = audio_channels, zero_dc, stft.hop_length
+        self.stft = stft
         widths = [2 * audio_channels * bins for bins in bins_per_band]
         self.band_split = BandSplit(widths, dim)
         self.transformer = transformer
         self.mask_estimators = nn.ModuleList(MaskEstimator(widths, dim, hidden, hidden_layers) for _ in range(sources))
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Separate mixtures [batch, channels, samples] into sources [batch, sources, channels, samples].
-
-        Raises:
-            InputError: the mixture has another number of channels, or at most `n_fft // 2` samples.
-        """
+        """Separate mixtures [batch, channels, samples] into sources [batch, sources, channels, samples]."""
         # b batch, s source, c channel, f bin, t frame, k band, d feature, p real and imaginary part
         channels, samples = mixture.shape[1:]
         if channels != self.audio_channels:
@@ -147,6 +136,29 @@ class BandRoformer(nn.Module):
         return masks
 
 
+def make_stft(n_fft: int, hop_length: int, win_length: int | None) -> STFT:
+    """Return an STFT with reflected edges whose window may be shorter than the transform.
+
+    Args:
+        n_fft: length of the transform in samples.
+        hop_length: step between frames in samples.
+        win_length: length of the window in samples; None: `n_fft`.
+
+    Returns:
+        The STFT.
+
+    Raises:
+        InputError: a length is out of range.
+    """
+    stft = STFT(n_fft, hop_length, "reflection")
+    if win_length is not None:
+        if not hop_length <= win_length <= n_fft:
+            raise InputError("win_length", found=win_length, expected=f"{hop_length} (hop_length) to {n_fft} (n_fft) samples")
+        left = (n_fft - win_length) // 2
+        stft.window = functional.pad(torch.hann_window(win_length), (left, n_fft - win_length - left))
+    return stft
+
+
 class BSRoformer(BandRoformer):
     """Apply the band-split RoPE transformer of Lu et al. (ICASSP 2024), with adjacent bands.
 
@@ -157,7 +169,7 @@ class BSRoformer(BandRoformer):
         depth: number of blocks. A block is one transformer over frames and one over bands.
         time_transformer_depth: number of layers of each transformer over frames.
         freq_transformer_depth: number of layers of each transformer over bands.
-        linear_transformer_depth: number of layers of an additional transformer before each block, with linear attention over all
+        linear_transformer_depth: number of layers of an additional transformer in each block, with linear attention over all
             frames and bands. 0, as in the paper: no additional transformer.
         freqs_per_bands: number of bins of each band, starting at 0 Hz. All bands together have `n_fft // 2 + 1` bins.
         dim_head: number of features of an attention head, an even number.
@@ -177,7 +189,8 @@ class BSRoformer(BandRoformer):
         [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`. B: batch, S: sources, C: channels, T: samples.
 
     Raises:
-        InputError: an argument is out of range, or the bands do not have `n_fft // 2 + 1` bins in total.
+        InputError: an argument is out of range, the bands do not have `n_fft // 2 + 1` bins in total, or a mixture has another
+            number of channels or is too short.
     """
 
     def __init__(
@@ -203,7 +216,7 @@ class BSRoformer(BandRoformer):
         skip_connection: bool = False,
         gradient_checkpointing: bool = False,
     ) -> None:
-        bins = n_fft // 2 + 1
+        stft, bins = make_stft(n_fft, hop_length, win_length), n_fft // 2 + 1
         if len(freqs_per_bands) < 2 or min(freqs_per_bands) < 1 or sum(freqs_per_bands) != bins:
             found = f"{len(freqs_per_bands)} bands with {sum(freqs_per_bands)} bins"
             expected = f"two or more bands of at least one bin, with n_fft // 2 + 1 = {bins} bins in total"
@@ -214,7 +227,7 @@ class BSRoformer(BandRoformer):
             attn_dropout, ff_dropout, skip_connection, False, gradient_checkpointing,
         )  # fmt: skip
         super().__init__(
-            sources, audio_channels, transformer, dim, freqs_per_bands, n_fft, hop_length, win_length, zero_dc,
+            sources, audio_channels, transformer, dim, freqs_per_bands, stft, zero_dc,
             hidden=dim * mlp_expansion_factor, hidden_layers=mask_estimator_depth - 1,
         )  # fmt: skip
 
@@ -231,7 +244,7 @@ class MelBandRoformer(BandRoformer):
         depth: number of blocks. A block is one transformer over frames and one over bands.
         time_transformer_depth: number of layers of each transformer over frames.
         freq_transformer_depth: number of layers of each transformer over bands.
-        linear_transformer_depth: number of layers of an additional transformer before each block, with linear attention over all
+        linear_transformer_depth: number of layers of an additional transformer in each block, with linear attention over all
             frames and bands. 0, as in the paper: no additional transformer.
         num_bands: number of mel bands.
         dim_head: number of features of an attention head, an even number.
@@ -252,7 +265,8 @@ class MelBandRoformer(BandRoformer):
         [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`. B: batch, S: sources, C: channels, T: samples.
 
     Raises:
-        InputError: an argument is out of range, or a mel band does not contain a bin.
+        InputError: an argument is out of range, a mel band does not contain a bin, or a mixture has another number of channels
+            or is too short.
     """
 
     bins: Tensor
@@ -282,9 +296,12 @@ class MelBandRoformer(BandRoformer):
         skip_connection: bool = False,
         gradient_checkpointing: bool = False,
     ) -> None:
-        check_counts(num_bands=num_bands, mlp_expansion_factor=mlp_expansion_factor, sample_rate=sample_rate)
+        check_counts(mlp_expansion_factor=mlp_expansion_factor, sample_rate=sample_rate)
+        if not 1 <= num_bands <= MAX_BANDS:
+            raise InputError("MelBandRoformer.num_bands", found=num_bands, expected=f"1 to {MAX_BANDS}")
         if mask_estimator_depth < 0:
             raise InputError("MelBandRoformer.mask_estimator_depth", found=mask_estimator_depth, expected="at least 0")
+        stft = make_stft(n_fft, hop_length, win_length)
         member = mel_bands(num_bands, n_fft, sample_rate)
         if not member.any(dim=1).all():
             problem = f"a mel band does not contain a bin of n_fft = {n_fft} at {sample_rate} Hz"
@@ -294,7 +311,7 @@ class MelBandRoformer(BandRoformer):
             attn_dropout, ff_dropout, skip_connection, True, gradient_checkpointing,
         )  # fmt: skip
         super().__init__(
-            sources, audio_channels, transformer, dim, member.sum(dim=1).tolist(), n_fft, hop_length, win_length, zero_dc,
+            sources, audio_channels, transformer, dim, member.sum(dim=1).tolist(), stft, zero_dc,
             hidden=dim * mlp_expansion_factor, hidden_layers=mask_estimator_depth,
         )  # fmt: skip
         self.register_buffer("bins", member.nonzero()[:, 1], persistent=False)  # of the first band, of the second, …
@@ -308,31 +325,3 @@ class MelBandRoformer(BandRoformer):
         """Average the masks of all bands that contain a bin. Shape: [B, S, T, N, C, 2] -> [B, S, T, F, C, 2]."""
         totals = masks.new_zeros(*masks.shape[:3], len(self.bands_per_bin), *masks.shape[4:])
         return totals.index_add(3, self.bins, masks) / self.bands_per_bin
-
-
-def mel_bands(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
-    """Compute which bins belong to which mel band: the bins with a positive weight in the filters of `librosa.filters.mel`.
-
-    The mel scale is that of Slaney (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above. The lowest band also contains
-    the bin at 0 Hz, and the highest band contains the highest bin.
-
-    Args:
-        num_bands: number K of bands. Band k begins at edge k and ends at edge k + 2 of K + 2 edges.
-        n_fft: length of the transform in samples.
-        sample_rate: sample rate in Hz.
-
-    Shape:
-        bool [K, `n_fft // 2 + 1`].
-
-    Returns:
-        True if a band contains a bin.
-    """
-    step = math.log(6.4) / 27  # of a mel above 1 kHz, which is 15 mel
-    top = sample_rate / 2
-    highest = 15 + math.log(top / 1000) / step if top >= 1000 else top / (200 / 3)
-    mels = torch.arange(num_bands + 2, dtype=torch.float64) * (highest / (num_bands + 1))
-    edges = torch.where(mels < 15, mels * (200 / 3), 1000 * torch.exp(step * (mels - 15)))
-    frequencies = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * (sample_rate / n_fft)
-    member = (frequencies > edges[:-2, None]) & (frequencies < edges[2:, None])
-    member[0, 0] = member[-1, -1] = True
-    return member

@@ -18,9 +18,19 @@ from unbraid.runs.errors import InputError, check_counts
 SMALLEST_NORM = 1e-12  # shorter feature vectors are not scaled to unit RMS
 
 
-def rms_norm(features: int) -> nn.RMSNorm:
-    """Return a layer that scales vectors to a root mean square of 1, and then each feature by a learned weight."""
-    return nn.RMSNorm(features, eps=SMALLEST_NORM**2 / features)
+class RMSNorm(nn.RMSNorm):
+    """Scale vectors to a root mean square of 1, and then each feature by a learned weight, in float32 under autocast.
+
+    Args:
+        features: number of features.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features, eps=SMALLEST_NORM**2 / features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale vectors. Shape: [..., D] -> [..., D]."""
+        return super().forward(x.to(self.weight.dtype))
 
 
 def rotations(positions: int, features: int, like: Tensor) -> Tensor:
@@ -64,7 +74,7 @@ class RotaryAttention(nn.Module):
     def __init__(self, dim: int, heads: int, dim_head: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.norm = rms_norm(dim)
+        self.norm = RMSNorm(dim)
         self.qkv = nn.Linear(dim, 3 * heads * dim_head, bias=False)
         self.gates = nn.Linear(dim, heads)
         self.out = nn.Linear(heads * dim_head, dim, bias=False)
@@ -81,7 +91,9 @@ class RotaryAttention(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Compute the attention between the features of each head, with a cost linear in the length (El-Nouby et al., NeurIPS 2021).
+    """Compute the attention between the features of each head, with a cost linear in the length.
+
+    Source: El-Nouby et al., "XCiT: Cross-covariance image transformers", NeurIPS 2021.
 
     Args:
         dim: number of features.
@@ -96,7 +108,7 @@ class LinearAttention(nn.Module):
     def __init__(self, dim: int, heads: int, dim_head: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.norm = rms_norm(dim)
+        self.norm = RMSNorm(dim)
         self.qkv = nn.Linear(dim, 3 * heads * dim_head, bias=False)
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))  # its exponential scales the queries
         self.out = nn.Linear(heads * dim_head, dim, bias=False)
@@ -122,7 +134,7 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
-        self.norm = rms_norm(dim)
+        self.norm = RMSNorm(dim)
         self.expand = nn.Linear(dim, 4 * dim)
         self.reduce = nn.Linear(4 * dim, dim)
 
@@ -184,7 +196,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(
             Layer(kind(dim, heads, dim_head, attn_dropout), FeedForward(dim, ff_dropout)) for _ in range(depth)
         )
-        self.norm = rms_norm(dim) if norm_output else nn.Identity()
+        self.norm = RMSNorm(dim) if norm_output else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Process a batch of sequences."""
@@ -202,8 +214,8 @@ class AxialTransformer(nn.Module):
         depth: number of blocks.
         time_transformer_depth: number of layers of each transformer over frames.
         freq_transformer_depth: number of layers of each transformer over bands.
-        linear_transformer_depth: number of layers of an additional transformer at the start of each block, with linear attention
-            over all frames and bands. 0: no additional transformer.
+        linear_transformer_depth: number of layers of an additional transformer in each block, with linear attention over all
+            frames and bands. 0: no additional transformer.
         dim_head: number of features of an attention head, an even number.
         heads: number of attention heads.
         attn_dropout: dropout probability of the attention.
@@ -255,7 +267,7 @@ class AxialTransformer(nn.Module):
             linear = [transformer(linear_transformer_depth, linear=True)] if linear_transformer_depth else []
             over_axes = [transformer(time_transformer_depth), transformer(freq_transformer_depth)]
             self.blocks.append(nn.ModuleList([*linear, *over_axes]))
-        self.norm = nn.Identity() if norm_each else rms_norm(dim)
+        self.norm = nn.Identity() if norm_each else RMSNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Process a batch of grids."""

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from unbraid.dsp.mel import mel_bands
 from unbraid.interop.msst.family import Family, Shapes
-from unbraid.nets.roformer import SIXTY_TWO_BANDS, BSRoformer, MelBandRoformer, mel_bands
+from unbraid.nets.roformer import SIXTY_TWO_BANDS, BSRoformer, MelBandRoformer
 from unbraid.runs.errors import InputError
 
 BODY = {  # arguments that both networks of MSST and of unbraid have, with their defaults in MSST
@@ -16,8 +17,8 @@ OFF = {  # options of networks that unbraid does not have: only the value that d
     "use_pope": False, "stft_window_fn": None, "use_value_residual_learning": False, "add_value_residual": False,
     "num_residual_streams": 1,
 }  # fmt: skip
-# Options that do not change the output: the training loss, the attention kernel, the scale of the STFT (each band is normalised),
-# and the end of the output (that of unbraid is as long as the input).
+# Options that do not change the output: the training loss, the attention kernel, the scale of the STFT (each band is
+# normalised), and the length of the output (that of unbraid is as long as the input).
 IGNORED = {
     "num_stems", "flash_attn", "sage_attention", "dim_freqs_in", "stft_normalized", "match_input_audio_length",
     "multi_stft_resolution_loss_weight", "multi_stft_resolutions_window_sizes", "multi_stft_hop_size", "multi_stft_normalized",
@@ -38,7 +39,11 @@ RENAMES = (
     (r"\.to_freqs\.(\d+)\.0\.", r".bands.\1."),
     (r"\.gamma$", ".weight"),
 )
-MARKS = (r"band_split\.to_features\.1\.0\.gamma$", r"(?:^|\.)layers\.0\.1\.layers\.0\.0\.to_gates\.weight$", r"mask_estimators\.0\.to_freqs\.")
+MARKS = (
+    r"band_split\.to_features\.1\.0\.gamma$",
+    r"(?:^|\.)layers\.0\.1\.layers\.0\.0\.to_gates\.weight$",
+    r"mask_estimators\.0\.to_freqs\.",
+)
 UNUSED = (r"\.rotary_embed\.",)  # frequencies of the rotations, which are constant
 
 
