@@ -10,7 +10,7 @@ import pytest
 from tests.test_imports import PROJECT, SOURCE
 
 FILES = sorted(path for folder in (SOURCE, SOURCE.parent / "hydra_plugins") for path in folder.rglob("*.py"))
-LATE = {"fcntl", "resource", "pwd", "grp", "termios", "torchaudio", "bs_roformer"}
+LATE = {"fcntl", "resource", "pwd", "grp", "termios", "torchaudio"}
 # Windows has neither these modules nor these signals and flags. Lightning and psutil are imported before they are removed.
 WITHOUT = """
 import os, signal, sys

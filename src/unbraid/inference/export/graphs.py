@@ -18,11 +18,12 @@ from unbraid.models.separators.base import Separator
 from unbraid.models.separators.clustering import Clustering
 from unbraid.models.separators.masking import Masking
 from unbraid.models.separators.waveform import WaveformSeparator
-from unbraid.nets.adapters import BSRoformer, ConvTasNet, HDemucs, MelBandRoformer
+from unbraid.nets.adapters import ConvTasNet, HDemucs
+from unbraid.nets.roformer import BandRoformer
 from unbraid.runs.errors import InputError
 
 LOUDNESS = 0.1  # standard deviation of the noise with which exported graphs are traced and checked
-COMPLEX_INSIDE = (HDemucs, BSRoformer, MelBandRoformer)  # networks that contain an STFT in complex numbers
+COMPLEX_INSIDE = (HDemucs, BandRoformer)  # networks that contain an STFT in complex numbers
 
 
 class RealMasking(nn.Module):
