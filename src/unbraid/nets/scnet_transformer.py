@@ -13,7 +13,6 @@ from torch.nn import functional
 from unbraid.nets.scnet import SCNet, Window
 from unbraid.runs.errors import InputError, check_counts
 
-TINY = 1e-24  # added to the mean square of a vector before the division by its root, so that zeros remain zeros
 
 class SCNetTransformer(SCNet):
     """Estimate the waveforms of all sources from the waveform of a mixture, with attention over frequency and over time.
@@ -125,12 +124,12 @@ class TransformerPath(nn.Module):
         self.attention = nn.ModuleList(Attention(dim, heads, dim_head, rotary_dim, attn_dropout) for _ in range(depth))
         self.feedforward = nn.ModuleList(
             nn.Sequential(
-                nn.RMSNorm(dim, TINY), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(ff_dropout), nn.Linear(4 * dim, dim),
+                RMSNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(ff_dropout), nn.Linear(4 * dim, dim),
                 nn.Dropout(ff_dropout),
             )
             for _ in range(depth)
         )  # fmt: skip
-        self.norm = nn.RMSNorm(dim, TINY)
+        self.norm = RMSNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Process the sequences. Shape: [N, L, D] -> [N, L, D]."""
@@ -157,7 +156,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, dim_head: int, rotary_dim: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dim_head, self.dropout = heads, dim_head, dropout
-        self.norm = nn.RMSNorm(dim, TINY)
+        self.norm = RMSNorm(dim)
         self.qkv = nn.Linear(dim, 3 * heads * dim_head, bias=False)
         self.gates = nn.Linear(dim, heads)
         self.out = nn.Sequential(nn.Linear(heads * dim_head, dim, bias=False), nn.Dropout(dropout))
@@ -174,6 +173,21 @@ class Attention(nn.Module):
         y = functional.scaled_dot_product_attention(rotated(q, angles), rotated(k, angles), v, dropout_p=dropout)
         y = y * self.gates(x).sigmoid().transpose(1, 2).unsqueeze(-1)
         return self.out(y.transpose(1, 2).flatten(2))
+
+
+class RMSNorm(nn.RMSNorm):
+    """Divide each vector by its root mean square and multiply it by learned weights, in float32.
+
+    Args:
+        dim: number of values of a vector.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, eps=1e-24)  # only keeps zeros from a division by zero
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise vectors. Shape: [..., dim] -> [..., dim]."""
+        return super().forward(x.float())
 
 
 def rotated(x: Tensor, angles: Tensor) -> Tensor:
