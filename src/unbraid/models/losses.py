@@ -263,8 +263,8 @@ class MultiResolutionSTFT(nn.Module):
 class SpectralRMSE(nn.Module):
     """Compute the root mean square error of complex spectra, averaged over sources and chunks (Tong et al., ICASSP 2024).
 
-    The STFT has a rectangular window and is divided by the square root of `n_fft`, as in the authors' code for SCNet. A chunk
-    has the same weight at any error, so quiet sources influence the gradient more than with a mean squared error.
+    The STFT has a rectangular window and is divided by the square root of `n_fft`, as in the authors' code of SCNet.
+    The root is taken for each source of each chunk. Quiet sources therefore have more weight than in a mean squared error.
 
     Args:
         n_fft: length of the window and of the transform in samples. Waveforms are longer than `n_fft // 2` samples.

@@ -24,9 +24,7 @@ class Bands:
         InputError: the lists have different lengths, or a value is out of range.
     """
 
-    def __init__(
-        self, shares: Sequence[float], strides: Sequence[int], kernels: Sequence[int], depths: Sequence[int]
-    ) -> None:
+    def __init__(self, shares: Sequence[float], strides: Sequence[int], kernels: Sequence[int], depths: Sequence[int]) -> None:
         if not shares or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-3:
             raise InputError("SCNet.band_shares", found=list(shares), expected="positive shares with sum 1")
         for name, values, least in (("strides", strides, 1), ("kernels", kernels, 1), ("depths", depths, 0)):

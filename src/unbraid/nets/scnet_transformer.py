@@ -1,7 +1,7 @@
 """SCNet with attention instead of LSTMs, as `SCNet_Tran` of Music-Source-Separation-Training (MSST).
 
-Positions are encoded by rotations of queries and keys (RoPE: Su et al., 2021). Attention over long chunks needs more memory than
-LSTMs. For less memory, use `unbraid.nets.scnet`.
+Positions are encoded by rotations of queries and keys (RoPE: Su et al., 2021). Attention over long chunks needs more memory
+than LSTMs. For less memory, use `unbraid.nets.scnet`.
 """
 
 from collections.abc import Sequence

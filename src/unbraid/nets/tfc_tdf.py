@@ -1,8 +1,8 @@
 """TFC-TDF v3, the network of MDX23C (Kim, Lee & Jung, "Sound demixing challenge 2023", arXiv:2306.09382).
 
-A U-Net over complex spectra. Each block has convolutions over time and frequency (TFC) and fully connected layers over frequency
-(TDF: Choi et al., ISMIR 2020). The spectrum is divided into subbands, which are stacked as channels. For fewer parameters, use
-`unbraid.nets.scnet`.
+The network is a U-Net over complex spectra. Each block has convolutions over time and frequency (TFC) and fully connected
+layers over frequency (TDF: Choi et al., ISMIR 2020). The spectrum is divided into subbands, which are stacked as channels. For
+fewer parameters, use `unbraid.nets.scnet`.
 """
 
 import re
@@ -74,7 +74,9 @@ class TFCTDF(nn.Module):
             expected = f"a multiple of subbands * frequency_stride ** levels = {unit}, at most {n_fft // 2 + 1}"
             raise InputError("TFCTDF.bins", found=bins, expected=expected)
         if bottleneck > bins // unit:
-            raise InputError("TFCTDF.bottleneck", found=bottleneck, expected=f"at most {bins // unit}, the bins of the lowest level")
+            raise InputError(
+                "TFCTDF.bottleneck", found=bottleneck, expected=f"at most {bins // unit}, the bins of the lowest level"
+            )
         if growth < 0:
             raise InputError("TFCTDF.growth", found=growth, expected="at least 0")
         self.sources, self.bins, self.subbands, self.checkpointing = sources, bins, subbands, gradient_checkpointing

@@ -31,7 +31,8 @@ CONFIGS = {
 FAMILY = {"scnet": PLAIN, "scnet_official": PLAIN, "scnet_masked": MASKED, "scnet_tran": TRANSFORMER}
 RECORDED = {  # samples 500, 1200 and 1900 of each channel of each source, for a mixture of 3000 samples
     "scnet": [
-        0.000447, -0.114322, 0.031816, 0.027348, -0.179887, 0.044764, 0.036243, 0.163633, -0.054494, 0.033758, -0.0099, -0.115266,
+        0.000447, -0.114322, 0.031816, 0.027348, -0.179887, 0.044764, 0.036243, 0.163633, -0.054494, 0.033758, -0.0099,
+        -0.115266,
     ],
     "scnet_official": [
         -0.000389, 0.076396, -0.099748, 0.029263, -0.067226, -0.06495, 0.040991, 0.02123, -0.078944, 0.021887, -0.132869,
@@ -95,7 +96,9 @@ def test_arguments_are_guessed_from_shapes(name):
     assert {*known} - {*guessed} <= {
         "band_shares", "hop_length", "normalized", "n_fft", "attn_dropout", "ff_dropout", "standardize",
     }  # fmt: skip
-    assert {key: value for key, value in guessed.items() if key in known} == {key: known[key] for key in guessed if key in known}
+    assert {key: value for key, value in guessed.items() if key in known} == {
+        key: known[key] for key in guessed if key in known
+    }
 
 
 def test_large_network_has_its_own_bands():

@@ -19,15 +19,24 @@ MODEL = {
 CASES = {  # options, names, samples 500, 1200 and 1900 of each channel of each source, for a mixture of 4032 samples
     "instance": (
         {}, "mdx23c",
-        [-0.077537, -0.195639, -0.160676, -0.13623, 0.084827, -0.044392, 0.125449, 0.093287, 0.33252, 0.043854, -0.348332, 0.000872],
+        [
+            -0.077537, -0.195639, -0.160676, -0.13623, 0.084827, -0.044392,
+            0.125449, 0.093287, 0.33252, 0.043854, -0.348332, 0.000872,
+        ],
     ),
     "group": (
         {"norm": "GroupNorm2", "act": "elu0.5"}, "mdx23c",
-        [-0.078504, -0.19197, 0.024739, -0.150916, 0.081232, -0.078069, 0.118006, 0.135997, 0.256568, 0.035672, -0.472938, 0.029745],
+        [
+            -0.078504, -0.19197, 0.024739, -0.150916, 0.081232, -0.078069,
+            0.118006, 0.135997, 0.256568, 0.035672, -0.472938, 0.029745,
+        ],
     ),
     "none": (
         {"norm": "Identity", "act": "relu", "scale": [4, 2]}, "mdx23c_none",
-        [0.004909, -0.145016, 0.01539, 0.020707, 0.077211, 0.02714, 0.086678, 0.041128, 0.094347, 0.000756, 0.10435, 0.011418],
+        [
+            0.004909, -0.145016, 0.01539, 0.020707, 0.077211, 0.02714,
+            0.086678, 0.041128, 0.094347, 0.000756, 0.10435, 0.011418,
+        ],
     ),
 }  # fmt: skip
 
@@ -61,7 +70,9 @@ def test_names_map_one_to_one(case):
 def test_arguments_are_guessed_from_shapes(case):
     options, names, _ = CASES[case]
     known = FAMILY.arguments({"audio": AUDIO, "model": MODEL | options})
-    assert FAMILY.guess(listing(names)) == {key: value for key, value in known.items() if key not in ("hop_length", "activation")}
+    assert FAMILY.guess(listing(names)) == {
+        key: value for key, value in known.items() if key not in ("hop_length", "activation")
+    }
 
 
 def test_batch_norm_is_recognised():

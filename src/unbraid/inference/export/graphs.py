@@ -19,10 +19,12 @@ from unbraid.models.separators.clustering import Clustering
 from unbraid.models.separators.masking import Masking
 from unbraid.models.separators.waveform import WaveformSeparator
 from unbraid.nets.adapters import BSRoformer, ConvTasNet, HDemucs, MelBandRoformer
+from unbraid.nets.scnet import SCNet
+from unbraid.nets.tfc_tdf import TFCTDF
 from unbraid.runs.errors import InputError
 
 LOUDNESS = 0.1  # standard deviation of the noise with which exported graphs are traced and checked
-COMPLEX_INSIDE = (HDemucs, BSRoformer, MelBandRoformer)  # networks that contain an STFT in complex numbers
+COMPLEX_INSIDE = (HDemucs, BSRoformer, MelBandRoformer, SCNet, TFCTDF)  # networks that contain an STFT in complex numbers
 
 
 class RealMasking(nn.Module):

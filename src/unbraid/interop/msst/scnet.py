@@ -48,18 +48,15 @@ ATTENTION = {
 
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a config of SCNet to arguments of `SCNet`.
+    """Convert a config of SCNet to arguments of `SCNet`. An unsupported option raises InputError.
 
-    The authors' config has no section `audio`. Their network standardises its input, the network of MSST does not.
+    The authors' config does not have the section `audio`. Their network standardises its input, the network of MSST does not.
 
     Args:
         config: content of the config file.
 
     Returns:
         Arguments by name.
-
-    Raises:
-        InputError: an option is not supported.
     """
     return _common(config, {"expand": "expand"}) | {"standardize": "audio" not in config}
 
@@ -102,7 +99,9 @@ def guess(shapes: Shapes) -> dict[str, Any]:
         Arguments by name.
     """
     shapes = {name.removeprefix("module."): shape for name, shape in shapes.items()}
-    sizes = [shapes[f"encoder.0.SDlayer.convs.{band}.weight"] for band in range(_count(shapes, "encoder.0.SDlayer.convs.{}.bias"))]
+    sizes = [
+        shapes[f"encoder.0.SDlayer.convs.{band}.weight"] for band in range(_count(shapes, "encoder.0.SDlayer.convs.{}.bias"))
+    ]
     kernels = [size[2] for size in sizes]
     levels = _count(shapes, "encoder.{}.globalconv.bias")
     channels = [shapes[f"encoder.{level}.globalconv.bias"][0] for level in range(levels)]

@@ -59,8 +59,8 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 def guess(shapes: Shapes) -> dict[str, Any]:
     """Derive the arguments of `TFCTDF` from the shapes of its tensors.
 
-    Some arguments cannot be derived. Waveforms are assumed to be stereo, the network to process all bins of the STFT except the
-    highest one, and the normalisation to be by instance if it is not by batch.
+    Some arguments cannot be derived. The result is for stereo waveforms and for a network that processes all bins of the STFT
+    except the highest one. The normalisation is `instance`, unless the checkpoint has the statistics of a batch normalisation.
 
     Args:
         shapes: shapes of the tensors by their names in MSST.
@@ -85,7 +85,11 @@ def guess(shapes: Shapes) -> dict[str, Any]:
         "time_stride": time_stride,
         "frequency_stride": frequency_stride,
         "bottleneck": height // hidden,
-        "norm": "batch" if f"{first_norm}.running_mean" in shapes else "instance" if f"{first_norm}.weight" in shapes else "none",
+        "norm": "batch"
+        if f"{first_norm}.running_mean" in shapes
+        else "instance"
+        if f"{first_norm}.weight" in shapes
+        else "none",
     }
 
 
