@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from unbraid.nets.scnet import SCNet, from_frequencies, to_frequencies
-from unbraid.nets.scnet_bands import Bands, Compression, Expansion
-from unbraid.nets.scnet_transformer import Attention, SCNetTransformer, rotated
+from unbraid.nets.scnet_bands import Compression, Expansion, SparseBands
+from unbraid.nets.scnet_transformer import PathAttention, SCNetTransformer, rotated
 from unbraid.runs.errors import InputError
 
 SMALL = {"channels": [8, 12], "n_fft": 256, "hop_length": 64, "layers": 2}
@@ -120,13 +120,13 @@ def test_fourier_transform_over_time_is_inverted():
 
 
 def test_bands_cover_all_bins():
-    bands = Bands([0.175, 0.392, 0.433], [1, 4, 16], [3, 4, 16], [3, 2, 1])
+    bands = SparseBands([0.175, 0.392, 0.433], [1, 4, 16], [3, 4, 16], [3, 2, 1])
     assert bands.sizes(2049) == [359, 803, 887] and bands.compressed(2049) == [359, 201, 56]
 
 
 @pytest.mark.parametrize(("bins", "kernels"), [(33, [3, 2, 4]), (34, [1, 2, 4]), (35, [4, 2, 4]), (36, [5, 2, 4])])
 def test_expansion_restores_the_number_of_bins(bins, kernels):
-    bands = Bands([0.3, 0.3, 0.4], [1, 2, 4], kernels, [1, 0, 2])
+    bands = SparseBands([0.3, 0.3, 0.4], [1, 2, 4], kernels, [1, 0, 2])
     x, skip = Compression(2, 8, bins, bands, 4, 3)(torch.randn(1, 2, bins, 5))
     assert x.shape == skip.shape == (1, 8, sum(bands.compressed(bins)), 5)
     assert Expansion(8, 3, bins, bands)(x, skip).shape == (1, 3, bins, 5)
@@ -144,7 +144,7 @@ def test_rotation_depends_on_the_distance_only():
 
 def test_attention_knows_the_order():
     torch.manual_seed(0)
-    layer, x = Attention(8, 2, 8, 8, 0.0).eval(), torch.randn(1, 6, 8)
+    layer, x = PathAttention(8, 2, 8, 8, 0.0).eval(), torch.randn(1, 6, 8)
     assert not torch.allclose(layer(x.flip(1)).flip(1), layer(x), atol=1e-4)
 
 

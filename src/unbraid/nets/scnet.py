@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unbraid.nets.gradient_checkpointing import run_block
-from unbraid.nets.scnet_bands import Bands, Compression, Expansion
+from unbraid.nets.scnet_bands import Compression, Expansion, SparseBands
 from unbraid.runs.errors import InputError, check_counts
 
 Window = Literal["rectangular", "hann"]
@@ -86,7 +86,7 @@ class SCNet(nn.Module):
         self.stride, self.standardize, self.mask, self.checkpointing = hop_length, standardize, mask, gradient_checkpointing
         samples = torch.hann_window(n_fft) if window == "hann" else torch.ones(n_fft)
         self.register_buffer("window", samples, persistent=False)
-        bands = Bands(band_shares, band_strides, band_kernels, band_depths)
+        bands = SparseBands(band_shares, band_strides, band_kernels, band_depths)
         widths, outs = [2 * audio_channels, *channels], 2 * audio_channels * sources
         sizes = list(accumulate(channels[:-1], lambda bins, _: sum(bands.compressed(bins)), initial=n_fft // 2 + 1))
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()

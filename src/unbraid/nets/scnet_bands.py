@@ -11,7 +11,7 @@ from torch.nn import functional
 from unbraid.runs.errors import InputError, check_counts
 
 
-class Bands:
+class SparseBands:
     """Divide a spectrum into frequency bands, which are compressed by different strides.
 
     Args:
@@ -107,7 +107,7 @@ class Compression(nn.Module):
         InputError: an argument is out of range.
     """
 
-    def __init__(self, ins: int, outs: int, bins: int, bands: Bands, compress: int, kernel: int) -> None:
+    def __init__(self, ins: int, outs: int, bins: int, bands: SparseBands, compress: int, kernel: int) -> None:
         super().__init__()
         check_counts(compress=compress)
         if outs < compress:
@@ -157,7 +157,7 @@ class Expansion(nn.Module):
         [B, D, G, T] twice, input and skip connection -> [B, outs, F, T]. G: compressed bins.
     """
 
-    def __init__(self, ins: int, outs: int, bins: int, bands: Bands) -> None:
+    def __init__(self, ins: int, outs: int, bins: int, bands: SparseBands) -> None:
         super().__init__()
         self.sizes, self.compressed = bands.sizes(bins), bands.compressed(bins)
         self.mix = nn.Conv2d(2 * ins, 2 * ins, 3, padding=1)

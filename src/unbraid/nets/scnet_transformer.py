@@ -121,15 +121,15 @@ class TransformerPath(nn.Module):
         self, dim: int, depth: int, heads: int, dim_head: int, rotary_dim: int, attn_dropout: float, ff_dropout: float
     ) -> None:
         super().__init__()
-        self.attention = nn.ModuleList(Attention(dim, heads, dim_head, rotary_dim, attn_dropout) for _ in range(depth))
+        self.attention = nn.ModuleList(PathAttention(dim, heads, dim_head, rotary_dim, attn_dropout) for _ in range(depth))
         self.feedforward = nn.ModuleList(
             nn.Sequential(
-                RMSNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(ff_dropout), nn.Linear(4 * dim, dim),
+                PathNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(ff_dropout), nn.Linear(4 * dim, dim),
                 nn.Dropout(ff_dropout),
             )
             for _ in range(depth)
         )  # fmt: skip
-        self.norm = RMSNorm(dim)
+        self.norm = PathNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Process the sequences. Shape: [N, L, D] -> [N, L, D]."""
@@ -139,7 +139,7 @@ class TransformerPath(nn.Module):
         return self.norm(x)
 
 
-class Attention(nn.Module):
+class PathAttention(nn.Module):
     """Apply multi-head attention with rotary positions. A gate in (0, 1) scales the output of each head.
 
     Args:
@@ -156,7 +156,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, dim_head: int, rotary_dim: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dim_head, self.dropout = heads, dim_head, dropout
-        self.norm = RMSNorm(dim)
+        self.norm = PathNorm(dim)
         self.qkv = nn.Linear(dim, 3 * heads * dim_head, bias=False)
         self.gates = nn.Linear(dim, heads)
         self.out = nn.Sequential(nn.Linear(heads * dim_head, dim, bias=False), nn.Dropout(dropout))
@@ -175,7 +175,7 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).flatten(2))
 
 
-class RMSNorm(nn.RMSNorm):
+class PathNorm(nn.RMSNorm):
     """Divide each vector by its root mean square and multiply it by learned weights, in float32.
 
     Args:

@@ -69,14 +69,7 @@ class TFCTDF(nn.Module):
             hop_length=hop_length, subbands=subbands, channels=channels, levels=levels, blocks=blocks, time_stride=time_stride,
             frequency_stride=frequency_stride, bottleneck=bottleneck,
         )  # fmt: skip
-        unit = subbands * frequency_stride**levels
-        if not 0 < bins <= n_fft // 2 + 1 or bins % unit:
-            expected = f"a multiple of subbands * frequency_stride ** levels = {unit}, at most {n_fft // 2 + 1}"
-            raise InputError("TFCTDF.bins", found=bins, expected=expected)
-        if bottleneck > bins // unit:
-            raise InputError(
-                "TFCTDF.bottleneck", found=bottleneck, expected=f"at most {bins // unit}, the bins of the lowest level"
-            )
+        _check_bins(bins, n_fft, subbands * frequency_stride**levels, bottleneck)
         if growth < 0:
             raise InputError("TFCTDF.growth", found=growth, expected="at least 0")
         self.sources, self.bins, self.subbands, self.checkpointing = sources, bins, subbands, gradient_checkpointing
@@ -141,7 +134,7 @@ class TFCTDF(nn.Module):
         return (-(-(hops + 1) // unit) * unit - 1) * hop
 
 
-class Block(nn.Module):
+class TFCTDFBlock(nn.Module):
     """Apply a convolution, fully connected layers over frequency with a residual connection, and another convolution.
 
     Args:
@@ -173,9 +166,18 @@ class Block(nn.Module):
         return self.tfc2(y + self.tdf(y)) + self.shortcut(x)
 
 
+def _check_bins(bins: int, n_fft: int, unit: int, bottleneck: int) -> None:
+    if not 0 < bins <= n_fft // 2 + 1 or bins % unit:
+        expected = f"a multiple of subbands * frequency_stride ** levels = {unit}, at most {n_fft // 2 + 1}"
+        raise InputError("TFCTDF.bins", found=bins, expected=expected)
+    if bottleneck > bins // unit:
+        expected = f"at most {bins // unit}, the number of bins of the lowest level"
+        raise InputError("TFCTDF.bottleneck", found=bottleneck, expected=expected)
+
+
 def _level(ins: int, channels: int, blocks: int, bins: int, bottleneck: int, norm: str, activation: str) -> nn.Sequential:
     sizes = [ins, *[channels] * (blocks - 1)]
-    return nn.Sequential(*(Block(size, channels, bins, bottleneck, norm, activation) for size in sizes))
+    return nn.Sequential(*(TFCTDFBlock(size, channels, bins, bottleneck, norm, activation) for size in sizes))
 
 
 def _normed(channels: int, norm: str, activation: str, layer: nn.Module) -> nn.Sequential:
