@@ -192,7 +192,7 @@ def _norm(norm: str, channels: int) -> nn.Module:
             raise InputError("TFCTDF.norm", found=norm, expected=f"a number of groups that divides {channels} channels")
         return nn.GroupNorm(n_groups, channels)
     if norm == "instance":
-        return nn.GroupNorm(channels, channels)  # the same function as InstanceNorm2d, and faster on CPUs
+        return nn.GroupNorm(channels, channels)  # the same function as InstanceNorm2d
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "none":
