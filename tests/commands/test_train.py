@@ -125,13 +125,18 @@ def test_the_same_seed_gives_the_same_weights(cli, songs, tmp_path):
 
 NET = "model.separator.net"
 SECOND = "model.separator.chunk_seconds=1"
+SCNET = [SECOND, f"{NET}.channels=[4,8]", f"{NET}.layers=2"]
 ROFORMER = [SECOND, f"{NET}.dim=8", f"{NET}.depth=1", f"{NET}.dim_head=4", f"{NET}.heads=2"]
 TINY = {  # smaller sizes of slow models
     "hdemucs": [SECOND, f"{NET}.channels=4", f"{NET}.n_fft=1024", f"{NET}.depth=5"],
     "conv_tasnet": [SECOND, f"{NET}.enc_num_feats=8", f"{NET}.msk_num_hidden_feats=8", f"{NET}.msk_num_layers=2"],
     "ddsp": ["pitch=crepe_tiny", "model.net.hidden=16"],
+    "mdx23c": [SECOND, f"{NET}.channels=4", f"{NET}.growth=2", f"{NET}.levels=3", f"{NET}.blocks=1"],
+    "mdx23c_small": [SECOND],
+    "scnet_tran": [*SCNET, f"{NET}.heads=2", f"{NET}.dim_head=4", f"{NET}.rotary_dim=4"],
     "unet_44khz": [NARROW, "model.separator.chunk_seconds=1.5"],
 }
+TINY |= dict.fromkeys(("scnet", "scnet_large", "scnet_masked", "scnet_small"), SCNET)
 TINY |= dict.fromkeys(("bs_roformer", "bs_roformer_large", "mel_band_roformer", "mel_band_roformer_large"), ROFORMER)
 
 

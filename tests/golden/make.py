@@ -40,6 +40,10 @@ SMALLER |= {
     "ddsp": ["data=demo_leads", "pitch=crepe_tiny"],
     "hdemucs": ["data.batch_size=1"],
     "conv_tasnet": ["data.batch_size=1"],
+    "scnet_small": [],
+    "scnet": ["data.batch_size=1", "model.separator.net.channels=[8,16]", "model.separator.chunk_seconds=2"],
+    "mdx23c_small": [],
+    "mdx23c": ["data.batch_size=1", "model.separator.net.channels=8", "model.separator.net.growth=4"],
 }
 LAYOUTS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "ikala": (twins.ikala, []),

@@ -19,6 +19,7 @@ from unbraid.models.losses import (
     MultiResolutionSTFT,
     MultiScaleSpectral,
     RelativeMagnitudeL1,
+    SpectralRMSE,
     SquaredError,
     WaveformL1,
     WaveformMSE,
@@ -149,7 +150,7 @@ def waveforms(seed, shape=(2, 3, 2, 4000)):
     return Estimate(torch.randn(shape, generator=torch.Generator().manual_seed(seed)))
 
 
-@pytest.mark.parametrize("loss", [WaveformL1(), WaveformMSE(), MultiResolutionSTFT()])
+@pytest.mark.parametrize("loss", [WaveformL1(), WaveformMSE(), MultiResolutionSTFT(), SpectralRMSE(256, 64)])
 def test_waveform_losses_of_the_truth_are_zero(loss):
     truth, other = waveforms(0), waveforms(1)
     assert loss(truth, truth) == 0 < loss(other, truth)
@@ -194,6 +195,26 @@ def test_multi_resolution_stft_is_the_loss_of_bs_roformer():
         expected = expected + 0.7 * (spectra[0] - spectra[1]).abs().mean()
     ours = MultiResolutionSTFT((1024, 256, 64), hop_length=50, n_fft=256, weight=0.7)(estimate, truth)
     assert torch.isclose(ours, expected, rtol=1e-5)
+
+
+def test_spectral_rmse_is_a_mean_of_roots():
+    """A rectangular window of whole periods measures the level of white noise: sigma / sqrt(2) for each part of a bin."""
+    noise, silence = waveforms(0, (2, 2, 1, 8192)).sources, Estimate(torch.zeros(2, 2, 1, 8192))
+    levels = torch.tensor([0.1, 1.0, 2.0, 0.0]).view(2, 2, 1, 1)
+    noise = noise / noise.std() * levels
+    assert SpectralRMSE(256, 256)(Estimate(noise), silence).item() == pytest.approx(3.1 / 4 / 2**0.5, rel=0.05)
+
+
+def test_spectral_rmse_has_a_finite_gradient_at_zero():
+    silence = torch.zeros(1, 2, 1, 1000, requires_grad=True)
+    SpectralRMSE(256, 64)(Estimate(silence), Estimate(torch.zeros(1, 2, 1, 1000))).backward()
+    assert silence.grad.abs().max() == 0
+
+
+def test_invalid_transform_of_spectral_rmse_is_refused():
+    with pytest.raises(InputError) as error:
+        SpectralRMSE(256, 0)
+    assert (error.value.where, error.value.found) == ("hop_length", 0)
 
 
 def test_invalid_window_sizes_are_refused():

@@ -46,6 +46,8 @@ TINY_ROFORMER = ["model.separator.net.dim=8", "model.separator.net.depth=1", "mo
         (["model=hdemucs", "model.separator.net.channels=4"], "model.separator.net", "HDemucs", ""),
         (["model=bs_roformer", *TINY_ROFORMER], "model.separator.net", "BSRoformer", ""),
         (["model=mel_band_roformer", *TINY_ROFORMER], "model.separator.net", "MelBandRoformer", ""),
+        (["model=scnet_small"], "model.separator.net", "SCNet", ""),
+        (["model=mdx23c_small"], "model.separator.net", "TFCTDF", ""),
         ([*SMALL["chimera"], "model.separator.masks_from=clusters"], "masks_from=clusters", None, "masks_from=head"),
     ],
 )

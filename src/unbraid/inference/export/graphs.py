@@ -20,10 +20,12 @@ from unbraid.models.separators.masking import Masking
 from unbraid.models.separators.waveform import WaveformSeparator
 from unbraid.nets.adapters import ConvTasNet, HDemucs
 from unbraid.nets.roformer import BandRoformer
+from unbraid.nets.scnet import SCNet
+from unbraid.nets.tfc_tdf import TFCTDF
 from unbraid.runs.errors import InputError
 
 LOUDNESS = 0.1  # standard deviation of the noise with which exported graphs are traced and checked
-COMPLEX_INSIDE = (HDemucs, BandRoformer)  # networks that contain an STFT in complex numbers
+COMPLEX_INSIDE = (HDemucs, BandRoformer, SCNet, TFCTDF)  # networks that contain an STFT in complex numbers
 
 
 class RealMasking(nn.Module):

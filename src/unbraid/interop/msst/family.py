@@ -25,6 +25,7 @@ class Family:
         renames: pairs of a regular expression and its replacement, which convert tensor names of MSST to names of `network`.
             All pairs are applied in order.
         unused: regular expressions of the MSST names of tensors that `network` does not store, such as constant windows.
+        absent: regular expressions. A checkpoint with a tensor whose name matches one of them belongs to another family.
     """
 
     model_types: tuple[str, ...]
@@ -34,6 +35,7 @@ class Family:
     guess: Callable[[Shapes], dict[str, Any]]
     renames: tuple[tuple[str, str], ...] = ()
     unused: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
     def recognises(self, names: Mapping[str, Any]) -> bool:
         """Return whether tensor names of a checkpoint belong to this family.
@@ -42,9 +44,12 @@ class Family:
             names: content of the checkpoint by tensor name.
 
         Returns:
-            True if each mark matches a name.
+            True if each mark matches a name, and no name matches a regular expression of `absent`.
         """
-        return all(any(re.search(mark, name) for name in names) for mark in self.marks)
+        found, refused = (
+            [any(re.search(pattern, name) for name in names) for pattern in patterns] for patterns in (self.marks, self.absent)
+        )
+        return all(found) and not any(refused)
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename the tensors of a checkpoint to their names in `network`, without the unused tensors.

@@ -1,0 +1,210 @@
+"""SCNet with attention instead of LSTMs, as `SCNet_Tran` of Music-Source-Separation-Training (MSST).
+
+Positions are encoded by rotations of queries and keys (RoPE: Su et al., 2021). Attention over long chunks needs more memory
+than LSTMs. For less memory, use `unbraid.nets.scnet`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unbraid.nets.scnet import SCNet, Window
+from unbraid.runs.errors import InputError, check_counts
+
+
+class SCNetTransformer(SCNet):
+    """Estimate the waveforms of all sources from the waveform of a mixture, with attention over frequency and over time.
+
+    Args:
+        sources: number of sources.
+        audio_channels: number of channels of the waveforms.
+        channels: number of channels after each compression of the encoder.
+        n_fft: length of the window and of the transform in samples.
+        hop_length: step between frames in samples.
+        window: window of the STFT, `rectangular` or `hann`.
+        normalized: whether the STFT is divided by the square root of `n_fft`.
+        band_shares: share of the frequency bins in each band, starting at 0 Hz. The shares sum to 1.
+        band_strides: number of bins that a compression reduces to one, for each band.
+        band_kernels: number of bins that a compression reads, for each band. It equals the stride, unless the stride is 1.
+        band_depths: number of convolution modules after a compression, for each band.
+        compress: factor by which a convolution module reduces the number of channels.
+        conv_kernel: kernel size of the convolution modules in frames, an odd number.
+        layers: number of dual-path layers, an even number.
+        depth: number of transformer layers in each path of a dual-path layer.
+        heads: number of attention heads.
+        dim_head: size of an attention head.
+        rotary_dim: number of values of a head that are rotated by the position, an even number of at most `dim_head`.
+        attn_dropout: dropout probability of the attention.
+        ff_dropout: dropout probability of the feed-forward layers.
+        standardize: whether the spectrum of a chunk is standardised (mean 0, standard deviation 1).
+        mask: whether the network estimates complex masks in [-1, 1] instead of spectra, with a learned vector for each bin.
+        gradient_checkpointing: whether the backward pass computes activations again, to save memory.
+
+    Shape:
+        [B, C, T] -> [B, S, C, T]. B: batch, S: sources, C: channels, T: samples. Chunks can have any length.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        sources: int,
+        audio_channels: int = 2,
+        channels: Sequence[int] = (32, 64, 128),
+        n_fft: int = 4096,
+        hop_length: int = 1024,
+        window: Window = "rectangular",
+        normalized: bool = True,
+        band_shares: Sequence[float] = (0.175, 0.392, 0.433),
+        band_strides: Sequence[int] = (1, 4, 16),
+        band_kernels: Sequence[int] = (3, 4, 16),
+        band_depths: Sequence[int] = (3, 2, 1),
+        compress: int = 4,
+        conv_kernel: int = 3,
+        layers: int = 6,
+        depth: int = 1,
+        heads: int = 8,
+        dim_head: int = 64,
+        rotary_dim: int = 64,
+        attn_dropout: float = 0.0,
+        ff_dropout: float = 0.0,
+        standardize: bool = False,
+        mask: bool = False,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        check_counts(depth=depth, heads=heads)
+        if rotary_dim % 2 or not 2 <= rotary_dim <= dim_head:
+            expected = f"an even number of at most dim_head = {dim_head}"
+            raise InputError("SCNetTransformer.rotary_dim", found=rotary_dim, expected=expected)
+        for name, dropout in (("attn_dropout", attn_dropout), ("ff_dropout", ff_dropout)):
+            if not 0 <= dropout < 1:
+                raise InputError(f"SCNetTransformer.{name}", found=dropout, expected="a probability in [0, 1)")
+        self.path_options = (depth, heads, dim_head, rotary_dim, attn_dropout, ff_dropout)  # for `make_path`
+        super().__init__(
+            sources, audio_channels, channels, n_fft, hop_length, window, normalized, band_shares, band_strides, band_kernels,
+            band_depths, compress, conv_kernel, layers, 1, standardize, mask, gradient_checkpointing,
+        )  # fmt: skip
+
+    def make_path(self, channels: int, expand: int) -> nn.Module:
+        """Return a transformer of sequences [N, L, D] -> [N, L, D], for one of the two paths of a dual-path layer.
+
+        Args:
+            channels: number D of channels of the path.
+            expand: not used; it determines the size of LSTMs.
+
+        Returns:
+            The transformer.
+        """
+        return TransformerPath(channels, *self.path_options)
+
+
+class TransformerPath(nn.Module):
+    """Run attention and feed-forward layers over sequences, each with a residual connection.
+
+    Args:
+        dim: number D of channels of the sequences.
+        depth: number of pairs of attention and feed-forward layers.
+        heads: number of attention heads.
+        dim_head: size of an attention head.
+        rotary_dim: number of values of a head that are rotated by the position.
+        attn_dropout: dropout probability of the attention.
+        ff_dropout: dropout probability of the feed-forward layers.
+
+    Shape:
+        [N, L, D] -> [N, L, D]. N: sequences, L: length.
+    """
+
+    def __init__(
+        self, dim: int, depth: int, heads: int, dim_head: int, rotary_dim: int, attn_dropout: float, ff_dropout: float
+    ) -> None:
+        super().__init__()
+        self.attention = nn.ModuleList(PathAttention(dim, heads, dim_head, rotary_dim, attn_dropout) for _ in range(depth))
+        self.feedforward = nn.ModuleList(
+            nn.Sequential(
+                PathNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(ff_dropout), nn.Linear(4 * dim, dim),
+                nn.Dropout(ff_dropout),
+            )
+            for _ in range(depth)
+        )  # fmt: skip
+        self.norm = PathNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Process the sequences. Shape: [N, L, D] -> [N, L, D]."""
+        for attention, feedforward in zip(self.attention, self.feedforward, strict=True):
+            x = x + attention(x)
+            x = x + feedforward(x)
+        return self.norm(x)
+
+
+class PathAttention(nn.Module):
+    """Apply multi-head attention with rotary positions. A gate in (0, 1) scales the output of each head.
+
+    Args:
+        dim: number D of channels of the sequences.
+        heads: number of attention heads.
+        dim_head: size of an attention head.
+        rotary_dim: number of values of a head that are rotated by the position.
+        dropout: dropout probability of the attention and of the output.
+
+    Shape:
+        [N, L, D] -> [N, L, D]. N: sequences, L: length.
+    """
+
+    def __init__(self, dim: int, heads: int, dim_head: int, rotary_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dim_head, self.dropout = heads, dim_head, dropout
+        self.norm = PathNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * heads * dim_head, bias=False)
+        self.gates = nn.Linear(dim, heads)
+        self.out = nn.Sequential(nn.Linear(heads * dim_head, dim, bias=False), nn.Dropout(dropout))
+        frequencies = 10_000 ** (-torch.arange(0, rotary_dim, 2) / rotary_dim)  # radians per position
+        self.register_buffer("frequencies", frequencies, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Process the sequences. Shape: [N, L, D] -> [N, L, D]."""
+        # n sequence, l position, h head, d value of a head
+        x = self.norm(x)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, self.dim_head)).permute(2, 0, 3, 1, 4)  # n h l d each
+        angles = torch.outer(torch.arange(x.shape[1], device=x.device), self.frequencies)
+        dropout = self.dropout if self.training else 0.0
+        y = functional.scaled_dot_product_attention(rotated(q, angles), rotated(k, angles), v, dropout_p=dropout)
+        y = y * self.gates(x).sigmoid().transpose(1, 2).unsqueeze(-1)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class PathNorm(nn.RMSNorm):
+    """Divide each vector by its root mean square and multiply it by learned weights, in float32.
+
+    Args:
+        dim: number of values of a vector.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, eps=1e-24)  # only keeps zeros from a division by zero
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise vectors. Shape: [..., dim] -> [..., dim]."""
+        return super().forward(x.float())
+
+
+def rotated(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotate pairs of adjacent values by the angles of their position, in float32.
+
+    Args:
+        x: queries or keys.
+        angles: angle in radians of each position and pair. Values after the last pair are not rotated.
+
+    Shape:
+        x [..., L, D], angles [L, P] with P pairs -> [..., L, D].
+
+    Returns:
+        The rotated queries or keys, in the precision of `x`.
+    """
+    pairs = 2 * angles.shape[-1]
+    even, odd = x[..., :pairs].float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = angles.cos(), angles.sin()
+    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
+    return torch.cat([turned, x[..., pairs:]], dim=-1) if pairs < x.shape[-1] else turned
